@@ -1,0 +1,105 @@
+# make demo   an answer from a model, on a fresh machine:  make demo MODEL=story.gguf
+# make test   everything that must pass; sets up what it needs
+#
+# PYTHON=python3.12   the interpreter of .venv
+# TORCH_INDEX=URL     a package index with the build of torch to take (README, "Which build of torch")
+# LLAMA_INDEX=URL     a package index with ready-made llama-cpp-python wheels
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+LLAMA_INDEX ?=
+MODEL ?=
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
+INDEXES := $(addprefix --extra-index-url=,$(TORCH_INDEX) $(LLAMA_INDEX))
+SOURCES := pyproject.toml constraints.txt Makefile
+STRESS ?= 1.0
+
+.PHONY: help install demo test check lint format generate generated bench stress clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+	@echo "make check  the static part of it;  make lint  without the generated files;  make format  mends what a tool can"
+	@echo "make bench  the numbers [MODEL=FILE.gguf];  make stress  the long tests;  make generate  writes generated files;  make clean"
+
+# ---- setting up: a stamp per kind of install, so that the second time installs nothing --------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("llmctl needs Python 3.10 or newer: make PYTHON=python3.12" if sys.version_info < (3, 10) else 0)' >&2
+	@$(PYTHON) -m venv --clear $(VENV) >&2
+	@$(PIP) 'pip>=23' >&2
+
+$(RUN): $(SOURCES) | $(BIN)/python
+	@echo "installing llmctl into $(VENV); the first time llama-cpp-python is compiled, which takes minutes" >&2
+	@$(PIP) $(INDEXES) -c constraints.txt -e . >&2
+	@touch $@
+
+$(DEV): $(SOURCES) | $(BIN)/python
+	@echo "installing llmctl and its tests into $(VENV); the first time llama-cpp-python is compiled, which takes minutes" >&2
+	@$(PIP) $(INDEXES) -c constraints.txt -e '.[dev]' >&2
+	@touch $(RUN) $@
+
+install: $(RUN)
+
+# ---- a first answer ---------------------------------------------------------------------------------------------------
+# It lives in .demo, and stops its hub at the end: what the user has set up elsewhere is left alone.
+
+.PHONY: demo-model
+demo-model:
+	@if [ -z "$(MODEL)" ]; then \
+	    echo "make demo needs a model until one is built in: give it a GGUF file," >&2; \
+	    echo "    make demo MODEL=FILE.gguf" >&2; \
+	    exit 2; \
+	fi
+
+demo: demo-model $(RUN)
+	@set -e; \
+	LLMCTL_HOME="$(CURDIR)/.demo"; export LLMCTL_HOME; unset LLMCTL_CONFIG; \
+	trap 'exit 130' INT; trap 'exit 143' TERM; \
+	trap '$(BIN)/llmctl daemon stop -q >&2' EXIT; \
+	$(BIN)/llmctl models add demo "$(MODEL)" --force >&2; \
+	$(BIN)/llmctl ask "Once upon a time" -m demo --temperature 0 --max-tokens 60 --refresh --no-stdin
+
+# ---- what must pass ---------------------------------------------------------------------------------------------------
+
+lint: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint generated
+
+test: check
+	$(BIN)/pytest -n $(JOBS) $(PYTEST_ARGS)
+
+stress: $(DEV)
+	LLMCTL_STRESS=$(STRESS) $(BIN)/pytest -n 0 -s --timeout 1800 tests/stress $(PYTEST_ARGS)
+
+bench: $(DEV)
+	$(BIN)/python -m tests.bench $(if $(MODEL),--model "$(MODEL)")
+
+format: $(DEV)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# ---- what is written by the program itself ----------------------------------------------------------------------------
+
+generate: $(DEV)
+	$(BIN)/python -m tests.meta.generate
+
+generated: $(DEV)
+	$(BIN)/python -m tests.meta.generate --check
+
+clean:
+	@if [ -x $(BIN)/llmctl ] && [ -d .demo ]; then LLMCTL_HOME="$(CURDIR)/.demo" $(BIN)/llmctl daemon stop >&2 || true; fi
+	rm -rf .demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find llmctl daemon tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "$(VENV) stays; rm -rf $(VENV) removes it too"

@@ -1,0 +1,134 @@
+# Completion of llmctl. Made by `llmctl completion bash`; do not edit.
+__llmctl_names() {
+    __dir="${LLMCTL_HOME:-}"
+    if [ -n "$__dir" ]; then __dir="$__dir/$1"
+    elif [ "$(uname)" = Darwin ]; then __dir="$HOME/Library/Application Support/llmctl/$1"
+    elif [ "$1" = models ]; then __dir="${XDG_DATA_HOME:-$HOME/.local/share}/llmctl/models"
+    else __dir="${XDG_CONFIG_HOME:-$HOME/.config}/llmctl/templates"
+    fi
+    for __file in "$__dir"/*.json "$__dir"/*.yaml; do
+        if [ -e "$__file" ]; then
+            __file="${__file##*/}"
+            printf "%s\n" "${__file%.*}"
+        fi
+    done
+}
+__llmctl_words() {
+    case "$1" in
+        "") printf "%s" "--version --json --quiet -q --help ask chat models ps templates cache daemon config completion" ;;
+        "ask") printf "%s" "--model -m --system -s --template -t --param -p --file -f --continue -c --conversation --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --extract -x --xl --reasoning --cache --no-cache --refresh --cache-only --max-age --user --tag --timeout --save --no-stream --json --no-stdin --quiet -q --help" ;;
+        "chat") printf "%s" "--model -m --system -s --template -t --continue -c --conversation --max-tokens --temperature --reasoning --user --json --quiet -q --help" ;;
+        "models") printf "%s" "--help ls show add rm load unload" ;;
+        "models ls") printf "%s" "--json --quiet -q --help" ;;
+        "models show") printf "%s" "@models --json --quiet -q --help" ;;
+        "models add") printf "%s" "@files --alias --set --force --json --quiet -q --help" ;;
+        "models rm") printf "%s" "@models --yes -y --json --quiet -q --help" ;;
+        "models load") printf "%s" "@models --json --quiet -q --help" ;;
+        "models unload") printf "%s" "@models --json --quiet -q --help" ;;
+        "ps") printf "%s" "--json --quiet -q --help" ;;
+        "templates") printf "%s" "--help ls show edit rm" ;;
+        "templates ls") printf "%s" "--json --quiet -q --help" ;;
+        "templates show") printf "%s" "@templates --json --quiet -q --help" ;;
+        "templates edit") printf "%s" "@templates --json --quiet -q --help" ;;
+        "templates rm") printf "%s" "@templates --yes -y --json --quiet -q --help" ;;
+        "cache") printf "%s" "--help stats clear" ;;
+        "cache stats") printf "%s" "--json --quiet -q --help" ;;
+        "cache clear") printf "%s" "--model -m --yes -y --json --quiet -q --help" ;;
+        "daemon") printf "%s" "--help start stop restart status logs doctor install" ;;
+        "daemon start") printf "%s" "--json --quiet -q --help" ;;
+        "daemon stop") printf "%s" "--timeout --json --quiet -q --help" ;;
+        "daemon restart") printf "%s" "--timeout --json --quiet -q --help" ;;
+        "daemon status") printf "%s" "--json --quiet -q --help" ;;
+        "daemon logs") printf "%s" "--lines -n --follow -f --json --quiet -q --help" ;;
+        "daemon doctor") printf "%s" "--json --quiet -q --help" ;;
+        "daemon install") printf "%s" "--print --json --quiet -q --help" ;;
+        "config") printf "%s" "--help show path check init" ;;
+        "config show") printf "%s" "--json --quiet -q --help" ;;
+        "config path") printf "%s" "--json --quiet -q --help" ;;
+        "config check") printf "%s" "--json --quiet -q --help" ;;
+        "config init") printf "%s" "--force --json --quiet -q --help" ;;
+        "completion") printf "%s" "bash zsh fish --help" ;;
+    esac
+}
+__llmctl_values() {
+    case "$1 $2" in
+        "ask --model"|"ask -m") printf "%s" "@models" ;;
+        "ask --system"|"ask -s") printf "%s" "" ;;
+        "ask --template"|"ask -t") printf "%s" "@templates" ;;
+        "ask --param"|"ask -p") printf "%s" "" ;;
+        "ask --file"|"ask -f") printf "%s" "@files" ;;
+        "ask --conversation") printf "%s" "" ;;
+        "ask --max-tokens") printf "%s" "" ;;
+        "ask --temperature") printf "%s" "" ;;
+        "ask --top-p") printf "%s" "" ;;
+        "ask --top-k") printf "%s" "" ;;
+        "ask --min-p") printf "%s" "" ;;
+        "ask --repeat-penalty") printf "%s" "" ;;
+        "ask --presence-penalty") printf "%s" "" ;;
+        "ask --frequency-penalty") printf "%s" "" ;;
+        "ask --logit-bias") printf "%s" "" ;;
+        "ask --seed") printf "%s" "" ;;
+        "ask --stop") printf "%s" "" ;;
+        "ask --reasoning") printf "%s" "show hide" ;;
+        "ask --max-age") printf "%s" "" ;;
+        "ask --user") printf "%s" "" ;;
+        "ask --tag") printf "%s" "" ;;
+        "ask --timeout") printf "%s" "" ;;
+        "ask --save") printf "%s" "" ;;
+        "chat --model"|"chat -m") printf "%s" "@models" ;;
+        "chat --system"|"chat -s") printf "%s" "" ;;
+        "chat --template"|"chat -t") printf "%s" "@templates" ;;
+        "chat --conversation") printf "%s" "" ;;
+        "chat --max-tokens") printf "%s" "" ;;
+        "chat --temperature") printf "%s" "" ;;
+        "chat --reasoning") printf "%s" "show hide" ;;
+        "chat --user") printf "%s" "" ;;
+        "models add --alias") printf "%s" "" ;;
+        "models add --set") printf "%s" "" ;;
+        "cache clear --model"|"cache clear -m") printf "%s" "@models" ;;
+        "daemon stop --timeout") printf "%s" "" ;;
+        "daemon restart --timeout") printf "%s" "" ;;
+        "daemon logs --lines"|"daemon logs -n") printf "%s" "" ;;
+        *) return 1 ;;
+    esac
+}
+__llmctl_candidates() {
+    __path=""
+    __previous=""
+    for __word in "$@"; do
+        case "$__word" in
+            -*) ;;
+            *) case "$__path" in
+                "") __path="$__word" ;;
+                models|templates|cache|daemon|config) __path="$__path $__word" ;;
+            esac ;;
+        esac
+        __previous="$__word"
+    done
+    __found="$(__llmctl_values "$__path" "$__previous")" || __found="$(__llmctl_words "$__path")"
+    for __word in $(printf "%s" "$__found"); do
+        case "$__word" in
+            @files) printf "@files\n" ;;
+            @*) __llmctl_names "${__word#@}" ;;
+            *) printf "%s\n" "$__word" ;;
+        esac
+    done
+}
+_llmctl() {
+    local cur words candidates prefix
+    cur="${COMP_LINE:0:COMP_POINT}"
+    cur="${cur##* }"
+    words="${COMP_LINE:0:COMP_POINT}"
+    words="${words%"$cur"}"
+    read -r -a words <<< "$words"
+    candidates="$(__llmctl_candidates "${words[@]:1}")"
+    COMPREPLY=()
+    case "$candidates" in
+        *@files*) COMPREPLY=($(compgen -f -- "$cur")); candidates="${candidates//@files/}" ;;
+    esac
+    COMPREPLY+=($(compgen -W "$candidates" -- "$cur"))
+    case "$cur" in
+        *:*) prefix="${cur%"${cur##*:}"}"; COMPREPLY=("${COMPREPLY[@]#"$prefix"}") ;;
+    esac
+}
+complete -o filenames -F _llmctl llmctl

@@ -1,0 +1,1 @@
+"""The hub and its engines: everything that stays running behind the `llmctl` command."""

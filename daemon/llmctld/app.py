@@ -1,0 +1,185 @@
+"""The composition root: takes the lock, builds every object of the hub in order, runs it, and takes it apart again.
+
+Everything that the hub is made of can be seen here; nothing is decided here.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from llmctl import __version__, wire
+from llmctl.config import Config, load
+from llmctl.errors import LlmctlError, Storage, Unreachable
+from llmctl.paths import Paths, find_paths, make_private
+from llmctld.cache.disk import Disk
+from llmctld.cache.memory import Memory
+from llmctld.cache.tiers import Tiers
+from llmctld.handlers import Hub
+from llmctld.history import History
+from llmctld.models.catalog import Catalog
+from llmctld.models.residency import Residency
+from llmctld.pipeline.call import Stage, compose
+from llmctld.pipeline.deadline import deadline
+from llmctld.pipeline.exact import exact
+from llmctld.pipeline.generate import Generator
+from llmctld.pipeline.postprocess import postprocess
+from llmctld.pipeline.preprocess import preprocess
+from llmctld.pipeline.record import record
+from llmctld.pipeline.validate import validate
+from llmctld.server import Server
+from llmctld.watch import log, open_log
+
+LOCK_WAIT_S = 25
+"""For a predecessor that drains; longer than its own limit."""
+DRAIN_S = 10.0
+
+
+def main() -> int:
+    """`python -m llmctld [--ready-fd N]`: runs the hub in the foreground; 0 after an orderly end."""
+    parser = argparse.ArgumentParser(prog="llmctld", description="The hub of llmctl. `llmctl` starts it by itself.")
+    parser.add_argument(
+        "--ready-fd", type=int, help="descriptor that gets one line of JSON once the hub is ready, or has failed"
+    )
+    ready_fd = parser.parse_args().ready_fd
+    os.umask(0o077)
+    try:
+        paths = find_paths()
+        for folder in (paths.run, paths.state, paths.logs, paths.cache, paths.models):
+            make_private(folder)
+        with _lock(paths):
+            config = load(paths.config_file)
+            open_log(paths.logs, config.logs)
+            asyncio.run(run(paths, config, ready_fd))
+    except LlmctlError as error:
+        _tell(ready_fd, {"error": {"code": error.code, "message": error.message, "hint": error.hint}})
+        print(f"llmctld: {error.message}\n{error.hint}", file=sys.stderr)  # noqa: T201 - the end of the log of a hub that never was
+        return error.status
+    return 0
+
+
+@contextlib.contextmanager
+def _lock(paths: Paths) -> Iterator[None]:
+    """The one hub of this user and home: held from before the socket is bound until everything is closed."""
+    descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if _answers(paths.socket):
+            raise Unreachable(
+                f"a hub is already running on {paths.socket}", "`llmctl daemon status` shows it."
+            ) from None
+        _wait_for(descriptor, paths)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for(descriptor: int, paths: Paths) -> None:
+    """Until the predecessor, which no longer takes requests, has let go."""
+
+    def give_up(number: int, frame: object) -> None:
+        raise Unreachable(f"another hub holds {paths.lock} and does not end", "`llmctl daemon stop` ends it.")
+
+    previous = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(LOCK_WAIT_S)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
+    """Builds the hub, says that it is ready, and runs until it is told to stop."""
+    catalog = Catalog(paths.models, config.models)
+    history = History(paths.history)
+    abandoned = await history.open()
+    disk = partial(
+        Disk, paths.cache / "answers", config.cache.disk_bytes, config.cache.ttl, repair=paths.hub_info.exists()
+    )
+    tiers = Tiers(Memory(config.cache.memory_bytes), disk if config.cache.disk_bytes else None, config.cache.ttl)
+    residency = Residency(catalog, paths.logs)
+    hub = Hub(
+        str(paths.socket),
+        build_pipeline(config, catalog, history, tiers, residency),
+        catalog,
+        residency,
+        tiers,
+        history,
+    )
+    server = Server(hub, paths.socket)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, lambda: asyncio.ensure_future(server.stop(DRAIN_S)))
+    gc.freeze()  # what stands now stays: no collection need look at it again
+    _announce(paths, config, ready_fd)
+    log.info("the hub is ready", version=__version__, pid=os.getpid(), abandoned_requests=abandoned)
+    await server.stopped.wait()
+    await server.close()
+    await residency.close()
+    await _keep_stats(paths, tiers)
+    await tiers.close()
+    history.close()
+    paths.hub_info.unlink(missing_ok=True)
+    log.info("the hub has ended")
+
+
+def build_pipeline(config: Config, catalog: Catalog, history: History, tiers: Tiers, residency: Residency) -> Stage:
+    """The order of the stages, outermost first: this list is the path of every request."""
+    links = [
+        record(history),
+        deadline,
+        validate(config.limits),
+        preprocess(catalog, history, config.limits.prompt_bytes),
+        exact(tiers, catalog, config.cache),
+        postprocess,
+    ]
+    return compose(links, Generator(residency, catalog, config.limits.queue))
+
+
+def _announce(paths: Paths, config: Config, ready_fd: int | None) -> None:
+    info = wire.HubInfo(
+        pid=os.getpid(), version=__version__, protocol=wire.PROTOCOL, socket=str(paths.socket), started=time.time(),
+        fingerprint=config.fingerprint(),
+    )  # fmt: skip
+    temporary = paths.hub_info.with_suffix(".tmp")
+    try:
+        temporary.write_bytes(msgspec.json.encode(info))
+        os.replace(temporary, paths.hub_info)
+    except OSError as error:
+        raise Storage(f"{paths.hub_info} cannot be written: {error.strerror}") from error
+    _tell(ready_fd, {"pid": info.pid})
+
+
+def _tell(ready_fd: int | None, line: object) -> None:
+    if ready_fd is not None:
+        with contextlib.suppress(OSError), os.fdopen(ready_fd, "wb") as file:
+            file.write(msgspec.json.encode(line) + b"\n")
+
+
+async def _keep_stats(paths: Paths, tiers: Tiers) -> None:
+    """What `cache stats` prints while no hub runs."""
+    stats = await tiers.stats()
+    with contextlib.suppress(OSError):
+        paths.cache_stats.write_bytes(msgspec.json.encode(stats))

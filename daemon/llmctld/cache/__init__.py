@@ -1,0 +1,1 @@
+"""Where answers are kept: a memory level before a disk level, both behind one contract."""

@@ -1,0 +1,173 @@
+"""`python -m llmctld.doctor`: looks at versions, places, permissions, memory and native libraries; a line of JSON for each.
+
+It starts nothing and changes nothing; `llmctl daemon doctor` prints what it finds.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from llmctl import __version__, config
+from llmctl.errors import LlmctlError
+from llmctl.paths import Paths, find_paths
+from llmctld.history import MIGRATIONS
+
+LIBRARIES = {
+    "llama_cpp": "pip install llama-cpp-python",
+    "torch": "pip install torch",
+    "faiss": "pip install faiss-cpu",
+    "zmq": "pip install pyzmq",
+}
+"""Native library -> what brings it."""
+PACKAGES = (
+    "typer",
+    "rich",
+    "pyzmq",
+    "msgspec",
+    "diskcache",
+    "llama-cpp-python",
+    "torch",
+    "sentence-transformers",
+    "faiss-cpu",
+)
+LITTLE_MEMORY, LITTLE_DISK = 2 * 2**30, 2**30
+
+
+class Finding(NamedTuple):
+    """`state` is ok, warn or fail; `hint` says what to do."""
+
+    check: str
+    state: str
+    detail: str
+    hint: str = ""
+
+
+def versions(paths: Paths) -> Iterator[Finding]:
+    yield Finding("llmctl", "ok", f"{__version__} on Python {sys.version.split()[0]}")
+    for package in PACKAGES:
+        try:
+            yield Finding(package, "ok", metadata.version(package))
+        except metadata.PackageNotFoundError:
+            yield Finding(package, "fail", "not installed", f"pip install {package}")
+
+
+def configuration(paths: Paths) -> Iterator[Finding]:
+    try:
+        config.load(paths.config_file)
+        there = "" if paths.config_file.exists() else " (not there: the defaults hold)"
+        yield Finding("configuration", "ok", f"{paths.config_file}{there}")
+    except LlmctlError as error:
+        yield Finding("configuration", "fail", error.message, error.hint)
+
+
+def folders(paths: Paths) -> Iterator[Finding]:
+    for name, folder in (("run", paths.run), ("state", paths.state), ("cache", paths.cache), ("models", paths.models)):
+        yield _folder(f"folder {name}", folder)
+
+
+def _folder(check: str, folder: Path) -> Finding:
+    if not folder.exists():
+        parent = next((place for place in folder.parents if place.exists()), Path("/"))
+        if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
+            return Finding(check, "ok", f"{folder} (will be made)")
+        return Finding(
+            check, "fail", f"{folder} cannot be made in {parent}", "Set LLMCTL_HOME to a folder of your own."
+        )
+    found = folder.stat()
+    if found.st_uid != os.getuid() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        return Finding(
+            check, "fail", f"{folder} cannot be written", f"chown and chmod 700 {folder}, or set LLMCTL_HOME."
+        )
+    if found.st_mode & 0o077:
+        return Finding(
+            check, "warn", f"{folder} can be read by others (mode {found.st_mode & 0o777:o})", f"chmod 700 {folder}"
+        )
+    return Finding(check, "ok", str(folder))
+
+
+def state(paths: Paths) -> Iterator[Finding]:
+    """Whether the history can be read; read only, so that a running hub is not disturbed."""
+    if not paths.history.exists():
+        yield Finding("history", "ok", f"{paths.history} (will be made)")
+        return
+    try:
+        with closing(sqlite3.connect(f"{paths.history.as_uri()}?mode=ro", uri=True)) as connection:
+            ((verdict,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error as error:
+        verdict, version = str(error), 0
+    if verdict != "ok":
+        yield Finding(
+            "history", "fail", f"{paths.history}: {verdict}", f"Move {paths.history} away: a new one is begun."
+        )
+    elif version > len(MIGRATIONS):
+        detail = f"{paths.history} has schema {version}; this version knows {len(MIGRATIONS)}"
+        yield Finding(
+            "history", "fail", detail, "Install the newer llmctl again, or set LLMCTL_HOME to another folder."
+        )
+    else:
+        yield Finding("history", "ok", f"{paths.history}, schema {version}")
+
+
+def models(paths: Paths) -> Iterator[Finding]:
+    broken: list[str] = []
+    found = config.read_models(paths.models, broken.append)
+    for words in broken:
+        yield Finding("model", "fail", *words.split("; ", 1))
+    for entry in found.values():
+        there = entry.backend == "echo" or Path(entry.target).is_file()
+        hint = "" if there else f"Put the file back, or `llmctl models rm {entry.name}`."
+        yield Finding(
+            f"model {entry.name}", "ok" if there else "fail", entry.target if there else f"{entry.target} is gone", hint
+        )
+
+
+def room(paths: Paths) -> Iterator[Finding]:
+    free = psutil.virtual_memory().available
+    state = "warn" if free < LITTLE_MEMORY else "ok"
+    yield Finding(
+        "free memory", state, f"{free / 2**30:.1f} GiB", "Larger models will not load." if state == "warn" else ""
+    )
+    place = next(place for place in (paths.state, *paths.state.parents) if place.exists())
+    left = shutil.disk_usage(place).free
+    state = "warn" if left < LITTLE_DISK else "ok"
+    yield Finding("free disk", state, f"{left / 2**30:.1f} GiB at {place}", "Make room." if state == "warn" else "")
+
+
+def libraries(paths: Paths) -> Iterator[Finding]:
+    """Each in a process of its own: a library that crashes at import must not take the doctor along."""
+    for name, remedy in LIBRARIES.items():
+        done = subprocess.run(
+            [sys.executable, "-c", f"import {name}"], capture_output=True, text=True, timeout=120, check=False, cwd="/"
+        )
+        if done.returncode == 0:
+            yield Finding(f"library {name}", "ok", "loads")
+        else:
+            last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+            yield Finding(f"library {name}", "fail", last, remedy)
+
+
+CHECKS: list[Callable[[Paths], Iterator[Finding]]] = [versions, configuration, folders, state, models, room, libraries]
+
+
+def main() -> None:
+    paths = find_paths()
+    with contextlib.suppress(BrokenPipeError):  # nobody reads any more
+        for check in CHECKS:
+            for finding in check(paths):
+                print(json.dumps(finding._asdict()), flush=True)  # noqa: T201 - this is its output
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""The first lines of an engine process: bound to its hub before anything heavy is imported, then over to `serve`.
+
+It knows the kernel's ways to end a process; what the engine does with its life stands in serve.py.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+PR_SET_PDEATHSIG = 1
+OOM_SCORE_ADJ = "600"
+"""Above the hub's 0: when memory runs out the kernel takes a model, and not the books."""
+
+
+def die_with_hub() -> None:
+    """Have the kernel kill this process when the thread that started it ends (Linux; elsewhere end of file must do)."""
+    hub = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+            file.write(OOM_SCORE_ADJ)
+    if os.getppid() != hub:
+        os._exit(0)  # it died before the request to die with it was in force
+
+
+def main() -> int:
+    die_with_hub()
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)  # Ctrl-C in the hub's terminal is the hub's to answer
+    from llmctld.engine.serve import serve  # after the lines above: these imports take long enough to be orphaned in
+
+    return serve(socket.socket(fileno=int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

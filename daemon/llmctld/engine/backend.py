@@ -1,0 +1,87 @@
+"""The seam between the loop and what computes: a model that opens requests, decodes chunks and names its tokens.
+
+It fixes the shape alone; which library, which file and which machine stand behind it is each backend's own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from llmctld.engine.messages import Load, Loaded, Submit
+from llmctld.engine.sequence import Chunk
+
+
+class LoadError(Exception):
+    """The model cannot be loaded: what happened, and what to do next."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Refusal(Exception):
+    """One request cannot be computed; `code` is an error code of llmctl.errors."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A request as the model reads it. `text` is what the template made, empty where there was none to make."""
+
+    tokens: list[int]
+    text: str = ""
+
+
+class Model(Protocol):
+    """A loaded model. One thread calls it."""
+
+    @property
+    def loaded(self) -> Loaded:
+        """What to tell the hub."""
+
+    @property
+    def can_move(self) -> bool:
+        """Whether a running sequence can go on in another stream."""
+
+    def encode(self, submit: Submit) -> Prompt:
+        """Template and tokenise; raises Refusal."""
+
+    def open(self, submit: Submit, prompt: Prompt) -> None:
+        """Prepare to sample for this request, until it is closed by its id. Raises Refusal: then nothing is open."""
+
+    def close(self, id: int) -> None:
+        """Let go of what `open` prepared."""
+
+    def decode(self, chunks: list[Chunk]) -> list[int | None]:
+        """Compute the chunks (ascending streams) and sample after each one that `samples`.
+
+        None stands for a chunk that does not sample, and for a model that is not ready: that chunk comes again.
+        """
+
+    def move(self, source: int, target: int) -> None:
+        """Carry what is computed in one stream over to a free one; called only where `can_move`."""
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of a token as a reader sees them; a part of a character is possible."""
+
+    def is_end(self, token: int) -> bool:
+        """Whether the model ends its answer with this token."""
+
+
+Loader = Callable[[Load], Model]
+
+
+def room(prompt: list[int], context: int, max_tokens: int) -> int:
+    """Tokens that may be generated: those asked for, at most what the prompt leaves. Refusal if none is left."""
+    if len(prompt) >= context:
+        message = f"the prompt has {len(prompt)} tokens, but the model's context is {context}"
+        raise Refusal("context_overflow", message, "Shorten the prompt, or give the model a larger `context`.")
+    if max_tokens < 1:
+        raise Refusal("invalid_request", f"max_tokens is {max_tokens}, but must be at least 1")
+    return min(max_tokens, context - len(prompt))

@@ -1,0 +1,103 @@
+"""The engine for tests and dry runs: it answers with the last user message, one token per character.
+
+It computes nothing and needs no file; delays and failures come from its settings, and only from them.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+
+from llmctld.engine.backend import LoadError, Prompt, Refusal
+from llmctld.engine.messages import Load, Loaded, Submit
+from llmctld.engine.sequence import Chunk
+
+CONTEXT = 8192
+END = 0x110000
+"""One past the last code point: the end token."""
+SLICE_S = 0.01
+"""The longest sleep in one step, so that a cancel never waits for a delay to pass."""
+FAILS = ("load", "error", "crash")
+
+
+@dataclass
+class Answer:
+    """What is left to say, and not before when (seconds of the monotonic clock; None: the first step has not come)."""
+
+    codes: list[int]
+    repeat: bool
+    said: int = 0
+    ready_at: float | None = None
+
+    def next(self) -> int:
+        at, self.said = self.said, self.said + 1
+        if self.repeat and self.codes:
+            return self.codes[at % len(self.codes)]
+        return self.codes[at] if at < len(self.codes) else END
+
+
+class Echo:
+    """Implements backend.Model."""
+
+    def __init__(self, load: Load) -> None:
+        if load.fail == "load":
+            raise LoadError(f"{load.name} is set to fail when it is loaded", "Unset its `fail` setting.")
+        if load.fail is not None and load.fail not in FAILS:
+            raise LoadError(f"{load.name}: `fail` is {load.fail!r}, but must be one of {', '.join(FAILS)}")
+        self.can_move = True
+        self._load = load
+        self._answers: dict[int, Answer] = {}
+        self._sampled = 0
+        context = load.context or CONTEXT
+        self.loaded = Loaded(backend="echo", context=context, slots=load.slots, memory_bytes=0, base=False)
+
+    def encode(self, submit: Submit) -> Prompt:
+        if self._load.fail == "error":
+            name = self._load.name
+            raise Refusal("engine_failed", f"{name} is set to fail each request", "Unset its `fail` setting.")
+        if submit.tokens is not None:
+            return Prompt([_code_point(token) for token in submit.tokens])
+        return Prompt([ord(character) for message in submit.messages for character in message.content])
+
+    def open(self, submit: Submit, prompt: Prompt) -> None:
+        questions = [message.content for message in submit.messages if message.role == "user"]
+        codes = [ord(character) for character in questions[-1]] if questions else []
+        self._answers[submit.id] = Answer(codes if submit.tokens is None else submit.tokens, submit.ignore_eos)
+
+    def close(self, id: int) -> None:
+        self._answers.pop(id, None)
+
+    def decode(self, chunks: list[Chunk]) -> list[int | None]:
+        now = time.monotonic()
+        answers = [self._answers[chunk.sequence.id] for chunk in chunks]
+        for answer in answers:
+            if answer.ready_at is None:
+                answer.ready_at = now + self._load.first_ms / 1e3
+        wait = min(answer.ready_at or now for answer in answers) - now
+        if wait > 0:
+            time.sleep(min(wait, SLICE_S))
+        return [self._sample(chunk, answer) for chunk, answer in zip(chunks, answers, strict=True)]
+
+    def _sample(self, chunk: Chunk, answer: Answer) -> int | None:
+        now = time.monotonic()
+        if not chunk.samples or now < (answer.ready_at or now):
+            return None
+        self._sampled += 1
+        if self._load.fail == "crash" and self._sampled == 3:
+            os._exit(134)
+        answer.ready_at = now + self._load.token_ms / 1e3
+        return answer.next()
+
+    def move(self, source: int, target: int) -> None:
+        """Nothing is computed, so nothing is to be carried."""
+
+    def piece(self, token: int) -> bytes:
+        return chr(token).encode()
+
+    def is_end(self, token: int) -> bool:
+        return token == END
+
+
+def _code_point(token: int) -> int:
+    if not 0 <= token < END or 0xD800 <= token < 0xE000:
+        raise Refusal("invalid_request", f"token {token} is no character: echo's tokens are Unicode code points")
+    return token

@@ -1,0 +1,72 @@
+"""How many requests of what length fit into a given memory: slots are shrunk first, then the context.
+
+It knows byte counts and reads no file; it says in words what it had to take away.
+"""
+
+from dataclasses import dataclass
+
+from llmctld.engine.backend import LoadError
+
+CELLS = 256
+"""llama.cpp rounds the context of a stream up to a multiple of this."""
+LEAST_CONTEXT = 512
+"""Below this a model can hardly be asked anything: better no model than one that refuses every prompt."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Requests that run together, and tokens that each of them may use."""
+
+    slots: int
+    context: int
+
+    @property
+    def cells(self) -> int:
+        return self.slots * -(-self.context // CELLS) * CELLS
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes: what may be used, what is needed whatever the shape (the weights), what one KV cell takes."""
+
+    limit: int
+    fixed: int
+    cell: int
+
+    def needs(self, shape: Shape) -> int:
+        return self.fixed + self.cell * shape.cells
+
+    def corrected(self, shape: Shape, measured: int) -> "Memory":
+        """A shape took more than was thought: dearer cells, so that the next try is a smaller one."""
+        return Memory(self.limit, self.fixed, -(-(measured - self.fixed) // shape.cells))
+
+
+def fit(name: str, wanted: Shape, memory: Memory) -> Shape:
+    """The largest shape, at most the wanted, that fits; raises LoadError with both numbers when none does."""
+    for slots in range(wanted.slots, 0, -1):
+        if memory.needs(Shape(slots, wanted.context)) <= memory.limit:
+            return Shape(slots, wanted.context)
+    least = Shape(1, min(wanted.context, LEAST_CONTEXT))
+    cells = (memory.limit - memory.fixed) // max(memory.cell, 1)
+    context = min(wanted.context, cells // CELLS * CELLS)
+    if context < least.context:
+        raise LoadError(
+            f"{name} does not fit in memory: it needs about {mebibytes(memory.needs(least))} "
+            f"with one request of {least.context} tokens, and may use {mebibytes(memory.limit)}",
+            "Unload another model, raise `limits.memory_bytes`, or take a smaller file.",
+        )
+    return Shape(1, context)
+
+
+def notice(name: str, wanted: Shape, shape: Shape, memory: Memory) -> str:
+    """What was shrunk, with the numbers; empty when nothing was."""
+    pairs = (("slots", wanted.slots, shape.slots), ("context", wanted.context, shape.context))
+    changes = [f"{word} {before} -> {after}" for word, before, after in pairs if before != after]
+    if not changes:
+        return ""
+    needed, limit = mebibytes(memory.needs(wanted)), mebibytes(memory.limit)
+    return f"{name}: {', '.join(changes)}, because about {needed} would be needed and {limit} may be used"
+
+
+def mebibytes(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"

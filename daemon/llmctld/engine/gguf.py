@@ -1,0 +1,240 @@
+"""A model in a GGUF file, computed by llama.cpp through its C interface.
+
+It knows streams, batches and the library's calls; when to compute what is the scheduler's, and text is the loop's.
+"""
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+
+from llmctld.engine.backend import LoadError, Prompt, Refusal
+from llmctld.engine.fit import Memory, Shape, fit, mebibytes, notice
+from llmctld.engine.messages import Load, Loaded, Submit
+from llmctld.engine.native_log import NativeLog
+from llmctld.engine.sampling import Defaults, Sampler
+from llmctld.engine.sequence import Chunk
+from llmctld.engine.template import Template
+from llmctld.engine.vocabulary import Vocabulary
+
+CONTEXT_CAP = 8192
+"""Tokens a request may use where the settings name nothing: files promise up to a million, and memory pays for it."""
+KV_TYPES: dict[str, tuple[int, float]] = {
+    "f32": (lib.GGML_TYPE_F32, 4),
+    "f16": (lib.GGML_TYPE_F16, 2),
+    "bf16": (30, 2),
+    "q8_0": (lib.GGML_TYPE_Q8_0, 34 / 32),
+    "q5_1": (lib.GGML_TYPE_Q5_1, 24 / 32),
+    "q5_0": (lib.GGML_TYPE_Q5_0, 22 / 32),
+    "q4_1": (lib.GGML_TYPE_Q4_1, 20 / 32),
+    "q4_0": (lib.GGML_TYPE_Q4_0, 18 / 32),
+}
+"""Setting -> (ggml's number, bytes per value). The binding has no name for bf16."""
+
+
+class Gguf:
+    """Implements backend.Model."""
+
+    def __init__(self, load: Load) -> None:
+        _check_file(load)
+        self._log = NativeLog()
+        lib.llama_backend_init()
+        self._model = self._read_weights(load)
+        metadata = _metadata(self._model)
+        _check_kind(load, metadata)
+        self._vocabulary = Vocabulary(self._model)
+        self._defaults = Defaults.named_by(metadata)
+        source = metadata.get("tokenizer.chat_template", "")
+        self._template = Template(source, self._vocabulary.bos_text, self._vocabulary.eos_text) if source else None
+        self.loaded = self._make_context(load)
+        self._memory = lib.llama_get_memory(self._context)
+        self.can_move = not (lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model))
+        self._batch = Batch(max(load.batch, self.loaded.slots))
+        self._samplers: dict[int, Sampler] = {}
+
+    def encode(self, submit: Submit) -> Prompt:
+        if submit.tokens is not None:
+            tokens, text = self._vocabulary.checked(submit.tokens), ""
+        else:
+            if submit.raw or self._template is None:
+                text = "\n\n".join(message.content for message in submit.messages)
+            else:
+                text = self._template.render(submit.messages)
+            tokens = self._vocabulary.encode(text)
+        if not tokens:
+            raise Refusal("invalid_request", "the prompt is empty")
+        return Prompt(tokens, text)
+
+    def open(self, submit: Submit, prompt: Prompt) -> None:
+        bias = {self._vocabulary.named(key): value for key, value in submit.logit_bias.items()}
+        if submit.ignore_eos:
+            bias |= dict.fromkeys(self._vocabulary.ends, float("-inf"))
+        self._samplers[submit.id] = Sampler(submit, self._defaults, self._vocabulary.size, bias, prompt.tokens)
+
+    def close(self, id: int) -> None:
+        self._samplers.pop(id).free()
+
+    def decode(self, chunks: list[Chunk]) -> list[int | None]:
+        for chunk in chunks:
+            if chunk.start == 0:
+                lib.llama_memory_seq_rm(self._memory, chunk.stream, -1, -1)
+        rows = self._batch.fill(chunks)
+        status = lib.llama_decode(self._context, self._batch.struct)
+        if status != 0:
+            raise RuntimeError(f"llama_decode returned {status} for {self._batch.struct.n_tokens} tokens")
+        return [
+            None if row is None else self._samplers[chunk.sequence.id].sample(self._context, row)
+            for chunk, row in zip(chunks, rows, strict=True)
+        ]
+
+    def move(self, source: int, target: int) -> None:
+        lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        lib.llama_memory_seq_rm(self._memory, source, -1, -1)
+
+    def piece(self, token: int) -> bytes:
+        return self._vocabulary.piece(token)
+
+    def is_end(self, token: int) -> bool:
+        return self._vocabulary.is_end(token)
+
+    def _read_weights(self, load: Load) -> Any:
+        parameters = lib.llama_model_default_params()
+        parameters.n_gpu_layers = load.gpu_layers
+        model = lib.llama_model_load_from_file(load.path.encode(), parameters)
+        if not model:
+            raise LoadError(
+                f"{load.name}: llama.cpp cannot load {load.path}: {self._log.first_error or 'it gives no reason'}",
+                "The file may be damaged or cut short: fetch it again.",
+            )
+        return model
+
+    def _make_context(self, load: Load) -> Loaded:
+        """Estimate, create, measure; what the estimate missed (compute buffers) makes a cell dearer in the next one."""
+        own: int = lib.llama_model_n_ctx_train(self._model)
+        weights: int = lib.llama_model_size(self._model)
+        wanted = Shape(load.slots, load.context or min(own, CONTEXT_CAP))
+        memory = Memory(load.memory_bytes, weights, self._cell_bytes(load.kv_type))
+        while True:
+            shape = fit(load.name, wanted, memory)
+            self._log.clear()
+            self._context = self._new_context(load, shape)
+            total = weights + sum(self._log.buffer_bytes.values())
+            if total <= load.memory_bytes:
+                break
+            lib.llama_free(self._context)
+            memory = memory.corrected(shape, total)
+        notices = [notice(load.name, wanted, shape, memory)] if shape != wanted else []
+        if shape.context > own:
+            notices.append(
+                f"{load.name}: a context of {shape.context} is more than the {own} the model was trained with"
+            )
+        return Loaded(
+            backend="llama.cpp",
+            context=shape.context,
+            slots=shape.slots,
+            memory_bytes=total,
+            base=self._template is None,
+            notices=notices,
+        )
+
+    def _cell_bytes(self, kv_type: str) -> int:
+        """Bytes of K and V for one token, over all layers."""
+        heads: int = lib.llama_model_n_head(self._model)
+        width = lib.llama_model_n_embd(self._model) / max(heads, 1) * lib.llama_model_n_head_kv(self._model)
+        return int(2 * width * lib.llama_model_n_layer(self._model) * KV_TYPES[kv_type][1])
+
+    def _new_context(self, load: Load, shape: Shape) -> Any:
+        parameters = lib.llama_context_default_params()
+        parameters.n_ctx = shape.cells
+        parameters.n_seq_max = shape.slots
+        parameters.n_batch = max(load.batch, shape.slots)
+        parameters.n_ubatch = parameters.n_batch
+        parameters.n_outputs_max = shape.slots  # one row of logits per stream: 512 rows of 150,000 would be 300 MB
+        parameters.kv_unified = False
+        parameters.n_threads = parameters.n_threads_batch = load.threads
+        parameters.type_k = parameters.type_v = KV_TYPES[load.kv_type][0]
+        if load.kv_type.startswith("q"):
+            parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # without it V cannot be quantised
+        context = lib.llama_init_from_model(self._model, parameters)
+        if not context:
+            raise LoadError(
+                f"{load.name}: llama.cpp cannot make {shape.slots} slots of {shape.context} tokens "
+                f"({load.kv_type}): {self._log.first_error or 'it gives no reason'}",
+                "Set a smaller `context`, fewer `slots`, or another `kv_type` for this model.",
+            )
+        return context
+
+
+class Batch:
+    """A llama_batch over arrays of our own, so that a step fills slices instead of looping over tokens."""
+
+    def __init__(self, size: int) -> None:
+        self._token = np.zeros(size, np.int32)
+        self._position = np.zeros(size, np.int32)
+        self._stream = np.zeros(size, np.int32)
+        self._output = np.zeros(size, np.int8)
+        self._one = np.ones(size, np.int32)
+        self._pointers = self._stream.ctypes.data + np.arange(size, dtype=np.uintp) * self._stream.itemsize
+        self.struct = lib.llama_batch()
+        for field, array in (
+            ("token", self._token),
+            ("pos", self._position),
+            ("n_seq_id", self._one),
+            ("seq_id", self._pointers),
+            ("logits", self._output),
+        ):
+            kind = dict(lib.llama_batch._fields_)[field]
+            setattr(self.struct, field, ctypes.cast(array.ctypes.data, kind))
+
+    def fill(self, chunks: list[Chunk]) -> list[int | None]:
+        """Lay the chunks out one after another; returns for each the row to sample from, if it samples."""
+        rows: list[int | None] = []
+        end = 0
+        for chunk in chunks:
+            begin, end = end, end + chunk.count
+            self._token[begin:end] = chunk.tokens
+            self._position[begin:end] = np.arange(chunk.start, chunk.start + chunk.count)
+            self._stream[begin:end] = chunk.stream
+            self._output[begin:end] = 0
+            if chunk.samples:
+                self._output[end - 1] = 1
+            rows.append(end - 1 if chunk.samples else None)
+        self.struct.n_tokens = end
+        return rows
+
+
+def _check_file(load: Load) -> None:
+    path = Path(load.path)
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise LoadError(f"{load.name}: cannot read {path}: {error.strerror}", "Check the path.") from error
+    if magic != b"GGUF":
+        raise LoadError(f"{load.name}: {path} is no GGUF file (it begins with {magic!r})", "Check the path.")
+    if (size := path.stat().st_size) > load.memory_bytes:
+        message = f"{load.name} does not fit in memory: the file has {mebibytes(size)}, "
+        raise LoadError(message + f"and it may use {mebibytes(load.memory_bytes)}", "Take a smaller file.")
+    if load.kv_type not in KV_TYPES:
+        raise LoadError(f"{load.name}: kv_type is {load.kv_type!r}, but must be one of {', '.join(KV_TYPES)}")
+
+
+def _check_kind(load: Load, metadata: dict[str, str]) -> None:
+    architecture = metadata.get("general.architecture", "")
+    if metadata.get(f"{architecture}.attention.causal") == "false" or architecture.startswith("t5"):
+        raise LoadError(f"{load.name} generates no text: {load.path} holds a model of the kind {architecture!r}")
+
+
+def _metadata(model: Any) -> dict[str, str]:
+    """What the file says about itself, but for its arrays."""
+
+    def read(call: Any, index: int) -> str:
+        size = call(model, index, None, 0) + 1
+        buffer = ctypes.create_string_buffer(size)
+        call(model, index, buffer, size)
+        return buffer.value.decode(errors="replace")
+
+    keys, values = lib.llama_model_meta_key_by_index, lib.llama_model_meta_val_str_by_index
+    return {read(keys, index): read(values, index) for index in range(lib.llama_model_meta_count(model))}

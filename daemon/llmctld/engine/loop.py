@@ -1,0 +1,153 @@
+"""The loop of an engine: drain commands, admit, build the batch, decode, sample, report.
+
+It knows the order of things and nothing of how they are done: models stand behind backend.Model, the hub behind `send`.
+"""
+
+import time
+import traceback
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+from llmctld.engine.backend import Model, Refusal, room
+from llmctld.engine.messages import Command, Drop, Finished, Piece, Refused, Report, Step, Submit
+from llmctld.engine.rate import Rate
+from llmctld.engine.reasoning import opened_by
+from llmctld.engine.scheduler import Scheduler
+from llmctld.engine.sequence import Chunk, Sequence
+from llmctld.engine.text import Gain, Text
+
+Inbox = SimpleQueue[tuple[float, Command]]
+"""Commands with the time they arrived, in seconds of the monotonic clock."""
+
+
+class Loop:
+    """Owns the model: everything that others want of it comes through `inbox`."""
+
+    def __init__(self, model: Model, batch: int, inbox: Inbox, send: Callable[[Report], None]) -> None:
+        self.scheduler = Scheduler(model.loaded.slots, batch)
+        self._model = model
+        self._inbox = inbox
+        self._send = send
+        self._events: list[Piece | Finished | Refused] = []
+        self._rate = Rate()
+        self._told = (0, 0)
+
+    def run(self) -> None:
+        """For ever: only the end of the process ends it."""
+        while True:
+            self.step()
+
+    def step(self) -> None:
+        """One round. It waits for a command only when there is nothing to compute."""
+        self._drain()
+        self._admit()
+        self._report()
+        chunks = self.scheduler.plan()
+        if not chunks:
+            return
+        tokens = self._model.decode(chunks)
+        now = time.monotonic()
+        for chunk, token in zip(chunks, tokens, strict=True):
+            self._settle(chunk, token, now)
+        self._rate.add(now, sum(token is not None for token in tokens))
+        self._report()
+
+    def _drain(self) -> None:
+        if self.scheduler.idle:
+            self.scheduler.check()
+            self._obey(*self._inbox.get())
+        while True:
+            try:
+                self._obey(*self._inbox.get_nowait())
+            except Empty:
+                return
+
+    def _obey(self, arrived: float, command: Command) -> None:
+        if isinstance(command, Submit):
+            self._open(arrived, command)
+        elif isinstance(command, Drop):
+            sequence = self.scheduler.cancel(command.id)
+            if sequence is not None:
+                self._close(sequence, "cancelled", Gain(), time.monotonic())
+        else:
+            raise RuntimeError("a second load: an engine holds one model for its whole life")
+
+    def _open(self, arrived: float, submit: Submit) -> None:
+        """Queue a request. Whatever is wrong with it ends this one, and no other."""
+        try:
+            self.scheduler.expect(submit.id)
+            prompt = self._model.encode(submit)
+            limit = room(prompt.tokens, self._model.loaded.context, submit.max_tokens)
+            text = Text(submit.stop, opened_by(prompt.text))
+            self._model.open(submit, prompt)
+            self.scheduler.submit(
+                Sequence(submit.id, prompt.tokens, len(prompt.tokens), limit, text=text, submitted=arrived)
+            )
+        except Refusal as refusal:
+            self._events.append(Refused(submit.id, refusal.code, refusal.message, refusal.hint))
+        except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
+            traceback.print_exc()
+            self._events.append(Refused(submit.id, "internal", f"request {submit.id}: {error!r}"))
+
+    def _admit(self) -> None:
+        now = time.monotonic()
+        for sequence in self.scheduler.admit():
+            sequence.admitted = now
+        if self._model.can_move:
+            for source, target in self.scheduler.pack():
+                self._model.move(source, target)
+
+    def _settle(self, chunk: Chunk, token: int | None, now: float) -> None:
+        sequence = chunk.sequence
+        if token is None:
+            if not chunk.samples:
+                self.scheduler.advance(chunk)
+            return
+        self.scheduler.advance(chunk)
+        sequence.add(token, now)
+        if self._model.is_end(token):
+            self._end(sequence, "stop", Gain(), now)
+            return
+        gain = sequence.text.feed(self._model.piece(token))
+        if gain.stopped or sequence.is_full:
+            self._end(sequence, "stop" if gain.stopped else "length", gain, now)
+        else:
+            self._gained(sequence, gain)
+
+    def _end(self, sequence: Sequence, reason: str, gain: Gain, now: float) -> None:
+        self.scheduler.finish(sequence)
+        self._close(sequence, reason, gain, now)
+
+    def _close(self, sequence: Sequence, reason: str, gain: Gain, now: float) -> None:
+        """The last words of a request that holds no slot any more. A stop string in the held-back rest counts too."""
+        rest = sequence.text.end()
+        if rest.stopped and reason == "length":
+            reason = "stop"
+        self._gained(sequence, Gain(gain.text + rest.text, gain.reasoning + rest.reasoning))
+        self._model.close(sequence.id)
+        queue_ms, prefill_ms, decode_ms = sequence.timings(now)
+        self._events.append(
+            Finished(
+                id=sequence.id,
+                reason=reason,
+                prompt_tokens=sequence.prompt_tokens,
+                completion_tokens=sequence.completion_tokens,
+                queue_ms=queue_ms,
+                prefill_ms=prefill_ms,
+                decode_ms=decode_ms,
+            )
+        )
+
+    def _gained(self, sequence: Sequence, gain: Gain) -> None:
+        if gain.text or gain.reasoning:
+            self._events.append(Piece(sequence.id, gain.text, gain.reasoning))
+
+    def _report(self) -> None:
+        """Send what happened, if anything did."""
+        busy, waiting = len(self.scheduler.running), len(self.scheduler.waiting)
+        if not self._events and self._told == (busy, waiting):
+            return
+        if not busy:
+            self._rate.clear()
+        self._send(Step(events=self._events, busy=busy, waiting=waiting, tokens_per_second=self._rate.per_second()))
+        self._events, self._told = [], (busy, waiting)

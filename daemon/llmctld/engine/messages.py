@@ -1,0 +1,145 @@
+"""The private dialect between the hub and one engine process: what they say to each other, and how it is framed.
+
+A frame on the socket pair is a length of four bytes (big endian) and that many bytes of msgpack. Both sides are of one
+version, always: the hub starts the engine. The end of the stream is the only way to stop: an engine whose hub is gone
+ends at once.
+"""
+
+import struct
+
+import msgspec
+
+LENGTH = struct.Struct(">I")
+
+
+class Load(msgspec.Struct, tag="load", kw_only=True):
+    """The first frame: what to load. `memory_bytes`: what weights, KV memory and compute buffers may take together."""
+
+    name: str
+    backend: str
+    """"llama.cpp" or "echo"."""
+    path: str
+    context: int | None = None
+    slots: int = 4
+    threads: int
+    gpu_layers: int = -1
+    kv_type: str = "f16"
+    batch: int = 512
+    memory_bytes: int
+    first_ms: float = 0.0
+    token_ms: float = 0.0
+    fail: str | None = None
+
+
+class ChatMessage(msgspec.Struct):
+    """`role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+class Submit(msgspec.Struct, tag="submit", kw_only=True):
+    """One request. Either `messages` or `tokens`. `raw`: no chat template, the contents as they stand.
+
+    A sampling field that is None takes what the model's file names, else 0.7 (temperature), 0.9, 40, 0.05.
+    """
+
+    id: int
+    messages: list[ChatMessage] = []
+    tokens: list[int] | None = None
+    raw: bool = False
+    max_tokens: int
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] = {}
+    seed: int | None = None
+    stop: list[str] = []
+    ignore_eos: bool = False
+
+
+class Drop(msgspec.Struct, tag="drop"):
+    """Cancel request `id`: answered by its Finished with reason "cancelled", unless it had already ended."""
+
+    id: int
+
+
+Command = Load | Submit | Drop
+
+
+class Loaded(msgspec.Struct, tag="loaded", kw_only=True):
+    """The model is ready. `notices` say what was shrunk to fit; `base`: the file has no chat template."""
+
+    backend: str
+    context: int
+    slots: int
+    memory_bytes: int
+    """Weights plus KV plus compute buffers, as the library reports them; 0 for echo."""
+    base: bool
+    notices: list[str] = []
+
+
+class LoadFailed(msgspec.Struct, tag="load_failed"):
+    """The process ends after this one. `hint` may be empty."""
+
+    message: str
+    hint: str = ""
+
+
+class Piece(msgspec.Struct, tag="piece"):
+    """What request `id` gained in this step: whole characters, never a part of a stop string."""
+
+    id: int
+    text: str = ""
+    reasoning: str = ""
+
+
+class Finished(msgspec.Struct, tag="finished", kw_only=True):
+    """The end of request `id`, after its last Piece. `reason` is stop, length or cancelled."""
+
+    id: int
+    reason: str
+    prompt_tokens: int
+    cached_tokens: int = 0
+    completion_tokens: int
+    queue_ms: float
+    prefill_ms: float
+    decode_ms: float
+
+
+class Refused(msgspec.Struct, tag="refused"):
+    """Request `id` cannot be computed: `code` is an error code of llmctl.errors."""
+
+    id: int
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Step(msgspec.Struct, tag="step", kw_only=True):
+    """Everything that one step of the engine brought, in one frame; also sent when `busy` changes without a token.
+
+    `busy`: sequences that hold a slot after this step. `tokens_per_second`: over the last seconds, all sequences.
+    """
+
+    events: list[Piece | Finished | Refused]
+    busy: int
+    waiting: int
+    tokens_per_second: float
+
+
+Report = Loaded | LoadFailed | Step
+
+_encoder = msgspec.msgpack.Encoder()
+decode_command = msgspec.msgpack.Decoder(Command).decode
+decode_report = msgspec.msgpack.Decoder(Report).decode
+
+
+def frame(message: Command | Report) -> bytes:
+    """The message with its length before it, ready for the socket."""
+    body = _encoder.encode(message)
+    return LENGTH.pack(len(body)) + body

@@ -1,0 +1,72 @@
+"""One request while the engine works on it: its tokens, how far they are computed, and when what happened.
+
+It knows neither the model nor the hub; what it tells is derived from plain fields that the scheduler and loop set.
+"""
+
+from dataclasses import dataclass, field
+
+from llmctld.engine.text import Text
+
+
+@dataclass(eq=False)
+class Sequence:
+    """Times are seconds of one monotonic clock. `tokens` holds the prompt, then what was sampled."""
+
+    id: int
+    tokens: list[int]
+    prompt_tokens: int
+    max_tokens: int
+    text: Text = field(default_factory=Text)
+    stream: int | None = None
+    position: int = 0
+    """Tokens whose KV is computed; the token at this index goes into the model next."""
+    submitted: float = 0.0
+    admitted: float | None = None
+    first_token: float | None = None
+
+    @property
+    def completion_tokens(self) -> int:
+        return len(self.tokens) - self.prompt_tokens
+
+    @property
+    def pending(self) -> int:
+        return len(self.tokens) - self.position
+
+    @property
+    def is_decoding(self) -> bool:
+        return self.completion_tokens > 0
+
+    @property
+    def is_full(self) -> bool:
+        return self.completion_tokens >= self.max_tokens
+
+    def add(self, token: int, now: float) -> None:
+        """Append a sampled token; the first one ends the prefill."""
+        if self.first_token is None:
+            self.first_token = now
+        self.tokens.append(token)
+
+    def timings(self, now: float) -> tuple[float, float, float]:
+        """Milliseconds (waiting for a slot, computing the prompt, generating) if the request ends now."""
+        admitted = now if self.admitted is None else self.admitted
+        first = now if self.first_token is None else self.first_token
+        return (admitted - self.submitted) * 1e3, (first - admitted) * 1e3, (now - first) * 1e3
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """`count` tokens of one sequence that go through the model in this step, from the sequence's position on."""
+
+    sequence: Sequence
+    stream: int
+    start: int
+    count: int
+
+    @property
+    def tokens(self) -> list[int]:
+        return self.sequence.tokens[self.start : self.start + self.count]
+
+    @property
+    def samples(self) -> bool:
+        """Whether the model's next token follows this chunk: it reaches the end of what is known."""
+        return self.start + self.count == len(self.sequence.tokens)

@@ -1,0 +1,71 @@
+"""From the socket to the loop: the first frame says what to load, every later one is a command for the running model.
+
+It knows which backend is which, and that the end of the stream is the end of the process; it computes nothing itself.
+"""
+
+import os
+import socket
+import threading
+import time
+import traceback
+from queue import SimpleQueue
+
+from llmctld.engine.backend import LoadError, Model
+from llmctld.engine.loop import Inbox, Loop
+from llmctld.engine.messages import LENGTH, Load, LoadFailed, Report, decode_command, frame
+
+
+def serve(hub: socket.socket) -> int:
+    """Load, then step for ever. Returns (the exit status) only when the model could not be loaded."""
+    inbox: Inbox = SimpleQueue()
+    threading.Thread(target=_read, args=(hub, inbox), name="reader", daemon=True).start()
+    _, load = inbox.get()
+    if not isinstance(load, Load):
+        raise RuntimeError(f"the first frame is {type(load).__name__}, not Load")
+    try:
+        model = _load(load)
+    except LoadError as error:
+        _send(hub, LoadFailed(error.message, error.hint))
+        return 1
+    _send(hub, model.loaded)
+    Loop(model, load.batch, inbox, lambda report: _send(hub, report)).run()
+    return 0
+
+
+def _load(load: Load) -> Model:
+    if load.backend == "echo":
+        from llmctld.engine.echo import Echo
+
+        return Echo(load)
+    if load.backend == "llama.cpp":
+        from llmctld.engine.gguf import Gguf  # on first use: the native library takes 200 ms, and echo needs none of it
+
+        return Gguf(load)
+    raise LoadError(f"{load.name}: there is no backend {load.backend!r}", "There are llama.cpp and echo.")
+
+
+def _send(hub: socket.socket, report: Report) -> None:
+    try:
+        hub.sendall(frame(report))
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)
+
+
+def _read(hub: socket.socket, inbox: Inbox) -> None:
+    """The reader thread. At the end of file the process ends at once, even in the middle of a native call."""
+    status = 1
+    try:
+        with hub.makefile("rb") as stream:
+            while len(head := stream.read(LENGTH.size)) == LENGTH.size:
+                (length,) = LENGTH.unpack(head)
+                body = stream.read(length)
+                if len(body) < length:
+                    break
+                inbox.put((time.monotonic(), decode_command(body)))
+        status = 0
+    except ConnectionResetError:
+        status = 0
+    except Exception:  # noqa: BLE001 - a thread that ends without a word would leave an engine that hears nothing
+        traceback.print_exc()
+    finally:
+        os._exit(status)

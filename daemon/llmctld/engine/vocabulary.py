@@ -1,0 +1,82 @@
+"""Text to tokens and tokens to bytes, as the model's file defines them.
+
+It knows the vocabulary alone: no template, no sampling, no KV memory.
+"""
+
+import ctypes
+from functools import cached_property, lru_cache
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+
+from llmctld.engine.backend import Refusal
+from llmctld.engine.reasoning import RENDERED
+
+
+class Vocabulary:
+    def __init__(self, model: Any) -> None:
+        self._vocab = lib.llama_model_get_vocab(model)
+        self.size: int = lib.llama_vocab_n_tokens(self._vocab)
+        bos: int = lib.llama_vocab_bos(self._vocab)
+        self._bos = [bos] if bos >= 0 and lib.llama_vocab_get_add_bos(self._vocab) else []
+        self.bos_text = self._text(bos)
+        self.eos_text = self._text(lib.llama_vocab_eos(self._vocab))
+        self.piece = lru_cache(maxsize=None)(self._piece)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens with the beginning-of-text token before them, where the model wants one, once."""
+        tokens = self.tokenise(text)
+        return tokens if tokens[:1] == self._bos else self._bos + tokens
+
+    def tokenise(self, text: str) -> list[int]:
+        data = text.encode()
+        count = len(data) + 16
+        while True:
+            tokens = (lib.llama_token * count)()
+            found: int = lib.llama_tokenize(self._vocab, data, len(data), tokens, count, False, True)
+            if found >= 0:
+                return list(tokens[:found])
+            count = -found
+
+    def is_end(self, token: int) -> bool:
+        return bool(lib.llama_vocab_is_eog(self._vocab, token))
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """All end tokens. On first use: asking 150,000 tokens takes a tenth of a second, and few requests need it."""
+        return [token for token in range(self.size) if self.is_end(token)]
+
+    def checked(self, tokens: list[int]) -> list[int]:
+        """Tokens that somebody else numbered; raises Refusal for one that is out of range."""
+        for token in tokens:
+            if not 0 <= token < self.size:
+                raise Refusal("invalid_request", f"token {token} is out of range: this model has 0 to {self.size - 1}")
+        return tokens
+
+    def named(self, key: str) -> int:
+        """The token that a key of `logit_bias` means: an id in decimal, or a text that is exactly one token."""
+        if key.isascii() and key.isdigit():
+            return self.checked([int(key)])[0]
+        tokens = self.tokenise(key)
+        if len(tokens) == 2 and self.piece(tokens[0]) == b" " and not key.startswith(" "):
+            tokens = tokens[1:]  # SentencePiece begins every text with a space
+        if len(tokens) != 1:
+            message = f"logit_bias {key!r} is {len(tokens)} tokens of this model, but must be one"
+            raise Refusal("invalid_request", message, "Give the id of a token, or a text that is exactly one.")
+        return tokens[0]
+
+    def _piece(self, token: int) -> bytes:
+        """Control tokens are silent, but for those that tell reasoning from the answer."""
+        shown = self._text(token) in RENDERED
+        buffer = ctypes.create_string_buffer(64)
+        size: int = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, shown)
+        if size < 0:
+            buffer = ctypes.create_string_buffer(-size)
+            size = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, shown)
+        return buffer.raw[:size]
+
+    def _text(self, token: int) -> str:
+        if token < 0:
+            return ""
+        text: bytes | None = lib.llama_vocab_get_text(self._vocab, token)
+        return (text or b"").decode(errors="replace")

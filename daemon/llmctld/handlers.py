@@ -1,0 +1,128 @@
+"""One async generator per message type, in a table; each says in a few lines which room answers.
+
+A handler yields any number of Delta, Notice and Progress, then exactly one Done, or raises.
+"""
+
+import os
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmctl import __version__, wire
+from llmctl.errors import InvalidRequest
+from llmctld.cache.tiers import Tiers
+from llmctld.history import History
+from llmctld.models.catalog import Catalog
+from llmctld.models.residency import Residency
+from llmctld.pipeline.call import Call, Stage
+
+
+@dataclass
+class Hub:
+    """What handlers need, built by app.py. `in_flight` and `stop` are the server's."""
+
+    socket: str
+    pipeline: Stage
+    catalog: Catalog
+    residency: Residency
+    tiers: Tiers
+    history: History
+    in_flight: Callable[[], int] = lambda: 0
+    stop: Callable[[float], Awaitable[list[str]]] | None = None
+    started: float = field(default_factory=time.monotonic)
+
+
+Handler = Callable[[Hub, Call | None, Any], AsyncGenerator[wire.Reply, None]]
+Replies = AsyncGenerator[wire.Reply, None]
+
+
+async def generate(hub: Hub, call: Call | None, request: wire.Generate) -> Replies:
+    assert call is not None
+    async with aclosing(hub.pipeline(call)) as events:
+        async for event in events:
+            yield wire.Done(result=event) if isinstance(event, wire.Answer) else event
+
+
+async def status(hub: Hub, call: Call | None, request: wire.Status) -> Replies:
+    yield wire.Done(
+        result=wire.HubStatus(
+            state="running", pid=os.getpid(), version=__version__, protocol=wire.PROTOCOL,
+            uptime_s=round(time.monotonic() - hub.started, 3), socket=hub.socket, models=hub.residency.names,
+            requests_in_flight=hub.in_flight(),
+        )
+    )  # fmt: skip
+
+
+async def ps(hub: Hub, call: Call | None, request: wire.Ps) -> Replies:
+    yield wire.Done(result=wire.Engines(engines=hub.residency.statuses()))
+
+
+async def stop(hub: Hub, call: Call | None, request: wire.Stop) -> Replies:
+    assert hub.stop is not None
+    if not request.timeout >= 0:
+        raise InvalidRequest(f"timeout is {request.timeout}; it must be 0 seconds or more")
+    yield wire.Done(result=wire.Stopped(cancelled=await hub.stop(request.timeout)))
+
+
+async def add_model(hub: Hub, call: Call | None, request: wire.AddModel) -> Replies:
+    entry = hub.catalog.add(request.name, request.target, request.aliases, request.settings, request.force)
+    yield wire.Done(
+        result=wire.Model(
+            name=entry.name, target=entry.target, backend=entry.backend, aliases=entry.aliases, settings=entry.settings
+        )
+    )
+
+
+async def remove_model(hub: Hub, call: Call | None, request: wire.RemoveModel) -> Replies:
+    entry = hub.catalog.find(request.name)
+    if hub.residency.holds(entry.name):
+        await hub.residency.unload(entry.name)
+    hub.catalog.remove(entry.name)
+    yield wire.Done(result=wire.Nothing())
+
+
+async def load_model(hub: Hub, call: Call | None, request: wire.LoadModel) -> Replies:
+    entry = hub.catalog.find(request.name)
+    if not hub.residency.is_loaded(entry):
+        yield wire.Notice(text=f"loading {entry.name}")
+    worker = await hub.residency.load(entry)
+    for notice in worker.loaded.notices if worker.loaded else []:
+        yield wire.Notice(text=notice)
+    yield wire.Done(result=wire.Engines(engines=[line for line in hub.residency.statuses() if line.name == entry.name]))
+
+
+async def unload_model(hub: Hub, call: Call | None, request: wire.UnloadModel) -> Replies:
+    removed = hub.residency.holds(request.name)  # it may be loaded still, for who had waited for it
+    await hub.residency.unload(request.name if removed else hub.catalog.find(request.name).name)
+    yield wire.Done(result=wire.Nothing())
+
+
+async def cache_stats(hub: Hub, call: Call | None, request: wire.GetCacheStats) -> Replies:
+    yield wire.Done(result=await hub.tiers.stats())
+
+
+async def clear_cache(hub: Hub, call: Call | None, request: wire.ClearCache) -> Replies:
+    model = hub.catalog.find(request.model).name if request.model else None
+    yield wire.Done(result=wire.Cleared(entries=await hub.tiers.clear(model)))
+
+
+async def undo(hub: Hub, call: Call | None, request: wire.Undo) -> Replies:
+    yield wire.Done(result=wire.Undone(prompt=await hub.history.undo(request.user, request.conversation)))
+
+
+HANDLERS: dict[type[wire.Request], Handler] = {
+    wire.Generate: generate,
+    wire.Status: status,
+    wire.Ps: ps,
+    wire.Stop: stop,
+    wire.AddModel: add_model,
+    wire.RemoveModel: remove_model,
+    wire.LoadModel: load_model,
+    wire.UnloadModel: unload_model,
+    wire.GetCacheStats: cache_stats,
+    wire.ClearCache: clear_cache,
+    wire.Undo: undo,
+}
+"""Cancel and Ack are not here: the server handles them at once, never behind work."""

@@ -1,0 +1,120 @@
+"""What was asked and answered: one row per request in history.db, from its arrival to its end; conversations are read from it.
+
+A row is written when the request arrives, filled while it is generated, and closed with its outcome: a crash loses no text.
+"""
+
+import asyncio
+import itertools
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+from llmctld.store import Store
+
+
+def _m001_requests(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """CREATE TABLE requests (
+            number INTEGER PRIMARY KEY, id TEXT NOT NULL, at REAL NOT NULL, ended REAL, user TEXT NOT NULL,
+            tags TEXT NOT NULL DEFAULT '[]', model TEXT, conversation TEXT, state TEXT NOT NULL, code TEXT, message TEXT,
+            system TEXT, prompt TEXT, text TEXT, reasoning TEXT, finish_reason TEXT, hit TEXT, key TEXT,
+            prompt_tokens INTEGER, cached_tokens INTEGER, completion_tokens INTEGER,
+            queue_ms REAL, load_ms REAL, prefill_ms REAL, decode_ms REAL, total_ms REAL,
+            undone INTEGER NOT NULL DEFAULT 0)"""
+    )
+    connection.execute("CREATE INDEX turns ON requests (user, conversation, number)")
+
+
+MIGRATIONS = [_m001_requests]
+
+
+class Turn(NamedTuple):
+    """A finished exchange of a conversation."""
+
+    prompt: str
+    text: str
+    system: str | None
+    model: str
+
+
+@cache
+def _upsert(columns: tuple[str, ...]) -> str:
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name != "number")
+    places = ", ".join("?" * len(columns))
+    return f"INSERT INTO requests ({', '.join(columns)}) VALUES ({places}) ON CONFLICT (number) DO UPDATE SET {changes}"
+
+
+class History:
+    """The rows of one user's hub. `state` is running, done, failed or cancelled."""
+
+    def __init__(self, path: Path) -> None:
+        self._store = Store(path, MIGRATIONS)
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._numbers = itertools.count(1)
+
+    async def open(self) -> int:
+        """Must be awaited first. Closes what the last hub left running when it was killed; the number of such rows."""
+        ((last,),) = await self._store.read("SELECT coalesce(max(number), 0) FROM requests")
+        self._numbers = itertools.count(last + 1)
+        return await self._store.write(
+            "UPDATE requests SET state = 'failed', code = 'unreachable', ended = ?, "
+            "message = 'the hub ended before the answer was finished' WHERE state = 'running'",
+            (time.time(),),
+        )
+
+    def next_number(self) -> int:
+        """The number of a new row; rows are numbered as the requests arrive."""
+        return next(self._numbers)
+
+    def close(self) -> None:
+        self._store.close()
+
+    def save(self, row: Mapping[str, Any]) -> "asyncio.Future[int]":
+        """Writes the given columns of the row with this `number`, made when it is new. The future may hold Storage."""
+        return self._store.write(_upsert(tuple(row)), tuple(row.values()))
+
+    def save_now(self, row: Mapping[str, Any]) -> "asyncio.Future[int]":
+        """As `save`, at once if that makes nobody wait."""
+        return self._store.write_now(_upsert(tuple(row)), tuple(row.values()))
+
+    # ---- conversations ----------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def turn(self, user: str, conversation: str) -> AsyncIterator[list[Turn]]:
+        """The turns so far; who comes next on this conversation waits until the block is left."""
+        lock = self._turns.setdefault((user, conversation), asyncio.Lock())
+        async with lock:
+            yield await self.turns(user, conversation)
+
+    async def turns(self, user: str, conversation: str) -> list[Turn]:
+        rows = await self._store.read(
+            "SELECT prompt, text, system, model FROM requests WHERE user = ? AND conversation = ? AND state = 'done' "
+            "AND NOT undone AND prompt IS NOT NULL ORDER BY number",
+            (user, conversation),
+        )
+        return [Turn(*row) for row in rows]
+
+    async def last_conversation(self, user: str) -> str | None:
+        rows = await self._store.read(
+            "SELECT conversation FROM requests WHERE user = ? AND state = 'done' AND conversation IS NOT NULL "
+            "AND prompt IS NOT NULL ORDER BY number DESC LIMIT 1",
+            (user,),
+        )
+        return rows[0][0] if rows else None
+
+    async def undo(self, user: str, conversation: str) -> str | None:
+        """Takes the last turn out of the conversation; its prompt, or None when there is none."""
+        async with self.turn(user, conversation) as turns:
+            if not turns:
+                return None
+            await self._store.write(
+                "UPDATE requests SET undone = 1 WHERE number = (SELECT max(number) FROM requests WHERE user = ? AND "
+                "conversation = ? AND state = 'done' AND NOT undone)",
+                (user, conversation),
+            )
+            return turns[-1].prompt

@@ -1,0 +1,219 @@
+"""The hub's handle on one engine process: start it, submit requests, hear what comes back, notice when it dies.
+
+It speaks the dialect of engine.messages over a socket pair, and turns the process's death into EngineFailed for each request
+that was still waiting. It does not know which models exist or who may use them.
+"""
+
+import asyncio
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import structlog
+
+from llmctl.errors import EngineFailed, ModelUnavailable, from_code
+from llmctld.engine import messages
+from llmctld.engine.messages import ChatMessage, Load, Submit
+from llmctld.watch import log
+
+__all__ = ["ChatMessage", "Load", "Submit", "Ticket", "Worker"]
+
+DROP_WAIT_S = 5.0
+"""How long a cancelled request waits for the engine's last word about it."""
+
+
+class Ticket:
+    """One submitted request: iterate it for its pieces; `finished` is set after the last one.
+
+    Raises EngineFailed when the process dies, and what a Refused names.
+    """
+
+    def __init__(self, worker: "Worker", number: int) -> None:
+        self.finished: messages.Finished | None = None
+        self._worker, self._number = worker, number
+        self._events: asyncio.Queue[messages.Piece | messages.Finished | messages.Refused | EngineFailed] = (
+            asyncio.Queue()
+        )
+
+    def hear(self, event: "messages.Piece | messages.Finished | messages.Refused | EngineFailed") -> None:
+        self._events.put_nowait(event)
+
+    async def __aiter__(self) -> AsyncIterator[messages.Piece]:
+        while self.finished is None:
+            event = await self._events.get()
+            if isinstance(event, messages.Finished):
+                self.finished = event
+            elif isinstance(event, messages.Refused):
+                raise from_code(event.code, event.message, event.hint)
+            elif isinstance(event, EngineFailed):
+                raise event
+            else:
+                yield event
+
+    async def drop(self) -> None:
+        """Cancels; returns once the engine has let go of the request, so that its use is known."""
+        if self.finished is not None or not self._worker.drop(self._number):
+            return
+        try:
+            await asyncio.wait_for(self._drain(), DROP_WAIT_S)
+        except (asyncio.TimeoutError, EngineFailed):
+            log.warning("an engine did not confirm a cancellation", model=self._worker.name)
+
+    async def _drain(self) -> None:
+        while self.finished is None:
+            event = await self._events.get()
+            if isinstance(event, messages.Finished):
+                self.finished = event
+            elif not isinstance(event, messages.Piece):
+                return
+
+
+class Worker:
+    """One engine process. `loaded` is what it said when it was ready; `busy` follows its steps."""
+
+    def __init__(self, load: Load, log_folder: Path) -> None:
+        self.name, self.backend = load.name, load.backend
+        self.loaded: messages.Loaded | None = None
+        self.busy = self._leases = 0
+        self.retiring = 0  # how many wait for it to be unused and then end it
+        self.unused = asyncio.Event()
+        self.unused.set()
+        self.tokens_per_second = 0.0
+        self.started = time.time()
+        self.ended = asyncio.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count(1)
+        self._tickets: dict[int, Ticket] = {}
+        self._log_file = log_folder / f"engine-{load.name}.log"
+        self._load = load
+
+    async def start(self) -> None:
+        """Returns once the model is loaded. Raises ModelUnavailable, in the engine's words."""
+        ours, theirs = socket.socketpair()
+        with theirs, self._log_file.open("ab") as errors:
+            reader, self._writer = await asyncio.open_unix_connection(sock=ours)
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - from this thread: PR_SET_PDEATHSIG follows it
+                [sys.executable, "-m", "llmctld.engine", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=[theirs.fileno()],
+            )  # fmt: skip
+        self._writer.write(messages.frame(self._load))
+        try:
+            report = await _read(reader)
+        except EOFError:
+            report = messages.LoadFailed(f"the engine of {self.name} ended while loading ({await self._exit_status()})",
+                                         f"Its last words are in {self._log_file}.")  # fmt: skip
+        except asyncio.CancelledError:
+            self.kill()
+            await asyncio.shield(self._exit_status())
+            raise
+        if not isinstance(report, messages.Loaded):
+            self.kill()
+            await self._exit_status()
+            failure = report if isinstance(report, messages.LoadFailed) else messages.LoadFailed(f"unexpected {report}")
+            raise ModelUnavailable(failure.message, failure.hint or None)
+        self.loaded = report
+        self._listening = asyncio.create_task(self._listen(reader))
+        log.info("a model is loaded", model=self.name, pid=self.pid, context=report.context, slots=report.slots)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """Resident bytes of the process, its mapped weights included."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def take(self) -> None:
+        """One more request uses this worker."""
+        self._leases += 1
+        self.unused.clear()
+
+    def give_back(self) -> None:
+        self._leases -= 1
+        if not self._leases:
+            self.unused.set()
+
+    def submit(self, request: Submit) -> Ticket:
+        """Sends `request` under a number of its own. Raises EngineFailed when the process has died."""
+        if self.ended.is_set():
+            raise EngineFailed(f"the engine of {self.name} has ended")
+        request.id = next(self._numbers)
+        ticket = self._tickets[request.id] = Ticket(self, request.id)
+        self._writer.write(messages.frame(request))
+        return ticket
+
+    def drop(self, number: int) -> bool:
+        """Cancels; False when that request has already ended."""
+        if number not in self._tickets or self.ended.is_set():
+            return False
+        self._writer.write(messages.frame(messages.Drop(number)))
+        return True
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        structlog.contextvars.clear_contextvars()  # it serves all requests, not the one that caused the load
+        try:
+            while True:
+                report = await _read(reader)
+                if isinstance(report, messages.Step):
+                    self._hear(report)
+        except EOFError:
+            pass
+        except msgspec.DecodeError:
+            log.exception("an engine speaks nonsense and is ended", model=self.name, pid=self.pid)
+            self.kill()
+        finally:
+            self._bury(await asyncio.shield(self._exit_status()))
+
+    def _hear(self, step: messages.Step) -> None:
+        self.busy, self.tokens_per_second = step.busy, step.tokens_per_second
+        for event in step.events:
+            last = not isinstance(event, messages.Piece)
+            ticket = self._tickets.pop(event.id, None) if last else self._tickets.get(event.id)
+            if ticket is not None:
+                ticket.hear(event)
+
+    def _bury(self, status: str) -> None:
+        self.busy = 0
+        self.ended.set()
+        self._writer.close()
+        log.info("an engine has ended", model=self.name, pid=self.pid, status=status, unfinished=len(self._tickets))
+        for ticket in self._tickets.values():
+            ticket.hear(EngineFailed(f"the engine of {self.name} died ({status})"))
+        self._tickets.clear()
+
+    async def _exit_status(self) -> str:
+        assert self._process is not None
+        code = await asyncio.to_thread(self._process.wait)
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+    def kill(self) -> None:
+        """Ends the process at once: its memory comes back, and whoever still waits is told."""
+        if self._process is not None and self._process.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+        self._writer.close()
+
+    async def stop(self) -> None:
+        self.kill()
+        await self.ended.wait()
+
+
+async def _read(reader: asyncio.StreamReader) -> messages.Report:
+    """The next report. Raises EOFError at the end of the stream."""
+    try:
+        (length,) = messages.LENGTH.unpack(await reader.readexactly(messages.LENGTH.size))
+        report: messages.Report = messages.decode_report(await reader.readexactly(length))
+        return report
+    except (asyncio.IncompleteReadError, ConnectionError) as error:
+        raise EOFError from error

@@ -1,0 +1,97 @@
+"""What flows through the pipeline: a Call goes in, Events come out; a Stage is a function from one to the other.
+
+A Stage yields any number of Delta and Notice, then exactly one Answer, or raises an LlmctlError. A Link puts a stage around the
+next one.
+"""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from llmctl.config import ModelEntry
+from llmctl.wire import Answer, CacheUse, Delta, Generate, Notice, Timings, Usage
+from llmctld.models.worker import ChatMessage
+
+Event = Delta | Notice | Answer
+Stage = Callable[["Call"], AsyncGenerator[Event, None]]
+Link = Callable[[Stage], Stage]
+
+
+@dataclass
+class Work:
+    """What is being generated, shared by all calls that wait for the same answer; `state` is a word for Progress."""
+
+    state: str = "working"
+    text: str = ""
+    reasoning: str = ""
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+
+
+@dataclass
+class Call:
+    """A request inside the pipeline. Times are time.monotonic() seconds; what a stage finds out it writes here."""
+
+    id: str
+    request: Generate
+    arrived: float = field(default_factory=time.monotonic)
+    at: float = field(default_factory=time.time)
+    """Seconds since 1970."""
+    number: int = 0
+    """Of its row in the history."""
+    model: ModelEntry | None = None
+    prompt: str | None = None
+    """The text of the user's turn, as preprocess put it together."""
+    messages: list[ChatMessage] = field(default_factory=list)
+    conversation: str | None = None
+    key: str | None = None
+    hit: str | None = None
+    work: Work = field(default_factory=Work)
+    cleanup: AsyncExitStack = field(default_factory=AsyncExitStack)
+    """What inner stages hold until the outcome is written down; closed by record."""
+
+    @property
+    def entry(self) -> ModelEntry:
+        """The model, for the stages behind the one that chose it."""
+        assert self.model is not None
+        return self.model
+
+    def elapsed_ms(self) -> float:
+        return (time.monotonic() - self.arrived) * 1e3
+
+    def partial(self, finish_reason: str) -> Answer:
+        """What there is when the request ends early. An extraction has no part: half a code block is none."""
+        work = self.work
+        text = "" if self.request.extract else work.text
+        return self.answer(text, work.reasoning or None, finish_reason, work.usage, work.timings)
+
+    def answer(
+        self,
+        text: str,
+        reasoning: str | None,
+        finish_reason: str,
+        usage: Usage,
+        timings: Timings,
+        age_s: float | None = None,
+    ) -> Answer:
+        timings.total_ms = round(self.elapsed_ms(), 3)
+        return Answer(
+            id=self.id,
+            model=self.model.name if self.model else self.request.model or "",
+            text=text,
+            reasoning=reasoning,
+            conversation=self.conversation,
+            finish_reason=finish_reason,
+            user=self.request.user,
+            usage=usage,
+            timings=timings,
+            cache=CacheUse(hit=self.hit, key=self.key, age_s=age_s),
+        )
+
+
+def compose(links: Sequence[Link], last: Stage) -> Stage:
+    """The links around `last`, outermost first."""
+    for link in reversed(links):
+        last = link(last)
+    return last

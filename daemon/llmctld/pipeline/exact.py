@@ -1,0 +1,141 @@
+"""Stage `exact`: the same question is answered from the cache, and the same question in flight is computed once.
+
+The key covers everything that changes the answer. It decides what may be served and stored, not where it lies.
+"""
+
+import hashlib
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from llmctl.config import Cache, ModelSettings
+from llmctl.errors import CacheMiss, ConfigError, nearest
+from llmctl.wire import Answer, Delta, Generate, Timings, Usage
+from llmctld.cache.level import Stored
+from llmctld.cache.tiers import Hit, Tiers
+from llmctld.models.catalog import Catalog
+from llmctld.models.worker import ChatMessage
+from llmctld.pipeline.call import Call, Event, Link, Stage
+from llmctld.pipeline.flight import Flights
+
+KEY_FORMAT = 1
+"""Raised when the meaning of a stored answer changes."""
+
+
+class Identity(msgspec.Struct, array_like=True):
+    """What an answer depends on; equal identities may share one. Fields of later machinery are None."""
+
+    format: int
+    model: str
+    settings: ModelSettings
+    messages: list[ChatMessage]
+    tokens: list[int] | None
+    raw: bool
+    sampling: list[Any]
+    stop: list[str]
+    logit_bias: list[tuple[str, float]]
+    ignore_eos: bool
+    extract: str | None
+    scope: list[str]
+    schema: None = None
+    adapters: None = None
+
+
+SAMPLING = (
+    "max_tokens", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed",
+)  # fmt: skip
+
+
+def key_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
+    """32 hexadecimal digits. `scope` names fields of the request; who differs in one of them shares nothing."""
+    request = call.request
+    identity = Identity(
+        format=KEY_FORMAT,
+        model=catalog.identity(call.entry),
+        settings=catalog.settings(call.entry),
+        messages=call.messages,
+        tokens=request.tokens,
+        raw=request.raw,
+        sampling=[getattr(request, name) for name in SAMPLING],
+        stop=request.stop,
+        logit_bias=sorted(request.logit_bias.items()),
+        ignore_eos=request.ignore_eos,
+        extract=request.extract,
+        scope=[str(getattr(request, name)) for name in scope],
+    )
+    return hashlib.blake2b(msgspec.msgpack.encode(identity), digest_size=16).hexdigest()
+
+
+def repeatable(request: Generate) -> bool:
+    """Whether the answer may stand for the next one: a temperature above 0 without a seed asks for variety."""
+    return not request.temperature or request.seed is not None
+
+
+def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
+    """Raises CacheMiss for `--cache-only`; ConfigError at once when the scope names no field of a request."""
+    for name in settings.scope:
+        if name not in Generate.__struct_fields__:
+            hint = nearest(name, Generate.__struct_fields__)
+            raise ConfigError(f"cache.scope: {name!r} is no field of a request", hint)
+
+    def link(next_: Stage) -> Stage:
+        flights = Flights(storing(tiers, next_))
+
+        async def stage(call: Call) -> AsyncGenerator[Event, None]:
+            mode = call.request.cache
+            call.key = key_of(call, catalog, settings.scope)
+            keep = mode == "store" or (mode != "skip" and settings.enabled and repeatable(call.request))
+            if mode == "only" or (keep and mode != "refresh"):
+                hit = await tiers.get(call.key, call.request.max_age)
+                if hit is not None:
+                    for event in _served(call, hit):
+                        yield event
+                    return
+            if mode == "only":
+                raise CacheMiss(f"no stored answer of {call.entry.name} for this request")
+            if not keep:
+                async with aclosing(next_(call)) as events:
+                    async for event in events:
+                        yield event
+                return
+            async with aclosing(flights.join(call)) as events:
+                async for event in events:
+                    if isinstance(event, Answer) and call.hit == "flight":
+                        tiers.joined += 1
+                    yield event
+
+        return stage
+
+    return link
+
+
+def _served(call: Call, hit: Hit) -> list[Event]:
+    stored = hit.answer
+    call.hit = hit.level
+    timings = Timings()
+    answer = call.answer(stored.text, stored.reasoning, stored.finish_reason, stored.usage, timings, round(hit.age, 3))
+    return [Delta(text=stored.text, reasoning=stored.reasoning or ""), answer]
+
+
+def storing(tiers: Tiers, next_: Stage) -> Stage:
+    """Stores the answer before the flight ends: who comes later finds the one or the other, never neither."""
+
+    async def stage(call: Call) -> AsyncGenerator[Event, None]:
+        async with aclosing(next_(call)) as events:
+            async for event in events:
+                if isinstance(event, Answer) and call.key is not None and event.finish_reason in ("stop", "length"):
+                    await _store(tiers, call.key, event)
+                yield event
+
+    return stage
+
+
+async def _store(tiers: Tiers, key: str, answer: Answer) -> None:
+    usage = Usage(answer.usage.prompt_tokens, answer.usage.cached_tokens, answer.usage.completion_tokens)
+    seconds = (answer.timings.prefill_ms + answer.timings.decode_ms) / 1e3
+    await tiers.put(
+        key, Stored(answer.model, answer.text, answer.reasoning, answer.finish_reason, usage, time.time(), seconds)
+    )

@@ -1,0 +1,98 @@
+"""Equal requests at the same time are one computation that belongs to none of them: it ends when the last one has left.
+
+So a cancelled first request takes nothing from the others. It does not know what makes requests equal.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+
+import msgspec
+
+from llmctl.errors import LlmctlError
+from llmctl.wire import Answer
+from llmctld.pipeline.call import Call, Event, Stage
+
+
+class Flight:
+    """One computation and the queues of those who wait for it; who joins late gets first what was already there."""
+
+    def __init__(self, first: Call, next_: Stage) -> None:
+        self.work = first.work
+        self.passengers: list[asyncio.Queue[Event | BaseException]] = []
+        self._past: list[Event | BaseException] = []
+        self.task = asyncio.create_task(self._fly(first, next_))
+
+    async def _fly(self, call: Call, next_: Stage) -> None:
+        try:
+            async with aclosing(next_(call)) as events:
+                async for event in events:
+                    self._tell(event)
+        except (LlmctlError, asyncio.CancelledError) as error:
+            self._tell(error)
+        except Exception as error:  # noqa: BLE001 - each passenger raises it again where it is logged
+            self._tell(error)
+
+    def _tell(self, event: "Event | BaseException") -> None:
+        self._past.append(event)  # a failure too: somebody may board before the flight is forgotten
+        for queue in self.passengers:
+            queue.put_nowait(event)
+
+    def board(self) -> "asyncio.Queue[Event | BaseException]":
+        queue: asyncio.Queue[Event | BaseException] = asyncio.Queue()
+        for event in self._past:
+            queue.put_nowait(event)
+        self.passengers.append(queue)
+        return queue
+
+
+class Flights:
+    """The computations in flight, by key."""
+
+    def __init__(self, next_: Stage) -> None:
+        self._next = next_
+        self._flights: dict[str, Flight] = {}
+
+    async def join(self, call: Call) -> AsyncGenerator[Event, None]:
+        """The events of the flight of `call.key`, as this call's own. Sets `call.hit` to "flight" for all but the first."""
+        assert call.key is not None
+        flight = self._flights.get(call.key)
+        if flight is None:
+            flight = self._flights[call.key] = Flight(_pilot(call), self._next)
+            flight.task.add_done_callback(lambda _: self._forget(call.key, flight))
+        else:
+            call.work, call.hit = flight.work, "flight"
+        queue = flight.board()
+        try:
+            while True:
+                event = await queue.get()
+                if isinstance(event, BaseException):
+                    raise _own(event)
+                if isinstance(event, Answer):
+                    timings = msgspec.structs.replace(event.timings)
+                    yield call.answer(event.text, event.reasoning, event.finish_reason, event.usage, timings)
+                    return
+                yield event
+        finally:
+            flight.passengers.remove(queue)
+            if not flight.passengers and not flight.task.done():
+                self._forget(call.key, flight)  # who comes now must not board a flight that is being cancelled
+                flight.task.cancel()
+                await asyncio.shield(asyncio.wait([flight.task]))
+
+    def _forget(self, key: str | None, flight: "Flight | None") -> None:
+        if key is not None and self._flights.get(key) is flight:
+            del self._flights[key]
+
+
+def _pilot(call: Call) -> Call:
+    """The call that the computation runs as: the first one's question, nobody's identity, the shared work."""
+    return dataclasses.replace(call, cleanup=AsyncExitStack())
+
+
+def _own(error: BaseException) -> BaseException:
+    """An exception of one's own: several tasks must not raise, and fill, the same object."""
+    if isinstance(error, LlmctlError):
+        return type(error)(error.message, error.hint, error.answer)
+    return error

@@ -1,0 +1,139 @@
+"""Stage `generate`, the innermost: a place in the queue, a lease on the model, and its tokens as they come.
+
+A request whose engine died before its first token is computed once more; it does not know caches or history.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from llmctl.config import ModelEntry
+from llmctl.errors import Busy, EngineFailed
+from llmctl.wire import Answer, Delta, Notice, Usage
+from llmctld.models.catalog import Catalog
+from llmctld.models.residency import Residency
+from llmctld.models.worker import Submit, Ticket, Worker
+from llmctld.pipeline.call import Call, Event
+from llmctld.watch import log
+
+MAX_TOKENS = 2048
+"""For a client that sends none; the engine clips it to the room that the prompt leaves."""
+
+
+class Generator:
+    """The stage, with the queue that it keeps: at most `queue` requests wait, beside those that hold a slot."""
+
+    def __init__(self, residency: Residency, catalog: Catalog, queue: int) -> None:
+        self._residency, self._catalog, self._queue = residency, catalog, queue
+        self._pending: Counter[str] = Counter()
+        self._told_base: set[int] = set()
+
+    async def __call__(self, call: Call) -> AsyncGenerator[Event, None]:
+        """Raises Busy, ModelUnavailable, EngineFailed, and what the engine refuses."""
+        entry = call.entry
+        self._admit(entry)
+        self._pending[entry.name] += 1
+        try:
+            if not self._residency.is_loaded(entry):
+                yield Notice(text=f"loading {entry.name}")
+            async with aclosing(self._compute(call, entry)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._pending[entry.name] -= 1
+
+    def _admit(self, entry: ModelEntry) -> None:
+        slots = self._residency.slots(entry)
+        if self._pending[entry.name] >= slots + self._queue:
+            raise Busy(f"the queue of {entry.name} is full: {slots} requests run and {self._queue} wait (limits.queue)")
+
+    async def _compute(self, call: Call, entry: ModelEntry) -> AsyncGenerator[Event, None]:
+        for attempt in (1, 2):
+            try:
+                async with aclosing(self._attempt(call, entry)) as events:
+                    async for event in events:
+                        yield event
+                return
+            except EngineFailed as error:
+                if attempt == 2 or call.work.text or call.work.reasoning:
+                    raise
+                log.warning("a request is computed again", model=entry.name, error=error.message)
+
+    async def _attempt(self, call: Call, entry: ModelEntry) -> AsyncGenerator[Event, None]:
+        work = call.work
+        work.state = "loading" if not self._residency.is_loaded(entry) else "queued"
+        start = time.monotonic()
+        async with self._residency.lease(entry) as worker:
+            work.timings.load_ms = round((time.monotonic() - start) * 1e3, 3) if work.state == "loading" else 0.0
+            work.state = "queued"
+            for notice in self._notices(worker, call):
+                yield notice
+            ticket = worker.submit(self._submission(call, entry))
+            try:
+                async for piece in ticket:
+                    work.state = "working"
+                    work.text += piece.text
+                    work.reasoning += piece.reasoning
+                    yield Delta(text=piece.text, reasoning=piece.reasoning)
+            finally:
+                await asyncio.shield(ticket.drop())  # a second cancel must not leave the slot busy
+                _note_use(call, ticket)
+            yield _answer(call, ticket)
+
+    def _notices(self, worker: Worker, call: Call) -> list[Notice]:
+        """What the user should know about this model, once for each time it is loaded."""
+        assert worker.loaded is not None
+        if worker.pid in self._told_base:
+            return []
+        self._told_base.add(worker.pid)
+        texts = list(worker.loaded.notices)
+        if worker.loaded.base and not call.request.raw and call.request.tokens is None:
+            texts.append(f"{worker.name} has no chat template: a base model, which continues the text as it stands")
+        return [Notice(text=text) for text in texts]
+
+    def _submission(self, call: Call, entry: ModelEntry) -> Submit:
+        request, settings = call.request, self._catalog.settings(entry)
+
+        def chosen(name: str) -> float | None:
+            given: float | None = getattr(request, name)
+            return getattr(settings, name) if given is None else given
+
+        top_k = chosen("top_k")
+        return Submit(
+            id=0,
+            messages=call.messages,
+            tokens=request.tokens,
+            raw=request.raw,
+            max_tokens=request.max_tokens or MAX_TOKENS,
+            temperature=chosen("temperature"),
+            top_p=chosen("top_p"),
+            top_k=None if top_k is None else int(top_k),
+            min_p=chosen("min_p"),
+            repeat_penalty=request.repeat_penalty,
+            presence_penalty=request.presence_penalty,
+            frequency_penalty=request.frequency_penalty,
+            logit_bias=request.logit_bias,
+            seed=request.seed,
+            stop=request.stop,
+            ignore_eos=request.ignore_eos,
+        )
+
+
+def _note_use(call: Call, ticket: Ticket) -> None:
+    """Usage and timings as the engine counted them, also of a request that was cut short."""
+    end = ticket.finished
+    if end is None:
+        return
+    call.work.usage = Usage(end.prompt_tokens, end.cached_tokens, end.completion_tokens)
+    timings = call.work.timings
+    timings.queue_ms, timings.prefill_ms, timings.decode_ms = end.queue_ms, end.prefill_ms, end.decode_ms
+    if end.decode_ms > 0 and end.completion_tokens > 1:
+        timings.tokens_per_second = round((end.completion_tokens - 1) / end.decode_ms * 1e3, 2)
+
+
+def _answer(call: Call, ticket: Ticket) -> Answer:
+    assert ticket.finished is not None
+    work = call.work
+    return call.answer(work.text, work.reasoning or None, ticket.finished.reason, work.usage, work.timings)

@@ -1,0 +1,121 @@
+"""Stage `preprocess`: from what was typed to the messages that the model gets, in one normal form, and the turns before them.
+
+It alters nothing but CRLF and a leading byte order mark; the model's own chat template is the engine's.
+"""
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+
+from llmctl.errors import InvalidRequest, NotFound
+from llmctl.wire import Generate
+from llmctld.history import History, Turn
+from llmctld.models.catalog import Catalog
+from llmctld.models.worker import ChatMessage
+from llmctld.pipeline.call import Call, Event, Link, Stage
+
+PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
+
+
+def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
+    """`limit`: what a prompt may have once its parameters are filled in.
+
+    Raises InvalidRequest (empty prompt, parameter without a value), NotFound (no conversation), ModelUnavailable.
+    """
+
+    def link(next_: Stage) -> Stage:
+        async def stage(call: Call) -> AsyncGenerator[Event, None]:
+            request = call.request
+            values = _values(request)
+            call.prompt = compose_prompt(request, values, limit)
+            turns = await _take_turn(call, history)
+            call.model = catalog.find(request.model or (turns[-1].model if turns else None))
+            system = request.system if request.system is not None else (turns[-1].system if turns else None)
+            call.messages = _messages(fill(normal(system or ""), values, limit), turns, call.prompt)
+            async with aclosing(next_(call)) as events:
+                async for event in events:
+                    yield event
+
+        return stage
+
+    return link
+
+
+async def _take_turn(call: Call, history: History) -> list[Turn]:
+    """The turns so far, held until the outcome of this one is recorded: two requests on one conversation keep their order."""
+    request = call.request
+    call.conversation = request.conversation
+    if request.continue_last:
+        call.conversation = await history.last_conversation(request.user)
+        if call.conversation is None:
+            raise NotFound(
+                f"{request.user or 'this user'} has no conversation to continue", "Ask without `--continue` first."
+            )
+    if call.conversation is None:
+        call.conversation = call.id[:12]
+        return []
+    return await call.cleanup.enter_async_context(history.turn(request.user, call.conversation))
+
+
+def _messages(system: str, turns: list[Turn], prompt: str | None) -> list[ChatMessage]:
+    messages = [ChatMessage("system", system)] if system else []
+    for turn in turns:
+        messages += [ChatMessage("user", turn.prompt), ChatMessage("assistant", turn.text)]
+    return messages if prompt is None else [*messages, ChatMessage("user", prompt)]
+
+
+def normal(text: str) -> str:
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
+def _values(request: Generate) -> dict[str, str]:
+    """What each `{name}` stands for. Raises InvalidRequest when a declared parameter has no value."""
+    values = {name: value for name, value in request.declared.items() if value is not None} | request.params
+    missing = [
+        name for name in request.declared if name not in values and not (name == "stdin" and request.stdin is not None)
+    ]
+    if missing:
+        raise InvalidRequest(f"the parameter {missing[0]} has no value", f"Give it with `-p {missing[0]}=VALUE`.")
+    return {name: normal(value) for name, value in values.items()}
+
+
+def fill(text: str, values: Mapping[str, str], limit: int) -> str:
+    """`{name}` replaced where the name has a value, in one pass; every other brace stands as it is.
+
+    Raises InvalidRequest before it makes a text of more than `limit` characters: a short prompt may name a long value often.
+    """
+    if not values:
+        return text
+    size = len(text) + sum(len(values[place[1]]) for place in PLACE.finditer(text) if place[1] in values)
+    if size > limit:
+        raise InvalidRequest(
+            f"the prompt has {size} characters once its parameters are filled in; limits.prompt_bytes is {limit}",
+            "Shorten it, or raise `limits.prompt_bytes` in the configuration.",
+        )
+    return PLACE.sub(lambda place: values.get(place[1], place[0]), text)
+
+
+def compose_prompt(request: Generate, values: Mapping[str, str], limit: int) -> str | None:
+    """PROMPT, each file under its name, stdin, with an empty line between; None for a prompt of token ids."""
+    if request.tokens is not None:
+        return None
+    prompt, stdin = normal(request.prompt or ""), request.stdin
+    placed = "stdin" not in values and any(place[1] == "stdin" for place in PLACE.finditer(prompt))
+    if placed and stdin is None:
+        raise InvalidRequest(
+            "the prompt holds {stdin}, and there is no stdin", "Pipe the text in: `cat FILE | llmctl ask ...`."
+        )
+
+    def body(text: str) -> str:
+        return normal(text) if request.raw else normal(text).removesuffix("\n")
+
+    filled = fill(prompt, {**values, "stdin": body(stdin)} if placed and stdin is not None else values, limit)
+    parts = [filled, *(f"{file.name}:\n{body(file.text)}" for file in request.files)]
+    if stdin is not None and not placed:
+        parts.append(body(stdin))
+    text = "\n\n".join(part for part in parts if part)
+    if not text.strip():
+        raise InvalidRequest(
+            "the prompt is empty", 'Give a PROMPT, a file with `-f`, or pipe a text in: `llmctl ask "why?"`.'
+        )
+    return text

@@ -1,0 +1,112 @@
+"""Stage `record`, the outermost: every request has a row in the history, whatever becomes of it; it also knows conversations.
+
+The row is there from the arrival on and holds the text as it grows, so that a crash loses nothing that was typed or generated.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from llmctl.errors import Internal, LlmctlError, Storage
+from llmctl.wire import Answer, Delta
+from llmctld.history import History
+from llmctld.pipeline.call import Call, Event, Link, Stage
+from llmctld.watch import log
+
+NOTE_EVERY_S = 1.0
+
+
+def record(history: History) -> Link:
+    """Writes before the first stage and after the last. Raises Storage, with the answer, when the disk refused."""
+
+    def link(next_: Stage) -> Stage:
+        async def stage(call: Call) -> AsyncGenerator[Event, None]:
+            call.number = history.next_number()
+            # written as soon as the request waits for anything; a memory hit waits for nothing and needs one write only
+            beginning = asyncio.get_running_loop().call_soon(history.save, _beginning(call))
+            answer: Answer | None = None
+            async with call.cleanup:
+                try:
+                    async with aclosing(_noting(history, call, next_(call))) as events:
+                        async for event in events:
+                            if isinstance(event, Answer):
+                                answer = event
+                            else:
+                                yield event
+                    if answer is None:
+                        raise Internal("the pipeline ended without an answer")
+                except (asyncio.CancelledError, GeneratorExit):
+                    beginning.cancel()
+                    await asyncio.shield(_end(history, call, call.partial("cancelled"), "cancelled"))
+                    raise
+                except Exception as error:
+                    beginning.cancel()
+                    await _end(history, call, _what_came(call, error), "failed", error)
+                    raise
+                beginning.cancel()
+                await _end(history, call, answer, "done")
+            yield answer
+
+        return stage
+
+    return link
+
+
+async def _noting(history: History, call: Call, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    """The events; now and then what has been generated so far is written down."""
+    noted = time.monotonic()
+    async with aclosing(events):
+        async for event in events:
+            yield event
+            if isinstance(event, Delta) and time.monotonic() - noted > NOTE_EVERY_S:
+                history.save({**_beginning(call), "text": call.work.text, "reasoning": call.work.reasoning})
+                noted = time.monotonic()
+
+
+def _what_came(call: Call, error: Exception) -> Answer:
+    """The partial answer, which the error then carries: what came is the user's, also when more should have come."""
+    if not isinstance(error, LlmctlError):
+        return call.partial("error")
+    partial = error.answer or call.partial("error")
+    if partial.text:
+        error.answer = partial
+    return partial
+
+
+async def _end(history: History, call: Call, answer: Answer, state: str, error: Exception | None = None) -> None:
+    row = _beginning(call) | _outcome(call, answer, state)
+    if error is not None:
+        known = error if isinstance(error, LlmctlError) else Internal(type(error).__name__)
+        row |= {"code": known.code, "message": known.message}
+    try:
+        await (history.save_now(row) if call.hit == "memory" else history.save(row))
+    except Storage as failure:
+        log.error("a request could not be recorded", error=failure.message)
+        if state == "done":
+            failure.answer = answer
+            raise
+
+
+def _beginning(call: Call) -> dict[str, Any]:
+    request = call.request
+    prompt = request.prompt if call.prompt is None else call.prompt
+    if prompt is None and request.tokens is None:
+        prompt = request.stdin
+    return {"number": call.number, "id": call.id, "at": call.at, "user": request.user,
+            "tags": json.dumps(request.tags) if request.tags else "[]", "model": request.model, "state": "running",
+            "system": request.system, "prompt": prompt}  # fmt: skip
+
+
+def _outcome(call: Call, answer: Answer, state: str) -> dict[str, Any]:
+    timings, usage = answer.timings, answer.usage
+    return {
+        "ended": time.time(), "state": state, "model": answer.model, "conversation": answer.conversation,
+        "text": answer.text or call.work.text, "reasoning": answer.reasoning, "finish_reason": answer.finish_reason,
+        "hit": answer.cache.hit, "key": answer.cache.key, "prompt_tokens": usage.prompt_tokens,
+        "cached_tokens": usage.cached_tokens, "completion_tokens": usage.completion_tokens, "queue_ms": timings.queue_ms,
+        "load_ms": timings.load_ms, "prefill_ms": timings.prefill_ms, "decode_ms": timings.decode_ms,
+        "total_ms": timings.total_ms,
+    }  # fmt: skip

@@ -1,0 +1,88 @@
+"""Stage `validate`: the one place where the range of a field is checked; the message names field, value and range."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from llmctl.config import Limits, check_name
+from llmctl.errors import InvalidRequest
+from llmctl.wire import CACHE_MODES, Generate
+from llmctld.pipeline.call import Call, Event, Link, Stage
+
+
+def between(low: float, high: float) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: low <= value <= high, f"between {low} and {high}"
+
+
+def one_of(*words: str) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value in words, f"one of {', '.join(words)}"
+
+
+RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_tokens": between(1, 2**31 - 1),
+    "temperature": between(0, 2),
+    "top_p": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    "top_k": between(0, 2**31 - 1),
+    "min_p": between(0, 1),
+    "repeat_penalty": (lambda value: 0 < value <= 10, "above 0 and at most 10"),
+    "presence_penalty": between(-2, 2),
+    "frequency_penalty": between(-2, 2),
+    "seed": between(0, 2**32 - 1),
+    "max_age": (lambda value: value >= 0, "0 seconds or more"),
+    "extract": one_of("first", "last"),
+    "cache": one_of(*CACHE_MODES),
+    "user": (lambda value: value.isprintable() and len(value) <= 128, "at most 128 printable characters"),
+    "tags": (lambda value: all(tag and tag.isprintable() for tag in value), "printable words that are not empty"),
+    "stop": (all, "texts that are not empty"),
+    "logit_bias": (lambda value: all(-100 <= bias <= 100 for bias in value.values()), "biases between -100 and 100"),
+}
+"""Field -> (is this value in range?, the range in words). A field that is None was not given. NaN is in no range."""
+
+
+def validate(limits: Limits) -> Link:
+    """Raises InvalidRequest."""
+
+    def link(next_: Stage) -> Stage:
+        async def stage(call: Call) -> AsyncGenerator[Event, None]:
+            check(call.request, limits)
+            async with aclosing(next_(call)) as events:
+                async for event in events:
+                    yield event
+
+        return stage
+
+    return link
+
+
+def check(request: Generate, limits: Limits) -> None:
+    for name, (in_range, words) in RANGES.items():
+        value = getattr(request, name)
+        if value is not None and not in_range(value):
+            raise InvalidRequest(f"{name} is {value!r}; it must be {words}")
+    if request.conversation is not None:
+        check_name("conversation", request.conversation)
+        if request.continue_last:
+            raise InvalidRequest("--continue and --conversation exclude each other", "Give one of the two.")
+    if request.tokens is not None:
+        if not request.tokens or min(request.tokens) < 0:
+            raise InvalidRequest("tokens must be a list of token ids, none below 0, and not empty")
+        if (
+            request.prompt is not None
+            or request.stdin is not None
+            or request.files
+            or request.conversation
+            or request.continue_last
+        ):
+            raise InvalidRequest("tokens exclude a prompt, files, stdin and a conversation", "Give one or the other.")
+    size = _prompt_bytes(request)
+    if size > limits.prompt_bytes:
+        raise InvalidRequest(
+            f"the prompt has {size} bytes; limits.prompt_bytes is {limits.prompt_bytes}",
+            "Shorten it, or raise `limits.prompt_bytes` in the configuration.",
+        )
+
+
+def _prompt_bytes(request: Generate) -> int:
+    texts = [request.prompt, request.stdin, request.system, *(file.text for file in request.files), *request.params.values(),
+             *request.declared.values()]  # fmt: skip
+    return sum(len(text.encode()) for text in texts if text) + 8 * len(request.tokens or ())

@@ -1,0 +1,44 @@
+"""The hub's log: one JSON object per line, with the request's id bound to it, rotated by size; never a prompt or a secret."""
+
+import atexit
+import logging
+import logging.handlers
+import queue
+from pathlib import Path
+
+import structlog
+
+from llmctl.config import Logs
+
+
+def open_log(folder: Path, settings: Logs) -> None:
+    """Sends everything that is logged in this process to `folder`/hub.log. A log that cannot be written stops nothing."""
+    logging.raiseExceptions = False
+    handler = logging.handlers.RotatingFileHandler(
+        folder / "hub.log", maxBytes=settings.max_bytes, backupCount=settings.files, encoding="utf-8", delay=True
+    )
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    # a thread of its own writes: a slow disk must not make the event loop wait
+    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    writer = logging.handlers.QueueListener(lines, handler)
+    writer.start()
+    atexit.register(writer.stop)
+    root = logging.getLogger()
+    root.handlers = [logging.handlers.QueueHandler(lines)]
+    root.setLevel(settings.level.upper())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.filter_by_level,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("llmctld")

@@ -1,0 +1,22 @@
+"""llmctl: run language models on your own machine, from the shell and from Python.
+
+Importing this package costs a few milliseconds; `Client` and the errors are loaded when they are first named.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from llmctl.client import Client as Client
+    from llmctl.errors import LlmctlError as LlmctlError
+
+__all__ = ["Client", "LlmctlError", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name.startswith("_") or name.islower():  # a submodule or a dunder that Python looks for: never ours to load
+        raise AttributeError(f"module 'llmctl' has no attribute {name!r}")
+    home = import_module("llmctl.client" if name == "Client" else "llmctl.errors")
+    return getattr(home, name)

@@ -1,0 +1,11 @@
+"""The commands: one file per group, assembled in main.py and imported when they are called."""
+
+import gc
+import os
+import signal
+import sys
+
+gc.disable()  # a command that lasts a tenth of a second makes no cycles worth a search; `chat` enables it
+
+if os.path.basename(sys.argv[0]) == "llmctl" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until main() takes over: Ctrl-C during the imports leaves no trace

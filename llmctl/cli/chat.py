@@ -1,0 +1,197 @@
+"""`llmctl chat`: a stored conversation at a prompt, or from a pipe, one line a message.
+
+It owns the dialogue and its commands; the hub owns the conversation.
+"""
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from llmctl import wire
+from llmctl.cli import answer, flags, out, signals
+from llmctl.client import Client
+from llmctl.errors import LlmctlError, Usage
+from llmctl.options import Asked
+from llmctl.request import decode_text, show_reasoning
+
+app = flags.group()
+
+HELP = """/model NAME     answer with another model
+/system TEXT    another system prompt; without TEXT: none
+/save NAME      store model and system prompt as a template
+/retry          take the last answer back and ask again
+/undo           take the last question and its answer back
+/help           this
+/exit           end; so does Ctrl-D. Ctrl-C ends only the answer
+\"\"\"             alone on a line: begins and ends a message of several lines
+"""
+
+
+@app.command()
+def chat(
+    model: Annotated[str | None, Option("--model", "-m", help="Name or alias of a model.")] = None,
+    system: Annotated[str | None, Option("--system", "-s", help="System prompt.")] = None,
+    template: Annotated[str | None, Option("--template", "-t", help="Name or path of a template.")] = None,
+    continue_: Annotated[bool, Option("--continue", "-c", help="Continue the last conversation.")] = False,
+    conversation: Annotated[str | None, Option(help="Continue this conversation; made when new.")] = None,
+    max_tokens: Annotated[int | None, Option(help="At most so many tokens for each answer.")] = None,
+    temperature: Annotated[float | None, Option(help="0 is greedy; at most 2.")] = None,
+    reasoning: Annotated[str | None, Option(help="show or hide what the model thinks.", metavar="show|hide")] = None,
+    user: Annotated[str | None, Option(help="Whose conversation this is.")] = None,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Hold a conversation at a prompt. From a pipe, each line is a message."""
+    asked = Asked(
+        model=model,
+        system=system,
+        template=template,
+        continue_=continue_,
+        conversation=conversation,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        reasoning=reasoning,
+        user=user,
+    )
+    show_reasoning(asked)
+    gc.enable()
+    with flags.connect() as client:
+        dialogue = Dialogue(client, asked)
+        dialogue.run(_typed() if out.is_terminal(sys.stdin) else _piped())
+    if dialogue.failed and not out.is_terminal(sys.stdin):
+        raise typer.Exit(dialogue.failed)
+
+
+def _typed() -> Iterator[str]:
+    """Lines as they are typed, with history; Ctrl-C begins the line anew, Ctrl-D ends."""
+    gc.enable()
+    import readline  # noqa: F401  input() edits lines once it is imported
+
+    out.aside("/help lists the commands, Ctrl-D ends\n")
+    while True:
+        try:
+            yield input("> ")
+        except EOFError:
+            out.aside("\n")
+            return
+        except signals.Interrupt as interrupt:
+            if interrupt.status != 130:
+                raise
+            signals.forget()
+            out.aside("\n")
+
+
+def _piped() -> Iterator[str]:
+    if sys.stdin is None:
+        return
+    for line in sys.stdin.buffer:
+        yield decode_text(line, "stdin").rstrip("\r\n")
+
+
+def messages(lines: Iterator[str]) -> Iterator[str]:
+    """Lines joined to messages: what stands between two lines of three quotes is one."""
+    block: list[str] | None = None
+    for line in lines:
+        if line.strip() == '"""':
+            if block is not None:
+                yield "\n".join(block)
+            block = [] if block is None else None
+        elif block is not None:
+            block.append(line)
+        elif line.strip():
+            yield line
+    if block:
+        yield "\n".join(block)
+
+
+class Dialogue:
+    """One conversation. `last` is the latest question, `kept` whether the hub has it; `failed` the first bad status."""
+
+    def __init__(self, client: Client, asked: Asked) -> None:
+        self.client = client
+        self.asked = asked
+        self.last: str | None = None
+        self.kept = False
+        self.failed = 0
+        self.commands: dict[str, Callable[[str], None]] = {
+            "model": self.set_model,
+            "system": self.set_system,
+            "save": self.save,
+            "retry": self.retry,
+            "undo": self.undo,
+            "help": lambda _: out.aside(HELP),
+        }
+
+    def run(self, lines: Iterator[str]) -> None:
+        for message in messages(lines):
+            if message.strip() in ("/exit", "/quit"):
+                return
+            try:
+                self.take(message)
+            except LlmctlError as error:
+                out.failure(error)
+                self.failed = self.failed or error.status
+            except signals.Interrupt as interrupt:
+                if interrupt.status != 130 or not out.is_terminal(sys.stdin):
+                    raise
+                signals.forget()
+                out.aside("\n")
+
+    def take(self, message: str) -> None:
+        name, _, rest = message.strip().partition(" ")
+        if name.startswith("/") and name[1:] in self.commands:
+            self.commands[name[1:]](rest.strip())
+        elif name.startswith("/") and name[1:].isalpha():
+            raise Usage(f"there is no command {name}", "/help lists them.")
+        else:
+            self.say(message)
+
+    def say(self, message: str, refresh: bool = False) -> None:
+        self.last, self.kept = message, False
+        self.asked.prompt = message
+        self.asked.refresh = refresh
+        request = self.client.pack(self.asked, stream=True)
+        done = answer.show(self.client, request, show_reasoning(self.asked))
+        self.kept = True
+        for remark in answer.remarks(done):
+            out.notice(remark)
+        self.asked.continue_ = False
+        if done.conversation is not None:
+            self.asked.conversation = done.conversation
+
+    def set_model(self, name: str) -> None:
+        self.asked.model = name or None
+
+    def set_system(self, text: str) -> None:
+        self.asked.system = text or None
+
+    def save(self, name: str) -> None:
+        from llmctl import templates
+
+        if not name:
+            raise Usage("/save needs a name", "")
+        options = Asked(model=self.asked.model, system=self.asked.system, temperature=self.asked.temperature)
+        file = templates.save(self.client.paths.templates, name, None, options)
+        out.notice(f"template {name} is stored in {file}")
+
+    def retry(self, _: str) -> None:
+        prompt = self._take_back() if self.last is None or self.kept else self.last
+        if prompt is None:
+            raise Usage("nothing was asked yet", "")
+        self.say(prompt, refresh=True)
+
+    def undo(self, _: str) -> None:
+        prompt = self._take_back()
+        self.last, self.kept = None, False
+        out.notice("the conversation has no turn" if prompt is None else f"taken back: {prompt}")
+
+    def _take_back(self) -> str | None:
+        if self.asked.conversation is None:
+            return None
+        user = self.client.pack(Asked(user=self.asked.user)).user
+        result = self.client.call(wire.Undo(conversation=self.asked.conversation, user=user))
+        return result.prompt if isinstance(result, wire.Undone) else None

@@ -1,0 +1,190 @@
+"""`llmctl completion`: scripts that complete commands, flags and names in the shell itself, without Python or a hub.
+
+They are made from the live command table, so a new flag appears by itself; names of models and templates are those of
+their files.
+"""
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+from typer import Argument
+
+from llmctl.cli import flags, out
+
+app = flags.group()
+
+
+class Shell(str, Enum):
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+
+
+VALUES = {"--model": "@models", "--template": "@templates", "--file": "@files", "--reasoning": "show hide"}
+"""What follows a flag; nothing is offered after the others that take a value."""
+ARGUMENTS = {
+    "models show": "@models",
+    "models rm": "@models",
+    "models load": "@models",
+    "models unload": "@models",
+    "models add": "@files",
+    "templates show": "@templates",
+    "templates edit": "@templates",
+    "templates rm": "@templates",
+    "completion": "bash zsh fish",
+}
+"""What a command takes besides flags."""
+
+COMMON = """# Completion of llmctl. Made by `llmctl completion {shell}`; do not edit.
+__llmctl_names() {{
+    __dir="${{LLMCTL_HOME:-}}"
+    if [ -n "$__dir" ]; then __dir="$__dir/$1"
+    elif [ "$(uname)" = Darwin ]; then __dir="$HOME/Library/Application Support/llmctl/$1"
+    elif [ "$1" = models ]; then __dir="${{XDG_DATA_HOME:-$HOME/.local/share}}/llmctl/models"
+    else __dir="${{XDG_CONFIG_HOME:-$HOME/.config}}/llmctl/templates"
+    fi
+    for __file in "$__dir"/*.json "$__dir"/*.yaml; do
+        if [ -e "$__file" ]; then
+            __file="${{__file##*/}}"
+            printf "%s\\n" "${{__file%.*}}"
+        fi
+    done
+}}
+__llmctl_words() {{
+    case "$1" in
+{words}
+    esac
+}}
+__llmctl_values() {{
+    case "$1 $2" in
+{values}
+        *) return 1 ;;
+    esac
+}}
+__llmctl_candidates() {{
+    __path=""
+    __previous=""
+    for __word in "$@"; do
+        case "$__word" in
+            -*) ;;
+            *) case "$__path" in
+                "") __path="$__word" ;;
+                {groups}) __path="$__path $__word" ;;
+            esac ;;
+        esac
+        __previous="$__word"
+    done
+    __found="$(__llmctl_values "$__path" "$__previous")" || __found="$(__llmctl_words "$__path")"
+    for __word in $(printf "%s" "$__found"); do
+        case "$__word" in
+            @files) printf "@files\\n" ;;
+            @*) __llmctl_names "${{__word#@}}" ;;
+            *) printf "%s\\n" "$__word" ;;
+        esac
+    done
+}}
+"""
+
+BASH = """_llmctl() {
+    local cur words candidates prefix
+    cur="${COMP_LINE:0:COMP_POINT}"
+    cur="${cur##* }"
+    words="${COMP_LINE:0:COMP_POINT}"
+    words="${words%"$cur"}"
+    read -r -a words <<< "$words"
+    candidates="$(__llmctl_candidates "${words[@]:1}")"
+    COMPREPLY=()
+    case "$candidates" in
+        *@files*) COMPREPLY=($(compgen -f -- "$cur")); candidates="${candidates//@files/}" ;;
+    esac
+    COMPREPLY+=($(compgen -W "$candidates" -- "$cur"))
+    case "$cur" in
+        *:*) prefix="${cur%"${cur##*:}"}"; COMPREPLY=("${COMPREPLY[@]#"$prefix"}") ;;
+    esac
+}
+complete -o filenames -F _llmctl llmctl
+"""
+
+ZSH = """_llmctl() {
+    local -a found
+    found=("${(@f)$(emulate -L sh; __llmctl_candidates "${(@)words[2,CURRENT-1]}")}")
+    if (( ${found[(Ie)@files]} )); then
+        _files
+        found=("${(@)found:#@files}")
+    fi
+    compadd -- "${(@)found:#}"
+}
+if [ "${funcstack[1]}" = _llmctl ]; then _llmctl "$@"; else compdef _llmctl llmctl; fi
+"""
+
+FISH = """function __llmctl_complete
+    set -l words (commandline -opc)
+    for word in (command sh -c '{script}__llmctl_candidates "$@"' llmctl $words[2..-1])
+        if test "$word" = @files
+            __fish_complete_path (commandline -ct)
+        else
+            echo $word
+        end
+    end
+end
+complete -c llmctl -f -a '(__llmctl_complete)'
+"""
+
+
+@app.command()
+def completion(shell: Annotated[Shell, Argument(help="bash, zsh or fish.")]) -> None:
+    """Print the completion script of a shell.
+
+    bash: llmctl completion bash >> ~/.bash_completion. zsh: llmctl completion zsh > a folder of $fpath, as _llmctl.
+    fish: llmctl completion fish > ~/.config/fish/completions/llmctl.fish.
+    """
+    out.text(script(shell.value))
+
+
+def script(shell: str) -> str:
+    """The whole script. `shell` is bash, zsh or fish."""
+    commands = list(_commands())
+    common = COMMON.format(
+        shell=shell,
+        words="\n".join(f'        "{path}") printf "%s" "{words}" ;;' for path, words, _ in commands),
+        values="\n".join(f"        {case}" for path, _, command in commands for case in _values(path, command)),
+        groups="|".join(path for path, _, command in commands if path and hasattr(command, "commands")),
+    )
+    if shell == "bash":
+        return common + BASH
+    if shell == "zsh":
+        return "#compdef llmctl\n" + common + ZSH
+    return FISH.replace("{script}", common.replace("\\", "\\\\"))
+
+
+def _commands() -> Iterator[tuple[str, str, Any]]:
+    """(path, what can stand there, the command) of the root, each command, each subcommand."""
+    from llmctl.cli import main
+
+    root: Any = typer.main.get_command(main.app)
+    yield "", " ".join([*_flags(root), *main.COMMANDS]), root
+    for name in main.COMMANDS:
+        command = root.get_command(None, name)
+        below = getattr(command, "commands", {})
+        yield name, " ".join([ARGUMENTS.get(name, ""), *_flags(command), *below]).strip(), command
+        for sub, inner in below.items():
+            path = f"{name} {sub}"
+            yield path, " ".join([ARGUMENTS.get(path, ""), *_flags(inner)]).strip(), inner
+
+
+def _options(command: Any) -> list[Any]:
+    return [param for param in command.params if param.param_type_name == "option" and not param.hidden]
+
+
+def _flags(command: Any) -> list[str]:
+    return [*(flag for param in _options(command) for flag in param.opts), "--help"]
+
+
+def _values(path: str, command: Any) -> Iterator[str]:
+    for param in _options(command):
+        if not param.is_flag:
+            value = next((VALUES[flag] for flag in param.opts if flag in VALUES), "")
+            patterns = "|".join(f'"{path} {flag}"' for flag in param.opts)
+            yield f'{patterns}) printf "%s" "{value}" ;;'

@@ -1,0 +1,146 @@
+"""`llmctl config`: what the settings are and where they come from. The user's file is written once, by `init`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from llmctl import config as configuration
+from llmctl.cli import flags, out
+from llmctl.errors import Storage, Usage, nearest
+
+if TYPE_CHECKING:
+    from llmctl.view.config import Setting
+
+app = flags.group("Show, check and begin the configuration.")
+
+
+@app.command("show")
+def show(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
+    """Show every setting that holds, and where it comes from."""
+    from llmctl.view import config as view
+
+    file = flags.places().config_file
+    config = configuration.load(file)
+    settings = list(effective(config, file))
+    if not json:
+        out.text(view.lines(settings))
+        return
+    for setting in settings:
+        out.json_line({"key": setting.key, "value": value_of(config, setting.key), "source": setting.source})
+
+
+def effective(config: configuration.Config, file: Path) -> "Iterator[Setting]":
+    """A Setting for each key of the struct tree, and for each that a model's section gives."""
+    from llmctl import example
+    from llmctl.view.config import Setting
+
+    written = set(_flat(configuration.read_file(file)))
+    variables = configuration.from_environment(_environment())
+    for key in _keys(config):
+        source = "default"
+        if key in written:
+            source = str(file)
+        if key in variables:
+            source = variables[key][0]
+        yield Setting(key, example.toml(_value(config, key)), source)
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return dict(os.environ)
+
+
+def _keys(config: configuration.Config) -> Iterator[str]:
+    for name in config.__struct_fields__:
+        section = getattr(config, name)
+        if isinstance(section, configuration.Section):
+            yield from (f"{name}.{key}" for key in section.__struct_fields__)
+    for model, settings in config.models.items():
+        for key in settings.__struct_fields__:
+            if getattr(settings, key) is not None:
+                yield f"models.{model}.{key}"
+
+
+def value_of(config: configuration.Config, key: str) -> Any:
+    """What a dotted key holds; amounts and durations as bare numbers."""
+    value = _value(config, key)
+    if isinstance(value, configuration.Size):
+        return int(value)
+    return float(value) if isinstance(value, configuration.Duration) else value
+
+
+def _value(config: configuration.Config, key: str) -> Any:
+    """A model's name may hold dots itself."""
+    section, _, rest = key.partition(".")
+    if section == "models":
+        model, _, name = rest.rpartition(".")
+        return getattr(config.models[model], name)
+    return getattr(getattr(config, section), rest)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+@app.command("path")
+def path(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
+    """Print where the configuration file belongs, and the other folders."""
+    places = flags.places()
+    found = {
+        "config": places.config_file,
+        "models": places.models,
+        "templates": places.templates,
+        "state": places.state,
+        "cache": places.cache,
+        "logs": places.logs,
+        "run": places.run,
+    }
+    if json:
+        out.json_line({name: str(folder) for name, folder in found.items()})
+    else:
+        out.text("".join(f"{name:<10} {folder}\n" for name, folder in found.items()))
+
+
+@app.command("check")
+def check(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
+    """Read the configuration and name the first mistake; status 2 then."""
+    file = flags.places().config_file
+    config = configuration.load(file)
+    known = configuration.read_models(flags.places().models, out.notice)
+    for name in config.models:
+        if name not in known:
+            out.notice(f"models.{name}: no model of this name was added. {nearest(name, known)}".rstrip())
+    if json:
+        out.json_line({"file": str(file), "exists": file.exists(), "ok": True})
+    else:
+        out.line(f"{file} is correct" if file.exists() else f"there is no {file}; the defaults hold")
+
+
+@app.command("init")
+def init(
+    force: Annotated[bool, Option("--force", help="Replace the file that is there.")] = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Write a configuration file that names every setting and changes none."""
+    from llmctl import example
+
+    file = flags.places().config_file
+    if file.exists() and not force:
+        raise Usage(f"{file} exists", "--force replaces it.")
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_text(example.text(), encoding="utf-8")
+    except OSError as error:
+        raise Storage(f"{file} cannot be written: {error.strerror}", "Correct its permissions.") from error
+    if json:
+        out.json_line({"file": str(file)})
+    else:
+        out.notice(f"{file} is written")

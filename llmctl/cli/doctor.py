@@ -1,0 +1,45 @@
+"""`daemon doctor`: runs the hub's own examination in a process of its own and renders what it finds."""
+
+import subprocess
+import sys
+
+import msgspec
+
+from llmctl.cli import out
+from llmctl.errors import Unreachable
+from llmctl.view.daemon import finding
+
+
+class Finding(msgspec.Struct):
+    """A line of `python -m llmctld.doctor`; `state` is ok, warn or fail."""
+
+    check: str
+    state: str
+    detail: str = ""
+    hint: str = ""
+
+
+def examine() -> bool:
+    """Prints each finding as it comes. Whether nothing failed."""
+    healthy = True
+    command = [sys.executable, "-m", "llmctld.doctor"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as doctor:
+        assert doctor.stdout is not None
+        for line in doctor.stdout:
+            healthy &= _show(line)
+    if doctor.returncode not in (0, Unreachable.status):
+        raise Unreachable(f"the examination itself ended with status {doctor.returncode}", "Its words are above.")
+    return healthy
+
+
+def _show(line: bytes) -> bool:
+    try:
+        found = msgspec.json.decode(line, type=Finding)
+    except msgspec.DecodeError:
+        out.aside(line.decode(errors="replace"))
+        return True
+    if out.Mode.json:
+        out.json_line(found)
+    else:
+        out.line(finding(found.check, found.state, found.detail, found.hint))
+    return found.state != "fail"

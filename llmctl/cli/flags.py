@@ -1,0 +1,127 @@
+"""What the commands share: the making of a group, the flags that each has, and the question before something is
+deleted.
+
+It refuses to know any single command.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmctl.cli import out
+from llmctl.errors import Usage
+
+if TYPE_CHECKING:
+    from llmctl import wire
+    from llmctl.client import Client
+    from llmctl.config import Config
+    from llmctl.paths import Paths
+
+
+def group(help: str | None = None) -> typer.Typer:
+    """A group of commands without rich, and without typer's own completion and tracebacks."""
+    return typer.Typer(
+        help=help,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    )
+
+
+def _set(name: str) -> Callable[[bool], bool]:
+    def set_mode(value: bool) -> bool:
+        if value:
+            setattr(out.Mode, name, True)
+        return value
+
+    return set_mode
+
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.", callback=_set("json"), is_eager=True)]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No notices on stderr.", callback=_set("quiet"), is_eager=True)
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is deleted.")]
+
+
+def places() -> "Paths":
+    from llmctl.paths import find_paths
+
+    return find_paths()
+
+
+def settings() -> "Config":
+    from llmctl import config
+
+    return config.load(places().config_file)
+
+
+def connect() -> "Client":
+    """A client whose notices go to stderr."""
+    from llmctl.client import Client
+
+    return Client(on_notice=out.notice)
+
+
+def confirm(yes: bool, what: Sequence[str]) -> None:
+    """Asks in a terminal. Elsewhere, without `--yes`, prints what would go and raises Usage."""
+    if yes:
+        return
+    if out.is_terminal(sys.stdin) and out.is_terminal(sys.stdout):
+        for item in what:
+            out.aside(f"{item}\n")
+        if not typer.confirm("Delete?", err=True):
+            raise Usage("nothing was deleted", "")
+        return
+    for item in what:
+        if out.Mode.json:
+            out.json_line({"would_delete": item})
+        else:
+            out.line(item)
+    raise Usage("nothing was deleted: without a terminal this needs --yes", "What would go is on stdout.")
+
+
+def absolute(name: str) -> str:
+    return str(Path(name).expanduser().absolute())
+
+
+def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """`key=value` items. Raises Usage for one without `=`."""
+    found = {}
+    for item in given:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise Usage(f"{option} {item!r} does not read key=value", "")
+        found[key] = value
+    return found
+
+
+def look(request: "wire.Request") -> "wire.AnyResult | None":
+    """The hub's answer to a request that only looks, or None when no hub runs. A broken configuration is an error."""
+    from llmctl import launch
+    from llmctl.client import result_of
+    from llmctl.link import Link, call
+
+    paths = places()
+    settings()
+    hub = launch.running(paths)
+    if hub is None:
+        return None
+    link = Link(paths.socket, hub.pid)
+    try:
+        return result_of(call(link, request))
+    finally:
+        link.close()
+
+
+def engines() -> "list[wire.EngineStatus] | None":
+    """The engine processes, or None when no hub runs."""
+    from llmctl import wire
+
+    found = look(wire.Ps())
+    return found.engines if isinstance(found, wire.Engines) else None

@@ -1,0 +1,80 @@
+"""The two streams: answers on stdout, everything else on stderr, plain or as JSON lines.
+
+It knows what a terminal allows; it refuses to know what is being said.
+"""
+
+import contextlib
+import os
+import sys
+from typing import Any
+
+import msgspec
+
+from llmctl.errors import LlmctlError, Storage
+
+
+class Mode:
+    """What the flags `--json` and `--quiet` of this command decided."""
+
+    json = False
+    quiet = False
+
+
+def text(piece: str) -> None:
+    """Writes to stdout and flushes. Raises BrokenPipeError when the reader went away; a closed stdout takes nothing."""
+    if sys.stdout is not None and piece:
+        try:
+            sys.stdout.buffer.write(piece.encode("utf-8", "replace"))
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Storage(f"stdout cannot be written: {error.strerror}", "Make room where the output goes.") from error
+
+
+def line(piece: str) -> None:
+    text(piece + "\n")
+
+
+def json_line(value: Any) -> None:
+    """One JSON object on a line of stdout; a message of the wire without its tag."""
+    plain = msgspec.to_builtins(value)
+    if isinstance(value, msgspec.Struct) and isinstance(plain, dict) and value.__struct_config__.tag is not None:
+        plain.pop("type", None)
+    text(msgspec.json.encode(plain).decode() + "\n")
+
+
+def aside(piece: str) -> None:
+    """Writes to stderr; one that went away is no trouble."""
+    if sys.stderr is not None and piece:
+        with contextlib.suppress(OSError):
+            sys.stderr.buffer.write(piece.encode("utf-8", "replace"))
+            sys.stderr.buffer.flush()
+
+
+def notice(words: str) -> None:
+    """What the user should know that is not the answer; `-q` silences it."""
+    if Mode.quiet:
+        return
+    aside((_json({"notice": words}) if Mode.json else f"llmctl: {words}") + "\n")
+
+
+def failure(error: LlmctlError) -> None:
+    """The last thing on stderr: what happened, and what to do next."""
+    if Mode.json:
+        aside(_json({"error": {"code": error.code, "message": error.message, "hint": error.hint}}) + "\n")
+    else:
+        aside(f"llmctl: {error.message}\n" + (f"{error.hint}\n" if error.hint else ""))
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode("utf-8", "replace")
+
+
+def is_terminal(stream: Any) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def has_colour(stream: Any) -> bool:
+    """A terminal, and neither NO_COLOR nor TERM=dumb."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,53 @@
+"""What comes in on stdin: read to its end however slowly it comes, and never cut off without a word.
+
+It knows pipes, files, sockets and their absence; what the text is for is the command's business.
+"""
+
+import os
+import select
+import stat
+import sys
+
+from llmctl.cli import out
+from llmctl.errors import InvalidRequest
+from llmctl.request import decode_text
+from llmctl.wire import MAX_BODY_BYTES
+
+SILENCE_S = 2.0
+
+
+def read(skip: bool, has_prompt: bool) -> str | None:
+    """The text on stdin, or None when there is none: a terminal, /dev/null, closed, or `skip`."""
+    if skip or os.environ.get("LLMCTL_NO_STDIN", "0") not in ("", "0") or sys.stdin is None:
+        return None
+    kind = os.fstat(0).st_mode
+    if not (stat.S_ISFIFO(kind) or stat.S_ISREG(kind) or stat.S_ISSOCK(kind)):
+        return None
+    begun = os.lseek(0, 0, os.SEEK_CUR) if stat.S_ISREG(kind) else 0
+    data = _read_all()
+    if begun and data and has_prompt:
+        out.notice(
+            f"stdin is a file of which {begun} bytes had been read; the other {len(data)} bytes were taken into this "
+            "request. `--no-stdin` or `</dev/null` leaves them to the next reader"
+        )
+    return decode_text(data, "stdin")
+
+
+def _read_all() -> bytes:
+    data = bytearray()
+    told = False
+    while True:
+        ready, _, _ = select.select([0], [], [], None if told else SILENCE_S)
+        if not ready:
+            told = True
+            out.notice("waiting for stdin to end; `--no-stdin` or LLMCTL_NO_STDIN=1 goes on without it")
+            continue
+        try:
+            piece = os.read(0, 1 << 20)
+        except BlockingIOError:
+            continue
+        if not piece:
+            return bytes(data)
+        data += piece
+        if len(data) > MAX_BODY_BYTES:
+            raise InvalidRequest(f"stdin has more than {MAX_BODY_BYTES} bytes", "Send a part of it.")

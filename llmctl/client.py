@@ -1,0 +1,185 @@
+"""The hub from Python: `Client().ask("why?").text`; synchronous, one socket, and a Failed reply becomes an
+exception here.
+
+It knows what to send and how to wait; it refuses to know how an answer is shown, and imports no part of the hub.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from llmctl import config as configuration
+from llmctl import launch, wire
+from llmctl.errors import Cancelled, from_code
+from llmctl.link import PATIENCE_S, Exchange, Link
+from llmctl.options import Asked
+from llmctl.paths import Paths, find_paths
+from llmctl.request import pack, show_reasoning
+
+LATE_S = 2.0
+"""How long after a request's own time limit a hub that says nothing is waited for."""
+
+
+class Client:
+    """A connection to this user's hub, which is started when the first request needs it. For one thread.
+
+    `user` labels every request (default: `defaults.user`, then the name of the system's user). `on_notice`
+    receives what the hub and the launch have to say besides answers.
+    """
+
+    def __init__(
+        self,
+        user: str | None = None,
+        *,
+        paths: Paths | None = None,
+        config: configuration.Config | None = None,
+        on_notice: Callable[[str], None] | None = None,
+    ) -> None:
+        self.user = user
+        self.paths = paths or find_paths()
+        self.config = config or configuration.load(self.paths.config_file)
+        self._notify = on_notice or (lambda text: None)
+        self._link: Link | None = None
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the socket; the hub stays. Harmless when done twice."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    # ---- questions ----
+
+    def ask(self, prompt: str | None = None, **options: Any) -> wire.Answer:
+        """The whole answer. Every option of `llmctl ask` that concerns the request, by its long name with underscores
+        (`continue_`), and `tokens=[...]`, `ignore_eos=True`, `stdin="..."`. Raises TypeError for an unknown option,
+        and LlmctlError (with `.answer`, what had come) when it fails.
+        """
+        asked = Asked(prompt=prompt, **options)
+        show = show_reasoning(asked)
+        answer = self.call(self.pack(asked))
+        if not isinstance(answer, wire.Answer):
+            raise from_code("unreachable", f"the hub answered with {type(answer).__name__}", "")
+        if show is False:
+            answer.reasoning = None
+        return answer
+
+    def stream(self, prompt: str | None = None, **options: Any) -> "Stream":
+        """The answer in pieces, as they come; closing the iterator cancels. Takes what `ask` takes."""
+        asked = Asked(prompt=prompt, **options)
+        show_reasoning(asked)
+        return Stream(self.begin(self.pack(asked, stream=True)), self._notify)
+
+    def pack(self, asked: Asked, *, stream: bool = False) -> wire.Generate:
+        """Options, template and defaults as the request that will be sent."""
+        if asked.user is None:
+            asked.user = self.user
+        return pack(asked, self.paths, self.config, stream=stream)
+
+    # ---- any request ----
+
+    def call(self, request: wire.Request) -> wire.AnyResult:
+        """The result of one request. Raises LlmctlError when it fails."""
+        exchange = self.begin(request)
+        try:
+            for reply in exchange:
+                if isinstance(reply, wire.Notice):
+                    self._notify(reply.text)
+                elif isinstance(reply, wire.FINAL):
+                    return result_of(reply)
+        finally:
+            exchange.cancel()
+        raise AssertionError("an exchange ends with a final reply")
+
+    def replies(self, request: wire.Request) -> Iterator[wire.AnyReply]:
+        """Every reply to one request, the final one last; closing the generator cancels."""
+        exchange = self.begin(request)
+        try:
+            yield from exchange
+        finally:
+            exchange.cancel()
+
+    def begin(self, request: wire.Request) -> Exchange:
+        """Sends a request. A hub that was stopping is replaced, and asked again, once."""
+        limit = request.timeout if isinstance(request, wire.Generate) else None
+        patience = PATIENCE_S if limit is None else min(PATIENCE_S, limit + LATE_S)
+        return Exchange(self._connected(), request, again=self._reconnected, patience=patience)
+
+    def _connected(self) -> Link:
+        if self._link is not None and self._link.owner != os.getpid():
+            self._link = None  # a fork: the socket belongs to the parent
+        if self._link is not None and self._link.is_current():
+            return self._link
+        return self._reconnected()
+
+    def _reconnected(self) -> Link:
+        self.close()
+        info = launch.ensure(self.paths, self.config, self._notify)
+        self._link = Link(self.paths.socket, info.pid)
+        return self._link
+
+
+def result_of(reply: wire.AnyReply) -> wire.AnyResult:
+    """What a final reply carries. Raises the exception that its failure is."""
+    if isinstance(reply, wire.Done):
+        return reply.result
+    if isinstance(reply, wire.Failed):
+        raise from_code(reply.code, reply.message, reply.hint, reply.answer)
+    raise Cancelled("cancelled from elsewhere", answer=getattr(reply, "answer", None), status=143)
+
+
+def remainder(answer: wire.Answer | None, streamed: str) -> str:
+    """What of an answer's text was not streamed already."""
+    if answer is None or not answer.text.startswith(streamed):
+        return ""
+    return answer.text[len(streamed) :]
+
+
+class Stream(Iterator[str]):
+    """The pieces of an answer. `.answer` is the whole of it once the last piece was read, also when the stream
+    failed.
+    """
+
+    def __init__(self, exchange: Exchange, notify: Callable[[str], None]) -> None:
+        self.answer: wire.Answer | None = None
+        self._exchange = exchange
+        self._notify = notify
+        self._streamed: list[str] = []
+
+    def __next__(self) -> str:
+        for reply in self._exchange:
+            piece = self._piece(reply)
+            if piece:
+                self._streamed.append(piece)
+                return piece
+        raise StopIteration
+
+    def _piece(self, reply: wire.AnyReply) -> str:
+        if isinstance(reply, wire.Delta):
+            return reply.text
+        if isinstance(reply, wire.Notice):
+            self._notify(reply.text)
+        elif isinstance(reply, wire.FINAL):
+            self.answer = getattr(reply, "answer", None)
+            result = result_of(reply)
+            self.answer = result if isinstance(result, wire.Answer) else None
+            return remainder(self.answer, "".join(self._streamed))
+        return ""
+
+    def close(self) -> None:
+        """Cancels what has not ended. Harmless when done twice."""
+        self._exchange.cancel()
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()

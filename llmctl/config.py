@@ -1,0 +1,288 @@
+"""Settings: strict structs, filled from defaults, then the TOML file, then LLMCTL_SECTION__KEY; and the files of
+added models.
+
+An unknown key is an error that names key and file. The user's file is only ever read; `models add` writes a file
+per model.
+"""
+
+import os
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+
+import msgspec
+
+from llmctl.errors import ConfigError, InvalidRequest, nearest
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_SIZES = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class Duration(float):
+    """Seconds, written `90s`, `15m`, `2h`, `7d` or as a bare number of seconds."""
+
+
+class Size(int):
+    """Bytes, written `512M`, `4G` or as a bare number of bytes."""
+
+
+def parse_duration(text: str | float) -> Duration:
+    """Seconds. Raises ValueError for anything but a non-negative number with an optional unit."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*", str(text))
+    if not match:
+        raise ValueError(f"{text!r} is not a duration such as 90s, 15m, 2h or 7d")
+    return Duration(float(match[1]) * _UNITS[match[2] or "s"])
+
+
+def parse_size(text: str | int) -> Size:
+    """Bytes. Raises ValueError for anything but a non-negative number with an optional unit."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([BKMGT]?)i?B?\s*", str(text).upper().replace("IB", "B"))
+    if not match:
+        raise ValueError(f"{text!r} is not a size such as 512M or 4G")
+    return Size(float(match[1]) * _SIZES[match[2]])
+
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
+TopK = Annotated[int, msgspec.Meta(ge=0)]
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+
+
+class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True, kw_only=True):
+    """The root of all sections: a key that is not here is a mistake, never ignored."""
+
+
+class Defaults(Section, frozen=True):
+    """Read by the client and sent with each request."""
+
+    model: str | None = None
+    user: str | None = None
+    timeout: Duration | None = None
+    max_tokens: Count = 2048
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    top_k: TopK | None = None
+    min_p: Share | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError("timeout must be above 0")
+
+
+class Limits(Section, frozen=True):
+    queue: Annotated[int, msgspec.Meta(ge=0)] = 512
+    prompt_bytes: Size = Size(16 * 2**20)
+
+
+class Cache(Section, frozen=True):
+    enabled: bool = True
+    memory_bytes: Size = Size(256 * 2**20)
+    disk_bytes: Size = Size(4 * 2**30)
+    ttl: Duration = Duration(30 * 86400)
+    scope: list[str] = msgspec.field(default_factory=lambda: ["user"])
+
+
+class Logs(Section, frozen=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    max_bytes: Size = Size(10 * 2**20)
+    files: Count = 5
+
+
+class ModelSettings(Section, frozen=True):
+    """Settings of one model; None means the default that the comment names."""
+
+    context: Count | None = None
+    """Tokens that one request may use; the file's own, at most 8,192."""
+    slots: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
+    """Requests that run together; 4."""
+    threads: Count | None = None
+    """The physical cores."""
+    gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] | None = None
+    """Layers on the GPU; all that fit."""
+    kv_type: KvType | None = None
+    """f16 (default), f32, q8_0, q4_0, q4_1, q5_0, q5_1, bf16."""
+    batch: Count | None = None
+    """Tokens computed in one step, at most; 512."""
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    top_k: TopK | None = None
+    min_p: Share | None = None
+    first_ms: Milliseconds | None = None
+    """echo: milliseconds before the first token."""
+    token_ms: Milliseconds | None = None
+    """echo: milliseconds per step."""
+    fail: Literal["load", "crash", "error"] | None = None
+    """echo: `load` refuses to load, `crash` ends the process at the third token, `error` fails each request."""
+
+
+class Config(Section, frozen=True):
+    defaults: Defaults = Defaults()
+    limits: Limits = Limits()
+    cache: Cache = Cache()
+    logs: Logs = Logs()
+    models: dict[str, ModelSettings] = {}
+
+    def fingerprint(self) -> int:
+        """Equal when everything that the hub reads at its start is equal; `defaults` belong to the client."""
+        read = msgspec.structs.replace(self, defaults=Defaults(), models=dict(sorted(self.models.items())))
+        return zlib.crc32(repr(read).encode())
+
+
+S = TypeVar("S", bound=Section)
+
+
+def _decode_unit(kind: type, value: Any) -> Any:
+    if kind is Duration:
+        return parse_duration(value)
+    if kind is Size:
+        return parse_size(value)
+    raise TypeError(f"{kind} is written without a unit")
+
+
+def decode(kind: type[S], values: Mapping[str, Any], source: str, *, text: bool = False) -> S:
+    """`values` as a section. `text`: every value is a string, as in the environment. Raises ConfigError naming key
+    and source.
+    """
+    try:
+        return msgspec.convert(values, kind, strict=not text, dec_hook=_decode_unit)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error), kind, values, source, text)) from error
+
+
+def _explain(message: str, kind: type[Section], values: Mapping[str, Any], source: str, text: bool) -> str:
+    """msgspec's words with the dotted key first: `cache.ttl: ... (in FILE)`."""
+    what, _, where = message.partition(" - at ")
+    key = where.strip("`").removeprefix("$").lstrip(".").replace("[...]", ".*")
+    if kind is Config and key.startswith("models.*"):
+        return _explain_model(values["models"], source, text)
+    if what.startswith("Invalid enum value"):
+        place, _, field = key.rpartition(".")
+        what += f", which must be one of {', '.join(_words(get_type_hints(_section(kind, place))[field]))}"
+    unknown = re.fullmatch(r"Object contains unknown field `(.+)`", what)
+    if unknown:
+        section = _section(kind, key)
+        key = f"{key}.{unknown[1]}".lstrip(".")
+        known = nearest(unknown[1], section.__struct_fields__)
+        what = f"unknown key. {known}"
+    return f"{key or 'the file'}: {what} (in {source})"
+
+
+def _explain_model(models: Mapping[str, Any], source: str, text: bool) -> str:
+    """msgspec does not say which of the models it was."""
+    for name, settings in models.items():
+        try:
+            decode(ModelSettings, settings, source, text=text)
+        except ConfigError as error:
+            return f"models.{name}.{error.message}"
+    raise AssertionError("each model is right by itself")
+
+
+def _words(kind: Any) -> list[str]:
+    """The words of a Literal, also within a union."""
+    found: list[str] = []
+    for part in get_args(kind):
+        found += [part] if isinstance(part, str) else _words(part)
+    return found
+
+
+def _section(kind: type[Section], key: str) -> type[Section]:
+    """The section that a dotted key leads to; `models.*` leads to ModelSettings."""
+    for part in filter(None, key.split(".")):
+        if part == "*" or part not in kind.__struct_fields__:
+            return ModelSettings
+        default = getattr(kind(), part)
+        kind = type(default) if isinstance(default, Section) else ModelSettings
+    return kind
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The TOML file as it stands, {} when there is none. Raises ConfigError when it cannot be read."""
+    if not path.exists():
+        return {}
+    import tomli
+
+    try:
+        return tomli.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
+    """{dotted key: (variable, value)} of each LLMCTL_SECTION__KEY. A list is written as JSON."""
+    found: dict[str, tuple[str, Any]] = {}
+    for name, value in environ.items():
+        if name.startswith("LLMCTL_") and "__" in name:
+            try:
+                parsed = msgspec.json.decode(value) if value.startswith("[") and value.endswith("]") else value
+            except msgspec.DecodeError as error:
+                raise ConfigError(f"the variable {name} is not a list as JSON has it: {error}") from error
+            found[name.removeprefix("LLMCTL_").lower().replace("__", ".")] = (name, parsed)
+    return found
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """Defaults <- file <- environment. Raises ConfigError that names the key and where it stands."""
+    if environ.get("LLMCTL_CONFIG") and not path.exists():
+        raise ConfigError(f"LLMCTL_CONFIG names {path}, and there is no such file", "`llmctl config init` writes one.")
+    values = read_file(path)
+    config = decode(Config, values, str(path)) if values else Config()
+    for key, (variable, value) in from_environment(environ).items():
+        nested: Any = value
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        decode(Config, nested, f"the variable {variable}", text=True)
+        values = _merge(values, nested)
+        config = decode(Config, values, f"{path} with {variable}", text=True)
+    return config
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = _merge(merged.get(key, {}), value) if isinstance(value, dict) else value
+    return merged
+
+
+# ---- added models: one JSON file each -------------------------------------------------------------------------------
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+
+
+def check_name(what: str, name: str) -> str:
+    """The name, or InvalidRequest when it could not be a file's name."""
+    if not NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"{what} {name!r} is not a name",
+            "A name begins with a letter or a digit and holds at most 64 letters, digits, and any of . _ : -",
+        )
+    return name
+
+
+class ModelEntry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A model that `models add` made known. `added` is seconds since 1970: the oldest is the default model."""
+
+    name: str
+    target: str
+    backend: str
+    aliases: list[str] = []
+    settings: dict[str, Any] = {}
+    added: float = 0.0
+
+
+def read_models(folder: Path, broken: Callable[[str], None]) -> dict[str, ModelEntry]:
+    """Every added model by name, oldest first. `broken` is told of each file that cannot be read: the others stand."""
+    entries = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            entry = msgspec.json.decode(file.read_bytes(), type=ModelEntry)
+        except FileNotFoundError:
+            continue  # removed between the listing and the reading
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            broken(f"{file} cannot be read: {error}; remove it, and add the model again")
+        else:
+            entries.append(entry)
+    return {entry.name: entry for entry in sorted(entries, key=lambda entry: (entry.added, entry.name))}

@@ -1,0 +1,217 @@
+"""Every way a request can fail: the code on the wire, the class in Python, the exit status in the shell.
+
+LlmctlError
+ ├── Internal            1    a bug of ours
+ ├── Usage               2    wrong arguments
+ │    └── ConfigError    2    a wrong configuration file or variable
+ ├── Unreachable         3    no hub, or one that speaks another protocol
+ ├── ModelUnavailable    4    unknown, broken, or does not fit
+ ├── InvalidRequest      5    a field out of range
+ │    ├── ContextOverflow  5  the prompt is longer than the context
+ │    └── NotFound       5    no template, conversation, ... of that name
+ ├── BudgetExceeded      6
+ ├── Timeout             7
+ ├── Incomplete          8    the output was cut short or does not validate
+ ├── EngineFailed        9    the engine died and the answer could not be retried
+ ├── Busy               10    the queue is full
+ ├── RunFailed          11    a workflow, agent run or batch ended with failed parts
+ ├── Waiting            12    a workflow waits at a human gate
+ ├── CacheMiss          13    --cache-only and nothing stored
+ ├── Storage            14    the disk refused a write
+ └── Cancelled         130    interrupted (129 hung up, 143 terminated)
+
+A message says what happened, with the values; a hint says what to do next. `hint` falls back to the class's own.
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from llmctl.wire import Answer
+
+
+class LlmctlError(Exception):
+    """The root. `code` is the word on the wire, `status` the exit status, `hint` what to do next.
+
+    `answer` is what had been generated when the request failed, if anything had.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: int = 1
+    default_hint: ClassVar[str] = "This is a bug: `llmctl daemon logs` shows the request."
+
+    def __init__(self, message: str, hint: str | None = None, answer: "Answer | None" = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+        self.answer = answer
+
+
+class Internal(LlmctlError):
+    """A bug of ours; the message names the request."""
+
+
+class Usage(LlmctlError):
+    """The command line cannot be understood."""
+
+    code = "usage"
+    status = 2
+    default_hint = "`--help` after the command lists what it takes."
+
+
+class ConfigError(Usage):
+    """A configuration file or LLMCTL_* variable holds something wrong; names the key and the file."""
+
+    code = "config"
+    default_hint = "`llmctl config check` reads the configuration and names each mistake."
+
+
+class Unreachable(LlmctlError):
+    """The hub is not there, cannot be started, does not answer, or speaks another protocol."""
+
+    code = "unreachable"
+    status = 3
+    default_hint = "`llmctl daemon doctor` looks for the cause; `llmctl daemon logs` shows the hub's log."
+
+
+class ModelUnavailable(LlmctlError):
+    """The model is unknown, its file is missing or broken, or it does not fit in memory."""
+
+    code = "model_unavailable"
+    status = 4
+    default_hint = "`llmctl models ls` shows what there is; `llmctl models add NAME FILE.gguf` adds one."
+
+
+class InvalidRequest(LlmctlError):
+    """A field of the request is out of its range; the message names the field, the value and the range."""
+
+    code = "invalid_request"
+    status = 5
+    default_hint = "Correct the value that the message names."
+
+
+class ContextOverflow(InvalidRequest):
+    """The prompt has more tokens than the model's context; never cut silently."""
+
+    code = "context_overflow"
+    default_hint = "Shorten the prompt, or give the model a larger `context` in the configuration."
+
+
+class NotFound(InvalidRequest):
+    """No template, conversation or file of that name; the hint holds the nearest names."""
+
+    code = "not_found"
+    default_hint = "Check the name."
+
+
+class BudgetExceeded(LlmctlError):
+    """A budget has no room for this request."""
+
+    code = "budget_exceeded"
+    status = 6
+    default_hint = "Wait until the budget resets, or raise it."
+
+
+class Timeout(LlmctlError):
+    """The request's own time limit ran out; what came is in `answer`."""
+
+    code = "timeout"
+    status = 7
+    default_hint = "Give more time with `--timeout`, or ask for fewer tokens with `--max-tokens`."
+
+
+class Incomplete(LlmctlError):
+    """The output was cut short, does not validate, or holds no code block."""
+
+    code = "incomplete"
+    status = 8
+    default_hint = "Ask again, or raise `--max-tokens`."
+
+
+class EngineFailed(LlmctlError):
+    """The engine process died, and the answer could not be computed again."""
+
+    code = "engine_failed"
+    status = 9
+    default_hint = "Ask again: the engine is started anew. `llmctl daemon logs` shows why it ended."
+
+
+class Busy(LlmctlError):
+    """The queue is full."""
+
+    code = "busy"
+    status = 10
+    default_hint = "Ask again later, or raise `limits.queue` in the configuration."
+
+
+class RunFailed(LlmctlError):
+    """A workflow, agent run or batch ended with failed parts."""
+
+    code = "run_failed"
+    status = 11
+    default_hint = "What succeeded is kept."
+
+
+class Waiting(LlmctlError):
+    """A workflow waits for a person."""
+
+    code = "waiting"
+    status = 12
+    default_hint = "Approve or reject it."
+
+
+class CacheMiss(LlmctlError):
+    """`--cache-only`, and no answer is stored."""
+
+    code = "cache_miss"
+    status = 13
+    default_hint = "Ask without `--cache-only` to compute the answer."
+
+
+class Storage(LlmctlError):
+    """The disk refused a write; nothing that was acknowledged is lost."""
+
+    code = "storage"
+    status = 14
+    default_hint = "Make room on the disk; `llmctl config path` names the folders."
+
+
+class Cancelled(LlmctlError):
+    """Interrupted, terminated or hung up; what came is in `answer`."""
+
+    code = "cancelled"
+    status = 130
+    default_hint = ""
+
+    def __init__(
+        self, message: str = "cancelled", hint: str | None = None, answer: "Answer | None" = None, status: int = 130
+    ) -> None:
+        super().__init__(message, hint, answer)
+        self.status = status
+
+
+def _tree(root: type[LlmctlError]) -> Iterable[type[LlmctlError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _tree(child)
+
+
+ERRORS: dict[str, type[LlmctlError]] = {error.code: error for error in _tree(LlmctlError) if error is not LlmctlError}
+"""Wire code -> class. A code this version does not know becomes `Internal`."""
+
+__all__ = ["ERRORS", "LlmctlError", "from_code", "nearest", *sorted(error.__name__ for error in ERRORS.values())]
+
+
+def from_code(code: str, message: str, hint: str, answer: "Answer | None" = None) -> LlmctlError:
+    """The exception for a failure that came over the wire."""
+    return ERRORS.get(code, Internal)(message, hint, answer)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence with the known names closest to `name`, else with the first few, or "" when there are none."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    if close:
+        return f"Did you mean: {', '.join(close)}?"
+    return f"There are: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}." if names else ""

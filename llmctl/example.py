@@ -1,0 +1,101 @@
+"""The text of config.example.toml, made from the configuration's own structs, so that it cannot say anything else.
+
+It knows what each key means in a sentence; what a key does is its room's business.
+"""
+
+from typing import Any
+
+import msgspec
+
+from llmctl.config import Config, Duration, ModelSettings, Section, Size
+
+SECTIONS = {
+    "defaults": "What the command line uses when a flag is not given.",
+    "limits": "What the hub takes before it says no.",
+    "cache": "The stored answers.",
+    "logs": "The hub's log.",
+}
+KEYS = {
+    "defaults.model": "Name of a model; without it the one that was added first.",
+    "defaults.user": "Whose requests these are; without it the name of the system's user.",
+    "defaults.timeout": "Time limit of a whole request, such as 90s.",
+    "defaults.max_tokens": "Tokens of an answer, at most.",
+    "defaults.temperature": "0 is greedy; at most 2. Without it the model's own.",
+    "defaults.top_p": "Sample among the likeliest tokens that add up to this share.",
+    "defaults.top_k": "Sample among so many tokens.",
+    "defaults.min_p": "Leave out tokens less likely than this share of the best.",
+    "limits.queue": "Requests that may wait for one model; more are refused (status 10).",
+    "limits.prompt_bytes": "Bytes of one request's text, at most.",
+    "cache.enabled": "Whether answers are stored at all.",
+    "cache.memory_bytes": "Stored answers in memory.",
+    "cache.disk_bytes": "Stored answers on disk.",
+    "cache.ttl": "How long an answer is kept.",
+    "cache.scope": "Who shares stored answers: those alike in all that is named here.",
+    "logs.level": "debug, info, warning or error.",
+    "logs.max_bytes": "Size at which the log is rotated.",
+    "logs.files": "Rotated logs that are kept.",
+}
+SETTINGS = {
+    "context": ("Tokens that one request may use; the file's own, at most 8192.", 4096),
+    "slots": ("Requests that run together; 4.", 4),
+    "threads": ("Threads; the physical cores.", 4),
+    "gpu_layers": ("Layers on the GPU; all that fit.", 0),
+    "kv_type": ("Type of the KV memory: f16 (default), f32, q8_0, q4_0, q4_1, q5_0, q5_1, bf16.", "f16"),
+    "batch": ("Tokens computed in one step, at most; 512.", 512),
+    "temperature": ("This model's own defaults for sampling.", 0.7),
+    "top_p": ("", 0.95),
+    "top_k": ("", 40),
+    "min_p": ("", 0.05),
+    "first_ms": ("echo only: milliseconds before the first token, and per step; and how it fails.", 100.0),
+    "token_ms": ("", 10.0),
+    "fail": ("load, crash or error.", "error"),
+}
+
+
+def text() -> str:
+    """Decodes to exactly the defaults: every key stands commented out, at its default or as an example."""
+    parts = [
+        "# llmctl's configuration. `llmctl config path` says where it belongs, `llmctl config check` reads it.",
+        "# A variable LLMCTL_SECTION__KEY wins over the file: LLMCTL_CACHE__ENABLED=false.",
+        "# Durations read 90s 15m 2h 7d, sizes 512M 4G.",
+    ]
+    for name, section in _sections(Config()):
+        parts += ["", f"# {SECTIONS[name]}", f"[{name}]"]
+        for key in section.__struct_fields__:
+            parts += _entry(KEYS[f"{name}.{key}"], key, getattr(section, key), _sample(name, key))
+    parts += ["", "# Settings of one model, by its name.", "# [models.NAME]"]
+    for key in ModelSettings.__struct_fields__:
+        comment, sample = SETTINGS[key]
+        parts += [*([f"# {comment}"] if comment else []), f"# {key} = {toml(sample)}"]
+    return "\n".join(parts) + "\n"
+
+
+def _sections(config: Config) -> list[tuple[str, Section]]:
+    found = ((name, getattr(config, name)) for name in config.__struct_fields__)
+    return [(name, section) for name, section in found if isinstance(section, Section)]
+
+
+def _sample(section: str, key: str) -> Any:
+    samples = {"model": "NAME", "user": "NAME", "timeout": "10m", "temperature": 0.7}
+    return samples.get(key) or SETTINGS.get(key, ("", 0))[1] if section == "defaults" else None
+
+
+def _entry(comment: str, key: str, default: Any, sample: Any) -> list[str]:
+    value = toml(sample if default is None else default)
+    return [f"# {comment}", f"# {key} = {value}"]
+
+
+def toml(value: Any) -> str:
+    """A setting as TOML writes it; a duration and a size in the largest unit that divides them."""
+    if isinstance(value, Duration):
+        return f'"{_unit(value, (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)))}"'
+    if isinstance(value, Size):
+        return f'"{_unit(value, (("G", 2**30), ("M", 2**20), ("K", 2**10), ("", 1)))}"'
+    return msgspec.json.encode(value).decode()
+
+
+def _unit(value: float, units: tuple[tuple[str, int], ...]) -> str:
+    for name, size in units:
+        if value and value % size == 0:
+            return f"{int(value // size)}{name}"
+    return f"{float(value):g}{units[-1][0]}"

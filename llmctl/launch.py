@@ -1,0 +1,307 @@
+"""Is the hub running? Starts it, waits until it is ready, replaces one of an older version, stops it; never by
+sleeping.
+
+It knows the hub as a process, a socket and two lock files, and refuses to know what the hub answers to a question.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from llmctl import __version__, wire
+from llmctl.config import Config
+from llmctl.errors import Unreachable, from_code
+from llmctl.link import Link, call, listener
+from llmctl.paths import Paths, make_private
+
+READY_S = 30.0
+STATUS_S = 5.0
+GRACE_S = 5.0
+"""How much longer than the time it was given a hub may take to stop before it is killed."""
+
+Notify = Callable[[str], None]
+
+_started: list[int] = []
+"""Hubs that this process started, by pid: those that ended are reaped when the next one is started."""
+
+
+class _ReadyError(msgspec.Struct):
+    code: str
+    message: str
+    hint: str = ""
+
+
+class _Ready(msgspec.Struct):
+    """The one line that a hub writes to its starter."""
+
+    pid: int = 0
+    error: _ReadyError | None = None
+
+
+def running(paths: Paths) -> wire.HubInfo | None:
+    """The hub that listens, or None. Starts nothing."""
+    pid = listener(paths.socket)
+    if pid is None:
+        return None
+    info = _read_info(paths)
+    if info is not None and pid in (0, info.pid):
+        return info
+    return _ask_info(paths, pid)  # it listens, and has not said yet that it is ready
+
+
+def listening(paths: Paths) -> int | None:
+    """The pid of the process behind the socket, whether or not it answers, or None."""
+    pid = listener(paths.socket)
+    if pid == 0:
+        info = _read_info(paths)
+        return info.pid if info else 0
+    return pid
+
+
+def _read_info(paths: Paths) -> wire.HubInfo | None:
+    try:
+        return msgspec.json.decode(paths.hub_info.read_bytes(), type=wire.HubInfo)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _ask_info(paths: Paths, pid: int) -> wire.HubInfo:
+    status = ask_status(paths, pid)
+    return wire.HubInfo(
+        pid=status.pid, version=status.version, protocol=status.protocol, socket=status.socket, fingerprint=0
+    )
+
+
+def ask_status(paths: Paths, pid: int, patience: float = STATUS_S) -> wire.HubStatus:
+    """What the hub says about itself, whatever its protocol."""
+    reply = _tell(paths, pid, wire.Status(), patience)
+    if isinstance(reply, wire.Done) and isinstance(reply.result, wire.HubStatus):
+        return reply.result
+    if isinstance(reply, wire.Failed):
+        raise from_code(reply.code, reply.message, reply.hint)
+    raise Unreachable(f"the hub (pid {pid}) does not say how it is")
+
+
+def _tell(paths: Paths, pid: int, request: wire.Request, patience: float) -> wire.AnyReply:
+    link = Link(paths.socket, pid)
+    try:
+        return call(link, request, patience)
+    finally:
+        link.close()
+
+
+def ensure(paths: Paths, config: Config, notify: Notify) -> wire.HubInfo:
+    """The hub, started when there is none and restarted when it is an idle one of another version."""
+    info = running(paths)
+    if info is None:
+        info = start(paths)
+    elif info.version != __version__ or info.protocol != wire.PROTOCOL:
+        info = _other_version(paths, info, notify)
+    if info.fingerprint and info.fingerprint != config.fingerprint():
+        notify(
+            f"the configuration is not the one that the running hub (pid {info.pid}) read; "
+            "`llmctl daemon restart` makes it read the new one"
+        )
+    return info
+
+
+def _other_version(paths: Paths, info: wire.HubInfo, notify: Notify) -> wire.HubInfo:
+    status = ask_status(paths, info.pid)
+    words = (
+        f"the running hub (pid {info.pid}) has version {info.version} and protocol {info.protocol}, "
+        f"this is version {__version__} with protocol {wire.PROTOCOL}"
+    )
+    if status.requests_in_flight == 0:
+        notify(f"{words}; it is idle and is restarted")
+        stop(paths, info.pid, 0.0, notify)
+        return start(paths)
+    words += f"; it is busy with {status.requests_in_flight} requests"
+    if info.protocol != wire.PROTOCOL:
+        raise Unreachable(words, "`llmctl daemon restart` ends them and starts the new version.")
+    notify(f"{words}; `llmctl daemon restart` ends them and starts the new version")
+    return info
+
+
+# ---- starting -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    with _open_lock(file) as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _open_lock(file: Path) -> Iterator[int]:
+    try:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unreachable(f"{file} cannot be opened: {error.strerror}") from error
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def start(paths: Paths) -> wire.HubInfo:
+    """Starts a hub and returns once it is ready. Of several that start at once one does; the others wait for it."""
+    make_private(paths.run)
+    make_private(paths.logs)
+    with _locked(paths.start_lock):
+        found = running(paths)
+        if found is not None:
+            return found
+        pid = _spawn(paths)
+        info = _read_info(paths)
+    if info is None or info.pid != pid:
+        raise Unreachable(f"the hub (pid {pid}) said that it is ready, but {paths.hub_info} does not name it")
+    return info
+
+
+def _spawn(paths: Paths) -> int:
+    import subprocess  # 5 ms, and seldom needed
+
+    _reap()
+    reader, writer = os.pipe()
+    errors = paths.logs / "hub.err"
+    try:
+        log = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            offset = os.fstat(log).st_size
+            hub = subprocess.Popen(
+                [sys.executable, "-m", "llmctld", "--ready-fd", str(writer)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=_environment(paths),
+                start_new_session=True,
+                pass_fds=(writer,),
+            )
+        finally:
+            os.close(log)
+            os.close(writer)
+        hub.returncode = 0  # it outlives this process: Popen shall neither wait for it nor warn
+        _started.append(hub.pid)
+        line = _read_line(reader)
+    except OSError as error:
+        raise Unreachable(f"the hub cannot be started: {error}") from error
+    finally:
+        os.close(reader)
+    return _judge(line, hub.pid, errors, offset)
+
+
+def _environment(paths: Paths) -> dict[str, str]:
+    """The hub runs elsewhere: what was relative to the caller's folder is said in full."""
+    environment = dict(os.environ)
+    if paths.home is not None:
+        environment["LLMCTL_HOME"] = str(paths.home)
+    if environment.get("LLMCTL_CONFIG"):
+        environment["LLMCTL_CONFIG"] = str(paths.config_file)
+    return environment
+
+
+def _reap() -> None:
+    for pid in tuple(_started):
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                continue
+        _started.remove(pid)
+
+
+def _read_line(reader: int) -> bytes | None:
+    """What the hub wrote, b"" when it ended without a word, or None when it said nothing in time."""
+    import select
+
+    until = time.monotonic() + READY_S
+    line = b""
+    while not line.endswith(b"\n"):
+        ready, _, _ = select.select([reader], [], [], max(0.0, until - time.monotonic()))
+        if not ready:
+            return None
+        piece = os.read(reader, 65536)
+        if not piece:
+            break
+        line += piece
+    return line
+
+
+def _judge(line: bytes | None, pid: int, errors: Path, offset: int) -> int:
+    if line is None:
+        raise Unreachable(f"the hub (pid {pid}) was started and is not ready after {READY_S:.0f} s")
+    try:
+        ready = msgspec.json.decode(line, type=_Ready)
+    except msgspec.DecodeError as error:
+        tail = _tail(errors, offset)
+        raise Unreachable(f"the hub ended before it was ready{': ' if tail else ''}{tail}") from error
+    if ready.error is not None:
+        raise from_code(ready.error.code, ready.error.message, ready.error.hint)
+    return ready.pid
+
+
+def _tail(file: Path, offset: int, lines: int = 3) -> str:
+    with contextlib.suppress(OSError), file.open("rb") as text:
+        text.seek(offset)
+        kept = text.read().decode(errors="replace").strip().splitlines()[-lines:]
+        return " | ".join(line.strip() for line in kept)
+    return ""
+
+
+# ---- stopping -------------------------------------------------------------------------------------------------------
+
+
+def wait_gone(paths: Paths, seconds: float) -> bool:
+    """Whether the hub let go of its lock within `seconds`: that is the last thing it does."""
+    if not paths.lock.exists():
+        return True
+    gone = threading.Event()
+
+    def wait() -> None:
+        with contextlib.suppress(Unreachable), _locked(paths.lock):
+            gone.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return gone.wait(seconds)
+
+
+def stop(paths: Paths, pid: int, timeout: float, notify: Notify) -> list[str]:
+    """Stops the hub and waits until it is gone; kills one that does not obey. The requests that it cancelled, by
+    name.
+    """
+    try:
+        reply = _tell(paths, pid, wire.Stop(timeout=timeout), timeout + GRACE_S)
+    except Unreachable as error:
+        if listener(paths.socket) is None and wait_gone(paths, GRACE_S):
+            return []
+        notify(error.message)
+        _kill(paths, pid, notify)
+        return []
+    if isinstance(reply, wire.Failed):
+        notify(f"the hub (pid {pid}) refuses to stop: {reply.message}")
+    if not wait_gone(paths, GRACE_S):
+        _kill(paths, pid, notify)
+    if isinstance(reply, wire.Done) and isinstance(reply.result, wire.Stopped):
+        return reply.result.cancelled
+    return []
+
+
+def _kill(paths: Paths, pid: int, notify: Notify) -> None:
+    info = _read_info(paths)
+    if pid <= 0 or (listener(paths.socket) != pid and (info is None or info.pid != pid)):
+        raise Unreachable(f"{paths.lock} is still held, and the process that holds it is not known")
+    for name, number in (("SIGTERM", signal.SIGTERM), ("SIGKILL", signal.SIGKILL)):
+        notify(f"the hub (pid {pid}) does not stop: {name} is sent")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        if wait_gone(paths, GRACE_S):
+            return
+    raise Unreachable(f"the hub (pid {pid}) cannot be stopped")

@@ -1,0 +1,201 @@
+"""The socket to one running hub: frames out, replies in, and the two ways a hub can fall silent.
+
+It knows nothing of starting hubs, of options or of printing; whoever holds a Link gives it requests and reads what
+comes.
+"""
+
+import os
+import socket as unix
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import zmq
+
+from llmctl import wire
+from llmctl.errors import InvalidRequest, Unreachable
+
+LINGER_MS = 200
+"""So that a Cancel sent on the way out arrives."""
+LOOK_S = 1.5
+"""A hub says something each second: after this long without a word it is looked for."""
+PATIENCE_S = 15.0
+"""A hub that is there and says nothing for this long does not answer."""
+
+
+def listener(path: Path) -> int | None:
+    """The pid of the process that listens at a socket file (0: there is one, whose pid the system does not tell),
+    or None.
+    """
+    with unix.socket(unix.AF_UNIX, unix.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except OSError:
+            return None
+        if hasattr(unix, "SO_PEERCRED"):
+            pid, _, _ = struct.unpack("3i", probe.getsockopt(unix.SOL_SOCKET, unix.SO_PEERCRED, 12))
+            return int(pid)
+        return 0
+
+
+class Link:
+    """A DEALER to the hub with process id `pid`. For one thread; several exchanges may be under way at once."""
+
+    def __init__(self, path: Path, pid: int) -> None:
+        self.path = path
+        self.pid = pid
+        self.owner = os.getpid()
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.linger = LINGER_MS
+        self._socket.connect(f"ipc://{path}")
+        self._inboxes: dict[bytes, deque[wire.AnyReply]] = {}
+
+    @property
+    def closed(self) -> bool:
+        return self._socket.closed
+
+    def close(self) -> None:
+        """Cancels what is under way. Harmless when done twice."""
+        if self.closed:
+            return
+        for request_id in self._inboxes:
+            self.send(request_id, wire.Cancel())
+        self._socket.close()
+        self._context.term()
+
+    def is_current(self) -> bool:
+        """Whether the hub that this link was made for still listens."""
+        pid = listener(self.path)
+        return pid is not None and pid in (0, self.pid)
+
+    def send(self, request_id: bytes, request: wire.Request) -> None:
+        request.protocol = wire.PROTOCOL
+        try:
+            body = wire.encode(request)
+        except UnicodeEncodeError as error:
+            raise InvalidRequest("a text of the request is not valid UTF-8", "Only UTF-8 text can be sent.") from error
+        except OverflowError as error:
+            raise InvalidRequest("a number of the request has more than 64 bits", "Give a smaller one.") from error
+        if len(body) > wire.MAX_BODY_BYTES:
+            raise InvalidRequest(f"the request has {len(body)} bytes; at most {wire.MAX_BODY_BYTES} can be sent")
+        self._socket.send_multipart([request_id, body])
+
+    def open(self, request_id: bytes) -> None:
+        self._inboxes[request_id] = deque()
+
+    def shut(self, request_id: bytes) -> None:
+        self._inboxes.pop(request_id, None)
+
+    def receive(self, request_id: bytes, seconds: float) -> wire.AnyReply | None:
+        """The next reply to one request, or None when the hub says nothing at all for `seconds`."""
+        inbox = self._inboxes[request_id]
+        while not inbox:
+            if not self._socket.poll(int(seconds * 1000)):
+                return None
+            frames = self._socket.recv_multipart()
+            if len(frames) == 2 and frames[0] in self._inboxes:
+                self._inboxes[frames[0]].append(wire.decode_reply(frames[1]))
+        return inbox.popleft()
+
+
+class Exchange:
+    """One request and its replies: an iterator that ends after the final one.
+
+    `again` gives a new link when the hub was stopping and had begun nothing: then the request is sent once more.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        request: wire.Request,
+        again: Callable[[], Link] | None = None,
+        patience: float = PATIENCE_S,
+    ) -> None:
+        self.id = os.urandom(wire.ID_BYTES)
+        self.link = link
+        self.ended = False
+        self._request = request
+        self._again = again
+        self._patience = patience
+        self._unread = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.link.open(self.id)
+        self.link.send(self.id, self._request)
+
+    def __iter__(self) -> "Exchange":
+        return self
+
+    def __next__(self) -> wire.AnyReply:
+        if self.ended:
+            raise StopIteration
+        reply = self._wait()
+        if isinstance(reply, wire.Failed) and reply.retry and self._again is not None:
+            self.link.shut(self.id)
+            self.link, self._again = self._again(), None
+            self._begin()
+            reply = self._wait()
+        if isinstance(reply, wire.Delta):
+            self._acknowledge()
+        elif isinstance(reply, wire.FINAL):
+            self._end()
+        return reply
+
+    def _wait(self) -> wire.AnyReply:
+        since = time.monotonic()
+        while True:
+            if self.link.closed:
+                self._end()
+                raise Unreachable("the connection to the hub was closed before it answered", "")
+            try:
+                reply = self.link.receive(self.id, min(LOOK_S, self._patience))
+            except ValueError as error:  # msgspec.DecodeError is one
+                self._end()
+                raise Unreachable(f"the hub (pid {self.link.pid}) sent a reply that cannot be read: {error}") from error
+            if reply is not None:
+                return reply
+            self._look(time.monotonic() - since)
+
+    def _look(self, silent: float) -> None:
+        if not self.link.is_current():
+            self._end()
+            raise Unreachable(f"the hub (pid {self.link.pid}) went away before it answered")
+        if silent >= self._patience:
+            self._end()
+            raise Unreachable(f"the hub (pid {self.link.pid}) does not answer: no word from it for {silent:.0f} s")
+
+    def _acknowledge(self) -> None:
+        self._unread += 1
+        if self._unread >= wire.WINDOW // 2:
+            self.link.send(self.id, wire.Ack(count=self._unread))
+            self._unread = 0
+
+    def _end(self) -> None:
+        self.ended = True
+        self.link.shut(self.id)
+
+    def cancel(self, wait: float = 0.0) -> wire.AnyReply | None:
+        """Cancels what has not ended. The final reply, when it comes within `wait` seconds."""
+        if self.ended or self.link.closed:
+            return None
+        self.link.send(self.id, wire.Cancel())
+        until = time.monotonic() + wait
+        reply: wire.AnyReply | None = None
+        while (left := until - time.monotonic()) > 0:
+            reply = self.link.receive(self.id, left)
+            if reply is None or isinstance(reply, wire.FINAL):
+                break
+        self._end()
+        return reply if isinstance(reply, wire.FINAL) else None
+
+
+def call(link: Link, request: wire.Request, patience: float = PATIENCE_S) -> wire.AnyReply:
+    """The final reply to one request."""
+    for reply in Exchange(link, request, patience=patience):
+        if isinstance(reply, wire.FINAL):
+            return reply
+    raise AssertionError("an exchange ends with a final reply")

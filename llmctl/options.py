@@ -1,0 +1,100 @@
+"""What can be asked for: the options of `llmctl ask`, of a template and of the Python client, by their long names.
+
+Which option wins over which, and which exclude each other, is decided here; no range is checked, that is the hub's
+part.
+"""
+
+import os
+from typing import Any
+
+import msgspec
+
+from llmctl.errors import Usage
+
+
+class Options(
+    msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, rename={"continue_": "continue"}
+):
+    """Options of `ask` that concern the request. A default means: not given."""
+
+    model: str | None = None
+    system: str | None = None
+    template: str | None = None
+    param: dict[str, Any] = {}
+    file: list[str] | str = []
+    continue_: bool = False
+    conversation: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] = {}
+    seed: int | None = None
+    stop: list[str] | str = []
+    raw: bool = False
+    extract: bool = False
+    xl: bool = False
+    reasoning: str | None = None
+    cache: bool = False
+    no_cache: bool = False
+    refresh: bool = False
+    cache_only: bool = False
+    max_age: float | str | None = None
+    user: str | None = None
+    tag: list[str] | str = []
+    timeout: float | str | None = None
+
+
+class Asked(Options, kw_only=True, forbid_unknown_fields=True):
+    """The options with what else belongs to a question; `tokens` and `ignore_eos` are for programs only."""
+
+    prompt: str | None = None
+    stdin: str | None = None
+    tokens: list[int] | None = None
+    ignore_eos: bool = False
+
+
+CACHE = {"cache": "store", "no_cache": "skip", "refresh": "refresh", "cache_only": "only"}
+"""Option -> wire.Generate.cache."""
+EXTRACT = {"extract": "first", "xl": "last"}
+EXCLUSIVE = (tuple(CACHE), tuple(EXTRACT), ("continue_", "conversation"))
+DEFAULT = Options()
+
+
+def given(options: Options) -> dict[str, Any]:
+    """The options that were given, by field name. Raises Usage when two of them exclude each other."""
+    values = {
+        name: getattr(options, name)
+        for name in Options.__struct_fields__
+        if getattr(options, name) != getattr(DEFAULT, name) and getattr(options, name) is not None
+    }
+    for group in EXCLUSIVE:
+        both = [f"--{name.strip('_').replace('_', '-')}" for name in group if name in values]
+        if len(both) > 1:
+            raise Usage(f"{both[0]} and {both[1]} exclude each other", "Give one of them.")
+    return values
+
+
+def layered(over: Options, under: Options) -> dict[str, Any]:
+    """What is given by either; `over` wins, and its choice within an exclusive group is the only one. `param` is
+    merged.
+    """
+    values, base = given(over), given(under)
+    for group in EXCLUSIVE:
+        if any(name in values for name in group):
+            base = {name: value for name, value in base.items() if name not in group}
+    merged = {**base, **values}
+    if "param" in merged:
+        merged["param"] = {**base.get("param", {}), **values.get("param", {})}
+    return merged
+
+
+def listed(value: Any) -> list[str]:
+    """One or many, as a list of strings."""
+    if isinstance(value, str | os.PathLike):
+        return [os.fspath(value)]
+    return [os.fspath(item) for item in value]

@@ -1,0 +1,129 @@
+"""From options, a template and the configuration's defaults to one wire.Generate, for the command line and for
+programs alike.
+
+It reads the files that are named and decides which source wins; it checks no range and sends nothing.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from llmctl import templates, wire
+from llmctl.config import Config, parse_duration
+from llmctl.errors import InvalidRequest, NotFound, Usage, nearest
+from llmctl.options import CACHE, EXTRACT, Asked, layered, listed
+from llmctl.paths import Paths
+
+SAME = (
+    "model",
+    "system",
+    "raw",
+    "conversation",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+)
+"""Options that wire.Generate knows by the same name."""
+FROM_DEFAULTS = ("model", "max_tokens", "temperature", "top_p", "top_k", "min_p", "timeout")
+
+
+def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) -> wire.Generate:
+    """Options win over the template, the template over the defaults."""
+    template = templates.load(paths.templates, asked.template) if asked.template else templates.Template()
+    values = layered(asked, template)
+    for name in FROM_DEFAULTS:
+        if name not in values and getattr(config.defaults, name) is not None:
+            values[name] = getattr(config.defaults, name)
+    params = {name: templates.as_text(value) or "" for name, value in values.get("param", {}).items()}
+    prompt = _join(template.prompt, asked.prompt, params)
+    return wire.Generate(
+        prompt=prompt,
+        stdin=asked.stdin,
+        files=[read_file(name) for name in listed(values.get("file", ()))],
+        params=params,
+        declared=template.declared(),
+        tokens=asked.tokens,
+        user=values.get("user") or config.defaults.user or os_user(),
+        tags=listed(values.get("tag", ())),
+        continue_last=values.get("continue_", False),
+        logit_bias={str(token): bias for token, bias in values.get("logit_bias", {}).items()},
+        stop=listed(values.get("stop", ())),
+        ignore_eos=asked.ignore_eos,
+        extract=next((mode for name, mode in EXTRACT.items() if name in values), None),
+        cache=next((mode for name, mode in CACHE.items() if name in values), "auto"),
+        max_age=_seconds("--max-age", values.get("max_age")),
+        timeout=_seconds("--timeout", values.get("timeout")),
+        stream=stream,
+        **{name: values[name] for name in SAME if name in values},
+    )
+
+
+def _join(template: str | None, prompt: str | None, params: dict[str, str]) -> str | None:
+    """A template's prompt, then PROMPT after an empty line; or PROMPT in the place of `{prompt}`."""
+    if template is None or prompt is None:
+        return prompt if template is None else template
+    if "{prompt}" in template and "prompt" not in params:
+        params["prompt"] = prompt
+        return template
+    return f"{template.rstrip()}\n\n{prompt}"
+
+
+def _seconds(option: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        return float(parse_duration(value))
+    except ValueError as error:
+        raise Usage(f"{option}: {error}") from error
+
+
+def show_reasoning(asked: Asked) -> bool | None:
+    """What `--reasoning` decides, None when it was not given."""
+    if asked.reasoning not in (None, "show", "hide"):
+        raise Usage(f"--reasoning {asked.reasoning}: it is show or hide")
+    return None if asked.reasoning is None else asked.reasoning == "show"
+
+
+def os_user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def read_file(name: str) -> wire.File:
+    """Raises NotFound or InvalidRequest: a file is text, or it is not sent."""
+    path = Path(name).expanduser()
+    try:
+        with path.open("rb") as file:
+            data = file.read(wire.MAX_BODY_BYTES + 1)
+    except FileNotFoundError as error:
+        folder = path.parent
+        near = nearest(path.name, os.listdir(folder)) if folder.is_dir() else ""
+        raise NotFound(f"there is no file {name}", near or "Check the path.") from error
+    except OSError as error:
+        raise InvalidRequest(f"the file {name} cannot be read: {error.strerror}") from error
+    if len(data) > wire.MAX_BODY_BYTES:
+        raise InvalidRequest(f"the file {name} has more than {wire.MAX_BODY_BYTES} bytes", "Give a part of it.")
+    return wire.File(name=name, text=decode_text(data, f"the file {name}"))
+
+
+def decode_text(data: bytes, source: str) -> str:
+    """UTF-8 without NUL. Raises InvalidRequest that names the byte and where it stands."""
+    hint = "Only UTF-8 text can be sent; convert it, for instance with `iconv -t utf-8`."
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = data[error.start]
+        raise InvalidRequest(f"{source} is not text: byte 0x{byte:02x} at offset {error.start}", hint) from error
+    if "\0" in text:
+        raise InvalidRequest(f"{source} is not text: byte 0x00 at offset {data.index(0)}", hint)
+    return text

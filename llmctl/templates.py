@@ -1,0 +1,113 @@
+"""Templates: YAML files that hold a prompt, a system prompt, parameters and any option of `ask`.
+
+It reads, checks and writes them strictly; filling `{name}` is the hub's part.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llmctl.config import check_name
+from llmctl.errors import ConfigError, NotFound, Storage, nearest
+from llmctl.options import Options, given
+
+Value = str | int | float | bool | None
+
+
+class Template(Options, kw_only=True, forbid_unknown_fields=True):
+    """What a template file may hold. `params` are the declared parameters: a list of names, or name -> default or
+    null.
+    """
+
+    prompt: str | None = None
+    params: dict[str, Value] | list[str] = msgspec.field(default_factory=dict)
+
+    def declared(self) -> dict[str, str | None]:
+        if isinstance(self.params, list):
+            return dict.fromkeys(self.params)
+        return {name: as_text(value) for name, value in self.params.items()}
+
+
+def as_text(value: Any) -> str | None:
+    """A YAML value as it reads in a prompt."""
+    if value is None or isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.stem for file in folder.glob("*.yaml"))
+
+
+def find(folder: Path, name: str) -> Path:
+    """The file of a template: a name in the folder, or a path. Raises NotFound with the nearest names."""
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        file = Path(name).expanduser()
+        if not file.is_file():
+            raise NotFound(f"there is no template file {name}")
+        return file
+    file = folder / f"{check_name('template', name)}.yaml"
+    if not file.is_file():
+        hint = (
+            nearest(name, names(folder))
+            or f"The folder {folder} holds no template; `llmctl ask --save NAME` writes one."
+        )
+        raise NotFound(f"there is no template {name!r}", hint)
+    return file
+
+
+def load(folder: Path, name: str) -> Template:
+    file = find(folder, name)
+    try:
+        return parse(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}", "") from error
+
+
+def parse(text: str, source: str) -> Template:
+    """Raises ConfigError that names the key and the file."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}", "") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{source} does not hold keys and values", "A template begins with, say, `prompt: ...`.")
+    known = {name.rstrip("_") for name in Template.__struct_fields__} - {"template"}
+    keys = {str(key).replace("-", "_"): value for key, value in data.items()}
+    for key in keys:
+        if key not in known:
+            raise ConfigError(f"{key}: unknown key (in {source})", nearest(key, known))
+    try:
+        template = msgspec.convert(keys, Template)
+        given(template)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at ")
+        raise ConfigError(f"{where.strip('`').removeprefix('$.') or 'the file'}: {what} (in {source})", "") from error
+    return template
+
+
+def save(folder: Path, name: str, prompt: str | None, options: Options) -> Path:
+    """Writes a template from what was given to `ask`; `param` values become the declared defaults."""
+    import yaml
+
+    keys = {key.rstrip("_"): value for key, value in given(options).items() if key not in ("template", "user")}
+    params = keys.pop("param", {})
+    data = {**({"prompt": prompt} if prompt is not None else {}), **keys, **({"params": params} if params else {})}
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    file = folder / f"{check_name('template', name)}.yaml"
+    parse(text, str(file))
+    write(file, text)
+    return file
+
+
+def write(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = file.with_suffix(".new")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(file)
+    except OSError as error:
+        raise Storage(f"{file} cannot be written: {error.strerror}") from error

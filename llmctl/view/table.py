@@ -1,0 +1,38 @@
+"""Columns: aligned by spaces in a pipe, by rich in a terminal. It knows cells, not what they mean."""
+
+from collections.abc import Sequence
+
+Rows = Sequence[Sequence[str]]
+
+
+def plain(head: Sequence[str], rows: Rows) -> str:
+    """A line per row, two spaces between the columns, nothing wrapped or cut; nothing at all without rows."""
+    if not rows:
+        return ""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
+        for row in ((head, *rows) if any(head) else rows)
+    )
+
+
+def fitted(head: Sequence[str], rows: Rows, width: int, colour: bool = True) -> str:
+    """The same table for a terminal of `width` columns: what does not fit is folded inside its column."""
+    import io
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        return ""
+    table = Table(box=None, show_header=any(head), pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    page = io.StringIO()
+    Console(
+        file=page, width=width, force_terminal=colour, highlight=False, color_system="standard" if colour else None
+    ).print(table)
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n"

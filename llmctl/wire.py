@@ -1,0 +1,414 @@
+"""Every message that crosses the hub's socket, and how it becomes bytes; nothing about sockets, files or models.
+
+A frame pair is `[request id: 16 bytes][msgpack body]`. The id stands outside the body, so that even a body that
+cannot be decoded gets its answer. Replies to one request are any number of `Delta | Notice | Progress`, then
+exactly one of `Done | Failed | Cancelled`. `daemon/PROTOCOL.md` is the normative text.
+"""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+PROTOCOL = 1
+"""Raised whenever an old client and a new hub could misunderstand each other."""
+
+ID_BYTES = 16
+MAX_BODY_BYTES = 256 * 2**20
+"""A larger frame is answered with `invalid_request` without being decoded."""
+WINDOW = 64
+"""Deltas that may be on their way to a client; it acknowledges every WINDOW // 2 of them, and the hub joins what
+waits.
+"""
+HEARTBEAT_S = 1.0
+"""The hub sends `Progress` this often for each request in flight: so each side notices when the other has vanished."""
+
+
+class Message(msgspec.Struct, tag_field="type", omit_defaults=True, kw_only=True):
+    """The root of all messages: a msgpack map whose `type` is the class's name. Unknown fields are ignored."""
+
+
+class Request(Message):
+    """What a client sends. `protocol` lets a hub of another version refuse by name instead of by accident."""
+
+    protocol: int = 0
+
+
+# ---- requests -------------------------------------------------------------------------------------------------------
+
+
+class File(msgspec.Struct, omit_defaults=True):
+    """A text file given with `-f`; `name` as the user wrote it."""
+
+    name: str
+    text: str
+
+
+class Generate(Request, kw_only=True, tag="generate"):
+    """One question. A field that is None was not given: the model's or the configuration's default holds.
+
+    `cache` is one of CACHE_MODES, `extract` "first" or "last" (code block), `keep_reasoning` is not here: the hub
+    always tells reasoning apart, and the client decides what to show.
+    """
+
+    prompt: str | None = None
+    stdin: str | None = None
+    files: list[File] = []
+    params: dict[str, str] = {}
+    """Values for `{name}` in prompt and system; a declared parameter without a value is null."""
+    declared: dict[str, str | None] = {}
+    tokens: list[int] | None = None
+    """A prompt as token ids, instead of any text."""
+    system: str | None = None
+    raw: bool = False
+    model: str | None = None
+    user: str = ""
+    tags: list[str] = []
+    conversation: str | None = None
+    continue_last: bool = False
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] = {}
+    """Token id in decimal, or a text that is one token -> added to its logit, -100..100."""
+    seed: int | None = None
+    stop: list[str] = []
+    ignore_eos: bool = False
+    extract: str | None = None
+    cache: str = "auto"
+    max_age: float | None = None
+    """Seconds: an older stored answer does not count."""
+    timeout: float | None = None
+    """Seconds for the whole request, from its arrival at the hub."""
+    stream: bool = False
+    """Without it no Delta is sent, only the final reply."""
+
+
+CACHE_MODES = ("auto", "store", "skip", "refresh", "only")
+"""auto: serve and store as the rules say; store: `--cache`; skip: `--no-cache`; refresh; only: `--cache-only`."""
+
+
+class Cancel(Request, kw_only=True, tag="cancel"):
+    """Cancels the request whose id the frame carries; handled at once, never queued behind work."""
+
+
+class Ack(Request, kw_only=True, tag="ack"):
+    """`count` more deltas of the request whose id the frame carries have been read."""
+
+    count: int
+
+
+class Status(Request, kw_only=True, tag="status"):
+    """-> HubStatus"""
+
+
+class Ps(Request, kw_only=True, tag="ps"):
+    """-> Engines"""
+
+
+class Stop(Request, kw_only=True, tag="stop"):
+    """Drain for at most `timeout` seconds, then cancel, then end. -> Stopped, as the last thing the hub says."""
+
+    timeout: float = 10.0
+
+
+class AddModel(Request, kw_only=True, tag="add_model"):
+    """Checks `target` and writes the model's file. -> Model"""
+
+    name: str
+    target: str
+    """An absolute path of a GGUF file, or `echo`."""
+    aliases: list[str] = []
+    settings: dict[str, str] = {}
+    """`--set key=value`, decoded strictly against config.ModelSettings."""
+    force: bool = False
+
+
+class RemoveModel(Request, kw_only=True, tag="remove_model"):
+    """Forgets a model (never deletes a file that the user gave) and unloads it. -> Nothing"""
+
+    name: str
+
+
+class LoadModel(Request, kw_only=True, tag="load_model"):
+    """-> Engines, with the one line of this model"""
+
+    name: str
+
+
+class UnloadModel(Request, kw_only=True, tag="unload_model"):
+    """Ends the model's engine once it serves nobody. -> Nothing; `model_unavailable` when it is not loaded."""
+
+    name: str
+
+
+class GetCacheStats(Request, kw_only=True, tag="cache_stats"):
+    """-> CacheStats"""
+
+
+class ClearCache(Request, kw_only=True, tag="clear_cache"):
+    """Removes stored answers, of one model or of all. -> Cleared"""
+
+    model: str | None = None
+
+
+class Undo(Request, kw_only=True, tag="undo"):
+    """Takes back the last turn of a conversation. -> Undone"""
+
+    conversation: str
+    user: str = ""
+
+
+AnyRequest = (
+    Generate | Cancel | Ack | Status | Ps | Stop | AddModel | RemoveModel | LoadModel | UnloadModel
+    | GetCacheStats | ClearCache | Undo
+)  # fmt: skip
+
+
+# ---- results: what a Done carries -----------------------------------------------------------------------------------
+
+
+class Result(Message):
+    """What a request was for."""
+
+
+class Usage(msgspec.Struct):
+    """Tokens. `completion_tokens` counts every token sampled, the end token too."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Timings(msgspec.Struct):
+    """Milliseconds; null where the machinery does not stand yet."""
+
+    queue_ms: float = 0.0
+    load_ms: float = 0.0
+    prefill_ms: float = 0.0
+    decode_ms: float = 0.0
+    total_ms: float = 0.0
+    tokens_per_second: float | None = None
+    drafted: int | None = None
+    accepted: int | None = None
+
+
+class CacheUse(msgspec.Struct):
+    """Where the answer came from: `hit` is null, "memory", "disk" or "flight"; `age_s` in seconds."""
+
+    hit: str | None = None
+    key: str | None = None
+    similarity: float | None = None
+    age_s: float | None = None
+
+
+class Answer(Result, kw_only=True, tag="answer", omit_defaults=False):
+    """One answer, with the fields and names of `ask --json`. Those of later machinery are null."""
+
+    id: str
+    index: int = 0
+    model: str = ""
+    text: str = ""
+    reasoning: str | None = None
+    value: Any = None
+    conversation: str | None = None
+    finish_reason: str = "stop"
+    user: str = ""
+    usage: Usage
+    timings: Timings
+    cache: CacheUse
+    cost: Any = None
+    route: Any = None
+    logprobs: Any = None
+
+
+class HubStatus(Result, kw_only=True, tag="hub_status", omit_defaults=False):
+    """`llmctl daemon status --json`."""
+
+    state: str
+    pid: int
+    version: str
+    protocol: int
+    uptime_s: float
+    socket: str
+    models: list[str]
+    requests_in_flight: int
+
+
+class EngineStatus(msgspec.Struct):
+    """A line of `llmctl ps --json`: one engine process. `until` is null: it stays until it is unloaded."""
+
+    name: str
+    backend: str
+    pid: int
+    state: str
+    replica: int
+    memory_bytes: int
+    context: int
+    slots: int
+    busy: int
+    tokens_per_second: float | None = None
+    until: str | None = None
+
+
+class Engines(Result, kw_only=True, tag="engines", omit_defaults=False):
+    engines: list[EngineStatus]
+
+
+class Stopped(Result, kw_only=True, tag="stopped", omit_defaults=False):
+    """`cancelled` names the requests that had not ended in time."""
+
+    cancelled: list[str]
+
+
+class LevelStats(msgspec.Struct):
+    """A line of `llmctl cache stats --json`, one per level."""
+
+    level: str
+    hits: int = 0
+    misses: int = 0
+    errors: int = 0
+    entries: int = 0
+    bytes: int = 0
+    p50_ms: float | None = None
+    state: str = "ok"
+
+
+class CacheStats(Result, kw_only=True, tag="cache_stats_result", omit_defaults=False):
+    levels: list[LevelStats]
+    requests: int = 0
+    hit_rate: float = 0.0
+    joined: int = 0
+    saved_s: float = 0.0
+    saved_cost: float | None = None
+
+
+class Cleared(Result, kw_only=True, tag="cleared", omit_defaults=False):
+    entries: int
+
+
+class Undone(Result, kw_only=True, tag="undone", omit_defaults=False):
+    """The prompt that was taken back, or null when the conversation had no turn left."""
+
+    prompt: str | None
+
+
+class Model(Result, kw_only=True, tag="model", omit_defaults=False):
+    """A model as it was added; `settings` as they were given."""
+
+    name: str
+    target: str
+    backend: str
+    aliases: list[str]
+    settings: dict[str, Any]
+
+
+class Nothing(Result, kw_only=True, tag="nothing"):
+    """Done, and there is nothing to say."""
+
+
+AnyResult = Answer | HubStatus | Engines | Stopped | CacheStats | Cleared | Undone | Model | Nothing
+
+
+# ---- replies --------------------------------------------------------------------------------------------------------
+
+
+class Reply(Message):
+    """What the hub sends."""
+
+
+class Delta(Reply, kw_only=True, tag="delta"):
+    """A piece of the answer, or of the reasoning before it; in order, never part of a stop string or of a character."""
+
+    text: str = ""
+    reasoning: str = ""
+    index: int = 0
+
+
+class Notice(Reply, kw_only=True, tag="notice"):
+    """Something the user should know that is not the answer."""
+
+    text: str
+
+
+class Progress(Reply, kw_only=True, tag="progress"):
+    """Still at work; `state` is "working", "loading" or "queued"."""
+
+    state: str = "working"
+
+
+class Done(Reply, kw_only=True, tag="done"):
+    result: AnyResult
+
+
+class Failed(Reply, kw_only=True, tag="failed"):
+    """`answer` holds what had been generated. `retry`: nothing was begun, so the same request may be sent to the
+    next hub.
+    """
+
+    code: str
+    message: str
+    hint: str = ""
+    answer: Answer | None = None
+    retry: bool = False
+
+
+class Cancelled(Reply, kw_only=True, tag="cancelled"):
+    answer: Answer | None = None
+
+
+AnyReply = Delta | Notice | Progress | Done | Failed | Cancelled
+FINAL = (Done, Failed, Cancelled)
+
+
+class HubInfo(msgspec.Struct, kw_only=True):
+    """What a ready hub writes about itself, as JSON, beside its socket. `started` is seconds since 1970,
+    `fingerprint` that of the configuration it read (0: unknown), `socket` a path."""
+
+    pid: int
+    version: str
+    protocol: int
+    socket: str
+    started: float = 0.0
+    fingerprint: int = 0
+
+
+_encoder = msgspec.msgpack.Encoder()
+_requests: msgspec.msgpack.Decoder[AnyRequest] = msgspec.msgpack.Decoder(AnyRequest)
+_replies: msgspec.msgpack.Decoder[AnyReply] = msgspec.msgpack.Decoder(AnyReply)
+
+M = TypeVar("M", bound=Message)
+
+
+def encode(message: Message) -> bytes:
+    """The msgpack body of a message."""
+    return _encoder.encode(message)
+
+
+def decode_request(body: bytes) -> AnyRequest:
+    """Raises msgspec.DecodeError (msgspec.ValidationError names the field) when the body is not a request."""
+    return _requests.decode(body)
+
+
+def decode_reply(body: bytes) -> AnyReply:
+    """Raises msgspec.DecodeError when the body is not a reply."""
+    return _replies.decode(body)
+
+
+class _Head(msgspec.Struct):
+    protocol: int = 0
+
+
+_heads = msgspec.msgpack.Decoder(_Head)
+
+
+def protocol_of(body: bytes) -> int | None:
+    """The protocol number of any version's request, or None when the body is no msgpack map."""
+    try:
+        return _heads.decode(body).protocol
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,38 @@
+"""What a command costs: `llmctl ask` answered from the memory cache, as a whole process, against imports it cannot avoid."""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from tests.bench.measure import Number, spread
+from tests.e2e.house import LLMCTL, House
+
+IMPORTS = [sys.executable, "-c", "import typer, zmq, msgspec"]
+
+
+def milliseconds(command: Sequence[str], environ: dict[str, str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    return (time.perf_counter() - start) * 1e3
+
+
+def measure(home: House, runs: int) -> list[Number]:
+    """Interleaved, so that whatever else the machine does falls on both alike."""
+    environ = home.environ()
+    ask = [str(LLMCTL), "ask", "the one that is stored"]
+    helps = [str(LLMCTL), "--help"]
+    home.ok(*ask[1:])
+    asks, imports, help_ = [], [], []
+    for _ in range(runs):
+        imports.append(milliseconds(IMPORTS, environ))
+        asks.append(milliseconds(ask, environ))
+        help_.append(milliseconds(helps, environ))
+    base = statistics.median(imports)
+    return [
+        Number("`python -c 'import typer, zmq, msgspec'`", base, "ms", note=spread(imports)),
+        Number("`llmctl ask` from the memory cache", statistics.median(asks), "ms", note=spread(asks)),
+        Number("... against those imports", statistics.median(asks) / base, "times", 1.5, "aim 1.2"),
+        Number("`llmctl --help`", statistics.median(help_), "ms", 150, spread(help_)),
+    ]

@@ -1,0 +1,245 @@
+"""`llmctl ask` as a script sees it: streams, JSON lines, exit statuses, interruptions; against a small real hub."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Sequence
+
+import pytest
+
+from llmctl import errors
+from tests.client.conftest import MakeFake
+from tests.e2e.house import LLMCTL, House, until
+
+
+def test_the_answer_is_all_there_is_on_stdout(house: House, fake: MakeFake) -> None:
+    hub = fake()
+    outcome = house.ok("ask", "hello there you")
+    assert (outcome.out, outcome.err) == ("hello there you\n", "llmctl: a notice\n")
+    assert hub.asked["stream"] is True
+    assert house.ok("ask", "ends with a newline\n").out == "ends with a newline\n"
+
+
+def test_no_stream_asks_for_no_deltas(house: House, fake: MakeFake) -> None:
+    hub = fake()
+    assert house.ok("ask", "a b", "--no-stream", "-q").out == "a b\n"
+    assert "stream" not in hub.asked
+    outcome = house.ok("ask", "a b", "--no-stream", "--json")
+    assert [line["text"] for line in outcome.lines] == ["a b"]
+
+
+def test_json_lines(house: House, fake: MakeFake) -> None:
+    fake()
+    outcome = house.ok("ask", "a b", "--json", "-m", "long")
+    assert [line.get("delta") for line in outcome.lines] == ["a", " b", None]
+    assert "type" not in outcome.last
+    assert outcome.last["finish_reason"] == "length"
+    notices = [json.loads(line)["notice"] for line in outcome.err.splitlines()]
+    assert notices[0] == "a notice"
+    assert "cut" in notices[1]
+
+
+@pytest.mark.parametrize("json_flag", [[], ["--json"]])
+def test_every_code_has_its_status(house: House, fake: MakeFake, json_flag: Sequence[str]) -> None:
+    fake()
+    commands = {
+        code: house.spawn("ask", "x", "--no-stream", "-m", f"fails-{code}", *json_flag) for code in errors.ERRORS
+    }
+    for code, kind in errors.ERRORS.items():
+        outcome = commands[code].end()
+        assert outcome.status == kind.status, code
+        if json_flag:
+            assert outcome.error == {"code": code, "message": f"failed with {code}", "hint": "do this"}
+        else:
+            assert outcome.err == f"llmctl: failed with {code}\ndo this\n"
+
+
+def test_what_came_is_printed_before_the_failure(house: House, fake: MakeFake) -> None:
+    fake()
+    for stream in ([], ["--no-stream"]):
+        outcome = house.run("ask", "what came", "-m", "fails-timeout", *stream)
+        assert (outcome.status, outcome.out) == (7, "what came\n")
+        outcome = house.run("ask", "what came", "-m", "fails-timeout", "--json", *stream)
+        assert (outcome.last["text"], outcome.last["finish_reason"]) == ("what came", "timeout")
+
+
+def test_extraction_leaves_stdout_empty_when_it_fails(house: House, fake: MakeFake) -> None:
+    hub = fake()
+    assert house.ok("ask", "a b", "-x", "-q").out == "a b\n"
+    assert hub.asked["extract"] == "first"
+    assert house.run("ask", "a b", "--xl", "-m", "fails-incomplete").out == ""
+    assert house.run("ask", "a b", "--xl", "-m", "fails-timeout", "--json").out == ""
+
+
+def test_cancelled_from_elsewhere(house: House, fake: MakeFake) -> None:
+    fake()
+    outcome = house.run("ask", "a b", "-m", "elsewhere", "--json")
+    assert (outcome.status, outcome.last["finish_reason"]) == (143, "cancelled")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("json_flag", [[], ["--json"]])
+def test_an_interrupted_answer(
+    house: House, fake: MakeFake, number: signal.Signals, status: int, json_flag: Sequence[str]
+) -> None:
+    hub = fake()
+    asking = house.spawn("ask", "what came", "-m", "slow", *json_flag)
+    asking.first_byte()
+    until(lambda: "generate" in hub.kinds())
+    asking.send_signal(number)
+    outcome = asking.end()
+    assert outcome.status == status
+    assert "cancel" in hub.kinds()
+    if json_flag:
+        assert (outcome.last["text"], outcome.last["finish_reason"]) == ("what came", "cancelled")
+        assert outcome.last["id"] == "0123", "the hub's own words, not the client's"
+    else:
+        assert outcome.out == "what came\n"
+    assert "Traceback" not in outcome.err
+
+
+def test_a_second_interruption_ends_at_once(house: House, fake: MakeFake) -> None:
+    """The hub is frozen, so the first one waits for what came."""
+    hub = fake()
+    asking = house.spawn("ask", "what came", "-m", "slow")
+    asking.first_byte()
+    os.kill(hub.process.pid, signal.SIGSTOP)
+    asking.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        asking.wait(0.3)
+    asking.send_signal(signal.SIGINT)
+    assert asking.end(timeout=1).status == 130
+
+
+def test_ctrl_c_leaves_no_trace_however_early(house: House, fake: MakeFake) -> None:
+    fake()
+    for delay in ("0.03", "0.05", "0.08", "0.12"):
+        outcome = house.shell(f"timeout -s INT {delay} llmctl ask -q -m slow 'a b'")
+        assert "Traceback" not in outcome.err, delay
+
+
+def test_an_ignored_signal_stays_ignored(house: House, fake: MakeFake) -> None:
+    fake()
+    outcome = house.shell("trap '' INT; llmctl ask -q 'a b' & kill -INT $!; wait $!")
+    assert (outcome.status, outcome.out) == (0, "a b\n")
+
+
+def test_a_reader_that_goes_away(house: House, fake: MakeFake) -> None:
+    hub = fake("flood")
+    outcome = house.shell("llmctl ask x | head -1")
+    assert (outcome.status, outcome.out, outcome.err) == (0, "line 0\n", "")
+    until(lambda: "cancel" in hub.kinds(), what="the generation is cancelled")
+
+
+def test_a_closed_stdout_and_a_closed_stderr(house: House, fake: MakeFake) -> None:
+    fake()
+    assert house.shell("llmctl ask x -m long >&-; echo $?").out == "0\n"
+    assert house.shell("llmctl ask x -m long 2>&-").out == "x\n"
+    assert house.shell("llmctl ask x <&-").out == "x\n"
+
+
+def test_a_hub_that_goes_away(house: House, fake: MakeFake) -> None:
+    hub = fake("vanishes")
+    outcome = house.run("ask", "x", "--json")
+    assert outcome.status == 3
+    assert str(hub.process.pid) in outcome.error["message"]
+    assert outcome.pieces == "the first words"
+
+
+def test_reasoning_in_a_pipe_and_in_json(house: House, fake: MakeFake) -> None:
+    fake()
+    assert house.ok("ask", "x", "-m", "thinks", "-q").err == ""
+    assert house.ok("ask", "x", "-m", "thinks", "-q", "--reasoning", "show").err == "let me see\n"
+    assert house.ok("ask", "x", "-m", "thinks", "--json").last["reasoning"] == "let me see"
+    assert house.ok("ask", "x", "-m", "thinks", "--json", "--reasoning", "hide").last["reasoning"] is None
+    assert house.run("ask", "x", "--reasoning", "maybe").status == 2
+
+
+def in_terminal(house: House, *arguments: str, **variables: str) -> bytes:
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [str(LLMCTL), *arguments], stdin=follower, stdout=follower, stderr=follower, cwd=house.home,
+        env=house.environ(**{"TERM": "xterm"} | variables),
+    ) as process:  # fmt: skip
+        os.close(follower)
+        seen = b""
+        try:
+            while piece := os.read(leader, 65536):
+                seen += piece
+        except OSError:  # the last end of the terminal was closed
+            pass
+        os.close(leader)
+    assert process.returncode == 0, seen
+    return seen
+
+
+def test_reasoning_in_a_terminal_is_dimmed(house: House, fake: MakeFake) -> None:
+    fake()
+    assert b"\x1b[2mlet me see\x1b[22m\r\nx" in in_terminal(house, "ask", "x", "-m", "thinks")
+    assert b"let me see\r\nx" in in_terminal(house, "ask", "x", "-m", "thinks", NO_COLOR="1")
+    assert b"let me see\r\nx" in in_terminal(house, "ask", "x", "-m", "thinks", TERM="dumb")
+    assert b"let me see" not in in_terminal(house, "ask", "x", "-m", "thinks", "--reasoning", "hide")
+
+
+def test_no_escape_byte_anywhere(house: House, fake: MakeFake) -> None:
+    fake()
+    commands = [
+        ["ask", "x", "-m", "thinks", "--reasoning", "show"], ["--help"], ["ask", "--help"], ["ps"], ["models", "ls"],
+        ["cache", "stats"], ["ask"], ["nonsense"], ["config", "show"], ["models", "load", "fake"],
+    ]  # fmt: skip
+    for outcome in [house.spawn(*command) for command in commands]:
+        ended = outcome.end()
+        assert "\x1b" not in ended.out + ended.err
+
+
+def test_saving_does_not_ask(house: House, fake: MakeFake) -> None:
+    hub = fake()
+    outcome = house.ok("ask", "About {topic}", "-s", "brief", "-p", "topic=x", "--temperature", "0", "--save", "about")
+    assert outcome.out == ""
+    assert "about" in outcome.err
+    assert not (hub.paths.run / "seen.jsonl").read_bytes()
+    house.ok("ask", "-t", "about", "-p", "topic=cats", "-q")
+    asked = hub.asked
+    assert (asked["prompt"], asked["system"], asked["params"], asked["declared"], asked["temperature"]) == (
+        "About {topic}", "brief", {"topic": "cats"}, {"topic": "x"}, 0.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "flag", ["-n=2", "--schema=x", "--grammar=x", "--logprobs=1", "--repro", "--semantic", "--tier=auto"]
+)
+def test_a_flag_of_later_does_not_exist(house: House, flag: str) -> None:
+    outcome = house.run("ask", "x", flag)
+    assert outcome.status == 2
+    assert "--help" in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [["--seed", "x"], ["--top-p"], ["a", "b"], ["--logit-bias", "5"], ["-p", "x"]])
+def test_arguments_that_are_none(house: House, arguments: Sequence[str]) -> None:
+    assert house.run("ask", *arguments).status == 2
+
+
+def test_a_value_out_of_range_is_the_hubs_matter(house: House, fake: MakeFake) -> None:
+    hub = fake()
+    house.ok("ask", "x", "--temperature", "99", "--max-tokens", "-1")
+    assert (hub.asked["temperature"], hub.asked["max_tokens"]) == (99.0, -1)
+
+
+def test_a_signal_before_the_first_word_is_told_in_json_too(house: House, fake: MakeFake) -> None:
+    """Here while stdin is read: no request has been made, so there is no answer to print a part of."""
+    fake()
+    reader, writer = os.pipe()
+    command = subprocess.Popen(
+        [str(LLMCTL), "ask", "hi", "--json"], stdin=reader, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=house.home, env=house.environ(),
+    )  # fmt: skip
+    os.close(reader)
+    assert command.stderr is not None
+    command.stderr.readline()  # it waits for stdin
+    command.send_signal(signal.SIGTERM)
+    out, err = command.communicate(timeout=20)
+    os.close(writer)
+    assert (command.returncode, out) == (143, b"")
+    assert json.loads(err.splitlines()[-1])["error"]["code"] == "cancelled"

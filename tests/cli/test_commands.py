@@ -1,0 +1,250 @@
+"""The other commands: what they print, what they start, and what they refuse."""
+
+import json
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from llmctl import __version__, wire
+from tests.client.conftest import MakeFake
+from tests.e2e.house import House
+
+LOOKING = [
+    ["ps"], ["models", "ls"], ["templates", "ls"], ["cache", "stats"], ["daemon", "status"], ["--version"],
+    ["completion", "bash"], ["config", "show"], ["daemon", "stop"], ["daemon", "logs"], ["config", "path"],
+]  # fmt: skip
+
+
+def test_what_only_looks_starts_no_hub_and_makes_no_folder(house: House) -> None:
+    for command in [house.spawn(*command, "--json") for command in LOOKING if command[0] != "completion"]:
+        outcome = command.end()
+        assert outcome.status in (0, 3)
+        assert all(json.loads(line) for line in outcome.out.splitlines())
+    assert not house.place.exists()
+
+
+def test_ps(house: House, fake: MakeFake) -> None:
+    outcome = house.ok("ps")
+    assert (outcome.out, "not running" in outcome.err) == ("", True)
+    fake()
+    assert house.ok("ps", "--json").last["busy"] == 1
+    lines = house.ok("ps").out.splitlines()
+    assert lines[0].split() == ["NAME", "BACKEND", "PID", "STATE", "MEMORY", "CONTEXT", "BUSY", "TOK/S", "UNTIL"]
+    assert lines[1].split() == ["fake", "echo", "7", "ready", "4.0", "KiB", "128", "1/4", "-", "-"]
+
+
+def test_the_version_with_and_without_a_hub(house: House, fake: MakeFake) -> None:
+    assert house.ok("--version", "--json").last == {"version": __version__, "protocol": wire.PROTOCOL, "hub": None}
+    hub = fake()
+    assert house.ok("--version", "--json").last["hub"]["pid"] == hub.process.pid
+    assert house.ok("--version").out.splitlines()[0] == f"llmctl {__version__}, protocol {wire.PROTOCOL}"
+
+
+def test_status_running_and_stopped(house: House, fake: MakeFake) -> None:
+    outcome = house.run("daemon", "status")
+    assert (outcome.status, outcome.out) == (3, "stopped\n")
+    stopped = house.run("daemon", "status", "--json").last
+    hub = fake()
+    running = house.ok("daemon", "status", "--json").last
+    assert set(stopped) == set(running)
+    assert (stopped["state"], running["state"], running["pid"]) == ("stopped", "running", hub.process.pid)
+    assert house.ok("daemon", "status").out.startswith(f"running: pid {hub.process.pid}, version {__version__}")
+    house.ok("daemon", "start")
+    assert house.ok("daemon", "stop").out == "stopped\n"
+    assert hub.process.wait(5) == 0
+    house.ok("daemon", "stop")
+
+
+def test_stop_names_what_it_cancelled(house: House, fake: MakeFake) -> None:
+    fake()
+    asking = house.spawn("ask", "x", "-m", "slow")
+    asking.first_byte()
+    assert "0123 of fake" in house.ok("daemon", "stop", "--timeout", "0s").err
+
+
+def test_cache_stats(house: House, fake: MakeFake) -> None:
+    empty = house.ok("cache", "stats", "--json").lines
+    assert [line["level"] for line in empty] == ["memory", "disk", "all"]
+    left = wire.CacheStats(levels=[wire.LevelStats("memory", 9)], requests=10)
+    (house.place / "state").mkdir(parents=True)
+    (house.place / "state" / "cache-stats.json").write_bytes(msgspec.json.encode(left))
+    assert house.ok("cache", "stats", "--json").lines[0]["hits"] == 9
+    fake()
+    lines = house.ok("cache", "stats", "--json").lines
+    assert (lines[0]["hits"], lines[-1]["hit_rate"], lines[-1]["joined"]) == (3, 0.75, 1)
+    assert "75.0 %" in house.ok("cache", "stats").out
+
+
+def test_what_deletes_needs_a_yes(house: House, fake: MakeFake) -> None:
+    hub = fake()
+    outcome = house.run("cache", "clear", "-m", "m")
+    assert (outcome.status, "model m" in outcome.out, "--yes" in outcome.err) == (2, True, True)
+    assert house.run("models", "rm", "m").status == 4, "nobody is asked about what is not there"
+    (house.place / "models").mkdir(parents=True)
+    (house.place / "models" / "m.json").write_bytes(b'{"name": "m", "target": "echo", "backend": "echo"}')
+    assert house.run("models", "rm", "m").status == 2
+    assert not hub.kinds()
+    assert house.ok("cache", "clear", "--yes", "--json").last == {"entries": 5}
+    house.ok("models", "rm", "m", "--yes")
+    assert hub.kinds() == ["clear_cache", "remove_model"]
+
+
+def test_models_are_sent_with_whole_paths(house: House, fake: MakeFake) -> None:
+    hub = fake()
+    outcome = house.ok(
+        "models", "add", "a", "x.gguf", "--alias", "b", "--alias", "c", "--set", "context=5", "--force", "--json"
+    )
+    request = hub.seen[-1]
+    assert request["target"] == str(house.home / "x.gguf")
+    assert (request["aliases"], request["settings"], request["force"]) == (["b", "c"], {"context": "5"}, True)
+    assert outcome.last["name"] == "a"
+    house.ok("models", "add", "e", "echo")
+    assert hub.seen[-1]["target"] == "echo"
+    house.ok("models", "load", "a")
+    house.ok("models", "unload", "a")
+    assert hub.kinds()[-2:] == ["load_model", "unload_model"]
+
+
+def test_models_are_read_from_their_files(house: House) -> None:
+    folder = house.place / "models"
+    folder.mkdir(parents=True)
+    for added, name in ((2, "young"), (1, "old")):
+        entry = {"name": name, "target": "echo", "backend": "echo", "aliases": [f"{name}er"], "added": added}
+        (folder / f"{name}.json").write_text(json.dumps(entry))
+    assert [(line["name"], line["default"]) for line in house.ok("models", "ls", "--json").lines] == [
+        ("old", True), ("young", False),
+    ]  # fmt: skip
+    assert house.ok("models", "show", "younger", "--json").last["name"] == "young"
+    outcome = house.run("models", "show", "yung")
+    assert outcome.status == 4
+    assert "young" in outcome.err
+    assert house.run("models", "unload", "old").status == 4
+
+
+def test_templates_are_managed(house: House) -> None:
+    house.ok("ask", "one {x}", "--save", "one", "-p", "x=1")
+    assert house.ok("templates", "ls").out == "one\n"
+    assert house.ok("templates", "show", "one", "--json").last["params"] == {"x": "1"}
+    outcome = house.run("templates", "rm", "one")
+    assert (outcome.status, outcome.out.strip().endswith("one.yaml")) == (2, True)
+    house.ok("templates", "rm", "one", "--yes")
+    assert house.run("templates", "rm", "one", "--yes").status == 5
+
+
+def test_an_edited_template_is_checked(house: House) -> None:
+    editor = house.home / "edit"
+    editor.write_text('#!/bin/sh\nprintf "%s" "$TEXT" >"$1"\n')
+    editor.chmod(0o700)
+    assert house.run("templates", "edit", "t").status == 2, "no editor"
+    house.ok("templates", "edit", "t", EDITOR=str(editor), TEXT="system: brief")
+    assert house.ok("templates", "show", "t").out == "system: brief\n"
+    outcome = house.run("templates", "edit", "t", VISUAL=str(editor), TEXT="sistem: brief")
+    assert outcome.status == 2
+    assert "sistem: unknown key" in outcome.err
+    house.ok("templates", "edit", "new", EDITOR="true")
+    assert house.ok("templates", "ls").out == "t\n", "an untouched beginning is not kept"
+
+
+def test_logs_are_readable(house: House) -> None:
+    log = house.place / "state" / "logs" / "hub.log"
+    log.parent.mkdir(parents=True)
+    log.write_text('{"timestamp":"T","level":"info","event":"e","request":"r"}\nno json\n')
+    assert house.ok("daemon", "logs").out == "T INFO e request=r\nno json\n"
+    assert house.ok("daemon", "logs", "-n", "1").out == "no json\n"
+    assert house.shell("llmctl daemon logs --json -n 2 | head -1").out == log.read_text().splitlines(True)[0]
+
+
+def test_followed_logs_go_on_through_a_rotation(house: House) -> None:
+    log = house.place / "state" / "logs" / "hub.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("1\n")
+    following = house.spawn("daemon", "logs", "-f")
+    assert following.stdout is not None
+    assert following.stdout.readline() == "1\n"
+    with log.open("a") as file:
+        file.write("2\n")
+    assert following.stdout.readline() == "2\n"
+    log.rename(log.with_suffix(".old"))
+    log.write_text("3\n")
+    assert following.stdout.readline() == "3\n"
+    following.terminate()
+    assert following.end().status == 143
+
+
+def test_install_prints_and_writes_a_unit(house: House) -> None:
+    text = house.ok("daemon", "install", "--print").out
+    assert f'Environment="LLMCTL_HOME={house.place}"' in text
+    unit = house.home / "user" / ".config" / "systemd" / "user" / "llmctld.service"
+    assert not unit.exists()
+    assert "systemctl --user" in house.ok("daemon", "install").out
+    assert unit.read_text() == text
+
+
+def test_config_show_names_the_sources(house: House) -> None:
+    house.place.mkdir()
+    file = house.place / "config.toml"
+    file.write_text('[cache]\nttl = "2d"\n[models."a.b"]\ncontext = 5\n')
+    outcome = house.ok("config", "show", "--json", LLMCTL_LIMITS__QUEUE="7")
+    found = {line["key"]: (line["value"], line["source"]) for line in outcome.lines}
+    assert found["cache.ttl"] == (172800.0, str(file))
+    assert found["limits.queue"] == (7, "LLMCTL_LIMITS__QUEUE")
+    assert found["models.a.b.context"] == (5, str(file))
+    assert found["cache.enabled"] == (True, "default")
+    assert 'cache.ttl = "2d"' in house.ok("config", "show").out
+
+
+def test_config_init_check_and_path(house: House) -> None:
+    assert house.ok("config", "path", "--json").last["config"] == str(house.place / "config.toml")
+    house.ok("config", "init")
+    assert house.run("config", "init").status == 2
+    house.ok("config", "init", "--force")
+    assert house.ok("config", "check", "--json").last["ok"] is True
+
+
+def test_a_broken_configuration(house: House) -> None:
+    house.place.mkdir()
+    (house.place / "config.toml").write_text("[cache]\nttll = 1\n")
+    for command in (
+        ["ask", "x"],
+        ["ps"],
+        ["models", "ls"],
+        ["config", "check"],
+        ["config", "show"],
+        ["daemon", "start"],
+    ):
+        outcome = house.run(*command, "--json")
+        assert (outcome.status, outcome.error["code"]) == (2, "config"), command
+        assert "cache.ttll" in outcome.error["message"]
+    for command in (["daemon", "stop"], ["config", "path"], ["--help"], ["ask", "--help"], ["--version"]):
+        house.ok(*command)
+    assert house.run("daemon", "status").status == 3
+
+
+def test_a_bug_leaves_a_trace_in_the_log_only(house: House, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import llmctl.launch as l\nl.running = lambda paths: 1 / 0\n")
+    outcome = house.run("ps", PYTHONPATH=str(tmp_path))
+    assert outcome.status == 1
+    assert "bug" in outcome.err
+    assert "Traceback" not in outcome.err
+    log = house.place / "state" / "logs" / "client.err"
+    assert str(log) in outcome.err
+    assert "ZeroDivisionError" in log.read_text()
+    assert os.stat(log).st_mode & 0o077 == 0
+    assert "Traceback" in house.run("ps", PYTHONPATH=str(tmp_path), LLMCTL_DEBUG="1").err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["models"], ["models", "nonsense"], ["ps", "x"], ["--nonsense"]]
+)
+def test_a_wrong_command_line(house: House, arguments: list[str]) -> None:
+    outcome = house.run(*arguments)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "Usage" in outcome.err or "llmctl" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_an_unknown_command_has_a_near_name(house: House) -> None:
+    assert "models" in house.run("model").err
+    assert house.run("ak", "--json").error["code"] == "usage"

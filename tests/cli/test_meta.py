@@ -1,0 +1,78 @@
+"""What must hold for every command: help, the flags that all have, and what none may import."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+import typer
+
+from llmctl.cli import main
+from tests.client.conftest import MakeFake
+from tests.e2e.house import LLMCTL, House
+
+ROOT: Any = typer.main.get_command(main.app)
+SLOW = {"asyncio", "numpy", "torch", "llama_cpp", "llmctld", "pydantic", "structlog", "httpx", "httpx2", "sqlite3",
+        "rich.markdown", "jinja2", "psutil", "faiss", "diskcache", "rich.console"}  # fmt: skip
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    for name in main.COMMANDS:
+        command = ROOT.get_command(None, name)
+        yield name, command
+        for sub, inner in getattr(command, "commands", {}).items():
+            yield f"{name} {sub}", inner
+
+
+EVERY = dict(commands())
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_every_command_has_help_and_the_common_flags(path: str) -> None:
+    command = EVERY[path]
+    assert command.help
+    flags = {flag for param in command.params for flag in param.opts}
+    if not hasattr(command, "commands") and path != "completion":
+        assert {"--json", "--quiet", "-q"} <= flags
+    for param in command.params:
+        assert param.help, (path, param.name)
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_the_table_says_what_the_command_says(name: str) -> None:
+    command = ROOT.get_command(None, name)
+    assert (command.help or "").splitlines()[0].startswith(main.COMMANDS[name].rstrip("."))
+
+
+def test_help_is_printed_without_importing_the_commands(house: House) -> None:
+    outcome = house.ok("--help")
+    for name, words in main.COMMANDS.items():
+        assert f"{name} " in outcome.out
+        assert words in outcome.out
+    code = "import sys\nfrom llmctl.cli import main\nmain.run(['--help'])\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "llmctl.cli.main" in done.stderr.split()
+    assert not {f"llmctl.cli.{name}" for name in main.COMMANDS} & set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ask", "x"], ["--help"], ["--version"], ["ps"], ["models", "ls"], ["cache", "stats"]]
+)
+def test_nothing_slow_is_imported(house: House, fake: MakeFake, arguments: list[str]) -> None:
+    fake()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(LLMCTL), *arguments],
+        env=house.environ(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "llmctl.cli.main" in imported
+    assert not imported & SLOW
+    if arguments[0] == "ask":
+        assert not imported & {"yaml", "tomli", "rich", "platformdirs", "readline", "llmctl.cli.show"}
+
+
+def test_a_command_of_the_table_is_a_file() -> None:
+    for name in main.COMMANDS:
+        assert import_module(f"llmctl.cli.{name}").app

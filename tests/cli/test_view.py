@@ -1,0 +1,74 @@
+"""Views are pure: the same table at two widths, without colour."""
+
+import pytest
+
+from llmctl import wire
+from llmctl.config import ModelEntry
+from llmctl.view import cache, config, daemon, models, table, units
+
+ENTRIES = [
+    ModelEntry(name="small", target="/models/" + "deep/" * 12 + "small.gguf", backend="llama", aliases=["s", "klein"]),
+    ModelEntry(name="e", target="echo", backend="echo"),
+]
+
+
+def test_plain_columns_are_aligned_and_never_cut() -> None:
+    text = table.plain(*models.models(ENTRIES, {"e": "ready"}))
+    head, small, echo = text.splitlines()
+    assert head.index("TARGET") == small.index("/models/") == echo.rindex("echo")
+    assert small.endswith("small.gguf")
+    assert len(small) > 80
+    assert table.plain(["A"], []) == ""
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_terminals_table_fits_its_width(width: int) -> None:
+    text = table.fitted(*models.models(ENTRIES, {}), width, colour=False)
+    assert max(map(len, text.splitlines())) <= width
+    assert "\x1b" not in text
+    assert (ENTRIES[0].target in text) is (width == 120), "whole where it fits, folded where not"
+    assert "\x1b[1m" in table.fitted(*models.models(ENTRIES, {}), width)
+
+
+def test_one_model_has_no_head() -> None:
+    text = table.plain(*models.one(ENTRIES[0], None))
+    assert text.splitlines()[0].split() == ["name", "small"]
+    assert "not loaded" in text
+    assert table.fitted(*models.one(ENTRIES[0], None), 80, colour=False).splitlines()[0].split() == ["name", "small"]
+
+
+def test_cache_levels() -> None:
+    stats = wire.CacheStats(levels=[wire.LevelStats("memory", 3, 1, 0, 2, 2048, 0.25)], requests=4, hit_rate=0.75)
+    assert table.plain(*cache.levels(stats)).splitlines()[1].split() == [
+        "memory", "3", "1", "0", "2", "2.0", "KiB", "0.25", "ms", "ok",
+    ]  # fmt: skip
+    assert cache.summary(stats).startswith("4 requests, 75.0 %")
+
+
+def test_status_is_one_line() -> None:
+    assert daemon.status(None) == "stopped"
+    found = wire.HubStatus(
+        state="running", pid=1, version="v", protocol=1, uptime_s=3700, socket="s", models=[], requests_in_flight=2
+    )
+    assert "up 1 h 1 min, 2 requests in flight, models loaded: none" in daemon.status(found)
+
+
+def test_findings_and_settings() -> None:
+    assert daemon.finding("disk", "ok", "fine", "nothing") == "ok    disk: fine"
+    assert daemon.finding("disk", "fail", "full", "make room") == "FAIL  disk: full\n      make room"
+    lines = config.lines([config.Setting("a.b", "1", "default"), config.Setting("a.long", '"x"', "file")])
+    assert lines == 'a.b = 1       # default\na.long = "x"  # file\n'
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.25, "0.2 s"), (59, "59.0 s"), (185, "3 min 5 s"), (7500, "2 h 5 min"), (90000, "1 d 1 h")]
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert units.span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**30, "1.0 GiB"), (2**50, "1024.0 TiB")]
+)
+def test_sizes(count: int, text: str) -> None:
+    assert units.size(count) == text

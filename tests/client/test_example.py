@@ -1,0 +1,38 @@
+"""The example of a configuration says what the structs say."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import tomli
+
+from llmctl import config, example
+from llmctl.config import Config, Duration, ModelSettings, Size
+
+
+def test_it_is_the_defaults() -> None:
+    assert config.decode(Config, tomli.loads(example.text()), "example") == Config()
+
+
+def uncommented() -> str:
+    lines = example.text().splitlines()
+    return "\n".join(line.removeprefix("# ") if " = " in line or line.startswith("# [") else line for line in lines)
+
+
+def test_every_line_of_it_is_right_when_it_is_taken_in(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(uncommented())
+    read = config.load(tmp_path / "c.toml", {})
+    plain = Config()
+    assert (read.limits, read.cache, read.logs) == (plain.limits, plain.cache, plain.logs)
+    assert set(msgspec.structs.asdict(read.models["NAME"])) == set(ModelSettings.__struct_fields__)
+    assert None not in msgspec.structs.asdict(read.models["NAME"]).values()
+    assert None not in msgspec.structs.asdict(read.defaults).values()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(Duration(90), '"90s"'), (Duration(7200), '"2h"'), (Duration(0.5), '"0.5s"'), (Duration(0), '"0s"'),
+     (Size(2**30), '"1G"'), (Size(1000), '"1000"'), (True, "true"), ("a", '"a"'), (["a"], '["a"]'), (None, "null")],
+)  # fmt: skip
+def test_toml(value: object, text: str) -> None:
+    assert example.toml(value) == text

@@ -1,0 +1,182 @@
+"""Starting, finding, replacing and stopping the hub: with a small hub that plays the old one, and starters that fail."""
+
+import os
+import signal
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmctl import __version__, errors, launch, wire
+from llmctl.config import Cache, Config
+from llmctl.link import listener
+from llmctl.paths import Paths
+from tests.client.conftest import Heard, MakeFake
+from tests.e2e.house import House
+
+
+def test_nothing_runs_in_an_empty_home(paths: Paths) -> None:
+    assert launch.running(paths) is None
+    assert not paths.run.exists(), "looking makes no folder"
+
+
+def test_a_stale_socket_is_nobody(fake: MakeFake, paths: Paths) -> None:
+    hub = fake()
+    assert listener(paths.socket) in (hub.process.pid, 0)
+    hub.process.send_signal(signal.SIGKILL)
+    hub.process.wait()
+    assert paths.socket.exists()
+    assert launch.running(paths) is None
+
+
+def test_a_hub_that_has_not_described_itself_is_asked(fake: MakeFake, paths: Paths) -> None:
+    hub = fake()
+    paths.hub_info.unlink()
+    found = launch.running(paths)
+    assert found is not None
+    assert (found.pid, found.version) == (hub.process.pid, __version__)
+
+
+def test_a_stale_description_is_not_believed(fake: MakeFake, paths: Paths) -> None:
+    hub = fake()
+    paths.hub_info.write_text('{"pid": 1, "version": "0", "protocol": 1, "socket": "s"}')
+    found = launch.running(paths)
+    assert found is not None
+    assert found.pid == hub.process.pid
+
+
+def test_a_running_hub_is_taken(fake: MakeFake, paths: Paths, heard: Heard) -> None:
+    hub = fake()
+    assert launch.ensure(paths, Config(), heard.append).pid == hub.process.pid
+    assert heard == []
+
+
+def test_another_configuration_is_told(fake: MakeFake, paths: Paths, heard: Heard) -> None:
+    fake()
+    launch.ensure(paths, Config(cache=Cache(enabled=False)), heard.append)
+    assert "llmctl daemon restart" in heard[0]
+
+
+def test_a_busy_hub_of_the_old_version_is_used_and_named(fake: MakeFake, paths: Paths, heard: Heard) -> None:
+    hub = fake("old-busy")
+    assert launch.ensure(paths, Config(), heard.append).pid == hub.process.pid
+    for word in ("0.0.1", str(hub.process.pid), "2 requests", "llmctl daemon restart"):
+        assert word in heard[0]
+
+
+def test_a_busy_hub_of_another_protocol_is_refused(fake: MakeFake, paths: Paths, heard: Heard) -> None:
+    fake("foreign-busy")
+    with pytest.raises(errors.Unreachable, match="protocol 99") as caught:
+        launch.ensure(paths, Config(), heard.append)
+    assert "llmctl daemon restart" in caught.value.hint
+
+
+@pytest.mark.parametrize("scenario", ["old-idle", "foreign-idle"])
+def test_an_idle_hub_of_the_old_version_is_replaced(
+    fake: MakeFake, paths: Paths, heard: Heard, scenario: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = fake(scenario)
+    monkeypatch.setattr(launch, "start", lambda paths: fake() and launch.running(paths))
+    found = launch.ensure(paths, Config(), heard.append)
+    assert (found.version, found.protocol) == (__version__, wire.PROTOCOL)
+    assert found.pid != old.process.pid
+    assert old.process.wait(timeout=5) == 0, "it was asked to stop, not killed"
+    assert "0.0.1" in heard[0]
+
+
+def test_stop_waits_for_the_end_and_names_what_was_cancelled(fake: MakeFake, paths: Paths, heard: Heard) -> None:
+    hub = fake()
+    assert launch.stop(paths, hub.process.pid, 1.0, heard.append) == []
+    assert hub.process.wait(timeout=5) == 0
+    assert launch.wait_gone(paths, 0.1)
+
+
+def test_a_hub_that_does_not_obey_is_ended(
+    fake: MakeFake, paths: Paths, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "GRACE_S", 0.5)
+    hub = fake("stubborn")
+    launch.stop(paths, hub.process.pid, 0.0, heard.append)
+    assert hub.process.wait(timeout=5) == -signal.SIGTERM
+    assert any("SIGTERM" in words for words in heard)
+
+
+def test_a_hub_that_is_frozen_is_killed(
+    fake: MakeFake, paths: Paths, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "GRACE_S", 0.5)
+    hub = fake("stubborn")
+    os.kill(hub.process.pid, signal.SIGSTOP)
+    launch.stop(paths, hub.process.pid, 0.0, heard.append)
+    assert hub.process.wait(timeout=5) == -signal.SIGKILL
+    assert any("SIGKILL" in words for words in heard)
+
+
+# ---- starters that fail ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def starter(house: House, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A script in the place of Python; called as `starter -m llmctld --ready-fd N`."""
+    script = house.home / "starter"
+    monkeypatch.setattr(sys, "executable", str(script))
+    return script
+
+
+def write(script: Path, body: str) -> None:
+    script.write_text(f"#!/bin/bash\n{body}\n")
+    script.chmod(0o700)
+
+
+def test_the_reason_that_a_hub_gives_is_told(starter: Path, paths: Paths) -> None:
+    write(starter, """echo '{"error":{"code":"config","message":"cache.ttll: no","hint":"look"}}' >&"$4"; exit 2""")
+    with pytest.raises(errors.ConfigError, match=r"cache\.ttll: no") as caught:
+        launch.start(paths)
+    assert caught.value.hint == "look"
+
+
+def test_the_last_words_of_a_hub_that_died_are_told(starter: Path, paths: Paths) -> None:
+    paths.logs.mkdir(parents=True)
+    (paths.logs / "hub.err").write_text("words of another day\n")
+    write(starter, "echo nothing works >&2; exit 1")
+    with pytest.raises(errors.Unreachable, match="nothing works") as caught:
+        launch.start(paths)
+    assert "another day" not in caught.value.message
+    assert stat.S_IMODE((paths.logs).stat().st_mode) == 0o700
+
+
+def test_a_hub_that_is_never_ready(starter: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "READY_S", 0.3)
+    write(starter, "exec sleep 3")
+    with pytest.raises(errors.Unreachable, match="not ready after"):
+        launch.start(paths)
+    os.kill(launch._started[-1], signal.SIGKILL)
+    os.waitpid(launch._started.pop(), 0)
+
+
+def test_what_was_started_is_reaped(starter: Path, paths: Paths) -> None:
+    write(starter, "exit 1")
+    for _ in range(3):
+        with pytest.raises(errors.Unreachable):
+            launch.start(paths)
+    launch._started.append(os.spawnlp(os.P_NOWAIT, "true", "true"))
+    os.waitid(os.P_PID, launch._started[-1], os.WEXITED | os.WNOWAIT)
+    launch._reap()
+    assert len(launch._started) <= 1
+
+
+def test_no_interpreter(starter: Path, paths: Paths) -> None:
+    with pytest.raises(errors.Unreachable, match="cannot be started"):
+        launch.start(paths)
+
+
+def test_the_starter_holds_nothing_of_its_caller(starter: Path, paths: Paths, house: House) -> None:
+    open_files = house.home / "open"
+    write(starter, f"ls -l /proc/self/fd >{open_files}; pwd >>{open_files}; ps -o sid= $$ >>{open_files}; exit 1")
+    with pytest.raises(errors.Unreachable):
+        launch.start(paths)
+    text = open_files.read_text()
+    assert "0 -> /dev/null" in text
+    assert "start.lock" not in text, "the lock is not inherited"
+    assert "\n/\n" in text

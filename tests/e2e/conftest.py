@@ -1,0 +1,32 @@
+"""Homes and models for the tests that run the installed command."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import tiny_gguf
+from tests.e2e.house import House
+from tests.e2e.house import house as a_house
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    """An empty home; no hub runs."""
+    with a_house() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[House]:
+    """A home with the model `echo` for tests that leave nothing behind that another could notice."""
+    with a_house() as made:
+        yield made.echo()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GGUF file of a few KB with seeded weights and room for 512 tokens."""
+    path = tmp_path_factory.mktemp("models") / "tiny.gguf"
+    tiny_gguf.write(path, seed=7, context=512)
+    return path

@@ -1,0 +1,276 @@
+"""A home of its own for one test: the installed `llmctl` in an empty LLMCTL_HOME, what it said, and what runs.
+
+It knows the command line, the files under LLMCTL_HOME and processes; nothing of llmctl's code.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import psutil
+
+LLMCTL = Path(sys.executable).with_name("llmctl")
+REPOSITORY = Path(__file__).resolve().parents[2]
+KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
+
+T = TypeVar("T")
+
+
+def until(look: Callable[[], T], timeout: float = 20.0, what: str = "") -> T:
+    """The first true thing that `look` returns, for what has no event. Raises AssertionError after `timeout` s."""
+    end = time.monotonic() + timeout
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout} s: {what or look}")
+        time.sleep(0.02)
+
+
+class Outcome(NamedTuple):
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """stdout as JSON lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.lines[-1]
+
+    @property
+    def pieces(self) -> str:
+        """The deltas of --json, joined."""
+        return "".join(line["delta"] for line in self.lines if "delta" in line)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The failure, with --json."""
+        found: dict[str, Any] = json.loads(self.err.splitlines()[-1])["error"]
+        return found
+
+
+class Command(subprocess.Popen[str]):
+    """A command that still runs."""
+
+    begun: str = ""
+
+    def end(self, timeout: float = 60.0) -> Outcome:
+        out, err = self.communicate(timeout=timeout)
+        return Outcome(self.returncode, self.begun + out, err)
+
+    def first_byte(self) -> str:
+        """Blocks until the command prints something; "" when it ends without."""
+        assert self.stdout is not None
+        self.begun += os.read(self.stdout.fileno(), 1).decode("ascii")
+        return self.begun
+
+
+class House:
+    """LLMCTL_HOME in a short folder of its own."""
+
+    def __init__(self, **variables: str) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="lc", dir="/tmp"))  # the socket's path must stay short
+        self.place = self.home / "home"  # made by llmctl itself
+        self.variables = variables
+        self._commands: list[Command] = []
+
+    # ---- commands ---------------------------------------------------------------------------------------------------
+
+    def environ(self, **more: str) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+        user = self.home / "user"
+        user.mkdir(exist_ok=True)
+        return kept | {"HOME": str(user), "LLMCTL_HOME": str(self.place)} | self.variables | more
+
+    def run(
+        self, *arguments: object, stdin: str | bytes | None = None, timeout: float = 60.0, **variables: str
+    ) -> Outcome:
+        """Runs `llmctl ARGUMENTS` to its end; without `stdin` it has none."""
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            [str(LLMCTL), *map(str, arguments)],
+            stdin=subprocess.DEVNULL if data is None else None,
+            input=data,
+            capture_output=True,
+            env=self.environ(**variables),
+            cwd=self.home,
+            timeout=timeout,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def ok(self, *arguments: object, **options: Any) -> Outcome:
+        """`run`, and the status must be 0."""
+        outcome = self.run(*arguments, **options)
+        assert outcome.status == 0, outcome
+        return outcome
+
+    def spawn(
+        self, *arguments: object, stdin: int = subprocess.DEVNULL, variables: Mapping[str, str] | None = None
+    ) -> Command:
+        command = Command(
+            [str(LLMCTL), *map(str, arguments)],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environ(**(variables or {})),
+            cwd=self.home,
+        )
+        self._commands.append(command)
+        return command
+
+    def shell(self, script: str, timeout: float = 60.0, **variables: str) -> Outcome:
+        """A line of shell in which `llmctl` is the installed one."""
+        env = self.environ(**variables)
+        env["PATH"] = f"{LLMCTL.parent}{os.pathsep}{env['PATH']}"
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", script],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=env,
+            cwd=self.home,
+            timeout=timeout,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def echo(self, name: str = "echo", **settings: object) -> "House":
+        """Adds an echo model."""
+        self.ok("models", "add", name, "echo", *(f"--set={key}={value}" for key, value in settings.items()))
+        return self
+
+    # ---- what runs behind them --------------------------------------------------------------------------------------
+
+    @property
+    def hub_file(self) -> Path:
+        return self.place / "run" / "hub.json"
+
+    @property
+    def socket(self) -> Path:
+        return self.place / "run" / "hub.sock"
+
+    @property
+    def log(self) -> Path:
+        return self.place / "state" / "logs" / "hub.log"
+
+    def hub(self) -> psutil.Process:
+        """The process of the running hub."""
+        return psutil.Process(json.loads(self.hub_file.read_text())["pid"])
+
+    def hub_runs(self) -> bool:
+        try:
+            return alive(self.hub())
+        except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
+            return False
+
+    def engines(self) -> list[psutil.Process]:
+        return [child for child in self.hub().children(recursive=True) if alive(child)]
+
+    def daemons(self) -> list[psutil.Process]:
+        """Every hub and engine of this home that is alive, whoever its parent is."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                ours = process.environ().get("LLMCTL_HOME") == str(self.place) and "llmctld" in " ".join(
+                    process.cmdline()
+                )
+            except (psutil.Error, OSError):
+                continue
+            if ours and alive(process):
+                found.append(process)
+        return found
+
+    def ended(self) -> bool:
+        """Whether hub and engines are gone, within the moment that an interpreter takes to end."""
+        return until(lambda: not self.daemons(), 2.0, "the end of all daemons")
+
+    def ps(self, name: str) -> dict[str, Any]:
+        """The line of `ps --json` for one model, {} when it is not there."""
+        return next((line for line in self.ok("ps", "--json").lines if line["name"] == name), {})
+
+    def busy(self, name: str) -> int:
+        return int(self.ps(name).get("busy", -1))
+
+    def status(self) -> dict[str, Any]:
+        return self.run("daemon", "status", "--json").last
+
+    def stop(self) -> None:
+        self.ok("daemon", "stop", "--timeout", "1s")
+
+    def records(self, columns: str = "id, state, user, tags, model, hit", where: str = "1") -> list[dict[str, Any]]:
+        """The rows of the history, oldest first; [] while there is none."""
+        path = self.place / "state" / "history.db"
+        if not path.exists():
+            return []
+        with closing(sqlite3.connect(path, timeout=5)) as connection:
+            connection.row_factory = sqlite3.Row
+            rows = connection.execute(f"SELECT {columns} FROM requests WHERE {where} ORDER BY number")
+            return [dict(row) for row in rows]
+
+    def running(self) -> int:
+        return len(self.records(where="state = 'running'"))
+
+    def close(self) -> None:
+        """Ends what still runs, and removes the folder."""
+        for command in self._commands:
+            if command.poll() is None:
+                command.kill()
+            command.wait()
+            for stream in (command.stdin, command.stdout, command.stderr):
+                if stream:
+                    stream.close()
+        daemons = self.daemons()
+        for process in daemons:
+            with_signal(process, signal.SIGKILL)
+        psutil.wait_procs(daemons, timeout=10)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def alive(process: psutil.Process) -> bool:
+    """Not ended, and no zombie."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def gone(processes: Sequence[psutil.Process], timeout: float = 5.0) -> bool:
+    """Whether all of them end in time; returns as soon as they have."""
+    return bool(until(lambda: not any(alive(process) for process in processes), timeout, f"the end of {processes}"))
+
+
+def with_signal(process: psutil.Process, number: int) -> None:
+    """Sends a signal to a process that may have ended meanwhile."""
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
+
+
+@contextmanager
+def house(**variables: str) -> Iterator[House]:
+    """A house that is left empty."""
+    made = House(**variables)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,289 @@
+"""Item 3, the engine: requests run together, leave when they are done or cancelled, and what they say is whole."""
+
+import signal
+import time
+from pathlib import Path
+
+import gguf
+import psutil
+import pytest
+
+from tests import tiny_gguf
+from tests.e2e.house import House, until
+
+LONG = "x" * 2000
+
+
+def eos(path: Path) -> int:
+    """The token that ends an answer, as the file says."""
+    field = gguf.GGUFReader(path).get_field("tokenizer.ggml.eos_token_id")
+    assert field is not None
+    return int(field.contents())
+
+
+def test_a_second_short_request_overtakes_a_long_one(house: House) -> None:
+    house.echo(token_ms=10)
+    first = house.spawn("ask", LONG)
+    first.first_byte()
+    assert house.busy("echo") == 1
+    second = house.spawn("ask", "y" * 100, "--max-tokens", "5", "--json", "--no-stream")
+    until(lambda: second.poll() is not None or house.busy("echo") == 2, 5.0, "both at once")
+    assert house.busy("echo") == (2 if second.poll() is None else 1)
+    assert second.end().last["text"] == "yyyyy"
+    assert first.poll() is None, "the first still streams"
+    assert house.busy("echo") == 1
+    first.send_signal(signal.SIGINT)
+    assert first.end().status == 130
+
+
+def test_two_requests_are_seen_at_once(house: House) -> None:
+    house.echo(token_ms=10)
+    first, second = house.spawn("ask", LONG), house.spawn("ask", "y" * 1000)
+    first.first_byte()
+    second.first_byte()
+    assert house.busy("echo") == 2
+    assert house.status()["requests_in_flight"] == 2
+
+
+def test_a_real_model_overtakes_too(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "long.gguf"
+    tiny_gguf.write(path, seed=7, context=4096, layers=8, dim=256)  # some seconds for 2,000 tokens
+    house.ok("models", "add", "tiny", path)
+    endless = ("--logit-bias", f"{eos(path)}=-100", "--json")
+    first = house.spawn("ask", "long", "--max-tokens", "2000", *endless)
+    first.first_byte()
+    second = house.ok("ask", "short", "--max-tokens", "5", *endless)
+    assert second.last["usage"]["completion_tokens"] == 5
+    assert first.poll() is None, "2,000 tokens take longer than 5"
+    assert house.busy("tiny") == 1
+    assert first.end().last["usage"]["completion_tokens"] == 2000
+    until(lambda: house.busy("tiny") == 0, 2.0)
+
+
+def test_killing_the_client_of_a_real_model_frees_its_slot(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "long.gguf"
+    tiny_gguf.write(path, seed=7, context=32768)
+    house.ok("models", "add", "tiny", path, "--set=context=32768", "--set=slots=1")
+    first = house.spawn("ask", "long", "--max-tokens", "30000", "--logit-bias", f"{eos(path)}=-100")
+    first.first_byte()
+    first.kill()
+    until(lambda: house.running() == 0, 2.0)
+    until(lambda: house.busy("tiny") == 0, 1.0)
+    assert house.ok("ask", "hello", "--max-tokens", "3", "--json").last["usage"]["completion_tokens"] <= 3
+
+
+def test_killing_the_client_while_its_prompt_is_computed_frees_the_slot(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "long.gguf"
+    tiny_gguf.write(path, seed=7, context=32768)
+    house.ok("models", "add", "tiny", path, "--set=context=32768", "--set=slots=1", "--set=batch=4")
+    house.ok("models", "load", "tiny")
+    (house.home / "long").write_text("a e i o " * 3000)
+    asking = house.spawn("ask", "-f", "long", "--max-tokens", "5")
+    until(lambda: house.busy("tiny") == 1)
+    assert asking.poll() is None
+    asking.kill()
+    until(lambda: house.running() == 0, 2.0)
+    until(lambda: house.busy("tiny") == 0, 1.0)
+
+
+def test_a_stalled_reader_gets_everything_and_stalls_nobody(house: House) -> None:
+    house.echo(context=100_000)
+    text = "".join(chr(97 + n % 26) for n in range(40_000))
+    (house.home / "text").write_text(text)
+    with (house.home / "text").open() as file:
+        stalled = house.spawn("ask", "--max-tokens", "50000", "--raw", stdin=file.fileno())
+    stalled.first_byte()
+    stalled.send_signal(signal.SIGSTOP)
+    assert house.ok("ask", "somebody else").out == "somebody else\n"
+    until(lambda: house.busy("echo") == 0, 10.0, "the engine does not wait for a reader")
+    stalled.send_signal(signal.SIGCONT)
+    assert stalled.end().out == text + "\n"
+
+
+def test_interrupt_ends_with_what_came(house: House) -> None:
+    house.echo(token_ms=10)
+    asking = house.spawn("ask", LONG, "--json")
+    asking.first_byte()
+    asking.send_signal(signal.SIGINT)
+    outcome = asking.end()
+    assert outcome.status == 130
+    assert outcome.last["finish_reason"] == "cancelled"
+    until(lambda: house.busy("echo") == 0, 2.0)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_other_signals_cancel_too(house: House, number: signal.Signals, status: int) -> None:
+    house.echo(token_ms=10)
+    asking = house.spawn("ask", LONG)
+    asking.first_byte()
+    asking.send_signal(number)
+    assert asking.end().status == status
+    until(lambda: house.busy("echo") == 0, 2.0)
+
+
+def test_timeout_of_the_shell_leaves_nothing_running(house: House) -> None:
+    house.echo(token_ms=20)
+    outcome = house.shell(f"timeout 2 llmctl ask {LONG} --no-stdin")
+    assert outcome.status in (124, 143)
+    until(lambda: house.busy("echo") == 0, 2.0)
+
+
+def test_length_is_no_failure_and_is_told(shared: House) -> None:
+    outcome = shared.ok("ask", "abcdefgh", "--max-tokens", "3")
+    assert outcome.out == "abc\n"
+    assert "max-tokens" in outcome.err or "max_tokens" in outcome.err or "length" in outcome.err
+    last = shared.ok("ask", "abcdefgh", "--max-tokens", "3", "--json").last
+    assert last["finish_reason"] == "length"
+    assert last["usage"]["completion_tokens"] == 3
+
+
+def test_a_stop_string_is_never_printed_in_part(shared: House) -> None:
+    outcome = shared.ok("ask", "say STOP now", "--stop", "STOP", "--json")
+    assert outcome.pieces == outcome.last["text"] == "say "
+    assert outcome.last["finish_reason"] == "stop"
+    assert shared.ok("ask", "say STO", "--stop", "STOP").out == "say STO\n", "held back, then given"
+
+
+def test_characters_arrive_whole(shared: House) -> None:
+    text = "naïve 👩‍👩‍👧 日本語 🏳️‍🌈"
+    outcome = shared.ok("ask", text, "--json")
+    assert outcome.last["text"] == text
+    assert outcome.pieces == text
+    assert shared.ok("ask", text).out == text + "\n"
+
+
+def test_real_tokens_become_correct_text(house: House, tiny: Path) -> None:
+    """Random weights name byte tokens too: what is printed is valid, and the same in pieces and at once."""
+    house.ok("models", "add", "tiny", tiny)
+    for seed in range(4):
+        options = ("--temperature", "2", "--seed", seed, "--max-tokens", "60", "--json", "--no-cache")
+        streamed = house.ok("ask", "tell me", *options)
+        at_once = house.ok("ask", "tell me", *options, "--no-stream")
+        assert streamed.pieces == streamed.last["text"]
+        assert streamed.last["text"] == at_once.last["text"], "the same seed gives the same answer"
+        assert len(at_once.lines) == 1
+
+
+def test_usage_and_timings_are_told(house: House, tiny: Path) -> None:
+    house.ok("models", "add", "tiny", tiny)
+    last = house.ok("ask", "one two three", "--max-tokens", "8", "--json", "--no-stream").last
+    assert last["model"] == "tiny"
+    assert last["usage"]["prompt_tokens"] > 3
+    assert 1 <= last["usage"]["completion_tokens"] <= 8
+    times = last["timings"]
+    assert times["total_ms"] >= times["prefill_ms"] + times["decode_ms"] > 0
+    assert times["load_ms"] > 0, "this request loaded the model"
+    assert house.ok("ask", "four", "--max-tokens", "2", "--json", "--no-stream").last["timings"]["load_ms"] == 0
+
+
+def test_a_bias_decides_the_token(house: House, tiny: Path) -> None:
+    house.ok("models", "add", "tiny", tiny)
+    wanted = eos(tiny)
+    assert house.ok("ask", "hi", "--logit-bias", f"{wanted}=100", "--json", "--no-stream").last["text"] == ""
+
+
+def test_requests_that_ran_together_say_what_they_say_alone(house: House, tiny: Path) -> None:
+    house.ok("models", "add", "tiny", tiny)
+    asks = [("ask", f"question {n}", "--temperature", "0", "--max-tokens", "40", "--no-cache") for n in range(4)]
+    alone = [house.ok(*ask).out for ask in asks]
+    together = [house.spawn(*ask) for ask in asks]
+    assert [command.end().out for command in together] == alone
+
+
+def test_more_requests_than_slots_wait_their_turn(house: House) -> None:
+    house.echo(token_ms=5, slots=2)
+    asking = [house.spawn("ask", f"{n}" * 100) for n in range(5)]
+    assert [command.end().out for command in asking] == [f"{n}" * 100 + "\n" for n in range(5)]
+
+
+def test_a_file_without_a_chat_template_is_a_base_model_and_says_so_once(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "base.gguf"
+    tiny_gguf.write(path, seed=7, context=256, chat_template=None)
+    house.ok("models", "add", "base", path)
+    options = ("-m", "base", "--max-tokens", "4", "--temperature", "0", "--no-cache")
+    first = house.ok("ask", "a text", *options)
+    assert "base model" in first.err or "chat template" in first.err
+    raw = house.ok("ask", "a text", "--raw", *options)
+    assert raw.out == first.out, "the text stands as it is either way"
+
+
+def test_an_engine_that_crashes_takes_nothing_else_with_it(house: House) -> None:
+    house.echo()
+    house.ok("models", "add", "bad", "echo", "--set=fail=crash")
+    hub = house.hub().pid
+    outcome = house.run("ask", "a long enough text", "-m", "bad")
+    assert outcome.status == 9
+    assert "Traceback" not in outcome.err
+    assert house.ok("ask", "hi", "-m", "echo").out == "hi\n"
+    assert house.hub().pid == hub
+    assert house.run("ask", "once more", "-m", "bad").status == 9, "started anew, and it crashes anew"
+
+
+def test_a_killed_engine_is_started_anew_for_what_had_no_token_yet(house: House) -> None:
+    house.echo(first_ms=1500)
+    asking = house.spawn("ask", "patience")
+    until(lambda: house.running() == 1 and bool(house.engines()) and house.busy("echo") == 1)
+    for engine in house.engines():
+        engine.kill()
+    assert asking.end().out == "patience\n"
+
+
+def test_a_killed_engine_with_a_half_answer_fails_and_the_half_is_printed(house: House) -> None:
+    house.echo(token_ms=20)
+    asking = house.spawn("ask", "h" * 500)
+    asking.first_byte()
+    for engine in house.engines():
+        engine.kill()
+    outcome = asking.end()
+    assert outcome.status == 9
+    assert set(outcome.out.strip()) <= {"h"}
+    assert house.ok("ask", "short").out == "short\n"
+
+
+def test_models_that_fail_say_how(house: House) -> None:
+    house.ok("models", "add", "unloadable", "echo", "--set=fail=load")
+    house.ok("models", "add", "failing", "echo", "--set=fail=error")
+    assert house.run("ask", "hi", "-m", "unloadable").status == 4
+    assert house.run("ask", "hi", "-m", "failing").status == 9
+
+
+def test_settings_of_a_model_reach_its_engine(house: House, tiny: Path) -> None:
+    house.ok("models", "add", "tiny", tiny, "--set=context=128", "--set=slots=3")
+    house.ok("models", "load", "tiny")
+    line = house.ps("tiny")
+    assert (line["context"], line["slots"], line["state"], line["busy"]) == (128, 3, "ready", 0)
+    assert line["backend"] == "llama.cpp"
+    assert line["memory_bytes"] > 0
+    assert line["pid"] in [engine.pid for engine in house.engines()]
+
+
+def test_a_setting_in_the_file_holds_over_the_model(house: House) -> None:
+    house.place.mkdir()
+    (house.place / "config.toml").write_text("[models.echo]\nslots = 7\n")
+    house.echo()
+    house.ok("models", "load", "echo")
+    assert house.ps("echo")["slots"] == 7
+
+
+def test_reasoning_is_no_answer(shared: House) -> None:
+    text = "<think>let me see</think>42"
+    outcome = shared.ok("ask", text, "--json", "--no-stream")
+    if outcome.last["reasoning"] is None:
+        pytest.skip("an echo model does not think")
+    assert (outcome.last["reasoning"].strip(), outcome.last["text"].strip()) == ("let me see", "42")
+    assert shared.ok("ask", text).out.strip() == "42"
+
+
+def test_a_second_interrupt_quits_at_once(house: House) -> None:
+    house.echo(token_ms=10)
+    asking = house.spawn("ask", LONG)
+    asking.first_byte()
+    house.hub().suspend()  # so that the first one is not answered
+    asking.send_signal(signal.SIGINT)
+    until(lambda: asking.poll() is not None or psutil.Process(asking.pid).status() == psutil.STATUS_SLEEPING)
+    started = time.monotonic()
+    asking.send_signal(signal.SIGINT)
+    assert asking.end().status == 130
+    assert time.monotonic() - started < 1.5
+    house.hub().resume()
+    until(lambda: house.busy("echo") == 0, 3.0)

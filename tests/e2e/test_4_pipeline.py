@@ -1,0 +1,315 @@
+"""Item 4, the pipeline: what is stored, what is served again, what is the same question, and what is recorded."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.e2e.house import House, Outcome, until
+
+
+def hit(outcome: Outcome) -> str | None:
+    found: str | None = outcome.last["cache"]["hit"]
+    return found
+
+
+def ask(house: House, *arguments: object) -> Outcome:
+    return house.ok("ask", *arguments, "--json", "--no-stream")
+
+
+def stats(house: House) -> dict[str, object]:
+    return house.ok("cache", "stats", "--json").last
+
+
+def test_eight_equal_questions_at_once_are_computed_once(house: House) -> None:
+    house.echo(token_ms=20)
+    text = "q" * 250
+    asking = [house.spawn("ask", text, "--json", "--no-stream") for _ in range(8)]
+    answers = [command.end() for command in asking]
+    assert [answer.last["text"] for answer in answers] == [text] * 8
+    assert sorted(str(hit(answer)) for answer in answers) == ["None"] + ["flight"] * 7
+    found = stats(house)
+    assert found["level"] == "all"
+    assert (found["requests"], found["joined"]) == (8, 7)
+    records = house.records()
+    assert len(records) == len({row["id"] for row in records}) == 8, "each has its own record"
+    assert {row["state"] for row in records} == {"done"}
+    assert [row["hit"] for row in records].count(None) == 1
+
+
+def test_interrupting_the_first_leaves_the_others_their_answer(house: House) -> None:
+    house.echo(token_ms=20)
+    text = "w" * 300
+    first = house.spawn("ask", text)
+    first.first_byte()
+    others = [house.spawn("ask", text) for _ in range(7)]
+    until(lambda: house.running() == 8)
+    first.send_signal(signal.SIGINT)
+    assert first.end().status == 130
+    assert [command.end().out for command in others] == [text + "\n"] * 7
+    assert sorted(row["state"] for row in house.records()) == ["cancelled"] + ["done"] * 7
+    assert stats(house)["joined"] == 7
+
+
+def test_a_joiner_streams_what_came_before_it_joined(house: House) -> None:
+    house.echo(token_ms=20)
+    text = "".join(chr(97 + n % 26) for n in range(150))
+    first = house.spawn("ask", text)
+    first.first_byte()
+    assert house.ok("ask", text, "--json").pieces == text
+    assert first.end().out == text + "\n"
+
+
+def test_an_answer_is_served_again_and_says_how_old_it_is(house: House) -> None:
+    house.echo()
+    assert hit(ask(house, "hello")) is None
+    again = ask(house, "hello")
+    assert hit(again) == "memory"
+    assert again.last["cache"]["age_s"] >= 0
+    assert again.last["text"] == "hello"
+    told = house.ok("ask", "hello")
+    assert told.out == "hello\n"
+    assert "ago" in told.err or "old" in told.err
+    assert house.ok("ask", "hello", "-q").err == ""
+
+
+def test_a_restart_keeps_what_is_on_disk(house: House) -> None:
+    house.echo()
+    ask(house, "hello")
+    house.ok("daemon", "restart")
+    assert hit(ask(house, "hello")) == "disk"
+    assert hit(ask(house, "hello")) == "memory", "what the disk gave is in memory now"
+    levels = {line["level"]: line for line in house.ok("cache", "stats", "--json").lines}
+    assert levels["disk"]["entries"] == 1
+    assert levels["disk"]["bytes"] > 0
+    assert {level: line["state"] for level, line in levels.items() if level != "all"} == {"memory": "ok", "disk": "ok"}
+
+
+def test_sigkill_keeps_what_was_answered(house: House) -> None:
+    house.echo()
+    ask(house, "hello")
+    house.hub().kill()
+    assert hit(ask(house, "hello")) == "disk"
+
+
+@pytest.mark.parametrize(
+    ("options", "stored"),
+    [
+        ((), True),
+        (("--temperature", "0"), True),
+        (("--temperature", "0.9", "--seed", "1"), True),
+        (("--temperature", "0.9"), False),
+        (("--temperature", "0.9", "--cache"), True),
+        (("--no-cache",), False),
+    ],
+)
+def test_which_answers_are_stored(house: House, options: tuple[str, ...], stored: bool) -> None:
+    house.echo()
+    assert hit(ask(house, "hello", *options)) is None
+    assert hit(ask(house, "hello", *options)) == ("memory" if stored else None)
+
+
+def test_no_cache_neither_reads_nor_writes(house: House) -> None:
+    house.echo()
+    assert hit(ask(house, "hello", "--no-cache")) is None
+    assert hit(ask(house, "hello")) is None
+    assert hit(ask(house, "hello", "--no-cache")) is None
+
+
+def test_refresh_computes_anew_and_overwrites(house: House) -> None:
+    house.echo()
+    first = ask(house, "hello").last
+    assert hit(ask(house, "hello", "--refresh")) is None
+    again = ask(house, "hello").last
+    assert again["cache"]["hit"] == "memory"
+    assert again["cache"]["key"] == first["cache"]["key"], "the same question, whatever --refresh says"
+    levels = {line["level"]: line for line in house.ok("cache", "stats", "--json").lines}
+    assert levels["disk"]["entries"] == 1
+
+
+def test_cache_only_answers_or_says_that_nothing_is_stored(house: House) -> None:
+    house.echo()
+    missed = house.run("ask", "hello", "--cache-only", "--json")
+    assert missed.status == 13
+    assert missed.error["code"] == "cache_miss"
+    ask(house, "hello")
+    assert hit(ask(house, "hello", "--cache-only")) == "memory"
+
+
+def test_a_stored_answer_needs_no_loaded_model(house: House) -> None:
+    house.echo()
+    ask(house, "hello")
+    house.ok("models", "unload", "echo")
+    until(lambda: not house.engines())
+    assert hit(ask(house, "hello")) == "memory"
+    assert not house.engines()
+
+
+def test_max_age_decides_what_is_too_old(house: House) -> None:
+    house.echo()
+    ask(house, "hello")
+    stored = time.monotonic()
+    assert hit(ask(house, "hello", "--max-age", "1h")) == "memory"
+    until(lambda: time.monotonic() > stored + 0.3)
+    assert hit(ask(house, "hello", "--max-age", "0.2s")) is None
+    assert hit(ask(house, "hello", "--max-age", "1h")) == "memory", "the newer answer took the older one's place"
+
+
+def test_an_interrupted_answer_is_never_stored(house: House) -> None:
+    house.echo(token_ms=10)
+    asking = house.spawn("ask", "p" * 400)
+    asking.first_byte()
+    asking.send_signal(signal.SIGINT)
+    asking.end()
+    assert house.run("ask", "p" * 400, "--cache-only").status == 13
+
+
+def test_an_answer_that_ran_out_of_time_is_never_stored(house: House) -> None:
+    house.echo(token_ms=10)
+    outcome = house.run("ask", "p" * 400, "--timeout", "0.5s", "--json")
+    assert outcome.status == 7
+    assert outcome.error["code"] == "timeout"
+    assert 0 < len(outcome.pieces) < 400, "what came is printed first"
+    assert house.run("ask", "p" * 400, "--cache-only").status == 13
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--system", "be brief"),
+        ("--max-tokens", "100"),
+        ("--temperature", "0"),
+        ("--seed", "3"),
+        ("--top-p", "0.5"),
+        ("--top-k", "5"),
+        ("--min-p", "0.2"),
+        ("--repeat-penalty", "1.2"),
+        ("--presence-penalty", "0.5"),
+        ("--frequency-penalty", "0.5"),
+        ("--logit-bias", "5=1"),
+        ("--stop", "zzz"),
+        ("--raw",),
+        ("-m", "other"),
+        ("--user", "somebody"),
+    ],
+    ids=lambda options: options[0].strip("-"),
+)
+def test_whatever_changes_the_answer_changes_the_key(cached: House, options: tuple[str, ...]) -> None:
+    plain = cached.run("ask", "the question", "--cache-only", "--json", "--no-stream")
+    assert plain.status == 0
+    assert cached.run("ask", "the question", "--cache-only", *options).status == 13
+
+
+@pytest.mark.parametrize(
+    "options", [("--tag", "x"), ("--timeout", "50s"), ("--no-stream",), ("--json",), ("--max-age", "5h")]
+)
+def test_what_does_not_change_the_answer_does_not(cached: House, options: tuple[str, ...]) -> None:
+    assert cached.run("ask", "the question", "--cache-only", *options).status == 0
+
+
+@pytest.fixture(scope="module")
+def cached(shared: House) -> House:
+    shared.ok("models", "add", "other", "echo", "--force", "--set=first_ms=1")
+    shared.ok("ask", "the question", "-m", "echo")
+    return shared
+
+
+def test_line_ends_and_a_leading_mark_are_no_difference(house: House) -> None:
+    house.echo()
+    ask(house, "one\ntwo")
+    assert hit(ask(house, "one\r\ntwo")) == "memory"
+    assert hit(ask(house, "\ufeffone\ntwo")) == "memory"
+    assert hit(ask(house, "One\ntwo")) is None, "nothing else is folded"
+
+
+def test_a_changed_model_file_is_another_model(house: House) -> None:
+    house.echo()
+    ask(house, "hello")
+    house.ok("models", "add", "echo", "echo", "--force", "--set=token_ms=1")
+    assert ask(house, "hello").last["text"] == "hello"
+
+
+def test_another_file_under_the_same_name_answers_for_itself(house: House, tiny: object) -> None:
+    from pathlib import Path
+
+    from tests import tiny_gguf
+
+    path = house.home / "model.gguf"
+    tiny_gguf.write(path, seed=1, context=256)
+    house.ok("models", "add", "m", path)
+    options = ("--temperature", "0", "--max-tokens", "20")
+    first = ask(house, "hello", *options)
+    assert hit(ask(house, "hello", *options)) == "memory"
+    house.ok("models", "unload", "m")
+    tiny_gguf.write(path, seed=2, context=256)
+    os.utime(path)
+    second = ask(house, "hello", *options)
+    assert hit(second) is None
+    assert second.last["text"] != first.last["text"]
+    assert isinstance(tiny, Path)
+
+
+def test_users_share_answers_only_when_the_scope_says_so(house: House) -> None:
+    house.variables["LLMCTL_CACHE__SCOPE"] = "[]"
+    house.echo()
+    assert hit(ask(house, "hello", "--user", "ana")) is None
+    assert hit(ask(house, "hello", "--user", "bob")) == "memory"
+
+
+def test_a_switched_off_cache_stores_nothing(house: House) -> None:
+    house.variables["LLMCTL_CACHE__ENABLED"] = "false"
+    house.echo()
+    ask(house, "hello")
+    assert hit(ask(house, "hello")) is None
+
+
+def test_user_and_tags_are_on_every_record(house: House) -> None:
+    house.echo()
+    ask(house, "one", "--user", "ana", "--tag", "a", "--tag", "b")
+    ask(house, "one", "--user", "ana", "--tag", "c")
+    assert house.run("ask", "two", "--user", "ana", "--temperature", "9").status == 5
+    records = house.records()
+    assert [row["user"] for row in records] == ["ana"] * 3
+    assert ["a" in row["tags"] and "b" in row["tags"] for row in records] == [True, False, False]
+    assert [row["hit"] for row in records] == [None, "memory", None]
+    assert [row["state"] for row in records] == ["done", "done", "failed"]
+    assert ask(house, "three").last["user"] != ""
+
+
+def test_clearing_asks_first_and_says_what_it_did(house: House) -> None:
+    house.echo()
+    ask(house, "hello")
+    refused = house.run("cache", "clear")
+    assert refused.status == 2
+    assert "--yes" in refused.err
+    assert hit(ask(house, "hello")) == "memory"
+    house.ok("cache", "clear", "--yes")
+    assert hit(ask(house, "hello")) is None
+
+
+def test_stats_count_what_happened(house: House) -> None:
+    house.echo()
+    ask(house, "one")
+    ask(house, "one")
+    ask(house, "two")
+    lines = house.ok("cache", "stats", "--json").lines
+    memory = next(line for line in lines if line["level"] == "memory")
+    assert (memory["hits"], memory["misses"], memory["entries"], memory["state"]) == (1, 2, 2, "ok")
+    assert set(memory) == {"level", "hits", "misses", "errors", "entries", "bytes", "p50_ms", "state"}
+    assert lines[-1]["hit_rate"] == pytest.approx(1 / 3, abs=1e-3)
+    assert set(lines[-1]) == {"level", "requests", "hit_rate", "joined", "saved_s", "saved_cost"}
+
+
+def test_a_full_queue_is_busy_and_stored_answers_are_served_still(house: House) -> None:
+    house.variables["LLMCTL_LIMITS__QUEUE"] = "2"
+    house.echo(token_ms=20, slots=1)
+    ask(house, "kept")
+    waiting = [house.spawn("ask", f"{n}" * 300) for n in range(3)]
+    until(lambda: house.running() == 3)
+    refused = house.run("ask", "one too many", "--json")
+    assert refused.status == 10
+    assert refused.error["code"] == "busy"
+    assert hit(ask(house, "kept")) == "memory"
+    for command in waiting:
+        command.kill()

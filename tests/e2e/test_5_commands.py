@@ -1,0 +1,391 @@
+"""Item 5, the commands: text in and out, streams, templates, conversations, models, configuration, `Client`."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from llmctl import config
+from tests.e2e.house import LLMCTL, House, until
+
+# ---- stdin ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "out"),
+    [
+        ("echo piped | llmctl ask", "piped\n"),
+        ("echo piped | llmctl ask first", "first\n\npiped\n"),
+        ("echo piped | llmctl ask 'a {stdin} b'", "a piped b\n"),
+        ("printf 'a\\n\\n' | llmctl ask --raw", "a\n\n"),
+        ("llmctl ask hi </dev/null", "hi\n"),
+        ("llmctl ask hi <&-", "hi\n"),
+        ("echo ignored | llmctl ask hi --no-stdin", "hi\n"),
+        ("echo ignored | LLMCTL_NO_STDIN=1 llmctl ask hi", "hi\n"),
+        ("echo text >f.txt; llmctl ask </dev/null -f f.txt first", "first\n\nf.txt:\ntext\n"),
+        ("llmctl ask 'braces {stay} as {they} are'", "braces {stay} as {they} are\n"),
+        ("(echo a; sleep 3; echo b) | llmctl ask", "a\nb\n"),
+        ("head -c 4000 /dev/zero | tr '\\0' x | llmctl ask --max-tokens 9000 | wc -c", "4001\n"),
+    ],
+)  # fmt: skip
+def test_the_text_of_a_request(shared: House, script: str, out: str) -> None:
+    outcome = shared.shell(script)
+    assert (outcome.status, outcome.out.replace(" ", "")) == (0, out.replace(" ", "")), outcome
+
+
+def test_a_silent_stdin_is_waited_for_and_named(shared: House) -> None:
+    read, write = os.pipe()
+    asking = shared.spawn("ask", "hi", stdin=read)
+    os.close(read)
+    assert asking.stderr is not None
+    assert "--no-stdin" in asking.stderr.readline(), "after two seconds it says what it waits for"
+    assert asking.poll() is None
+    os.write(write, b"late")
+    os.close(write)
+    assert asking.end().out == "hi\n\nlate\n"
+
+
+def test_a_file_half_read_is_named(shared: House) -> None:
+    (shared.home / "lines").write_text("one\ntwo\nthree\n")
+    outcome = shared.shell('while read -r l; do llmctl ask "$l"; done <lines')
+    assert outcome.out == "one\n\ntwo\nthree\n"
+    assert "--no-stdin" in outcome.err
+
+
+def test_the_issue_s_pipe_leaves_no_trace_of_trouble(house: House, tmp_path: Path) -> None:
+    from tests import tiny_gguf
+
+    path = tmp_path / "small.gguf"
+    tiny_gguf.write(path, seed=7, context=128)
+    house.ok("models", "add", "small", path)
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    outcome = house.shell(
+        f'head -c 60 {readme} | llmctl ask "Tell a story about {{stdin}}" --max-tokens 20 2>noise | head -1 && '
+        "cat noise >&2"
+    )
+    assert outcome.status == 0
+    assert "Traceback" not in outcome.err
+    assert "rror" not in outcome.err
+    until(lambda: house.busy("small") == 0, 3.0)
+    whole = house.shell(f'cat {readme} | llmctl ask "Tell a story about {{stdin}}"')
+    assert whole.status == 5
+    assert "128" in whole.err, "the context"
+    numbers = [
+        int(word.replace(",", "")) for word in whole.err.replace(".", " ").split() if word.replace(",", "").isdigit()
+    ]
+    assert any(number > 128 for number in numbers), "and what the prompt needs"
+
+
+# ---- stdout and stderr ----------------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(house: House) -> None:
+    house.echo(token_ms=5)
+    house.ok("models", "load", "echo")
+    started = time.monotonic()
+    outcome = house.shell(f"llmctl ask $'a\\n{'b' * 3000}' --max-tokens 3000 | head -1")
+    assert (outcome.status, outcome.out, outcome.err) == (0, "a\n", "")
+    assert time.monotonic() - started < 10, "3,000 tokens would have taken 15 s"
+    until(lambda: house.busy("echo") == 0, 2.0, "the generation is cancelled in the engine")
+
+
+def test_no_escape_codes_in_files(house: House) -> None:
+    house.echo(first_ms=1500)
+    outcome = house.shell(
+        "llmctl ask hello >out 2>err; llmctl models ls >>out 2>>err; llmctl nonsense >>out 2>>err; cat out err"
+    )
+    assert "\x1b" not in outcome.out
+    assert "hello\n" in outcome.out
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_colour_in_a_terminal_that_does_not_want_it(shared: House, variables: dict[str, str]) -> None:
+    leader, follower = pty.openpty()
+    done = subprocess.Popen(
+        [str(LLMCTL), "models", "ls"], stdin=subprocess.DEVNULL, stdout=follower, stderr=follower,
+        env=shared.environ(**({"TERM": "xterm-256color"} | variables)), cwd=shared.home,
+    )  # fmt: skip
+    assert done.wait(timeout=30) == 0
+    seen = os.read(leader, 65536)
+    os.close(leader)
+    os.close(follower)
+    assert b"echo" in seen
+    assert b"\x1b[3" not in seen, "no colours"
+
+
+def test_the_answer_is_flushed_as_it_comes(house: House) -> None:
+    house.echo(token_ms=20)
+    asking = house.spawn("ask", "k" * 1000)
+    assert asking.first_byte() == "k"
+    assert asking.poll() is None
+    asking.kill()
+
+
+def test_quiet_says_nothing(shared: House) -> None:
+    shared.ok("ask", "quiet please")
+    assert shared.ok("ask", "quiet please", "-q").err == ""
+
+
+def test_json_is_one_object_a_line_for_everything(shared: House) -> None:
+    for command in (
+        ["models", "ls"], ["models", "show", "echo"], ["ps"], ["cache", "stats"], ["templates", "ls"],
+        ["daemon", "status"],
+        ["config", "show"], ["config", "path"], ["config", "check"],
+    ):  # fmt: skip
+        outcome = shared.run(*command, "--json")
+        assert all(isinstance(line, dict) for line in outcome.lines), (command, outcome)
+        assert all("notice" in json.loads(line) for line in outcome.err.splitlines()), (command, outcome)
+
+
+def test_the_last_line_of_ask_has_every_field(shared: House) -> None:
+    outcome = shared.ok("ask", "hello world", "--json")
+    assert outcome.pieces == "hello world"
+    assert set(outcome.last) >= {
+        "id", "index", "model", "text", "reasoning", "value", "conversation", "finish_reason", "user", "usage",
+        "timings", "cache", "cost", "route", "logprobs",
+    }  # fmt: skip
+    assert set(outcome.last["usage"]) == {"prompt_tokens", "cached_tokens", "completion_tokens"}
+    assert set(outcome.last["cache"]) == {"hit", "key", "similarity", "age_s"}
+    assert set(outcome.last["timings"]) == {
+        "queue_ms", "load_ms", "prefill_ms", "decode_ms", "total_ms", "tokens_per_second", "drafted", "accepted",
+    }  # fmt: skip
+    assert outcome.last["id"] in {row["id"] for row in shared.records()}
+
+
+def test_a_failure_is_the_last_line_of_stderr_with_json(shared: House) -> None:
+    outcome = shared.run("ask", "hi", "-m", "ecko", "--json")
+    assert (outcome.status, outcome.out) == (4, "")
+    assert set(outcome.error) == {"code", "message", "hint"}
+    assert "echo" in outcome.error["message"] + outcome.error["hint"]
+
+
+def test_extraction(shared: House) -> None:
+    text = "words\n```python\nprint(1)\n```\nmore\n```\nlast\n```\n"
+    assert shared.ok("ask", text, "-x").out == "print(1)\n"
+    assert shared.ok("ask", text, "--xl").out == "last\n"
+    none = shared.run("ask", "no code", "-x")
+    assert (none.status, none.out) == (8, "")
+
+
+# ---- conversations --------------------------------------------------------------------------------------------------
+
+
+def test_continuing_gives_the_model_what_was_said(house: House, tiny: Path) -> None:
+    house.ok("models", "add", "tiny", tiny)
+    options = ("--max-tokens", "4", "--json", "--no-stream")
+    first = house.ok("ask", "my name is Ada", *options).last
+    second = house.ok("ask", "who am I", "-c", *options).last
+    alone = house.ok("ask", "who am I", *options).last
+    assert first["conversation"] == second["conversation"] != alone["conversation"]
+    assert second["usage"]["prompt_tokens"] > alone["usage"]["prompt_tokens"]
+
+
+def test_a_named_conversation_is_made_when_it_is_new(house: House) -> None:
+    house.echo()
+    first = house.ok("ask", "one", "--conversation", "trip", "--json", "--no-stream").last
+    assert first["conversation"] == "trip"
+    house.ok("ask", "elsewhere")
+    house.ok("ask", "two", "--conversation", "trip")
+    rows = house.records("conversation, prompt", where="conversation = 'trip'")
+    assert len(rows) == 2
+
+
+def test_conversations_outlive_the_hub_and_belong_to_their_user(house: House) -> None:
+    house.echo()
+    first = house.ok("ask", "one", "--user", "ana", "--json", "--no-stream").last
+    house.ok("ask", "other", "--user", "bob")
+    house.ok("daemon", "restart")
+    assert (
+        house.ok("ask", "two", "-c", "--user", "ana", "--json", "--no-stream").last["conversation"]
+        == first["conversation"]
+    )
+
+
+def test_nothing_to_continue_is_status_5(house: House) -> None:
+    house.echo()
+    assert house.run("ask", "hi", "-c").status == 5
+    assert house.run("ask", "hi", "-c", "--conversation", "x").status == 2
+
+
+def test_two_at_once_on_one_conversation_are_answered_in_order(house: House) -> None:
+    house.echo(token_ms=5)
+    first = house.spawn("ask", "f" * 200, "--conversation", "queue")
+    first.first_byte()
+    second = house.ok("ask", "s" * 3, "--conversation", "queue")
+    assert first.poll() is not None or first.end().status == 0, "the second waited for the first"
+    assert second.out == "sss\n"
+    rows = house.records("prompt, ended, at", where="conversation = 'queue'")
+    assert rows[0]["ended"] <= rows[1]["ended"]
+
+
+def test_a_chat_through_a_pipe(house: House) -> None:
+    house.echo()
+    outcome = house.ok("chat", stdin="hello\nhow are you\n")
+    assert "hello" in outcome.out
+    assert "how are you" in outcome.out
+    assert len(house.records()) == 2
+    assert len({row["conversation"] for row in house.records("conversation")}) == 1
+
+
+# ---- templates ------------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_template_is_used_with_its_parameters(house: House) -> None:
+    house.echo()
+    house.ok("ask", "Say {what} twice: {what}", "-p", "what=hi", "--save", "twice", "--max-tokens", "100")
+    assert house.ok("templates", "ls", "--json").lines[0]["name"] == "twice"
+    assert house.ok("ask", "-t", "twice", "-p", "what=no").out == "Say no twice: no\n"
+    assert "twice" in house.ok("templates", "show", "twice").out
+    house.ok("templates", "rm", "twice", "--yes")
+    assert house.run("ask", "-t", "twice").status == 5
+
+
+def test_a_template_that_is_a_file(house: House) -> None:
+    house.echo()
+    (house.home / "t.yaml").write_text("prompt: 'About {topic}: {stdin}'\nparams: {topic: null}\nmax_tokens: 500\n")
+    assert house.ok("ask", "-t", "./t.yaml", "-p", "topic=cats", stdin="purr\n").out == "About cats: purr\n"
+    missing = house.run("ask", "-t", "./t.yaml", stdin="purr\n")
+    assert missing.status == 5
+    assert "topic" in missing.err
+
+
+@pytest.mark.parametrize("text", ["prompt: [", "promt: hi\n", "prompt: hi\nmax_tokens: many\n", "- a\n"])
+def test_a_template_that_is_wrong_names_the_field(shared: House, text: str) -> None:
+    (shared.home / "wrong.yaml").write_text(text)
+    outcome = shared.run("ask", "-t", "./wrong.yaml")
+    assert outcome.status in (2, 5)
+    assert "wrong.yaml" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_an_unknown_template_has_near_names(house: House) -> None:
+    house.echo()
+    house.ok("ask", "Sum up {stdin}", "--save", "summary", stdin="x")
+    outcome = house.run("ask", "-t", "sumary")
+    assert outcome.status == 5
+    assert "summary" in outcome.err
+
+
+# ---- models ---------------------------------------------------------------------------------------------------------
+
+
+def test_models_are_added_shown_loaded_and_removed(house: House, tiny: Path) -> None:
+    house.ok("models", "add", "tiny", tiny, "--alias", "little", "--set", "slots=2")
+    assert [line["name"] for line in house.ok("models", "ls", "--json").lines] == ["tiny"]
+    assert str(tiny) in house.ok("models", "show", "little", "--json").out
+    house.ok("models", "load", "tiny")
+    assert house.ps("tiny")["state"] == "ready"
+    engine = house.engines()
+    house.ok("models", "unload", "tiny")
+    until(lambda: not house.engines())
+    assert engine
+    assert house.run("models", "rm", "tiny").status == 2, "without a terminal it needs --yes"
+    house.ok("models", "rm", "tiny", "--yes")
+    assert house.ok("models", "ls", "--json").out == ""
+    assert tiny.exists(), "a file that the user gave is never deleted"
+    assert house.run("ask", "hi").status == 4
+
+
+def test_a_name_that_exists_needs_force(house: House) -> None:
+    house.echo()
+    assert house.run("models", "add", "echo", "echo").status == 2
+    house.ok("models", "add", "echo", "echo", "--force")
+
+
+def test_a_relative_file_is_found_from_where_the_caller_stands(house: House, tiny: Path) -> None:
+    (house.home / "here.gguf").write_bytes(tiny.read_bytes())
+    house.ok("models", "add", "here", "here.gguf")
+    house.ok("ask", "hi", "--max-tokens", "2")
+
+
+def test_the_first_model_is_the_default_and_an_alias_is_a_name(house: House) -> None:
+    house.echo("one")
+    house.ok("models", "add", "two", "echo", "--alias", "zwei")
+    assert house.ok("ask", "hi", "--json", "--no-stream").last["model"] == "one"
+    assert house.ok("ask", "hi", "-m", "zwei", "--json", "--no-stream").last["model"] == "two"
+    assert house.ok("ask", "ho", "--json", "--no-stream", LLMCTL_DEFAULTS__MODEL="two").last["model"] == "two"
+
+
+# ---- configuration --------------------------------------------------------------------------------------------------
+
+
+def test_config_init_writes_once_and_what_it_writes_is_right(house: House) -> None:
+    house.ok("config", "init")
+    path = house.place / "config.toml"
+    before = path.read_text()
+    assert config.load(path, {}) == config.Config()
+    assert house.run("config", "init").status == 2
+    assert path.read_text() == before
+    house.ok("config", "check")
+    assert str(path) in house.ok("config", "path").out
+    assert not house.daemons()
+
+
+def test_what_is_set_is_shown(house: House) -> None:
+    house.place.mkdir()
+    (house.place / "config.toml").write_text('[cache]\nmemory_bytes = "1M"\n')
+    outcome = house.ok("config", "show", "--json", LLMCTL_LIMITS__QUEUE="7")
+    assert "1048576" in outcome.out or "1M" in outcome.out
+    assert "7" in outcome.out
+
+
+# ---- start-up -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [["--help"], ["--version"], ["ps"], ["models", "ls"], ["ask", "the warm one"]])
+def test_a_command_imports_nothing_slow(shared: House, command: list[str]) -> None:
+    shared.ok("ask", "the warm one")
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(LLMCTL), *command],
+        env=shared.environ(), cwd=shared.home, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        timeout=30, check=True,
+    )  # fmt: skip
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    slow = {"asyncio", "numpy", "torch", "llama_cpp", "llmctld", "pydantic", "structlog", "httpx", "httpx2", "sqlite3",
+            "rich.markdown", "jinja2", "psutil", "faiss", "diskcache"}  # fmt: skip
+    assert not imported & slow
+
+
+# ---- Python ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_python_client(shared: House) -> None:
+    script = """
+from llmctl import Client, LlmctlError
+from llmctl.errors import InvalidRequest
+import json, sys
+with Client(user="ana") as c:
+    a = c.ask("why?", model="echo", max_tokens=64)
+    pieces = list(c.stream("tell me"))
+    stream = c.stream("x" * 500)
+    first = next(iter(stream))
+    stream.close()
+    try:
+        c.ask("hi", temperature=9)
+    except InvalidRequest as error:
+        caught = [isinstance(error, LlmctlError), error.code, error.status, error.hint]
+    print(json.dumps([a.text, a.user, a.usage.completion_tokens, a.cache.hit, "".join(pieces), first, caught]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=shared.environ(), capture_output=True, text=True, timeout=30, check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text, user, tokens, _, streamed, first, caught = json.loads(done.stdout)
+    assert (text, user, tokens, streamed) == ("why?", "ana", 5, "tell me")
+    assert set(first) == {"x"}
+    assert caught[:3] == [True, "invalid_request", 5]
+    assert "temperature" in caught[3] or caught[3]
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_an_answer_that_cannot_be_written_is_told(shared: House) -> None:
+    outcome = shared.shell("llmctl ask hello >/dev/full")
+    assert outcome.status == 14
+    assert "Traceback" not in outcome.err

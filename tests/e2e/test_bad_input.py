@@ -1,0 +1,392 @@
+"""Bad input: each is a clear error with its status, says what to do, and loses nothing."""
+
+import os
+import resource
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests import tiny_gguf
+from tests.e2e.house import LLMCTL, House, Outcome, until
+
+
+def refused(outcome: Outcome, status: int, *words: object) -> None:
+    assert outcome.status == status, outcome
+    assert outcome.out == ""
+    assert "Traceback" not in outcome.err
+    for word in words:
+        assert str(word) in outcome.err, (word, outcome.err)
+
+
+# ---- models ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_refused_when_it_is_added(house: House) -> None:
+    refused(house.run("models", "add", "m", "nowhere.gguf"), 4, "nowhere.gguf")
+    assert house.ok("models", "ls", "--json").out == ""
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"GGUF", b"not a model at all" * 100, b"GGUF\x03\x00\x00\x00" + b"\xff" * 4000]
+)
+def test_a_broken_file_is_refused(house: House, content: bytes) -> None:
+    path = house.home / "broken.gguf"
+    path.write_bytes(content)
+    added = house.run("models", "add", "m", path)
+    refused(added if added.status else house.run("ask", "hi", "-m", "m"), 4, "broken.gguf")
+    assert house.hub_runs()
+
+
+def test_a_file_cut_short_is_an_error_of_the_model(house: House, tiny: Path) -> None:
+    path = house.home / "cut.gguf"
+    path.write_bytes(tiny.read_bytes()[:-2000])
+    added = house.run("models", "add", "m", path)
+    outcome = added if added.status else house.run("ask", "hi", "-m", "m")
+    assert outcome.status == 4
+    assert "Traceback" not in outcome.err
+    assert house.hub_runs()
+
+
+def test_a_file_that_vanished_is_an_error_of_the_model(house: House, tiny: Path) -> None:
+    path = house.home / "soon.gguf"
+    path.write_bytes(tiny.read_bytes())
+    house.ok("models", "add", "m", path)
+    path.unlink()
+    refused(house.run("ask", "hi"), 4, path)
+
+
+def test_an_unknown_model_has_near_names(shared: House) -> None:
+    refused(shared.run("ask", "hi", "-m", "ecko"), 4, "ecko", "echo")
+
+
+def test_no_model_at_all_says_how_to_add_one(house: House) -> None:
+    refused(house.run("ask", "hi"), 4, "llmctl models add")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", ".hidden", "a/b"])
+def test_a_name_that_is_no_name(shared: House, name: str) -> None:
+    outcome = shared.run("models", "add", name, "echo")
+    assert outcome.status in (2, 5)
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("setting", ["slots=none", "slotz=3", "slots", "context=-5"])
+def test_a_setting_that_is_none(shared: House, setting: str) -> None:
+    outcome = shared.run("models", "add", "wrong", "echo", "--set", setting)
+    assert outcome.status in (2, 5), outcome
+    assert setting.partition("=")[0] in outcome.err
+
+
+# ---- prompts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(house: House, tmp_path: Path) -> House:
+    path = tmp_path / "small.gguf"
+    tiny_gguf.write(path, seed=7, context=128)
+    house.ok("models", "add", "small", path)
+    return house
+
+
+def test_a_prompt_over_the_context_names_both_numbers(small: House) -> None:
+    outcome = small.run("ask", "word " * 400, "--json")
+    assert outcome.status == 5
+    assert outcome.error["code"] == "context_overflow"
+    assert "128" in outcome.error["message"]
+    assert any(int(word) > 128 for word in outcome.error["message"].replace(",", "").split() if word.isdigit())
+    assert outcome.out == ""
+    assert small.ok("ask", "a short one", "--max-tokens", "3").status == 0
+
+
+def test_max_tokens_are_clipped_to_the_room_that_is_left(small: House) -> None:
+    last = small.ok("ask", "hi", "--max-tokens", "100000", "--json", "--no-stream").last
+    assert last["usage"]["prompt_tokens"] + last["usage"]["completion_tokens"] <= 128
+
+
+def test_a_prompt_over_the_limit_of_bytes(house: House) -> None:
+    house.variables["LLMCTL_LIMITS__PROMPT_BYTES"] = "1K"
+    house.echo()
+    outcome = house.run("ask", stdin="x" * 1025, timeout=30)
+    refused(outcome, 5, "1024", "1025")
+    assert house.ok("ask", stdin="x" * 1024, timeout=30).status == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--temperature", "2.1"),
+        ("--temperature", "-0.1"),
+        ("--temperature", "nan"),
+        ("--max-tokens", "0"),
+        ("--max-tokens", "-1"),
+        ("--top-p", "1.5"),
+        ("--top-k", "-1"),
+        ("--min-p", "2"),
+        ("--repeat-penalty", "-1"),
+        ("--logit-bias", "5=1000"),
+        ("--timeout", "0"),
+    ],
+    ids="=".join,
+)
+def test_a_field_out_of_range_is_named_with_its_value(shared: House, options: tuple[str, str]) -> None:
+    outcome = shared.run("ask", "hi", *options, "--json")
+    assert outcome.status == 5, outcome
+    assert outcome.error["code"] == "invalid_request"
+    assert options[0].strip("-").replace("-", "_") in outcome.error["message"].replace("-", "_")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--temperature", "warm"),
+        ("--max-tokens", "many"),
+        ("--max-age", "soon"),
+        ("--timeout", "-3s"),
+        ("--logit-bias", "5"),
+        ("-p", "novalue"),
+        ("--no-such-flag",),
+        ("--cache", "--no-cache"),
+    ],
+    ids="=".join,
+)
+def test_arguments_that_are_none(shared: House, options: tuple[str, ...]) -> None:
+    outcome = shared.run("ask", "hi", *options)
+    assert outcome.status == 2, outcome
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n"])
+def test_an_empty_prompt(shared: House, prompt: str) -> None:
+    refused(shared.run("ask", prompt), 5, "prompt")
+    refused(shared.run("ask", stdin=prompt), 5, "prompt")
+
+
+def test_no_prompt_at_all(shared: House) -> None:
+    assert shared.run("ask").status in (2, 5)
+
+
+def test_a_place_for_stdin_without_one(shared: House) -> None:
+    refused(shared.run("ask", "about {stdin}"), 5, "stdin")
+
+
+def test_bytes_that_are_no_text(shared: House) -> None:
+    refused(shared.run("ask", stdin=b"caf\xe9 \xff\xfe"), 5, "UTF-8")
+    (shared.home / "binary").write_bytes(b"\x7fELF\x00\xff")
+    refused(shared.run("ask", "read", "-f", "binary"), 5, "binary")
+
+
+def test_a_file_that_is_not_there(shared: House) -> None:
+    refused(shared.run("ask", "read", "-f", "nothing.txt"), 5, "nothing.txt")
+
+
+def test_surrogates_in_an_argument_are_refused(shared: House) -> None:
+    done = subprocess.run(
+        [os.fsencode(LLMCTL), b"ask", b"caf\xe9"], env=shared.environ(), capture_output=True, stdin=subprocess.DEVNULL,
+        timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 5
+    assert b"Traceback" not in done.stderr
+
+
+# ---- configuration --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[cache]\nttll = 3\n", "cache.ttll"),
+        ("[cach]\n", "cach"),
+        ('[limits]\nqueue = "x"\n', "limits.queue"),
+        ("[", "config.toml"),
+    ],
+)
+def test_a_wrong_configuration_names_key_and_file(house: House, text: str, key: str) -> None:
+    house.place.mkdir()
+    path = house.place / "config.toml"
+    path.write_text(text)
+    for command in (["ask", "hi"], ["ps"], ["config", "check"], ["models", "add", "echo", "echo"]):
+        refused(house.run(*command), 2, key, path)
+    for command in (["daemon", "status"], ["daemon", "stop"], ["daemon", "doctor"], ["config", "path"], ["--help"]):
+        assert house.run(*command).status != 2, command
+    assert path.read_text() == text
+
+
+def test_a_wrong_variable_names_itself(house: House) -> None:
+    refused(house.run("ask", "hi", LLMCTL_CACHE__TTLL="3"), 2, "LLMCTL_CACHE__TTLL")
+
+
+def test_a_configuration_that_breaks_while_the_hub_runs(house: House) -> None:
+    house.echo()
+    (house.place / "config.toml").write_text("nonsense = 1\n")
+    assert house.run("ask", "hi").status == 2
+    assert house.ok("daemon", "status", "--json").last["state"] == "running"
+    house.ok("daemon", "stop")
+    assert house.ended()
+
+
+# ---- folders and disks ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["", "state", "run", "cache"])
+def test_a_folder_that_cannot_be_made(house: House, folder: str) -> None:
+    """A file stands where the folder should be: that stops root too."""
+    blocked = house.place / folder if folder else house.place
+    blocked.parent.mkdir(exist_ok=True)
+    blocked.write_text("in the way")
+    outcome = house.run("models", "add", "echo", "echo")
+    refused(outcome, 3, blocked)
+    assert blocked.read_text() == "in the way"
+
+
+def test_a_folder_that_nobody_can_write(house: House) -> None:
+    outcome = house.run("models", "add", "echo", "echo", LLMCTL_HOME="/proc/llmctl")
+    refused(outcome, 3, "/proc/llmctl")
+
+
+def test_a_damaged_history_is_named_and_left_as_it_is(house: House) -> None:
+    house.echo().stop()
+    path = house.place / "state" / "history.db"
+    path.write_bytes(b"this is no database, " * 200)
+    outcome = house.run("ask", "hi")
+    assert outcome.status in (3, 14)
+    assert "history.db" in outcome.err
+    assert path.read_bytes().startswith(b"this is no database")
+
+
+def test_a_damaged_cache_costs_only_the_cache(house: House) -> None:
+    house.echo()
+    house.ok("ask", "hi")
+    house.stop()
+    for path in (house.place / "cache").rglob("*.db*"):
+        path.write_bytes(b"damaged" * 1000)
+    assert house.ok("ask", "hi").out == "hi\n"
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> "object":
+    """A file system of 1 MB, where this user may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("mounting needs privileges")
+    yield place
+    subprocess.run(["umount", "-l", place], check=False)
+
+
+def test_a_full_disk_loses_nothing_that_was_acknowledged(house: House, full_disk: Path) -> None:
+    """The answer is printed first, then status 14; with room again everything stored before is there."""
+    house.variables["LLMCTL_HOME"] = str(full_disk / "h")
+    house.place = full_disk / "h"
+    house.echo()
+    house.ok("ask", "kept")
+    filler = full_disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    text = "t" * 3000
+    outcome = house.run("ask", text, "--max-tokens", "6000", "--json", "--no-stream")
+    assert outcome.status == 14, outcome
+    assert outcome.error["code"] == "storage"
+    assert outcome.last["text"] == text, "printed first"
+    assert house.ok("daemon", "status", "--json").last["state"] == "running"
+    assert house.run("ask", "kept", "-q").out == "kept\n"
+    filler.unlink()
+    assert house.ok("ask", "after", "-q").out == "after\n"
+    house.ok("daemon", "restart")
+    assert house.ok("ask", "kept", "--json", "--no-stream").last["cache"]["hit"] == "disk"
+    assert {row["state"] for row in house.records(where="prompt LIKE '%kept%' OR prompt LIKE '%after%'")} == {"done"}
+
+
+def test_files_that_may_not_grow_are_a_full_disk_too(house: House) -> None:
+    """The same through RLIMIT_FSIZE, which needs no privileges."""
+    house.echo(context=300_000).stop()
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    started = subprocess.run(
+        [str(LLMCTL), "daemon", "start"], env=house.environ(), preexec_fn=limited, check=False, capture_output=True,
+        stdin=subprocess.DEVNULL, timeout=30,
+    )  # fmt: skip
+    assert started.returncode == 0, started
+    house.ok("ask", "kept")
+    text, status = "t" * 50_000, 0
+    for number in range(12):
+        outcome = house.run("ask", f"{number}{text}", "--max-tokens", "60000", "-q")
+        assert outcome.out == f"{number}{text}\n", "the answer comes, whatever the disk says"
+        status = max(status, outcome.status)
+    assert status == 14
+    assert house.hub_runs()
+    house.ok("daemon", "restart")
+    assert house.ok("ask", "kept", "--json", "--no-stream").last["cache"]["hit"] == "disk"
+    assert house.running() == 0
+
+
+def test_an_engine_that_cannot_be_started_is_no_end(house: House) -> None:
+    house.echo()
+    house.ok("ask", "hi")
+    for engine in house.engines():
+        engine.kill()
+    until(lambda: not house.engines())
+    assert house.ok("ask", "ho").out == "ho\n"
+
+
+# ---- what strangers tried -------------------------------------------------------------------------------------------
+
+
+def test_a_pipe_instead_of_a_model_wedges_nobody(house: House) -> None:
+    house.echo()
+    os.mkfifo(house.home / "pipe")
+    refused(house.run("models", "add", "m", house.home / "pipe"), 4, "not a regular file")
+    assert house.ok("ask", "hi").out == "hi\n"
+
+
+def test_one_broken_model_file_takes_no_other_with_it(house: House) -> None:
+    house.echo().stop()
+    (house.place / "models" / "broken.json").write_bytes(b"\x00\x01 no json")
+    assert house.ok("ask", "hi").out == "hi\n"
+    listed = house.ok("models", "ls", "--json")
+    assert [line["name"] for line in listed.lines] == ["echo"]
+    assert "broken.json cannot be read" in listed.err
+
+
+def test_the_doctor_names_what_keeps_the_hub_from_starting(house: House) -> None:
+    house.echo().stop()
+    (house.place / "state" / "history.db").write_bytes(b"this is no database, " * 200)
+    (house.place / "models" / "broken.json").write_bytes(b"{")
+    outcome = house.run("daemon", "doctor", "--json", timeout=120)
+    assert outcome.status == 3
+    failed = {line["check"]: line["hint"] for line in outcome.lines if line["state"] == "fail"}
+    assert failed.keys() == {"history", "model"}
+    assert "Move" in failed["history"]
+
+
+def test_a_relative_home_is_one_place_for_command_and_hub(house: House) -> None:
+    folder = house.home / "here"
+    folder.mkdir()
+    script = f"cd {folder} && export LLMCTL_HOME=there && llmctl models add e echo -q && llmctl ask hi -q; llmctl daemon stop"
+    outcome = house.shell(script)
+    assert outcome.out.startswith("hi\n")
+    assert (folder / "there" / "state" / "history.db").exists()
+
+
+def test_endless_input_is_refused(house: House) -> None:
+    house.echo()
+    refused(house.run("ask", "hi", "-f", "/dev/zero"), 5, "/dev/zero")
+
+
+def test_a_named_configuration_that_is_not_there(house: House) -> None:
+    refused(house.run("ask", "hi", LLMCTL_CONFIG=str(house.home / "nowhere.toml")), 2, "nowhere.toml", "LLMCTL_CONFIG")
+
+
+def test_a_cache_folder_that_was_removed_loses_nothing(house: House) -> None:
+    house.echo()
+    house.ok("ask", "hi")
+    shutil.rmtree(house.place / "cache")
+    assert house.ok("ask", "other").out == "other\n"
+    assert house.ok("ask", "hi").out == "hi\n"

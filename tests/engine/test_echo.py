@@ -1,0 +1,93 @@
+"""The echo model as scripts know it: last user message, a token per character, and failures on order."""
+
+import time
+
+import pytest
+from llmctld.engine.backend import LoadError
+from llmctld.engine.echo import Echo
+
+from tests.engine.driver import Driver, echo
+
+
+def test_it_answers_with_the_last_user_message() -> None:
+    asked = [("system", "be brief"), ("user", "one"), ("assistant", "1"), ("user", "zwei 🎉")]
+    reply = Driver(Echo(echo())).ask(asked, max_tokens=100)
+    assert reply.text == "zwei 🎉"
+    assert reply.done.reason == "stop"
+    assert reply.done.prompt_tokens == len("be briefone1zwei 🎉")
+    assert reply.done.completion_tokens == len("zwei 🎉") + 1  # the end token counts
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason", "text"), [(3, "length", "hel"), (5, "length", "hello"), (6, "stop", "hello")]
+)
+def test_max_tokens_cuts_it(limit: int, reason: str, text: str) -> None:
+    reply = Driver(Echo(echo())).ask("hello", max_tokens=limit)
+    assert (reply.text, reply.done.reason, reply.done.completion_tokens) == (text, reason, limit)
+
+
+def test_an_empty_message_is_answered_with_nothing() -> None:
+    reply = Driver(Echo(echo())).ask("", max_tokens=9)
+    assert (reply.text, reply.done.reason, reply.done.prompt_tokens) == ("", "stop", 0)
+
+
+def test_thinking_is_told_apart() -> None:
+    reply = Driver(Echo(echo())).ask("<think>plan</think>answer", max_tokens=99)
+    assert (reply.text, reply.reasoning) == ("answer", "plan")
+
+
+def test_tokens_are_code_points() -> None:
+    reply = Driver(Echo(echo())).ask([], tokens=[104, 0x1F389], max_tokens=9)
+    assert reply.text == "h🎉"
+    refusal = Driver(Echo(echo())).ask([], tokens=[0xD800]).refusal
+    assert refusal.code == "invalid_request"
+    assert "55296" in refusal.message
+
+
+def test_ignore_eos_says_it_again_up_to_max_tokens() -> None:
+    reply = Driver(Echo(echo())).ask("abc", max_tokens=7, ignore_eos=True)
+    assert (reply.text, reply.done.reason) == ("abcabca", "length")
+
+
+def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers() -> None:
+    refusal = Driver(Echo(echo(context=10))).ask("0123456789").refusal
+    assert refusal.code == "context_overflow"
+    assert "10 tokens" in refusal.message
+    assert "context is 10" in refusal.message
+
+
+def test_max_tokens_is_clipped_to_the_room_the_prompt_leaves() -> None:
+    reply = Driver(Echo(echo(context=12))).ask("0123456789", max_tokens=100)
+    assert (reply.text, reply.done.reason) == ("01", "length")
+
+
+def test_the_delays_are_kept_and_shared() -> None:
+    driver = Driver(Echo(echo(first_ms=40, token_ms=10)))
+    begin = time.monotonic()
+    for _ in range(4):
+        driver.submit("abc")
+    driver.run()
+    took = time.monotonic() - begin
+    assert took >= 0.040 + 3 * 0.010
+    assert took < 4 * 0.070, "four requests together took as long as one after another"
+    assert all(reply.text == "abc" and reply.done.prefill_ms >= 40 for reply in driver.replies.values())
+
+
+def test_a_long_delay_does_not_hold_up_a_cancel() -> None:
+    driver = Driver(Echo(echo(first_ms=60_000)))
+    id = driver.submit("abc")
+    driver.step()
+    begin = time.monotonic()
+    driver.drop(id)
+    driver.step()
+    assert driver.replies[id].done.reason == "cancelled"
+    assert time.monotonic() - begin < 1
+
+
+def test_failures_on_order() -> None:
+    with pytest.raises(LoadError, match="set to fail"):
+        Echo(echo(fail="load"))
+    with pytest.raises(LoadError, match="'boom'"):
+        Echo(echo(fail="boom"))
+    driver = Driver(Echo(echo(fail="error")))
+    assert [driver.ask("x").refusal.code for _ in range(2)] == ["engine_failed", "engine_failed"]

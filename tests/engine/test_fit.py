@@ -1,0 +1,61 @@
+"""What is taken away when memory is short, in which order, and what the user is told."""
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from llmctld.engine.backend import LoadError
+from llmctld.engine.fit import LEAST_CONTEXT, Memory, Shape, fit, notice
+
+MIB = 2**20
+
+
+def test_what_fits_is_left_alone() -> None:
+    wanted, memory = Shape(4, 2048), Memory(limit=100 * MIB, fixed=10 * MIB, cell=1024)
+    assert fit("m", wanted, memory) == wanted
+    assert notice("m", wanted, wanted, memory) == ""
+
+
+def test_slots_go_before_context() -> None:
+    wanted, memory = Shape(4, 2048), Memory(limit=15 * MIB, fixed=10 * MIB, cell=1024)
+    shape = fit("m", wanted, memory)
+    assert shape == Shape(2, 2048)
+    told = "m: slots 4 -> 2, because about 18.0 MiB would be needed and 15.0 MiB may be used"
+    assert notice("m", wanted, shape, memory) == told
+
+
+def test_the_context_shrinks_when_one_slot_is_too_much() -> None:
+    wanted, memory = Shape(4, 8192), Memory(limit=11 * MIB, fixed=10 * MIB, cell=1024)
+    shape = fit("m", wanted, memory)
+    assert shape == Shape(1, 1024)
+    assert "slots 4 -> 1, context 8192 -> 1024" in notice("m", wanted, shape, memory)
+
+
+def test_what_cannot_fit_is_refused_with_both_numbers() -> None:
+    with pytest.raises(LoadError, match=r"needs about 10\.5 MiB .* may use 10\.2 MiB"):
+        fit("m", Shape(4, 8192), Memory(limit=10 * MIB + MIB // 4, fixed=10 * MIB, cell=1024))
+
+
+def test_a_measurement_above_the_estimate_leads_to_a_smaller_shape() -> None:
+    wanted, memory = Shape(4, 2048), Memory(limit=20 * MIB, fixed=10 * MIB, cell=1024)
+    assert fit("m", wanted, memory) == wanted
+    corrected = memory.corrected(wanted, measured=22 * MIB)
+    assert corrected.needs(wanted) == 22 * MIB
+    assert fit("m", wanted, corrected) == Shape(3, 2048)
+
+
+@given(
+    st.integers(1, 8), st.integers(1, 20_000), st.integers(0, 64 * MIB), st.integers(0, 8 * MIB), st.integers(1, 9000)
+)
+def test_the_shape_fits_and_is_never_more_than_wanted(
+    slots: int, context: int, limit: int, fixed: int, cell: int
+) -> None:
+    wanted, memory = Shape(slots, context), Memory(limit, fixed, cell)
+    try:
+        shape = fit("m", wanted, memory)
+    except LoadError:
+        assert memory.needs(Shape(1, min(context, LEAST_CONTEXT))) > limit
+        return
+    assert memory.needs(shape) <= limit
+    assert 1 <= shape.slots <= slots
+    assert min(context, LEAST_CONTEXT) <= shape.context <= context
+    assert shape.slots == 1 or shape.context == context

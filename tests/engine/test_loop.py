@@ -1,0 +1,129 @@
+"""The loop as its requests see it: each gets its own answer and one end, whatever happens to the others."""
+
+import pytest
+from llmctld.engine.backend import Prompt
+from llmctld.engine.echo import Echo
+from llmctld.engine.messages import Finished, Piece, Submit
+from llmctld.engine.sequence import Chunk
+
+from tests.engine.driver import Driver, echo
+
+
+class Broken(Echo):
+    """An echo with bugs: one in a request, one in the computation."""
+
+    def encode(self, submit: Submit) -> Prompt:
+        if submit.stop == ["bug"]:
+            raise KeyError("a bug of ours")
+        return super().encode(submit)
+
+    def decode(self, chunks: list[Chunk]) -> list[int | None]:
+        if any(chunk.sequence.max_tokens == 13 for chunk in chunks):
+            raise RuntimeError("llama_decode returned -3")
+        return super().decode(chunks)
+
+
+@pytest.fixture
+def driver() -> Driver:
+    return Driver(Echo(echo(slots=2)))
+
+
+def test_a_stop_string_ends_the_answer_before_it(driver: Driver) -> None:
+    reply = driver.ask("one two three", stop=["two", "zzz"], max_tokens=99)
+    assert (reply.text, reply.done.reason) == ("one ", "stop")
+    assert reply.done.completion_tokens == len("one two")
+
+
+def test_what_was_held_back_for_a_stop_string_comes_at_the_end(driver: Driver) -> None:
+    assert driver.ask("one tw", stop=["two"], max_tokens=99).text == "one tw"
+    assert driver.ask("one two", stop=["two"], max_tokens=6).text == "one tw"
+
+
+def test_a_waiting_request_can_be_cancelled(driver: Driver) -> None:
+    first, second, third = (driver.submit("abc" * 9, max_tokens=99) for _ in range(3))
+    driver.step()
+    assert (driver.steps[-1].busy, driver.steps[-1].waiting) == (2, 1)
+    driver.drop(third)
+    driver.step()
+    done = driver.replies[third].done
+    assert (done.reason, done.completion_tokens, done.prefill_ms, done.decode_ms) == ("cancelled", 0, 0.0, 0.0)
+    driver.run()
+    assert driver.replies[first].text == driver.replies[second].text == "abc" * 9
+
+
+def test_a_cancel_takes_one_step_and_frees_the_slot(driver: Driver) -> None:
+    first, second, third = (driver.submit("abcdef" * 9, max_tokens=99) for _ in range(3))
+    driver.step(4)
+    driver.drop(first)
+    driver.step()
+    done = driver.replies[first].done
+    assert (done.reason, driver.replies[first].text, done.completion_tokens) == ("cancelled", "abcd", 4)
+    assert driver.replies[third].text == "a", "the freed slot was not used in the same step"
+    driver.run()
+    assert driver.replies[second].done.reason == driver.replies[third].done.reason == "stop"
+
+
+def test_a_cancel_that_comes_too_late_says_nothing(driver: Driver) -> None:
+    id = driver.submit("abc")
+    driver.run()
+    steps = len(driver.steps)
+    driver.drop(id)
+    driver.drop(99)
+    driver.submit("x")
+    driver.run()
+    assert driver.replies[id].ends == 1
+    assert not [event for step in driver.steps[steps:] for event in step.events if event.id in (id, 99)]
+
+
+def test_a_bug_met_by_one_request_ends_that_one_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    driver = Driver(Broken(echo()))
+    good, bad = driver.submit("abc"), driver.submit("abc", stop=["bug"])
+    driver.run()
+    assert driver.replies[bad].refusal.code == "internal"
+    assert "a bug of ours" in driver.replies[bad].refusal.message
+    assert "Traceback" in capsys.readouterr().err
+    assert driver.replies[good].text == "abc"
+
+
+def test_a_failed_computation_is_not_survived() -> None:
+    driver = Driver(Broken(echo()))
+    driver.submit("abc", max_tokens=13)
+    with pytest.raises(RuntimeError, match="-3"):
+        driver.run()
+
+
+def test_max_tokens_below_one_is_refused(driver: Driver) -> None:
+    assert driver.ask("abc", max_tokens=0).refusal.code == "invalid_request"
+
+
+def test_one_step_tells_of_all_sequences_in_one_frame(driver: Driver) -> None:
+    one, two = driver.submit("ab"), driver.submit("xy")
+    driver.run()
+    texts = [[event.text for event in step.events if isinstance(event, Piece)] for step in driver.steps]
+    assert texts == [[], ["a", "x"], ["b", "y"], []]
+    last = driver.steps[-1]
+    assert [event.id for event in last.events if isinstance(event, Finished)] == [one, two]
+    assert (last.busy, last.waiting, last.tokens_per_second) == (0, 0, 0.0)
+
+
+def test_a_running_request_is_seen_before_its_first_token() -> None:
+    driver = Driver(Echo(echo(first_ms=30)))
+    driver.submit("abc")
+    driver.step()
+    assert [(step.busy, step.events) for step in driver.steps] == [(1, [])]
+
+
+def test_waiting_for_a_slot_and_computing_are_timed_apart() -> None:
+    driver = Driver(Echo(echo(slots=1, token_ms=2)))
+    first, second = driver.submit("abcdef"), driver.submit("abcdef")
+    driver.run()
+    before, after = driver.replies[first].done, driver.replies[second].done
+    assert before.decode_ms >= 12
+    assert after.queue_ms >= before.decode_ms > before.queue_ms
+
+
+def test_tokens_per_second_follows_the_pace() -> None:
+    driver = Driver(Echo(echo(token_ms=5)))
+    driver.ask("x" * 30, max_tokens=99)
+    rates = [step.tokens_per_second for step in driver.steps[-10:-1]]
+    assert all(50 < rate <= 220 for rate in rates), rates

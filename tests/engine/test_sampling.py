@@ -1,0 +1,99 @@
+"""Which token is chosen: greedy, seeded, biased, penalised, and what the file's own defaults do."""
+
+from pathlib import Path
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+import pytest
+from llmctld.engine.gguf import Gguf
+from llmctld.engine.sampling import Defaults
+
+from tests.engine.driver import Driver, llama
+from tests.tiny_gguf import CHAT_TEMPLATE, EOS, write
+
+
+def test_temperature_zero_takes_the_largest_logit(base: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
+    largest: list[int] = []
+    chosen: list[int] = []
+    sample = lib.llama_sampler_sample
+
+    def spy(chain: object, context: object, row: int) -> int:
+        logits = np.ctypeslib.as_array(lib.llama_get_logits_ith(context, row), (base._vocabulary.size,))
+        largest.append(int(np.argmax(logits)))
+        chosen.append(sample(chain, context, row))
+        return chosen[-1]
+
+    monkeypatch.setattr(lib, "llama_sampler_sample", spy)
+    driver = Driver(base)
+    for prompt in ("hello", "why is the sky blue?"):
+        driver.submit(prompt, max_tokens=20)
+    driver.run()
+    assert len(chosen) >= 40
+    assert chosen == largest
+
+
+def test_a_seed_repeats_and_no_seed_does_not(base: Gguf) -> None:
+    hot = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "max_tokens": 24, "ignore_eos": True}
+    again = [Driver(base).ask("tell me", seed=7, **hot).text for _ in range(2)]
+    others = {Driver(base).ask("tell me", **hot).text for _ in range(3)}
+    assert again[0] == again[1]
+    assert len({*again, *others}) == 4
+    assert Driver(base).ask("tell me", seed=8, **hot).text != again[0]
+
+
+def test_a_bias_forces_and_bans_a_token(base: Gguf) -> None:
+    forced = Driver(base).ask("hello", logit_bias={"q": 100.0}, max_tokens=5)
+    assert forced.text == "qqqqq"
+    plain = Driver(base).ask("hello", max_tokens=30).text
+    letter = next(letter for letter in plain if letter.isalpha())
+    banned = Driver(base).ask("hello", logit_bias={letter: -100.0}, max_tokens=30).text
+    assert letter not in banned
+    assert banned != plain
+
+
+def test_a_bias_names_a_token_by_its_id_too(base: Gguf) -> None:
+    (token,) = base._vocabulary.tokenise("q")[-1:]
+    assert Driver(base).ask("hello", logit_bias={str(token): 100.0}, max_tokens=4).text == "qqqq"
+
+
+@pytest.mark.parametrize(("key", "words"), [("hello", "'hello' is"), ("99999", "token 99999"), ("", "'' is")])
+def test_a_bias_that_names_no_token_is_refused_and_others_go_on(base: Gguf, key: str, words: str) -> None:
+    driver = Driver(base)
+    good, bad = driver.submit("hello"), driver.submit("hello", logit_bias={key: 1.0})
+    driver.run()
+    assert driver.replies[bad].refusal.code == "invalid_request"
+    assert words in driver.replies[bad].refusal.message
+    assert driver.replies[good].done.completion_tokens > 0
+
+
+def test_the_end_token_ends_the_answer_unless_it_is_ignored(base: Gguf) -> None:
+    ended = Driver(base).ask("hello", logit_bias={str(EOS): 100.0}, max_tokens=9)
+    assert (ended.text, ended.done.reason, ended.done.completion_tokens) == ("", "stop", 1)
+    ignored = Driver(base).ask("hello", logit_bias={str(EOS): 100.0}, max_tokens=9, ignore_eos=True)
+    assert (ignored.done.reason, ignored.done.completion_tokens) == ("length", 9)
+
+
+def test_a_presence_penalty_ends_a_repetition(base: Gguf) -> None:
+    stuck = {"logit_bias": {"q": 60.0, "z": 40.0}, "max_tokens": 6}
+    assert Driver(base).ask("hello", **stuck).text == "qqqqqq"
+    assert Driver(base).ask("hello", presence_penalty=30.0, **stuck).text.startswith("qz")
+
+
+@pytest.mark.parametrize("options", [{"repeat_penalty": 0.0}, {"temperature": float("nan")}, {"top_p": float("inf")}])
+def test_numbers_that_would_end_the_process_are_refused(base: Gguf, options: dict[str, float]) -> None:
+    assert Driver(base).ask("hello", **options).refusal.code == "invalid_request"
+
+
+def test_the_files_own_defaults_hold_where_nothing_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "greedy.gguf"
+    write(path, chat_template=CHAT_TEMPLATE, numbers={"general.sampling.temp": 0.0})
+    model = Gguf(llama(path, slots=1))
+    default = [Driver(model).ask("hello", temperature=None, max_tokens=20).text for _ in range(2)]
+    assert default[0] == default[1] == Driver(model).ask("hello", temperature=0.0, max_tokens=20).text
+
+
+def test_defaults_are_read_from_the_file_and_nonsense_is_not() -> None:
+    found = Defaults.named_by(
+        {"general.sampling.temp": "0.5", "general.sampling.top_k": "20", "general.sampling.min_p": "x"}
+    )
+    assert found == Defaults(temperature=0.5, top_p=0.9, top_k=20, min_p=0.05)

@@ -1,0 +1,127 @@
+"""Bytes to text: whatever the pieces, a reader sees the same, and never half a character or part of a stop string."""
+
+from itertools import pairwise
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from llmctld.engine.reasoning import TAGS, opened_by
+from llmctld.engine.text import Text
+
+Told = tuple[str, str, bool]
+"""(answer, reasoning, whether a stop string ended it)"""
+
+
+def feed(pieces: list[bytes], stop: list[str] | None = None, prompt: str = "") -> Told:
+    text = Text(stop, opened_by(prompt))
+    gains = []
+    for piece in pieces:
+        gains.append(text.feed(piece))
+        if gains[-1].stopped:
+            break
+    gains.append(text.end())
+    stopped = any(gain.stopped for gain in gains)
+    return "".join(gain.text for gain in gains), "".join(gain.reasoning for gain in gains), stopped
+
+
+def twin(data: bytes, stop: list[str], prompt: str = "") -> Told:
+    """The slow twin: the whole text at once, and nothing clever."""
+    answer, reasoning = whole_split(data.decode("utf-8", "replace"), prompt)
+    for end in range(len(answer) + 1):
+        found = [word for word in stop if word and answer[:end].endswith(word)]
+        if found:
+            return answer[: end - max(map(len, found))], reasoning, True
+    return answer, reasoning, False
+
+
+def whole_split(text: str, prompt: str) -> tuple[str, str]:
+    final = "<|channel|>final<|message|>"
+    if opened := opened_by(prompt):
+        text = opened.opening + text
+    start = text.lstrip()
+    if start.startswith(final):
+        return start.removeprefix(final), ""
+    for tags in TAGS:
+        if start.startswith(tags.opening):
+            thought, _, rest = start.removeprefix(tags.opening).partition(tags.closing)
+            return header_off(rest.lstrip(), tags.header), thought.strip()
+    return text, ""
+
+
+def header_off(text: str, header: str) -> str:
+    return text.removeprefix(header) if header else text
+
+
+def cut(data: bytes, at: list[int]) -> list[bytes]:
+    borders = sorted({0, len(data), *(place % (len(data) + 1) for place in at)})
+    return [data[a:b] for a, b in pairwise(borders)]
+
+
+ATOMS = ["a", "b", "ab", " ", "\n", "é", "日", "🎉", "<", "</", "think>", "END", "E", "N"]
+ATOMS += [part for tags in TAGS for part in (tags.opening, tags.closing, tags.header, "<|channel|>final<|message|>")]
+outputs = st.lists(st.sampled_from(ATOMS), max_size=12).map(lambda atoms: "".join(atoms).encode())
+noisy = st.one_of(
+    outputs, st.binary(max_size=24), st.tuples(outputs, st.binary(max_size=3)).map(lambda two: two[0] + two[1])
+)
+stops = st.lists(st.sampled_from(["ab", "aba", "END", "b\n", "é", "日🎉", "think"]), max_size=3)
+prompts = st.sampled_from(["", "<think>", "say it\n<think>\n", "<|start|>assistant<|channel|>analysis<|message|>"])
+
+
+@given(noisy, st.lists(st.integers(0, 300), max_size=20), stops, prompts)
+def test_any_split_reads_as_the_whole(data: bytes, at: list[int], stop: list[str], prompt: str) -> None:
+    assert feed(cut(data, at), stop, prompt) == twin(data, stop, prompt)
+
+
+@given(noisy, stops)
+def test_byte_by_byte_reads_as_the_whole(data: bytes, stop: list[str]) -> None:
+    assert feed([data[i : i + 1] for i in range(len(data))], stop) == twin(data, stop)
+
+
+@given(outputs, st.lists(st.integers(0, 300), max_size=20), stops)
+def test_no_stop_string_is_ever_printed(data: bytes, at: list[int], stop: list[str]) -> None:
+    answer, _, _ = feed(cut(data, at), stop)
+    assert not [word for word in stop if word in answer]
+
+
+def test_what_only_began_a_stop_string_is_printed_after_all() -> None:
+    text = Text(["STOP"])
+    assert [text.feed(piece).text for piece in (b"we S", b"T", b"and")] == ["we ", "", "STand"]
+    assert text.feed(b" ST").text == " "
+    assert text.end().text == "ST"
+
+
+def test_a_character_waits_for_its_last_byte() -> None:
+    text = Text()
+    assert [text.feed(bytes([byte])).text for byte in "é🎉".encode()] == ["", "é", "", "", "", "🎉"]
+
+
+@pytest.mark.parametrize(
+    ("output", "prompt", "answer", "reasoning"),
+    [
+        ("<think>plan</think>answer", "", "answer", "plan"),
+        ("\n <think>\nplan\n</think>\n\nanswer\n", "", "answer\n", "plan"),
+        ("plan</think> answer", "...<think>\n", "answer", "plan"),
+        ("<thinking>a<b</thinking>c", "", "c", "a<b"),
+        ("[THINK]x[/THINK]y", "", "y", "x"),
+        ("no <think>tags</think> later", "", "no <think>tags</think> later", ""),
+        ("<think>never closed", "", "", "never closed"),
+        ("<think", "", "<think", ""),
+        (" \n", "", " \n", ""),
+        ("<think></think>4", "", "4", ""),
+        ("<|channel|>final<|message|>hi", "", "hi", ""),
+        ("<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>hi", "", "hi", "hm"),
+        ("<|channel|>analysis<|message|>hm<|end|>hi", "", "hi", "hm"),
+    ],
+)
+def test_reasoning_is_told_apart_from_the_answer(output: str, prompt: str, answer: str, reasoning: str) -> None:
+    pieces = [bytes([byte]) for byte in output.encode()]
+    assert feed(pieces, prompt=prompt) == (answer, reasoning, False)
+    assert feed([output.encode()], prompt=prompt) == (answer, reasoning, False)
+
+
+def test_a_stop_string_in_the_reasoning_does_not_stop() -> None:
+    assert feed([b"<think>END is not yet</think>done END more"], ["END"]) == ("done ", "END is not yet", True)
+
+
+def test_of_two_stop_strings_the_first_to_be_complete_counts() -> None:
+    assert feed([b"xabcd"], ["abcd", "bc"]) == ("xa", "", True)

@@ -1,0 +1,201 @@
+"""What the hub's tests are made of: a loop for each test, calls, last stages that play a part, and a client of the socket."""
+
+import asyncio
+import functools
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import zmq
+import zmq.asyncio
+from llmctld.cache.memory import Memory
+from llmctld.cache.tiers import Tiers
+from llmctld.handlers import Hub
+from llmctld.history import History
+from llmctld.models.catalog import Catalog
+from llmctld.models.residency import Residency
+from llmctld.pipeline.call import Call, Event, Stage
+from llmctld.server import Server
+
+from llmctl import wire
+
+P = ParamSpec("P")
+LIMIT_S = 30.0
+
+
+def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Runs an async test in an event loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), LIMIT_S))
+
+    return run
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """For what has no event to wait for."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
+# ---- the pipeline ---------------------------------------------------------------------------------------------------
+
+
+def a_call(**fields: Any) -> Call:
+    """A call as the server makes it."""
+    return Call(os.urandom(wire.ID_BYTES).hex(), wire.Generate(**fields))
+
+
+async def events_of(stage: Stage, call: Call) -> list[Event]:
+    async with aclosing(stage(call)) as events:
+        return [event async for event in events]
+
+
+async def answer_of(stage: Stage, call: Call) -> wire.Answer:
+    """The last event, which must be the one answer."""
+    *others, last = await events_of(stage, call)
+    assert isinstance(last, wire.Answer)
+    assert not any(isinstance(event, wire.Answer) for event in others)
+    return last
+
+
+def text_of(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, wire.Delta))
+
+
+class Speaker:
+    """A last stage: says `pieces`, waits for `go` when it is `held`, then answers, or raises `error`."""
+
+    def __init__(self, *pieces: str, held: bool = False, error: Exception | None = None, reason: str = "stop") -> None:
+        self._pieces, self._error, self._reason = pieces, error, reason
+        self.said, self.go, self.left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.calls: list[Call] = []
+        self.cancelled = 0
+        if not held:
+            self.go.set()
+
+    async def __call__(self, call: Call) -> AsyncGenerator[Event, None]:
+        self.calls.append(call)
+        try:
+            for piece in self._pieces:
+                call.work.text += piece
+                call.work.usage.completion_tokens += 1
+                yield wire.Delta(text=piece)
+                await asyncio.sleep(0)
+            self.said.set()
+            await self.go.wait()
+            if self._error is not None:
+                raise self._error
+            yield call.answer(call.work.text, None, self._reason, call.work.usage, call.work.timings)
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            self.cancelled += isinstance(error, asyncio.CancelledError)
+            raise
+        finally:
+            self.left.set()
+
+
+# ---- models ---------------------------------------------------------------------------------------------------------
+
+
+def a_catalog(folder: Path, **models: dict[str, str]) -> Catalog:
+    """A catalog of echo models: name=settings."""
+    place = folder / "models"
+    place.mkdir(exist_ok=True)
+    catalog = Catalog(place, {})
+    for name, settings in models.items():
+        catalog.add(name, "echo", [], settings, False)
+    return catalog
+
+
+@asynccontextmanager
+async def engines(folder: Path, **models: dict[str, str]) -> AsyncIterator[tuple[Catalog, Residency]]:
+    """Real echo engines, loaded on demand and ended at the end."""
+    catalog = a_catalog(folder, **models)
+    residency = Residency(catalog, folder)
+    try:
+        yield catalog, residency
+    finally:
+        await residency.close()
+
+
+# ---- the socket -----------------------------------------------------------------------------------------------------
+
+
+class Dealer:
+    """One client of the hub's socket."""
+
+    def __init__(self, path: Path) -> None:
+        self._context = zmq.asyncio.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.connect(f"ipc://{path}")
+
+    async def send_frames(self, *frames: bytes) -> None:
+        await self._socket.send_multipart(frames)
+
+    async def send(self, request: wire.Request, identity: bytes | None = None) -> bytes:
+        """Sends `request` with this version's protocol number; returns its id."""
+        identity = os.urandom(wire.ID_BYTES) if identity is None else identity
+        request.protocol = wire.PROTOCOL
+        await self.send_frames(identity, wire.encode(request))
+        return identity
+
+    async def receive(self) -> tuple[bytes, wire.AnyReply]:
+        identity, body = await self._socket.recv_multipart()
+        return identity, wire.decode_reply(body)
+
+    async def replies(self, identity: bytes) -> list[wire.AnyReply]:
+        """Every reply to this request but Progress, up to the final one; nothing is acknowledged."""
+        found: list[wire.AnyReply] = []
+        while not found or not isinstance(found[-1], wire.FINAL):
+            to, reply = await self.receive()
+            if to == identity and not isinstance(reply, wire.Progress):
+                found.append(reply)
+        return found
+
+    async def ask(self, request: wire.Request) -> wire.AnyReply:
+        """The final reply."""
+        return (await self.replies(await self.send(request)))[-1]
+
+    async def is_silent(self) -> bool:
+        """Whether nothing is there for this client: what it asks now is the next thing that it hears."""
+        identity = await self.send(wire.Status())
+        return (await self.receive())[0] == identity
+
+    def vanish(self) -> None:
+        """As if the process had been killed."""
+        self._context.destroy(linger=0)
+
+
+@dataclass
+class Scene:
+    """A server on a real socket, and one client of it."""
+
+    server: Server
+    hub: Hub
+    path: Path
+    dealer: Dealer
+
+
+@asynccontextmanager
+async def a_server(folder: Path, pipeline: Stage) -> AsyncIterator[Scene]:
+    """The hub without app.py: whatever `pipeline` is, the rest is real."""
+    catalog = a_catalog(folder)
+    residency, history = Residency(catalog, folder), History(folder / "history.db")
+    tiers = Tiers(Memory(2**20), None, 60.0)
+    path = folder / "hub.sock"
+    hub = Hub(str(path), pipeline, catalog, residency, tiers, history)
+    server = Server(hub, path)
+    dealer = Dealer(path)
+    try:
+        yield Scene(server, hub, path, dealer)
+    finally:
+        await server.stop(0.0)
+        dealer.vanish()
+        await server.close()
+        await residency.close()
+        await tiers.close()
+        history.close()

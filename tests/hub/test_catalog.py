@@ -1,0 +1,173 @@
+"""Which models exist, what they are called, and what identifies a model's file."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from llmctld.models.catalog import BLOCK, HEADER, Catalog
+
+from llmctl.config import ModelEntry, ModelSettings, read_models
+from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable, Storage, Usage
+from tests.hub.scene import a_catalog
+
+GGUF = b"GGUF" + b"\x03\0\0\0" + bytes(16)
+
+
+def again(folder: Path) -> Catalog:
+    """What the next hub reads."""
+    return Catalog(folder / "models", {})
+
+
+def test_what_is_added_is_there_for_the_next_hub(tmp_path: Path) -> None:
+    a_catalog(tmp_path, first={"token_ms": "1.5", "slots": "2"}, second={}).add("third", "echo", ["nick"], {}, False)
+    catalog = again(tmp_path)
+    assert catalog.find(None).name == "first", "the oldest is the default"
+    assert catalog.find("nick").name == "third"
+    assert catalog.settings(catalog.find("first")) == ModelSettings(token_ms=1.5, slots=2)
+    catalog.remove("nick")
+    assert again(tmp_path).find("second").name == "second"
+    for name in ("third", "nick"):
+        with pytest.raises(ModelUnavailable, match=name):
+            again(tmp_path).find(name)
+
+
+def test_without_a_model_the_hint_says_how_to_add_one(tmp_path: Path) -> None:
+    for name in (None, "x"):
+        with pytest.raises(ModelUnavailable) as caught:
+            a_catalog(tmp_path).find(name)
+        assert "models add" in caught.value.hint
+
+
+def test_a_name_that_is_taken_is_replaced_by_force_only_and_keeps_its_place(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path, a={}, b={})
+    catalog.add("c", "echo", ["nick"], {}, False)
+    for name, aliases in (("a", []), ("nick", []), ("d", ["b"]), ("d", ["nick"])):
+        with pytest.raises(Usage, match="already names"):
+            catalog.add(name, "echo", aliases, {}, False)
+    with pytest.raises(Usage, match="already names the model c"):
+        catalog.add("nick", "echo", [], {}, True)  # force replaces a model, never an alias of another
+    catalog.add("a", "echo", ["first"], {"slots": "3"}, True)
+    assert catalog.find(None).name == again(tmp_path).find(None).name == "a"
+    assert catalog.settings(catalog.find("first")).slots == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("../x", {}, "model name"),
+        ("", {}, "model name"),
+        ("x" * 65, {}, "model name"),
+        ("x", {"context": "many"}, "context"),
+        ("x", {"context": "-5"}, "context"),
+        ("x", {"contxt": "5"}, "contxt"),
+        ("x", {"fail": "never"}, "fail"),
+        ("x", {"slots": "0"}, "slots"),
+    ],
+)
+def test_what_cannot_be_added_is_named_and_leaves_nothing(
+    tmp_path: Path, name: str, settings: dict[str, str], words: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        a_catalog(tmp_path).add(name, "echo", [], settings, False)
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"GGUF", b"PK\x03\x04" + bytes(40), b"gguf" + bytes(40)])
+def test_a_target_that_is_no_model_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    target = tmp_path / "file.gguf"
+    if content is not None:
+        target.write_bytes(content)
+    for path in (target, tmp_path):
+        with pytest.raises(ModelUnavailable):
+            a_catalog(tmp_path).add("x", str(path), [], {}, False)
+
+
+def test_the_configuration_goes_before_what_was_added(tmp_path: Path) -> None:
+    a_catalog(tmp_path, e={"slots": "2", "token_ms": "1"})
+    catalog = Catalog(tmp_path / "models", {"e": ModelSettings(slots=5, temperature=0.0)})
+    assert catalog.settings(catalog.find("e")) == ModelSettings(slots=5, token_ms=1.0, temperature=0.0)
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path)
+    (tmp_path / "models").rmdir()
+    with pytest.raises(Storage, match=r"x\.json"):
+        catalog.add("x", "echo", [], {}, False)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"name": "e"}', b'{"name":"e","target":"echo","backend":"echo","new":1}']
+)
+def test_a_file_that_is_no_model_is_named_and_takes_no_other_with_it(tmp_path: Path, content: bytes) -> None:
+    a_catalog(tmp_path, e={}, f={})
+    (tmp_path / "models" / "e.json").write_bytes(content)
+    said: list[str] = []
+    assert list(read_models(tmp_path / "models", said.append)) == ["f"]
+    assert "e.json cannot be read" in said[0]
+    assert again(tmp_path).find(None).name == "f"
+
+
+def test_a_pipe_is_no_model_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ModelUnavailable, match="not a regular file"):
+        catalog.add("x", str(tmp_path / "pipe"), [], {}, False)
+
+
+def test_an_alias_that_says_the_name_again_is_none(tmp_path: Path) -> None:
+    assert a_catalog(tmp_path).add("x", "echo", ["x", "y", "y"], {}, False).aliases == ["y"]
+
+
+# ---- identity -------------------------------------------------------------------------------------------------------
+
+
+def entry(path: Path, **more: Any) -> ModelEntry:
+    return ModelEntry(name="m", target=str(path), backend="llama.cpp", **more)
+
+
+def write(path: Path, content: bytes, seconds: int) -> None:
+    path.write_bytes(content)
+    os.utime(path, (seconds, seconds))
+
+
+def test_a_models_identity_is_its_content_and_not_its_name_or_age(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path)
+    size = HEADER * 3
+    content = bytearray(GGUF + os.urandom(1000) + bytes(size))
+    one, other = tmp_path / "one.gguf", tmp_path / "other.gguf"
+    write(one, bytes(content), 1000)
+    write(other, bytes(content), 2000)
+    identity = catalog.identity(entry(one))
+    assert catalog.identity(entry(other)) == identity
+    for number, position in enumerate((30, HEADER - 1, len(content) - 1, len(content) - BLOCK)):
+        changed = bytearray(content)
+        changed[position] ^= 1
+        write(other, bytes(changed), 3000 + number)
+        assert catalog.identity(entry(other)) != identity, position
+    write(other, bytes(content) + b"x", 4000)
+    assert catalog.identity(entry(other)) != identity
+
+
+def test_a_file_that_is_replaced_under_its_name_is_noticed(tmp_path: Path) -> None:
+    catalog, path = a_catalog(tmp_path), tmp_path / "m.gguf"
+    write(path, GGUF + b"old", 1000)
+    before = catalog.identity(entry(path))
+    write(path, GGUF + b"new", 2000)
+    assert catalog.identity(entry(path)) != before
+
+
+def test_an_identity_names_the_library_that_computes(tmp_path: Path) -> None:
+    catalog, path = a_catalog(tmp_path, e={}), tmp_path / "m.gguf"
+    write(path, GGUF, 1000)
+    assert catalog.identity(entry(path)) != catalog.identity(msgspec.structs.replace(entry(path), backend="echo"))
+
+
+def test_a_file_that_has_gone_or_become_a_folder_is_unavailable(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path)
+    for path in (tmp_path / "none.gguf", tmp_path):
+        with pytest.raises(ModelUnavailable) as caught:
+            catalog.identity(entry(path))
+        assert isinstance(caught.value, LlmctlError)
+        assert str(path) in caught.value.message

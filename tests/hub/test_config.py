@@ -1,0 +1,134 @@
+"""Settings: defaults, then the file, then the environment; what is wrong is named with its key and its place."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmctl.config import Config, Duration, Size, load, parse_duration, parse_size
+from llmctl.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("15m", 900), ("2h", 7200), ("7d", 604800), ("1w", 604800), ("250ms", 0.25), ("5", 5), (" 1.5 m ", 90), (0, 0)],
+)  # fmt: skip
+def test_durations(text: str | float, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("512M", 512 * 2**20), ("4G", 4 * 2**30), ("4GiB", 4 * 2**30), ("4gb", 4 * 2**30), ("1.5K", 1536), ("7", 7), (7, 7)],
+)  # fmt: skip
+def test_sizes(text: str | int, count: int) -> None:
+    assert parse_size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1 2", "1y", "1e3", "nan", "inf", "m", "5 minutes", "0x10"])
+def test_what_is_neither(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_size(text)
+
+
+@given(st.text(max_size=8))
+def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
+    for parse in (parse_duration, parse_size):
+        try:
+            assert parse(text) >= 0
+        except ValueError as error:
+            assert repr(text) in str(error)  # noqa: PT017
+
+
+def settings(folder: Path, text: str, environ: dict[str, str] | None = None) -> Config:
+    (folder / "config.toml").write_text(text, encoding="utf-8")
+    return load(folder / "config.toml", environ or {})
+
+
+def test_without_a_file_there_are_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path / "none.toml", {}) == Config()
+
+
+def test_the_environment_goes_before_the_file_and_the_file_before_the_default(tmp_path: Path) -> None:
+    text = '[cache]\nttl = "7d"\nmemory_bytes = "1M"\n[models.qwen]\ncontext = 100\n[defaults]\ntemperature = 0'
+    environ = {
+        "LLMCTL_CACHE__TTL": "2h", "LLMCTL_CACHE__SCOPE": '["user", "tags"]', "LLMCTL_MODELS__QWEN__SLOTS": "2",
+        "LLMCTL_CACHE__ENABLED": "false", "LLMCTL_HOME": "/somewhere", "OTHER__X": "1",
+    }  # fmt: skip
+    config = settings(tmp_path, text, environ)
+    assert config.cache.ttl == Duration(7200)
+    assert [config.cache.memory_bytes, config.cache.disk_bytes] == [Size(2**20), Size(4 * 2**30)]
+    assert config.cache.scope == ["user", "tags"]
+    assert config.cache.enabled is False
+    assert (config.models["qwen"].context, config.models["qwen"].slots) == (100, 2)
+    assert config.defaults.temperature == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[cache]\ntll = 1", "cache.tll"),
+        ("[cash]\nttl = 1", "cash"),
+        ('[cache]\nttl = "soon"', "cache.ttl"),
+        ("[cache]\nttl = -1", "cache.ttl"),
+        ("[limits]\nqueue = 1.5", "limits.queue"),
+        ("[limits]\nqueue = -1", "limits.queue"),
+        ("[models.qwen]\ncontxt = 5", "contxt"),
+        ("[models.qwen]\ncontext = 0", "context"),
+        ('[logs]\nlevel = "loud"', "logs.level"),
+        ("[defaults]\ntemperature = nan", "defaults.temperature"),
+        ("cache = 5", "cache"),
+        ("[cache", "config.toml"),
+        ("a = 1\na = 2", "config.toml"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings(tmp_path, text)
+    assert key in caught.value.message
+    assert "config.toml" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LLMCTL_CACHE__TLL", "1"), ("LLMCTL_CACHE__TTL", "soon"), ("LLMCTL_LIMITS__QUEUE", "many"),
+        ("LLMCTL_CACHE__SCOPE", "[user]"), ("LLMCTL_CACHE__SCOPE", "user"), ("LLMCTL_CACHE__SCOPE", "[1]"),
+        ("LLMCTL_X__", "1"), ("LLMCTL_CACHE__TTL__X", "1"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_the_environment_is_named(tmp_path: Path, variable: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=variable):
+        load(tmp_path / "none.toml", {variable: value})
+
+
+def test_an_unknown_key_comes_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="memory_bytes"):
+        settings(tmp_path, "[cache]\nmemory_byte = 1")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(b"\xff")
+    for path in (tmp_path / "config.toml", tmp_path):
+        with pytest.raises(ConfigError, match=str(path)):
+            load(path, {})
+
+
+def test_the_fingerprint_tells_what_the_hub_reads_from_what_the_client_does(tmp_path: Path) -> None:
+    base = Config().fingerprint()
+    assert settings(tmp_path, "[defaults]\nmax_tokens = 5").fingerprint() == base
+    assert settings(tmp_path, "").fingerprint() == base
+    others = [
+        settings(tmp_path, text).fingerprint()
+        for text in ("[cache]\nttl = 5", "[limits]\nqueue = 5", "[models.a]\nslots = 1", "[models.b]\nslots = 1")
+    ]
+    assert len({base, *others}) == 5
+
+
+def test_units_keep_their_kind() -> None:
+    config = Config()
+    assert isinstance(config.cache.ttl, Duration)
+    assert isinstance(config.cache.disk_bytes, Size)

@@ -1,0 +1,303 @@
+"""What the key of an answer covers, and which answers are stored and served."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llmctld.cache.disk import Disk
+from llmctld.cache.memory import Memory
+from llmctld.cache.tiers import Tiers
+from llmctld.history import History
+from llmctld.models.catalog import Catalog
+from llmctld.models.worker import ChatMessage
+from llmctld.pipeline.call import Call, Stage, compose
+from llmctld.pipeline.exact import exact, key_of
+from llmctld.pipeline.preprocess import preprocess
+
+from llmctl import wire
+from llmctl.config import Cache, ModelSettings
+from llmctl.errors import Busy, CacheMiss, ConfigError, Timeout
+from llmctl.wire import CACHE_MODES, File, Generate
+from tests.hub.scene import Speaker, a_call, a_catalog, answer_of, events_of, in_loop, text_of
+
+# ---- the key --------------------------------------------------------------------------------------------------------
+
+MATTERS: dict[str, Any] = {
+    "prompt": "how?",
+    "stdin": "more",
+    "files": [File("a.txt", "text")],
+    "params": {"x": "2"},
+    "declared": {"y": "2"},
+    "tokens": [104, 105],
+    "system": "Be brief.",
+    "raw": True,
+    "model": "other",
+    "user": "bob",
+    "max_tokens": 7,
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "top_k": 7,
+    "min_p": 0.5,
+    "repeat_penalty": 1.5,
+    "presence_penalty": 0.5,
+    "frequency_penalty": 0.5,
+    "logit_bias": {"104": 5.0},
+    "seed": 7,
+    "stop": ["x"],
+    "ignore_eos": True,
+    "extract": "first",
+    "conversation": "talk",
+    "continue_last": True,
+}
+"""Every field that can change the answer, with another value than that of BASE."""
+
+DOES_NOT_MATTER: dict[str, Any] = {
+    "protocol": 7,
+    "tags": ["a"],
+    "cache": "store",
+    "max_age": 5.0,
+    "timeout": 5.0,
+    "stream": True,
+}
+"""How an answer is delivered, labelled, awaited or looked up is no part of what it is."""
+
+BASE: dict[str, Any] = {"prompt": "why {x} {y}?", "params": {"x": "1"}, "declared": {"y": "1"}, "user": "ana"}
+
+
+def test_every_field_of_a_request_is_in_one_of_the_two_lists() -> None:
+    assert set(Generate.__struct_fields__) == MATTERS.keys() | DOES_NOT_MATTER.keys()
+    assert not MATTERS.keys() & DOES_NOT_MATTER.keys()
+
+
+async def key(folder: Path, catalog: Catalog, scope: list[str], **fields: Any) -> str:
+    """The key that `exact` computes behind `preprocess`, in a history where ana has the conversations talk and last."""
+    history = History(folder / "history.db")
+    await history.open()
+    for conversation, prompt in (("talk", "hello"), ("last", "good day")):
+        await history.save(
+            {"number": history.next_number(), "id": conversation, "at": 0.0, "user": "ana", "state": "done", "model": "e",
+             "conversation": conversation, "prompt": prompt, "text": "hi"}
+        )  # fmt: skip
+    call = a_call(**{**BASE, **fields})
+    try:
+        await answer_of(compose([preprocess(catalog, history, 10**6)], Speaker("x")), call)
+    finally:
+        (folder / "history.db").unlink()
+        history.close()
+    return key_of(call, catalog, scope)
+
+
+@in_loop
+async def test_the_key_covers_everything_that_changes_the_answer_and_nothing_else(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path, e={}, other={"token_ms": "1"})
+    scope = ["user"]
+    base = await key(tmp_path, catalog, scope)
+    assert base == await key(tmp_path, catalog, scope)
+    seen = {base: "nothing"}
+    for name, value in MATTERS.items():
+        found = await key(tmp_path, catalog, scope, **{name: value})
+        assert found not in seen, f"{name} and {seen[found]}"
+        seen[found] = name
+    for name, value in DOES_NOT_MATTER.items():
+        assert await key(tmp_path, catalog, scope, **{name: value}) == base, name
+
+
+@pytest.mark.parametrize("name", ModelSettings.__struct_fields__)
+def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> None:
+    values: dict[str, Any] = {"kv_type": "q8_0", "fail": "crash"}
+    entry = a_catalog(tmp_path, e={}).find("e")
+    plain = Catalog(tmp_path / "models", {})
+    other = Catalog(tmp_path / "models", {"e": ModelSettings(**{name: values.get(name, 1)})})
+    call = replace(a_call(prompt="why?"), model=entry)
+    assert key_of(call, plain, []) != key_of(call, other, [])
+
+
+def test_messages_that_read_the_same_in_a_row_are_not_the_same(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path, e={})
+    call = replace(a_call(), model=catalog.find("e"))
+    keys = {
+        key_of(replace(call, messages=[ChatMessage(*pair) for pair in pairs]), catalog, [])
+        for pairs in (
+            [("system", "ab"), ("user", "c")],
+            [("system", "a"), ("user", "bc")],
+            [("user", "ab"), ("user", "c")],
+            [("user", "abc")],
+        )
+    }
+    assert len(keys) == 4
+
+
+@in_loop
+async def test_the_scope_says_who_shares_answers(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path, e={})
+    for scope, users_share, tags_share in (([], True, True), (["user"], False, True), (["user", "tags"], False, False)):
+        base = await key(tmp_path, catalog, scope)
+        assert (await key(tmp_path, catalog, scope, user="bob") == base) is users_share
+        assert (await key(tmp_path, catalog, scope, tags=["x"]) == base) is tags_share
+
+
+@in_loop
+async def test_the_order_of_biases_is_no_part_of_the_question(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path, e={})
+    one, other = {"1": 1.0, "2": 2.0}, {"2": 2.0, "1": 1.0}
+    assert await key(tmp_path, catalog, [], logit_bias=one) == await key(tmp_path, catalog, [], logit_bias=other)
+
+
+@in_loop
+async def test_a_scope_that_names_no_field_is_said_when_the_hub_starts(tmp_path: Path) -> None:
+    async with a_stage(tmp_path, Speaker("x")) as (_, tiers):
+        with pytest.raises(ConfigError, match=r"cache\.scope: 'usr'"):
+            exact(tiers, a_catalog(tmp_path), Cache(scope=["usr"]))
+
+
+# ---- which answers are stored ---------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def a_stage(folder: Path, last: Stage, settings: Cache | None = None) -> AsyncIterator[tuple[Stage, Tiers]]:
+    catalog = a_catalog(folder)
+    if not (folder / "models" / "e.json").exists():
+        catalog.add("e", "echo", [], {}, False)
+    tiers = Tiers(Memory(2**20), lambda: Disk(folder / "answers", 2**20, 3600.0), 3600.0)
+    choose = exact(tiers, catalog, settings or Cache())
+
+    async def stage(call: Call) -> Any:
+        call.model = catalog.find("e")
+        call.messages = [ChatMessage("user", call.request.prompt or "")]
+        async for event in choose_stage(call):
+            yield event
+
+    choose_stage = choose(last)
+    try:
+        yield stage, tiers
+    finally:
+        await tiers.close()
+
+
+SAMPLING: list[dict[str, Any]] = [
+    {},
+    {"temperature": 0.0},
+    {"temperature": 0.7},
+    {"seed": 0},
+    {"seed": 7, "temperature": 0.7},
+]
+VARIED = {"temperature": 0.7}
+
+
+@pytest.mark.parametrize("fields", SAMPLING, ids=str)
+@pytest.mark.parametrize("mode", CACHE_MODES)
+@in_loop
+async def test_which_answers_are_stored_and_which_are_served(tmp_path: Path, mode: str, fields: dict[str, Any]) -> None:
+    asked_for_variety = fields == VARIED
+    stores = mode == "store" or (mode in ("auto", "refresh") and not asked_for_variety)
+    serves = mode in ("store", "only") or (mode == "auto" and not asked_for_variety)
+    async with a_stage(tmp_path, Speaker("new")) as (stage, tiers):
+        question = a_call(prompt="stored?", cache=mode, **fields)
+        if mode == "only":
+            with pytest.raises(CacheMiss):
+                await answer_of(stage, question)
+        else:
+            assert (await answer_of(stage, question)).cache.hit is None
+        assert (tiers._memory.size()[0] == 1) is stores
+
+        await answer_of(stage, a_call(prompt="served?", cache="store", **fields))
+        again = await answer_of(stage, a_call(prompt="served?", cache=mode, **fields))
+        assert (again.cache.hit == "memory") is serves
+
+
+@in_loop
+async def test_a_cache_that_is_switched_off_stores_only_what_is_asked_for(tmp_path: Path) -> None:
+    async with a_stage(tmp_path, Speaker("x"), Cache(enabled=False)) as (stage, tiers):
+        for mode in ("auto", "refresh", "skip"):
+            await answer_of(stage, a_call(prompt="why?", cache=mode))
+        assert tiers._memory.size() == (0, 0)
+        await answer_of(stage, a_call(prompt="why?", cache="store"))
+        assert (await answer_of(stage, a_call(prompt="why?", cache="only"))).cache.hit == "memory"
+
+
+@in_loop
+async def test_a_stored_answer_is_the_answer(tmp_path: Path) -> None:
+    speaker = Speaker("be", "cause", reason="length")
+    async with a_stage(tmp_path, speaker) as (stage, tiers):
+        first = await answer_of(stage, a_call(prompt="why?", user="ana"))
+        call = a_call(prompt="why?", user="ana")
+        events = await events_of(stage, call)
+        answer = events[-1]
+        assert isinstance(answer, wire.Answer)
+        assert text_of(events) == answer.text == "because"
+        assert (answer.finish_reason, answer.model, answer.usage) == ("length", "e", first.usage)
+        assert (answer.id, answer.user, answer.cache.key) == (call.id, "ana", first.cache.key)
+        assert answer.cache.age_s is not None
+        assert len(speaker.calls) == 1
+        assert (await tiers.stats()).requests == 2
+
+
+@in_loop
+async def test_refresh_computes_anew_and_is_served_from_then_on(tmp_path: Path) -> None:
+    async with a_stage(tmp_path, Speaker("old")) as (stage, _):
+        await answer_of(stage, a_call(prompt="why?"))
+    async with a_stage(tmp_path, Speaker("new")) as (stage, _):
+        assert (await answer_of(stage, a_call(prompt="why?"))).text == "old"
+        assert (await answer_of(stage, a_call(prompt="why?", cache="refresh"))).text == "new"
+        assert (await answer_of(stage, a_call(prompt="why?"))).text == "new"
+
+
+@in_loop
+async def test_an_older_answer_than_asked_for_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speaker = Speaker("x")
+    async with a_stage(tmp_path, speaker) as (stage, _):
+        await answer_of(stage, a_call(prompt="why?"))
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 100)
+        served = await answer_of(stage, a_call(prompt="why?", max_age=200.0))
+        assert served.cache.hit == "memory"
+        assert served.cache.age_s == pytest.approx(100, abs=5)
+        with pytest.raises(CacheMiss):
+            await answer_of(stage, a_call(prompt="why?", max_age=50.0, cache="only"))
+        assert (await answer_of(stage, a_call(prompt="why?", max_age=50.0))).cache.hit is None
+        assert len(speaker.calls) == 2
+
+
+@pytest.mark.parametrize("reason", ["cancelled", "timeout", "error", "budget"])
+@in_loop
+async def test_a_partial_answer_is_never_stored(tmp_path: Path, reason: str) -> None:
+    async with a_stage(tmp_path, Speaker("half", reason=reason)) as (stage, tiers):
+        await answer_of(stage, a_call(prompt="why?", cache="store"))
+        assert tiers._memory.size() == (0, 0)
+
+
+@pytest.mark.parametrize("error", [Busy("full"), Timeout("late"), RuntimeError("a bug")])
+@in_loop
+async def test_a_failure_is_never_stored(tmp_path: Path, error: Exception) -> None:
+    async with a_stage(tmp_path, Speaker("half", error=error)) as (stage, tiers):
+        with pytest.raises(type(error)):
+            await answer_of(stage, a_call(prompt="why?"))
+        assert (await tiers.stats()).levels[1].entries == 0
+
+
+@in_loop
+async def test_eight_equal_requests_are_computed_once_and_counted(tmp_path: Path) -> None:
+    speaker = Speaker("a", "b", held=True)
+    async with a_stage(tmp_path, speaker) as (stage, tiers):
+        tasks = [asyncio.create_task(answer_of(stage, a_call(prompt="why?"))) for _ in range(8)]
+        await speaker.said.wait()
+        speaker.go.set()
+        answers = await asyncio.gather(*tasks)
+        assert sorted(str(answer.cache.hit) for answer in answers) == ["None", *["flight"] * 7]
+        assert len(speaker.calls) == 1
+        assert (await tiers.stats()).joined == 7
+        assert (await answer_of(stage, a_call(prompt="why?"))).cache.hit == "memory", "stored, whoever was first"
+
+
+@in_loop
+async def test_what_is_asked_for_with_variety_joins_no_flight(tmp_path: Path) -> None:
+    speaker = Speaker("a")
+    async with a_stage(tmp_path, speaker) as (stage, _):
+        calls = [a_call(prompt="why?", **VARIED) for _ in range(3)] + [a_call(prompt="why?", cache="skip")]
+        await asyncio.gather(*(answer_of(stage, call) for call in calls))
+        assert len(speaker.calls) == 4

@@ -1,0 +1,132 @@
+"""Equal requests at the same time are computed once, and what happens to one of them happens to no other."""
+
+import asyncio
+
+import pytest
+from llmctld.pipeline.call import Call
+from llmctld.pipeline.flight import Flights
+
+from llmctl.errors import Busy, LlmctlError
+from llmctl.wire import Answer
+from tests.hub.scene import Speaker, a_call, events_of, in_loop, text_of
+
+KEY = "k" * 32
+
+
+def passengers(count: int) -> list[Call]:
+    calls = [a_call(prompt="why?", user=f"user {number}") for number in range(count)]
+    for call in calls:
+        call.key = KEY
+    return calls
+
+
+def board(flights: Flights, calls: list[Call]) -> "list[asyncio.Task[Answer]]":
+    async def fly(call: Call) -> Answer:
+        events = await events_of(flights.join, call)
+        assert isinstance(events[-1], Answer)
+        assert text_of(events) == events[-1].text
+        return events[-1]
+
+    return [asyncio.create_task(fly(call)) for call in calls]
+
+
+@in_loop
+async def test_eight_equal_requests_are_one_computation_and_eight_answers() -> None:
+    speaker = Speaker("a", "b", "c")
+    calls = passengers(8)
+    answers = await asyncio.gather(*board(Flights(speaker), calls))
+    assert len(speaker.calls) == 1
+    assert [answer.text for answer in answers] == ["abc"] * 8
+    assert [answer.id for answer in answers] == [call.id for call in calls], "each has an identity of its own"
+    assert [answer.user for answer in answers] == [call.request.user for call in calls]
+    assert [answer.cache.hit for answer in answers] == [None, *["flight"] * 7]
+    assert len({id(answer.timings) for answer in answers}) == 8
+
+
+@in_loop
+async def test_another_key_is_another_computation_and_so_is_a_later_request() -> None:
+    speaker = Speaker("a")
+    flights = Flights(speaker)
+    first, other = passengers(2)
+    other.key = "o" * 32
+    await asyncio.gather(*board(flights, [first, other]))
+    assert len(speaker.calls) == 2
+    (later,) = await asyncio.gather(*board(flights, passengers(1)))
+    assert len(speaker.calls) == 3
+    assert later.cache.hit is None
+
+
+@in_loop
+async def test_the_first_that_is_cancelled_takes_nothing_from_the_others() -> None:
+    speaker = Speaker("a", "b", held=True)
+    tasks = board(Flights(speaker), passengers(8))
+    await speaker.said.wait()
+    tasks[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[0]
+    speaker.go.set()
+    assert [answer.text for answer in await asyncio.gather(*tasks[1:])] == ["ab"] * 7
+    assert len(speaker.calls) == 1
+    assert speaker.cancelled == 0
+
+
+@in_loop
+async def test_the_last_that_leaves_ends_the_computation() -> None:
+    speaker = Speaker("a", held=True)
+    flights = Flights(speaker)
+    tasks = board(flights, passengers(3))
+    await speaker.said.wait()
+    for task in tasks:
+        assert not speaker.left.is_set()
+        task.cancel()
+        await asyncio.wait([task])
+    assert speaker.left.is_set(), "the last one waits until the engine has let go"
+    assert speaker.cancelled == 1
+    again = board(flights, passengers(1))
+    speaker.go.set()
+    assert (await again[0]).cache.hit is None
+    assert len(speaker.calls) == 2, "nobody boards a flight that was cancelled"
+
+
+@in_loop
+async def test_who_joins_late_gets_the_whole_text() -> None:
+    speaker = Speaker("one ", "two ", held=True)
+    flights = Flights(speaker)
+    (first,) = board(flights, passengers(1))
+    await speaker.said.wait()
+    late = passengers(1)
+    (second,) = board(flights, late)
+    await asyncio.sleep(0)
+    assert late[0].work.text == "one two ", "a cancelled late one knows what there was"
+    speaker.go.set()
+    assert (await first).text == (await second).text == "one two "
+
+
+@pytest.mark.parametrize("error", [Busy("full", "wait"), RuntimeError("a bug")])
+@in_loop
+async def test_a_failure_reaches_all(error: Exception) -> None:
+    tasks = board(Flights(Speaker("a", error=error)), passengers(4))
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in found] == [type(error)] * 4
+    assert [str(each) for each in found] == [str(error)] * 4
+    if isinstance(error, LlmctlError):
+        assert len({id(each) for each in found}) == 4, "each fills in an answer of its own"
+
+
+@pytest.mark.parametrize("error", [None, Busy("full"), RuntimeError("a bug")])
+@in_loop
+async def test_who_joins_in_the_very_moment_of_the_end_does_not_wait_for_ever(error: Exception | None) -> None:
+    speaker = Speaker("a", error=error)
+    flights = Flights(speaker)
+    (first,) = passengers(1)
+    tasks = board(flights, [first])
+    while not speaker.left.is_set():
+        tasks += board(flights, passengers(1))
+        await asyncio.sleep(0)
+    tasks += board(flights, passengers(1))
+    for _ in range(5):
+        await asyncio.sleep(0)
+        tasks += board(flights, passengers(1))
+    done, pending = await asyncio.wait(tasks, timeout=2)
+    assert not pending
+    assert all((task.exception() is None) == (error is None) for task in done)

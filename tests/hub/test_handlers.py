@@ -1,0 +1,93 @@
+"""What each message does, asked over the socket of a hub whose rooms are real."""
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from llmctl import __version__, wire
+from tests.hub.scene import Scene, Speaker, a_server, in_loop, until
+
+R = TypeVar("R", bound=wire.Result)
+
+
+async def result(scene: Scene, request: wire.Request, kind: type[R]) -> R:
+    final = await scene.dealer.ask(request)
+    assert isinstance(final, wire.Done), final
+    assert isinstance(final.result, kind)
+    return final.result
+
+
+async def code(scene: Scene, request: wire.Request) -> str:
+    final = await scene.dealer.ask(request)
+    assert isinstance(final, wire.Failed), final
+    return final.code
+
+
+@in_loop
+async def test_a_models_life(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker("x")) as scene:
+        add = wire.AddModel(name="e", target="echo", aliases=["nick"], settings={"slots": "2"})
+        model = await result(scene, add, wire.Model)
+        assert (model.name, model.backend, model.aliases, model.settings) == ("e", "echo", ["nick"], {"slots": 2})
+        assert await code(scene, add) == "usage"
+        assert (await result(scene, wire.Ps(), wire.Engines)).engines == []
+        assert await code(scene, wire.UnloadModel(name="e")) == "model_unavailable"
+        (line,) = (await result(scene, wire.LoadModel(name="nick"), wire.Engines)).engines
+        assert (line.name, line.slots, line.state) == ("e", 2, "ready")
+        assert (await result(scene, wire.Ps(), wire.Engines)).engines[0].pid == line.pid
+        assert (await result(scene, wire.Status(), wire.HubStatus)).models == ["e"]
+        await result(scene, wire.UnloadModel(name="nick"), wire.Nothing)
+        await result(scene, wire.LoadModel(name="e"), wire.Engines)
+        await result(scene, wire.RemoveModel(name="nick"), wire.Nothing)
+        assert (await result(scene, wire.Ps(), wire.Engines)).engines == [], "removing unloads"
+        assert await code(scene, wire.LoadModel(name="e")) == "model_unavailable"
+
+
+@in_loop
+async def test_removing_a_model_ends_its_load(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker("x")) as scene:
+        await result(scene, wire.AddModel(name="e", target="echo"), wire.Model)
+        loading = await scene.dealer.send(wire.LoadModel(name="e"))
+        await until(lambda: bool(scene.hub.residency.statuses()))
+        removing = await scene.dealer.send(wire.RemoveModel(name="e"))
+        finals: dict[bytes, wire.AnyReply] = {}
+        while finals.keys() != {loading, removing}:
+            to, reply = await scene.dealer.receive()
+            if isinstance(reply, wire.FINAL):
+                finals[to] = reply
+        last = finals[loading]
+        assert isinstance(finals[removing], wire.Done)
+        assert isinstance(last, wire.Failed)
+        assert (last.code, last.message) == ("model_unavailable", "the loading of e was ended")
+        assert scene.hub.residency.statuses() == []
+
+
+@in_loop
+async def test_status_says_who_answers(tmp_path: Path) -> None:
+    speaker = Speaker(held=True)
+    async with a_server(tmp_path, speaker) as scene:
+        await scene.dealer.send(wire.Generate(prompt="x"))
+        await speaker.said.wait()
+        status = await result(scene, wire.Status(), wire.HubStatus)
+        assert (status.state, status.pid, status.version) == ("running", os.getpid(), __version__)
+        assert (status.socket, status.protocol) == (str(scene.path), wire.PROTOCOL)
+        assert status.requests_in_flight == 1, "a status is not counted"
+
+
+@in_loop
+async def test_a_turn_can_be_taken_back(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker("x")) as scene:
+        row = {"number": 1, "id": "1", "at": 0.0, "user": "ana", "state": "done", "model": "e", "conversation": "talk"}
+        await scene.hub.history.save({**row, "prompt": "one", "text": "re: one"})
+        undo = wire.Undo(conversation="talk", user="ana")
+        assert (await result(scene, undo, wire.Undone)).prompt == "one"
+        assert (await result(scene, undo, wire.Undone)).prompt is None
+
+
+@in_loop
+async def test_the_cache_can_be_seen_and_cleared(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker("x")) as scene:
+        stats = await result(scene, wire.GetCacheStats(), wire.CacheStats)
+        assert [level.level for level in stats.levels] == ["memory", "disk"]
+        assert (await result(scene, wire.ClearCache(), wire.Cleared)).entries == 0
+        assert await code(scene, wire.ClearCache(model="none")) == "model_unavailable"

@@ -1,0 +1,111 @@
+"""The rows of history.db, and the conversations that are read from them."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llmctld.history import History, Turn
+from llmctld.store import Store
+
+from tests.hub.scene import in_loop
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    with closing(History(tmp_path / "history.db")) as made:
+        yield made
+
+
+def row(id: str, **more: Any) -> dict[str, Any]:
+    return {"number": int(id), "id": id, "at": 1.0, "user": "ana", "state": "done", "model": "e", **more}
+
+
+def turn(id: str, prompt: str | None, **more: Any) -> dict[str, Any]:
+    return row(id, conversation="talk", prompt=prompt, text=f"re: {prompt}", **more)
+
+
+@in_loop
+async def test_a_row_is_made_once_and_then_filled(tmp_path: Path, history: History) -> None:
+    history.save(row("1", state="running", prompt="why?"))
+    history.save({**row("1", state="running"), "text": "be"})
+    await history.save(row("1", text="because"))
+    assert await rows(tmp_path, "id, state, prompt, text") == [("1", "done", "why?", "because")]
+
+
+async def rows(folder: Path, what: str) -> list[tuple[Any, ...]]:
+    with closing(Store(folder / "history.db", [lambda _: None])) as store:
+        return await store.read(f"SELECT {what} FROM requests ORDER BY number")
+
+
+@in_loop
+async def test_what_a_killed_hub_left_running_is_closed_by_the_next(tmp_path: Path, history: History) -> None:
+    for id, state in (("1", "running"), ("2", "done"), ("3", "running"), ("4", "failed")):
+        await history.save(row(id, state=state, text="so far"))
+    assert await history.open() == 2
+    assert await history.open() == 0
+    assert history.next_number() == 5, "rows are numbered on"
+    found = await rows(tmp_path, "state, code, text")
+    assert found == [
+        ("failed", "unreachable", "so far"),
+        ("done", None, "so far"),
+        *found[:1],
+        ("failed", None, "so far"),
+    ]
+
+
+@in_loop
+async def test_a_conversation_is_what_was_answered_of_it_in_order(history: History) -> None:
+    await history.save(turn("1", "one", system="be brief"))
+    await history.save(turn("2", "failed", state="failed"))
+    await history.save(turn("3", "two"))
+    await history.save({**turn("4", "another user's"), "user": "bob"})
+    await history.save({**turn("5", "another talk"), "conversation": "other"})
+    assert await history.turns("ana", "talk") == [
+        Turn("one", "re: one", "be brief", "e"),
+        Turn("two", "re: two", None, "e"),
+    ]
+    assert await history.last_conversation("ana") == "other"
+    assert await history.last_conversation("bob") == "talk"
+    assert await history.last_conversation("eve") is None
+
+
+@in_loop
+async def test_a_prompt_of_token_ids_is_no_turn_of_a_conversation(history: History) -> None:
+    """Its row has no text that a later turn could repeat."""
+    await history.save(turn("1", "one"))
+    await history.save({**turn("2", None), "conversation": "2"})
+    assert await history.last_conversation("ana") == "talk"
+    assert await history.turns("ana", "2") == []
+
+
+@in_loop
+async def test_undo_takes_back_one_turn_at_a_time(history: History) -> None:
+    for id, prompt in enumerate(("one", "two")):
+        await history.save(turn(str(id), prompt))
+    assert await history.undo("ana", "talk") == "two"
+    assert [turn.prompt for turn in await history.turns("ana", "talk")] == ["one"]
+    assert await history.undo("ana", "talk") == "one"
+    assert await history.undo("ana", "talk") is None
+    assert await history.undo("eve", "talk") is None
+
+
+@in_loop
+async def test_two_turns_of_a_conversation_wait_for_each_other_and_others_do_not(history: History) -> None:
+    order: list[str] = []
+    inside = asyncio.Event()
+
+    async def second() -> None:
+        async with history.turn("ana", "talk") as turns:
+            order.append(f"second, after {len(turns)}")
+
+    async with history.turn("ana", "talk"):
+        waiting = asyncio.create_task(second())
+        async with history.turn("ana", "other"), history.turn("bob", "talk"):
+            inside.set()
+        await history.save(turn("1", "one"))
+        order.append("first")
+    await waiting
+    assert order == ["first", "second, after 1"]

@@ -1,0 +1,202 @@
+"""From what was typed to the messages that the model gets."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from llmctld.history import History
+from llmctld.pipeline.call import Call, compose
+from llmctld.pipeline.preprocess import compose_prompt, fill, normal, preprocess
+
+from llmctl.errors import InvalidRequest, ModelUnavailable, NotFound
+from llmctl.wire import File, Generate
+from tests.hub.scene import Speaker, a_call, a_catalog, answer_of, in_loop
+
+LIMIT = 1000
+
+
+def prompt(values: dict[str, str] | None = None, **fields: Any) -> str | None:
+    return compose_prompt(Generate(**fields), values or {}, LIMIT)
+
+
+# ---- one text of many parts -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"prompt": "why?"}, "why?"),
+        ({"prompt": "why?\n"}, "why?\n"),  # a PROMPT stands as it is
+        ({"stdin": "text\n"}, "text"),
+        ({"stdin": "text\n\n"}, "text\n"),
+        ({"stdin": "text\r\n"}, "text"),
+        ({"stdin": "text\n", "raw": True}, "text\n"),
+        ({"prompt": "why?", "stdin": "text\n"}, "why?\n\ntext"),
+        ({"prompt": "why?", "stdin": ""}, "why?"),
+        ({"prompt": "", "stdin": "text"}, "text"),
+        (
+            {"prompt": "why?", "files": [File("a.txt", "one\n"), File("b.txt", "two")]},
+            "why?\n\na.txt:\none\n\nb.txt:\ntwo",
+        ),
+        ({"prompt": "p", "files": [File("a", "f\n")], "stdin": "s\n", "raw": True}, "p\n\na:\nf\n\n\ns\n"),
+        ({"prompt": "about {stdin}: why?", "stdin": "text\n"}, "about text: why?"),
+        ({"prompt": "{stdin}{stdin}", "stdin": "ab"}, "abab"),
+        ({"prompt": "{stdin} {", "stdin": "{stdin}"}, "{stdin} {"),  # what was filled in is not filled again
+        ({"prompt": "\ufeffwhy?\r\nso\r"}, "why?\nso\r"),
+        ({"prompt": "a\ufeffb"}, "a\ufeffb"),
+        ({"prompt": "{x} {} {1} {{y}} {a b}"}, "{x} {} {1} {{y}} {a b}"),
+        ({"tokens": [1, 2]}, None),
+    ],
+    ids=str,
+)
+def test_the_text_of_a_request(fields: dict[str, Any], text: str | None) -> None:
+    assert prompt(**fields) == text
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"prompt": ""}, {"prompt": " \n"}, {"stdin": "\n"}, {"prompt": "", "stdin": ""}]
+)
+def test_an_empty_prompt_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="the prompt is empty"):
+        prompt(**fields)
+
+
+def test_a_place_for_stdin_without_a_stdin_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="there is no stdin"):
+        prompt(prompt="about {stdin}")
+
+
+def test_only_known_names_are_filled_and_only_once() -> None:
+    values = {"a": "{b}", "b": "B", "long-name": "L"}
+    assert fill("{a} {b} {c} {long-name} {{a}}", values, LIMIT) == "{b} B {c} L {{b}}"
+
+
+@given(st.text())
+def test_nothing_but_line_ends_and_a_leading_mark_is_altered(text: str) -> None:
+    assert normal(text) == text.replace("\r\n", "\n").removeprefix("\ufeff")
+    assert fill(text, {}, LIMIT) == text
+
+
+# ---- parameters and conversations -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    with closing(History(tmp_path / "history.db")) as made:
+        yield made
+
+
+async def passed(folder: Path, history: History, **fields: Any) -> Call:
+    """The call as the next stage sees it."""
+    speaker = Speaker("x")
+    catalog = a_catalog(folder)
+    if not (folder / "models" / "e.json").exists():
+        catalog.add("e", "echo", ["nick"], {}, False)
+        catalog.add("f", "echo", [], {}, False)
+    call = a_call(**fields)
+    async with call.cleanup:
+        await answer_of(compose([preprocess(catalog, history, LIMIT)], speaker), call)
+    return speaker.calls[0]
+
+
+def said(call: Call) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in call.messages]
+
+
+async def save(history: History, conversation: str, prompt: str, text: str, **more: Any) -> None:
+    number = history.next_number()
+    await history.save(
+        {"number": number, "id": str(number), "at": 0.0, "user": "ana", "state": "done", "model": "f",
+         "conversation": conversation, "prompt": prompt, "text": text, **more}
+    )  # fmt: skip
+
+
+@in_loop
+async def test_parameters_fill_prompt_and_system(tmp_path: Path, history: History) -> None:
+    call = await passed(
+        tmp_path, history, prompt="{what} of {topic}?", system="Be {how}.", params={"topic": "tea\r\n"},
+        declared={"topic": None, "what": "history", "how": "brief"},
+    )  # fmt: skip
+    assert said(call) == [("system", "Be brief."), ("user", "history of tea\n?")]
+
+
+@in_loop
+async def test_a_declared_parameter_without_a_value_is_named(tmp_path: Path, history: History) -> None:
+    with pytest.raises(InvalidRequest, match="parameter topic") as caught:
+        await passed(tmp_path, history, prompt="{topic}", declared={"topic": None, "other": "x"})
+    assert "-p topic=" in caught.value.hint
+    assert said(await passed(tmp_path, history, prompt="{stdin}", declared={"stdin": None}, stdin="s"))
+
+
+@in_loop
+async def test_a_question_without_a_conversation_begins_one(tmp_path: Path, history: History) -> None:
+    call = await passed(tmp_path, history, prompt="why?")
+    assert call.conversation == call.id[:12]
+    assert call.entry.name == "e", "the first that was added"
+    assert said(call) == [("user", "why?")]
+
+
+@in_loop
+async def test_a_model_is_found_by_name_and_alias(tmp_path: Path, history: History) -> None:
+    assert (await passed(tmp_path, history, prompt="why?", model="f")).entry.name == "f"
+    assert (await passed(tmp_path, history, prompt="why?", model="nick")).entry.name == "e"
+    with pytest.raises(ModelUnavailable, match="nik") as caught:
+        await passed(tmp_path, history, prompt="why?", model="nik")
+    assert "nick" in caught.value.hint
+
+
+@in_loop
+async def test_a_conversation_goes_on_with_its_turns_its_model_and_its_system_prompt(
+    tmp_path: Path, history: History
+) -> None:
+    await save(history, "talk", "one", "re: one", system="Be brief.")
+    await save(history, "talk", "two", "re: two", system="Be brief.")
+    for fields in ({"conversation": "talk"}, {"continue_last": True}):
+        call = await passed(tmp_path, history, prompt="three", user="ana", **fields)
+        assert call.conversation == "talk"
+        assert call.entry.name == "f"
+        assert said(call) == [
+            ("system", "Be brief."), ("user", "one"), ("assistant", "re: one"), ("user", "two"), ("assistant", "re: two"),
+            ("user", "three"),
+        ]  # fmt: skip
+    over = await passed(tmp_path, history, prompt="three", user="ana", conversation="talk", system="", model="e")
+    assert said(over)[0] == ("user", "one")
+    assert over.entry.name == "e"
+
+
+@in_loop
+async def test_conversations_belong_to_their_users(tmp_path: Path, history: History) -> None:
+    await save(history, "talk", "one", "re: one")
+    assert said(await passed(tmp_path, history, prompt="x", user="bob", conversation="talk")) == [("user", "x")]
+    with pytest.raises(NotFound, match="bob has no conversation"):
+        await passed(tmp_path, history, prompt="x", user="bob", continue_last=True)
+
+
+@in_loop
+async def test_a_turn_is_held_until_the_outcome_is_recorded(tmp_path: Path, history: History) -> None:
+    catalog, speaker = a_catalog(tmp_path, e={}, f={}), Speaker("x", held=True)
+    stage = compose([preprocess(catalog, history, LIMIT)], speaker)
+    first, second = (a_call(prompt=text, user="ana", conversation="talk") for text in ("one", "two"))
+    tasks = [asyncio.create_task(answer_of(stage, call)) for call in (first, second)]
+    await speaker.said.wait()
+    speaker.go.set()
+    await tasks[0]
+    assert speaker.calls == [first]
+    await save(history, "talk", "one", "re: one")
+    assert not tasks[1].done()
+    await first.cleanup.aclose()  # as `record` does
+    await tasks[1]
+    assert said(second) == [("user", "one"), ("assistant", "re: one"), ("user", "two")]
+    await second.cleanup.aclose()
+
+
+def test_a_short_prompt_cannot_name_a_long_value_so_often_that_memory_ends() -> None:
+    values = {"a": "x" * 100}
+    assert len(fill("{a}" * 9, values, LIMIT)) == 900
+    with pytest.raises(InvalidRequest, match="1027 characters once its parameters are filled in"):
+        fill("{a}" * 9 + "y" * 100, values, LIMIT)

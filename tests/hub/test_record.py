@@ -1,0 +1,170 @@
+"""Every request has its row, whatever becomes of it."""
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llmctld.history import History
+from llmctld.pipeline import record as record_module
+from llmctld.pipeline.call import Call, Event, Stage, compose
+from llmctld.pipeline.record import record
+
+from llmctl.errors import Busy, Incomplete, Storage, Timeout
+from llmctl.wire import Delta
+from tests.hub.scene import Speaker, a_call, answer_of, events_of, in_loop
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    with closing(History(tmp_path / "history.db")) as made:
+        yield made
+
+
+def row_of(folder: Path, call: Call) -> dict[str, Any]:
+    """What another process reads; {} when there is no row."""
+    with closing(sqlite3.connect(folder / "history.db")) as connection:
+        connection.row_factory = sqlite3.Row
+        found = connection.execute("SELECT * FROM requests WHERE id = ?", (call.id,)).fetchone()
+    return dict(found) if found else {}
+
+
+@in_loop
+async def test_an_answer_has_its_row_before_it_is_given(tmp_path: Path, history: History) -> None:
+    before = time.time()
+    call = a_call(prompt="why?", system="be brief", user="ana", tags=["a", "b"])
+    answer = await answer_of(compose([record(history)], Speaker("be", "cause", reason="length")), call)
+    row = row_of(tmp_path, call)
+    assert answer.text == row["text"] == "because"
+    assert (row["state"], row["code"], row["finish_reason"]) == ("done", None, "length")
+    assert (row["prompt"], row["system"], row["user"]) == ("why?", "be brief", "ana")
+    assert json.loads(row["tags"]) == ["a", "b"]
+    assert row["completion_tokens"] == 2
+    assert before <= row["at"] <= row["ended"] <= time.time()
+
+
+@in_loop
+async def test_the_row_says_when_the_request_arrived_not_when_it_ended(tmp_path: Path, history: History) -> None:
+    speaker, call = Speaker("x", held=True), a_call(prompt="why?")
+    task = asyncio.create_task(answer_of(compose([record(history)], speaker), call))
+    await speaker.said.wait()
+    waited_from = time.time()
+    await asyncio.sleep(0.02)
+    speaker.go.set()
+    await task
+    row = row_of(tmp_path, call)
+    assert row["at"] <= waited_from
+    assert row["ended"] >= waited_from + 0.02
+
+
+@in_loop
+async def test_a_request_has_its_row_while_it_runs_and_the_text_as_it_grows(
+    tmp_path: Path, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_module, "NOTE_EVERY_S", 0.0)
+    speaker, call = Speaker("so ", "far", held=True), a_call(prompt="why?")
+    task = asyncio.create_task(answer_of(compose([record(history)], speaker), call))
+    await speaker.said.wait()
+    await history.turns("", "")  # everything before it is written
+    row = row_of(tmp_path, call)
+    assert (row["state"], row["prompt"], row["text"], row["ended"]) == ("running", "why?", "so far", None)
+    assert await history.open() == 1, "as the next hub would, had this one been killed here"
+    assert row_of(tmp_path, call)["code"] == "unreachable"
+    speaker.go.set()
+    await task
+    assert row_of(tmp_path, call)["state"] == "done"
+
+
+@pytest.mark.parametrize("error", [Busy("full"), Timeout("late"), Incomplete("no code block")])
+@in_loop
+async def test_a_failure_has_its_row_and_keeps_what_came(tmp_path: Path, history: History, error: Busy) -> None:
+    call = a_call(prompt="why?")
+    with pytest.raises(type(error)) as caught:
+        await events_of(compose([record(history)], Speaker("half", error=error)), call)
+    row = row_of(tmp_path, call)
+    assert (row["state"], row["code"], row["message"]) == ("failed", error.code, error.message)
+    assert row["text"] == "half"
+    assert caught.value.answer is not None
+    assert caught.value.answer.text == "half", "what came is the user's"
+
+
+@in_loop
+async def test_a_failure_with_nothing_said_carries_no_answer(history: History) -> None:
+    with pytest.raises(Busy) as caught:
+        await events_of(compose([record(history)], Speaker(error=Busy("full"))), a_call(prompt="why?"))
+    assert caught.value.answer is None
+
+
+@in_loop
+async def test_a_bug_has_its_row_too(tmp_path: Path, history: History) -> None:
+    call = a_call(prompt="why?")
+    with pytest.raises(KeyError):
+        await events_of(compose([record(history)], Speaker("half", error=KeyError("x"))), call)
+    row = row_of(tmp_path, call)
+    assert (row["state"], row["code"], row["text"]) == ("failed", "internal", "half")
+
+
+@in_loop
+async def test_a_cancelled_request_has_its_row(tmp_path: Path, history: History) -> None:
+    speaker, call = Speaker("half", held=True), a_call(prompt="why?")
+    task = asyncio.create_task(events_of(compose([record(history)], speaker), call))
+    await speaker.said.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    row = row_of(tmp_path, call)
+    assert (row["state"], row["text"], row["finish_reason"]) == ("cancelled", "half", "cancelled")
+
+
+@in_loop
+async def test_a_second_cancel_does_not_lose_the_row(tmp_path: Path, history: History) -> None:
+    speaker, call = Speaker("half", held=True), a_call(prompt="why?")
+    task = asyncio.create_task(events_of(compose([record(history)], speaker), call))
+    await speaker.said.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await history.turns("", "")
+    assert row_of(tmp_path, call)["state"] == "cancelled"
+
+
+@in_loop
+async def test_what_an_inner_stage_holds_is_let_go_after_the_row_is_written(tmp_path: Path, history: History) -> None:
+    seen: list[str] = []
+
+    def holding(next_: Stage) -> Stage:
+        async def stage(call: Call) -> AsyncGenerator[Event, None]:
+            call.cleanup.callback(lambda: seen.append(row_of(tmp_path, call)["state"]))
+            async for event in next_(call):
+                yield event
+
+        return stage
+
+    await answer_of(compose([record(history), holding], Speaker("x")), a_call(prompt="a"))
+    with pytest.raises(Busy):
+        await events_of(compose([record(history), holding], Speaker("x", error=Busy("full"))), a_call(prompt="b"))
+    assert seen == ["done", "failed"]
+
+
+@in_loop
+async def test_a_disk_that_refuses_is_said_and_the_answer_is_not_lost(history: History) -> None:
+    await history._store.submit(lambda connection: connection.execute("PRAGMA query_only = 1").fetchall())
+    with pytest.raises(Storage) as caught:
+        await events_of(compose([record(history)], Speaker("the answer")), a_call(prompt="why?"))
+    assert caught.value.answer is not None
+    assert caught.value.answer.text == "the answer"
+    with pytest.raises(Busy):  # a failure stays what it is
+        await events_of(compose([record(history)], Speaker(error=Busy("full"))), a_call(prompt="why?"))
+
+
+@in_loop
+async def test_pieces_come_through_as_they_are(history: History) -> None:
+    events = await events_of(compose([record(history)], Speaker("a", "b")), a_call(prompt="why?"))
+    assert events[:-1] == [Delta(text="a"), Delta(text="b")]

@@ -1,0 +1,392 @@
+"""The socket: whatever a client sends and whatever happens to its request, there is exactly one final reply."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+
+import msgspec
+import pytest
+from llmctld.handlers import HANDLERS
+from llmctld.pipeline.call import Call, Event, Link, Stage, compose
+
+from llmctl import wire
+from llmctl.errors import ERRORS, Busy
+from tests.hub.scene import Dealer, Speaker, a_server, in_loop, until
+
+ASK = wire.Generate(prompt="why?", stream=True)
+
+
+def test_every_request_has_a_handler_or_is_the_servers_own() -> None:
+    kinds = {kind for kind in wire.Request.__subclasses__() if kind.__module__ == wire.__name__}
+    assert kinds == {*HANDLERS, wire.Cancel, wire.Ack}
+
+
+# ---- every request gets one final reply -----------------------------------------------------------------------------
+
+
+def breaking(error: BaseException, *, when: str) -> Link:
+    """A stage that raises before, after a first event of, or at the end of what lies behind it."""
+
+    def link(next_: Stage) -> Stage:
+        async def stage(call: Call) -> AsyncGenerator[Event, None]:
+            if when == "before":
+                raise error
+            async with aclosing(next_(call)) as events:
+                async for event in events:
+                    if when == "during" or isinstance(event, wire.Answer):
+                        raise error
+                    yield event
+
+        return stage
+
+    return link
+
+
+def through(next_: Stage) -> Stage:
+    async def stage(call: Call) -> AsyncGenerator[Event, None]:
+        async with aclosing(next_(call)) as events:
+            async for event in events:
+                yield event
+
+    return stage
+
+
+@pytest.mark.parametrize("when", ["before", "during", "end"])
+@pytest.mark.parametrize("position", range(3))
+@in_loop
+async def test_a_stage_that_raises_anything_ends_in_one_failed(tmp_path: Path, position: int, when: str) -> None:
+    errors = [
+        RuntimeError("secret"),
+        OSError(28, "No space left on device"),
+        KeyError("x"),
+        AssertionError(),
+        Busy("full"),
+    ]
+    for error in errors:
+        links: list[Link] = [through, through, through]
+        links[position] = breaking(error, when=when)
+        async with a_server(tmp_path, compose(links, Speaker("a", "b"))) as scene:
+            identity = await scene.dealer.send(ASK)
+            replies = await scene.dealer.replies(identity)
+            final = replies[-1]
+            assert isinstance(final, wire.Failed)
+            assert final.code == ("busy" if isinstance(error, Busy) else "internal")
+            assert final.code == "busy" or identity.hex() in final.message, "it can be found in the log"
+            assert await scene.dealer.is_silent()
+            assert scene.hub.in_flight() == 0
+
+
+@in_loop
+async def test_every_error_of_the_tree_reaches_the_client_under_its_code(tmp_path: Path) -> None:
+    for code, kind in ERRORS.items():
+        if code == "cancelled":
+            continue
+        async with a_server(tmp_path, Speaker("part", error=kind("what happened", "what to do"))) as scene:
+            final = await scene.dealer.ask(ASK)
+            assert isinstance(final, wire.Failed)
+            assert (final.code, final.message, final.hint) == (code, "what happened", "what to do")
+
+
+@in_loop
+async def test_a_pipeline_that_ends_without_an_answer_is_our_bug_and_said_so(tmp_path: Path) -> None:
+    async def silent(call: Call) -> AsyncGenerator[Event, None]:
+        yield wire.Notice(text="hm")
+
+    async with a_server(tmp_path, silent) as scene:
+        final = await scene.dealer.ask(ASK)
+        assert isinstance(final, wire.Failed)
+        assert final.code == "internal"
+
+
+@in_loop
+async def test_an_answer_that_cannot_be_encoded_is_still_a_final_reply(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker("\ud800")) as scene:
+        final = await scene.dealer.ask(ASK)
+        assert isinstance(final, wire.Failed)
+        assert final.code == "internal"
+        assert await scene.dealer.is_silent()
+        assert scene.hub.in_flight() == 0
+
+
+@in_loop
+async def test_a_body_that_cannot_be_decoded_is_answered_and_the_hub_goes_on(tmp_path: Path) -> None:
+    pack = msgspec.msgpack.encode
+    bodies = [
+        b"", b"\xc1", b"\xc1" * 64, pack(7), pack({"type": "nonsense", "protocol": wire.PROTOCOL}),
+        pack({"prompt": "no type", "protocol": wire.PROTOCOL}),
+        pack({"type": "generate", "protocol": wire.PROTOCOL, "temperature": "hot"}),
+        pack({"type": "generate", "protocol": wire.PROTOCOL, "prompt": "x"})[:-1],
+        pack({"type": "generate", "protocol": wire.PROTOCOL, "prompt": "x"}).replace(b"x", b"\xff"),
+        pack({"type": "generate", "protocol": wire.PROTOCOL})[:-1] + b"\x91" * 100_000,
+        b"\x82\xa4type\xa8generate\xa1x" + b"\x91" * 100_000 + b"\x00",
+    ]  # fmt: skip
+    async with a_server(tmp_path, Speaker("fine")) as scene:
+        for body in bodies:
+            identity = os.urandom(16)
+            await scene.dealer.send_frames(identity, body)
+            final = (await asyncio.wait_for(scene.dealer.replies(identity), 5))[-1]
+            assert isinstance(final, wire.Failed), body[:80]
+            assert final.code == "invalid_request"
+        wrong = await scene.dealer.send(wire.Generate(temperature="hot"))  # type: ignore[arg-type]
+        final = (await scene.dealer.replies(wrong))[-1]
+        assert isinstance(final, wire.Failed)
+        assert "temperature" in final.message
+        assert isinstance(await scene.dealer.ask(ASK), wire.Done)
+
+
+@in_loop
+async def test_wrong_frames_are_dropped_and_the_hub_goes_on(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker("fine")) as scene:
+        for frames in ([b""], [b"x" * 15, b""], [b"x" * 17, b""], [b"x" * 16], [b"x" * 16, b"", b""], [b"a"] * 9):
+            await scene.dealer.send_frames(*frames)
+        assert isinstance(await scene.dealer.ask(ASK), wire.Done)
+        assert await scene.dealer.is_silent()
+
+
+@in_loop
+async def test_another_protocol_is_refused_by_both_numbers_but_may_ask_and_stop(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker("fine")) as scene:
+        for request in (
+            {"type": "generate", "protocol": 99, "prompt": "x"},
+            {"type": "from the future", "protocol": 99},
+            {"type": "ps"},
+        ):
+            identity = os.urandom(16)
+            await scene.dealer.send_frames(identity, msgspec.msgpack.encode(request))
+            (final,) = await scene.dealer.replies(identity)
+            assert isinstance(final, wire.Failed)
+            assert final.code == "unreachable"
+            assert str(request.get("protocol", 0)) in final.message
+            assert str(wire.PROTOCOL) in final.message
+        for stable in ({"type": "status", "protocol": 99}, {"type": "stop", "protocol": 99, "timeout": 0.0}):
+            identity = os.urandom(16)
+            await scene.dealer.send_frames(identity, msgspec.msgpack.encode(stable))
+            assert isinstance((await scene.dealer.replies(identity))[-1], wire.Done)
+
+
+# ---- cancelling -----------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_cancel_is_handled_at_once_and_brings_what_came(tmp_path: Path) -> None:
+    speaker = Speaker("half an ", "answer", held=True)
+    async with a_server(tmp_path, speaker) as scene:
+        identity = await scene.dealer.send(ASK)
+        await speaker.said.wait()
+        assert scene.hub.in_flight() == 1
+        await scene.dealer.send(wire.Cancel(), identity)
+        final = (await scene.dealer.replies(identity))[-1]
+        assert isinstance(final, wire.Cancelled)
+        assert final.answer is not None
+        assert (final.answer.text, final.answer.finish_reason) == ("half an answer", "cancelled")
+        assert speaker.cancelled == 1
+        assert scene.hub.in_flight() == 0
+        assert await scene.dealer.is_silent()
+
+
+@in_loop
+async def test_a_cancel_right_behind_its_request_still_brings_a_final_reply(tmp_path: Path) -> None:
+    """Both are taken from the socket in one go: the request's task has not begun to run when it is cancelled."""
+    async with a_server(tmp_path, Speaker("x", held=True)) as scene:
+        waiting = set()
+        for _ in range(40):
+            identity = await scene.dealer.send(ASK)
+            await scene.dealer.send(wire.Cancel(), identity)
+            waiting.add(identity)
+        while waiting:
+            identity, reply = await asyncio.wait_for(scene.dealer.receive(), 5)
+            if isinstance(reply, wire.FINAL):
+                waiting.remove(identity)
+        assert scene.hub.in_flight() == 0
+
+
+@in_loop
+async def test_a_cancel_of_nothing_and_of_anothers_request_do_nothing(tmp_path: Path) -> None:
+    speaker = Speaker("x", held=True)
+    async with a_server(tmp_path, speaker) as scene:
+        identity = await scene.dealer.send(ASK)
+        await speaker.said.wait()
+        other = Dealer(scene.path)
+        await other.send(wire.Cancel(), identity)
+        await other.send(wire.Cancel())
+        assert await other.is_silent()
+        other.vanish()
+        speaker.go.set()
+        assert isinstance((await scene.dealer.replies(identity))[-1], wire.Done)
+
+
+@in_loop
+async def test_the_work_of_a_client_that_vanished_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "HEARTBEAT_S", 0.02)
+    speaker = Speaker("x", held=True)
+    async with a_server(tmp_path, speaker) as scene:
+        other = Dealer(scene.path)
+        await other.send(ASK)
+        await speaker.said.wait()
+        other.vanish()
+        await asyncio.wait_for(speaker.left.wait(), 5)
+        assert speaker.cancelled == 1
+        assert isinstance(await scene.dealer.ask(wire.Status()), wire.Done)
+        assert scene.hub.in_flight() == 0
+
+
+@in_loop
+async def test_a_request_that_takes_long_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "HEARTBEAT_S", 0.02)
+    speaker = Speaker(held=True)
+    async with a_server(tmp_path, speaker) as scene:
+        identity = await scene.dealer.send(wire.Generate(prompt="why?"))
+        await speaker.said.wait()
+        speaker.calls[0].work.state = "loading"
+        await scene.dealer.receive()  # one may have been on its way
+        for _ in range(3):
+            to, reply = await scene.dealer.receive()
+            assert to == identity
+            assert reply == wire.Progress(state="loading")
+
+
+@in_loop
+async def test_an_id_that_is_in_flight_is_the_same_request_once_more(tmp_path: Path) -> None:
+    speaker = Speaker("x", held=True)
+    async with a_server(tmp_path, speaker) as scene:
+        identity = await scene.dealer.send(ASK)
+        await scene.dealer.send(ASK, identity)
+        await speaker.said.wait()
+        other = Dealer(scene.path)
+        await other.send(ASK, identity)  # the same id of another client is another request
+        await until(lambda: len(speaker.calls) == 2)
+        speaker.go.set()
+        assert isinstance((await scene.dealer.replies(identity))[-1], wire.Done)
+        assert isinstance((await other.replies(identity))[-1], wire.Done)
+        other.vanish()
+        assert await scene.dealer.is_silent()
+        assert len(speaker.calls) == 2
+
+
+# ---- what a client has not read -------------------------------------------------------------------------------------
+
+WORDS = [f"word{number} " for number in range(1000)]
+
+
+def kinds(replies: list[wire.AnyReply]) -> list[str]:
+    return [type(reply).__name__ for reply in replies]
+
+
+def joined(replies: list[wire.AnyReply]) -> str:
+    return "".join(reply.text for reply in replies if isinstance(reply, wire.Delta))
+
+
+@in_loop
+async def test_a_reader_that_acknowledges_nothing_gets_all_the_text_in_few_frames(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker(*WORDS)) as scene:
+        replies = await scene.dealer.replies(await scene.dealer.send(ASK))
+        assert joined(replies) == "".join(WORDS)
+        assert kinds(replies).count("Delta") <= wire.WINDOW + 1
+        final = replies[-1]
+        assert isinstance(final, wire.Done)
+        assert isinstance(final.result, wire.Answer)
+        assert final.result.text == "".join(WORDS)
+
+
+@in_loop
+async def test_acknowledging_opens_the_window_again(tmp_path: Path) -> None:
+    speaker = Speaker(*WORDS, held=True)
+    async with a_server(tmp_path, speaker) as scene:
+        identity = await scene.dealer.send(ASK)
+        await speaker.said.wait()
+        first = [(await scene.dealer.receive())[1] for _ in range(wire.WINDOW)]
+        for useless in (0, -5):
+            await scene.dealer.send(wire.Ack(count=useless), identity)
+        assert await scene.dealer.is_silent(), "64 are unread, so the rest waits"
+        await scene.dealer.send(wire.Ack(count=32), identity)
+        rest = [(await scene.dealer.receive())[1]]
+        assert joined(first + rest) == "".join(WORDS), "what waited comes as one"
+        speaker.go.set()
+        assert kinds(await scene.dealer.replies(identity)) == ["Done"]
+
+
+@in_loop
+async def test_an_attentive_reader_gets_each_piece_by_itself(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker(*WORDS[:200])) as scene:
+        identity = await scene.dealer.send(ASK)
+        got: list[wire.AnyReply] = []
+        while not got or not isinstance(got[-1], wire.FINAL):
+            got.append((await scene.dealer.receive())[1])
+            await scene.dealer.send(wire.Ack(count=1), identity)
+        assert joined(got) == "".join(WORDS[:200])
+
+
+@in_loop
+async def test_without_stream_there_is_no_delta(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker(*WORDS)) as scene:
+        assert kinds(await scene.dealer.replies(await scene.dealer.send(wire.Generate(prompt="why?")))) == ["Done"]
+
+
+# ---- the end --------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_a_stopping_hub_finishes_what_is_in_flight_and_takes_nothing_new(tmp_path: Path) -> None:
+    speaker = Speaker("x", held=True)
+    async with a_server(tmp_path, speaker) as scene:
+        identity = await scene.dealer.send(ASK)
+        await speaker.said.wait()
+        stop = await scene.dealer.send(wire.Stop(timeout=20.0))
+        await until(lambda: not scene.path.exists())  # the next command starts the next hub
+        late = (await scene.dealer.replies(await scene.dealer.send(ASK)))[-1]
+        assert isinstance(late, wire.Failed)
+        assert late.code == "unreachable"
+        assert late.retry
+        speaker.go.set()
+        finals: dict[bytes, wire.AnyReply] = {}
+        while len(finals) < 2:
+            to, reply = await scene.dealer.receive()
+            if isinstance(reply, wire.FINAL):
+                finals[to] = reply
+        assert isinstance(finals[identity], wire.Done)
+        assert finals[stop] == wire.Done(result=wire.Stopped(cancelled=[]))
+        assert scene.server.stopped.is_set()
+
+
+@in_loop
+async def test_stop_cancels_what_does_not_end_in_time_and_names_it(tmp_path: Path) -> None:
+    speaker = Speaker("so far", held=True)
+    async with a_server(tmp_path, speaker) as scene:
+        identity = await scene.dealer.send(ASK)
+        await speaker.said.wait()
+        stop = await scene.dealer.send(wire.Stop(timeout=0.01))
+        cancelled = (await scene.dealer.replies(identity))[-1]
+        assert isinstance(cancelled, wire.Cancelled)
+        assert cancelled.answer is not None
+        assert cancelled.answer.text == "so far"
+        final = (await scene.dealer.replies(stop))[-1]
+        assert isinstance(final, wire.Done)
+        assert isinstance(final.result, wire.Stopped)
+        assert [name.split()[0] for name in final.result.cancelled] == [identity.hex()[:12]]
+
+
+@in_loop
+async def test_a_stop_that_is_cancelled_by_its_client_still_ends_the_hub(tmp_path: Path) -> None:
+    """The hub takes nothing any more: if it did not end, it would hold the lock against its successor for ever."""
+    speaker = Speaker("x", held=True)
+    async with a_server(tmp_path, speaker) as scene:
+        asked = await scene.dealer.send(ASK)
+        await speaker.said.wait()
+        stop = await scene.dealer.send(wire.Stop(timeout=20.0))
+        await scene.dealer.send(wire.Cancel(), stop)
+        assert isinstance((await scene.dealer.replies(stop))[-1], wire.Cancelled)
+        speaker.go.set()
+        assert isinstance((await scene.dealer.replies(asked))[-1], wire.Done)
+        await asyncio.wait_for(scene.server.stopped.wait(), 5)
+
+
+@in_loop
+async def test_a_hub_whose_socket_file_vanishes_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "HEARTBEAT_S", 0.02)
+    async with a_server(tmp_path, Speaker("x")) as scene:
+        scene.path.unlink()
+        scene.path.touch()  # of another: it must not be removed
+        await asyncio.wait_for(scene.server.stopped.wait(), 5)
+        assert scene.path.exists()

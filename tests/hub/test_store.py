@@ -1,0 +1,151 @@
+"""SQLite behind one thread: what was promised is written, what cannot be is said, and one bad write takes no other with it."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from llmctld.store import CHECKPOINT_EVERY, Store
+
+from llmctl import __version__
+from llmctl.errors import Storage, Unreachable
+from tests.hub.scene import in_loop
+
+
+def first(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE pairs (key TEXT PRIMARY KEY, value)")
+
+
+def second(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE pairs ADD COLUMN note TEXT NOT NULL DEFAULT 'none'")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(tmp_path / "a.db", [first])) as made:
+        yield made
+
+
+PUT = "INSERT INTO pairs (key, value) VALUES (?, ?)"
+ALL = "SELECT key, value FROM pairs ORDER BY key"
+
+
+@in_loop
+async def test_a_read_sees_what_was_submitted_before_it(store: Store) -> None:
+    writes = [store.write(PUT, (f"{number:03}", number)) for number in range(100)]
+    assert await store.read(ALL) == [(f"{number:03}", number) for number in range(100)]
+    assert await asyncio.gather(*writes) == [1] * 100
+
+
+@in_loop
+async def test_closing_finishes_what_is_queued(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a.db", [first])
+    for number in range(50):
+        store.write(PUT, (str(number), number))
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM pairs").fetchone() == (50,)
+
+
+@pytest.mark.parametrize("bad", [("b", 1, 2), ("b", object()), ("a", 1), ("b", 2**70), ("\ud800", 1)])
+@in_loop
+async def test_one_bad_write_takes_no_other_with_it(store: Store, bad: tuple[object, ...]) -> None:
+    """Whatever the write holds, its future ends, and the store goes on."""
+    before, wrong, after = store.write(PUT, ("a", 1)), store.write(PUT, bad), store.write(PUT, ("z", 1))
+    assert await asyncio.wait_for(before, 5) == 1
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        await asyncio.wait_for(wrong, 5)
+    assert not isinstance(caught.value, asyncio.TimeoutError)
+    assert await asyncio.wait_for(after, 5) == 1
+    assert await store.read(ALL) == [("a", 1), ("z", 1)]
+
+
+@in_loop
+async def test_a_full_disk_is_said_and_passes(store: Store) -> None:
+    await store.submit(lambda connection: connection.execute("PRAGMA max_page_count = 8").fetchall())
+    with pytest.raises(Storage, match="full"):
+        await store.write(PUT, ("big", b"x" * 200_000))
+    assert await store.write(PUT, ("small", 1)) == 1
+    await store.submit(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchall())
+    assert await store.write(PUT, ("big", b"x" * 200_000)) == 1
+
+
+@in_loop
+async def test_a_caller_that_leaves_does_not_take_its_write_back(store: Store) -> None:
+    write = store.write(PUT, ("a", 1))
+    write.cancel()
+    assert await store.read(ALL) == [("a", 1)]
+
+
+@in_loop
+async def test_migrations_are_applied_once_and_never_down(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with closing(Store(path, [first])) as store:
+        await store.write(PUT, ("a", 1))
+    for _ in range(2):
+        with closing(Store(path, [first, second])) as store:
+            assert await store.read("SELECT * FROM pairs") == [("a", 1, "none")]
+    with pytest.raises(Unreachable, match=f"written by llmctl {__version__}.*schema 2.*schema 1"):
+        Store(path, [first])
+
+
+def test_a_migration_that_fails_leaves_nothing_half_done(tmp_path: Path) -> None:
+    def broken(connection: sqlite3.Connection) -> None:
+        second(connection)
+        connection.execute("nonsense")
+
+    path = tmp_path / "a.db"
+    Store(path, [first]).close()
+    with pytest.raises(Storage):
+        Store(path, [first, broken])
+    Store(path, [first, second]).close()
+
+
+def test_a_damaged_file_is_said_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(b"this is not a database" * 400)
+    with pytest.raises(Storage, match=r"a\.db"):
+        Store(path, [first])
+    assert path.read_bytes() == b"this is not a database" * 400
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Storage, match="unable to open"):
+        Store(tmp_path / "none" / "a.db", [first])
+
+
+@in_loop
+async def test_a_write_that_nobody_precedes_is_committed_on_return(store: Store, tmp_path: Path) -> None:
+    assert store.write_now(PUT, ("a", 1)).done()
+    with closing(sqlite3.connect(tmp_path / "a.db")) as other:
+        assert other.execute(ALL).fetchall() == [("a", 1)]
+
+
+@in_loop
+async def test_an_immediate_write_never_overtakes_one_that_waits(store: Store) -> None:
+    """A row that is begun in the thread and ended here must not be begun after its end."""
+    change = "INSERT INTO pairs (key, value) VALUES ('a', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+    for round_ in range(200):
+        store.write(change, (-round_,))
+        await store.write_now(change, (round_,))
+        assert await store.read(ALL) == [("a", round_)]
+
+
+@in_loop
+async def test_the_lock_of_another_program_is_waited_for_off_the_loop(store: Store, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = store.write_now(PUT, ("a", 1))
+        assert not waiting.done()
+        other.execute("COMMIT")
+    assert await asyncio.wait_for(waiting, 10) == 1
+
+
+@in_loop
+async def test_the_log_of_immediate_writes_is_moved_into_the_file(store: Store, tmp_path: Path) -> None:
+    for number in range(3 * CHECKPOINT_EVERY):
+        await store.write_now(PUT, (str(number), "x" * 200))
+    assert await store.read("SELECT count(*) FROM pairs") == [(3 * CHECKPOINT_EVERY,)]
+    assert (tmp_path / "a.db").stat().st_size > 200 * CHECKPOINT_EVERY

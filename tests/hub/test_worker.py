@@ -1,0 +1,129 @@
+"""The handle on a real engine process: what it says arrives, and its death is told to everybody who waits."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from llmctld.models.worker import ChatMessage, Load, Submit, Ticket, Worker
+
+from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable
+from tests.hub.scene import in_loop, until
+
+
+@asynccontextmanager
+async def an_engine(folder: Path, **settings: Any) -> AsyncIterator[Worker]:
+    load = Load(name="e", backend="echo", path="echo", threads=1, memory_bytes=2**30, **settings)
+    worker = Worker(load, folder)
+    await worker.start()
+    try:
+        yield worker
+    finally:
+        await worker.stop()
+
+
+def question(text: str, **more: Any) -> Submit:
+    return Submit(id=0, messages=[ChatMessage("user", text)], **{"max_tokens": 100, **more})
+
+
+async def heard(ticket: Ticket) -> str:
+    return "".join([piece.text async for piece in ticket])
+
+
+@in_loop
+async def test_answers_come_back_to_who_asked(tmp_path: Path) -> None:
+    async with an_engine(tmp_path) as worker:
+        texts = [f"question {number}" for number in range(10)]
+        assert await asyncio.gather(*(heard(worker.submit(question(text))) for text in texts)) == texts
+        ticket = worker.submit(question("hello", max_tokens=2))
+        assert await heard(ticket) == "he"
+        assert ticket.finished is not None
+        assert (ticket.finished.reason, ticket.finished.completion_tokens) == ("length", 2)
+        assert worker.memory_bytes > 2**20
+
+
+@in_loop
+async def test_what_the_engine_refuses_is_raised_under_its_code(tmp_path: Path) -> None:
+    async with an_engine(tmp_path, context=8) as worker:
+        with pytest.raises(InvalidRequest, match="9"):
+            await heard(worker.submit(question("123456789")))
+        assert await heard(worker.submit(question("fine", max_tokens=4))) == "fine", "and the engine goes on"
+
+
+@in_loop
+async def test_busy_follows_the_engine(tmp_path: Path) -> None:
+    async with an_engine(tmp_path, token_ms=5) as worker:
+        ticket = worker.submit(question("a long question", max_tokens=100, ignore_eos=True))
+        assert worker.busy == 0
+        await anext(aiter(ticket))
+        assert worker.busy == 1
+        await ticket.drop()
+        assert ticket.finished is not None
+        assert ticket.finished.reason == "cancelled"
+        await until(lambda: worker.busy == 0)
+        assert not worker.drop(1), "it has ended already"
+
+
+@in_loop
+async def test_the_death_of_the_process_is_told_to_all_who_wait(tmp_path: Path) -> None:
+    async with an_engine(tmp_path, first_ms=60_000) as worker:
+        waiting = [asyncio.create_task(heard(worker.submit(question("x")))) for _ in range(3)]
+        await asyncio.sleep(0)
+        os.kill(worker.pid, signal.SIGKILL)
+        for error in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(error, EngineFailed)
+            assert "SIGKILL" in error.message
+        await worker.ended.wait()
+        with pytest.raises(EngineFailed):
+            worker.submit(question("x"))
+        assert worker.memory_bytes == 0
+        assert not psutil.pid_exists(worker.pid), "it is no zombie"
+
+
+@in_loop
+async def test_a_crash_in_the_engine_names_how_it_ended(tmp_path: Path) -> None:
+    async with an_engine(tmp_path, fail="crash") as worker:
+        with pytest.raises(EngineFailed, match="exit status 134"):
+            await heard(worker.submit(question("hello")))
+
+
+def children() -> list[psutil.Process]:
+    return psutil.Process().children()
+
+
+@in_loop
+async def test_a_model_that_cannot_be_loaded_is_said_in_the_engines_words(tmp_path: Path) -> None:
+    for settings, words in (({"fail": "load"}, "set to fail"), ({"backend": "llama.cpp", "path": "none.gguf"}, "none")):
+        load: Any = {"name": "e", "backend": "echo", "path": "echo", "threads": 1, "memory_bytes": 2**30, **settings}
+        worker = Worker(Load(**load), tmp_path)
+        with pytest.raises(ModelUnavailable, match=words):
+            await worker.start()
+        await until(lambda: not children())  # ended, and reaped
+
+
+@in_loop
+async def test_an_engine_that_dies_while_loading_says_where_its_last_words_are(tmp_path: Path) -> None:
+    load = Load(name="e", backend="echo", path="echo", threads=1, memory_bytes=2**30)
+    worker = Worker(load, tmp_path)
+    starting = asyncio.create_task(worker.start())
+    await until(lambda: bool(children()))
+    children()[0].kill()
+    with pytest.raises(ModelUnavailable, match="SIGKILL") as caught:
+        await starting
+    assert "engine-e.log" in caught.value.hint
+
+
+@in_loop
+async def test_a_load_that_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
+    worker = Worker(Load(name="e", backend="echo", path="echo", threads=1, memory_bytes=2**30), tmp_path)
+    starting = asyncio.create_task(worker.start())
+    await until(lambda: bool(children()))
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await until(lambda: not children())

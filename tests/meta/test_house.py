@@ -1,0 +1,99 @@
+"""The checkout itself: layout, imports of the client, and nothing of the machine that it was written on."""
+
+import ast
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.e2e.house import LLMCTL
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+PRODUCT = sorted([*(ROOT / "llmctl").rglob("*.py"), *(ROOT / "daemon").rglob("*.py")])
+
+
+def tracked() -> list[Path]:
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_the_daemon_folder_is_no_package() -> None:
+    assert not (ROOT / "daemon" / "__init__.py").exists(), "`daemon` is python-daemon's name"
+
+
+def test_no_path_of_the_author_s_machine_is_in_the_project() -> None:
+    here = {str(ROOT), str(Path.home())} - {"/"}
+    for path in tracked():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        assert not {place for place in here if f"{place}/" in text}, str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not tree.body or ast.get_docstring(tree), "a module begins with what it knows and what it does not"
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_wait_for_events_and_never_for_time(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"time.sleep", "asyncio.sleep", "sleep"}:
+            (argument,) = node.args
+            short = isinstance(argument, ast.Constant) and float(argument.value) < 0.2  # type: ignore[arg-type]
+            assert short, f"line {node.lineno}"
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["llmctl", "llmctl.wire", "llmctl.config", "llmctl.paths", "llmctl.client", "llmctl.launch", "llmctl.cli.main"],
+)
+def test_the_client_imports_nothing_slow(module: str) -> None:
+    slow = ["asyncio", "numpy", "torch", "llama_cpp", "llmctld", "pydantic", "structlog", "httpx", "httpx2", "rich", "yaml",
+            "sqlite3", "jinja2", "psutil", "email", "http"]  # fmt: skip
+    code = f"import sys, {module}; print(*sorted(set(sys.modules) & set({slow})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_the_hub_imports_no_native_model_library() -> None:
+    code = (
+        "import sys, llmctld.app; print(*sorted({'torch', 'llama_cpp', 'numpy', 'sklearn', 'gguf'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_what_is_installed_is_what_is_pinned() -> None:
+    """The tests run with the constraints, and everything that the project names is pinned there."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = {found.name: found for found in (Requirement(line) for line in lines if line and not line.startswith("#"))}
+    assert "llmctl" not in pins
+    assert list(pins) == sorted(pins)
+    named = [Requirement(text) for text in metadata.requires("llmctl") or []]
+    for requirement in named:
+        assert re.sub(r"[-_.]+", "-", requirement.name).lower() in pins, requirement
+    for name, pin in pins.items():
+        if pin.marker is None or pin.marker.evaluate():
+            try:
+                installed = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                continue
+            assert pin.specifier.contains(installed, prereleases=True), (name, installed)
+
+
+def test_ci_runs_make_test_and_nothing_weaker() -> None:
+    assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), flags=re.M)
+    dry = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for tool in ("ruff format --check", "ruff check", "mypy", "lint-imports", "tests.meta.generate --check", "pytest"):
+        assert tool in dry, tool
+
+
+def test_the_console_script_stands_beside_the_interpreter() -> None:
+    assert LLMCTL.exists()

@@ -1,0 +1,128 @@
+"""The messages: each has a handler, an example that survives the round trip, and an entry in PROTOCOL.md that says the same."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from llmctld.handlers import HANDLERS
+
+from llmctl import wire
+
+ROOT = Path(__file__).resolve().parents[2]
+PROTOCOL = (ROOT / "daemon" / "PROTOCOL.md").read_text(encoding="utf-8")
+REQUESTS: tuple[type[wire.Request], ...] = get_args(wire.AnyRequest)
+RESULTS: tuple[type[wire.Result], ...] = get_args(wire.AnyResult)
+REPLIES: tuple[type[wire.Reply], ...] = get_args(wire.AnyReply)
+
+ANSWER = wire.Answer(
+    id="0" * 32, model="m", text="because\N{SNOWMAN}", reasoning="hm", conversation="trip", user="ana",
+    usage=wire.Usage(3, 1, 2), timings=wire.Timings(total_ms=1.5), cache=wire.CacheUse(hit="disk", key="k", age_s=2.0),
+)  # fmt: skip
+EXAMPLES: list[wire.Message] = [
+    wire.Generate(
+        prompt="why?", stdin="text", files=[wire.File("a.txt", "b")], params={"a": "b"}, declared={"a": None}, tokens=[1],
+        system="s", raw=True, model="m", user="ana", tags=["t"], conversation="c", continue_last=True, max_tokens=1,
+        temperature=0.0, top_p=0.5, top_k=1, min_p=0.1, repeat_penalty=1.1, presence_penalty=0.1, frequency_penalty=0.2,
+        logit_bias={"5": -1.0}, seed=7, stop=["x"], ignore_eos=True, extract="last", cache="only", max_age=1.0, timeout=2.0,
+        stream=True, protocol=wire.PROTOCOL,
+    ),
+    wire.Cancel(), wire.Ack(count=3), wire.Status(), wire.Ps(), wire.Stop(timeout=0.5),
+    wire.AddModel(name="m", target="/m.gguf", aliases=["a"], settings={"slots": "2"}, force=True),
+    wire.RemoveModel(name="m"), wire.LoadModel(name="m"), wire.UnloadModel(name="m"), wire.GetCacheStats(),
+    wire.ClearCache(model="m"), wire.Undo(conversation="c", user="ana"),
+    wire.Delta(text="t", reasoning="r", index=1), wire.Notice(text="n"), wire.Progress(state="loading"),
+    wire.Done(result=ANSWER), wire.Failed(code="busy", message="m", hint="h", answer=ANSWER, retry=True),
+    wire.Cancelled(answer=ANSWER),
+]  # fmt: skip
+RESULT_EXAMPLES: list[wire.AnyResult] = [
+    ANSWER,
+    wire.HubStatus(state="running", pid=1, version="1", protocol=1, uptime_s=1.0, socket="/s", models=["m"],
+                   requests_in_flight=0),
+    wire.Engines(engines=[wire.EngineStatus("m", "echo", 1, "ready", 0, 1, 1, 1, 0, 2.5)]),
+    wire.Stopped(cancelled=["a"]),
+    wire.CacheStats(levels=[wire.LevelStats("memory", p50_ms=0.1)], requests=1, hit_rate=0.5, joined=1),
+    wire.Cleared(entries=1), wire.Undone(prompt="p"),
+    wire.Model(name="m", target="echo", backend="echo", aliases=[], settings={"slots": 1}), wire.Nothing(),
+]  # fmt: skip
+
+
+def test_every_request_has_a_handler_but_those_of_the_server() -> None:
+    assert set(HANDLERS) == set(REQUESTS) - {wire.Cancel, wire.Ack}
+
+
+def test_every_message_has_an_example() -> None:
+    assert {type(example) for example in EXAMPLES} == {*REQUESTS, *REPLIES}
+    assert {type(example) for example in RESULT_EXAMPLES} == set(RESULTS)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: type(example).__name__)
+def test_a_message_survives_the_round_trip(example: wire.Message) -> None:
+    decode: Any = wire.decode_request if isinstance(example, wire.Request) else wire.decode_reply
+    assert decode(wire.encode(example)) == example
+
+
+@pytest.mark.parametrize("example", RESULT_EXAMPLES, ids=lambda example: type(example).__name__)
+def test_a_result_survives_the_round_trip(example: wire.AnyResult) -> None:
+    assert wire.decode_reply(wire.encode(wire.Done(result=example))) == wire.Done(result=example)
+
+
+@pytest.mark.parametrize("kind", [*REQUESTS, *REPLIES], ids=lambda kind: kind.__name__)
+def test_an_unknown_field_is_ignored(kind: type[wire.Message]) -> None:
+    """So that a field may be added without a new protocol number."""
+    example = next(example for example in EXAMPLES if type(example) is kind)
+    body = msgspec.msgpack.encode(msgspec.to_builtins(example) | {"of_a_later_version": 1})
+    decode: Any = wire.decode_request if isinstance(example, wire.Request) else wire.decode_reply
+    assert decode(body) == example
+
+
+def structs() -> dict[str, tuple[str | None, dict[str, tuple[str, str]]]]:
+    """wire.py as it is written: name -> (tag, field -> (type, default))."""
+    found = {}
+    for node in ast.parse((ROOT / "llmctl" / "wire.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            tag = next((word.value for word in node.keywords if word.arg == "tag"), None)
+            fields = {
+                line.target.id: (ast.unparse(line.annotation), ast.unparse(line.value) if line.value else "required")
+                for line in node.body
+                if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+            }
+            found[node.name] = (str(tag.value) if isinstance(tag, ast.Constant) else None, fields)
+    return found
+
+
+def documented() -> dict[str, tuple[str | None, dict[str, tuple[str, str]]]]:
+    """PROTOCOL.md's sections, in the same shape."""
+    found = {}
+    for section in re.split(r"^### ", PROTOCOL, flags=re.M)[1:]:
+        heading = re.match(r"(\w+)(?: \(`(\w+)`\))?\n", section)
+        assert heading, section[:60]
+        rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \| (?:`([^`]+)`|(required)) \|", section, flags=re.M)
+        found[heading[1]] = (
+            heading[2],
+            {name: (kind.replace("\\|", "|"), default or required) for name, kind, default, required in rows},
+        )
+    return found
+
+
+ROOTS = {"Message", "Request", "Reply", "Result"}
+
+
+@pytest.mark.parametrize("name", sorted(set(structs()) - ROOTS))
+def test_the_normative_text_says_what_the_code_says(name: str) -> None:
+    assert documented()[name] == structs()[name]
+
+
+def test_the_normative_text_names_nothing_else() -> None:
+    assert set(documented()) == set(structs()) - ROOTS
+
+
+def test_the_normative_text_has_the_numbers_of_the_code() -> None:
+    assert f"Protocol number: **{wire.PROTOCOL}**" in PROTOCOL
+    assert f"[request id: {wire.ID_BYTES} bytes]" in PROTOCOL
+    assert f"{wire.MAX_BODY_BYTES:,} bytes" in PROTOCOL
+    assert f"Deltas that may be unread: {wire.WINDOW}" in PROTOCOL
+    assert f"after every {wire.WINDOW // 2} deltas" in PROTOCOL
+    assert f"every {wire.HEARTBEAT_S:g} s" in PROTOCOL
