@@ -4,7 +4,8 @@ Importing this package costs a few milliseconds; `Client` and the errors are loa
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False  # type checkers know the name; importing it would import `typing`
 
 __version__ = "0.1.0"
 

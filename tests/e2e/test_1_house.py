@@ -50,4 +50,4 @@ def test_demo_prints_the_answer_and_nothing_else(tiny: Path, tmp_path: Path) -> 
 def test_the_console_script_is_the_installed_one() -> None:
     assert LLMCTL.exists()
     scripts = importlib.metadata.entry_points(group="console_scripts", name="llmctl")
-    assert [script.value for script in scripts] == ["llmctl.cli.main:main"]
+    assert [script.value for script in scripts] == ["llmctl.__main__:main"]
