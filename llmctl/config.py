@@ -84,6 +84,10 @@ class Cache(Section, frozen=True):
     disk_bytes: Size = Size(4 * 2**30)
     ttl: Duration = Duration(30 * 86400)
     scope: list[str] = msgspec.field(default_factory=lambda: ["user"])
+    prefix_memory_bytes: Size = Size(512 * 2**20)
+    """Of each engine: computed prefixes that it had to put out of its KV memory, in host memory."""
+    prefix_disk_bytes: Size = Size(4 * 2**30)
+    """Of each model: the same in files, which a restart survives; 0: none."""
 
 
 class Logs(Section, frozen=True):
@@ -99,12 +103,16 @@ class ModelSettings(Section, frozen=True):
     """Tokens that one request may use; the file's own, at most 8,192."""
     slots: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
     """Requests that run together; 4."""
+    retained: Annotated[int, msgspec.Meta(ge=0, le=64)] | None = None
+    """Streams that keep prefixes of ended requests; as many as slots."""
     threads: Count | None = None
     """The physical cores."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] | None = None
     """Layers on the GPU; all that fit."""
     kv_type: KvType | None = None
     """f16 (default), f32, q8_0, q4_0, q4_1, q5_0, q5_1, bf16."""
+    flash_attention: bool | None = None
+    """Faster attention that rounds more coarsely; where llama.cpp thinks that it pays."""
     batch: Count | None = None
     """Tokens computed in one step, at most; 512."""
     temperature: Temperature | None = None

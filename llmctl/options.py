@@ -39,6 +39,8 @@ class Options(
     extract: bool = False
     xl: bool = False
     reasoning: str | None = None
+    repro: bool = False
+    priority: str | None = None
     cache: bool = False
     no_cache: bool = False
     refresh: bool = False

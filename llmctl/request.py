@@ -28,6 +28,8 @@ SAME = (
     "presence_penalty",
     "frequency_penalty",
     "seed",
+    "repro",
+    "priority",
 )
 """Options that wire.Generate knows by the same name."""
 FROM_DEFAULTS = ("model", "max_tokens", "temperature", "top_p", "top_k", "min_p", "timeout")

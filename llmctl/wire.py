@@ -79,6 +79,10 @@ class Generate(Request, kw_only=True, tag="generate"):
     stop: list[str] = []
     ignore_eos: bool = False
     extract: str | None = None
+    priority: str | None = None
+    """"high", "normal" (default) or "batch"."""
+    repro: bool = False
+    """Alone, in fixed chunks, with nothing computed before: the same bytes each time on the same machine."""
     cache: str = "auto"
     max_age: float | None = None
     """Seconds: an older stored answer does not count."""
@@ -90,6 +94,10 @@ class Generate(Request, kw_only=True, tag="generate"):
 
 CACHE_MODES = ("auto", "store", "skip", "refresh", "only")
 """auto: serve and store as the rules say; store: `--cache`; skip: `--no-cache`; refresh; only: `--cache-only`."""
+
+
+PRIORITIES = ("high", "normal", "batch")
+"""First come those who wait for an answer; batch work runs where nobody else would, and makes room."""
 
 
 class Cancel(Request, kw_only=True, tag="cancel"):
@@ -224,6 +232,9 @@ class Answer(Result, kw_only=True, tag="answer", omit_defaults=False):
     cost: Any = None
     route: Any = None
     logprobs: Any = None
+    batched: bool | None = None
+    """Whether other requests, or what they left in the KV memory, may have changed a greedy token by rounding; null: not
+    computed for this request."""
 
 
 class HubStatus(Result, kw_only=True, tag="hub_status", omit_defaults=False):

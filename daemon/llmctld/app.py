@@ -120,7 +120,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
         Disk, paths.cache / "answers", config.cache.disk_bytes, config.cache.ttl, repair=paths.hub_info.exists()
     )
     tiers = Tiers(Memory(config.cache.memory_bytes), disk if config.cache.disk_bytes else None, config.cache.ttl)
-    residency = Residency(catalog, paths.logs)
+    residency = Residency(catalog, paths.logs, paths.cache / "prefixes", config.cache)
     hub = Hub(
         str(paths.socket),
         build_pipeline(config, catalog, history, tiers, residency),

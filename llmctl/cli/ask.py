@@ -54,6 +54,10 @@ def ask(
     max_age: Annotated[Text, Option(help="Take no stored answer older than this: 90s 15m 2h 7d.", metavar="T")] = None,
     user: Annotated[Text, Option(help="Whose request this is.")] = None,
     tag: Annotated[Many, Option(help="A label in every record of this request.")] = None,
+    repro: Annotated[bool, Option("--repro", help="Alone, and computed anew: the same bytes each time.")] = False,
+    priority: Annotated[
+        Text, Option(help="Who goes first when all slots are busy; batch work makes room.", metavar="high|normal|batch")
+    ] = None,
     timeout: Annotated[Text, Option(help="Time limit of the whole request: 90s 15m.", metavar="T")] = None,
     save: Annotated[Text, Option(help="Store what was given as this template, and do not ask.", metavar="NAME")] = None,
     no_stream: Annotated[bool, Option("--no-stream", help="Print the answer when it is whole.")] = False,

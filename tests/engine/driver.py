@@ -1,7 +1,7 @@
 """Steps an engine's loop by hand, in this process, and gathers what it says about each request."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic
@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 from llmctld.engine.backend import Model
 from llmctld.engine.loop import Inbox, Loop
-from llmctld.engine.messages import ChatMessage, Drop, Finished, Load, Piece, Refused, Report, Step, Submit
+from llmctld.engine.messages import ChatMessage, Drop, Finished, Load, Piece, Refused, Remark, Report, Step, Submit
+from llmctld.engine.pace import Pace
+from llmctld.engine.saved import Saved
 
 
 @dataclass
@@ -23,9 +25,13 @@ class Reply:
     ends: int = 0
     finished: Finished | None = None
     refused: Refused | None = None
+    remarks: list[str] = field(default_factory=list)
 
-    def take(self, event: Piece | Finished | Refused) -> None:
+    def take(self, event: Piece | Remark | Finished | Refused) -> None:
         assert self.ends == 0, f"{event} came after the end"
+        if isinstance(event, Remark):
+            self.remarks.append(event.text)
+            return
         if isinstance(event, Piece):
             self.text += event.text
             self.reasoning += event.reasoning
@@ -51,11 +57,11 @@ class Reply:
 class Driver:
     """`scheduler.check()` runs after every step."""
 
-    def __init__(self, model: Model, batch: int = 512) -> None:
+    def __init__(self, model: Model, batch: int = 512, saved: Saved | None = None, pace: Pace | None = None) -> None:
         self.inbox: Inbox = SimpleQueue()
         self.steps: list[Step] = []
         self.replies: dict[int, Reply] = defaultdict(Reply)
-        self.loop = Loop(model, batch, self.inbox, self._hear)
+        self.loop = Loop(model, batch, self.inbox, self._hear, saved, pace)
         self._next = 1
 
     def submit(self, prompt: str | list[tuple[str, str]], **options: Any) -> int:

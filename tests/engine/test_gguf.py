@@ -51,24 +51,24 @@ def test_a_sequence_that_moves_into_a_gap_goes_on_as_if_it_had_not(
     base: Gguf, alone: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moves: list[tuple[int, int]] = []
-    move = base.move
+    copy = base.copy
 
     def spy(source: int, target: int) -> None:
         moves.append((source, target))
-        move(source, target)
+        copy(source, target)
 
-    monkeypatch.setattr(base, "move", spy)
+    monkeypatch.setattr(base, "copy", spy)
     driver = Driver(base)
     ids = [driver.submit(prompt, max_tokens=32) for prompt in PROMPTS[:4]]
     driver.step(6)
-    driver.drop(ids[0])
-    driver.step(3)
     driver.drop(ids[1])
+    driver.step(3)
+    driver.drop(ids[0])
     late = driver.submit(PROMPTS[4], max_tokens=32)
     driver.step(3)
     driver.drop(ids[3])
     driver.run()
-    assert moves[:2] == [(3, 0), (2, 0)]
+    assert moves
     assert [driver.replies[id].text for id in (ids[2], late)] == [alone[2], alone[4]]
 
 
@@ -143,8 +143,8 @@ def test_any_text_survives_tokens_and_back(base: Gguf) -> None:
 def test_thinking_in_control_tokens_is_told_apart(chat: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
     said = chat._vocabulary.tokenise("<think>plan</think>answer<|user|></s>")
 
-    def scripted(chunks: list[object]) -> list[int | None]:
-        return [said.pop(0) for _ in chunks]
+    def scripted(chunks: list[object]) -> list[list[int]]:
+        return [[said.pop(0)] for _ in chunks]
 
     monkeypatch.setattr(chat, "decode", scripted)
     reply = Driver(chat).ask("hi", max_tokens=99)

@@ -1,7 +1,7 @@
 """The loop as its requests see it: each gets its own answer and one end, whatever happens to the others."""
 
 import pytest
-from llmctld.engine.backend import Prompt
+from llmctld.engine.backend import Prompt, Refusal
 from llmctld.engine.echo import Echo
 from llmctld.engine.messages import Finished, Piece, Submit
 from llmctld.engine.sequence import Chunk
@@ -17,7 +17,7 @@ class Broken(Echo):
             raise KeyError("a bug of ours")
         return super().encode(submit)
 
-    def decode(self, chunks: list[Chunk]) -> list[int | None]:
+    def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
         if any(chunk.sequence.max_tokens == 13 for chunk in chunks):
             raise RuntimeError("llama_decode returned -3")
         return super().decode(chunks)

@@ -21,6 +21,7 @@ from llmctld.pipeline.call import Call, Event, Stage
 from llmctld.server import Server
 
 from llmctl import wire
+from llmctl.config import Cache
 
 P = ParamSpec("P")
 LIMIT_S = 30.0
@@ -115,7 +116,7 @@ def a_catalog(folder: Path, **models: dict[str, str]) -> Catalog:
 async def engines(folder: Path, **models: dict[str, str]) -> AsyncIterator[tuple[Catalog, Residency]]:
     """Real echo engines, loaded on demand and ended at the end."""
     catalog = a_catalog(folder, **models)
-    residency = Residency(catalog, folder)
+    residency = Residency(catalog, folder, folder / "prefixes", Cache())
     try:
         yield catalog, residency
     finally:
@@ -184,7 +185,7 @@ class Scene:
 async def a_server(folder: Path, pipeline: Stage) -> AsyncIterator[Scene]:
     """The hub without app.py: whatever `pipeline` is, the rest is real."""
     catalog = a_catalog(folder)
-    residency, history = Residency(catalog, folder), History(folder / "history.db")
+    residency, history = Residency(catalog, folder, folder / "prefixes", Cache()), History(folder / "history.db")
     tiers = Tiers(Memory(2**20), None, 60.0)
     path = folder / "hub.sock"
     hub = Hub(str(path), pipeline, catalog, residency, tiers, history)

@@ -51,6 +51,7 @@ MATTERS: dict[str, Any] = {
     "stop": ["x"],
     "ignore_eos": True,
     "extract": "first",
+    "repro": True,
     "conversation": "talk",
     "continue_last": True,
 }
@@ -61,6 +62,7 @@ DOES_NOT_MATTER: dict[str, Any] = {
     "tags": ["a"],
     "cache": "store",
     "max_age": 5.0,
+    "priority": "batch",
     "timeout": 5.0,
     "stream": True,
 }
@@ -109,7 +111,7 @@ async def test_the_key_covers_everything_that_changes_the_answer_and_nothing_els
 
 @pytest.mark.parametrize("name", ModelSettings.__struct_fields__)
 def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> None:
-    values: dict[str, Any] = {"kv_type": "q8_0", "fail": "crash"}
+    values: dict[str, Any] = {"kv_type": "q8_0", "flash_attention": True, "fail": "crash"}
     entry = a_catalog(tmp_path, e={}).find("e")
     plain = Catalog(tmp_path / "models", {})
     other = Catalog(tmp_path / "models", {"e": ModelSettings(**{name: values.get(name, 1)})})

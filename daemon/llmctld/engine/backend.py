@@ -39,15 +39,23 @@ class Prompt:
 
 
 class Model(Protocol):
-    """A loaded model. One thread calls it."""
+    """A loaded model. One thread calls it. Streams are numbered from 0; a stream's tokens have positions from 0 on."""
 
     @property
     def loaded(self) -> Loaded:
         """What to tell the hub."""
 
     @property
-    def can_move(self) -> bool:
-        """Whether a running sequence can go on in another stream."""
+    def streams(self) -> int:
+        """Streams of the memory: those that run, and those that keep what was computed."""
+
+    @property
+    def stream_bytes(self) -> int:
+        """What a copy of one stream moves."""
+
+    @property
+    def reuses(self) -> bool:
+        """Whether streams can be copied and cut."""
 
     def encode(self, submit: Submit) -> Prompt:
         """Template and tokenise; raises Refusal."""
@@ -58,14 +66,24 @@ class Model(Protocol):
     def close(self, id: int) -> None:
         """Let go of what `open` prepared."""
 
-    def decode(self, chunks: list[Chunk]) -> list[int | None]:
+    def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
         """Compute the chunks (ascending streams) and sample after each one that `samples`.
 
-        None stands for a chunk that does not sample, and for a model that is not ready: that chunk comes again.
+        Nothing stands for a chunk that does not sample, and for a model that is not ready: that chunk comes again. A
+        Refusal ends that one request.
         """
 
-    def move(self, source: int, target: int) -> None:
-        """Carry what is computed in one stream over to a free one; called only where `can_move`."""
+    def cut(self, stream: int, keep: int) -> bool:
+        """The stream has exactly its first `keep` tokens. False when they are not (all) there: then it is empty."""
+
+    def copy(self, source: int, target: int) -> None:
+        """`target` holds what `source` does; called only where the model `reuses`."""
+
+    def save(self, stream: int) -> bytes:
+        """The state of a stream, empty when there is none; called only where the model `reuses`."""
+
+    def restore(self, stream: int, state: bytes) -> int:
+        """Set what `save` returned; the number of tokens that the stream has now."""
 
     def piece(self, token: int) -> bytes:
         """The bytes of a token as a reader sees them; a part of a character is possible."""

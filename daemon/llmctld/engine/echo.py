@@ -43,7 +43,8 @@ class Echo:
             raise LoadError(f"{load.name} is set to fail when it is loaded", "Unset its `fail` setting.")
         if load.fail is not None and load.fail not in FAILS:
             raise LoadError(f"{load.name}: `fail` is {load.fail!r}, but must be one of {', '.join(FAILS)}")
-        self.can_move = True
+        self.reuses = False
+        self.streams, self.stream_bytes = load.slots, 0
         self._load = load
         self._answers: dict[int, Answer] = {}
         self._sampled = 0
@@ -66,7 +67,7 @@ class Echo:
     def close(self, id: int) -> None:
         self._answers.pop(id, None)
 
-    def decode(self, chunks: list[Chunk]) -> list[int | None]:
+    def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
         now = time.monotonic()
         answers = [self._answers[chunk.sequence.id] for chunk in chunks]
         for answer in answers:
@@ -77,18 +78,28 @@ class Echo:
             time.sleep(min(wait, SLICE_S))
         return [self._sample(chunk, answer) for chunk, answer in zip(chunks, answers, strict=True)]
 
-    def _sample(self, chunk: Chunk, answer: Answer) -> int | None:
+    def _sample(self, chunk: Chunk, answer: Answer) -> list[int]:
         now = time.monotonic()
         if not chunk.samples or now < (answer.ready_at or now):
-            return None
+            return []
         self._sampled += 1
         if self._load.fail == "crash" and self._sampled == 3:
             os._exit(134)
         answer.ready_at = now + self._load.token_ms / 1e3
-        return answer.next()
+        return [answer.next()]
 
-    def move(self, source: int, target: int) -> None:
-        """Nothing is computed, so nothing is to be carried."""
+    def cut(self, stream: int, keep: int) -> bool:
+        """Nothing is computed, so nothing is to be kept."""
+        return keep == 0
+
+    def copy(self, source: int, target: int) -> None:
+        """Never called: it does not reuse."""
+
+    def save(self, stream: int) -> bytes:
+        return b""
+
+    def restore(self, stream: int, state: bytes) -> int:
+        return 0
 
     def piece(self, token: int) -> bytes:
         return chr(token).encode()

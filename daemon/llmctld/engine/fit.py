@@ -1,4 +1,4 @@
-"""How many requests of what length fit into a given memory: slots are shrunk first, then the context.
+"""How many requests of what length fit into a given memory: retained streams go first, then slots, then the context.
 
 It knows byte counts and reads no file; it says in words what it had to take away.
 """
@@ -15,14 +15,19 @@ LEAST_CONTEXT = 512
 
 @dataclass(frozen=True)
 class Shape:
-    """Requests that run together, and tokens that each of them may use."""
+    """Requests that run together, tokens that each of them may use, and streams that keep prefixes of ended ones."""
 
     slots: int
     context: int
+    retained: int = 0
+
+    @property
+    def streams(self) -> int:
+        return self.slots + self.retained
 
     @property
     def cells(self) -> int:
-        return self.slots * -(-self.context // CELLS) * CELLS
+        return self.streams * -(-self.context // CELLS) * CELLS
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,11 @@ class Memory:
 
 def fit(name: str, wanted: Shape, memory: Memory) -> Shape:
     """The largest shape, at most the wanted, that fits; raises LoadError with both numbers when none does."""
-    for slots in range(wanted.slots, 0, -1):
-        if memory.needs(Shape(slots, wanted.context)) <= memory.limit:
-            return Shape(slots, wanted.context)
+    for streams in range(wanted.streams, 0, -1):
+        slots = min(wanted.slots, streams)
+        shape = Shape(slots, wanted.context, streams - slots)
+        if memory.needs(shape) <= memory.limit:
+            return shape
     least = Shape(1, min(wanted.context, LEAST_CONTEXT))
     cells = (memory.limit - memory.fixed) // max(memory.cell, 1)
     context = min(wanted.context, cells // CELLS * CELLS)
@@ -60,7 +67,11 @@ def fit(name: str, wanted: Shape, memory: Memory) -> Shape:
 
 def notice(name: str, wanted: Shape, shape: Shape, memory: Memory) -> str:
     """What was shrunk, with the numbers; empty when nothing was."""
-    pairs = (("slots", wanted.slots, shape.slots), ("context", wanted.context, shape.context))
+    pairs = (
+        ("retained", wanted.retained, shape.retained),
+        ("slots", wanted.slots, shape.slots),
+        ("context", wanted.context, shape.context),
+    )
     changes = [f"{word} {before} -> {after}" for word, before, after in pairs if before != after]
     if not changes:
         return ""

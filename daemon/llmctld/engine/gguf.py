@@ -4,6 +4,7 @@ It knows streams, batches and the library's calls; when to compute what is the s
 """
 
 import ctypes
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,10 @@ class Gguf:
         self._defaults = Defaults.named_by(metadata)
         source = metadata.get("tokenizer.chat_template", "")
         self._template = Template(source, self._vocabulary.bos_text, self._vocabulary.eos_text) if source else None
+        self.reuses = not (lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model))
         self.loaded = self._make_context(load)
+        self.streams = self.loaded.slots + self.loaded.retained
         self._memory = lib.llama_get_memory(self._context)
-        self.can_move = not (lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model))
         self._batch = Batch(max(load.batch, self.loaded.slots))
         self._samplers: dict[int, Sampler] = {}
 
@@ -76,22 +78,53 @@ class Gguf:
     def close(self, id: int) -> None:
         self._samplers.pop(id).free()
 
-    def decode(self, chunks: list[Chunk]) -> list[int | None]:
-        for chunk in chunks:
-            if chunk.start == 0:
-                lib.llama_memory_seq_rm(self._memory, chunk.stream, -1, -1)
+    def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
         rows = self._batch.fill(chunks)
         status = lib.llama_decode(self._context, self._batch.struct)
         if status != 0:
             raise RuntimeError(f"llama_decode returned {status} for {self._batch.struct.n_tokens} tokens")
         return [
-            None if row is None else self._samplers[chunk.sequence.id].sample(self._context, row)
-            for chunk, row in zip(chunks, rows, strict=True)
+            [] if row is None else self._sample(chunk.sequence.id, row) for chunk, row in zip(chunks, rows, strict=True)
         ]
 
-    def move(self, source: int, target: int) -> None:
+    def _sample(self, id: int, row: int) -> list[int] | Refusal:
+        token = self._samplers[id].sample(self._context, row)
+        logit: float = lib.llama_get_logits_ith(self._context, row)[token]
+        if math.isnan(logit):
+            message = "the model computed no number (NaN) for the next token"
+            return Refusal("engine_failed", message, "Its file may be damaged: fetch it again, or try another kv_type.")
+        return [token]
+
+    def cut(self, stream: int, keep: int) -> bool:
+        if keep and lib.llama_memory_seq_rm(self._memory, stream, keep, -1) and self._has(stream, keep):
+            return True
+        lib.llama_memory_seq_rm(self._memory, stream, -1, -1)
+        return keep == 0
+
+    def _has(self, stream: int, tokens: int) -> bool:
+        """Whether a stream holds exactly so many tokens, as far back as the next one will look."""
+        first: int = lib.llama_memory_seq_pos_min(self._memory, stream)
+        last: int = lib.llama_memory_seq_pos_max(self._memory, stream)
+        window: int = lib.llama_model_n_swa(self._model)
+        return last == tokens - 1 and first <= (max(0, tokens - window) if window else 0)
+
+    def copy(self, source: int, target: int) -> None:
+        lib.llama_memory_seq_rm(self._memory, target, -1, -1)
         lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
-        lib.llama_memory_seq_rm(self._memory, source, -1, -1)
+
+    def save(self, stream: int) -> bytes:
+        size: int = lib.llama_state_seq_get_size(self._context, stream)
+        state = (ctypes.c_uint8 * size)()
+        written: int = lib.llama_state_seq_get_data(self._context, state, size, stream)
+        return bytes(state) if written == size else b""
+
+    def restore(self, stream: int, state: bytes) -> int:
+        lib.llama_memory_seq_rm(self._memory, stream, -1, -1)
+        data = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        if not lib.llama_state_seq_set_data(self._context, data, len(state), stream):
+            return 0
+        last: int = lib.llama_memory_seq_pos_max(self._memory, stream)
+        return last + 1
 
     def piece(self, token: int) -> bytes:
         return self._vocabulary.piece(token)
@@ -114,7 +147,8 @@ class Gguf:
         """Estimate, create, measure; what the estimate missed (compute buffers) makes a cell dearer in the next one."""
         own: int = lib.llama_model_n_ctx_train(self._model)
         weights: int = lib.llama_model_size(self._model)
-        wanted = Shape(load.slots, load.context or min(own, CONTEXT_CAP))
+        retained = load.retained if self.reuses else 0
+        wanted = Shape(load.slots, load.context or min(own, CONTEXT_CAP), retained)
         memory = Memory(load.memory_bytes, weights, self._cell_bytes(load.kv_type))
         while True:
             shape = fit(load.name, wanted, memory)
@@ -125,6 +159,7 @@ class Gguf:
                 break
             lib.llama_free(self._context)
             memory = memory.corrected(shape, total)
+        self.stream_bytes = self._cell_bytes(load.kv_type) * shape.cells // shape.streams
         notices = [notice(load.name, wanted, shape, memory)] if shape != wanted else []
         if shape.context > own:
             notices.append(
@@ -134,6 +169,7 @@ class Gguf:
             backend="llama.cpp",
             context=shape.context,
             slots=shape.slots,
+            retained=shape.retained,
             memory_bytes=total,
             base=self._template is None,
             notices=notices,
@@ -148,15 +184,17 @@ class Gguf:
     def _new_context(self, load: Load, shape: Shape) -> Any:
         parameters = lib.llama_context_default_params()
         parameters.n_ctx = shape.cells
-        parameters.n_seq_max = shape.slots
+        parameters.n_seq_max = shape.streams
         parameters.n_batch = max(load.batch, shape.slots)
         parameters.n_ubatch = parameters.n_batch
-        parameters.n_outputs_max = shape.slots  # one row of logits per stream: 512 rows of 150,000 would be 300 MB
+        parameters.n_outputs_max = shape.streams  # one row of logits per stream: 512 rows of 150,000 would be 300 MB
         parameters.kv_unified = False
         parameters.n_threads = parameters.n_threads_batch = load.threads
         parameters.type_k = parameters.type_v = KV_TYPES[load.kv_type][0]
         if load.kv_type.startswith("q"):
             parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # without it V cannot be quantised
+        elif load.flash_attention is not None:
+            parameters.flash_attn_type = int(load.flash_attention)
         context = lib.llama_init_from_model(self._model, parameters)
         if not context:
             raise LoadError(

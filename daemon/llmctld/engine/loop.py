@@ -9,9 +9,12 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from llmctld.engine.backend import Model, Refusal, room
-from llmctld.engine.messages import Command, Drop, Finished, Piece, Refused, Report, Step, Submit
+from llmctld.engine.kv import Kv
+from llmctld.engine.messages import Close, Command, Drop, Finished, Piece, Refused, Remark, Report, Step, Submit
+from llmctld.engine.pace import Pace
 from llmctld.engine.rate import Rate
 from llmctld.engine.reasoning import opened_by
+from llmctld.engine.saved import Saved
 from llmctld.engine.scheduler import Scheduler
 from llmctld.engine.sequence import Chunk, Sequence
 from llmctld.engine.text import Gain, Text
@@ -23,19 +26,31 @@ Inbox = SimpleQueue[tuple[float, Command]]
 class Loop:
     """Owns the model: everything that others want of it comes through `inbox`."""
 
-    def __init__(self, model: Model, batch: int, inbox: Inbox, send: Callable[[Report], None]) -> None:
-        self.scheduler = Scheduler(model.loaded.slots, batch)
+    def __init__(
+        self, model: Model, batch: int, inbox: Inbox, send: Callable[[Report], None],
+        saved: Saved | None = None, pace: Pace | None = None,
+    ) -> None:  # fmt: skip
+        self.pace = Pace(model.stream_bytes) if pace is None else pace
+        self.scheduler = Scheduler(model.loaded.slots, batch, model.streams, model.reuses, self.pace, saved)
+        self._kv = Kv(model, self.scheduler, self.pace)
         self._model = model
         self._inbox = inbox
         self._send = send
-        self._events: list[Piece | Finished | Refused] = []
+        self._events: list[Piece | Remark | Finished | Refused] = []
         self._rate = Rate()
         self._told = (0, 0)
+        self._closing = False
 
     def run(self) -> None:
-        """For ever: only the end of the process ends it."""
-        while True:
+        """Until it is told to close; the end of the process ends it too."""
+        while not self._closing:
             self.step()
+        self.farewell()
+
+    def farewell(self) -> None:
+        """Saves what is worth it."""
+        self._kv.do(self.scheduler.farewell())
+        self.scheduler.saved.close()
 
     def step(self) -> None:
         """One round. It waits for a command only when there is nothing to compute."""
@@ -45,11 +60,13 @@ class Loop:
         chunks = self.scheduler.plan()
         if not chunks:
             return
-        tokens = self._model.decode(chunks)
+        begin = time.monotonic()
+        outcomes = self._model.decode(chunks)
         now = time.monotonic()
-        for chunk, token in zip(chunks, tokens, strict=True):
-            self._settle(chunk, token, now)
-        self._rate.add(now, sum(token is not None for token in tokens))
+        self.pace.add(_prompt_tokens(chunks), (now - begin) * 1e3)
+        for chunk, outcome in zip(chunks, outcomes, strict=True):
+            self._settle(chunk, outcome, now)
+        self._rate.add(now, sum(len(outcome) for outcome in outcomes if isinstance(outcome, list)))
         self._report()
 
     def _drain(self) -> None:
@@ -69,6 +86,8 @@ class Loop:
             sequence = self.scheduler.cancel(command.id)
             if sequence is not None:
                 self._close(sequence, "cancelled", Gain(), time.monotonic())
+        elif isinstance(command, Close):
+            self._closing = True
         else:
             raise RuntimeError("a second load: an engine holds one model for its whole life")
 
@@ -81,38 +100,49 @@ class Loop:
             text = Text(submit.stop, opened_by(prompt.text))
             self._model.open(submit, prompt)
             self.scheduler.submit(
-                Sequence(submit.id, prompt.tokens, len(prompt.tokens), limit, text=text, submitted=arrived)
-            )
+                Sequence(
+                    submit.id, prompt.tokens, len(prompt.tokens), limit, text=text, user=submit.user,
+                    priority=submit.priority, alone=submit.repro, submitted=arrived,
+                )
+            )  # fmt: skip
         except Refusal as refusal:
-            self._events.append(Refused(submit.id, refusal.code, refusal.message, refusal.hint))
+            self._refused(submit.id, refusal)
         except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
             traceback.print_exc()
             self._events.append(Refused(submit.id, "internal", f"request {submit.id}: {error!r}"))
 
     def _admit(self) -> None:
-        now = time.monotonic()
-        for sequence in self.scheduler.admit():
-            sequence.admitted = now
-        if self._model.can_move:
-            for source, target in self.scheduler.pack():
-                self._model.move(source, target)
+        before = time.monotonic()
+        self._events += self._kv.do(self.scheduler.admit())
+        for sequence in self.scheduler.running.values():
+            if sequence.admitted is None:
+                sequence.admitted = before
 
-    def _settle(self, chunk: Chunk, token: int | None, now: float) -> None:
+    def _settle(self, chunk: Chunk, outcome: list[int] | Refusal, now: float) -> None:
         sequence = chunk.sequence
-        if token is None:
-            if not chunk.samples:
-                self.scheduler.advance(chunk)
+        if isinstance(outcome, Refusal):
+            self.scheduler.finish(sequence)
+            self._model.close(sequence.id)
+            self._refused(sequence.id, outcome)
             return
-        self.scheduler.advance(chunk)
+        if outcome or not chunk.samples:
+            self.scheduler.advance(chunk)
+        for token in outcome:
+            if not self._gains(sequence, token, now):
+                return
+
+    def _gains(self, sequence: Sequence, token: int, now: float) -> bool:
+        """One more token; False when it was the last."""
         sequence.add(token, now)
         if self._model.is_end(token):
             self._end(sequence, "stop", Gain(), now)
-            return
+            return False
         gain = sequence.text.feed(self._model.piece(token))
         if gain.stopped or sequence.is_full:
             self._end(sequence, "stop" if gain.stopped else "length", gain, now)
-        else:
-            self._gained(sequence, gain)
+            return False
+        self._gained(sequence, gain)
+        return True
 
     def _end(self, sequence: Sequence, reason: str, gain: Gain, now: float) -> None:
         self.scheduler.finish(sequence)
@@ -131,12 +161,17 @@ class Loop:
                 id=sequence.id,
                 reason=reason,
                 prompt_tokens=sequence.prompt_tokens,
+                cached_tokens=sequence.cached,
                 completion_tokens=sequence.completion_tokens,
                 queue_ms=queue_ms,
                 prefill_ms=prefill_ms,
                 decode_ms=decode_ms,
+                batched=sequence.batched,
             )
         )
+
+    def _refused(self, id: int, refusal: Refusal) -> None:
+        self._events.append(Refused(id, refusal.code, refusal.message, refusal.hint))
 
     def _gained(self, sequence: Sequence, gain: Gain) -> None:
         if gain.text or gain.reasoning:
@@ -151,3 +186,7 @@ class Loop:
             self._rate.clear()
         self._send(Step(events=self._events, busy=busy, waiting=waiting, tokens_per_second=self._rate.per_second()))
         self._events, self._told = [], (busy, waiting)
+
+
+def _prompt_tokens(chunks: list[Chunk]) -> int:
+    return sum(chunk.count for chunk in chunks if not chunk.sequence.is_decoding)

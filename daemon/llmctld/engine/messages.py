@@ -21,11 +21,21 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
     path: str
     context: int | None = None
     slots: int = 4
+    retained: int = 0
+    """Streams that keep prefixes of ended requests."""
     threads: int
     gpu_layers: int = -1
     kv_type: str = "f16"
+    flash_attention: bool | None = None
+    """None: where the library thinks that it pays."""
     batch: int = 512
     memory_bytes: int
+    identity: str = ""
+    """Of the model's file: a saved state of another file is never used."""
+    saved_folder: str = ""
+    """Where states of sequences are kept; empty: nowhere."""
+    saved_memory_bytes: int = 0
+    saved_disk_bytes: int = 0
     first_ms: float = 0.0
     token_ms: float = 0.0
     fail: str | None = None
@@ -60,6 +70,11 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     seed: int | None = None
     stop: list[str] = []
     ignore_eos: bool = False
+    user: str = ""
+    priority: int = 1
+    """0 high, 1 normal, 2 batch."""
+    repro: bool = False
+    """Alone, and with nothing that was computed before."""
 
 
 class Drop(msgspec.Struct, tag="drop"):
@@ -68,7 +83,11 @@ class Drop(msgspec.Struct, tag="drop"):
     id: int
 
 
-Command = Load | Submit | Drop
+class Close(msgspec.Struct, tag="close"):
+    """End when the states that are worth it are saved. The end of the stream ends the process at once."""
+
+
+Command = Load | Submit | Drop | Close
 
 
 class Loaded(msgspec.Struct, tag="loaded", kw_only=True):
@@ -77,6 +96,7 @@ class Loaded(msgspec.Struct, tag="loaded", kw_only=True):
     backend: str
     context: int
     slots: int
+    retained: int = 0
     memory_bytes: int
     """Weights plus KV plus compute buffers, as the library reports them; 0 for echo."""
     base: bool
@@ -109,6 +129,15 @@ class Finished(msgspec.Struct, tag="finished", kw_only=True):
     queue_ms: float
     prefill_ms: float
     decode_ms: float
+    batched: bool = False
+    """Whether other requests, or what they left, may have touched the rounding of this one."""
+
+
+class Remark(msgspec.Struct, tag="remark"):
+    """Something that the one who asked for request `id` should know."""
+
+    id: int
+    text: str
 
 
 class Refused(msgspec.Struct, tag="refused"):
@@ -126,7 +155,7 @@ class Step(msgspec.Struct, tag="step", kw_only=True):
     `busy`: sequences that hold a slot after this step. `tokens_per_second`: over the last seconds, all sequences.
     """
 
-    events: list[Piece | Finished | Refused]
+    events: list[Piece | Remark | Finished | Refused]
     busy: int
     waiting: int
     tokens_per_second: float

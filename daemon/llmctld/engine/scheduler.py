@@ -1,24 +1,82 @@
-"""Which tokens of which sequences go into the next step: continuous batching with prompts computed in chunks.
+"""Which requests run, in which streams, and which of their tokens go into the next step: continuous batching.
 
-It knows token counts and streams; it refuses to know text, samplers and the library that computes.
+It knows token counts, streams and priorities; it refuses to know text, samplers and the library that computes. What is to
+be done to the memory it returns as a list of actions, in order.
 """
 
-from llmctld.engine.sequence import Chunk, Sequence
-from llmctld.engine.slots import Slots
+from dataclasses import dataclass
 
-PREFILL_WHILE_DECODING = 64
-"""Prompt tokens in a step in which others generate. A whole batch of 512 would hold their next token back for many of
-their own steps; 64 cost about as much as a few, and share the weights that the step reads anyway."""
+import numpy as np
+
+from llmctld.engine import place
+from llmctld.engine.pace import Pace
+from llmctld.engine.place import Source
+from llmctld.engine.queue import Queue
+from llmctld.engine.radix import Tokens, common
+from llmctld.engine.saved import Saved
+from llmctld.engine.sequence import BATCH, Chunk, Sequence
+from llmctld.engine.streams import Streams
+
+WAIT_TOKENS = 32
+"""A request waits for a prefix that is being computed when that is at least so many tokens longer than what there is."""
+SAVED_BYTES_PER_MS = 1e6
+"""How fast a saved state is read, checked and set."""
+
+
+@dataclass(frozen=True)
+class Save:
+    """Put the state of `stream`, which holds `tokens`, outside the memory."""
+
+    stream: int
+    tokens: Tokens
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Everything in `source` is in `target` too, and nothing else."""
+
+    source: int
+    target: int
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Set the saved state `entry` into `stream`, in which `sequence` begins."""
+
+    stream: int
+    entry: int
+    sequence: Sequence
+
+
+@dataclass(frozen=True)
+class Cut:
+    """`stream`, in which `sequence` begins, keeps its first `keep` tokens."""
+
+    stream: int
+    keep: int
+    sequence: Sequence
+
+
+Action = Save | Copy | Restore | Cut
 
 
 class Scheduler:
-    """Requests wait in order of arrival, run in the lowest free streams, and join or leave between any two steps."""
+    """`streams`: those of the memory, at least as many as `slots` requests that run together.
 
-    def __init__(self, slots: int, batch: int) -> None:
-        self._slots = Slots(slots)
-        self.batch = max(batch, slots)
-        self.waiting: dict[int, Sequence] = {}
+    `reuses`: whether the memory can be copied between streams and cut; without it everything is computed anew.
+    """
+
+    def __init__(
+        self, slots: int, batch: int, streams: int = 0, reuses: bool = True, pace: Pace | None = None,
+        saved: Saved | None = None,
+    ) -> None:  # fmt: skip
+        self.slots, self.batch = slots, max(batch, slots)
+        self.streams = Streams(max(streams, slots))
+        self.pace = Pace() if pace is None else pace
+        self.saved = Saved(None, 0, 0) if saved is None else saved
+        self.waiting = Queue()
         self.running: dict[int, Sequence] = {}
+        self._reuses = reuses
 
     @property
     def idle(self) -> bool:
@@ -32,44 +90,139 @@ class Scheduler:
     def submit(self, sequence: Sequence) -> None:
         """Queue a request."""
         self.expect(sequence.id)
-        self.waiting[sequence.id] = sequence
+        self.waiting.put(sequence)
 
-    def admit(self) -> list[Sequence]:
-        """Give free streams to those who wait longest; returns the newly running."""
-        admitted = []
-        for sequence in list(self.waiting.values()):
-            stream = self._slots.take(sequence.id)
-            if stream is None:
-                break
-            sequence.stream = stream
-            del self.waiting[sequence.id]
-            self.running[sequence.id] = sequence
-            admitted.append(sequence)
-        return admitted
+    # ---- who runs ---------------------------------------------------------------------------------------------------
 
-    def pack(self) -> list[tuple[int, int]]:
-        """Moves (from stream, to stream) that close gaps, so that the running ones lie in streams 0..k-1.
+    def admit(self) -> list[Action]:
+        """Let those who are next run, as far as there are slots; then close the gaps that are left."""
+        actions: list[Action] = []
+        if not self.waiting and not self.streams.gaps():
+            return actions
+        self._preempt()
+        while len(self.running) < self.slots and (sequence := self.waiting.choose(self._ready)) is not None:
+            if sequence.alone and self.running:
+                break  # nobody else begins before it has had its turn
+            self.waiting.take(sequence, self._ready)
+            actions += self._begin(sequence)
+        return actions + self._pack()
 
-        llama.cpp splits a batch at every gap and reads all weights again for each part, in every step; a copy reads and
-        writes one stream, once. While others wait there is nothing to do: the next admitted request fills the gap.
-        """
-        if self.waiting:
-            return []
-        moves = []
-        for sequence in sorted(self.running.values(), key=_stream, reverse=True):
-            source = _stream(sequence)
-            if source < len(self.running):
-                break
-            sequence.stream = self._slots.move(source)
-            moves.append((source, sequence.stream))
-        return moves
+    def _preempt(self) -> None:
+        """Batch work makes room for who is more urgent; what it has computed stays in its stream while it can."""
+        if len(self.running) < self.slots or self.waiting.most_urgent in (None, BATCH):
+            return
+        batch = [sequence for sequence in self.running.values() if sequence.priority == BATCH and not sequence.alone]
+        next_ = self.waiting.choose(self._ready) if batch else None
+        if next_ is not None and next_.priority < BATCH:
+            last = batch[-1]
+            self.finish(last)
+            self.waiting.put(last, first=True)
+
+    def _ready(self, sequence: Sequence) -> bool:
+        """Not while someone alone runs, and not while a good part of its prompt is being computed for another."""
+        if any(running.alone for running in self.running.values()):
+            return False
+        if sequence.alone or not self._reuses:
+            return True
+        tokens = np.array(sequence.tokens, np.int32)
+        best = promised = 0
+        for owner, length in self._matches(tokens).items():
+            if isinstance(owner, Sequence):
+                promised = max(promised, min(length, owner.prompt_tokens, len(tokens) - 1))
+                length = min(length, owner.position)
+            best = max(best, length)
+        return promised - best < WAIT_TOKENS
+
+    def _begin(self, sequence: Sequence) -> list[Action]:
+        """Its stream, and what must happen to the memory before its first step."""
+        chosen = self._place(sequence)
+        target, source = chosen.target, chosen.source
+        actions: list[Action] = []
+        if chosen.aside is not None:
+            actions += self._put_aside(target, chosen.aside)
+        else:
+            actions += self._rescue(target, source.keep if source.stream == target else 0)
+        if source.entry is not None:
+            actions.append(Restore(target, source.entry, sequence))
+        elif source.stream is not None and source.stream != target:
+            actions.append(Copy(source.stream, target))
+        actions.append(Cut(target, source.keep, sequence))
+        self.streams.take(target, sequence.id, np.array(sequence.tokens, np.int32))
+        self.running[sequence.id] = sequence
+        sequence.stream, sequence.position = target, source.keep
+        if not sequence.begun:
+            sequence.cached = source.keep
+        return actions
+
+    def _place(self, sequence: Sequence) -> place.Place:
+        if not self._reuses:
+            return place.Place(self.streams.free[0], Source())
+        tokens = np.array(sequence.tokens, np.int32)
+        sources = [] if sequence.alone else self._sources(tokens)
+        return place.choose(self.streams, len(tokens), sources, self.pace)
+
+    def _sources(self, tokens: Tokens) -> list[Source]:
+        """What is computed already of `tokens`, but for the last: a model must be asked for at least one."""
+        most = len(tokens) - 1
+        sources = []
+        for stream, length in self.streams.match(tokens).items():
+            owner = self._owner(stream)
+            if owner is not None:
+                length = self._agreement(owner, tokens, length)
+            sources.append(Source(min(length, most), stream, cost_ms=self.pace.copy_ms))
+        for entry, length in self.saved.match(tokens).items():
+            cost = self.pace.copy_ms + self.saved.size(entry) / SAVED_BYTES_PER_MS
+            sources.append(Source(min(length, most), entry=entry, cost_ms=cost))
+        return [source for source in sources if source.keep]
+
+    def _matches(self, tokens: Tokens) -> "dict[Sequence | int, int]":
+        """Running sequence, or stream that nobody owns -> leading tokens in common, computed or to be computed."""
+        return {self._owner(stream) or stream: length for stream, length in self.streams.match(tokens).items()}
+
+    def _agreement(self, owner: Sequence, tokens: Tokens, length: int) -> int:
+        """The tree knows a running sequence as it began: it has grown since, and it may not be computed so far."""
+        if length == len(self.streams.held(_stream(owner))):
+            length += common(tokens[length:], np.array(owner.tokens[length:], np.int32))
+        return min(length, owner.position)
+
+    def _owner(self, stream: int) -> Sequence | None:
+        return next((sequence for sequence in self.running.values() if sequence.stream == stream), None)
+
+    def _rescue(self, stream: int, keep: int = 0) -> list[Action]:
+        """What is about to be cut off is saved, where that is worth it."""
+        held = self.streams.held(stream)
+        if self._reuses and place.worth_saving(self.streams, stream, keep, self.pace) and not self.saved.covers(held):
+            return [Save(stream, held)]
+        return []
+
+    def _pack(self) -> list[Action]:
+        """While nobody fills the gaps, those who run at the end move into them: a copy, once, against a split of each
+        step."""
+        actions: list[Action] = []
+        while self._reuses and (gaps := self.streams.gaps()):
+            gap, last = gaps[0], self.streams.owned[-1]
+            mover = self._owner(last)
+            assert mover is not None
+            other = place.aside(self.streams, gap, self.pace)
+            actions += self._rescue(gap) if other is None else self._put_aside(gap, other)
+            actions.append(Copy(last, gap))
+            self.streams.move(last, gap, mover.computed)
+            mover.stream = gap
+        return actions
+
+    def _put_aside(self, stream: int, other: int) -> list[Action]:
+        actions = [*self._rescue(other), Copy(stream, other)]
+        self.streams.copy(stream, other)
+        return actions
+
+    # ---- what they compute ------------------------------------------------------------------------------------------
 
     def plan(self) -> list[Chunk]:
         """The next step, in ascending stream order: each generating sequence's one token, then prompts by arrival."""
         decoding = [sequence for sequence in self.running.values() if sequence.is_decoding]
         room = self.batch - len(decoding)
         if decoding:
-            room = min(room, PREFILL_WHILE_DECODING)
+            room = min(room, self.pace.chunk)
         chunks = [_chunk(sequence, 1) for sequence in decoding]
         for sequence in self.running.values():
             if sequence.is_decoding:
@@ -78,34 +231,46 @@ class Scheduler:
             if count or not sequence.pending:
                 chunks.append(_chunk(sequence, count))
                 room -= count
+        for chunk in chunks:
+            chunk.sequence.batched |= len(chunks) > 1 or chunk.sequence.cached > 0
         return sorted(chunks, key=lambda chunk: chunk.stream)
 
     def advance(self, chunk: Chunk) -> None:
         """The chunk is computed."""
         chunk.sequence.position = chunk.start + chunk.count
 
+    def forget(self, sequence: Sequence) -> None:
+        """What its stream was to keep is not there: it is computed from the first token."""
+        sequence.position = sequence.cached = 0
+
     def finish(self, sequence: Sequence) -> None:
-        """A running sequence has ended: its stream is free for the next step."""
+        """A running sequence has ended, or is put off: its stream is free, and holds what it computed."""
         del self.running[sequence.id]
-        self._slots.give(_stream(sequence))
+        self.streams.give(_stream(sequence), sequence.computed if self._reuses else sequence.computed[:0])
+        sequence.stream = None
 
     def cancel(self, id: int) -> Sequence | None:
         """Take a request out, waiting or running; None when it is not here (any more)."""
         if id in self.waiting:
-            return self.waiting.pop(id)
+            return self.waiting.remove(id)
         sequence = self.running.get(id)
         if sequence is not None:
             self.finish(sequence)
         return sequence
 
+    def farewell(self) -> list[Action]:
+        """At the end: all that is worth it is saved."""
+        return [action for stream in self.streams.free for action in self._rescue(stream)]
+
     def check(self) -> None:
         """Prove the invariants; RuntimeError names the one that does not hold."""
-        self._slots.check({_stream(sequence): sequence.id for sequence in self.running.values()})
+        self.streams.check({_stream(sequence): sequence.id for sequence in self.running.values()})
+        self.saved.check()
+        if len(self.running) > self.slots:
+            raise RuntimeError(f"{len(self.running)} requests run in {self.slots} slots")
         for sequence in self.running.values():
             if not 0 <= sequence.position <= len(sequence.tokens):
                 raise RuntimeError(f"request {sequence.id}: position {sequence.position} of {len(sequence.tokens)}")
-            if sequence.is_decoding and sequence.pending != 1:
-                raise RuntimeError(f"request {sequence.id} generates with {sequence.pending} tokens pending, not 1")
 
 
 def _chunk(sequence: Sequence, count: int) -> Chunk:

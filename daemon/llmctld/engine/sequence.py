@@ -5,7 +5,12 @@ It knows neither the model nor the hub; what it tells is derived from plain fiel
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from llmctld.engine.radix import Tokens
 from llmctld.engine.text import Text
+
+NORMAL, BATCH = 1, 2
 
 
 @dataclass(eq=False)
@@ -17,9 +22,18 @@ class Sequence:
     prompt_tokens: int
     max_tokens: int
     text: Text = field(default_factory=Text)
+    user: str = ""
+    priority: int = NORMAL
+    """An index of queue.PRIORITIES."""
+    alone: bool = False
+    """Nothing else is computed while it runs, and nothing computed before is used."""
     stream: int | None = None
     position: int = 0
     """Tokens whose KV is computed; the token at this index goes into the model next."""
+    cached: int = 0
+    """Prompt tokens that were computed before it came."""
+    batched: bool = False
+    """Whether anything but its own tokens, computed in order from the first, may have touched the rounding."""
     submitted: float = 0.0
     admitted: float | None = None
     first_token: float | None = None
@@ -34,11 +48,29 @@ class Sequence:
 
     @property
     def is_decoding(self) -> bool:
-        return self.completion_tokens > 0
+        return self.completion_tokens > 0 and self.pending == 1
 
     @property
     def is_full(self) -> bool:
         return self.completion_tokens >= self.max_tokens
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has run before, and was put off."""
+        return self.admitted is not None
+
+    @property
+    def cost(self) -> int:
+        """Tokens that its user pays in the queue: what it may take. One that was put off has paid."""
+        return 0 if self.begun else self.prompt_tokens + self.max_tokens
+
+    @property
+    def prompt(self) -> Tokens:
+        return np.array(self.tokens[: self.prompt_tokens], np.int32)
+
+    @property
+    def computed(self) -> Tokens:
+        return np.array(self.tokens[: self.position], np.int32)
 
     def add(self, token: int, now: float) -> None:
         """Append a sampled token; the first one ends the prefill."""

@@ -3,16 +3,21 @@
 It knows which backend is which, and that the end of the stream is the end of the process; it computes nothing itself.
 """
 
+import hashlib
 import os
 import socket
 import threading
 import time
 import traceback
+from pathlib import Path
 from queue import SimpleQueue
+
+import msgspec
 
 from llmctld.engine.backend import LoadError, Model
 from llmctld.engine.loop import Inbox, Loop
 from llmctld.engine.messages import LENGTH, Load, LoadFailed, Report, decode_command, frame
+from llmctld.engine.saved import Saved
 
 
 def serve(hub: socket.socket) -> int:
@@ -27,9 +32,26 @@ def serve(hub: socket.socket) -> int:
     except LoadError as error:
         _send(hub, LoadFailed(error.message, error.hint))
         return 1
-    _send(hub, model.loaded)
-    Loop(model, load.batch, inbox, lambda report: _send(hub, report)).run()
+    saved = _saved(load, model.loaded.context) if model.reuses else Saved(None, 0, 0)
+    loaded = msgspec.structs.replace(model.loaded, notices=[*model.loaded.notices, *map(_damage, saved.damaged)])
+    _send(hub, loaded)
+    Loop(model, load.batch, inbox, lambda report: _send(hub, report), saved).run()
     return 0
+
+
+def _saved(load: Load, context: int) -> Saved:
+    """The states that fit this model as it is loaded: another file, another library or other settings make others."""
+    if not load.saved_folder:
+        return Saved(None, load.saved_memory_bytes, 0)
+    import llama_cpp
+
+    settings = f"{load.identity} {context} {load.kv_type} {load.gpu_layers} {llama_cpp.__version__}"
+    name = hashlib.blake2b(settings.encode(), digest_size=16).hexdigest()
+    return Saved(Path(load.saved_folder) / name, load.saved_memory_bytes, load.saved_disk_bytes)
+
+
+def _damage(words: str) -> str:
+    return f"a saved prefix is damaged and removed: its prompt will be computed anew ({words})"
 
 
 def _load(load: Load) -> Model:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import psutil
 
-from llmctl.config import ModelEntry, ModelSettings
+from llmctl.config import Cache, ModelEntry, ModelSettings
 from llmctl.errors import ModelUnavailable
 from llmctl.wire import EngineStatus
 from llmctld.models.catalog import Catalog
@@ -33,8 +33,8 @@ class Loading(NamedTuple):
 class Residency:
     """The workers of this hub, at most one per model."""
 
-    def __init__(self, catalog: Catalog, log_folder: Path) -> None:
-        self._catalog, self._log_folder = catalog, log_folder
+    def __init__(self, catalog: Catalog, log_folder: Path, prefixes: Path, cache: Cache) -> None:
+        self._catalog, self._log_folder, self._prefixes, self._cache = catalog, log_folder, prefixes, cache
         self._workers: dict[str, Worker] = {}
         self._loads: dict[str, Loading] = {}
         self._identities: dict[str, tuple[str, ModelSettings]] = {}
@@ -93,18 +93,25 @@ class Residency:
 
     def _worker(self, entry: ModelEntry) -> Worker:
         settings = self._catalog.settings(entry)
+        slots = SLOTS if settings.slots is None else settings.slots
         return Worker(
             Load(
                 name=entry.name,
                 backend=entry.backend,
                 path=entry.target,
                 context=settings.context,
-                slots=SLOTS if settings.slots is None else settings.slots,
+                slots=slots,
+                retained=slots if settings.retained is None else settings.retained,
                 threads=settings.threads or psutil.cpu_count(logical=False) or 1,
                 gpu_layers=-1 if settings.gpu_layers is None else settings.gpu_layers,
                 kv_type=settings.kv_type or "f16",
+                flash_attention=settings.flash_attention,
                 batch=settings.batch or 512,
                 memory_bytes=int(psutil.virtual_memory().available * KV_SHARE),
+                identity=self._catalog.identity(entry),
+                saved_folder=str(self._prefixes / entry.name) if self._cache.prefix_disk_bytes else "",
+                saved_memory_bytes=int(self._cache.prefix_memory_bytes),
+                saved_disk_bytes=int(self._cache.prefix_disk_bytes),
                 first_ms=settings.first_ms or 0.0,
                 token_ms=settings.token_ms or 0.0,
                 fail=settings.fail,

@@ -21,11 +21,15 @@ import structlog
 
 from llmctl.errors import EngineFailed, ModelUnavailable, from_code
 from llmctld.engine import messages
-from llmctld.engine.messages import ChatMessage, Load, Submit
+from llmctld.engine.messages import ChatMessage, Load, Piece, Remark, Submit
 from llmctld.watch import log
 
-__all__ = ["ChatMessage", "Load", "Submit", "Ticket", "Worker"]
+__all__ = ["ChatMessage", "Load", "Piece", "Remark", "Submit", "Ticket", "Worker"]
 
+Heard = messages.Piece | messages.Remark | messages.Finished | messages.Refused | EngineFailed
+
+CLOSE_WAIT_S = 10.0
+"""How long an engine may take to save what it has computed, when it is unloaded."""
 DROP_WAIT_S = 5.0
 """How long a cancelled request waits for the engine's last word about it."""
 
@@ -39,14 +43,12 @@ class Ticket:
     def __init__(self, worker: "Worker", number: int) -> None:
         self.finished: messages.Finished | None = None
         self._worker, self._number = worker, number
-        self._events: asyncio.Queue[messages.Piece | messages.Finished | messages.Refused | EngineFailed] = (
-            asyncio.Queue()
-        )
+        self._events: asyncio.Queue[Heard] = asyncio.Queue()
 
-    def hear(self, event: "messages.Piece | messages.Finished | messages.Refused | EngineFailed") -> None:
+    def hear(self, event: Heard) -> None:
         self._events.put_nowait(event)
 
-    async def __aiter__(self) -> AsyncIterator[messages.Piece]:
+    async def __aiter__(self) -> AsyncIterator[Piece | Remark]:
         while self.finished is None:
             event = await self._events.get()
             if isinstance(event, messages.Finished):
@@ -72,7 +74,7 @@ class Ticket:
             event = await self._events.get()
             if isinstance(event, messages.Finished):
                 self.finished = event
-            elif not isinstance(event, messages.Piece):
+            elif not isinstance(event, Piece | Remark):
                 return
 
 
@@ -179,7 +181,7 @@ class Worker:
     def _hear(self, step: messages.Step) -> None:
         self.busy, self.tokens_per_second = step.busy, step.tokens_per_second
         for event in step.events:
-            last = not isinstance(event, messages.Piece)
+            last = not isinstance(event, Piece | Remark)
             ticket = self._tickets.pop(event.id, None) if last else self._tickets.get(event.id)
             if ticket is not None:
                 ticket.hear(event)
@@ -205,8 +207,15 @@ class Worker:
         self._writer.close()
 
     async def stop(self) -> None:
-        self.kill()
-        await self.ended.wait()
+        """Ends the process when it has saved what is worth it, at the latest after CLOSE_WAIT_S."""
+        if not self.ended.is_set():
+            self._writer.write(messages.frame(messages.Close()))
+        try:
+            await asyncio.wait_for(self.ended.wait(), CLOSE_WAIT_S)
+        except asyncio.TimeoutError:
+            log.warning("an engine did not end by itself and is killed", model=self.name, pid=self.pid)
+            self.kill()
+            await self.ended.wait()
 
 
 async def _read(reader: asyncio.StreamReader) -> messages.Report:

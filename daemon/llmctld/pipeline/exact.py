@@ -39,6 +39,7 @@ class Identity(msgspec.Struct, array_like=True):
     logit_bias: list[tuple[str, float]]
     ignore_eos: bool
     extract: str | None
+    repro: bool
     scope: list[str]
     schema: None = None
     adapters: None = None
@@ -64,6 +65,7 @@ def key_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
         logit_bias=sorted(request.logit_bias.items()),
         ignore_eos=request.ignore_eos,
         extract=request.extract,
+        repro=request.repro,
         scope=[str(getattr(request, name)) for name in scope],
     )
     return hashlib.blake2b(msgspec.msgpack.encode(identity), digest_size=16).hexdigest()

@@ -11,10 +11,10 @@ from contextlib import aclosing
 
 from llmctl.config import ModelEntry
 from llmctl.errors import Busy, EngineFailed
-from llmctl.wire import Answer, Delta, Notice, Usage
+from llmctl.wire import PRIORITIES, Answer, Delta, Notice, Usage
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
-from llmctld.models.worker import Submit, Ticket, Worker
+from llmctld.models.worker import Remark, Submit, Ticket, Worker
 from llmctld.pipeline.call import Call, Event
 from llmctld.watch import log
 
@@ -73,6 +73,9 @@ class Generator:
             ticket = worker.submit(self._submission(call, entry))
             try:
                 async for piece in ticket:
+                    if isinstance(piece, Remark):
+                        yield Notice(text=f"{entry.name}: {piece.text}")
+                        continue
                     work.state = "working"
                     work.text += piece.text
                     work.reasoning += piece.reasoning
@@ -118,6 +121,9 @@ class Generator:
             seed=request.seed,
             stop=request.stop,
             ignore_eos=request.ignore_eos,
+            user=request.user,
+            priority=PRIORITIES.index(request.priority or "normal"),
+            repro=request.repro,
         )
 
 
@@ -136,4 +142,6 @@ def _note_use(call: Call, ticket: Ticket) -> None:
 def _answer(call: Call, ticket: Ticket) -> Answer:
     assert ticket.finished is not None
     work = call.work
-    return call.answer(work.text, work.reasoning or None, ticket.finished.reason, work.usage, work.timings)
+    answer = call.answer(work.text, work.reasoning or None, ticket.finished.reason, work.usage, work.timings)
+    answer.batched = ticket.finished.batched
+    return answer

@@ -6,7 +6,7 @@ from typing import Any
 
 from llmctl.config import Limits, check_name
 from llmctl.errors import InvalidRequest
-from llmctl.wire import CACHE_MODES, Generate
+from llmctl.wire import CACHE_MODES, PRIORITIES, Generate
 from llmctld.pipeline.call import Call, Event, Link, Stage
 
 
@@ -31,6 +31,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_age": (lambda value: value >= 0, "0 seconds or more"),
     "extract": one_of("first", "last"),
     "cache": one_of(*CACHE_MODES),
+    "priority": one_of(*PRIORITIES),
     "user": (lambda value: value.isprintable() and len(value) <= 128, "at most 128 printable characters"),
     "tags": (lambda value: all(tag and tag.isprintable() for tag in value), "printable words that are not empty"),
     "stop": (all, "texts that are not empty"),

@@ -1,0 +1,61 @@
+"""Correct first: over random schedules, whatever is copied, cut, saved and put off, each answer is its own, token for token."""
+
+import random
+from pathlib import Path
+
+import pytest
+from llmctld.engine.gguf import Gguf
+from llmctld.engine.pace import Pace
+from llmctld.engine.saved import Saved
+
+from tests.engine.driver import Driver, llama
+from tests.stress.scale import count, seeded
+from tests.tiny_gguf import write
+
+
+class Dear(Pace):
+    """This model computes a prompt sooner than anything could be kept; as if it were a thousand times larger."""
+
+    token_ms = 100.0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Gguf:
+    """Float32 throughout, so that rounding decides nothing: three slots, and two streams that retain."""
+    path = Path(tmp_path_factory.mktemp("models")) / "base.gguf"
+    write(path)
+    return Gguf(llama(path, slots=3, retained=2, kv_type="f32", context=512, flash_attention=False))
+
+
+def story(dice: random.Random, length: int) -> str:
+    return "".join(dice.choices("etaoin shrdlu", k=length))
+
+
+def test_random_schedules_equal_one_at_a_time(model: Gguf) -> None:
+    """Arrivals, cancels, overlaps and priorities in any order; every answer is its own, and nothing leaks."""
+    dice = seeded()
+    for _ in range(count(500)):
+        driver = Driver(model, batch=dice.choice((16, 64, 512)), saved=Saved(None, 2**22, 0), pace=Dear())
+        families = [story(dice, 250) for _ in range(3)]
+        asked: dict[int, tuple[str, dict[str, float]]] = {}
+        dropped: set[int] = set()
+        for _ in range(dice.randrange(3, 12)):
+            prompt = dice.choice(families)[: dice.randrange(1, 250)] + story(dice, dice.randrange(0, 40))
+            options: dict[str, float] = {"max_tokens": dice.randrange(1, 40)}
+            if dice.random() < 0.3:
+                options |= {"temperature": 0.8, "seed": dice.randrange(100)}
+            label = {"user": dice.choice("ab"), "priority": dice.randrange(3), "repro": dice.random() < 0.1}
+            asked[driver.submit(prompt, **options, **label)] = prompt, options
+            for _ in range(dice.randrange(0, 12)):
+                if not (driver.loop.scheduler.idle and driver.inbox.empty()):
+                    driver.step()
+            if dice.random() < 0.2:
+                dropped.add(victim := dice.choice(list(asked)))
+                driver.drop(victim)
+        driver.run()
+        for id, (prompt, options) in asked.items():
+            expected, got = Driver(model).ask(prompt, repro=True, **options).text, driver.replies[id]
+            if id in dropped and got.done.reason == "cancelled":
+                assert expected.startswith(got.text)
+            else:
+                assert got.text == expected, (options, got.done, len(prompt))
