@@ -137,6 +137,15 @@ class House:
         self._commands.append(command)
         return command
 
+    def python(self, script: str) -> Command:
+        """A Python program that uses the package, with the environment of this home."""
+        command = Command(
+            [sys.executable, "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, env=self.environ(), cwd=self.home,
+        )  # fmt: skip
+        self._commands.append(command)
+        return command
+
     def shell(self, script: str, timeout: float = 60.0, **variables: str) -> Outcome:
         """A line of shell in which `llmctl` is the installed one."""
         env = self.environ(**variables)

@@ -1,0 +1,121 @@
+"""Who goes first: the urgent before batch work, and nobody behind the whole queue of somebody else."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests import tiny_gguf
+from tests.e2e.house import Command, House, until
+
+QUIET = ("--no-cache", "--json", "--no-stream", "-q")
+
+
+def started(house: House, count: int) -> None:
+    """So many requests have reached the hub."""
+    until(lambda: house.status().get("requests_in_flight") == count, 60, f"{count} requests in flight")
+
+
+def ended_order(house: House, user: str) -> int:
+    """How many requests had ended when that user's one had."""
+    rows = house.records("user, ended", "state = 'done'")
+    mine = next(row["ended"] for row in rows if row["user"] == user)
+    return sum(row["ended"] < mine for row in rows)
+
+
+def test_one_request_does_not_wait_behind_a_hundred_of_another_user(house: House) -> None:
+    """One process asks a hundred at a time, as a script with threads would."""
+    house.echo(token_ms=50, slots=4)
+    house.ok("models", "load", "echo")
+    many = house.python(
+        "import threading\n"
+        "from llmctl import Client\n"
+        "def ask(n):\n"
+        "    with Client(user='a') as c: c.ask(f'question {n:03} ' + 'x' * 40, no_cache=True)\n"
+        "threads = [threading.Thread(target=ask, args=(n,)) for n in range(100)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+    )
+    until(lambda: len(house.records()) == 100, 60, "a hundred have arrived")
+    before = done(house)
+    house.ok("ask", "question of b " + "x" * 40, "--user", "b", *QUIET)
+    assert done(house) - before <= 4 + 4, "those that ran, b, and those that began with it"
+    assert before < 60, "most of the hundred were still waiting"
+    many.kill()
+
+
+def done(house: House) -> int:
+    return len(house.records(where="state = 'done'"))
+
+
+def test_interactive_work_goes_before_batch_work(house: House) -> None:
+    house.echo(token_ms=5, slots=1)
+    house.ok("models", "load", "echo")
+    first = house.spawn("ask", "x" * 300, "--user", "first", *QUIET)
+    started(house, 1)
+    batch = house.spawn("ask", "y" * 30, "--priority", "batch", "--user", "batch", *QUIET)
+    started(house, 2)
+    high = house.spawn("ask", "z" * 30, "--priority", "high", "--user", "high", *QUIET)
+    assert [command.end().status for command in (first, batch, high)] == [0, 0, 0]
+    assert [ended_order(house, user) for user in ("first", "high", "batch")] == [0, 1, 2]
+
+
+def test_a_batch_request_that_made_room_says_what_it_would_have_said(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "long.gguf"
+    tiny_gguf.write(path, seed=7, context=4096, layers=3, dim=128)
+    house.ok("models", "add", "long", path, "--set=slots=1", "--set=flash_attention=false", "--set=kv_type=f32")
+    asked = ("ask", "tell me a story", "--max-tokens", "400", "--temperature", "0", "--no-cache", "--json")
+    undisturbed = house.ok(*asked).last
+    batch = house.spawn(*asked, "--priority", "batch")
+    batch.first_byte()
+    urgent = house.ok("ask", "quick", "--max-tokens", "3", "--no-cache", "--json").last
+    assert batch.poll() is None, "it was put off, not waited for"
+    assert urgent["usage"]["completion_tokens"] <= 3
+    last = batch.end().last
+    assert (last["text"], last["usage"]["completion_tokens"]) == (
+        undisturbed["text"], undisturbed["usage"]["completion_tokens"],
+    )  # fmt: skip
+
+
+def test_time_that_runs_out_in_the_queue_computes_nothing(house: House) -> None:
+    house.echo(token_ms=10, slots=1)
+    busy = house.spawn("ask", "x" * 2000, *QUIET)
+    until(lambda: house.busy("echo") == 1)
+    outcome = house.run("ask", "hello", "--timeout", "1s", *QUIET)
+    assert outcome.status == 7
+    assert json.loads(outcome.err.splitlines()[-1])["error"]["code"] == "timeout"
+    assert outcome.last["usage"]["completion_tokens"] == outcome.last["usage"]["prompt_tokens"] == 0 or (
+        outcome.last["text"] == ""
+    )
+    assert busy.poll() is None
+    busy.send_signal(signal.SIGINT)
+    busy.end()
+
+
+def test_a_priority_that_is_none_is_refused_by_name(house: House) -> None:
+    house.echo()
+    outcome = house.run("ask", "x", "--priority", "urgent")
+    assert outcome.status == 5
+    assert "priority is 'urgent'; it must be one of high, normal, batch" in outcome.err
+
+
+def test_a_full_queue_is_status_10_and_says_so(house: House) -> None:
+    house.variables["LLMCTL_LIMITS__QUEUE"] = "1"
+    house.echo(token_ms=10, slots=1)
+    commands: list[Command] = [house.spawn("ask", "x" * 2000, *QUIET)]
+    until(lambda: house.busy("echo") == 1)
+    commands.append(house.spawn("ask", "y" * 2000, *QUIET))
+    started(house, 2)
+    outcome = house.run("ask", "z", *QUIET)
+    assert outcome.status == 10
+    assert "1 requests run and 1 wait" in outcome.err
+    for command in commands:
+        command.send_signal(signal.SIGINT)
+        command.end()
+
+
+@pytest.mark.parametrize("flag", ["--priority=high", "--repro"])
+def test_the_flags_are_in_templates_too(house: House, flag: str) -> None:
+    house.echo()
+    house.ok("ask", "hello", flag, "--save", "mine")
+    assert house.ok("ask", "-t", "mine", "-q").out == "hello\n"
