@@ -108,12 +108,14 @@ def test_a_long_prompt_does_not_stall_who_generates() -> None:
     assert counts(machine.step()) == {1: 1, 2: FIRST_CHUNK}
 
 
-def test_prompts_share_a_step_in_order_of_arrival() -> None:
+def test_a_short_prompt_does_not_wait_for_a_long_one_nor_a_long_one_for_many_short_ones() -> None:
     machine = Machine(slots=3)
-    for id, prompt in ((1, 30), (2, 90), (3, 40)):
-        machine.scheduler.submit(request(id, prompt))
-    assert counts(machine.step()) == {1: 30, 2: 70}
-    assert counts(machine.step()) == {1: 1, 2: 20, 3: 40}
+    for id, prompt in ((1, 350), (2, 40), (3, 350)):
+        machine.scheduler.submit(request(id, prompt, max_tokens=1))
+    steps = [counts(machine.step()) for _ in range(8)]
+    assert sum(2 in step for step in steps[:2]) == 1
+    assert all(len(step) == 1 for step in steps), "prompts of different lengths in one batch cost more than in turn"
+    assert [list(step) for step in steps if 2 not in step][:2] == [[1], [1]]
 
 
 def test_a_request_joins_in_the_gap_that_another_left() -> None:

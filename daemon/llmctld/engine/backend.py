@@ -57,6 +57,10 @@ class Model(Protocol):
     def reuses(self) -> bool:
         """Whether streams can be copied and cut."""
 
+    @property
+    def prompts_at_once(self) -> int:
+        """How many prompts a step should compute parts of."""
+
     def encode(self, submit: Submit) -> Prompt:
         """Template and tokenise; raises Refusal."""
 

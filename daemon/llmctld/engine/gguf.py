@@ -38,6 +38,10 @@ KV_TYPES: dict[str, tuple[int, float]] = {
 class Gguf:
     """Implements backend.Model."""
 
+    prompts_at_once = 1
+    """The library computes the streams of a batch in parts of equal length, and reads all weights for each part: one
+    prompt per step is as fast as several, and ragged ones together are slower."""
+
     def __init__(self, load: Load) -> None:
         _check_file(load)
         self._log = NativeLog()

@@ -3,27 +3,22 @@
 It knows copies, cuts and saved states; it refuses to know why they are wanted.
 """
 
-import time
-
 from llmctld.engine.backend import Model
 from llmctld.engine.messages import Remark
-from llmctld.engine.pace import Pace
 from llmctld.engine.saved import Damaged
 from llmctld.engine.scheduler import Action, Copy, Cut, Restore, Save, Scheduler
 
 
 class Kv:
-    def __init__(self, model: Model, scheduler: Scheduler, pace: Pace) -> None:
-        self._model, self._scheduler, self._pace = model, scheduler, pace
+    def __init__(self, model: Model, scheduler: Scheduler) -> None:
+        self._model, self._scheduler = model, scheduler
 
     def do(self, actions: list[Action]) -> list[Remark]:
         """In order; returns what the requests concerned should know."""
         remarks = []
         for action in actions:
             if isinstance(action, Copy):
-                begin = time.monotonic()
                 self._model.copy(action.source, action.target)
-                self._pace.copied((time.monotonic() - begin) * 1e3)
             elif isinstance(action, Save):
                 self._save(action)
             elif isinstance(action, Restore):

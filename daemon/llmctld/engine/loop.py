@@ -31,8 +31,10 @@ class Loop:
         saved: Saved | None = None, pace: Pace | None = None,
     ) -> None:  # fmt: skip
         self.pace = Pace(model.stream_bytes) if pace is None else pace
-        self.scheduler = Scheduler(model.loaded.slots, batch, model.streams, model.reuses, self.pace, saved)
-        self._kv = Kv(model, self.scheduler, self.pace)
+        self.scheduler = Scheduler(
+            model.loaded.slots, batch, model.streams, model.reuses, self.pace, saved, model.prompts_at_once
+        )
+        self._kv = Kv(model, self.scheduler)
         self._model = model
         self._inbox = inbox
         self._send = send

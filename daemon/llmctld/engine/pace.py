@@ -1,23 +1,24 @@
-"""What a step, a prompt token and a copy of a stream cost here, as measured; and the prefill chunk that follows.
+"""What a step, a prompt token and a copy of a stream cost here; and the prefill chunk that follows from it.
 
 It knows milliseconds and counts that others hand it, and reads no clock of its own.
 """
 
 DECAY = 0.98
 """Weight of the past at each step: the last fifty or so count."""
-SHARE = 0.25
+SHARE = 0.15
 """Of a mixed step, the part that may be spent on what each step costs anyway: smaller chunks keep others' tokens coming,
 and make the long prompt itself wait longer."""
 CHUNKS = (32, 256)
 FIRST_CHUNK = 64
-COPY_BYTES_PER_MS = 10e6
+COPY_MS, COPY_BYTES_PER_MS = 0.3, 7e6
+"""Measured once and not here: llama.cpp copies in the middle of the next step, where nobody can time it."""
 
 
 class Pace:
-    """A step is thought to take a + b x prompt tokens, fitted by least squares; `stream_bytes` starts the copy's price."""
+    """A step is thought to take a + b x prompt tokens, fitted by least squares; `stream_bytes` are what a copy moves."""
 
     def __init__(self, stream_bytes: int = 0) -> None:
-        self.copy_ms = 0.1 + stream_bytes / COPY_BYTES_PER_MS
+        self.copy_ms = COPY_MS + stream_bytes / COPY_BYTES_PER_MS
         self._n = self._x = self._y = self._xx = self._xy = 0.0
 
     def add(self, prompt_tokens: int, ms: float) -> None:
@@ -28,9 +29,6 @@ class Pace:
         self._y = DECAY * self._y + ms
         self._xx = DECAY * self._xx + x * x
         self._xy = DECAY * self._xy + x * ms
-
-    def copied(self, ms: float) -> None:
-        self.copy_ms += (ms - self.copy_ms) / 4
 
     @property
     def token_ms(self) -> float:

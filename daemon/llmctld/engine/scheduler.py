@@ -68,7 +68,7 @@ class Scheduler:
 
     def __init__(
         self, slots: int, batch: int, streams: int = 0, reuses: bool = True, pace: Pace | None = None,
-        saved: Saved | None = None,
+        saved: Saved | None = None, prompts_at_once: int = 1,
     ) -> None:  # fmt: skip
         self.slots, self.batch = slots, max(batch, slots)
         self.streams = Streams(max(streams, slots))
@@ -77,6 +77,7 @@ class Scheduler:
         self.waiting = Queue()
         self.running: dict[int, Sequence] = {}
         self._reuses = reuses
+        self._prompts_at_once, self._shortest = prompts_at_once, True
 
     @property
     def idle(self) -> bool:
@@ -218,22 +219,27 @@ class Scheduler:
     # ---- what they compute ------------------------------------------------------------------------------------------
 
     def plan(self) -> list[Chunk]:
-        """The next step, in ascending stream order: each generating sequence's one token, then prompts by arrival."""
-        decoding = [sequence for sequence in self.running.values() if sequence.is_decoding]
-        room = self.batch - len(decoding)
-        if decoding:
+        """The next step, in ascending stream order: the one token of each who needs no more, and parts of prompts."""
+        chunks = [
+            _chunk(sequence, min(sequence.pending, 1)) for sequence in self.running.values() if sequence.pending < 2
+        ]
+        room = self.batch - len(chunks)
+        if chunks:
             room = min(room, self.pace.chunk)
-        chunks = [_chunk(sequence, 1) for sequence in decoding]
-        for sequence in self.running.values():
-            if sequence.is_decoding:
-                continue
+        for sequence in self._prompts()[: self._prompts_at_once]:
             count = min(sequence.pending, room)
-            if count or not sequence.pending:
+            if count:
                 chunks.append(_chunk(sequence, count))
                 room -= count
         for chunk in chunks:
             chunk.sequence.batched |= len(chunks) > 1 or chunk.sequence.cached > 0
         return sorted(chunks, key=lambda chunk: chunk.stream)
+
+    def _prompts(self) -> list[Sequence]:
+        """In turn by arrival and by what is left, so that neither the long nor the short wait for a row of the others."""
+        prompts = [sequence for sequence in self.running.values() if sequence.pending > 1]
+        self._shortest = not self._shortest
+        return sorted(prompts, key=lambda sequence: sequence.pending) if self._shortest else prompts
 
     def advance(self, chunk: Chunk) -> None:
         """The chunk is computed."""
