@@ -16,7 +16,7 @@ from llmctl.options import Asked
 from llmctl.paths import Paths, find_paths
 from llmctl.request import pack, show_reasoning
 
-LATE_S = 2.0
+LATE_S = 10.0
 """How long after a request's own time limit a hub that says nothing is waited for."""
 
 

@@ -22,9 +22,9 @@ from llmctl.errors import Unreachable, from_code
 from llmctl.link import Link, call, listener
 from llmctl.paths import Paths, make_private
 
-READY_S = 30.0
-STATUS_S = 5.0
-GRACE_S = 5.0
+READY_S = 60.0
+STATUS_S = 15.0
+GRACE_S = 10.0
 """How much longer than the time it was given a hub may take to stop before it is killed."""
 
 Notify = Callable[[str], None]
@@ -270,7 +270,7 @@ def wait_gone(paths: Paths, seconds: float) -> bool:
             gone.set()
 
     threading.Thread(target=wait, daemon=True).start()
-    return gone.wait(seconds)
+    return gone.wait(seconds) or gone.is_set()
 
 
 def stop(paths: Paths, pid: int, timeout: float, notify: Notify) -> list[str]:

@@ -4,6 +4,7 @@ It knows nothing of starting hubs, of options or of printing; whoever holds a Li
 comes.
 """
 
+import fcntl
 import os
 import socket as unix
 import struct
@@ -16,6 +17,7 @@ import zmq
 
 from llmctl import wire
 from llmctl.errors import InvalidRequest, Unreachable
+from llmctl.paths import LOCK
 
 LINGER_MS = 200
 """So that a Cancel sent on the way out arrives."""
@@ -38,6 +40,21 @@ def listener(path: Path) -> int | None:
             pid, _, _ = struct.unpack("3i", probe.getsockopt(unix.SOL_SOCKET, unix.SO_PEERCRED, 12))
             return int(pid)
         return 0
+
+
+def lock_is_held(path: Path) -> bool:
+    """Whether a hub holds its lock: one that stops has no socket file any more, and lets go of the lock as the last thing."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 class Link:
@@ -70,6 +87,11 @@ class Link:
         """Whether the hub that this link was made for still listens."""
         pid = listener(self.path)
         return pid is not None and pid in (0, self.pid)
+
+    def may_answer(self) -> bool:
+        """Whether that hub is there still: it listens, or it stops and finishes what it was asked before."""
+        pid = listener(self.path)
+        return lock_is_held(self.path.with_name(LOCK)) if pid is None else pid in (0, self.pid)
 
     def send(self, request_id: bytes, request: wire.Request) -> None:
         request.protocol = wire.PROTOCOL
@@ -161,7 +183,7 @@ class Exchange:
             self._look(time.monotonic() - since)
 
     def _look(self, silent: float) -> None:
-        if not self.link.is_current():
+        if not self.link.may_answer():
             self._end()
             raise Unreachable(f"the hub (pid {self.link.pid}) went away before it answered")
         if silent >= self._patience:

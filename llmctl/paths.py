@@ -13,6 +13,7 @@ import msgspec
 
 from llmctl.errors import Unreachable
 
+LOCK = "hub.lock"
 SOCKET_PATH_MAX = 100
 """ZeroMQ refuses ipc paths over 107 bytes."""
 
@@ -48,7 +49,7 @@ class Paths(msgspec.Struct, frozen=True):
     @property
     def lock(self) -> Path:
         """Held by the hub from before it binds until after it closed everything."""
-        return self.run / "hub.lock"
+        return self.run / LOCK
 
     @property
     def start_lock(self) -> Path:

@@ -41,7 +41,7 @@ from llmctld.pipeline.validate import validate
 from llmctld.server import Server
 from llmctld.watch import log, open_log
 
-LOCK_WAIT_S = 25
+LOCK_WAIT_S = 45
 """For a predecessor that drains; longer than its own limit."""
 DRAIN_S = 10.0
 
@@ -60,8 +60,8 @@ def main() -> int:
             make_private(folder)
         with _lock(paths):
             config = load(paths.config_file)
-            open_log(paths.logs, config.logs)
-            asyncio.run(run(paths, config, ready_fd))
+            with open_log(paths.logs, config.logs):  # written to its end before the next hub may write there
+                asyncio.run(run(paths, config, ready_fd))
     except LlmctlError as error:
         _tell(ready_fd, {"error": {"code": error.code, "message": error.message, "hint": error.hint}})
         print(f"llmctld: {error.message}\n{error.hint}", file=sys.stderr)  # noqa: T201 - the end of the log of a hub that never was

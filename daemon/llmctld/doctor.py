@@ -149,7 +149,7 @@ def libraries(paths: Paths) -> Iterator[Finding]:
     """Each in a process of its own: a library that crashes at import must not take the doctor along."""
     for name, remedy in LIBRARIES.items():
         done = subprocess.run(
-            [sys.executable, "-c", f"import {name}"], capture_output=True, text=True, timeout=120, check=False, cwd="/"
+            [sys.executable, "-c", f"import {name}"], capture_output=True, text=True, timeout=600, check=False, cwd="/"
         )
         if done.returncode == 0:
             yield Finding(f"library {name}", "ok", "loads")

@@ -1,9 +1,10 @@
 """The hub's log: one JSON object per line, with the request's id bound to it, rotated by size; never a prompt or a secret."""
 
-import atexit
 import logging
 import logging.handlers
 import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -11,8 +12,12 @@ import structlog
 from llmctl.config import Logs
 
 
-def open_log(folder: Path, settings: Logs) -> None:
-    """Sends everything that is logged in this process to `folder`/hub.log. A log that cannot be written stops nothing."""
+@contextmanager
+def open_log(folder: Path, settings: Logs) -> Iterator[None]:
+    """Sends everything that is logged in the block to `folder`/hub.log, where it is when the block is left.
+
+    A log that cannot be written stops nothing.
+    """
     logging.raiseExceptions = False
     handler = logging.handlers.RotatingFileHandler(
         folder / "hub.log", maxBytes=settings.max_bytes, backupCount=settings.files, encoding="utf-8", delay=True
@@ -22,7 +27,6 @@ def open_log(folder: Path, settings: Logs) -> None:
     lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     writer = logging.handlers.QueueListener(lines, handler)
     writer.start()
-    atexit.register(writer.stop)
     root = logging.getLogger()
     root.handlers = [logging.handlers.QueueHandler(lines)]
     root.setLevel(settings.level.upper())
@@ -39,6 +43,10 @@ def open_log(folder: Path, settings: Logs) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    try:
+        yield
+    finally:
+        writer.stop()
 
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("llmctld")

@@ -12,8 +12,8 @@ from llmctl.client import Client, remainder, result_of
 from llmctl.errors import Unreachable
 from llmctl.link import Exchange
 
-CANCEL_S = 2.0
-"""How long an interrupted command waits for what had come."""
+CANCEL_S = 10.0
+"""How long an interrupted command waits for what had come; whoever will not wait interrupts a second time."""
 DIM, PLAIN = "\x1b[2m", "\x1b[22m"
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from tests.hub.scene import LIMIT_S
+
 TALK = """
 import asyncio, logging, os, sys
 from pathlib import Path
@@ -15,9 +17,9 @@ from llmctl.config import Logs
 from llmctl.errors import Busy
 from llmctld.watch import log, open_log
 
-open_log(Path(sys.argv[1]), Logs(max_bytes=int(sys.argv[2]), files=2))
-for number in range(int(sys.argv[3])):
-    log.info("a line", number=number, text="x" * 100)
+with open_log(Path(sys.argv[1]), Logs(max_bytes=int(sys.argv[2]), files=2)):
+    for number in range(int(sys.argv[3])):
+        log.info("a line", number=number, text="x" * 100)
 """
 
 SERVE = """
@@ -39,8 +41,8 @@ async def main(folder):
             await scene.dealer.receive()
 
 folder = Path(sys.argv[1])
-open_log(folder, Logs())
-asyncio.run(main(folder))
+with open_log(folder, Logs()):
+    asyncio.run(main(folder))
 """
 
 
@@ -48,7 +50,9 @@ def run(code: str, *arguments: object) -> list[str]:
     """In a process of its own: the log belongs to the whole process. The lines that it printed."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     root = str(Path(__file__).parents[2])
-    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30, cwd=root, env=os.environ)
+    ended = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=LIMIT_S, cwd=root, env=os.environ
+    )
     assert (ended.returncode, ended.stderr) == (0, "")
     return ended.stdout.splitlines()
 
