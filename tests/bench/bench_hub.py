@@ -7,14 +7,14 @@ from pathlib import Path
 from llmctl import wire
 from tests.bench.measure import Number, percentile, spread
 from tests.e2e.dealer import Dealer
-from tests.e2e.house import House
+from tests.e2e.house import House, until
 
 ROUND_TRIPS = 2000
 MIB = 2**20
 
 
 def measure(home: House, runs: int) -> list[Number]:
-    return [*start(home, max(3, runs // 8)), *round_trip(home)]
+    return [*start(home, max(3, runs // 8)), *round_trip(home), *vanished(home, max(3, runs // 4))]
 
 
 def start(home: House, runs: int) -> list[Number]:
@@ -56,12 +56,27 @@ def round_trip(home: House) -> list[Number]:
     ]
 
 
+def vanished(home: House, runs: int) -> list[Number]:
+    """From the death of a client in the middle of its answer to the end of its request."""
+    home.echo("slow", token_ms=1000)
+    samples = []
+    with Dealer(home.socket) as dealer:
+        for number in range(runs):
+            asking = home.spawn("ask", f"{number}" * 100, "-m", "slow")
+            asking.first_byte()
+            asking.kill()
+            began = time.perf_counter()
+            until(lambda: dealer.in_flight() == 0)
+            samples.append(time.perf_counter() - began)
+    return [Number("the request of a vanished client ended after, at most", max(samples), "s", 2.0, spread(samples))]
+
+
 def first_token(home: House, model: Path, runs: int) -> list[Number]:
     """A prompt of one token to a loaded model: what the hub and the way to it add to the engine's own time."""
     home.ok("models", "add", "bench", model, "--force")
     home.ok("models", "load", "bench")
     added, whole = [], []
-    with Dealer(home.socket, timeout=60) as dealer:
+    with Dealer(home.socket) as dealer:
         for number in range(runs + 3):
             request = wire.Generate(tokens=[1], model="bench", max_tokens=1, cache="skip", temperature=0.0, stream=True)
             began = time.perf_counter()

@@ -12,7 +12,7 @@ import pytest
 
 from llmctl import errors
 from tests.client.conftest import MakeFake
-from tests.e2e.house import LLMCTL, House, until
+from tests.e2e.house import LLMCTL, PATIENCE_S, House, until, wait_for_the_hub
 
 
 def test_the_answer_is_all_there_is_on_stdout(house: House, fake: MakeFake) -> None:
@@ -102,7 +102,8 @@ def test_an_interrupted_answer(
 
 
 def test_a_second_interruption_ends_at_once(house: House, fake: MakeFake) -> None:
-    """The hub is frozen, so the first one waits for what came."""
+    """The hub is frozen, so the first one waits for what came, here without end."""
+    wait_for_the_hub(house)
     hub = fake()
     asking = house.spawn("ask", "what came", "-m", "slow")
     asking.first_byte()
@@ -110,8 +111,8 @@ def test_a_second_interruption_ends_at_once(house: House, fake: MakeFake) -> Non
     asking.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         asking.wait(0.3)
-    asking.send_signal(signal.SIGINT)
-    assert asking.end(timeout=1).status == 130
+    until(asking.interrupt, what="its end, by one more signal")
+    assert asking.end().status == 130
 
 
 @pytest.mark.parametrize("module", ["typer", "msgspec", "zmq", "llmctl.cli.stdin"])
@@ -252,7 +253,7 @@ def test_a_signal_before_the_first_word_is_told_in_json_too(house: House, fake: 
     assert command.stderr is not None
     command.stderr.readline()  # it waits for stdin
     command.send_signal(signal.SIGTERM)
-    out, err = command.communicate(timeout=20)
+    out, err = command.communicate(timeout=PATIENCE_S)
     os.close(writer)
     assert (command.returncode, out) == (143, b"")
     assert json.loads(err.splitlines()[-1])["error"]["code"] == "cancelled"

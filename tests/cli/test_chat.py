@@ -10,7 +10,7 @@ import time
 import psutil
 
 from tests.client.conftest import MakeFake
-from tests.e2e.house import LLMCTL, House
+from tests.e2e.house import LLMCTL, PATIENCE_S, House
 
 
 def test_a_line_is_a_message_and_a_block_is_one(house: House, fake: MakeFake) -> None:
@@ -58,7 +58,7 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.leader, text.encode())
 
-    def until(self, pattern: bytes, seconds: float = 10.0) -> bytes:
+    def until(self, pattern: bytes, seconds: float = PATIENCE_S) -> bytes:
         seen, end = b"", time.monotonic() + seconds
         while not re.search(pattern, seen):
             left = end - time.monotonic()
@@ -72,12 +72,12 @@ class Terminal:
 
     def rests(self) -> None:
         """Until it waits for a key: CPython notices a signal in readline only while it waits."""
-        process, end = psutil.Process(self.process.pid), time.monotonic() + 10
+        process, end = psutil.Process(self.process.pid), time.monotonic() + PATIENCE_S
         while process.status() != psutil.STATUS_SLEEPING and time.monotonic() < end:
             time.sleep(0.005)
 
     def end(self) -> int:
-        status = self.process.wait(10)
+        status = self.process.wait(PATIENCE_S)
         os.close(self.leader)
         return status
 

@@ -9,7 +9,7 @@ import pytest
 
 from llmctl import __version__, wire
 from tests.client.conftest import MakeFake
-from tests.e2e.house import House
+from tests.e2e.house import PATIENCE_S, House
 
 LOOKING = [
     ["ps"], ["models", "ls"], ["templates", "ls"], ["cache", "stats"], ["daemon", "status"], ["--version"],
@@ -53,7 +53,7 @@ def test_status_running_and_stopped(house: House, fake: MakeFake) -> None:
     assert house.ok("daemon", "status").out.startswith(f"running: pid {hub.process.pid}, version {__version__}")
     house.ok("daemon", "start")
     assert house.ok("daemon", "stop").out == "stopped\n"
-    assert hub.process.wait(5) == 0
+    assert hub.process.wait(PATIENCE_S) == 0
     house.ok("daemon", "stop")
 
 

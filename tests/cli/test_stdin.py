@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.client.conftest import Fake, MakeFake
-from tests.e2e.house import House
+from tests.e2e.house import PATIENCE_S, House
 
 
 @pytest.fixture
@@ -96,5 +96,5 @@ def test_an_interruption_while_waiting(house: House, hub: Fake) -> None:
     assert asking.stderr is not None
     asking.stderr.readline()
     asking.send_signal(2)
-    assert asking.wait(2) == 130
+    assert asking.wait(PATIENCE_S) == 130
     assert not hub.kinds()

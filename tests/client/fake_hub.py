@@ -51,13 +51,15 @@ class Hub:
     far).
     """
 
-    def __init__(self, scenario: str) -> None:
+    def __init__(self, scenario: str, socket: "zmq.Socket[bytes]") -> None:
         self.scenario = scenario
+        self.socket = socket
         self.held: dict[tuple[bytes, bytes], tuple[wire.Generate, str]] = {}
         self.log = (paths.run / "seen.jsonl").open("ab", buffering=0)
         self.stopping = False
 
-    def serve(self, socket: "zmq.Socket[bytes]") -> None:
+    def serve(self) -> None:
+        socket = self.socket
         while not self.stopping:
             if socket.poll(int(wire.HEARTBEAT_S * 1000)):
                 client, request_id, body = socket.recv_multipart()
@@ -183,7 +185,8 @@ class Hub:
 
     def scenario_vanishes(self, key: tuple[bytes, bytes], request: wire.Generate, send: Send) -> None:
         send(wire.Delta(text="the first words"))
-        time.sleep(0.05)  # ZeroMQ's own thread writes it to the socket
+        self.socket.close(linger=-1)
+        self.socket.context.term()  # returns once ZeroMQ's own thread has written them
         os.kill(os.getpid(), signal.SIGKILL)
 
     def scenario_stalls(self, key: tuple[bytes, bytes], request: wire.Generate, send: Send) -> None:
@@ -212,12 +215,12 @@ def main() -> None:
     socket.linger = 200
     socket.sndhwm = 0
     socket.bind(f"ipc://{paths.socket}")
-    hub = Hub(scenario)
+    hub = Hub(scenario, socket)
     version, protocol = hub.identity()
     write_info(version, protocol)
     sys.stdout.write(f'{{"pid": {os.getpid()}}}\n')
     sys.stdout.flush()
-    hub.serve(socket)
+    hub.serve()
     paths.socket.unlink(missing_ok=True)
     socket.close()
     context.term()

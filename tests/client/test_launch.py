@@ -13,7 +13,7 @@ from llmctl.config import Cache, Config
 from llmctl.link import listener
 from llmctl.paths import Paths
 from tests.client.conftest import Heard, MakeFake
-from tests.e2e.house import House
+from tests.e2e.house import PATIENCE_S, House
 
 
 def test_nothing_runs_in_an_empty_home(paths: Paths) -> None:
@@ -81,35 +81,45 @@ def test_an_idle_hub_of_the_old_version_is_replaced(
     found = launch.ensure(paths, Config(), heard.append)
     assert (found.version, found.protocol) == (__version__, wire.PROTOCOL)
     assert found.pid != old.process.pid
-    assert old.process.wait(timeout=5) == 0, "it was asked to stop, not killed"
+    assert old.process.wait(PATIENCE_S) == 0, "it was asked to stop, not killed"
     assert "0.0.1" in heard[0]
 
 
 def test_stop_waits_for_the_end_and_names_what_was_cancelled(fake: MakeFake, paths: Paths, heard: Heard) -> None:
     hub = fake()
     assert launch.stop(paths, hub.process.pid, 1.0, heard.append) == []
-    assert hub.process.wait(timeout=5) == 0
-    assert launch.wait_gone(paths, 0.1)
+    assert hub.process.wait(PATIENCE_S) == 0
+    assert launch.wait_gone(paths, PATIENCE_S)
+
+
+def short_of_patience(heard: Heard, word: str, monkeypatch: pytest.MonkeyPatch) -> launch.Notify:
+    """Waits in vain are short; what comes after the notice with `word` works, and may take its time."""
+    monkeypatch.setattr(launch, "GRACE_S", 0.2)
+
+    def hear(notice: str) -> None:
+        heard.append(notice)
+        if word in notice:
+            monkeypatch.setattr(launch, "GRACE_S", PATIENCE_S)
+
+    return hear
 
 
 def test_a_hub_that_does_not_obey_is_ended(
     fake: MakeFake, paths: Paths, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "GRACE_S", 0.5)
     hub = fake("stubborn")
-    launch.stop(paths, hub.process.pid, 0.0, heard.append)
-    assert hub.process.wait(timeout=5) == -signal.SIGTERM
+    launch.stop(paths, hub.process.pid, 0.0, short_of_patience(heard, "SIGTERM", monkeypatch))
+    assert hub.process.wait(PATIENCE_S) == -signal.SIGTERM
     assert any("SIGTERM" in words for words in heard)
 
 
 def test_a_hub_that_is_frozen_is_killed(
     fake: MakeFake, paths: Paths, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "GRACE_S", 0.5)
     hub = fake("stubborn")
     os.kill(hub.process.pid, signal.SIGSTOP)
-    launch.stop(paths, hub.process.pid, 0.0, heard.append)
-    assert hub.process.wait(timeout=5) == -signal.SIGKILL
+    launch.stop(paths, hub.process.pid, 0.0, short_of_patience(heard, "SIGKILL", monkeypatch))
+    assert hub.process.wait(PATIENCE_S) == -signal.SIGKILL
     assert any("SIGKILL" in words for words in heard)
 
 

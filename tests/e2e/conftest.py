@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny_gguf
-from tests.e2e.house import House
+from tests.e2e.house import House, wait_for_the_hub
 from tests.e2e.house import house as a_house
 
 
@@ -15,6 +15,12 @@ def house() -> Iterator[House]:
     """An empty home; no hub runs."""
     with a_house() as made:
         yield made
+
+
+@pytest.fixture
+def patient(house: House) -> None:
+    """Commands of this house that are interrupted wait for the hub without end: only a second signal ends them sooner."""
+    wait_for_the_hub(house)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from types import TracebackType
 import zmq
 
 from llmctl import wire
+from tests.e2e.house import PATIENCE_S
 
 
 class Silent(AssertionError):
@@ -16,7 +17,7 @@ class Silent(AssertionError):
 class Dealer:
     """One DEALER socket. `ask` sends a request and returns everything that came, the final reply last."""
 
-    def __init__(self, socket: Path, timeout: float = 10.0) -> None:
+    def __init__(self, socket: Path, timeout: float = PATIENCE_S) -> None:
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 200)
         self._socket.setsockopt(zmq.RCVTIMEO, int(timeout * 1000))
@@ -49,9 +50,9 @@ class Dealer:
         except zmq.Again:
             raise Silent("no reply") from None
 
-    def await_hang_up(self, seconds: float) -> None:
+    def await_hang_up(self) -> None:
         """Blocks until the hub has closed this connection."""
-        if not self._events.poll(int(seconds * 1000)):
+        if not self._events.poll(int(PATIENCE_S * 1000)):
             raise Silent("the connection is still open")
 
     def drain(self) -> int:
@@ -60,6 +61,14 @@ class Dealer:
         while self._socket.poll(0):
             _, body = self.receive_frames()
             wire.decode_reply(body)
+            number += 1
+        return number
+
+    def replies_before(self, identity: bytes) -> int:
+        """How many replies to other requests come before the first one to this: the hub keeps the order of one client."""
+        number = 0
+        while (frames := self.receive_frames())[0] != identity:
+            wire.decode_reply(frames[1])
             number += 1
         return number
 
@@ -78,6 +87,13 @@ class Dealer:
             if isinstance(found[-1], wire.Delta):
                 self.send(wire.Ack(count=1), identity)
         return found
+
+    def in_flight(self) -> int:
+        """How many questions the hub has without a final reply."""
+        reply = self.ask(wire.Status())
+        assert isinstance(reply, wire.Done)
+        assert isinstance(reply.result, wire.HubStatus)
+        return reply.result.requests_in_flight
 
     def ask(self, request: wire.Request) -> wire.AnyReply:
         """The final reply."""

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,10 +23,13 @@ LLMCTL = Path(sys.executable).with_name("llmctl")
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
 
+PATIENCE_S = 120.0
+"""A ceiling for what should happen, and no measurement: only a test that fails waits so long."""
+
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T], timeout: float = 20.0, what: str = "") -> T:
+def until(look: Callable[[], T], timeout: float = PATIENCE_S, what: str = "") -> T:
     """The first true thing that `look` returns, for what has no event. Raises AssertionError after `timeout` s."""
     end = time.monotonic() + timeout
     while True:
@@ -71,9 +74,14 @@ class Command(subprocess.Popen[str]):
 
     begun: str = ""
 
-    def end(self, timeout: float = 60.0) -> Outcome:
+    def end(self, timeout: float = PATIENCE_S) -> Outcome:
         out, err = self.communicate(timeout=timeout)
         return Outcome(self.returncode, self.begun + out, err)
+
+    def interrupt(self) -> bool:
+        """Sends SIGINT, once more each time that it is called; whether the command has ended."""
+        self.send_signal(signal.SIGINT)
+        return self.poll() is not None
 
     def first_byte(self) -> str:
         """Blocks until the command prints something; "" when it ends without."""
@@ -100,7 +108,7 @@ class House:
         return kept | {"HOME": str(user), "LLMCTL_HOME": str(self.place)} | self.variables | more
 
     def run(
-        self, *arguments: object, stdin: str | bytes | None = None, timeout: float = 60.0, **variables: str
+        self, *arguments: object, stdin: str | bytes | None = None, timeout: float = PATIENCE_S, **variables: str
     ) -> Outcome:
         """Runs `llmctl ARGUMENTS` to its end; without `stdin` it has none."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
@@ -146,7 +154,7 @@ class House:
         self._commands.append(command)
         return command
 
-    def shell(self, script: str, timeout: float = 60.0, **variables: str) -> Outcome:
+    def shell(self, script: str, timeout: float = PATIENCE_S, **variables: str) -> Outcome:
         """A line of shell in which `llmctl` is the installed one."""
         env = self.environ(**variables)
         env["PATH"] = f"{LLMCTL.parent}{os.pathsep}{env['PATH']}"
@@ -209,8 +217,8 @@ class House:
         return found
 
     def ended(self) -> bool:
-        """Whether hub and engines are gone, within the moment that an interpreter takes to end."""
-        return until(lambda: not self.daemons(), 2.0, "the end of all daemons")
+        """Whether hub and engines are gone; an interpreter that ends takes a moment."""
+        return until(lambda: not self.daemons(), what="the end of all daemons")
 
     def ps(self, name: str) -> dict[str, Any]:
         """The line of `ps --json` for one model, {} when it is not there."""
@@ -224,6 +232,18 @@ class House:
 
     def stop(self) -> None:
         self.ok("daemon", "stop", "--timeout", "1s")
+
+    @contextmanager
+    def held(self, name: str = "echo") -> Iterator[None]:
+        """The model is loaded, and its engine stands still: what is asked in the block has no end before the block has."""
+        self.ok("models", "load", name)
+        engine = psutil.Process(self.ps(name)["pid"])
+        engine.suspend()
+        try:
+            yield
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                engine.resume()
 
     def records(self, columns: str = "id, state, user, tags, model, hit", where: str = "1") -> list[dict[str, Any]]:
         """The rows of the history, oldest first; [] while there is none."""
@@ -250,7 +270,7 @@ class House:
         daemons = self.daemons()
         for process in daemons:
             with_signal(process, signal.SIGKILL)
-        psutil.wait_procs(daemons, timeout=10)
+        psutil.wait_procs(daemons, timeout=PATIENCE_S)
         shutil.rmtree(self.home, ignore_errors=True)
 
 
@@ -262,9 +282,9 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def gone(processes: Sequence[psutil.Process], timeout: float = 5.0) -> bool:
-    """Whether all of them end in time; returns as soon as they have."""
-    return bool(until(lambda: not any(alive(process) for process in processes), timeout, f"the end of {processes}"))
+def gone(processes: Sequence[psutil.Process]) -> bool:
+    """Whether all of them end; returns as soon as they have."""
+    return bool(until(lambda: not any(alive(process) for process in processes), what=f"the end of {processes}"))
 
 
 def with_signal(process: psutil.Process, number: int) -> None:
@@ -273,6 +293,12 @@ def with_signal(process: psutil.Process, number: int) -> None:
         process.send_signal(number)
     except psutil.NoSuchProcess:
         return
+
+
+def wait_for_the_hub(house: House) -> None:
+    """From now on an interrupted command waits ten minutes for the hub's last word, which is longer than any test."""
+    (house.home / "sitecustomize.py").write_text("import llmctl.cli.answer\nllmctl.cli.answer.CANCEL_S = 600.0\n")
+    house.variables["PYTHONPATH"] = str(house.home)
 
 
 @contextmanager

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.house import KEPT, LLMCTL, REPOSITORY, House
+from tests.e2e.house import KEPT, LLMCTL, PATIENCE_S, REPOSITORY, House
 
 
 def make(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
     environ = {name: os.environ[name] for name in KEPT if name in os.environ} | {"HOME": str(home)}
     return subprocess.run(
         ["make", "--no-print-directory", *arguments],
-        cwd=REPOSITORY, env=environ, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=110, check=False,
+        cwd=REPOSITORY, env=environ, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=4 * PATIENCE_S,
+        check=False,
     )  # fmt: skip
 
 

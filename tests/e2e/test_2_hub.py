@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.house import House, alive, gone, until, with_signal
+from tests.e2e.house import PATIENCE_S, House, alive, gone, until, with_signal
 
 LONG = "x" * 2000
-"""A prompt that an echo model answers with 2,000 tokens."""
+"""A prompt that an echo model answers with 2,000 tokens; of a second each, that ends in no test."""
 
 
 def test_what_only_looks_starts_no_hub(house: House) -> None:
@@ -29,9 +29,7 @@ def test_what_only_looks_starts_no_hub(house: House) -> None:
 
 
 def test_it_starts_at_the_first_command_and_holds_no_pipe_of_its_caller(house: House) -> None:
-    outcome = house.shell(
-        'llmctl models add echo echo >/dev/null; x=$(llmctl ask "hi there" | cat); echo "got $x"', timeout=30
-    )
+    outcome = house.shell('llmctl models add echo echo >/dev/null; x=$(llmctl ask "hi there" | cat); echo "got $x"')
     assert (outcome.status, outcome.out) == (0, "got hi there\n")
     assert len([process for process in house.daemons() if process.pid == house.hub().pid]) == 1
 
@@ -44,7 +42,7 @@ def test_the_hub_has_a_session_of_its_own(house: House) -> None:
 def test_eight_first_commands_at_once_get_one_hub(house: House) -> None:
     house.echo().stop()
     assert house.ended()
-    outcome = house.shell("seq 8 | xargs -P 8 -I{} llmctl ask 'number {}' --no-stdin --no-stream", timeout=90)
+    outcome = house.shell("seq 8 | xargs -P 8 -I{} llmctl ask 'number {}' --no-stdin --no-stream")
     assert outcome.status == 0, outcome
     assert sorted(outcome.out.split("\n")[:-1]) == [f"number {n}" for n in range(1, 9)]
     hubs = [process for process in house.daemons() if process.pid not in {engine.pid for engine in house.engines()}]
@@ -69,19 +67,19 @@ def test_sigkill_of_the_hub_leaves_no_engine_and_the_next_command_answers(house:
     hub, engines = house.hub(), house.engines()
     assert engines
     hub.kill()
-    gone([hub, *engines], timeout=2.0)
+    gone([hub, *engines])
     assert house.ok("ask", "hello").out == "hello\n"
     assert house.hub().pid != hub.pid
 
 
 def test_sigkill_of_the_hub_ends_an_engine_that_is_at_work(house: House) -> None:
-    house.echo(token_ms=20)
+    house.echo(token_ms=1000)
     asking = house.spawn("ask", LONG)
     asking.first_byte()
     hub, engines = house.hub(), house.engines()
     hub.kill()
-    gone([hub, *engines], timeout=2.0)
-    outcome = asking.end(timeout=15)
+    gone([hub, *engines])
+    outcome = asking.end()
     assert outcome.status == 3, "the client notices by itself"
     assert "Traceback" not in outcome.err
 
@@ -90,7 +88,7 @@ def test_a_second_hub_is_refused_by_the_lock(house: House) -> None:
     house.echo()
     first = house.hub().pid
     second = subprocess.run(
-        [sys.executable, "-m", "llmctld"], env=house.environ(), capture_output=True, text=True, timeout=20, check=False,
+        [sys.executable, "-m", "llmctld"], env=house.environ(), capture_output=True, text=True, check=False, timeout=PATIENCE_S,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert second.returncode != 0
@@ -142,45 +140,42 @@ def test_a_home_with_a_long_name_gets_a_short_socket(house: House) -> None:
 
 
 def test_a_vanished_client_is_noticed_without_another_command(house: House) -> None:
-    house.echo(token_ms=20)
+    house.echo(token_ms=1000)
     asking = house.spawn("ask", LONG)
     asking.first_byte()
     assert house.busy("echo") == 1
     asking.kill()
-    started = time.monotonic()
-    until(lambda: house.running() == 0, 2.0, "the end of the vanished client's request")
-    status = house.status()
-    assert time.monotonic() - started < 2.5
-    assert status["requests_in_flight"] == 0
-    assert house.busy("echo") == 0
+    until(lambda: house.running() == 0, what="the end of the vanished client's request, which would take half an hour")
+    until(lambda: house.status()["requests_in_flight"] == 0)
+    until(lambda: house.busy("echo") == 0)
     assert [row["state"] for row in house.records()] == ["cancelled"]
 
 
 def test_a_client_that_vanishes_before_the_first_token_is_noticed(house: House) -> None:
-    house.echo(first_ms=30000)
+    house.echo(first_ms=10 * PATIENCE_S * 1000)
     asking = house.spawn("ask", "hi")
     until(lambda: house.running() == 1)
     asking.kill()
-    until(lambda: house.running() == 0, 3.0)
-    until(lambda: house.busy("echo") == 0, 2.0)
+    until(lambda: house.running() == 0)
+    until(lambda: house.busy("echo") == 0)
 
 
 def test_sigterm_lets_what_runs_finish(house: House) -> None:
     house.echo(token_ms=10)
-    asking = house.spawn("ask", "y" * 150)
+    asking = house.spawn("ask", "y" * 50)  # half a second; the hub drains for ten
     asking.first_byte()
     hub = house.hub()
     with_signal(hub, signal.SIGTERM)
-    assert asking.end().out == "y" * 150 + "\n"
+    assert asking.end().out == "y" * 50 + "\n"
     gone([hub])
     assert house.ended()
 
 
 def test_stop_cancels_what_does_not_end_in_time_and_names_it(house: House) -> None:
-    house.echo(token_ms=20)
+    house.echo(token_ms=1000)
     asking = house.spawn("ask", LONG, "--json")
     asking.first_byte()
-    identity = house.records()[0]["id"]
+    identity = until(house.records)[0]["id"]
     outcome = house.ok("daemon", "stop", "--timeout", "0.2s")
     assert identity[:12] in outcome.out + outcome.err
     ended = asking.end()
@@ -193,10 +188,10 @@ def test_stop_cancels_what_does_not_end_in_time_and_names_it(house: House) -> No
 
 def test_a_draining_hub_keeps_no_new_request_waiting_for_ever(house: House) -> None:
     house.echo(token_ms=10)
-    asking = house.spawn("ask", "z" * 150)
+    asking = house.spawn("ask", "z" * 50)
     asking.first_byte()
     with_signal(house.hub(), signal.SIGTERM)
-    assert house.ok("ask", "next", timeout=30).out == "next\n", "the next hub answers it"
+    assert house.ok("ask", "next").out == "next\n", "the next hub answers it"
     assert asking.end().status == 0
 
 
@@ -225,7 +220,7 @@ def test_the_hub_ends_when_its_socket_vanishes(house: House) -> None:
     house.echo()
     hub = house.hub()
     house.socket.unlink()
-    gone([hub], timeout=5.0)
+    gone([hub])
     assert house.ok("ask", "hi").out == "hi\n"
 
 
@@ -233,10 +228,23 @@ def test_a_long_idle_hub_uses_no_processor(house: House) -> None:
     house.echo()
     house.ok("ask", "hi")
     processes = [house.hub(), *house.engines()]
-    before = sum(sum(process.cpu_times()[:2]) for process in processes)
-    end = time.monotonic() + 1.5
-    until(lambda: time.monotonic() > end)
-    assert sum(sum(process.cpu_times()[:2]) for process in processes) - before < 0.15
+    begun, spent = time.monotonic(), seconds_of(processes)
+
+    def idle() -> bool:
+        """Over a second without work: less than a twentieth of it on a processor. A loop that polls never gets there."""
+        nonlocal begun, spent
+        now, used = time.monotonic(), seconds_of(processes)
+        if now - begun < 1.0:
+            return False
+        share, begun, spent = (used - spent) / (now - begun), now, used
+        return share < 0.05
+
+    until(idle, what="a second in which nobody computes")
+
+
+def seconds_of(processes: list[psutil.Process]) -> float:
+    """What they have used of the processors."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 # ---- versions -------------------------------------------------------------------------------------------------------
@@ -266,7 +274,7 @@ def test_an_idle_hub_of_the_old_version_is_restarted(house: House, older: dict[s
 
 
 def test_a_busy_hub_of_the_old_version_is_named_with_what_to_do(house: House, older: dict[str, str]) -> None:
-    house.ok("models", "add", "echo", "echo", "--set=token_ms=20", **older)
+    house.ok("models", "add", "echo", "echo", "--set=token_ms=1000", **older)
     asking = house.spawn("ask", LONG, variables=older)
     asking.first_byte()
     outcome = house.ok("ask", "hi")
@@ -284,7 +292,7 @@ def test_an_idle_hub_of_another_protocol_is_restarted(house: House, foreign: dic
 
 
 def test_a_busy_hub_of_another_protocol_is_named(house: House, foreign: dict[str, str]) -> None:
-    house.ok("models", "add", "echo", "echo", "--set=token_ms=20", **foreign)
+    house.ok("models", "add", "echo", "echo", "--set=token_ms=1000", **foreign)
     asking = house.spawn("ask", LONG, variables=foreign)
     asking.first_byte()
     outcome = house.run("ask", "hi")
@@ -319,10 +327,11 @@ def test_the_log_names_the_request_and_never_its_text(house: House) -> None:
     house.echo()
     house.ok("ask", "a secret sentence", "--json")
     identity = house.records()[0]["id"]
-    logged = house.ok("daemon", "logs").out
-    assert identity in logged
+    until(lambda: identity in house.ok("daemon", "logs").out, what="its line, which is written after the answer")
     assert "secret" not in house.log.read_text()
-    assert all(json.loads(line) for line in house.log.read_text().splitlines())
+    house.stop()
+    *_, last = [json.loads(line) for line in house.log.read_text().splitlines()]
+    assert last["event"] == "the hub has ended", "all of it is written when the lock is free"
 
 
 def test_the_log_is_rotated(house: House) -> None:
@@ -337,7 +346,7 @@ def test_the_log_is_rotated(house: House) -> None:
 
 
 def test_doctor_names_what_it_checked(house: House) -> None:
-    outcome = house.ok("daemon", "doctor", timeout=100)
+    outcome = house.ok("daemon", "doctor", timeout=4 * PATIENCE_S)
     for word in ("llmctl", "memory", str(house.place)):
         assert word in outcome.out.lower() or word in outcome.out, word
 
@@ -345,7 +354,7 @@ def test_doctor_names_what_it_checked(house: House) -> None:
 def test_doctor_says_what_to_do_about_a_folder_that_cannot_be_written(house: House) -> None:
     house.place.mkdir()
     (house.place / "state").write_text("in the way")
-    outcome = house.run("daemon", "doctor", timeout=100)
+    outcome = house.run("daemon", "doctor", timeout=4 * PATIENCE_S)
     assert outcome.status != 0
     assert str(house.place / "state") in outcome.out + outcome.err
 
@@ -380,6 +389,6 @@ def test_no_zombie_and_no_open_file_is_left_by_many_engines(house: House) -> Non
         house.ok("models", "load", "echo")
         house.ok("models", "unload", "echo")
     until(lambda: not house.engines())
-    assert not [child for child in hub.children() if child.status() == psutil.STATUS_ZOMBIE]
-    assert hub.num_fds() <= before + 2
+    until(lambda: not hub.children(), what="no zombie either")
+    until(lambda: hub.num_fds() <= before + 2, what="no open file more than before")
     assert alive(hub)

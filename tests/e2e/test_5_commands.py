@@ -5,13 +5,12 @@ import os
 import pty
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from llmctl import config
-from tests.e2e.house import LLMCTL, House, until
+from tests.e2e.house import LLMCTL, PATIENCE_S, House, until
 
 # ---- stdin ----------------------------------------------------------------------------------------------------------
 
@@ -71,7 +70,7 @@ def test_the_issue_s_pipe_leaves_no_trace_of_trouble(house: House, tmp_path: Pat
     assert outcome.status == 0
     assert "Traceback" not in outcome.err
     assert "rror" not in outcome.err
-    until(lambda: house.busy("small") == 0, 3.0)
+    until(lambda: house.busy("small") == 0)
     whole = house.shell(f'cat {readme} | llmctl ask "Tell a story about {{stdin}}"')
     assert whole.status == 5
     assert "128" in whole.err, "the context"
@@ -85,13 +84,11 @@ def test_the_issue_s_pipe_leaves_no_trace_of_trouble(house: House, tmp_path: Pat
 
 
 def test_a_reader_that_goes_away_ends_the_command_quietly(house: House) -> None:
-    house.echo(token_ms=5)
+    house.echo(token_ms=200)
     house.ok("models", "load", "echo")
-    started = time.monotonic()
     outcome = house.shell(f"llmctl ask $'a\\n{'b' * 3000}' --max-tokens 3000 | head -1")
     assert (outcome.status, outcome.out, outcome.err) == (0, "a\n", "")
-    assert time.monotonic() - started < 10, "3,000 tokens would have taken 15 s"
-    until(lambda: house.busy("echo") == 0, 2.0, "the generation is cancelled in the engine")
+    until(lambda: house.busy("echo") == 0, what="its end in the engine, where 3,000 tokens would take 10 minutes")
 
 
 def test_no_escape_codes_in_files(house: House) -> None:
@@ -110,7 +107,7 @@ def test_no_colour_in_a_terminal_that_does_not_want_it(shared: House, variables:
         [str(LLMCTL), "models", "ls"], stdin=subprocess.DEVNULL, stdout=follower, stderr=follower,
         env=shared.environ(**({"TERM": "xterm-256color"} | variables)), cwd=shared.home,
     )  # fmt: skip
-    assert done.wait(timeout=30) == 0
+    assert done.wait(PATIENCE_S) == 0
     seen = os.read(leader, 65536)
     os.close(leader)
     os.close(follower)
@@ -119,7 +116,7 @@ def test_no_colour_in_a_terminal_that_does_not_want_it(shared: House, variables:
 
 
 def test_the_answer_is_flushed_as_it_comes(house: House) -> None:
-    house.echo(token_ms=20)
+    house.echo(token_ms=1000)
     asking = house.spawn("ask", "k" * 1000)
     assert asking.first_byte() == "k"
     assert asking.poll() is None
@@ -343,7 +340,7 @@ def test_a_command_imports_nothing_slow(shared: House, command: list[str]) -> No
     done = subprocess.run(
         [sys.executable, "-X", "importtime", str(LLMCTL), *command],
         env=shared.environ(), cwd=shared.home, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-        timeout=30, check=True,
+        timeout=PATIENCE_S, check=True,
     )  # fmt: skip
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     slow = {"asyncio", "numpy", "torch", "llama_cpp", "llmctld", "pydantic", "structlog", "httpx", "httpx2", "sqlite3",
@@ -372,8 +369,8 @@ with Client(user="ana") as c:
     print(json.dumps([a.text, a.user, a.usage.completion_tokens, a.cache.hit, "".join(pieces), first, caught]))
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], env=shared.environ(), capture_output=True, text=True, timeout=30, check=False,
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "-c", script], env=shared.environ(), capture_output=True, text=True, check=False,
+        stdin=subprocess.DEVNULL, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     text, user, tokens, _, streamed, first, caught = json.loads(done.stdout)

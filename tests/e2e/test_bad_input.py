@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny_gguf
-from tests.e2e.house import LLMCTL, House, Outcome, until
+from tests.e2e.house import LLMCTL, PATIENCE_S, House, Outcome, until
 
 
 def refused(outcome: Outcome, status: int, *words: object) -> None:
@@ -109,9 +109,9 @@ def test_max_tokens_are_clipped_to_the_room_that_is_left(small: House) -> None:
 def test_a_prompt_over_the_limit_of_bytes(house: House) -> None:
     house.variables["LLMCTL_LIMITS__PROMPT_BYTES"] = "1K"
     house.echo()
-    outcome = house.run("ask", stdin="x" * 1025, timeout=30)
+    outcome = house.run("ask", stdin="x" * 1025)
     refused(outcome, 5, "1024", "1025")
-    assert house.ok("ask", stdin="x" * 1024, timeout=30).status == 0
+    assert house.ok("ask", stdin="x" * 1024).status == 0
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_file_that_is_not_there(shared: House) -> None:
 def test_surrogates_in_an_argument_are_refused(shared: House) -> None:
     done = subprocess.run(
         [os.fsencode(LLMCTL), b"ask", b"caf\xe9"], env=shared.environ(), capture_output=True, stdin=subprocess.DEVNULL,
-        timeout=30, check=False,
+        timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 5
     assert b"Traceback" not in done.stderr
@@ -311,7 +311,7 @@ def test_files_that_may_not_grow_are_a_full_disk_too(house: House) -> None:
 
     started = subprocess.run(
         [str(LLMCTL), "daemon", "start"], env=house.environ(), preexec_fn=limited, check=False, capture_output=True,
-        stdin=subprocess.DEVNULL, timeout=30,
+        stdin=subprocess.DEVNULL, timeout=PATIENCE_S,
     )  # fmt: skip
     assert started.returncode == 0, started
     house.ok("ask", "kept")
@@ -359,7 +359,7 @@ def test_the_doctor_names_what_keeps_the_hub_from_starting(house: House) -> None
     house.echo().stop()
     (house.place / "state" / "history.db").write_bytes(b"this is no database, " * 200)
     (house.place / "models" / "broken.json").write_bytes(b"{")
-    outcome = house.run("daemon", "doctor", "--json", timeout=120)
+    outcome = house.run("daemon", "doctor", "--json", timeout=4 * PATIENCE_S)
     assert outcome.status == 3
     failed = {line["check"]: line["hint"] for line in outcome.lines if line["state"] == "fail"}
     assert failed.keys() == {"history", "model"}

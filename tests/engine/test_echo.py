@@ -5,6 +5,7 @@ import time
 import pytest
 from llmctld.engine.backend import LoadError
 from llmctld.engine.echo import Echo
+from llmctld.engine.messages import Finished
 
 from tests.engine.driver import Driver, echo
 
@@ -67,9 +68,11 @@ def test_the_delays_are_kept_and_shared() -> None:
     for _ in range(4):
         driver.submit("abc")
     driver.run()
-    took = time.monotonic() - begin
-    assert took >= 0.040 + 3 * 0.010
-    assert took < 4 * 0.070, "four requests together took as long as one after another"
+    assert time.monotonic() - begin >= 0.040 + 3 * 0.010
+    events = [event for step in driver.steps for event in step.events]
+    kinds = [type(event) for event in events]
+    first_end = kinds.index(Finished)
+    assert {event.id for event in events[:first_end]} == {1, 2, 3, 4}, "all had begun before the first one ended"
     assert all(reply.text == "abc" and reply.done.prefill_ms >= 40 for reply in driver.replies.values())
 
 
@@ -81,7 +84,7 @@ def test_a_long_delay_does_not_hold_up_a_cancel() -> None:
     driver.drop(id)
     driver.step()
     assert driver.replies[id].done.reason == "cancelled"
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 30, "the delay is a minute"
 
 
 def test_failures_on_order() -> None:

@@ -1,5 +1,7 @@
 """The loop as its requests see it: each gets its own answer and one end, whatever happens to the others."""
 
+import time
+
 import pytest
 from llmctld.engine.backend import Prompt, Refusal
 from llmctld.engine.echo import Echo
@@ -107,7 +109,7 @@ def test_one_step_tells_of_all_sequences_in_one_frame(driver: Driver) -> None:
 
 
 def test_a_running_request_is_seen_before_its_first_token() -> None:
-    driver = Driver(Echo(echo(first_ms=30)))
+    driver = Driver(Echo(echo(first_ms=60_000)))
     driver.submit("abc")
     driver.step()
     assert [(step.busy, step.events) for step in driver.steps] == [(1, [])]
@@ -115,15 +117,20 @@ def test_a_running_request_is_seen_before_its_first_token() -> None:
 
 def test_waiting_for_a_slot_and_computing_are_timed_apart() -> None:
     driver = Driver(Echo(echo(slots=1, token_ms=2)))
+    begin = time.monotonic()
     first, second = driver.submit("abcdef"), driver.submit("abcdef")
     driver.run()
+    whole = (time.monotonic() - begin) * 1e3
     before, after = driver.replies[first].done, driver.replies[second].done
     assert before.decode_ms >= 12
-    assert after.queue_ms >= before.decode_ms > before.queue_ms
+    assert after.queue_ms >= before.decode_ms
+    for done in (before, after):
+        assert done.queue_ms + done.prefill_ms + done.decode_ms <= whole + 0.1, "no moment counts twice"
 
 
-def test_tokens_per_second_follows_the_pace() -> None:
-    driver = Driver(Echo(echo(token_ms=5)))
+def test_tokens_per_second_are_told_while_it_generates() -> None:
+    """How they are counted is test_rate's."""
+    driver = Driver(Echo(echo()))
     driver.ask("x" * 30, max_tokens=99)
-    rates = [step.tokens_per_second for step in driver.steps[-10:-1]]
-    assert all(50 < rate <= 220 for rate in rates), rates
+    assert all(step.tokens_per_second > 0 for step in driver.steps[-10:-1])
+    assert driver.steps[-1].tokens_per_second == 0.0

@@ -4,6 +4,15 @@ import os
 
 import psutil
 import pytest
+from llmctld.models import worker
+
+from tests.hub.scene import LIMIT_S
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled request hears the engine's last word, also where an engine is given no processor for a while."""
+    monkeypatch.setattr(worker, "DROP_WAIT_S", LIMIT_S / 2)
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,8 @@ from llmctl import wire
 from llmctl.config import Cache
 
 P = ParamSpec("P")
-LIMIT_S = 30.0
+LIMIT_S = 120.0
+"""A ceiling for each test, and no measurement."""
 
 
 def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -41,6 +42,12 @@ async def until(condition: Callable[[], bool]) -> None:
     """For what has no event to wait for."""
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.005)
+
+
+async def at_once(condition: Callable[[], object]) -> None:
+    """Until the very turn of the loop in which it holds: nothing else can have come in between, however slow the machine."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 # ---- the pipeline ---------------------------------------------------------------------------------------------------
@@ -144,16 +151,20 @@ class Dealer:
         await self.send_frames(identity, wire.encode(request))
         return identity
 
-    async def receive(self) -> tuple[bytes, wire.AnyReply]:
-        identity, body = await self._socket.recv_multipart()
-        return identity, wire.decode_reply(body)
+    async def receive(self, signs_of_life: bool = False) -> tuple[bytes, wire.AnyReply]:
+        """The next reply; a Progress, which comes whenever a test takes long, only to who asks for it."""
+        while True:
+            identity, body = await self._socket.recv_multipart()
+            reply = wire.decode_reply(body)
+            if signs_of_life or not isinstance(reply, wire.Progress):
+                return identity, reply
 
     async def replies(self, identity: bytes) -> list[wire.AnyReply]:
         """Every reply to this request but Progress, up to the final one; nothing is acknowledged."""
         found: list[wire.AnyReply] = []
         while not found or not isinstance(found[-1], wire.FINAL):
             to, reply = await self.receive()
-            if to == identity and not isinstance(reply, wire.Progress):
+            if to == identity:
                 found.append(reply)
         return found
 

@@ -1,21 +1,37 @@
 """A request's own time limit: it ends what lies behind, keeps what came, and touches nothing else."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 import pytest
-from llmctld.pipeline.call import compose
+from llmctld.pipeline.call import Call, Event, compose
 from llmctld.pipeline.deadline import deadline
 
+from llmctl import wire
 from llmctl.errors import Busy, InvalidRequest, Timeout
-from tests.hub.scene import Speaker, a_call, answer_of, events_of, in_loop
+from tests.hub.scene import LIMIT_S, Speaker, a_call, answer_of, events_of, in_loop
 
 
 @in_loop
 async def test_what_came_before_the_limit_is_kept() -> None:
-    speaker = Speaker("half an ", "answer", held=True)
+    """It is said in one turn of the loop, and no alarm can go off in the middle of that."""
+    ended = asyncio.Event()
+
+    async def speak(call: Call) -> AsyncGenerator[Event, None]:
+        try:
+            for piece in ("half an ", "answer"):
+                call.work.text += piece
+                call.work.usage.completion_tokens += 1
+                yield wire.Delta(text=piece)
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.set()
+            raise
+
     with pytest.raises(Timeout, match=r"0\.05 s .*2 tokens") as caught:
-        await events_of(compose([deadline], speaker), a_call(prompt="why?", timeout=0.05))
-    assert speaker.cancelled == 1
+        await events_of(compose([deadline], speak), a_call(prompt="why?", timeout=0.05))
+    assert ended.is_set()
     answer = caught.value.answer
     assert answer is not None
     assert (answer.text, answer.finish_reason) == ("half an answer", "timeout")
@@ -37,19 +53,29 @@ async def test_the_limit_counts_from_the_arrival() -> None:
         await events_of(compose([deadline], Speaker(held=True)), call)
 
 
-@pytest.mark.parametrize("timeout", [None, 0.05, float("inf")])
+@pytest.mark.parametrize("timeout", [None, LIMIT_S, float("inf")])
 @in_loop
-async def test_an_answer_in_time_leaves_no_alarm_behind(timeout: float | None) -> None:
+async def test_an_answer_in_time_leaves_no_alarm_behind(timeout: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would cancel whatever its task does by then."""
+    loop, alarms = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
+    plain = loop.call_later
+
+    def call_later(delay: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        alarms.append(plain(delay, callback, *args))
+        return alarms[-1]
+
+    monkeypatch.setattr(loop, "call_later", call_later)
     assert (await answer_of(compose([deadline], Speaker("x")), a_call(prompt="why?", timeout=timeout))).text == "x"
-    await asyncio.sleep(0.08)  # the alarm would cancel this very task
+    assert len(alarms) == (timeout is not None)
+    assert all(alarm.cancelled() for alarm in alarms)
 
 
 @in_loop
 async def test_a_failure_and_a_cancel_stay_what_they_are() -> None:
     with pytest.raises(Busy):
-        await events_of(compose([deadline], Speaker(error=Busy("full"))), a_call(prompt="x", timeout=5.0))
+        await events_of(compose([deadline], Speaker(error=Busy("full"))), a_call(prompt="x", timeout=LIMIT_S))
     speaker = Speaker(held=True)
-    task = asyncio.create_task(events_of(compose([deadline], speaker), a_call(prompt="x", timeout=5.0)))
+    task = asyncio.create_task(events_of(compose([deadline], speaker), a_call(prompt="x", timeout=LIMIT_S)))
     await speaker.said.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

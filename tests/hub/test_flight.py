@@ -8,7 +8,7 @@ from llmctld.pipeline.flight import Flights
 
 from llmctl.errors import Busy, LlmctlError
 from llmctl.wire import Answer
-from tests.hub.scene import Speaker, a_call, events_of, in_loop, text_of
+from tests.hub.scene import LIMIT_S, Speaker, a_call, events_of, in_loop, text_of
 
 KEY = "k" * 32
 
@@ -127,6 +127,6 @@ async def test_who_joins_in_the_very_moment_of_the_end_does_not_wait_for_ever(er
     for _ in range(5):
         await asyncio.sleep(0)
         tasks += board(flights, passengers(1))
-    done, pending = await asyncio.wait(tasks, timeout=2)
+    done, pending = await asyncio.wait(tasks, timeout=LIMIT_S / 2)
     assert not pending
     assert all((task.exception() is None) == (error is None) for task in done)

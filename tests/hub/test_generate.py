@@ -84,7 +84,7 @@ async def test_places_in_the_queue_come_back_whatever_ends_a_request(tmp_path: P
 
 @in_loop
 async def test_a_cancel_frees_the_slot_and_knows_what_was_used(tmp_path: Path) -> None:
-    async with engines(tmp_path, e={"token_ms": "2"}) as (catalog, residency):
+    async with engines(tmp_path, e={"token_ms": "50"}) as (catalog, residency):
         call = ask(catalog, "abc", ignore_eos=True, max_tokens=5000)
         task = asyncio.create_task(answer_of(Generator(residency, catalog, 8), call))
         await until(lambda: len(call.work.text) > 5)
@@ -109,12 +109,12 @@ async def test_who_stops_reading_lets_go_of_the_model_at_once(tmp_path: Path) ->
 
 @in_loop
 async def test_an_engine_that_dies_before_the_first_token_is_no_matter(tmp_path: Path) -> None:
-    async with engines(tmp_path, e={"first_ms": "150"}) as (catalog, residency):
+    async with engines(tmp_path, e={}) as (catalog, residency):
         stage = Generator(residency, catalog, 8)
-        call = ask(catalog, "hello")
-        task = asyncio.create_task(answer_of(stage, call))
-        await until(lambda: call.work.state == "queued" and residency.is_loaded(call.entry))
-        pid = residency._workers["e"].pid
+        worker = await residency.load(catalog.find("e"))
+        os.kill(pid := worker.pid, signal.SIGSTOP)
+        task = asyncio.create_task(answer_of(stage, ask(catalog, "hello")))
+        await until(lambda: bool(worker._tickets))
         os.kill(pid, signal.SIGKILL)
         assert (await task).text == "hello"
         assert residency._workers["e"].pid != pid
@@ -122,7 +122,7 @@ async def test_an_engine_that_dies_before_the_first_token_is_no_matter(tmp_path:
 
 @in_loop
 async def test_an_engine_that_dies_twice_is_said(tmp_path: Path) -> None:
-    async with engines(tmp_path, e={"first_ms": "60000"}) as (catalog, residency):
+    async with engines(tmp_path, e={"first_ms": "600000"}) as (catalog, residency):
         call = ask(catalog, "hello")
         task = asyncio.create_task(answer_of(Generator(residency, catalog, 8), call))
         killed = {0}

@@ -1,11 +1,12 @@
 """What each message does, asked over the socket of a hub whose rooms are real."""
 
 import os
+import signal
 from pathlib import Path
 from typing import TypeVar
 
 from llmctl import __version__, wire
-from tests.hub.scene import Scene, Speaker, a_server, in_loop, until
+from tests.hub.scene import Scene, Speaker, a_server, at_once, in_loop
 
 R = TypeVar("R", bound=wire.Result)
 
@@ -48,7 +49,8 @@ async def test_removing_a_model_ends_its_load(tmp_path: Path) -> None:
     async with a_server(tmp_path, Speaker("x")) as scene:
         await result(scene, wire.AddModel(name="e", target="echo"), wire.Model)
         loading = await scene.dealer.send(wire.LoadModel(name="e"))
-        await until(lambda: bool(scene.hub.residency.statuses()))
+        await at_once(lambda: any(line.pid for line in scene.hub.residency.statuses()))
+        os.kill(scene.hub.residency.statuses()[0].pid, signal.SIGSTOP)  # so that it cannot be done before its time
         removing = await scene.dealer.send(wire.RemoveModel(name="e"))
         finals: dict[bytes, wire.AnyReply] = {}
         while finals.keys() != {loading, removing}:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from llmctld.models.residency import Residency
 from llmctld.models.worker import ChatMessage, Submit
 
 from llmctl.errors import ModelUnavailable
-from tests.hub.scene import engines, in_loop, until
+from tests.hub.scene import at_once, engines, in_loop, until
 
 
 @in_loop
@@ -110,12 +111,17 @@ async def test_a_model_that_is_removed_while_it_loads_can_still_be_seen(tmp_path
         await load
 
 
+def loading_pid(residency: Residency) -> int:
+    """Of the engine that is on its way; 0 while there is no process yet."""
+    return max((line.pid for line in residency.statuses() if line.state == "loading"), default=0)
+
+
 @in_loop
 async def test_closing_ends_what_is_loaded_and_what_is_loading(tmp_path: Path) -> None:
     async with engines(tmp_path, e={}, f={}) as (catalog, residency):
         await residency.load(catalog.find("e"))
         loading = asyncio.create_task(residency.load(catalog.find("f")))
-        await until(lambda: len(psutil.Process().children()) == 2)
+        await at_once(lambda: loading_pid(residency))
     with pytest.raises(ModelUnavailable, match="the loading of f was ended"):
         await loading
     await until(lambda: not psutil.Process().children())
@@ -126,7 +132,7 @@ async def test_a_load_can_be_ended(tmp_path: Path) -> None:
     """One that takes too long, or too much: whoever waits for it is told, and the next request loads anew."""
     async with engines(tmp_path, e={}) as (catalog, residency):
         loading = asyncio.create_task(residency.load(catalog.find("e")))
-        await until(lambda: bool(residency.statuses()) and residency.statuses()[0].pid > 0)
+        await at_once(lambda: loading_pid(residency))
         assert residency.statuses()[0].state == "loading"
         await residency.unload("e")
         with pytest.raises(ModelUnavailable, match="the loading of e was ended"):

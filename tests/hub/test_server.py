@@ -1,6 +1,5 @@
 """The socket: whatever a client sends and whatever happens to its request, there is exactly one final reply."""
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,7 +12,7 @@ from llmctld.pipeline.call import Call, Event, Link, Stage, compose
 
 from llmctl import wire
 from llmctl.errors import ERRORS, Busy
-from tests.hub.scene import Dealer, Speaker, a_server, in_loop, until
+from tests.hub.scene import LIMIT_S, Dealer, Speaker, a_server, in_loop, until
 
 ASK = wire.Generate(prompt="why?", stream=True)
 
@@ -126,7 +125,7 @@ async def test_a_body_that_cannot_be_decoded_is_answered_and_the_hub_goes_on(tmp
         for body in bodies:
             identity = os.urandom(16)
             await scene.dealer.send_frames(identity, body)
-            final = (await asyncio.wait_for(scene.dealer.replies(identity), 5))[-1]
+            final = (await scene.dealer.replies(identity))[-1]
             assert isinstance(final, wire.Failed), body[:80]
             assert final.code == "invalid_request"
         wrong = await scene.dealer.send(wire.Generate(temperature="hot"))  # type: ignore[arg-type]
@@ -196,7 +195,7 @@ async def test_a_cancel_right_behind_its_request_still_brings_a_final_reply(tmp_
             await scene.dealer.send(wire.Cancel(), identity)
             waiting.add(identity)
         while waiting:
-            identity, reply = await asyncio.wait_for(scene.dealer.receive(), 5)
+            identity, reply = await scene.dealer.receive()
             if isinstance(reply, wire.FINAL):
                 waiting.remove(identity)
         assert scene.hub.in_flight() == 0
@@ -226,7 +225,7 @@ async def test_the_work_of_a_client_that_vanished_is_cancelled(tmp_path: Path, m
         await other.send(ASK)
         await speaker.said.wait()
         other.vanish()
-        await asyncio.wait_for(speaker.left.wait(), 5)
+        await speaker.left.wait()
         assert speaker.cancelled == 1
         assert isinstance(await scene.dealer.ask(wire.Status()), wire.Done)
         assert scene.hub.in_flight() == 0
@@ -240,11 +239,11 @@ async def test_a_request_that_takes_long_gives_signs_of_life(tmp_path: Path, mon
         identity = await scene.dealer.send(wire.Generate(prompt="why?"))
         await speaker.said.wait()
         speaker.calls[0].work.state = "loading"
-        await scene.dealer.receive()  # one may have been on its way
+        told = wire.Progress(state="loading")
+        while (await scene.dealer.receive(signs_of_life=True))[1] != told:
+            pass  # on its way before
         for _ in range(3):
-            to, reply = await scene.dealer.receive()
-            assert to == identity
-            assert reply == wire.Progress(state="loading")
+            assert await scene.dealer.receive(signs_of_life=True) == (identity, told)
 
 
 @in_loop
@@ -333,7 +332,7 @@ async def test_a_stopping_hub_finishes_what_is_in_flight_and_takes_nothing_new(t
     async with a_server(tmp_path, speaker) as scene:
         identity = await scene.dealer.send(ASK)
         await speaker.said.wait()
-        stop = await scene.dealer.send(wire.Stop(timeout=20.0))
+        stop = await scene.dealer.send(wire.Stop(timeout=LIMIT_S))
         await until(lambda: not scene.path.exists())  # the next command starts the next hub
         late = (await scene.dealer.replies(await scene.dealer.send(ASK)))[-1]
         assert isinstance(late, wire.Failed)
@@ -374,12 +373,12 @@ async def test_a_stop_that_is_cancelled_by_its_client_still_ends_the_hub(tmp_pat
     async with a_server(tmp_path, speaker) as scene:
         asked = await scene.dealer.send(ASK)
         await speaker.said.wait()
-        stop = await scene.dealer.send(wire.Stop(timeout=20.0))
+        stop = await scene.dealer.send(wire.Stop(timeout=LIMIT_S))
         await scene.dealer.send(wire.Cancel(), stop)
         assert isinstance((await scene.dealer.replies(stop))[-1], wire.Cancelled)
         speaker.go.set()
         assert isinstance((await scene.dealer.replies(asked))[-1], wire.Done)
-        await asyncio.wait_for(scene.server.stopped.wait(), 5)
+        await scene.server.stopped.wait()
 
 
 @in_loop
@@ -388,5 +387,5 @@ async def test_a_hub_whose_socket_file_vanishes_ends(tmp_path: Path, monkeypatch
     async with a_server(tmp_path, Speaker("x")) as scene:
         scene.path.unlink()
         scene.path.touch()  # of another: it must not be removed
-        await asyncio.wait_for(scene.server.stopped.wait(), 5)
+        await scene.server.stopped.wait()
         assert scene.path.exists()

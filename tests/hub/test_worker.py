@@ -13,7 +13,7 @@ import pytest
 from llmctld.models.worker import ChatMessage, Load, Submit, Ticket, Worker
 
 from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable
-from tests.hub.scene import in_loop, until
+from tests.hub.scene import at_once, in_loop, until
 
 
 @asynccontextmanager
@@ -57,7 +57,7 @@ async def test_what_the_engine_refuses_is_raised_under_its_code(tmp_path: Path) 
 
 @in_loop
 async def test_busy_follows_the_engine(tmp_path: Path) -> None:
-    async with an_engine(tmp_path, token_ms=5) as worker:
+    async with an_engine(tmp_path, token_ms=1000) as worker:
         ticket = worker.submit(question("a long question", max_tokens=100, ignore_eos=True))
         assert worker.busy == 0
         await anext(aiter(ticket))
@@ -71,7 +71,7 @@ async def test_busy_follows_the_engine(tmp_path: Path) -> None:
 
 @in_loop
 async def test_the_death_of_the_process_is_told_to_all_who_wait(tmp_path: Path) -> None:
-    async with an_engine(tmp_path, first_ms=60_000) as worker:
+    async with an_engine(tmp_path, first_ms=600_000) as worker:
         waiting = [asyncio.create_task(heard(worker.submit(question("x")))) for _ in range(3)]
         await asyncio.sleep(0)
         os.kill(worker.pid, signal.SIGKILL)
@@ -111,8 +111,8 @@ async def test_an_engine_that_dies_while_loading_says_where_its_last_words_are(t
     load = Load(name="e", backend="echo", path="echo", threads=1, memory_bytes=2**30)
     worker = Worker(load, tmp_path)
     starting = asyncio.create_task(worker.start())
-    await until(lambda: bool(children()))
-    children()[0].kill()
+    await at_once(lambda: worker.pid)
+    os.kill(worker.pid, signal.SIGKILL)
     with pytest.raises(ModelUnavailable, match="SIGKILL") as caught:
         await starting
     assert "engine-e.log" in caught.value.hint
@@ -122,7 +122,7 @@ async def test_an_engine_that_dies_while_loading_says_where_its_last_words_are(t
 async def test_a_load_that_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
     worker = Worker(Load(name="e", backend="echo", path="echo", threads=1, memory_bytes=2**30), tmp_path)
     starting = asyncio.create_task(worker.start())
-    await until(lambda: bool(children()))
+    await at_once(lambda: worker.pid)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting

@@ -14,7 +14,7 @@ import typer
 from llmctl import config, errors
 from llmctl.cli import main
 from tests import tiny_gguf
-from tests.e2e.house import LLMCTL, House
+from tests.e2e.house import LLMCTL, PATIENCE_S, House
 from tests.e2e.house import house as a_house
 from tests.meta import generate
 
@@ -91,8 +91,8 @@ def test_the_python_block_of_the_readme_runs(reader: House) -> None:
     reader.ok("models", "add", "story", Path(reader.environ()["HOME"]) / "models" / "story.gguf")
     (block,) = blocks("python")
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block], env=reader.environ(), capture_output=True, text=True, timeout=60,
-        stdin=subprocess.DEVNULL, check=False,
+        [sys.executable, "-W", "error", "-c", block], env=reader.environ(), capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout

@@ -1,5 +1,6 @@
 """Many first commands at once: one hub, no lock error, no lost row, no lost answer."""
 
+from tests.e2e.house import PATIENCE_S
 from tests.e2e.house import house as a_house
 from tests.stress.scale import count
 
@@ -12,7 +13,7 @@ def test_thirty_two_first_commands_on_a_fresh_home() -> None:
             house.echo().stop()
             assert house.ended()
             outcome = house.shell(
-                "seq 32 | xargs -P 32 -I{} llmctl ask 'number {}' --no-stdin --no-stream", timeout=110
+                "seq 32 | xargs -P 32 -I{} llmctl ask 'number {}' --no-stdin --no-stream", timeout=4 * PATIENCE_S
             )
             assert outcome.status == 0, outcome
             assert sorted(outcome.out.splitlines()) == sorted(f"number {n}" for n in range(1, 33))

@@ -1,0 +1,32 @@
+"""Tokens per second, by a clock that the test holds in its hand."""
+
+from llmctld.engine.rate import WINDOW_S, Rate
+
+
+def test_the_pace_is_tokens_over_time() -> None:
+    rate = Rate()
+    rate.add(10.0, 1)
+    assert rate.per_second() == 0.0, "the first one marks the beginning"
+    for step in range(1, 5):
+        rate.add(10.0 + step * 0.5, 3)
+    assert rate.per_second() == 6.0
+
+
+def test_what_left_the_window_counts_no_more() -> None:
+    rate = Rate()
+    for tenth in range(20):
+        rate.add(tenth / 10, 100)
+    for second in range(3):
+        rate.add(2.0 + WINDOW_S + second, 1)
+    assert rate.per_second() == 1.0
+
+
+def test_after_a_rest_it_is_measured_afresh() -> None:
+    rate = Rate()
+    rate.add(1.0, 50)
+    rate.add(2.0, 50)
+    rate.clear()
+    assert rate.per_second() == 0.0
+    rate.add(3.0, 1)
+    rate.add(3.5, 1)
+    assert rate.per_second() == 2.0
