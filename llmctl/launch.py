@@ -24,7 +24,7 @@ from llmctl.paths import Paths, make_private
 
 READY_S = 60.0
 STATUS_S = 15.0
-GRACE_S = 10.0
+GRACE_S = 20.0
 """How much longer than the time it was given a hub may take to stop before it is killed."""
 
 Notify = Callable[[str], None]
