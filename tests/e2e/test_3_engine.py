@@ -52,7 +52,7 @@ def test_two_requests_are_seen_at_once(house: House) -> None:
 def test_a_real_model_overtakes_too(house: House, tmp_path: Path) -> None:
     path = tmp_path / "long.gguf"
     slow(path)
-    house.ok("models", "add", "tiny", path, "--set=context=16384", "--set=slots=2")
+    house.ok("models", "add", "tiny", path, "--set=context=16384", "--set=slots=2", "--set=threads=1")
     endless = ("--logit-bias", f"{eos(path)}=-100", "--json")
     first = house.spawn("ask", "long", "--max-tokens", "16000", *endless)
     first.first_byte()
@@ -68,7 +68,7 @@ def test_a_real_model_overtakes_too(house: House, tmp_path: Path) -> None:
 def test_killing_the_client_of_a_real_model_frees_its_slot(house: House, tmp_path: Path) -> None:
     path = tmp_path / "long.gguf"
     slow(path)
-    house.ok("models", "add", "tiny", path, "--set=context=16384", "--set=slots=1")
+    house.ok("models", "add", "tiny", path, "--set=context=16384", "--set=slots=1", "--set=threads=1")
     first = house.spawn("ask", "long", "--max-tokens", "16000", "--logit-bias", f"{eos(path)}=-100")
     first.first_byte()
     first.kill()
@@ -81,7 +81,7 @@ def test_killing_the_client_of_a_real_model_frees_its_slot(house: House, tmp_pat
 def test_killing_the_client_while_its_prompt_is_computed_frees_the_slot(house: House, tmp_path: Path) -> None:
     path = tmp_path / "long.gguf"
     slow(path)
-    house.ok("models", "add", "tiny", path, "--set=context=32768", "--set=slots=1", "--set=batch=4")
+    house.ok("models", "add", "tiny", path, "--set=context=32768", "--set=slots=1", "--set=threads=1", "--set=batch=4")
     house.ok("models", "load", "tiny")
     (house.home / "long").write_text("a e i o " * 3000)
     asking = house.spawn("ask", "-f", "long", "--max-tokens", "5")

@@ -62,8 +62,17 @@ def test_interactive_work_goes_before_batch_work(house: House) -> None:
 def test_a_batch_request_that_made_room_says_what_it_would_have_said(house: House, tmp_path: Path) -> None:
     path = tmp_path / "long.gguf"
     tiny_gguf.write(path, seed=7, context=4096, layers=8, dim=256)
-    house.ok("models", "add", "long", path, "--set=slots=1", "--set=flash_attention=false", "--set=kv_type=f32")
-    asked = ("ask", "tell me a story", "--max-tokens", "1200", "--temperature", "0", "--no-cache", "--json")
+    house.ok(
+        "models",
+        "add",
+        "long",
+        path,
+        "--set=slots=1",
+        "--set=threads=1",
+        "--set=flash_attention=false",
+        "--set=kv_type=f32",
+    )
+    asked = ("ask", "tell me a story", "--max-tokens", "600", "--temperature", "0", "--no-cache", "--json")
     undisturbed = house.ok(*asked).last
     batch = house.spawn(*asked, "--priority", "batch")
     (engine,) = house.engines()
