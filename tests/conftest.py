@@ -1,8 +1,11 @@
-"""For all tests: what hypothesis may not judge by, which is time.
+"""For all tests: what they may not depend on, which is time and how they were started.
 
-A slow machine is no bug, so no example has a deadline; and the same tree gets the same verdict each time: `make test`
-draws the same examples, `make stress` others in each run.
+A slow machine is no bug, so no example of hypothesis has a deadline; and the same tree gets the same verdict each time:
+`make test` draws the same examples, `make stress` others in each run. What nohup and background jobs ignore, commands that
+they start would ignore too, as they should: here every signal means what it means in a terminal.
 """
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -10,3 +13,6 @@ from tests.stress.scale import FULL
 
 settings.register_profile("llmctl", deadline=None, derandomize=not FULL, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("llmctl")
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
