@@ -115,6 +115,8 @@ class ModelSettings(Section, frozen=True):
     """Faster attention that rounds more coarsely; where llama.cpp thinks that it pays."""
     batch: Count | None = None
     """Tokens computed in one step, at most; 512."""
+    adapters: dict[str, str] | None = None
+    """LoRA adapters that a request may ask for: name -> path of a GGUF file."""
     temperature: Temperature | None = None
     top_p: Share | None = None
     top_k: TopK | None = None
@@ -220,14 +222,14 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
-    """{dotted key: (variable, value)} of each LLMCTL_SECTION__KEY. A list is written as JSON."""
+    """{dotted key: (variable, value)} of each LLMCTL_SECTION__KEY. A list or a mapping is written as JSON."""
     found: dict[str, tuple[str, Any]] = {}
     for name, value in environ.items():
         if name.startswith("LLMCTL_") and "__" in name:
             try:
-                parsed = msgspec.json.decode(value) if value.startswith("[") and value.endswith("]") else value
+                parsed = msgspec.json.decode(value) if value[:1] + value[-1:] in ("[]", "{}") else value
             except msgspec.DecodeError as error:
-                raise ConfigError(f"the variable {name} is not a list as JSON has it: {error}") from error
+                raise ConfigError(f"the variable {name} is not what JSON calls a list or object: {error}") from error
             found[name.removeprefix("LLMCTL_").lower().replace("__", ".")] = (name, parsed)
     return found
 

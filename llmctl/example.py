@@ -46,6 +46,7 @@ SETTINGS = {
     "kv_type": ("Type of the KV memory: f16 (default), f32, q8_0, q4_0, q4_1, q5_0, q5_1, bf16.", "f16"),
     "flash_attention": ("Faster attention that rounds more coarsely; where llama.cpp thinks that it pays.", True),
     "batch": ("Tokens computed in one step, at most; 512.", 512),
+    "adapters": ("LoRA adapters that `--adapter NAME` takes: their GGUF files.", {"NAME": "/path/of/adapter.gguf"}),
     "temperature": ("This model's own defaults for sampling.", 0.7),
     "top_p": ("", 0.95),
     "top_k": ("", 40),
@@ -95,6 +96,8 @@ def toml(value: Any) -> str:
         return f'"{_unit(value, (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)))}"'
     if isinstance(value, Size):
         return f'"{_unit(value, (("G", 2**30), ("M", 2**20), ("K", 2**10), ("", 1)))}"'
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + "}"
     return msgspec.json.encode(value).decode()
 
 

@@ -39,6 +39,7 @@ class Options(
     extract: bool = False
     xl: bool = False
     reasoning: str | None = None
+    adapter: list[str] | str | dict[str, float] = []
     repro: bool = False
     priority: str | None = None
     cache: bool = False

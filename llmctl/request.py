@@ -56,6 +56,7 @@ def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) ->
         continue_last=values.get("continue_", False),
         logit_bias={str(token): bias for token, bias in values.get("logit_bias", {}).items()},
         stop=listed(values.get("stop", ())),
+        adapters=_adapters(values.get("adapter", ())),
         ignore_eos=asked.ignore_eos,
         extract=next((mode for name, mode in EXTRACT.items() if name in values), None),
         cache=next((mode for name, mode in CACHE.items() if name in values), "auto"),
@@ -74,6 +75,22 @@ def _join(template: str | None, prompt: str | None, params: dict[str, str]) -> s
         params["prompt"] = prompt
         return template
     return f"{template.rstrip()}\n\n{prompt}"
+
+
+def _adapters(value: Any) -> dict[str, float]:
+    """`NAME` or `NAME=SCALE`, one or many, or a mapping. Raises Usage."""
+    if isinstance(value, dict):
+        return dict(value)
+    found = {}
+    for item in listed(value):
+        name, equals, scale = item.partition("=")
+        try:
+            if not name:
+                raise ValueError(item)
+            found[name] = float(scale) if equals else 1.0
+        except ValueError as error:
+            raise Usage(f"--adapter {item!r} does not read NAME or NAME=SCALE with a number SCALE", "") from error
+    return found
 
 
 def _seconds(option: str, value: Any) -> float | None:

@@ -79,6 +79,8 @@ class Generate(Request, kw_only=True, tag="generate"):
     stop: list[str] = []
     ignore_eos: bool = False
     extract: str | None = None
+    adapters: dict[str, float] = {}
+    """Name of an adapter in the model's settings -> its scale."""
     priority: str | None = None
     """"high", "normal" (default) or "batch"."""
     repro: bool = False

@@ -54,6 +54,9 @@ def ask(
     max_age: Annotated[Text, Option(help="Take no stored answer older than this: 90s 15m 2h 7d.", metavar="T")] = None,
     user: Annotated[Text, Option(help="Whose request this is.")] = None,
     tag: Annotated[Many, Option(help="A label in every record of this request.")] = None,
+    adapter: Annotated[
+        Many, Option(help="A LoRA adapter of the model, and its strength.", metavar="NAME[=SCALE]")
+    ] = None,
     repro: Annotated[bool, Option("--repro", help="Alone, and computed anew: the same bytes each time.")] = False,
     priority: Annotated[
         Text, Option(help="Who goes first when all slots are busy; batch work makes room.", metavar="high|normal|batch")
@@ -86,7 +89,7 @@ def ask(
 def gather(values: dict[str, Any]) -> Asked:
     """The command's arguments as options: `k=v` lists become mappings."""
     options = {name: value for name, value in values.items() if name not in SHELL_ONLY}
-    options.update({name: options[name] or [] for name in ("file", "stop", "tag")})
+    options.update({name: options[name] or [] for name in ("file", "stop", "tag", "adapter")})
     options["param"] = flags.pairs("--param", options["param"] or ())
     options["logit_bias"] = {}
     for item in values["logit_bias"] or ():

@@ -51,6 +51,7 @@ MATTERS: dict[str, Any] = {
     "stop": ["x"],
     "ignore_eos": True,
     "extract": "first",
+    "adapters": {"a": 0.5},
     "repro": True,
     "conversation": "talk",
     "continue_last": True,
@@ -96,7 +97,8 @@ async def key(folder: Path, catalog: Catalog, scope: list[str], **fields: Any) -
 
 @in_loop
 async def test_the_key_covers_everything_that_changes_the_answer_and_nothing_else(tmp_path: Path) -> None:
-    catalog = a_catalog(tmp_path, e={}, other={"token_ms": "1"})
+    (tmp_path / "a.gguf").write_bytes(b"GGUF" + bytes(20))
+    catalog = a_catalog(tmp_path, e={"adapters": f'{{"a": "{tmp_path}/a.gguf"}}'}, other={"token_ms": "1"})
     scope = ["user"]
     base = await key(tmp_path, catalog, scope)
     assert base == await key(tmp_path, catalog, scope)
@@ -111,7 +113,7 @@ async def test_the_key_covers_everything_that_changes_the_answer_and_nothing_els
 
 @pytest.mark.parametrize("name", ModelSettings.__struct_fields__)
 def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> None:
-    values: dict[str, Any] = {"kv_type": "q8_0", "flash_attention": True, "fail": "crash"}
+    values: dict[str, Any] = {"kv_type": "q8_0", "flash_attention": True, "adapters": {"a": "b"}, "fail": "crash"}
     entry = a_catalog(tmp_path, e={}).find("e")
     plain = Catalog(tmp_path / "models", {})
     other = Catalog(tmp_path / "models", {"e": ModelSettings(**{name: values.get(name, 1)})})

@@ -26,6 +26,7 @@ EDGES: dict[str, tuple[list[Any], list[Any]]] = {
     "seed": ([0, 1, 2**32 - 1], [-1, 2**32]),
     "max_age": ([0.0, 1.5, inf], [-0.001, -inf, nan]),
     "extract": (["first", "last"], ["", "First", "all"]),
+    "adapters": ([{}, {"a": 100.0, "b": -100.0}], [{"a": 100.1}, {"a": nan}, {"a": 1.0, "b": -inf}]),
     "priority": (["high", "normal", "batch"], ["", "High", "low"]),
     "cache": (list(CACHE_MODES), ["", "AUTO", "never"]),
     "user": (["", "ana", "x" * 128], ["x" * 129, "a\nb", "\x1b[31m"]),

@@ -11,6 +11,7 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
+from llmctld.engine.adapters import Adapters
 from llmctld.engine.backend import LoadError, Prompt, Refusal
 from llmctld.engine.fit import Memory, Shape, fit, mebibytes, notice
 from llmctld.engine.messages import Load, Loaded, Submit
@@ -59,6 +60,7 @@ class Gguf:
         self._memory = lib.llama_get_memory(self._context)
         self._batch = Batch(max(load.batch, self.loaded.slots))
         self._samplers: dict[int, Sampler] = {}
+        self._adapters = Adapters(self._model)
 
     def encode(self, submit: Submit) -> Prompt:
         if submit.tokens is not None:
@@ -74,6 +76,8 @@ class Gguf:
         return Prompt(tokens, text)
 
     def open(self, submit: Submit, prompt: Prompt) -> None:
+        for adapter in submit.adapters:
+            self._adapters.known(adapter.path)
         bias = {self._vocabulary.named(key): value for key, value in submit.logit_bias.items()}
         if submit.ignore_eos:
             bias |= dict.fromkeys(self._vocabulary.ends, float("-inf"))
@@ -83,6 +87,7 @@ class Gguf:
         self._samplers.pop(id).free()
 
     def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
+        self._adapters.use(self._context, chunks[0].sequence.adapters)
         rows = self._batch.fill(chunks)
         status = lib.llama_decode(self._context, self._batch.struct)
         if status != 0:

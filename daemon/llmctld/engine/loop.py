@@ -104,7 +104,7 @@ class Loop:
             self.scheduler.submit(
                 Sequence(
                     submit.id, prompt.tokens, len(prompt.tokens), limit, text=text, user=submit.user,
-                    priority=submit.priority, alone=submit.repro, submitted=arrived,
+                    priority=submit.priority, adapters=submit.adapters, alone=submit.repro, submitted=arrived,
                 )
             )  # fmt: skip
         except Refusal as refusal:

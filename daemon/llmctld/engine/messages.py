@@ -48,6 +48,13 @@ class ChatMessage(msgspec.Struct):
     content: str
 
 
+class Adapter(msgspec.Struct, frozen=True, array_like=True):
+    """A LoRA adapter's file, and how strongly it works."""
+
+    path: str
+    scale: float
+
+
 class Submit(msgspec.Struct, tag="submit", kw_only=True):
     """One request. Either `messages` or `tokens`. `raw`: no chat template, the contents as they stand.
 
@@ -73,6 +80,8 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     user: str = ""
     priority: int = 1
     """0 high, 1 normal, 2 batch."""
+    adapters: tuple[Adapter, ...] = ()
+    """Sorted, so that equal ones are equal."""
     repro: bool = False
     """Alone, and with nothing that was computed before."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmctld.engine import place
+from llmctld.engine.messages import Adapter
 from llmctld.engine.pace import Pace
 from llmctld.engine.place import Source
 from llmctld.engine.queue import Queue
@@ -77,7 +78,7 @@ class Scheduler:
         self.waiting = Queue()
         self.running: dict[int, Sequence] = {}
         self._reuses = reuses
-        self._prompts_at_once, self._shortest = prompts_at_once, True
+        self._prompts_at_once, self._shortest, self._turn = prompts_at_once, True, 0
 
     @property
     def idle(self) -> bool:
@@ -127,7 +128,7 @@ class Scheduler:
             return True
         tokens = np.array(sequence.tokens, np.int32)
         best = promised = 0
-        for owner, length in self._matches(tokens).items():
+        for owner, length in self._matches(tokens, sequence.adapters).items():
             if isinstance(owner, Sequence):
                 promised = max(promised, min(length, owner.prompt_tokens, len(tokens) - 1))
                 length = min(length, owner.position)
@@ -148,7 +149,7 @@ class Scheduler:
         elif source.stream is not None and source.stream != target:
             actions.append(Copy(source.stream, target))
         actions.append(Cut(target, source.keep, sequence))
-        self.streams.take(target, sequence.id, np.array(sequence.tokens, np.int32))
+        self.streams.take(target, sequence.id, np.array(sequence.tokens, np.int32), sequence.adapters)
         self.running[sequence.id] = sequence
         sequence.stream, sequence.position = target, source.keep
         if not sequence.begun:
@@ -159,26 +160,27 @@ class Scheduler:
         if not self._reuses:
             return place.Place(self.streams.free[0], Source())
         tokens = np.array(sequence.tokens, np.int32)
-        sources = [] if sequence.alone else self._sources(tokens)
+        sources = [] if sequence.alone else self._sources(tokens, sequence.adapters)
         return place.choose(self.streams, len(tokens), sources, self.pace)
 
-    def _sources(self, tokens: Tokens) -> list[Source]:
+    def _sources(self, tokens: Tokens, adapters: tuple[Adapter, ...]) -> list[Source]:
         """What is computed already of `tokens`, but for the last: a model must be asked for at least one."""
         most = len(tokens) - 1
         sources = []
-        for stream, length in self.streams.match(tokens).items():
+        for stream, length in self.streams.match(tokens, adapters).items():
             owner = self._owner(stream)
             if owner is not None:
                 length = self._agreement(owner, tokens, length)
             sources.append(Source(min(length, most), stream, cost_ms=self.pace.copy_ms))
-        for entry, length in self.saved.match(tokens).items():
+        for entry, length in () if adapters else self.saved.match(tokens).items():
             cost = self.pace.copy_ms + self.saved.size(entry) / SAVED_BYTES_PER_MS
             sources.append(Source(min(length, most), entry=entry, cost_ms=cost))
         return [source for source in sources if source.keep]
 
-    def _matches(self, tokens: Tokens) -> "dict[Sequence | int, int]":
+    def _matches(self, tokens: Tokens, adapters: tuple[Adapter, ...]) -> "dict[Sequence | int, int]":
         """Running sequence, or stream that nobody owns -> leading tokens in common, computed or to be computed."""
-        return {self._owner(stream) or stream: length for stream, length in self.streams.match(tokens).items()}
+        found = self.streams.match(tokens, adapters)
+        return {self._owner(stream) or stream: length for stream, length in found.items()}
 
     def _agreement(self, owner: Sequence, tokens: Tokens, length: int) -> int:
         """The tree knows a running sequence as it began: it has grown since, and it may not be computed so far."""
@@ -192,6 +194,8 @@ class Scheduler:
     def _rescue(self, stream: int, keep: int = 0) -> list[Action]:
         """What is about to be cut off is saved, where that is worth it."""
         held = self.streams.held(stream)
+        if self.streams.adapters(stream):
+            return []  # saved states are of the model as its file is
         if self._reuses and place.worth_saving(self.streams, stream, keep, self.pace) and not self.saved.covers(held):
             return [Save(stream, held)]
         return []
@@ -220,13 +224,12 @@ class Scheduler:
 
     def plan(self) -> list[Chunk]:
         """The next step, in ascending stream order: the one token of each who needs no more, and parts of prompts."""
-        chunks = [
-            _chunk(sequence, min(sequence.pending, 1)) for sequence in self.running.values() if sequence.pending < 2
-        ]
+        together = self._together()
+        chunks = [_chunk(sequence, min(sequence.pending, 1)) for sequence in together if sequence.pending < 2]
         room = self.batch - len(chunks)
         if chunks:
             room = min(room, self.pace.chunk)
-        for sequence in self._prompts()[: self._prompts_at_once]:
+        for sequence in self._prompts(together)[: self._prompts_at_once]:
             count = min(sequence.pending, room)
             if count:
                 chunks.append(_chunk(sequence, count))
@@ -235,9 +238,17 @@ class Scheduler:
             chunk.sequence.batched |= len(chunks) > 1 or chunk.sequence.cached > 0
         return sorted(chunks, key=lambda chunk: chunk.stream)
 
-    def _prompts(self) -> list[Sequence]:
+    def _together(self) -> list[Sequence]:
+        """Those who run with the same adapters; each set of adapters in turn."""
+        sets = list(dict.fromkeys(sequence.adapters for sequence in self.running.values()))
+        if len(sets) < 2:
+            return list(self.running.values())
+        self._turn += 1
+        return [sequence for sequence in self.running.values() if sequence.adapters == sets[self._turn % len(sets)]]
+
+    def _prompts(self, together: list[Sequence]) -> list[Sequence]:
         """In turn by arrival and by what is left, so that neither the long nor the short wait for a row of the others."""
-        prompts = [sequence for sequence in self.running.values() if sequence.pending > 1]
+        prompts = [sequence for sequence in together if sequence.pending > 1]
         self._shortest = not self._shortest
         return sorted(prompts, key=lambda sequence: sequence.pending) if self._shortest else prompts
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from llmctld.engine.messages import Adapter
 from llmctld.engine.radix import Tokens
 from llmctld.engine.text import Text
 
@@ -25,6 +26,8 @@ class Sequence:
     user: str = ""
     priority: int = NORMAL
     """An index of queue.PRIORITIES."""
+    adapters: tuple[Adapter, ...] = ()
+    """What they compute is of no use to other adapters, and one step computes with one set of them."""
     alone: bool = False
     """Nothing else is computed while it runs, and nothing computed before is used."""
     stream: int | None = None

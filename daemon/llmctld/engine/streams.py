@@ -5,6 +5,7 @@ It knows streams, owners and tokens; it refuses to know when a request runs, and
 
 import numpy as np
 
+from llmctld.engine.messages import Adapter
 from llmctld.engine.radix import Radix, Tokens
 
 NOTHING: Tokens = np.empty(0, np.int32)
@@ -21,6 +22,7 @@ class Streams:
         self.count = count
         self._owner: dict[int, int] = {}
         self._held: list[Tokens] = [NOTHING] * count
+        self._adapters: list[tuple[Adapter, ...]] = [()] * count
         self._used = [0] * count
         self._clock = 0
         self._tree = Radix()
@@ -46,11 +48,11 @@ class Streams:
         ends = [owned[0] - 1, owned[-1] + 1]
         return self.gaps() or [stream for stream in ends if 0 <= stream < self.count]
 
-    def take(self, stream: int, owner: int, prompt: Tokens) -> None:
+    def take(self, stream: int, owner: int, prompt: Tokens, adapters: tuple[Adapter, ...] = ()) -> None:
         """`owner` runs in a free stream, which will hold `prompt` when that is computed."""
         if stream in self._owner:
             raise RuntimeError(f"stream {stream} belongs to request {self._owner[stream]}")
-        self._owner[stream] = owner
+        self._owner[stream], self._adapters[stream] = owner, adapters
         self._hold(stream, prompt)
 
     def give(self, stream: int, computed: Tokens) -> None:
@@ -60,20 +62,26 @@ class Streams:
 
     def copy(self, source: int, target: int) -> None:
         """A free stream holds what another, free one does."""
+        self._adapters[target] = self._adapters[source]
         self._hold(target, self._held[source])
 
     def move(self, source: int, target: int, computed: Tokens) -> None:
         """The owner of `source` goes on in the free stream `target`; both hold what it has `computed` so far."""
         owner, prompt = self._owner[source], self._held[source]
         self.give(source, computed)
-        self.take(target, owner, prompt)
+        self.take(target, owner, prompt, self._adapters[source])
 
     def held(self, stream: int) -> Tokens:
         return self._held[stream]
 
-    def match(self, tokens: Tokens) -> dict[int, int]:
+    def adapters(self, stream: int) -> tuple[Adapter, ...]:
+        """With which adapters its tokens were computed."""
+        return self._adapters[stream]
+
+    def match(self, tokens: Tokens, adapters: tuple[Adapter, ...] = ()) -> dict[int, int]:
         """Stream -> how many leading tokens it has in common with `tokens`, whether computed already or not."""
-        return self._tree.match(tokens)
+        found = self._tree.match(tokens)
+        return {stream: length for stream, length in found.items() if self._adapters[stream] == adapters}
 
     def sole(self, stream: int, keep: int = 0) -> int:
         """How many tokens would be lost for good if the stream kept only its first `keep`."""

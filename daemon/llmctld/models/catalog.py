@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from llmctl.config import ModelEntry, ModelSettings, check_name, decode, read_models
-from llmctl.errors import ConfigError, InvalidRequest, ModelUnavailable, Storage, Usage, nearest
+from llmctl.errors import ConfigError, InvalidRequest, ModelUnavailable, NotFound, Storage, Usage, nearest
 from llmctld.watch import log
 
 SAMPLES, BLOCK = 64, 4096
@@ -26,6 +26,14 @@ HEADER = 2**20
 ECHO = "echo"
 BACKENDS = {"echo": "llmctl", "llama.cpp": "llama-cpp-python"}
 """Backend -> the distribution whose version belongs to an answer's identity."""
+
+
+class AdapterUse(NamedTuple):
+    """A LoRA adapter's file, how strongly it works, and what changes when the file does."""
+
+    path: str
+    scale: float
+    identity: str
 
 
 class Catalog:
@@ -103,6 +111,19 @@ class Catalog:
         self._entries.pop(entry.name)
         return entry
 
+    def adapters(self, entry: ModelEntry, wanted: Mapping[str, float]) -> list[AdapterUse]:
+        """Those that a request asks for, by name. Raises NotFound, and ModelUnavailable when a file cannot be read."""
+        known = self.settings(entry).adapters or {}
+        uses = []
+        for name, scale in sorted(wanted.items()):
+            if name not in known:
+                hint = nearest(name, known) or "`models.NAME.adapters` in the configuration lists a model's adapters."
+                raise NotFound(f"the model {entry.name} has no adapter {name!r}", hint)
+            check_gguf(Path(known[name]))
+            found = Path(known[name]).stat()
+            uses.append(AdapterUse(known[name], scale, f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"))
+        return uses
+
     def identity(self, entry: ModelEntry) -> str:
         """Changes when the model's file or the library that computes changes. Raises ModelUnavailable without a file."""
         library = _library(entry.backend)
@@ -124,9 +145,15 @@ def _library(backend: str) -> str:
 
 
 def _given(settings: dict[str, str]) -> dict[str, Any]:
-    """`--set key=value` as typed values. Raises InvalidRequest naming key and value."""
+    """`--set key=value` as typed values; `adapters` is a JSON object. Raises InvalidRequest naming key and value."""
+    values: dict[str, Any] = dict(settings)
     try:
-        decoded = decode(ModelSettings, settings, "--set", text=True)
+        if "adapters" in values:
+            values["adapters"] = msgspec.json.decode(values["adapters"])
+        decoded = decode(ModelSettings, values, "--set", text=True)
+    except msgspec.DecodeError as error:
+        message = f"adapters is {values['adapters']!r}, which is not a JSON object ({error})"
+        raise InvalidRequest(message, '--set \'adapters={"NAME": "/path/of/adapter.gguf"}\'') from error
     except ConfigError as error:
         raise InvalidRequest(error.message, "`llmctl config show` lists the settings of a model.") from error
     return {key: getattr(decoded, key) for key in settings}

@@ -21,10 +21,10 @@ import structlog
 
 from llmctl.errors import EngineFailed, ModelUnavailable, from_code
 from llmctld.engine import messages
-from llmctld.engine.messages import ChatMessage, Load, Piece, Remark, Submit
+from llmctld.engine.messages import Adapter, ChatMessage, Load, Piece, Remark, Submit
 from llmctld.watch import log
 
-__all__ = ["ChatMessage", "Load", "Piece", "Remark", "Submit", "Ticket", "Worker"]
+__all__ = ["Adapter", "ChatMessage", "Load", "Piece", "Remark", "Submit", "Ticket", "Worker"]
 
 Heard = messages.Piece | messages.Remark | messages.Finished | messages.Refused | EngineFailed
 

@@ -16,7 +16,7 @@ from llmctl.errors import CacheMiss, ConfigError, nearest
 from llmctl.wire import Answer, Delta, Generate, Timings, Usage
 from llmctld.cache.level import Stored
 from llmctld.cache.tiers import Hit, Tiers
-from llmctld.models.catalog import Catalog
+from llmctld.models.catalog import AdapterUse, Catalog
 from llmctld.models.worker import ChatMessage
 from llmctld.pipeline.call import Call, Event, Link, Stage
 from llmctld.pipeline.flight import Flights
@@ -42,7 +42,7 @@ class Identity(msgspec.Struct, array_like=True):
     repro: bool
     scope: list[str]
     schema: None = None
-    adapters: None = None
+    adapters: list[AdapterUse] = []
 
 
 SAMPLING = (
@@ -66,6 +66,7 @@ def key_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
         ignore_eos=request.ignore_eos,
         extract=request.extract,
         repro=request.repro,
+        adapters=catalog.adapters(call.entry, request.adapters),
         scope=[str(getattr(request, name)) for name in scope],
     )
     return hashlib.blake2b(msgspec.msgpack.encode(identity), digest_size=16).hexdigest()

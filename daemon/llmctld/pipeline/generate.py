@@ -14,7 +14,7 @@ from llmctl.errors import Busy, EngineFailed
 from llmctl.wire import PRIORITIES, Answer, Delta, Notice, Usage
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
-from llmctld.models.worker import Remark, Submit, Ticket, Worker
+from llmctld.models.worker import Adapter, Remark, Submit, Ticket, Worker
 from llmctld.pipeline.call import Call, Event
 from llmctld.watch import log
 
@@ -123,6 +123,7 @@ class Generator:
             ignore_eos=request.ignore_eos,
             user=request.user,
             priority=PRIORITIES.index(request.priority or "normal"),
+            adapters=tuple(Adapter(use.path, use.scale) for use in self._catalog.adapters(entry, request.adapters)),
             repro=request.repro,
         )
 

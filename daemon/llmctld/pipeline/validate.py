@@ -31,6 +31,10 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_age": (lambda value: value >= 0, "0 seconds or more"),
     "extract": one_of("first", "last"),
     "cache": one_of(*CACHE_MODES),
+    "adapters": (
+        lambda value: all(-100 <= scale <= 100 for scale in value.values()),
+        "scales between -100 and 100",
+    ),
     "priority": one_of(*PRIORITIES),
     "user": (lambda value: value.isprintable() and len(value) <= 128, "at most 128 printable characters"),
     "tags": (lambda value: all(tag and tag.isprintable() for tag in value), "printable words that are not empty"),

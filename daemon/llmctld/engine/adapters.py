@@ -1,0 +1,40 @@
+"""LoRA adapters of one model: read when a request first asks for one, and in force for one step at a time.
+
+It knows the library's calls for them; which requests may share a step is the scheduler's.
+"""
+
+import ctypes
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+
+from llmctld.engine.backend import Refusal
+from llmctld.engine.messages import Adapter
+
+
+class Adapters:
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._known: dict[str, Any] = {}
+        self._in_force: tuple[Adapter, ...] = ()
+
+    def known(self, path: str) -> Any:
+        """The adapter in that file, read once. Raises Refusal when it is none for this model."""
+        if path not in self._known:
+            adapter = lib.llama_adapter_lora_init(self._model, path.encode())
+            if not adapter:
+                message = f"llama.cpp cannot use {path} as an adapter of this model"
+                raise Refusal("model_unavailable", message, "Is it a LoRA adapter in GGUF format, made for this model?")
+            self._known[path] = adapter
+        return self._known[path]
+
+    def use(self, context: Any, adapters: tuple[Adapter, ...]) -> None:
+        """What is computed from now on is computed with exactly these."""
+        if adapters == self._in_force:
+            return
+        count = len(adapters)
+        handles = (lib.llama_adapter_lora_p_ctypes * count)(*(self.known(adapter.path) for adapter in adapters))
+        scales = (ctypes.c_float * count)(*(adapter.scale for adapter in adapters))
+        if lib.llama_set_adapters_lora(context, handles, count, scales) != 0:
+            raise RuntimeError(f"llama.cpp refused {adapters}")
+        self._in_force = adapters

@@ -1,0 +1,59 @@
+"""LoRA adapters: each request gets its own, whoever else runs, and never what was computed with another."""
+
+from pathlib import Path
+
+import pytest
+from llmctld.engine.gguf import Gguf
+from llmctld.engine.messages import Adapter
+from llmctld.engine.pace import Pace
+
+from tests import odd_gguf
+from tests.engine.driver import Driver, llama
+
+PROMPT = "the same words for everybody " * 5
+
+
+class Dear(Pace):
+    token_ms = 100.0
+
+
+@pytest.fixture(scope="module")
+def model(files: Path) -> Gguf:
+    return Gguf(llama(files / "base.gguf", slots=4, retained=2, kv_type="f32", flash_attention=False))
+
+
+@pytest.fixture(scope="module")
+def sets(files: Path) -> list[tuple[Adapter, ...]]:
+    for seed in (1, 2):
+        odd_gguf.lora(files / f"lora{seed}.gguf", seed)
+    one, two = (str(files / f"lora{seed}.gguf") for seed in (1, 2))
+    return [
+        (),
+        (Adapter(one, 1.0),),
+        (Adapter(one, 0.5),),
+        (Adapter(two, 1.0),),
+        (Adapter(one, 1.0), Adapter(two, 1.0)),
+    ]
+
+
+def test_each_gets_its_own_alone_and_together(model: Gguf, sets: list[tuple[Adapter, ...]]) -> None:
+    alone = [Driver(model).ask(PROMPT, repro=True, adapters=adapters).text for adapters in sets]
+    assert len(set(alone)) == len(sets), "an adapter changes what is said"
+    driver = Driver(model, pace=Dear())
+    ids = [driver.submit(PROMPT, adapters=adapters) for adapters in (*sets, *sets)]
+    driver.run()
+    assert [driver.replies[id].text for id in ids] == [*alone, *alone]
+
+
+def test_what_another_adapter_computed_is_not_reused(model: Gguf, sets: list[tuple[Adapter, ...]]) -> None:
+    driver = Driver(model, pace=Dear())
+    cached = [driver.ask(PROMPT, adapters=adapters).done.cached_tokens for adapters in (sets[0], sets[1], sets[1])]
+    assert cached[:2] == [0, 0]
+    assert cached[2] > 100
+
+
+def test_a_file_that_is_no_adapter_is_refused(model: Gguf, files: Path) -> None:
+    refusal = Driver(model).ask("x", adapters=(Adapter(str(files / "base.gguf"), 1.0),)).refusal
+    assert refusal.code == "model_unavailable"
+    assert "base.gguf" in refusal.message
+    assert Driver(model).ask("x").ends == 1
