@@ -80,6 +80,7 @@ async def remove_model(hub: Hub, call: Call | None, request: wire.RemoveModel) -
     if hub.residency.holds(entry.name):
         await hub.residency.unload(entry.name)
     hub.catalog.remove(entry.name)
+    hub.residency.forget(entry.name)
     yield wire.Done(result=wire.Nothing())
 
 

@@ -75,8 +75,18 @@ def test_another_file_under_the_same_name_gets_no_prefix_of_the_old_one(home: Ho
 def test_another_context_gets_no_prefix_of_the_old_one(home: House, long: Path) -> None:
     home.ok("ask", TEXT, *ONE)
     home.ok("models", "unload", "long")
+    (old,) = states(home)
     home.ok("models", "add", "long", long, "--force", "--set=slots=2", "--set=context=3000")
     assert home.ok("ask", TEXT, *ONE).last["usage"]["cached_tokens"] == 0
+    assert not old.exists(), "nobody can use it any more"
+
+
+def test_what_was_saved_goes_with_the_model(home: House) -> None:
+    home.ok("ask", TEXT, *ONE)
+    home.ok("models", "unload", "long")
+    assert states(home)
+    home.ok("models", "rm", "long", "--yes")
+    assert states(home) == []
 
 
 def test_nothing_is_written_where_nothing_may_be(house: House, long: Path) -> None:

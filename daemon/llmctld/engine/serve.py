@@ -5,6 +5,7 @@ It knows which backend is which, and that the end of the stream is the end of th
 
 import hashlib
 import os
+import shutil
 import socket
 import threading
 import time
@@ -46,8 +47,11 @@ def _saved(load: Load, context: int) -> Saved:
     import llama_cpp
 
     settings = f"{load.identity} {context} {load.kv_type} {load.gpu_layers} {llama_cpp.__version__}"
-    name = hashlib.blake2b(settings.encode(), digest_size=16).hexdigest()
-    return Saved(Path(load.saved_folder) / name, load.saved_memory_bytes, load.saved_disk_bytes)
+    folder = Path(load.saved_folder) / hashlib.blake2b(settings.encode(), digest_size=16).hexdigest()
+    for other in Path(load.saved_folder).glob("*"):
+        if other != folder:  # of an earlier file, library or context: nobody will ask for them again
+            shutil.rmtree(other, ignore_errors=True)
+    return Saved(folder, load.saved_memory_bytes, load.saved_disk_bytes)
 
 
 def _damage(words: str) -> str:

@@ -4,6 +4,7 @@ It does not decide which model a request should use, nor compute anything itself
 """
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -139,6 +140,10 @@ class Residency:
         if worker is None:
             raise ModelUnavailable(f"the model {name} is not loaded", "`llmctl ps` shows what is loaded.")
         await self._retire(worker)
+
+    def forget(self, name: str) -> None:
+        """What was computed for a model that is gone goes too."""
+        shutil.rmtree(self._prefixes / name, ignore_errors=True)
 
     async def _retire(self, worker: Worker) -> None:
         worker.retiring += 1
