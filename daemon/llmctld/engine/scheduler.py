@@ -276,8 +276,9 @@ class Scheduler:
         return sequence
 
     def farewell(self) -> list[Action]:
-        """At the end: all that is worth it is saved."""
-        return [action for stream in self.streams.free for action in self._rescue(stream)]
+        """At the end: all that is worth it is saved, what was used last first."""
+        streams = sorted(self.streams.free, key=self.streams.age)
+        return [action for stream in streams for action in self._rescue(stream)]
 
     def check(self) -> None:
         """Prove the invariants; RuntimeError names the one that does not hold."""
