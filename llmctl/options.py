@@ -38,6 +38,9 @@ class Options(
     raw: bool = False
     extract: bool = False
     xl: bool = False
+    schema: str | dict[str, Any] | None = None
+    grammar: str | None = None
+    logprobs: int | None = None
     reasoning: str | None = None
     adapter: list[str] | str | dict[str, float] = []
     repro: bool = False
@@ -64,7 +67,9 @@ class Asked(Options, kw_only=True, forbid_unknown_fields=True):
 CACHE = {"cache": "store", "no_cache": "skip", "refresh": "refresh", "cache_only": "only"}
 """Option -> wire.Generate.cache."""
 EXTRACT = {"extract": "first", "xl": "last"}
-EXCLUSIVE = (tuple(CACHE), tuple(EXTRACT), ("continue_", "conversation"))
+EXCLUSIVE = (
+    tuple(CACHE), tuple(EXTRACT), ("continue_", "conversation"), ("schema", "grammar"), ("schema", "extract"), ("schema", "xl"),
+)  # fmt: skip
 DEFAULT = Options()
 
 

@@ -13,6 +13,7 @@ from llmctl.config import Config, parse_duration
 from llmctl.errors import InvalidRequest, NotFound, Usage, nearest
 from llmctl.options import CACHE, EXTRACT, Asked, layered, listed
 from llmctl.paths import Paths
+from llmctl.schema import from_short_form, parse_schema
 
 SAME = (
     "model",
@@ -30,6 +31,7 @@ SAME = (
     "seed",
     "repro",
     "priority",
+    "logprobs",
 )
 """Options that wire.Generate knows by the same name."""
 FROM_DEFAULTS = ("model", "max_tokens", "temperature", "top_p", "top_k", "min_p", "timeout")
@@ -58,6 +60,8 @@ def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) ->
         stop=listed(values.get("stop", ())),
         adapters=_adapters(values.get("adapter", ())),
         ignore_eos=asked.ignore_eos,
+        schema=schema_text(values["schema"]) if "schema" in values else None,
+        grammar=read_file(values["grammar"]).text if "grammar" in values else None,
         extract=next((mode for name, mode in EXTRACT.items() if name in values), None),
         cache=next((mode for name, mode in CACHE.items() if name in values), "auto"),
         max_age=_seconds("--max-age", values.get("max_age")),
@@ -133,6 +137,16 @@ def read_file(name: str) -> wire.File:
     if len(data) > wire.MAX_BODY_BYTES:
         raise InvalidRequest(f"the file {name} has more than {wire.MAX_BODY_BYTES} bytes", "Give a part of it.")
     return wire.File(name=name, text=decode_text(data, f"the file {name}"))
+
+
+def schema_text(given: str | dict[str, Any]) -> str:
+    """A schema as JSON on one line: from JSON, a file of it, the short form, or a program's dict. Raises Usage, NotFound."""
+    if isinstance(given, dict) or given.lstrip().startswith("{"):
+        return parse_schema(given, "the schema")
+    is_path = "," not in given and ("/" in given or given.endswith(".json"))
+    if is_path or os.path.isfile(given):
+        return parse_schema(read_file(given).text, f"the schema {given}")
+    return from_short_form(given)
 
 
 def decode_text(data: bytes, source: str) -> str:

@@ -85,6 +85,12 @@ class Generate(Request, kw_only=True, tag="generate"):
     """"high", "normal" (default) or "batch"."""
     repro: bool = False
     """Alone, in fixed chunks, with nothing computed before: the same bytes each time on the same machine."""
+    schema: str | None = None
+    """A JSON schema, as JSON: the answer satisfies it."""
+    grammar: str | None = None
+    """A grammar in GBNF: the answer is a text of it."""
+    logprobs: int | None = None
+    """0..20: report so many of the likeliest tokens at each place, beside the one that was sampled."""
     cache: str = "auto"
     max_age: float | None = None
     """Seconds: an older stored answer does not count."""
@@ -216,6 +222,21 @@ class CacheUse(msgspec.Struct):
     age_s: float | None = None
 
 
+class Likely(msgspec.Struct):
+    """A token as text, and its natural log-probability in the model's own distribution."""
+
+    token: str
+    logprob: float
+
+
+class Sampled(msgspec.Struct):
+    """A token of the answer (an end token by its name); `top` holds the likeliest at its place, best first."""
+
+    token: str
+    logprob: float
+    top: list[Likely]
+
+
 class Answer(Result, kw_only=True, tag="answer", omit_defaults=False):
     """One answer, with the fields and names of `ask --json`. Those of later machinery are null."""
 
@@ -233,10 +254,10 @@ class Answer(Result, kw_only=True, tag="answer", omit_defaults=False):
     cache: CacheUse
     cost: Any = None
     route: Any = None
-    logprobs: Any = None
     batched: bool | None = None
     """Whether other requests, or what they left in the KV memory, may have changed a greedy token by rounding; null: not
     computed for this request."""
+    logprobs: list[Sampled] | None = None
 
 
 class HubStatus(Result, kw_only=True, tag="hub_status", omit_defaults=False):

@@ -37,8 +37,10 @@ from llmctld.pipeline.generate import Generator
 from llmctld.pipeline.postprocess import postprocess
 from llmctld.pipeline.preprocess import preprocess
 from llmctld.pipeline.record import record
+from llmctld.pipeline.structure import structure
 from llmctld.pipeline.validate import validate
 from llmctld.server import Server
+from llmctld.trial import Trial
 from llmctld.watch import log, open_log
 
 LOCK_WAIT_S = 45
@@ -121,9 +123,10 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     )
     tiers = Tiers(Memory(config.cache.memory_bytes), disk if config.cache.disk_bytes else None, config.cache.ttl)
     residency = Residency(catalog, paths.logs, paths.cache / "prefixes", config.cache)
+    trial = Trial()
     hub = Hub(
         str(paths.socket),
-        build_pipeline(config, catalog, history, tiers, residency),
+        build_pipeline(config, catalog, history, tiers, residency, trial),
         catalog,
         residency,
         tiers,
@@ -138,6 +141,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     await server.stopped.wait()
     await server.close()
     await residency.close()
+    await trial.close()
     await _keep_stats(paths, tiers)
     await tiers.close()
     history.close()
@@ -145,7 +149,9 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     log.info("the hub has ended")
 
 
-def build_pipeline(config: Config, catalog: Catalog, history: History, tiers: Tiers, residency: Residency) -> Stage:
+def build_pipeline(
+    config: Config, catalog: Catalog, history: History, tiers: Tiers, residency: Residency, trial: Trial
+) -> Stage:
     """The order of the stages, outermost first: this list is the path of every request."""
     links = [
         record(history),
@@ -154,6 +160,7 @@ def build_pipeline(config: Config, catalog: Catalog, history: History, tiers: Ti
         preprocess(catalog, history, config.limits.prompt_bytes),
         exact(tiers, catalog, config.cache),
         postprocess,
+        structure(trial),
     ]
     return compose(links, Generator(residency, catalog, config.limits.queue))
 

@@ -46,6 +46,13 @@ def ask(
     raw: Annotated[bool, Option("--raw", help="The prompt as it stands, without the chat template.")] = False,
     extract: Annotated[bool, Option("--extract", "-x", help="Print only the first code block.")] = False,
     xl: Annotated[bool, Option("--xl", help="Print only the last code block.")] = False,
+    schema: Annotated[
+        Text, Option(help="Answer in JSON that satisfies this schema.", metavar="FILE|JSON|'name, age int'")
+    ] = None,
+    grammar: Annotated[Text, Option(help="Answer in a text of this grammar (GBNF).", metavar="FILE")] = None,
+    logprobs: Annotated[
+        Whole, Option(help="With --json: each token's log-probability, and so many of the likeliest.")
+    ] = None,
     reasoning: Annotated[Text, Option(help="show or hide what the model thinks.", metavar="show|hide")] = None,
     cache: Annotated[bool, Option("--cache", help="Store the answer, and take a stored one, in any case.")] = False,
     no_cache: Annotated[bool, Option("--no-cache", help="Neither take a stored answer nor store this one.")] = False,

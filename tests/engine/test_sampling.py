@@ -1,6 +1,8 @@
 """Which token is chosen: greedy, seeded, biased, penalised, and what the file's own defaults do."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
@@ -77,6 +79,49 @@ def test_a_presence_penalty_ends_a_repetition(base: Gguf) -> None:
     stuck = {"logit_bias": {"q": 60.0, "z": 40.0}, "max_tokens": 6}
     assert Driver(base).ask("hello", **stuck).text == "qqqqqq"
     assert Driver(base).ask("hello", presence_penalty=30.0, **stuck).text.startswith("qz")
+
+
+def logits_of(model: Gguf, tokens: list[int]) -> list[list[float]]:
+    """The logits after each token, from a context of its own that computes them one by one and samples nothing."""
+    context = lib.llama_init_from_model(model._model, lib.llama_context_default_params())
+    rows = []
+    for token in tokens:
+        assert lib.llama_decode(context, lib.llama_batch_get_one((lib.llama_token * 1)(token), 1)) == 0
+        row = np.ctypeslib.as_array(lib.llama_get_logits_ith(context, -1), (model._vocabulary.size,))
+        rows.append([float(logit) for logit in row])
+    lib.llama_free(context)
+    return rows
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temperature": 1.5, "seed": 5, "top_k": 0, "repeat_penalty": 1.4, "logit_bias": {"q": 9.0}},
+        {"grammar": "root ::= [q-z]{6}", "temperature": 1.0, "seed": 1},
+    ],
+    ids=str,
+)
+def test_logprobs_are_those_of_the_undisturbed_model(base: Gguf, options: dict[str, Any]) -> None:
+    """Whatever bends the choice: what is reported is the log-softmax of what the model itself says, computed here by hand."""
+    driver = Driver(base)
+    beside = driver.submit("another", max_tokens=9)
+    reply = driver.replies[driver.submit("hello", max_tokens=6, logprobs=5, **options)]
+    driver.run()
+    assert driver.replies[beside].done.logprobs is None
+    assert reply.done.logprobs is not None
+    assert len(reply.done.logprobs) == reply.done.completion_tokens
+    shown = {base._vocabulary.shown(token): token for token in reversed(range(base._vocabulary.size))}
+    letters = {base.piece(token).decode(): token for token in range(259 + 4, base._vocabulary.size)}
+    tokens = [letters.get(each.token, shown[each.token]) for each in reply.done.logprobs]
+    prompt = base._vocabulary.encode("hello")
+    for each, token, row in zip(
+        reply.done.logprobs, tokens, logits_of(base, prompt + tokens)[len(prompt) - 1 :], strict=False
+    ):
+        total = math.log(math.fsum(math.exp(logit) for logit in row))
+        assert each.logprob == pytest.approx(row[token] - total, abs=2e-3)
+        best = sorted(row, reverse=True)[:5]
+        assert [likely for _, likely in each.top] == pytest.approx([logit - total for logit in best], abs=2e-3)
 
 
 @pytest.mark.parametrize("options", [{"repeat_penalty": 0.0}, {"temperature": float("nan")}, {"top_p": float("inf")}])

@@ -53,6 +53,9 @@ MATTERS: dict[str, Any] = {
     "extract": "first",
     "adapters": {"a": 0.5},
     "repro": True,
+    "schema": "{}",
+    "grammar": 'root ::= "a"',
+    "logprobs": 1,
     "conversation": "talk",
     "continue_last": True,
 }

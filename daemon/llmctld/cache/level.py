@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from llmctl.wire import LevelStats, Usage
+from llmctl.wire import LevelStats, Sampled, Usage
 
 
 class Stored(msgspec.Struct, array_like=True):
@@ -25,6 +25,7 @@ class Stored(msgspec.Struct, array_like=True):
     usage: Usage
     created: float
     seconds: float
+    logprobs: list[Sampled] | None = None
 
 
 class Level(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from llmctld.engine.messages import Load, Loaded, Submit
+from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.sequence import Chunk
 
 
@@ -67,8 +67,8 @@ class Model(Protocol):
     def open(self, submit: Submit, prompt: Prompt) -> None:
         """Prepare to sample for this request, until it is closed by its id. Raises Refusal: then nothing is open."""
 
-    def close(self, id: int) -> None:
-        """Let go of what `open` prepared."""
+    def close(self, id: int) -> list[Scored] | None:
+        """Let go of what `open` prepared; returns the log-probabilities that were asked for."""
 
     def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
         """Compute the chunks (ascending streams) and sample after each one that `samples`.

@@ -5,10 +5,10 @@ It computes nothing and needs no file; delays and failures come from its setting
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llmctld.engine.backend import LoadError, Prompt, Refusal
-from llmctld.engine.messages import Load, Loaded, Submit
+from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.sequence import Chunk
 
 CONTEXT = 8192
@@ -27,6 +27,8 @@ class Answer:
     repeat: bool
     said: int = 0
     ready_at: float | None = None
+    logprobs: int | None = None
+    scored: list[Scored] = field(default_factory=list)
 
     def next(self) -> int:
         at, self.said = self.said, self.said + 1
@@ -60,12 +62,13 @@ class Echo:
         return Prompt([ord(character) for message in submit.messages for character in message.content])
 
     def open(self, submit: Submit, prompt: Prompt) -> None:
-        questions = [message.content for message in submit.messages if message.role == "user"]
-        codes = [ord(character) for character in questions[-1]] if questions else []
-        self._answers[submit.id] = Answer(codes if submit.tokens is None else submit.tokens, submit.ignore_eos)
+        held = submit.schema is not None or submit.grammar is not None
+        codes = _smallest(submit) if held else _last_question(submit) if submit.tokens is None else submit.tokens
+        self._answers[submit.id] = Answer(codes, submit.ignore_eos and not held, logprobs=submit.logprobs)
 
-    def close(self, id: int) -> None:
-        self._answers.pop(id, None)
+    def close(self, id: int) -> list[Scored] | None:
+        answer = self._answers.pop(id, None)
+        return answer.scored if answer is not None and answer.logprobs is not None else None
 
     def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
         now = time.monotonic()
@@ -86,7 +89,11 @@ class Echo:
         if self._load.fail == "crash" and self._sampled == 3:
             os._exit(134)
         answer.ready_at = now + self._load.token_ms / 1e3
-        return [answer.next()]
+        token = answer.next()
+        if answer.logprobs is not None:
+            shown = "" if token == END else chr(token)
+            answer.scored.append(Scored(shown, 0.0, [(shown, 0.0)] if answer.logprobs else []))  # it never doubts
+        return [token]
 
     def cut(self, stream: int, keep: int) -> bool:
         """Nothing is computed, so nothing is to be kept."""
@@ -106,6 +113,20 @@ class Echo:
 
     def is_end(self, token: int) -> bool:
         return token == END
+
+
+def _last_question(submit: Submit) -> list[int]:
+    questions = [message.content for message in submit.messages if message.role == "user"]
+    return [ord(character) for character in questions[-1]] if questions else []
+
+
+def _smallest(submit: Submit) -> list[int]:
+    from llmctld.engine.grammar import (
+        of_bytes,
+        smallest,
+    )  # on first use: it imports what most of echo's days do not need
+
+    return [ord(character) for character in smallest(of_bytes(), submit.schema, submit.grammar)]
 
 
 def _code_point(token: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from llmctld.engine.adapters import Adapters
 from llmctld.engine.backend import LoadError, Prompt, Refusal
 from llmctld.engine.fit import Memory, Shape, fit, mebibytes, notice
-from llmctld.engine.messages import Load, Loaded, Submit
+from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.native_log import NativeLog
 from llmctld.engine.sampling import Defaults, Sampler
 from llmctld.engine.sequence import Chunk
@@ -81,10 +81,12 @@ class Gguf:
         bias = {self._vocabulary.named(key): value for key, value in submit.logit_bias.items()}
         if submit.ignore_eos:
             bias |= dict.fromkeys(self._vocabulary.ends, float("-inf"))
-        self._samplers[submit.id] = Sampler(submit, self._defaults, self._vocabulary.size, bias, prompt.tokens)
+        self._samplers[submit.id] = Sampler(submit, self._defaults, self._vocabulary, bias, prompt.tokens)
 
-    def close(self, id: int) -> None:
-        self._samplers.pop(id).free()
+    def close(self, id: int) -> list[Scored] | None:
+        sampler = self._samplers.pop(id)
+        sampler.free()
+        return sampler.scored
 
     def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
         self._adapters.use(self._context, chunks[0].sequence.adapters)
@@ -98,8 +100,8 @@ class Gguf:
 
     def _sample(self, id: int, row: int) -> list[int] | Refusal:
         token = self._samplers[id].sample(self._context, row)
-        logit: float = lib.llama_get_logits_ith(self._context, row)[token]
-        if math.isnan(logit):
+        logits = lib.llama_get_logits_ith(self._context, row)
+        if token >= 0 and math.isnan(logits[token]):
             message = "the model computed no number (NaN) for the next token"
             return Refusal("engine_failed", message, "Its file may be damaged: fetch it again, or try another kv_type.")
         return [token]

@@ -99,7 +99,9 @@ class Loop:
             self.scheduler.expect(submit.id)
             prompt = self._model.encode(submit)
             limit = room(prompt.tokens, self._model.loaded.context, submit.max_tokens)
-            text = Text(submit.stop, opened_by(prompt.text))
+            held = submit.schema is not None or submit.grammar is not None
+            # what is held to a form does not think first
+            text = Text(submit.stop, None if held else opened_by(prompt.text))
             self._model.open(submit, prompt)
             self.scheduler.submit(
                 Sequence(
@@ -156,7 +158,7 @@ class Loop:
         if rest.stopped and reason == "length":
             reason = "stop"
         self._gained(sequence, Gain(gain.text + rest.text, gain.reasoning + rest.reasoning))
-        self._model.close(sequence.id)
+        logprobs = self._model.close(sequence.id)
         queue_ms, prefill_ms, decode_ms = sequence.timings(now)
         self._events.append(
             Finished(
@@ -169,6 +171,7 @@ class Loop:
                 prefill_ms=prefill_ms,
                 decode_ms=decode_ms,
                 batched=sequence.batched,
+                logprobs=logprobs,
             )
         )
 

@@ -84,6 +84,12 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     """Sorted, so that equal ones are equal."""
     repro: bool = False
     """Alone, and with nothing that was computed before."""
+    schema: str | None = None
+    """JSON; the answer satisfies it."""
+    grammar: str | None = None
+    """GBNF; one of the two at most."""
+    logprobs: int | None = None
+    """How many of the likeliest tokens to report at each place, beside the one that was sampled."""
 
 
 class Drop(msgspec.Struct, tag="drop"):
@@ -127,8 +133,19 @@ class Piece(msgspec.Struct, tag="piece"):
     reasoning: str = ""
 
 
+class Scored(msgspec.Struct):
+    """A token as text and its natural log-probability; `top` holds (text, log-probability) of the likeliest, best first."""
+
+    token: str
+    logprob: float
+    top: list[tuple[str, float]]
+
+
 class Finished(msgspec.Struct, tag="finished", kw_only=True):
-    """The end of request `id`, after its last Piece. `reason` is stop, length or cancelled."""
+    """The end of request `id`, after its last Piece. `reason` is stop, length or cancelled.
+
+    `logprobs`: one for each token sampled, where they were asked for.
+    """
 
     id: int
     reason: str
@@ -140,6 +157,7 @@ class Finished(msgspec.Struct, tag="finished", kw_only=True):
     decode_ms: float
     batched: bool = False
     """Whether other requests, or what they left, may have touched the rounding of this one."""
+    logprobs: list[Scored] | None = None
 
 
 class Remark(msgspec.Struct, tag="remark"):

@@ -1,6 +1,7 @@
-"""How the next token is chosen: one llama.cpp sampler chain per request, in llama.cpp's own order.
+"""How the next token is chosen: one llama.cpp sampler chain per request, behind what a schema or grammar allows.
 
-It knows the request's numbers and the file's defaults for them, and nothing of batches and text.
+It knows the request's numbers and the file's defaults for them, and nothing of batches; what a grammar is stands in
+grammar.py. A token that is not allowed never gets into the chain: the library would end the process.
 """
 
 import math
@@ -10,9 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
+import numpy as np
+from numpy.typing import NDArray
 
 from llmctld.engine.backend import Refusal
-from llmctld.engine.messages import Submit
+from llmctld.engine.grammar import Grammar
+from llmctld.engine.messages import Scored, Submit
+from llmctld.engine.vocabulary import Vocabulary
 
 PENALTY_WINDOW = 64
 RANDOM_SEED = 0xFFFFFFFF
@@ -43,33 +48,67 @@ class Defaults:
 
 
 class Sampler:
-    """`bias`: token -> what is added to its logit. `prompt` counts for the penalties, as far as they look back."""
+    """`bias`: token -> what is added to its logit. `prompt` counts for the penalties, as far as they look back.
+
+    `scored` is filled where the request asks for log-probabilities, else None.
+    """
 
     def __init__(
-        self, submit: Submit, defaults: Defaults, vocabulary: int, bias: Mapping[int, float], prompt: list[int]
+        self, submit: Submit, defaults: Defaults, vocabulary: Vocabulary, bias: Mapping[int, float], prompt: list[int]
     ) -> None:
         _check(submit)
+        self._vocabulary = vocabulary
+        self._grammar = _grammar(submit, vocabulary)
+        self._banned = [token for token, value in bias.items() if value == -math.inf]
+        self._top = submit.logprobs
+        self.scored: list[Scored] | None = None if submit.logprobs is None else []
         parameters = lib.llama_sampler_chain_default_params()
         parameters.no_perf = True
         self._chain: Any = lib.llama_sampler_chain_init(parameters)
-        if bias:
-            pairs = (lib.llama_logit_bias * len(bias))(*bias.items())
-            self._add(lib.llama_sampler_init_logit_bias(vocabulary, len(bias), pairs))
-        repeat = 1.0 if submit.repeat_penalty is None else submit.repeat_penalty
-        frequency, presence = submit.frequency_penalty or 0.0, submit.presence_penalty or 0.0
-        if (repeat, frequency, presence) != (1.0, 0.0, 0.0):
-            self._add(lib.llama_sampler_init_penalties(vocabulary, PENALTY_WINDOW, repeat, frequency, presence))
-            for token in prompt[-PENALTY_WINDOW:]:
-                lib.llama_sampler_accept(self._chain, token)
+        self._bias(bias)
+        self._penalise(submit, prompt)
         self._choose(submit, defaults)
 
     def sample(self, context: Any, row: int) -> int:
-        """The token after row `row` of the last batch, accepted."""
-        token: int = lib.llama_sampler_sample(self._chain, context, row)
+        """The token after row `row` of the last batch, accepted; an end token where the grammar allows no other."""
+        if self._grammar is None and self._top is None:
+            plain: int = lib.llama_sampler_sample(self._chain, context, row)
+            return plain
+        logits = np.ctypeslib.as_array(lib.llama_get_logits_ith(context, row), (self._vocabulary.size,))
+        raw = logits.copy() if self._top is not None else logits
+        token = self._sample(context, row, logits)
+        if self.scored is not None:
+            self.scored.append(score(raw, token, self._top or 0, self._vocabulary))
         return token
+
+    def _sample(self, context: Any, row: int, logits: NDArray[np.float32]) -> int:
+        if self._grammar is None:
+            free: int = lib.llama_sampler_sample(self._chain, context, row)
+            return free
+        allowed = self._grammar.allowed()
+        allowed[self._banned] = False
+        if not allowed.any():
+            return self._vocabulary.end
+        logits[~allowed] = -math.inf
+        token: int = lib.llama_sampler_sample(self._chain, context, row)
+        return token if allowed[token] and self._grammar.take(token) else self._vocabulary.end
 
     def free(self) -> None:
         lib.llama_sampler_free(self._chain)
+
+    def _bias(self, bias: Mapping[int, float]) -> None:
+        if bias:
+            pairs = (lib.llama_logit_bias * len(bias))(*bias.items())
+            self._add(lib.llama_sampler_init_logit_bias(self._vocabulary.size, len(bias), pairs))
+
+    def _penalise(self, submit: Submit, prompt: list[int]) -> None:
+        repeat = 1.0 if submit.repeat_penalty is None else submit.repeat_penalty
+        frequency, presence = submit.frequency_penalty or 0.0, submit.presence_penalty or 0.0
+        if (repeat, frequency, presence) != (1.0, 0.0, 0.0):
+            size = self._vocabulary.size
+            self._add(lib.llama_sampler_init_penalties(size, PENALTY_WINDOW, repeat, frequency, presence))
+            for token in prompt[-PENALTY_WINDOW:]:
+                lib.llama_sampler_accept(self._chain, token)
 
     def _choose(self, submit: Submit, defaults: Defaults) -> None:
         temperature = defaults.temperature if submit.temperature is None else submit.temperature
@@ -85,6 +124,23 @@ class Sampler:
 
     def _add(self, sampler: Any) -> None:
         lib.llama_sampler_chain_add(self._chain, sampler)
+
+
+def score(logits: NDArray[np.float32], token: int, top: int, vocabulary: Vocabulary) -> Scored:
+    """What the model itself thought of `token`, and of the `top` likeliest, before any option changed it."""
+    exact = logits.astype(np.float64)
+    largest = float(exact.max())
+    logprobs = exact - (largest + math.log(np.exp(exact - largest).sum()))
+    best = np.argpartition(-logprobs, min(top, len(logprobs) - 1))[:top] if top else np.zeros(0, np.intp)
+    ordered = sorted((int(each) for each in best), key=lambda each: (-logprobs[each], each))
+    likeliest = [(vocabulary.shown(each), float(logprobs[each])) for each in ordered]
+    return Scored(vocabulary.shown(token), float(logprobs[token]) if token >= 0 else -math.inf, likeliest)
+
+
+def _grammar(submit: Submit, vocabulary: Vocabulary) -> Grammar | None:
+    if submit.schema is None and submit.grammar is None:
+        return None
+    return Grammar(vocabulary.words, submit.schema, submit.grammar)
 
 
 def _check(submit: Submit) -> None:

@@ -5,12 +5,15 @@ It knows the vocabulary alone: no template, no sampling, no KV memory.
 
 import ctypes
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llama_cpp.llama_cpp as lib
 
 from llmctld.engine.backend import Refusal
 from llmctld.engine.reasoning import RENDERED
+
+if TYPE_CHECKING:
+    from llguidance import LLTokenizer
 
 
 class Vocabulary:
@@ -39,12 +42,32 @@ class Vocabulary:
             count = -found
 
     def is_end(self, token: int) -> bool:
-        return bool(lib.llama_vocab_is_eog(self._vocab, token))
+        return token < 0 or bool(lib.llama_vocab_is_eog(self._vocab, token))
 
     @cached_property
     def ends(self) -> list[int]:
         """All end tokens. On first use: asking 150,000 tokens takes a tenth of a second, and few requests need it."""
         return [token for token in range(self.size) if self.is_end(token)]
+
+    @cached_property
+    def end(self) -> int:
+        """An end token, -1 where there is none: `is_end` says yes to it."""
+        return self.ends[0] if self.ends else -1
+
+    @cached_property
+    def words(self) -> "LLTokenizer":
+        """The vocabulary as grammars read it. On first use: 150,000 tokens take most of a second."""
+        from llguidance import LLTokenizer
+
+        ends = self.ends or [lib.llama_vocab_eos(self._vocab)]
+        call = ctypes.cast(lib._lib.llama_tokenize, ctypes.c_void_p).value
+        return LLTokenizer.from_llamacpp(  # type: ignore[attr-defined, no-any-return]  # llguidance.llamacpp uses it
+            tokens=[self._bytes(token) for token in range(self.size)],
+            vocab_ptr=self._vocab,
+            tokenize_fptr=call,
+            eos_token=ends,
+            slices=None,
+        )
 
     def checked(self, tokens: list[int]) -> list[int]:
         """Tokens that somebody else numbered; raises Refusal for one that is out of range."""
@@ -65,9 +88,22 @@ class Vocabulary:
             raise Refusal("invalid_request", message, "Give the id of a token, or a text that is exactly one.")
         return tokens[0]
 
+    def shown(self, token: int) -> str:
+        """A token for somebody who looks at single tokens: a silent one by its name, a part of a character as U+FFFD."""
+        return self.piece(token).decode(errors="replace") or self._text(token)
+
+    def _bytes(self, token: int) -> bytes:
+        """As llguidance wants them: 0xFF before the name of a token that is no text."""
+        attributes = lib.llama_vocab_get_attr(self._vocab, token)
+        if attributes & (lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN):
+            return b"\xff" + self._text(token).encode()
+        return self._read(token, False)
+
     def _piece(self, token: int) -> bytes:
         """Control tokens are silent, but for those that tell reasoning from the answer."""
-        shown = self._text(token) in RENDERED
+        return self._read(token, self._text(token) in RENDERED)
+
+    def _read(self, token: int, shown: bool) -> bytes:
         buffer = ctypes.create_string_buffer(64)
         size: int = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, shown)
         if size < 0:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from llmctl.config import ModelEntry
-from llmctl.wire import Answer, CacheUse, Delta, Generate, Notice, Timings, Usage
+from llmctl.wire import Answer, CacheUse, Delta, Generate, Notice, Sampled, Timings, Usage
 from llmctld.models.worker import ChatMessage
 
 Event = Delta | Notice | Answer
@@ -27,6 +27,7 @@ class Work:
     reasoning: str = ""
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
+    logprobs: list[Sampled] | None = None
 
 
 @dataclass
@@ -64,7 +65,9 @@ class Call:
         """What there is when the request ends early. An extraction has no part: half a code block is none."""
         work = self.work
         text = "" if self.request.extract else work.text
-        return self.answer(text, work.reasoning or None, finish_reason, work.usage, work.timings)
+        answer = self.answer(text, work.reasoning or None, finish_reason, work.usage, work.timings)
+        answer.logprobs = work.logprobs
+        return answer
 
     def answer(
         self,

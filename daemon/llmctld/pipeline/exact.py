@@ -20,6 +20,7 @@ from llmctld.models.catalog import AdapterUse, Catalog
 from llmctld.models.worker import ChatMessage
 from llmctld.pipeline.call import Call, Event, Link, Stage
 from llmctld.pipeline.flight import Flights
+from llmctld.pipeline.structure import value_of
 
 KEY_FORMAT = 1
 """Raised when the meaning of a stored answer changes."""
@@ -41,8 +42,10 @@ class Identity(msgspec.Struct, array_like=True):
     extract: str | None
     repro: bool
     scope: list[str]
-    schema: None = None
     adapters: list[AdapterUse] = []
+    schema: str | None = None
+    grammar: str | None = None
+    logprobs: int | None = None
 
 
 SAMPLING = (
@@ -67,6 +70,9 @@ def key_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
         extract=request.extract,
         repro=request.repro,
         adapters=catalog.adapters(call.entry, request.adapters),
+        schema=request.schema,
+        grammar=request.grammar,
+        logprobs=request.logprobs,
         scope=[str(getattr(request, name)) for name in scope],
     )
     return hashlib.blake2b(msgspec.msgpack.encode(identity), digest_size=16).hexdigest()
@@ -120,6 +126,7 @@ def _served(call: Call, hit: Hit) -> list[Event]:
     call.hit = hit.level
     timings = Timings()
     answer = call.answer(stored.text, stored.reasoning, stored.finish_reason, stored.usage, timings, round(hit.age, 3))
+    answer.value, answer.logprobs = value_of(call.request.schema, stored.text), stored.logprobs
     return [Delta(text=stored.text, reasoning=stored.reasoning or ""), answer]
 
 
@@ -139,6 +146,6 @@ def storing(tiers: Tiers, next_: Stage) -> Stage:
 async def _store(tiers: Tiers, key: str, answer: Answer) -> None:
     usage = Usage(answer.usage.prompt_tokens, answer.usage.cached_tokens, answer.usage.completion_tokens)
     seconds = (answer.timings.prefill_ms + answer.timings.decode_ms) / 1e3
-    await tiers.put(
-        key, Stored(answer.model, answer.text, answer.reasoning, answer.finish_reason, usage, time.time(), seconds)
-    )
+    model, text, reasoning, reason = answer.model, answer.text, answer.reasoning, answer.finish_reason
+    stored = Stored(model, text, reasoning, reason, usage, time.time(), seconds, answer.logprobs)
+    await tiers.put(key, stored)

@@ -71,7 +71,9 @@ class Flights:
                     raise _own(event)
                 if isinstance(event, Answer):
                     timings = msgspec.structs.replace(event.timings)
-                    yield call.answer(event.text, event.reasoning, event.finish_reason, event.usage, timings)
+                    answer = call.answer(event.text, event.reasoning, event.finish_reason, event.usage, timings)
+                    answer.value, answer.logprobs = event.value, event.logprobs
+                    yield answer
                     return
                 yield event
         finally:

@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 from llmctl.config import ModelEntry
 from llmctl.errors import Busy, EngineFailed
-from llmctl.wire import PRIORITIES, Answer, Delta, Notice, Usage
+from llmctl.wire import PRIORITIES, Answer, Delta, Likely, Notice, Sampled, Usage
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
 from llmctld.models.worker import Adapter, Remark, Submit, Ticket, Worker
@@ -125,6 +125,9 @@ class Generator:
             priority=PRIORITIES.index(request.priority or "normal"),
             adapters=tuple(Adapter(use.path, use.scale) for use in self._catalog.adapters(entry, request.adapters)),
             repro=request.repro,
+            schema=request.schema,
+            grammar=request.grammar,
+            logprobs=request.logprobs,
         )
 
 
@@ -134,6 +137,10 @@ def _note_use(call: Call, ticket: Ticket) -> None:
     if end is None:
         return
     call.work.usage = Usage(end.prompt_tokens, end.cached_tokens, end.completion_tokens)
+    if end.logprobs is not None:
+        call.work.logprobs = [
+            Sampled(each.token, each.logprob, [Likely(*likely) for likely in each.top]) for each in end.logprobs
+        ]
     timings = call.work.timings
     timings.queue_ms, timings.prefill_ms, timings.decode_ms = end.queue_ms, end.prefill_ms, end.decode_ms
     if end.decode_ms > 0 and end.completion_tokens > 1:
@@ -145,4 +152,5 @@ def _answer(call: Call, ticket: Ticket) -> Answer:
     work = call.work
     answer = call.answer(work.text, work.reasoning or None, ticket.finished.reason, work.usage, work.timings)
     answer.batched = ticket.finished.batched
+    answer.logprobs = work.logprobs
     return answer

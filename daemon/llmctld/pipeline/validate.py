@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Any
 
 from llmctl.config import Limits, check_name
-from llmctl.errors import InvalidRequest
+from llmctl.errors import InvalidRequest, Usage
 from llmctl.wire import CACHE_MODES, PRIORITIES, Generate
 from llmctld.pipeline.call import Call, Event, Link, Stage
 
@@ -30,6 +30,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": between(0, 2**32 - 1),
     "max_age": (lambda value: value >= 0, "0 seconds or more"),
     "extract": one_of("first", "last"),
+    "logprobs": between(0, 20),
     "cache": one_of(*CACHE_MODES),
     "adapters": (
         lambda value: all(-100 <= scale <= 100 for scale in value.values()),
@@ -45,7 +46,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def validate(limits: Limits) -> Link:
-    """Raises InvalidRequest."""
+    """Raises InvalidRequest, or Usage where two fields exclude each other."""
 
     def link(next_: Stage) -> Stage:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
@@ -64,6 +65,8 @@ def check(request: Generate, limits: Limits) -> None:
         value = getattr(request, name)
         if value is not None and not in_range(value):
             raise InvalidRequest(f"{name} is {value!r}; it must be {words}")
+    if request.schema is not None and request.grammar is not None:
+        raise Usage("a schema and a grammar exclude each other", "Give one of the two.")
     if request.conversation is not None:
         check_name("conversation", request.conversation)
         if request.continue_last:

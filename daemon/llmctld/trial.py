@@ -1,0 +1,87 @@
+"""The hub's handle on the child that compiles schemas and grammars on trial, and checks complete answers against them.
+
+It knows how to ask, and that a question may cost the child its life; what a schema means stands in engine/trial.py.
+"""
+
+import asyncio
+import subprocess
+import sys
+from collections import OrderedDict
+
+import msgspec
+
+from llmctl.errors import Usage
+
+REMEMBERED = 256
+"""Schemas and grammars that compiled: they are not tried again."""
+MOST_BYTES = 65_536
+
+
+class Trial:
+    """One child, started by the first question and again after each loss; questions are answered one after another."""
+
+    def __init__(self) -> None:
+        self._child: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
+        self._good: OrderedDict[tuple[str | None, str | None], None] = OrderedDict()
+
+    async def compile(self, schema: str | None, grammar: str | None) -> None:
+        """Raises Usage where it does not compile within the limits of size, time and memory."""
+        what, source = ("grammar", grammar) if schema is None else ("schema", schema)
+        if (size := len((source or "").encode())) > MOST_BYTES:
+            raise Usage(f"the {what} has {size} bytes; at most {MOST_BYTES} are taken", "Give a shorter one.")
+        if (schema, grammar) in self._good:
+            self._good.move_to_end((schema, grammar))
+            return
+        verdict = await self._ask({"schema": schema, "grammar": grammar})
+        if verdict is None:
+            message = f"the {what} does not compile within the time and memory that it may take"
+            raise Usage(message, "Make it simpler: smaller numbers, fewer alternatives, shorter repetitions.")
+        if verdict["error"]:
+            raise Usage(verdict["error"], verdict["hint"])
+        self._good[schema, grammar] = None
+        while len(self._good) > REMEMBERED:
+            self._good.popitem(last=False)
+
+    async def flaw(self, schema: str | None, grammar: str | None, text: str) -> str:
+        """Why a complete answer does not satisfy the schema or grammar; empty when it does."""
+        verdict = await self._ask({"schema": schema, "grammar": grammar, "text": text})
+        return "it cannot be checked within the time that this may take" if verdict is None else verdict["error"]
+
+    async def close(self) -> None:
+        async with self._turn:
+            await self._lose()
+
+    async def _ask(self, question: dict[str, str | None]) -> dict[str, str] | None:
+        """The verdict; None when the question was the end of a child that was new: an old one may have died before."""
+        async with self._turn:
+            verdict = await self._exchange(question) if self._child is not None else None
+            return await self._exchange(question) if verdict is None else verdict
+
+    async def _exchange(self, question: dict[str, str | None]) -> dict[str, str] | None:
+        verdict = None
+        try:
+            child = self._child or await self._start()
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(msgspec.json.encode(question) + b"\n")
+            line = await child.stdout.readline()
+            verdict = msgspec.json.decode(line, type=dict[str, str]) if line.endswith(b"\n") else None
+        finally:
+            if verdict is None:  # it died, or whoever asked is gone and its verdict would be the next one's
+                await asyncio.shield(self._lose())
+        return verdict
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        command = (sys.executable, "-m", "llmctld.engine.trial")
+        self._child = await asyncio.create_subprocess_exec(
+            *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, limit=2**20
+        )
+        return self._child
+
+    async def _lose(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            if child.returncode is None:
+                child.kill()
+            await child.wait()
