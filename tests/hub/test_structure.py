@@ -10,6 +10,7 @@ import pytest
 from llmctld.pipeline.structure import structure
 from llmctld.trial import MOST_BYTES, REMEMBERED, Trial
 
+from llmctl import wire
 from llmctl.errors import Incomplete, Usage
 from tests.hub.scene import Speaker, a_call, answer_of, in_loop
 
@@ -36,6 +37,15 @@ async def test_a_whole_answer_has_its_value() -> None:
         answer = await answer_of(structure(trial)(Speaker('{"age"', ": 7}")), a_call(schema=AGE))
         assert (answer.text, answer.value) == ('{"age": 7}', {"age": 7})
         assert (await answer_of(structure(trial)(Speaker("yes")), a_call(grammar='root ::= "yes"'))).value is None
+
+
+@in_loop
+async def test_a_number_that_no_message_holds_is_rounded() -> None:
+    async with a_trial() as trial:
+        answer = await answer_of(structure(trial)(Speaker('{"age":' + "9" * 400 + "}")), a_call(schema=AGE))
+        assert wire.encode(wire.Done(result=answer))
+        answer = await answer_of(structure(trial)(Speaker('{"age":-999999999999999999999}')), a_call(schema=AGE))
+        assert answer.value == {"age": -1e21}
 
 
 @pytest.mark.parametrize(

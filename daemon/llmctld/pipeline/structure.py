@@ -3,6 +3,7 @@
 It knows that an answer cut short or invalid is not an answer; how tokens are kept in line is the engine's part.
 """
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -47,5 +48,9 @@ async def _checked(call: Call, trial: Trial, answer: Answer) -> Answer:
 
 
 def value_of(schema: str | None, text: str) -> object:
-    """What a text that satisfies a schema says; None without one."""
-    return None if schema is None else msgspec.json.decode(text)
+    """What a text that satisfies a schema says; None without one. A number beyond 64 bits is rounded: no message holds it."""
+    return None if schema is None else json.loads(text, parse_int=_whole)
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < 19 else float(digits)
