@@ -16,7 +16,7 @@ __llmctl_names() {
 __llmctl_words() {
     case "$1" in
         "") printf "%s" "--version --json --quiet -q --help ask chat models ps templates cache daemon config completion" ;;
-        "ask") printf "%s" "--model -m --system -s --template -t --param -p --file -f --continue -c --conversation --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --extract -x --xl --schema --grammar --logprobs --reasoning --cache --no-cache --refresh --cache-only --max-age --user --tag --repro --priority --timeout --save --no-stream --json --no-stdin --quiet -q --help" ;;
+        "ask") printf "%s" "--model -m --system -s --template -t --param -p --file -f --continue -c --conversation --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --extract -x --xl --n -n --schema --grammar --logprobs --reasoning --cache --no-cache --refresh --cache-only --max-age --user --tag --adapter --repro --priority --timeout --save --no-stream --json --no-stdin --quiet -q --help" ;;
         "chat") printf "%s" "--model -m --system -s --template -t --continue -c --conversation --max-tokens --temperature --reasoning --user --json --quiet -q --help" ;;
         "models") printf "%s" "--help ls show add rm load unload" ;;
         "models ls") printf "%s" "--json --quiet -q --help" ;;
@@ -69,6 +69,7 @@ __llmctl_values() {
         "ask --logit-bias") printf "%s" "" ;;
         "ask --seed") printf "%s" "" ;;
         "ask --stop") printf "%s" "" ;;
+        "ask --n"|"ask -n") printf "%s" "" ;;
         "ask --schema") printf "%s" "" ;;
         "ask --grammar") printf "%s" "" ;;
         "ask --logprobs") printf "%s" "" ;;

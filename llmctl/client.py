@@ -10,7 +10,7 @@ from typing import Any
 
 from llmctl import config as configuration
 from llmctl import launch, wire
-from llmctl.errors import Cancelled, from_code
+from llmctl.errors import Cancelled, Usage, from_code
 from llmctl.link import PATIENCE_S, Exchange, Link
 from llmctl.options import Asked
 from llmctl.paths import Paths, find_paths
@@ -62,18 +62,28 @@ class Client:
         """
         asked = Asked(prompt=prompt, **options)
         show = show_reasoning(asked)
-        answer = self.call(self.pack(asked))
-        if not isinstance(answer, wire.Answer):
-            raise from_code("unreachable", f"the hub answered with {type(answer).__name__}", "")
-        if show is False:
-            answer.reasoning = None
+        (answer,) = self._answers(_one(self.pack(asked)), show)
         return answer
+
+    def samples(self, prompt: str | None = None, *, n: int, **options: Any) -> list[wire.Answer]:
+        """`n` answers to one question, each with a seed of its own. Takes what `ask` takes."""
+        asked = Asked(prompt=prompt, n=n, **options)
+        return self._answers(self.pack(asked), show_reasoning(asked))
+
+    def _answers(self, request: wire.Generate, show: bool | None) -> list[wire.Answer]:
+        result = self.call(request)
+        if not isinstance(result, wire.Answer | wire.Answers):
+            raise from_code("unreachable", f"the hub answered with {type(result).__name__}", "")
+        answers = answers_of(result)
+        for answer in answers:
+            answer.reasoning = None if show is False else answer.reasoning
+        return answers
 
     def stream(self, prompt: str | None = None, **options: Any) -> "Stream":
         """The answer in pieces, as they come; closing the iterator cancels. Takes what `ask` takes."""
         asked = Asked(prompt=prompt, **options)
         show_reasoning(asked)
-        return Stream(self.begin(self.pack(asked, stream=True)), self._notify)
+        return Stream(self.begin(_one(self.pack(asked, stream=True))), self._notify)
 
     def pack(self, asked: Asked, *, stream: bool = False) -> wire.Generate:
         """Options, template and defaults as the request that will be sent."""
@@ -131,6 +141,24 @@ def result_of(reply: wire.AnyReply) -> wire.AnyResult:
     if isinstance(reply, wire.Failed):
         raise from_code(reply.code, reply.message, reply.hint, reply.answer)
     raise Cancelled("cancelled from elsewhere", answer=getattr(reply, "answer", None), status=143)
+
+
+def answers_of(result: "wire.AnyResult | wire.AnyReply | None") -> list[wire.Answer]:
+    """The answers that a result or a final reply holds: one, several samples, or none."""
+    if isinstance(result, wire.Done):
+        return answers_of(result.result)
+    if isinstance(result, wire.Answer):
+        return [result]
+    answer = getattr(result, "answer", None)
+    found: list[wire.Answer] = getattr(result, "answers", [])
+    return found or ([] if answer is None else [answer])
+
+
+def _one(request: wire.Generate) -> wire.Generate:
+    """Raises Usage where several samples are asked for."""
+    if (request.n or 1) > 1:
+        raise Usage(f"n is {request.n}, and this gives one answer", "`Client.samples` gives several.")
+    return request
 
 
 def remainder(answer: wire.Answer | None, streamed: str) -> str:

@@ -38,6 +38,7 @@ class Options(
     raw: bool = False
     extract: bool = False
     xl: bool = False
+    n: int | None = None
     schema: str | dict[str, Any] | None = None
     grammar: str | None = None
     logprobs: int | None = None

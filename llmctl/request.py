@@ -32,6 +32,7 @@ SAME = (
     "repro",
     "priority",
     "logprobs",
+    "n",
 )
 """Options that wire.Generate knows by the same name."""
 FROM_DEFAULTS = ("model", "max_tokens", "temperature", "top_p", "top_k", "min_p", "timeout")

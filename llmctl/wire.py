@@ -91,6 +91,8 @@ class Generate(Request, kw_only=True, tag="generate"):
     """A grammar in GBNF: the answer is a text of it."""
     logprobs: int | None = None
     """0..20: report so many of the likeliest tokens at each place, beside the one that was sampled."""
+    n: int | None = None
+    """1..64 samples: the result is then `answers`, their deltas come one sample after another."""
     cache: str = "auto"
     max_age: float | None = None
     """Seconds: an older stored answer does not count."""
@@ -260,6 +262,12 @@ class Answer(Result, kw_only=True, tag="answer", omit_defaults=False):
     logprobs: list[Sampled] | None = None
 
 
+class Answers(Result, kw_only=True, tag="answers", omit_defaults=False):
+    """The samples of one request that asked for several, by index."""
+
+    answers: list[Answer]
+
+
 class HubStatus(Result, kw_only=True, tag="hub_status", omit_defaults=False):
     """`llmctl daemon status --json`."""
 
@@ -345,7 +353,7 @@ class Nothing(Result, kw_only=True, tag="nothing"):
     """Done, and there is nothing to say."""
 
 
-AnyResult = Answer | HubStatus | Engines | Stopped | CacheStats | Cleared | Undone | Model | Nothing
+AnyResult = Answer | Answers | HubStatus | Engines | Stopped | CacheStats | Cleared | Undone | Model | Nothing
 
 
 # ---- replies --------------------------------------------------------------------------------------------------------
@@ -388,11 +396,14 @@ class Failed(Reply, kw_only=True, tag="failed"):
     message: str
     hint: str = ""
     answer: Answer | None = None
+    answers: list[Answer] = []
+    """Instead of `answer`, where several samples were asked for."""
     retry: bool = False
 
 
 class Cancelled(Reply, kw_only=True, tag="cancelled"):
     answer: Answer | None = None
+    answers: list[Answer] = []
 
 
 AnyReply = Delta | Notice | Progress | Done | Failed | Cancelled

@@ -37,6 +37,7 @@ from llmctld.pipeline.generate import Generator
 from llmctld.pipeline.postprocess import postprocess
 from llmctld.pipeline.preprocess import preprocess
 from llmctld.pipeline.record import record
+from llmctld.pipeline.samples import samples
 from llmctld.pipeline.structure import structure
 from llmctld.pipeline.validate import validate
 from llmctld.server import Server
@@ -159,6 +160,7 @@ def build_pipeline(
         validate(config.limits),
         preprocess(catalog, history, config.limits.prompt_bytes),
         exact(tiers, catalog, config.cache),
+        samples,
         postprocess,
         structure(trial),
     ]

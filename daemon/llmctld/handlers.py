@@ -42,7 +42,7 @@ async def generate(hub: Hub, call: Call | None, request: wire.Generate) -> Repli
     assert call is not None
     async with aclosing(hub.pipeline(call)) as events:
         async for event in events:
-            yield wire.Done(result=event) if isinstance(event, wire.Answer) else event
+            yield wire.Done(result=event) if isinstance(event, wire.Answer | wire.Answers) else event
 
 
 async def status(hub: Hub, call: Call | None, request: wire.Status) -> Replies:

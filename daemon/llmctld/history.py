@@ -30,7 +30,12 @@ def _m001_requests(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX turns ON requests (user, conversation, number)")
 
 
-MIGRATIONS = [_m001_requests]
+def _m002_samples(connection: sqlite3.Connection) -> None:
+    """Several samples of one request are rows of one id."""
+    connection.execute("ALTER TABLE requests ADD COLUMN sample INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATIONS = [_m001_requests, _m002_samples]
 
 
 class Turn(NamedTuple):

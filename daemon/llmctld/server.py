@@ -15,7 +15,7 @@ import structlog
 import zmq
 
 from llmctl import __version__, wire
-from llmctl.errors import Internal, LlmctlError
+from llmctl.errors import Internal, LlmctlError, Timeout
 from llmctld.handlers import HANDLERS, Hub
 from llmctld.pipeline.call import Call
 from llmctld.watch import log
@@ -38,7 +38,8 @@ class Exchange:
         self.call = Call(self.id, request) if isinstance(request, wire.Generate) else None
         self.task: asyncio.Task[None] | None = None
         self._unread = 0
-        self._waiting = wire.Delta()
+        self._waiting: list[wire.Delta] = []
+        """Of each sample one at most; those before the last are whole."""
 
     @property
     def name(self) -> str:
@@ -50,8 +51,12 @@ class Exchange:
             self._flush()
             self._post(reply)
         elif isinstance(self.request, wire.Generate) and self.request.stream:
-            waiting = self._waiting
-            self._waiting = wire.Delta(text=waiting.text + reply.text, reasoning=waiting.reasoning + reply.reasoning)
+            if self._waiting and self._waiting[-1].index == reply.index:
+                last = self._waiting[-1]
+                text, reasoning = last.text + reply.text, last.reasoning + reply.reasoning
+                self._waiting[-1] = wire.Delta(text=text, reasoning=reasoning, index=reply.index)
+            else:
+                self._waiting.append(reply)
             if self._unread < wire.WINDOW:
                 self._flush()
 
@@ -64,10 +69,11 @@ class Exchange:
         self._post(wire.Progress(state=self.call.work.state if self.call else "working"))
 
     def _flush(self) -> None:
-        if self._waiting.text or self._waiting.reasoning:
-            self._unread += 1
-            waiting, self._waiting = self._waiting, wire.Delta()
-            self._post(waiting)
+        waiting, self._waiting = self._waiting, []
+        for delta in waiting:
+            if delta.text or delta.reasoning:
+                self._unread += 1
+                self._post(delta)
 
     def _post(self, reply: wire.Reply) -> None:
         if not self._send(self.key, reply):
@@ -190,9 +196,9 @@ class Server:
                     exchange.reply(reply)
             raise Internal("the handler ended without an answer")
         except asyncio.CancelledError:
-            return wire.Cancelled(answer=exchange.call.partial("cancelled") if exchange.call else None)
+            return _cancelled(exchange.call)
         except LlmctlError as error:
-            return wire.Failed(code=error.code, message=error.message, hint=error.hint, answer=error.answer)
+            return _failed(exchange.call, error)
         except Exception as error:  # noqa: BLE001 - here bugs become replies, with the request's id in the log
             return _unexpected(exchange, error)
 
@@ -272,6 +278,17 @@ def _foreign(protocol: int) -> wire.Failed:
         message=f"this hub is llmctl {__version__} and speaks protocol {wire.PROTOCOL}; the client speaks {protocol}",
         hint="`llmctl daemon restart` starts a hub of the client's version.",
     )
+
+
+def _cancelled(call: Call | None) -> wire.Cancelled:
+    answers = call.partials("cancelled") if call else []
+    return wire.Cancelled(answer=call.partial("cancelled") if call and not answers else None, answers=answers)
+
+
+def _failed(call: Call | None, error: LlmctlError) -> wire.Failed:
+    answers = call.partials("timeout" if isinstance(error, Timeout) else "error") if call else []
+    answer = None if answers else error.answer
+    return wire.Failed(code=error.code, message=error.message, hint=error.hint, answer=answer, answers=answers)
 
 
 def _unexpected(exchange: Exchange, error: Exception) -> wire.Failed:

@@ -8,7 +8,7 @@ import sys
 
 from llmctl import wire
 from llmctl.cli import out, signals
-from llmctl.client import Client, remainder, result_of
+from llmctl.client import Client, answers_of, remainder, result_of
 from llmctl.errors import Unreachable
 from llmctl.link import Exchange
 
@@ -18,10 +18,14 @@ DIM, PLAIN = "\x1b[2m", "\x1b[22m"
 
 
 class Shown:
-    """What of one answer has been shown. `thinking` None: reasoning goes to stderr when that is a terminal."""
+    """What of one answer has been shown. `thinking` None: reasoning goes to stderr when that is a terminal.
 
-    def __init__(self, thinking: bool | None, extract: bool = False) -> None:
+    `index` numbers it among several samples, None: it is the only one.
+    """
+
+    def __init__(self, thinking: bool | None, extract: bool = False, index: int | None = None) -> None:
         self.text = ""
+        self.index = index
         self._thinking = out.is_terminal(sys.stderr) if thinking is None else thinking
         self._hidden = thinking is False
         self._dim = out.has_colour(sys.stderr)
@@ -53,12 +57,14 @@ class Shown:
             out.aside("\n")
         self.text += text
         if out.Mode.json:
-            out.json_line({"delta": text})
+            out.json_line({"delta": text} if self.index is None else {"delta": text, "index": self.index})
         else:
             out.text(text)
 
     def last(self, answer: wire.Answer) -> None:
         """The rest of the text, and the last line."""
+        if self.ended and not out.Mode.json:
+            return
         self.ended = True
         if answer.reasoning and not self._thought:
             self._think(answer.reasoning)
@@ -67,11 +73,16 @@ class Shown:
         if out.Mode.json:
             self._last_json(answer)
             return
-        rest = remainder(answer, self.text)
+        self.close(remainder(answer, self.text))
+
+    def close(self, rest: str = "") -> None:
+        """In plain output: the rest of the text, the end of its line, and what waited for that."""
+        self.ended = True
         end = "" if (self.text + rest).endswith("\n") else "\n"
         self._speak(rest + end)  # one write: lines of commands that run side by side do not mix
         for words in self._later:
             out.notice(words)
+        self._later = []
 
     def _last_json(self, answer: wire.Answer) -> None:
         if self.text and (rest := remainder(answer, self.text)):
@@ -88,6 +99,45 @@ class Shown:
             self.last(answer or unfinished(request_id, self.text))
 
 
+class Page:
+    """The answers to one request, one after another: a line `---` between them, or one last line for each."""
+
+    def __init__(self, request: wire.Generate, thinking: bool | None) -> None:
+        self._several = (request.n or 1) > 1
+        self._thinking, self.extract = thinking, request.extract is not None
+        self._shown: list[Shown] = []
+        self._shown.append(self._new())
+
+    @property
+    def now(self) -> Shown:
+        """The answer whose turn it is."""
+        return self._shown[-1]
+
+    def at(self, index: int) -> Shown:
+        """The answer with this index; if its turn comes now, the one before it is closed."""
+        while len(self._shown) <= index:
+            if not out.Mode.json:
+                self.now.close()
+                out.line("---")
+            self._shown.append(self._new())
+        return self._shown[index]
+
+    def last(self, answers: list[wire.Answer]) -> None:
+        for answer in answers:
+            self.at(answer.index).last(answer)
+
+    def partial(self, answers: list[wire.Answer], request_id: bytes) -> None:
+        """What came of answers of which one at least has no end."""
+        if not answers:
+            self.now.partial(None, request_id)
+        for answer in answers:
+            if out.Mode.json or answer.text or answer.index < len(self._shown):
+                self.at(answer.index).partial(answer, request_id)
+
+    def _new(self) -> Shown:
+        return Shown(self._thinking, self.extract, len(self._shown) if self._several else None)
+
+
 def unfinished(request_id: bytes, text: str) -> wire.Answer:
     """The answer of a request whose end was not heard."""
     return wire.Answer(
@@ -100,13 +150,14 @@ def unfinished(request_id: bytes, text: str) -> wire.Answer:
     )
 
 
-def remarks(answer: wire.Answer) -> list[str]:
-    """What the reader should know about a complete answer."""
+def remarks(*answers: wire.Answer) -> list[str]:
+    """What the reader should know about complete answers."""
     found = []
-    if answer.cache.hit in ("memory", "disk"):
-        found.append(f"a stored answer, {_ago(answer.cache.age_s or 0.0)} old; --refresh computes anew")
-    if answer.finish_reason == "length":
-        tokens = answer.usage.completion_tokens
+    if answers[0].cache.hit in ("memory", "disk"):
+        found.append(f"a stored answer, {_ago(answers[0].cache.age_s or 0.0)} old; --refresh computes anew")
+    cut = [answer for answer in answers if answer.finish_reason == "length"]
+    if cut:
+        tokens = cut[0].usage.completion_tokens
         found.append(
             f"the answer was cut after {tokens} tokens, by --max-tokens or because the model's context is full"
         )
@@ -120,36 +171,37 @@ def _ago(seconds: float) -> str:
     return f"{seconds:.0f}s"
 
 
-def show(client: Client, request: wire.Generate, thinking: bool | None = None) -> wire.Answer:
-    """Sends, shows what comes, and returns the answer. Raises what `result_of` raises, once what came was shown."""
-    shown = Shown(thinking, request.extract is not None)
+def show(client: Client, request: wire.Generate, thinking: bool | None = None) -> list[wire.Answer]:
+    """Sends, shows what comes, and returns the answer, or each sample. Raises what `result_of` raises, once what came
+    was shown.
+    """
+    page = Page(request, thinking)
     exchange = client.begin(request)
     try:
-        return _follow(exchange, shown)
+        return _follow(exchange, page)
     except signals.Interrupt:
-        final = exchange.cancel(CANCEL_S)
-        answer = final.result if isinstance(final, wire.Done) else getattr(final, "answer", None)
-        shown.partial(answer if isinstance(answer, wire.Answer) else None, exchange.id)
+        page.partial(answers_of(exchange.cancel(CANCEL_S)), exchange.id)
         raise
     except Unreachable:  # the hub went away in the middle: what came still ends like an answer
-        shown.partial(None, exchange.id)
+        page.partial([], exchange.id)
         raise
     finally:
         exchange.cancel()
 
 
-def _follow(exchange: Exchange, shown: Shown) -> wire.Answer:
+def _follow(exchange: Exchange, page: Page) -> list[wire.Answer]:
     for reply in exchange:
         if isinstance(reply, wire.Delta):
-            shown.delta(reply)
+            page.at(reply.index).delta(reply)
         elif isinstance(reply, wire.Notice):
-            shown.notice(reply.text)
-        elif isinstance(reply, wire.Done) and isinstance(reply.result, wire.Answer):
-            shown.last(reply.result)
-            return reply.result
+            page.now.notice(reply.text)
+        elif isinstance(reply, wire.Done):
+            answers = answers_of(reply)
+            page.last(answers)
+            return answers
         elif isinstance(reply, wire.FINAL):
-            answer = getattr(reply, "answer", None)
-            if isinstance(reply, wire.Cancelled) or ((answer is not None or shown.text) and not shown.extract):
-                shown.partial(answer, exchange.id)
+            answers = answers_of(reply)
+            if isinstance(reply, wire.Cancelled) or ((answers or page.now.text) and not page.extract):
+                page.partial(answers, exchange.id)
             result_of(reply)
     raise AssertionError("an exchange ends with a final reply")

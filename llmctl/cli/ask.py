@@ -46,6 +46,7 @@ def ask(
     raw: Annotated[bool, Option("--raw", help="The prompt as it stands, without the chat template.")] = False,
     extract: Annotated[bool, Option("--extract", "-x", help="Print only the first code block.")] = False,
     xl: Annotated[bool, Option("--xl", help="Print only the last code block.")] = False,
+    n: Annotated[Whole, Option("--n", "-n", help="So many samples, one after another.")] = None,
     schema: Annotated[
         Text, Option(help="Answer in JSON that satisfies this schema.", metavar="FILE|JSON|'name, age int'")
     ] = None,
@@ -89,7 +90,7 @@ def ask(
         asked.stdin = None
     with flags.connect() as client:
         done = answer.show(client, client.pack(asked, stream=not no_stream), show)
-    for remark in answer.remarks(done):
+    for remark in answer.remarks(*done):
         out.notice(remark)
 
 

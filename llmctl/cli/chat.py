@@ -155,7 +155,7 @@ class Dialogue:
         self.asked.prompt = message
         self.asked.refresh = refresh
         request = self.client.pack(self.asked, stream=True)
-        done = answer.show(self.client, request, show_reasoning(self.asked))
+        (done,) = answer.show(self.client, request, show_reasoning(self.asked))
         self.kept = True
         for remark in answer.remarks(done):
             out.notice(remark)

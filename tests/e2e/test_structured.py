@@ -1,6 +1,7 @@
 """Structured output, samples and log-probabilities: what the installed command prints, and what it refuses before it computes."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.house import House, Outcome
+from tests.e2e.house import House, Outcome, until
 from tests.e2e.house import house as a_house
 
 ANSWER = ("--no-stream", "--json")
@@ -273,3 +274,114 @@ def test_no_likeliest_and_no_logprobs_at_all(home: House) -> None:
 @pytest.mark.parametrize("count", ["-1", "21", "99"])
 def test_more_logprobs_than_there_are_is_status_5(home: House, count: str) -> None:
     refused(home.run("ask", "x", "-m", "echo", "--logprobs", count), 5, "logprobs", count, "20")
+
+
+# ---- samples --------------------------------------------------------------------------------------------------------
+
+HOT = ("--temperature", "1.5", "--top-k", "0", "--top-p", "1", "--min-p", "0", "--max-tokens", "12")
+
+
+def test_samples_come_one_after_another_and_each_has_its_last_line(home: House) -> None:
+    plain = home.ok("ask", "tell", "-m", "tiny", "-n", "3", "--seed", "5", *HOT, "--logit-bias", "312=-100").out
+    texts = plain.removesuffix("\n").split("\n---\n")
+    assert len(set(texts)) == 3
+    told = home.ok(
+        "ask", "tell", "-m", "tiny", "-n", "3", "--seed", "5", *HOT, "--logit-bias", "312=-100", "--json", "--refresh"
+    )
+    last = [line for line in told.lines if "delta" not in line]
+    assert [line["index"] for line in last] == [0, 1, 2]
+    assert [line["text"] for line in last] == texts
+    assert told.lines[-3:] == last, "the last lines are the last"
+    deltas = [line for line in told.lines if "delta" in line]
+    assert ["".join(line["delta"] for line in deltas if line["index"] == index) for index in range(3)] == texts
+    assert [line["index"] for line in deltas] == sorted(line["index"] for line in deltas)
+
+
+def test_a_sample_is_what_its_own_seed_says(home: House) -> None:
+    asking = ("ask", "tell", "-m", "tiny", *HOT, *ANSWER)
+    three = home.ok(*asking, "-n", "3", "--seed", "40").lines
+    alone = [home.ok(*asking, "--seed", str(40 + index)).last for index in range(3)]
+    assert [line["text"] for line in three] == [line["text"] for line in alone]
+    assert [line["cache"]["hit"] for line in alone] == [None] * 3, "their keys are their own"
+
+
+def test_samples_share_one_prefill(home: House) -> None:
+    lines = home.ok("ask", "word " * 60, "-m", "tiny", "-n", "4", *HOT, *ANSWER).lines
+    (length,) = {line["usage"]["prompt_tokens"] for line in lines}
+    assert length > 250
+    computed = [length - line["usage"]["cached_tokens"] for line in lines]
+    assert sum(computed) <= length + 3 * 8, computed
+    rows = home.records("sample, prompt_tokens, cached_tokens, completion_tokens, text", f"id = '{lines[0]['id']}'")
+    assert [(row["sample"], row["text"]) for row in rows] == [(line["index"], line["text"]) for line in lines]
+    for row, line in zip(rows, lines, strict=True):
+        assert {name: row[name] for name in line["usage"]} == line["usage"]
+
+
+def test_all_samples_are_stored_under_one_key(home: House) -> None:
+    asking = ("ask", "stored", "-m", "tiny", "--seed", "3", *HOT, "-n", "3")
+    first, again = home.ok(*asking, *ANSWER).lines, home.ok(*asking, *ANSWER).lines
+    assert [line["text"] for line in again] == [line["text"] for line in first]
+    assert [line["cache"]["hit"] for line in first + again] == [None] * 3 + ["memory"] * 3
+    assert len({line["cache"]["key"] for line in first + again}) == 1
+    assert "--refresh" in home.ok(*asking).err
+    unseeded = ("ask", "stored", "-m", "tiny", *HOT, "-n", "2", *ANSWER)
+    assert [home.ok(*unseeded).lines[0]["cache"]["hit"] for _ in range(2)] == [None, None]
+
+
+def test_samples_keep_to_a_schema_each(home: House) -> None:
+    lines = home.ok("ask", "x", "-m", "tiny", "-n", "3", "--schema", "age int", *ANSWER).lines
+    assert all(set(line["value"]) == {"age"} for line in lines)
+    cut = home.run("ask", "y", "-m", "echo", "-n", "2", "--schema", "name, age int", "--max-tokens", "5")
+    assert (cut.status, cut.out) == (8, '{"nam\n---\n{"nam\n')
+    assert "sample 0" in cut.err
+
+
+def test_ctrl_c_ends_all_samples_with_one_final_reply(house: House) -> None:
+    house.echo(token_ms=30)
+    asking = house.spawn("ask", "s" * 200, "-n", "3", "--json")
+    asking.first_byte()
+    asking.send_signal(signal.SIGINT)
+    ended = asking.end()
+    assert ended.status == 130
+    last = [line for line in ended.lines if "delta" not in line]
+    assert [(line["index"], line["finish_reason"]) for line in last] == [(index, "cancelled") for index in range(3)]
+    assert 0 < len(last[0]["text"]) < 200
+    assert all(len(line["text"]) < 200 for line in last)
+    until(lambda: house.busy("echo") == 0)
+    assert [row["state"] for row in house.records()] == ["cancelled"] * 3
+
+
+def test_a_time_limit_prints_what_came_of_each(house: House) -> None:
+    house.echo(token_ms=30)
+    late = house.run("ask", "s" * 300, "-n", "2", "--timeout", "1.5s", "--json")
+    assert late.status == 7
+    last = [line for line in late.lines if "delta" not in line]
+    assert [(line["index"], line["finish_reason"]) for line in last] == [(0, "timeout"), (1, "timeout")]
+    assert all(0 < len(line["text"]) < 300 for line in last)
+
+
+def test_an_engine_that_dies_ends_all_samples(house: House) -> None:
+    house.echo("dying", fail="crash")
+    dead = house.run("ask", "some words", "-m", "dying", "-n", "2", "--json")
+    assert dead.status == 9
+    assert dead.error["code"] == "engine_failed"
+    assert [line["index"] for line in dead.lines if "delta" not in line] == [0, 1]
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "65", "1000"])
+def test_a_number_of_samples_out_of_range_is_status_5(home: House, count: str) -> None:
+    refused(home.run("ask", "x", "-m", "echo", "-n", count), 5, f"n is {count}", "between 1 and 64")
+
+
+def test_the_client_and_a_template_take_samples(home: House) -> None:
+    code = (
+        "from llmctl import Client, LlmctlError\nwith Client() as c:\n"
+        " print([(a.index, a.text) for a in c.samples('hi', n=2, model='echo')])\n"
+        " try: c.ask('hi', n=2, model='echo')\n except LlmctlError as e: print(e.code, e.hint)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=home.environ(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "[(0, 'hi'), (1, 'hi')]\nusage `Client.samples` gives several.\n", done.stderr
+    home.ok("ask", "--save", "twice", "-m", "echo", "-n", "2")
+    assert home.ok("ask", "-t", "twice", "again").out == "again\n---\nagain\n"

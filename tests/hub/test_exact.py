@@ -56,6 +56,7 @@ MATTERS: dict[str, Any] = {
     "schema": "{}",
     "grammar": 'root ::= "a"',
     "logprobs": 1,
+    "n": 2,
     "conversation": "talk",
     "continue_last": True,
 }

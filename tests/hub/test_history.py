@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmctld.history import History, Turn
+from llmctld.history import MIGRATIONS, History, Turn
 from llmctld.store import Store
 
 from tests.hub.scene import in_loop
@@ -36,7 +36,7 @@ async def test_a_row_is_made_once_and_then_filled(tmp_path: Path, history: Histo
 
 
 async def rows(folder: Path, what: str) -> list[tuple[Any, ...]]:
-    with closing(Store(folder / "history.db", [lambda _: None])) as store:
+    with closing(Store(folder / "history.db", [lambda _: None] * len(MIGRATIONS))) as store:
         return await store.read(f"SELECT {what} FROM requests ORDER BY number")
 
 

@@ -28,6 +28,7 @@ EDGES: dict[str, tuple[list[Any], list[Any]]] = {
     "extract": (["first", "last"], ["", "First", "all"]),
     "adapters": ([{}, {"a": 100.0, "b": -100.0}], [{"a": 100.1}, {"a": nan}, {"a": 1.0, "b": -inf}]),
     "priority": (["high", "normal", "batch"], ["", "High", "low"]),
+    "n": ([1, 64], [0, -1, 65, 1000]),
     "logprobs": ([0, 20], [-1, 21]),
     "cache": (list(CACHE_MODES), ["", "AUTO", "never"]),
     "user": (["", "ana", "x" * 128], ["x" * 129, "a\nb", "\x1b[31m"]),

@@ -26,6 +26,8 @@ class Stored(msgspec.Struct, array_like=True):
     created: float
     seconds: float
     logprobs: list[Sampled] | None = None
+    more: list["Stored"] = []
+    """The other samples, where several were asked for."""
 
 
 class Level(Protocol):

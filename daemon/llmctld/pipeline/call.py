@@ -1,7 +1,7 @@
 """What flows through the pipeline: a Call goes in, Events come out; a Stage is a function from one to the other.
 
-A Stage yields any number of Delta and Notice, then exactly one Answer, or raises an LlmctlError. A Link puts a stage around the
-next one.
+A Stage yields any number of Delta and Notice, then exactly one Answer (or Answers, of several samples), or raises an
+LlmctlError. A Link puts a stage around the next one.
 """
 
 import time
@@ -10,10 +10,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from llmctl.config import ModelEntry
-from llmctl.wire import Answer, CacheUse, Delta, Generate, Notice, Sampled, Timings, Usage
+from llmctl.wire import Answer, Answers, CacheUse, Delta, Generate, Notice, Sampled, Timings, Usage
 from llmctld.models.worker import ChatMessage
 
-Event = Delta | Notice | Answer
+Event = Delta | Notice | Answer | Answers
 Stage = Callable[["Call"], AsyncGenerator[Event, None]]
 Link = Callable[[Stage], Stage]
 
@@ -49,6 +49,11 @@ class Call:
     key: str | None = None
     hit: str | None = None
     work: Work = field(default_factory=Work)
+    index: int = 0
+    samples: list["Call"] = field(default_factory=list)
+    """A call for each of several samples; the first shares this one's work."""
+    outcome: Answer | None = None
+    """Of a sample that has come to its end."""
     cleanup: AsyncExitStack = field(default_factory=AsyncExitStack)
     """What inner stages hold until the outcome is written down; closed by record."""
 
@@ -69,6 +74,10 @@ class Call:
         answer.logprobs = work.logprobs
         return answer
 
+    def partials(self, finish_reason: str) -> list[Answer]:
+        """What there is of each of several samples; [] where one answer was asked for."""
+        return [sample.outcome or sample.partial(finish_reason) for sample in self.samples]
+
     def answer(
         self,
         text: str,
@@ -81,6 +90,7 @@ class Call:
         timings.total_ms = round(self.elapsed_ms(), 3)
         return Answer(
             id=self.id,
+            index=self.index,
             model=self.model.name if self.model else self.request.model or "",
             text=text,
             reasoning=reasoning,

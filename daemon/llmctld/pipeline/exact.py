@@ -13,7 +13,7 @@ import msgspec
 
 from llmctl.config import Cache, ModelSettings
 from llmctl.errors import CacheMiss, ConfigError, nearest
-from llmctl.wire import Answer, Delta, Generate, Timings, Usage
+from llmctl.wire import Answer, Answers, Delta, Generate, Timings, Usage
 from llmctld.cache.level import Stored
 from llmctld.cache.tiers import Hit, Tiers
 from llmctld.models.catalog import AdapterUse, Catalog
@@ -46,6 +46,7 @@ class Identity(msgspec.Struct, array_like=True):
     schema: str | None = None
     grammar: str | None = None
     logprobs: int | None = None
+    n: int = 1
 
 
 SAMPLING = (
@@ -73,6 +74,7 @@ def key_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
         schema=request.schema,
         grammar=request.grammar,
         logprobs=request.logprobs,
+        n=request.n or 1,
         scope=[str(getattr(request, name)) for name in scope],
     )
     return hashlib.blake2b(msgspec.msgpack.encode(identity), digest_size=16).hexdigest()
@@ -91,7 +93,8 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
             raise ConfigError(f"cache.scope: {name!r} is no field of a request", hint)
 
     def link(next_: Stage) -> Stage:
-        flights = Flights(storing(tiers, next_))
+        stored = storing(tiers, next_)
+        flights = Flights(stored)
 
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             mode = call.request.cache
@@ -105,8 +108,8 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
                     return
             if mode == "only":
                 raise CacheMiss(f"no stored answer of {call.entry.name} for this request")
-            if not keep:
-                async with aclosing(next_(call)) as events:
+            if not keep or _several(call.request):
+                async with aclosing(stored(call) if keep else next_(call)) as events:
                     async for event in events:
                         yield event
                 return
@@ -121,13 +124,25 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
     return link
 
 
+def _several(request: Generate) -> bool:
+    """Samples join nobody's flight: each is an answer of its own."""
+    return (request.n or 1) > 1
+
+
 def _served(call: Call, hit: Hit) -> list[Event]:
-    stored = hit.answer
     call.hit = hit.level
-    timings = Timings()
-    answer = call.answer(stored.text, stored.reasoning, stored.finish_reason, stored.usage, timings, round(hit.age, 3))
-    answer.value, answer.logprobs = value_of(call.request.schema, stored.text), stored.logprobs
-    return [Delta(text=stored.text, reasoning=stored.reasoning or ""), answer]
+    each = [hit.answer, *hit.answer.more]
+    answers = [_answer(call, stored, index, round(hit.age, 3)) for index, stored in enumerate(each)]
+    deltas = [Delta(text=found.text, reasoning=found.reasoning or "", index=found.index) for found in answers]
+    return [*deltas, Answers(answers=answers) if _several(call.request) else answers[0]]
+
+
+def _answer(call: Call, stored: Stored, index: int, age: float) -> Answer:
+    answer = call.answer(stored.text, stored.reasoning, stored.finish_reason, stored.usage, Timings(), age)
+    answer.index, answer.logprobs = index, stored.logprobs
+    answer.value = value_of(call.request.schema, stored.text)
+    answer.conversation = None if index else answer.conversation
+    return answer
 
 
 def storing(tiers: Tiers, next_: Stage) -> Stage:
@@ -136,16 +151,18 @@ def storing(tiers: Tiers, next_: Stage) -> Stage:
     async def stage(call: Call) -> AsyncGenerator[Event, None]:
         async with aclosing(next_(call)) as events:
             async for event in events:
-                if isinstance(event, Answer) and call.key is not None and event.finish_reason in ("stop", "length"):
-                    await _store(tiers, call.key, event)
+                answers = [event] if isinstance(event, Answer) else event.answers if isinstance(event, Answers) else []
+                whole = all(answer.finish_reason in ("stop", "length") for answer in answers)
+                if answers and whole and call.key is not None:
+                    first, *more = [_stored(answer) for answer in answers]
+                    await tiers.put(call.key, msgspec.structs.replace(first, more=more))
                 yield event
 
     return stage
 
 
-async def _store(tiers: Tiers, key: str, answer: Answer) -> None:
+def _stored(answer: Answer) -> Stored:
     usage = Usage(answer.usage.prompt_tokens, answer.usage.cached_tokens, answer.usage.completion_tokens)
     seconds = (answer.timings.prefill_ms + answer.timings.decode_ms) / 1e3
     model, text, reasoning, reason = answer.model, answer.text, answer.reasoning, answer.finish_reason
-    stored = Stored(model, text, reasoning, reason, usage, time.time(), seconds, answer.logprobs)
-    await tiers.put(key, stored)
+    return Stored(model, text, reasoning, reason, usage, time.time(), seconds, answer.logprobs)

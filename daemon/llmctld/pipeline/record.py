@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from llmctl.errors import Internal, LlmctlError, Storage
-from llmctl.wire import Answer, Delta
+from llmctl.errors import Internal, LlmctlError, Storage, Timeout
+from llmctl.wire import Answer, Answers, Delta
 from llmctld.history import History
 from llmctld.pipeline.call import Call, Event, Link, Stage
 from llmctld.watch import log
@@ -27,28 +27,29 @@ def record(history: History) -> Link:
             call.number = history.next_number()
             # written as soon as the request waits for anything; a memory hit waits for nothing and needs one write only
             beginning = asyncio.get_running_loop().call_soon(history.save, _beginning(call))
-            answer: Answer | None = None
+            result: Answer | Answers | None = None
             async with call.cleanup:
                 try:
                     async with aclosing(_noting(history, call, next_(call))) as events:
                         async for event in events:
-                            if isinstance(event, Answer):
-                                answer = event
+                            if isinstance(event, Answer | Answers):
+                                result = event
                             else:
                                 yield event
-                    if answer is None:
+                    if result is None:
                         raise Internal("the pipeline ended without an answer")
                 except (asyncio.CancelledError, GeneratorExit):
                     beginning.cancel()
-                    await asyncio.shield(_end(history, call, call.partial("cancelled"), "cancelled"))
+                    what_came = call.partials("cancelled") or [call.partial("cancelled")]
+                    await asyncio.shield(_end(history, call, what_came, "cancelled"))
                     raise
                 except Exception as error:
                     beginning.cancel()
                     await _end(history, call, _what_came(call, error), "failed", error)
                     raise
                 beginning.cancel()
-                await _end(history, call, answer, "done")
-            yield answer
+                await _end(history, call, [result] if isinstance(result, Answer) else result.answers, "done")
+            yield result
 
         return stage
 
@@ -66,27 +67,33 @@ async def _noting(history: History, call: Call, events: AsyncGenerator[Event, No
                 noted = time.monotonic()
 
 
-def _what_came(call: Call, error: Exception) -> Answer:
+def _what_came(call: Call, error: Exception) -> list[Answer]:
     """The partial answer, which the error then carries: what came is the user's, also when more should have come."""
+    if call.samples:
+        return call.partials(error.code if isinstance(error, Timeout) else "error")
     if not isinstance(error, LlmctlError):
-        return call.partial("error")
+        return [call.partial("error")]
     partial = error.answer or call.partial("error")
     if partial.text:
         error.answer = partial
-    return partial
+    return [partial]
 
 
-async def _end(history: History, call: Call, answer: Answer, state: str, error: Exception | None = None) -> None:
-    row = _beginning(call) | _outcome(call, answer, state)
+async def _end(history: History, call: Call, answers: list[Answer], state: str, error: Exception | None = None) -> None:
+    """A row for each sample, with what that one cost; the request's own is the first one's."""
+    rows = [_beginning(call) | _outcome(call, answer, state) for answer in answers]
+    for row in rows[1:]:
+        row["number"] = history.next_number()
     if error is not None:
         known = error if isinstance(error, LlmctlError) else Internal(type(error).__name__)
-        row |= {"code": known.code, "message": known.message}
+        rows = [{**row, "code": known.code, "message": known.message} for row in rows]
     try:
-        await (history.save_now(row) if call.hit == "memory" else history.save(row))
+        save = history.save_now if call.hit == "memory" and len(rows) == 1 else history.save
+        await asyncio.gather(*(save(row) for row in rows))
     except Storage as failure:
         log.error("a request could not be recorded", error=failure.message)
         if state == "done":
-            failure.answer = answer
+            failure.answer = answers[0]
             raise
 
 
@@ -104,7 +111,8 @@ def _outcome(call: Call, answer: Answer, state: str) -> dict[str, Any]:
     timings, usage = answer.timings, answer.usage
     return {
         "ended": time.time(), "state": state, "model": answer.model, "conversation": answer.conversation,
-        "text": answer.text or call.work.text, "reasoning": answer.reasoning, "finish_reason": answer.finish_reason,
+        "sample": answer.index, "text": answer.text or ("" if answer.index else call.work.text),
+        "reasoning": answer.reasoning, "finish_reason": answer.finish_reason,
         "hit": answer.cache.hit, "key": answer.cache.key, "prompt_tokens": usage.prompt_tokens,
         "cached_tokens": usage.cached_tokens, "completion_tokens": usage.completion_tokens, "queue_ms": timings.queue_ms,
         "load_ms": timings.load_ms, "prefill_ms": timings.prefill_ms, "decode_ms": timings.decode_ms,

@@ -30,6 +30,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": between(0, 2**32 - 1),
     "max_age": (lambda value: value >= 0, "0 seconds or more"),
     "extract": one_of("first", "last"),
+    "n": between(1, 64),
     "logprobs": between(0, 20),
     "cache": one_of(*CACHE_MODES),
     "adapters": (
