@@ -9,6 +9,11 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 LLAMA_INDEX ?=
 MODEL ?=
+PEER ?=
+PYSERVER ?=
+ROUNDS ?= 5
+ROWS ?=
+PEER_FLAGS ?=
 JOBS ?= 2
 PYTEST_ARGS ?=
 
@@ -21,13 +26,14 @@ INDEXES := $(addprefix --extra-index-url=,$(TORCH_INDEX) $(LLAMA_INDEX))
 SOURCES := pyproject.toml constraints.txt Makefile
 STRESS ?= 1.0
 
-.PHONY: help install demo test check lint format generate generated bench stress clean
+.PHONY: help install demo test check lint format generate generated bench bench-engine stress clean
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 	@echo "make check  the static part of it;  make lint  without the generated files;  make format  mends what a tool can"
-	@echo "make bench  the numbers [MODEL=FILE.gguf];  make stress  the long tests;  make generate  writes generated files;  make clean"
+	@echo "make bench  the numbers [MODEL=FILE.gguf];  make bench-engine PEER=FOLDER MODEL=FILE.gguf  against llama-server"
+	@echo "make stress  the long tests;  make generate  writes generated files;  make clean"
 
 # ---- setting up: a stamp per kind of install, so that the second time installs nothing --------------------------------
 
@@ -85,6 +91,20 @@ stress: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m tests.bench $(if $(MODEL),--model "$(MODEL)")
+
+# Against llama-server in PEER, and where PYSERVER names a python that has it, llama-cpp-python's server. ROWS=one,four takes some of
+# the rows, ROUNDS=1 is a quick look, PEER_FLAGS="-fa on" saves trying which of the peer's flags are the best.
+.PHONY: bench-engine-peers
+bench-engine-peers:
+	@if [ -z "$(PEER)" ] || [ -z "$(MODEL)" ]; then \
+	    echo "make bench-engine needs a llama-server to compare with and a model for both: give the folder of the one and the file of the other," >&2; \
+	    echo "    make bench-engine PEER=FOLDER MODEL=FILE.gguf [ROUNDS=5] [ROWS=one,four] [PYSERVER=PYTHON]" >&2; \
+	    exit 2; \
+	fi
+
+bench-engine: bench-engine-peers $(DEV)
+	$(BIN)/python -m tests.bench.engine --peer "$(PEER)" --model "$(MODEL)" --rounds $(ROUNDS) \
+	    $(if $(ROWS),--rows "$(ROWS)") $(if $(PYSERVER),--python "$(PYSERVER)") $(if $(PEER_FLAGS),--flags="$(PEER_FLAGS)")
 
 format: $(DEV)
 	$(BIN)/ruff format .

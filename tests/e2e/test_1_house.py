@@ -35,6 +35,19 @@ def test_demo_without_a_model_says_in_two_lines_how_to_give_one(tmp_path: Path) 
     assert "MODEL=" in said[1]
 
 
+@pytest.mark.parametrize("given", [(), ("PEER=somewhere",), ("MODEL=some.gguf",)])
+def test_bench_engine_without_a_peer_or_a_model_says_in_two_lines_what_to_give(
+    given: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = make("-s", "bench-engine", *given, home=tmp_path)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("make:")]
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(said) == 2
+    assert "PEER=" in said[1]
+    assert "MODEL=" in said[1]
+
+
 def test_demo_prints_the_answer_and_nothing_else(tiny: Path, tmp_path: Path) -> None:
     if make("-q", ".venv/.installed", home=tmp_path).returncode != 0:
         pytest.skip("`make install` has something to do here, and a test installs nothing")

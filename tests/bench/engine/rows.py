@@ -1,0 +1,207 @@
+"""The rows of the engine benchmark: which load goes to which engines in which order, and the targets of the ratios.
+
+Each function is one load and returns the figures that it gave; what a request looks like is ours.py's and peer.py's.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from tests.bench.engine import drive
+from tests.bench.engine.drive import Engine, Outcome, Stall
+from tests.bench.engine.figure import Figure, count, ratio
+from tests.bench.engine.ours import Ours, knows, ours
+from tests.bench.engine.peer import Peer, arguments, llama_server, python_server
+from tests.bench.engine.prompts import Load, arrivals, prompts, words
+from tests.bench.engine.tune import SPECULATION, TRIES, Flags, best
+
+T = TypeVar("T")
+CONTEXT = 512
+SPEED = "tok/s"
+TUNING = 1000
+"""The seed of the prompts that choose the peer's flags: none of those that are measured."""
+
+
+class Bench(NamedTuple):
+    """What is compared and how often; `say` takes a sentence for the log. `flags`: the peer's, instead of trying."""
+
+    place: Path
+    model: Path
+    rounds: int
+    python: Path | None
+    flags: Flags | None
+    say: Callable[[str], None]
+
+    def ours(self, slots: int, context: int = CONTEXT, **settings: str) -> AbstractContextManager[Ours]:
+        return ours(self.model, slots, context, settings)
+
+    def peer(self, slots: int, context: int = CONTEXT, flags: Flags = ()) -> AbstractContextManager[Peer]:
+        return llama_server(self.place, self.model, slots, context, flags)
+
+    def tuned(
+        self, row: str, slots: int, score: Callable[[Engine], float], tries: Sequence[Flags] = TRIES
+    ) -> Callable[[], AbstractContextManager[Peer]]:
+        """The peer with its best flags for one load, the higher score winning; each set is tried in a fresh server."""
+
+        def one(flags: Flags) -> float:
+            with self.peer(slots, flags=flags) as engine:
+                return score(engine)
+
+        flags, tried = (self.flags, "as given") if self.flags is not None else best(one, tries)
+        self.say(f"{row}: `llama-server {' '.join(arguments(slots, CONTEXT, flags))}`; {tried}")
+        return partial(self.peer, slots, CONTEXT, flags)
+
+    def interleaved(self, *runs: Callable[[int], T]) -> list[list[T]]:
+        """The results of each run, a round after another with the number of the round; who begins changes."""
+        results: list[list[T]] = [[] for _ in runs]
+        for number in range(self.rounds):
+            for place in range(len(runs)):
+                index = (place + number) % len(runs)
+                results[index].append(runs[index](number + 1))
+        return results
+
+
+def speed(load: Load, engine: Engine, seed: int) -> float:
+    return drive.closed_loop(engine, prompts(load, seed), load.clients, load.generated).tokens_per_second
+
+
+def unshared(bench: Bench, clients: int, requests: int, target: float) -> list[Figure]:
+    """No prompt has anything in common with another, in no round."""
+    run = partial(speed, Load(clients, requests, 1, 0, 128, 64))
+    peer = bench.tuned(f"{clients} clients", clients, lambda engine: run(engine, TUNING))
+    with bench.ours(clients) as mine, peer() as other:
+        speeds, others = bench.interleaved(partial(run, mine), partial(run, other))
+    return [ratio(f"{clients} clients, no shared prefix", speeds, others, target, SPEED)]
+
+
+def cold_and_hot(load: Load, engine: AbstractContextManager[Engine]) -> tuple[Outcome, Outcome]:
+    """The same prompts twice, to an engine that has never seen them."""
+    with engine as fresh:
+        first, second = (drive.closed_loop(fresh, prompts(load), load.clients, load.generated) for _ in "12")
+    return first, second
+
+
+def templates(bench: Bench) -> list[Figure]:
+    load = Load(8, 48, 8, 256, 32, 32)
+    peer = bench.tuned("8 templates", load.clients, lambda engine: speed(load, engine, TUNING))
+    rounds = bench.interleaved(
+        lambda _: cold_and_hot(load, bench.ours(load.clients)),
+        lambda _: cold_and_hot(load, peer()),
+    )
+    (cold, hot), (other_cold, other_hot) = (list(zip(*results, strict=True)) for results in rounds)
+    what = "8 clients, 8 templates of 256"
+    return [
+        ratio(f"{what}, cold", _speeds(cold), _speeds(other_cold), 1.25, SPEED),
+        count("... prompt tokens computed", _computed(cold), 4000, load.prompt_tokens, _computed(other_cold)),
+        ratio(f"{what}, hot", _speeds(hot), _speeds(other_hot), 1.05, SPEED),
+    ]
+
+
+def shared(bench: Bench) -> list[Figure]:
+    load = Load(16, 48, 1, 288, 96, 32)
+    peer = bench.tuned("16 clients, 75 % shared", load.clients, lambda engine: speed(load, engine, TUNING))
+    speeds, others = bench.interleaved(
+        lambda _: cold_and_hot(load, bench.ours(load.clients))[0].tokens_per_second,
+        lambda _: cold_and_hot(load, peer())[0].tokens_per_second,
+    )
+    return [ratio("16 clients, prompts share 75 %, cold", speeds, others, 1.2, SPEED)]
+
+
+def few_busy(bench: Bench) -> list[Figure]:
+    """Sixteen slots of which one to six are busy: what is not used must not slow down what is."""
+
+    def pace(engine: Engine, seed: int) -> float:
+        return drive.trace(engine, arrivals(seed))
+
+    peer = bench.tuned("16 slots, 1 to 6 busy", 16, lambda engine: 1 / pace(engine, TUNING))
+    with bench.ours(16) as mine, peer() as other:
+        paces, others = bench.interleaved(partial(pace, mine), partial(pace, other))
+    return [ratio("16 slots, 1 to 6 busy: median ms per token", paces, others, 1 / 1.1, "ms", most=True)]
+
+
+def long_prompt(bench: Bench) -> list[Figure]:
+    """Four streams, then a prompt of 4,000 tokens: how long they stand still, and how long it takes to its first token."""
+    context = 4352
+
+    def run(engine: Engine, seed: int) -> Stall:
+        (long,) = prompts(Load(1, 1, 1, 0, 4000, 1), seed)
+        return drive.stall(engine, prompts(Load(4, 4, 1, 0, 16, 1), seed), long, 1000)
+
+    bench.say(f"long prompt: `llama-server {' '.join(arguments(5, context))}`; its defaults")
+    with bench.ours(5, context) as mine, bench.peer(5, context) as other:
+        stalls, others = bench.interleaved(partial(run, mine), partial(run, other))
+    gaps, other_gaps = ([stall.gap_ms for stall in side] for side in (stalls, others))
+    firsts, other_firsts = ([stall.first_ms for stall in side] for side in (stalls, others))
+    return [
+        ratio("p95 between tokens of 4 streams beside a prompt of 4,000", gaps, other_gaps, 0.5, "ms", most=True),
+        ratio("... that prompt's own first token", firsts, other_firsts, 1.5, "ms", most=True),
+    ]
+
+
+def loops(bench: Bench) -> list[Figure]:
+    """Greedy, a model of random weights repeats itself: the best case of speculation from what was said before."""
+    if not knows("speculation"):
+        bench.say("speculation: not measured, models have no setting `speculation`")
+        return []
+    run = partial(speed, Load(1, 4, 1, 0, 32, 256))
+    peer = bench.tuned("speculation", 1, lambda engine: run(engine, TUNING), SPECULATION)
+    with bench.ours(1, speculation="ngram") as mine, bench.ours(1, speculation="off") as off, peer() as other:
+        on, without, others = bench.interleaved(partial(run, mine), partial(run, off), partial(run, other))
+    return [
+        ratio("speculation in loops, over our own without", on, without, 1.3, SPEED),
+        ratio("speculation in loops, over llama-server's n-gram", on, others, 1.0, SPEED),
+    ]
+
+
+def no_loops(bench: Bench) -> list[Figure]:
+    """The same with a penalty for what was said, so that nothing comes twice: speculation must notice that it does not pay."""
+    if not knows("speculation"):
+        bench.say("speculation on text that does not repeat: not measured, models have no setting `speculation`")
+        return []
+    run = partial(speed, Load(1, 8, 1, 0, 32, 128))
+    penalty = {"repeat_penalty": 2.0}
+    with (
+        ours(bench.model, 1, CONTEXT, {"speculation": "ngram"}, penalty) as mine,
+        ours(bench.model, 1, CONTEXT, {"speculation": "off"}, penalty) as off,
+    ):
+        on, without = bench.interleaved(partial(run, mine), partial(run, off))
+    return [ratio("speculation on text that does not repeat, over our own without", on, without, 0.97, SPEED)]
+
+
+def python(bench: Bench) -> list[Figure]:
+    if bench.python is None:
+        bench.say("llama-cpp-python's server: not measured, PYSERVER= names a python that has llama-cpp-python[server]")
+        return []
+
+    def run(engine: Engine, seed: int) -> float:
+        return drive.closed_loop(engine, words(16, 25, seed), 8, 64).tokens_per_second
+
+    bench.say(f"llama-cpp-python: `python -m llama_cpp.server --n_ctx {CONTEXT} --n_threads 2 --n_threads_batch 2`")
+    with bench.ours(8) as mine, python_server(bench.python, bench.model, CONTEXT) as other:
+        speeds, others = bench.interleaved(partial(run, mine), partial(run, other))
+    return [ratio("8 clients, over llama-cpp-python's server", speeds, others, 1.5, SPEED)]
+
+
+def _speeds(outcomes: Sequence[Outcome]) -> list[float]:
+    return [outcome.tokens_per_second for outcome in outcomes]
+
+
+def _computed(outcomes: Sequence[Outcome]) -> list[int]:
+    return [outcome.computed for outcome in outcomes]
+
+
+ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
+    "one": partial(unshared, clients=1, requests=8, target=1.0),
+    "four": partial(unshared, clients=4, requests=16, target=1.0),
+    "sixteen": partial(unshared, clients=16, requests=48, target=0.95),
+    "templates": templates,
+    "few": few_busy,
+    "shared": shared,
+    "long": long_prompt,
+    "loops": loops,
+    "no-loops": no_loops,
+    "python": python,
+}
+"""What ROWS= chooses from."""
