@@ -26,14 +26,14 @@ INDEXES := $(addprefix --extra-index-url=,$(TORCH_INDEX) $(LLAMA_INDEX))
 SOURCES := pyproject.toml constraints.txt Makefile
 STRESS ?= 1.0
 
-.PHONY: help install demo test check lint format generate generated bench bench-engine stress clean
+.PHONY: help install demo test check lint format generate generated bench bench-draft bench-engine stress clean
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 	@echo "make check  the static part of it;  make lint  without the generated files;  make format  mends what a tool can"
 	@echo "make bench  the numbers [MODEL=FILE.gguf];  make bench-engine PEER=FOLDER MODEL=FILE.gguf  against llama-server"
-	@echo "make stress  the long tests;  make generate  writes generated files;  make clean"
+	@echo "make bench-draft  drafts over real texts;  make stress  the long tests;  make generate  writes generated files;  make clean"
 
 # ---- setting up: a stamp per kind of install, so that the second time installs nothing --------------------------------
 

@@ -117,6 +117,8 @@ class ModelSettings(Section, frozen=True):
     """Tokens computed in one step, at most; 512."""
     adapters: dict[str, str] | None = None
     """LoRA adapters that a request may ask for: name -> path of a GGUF file."""
+    speculation: Literal["ngram", "off"] | None = None
+    """Tokens drafted from what the text itself repeats: ngram (default) or off. The answer is the same."""
     temperature: Temperature | None = None
     top_p: Share | None = None
     top_k: TopK | None = None

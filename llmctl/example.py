@@ -47,6 +47,7 @@ SETTINGS = {
     "flash_attention": ("Faster attention that rounds more coarsely; where llama.cpp thinks that it pays.", True),
     "batch": ("Tokens computed in one step, at most; 512.", 512),
     "adapters": ("LoRA adapters that `--adapter NAME` takes: their GGUF files.", {"NAME": "/path/of/adapter.gguf"}),
+    "speculation": ("Tokens drafted from what the text repeats: ngram (default) or off.", "ngram"),
     "temperature": ("This model's own defaults for sampling.", 0.7),
     "top_p": ("", 0.95),
     "top_k": ("", 40),

@@ -203,7 +203,7 @@ class Usage(msgspec.Struct):
 
 
 class Timings(msgspec.Struct):
-    """Milliseconds; null where the machinery does not stand yet."""
+    """Milliseconds. `drafted`, `accepted`: tokens of speculation; null where there was none to be had."""
 
     queue_ms: float = 0.0
     load_ms: float = 0.0

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 CONTROL = ["<|user|>", "<|assistant|>", "<think>", "</think>"]
 LETTERS = "▁etaoinshrdlucmfwypvbgkjqxz.,!?ETAOINSH0123456789\n"
 UNKNOWN, BOS, EOS = 0, 1, 2
+INTO_THE_SUM = ("attn_output.weight", "ffn_down.weight")
+"""What a layer adds to a token comes through these."""
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{{ eos_token }}{% endfor %}"
@@ -38,10 +40,12 @@ def write(
     layers: int = 2,
     dim: int = 64,
     numbers: Mapping[str, float] | None = None,
+    forgetful: bool = False,
 ) -> None:
     """Write a llama model with `layers` of width `dim` (a multiple of 32); `numbers` are further metadata.
 
     Only letters are likely to be sampled, so that the output can be printed; the same seed gives the same file.
+    A `forgetful` model looks at the last token alone: so its greedy text soon runs in a circle.
     """
     tokens = vocabulary()
     writer = GGUFWriter(path, "llama")
@@ -60,7 +64,7 @@ def write(
     for key, value in (numbers or {}).items():
         writer.add_float32(key, value)
     for name, tensor in _tensors(np.random.default_rng(seed), len(tokens), layers, dim).items():
-        writer.add_tensor(name, tensor)
+        writer.add_tensor(name, tensor * 0 if forgetful and name.endswith(INTO_THE_SUM) else tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

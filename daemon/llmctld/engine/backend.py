@@ -61,6 +61,10 @@ class Model(Protocol):
     def prompts_at_once(self) -> int:
         """How many prompts a step should compute parts of."""
 
+    @property
+    def drafts(self) -> bool:
+        """Whether chunks may have drafts: what was computed for rejected ones can be taken back, and it is wanted."""
+
     def encode(self, submit: Submit) -> Prompt:
         """Template and tokenise; raises Refusal."""
 
@@ -74,7 +78,8 @@ class Model(Protocol):
         """Compute the chunks (ascending streams) and sample after each one that `samples`.
 
         Nothing stands for a chunk that does not sample, and for a model that is not ready: that chunk comes again. A
-        Refusal ends that one request.
+        Refusal ends that one request. Each token of a chunk's draft that is sampled is followed by one more; the stream
+        then has all tokens but the last one sampled.
         """
 
     def cut(self, stream: int, keep: int) -> bool:

@@ -18,6 +18,7 @@ from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.native_log import NativeLog
 from llmctld.engine.sampling import Defaults, Sampler
 from llmctld.engine.sequence import Chunk
+from llmctld.engine.speculation import ROWS
 from llmctld.engine.template import Template
 from llmctld.engine.vocabulary import Vocabulary
 
@@ -55,6 +56,7 @@ class Gguf:
         source = metadata.get("tokenizer.chat_template", "")
         self._template = Template(source, self._vocabulary.bos_text, self._vocabulary.eos_text) if source else None
         self.reuses = not (lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model))
+        self.drafts = self.reuses and load.speculation == "ngram"
         self.loaded = self._make_context(load)
         self.streams = self.loaded.slots + self.loaded.retained
         self._memory = lib.llama_get_memory(self._context)
@@ -94,17 +96,27 @@ class Gguf:
         status = lib.llama_decode(self._context, self._batch.struct)
         if status != 0:
             raise RuntimeError(f"llama_decode returned {status} for {self._batch.struct.n_tokens} tokens")
-        return [
-            [] if row is None else self._sample(chunk.sequence.id, row) for chunk, row in zip(chunks, rows, strict=True)
-        ]
+        return [[] if row is None else self._sample(chunk, row) for chunk, row in zip(chunks, rows, strict=True)]
 
-    def _sample(self, id: int, row: int) -> list[int] | Refusal:
-        token = self._samplers[id].sample(self._context, row)
-        logits = lib.llama_get_logits_ith(self._context, row)
-        if token >= 0 and math.isnan(logits[token]):
-            message = "the model computed no number (NaN) for the next token"
-            return Refusal("engine_failed", message, "Its file may be damaged: fetch it again, or try another kv_type.")
-        return [token]
+    def _sample(self, chunk: Chunk, row: int) -> list[int] | Refusal:
+        """Row after row while the draft is what the sampler says: each token comes out of the model's own distribution.
+
+        An end token ends it too: behind that a grammar has nothing to say.
+        """
+        said: list[int] = []
+        for drafted in (*chunk.draft, None):
+            token = self._samplers[chunk.sequence.id].sample(self._context, row + len(said))
+            logits = lib.llama_get_logits_ith(self._context, row + len(said))
+            if token >= 0 and math.isnan(logits[token]):
+                message = "the model computed no number (NaN) for the next token"
+                hint = "Its file may be damaged: fetch it again, or try another kv_type."
+                return Refusal("engine_failed", message, hint)
+            said.append(token)
+            if token != drafted or self.is_end(token):
+                break
+        if len(said) <= len(chunk.draft):
+            lib.llama_memory_seq_rm(self._memory, chunk.stream, chunk.start + chunk.count + len(said) - 1, -1)
+        return said
 
     def cut(self, stream: int, keep: int) -> bool:
         if keep and lib.llama_memory_seq_rm(self._memory, stream, keep, -1) and self._has(stream, keep):
@@ -198,7 +210,8 @@ class Gguf:
         parameters.n_seq_max = shape.streams
         parameters.n_batch = max(load.batch, shape.slots)
         parameters.n_ubatch = parameters.n_batch
-        parameters.n_outputs_max = shape.streams  # one row of logits per stream: 512 rows of 150,000 would be 300 MB
+        # a row of logits per stream, and those of drafts: 512 rows of 150,000 would be 300 MB
+        parameters.n_outputs_max = shape.streams + (ROWS if self.drafts else 0)
         parameters.kv_unified = False
         parameters.n_threads = parameters.n_threads_batch = load.threads
         parameters.type_k = parameters.type_v = KV_TYPES[load.kv_type][0]
@@ -238,18 +251,19 @@ class Batch:
             setattr(self.struct, field, ctypes.cast(array.ctypes.data, kind))
 
     def fill(self, chunks: list[Chunk]) -> list[int | None]:
-        """Lay the chunks out one after another; returns for each the row to sample from, if it samples."""
+        """Lay the chunks out one after another; returns for each the first row to sample from, if it samples."""
         rows: list[int | None] = []
         end = 0
         for chunk in chunks:
-            begin, end = end, end + chunk.count
-            self._token[begin:end] = chunk.tokens
-            self._position[begin:end] = np.arange(chunk.start, chunk.start + chunk.count)
+            begin, last = end, end + chunk.count - 1
+            end += chunk.count + len(chunk.draft)
+            self._token[begin:end] = chunk.tokens + chunk.draft
+            self._position[begin:end] = np.arange(chunk.start, chunk.start + end - begin)
             self._stream[begin:end] = chunk.stream
             self._output[begin:end] = 0
             if chunk.samples:
-                self._output[end - 1] = 1
-            rows.append(end - 1 if chunk.samples else None)
+                self._output[last:end] = 1
+            rows.append(last if chunk.samples else None)
         self.struct.n_tokens = end
         return rows
 

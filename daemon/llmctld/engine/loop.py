@@ -17,6 +17,7 @@ from llmctld.engine.reasoning import opened_by
 from llmctld.engine.saved import Saved
 from llmctld.engine.scheduler import Scheduler
 from llmctld.engine.sequence import Chunk, Sequence
+from llmctld.engine.speculation import Drafts
 from llmctld.engine.text import Gain, Text
 
 Inbox = SimpleQueue[tuple[float, Command]]
@@ -65,11 +66,18 @@ class Loop:
         begin = time.monotonic()
         outcomes = self._model.decode(chunks)
         now = time.monotonic()
-        self.pace.add(_prompt_tokens(chunks), (now - begin) * 1e3)
+        self._learn(chunks, (now - begin) * 1e3)
         for chunk, outcome in zip(chunks, outcomes, strict=True):
             self._settle(chunk, outcome, now)
         self._rate.add(now, sum(len(outcome) for outcome in outcomes if isinstance(outcome, list)))
         self._report()
+
+    def _learn(self, chunks: list[Chunk], ms: float) -> None:
+        """What the step took tells what the next ones cost: with prompts in them, or with drafts."""
+        if not any(chunk.draft for chunk in chunks):
+            self.pace.add(_prompt_tokens(chunks), ms)
+        if all(chunk.count == 1 for chunk in chunks):
+            self.scheduler.speculation.measured({chunk.stream: 1 + len(chunk.draft) for chunk in chunks}, ms)
 
     def _drain(self) -> None:
         if self.scheduler.idle:
@@ -107,6 +115,7 @@ class Loop:
                 Sequence(
                     submit.id, prompt.tokens, len(prompt.tokens), limit, text=text, user=submit.user,
                     priority=submit.priority, adapters=submit.adapters, alone=submit.repro, submitted=arrived,
+                    drafts=Drafts() if self._model.drafts and not submit.repro else None,
                 )
             )  # fmt: skip
         except Refusal as refusal:
@@ -129,10 +138,15 @@ class Loop:
             self._model.close(sequence.id)
             self._refused(sequence.id, outcome)
             return
-        if outcome or not chunk.samples:
+        if not chunk.samples:
             self.scheduler.advance(chunk)
-        for token in outcome:
+        sequence.drafted += len(chunk.draft)
+        for accepted, token in enumerate(outcome):
+            self.scheduler.advance(chunk, accepted)
+            sequence.accepted += accepted > 0
             if not self._gains(sequence, token, now):
+                if accepted + 1 < len(outcome):
+                    self._model.cut(chunk.stream, sequence.position)  # it was to say more
                 return
 
     def _gains(self, sequence: Sequence, token: int, now: float) -> bool:
@@ -167,6 +181,8 @@ class Loop:
                 prompt_tokens=sequence.prompt_tokens,
                 cached_tokens=sequence.cached,
                 completion_tokens=sequence.completion_tokens,
+                drafted=sequence.drafted if sequence.drafts else None,
+                accepted=sequence.accepted if sequence.drafts else None,
                 queue_ms=queue_ms,
                 prefill_ms=prefill_ms,
                 decode_ms=decode_ms,

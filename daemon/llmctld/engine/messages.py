@@ -29,6 +29,8 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
     flash_attention: bool | None = None
     """None: where the library thinks that it pays."""
     batch: int = 512
+    speculation: str = "off"
+    """"ngram" or "off"."""
     memory_bytes: int
     identity: str = ""
     """Of the model's file: a saved state of another file is never used."""
@@ -144,7 +146,8 @@ class Scored(msgspec.Struct):
 class Finished(msgspec.Struct, tag="finished", kw_only=True):
     """The end of request `id`, after its last Piece. `reason` is stop, length or cancelled.
 
-    `logprobs`: one for each token sampled, where they were asked for.
+    `logprobs`: one for each token sampled, where they were asked for. `drafted`, `accepted`: tokens of speculation, None
+    where it was off.
     """
 
     id: int
@@ -152,6 +155,8 @@ class Finished(msgspec.Struct, tag="finished", kw_only=True):
     prompt_tokens: int
     cached_tokens: int = 0
     completion_tokens: int
+    drafted: int | None = None
+    accepted: int | None = None
     queue_ms: float
     prefill_ms: float
     decode_ms: float

@@ -16,6 +16,7 @@ from llmctld.engine.queue import Queue
 from llmctld.engine.radix import Tokens, common
 from llmctld.engine.saved import Saved
 from llmctld.engine.sequence import BATCH, Chunk, Sequence
+from llmctld.engine.speculation import Speculation
 from llmctld.engine.streams import Streams
 
 WAIT_TOKENS = 32
@@ -75,6 +76,7 @@ class Scheduler:
         self.streams = Streams(max(streams, slots))
         self.pace = Pace() if pace is None else pace
         self.saved = Saved(None, 0, 0) if saved is None else saved
+        self.speculation = Speculation()
         self.waiting = Queue()
         self.running: dict[int, Sequence] = {}
         self._reuses = reuses
@@ -225,7 +227,9 @@ class Scheduler:
     def plan(self) -> list[Chunk]:
         """The next step, in ascending stream order: the one token of each who needs no more, and parts of prompts."""
         together = self._together()
-        chunks = [_chunk(sequence, min(sequence.pending, 1)) for sequence in together if sequence.pending < 2]
+        single = [sequence for sequence in together if sequence.pending < 2]
+        drafts = self._drafts(single)
+        chunks = [_chunk(sequence, sequence.pending, drafts.get(_stream(sequence), [])) for sequence in single]
         room = self.batch - len(chunks)
         if chunks:
             room = min(room, self.pace.chunk)
@@ -235,7 +239,7 @@ class Scheduler:
                 chunks.append(_chunk(sequence, count))
                 room -= count
         for chunk in chunks:
-            chunk.sequence.batched |= len(chunks) > 1 or chunk.sequence.cached > 0
+            chunk.sequence.batched |= len(chunks) > 1 or chunk.sequence.cached > 0 or bool(chunk.draft)
         return sorted(chunks, key=lambda chunk: chunk.stream)
 
     def _together(self) -> list[Sequence]:
@@ -252,9 +256,16 @@ class Scheduler:
         self._shortest = not self._shortest
         return sorted(prompts, key=lambda sequence: sequence.pending) if self._shortest else prompts
 
-    def advance(self, chunk: Chunk) -> None:
-        """The chunk is computed."""
-        chunk.sequence.position = chunk.start + chunk.count
+    def _drafts(self, single: list[Sequence]) -> dict[int, list[int]]:
+        """Stream -> its draft. While a prompt is computed the step has rows enough, and each more costs all it costs."""
+        if len(single) < len(self.running):
+            return {}
+        offers = {_stream(sequence): sequence.offer() for sequence in single}
+        return self.speculation.drafts(offers, self.batch - len(single))
+
+    def advance(self, chunk: Chunk, accepted: int = 0) -> None:
+        """The chunk is computed, and so many tokens of its draft were right."""
+        chunk.sequence.position = chunk.start + chunk.count + accepted
 
     def forget(self, sequence: Sequence) -> None:
         """What its stream was to keep is not there: it is computed from the first token."""
@@ -291,8 +302,8 @@ class Scheduler:
                 raise RuntimeError(f"request {sequence.id}: position {sequence.position} of {len(sequence.tokens)}")
 
 
-def _chunk(sequence: Sequence, count: int) -> Chunk:
-    return Chunk(sequence, _stream(sequence), sequence.position, count)
+def _chunk(sequence: Sequence, count: int, draft: list[int] | None = None) -> Chunk:
+    return Chunk(sequence, _stream(sequence), sequence.position, count, draft or [])
 
 
 def _stream(sequence: Sequence) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from llmctld.engine.messages import Adapter
 from llmctld.engine.radix import Tokens
+from llmctld.engine.speculation import NO_OFFER, Drafts, Offer
 from llmctld.engine.text import Text
 
 NORMAL, BATCH = 1, 2
@@ -37,6 +38,11 @@ class Sequence:
     """Prompt tokens that were computed before it came."""
     batched: bool = False
     """Whether anything but its own tokens, computed in order from the first, may have touched the rounding."""
+    drafts: Drafts | None = None
+    """None: it does not speculate."""
+    drafted: int = 0
+    accepted: int = 0
+    """Drafted tokens that are part of the answer."""
     submitted: float = 0.0
     admitted: float | None = None
     first_token: float | None = None
@@ -58,6 +64,11 @@ class Sequence:
         return self.completion_tokens >= self.max_tokens
 
     @property
+    def left(self) -> int:
+        """Tokens that may still come."""
+        return self.max_tokens - self.completion_tokens
+
+    @property
     def begun(self) -> bool:
         """Whether it has run before, and was put off."""
         return self.admitted is not None
@@ -75,6 +86,10 @@ class Sequence:
     def computed(self) -> Tokens:
         return np.array(self.tokens[: self.position], np.int32)
 
+    def offer(self) -> Offer:
+        """Tokens that may come next, as far as any may."""
+        return self.drafts.offer(self.tokens, self.left - 1) if self.drafts else NO_OFFER
+
     def add(self, token: int, now: float) -> None:
         """Append a sampled token; the first one ends the prefill."""
         if self.first_token is None:
@@ -90,12 +105,16 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Chunk:
-    """`count` tokens of one sequence that go through the model in this step, from the sequence's position on."""
+    """`count` tokens of one sequence that go through the model in this step, from the sequence's position on.
+
+    Behind them go those of `draft`, which may come next: as far as they do, the step gains more than one token.
+    """
 
     sequence: Sequence
     stream: int
     start: int
     count: int
+    draft: list[int] = field(default_factory=list)
 
     @property
     def tokens(self) -> list[int]:

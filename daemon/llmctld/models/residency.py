@@ -108,6 +108,7 @@ class Residency:
                 kv_type=settings.kv_type or "f16",
                 flash_attention=settings.flash_attention,
                 batch=settings.batch or 512,
+                speculation=settings.speculation or "ngram",
                 memory_bytes=int(psutil.virtual_memory().available * KV_SHARE),
                 identity=self._catalog.identity(entry),
                 saved_folder=str(self._prefixes / entry.name) if self._cache.prefix_disk_bytes else "",

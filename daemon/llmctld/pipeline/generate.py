@@ -143,6 +143,7 @@ def _note_use(call: Call, ticket: Ticket) -> None:
         ]
     timings = call.work.timings
     timings.queue_ms, timings.prefill_ms, timings.decode_ms = end.queue_ms, end.prefill_ms, end.decode_ms
+    timings.drafted, timings.accepted = end.drafted, end.accepted
     if end.decode_ms > 0 and end.completion_tokens > 1:
         timings.tokens_per_second = round((end.completion_tokens - 1) / end.decode_ms * 1e3, 2)
 

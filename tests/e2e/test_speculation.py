@@ -1,0 +1,51 @@
+"""Speculation through the installed command: tokens come without steps of their own, and the text stays what it is."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import tiny_gguf
+from tests.e2e.house import House, Outcome
+
+
+@pytest.fixture
+def circles(house: House, tmp_path: Path) -> House:
+    """Two models of one file whose text runs in a circle: `loop` as it comes, `plain` with speculation switched off."""
+    path = tmp_path / "circle.gguf"
+    tiny_gguf.write(path, forgetful=True)
+    house.ok("models", "add", "loop", path)
+    house.ok("models", "add", "plain", path, "--set=speculation=off")
+    return house
+
+
+def ask(house: House, model: str, *options: str) -> Outcome:
+    endless = ("--max-tokens", "100", "--logit-bias", f"{tiny_gguf.EOS}=-100", "--no-cache", "--json")
+    return house.ok("ask", "why?", "-m", model, *endless, *options)
+
+
+@pytest.mark.parametrize("options", [("--temperature", "0"), ("--temperature", "0.05", "--seed", "7")])
+def test_what_repeats_is_drafted_and_the_text_is_the_same(circles: House, options: tuple[str, ...]) -> None:
+    fast, slow = ask(circles, "loop", *options).last, ask(circles, "plain", *options).last
+    assert fast["text"] == slow["text"]
+    assert fast["usage"]["completion_tokens"] == slow["usage"]["completion_tokens"] == 100
+    assert 0 < fast["timings"]["accepted"] <= fast["timings"]["drafted"]
+    assert (slow["timings"]["drafted"], slow["timings"]["accepted"]) == (None, None)
+
+
+def test_a_reproducible_answer_has_no_drafts(circles: House) -> None:
+    timings = ask(circles, "loop", "--repro").last["timings"]
+    assert (timings["drafted"], timings["accepted"]) == (None, None)
+
+
+def test_deltas_are_the_text_however_many_tokens_a_step_brings(circles: House) -> None:
+    reply = ask(circles, "loop", "--temperature", "0", "--stop", "zzzz")
+    assert reply.pieces == reply.last["text"]
+    assert reply.last["timings"]["accepted"] > 0
+
+
+def test_another_word_for_it_is_refused(house: House, tmp_path: Path) -> None:
+    tiny_gguf.write(tmp_path / "tiny.gguf")
+    outcome = house.run("models", "add", "tiny", tmp_path / "tiny.gguf", "--set=speculation=magic")
+    assert outcome.status == 5
+    assert "speculation" in outcome.err
+    assert "ngram, off" in outcome.err

@@ -1,0 +1,58 @@
+"""The drafter beside its slow twin, which searches the whole text; and texts whose drafts anybody can see."""
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from llmctld.engine.draft import SIZES, Draft, Drafter, Guess
+
+TEXT = st.lists(st.integers(0, 3), min_size=1, max_size=60)
+
+
+def searched(tokens: list[int], limit: int) -> Draft:
+    """Token by token, from the latest place back: where do the last `size` tokens stand?"""
+    for size in SIZES:
+        for end in range(len(tokens) - 1, size - 1, -1):
+            if tokens[end - size : end] == tokens[-size:]:
+                grown = list(tokens)
+                for at in range(end, end + limit):
+                    grown.append(grown[at])
+                return Draft(grown[len(tokens) :], size)
+    return Draft([], 0)
+
+
+@given(TEXT, st.lists(st.integers(1, 7), max_size=20), st.integers(0, 12))
+def test_it_finds_what_a_search_finds_however_the_text_came(text: list[int], parts: list[int], limit: int) -> None:
+    drafter = Drafter()
+    ends = [sum(parts[:count]) for count in range(1, len(parts) + 1)]
+    for end in [*(end for end in ends if end < len(text)), len(text)]:
+        drafter.read(text[:end])
+        assert drafter.propose(text[:end], limit) == searched(text[:end], limit)
+
+
+@given(TEXT, TEXT)
+def test_each_new_token_tells_how_it_would_have_been_guessed(prompt: list[int], answer: list[int]) -> None:
+    drafter = Drafter()
+    assert drafter.read(prompt) == []
+    expected = []
+    for at, token in enumerate(answer):
+        draft = searched(prompt + answer[:at], 1)
+        expected += [Guess(draft.size, draft.tokens == [token])] if draft.size else []
+    assert drafter.read(prompt + answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "draft"),
+    [
+        ("to be or not to b", "e or not"),
+        ("ababab", "abababab"),
+        ("one two three, one two t", "hree, on"),
+        ("x = f(a); y = f(b); z = f(", "b); z = "),  # the latest of two equally long ones
+        ("x(a, b) y(c, b) x(a, ", "b) y(c, "),  # a long one before a later short one
+        ("abcdefg", ""),
+    ],
+)
+def test_drafts_that_anybody_can_see(text: str, draft: str) -> None:
+    tokens = [ord(letter) for letter in text]
+    drafter = Drafter()
+    drafter.read(tokens)
+    assert "".join(map(chr, drafter.propose(tokens, 8).tokens)) == draft

@@ -1,0 +1,136 @@
+"""Whether drafts pay: never much slower whatever a row costs, faster where a text repeats, and tried again when forgotten."""
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from llmctld.engine.draft import Guess
+from llmctld.engine.speculation import LONGEST, PLAIN_EVERY, WHOLE_EVERY, Acceptance, Speculation, StepCost, passes
+
+from tests.bench import bench_draft
+
+
+def texts(name: str) -> tuple[list[int], list[int]]:
+    return bench_draft.in_words(
+        *((bench_draft.TEXTS / f"{name}.{part}.txt").read_text(encoding="utf-8") for part in ("prompt", "answer"))
+    )
+
+
+@pytest.mark.parametrize("cost", [0.0, 0.02, 0.1, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["edit", "json", "prose"])
+def test_whatever_a_row_costs_nothing_is_lost_to_drafts(name: str, cost: float) -> None:
+    assert bench_draft.replay(*texts(name), cost).speed >= 0.97
+
+
+@pytest.mark.parametrize(("name", "cost", "speed"), [("edit", 0.25, 1.8), ("edit", 0.02, 4), ("json", 0.25, 1.3)])
+def test_a_text_that_repeats_comes_faster(name: str, cost: float, speed: float) -> None:
+    assert bench_draft.replay(*texts(name), cost).speed >= speed
+
+
+def test_text_that_does_not_repeat_is_soon_left_alone() -> None:
+    done = bench_draft.replay(*texts("prose"), 0.25)
+    assert done.drafted < done.tokens / 50
+
+
+def test_a_loop_is_drafted_almost_whole() -> None:
+    done = bench_draft.replay([1], list(range(2, 9)) * 60, 0.25)
+    assert done.speed > 2
+    assert done.accepted > 0.8 * done.tokens
+
+
+def test_a_sequence_whose_drafts_were_wrong_is_drafted_again_when_they_would_be_right() -> None:
+    speculation, acceptance = measured(0.25), Acceptance()
+    for _ in range(40):
+        acceptance.learn(Guess(4, False))
+    assert speculation.lengths({0: acceptance.chances(4, 8)}, 8) == {0: 0}
+    for _ in range(40):
+        acceptance.learn(Guess(4, True))
+    assert speculation.lengths({0: acceptance.chances(4, 8)}, 8)[0] > 0
+
+
+def measured(row_cost: float) -> Speculation:
+    speculation = Speculation()
+    for rows in (1, 5, 1, 9, 1):
+        speculation.measured({0: rows}, 10 * (1 + row_cost * (rows - 1)))
+    return speculation
+
+
+def test_drafts_stop_where_a_row_costs_a_whole_step_and_are_tried_again_when_that_was_long_ago() -> None:
+    speculation = measured(1.0)
+    chances = {0: [0.6, 0.4, 0.2]}
+    assert speculation.lengths(chances, 8) == {0: 0}
+    for _ in range(300):
+        speculation.measured({0: 1}, 10)
+    assert speculation.lengths(chances, 8)[0] > 0
+
+
+def test_a_plain_step_comes_now_and_then() -> None:
+    speculation = measured(0.1)
+    lengths = []
+    for _ in range(2 * PLAIN_EVERY + 2):
+        length = speculation.lengths({0: [0.99**at for at in range(1, 9)]}, 8)[0]
+        speculation.measured({0: 1 + length}, 10 + length)
+        lengths.append(length)
+    assert lengths.count(0) == 2
+
+
+def test_one_step_that_was_held_up_does_not_end_it() -> None:
+    speculation = measured(0.1)
+    speculation.measured({0: 9}, 5000)
+    assert speculation.lengths({0: [0.99**at for at in range(1, 9)]}, 8)[0] > 0
+
+
+def test_a_whole_draft_is_tried_although_short_ones_do_well() -> None:
+    """Nine rows cost five, sixteen cost six: a line through what short drafts cost would never find it."""
+    speculation = Speculation()
+    lengths = []
+    for _ in range(3 * WHOLE_EVERY):
+        length = speculation.lengths({0: [0.985**at for at in range(1, LONGEST + 1)]}, LONGEST)[0]
+        speculation.measured({0: 1 + length}, 6 if length == LONGEST else 1 + length / 2)
+        lengths.append(length)
+    assert lengths[-WHOLE_EVERY // 2 :].count(LONGEST) > WHOLE_EVERY // 4
+
+
+@given(st.lists(st.lists(st.floats(0, 1), max_size=LONGEST), min_size=1, max_size=8), st.integers(0, 40))
+def test_the_room_of_a_step_is_kept(chances: list[list[float]], room: int) -> None:
+    falling = {stream: sorted(each, reverse=True) for stream, each in enumerate(chances)}
+    lengths = measured(0.01).lengths(falling, room)
+    assert sum(lengths.values()) <= room
+    assert all(length <= len(falling[stream]) for stream, length in lengths.items())
+
+
+def test_one_sequence_that_drafts_among_many_must_pay_for_a_pass_of_its_own() -> None:
+    speculation = Speculation()
+    for _ in range(3):
+        speculation.measured({0: 1}, 10)
+        speculation.measured(dict.fromkeys(range(4), 1), 13)
+        speculation.measured({0: 9}, 18)
+    good = [0.7**at for at in range(1, 9)]
+    assert speculation.lengths({0: good}, 32)[0] > 0
+    assert speculation.lengths({0: [], 1: good, 2: [], 3: []}, 32)[1] == 0
+    assert all(speculation.lengths(dict.fromkeys(range(4), good), 32).values())
+
+
+@given(st.floats(0.1, 50), st.floats(0.1, 20), st.lists(st.tuples(st.integers(1, 4), st.integers(1, 40)), min_size=20))
+def test_the_cost_of_a_step_is_learned(pass_ms: float, row_ms: float, steps: list[tuple[int, int]]) -> None:
+    cost = StepCost()
+    for count, rows in [*steps, (1, 1), (1, 9), (2, 10)]:
+        cost.learn(count, rows, pass_ms * count + row_ms * rows)
+    true = pass_ms + row_ms * 5
+    assert cost.estimate(1, 5) == pytest.approx(true, rel=0.5)
+
+
+@given(st.dictionaries(st.integers(0, 9), st.integers(1, 6), min_size=1))
+def test_passes_are_counted_as_llama_cpp_splits_a_batch(rows: dict[int, int]) -> None:
+    """The slow twin takes row after row: one from each stream of a run of consecutive ids, until one of them is empty."""
+    left = {stream: rows[stream] for stream in sorted(rows)}
+    count = 0
+    while any(left.values()):
+        run: list[int] = []
+        for stream in left:
+            if left[stream] and (not run or stream == run[-1] + 1):
+                run.append(stream)
+        while all(left[stream] for stream in run):
+            for stream in run:
+                left[stream] -= 1
+        count += 1
+    assert passes(rows) == count
