@@ -117,7 +117,13 @@ async def test_the_key_covers_everything_that_changes_the_answer_and_nothing_els
 
 @pytest.mark.parametrize("name", ModelSettings.__struct_fields__)
 def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> None:
-    values: dict[str, Any] = {"kv_type": "q8_0", "flash_attention": True, "adapters": {"a": "b"}, "fail": "crash"}
+    values: dict[str, Any] = {
+        "kv_type": "q8_0",
+        "flash_attention": True,
+        "adapters": {"a": "b"},
+        "speculation": "off",
+        "fail": "crash",
+    }
     entry = a_catalog(tmp_path, e={}).find("e")
     plain = Catalog(tmp_path / "models", {})
     other = Catalog(tmp_path / "models", {"e": ModelSettings(**{name: values.get(name, 1)})})
