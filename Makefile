@@ -44,7 +44,7 @@ $(BIN)/python:
 
 $(RUN): $(SOURCES) | $(BIN)/python
 	@echo "installing llmctl into $(VENV); the first time llama-cpp-python is compiled, which takes minutes" >&2
-	@$(PIP) $(INDEXES) -c constraints.txt -e . >&2
+	@$(PIP) $(INDEXES) -c constraints.txt -e '.[semantic]' >&2
 	@touch $@
 
 $(DEV): $(SOURCES) | $(BIN)/python

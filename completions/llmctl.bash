@@ -15,9 +15,10 @@ __llmctl_names() {
 }
 __llmctl_words() {
     case "$1" in
-        "") printf "%s" "--version --json --quiet -q --help ask chat models ps templates cache daemon config completion" ;;
+        "") printf "%s" "--version --json --quiet -q --help ask chat embed models ps templates cache daemon config completion" ;;
         "ask") printf "%s" "--model -m --system -s --template -t --param -p --file -f --continue -c --conversation --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --extract -x --xl --n -n --schema --grammar --logprobs --reasoning --cache --no-cache --refresh --cache-only --max-age --user --tag --adapter --repro --priority --timeout --save --no-stream --json --no-stdin --quiet -q --help" ;;
         "chat") printf "%s" "--model -m --system -s --template -t --continue -c --conversation --max-tokens --temperature --reasoning --user --json --quiet -q --help" ;;
+        "embed") printf "%s" "--file -f --model -m --output -o --prompt --user --no-stdin --json --quiet -q --help" ;;
         "models") printf "%s" "--help ls show add rm load unload" ;;
         "models ls") printf "%s" "--json --quiet -q --help" ;;
         "models show") printf "%s" "@models --json --quiet -q --help" ;;
@@ -89,6 +90,11 @@ __llmctl_values() {
         "chat --temperature") printf "%s" "" ;;
         "chat --reasoning") printf "%s" "show hide" ;;
         "chat --user") printf "%s" "" ;;
+        "embed --file"|"embed -f") printf "%s" "@files" ;;
+        "embed --model"|"embed -m") printf "%s" "@models" ;;
+        "embed --output"|"embed -o") printf "%s" "" ;;
+        "embed --prompt") printf "%s" "" ;;
+        "embed --user") printf "%s" "" ;;
         "models add --alias") printf "%s" "" ;;
         "models add --set") printf "%s" "" ;;
         "cache clear --model"|"cache clear -m") printf "%s" "@models" ;;

@@ -5,16 +5,18 @@ It knows what to send and how to wait; it refuses to know how an answer is shown
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from llmctl import config as configuration
 from llmctl import launch, wire
+from llmctl.embedding import REQUESTS_AT_ONCE, Vector, batches, named, vectors_of
 from llmctl.errors import Cancelled, Usage, from_code
 from llmctl.link import PATIENCE_S, Exchange, Link
 from llmctl.options import Asked
 from llmctl.paths import Paths, find_paths
-from llmctl.request import pack, show_reasoning
+from llmctl.request import pack, show_reasoning, user_label
 
 LATE_S = 10.0
 """How long after a request's own time limit a hub that says nothing is waited for."""
@@ -85,6 +87,43 @@ class Client:
         show_reasoning(asked)
         return Stream(self.begin(_one(self.pack(asked, stream=True))), self._notify)
 
+    def embed(self, texts: Sequence[str], **options: str | None) -> list[list[float]]:
+        """A vector for each text. Takes what `embeddings` takes. Raises what is wrong with the first bad text."""
+        if isinstance(texts, str):
+            raise TypeError("embed takes a list of texts, and this is one text")
+        vectors = []
+        for vector in self.embeddings(texts, **options):
+            if vector.error is not None:
+                raise named(vector)
+            vectors.append(vector.values.tolist())
+        return vectors
+
+    def embeddings(
+        self, texts: Iterable[str], *, model: str | None = None, prompt: str | None = None, user: str | None = None
+    ) -> Iterator[Vector]:
+        """The same one after another, as they come, each with its error if it has one; closing the iterator cancels.
+
+        `prompt`: the name of one of the model's prompts.
+        """
+        model, user = model or self.config.defaults.embedding_model, user_label(user or self.user, self.config)
+        under_way: deque[tuple[int, Exchange]] = deque()
+        first = 0
+        try:
+            for batch in batches(texts):
+                request = wire.Embed(texts=batch, model=model, prompt=prompt, user=user)
+                under_way.append((first, self.begin(request)))
+                first += len(batch)
+                if len(under_way) == REQUESTS_AT_ONCE:
+                    yield from self._vectors(*under_way.popleft())
+            while under_way:
+                yield from self._vectors(*under_way.popleft())
+        finally:
+            for _, exchange in under_way:
+                exchange.cancel()
+
+    def _vectors(self, first: int, exchange: Exchange) -> Iterator[Vector]:
+        return vectors_of(self._result(exchange), first)
+
     def pack(self, asked: Asked, *, stream: bool = False) -> wire.Generate:
         """Options, template and defaults as the request that will be sent."""
         if asked.user is None:
@@ -95,7 +134,9 @@ class Client:
 
     def call(self, request: wire.Request) -> wire.AnyResult:
         """The result of one request. Raises LlmctlError when it fails."""
-        exchange = self.begin(request)
+        return self._result(self.begin(request))
+
+    def _result(self, exchange: Exchange) -> wire.AnyResult:
         try:
             for reply in exchange:
                 if isinstance(reply, wire.Notice):

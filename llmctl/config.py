@@ -60,6 +60,7 @@ class Defaults(Section, frozen=True):
     """Read by the client and sent with each request."""
 
     model: str | None = None
+    embedding_model: str | None = None
     user: str | None = None
     timeout: Duration | None = None
     max_tokens: Count = 2048
@@ -119,6 +120,12 @@ class ModelSettings(Section, frozen=True):
     """LoRA adapters that a request may ask for: name -> path of a GGUF file."""
     speculation: Literal["ngram", "off"] | None = None
     """Tokens drafted from what the text itself repeats: ngram (default) or off. The answer is the same."""
+    pooling: Literal["mean", "cls", "last"] | None = None
+    """Embeddings: how the vectors of a text's tokens become one; as the file says."""
+    normalize: bool | None = None
+    """Embeddings: vectors of length 1; as a folder says, and yes for a GGUF file."""
+    prompts: dict[str, str] | None = None
+    """Embeddings: name -> what `--prompt NAME` puts before each text."""
     temperature: Temperature | None = None
     top_p: Share | None = None
     top_k: TopK | None = None
@@ -280,6 +287,8 @@ class ModelEntry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     name: str
     target: str
     backend: str
+    kind: str = "text"
+    """What it makes: "text" or "embedding"."""
     aliases: list[str] = []
     settings: dict[str, Any] = {}
     added: float = 0.0

@@ -17,6 +17,7 @@ SECTIONS = {
 }
 KEYS = {
     "defaults.model": "Name of a model; without it the one that was added first.",
+    "defaults.embedding_model": "The same for embeddings; without it the first one added, else all-MiniLM-L6-v2.",
     "defaults.user": "Whose requests these are; without it the name of the system's user.",
     "defaults.timeout": "Time limit of a whole request, such as 90s.",
     "defaults.max_tokens": "Tokens of an answer, at most.",
@@ -48,6 +49,9 @@ SETTINGS = {
     "batch": ("Tokens computed in one step, at most; 512.", 512),
     "adapters": ("LoRA adapters that `--adapter NAME` takes: their GGUF files.", {"NAME": "/path/of/adapter.gguf"}),
     "speculation": ("Tokens drafted from what the text repeats: ngram (default) or off.", "ngram"),
+    "pooling": ("Embeddings: mean, cls or last; as the file says.", "mean"),
+    "normalize": ("Embeddings: vectors of length 1; as a folder says, and yes for a GGUF file.", True),
+    "prompts": ("Embeddings: what `--prompt NAME` puts before each text.", {"query": "search_query: "}),
     "temperature": ("This model's own defaults for sampling.", 0.7),
     "top_p": ("", 0.95),
     "top_k": ("", 40),
@@ -82,7 +86,7 @@ def _sections(config: Config) -> list[tuple[str, Section]]:
 
 
 def _sample(section: str, key: str) -> Any:
-    samples = {"model": "NAME", "user": "NAME", "timeout": "10m", "temperature": 0.7}
+    samples = {"model": "NAME", "embedding_model": "NAME", "user": "NAME", "timeout": "10m", "temperature": 0.7}
     return samples.get(key) or SETTINGS.get(key, ("", 0))[1] if section == "defaults" else None
 
 

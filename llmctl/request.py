@@ -54,7 +54,7 @@ def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) ->
         params=params,
         declared=template.declared(),
         tokens=asked.tokens,
-        user=values.get("user") or config.defaults.user or os_user(),
+        user=user_label(values.get("user"), config),
         tags=listed(values.get("tag", ())),
         continue_last=values.get("continue_", False),
         logit_bias={str(token): bias for token, bias in values.get("logit_bias", {}).items()},
@@ -112,6 +112,11 @@ def show_reasoning(asked: Asked) -> bool | None:
     if asked.reasoning not in (None, "show", "hide"):
         raise Usage(f"--reasoning {asked.reasoning}: it is show or hide")
     return None if asked.reasoning is None else asked.reasoning == "show"
+
+
+def user_label(given: str | None, config: Config) -> str:
+    """Whose request it is."""
+    return given or config.defaults.user or os_user()
 
 
 def os_user() -> str:

@@ -102,6 +102,21 @@ class Generate(Request, kw_only=True, tag="generate"):
     """Without it no Delta is sent, only the final reply."""
 
 
+class Embed(Request, kw_only=True, tag="embed"):
+    """Texts to be made into vectors, each by itself. -> Embeddings"""
+
+    texts: list[str]
+    """1..TEXTS of them."""
+    model: str | None = None
+    """Without it the first embedding model that was added, or the one that its package brings."""
+    prompt: str | None = None
+    """Name of a prompt of the model, which is put before each text."""
+    user: str = ""
+
+
+TEXTS = 1024
+"""Of one `embed` request, at most: who has more sends several."""
+
 CACHE_MODES = ("auto", "store", "skip", "refresh", "only")
 """auto: serve and store as the rules say; store: `--cache`; skip: `--no-cache`; refresh; only: `--cache-only`."""
 
@@ -139,7 +154,7 @@ class AddModel(Request, kw_only=True, tag="add_model"):
 
     name: str
     target: str
-    """An absolute path of a GGUF file, or `echo`."""
+    """An absolute path of a GGUF file or of a sentence-transformers folder, or `echo`."""
     aliases: list[str] = []
     settings: dict[str, str] = {}
     """`--set key=value`, decoded strictly against config.ModelSettings."""
@@ -182,7 +197,7 @@ class Undo(Request, kw_only=True, tag="undo"):
 
 
 AnyRequest = (
-    Generate | Cancel | Ack | Status | Ps | Stop | AddModel | RemoveModel | LoadModel | UnloadModel
+    Generate | Embed | Cancel | Ack | Status | Ps | Stop | AddModel | RemoveModel | LoadModel | UnloadModel
     | GetCacheStats | ClearCache | Undo
 )  # fmt: skip
 
@@ -268,6 +283,26 @@ class Answers(Result, kw_only=True, tag="answers", omit_defaults=False):
     answers: list[Answer]
 
 
+class Flaw(msgspec.Struct):
+    """Why the text at `index` has no vector; `code` is an error's code."""
+
+    index: int
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Embeddings(Result, kw_only=True, tag="embeddings", omit_defaults=False):
+    """A vector of `dimension` numbers for each text, in their order; a text with a flaw has NaN instead."""
+
+    model: str
+    dimension: int
+    vectors: bytes
+    """float32, little endian, one vector after another."""
+    tokens: int
+    flaws: list[Flaw] = []
+
+
 class HubStatus(Result, kw_only=True, tag="hub_status", omit_defaults=False):
     """`llmctl daemon status --json`."""
 
@@ -345,6 +380,8 @@ class Model(Result, kw_only=True, tag="model", omit_defaults=False):
     name: str
     target: str
     backend: str
+    kind: str = "text"
+    """"text" or "embedding"."""
     aliases: list[str]
     settings: dict[str, Any]
 
@@ -353,7 +390,9 @@ class Nothing(Result, kw_only=True, tag="nothing"):
     """Done, and there is nothing to say."""
 
 
-AnyResult = Answer | Answers | HubStatus | Engines | Stopped | CacheStats | Cleared | Undone | Model | Nothing
+AnyResult = (
+    Answer | Answers | Embeddings | HubStatus | Engines | Stopped | CacheStats | Cleared | Undone | Model | Nothing
+)
 
 
 # ---- replies --------------------------------------------------------------------------------------------------------

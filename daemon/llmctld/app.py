@@ -28,10 +28,12 @@ from llmctld.cache.memory import Memory
 from llmctld.cache.tiers import Tiers
 from llmctld.handlers import Hub
 from llmctld.history import History
+from llmctld.models.builtin import Builtin
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
 from llmctld.pipeline.call import Stage, compose
 from llmctld.pipeline.deadline import deadline
+from llmctld.pipeline.embed import Embedding
 from llmctld.pipeline.exact import exact
 from llmctld.pipeline.generate import Generator
 from llmctld.pipeline.postprocess import postprocess
@@ -128,6 +130,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     hub = Hub(
         str(paths.socket),
         build_pipeline(config, catalog, history, tiers, residency, trial),
+        Embedding(residency, Builtin(catalog, paths.cache / "models").choose, config.limits),
         catalog,
         residency,
         tiers,

@@ -17,6 +17,7 @@ from llmctld.history import History
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
 from llmctld.pipeline.call import Call, Stage
+from llmctld.pipeline.embed import Embedding
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Hub:
 
     socket: str
     pipeline: Stage
+    embedding: Embedding
     catalog: Catalog
     residency: Residency
     tiers: Tiers
@@ -43,6 +45,12 @@ async def generate(hub: Hub, call: Call | None, request: wire.Generate) -> Repli
     async with aclosing(hub.pipeline(call)) as events:
         async for event in events:
             yield wire.Done(result=event) if isinstance(event, wire.Answer | wire.Answers) else event
+
+
+async def embed(hub: Hub, call: Call | None, request: wire.Embed) -> Replies:
+    async with aclosing(hub.embedding(request)) as events:
+        async for event in events:
+            yield wire.Done(result=event) if isinstance(event, wire.Embeddings) else event
 
 
 async def status(hub: Hub, call: Call | None, request: wire.Status) -> Replies:
@@ -70,9 +78,10 @@ async def add_model(hub: Hub, call: Call | None, request: wire.AddModel) -> Repl
     entry = hub.catalog.add(request.name, request.target, request.aliases, request.settings, request.force)
     yield wire.Done(
         result=wire.Model(
-            name=entry.name, target=entry.target, backend=entry.backend, aliases=entry.aliases, settings=entry.settings
+            name=entry.name, target=entry.target, backend=entry.backend, kind=entry.kind, aliases=entry.aliases,
+            settings=entry.settings,
         )
-    )
+    )  # fmt: skip
 
 
 async def remove_model(hub: Hub, call: Call | None, request: wire.RemoveModel) -> Replies:
@@ -115,6 +124,7 @@ async def undo(hub: Hub, call: Call | None, request: wire.Undo) -> Replies:
 
 HANDLERS: dict[type[wire.Request], Handler] = {
     wire.Generate: generate,
+    wire.Embed: embed,
     wire.Status: status,
     wire.Ps: ps,
     wire.Stop: stop,

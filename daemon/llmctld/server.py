@@ -37,14 +37,15 @@ class Exchange:
         self.id = key[1].hex()
         self.call = Call(self.id, request) if isinstance(request, wire.Generate) else None
         self.task: asyncio.Task[None] | None = None
+        self.is_work = isinstance(request, wire.Generate | wire.Embed)
         self._unread = 0
         self._waiting: list[wire.Delta] = []
         """Of each sample one at most; those before the last are whole."""
 
     @property
     def name(self) -> str:
-        model = self.call.model.name if self.call and self.call.model else "?"
-        return f"{self.id[:12]} ({model})"
+        model = self.call.model.name if self.call and self.call.model else getattr(self.request, "model", None)
+        return f"{self.id[:12]} ({model or '?'})"
 
     def reply(self, reply: wire.Reply) -> None:
         if not isinstance(reply, wire.Delta):
@@ -203,7 +204,7 @@ class Server:
             return _unexpected(exchange, error)
 
     def _in_flight(self) -> int:
-        return sum(exchange.call is not None for exchange in self._exchanges.values())
+        return sum(exchange.is_work for exchange in self._exchanges.values())
 
     async def _beat(self) -> None:
         """Each second: a sign of life for every request, and a look whether our socket is still ours."""
@@ -237,7 +238,9 @@ class Server:
             self._stopping = True
             if self._is_ours():
                 self._path.unlink(missing_ok=True)  # the next command starts the next hub, which waits for our lock
-        running = {exchange.task: exchange for exchange in self._exchanges.values() if exchange.call and exchange.task}
+        running = {
+            exchange.task: exchange for exchange in self._exchanges.values() if exchange.is_work and exchange.task
+        }
         pending = (await asyncio.wait(running, timeout=timeout))[1] if running else set()
         cancelled = [running[task].name for task in pending]
         for task in pending:

@@ -20,6 +20,7 @@ from llmctl.errors import Cancelled, LlmctlError, Storage, Usage, nearest
 COMMANDS = {
     "ask": "Ask a model; the answer is on stdout.",
     "chat": "Hold a conversation at a prompt.",
+    "embed": "Make texts into vectors: a JSON line for each, in order.",
     "models": "Add, load and list models.",
     "ps": "Show the engine processes.",
     "templates": "List, show, edit and remove templates.",

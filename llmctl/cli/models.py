@@ -42,7 +42,7 @@ def _default(entries: "Sequence[ModelEntry]") -> str | None:
     """The name of the model that answers when none is named: the configured one, else the oldest."""
     wanted = flags.settings().defaults.model
     if wanted is None:
-        return entries[0].name if entries else None
+        return next((entry.name for entry in entries if entry.kind == "text"), None)
     return next((entry.name for entry in entries if wanted in (entry.name, *entry.aliases)), None)
 
 
@@ -79,7 +79,7 @@ def show_one(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -
 @app.command("add")
 def add(
     name: Annotated[str, Argument(help="What the model shall be called.")],
-    target: Annotated[str, Argument(help="FILE.gguf, or echo.")],
+    target: Annotated[str, Argument(help="FILE.gguf, a sentence-transformers FOLDER, or echo.")],
     alias: Annotated[list[str] | None, Option(help="Another name for it.")] = None,
     set: Annotated[list[str] | None, Option("--set", help="A setting of this model.", metavar="KEY=VALUE")] = None,
     force: Annotated[bool, Option("--force", help="Replace a model of this name.")] = False,
@@ -101,7 +101,8 @@ def add(
     if json:
         out.json_line(model)
     else:
-        out.notice(f"model {name} is added; `llmctl ask -m {name} ...` uses it")
+        use = "embed" if isinstance(model, wire.Model) and model.kind == "embedding" else "ask"
+        out.notice(f"model {name} is added; `llmctl {use} -m {name} ...` uses it")
 
 
 @app.command("rm")

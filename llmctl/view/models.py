@@ -13,10 +13,17 @@ Table = tuple[list[str], list[list[str]]]
 def models(entries: Iterable[ModelEntry], loaded: dict[str, str]) -> Table:
     """`loaded`: name -> state of its engine."""
     rows = [
-        [entry.name, entry.backend, loaded.get(entry.name, "-"), ", ".join(entry.aliases) or "-", entry.target]
+        [
+            entry.name,
+            entry.kind,
+            entry.backend,
+            loaded.get(entry.name, "-"),
+            ", ".join(entry.aliases) or "-",
+            entry.target,
+        ]
         for entry in entries
     ]
-    return ["NAME", "BACKEND", "STATE", "ALIASES", "TARGET"], rows
+    return ["NAME", "KIND", "BACKEND", "STATE", "ALIASES", "TARGET"], rows
 
 
 def as_json(entry: ModelEntry, state: str | None, default: bool) -> dict[str, Any]:
@@ -25,6 +32,7 @@ def as_json(entry: ModelEntry, state: str | None, default: bool) -> dict[str, An
         "name": entry.name,
         "target": entry.target,
         "backend": entry.backend,
+        "kind": entry.kind,
         "aliases": entry.aliases,
         "settings": entry.settings,
         "state": state,
@@ -35,6 +43,7 @@ def as_json(entry: ModelEntry, state: str | None, default: bool) -> dict[str, An
 def one(entry: ModelEntry, state: str | None) -> Table:
     rows = [
         ["name", entry.name],
+        ["kind", entry.kind],
         ["backend", entry.backend],
         ["target", entry.target],
         ["state", state or "not loaded"],

@@ -10,7 +10,19 @@ from typing import Any
 import msgspec
 from llmctld.engine.backend import Model
 from llmctld.engine.loop import Inbox, Loop
-from llmctld.engine.messages import ChatMessage, Drop, Finished, Load, Piece, Refused, Remark, Report, Step, Submit
+from llmctld.engine.messages import (
+    ChatMessage,
+    Drop,
+    Event,
+    Finished,
+    Load,
+    Piece,
+    Refused,
+    Remark,
+    Report,
+    Step,
+    Submit,
+)
 from llmctld.engine.pace import Pace
 from llmctld.engine.saved import Saved
 
@@ -27,7 +39,7 @@ class Reply:
     refused: Refused | None = None
     remarks: list[str] = field(default_factory=list)
 
-    def take(self, event: Piece | Remark | Finished | Refused) -> None:
+    def take(self, event: Event) -> None:
         assert self.ends == 0, f"{event} came after the end"
         if isinstance(event, Remark):
             self.remarks.append(event.text)
@@ -41,6 +53,7 @@ class Reply:
         if isinstance(event, Finished):
             self.finished = event
         else:
+            assert isinstance(event, Refused), f"{event} is no end of a text"
             self.refused = event
 
     @property

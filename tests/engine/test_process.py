@@ -17,13 +17,12 @@ from llmctld.engine.messages import (
     ChatMessage,
     Command,
     Drop,
+    Event,
     Finished,
     Load,
     Loaded,
     LoadFailed,
     Piece,
-    Refused,
-    Remark,
     Report,
     Step,
     Submit,
@@ -119,7 +118,7 @@ def test_a_cancel_is_answered_at_once(child: Child) -> None:
     while not any(isinstance(event, Piece) for event in child.step().events):
         pass
     child.say(Drop(1))
-    events: list[Piece | Remark | Finished | Refused] = []
+    events: list[Event] = []
     while not any(isinstance(event, Finished) for event in events):
         events += child.step().events
     assert isinstance(events[-1], Finished)

@@ -15,13 +15,15 @@ from llmctld.cache.memory import Memory
 from llmctld.cache.tiers import Tiers
 from llmctld.handlers import Hub
 from llmctld.history import History
+from llmctld.models.builtin import Builtin
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
 from llmctld.pipeline.call import Call, Event, Stage
+from llmctld.pipeline.embed import Embedding
 from llmctld.server import Server
 
 from llmctl import wire
-from llmctl.config import Cache
+from llmctl.config import Cache, Limits
 
 P = ParamSpec("P")
 LIMIT_S = 120.0
@@ -199,7 +201,8 @@ async def a_server(folder: Path, pipeline: Stage) -> AsyncIterator[Scene]:
     residency, history = Residency(catalog, folder, folder / "prefixes", Cache()), History(folder / "history.db")
     tiers = Tiers(Memory(2**20), None, 60.0)
     path = folder / "hub.sock"
-    hub = Hub(str(path), pipeline, catalog, residency, tiers, history)
+    embedding = Embedding(residency, Builtin(catalog, folder / "builtin").choose, Limits())
+    hub = Hub(str(path), pipeline, embedding, catalog, residency, tiers, history)
     server = Server(hub, path)
     dealer = Dealer(path)
     try:

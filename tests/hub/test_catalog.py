@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from llmctld.models.catalog import BLOCK, HEADER, Catalog
+from llmctld.models.catalog import Catalog
+from llmctld.models.target import BLOCK, HEADER
 
 from llmctl.config import ModelEntry, ModelSettings, read_models
 from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable, Storage, Usage
@@ -23,7 +24,7 @@ def again(folder: Path) -> Catalog:
 def test_what_is_added_is_there_for_the_next_hub(tmp_path: Path) -> None:
     a_catalog(tmp_path, first={"token_ms": "1.5", "slots": "2"}, second={}).add("third", "echo", ["nick"], {}, False)
     catalog = again(tmp_path)
-    assert catalog.find(None).name == "first", "the oldest is the default"
+    assert catalog.choose(None, "text").name == "first", "the oldest is the default"
     assert catalog.find("nick").name == "third"
     assert catalog.settings(catalog.find("first")) == ModelSettings(token_ms=1.5, slots=2)
     catalog.remove("nick")
@@ -36,7 +37,7 @@ def test_what_is_added_is_there_for_the_next_hub(tmp_path: Path) -> None:
 def test_without_a_model_the_hint_says_how_to_add_one(tmp_path: Path) -> None:
     for name in (None, "x"):
         with pytest.raises(ModelUnavailable) as caught:
-            a_catalog(tmp_path).find(name)
+            a_catalog(tmp_path).choose(name, "text")
         assert "models add" in caught.value.hint
 
 
@@ -49,7 +50,7 @@ def test_a_name_that_is_taken_is_replaced_by_force_only_and_keeps_its_place(tmp_
     with pytest.raises(Usage, match="already names the model c"):
         catalog.add("nick", "echo", [], {}, True)  # force replaces a model, never an alias of another
     catalog.add("a", "echo", ["first"], {"slots": "3"}, True)
-    assert catalog.find(None).name == again(tmp_path).find(None).name == "a"
+    assert catalog.choose(None, "text").name == again(tmp_path).choose(None, "text").name == "a"
     assert catalog.settings(catalog.find("first")).slots == 3
 
 
@@ -106,7 +107,7 @@ def test_a_file_that_is_no_model_is_named_and_takes_no_other_with_it(tmp_path: P
     said: list[str] = []
     assert list(read_models(tmp_path / "models", said.append)) == ["f"]
     assert "e.json cannot be read" in said[0]
-    assert again(tmp_path).find(None).name == "f"
+    assert again(tmp_path).choose(None, "text").name == "f"
 
 
 def test_a_pipe_is_no_model_and_nobody_waits_for_it(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ EXAMPLES: list[wire.Message] = [
         priority="batch", adapters={"a": 0.5}, repro=True, stream=True, protocol=wire.PROTOCOL,
         schema="{}", grammar="root ::= [a-z]", logprobs=2, n=3,
     ),
+    wire.Embed(texts=["a"], model="m", prompt="query", user="ana"),
     wire.Cancel(), wire.Ack(count=3), wire.Status(), wire.Ps(), wire.Stop(timeout=0.5),
     wire.AddModel(name="m", target="/m.gguf", aliases=["a"], settings={"slots": "2"}, force=True),
     wire.RemoveModel(name="m"), wire.LoadModel(name="m"), wire.UnloadModel(name="m"), wire.GetCacheStats(),
@@ -41,6 +42,7 @@ EXAMPLES: list[wire.Message] = [
 ]  # fmt: skip
 RESULT_EXAMPLES: list[wire.AnyResult] = [
     ANSWER, wire.Answers(answers=[ANSWER]),
+    wire.Embeddings(model="m", dimension=1, vectors=b"\0\0\0\0", tokens=3, flaws=[wire.Flaw(0, "busy", "m", "h")]),
     wire.HubStatus(state="running", pid=1, version="1", protocol=1, uptime_s=1.0, socket="/s", models=["m"],
                    requests_in_flight=0),
     wire.Engines(engines=[wire.EngineStatus("m", "echo", 1, "ready", 0, 1, 1, 1, 0, 2.5)]),

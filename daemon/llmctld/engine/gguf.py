@@ -5,15 +5,14 @@ It knows streams, batches and the library's calls; when to compute what is the s
 
 import ctypes
 import math
-from pathlib import Path
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
-import numpy as np
 
 from llmctld.engine.adapters import Adapters
 from llmctld.engine.backend import LoadError, Prompt, Refusal
-from llmctld.engine.fit import Memory, Shape, fit, mebibytes, notice
+from llmctld.engine.batch import Batch
+from llmctld.engine.fit import Memory, Shape, fit, notice
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.native_log import NativeLog
 from llmctld.engine.sampling import Defaults, Sampler
@@ -21,6 +20,7 @@ from llmctld.engine.sequence import Chunk
 from llmctld.engine.speculation import ROWS
 from llmctld.engine.template import Template
 from llmctld.engine.vocabulary import Vocabulary
+from llmctld.engine.weights import metadata, read_weights
 
 CONTEXT_CAP = 8192
 """Tokens a request may use where the settings name nothing: files promise up to a million, and memory pays for it."""
@@ -45,15 +45,14 @@ class Gguf:
     prompt per step is as fast as several, and ragged ones together are slower."""
 
     def __init__(self, load: Load) -> None:
-        _check_file(load)
+        _check_kv_type(load)
         self._log = NativeLog()
-        lib.llama_backend_init()
-        self._model = self._read_weights(load)
-        metadata = _metadata(self._model)
-        _check_kind(load, metadata)
+        self._model = read_weights(load, self._log)
+        told = metadata(self._model)
+        _check_kind(load, told)
         self._vocabulary = Vocabulary(self._model)
-        self._defaults = Defaults.named_by(metadata)
-        source = metadata.get("tokenizer.chat_template", "")
+        self._defaults = Defaults.named_by(told)
+        source = told.get("tokenizer.chat_template", "")
         self._template = Template(source, self._vocabulary.bos_text, self._vocabulary.eos_text) if source else None
         self.reuses = not (lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model))
         self.drafts = self.reuses and load.speculation == "ngram"
@@ -155,17 +154,6 @@ class Gguf:
     def is_end(self, token: int) -> bool:
         return self._vocabulary.is_end(token)
 
-    def _read_weights(self, load: Load) -> Any:
-        parameters = lib.llama_model_default_params()
-        parameters.n_gpu_layers = load.gpu_layers
-        model = lib.llama_model_load_from_file(load.path.encode(), parameters)
-        if not model:
-            raise LoadError(
-                f"{load.name}: llama.cpp cannot load {load.path}: {self._log.first_error or 'it gives no reason'}",
-                "The file may be damaged or cut short: fetch it again.",
-            )
-        return model
-
     def _make_context(self, load: Load) -> Loaded:
         """Estimate, create, measure; what the estimate missed (compute buffers) makes a cell dearer in the next one."""
         own: int = lib.llama_model_n_ctx_train(self._model)
@@ -229,75 +217,13 @@ class Gguf:
         return context
 
 
-class Batch:
-    """A llama_batch over arrays of our own, so that a step fills slices instead of looping over tokens."""
-
-    def __init__(self, size: int) -> None:
-        self._token = np.zeros(size, np.int32)
-        self._position = np.zeros(size, np.int32)
-        self._stream = np.zeros(size, np.int32)
-        self._output = np.zeros(size, np.int8)
-        self._one = np.ones(size, np.int32)
-        self._pointers = self._stream.ctypes.data + np.arange(size, dtype=np.uintp) * self._stream.itemsize
-        self.struct = lib.llama_batch()
-        for field, array in (
-            ("token", self._token),
-            ("pos", self._position),
-            ("n_seq_id", self._one),
-            ("seq_id", self._pointers),
-            ("logits", self._output),
-        ):
-            kind = dict(lib.llama_batch._fields_)[field]
-            setattr(self.struct, field, ctypes.cast(array.ctypes.data, kind))
-
-    def fill(self, chunks: list[Chunk]) -> list[int | None]:
-        """Lay the chunks out one after another; returns for each the first row to sample from, if it samples."""
-        rows: list[int | None] = []
-        end = 0
-        for chunk in chunks:
-            begin, last = end, end + chunk.count - 1
-            end += chunk.count + len(chunk.draft)
-            self._token[begin:end] = chunk.tokens + chunk.draft
-            self._position[begin:end] = np.arange(chunk.start, chunk.start + end - begin)
-            self._stream[begin:end] = chunk.stream
-            self._output[begin:end] = 0
-            if chunk.samples:
-                self._output[last:end] = 1
-            rows.append(last if chunk.samples else None)
-        self.struct.n_tokens = end
-        return rows
-
-
-def _check_file(load: Load) -> None:
-    path = Path(load.path)
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise LoadError(f"{load.name}: cannot read {path}: {error.strerror}", "Check the path.") from error
-    if magic != b"GGUF":
-        raise LoadError(f"{load.name}: {path} is no GGUF file (it begins with {magic!r})", "Check the path.")
-    if (size := path.stat().st_size) > load.memory_bytes:
-        message = f"{load.name} does not fit in memory: the file has {mebibytes(size)}, "
-        raise LoadError(message + f"and it may use {mebibytes(load.memory_bytes)}", "Take a smaller file.")
+def _check_kv_type(load: Load) -> None:
     if load.kv_type not in KV_TYPES:
         raise LoadError(f"{load.name}: kv_type is {load.kv_type!r}, but must be one of {', '.join(KV_TYPES)}")
 
 
-def _check_kind(load: Load, metadata: dict[str, str]) -> None:
-    architecture = metadata.get("general.architecture", "")
-    if metadata.get(f"{architecture}.attention.causal") == "false" or architecture.startswith("t5"):
+def _check_kind(load: Load, told: dict[str, str]) -> None:
+    """The catalog looked at the file when it was added; it may be another one now."""
+    architecture = told.get("general.architecture", "")
+    if told.get(f"{architecture}.attention.causal") == "false" or architecture.startswith("t5"):
         raise LoadError(f"{load.name} generates no text: {load.path} holds a model of the kind {architecture!r}")
-
-
-def _metadata(model: Any) -> dict[str, str]:
-    """What the file says about itself, but for its arrays."""
-
-    def read(call: Any, index: int) -> str:
-        size = call(model, index, None, 0) + 1
-        buffer = ctypes.create_string_buffer(size)
-        call(model, index, buffer, size)
-        return buffer.value.decode(errors="replace")
-
-    keys, values = lib.llama_model_meta_key_by_index, lib.llama_model_meta_val_str_by_index
-    return {read(keys, index): read(values, index) for index in range(lib.llama_model_meta_count(model))}

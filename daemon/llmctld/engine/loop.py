@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 
 from llmctld.engine.backend import Model, Refusal, room
 from llmctld.engine.kv import Kv
-from llmctld.engine.messages import Close, Command, Drop, Finished, Piece, Refused, Remark, Report, Step, Submit
+from llmctld.engine.messages import Close, Command, Drop, Event, Finished, Piece, Refused, Report, Step, Submit
 from llmctld.engine.pace import Pace
 from llmctld.engine.rate import Rate
 from llmctld.engine.reasoning import opened_by
@@ -39,7 +39,7 @@ class Loop:
         self._model = model
         self._inbox = inbox
         self._send = send
-        self._events: list[Piece | Remark | Finished | Refused] = []
+        self._events: list[Event] = []
         self._rate = Rate()
         self._told = (0, 0)
         self._closing = False

@@ -17,7 +17,9 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
 
     name: str
     backend: str
-    """"llama.cpp" or "echo"."""
+    """"llama.cpp", "sentence-transformers" or "echo"."""
+    kind: str = "text"
+    """"text" or "embedding"."""
     path: str
     context: int | None = None
     slots: int = 4
@@ -31,6 +33,12 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
     batch: int = 512
     speculation: str = "off"
     """"ngram" or "off"."""
+    pooling: str | None = None
+    """Of an embedding model: "mean", "cls" or "last"; None: as its file says."""
+    normalize: bool | None = None
+    """Whether vectors get length 1; None: as a folder says, and yes for a GGUF file, which cannot say."""
+    prompts: dict[str, str] = {}
+    """Name -> what is put before a text; beside those that a folder brings."""
     memory_bytes: int
     identity: str = ""
     """Of the model's file: a saved state of another file is never used."""
@@ -94,8 +102,16 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     """How many of the likeliest tokens to report at each place, beside the one that was sampled."""
 
 
+class Texts(msgspec.Struct, tag="texts", kw_only=True):
+    """Texts to be embedded, each alone; `prompt` names what is put before each, None: what the model does by itself."""
+
+    id: int
+    texts: list[str]
+    prompt: str | None = None
+
+
 class Drop(msgspec.Struct, tag="drop"):
-    """Cancel request `id`: answered by its Finished with reason "cancelled", unless it had already ended."""
+    """Cancel request `id`: answered by its Finished with reason "cancelled" (texts: by a Refused), unless it had ended."""
 
     id: int
 
@@ -104,7 +120,7 @@ class Close(msgspec.Struct, tag="close"):
     """End when the states that are worth it are saved. The end of the stream ends the process at once."""
 
 
-Command = Load | Submit | Drop | Close
+Command = Load | Submit | Texts | Drop | Close
 
 
 class Loaded(msgspec.Struct, tag="loaded", kw_only=True):
@@ -116,7 +132,9 @@ class Loaded(msgspec.Struct, tag="loaded", kw_only=True):
     retained: int = 0
     memory_bytes: int
     """Weights plus KV plus compute buffers, as the library reports them; 0 for echo."""
-    base: bool
+    base: bool = False
+    dimension: int = 0
+    """Numbers of a vector; 0: it generates text."""
     notices: list[str] = []
 
 
@@ -165,6 +183,24 @@ class Finished(msgspec.Struct, tag="finished", kw_only=True):
     logprobs: list[Scored] | None = None
 
 
+class Flaw(msgspec.Struct):
+    """Why the text at `index` could not be embedded; `code` is an error code of llmctl.errors."""
+
+    index: int
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Embedded(msgspec.Struct, tag="embedded", kw_only=True):
+    """The end of texts `id`. `vectors`: (texts, dimension) float32, little endian, row by row; a flawed text's row is NaN."""
+
+    id: int
+    vectors: bytes
+    tokens: int
+    flaws: list[Flaw] = []
+
+
 class Remark(msgspec.Struct, tag="remark"):
     """Something that the one who asked for request `id` should know."""
 
@@ -181,13 +217,17 @@ class Refused(msgspec.Struct, tag="refused"):
     hint: str = ""
 
 
+Event = Piece | Remark | Finished | Embedded | Refused
+
+
 class Step(msgspec.Struct, tag="step", kw_only=True):
     """Everything that one step of the engine brought, in one frame; also sent when `busy` changes without a token.
 
-    `busy`: sequences that hold a slot after this step. `tokens_per_second`: over the last seconds, all sequences.
+    `busy`: sequences that hold a slot after this step, or texts that are being embedded. `tokens_per_second`: over the last
+    seconds, all of them.
     """
 
-    events: list[Piece | Remark | Finished | Refused]
+    events: list[Event]
     busy: int
     waiting: int
     tokens_per_second: float

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 import msgspec
 
 from llmctld.engine.backend import LoadError, Model
+from llmctld.engine.embed import Embedder, EmbedLoop
 from llmctld.engine.loop import Inbox, Loop
 from llmctld.engine.messages import LENGTH, Load, LoadFailed, Report, decode_command, frame
 from llmctld.engine.saved import Saved
@@ -29,15 +30,28 @@ def serve(hub: socket.socket) -> int:
     if not isinstance(load, Load):
         raise RuntimeError(f"the first frame is {type(load).__name__}, not Load")
     try:
-        model = _load(load)
+        if load.kind == "embedding":
+            _embed(load, inbox, hub)
+        else:
+            _generate(load, inbox, hub)
     except LoadError as error:
         _send(hub, LoadFailed(error.message, error.hint))
         return 1
+    return 0
+
+
+def _embed(load: Load, inbox: Inbox, hub: socket.socket) -> None:
+    embedder = _embedder(load)
+    _send(hub, embedder.loaded)
+    EmbedLoop(embedder, inbox, lambda report: _send(hub, report)).run()
+
+
+def _generate(load: Load, inbox: Inbox, hub: socket.socket) -> None:
+    model = _model(load)
     saved = _saved(load, model.loaded.context) if model.reuses else Saved(None, 0, 0)
     loaded = msgspec.structs.replace(model.loaded, notices=[*model.loaded.notices, *map(_damage, saved.damaged)])
     _send(hub, loaded)
     Loop(model, load.batch, inbox, lambda report: _send(hub, report), saved).run()
-    return 0
 
 
 def _saved(load: Load, context: int) -> Saved:
@@ -58,16 +72,31 @@ def _damage(words: str) -> str:
     return f"a saved prefix is damaged and removed: its prompt will be computed anew ({words})"
 
 
-def _load(load: Load) -> Model:
+def _model(load: Load) -> Model:
+    """On first use of a backend: the native library takes 200 ms to import, and echo needs none of it."""
     if load.backend == "echo":
         from llmctld.engine.echo import Echo
 
         return Echo(load)
     if load.backend == "llama.cpp":
-        from llmctld.engine.gguf import Gguf  # on first use: the native library takes 200 ms, and echo needs none of it
+        from llmctld.engine.gguf import Gguf
 
         return Gguf(load)
-    raise LoadError(f"{load.name}: there is no backend {load.backend!r}", "There are llama.cpp and echo.")
+    raise LoadError(f"{load.name}: there is no backend {load.backend!r} for text", "There are llama.cpp and echo.")
+
+
+def _embedder(load: Load) -> Embedder:
+    """Likewise: torch takes seconds."""
+    if load.backend == "sentence-transformers":
+        from llmctld.engine.embed_torch import TorchEmbedder
+
+        return TorchEmbedder(load)
+    if load.backend == "llama.cpp":
+        from llmctld.engine.embed_gguf import GgufEmbedder
+
+        return GgufEmbedder(load)
+    there = "There are llama.cpp and sentence-transformers."
+    raise LoadError(f"{load.name}: there is no backend {load.backend!r} for embeddings", there)
 
 
 def _send(hub: socket.socket, report: Report) -> None:

@@ -4,6 +4,7 @@ It knows the vocabulary alone: no template, no sampling, no KV memory.
 """
 
 import ctypes
+import unicodedata
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,18 @@ class Vocabulary:
         tokens = self.tokenise(text)
         return tokens if tokens[:1] == self._bos else self._bos + tokens
 
-    def tokenise(self, text: str) -> list[int]:
+    def whole(self, text: str) -> list[int]:
+        """Tokens with all that the model wants around them, as embedding models do."""
+        if lib.llama_vocab_type(self._vocab) == lib.LLAMA_VOCAB_TYPE_WPM:
+            text = unicodedata.normalize("NFD", text)  # BERT's own does so; the library leaves Korean syllables whole
+        return self.tokenise(text, special=True)
+
+    def tokenise(self, text: str, special: bool = False) -> list[int]:
         data = text.encode()
         count = len(data) + 16
         while True:
             tokens = (lib.llama_token * count)()
-            found: int = lib.llama_tokenize(self._vocab, data, len(data), tokens, count, False, True)
+            found: int = lib.llama_tokenize(self._vocab, data, len(data), tokens, count, special, True)
             if found >= 0:
                 return list(tokens[:found])
             count = -found

@@ -1,11 +1,9 @@
-"""Which models exist: a JSON file per added model, names and aliases, settings, and what identifies a model's file.
+"""Which models exist: a JSON file per added model, names and aliases, settings, and what each one is for.
 
-It does not know what is loaded. It reads a few blocks of a model's file, never the whole of it.
+It does not know what is loaded, nor how a model's file is read.
 """
 
-import hashlib
 import os
-import stat
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -17,15 +15,16 @@ import msgspec
 
 from llmctl.config import ModelEntry, ModelSettings, check_name, decode, read_models
 from llmctl.errors import ConfigError, InvalidRequest, ModelUnavailable, NotFound, Storage, Usage, nearest
+from llmctld.models.target import ECHO, LLAMA, TORCH, Samples, check_gguf, nature
 from llmctld.watch import log
 
-SAMPLES, BLOCK = 64, 4096
-HEADER = 2**20
-"""The first MiB holds a GGUF file's metadata, or most of it."""
-
-ECHO = "echo"
-BACKENDS = {"echo": "llmctl", "llama.cpp": "llama-cpp-python"}
+BACKENDS = {ECHO: "llmctl", LLAMA: "llama-cpp-python", TORCH: "sentence-transformers"}
 """Backend -> the distribution whose version belongs to an answer's identity."""
+
+MAKES = {"text": "text", "embedding": "embeddings"}
+USED_BY = {"text": "ask", "embedding": "embed"}
+MAPPINGS = {"adapters": '{"NAME": "/path/of/adapter.gguf"}', "prompts": '{"query": "search_query: "}'}
+"""Settings that are mappings, and how one is written in a shell."""
 
 
 class AdapterUse(NamedTuple):
@@ -43,19 +42,36 @@ class Catalog:
         self._folder, self._overrides = folder, overrides
         self._entries = read_models(folder, log.warning)
         self._settings: dict[str, ModelSettings] = {}
-        self._identities: dict[tuple[str, int, int, int], str] = {}
+        self._samples = Samples()
 
-    def find(self, name: str | None) -> ModelEntry:
-        """The model of that name or alias; without a name the first one added. Raises ModelUnavailable."""
-        if name is None:
-            if not self._entries:
-                raise ModelUnavailable("no model has been added", "`llmctl models add NAME FILE.gguf` adds one.")
-            return next(iter(self._entries.values()))
+    def find(self, name: str) -> ModelEntry:
+        """The model of that name or alias. Raises ModelUnavailable."""
         entry = self._names().get(name)
         if entry is None:
             hint = nearest(name, self._names()) or "`llmctl models add NAME FILE.gguf` adds one."
             raise ModelUnavailable(f"there is no model {name!r}", hint)
         return entry
+
+    def choose(self, name: str | None, kind: str) -> ModelEntry:
+        """The model of that name, which must be of this kind; without a name the first of it that was added.
+
+        Raises ModelUnavailable, and InvalidRequest for one that makes something else.
+        """
+        if name is None:
+            entry = next((entry for entry in self._entries.values() if entry.kind == kind), None)
+            if entry is None:
+                message = f"no model has been added that makes {MAKES[kind]}"
+                raise ModelUnavailable(message, "`llmctl models add NAME FILE.gguf` adds one.")
+            return entry
+        entry = self.find(name)
+        if entry.kind != kind:
+            message = f"the model {entry.name} makes {MAKES[entry.kind]}, and no {MAKES[kind]}"
+            raise InvalidRequest(message, f"`llmctl {USED_BY[entry.kind]} -m {entry.name}` uses it.")
+        return entry
+
+    def names(self, kind: str) -> list[str]:
+        """Of the models of this kind, the oldest first."""
+        return [entry.name for entry in self._entries.values() if entry.kind == kind]
 
     def _names(self) -> dict[str, ModelEntry]:
         aliases = {alias: entry for entry in self._entries.values() for alias in entry.aliases}
@@ -80,12 +96,11 @@ class Catalog:
             owner = self._names().get(word)
             if owner is not None and not (force and owner.name == name):
                 raise Usage(f"{word!r} already names the model {owner.name} ({owner.target})", "`--force` replaces it.")
-        backend = ECHO if target == ECHO else "llama.cpp"
-        if backend != ECHO:
-            check_gguf(Path(target))
+        backend, kind = nature(target)
         entry = ModelEntry(
-            name=name, target=target, backend=backend, aliases=aliases, settings=_given(settings), added=time.time()
-        )
+            name=name, target=target, backend=backend, kind=kind, aliases=aliases, settings=_given(settings),
+            added=time.time(),
+        )  # fmt: skip
         if name in self._entries:  # a replaced model keeps its place: the oldest is the default
             entry.added = self._entries[name].added
         self._write(entry)
@@ -126,17 +141,8 @@ class Catalog:
 
     def identity(self, entry: ModelEntry) -> str:
         """Changes when the model's file or the library that computes changes. Raises ModelUnavailable without a file."""
-        library = _library(entry.backend)
-        if entry.backend == ECHO:
-            return f"echo {library}"
-        try:
-            found = _regular(Path(entry.target))
-            place = (entry.target, found.st_ino, found.st_size, found.st_mtime_ns)
-            if place not in self._identities:
-                self._identities[place] = _sample(Path(entry.target), found.st_size)
-        except OSError as error:
-            raise ModelUnavailable(f"{entry.target} cannot be read: {error.strerror}") from error
-        return f"{self._identities[place]} {library}"
+        what = ECHO if entry.backend == ECHO else self._samples.of(entry.target)
+        return f"{what} {_library(entry.backend)}"
 
 
 @cache
@@ -145,49 +151,17 @@ def _library(backend: str) -> str:
 
 
 def _given(settings: dict[str, str]) -> dict[str, Any]:
-    """`--set key=value` as typed values; `adapters` is a JSON object. Raises InvalidRequest naming key and value."""
+    """`--set key=value` as typed values; a mapping is a JSON object. Raises InvalidRequest naming key and value."""
     values: dict[str, Any] = dict(settings)
+    for key, example in MAPPINGS.items():
+        try:
+            if key in values:
+                values[key] = msgspec.json.decode(values[key])
+        except msgspec.DecodeError as error:
+            message = f"{key} is {values[key]!r}, which is not a JSON object ({error})"
+            raise InvalidRequest(message, f"--set '{key}={example}'") from error
     try:
-        if "adapters" in values:
-            values["adapters"] = msgspec.json.decode(values["adapters"])
         decoded = decode(ModelSettings, values, "--set", text=True)
-    except msgspec.DecodeError as error:
-        message = f"adapters is {values['adapters']!r}, which is not a JSON object ({error})"
-        raise InvalidRequest(message, '--set \'adapters={"NAME": "/path/of/adapter.gguf"}\'') from error
     except ConfigError as error:
         raise InvalidRequest(error.message, "`llmctl config show` lists the settings of a model.") from error
     return {key: getattr(decoded, key) for key in settings}
-
-
-def check_gguf(path: Path) -> None:
-    """Raises ModelUnavailable when `path` is no GGUF file; what lies behind the header is the engine's to judge."""
-    try:
-        _regular(path)
-        with path.open("rb") as file:
-            head = file.read(24)
-    except OSError as error:
-        raise ModelUnavailable(f"{path} cannot be read: {error.strerror}", "Check the path.") from error
-    if len(head) < 24 or head[:4] != b"GGUF":
-        raise ModelUnavailable(
-            f"{path} is not a GGUF file: it begins with {head[:4]!r} and not with b'GGUF'",
-            "Give the path of a model in GGUF format, or `echo`.",
-        )
-
-
-def _regular(path: Path) -> os.stat_result:
-    """Opening a named pipe would wait, and everybody with it, for who writes to it."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise ModelUnavailable(f"{path} is not a regular file", "Give the path of a model in GGUF format, or `echo`.")
-    return found
-
-
-def _sample(path: Path, size: int) -> str:
-    """Size, header, end, and blocks spread evenly between: a full hash of 40 GB is a coffee break."""
-    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    with path.open("rb") as file:
-        digest.update(file.read(HEADER))
-        for index in range(SAMPLES + 1):
-            file.seek(max(0, (size - BLOCK) * index // SAMPLES))
-            digest.update(file.read(BLOCK))
-    return digest.hexdigest()

@@ -18,7 +18,8 @@ from llmctl.wire import EngineStatus
 from llmctld.models.catalog import Catalog
 from llmctld.models.worker import Load, Worker
 
-SLOTS = 4
+SLOTS = {"text": 4, "embedding": 32}
+"""By what a model makes: requests that run together, or texts of one batch."""
 KV_SHARE = 0.8
 """Of the memory that is free when a model is loaded, what it may take."""
 
@@ -54,7 +55,8 @@ class Residency:
     def slots(self, entry: ModelEntry) -> int:
         """Requests that can run together on this model, as loaded, or as it would be."""
         worker = self._live(entry.name)
-        return worker.loaded.slots if worker and worker.loaded else self._catalog.settings(entry).slots or SLOTS
+        settings = self._catalog.settings(entry)
+        return worker.loaded.slots if worker and worker.loaded else settings.slots or SLOTS[entry.kind]
 
     @asynccontextmanager
     async def lease(self, entry: ModelEntry) -> AsyncIterator[Worker]:
@@ -94,11 +96,12 @@ class Residency:
 
     def _worker(self, entry: ModelEntry) -> Worker:
         settings = self._catalog.settings(entry)
-        slots = SLOTS if settings.slots is None else settings.slots
+        slots = settings.slots or SLOTS[entry.kind]
         return Worker(
             Load(
                 name=entry.name,
                 backend=entry.backend,
+                kind=entry.kind,
                 path=entry.target,
                 context=settings.context,
                 slots=slots,
@@ -109,6 +112,9 @@ class Residency:
                 flash_attention=settings.flash_attention,
                 batch=settings.batch or 512,
                 speculation=settings.speculation or "ngram",
+                pooling=settings.pooling,
+                normalize=settings.normalize,
+                prompts=settings.prompts or {},
                 memory_bytes=int(psutil.virtual_memory().available * KV_SHARE),
                 identity=self._catalog.identity(entry),
                 saved_folder=str(self._prefixes / entry.name) if self._cache.prefix_disk_bytes else "",

@@ -21,12 +21,12 @@ import structlog
 
 from llmctl.errors import EngineFailed, ModelUnavailable, from_code
 from llmctld.engine import messages
-from llmctld.engine.messages import Adapter, ChatMessage, Load, Piece, Remark, Submit
+from llmctld.engine.messages import Adapter, ChatMessage, Embedded, Load, Piece, Remark, Submit, Texts
 from llmctld.watch import log
 
-__all__ = ["Adapter", "ChatMessage", "Load", "Piece", "Remark", "Submit", "Ticket", "Worker"]
+__all__ = ["Adapter", "ChatMessage", "Embedded", "Load", "Piece", "Remark", "Submit", "Texts", "Ticket", "Worker"]
 
-Heard = messages.Piece | messages.Remark | messages.Finished | messages.Refused | EngineFailed
+Heard = messages.Event | EngineFailed
 
 CLOSE_WAIT_S = 10.0
 """How long an engine may take to save what it has computed, when it is unloaded."""
@@ -35,13 +35,14 @@ DROP_WAIT_S = 5.0
 
 
 class Ticket:
-    """One submitted request: iterate it for its pieces; `finished` is set after the last one.
+    """One submitted request: iterate it for its pieces; then `finished` is set, or for texts `embedded`.
 
     Raises EngineFailed when the process dies, and what a Refused names.
     """
 
     def __init__(self, worker: "Worker", number: int) -> None:
         self.finished: messages.Finished | None = None
+        self.embedded: Embedded | None = None
         self._worker, self._number = worker, number
         self._events: asyncio.Queue[Heard] = asyncio.Queue()
 
@@ -49,10 +50,12 @@ class Ticket:
         self._events.put_nowait(event)
 
     async def __aiter__(self) -> AsyncIterator[Piece | Remark]:
-        while self.finished is None:
+        while not self._has_ended():
             event = await self._events.get()
             if isinstance(event, messages.Finished):
                 self.finished = event
+            elif isinstance(event, Embedded):
+                self.embedded = event
             elif isinstance(event, messages.Refused):
                 raise from_code(event.code, event.message, event.hint)
             elif isinstance(event, EngineFailed):
@@ -60,9 +63,12 @@ class Ticket:
             else:
                 yield event
 
+    def _has_ended(self) -> bool:
+        return self.finished is not None or self.embedded is not None
+
     async def drop(self) -> None:
         """Cancels; returns once the engine has let go of the request, so that its use is known."""
-        if self.finished is not None or not self._worker.drop(self._number):
+        if self._has_ended() or not self._worker.drop(self._number):
             return
         try:
             await asyncio.wait_for(self._drain(), DROP_WAIT_S)
@@ -147,7 +153,7 @@ class Worker:
         if not self._leases:
             self.unused.set()
 
-    def submit(self, request: Submit) -> Ticket:
+    def submit(self, request: Submit | Texts) -> Ticket:
         """Sends `request` under a number of its own. Raises EngineFailed when the process has died."""
         if self.ended.is_set():
             raise EngineFailed(f"the engine of {self.name} has ended")

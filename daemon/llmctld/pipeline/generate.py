@@ -5,17 +5,17 @@ A request whose engine died before its first token is computed once more; it doe
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from llmctl.config import ModelEntry
-from llmctl.errors import Busy, EngineFailed
+from llmctl.errors import EngineFailed
 from llmctl.wire import PRIORITIES, Answer, Delta, Likely, Notice, Sampled, Usage
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
 from llmctld.models.worker import Adapter, Remark, Submit, Ticket, Worker
 from llmctld.pipeline.call import Call, Event
+from llmctld.pipeline.places import Places
 from llmctld.watch import log
 
 MAX_TOKENS = 2048
@@ -26,28 +26,19 @@ class Generator:
     """The stage, with the queue that it keeps: at most `queue` requests wait, beside those that hold a slot."""
 
     def __init__(self, residency: Residency, catalog: Catalog, queue: int) -> None:
-        self._residency, self._catalog, self._queue = residency, catalog, queue
-        self._pending: Counter[str] = Counter()
+        self._residency, self._catalog = residency, catalog
+        self._places = Places(residency, queue)
         self._told_base: set[int] = set()
 
     async def __call__(self, call: Call) -> AsyncGenerator[Event, None]:
         """Raises Busy, ModelUnavailable, EngineFailed, and what the engine refuses."""
         entry = call.entry
-        self._admit(entry)
-        self._pending[entry.name] += 1
-        try:
+        with self._places.one(entry):
             if not self._residency.is_loaded(entry):
                 yield Notice(text=f"loading {entry.name}")
             async with aclosing(self._compute(call, entry)) as events:
                 async for event in events:
                     yield event
-        finally:
-            self._pending[entry.name] -= 1
-
-    def _admit(self, entry: ModelEntry) -> None:
-        slots = self._residency.slots(entry)
-        if self._pending[entry.name] >= slots + self._queue:
-            raise Busy(f"the queue of {entry.name} is full: {slots} requests run and {self._queue} wait (limits.queue)")
 
     async def _compute(self, call: Call, entry: ModelEntry) -> AsyncGenerator[Event, None]:
         for attempt in (1, 2):

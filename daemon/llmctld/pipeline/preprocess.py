@@ -29,7 +29,7 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
             values = _values(request)
             call.prompt = compose_prompt(request, values, limit)
             turns = await _take_turn(call, history)
-            call.model = catalog.find(request.model or (turns[-1].model if turns else None))
+            call.model = catalog.choose(request.model or (turns[-1].model if turns else None), "text")
             system = request.system if request.system is not None else (turns[-1].system if turns else None)
             call.messages = _messages(fill(normal(system or ""), values, limit), turns, call.prompt)
             async with aclosing(next_(call)) as events:

@@ -61,11 +61,16 @@ def validate(limits: Limits) -> Link:
     return link
 
 
+def check_field(name: str, value: Any) -> None:
+    """Raises InvalidRequest where the value is not in the field's range."""
+    in_range, words = RANGES[name]
+    if value is not None and not in_range(value):
+        raise InvalidRequest(f"{name} is {value!r}; it must be {words}")
+
+
 def check(request: Generate, limits: Limits) -> None:
-    for name, (in_range, words) in RANGES.items():
-        value = getattr(request, name)
-        if value is not None and not in_range(value):
-            raise InvalidRequest(f"{name} is {value!r}; it must be {words}")
+    for name in RANGES:
+        check_field(name, getattr(request, name))
     if request.schema is not None and request.grammar is not None:
         raise Usage("a schema and a grammar exclude each other", "Give one of the two.")
     if request.conversation is not None:

@@ -1,0 +1,108 @@
+"""An embedding model in a GGUF file, computed by llama.cpp: several texts in one call, and a vector for each.
+
+It knows the library's calls for embeddings; who asked for which text is the loop's.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+
+from llmctld.engine.backend import LoadError
+from llmctld.engine.batch import Batch
+from llmctld.engine.embed import Reading, Vectors, too_long, unknown_prompt
+from llmctld.engine.fit import mebibytes
+from llmctld.engine.gguf import CONTEXT_CAP
+from llmctld.engine.messages import Load, Loaded
+from llmctld.engine.native_log import NativeLog
+from llmctld.engine.vocabulary import Vocabulary
+from llmctld.engine.weights import read_weights
+
+POOLINGS = {
+    "mean": lib.LLAMA_POOLING_TYPE_MEAN,
+    "cls": lib.LLAMA_POOLING_TYPE_CLS,
+    "last": lib.LLAMA_POOLING_TYPE_LAST,
+}
+UNNAMED = (lib.LLAMA_POOLING_TYPE_NONE, lib.LLAMA_POOLING_TYPE_UNSPECIFIED)
+
+
+class GgufEmbedder:
+    """Implements embed.Embedder."""
+
+    def __init__(self, load: Load) -> None:
+        self._log = NativeLog()
+        self._model = read_weights(load, self._log)
+        self._vocabulary = Vocabulary(self._model)
+        self._normalize = load.normalize is not False
+        self._prompts = load.prompts
+        own: int = lib.llama_model_n_ctx_train(self._model)
+        context = load.context or min(own, CONTEXT_CAP)
+        self.batch_tokens = max(load.batch, context)
+        if context > own:  # most have a table of positions, and nothing behind its end
+            message = f"{load.name}: `context` is {context}, and {load.path} has {own} positions"
+            raise LoadError(message, "Set a smaller `context`.")
+        notices = []
+        pooling = POOLINGS[load.pooling] if load.pooling else lib.LLAMA_POOLING_TYPE_UNSPECIFIED
+        self._context = self._make_context(load, pooling)
+        if lib.llama_pooling_type(self._context) in UNNAMED:
+            lib.llama_free(self._context)
+            self._context = self._make_context(load, lib.LLAMA_POOLING_TYPE_MEAN)
+            notices.append(f"{load.name}: its file names no pooling; mean is taken (the setting `pooling` decides)")
+        self._memory = lib.llama_get_memory(self._context)
+        self._batch = Batch(self.batch_tokens)
+        self._dimension: int = lib.llama_model_n_embd_out(self._model)
+        used = lib.llama_model_size(self._model) + sum(self._log.buffer_bytes.values())
+        if used > load.memory_bytes:
+            message = f"{load.name} does not fit in memory: it takes {mebibytes(used)}, "
+            hint = "Unload another model, or set a smaller `context` or `batch` for this one."
+            raise LoadError(message + f"and may use {mebibytes(load.memory_bytes)}", hint)
+        self.loaded = Loaded(
+            backend="llama.cpp", context=context, slots=load.slots, memory_bytes=used, dimension=self._dimension,
+            notices=notices,
+        )  # fmt: skip
+
+    def read(self, text: str, prompt: str | None) -> Reading:
+        if prompt is not None and prompt not in self._prompts:
+            raise unknown_prompt(prompt, list(self._prompts))
+        whole = text if prompt is None else self._prompts[prompt] + text
+        tokens = self._vocabulary.whole(whole)
+        if len(tokens) > self.loaded.context:
+            raise too_long(len(tokens), self.loaded.context)
+        return Reading(whole, tokens)
+
+    def embed(self, readings: Sequence[Reading]) -> Vectors:
+        self._batch.lay([reading.tokens for reading in readings])
+        if self._memory:  # a decoder keeps what it has read; each batch is new
+            lib.llama_memory_clear(self._memory, True)
+        status = (lib.llama_decode if self._memory else lib.llama_encode)(self._context, self._batch.struct)
+        if status != 0:
+            raise RuntimeError(f"llama.cpp returned {status} for {self._batch.struct.n_tokens} tokens")
+        vectors: Vectors = np.stack([self._vector(index) for index in range(len(readings))])
+        if self._normalize:
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
+
+    def _vector(self, stream: int) -> Vectors:
+        pointer = lib.llama_get_embeddings_seq(self._context, stream)
+        vector: Vectors = np.ctypeslib.as_array(pointer, (self._dimension,)).copy()
+        return vector
+
+    def _make_context(self, load: Load, pooling: int) -> Any:
+        """Of one piece: a text is read in one go, since each of its tokens may look at every other."""
+        self._log.clear()
+        parameters = lib.llama_context_default_params()
+        parameters.embeddings = True
+        parameters.pooling_type = pooling
+        parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = self.batch_tokens
+        parameters.n_seq_max = load.slots
+        parameters.kv_unified = True
+        parameters.n_threads = parameters.n_threads_batch = load.threads
+        if load.flash_attention is not None:
+            parameters.flash_attn_type = int(load.flash_attention)
+        context = lib.llama_init_from_model(self._model, parameters)
+        if not context:
+            reason = self._log.first_error or "it gives no reason"
+            raise LoadError(f"{load.name}: llama.cpp cannot embed {self.batch_tokens} tokens at once: {reason}",
+                            "Set a smaller `context` or `batch` for this model.")  # fmt: skip
+        return context

@@ -1,0 +1,141 @@
+"""An embedding model in a sentence-transformers folder, computed by that library on torch: its pooling, its prompts.
+
+It knows the library's one class; who asked for which text is the loop's.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from llmctld.engine.backend import LoadError
+from llmctld.engine.embed import Reading, Vectors, too_long, unknown_prompt
+from llmctld.engine.fit import mebibytes
+from llmctld.engine.messages import Load, Loaded
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}  # both are read at the import
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize
+
+UNBOUNDED = 2**20
+"""Tokens of one text, where the model sets no bound: a bag of words has no positions."""
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+
+class TorchEmbedder:
+    """Implements embed.Embedder."""
+
+    def __init__(self, load: Load) -> None:
+        torch.set_num_threads(load.threads)
+        _check(load)
+        self._model = _read(load)
+        self._model.prompts |= load.prompts
+        self._normalize = bool(load.normalize)
+        if load.normalize is False:
+            _without_normalization(self._model)
+        own = _bound(self._model)
+        if load.context and load.context > own:
+            message = (
+                f"{load.name}: `context` is {load.context}, and the model in {load.path} reads at most {own} tokens"
+            )
+            raise LoadError(message, "Set a smaller `context`.")
+        context = load.context or own
+        self._texts = load.slots
+        self.batch_tokens = max(load.slots * load.batch, context)
+        self.loaded = Loaded(
+            backend="sentence-transformers", context=context, slots=load.slots, memory_bytes=_bytes(self._model),
+            dimension=len(self._encode(["a"], "")[0]),
+        )  # fmt: skip
+
+    def read(self, text: str, prompt: str | None) -> Reading:
+        """Counted with its prompt: the library would cut off what is beyond its bound."""
+        if prompt is not None and prompt not in self._model.prompts:
+            raise unknown_prompt(prompt, list(self._model.prompts))
+        name = prompt or self._model.default_prompt_name
+        before = (self._model.prompts[name] or "") if name else ""
+        tokens = _tokens(self._model.tokenizer, before + text)
+        if len(tokens) > self.loaded.context:
+            raise too_long(len(tokens), self.loaded.context)
+        return Reading(text, tokens, before)
+
+    def embed(self, readings: Sequence[Reading]) -> Vectors:
+        """The library takes one prompt at a time, and may leave it out of the pooling: so it must know which it is."""
+        vectors = np.empty((len(readings), self.loaded.dimension), np.float32)
+        rows: dict[str, list[int]] = defaultdict(list)
+        for row, reading in enumerate(readings):
+            rows[reading.prompt].append(row)
+        for prompt, places in rows.items():
+            vectors[places] = self._encode([readings[row].text for row in places], prompt)
+        return vectors
+
+    def _encode(self, texts: list[str], prompt: str) -> Vectors:
+        vectors: Vectors = self._model.encode(
+            texts, prompt=prompt, batch_size=self._texts, show_progress_bar=False, convert_to_numpy=True,
+            normalize_embeddings=self._normalize,
+        )  # fmt: skip
+        return vectors
+
+
+def _check(load: Load) -> None:
+    """Raises LoadError for weights that only a pickle holds, which may run code, and for more than fits."""
+    folder = Path(load.path)
+    try:
+        modules = msgspec.json.decode((folder / "modules.json").read_bytes(), type=list[dict[str, Any]])
+        places = [folder / str(module.get("path", "")) for module in modules]
+        files = [file for place in places if place.is_dir() for file in place.iterdir()]
+    except (OSError, msgspec.DecodeError) as error:
+        raise LoadError(
+            f"{load.name}: {folder / 'modules.json'} cannot be read: {error}", "Check the folder."
+        ) from error
+    safe = {file.parent for file in files if file.suffix == ".safetensors"}
+    for file in files:
+        if file.suffix in PICKLES and file.parent not in safe:
+            message = f"{load.name}: the weights in {file} are a pickle, which may run code when it is read"
+            raise LoadError(message, "Take a version of this model with safetensors, or convert it.")
+    size = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
+    if size > load.memory_bytes:
+        message = f"{load.name} does not fit in memory: its weights have {mebibytes(size)}, "
+        raise LoadError(message + f"and it may use {mebibytes(load.memory_bytes)}", "Take a smaller model.")
+
+
+def _read(load: Load) -> SentenceTransformer:
+    """Float32 on a CPU, where halves are slower; elsewhere as the folder says. No code of the folder's is run."""
+    device = "cpu" if load.gpu_layers == 0 or not torch.accelerator.is_available() else None
+    dtype = torch.float32 if device == "cpu" else "auto"
+    try:
+        return SentenceTransformer(
+            load.path, device=device, local_files_only=True, trust_remote_code=False,
+            model_kwargs={"dtype": dtype, "use_safetensors": True},
+        )  # fmt: skip
+    except Exception as error:
+        message = f"{load.name}: sentence-transformers cannot load {load.path}: {type(error).__name__}: {error}"
+        raise LoadError(message, "The folder may be damaged or not whole: fetch it again.") from error
+
+
+def _bound(model: SentenceTransformer) -> int:
+    found = model.get_max_seq_length()
+    return int(found) if found is not None and found < UNBOUNDED else UNBOUNDED
+
+
+def _without_normalization(model: SentenceTransformer) -> None:
+    for name, module in list(model.named_children()):
+        if isinstance(module, Normalize):
+            delattr(model, name)
+
+
+def _tokens(tokenizer: Any, text: str) -> Sequence[int]:
+    """All of them: a tokenizer of transformers, or of its own kind where the model is a bag of words."""
+    if callable(tokenizer):
+        found: Sequence[int] = tokenizer(text, truncation=False, verbose=False)["input_ids"]
+        return found
+    plain: Sequence[int] = tokenizer.encode(text).ids
+    return plain
+
+
+def _bytes(model: SentenceTransformer) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers()))

@@ -1,0 +1,133 @@
+"""What a model's target is, and whether it is still the same: a GGUF file, a sentence-transformers folder, or `echo`.
+
+It reads a few blocks of each file, never the whole of it, and knows no model by name.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from llmctl.errors import ModelUnavailable
+from llmctld.models.header import Damaged, Value, read_header
+
+SAMPLES, BLOCK = 64, 4096
+HEADER = 2**20
+"""The first MiB holds a GGUF file's metadata, or most of it."""
+ECHO, LLAMA, TORCH = "echo", "llama.cpp", "sentence-transformers"
+MODULES = "modules.json"
+"""The file by which a folder is one of sentence-transformers."""
+RANK = 4
+"""The pooling of a model that compares two texts, instead of giving a vector for one."""
+KINDS_OF_TARGET = "Give the path of a model in GGUF format, of a sentence-transformers folder, or `echo`."
+
+
+class Nature(NamedTuple):
+    """What computes a target, and what comes of it: "text" or "embedding"."""
+
+    backend: str
+    kind: str
+
+
+def nature(target: str) -> Nature:
+    """Raises ModelUnavailable where it is nothing that can be loaded; what lies behind a header is the engine's to judge."""
+    if target == ECHO:
+        return Nature(ECHO, "text")
+    path = Path(target)
+    if path.is_dir():
+        if not (path / MODULES).is_file():
+            raise ModelUnavailable(
+                f"{path} is a folder without {MODULES}: it is not one of sentence-transformers", KINDS_OF_TARGET
+            )
+        return Nature(TORCH, "embedding")
+    check_gguf(path)
+    try:
+        header = read_header(path)
+    except (OSError, Damaged):
+        header = {}
+    return Nature(LLAMA, _kind(path, header))
+
+
+def _kind(path: Path, header: dict[str, Value]) -> str:
+    architecture = header.get("general.architecture", "")
+    pooling = header.get(f"{architecture}.pooling_type")
+    if pooling == RANK:
+        raise ModelUnavailable(
+            f"{path} holds a model that ranks pairs of texts: it makes neither text nor embeddings",
+            "Take an embedding model, or one that generates text.",
+        )
+    makes_none = header.get(f"{architecture}.attention.causal") is False
+    return "embedding" if makes_none or pooling else "text"
+
+
+def check_gguf(path: Path) -> None:
+    """Raises ModelUnavailable when `path` is no GGUF file."""
+    try:
+        _regular(path)
+        with path.open("rb") as file:
+            head = file.read(24)
+    except OSError as error:
+        raise ModelUnavailable(f"{path} cannot be read: {error.strerror}", "Check the path.") from error
+    if len(head) < 24 or head[:4] != b"GGUF":
+        raise ModelUnavailable(
+            f"{path} is not a GGUF file: it begins with {head[:4]!r} and not with b'GGUF'", KINDS_OF_TARGET
+        )
+
+
+def _regular(path: Path) -> os.stat_result:
+    """Opening a named pipe would wait, and everybody with it, for who writes to it."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ModelUnavailable(f"{path} is not a regular file", KINDS_OF_TARGET)
+    return found
+
+
+class Samples:
+    """What identifies the content of targets, each read again only when it has changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int, int, int], str] = {}
+
+    def of(self, target: str) -> str:
+        """32 hexadecimal digits. Raises ModelUnavailable where a file is missing."""
+        path = Path(target)
+        try:
+            if not (path / MODULES).is_file():
+                return self._of_file(path)
+            digest = hashlib.blake2b(digest_size=16)
+            for file in _files(path):
+                digest.update(f"{file.relative_to(path)}\0{self._of_file(file)}\0".encode())
+            return digest.hexdigest()
+        except OSError as error:
+            raise ModelUnavailable(f"{target} cannot be read: {error.strerror}") from error
+
+    def _of_file(self, path: Path) -> str:
+        found = _regular(path)
+        place = (str(path), found.st_ino, found.st_size, found.st_mtime_ns)
+        if place not in self._known:
+            self._known[place] = _sample(path, found.st_size)
+        return self._known[place]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Of a folder and those in it, by name, but for what is hidden: version control is no part of a model."""
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _files(entry)
+        else:
+            yield entry
+
+
+def _sample(path: Path, size: int) -> str:
+    """Size, header, end, and blocks spread evenly between: a full hash of 40 GB is a coffee break."""
+    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+    with path.open("rb") as file:
+        digest.update(file.read(HEADER))
+        for index in range(SAMPLES + 1):
+            file.seek(max(0, (size - BLOCK) * index // SAMPLES))
+            digest.update(file.read(BLOCK))
+    return digest.hexdigest()

@@ -1,0 +1,77 @@
+"""From texts to vectors: a place in the queue, the model, its engine. Vectors are no answers: nothing is stored or recorded.
+
+A request whose engine died is computed once more, since nobody has seen a part of it; it knows no socket.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from llmctl.config import Limits, ModelEntry
+from llmctl.errors import EngineFailed, InvalidRequest
+from llmctl.wire import TEXTS, Embed, Embeddings, Flaw, Notice
+from llmctld.models.residency import Residency
+from llmctld.models.worker import Texts
+from llmctld.pipeline.places import Places
+from llmctld.pipeline.validate import check_field
+from llmctld.watch import log
+
+Choose = Callable[[str | None], Awaitable[ModelEntry]]
+
+
+class Embedding:
+    """`choose`: the embedding model of a name, or the one that is meant without a name."""
+
+    def __init__(self, residency: Residency, choose: Choose, limits: Limits) -> None:
+        self._residency, self._choose, self._limits = residency, choose, limits
+        self._places = Places(residency, limits.queue)
+
+    async def __call__(self, request: Embed) -> AsyncGenerator[Notice | Embeddings, None]:
+        """Raises InvalidRequest, Busy, ModelUnavailable, EngineFailed."""
+        self._check(request)
+        entry = await self._choose(request.model)
+        with self._places.one(entry):
+            if not self._residency.is_loaded(entry):
+                yield Notice(text=f"loading {entry.name}")
+                for text in await self._load(entry):
+                    yield Notice(text=text)
+            yield await self._compute(entry, request)
+
+    def _check(self, request: Embed) -> None:
+        check_field("user", request.user)
+        if not 1 <= len(request.texts) <= TEXTS:
+            raise InvalidRequest(f"there are {len(request.texts)} texts; it must be between 1 and {TEXTS}")
+        size = max(len(text.encode()) for text in request.texts)
+        if size > self._limits.prompt_bytes:
+            message = f"a text has {size} bytes; limits.prompt_bytes is {self._limits.prompt_bytes}"
+            raise InvalidRequest(message, "Shorten it, or raise `limits.prompt_bytes` in the configuration.")
+
+    async def _load(self, entry: ModelEntry) -> list[str]:
+        """What there is to say about a model, to the one who had it loaded."""
+        worker = await self._residency.load(entry)
+        return worker.loaded.notices if worker.loaded else []
+
+    async def _compute(self, entry: ModelEntry, request: Embed) -> Embeddings:
+        try:
+            return await self._attempt(entry, request)
+        except EngineFailed as error:
+            log.warning("texts are embedded again", model=entry.name, error=error.message)
+            return await self._attempt(entry, request)
+
+    async def _attempt(self, entry: ModelEntry, request: Embed) -> Embeddings:
+        async with self._residency.lease(entry) as worker:
+            ticket = worker.submit(Texts(id=0, texts=request.texts, prompt=request.prompt))
+            try:
+                async for _ in ticket:
+                    pass
+            finally:
+                await asyncio.shield(ticket.drop())  # a second cancel must not leave the engine at work
+        assert ticket.embedded is not None
+        assert worker.loaded is not None
+        found = ticket.embedded
+        return Embeddings(
+            model=entry.name,
+            dimension=worker.loaded.dimension,
+            vectors=found.vectors,
+            tokens=found.tokens,
+            flaws=[Flaw(flaw.index, flaw.code, flaw.message, flaw.hint) for flaw in found.flaws],
+        )

@@ -1,0 +1,111 @@
+"""Texts out of arguments, files and stdin; vectors into lines and numpy's format, which numpy itself reads."""
+
+import json
+from array import array
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmctl import embedding, wire
+from llmctl.cli import out
+from llmctl.cli.embed import failure, lines
+from llmctl.cli.vectors import line, writer
+from llmctl.embedding import BYTES_AT_ONCE, TEXTS_AT_ONCE, Vector, batches, vectors_of
+from llmctl.errors import ContextOverflow, Storage, Usage
+
+NUMBERS = np.random.default_rng(5).normal(size=(3, 7)).astype("<f4")
+BAD = ContextOverflow("the text has 300 tokens")
+
+
+def vectors() -> list[Vector]:
+    found = [Vector(index, array("f", row.tobytes())) for index, row in enumerate(NUMBERS)]
+    found[1] = Vector(1, array("f", [float("nan")] * 7), BAD)
+    return found
+
+
+def test_lines_are_lines_and_nothing_else_separates_texts() -> None:
+    assert lines("a\nb\r\nc d\u2028e\x0cf\n") == ["a", "b", "c d\u2028e\x0cf"]
+    assert lines("a\n\nb") == ["a", "", "b"]
+    assert lines("") == []
+    assert lines("\n") == [""]
+
+
+def test_texts_are_sent_in_order_and_in_small_requests() -> None:
+    texts = [str(number) for number in range(3 * TEXTS_AT_ONCE + 1)]
+    found = list(batches(texts))
+    assert [text for batch in found for text in batch] == texts
+    assert max(map(len, found)) == TEXTS_AT_ONCE <= wire.TEXTS
+    large = ["a" * (BYTES_AT_ONCE // 2), "b" * BYTES_AT_ONCE, "c" * (2 * BYTES_AT_ONCE), "d"]
+    assert [len(batch) for batch in batches(large)] == [1, 1, 1, 1]
+    assert list(batches([])) == []
+
+
+def test_a_reply_becomes_vectors_and_flaws_become_errors() -> None:
+    flaw = wire.Flaw(1, "context_overflow", "too long", "shorten it")
+    reply = wire.Embeddings(model="m", dimension=7, vectors=NUMBERS.tobytes(), tokens=9, flaws=[flaw])
+    found = list(vectors_of(reply, 64))
+    assert [vector.index for vector in found] == [64, 65, 66]
+    assert found[2].values.tobytes() == NUMBERS[2].tobytes()
+    assert isinstance(found[1].error, ContextOverflow)
+    assert (found[1].error.message, found[1].error.hint) == ("too long", "shorten it")
+    assert found[0].error is found[2].error is None
+
+
+def test_a_line_tells_every_float_exactly() -> None:
+    read = [json.loads(line(vector)) for vector in vectors()]
+    assert [each["index"] for each in read] == [0, 1, 2]
+    assert np.array(read[2]["embedding"], np.float32).tobytes() == NUMBERS[2].tobytes()
+    assert read[1] == {
+        "index": 1,
+        "embedding": None,
+        "error": {"code": BAD.code, "message": BAD.message, "hint": BAD.hint},
+    }
+
+
+def test_numpy_reads_what_was_written_without_it(tmp_path: Path) -> None:
+    with writer(str(tmp_path / "x.npy"))(3) as put:
+        for vector in vectors():
+            put(vector)
+        assert not (tmp_path / "x.npy").exists()
+    found = np.load(tmp_path / "x.npy", allow_pickle=False)
+    assert (found.dtype, found.shape) == (np.float32, (3, 7))
+    assert found[[0, 2]].tobytes() == NUMBERS[[0, 2]].tobytes()
+    assert np.isnan(found[1]).all()
+    assert [file.name for file in tmp_path.iterdir()] == ["x.npy"]
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text("before")
+    with suppress(KeyboardInterrupt), writer(str(path))(3) as put:
+        put(vectors()[0])
+        raise KeyboardInterrupt
+    assert path.read_text() == "before"
+    assert [file.name for file in tmp_path.iterdir()] == ["x.jsonl"]
+    with writer(str(path))(3) as put:
+        put(vectors()[0])
+    assert path.read_text() == line(vectors()[0])
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x", "no/where/x.npy"])
+def test_a_name_that_cannot_be_is_refused_before_anything_is_computed(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Usage, match=name):
+        writer(str(tmp_path / name))
+
+
+def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").mkdir()
+    with pytest.raises(Storage, match=r"x\.npy"), writer(str(tmp_path / "x.npy"))(1) as put:
+        put(vectors()[0])
+
+
+def test_the_first_bad_text_names_itself_and_how_many_there_are() -> None:
+    out.Mode.json = False
+    assert failure(Vector(4, array("f"), ContextOverflow("too long")), 3, 10).message == (
+        "text 4: too long; 3 of 10 texts have no vector"
+    )
+    assert failure(Vector(4, array("f"), ContextOverflow("too long")), 1, 10).message == "text 4: too long"
+    assert failure(Vector(0, array("f"), ContextOverflow("too long")), 1, 1).message == "too long"
+    assert embedding.REQUESTS_AT_ONCE > 1

@@ -1,0 +1,277 @@
+"""The loop that embeds: who came meanwhile is in the next batch, one text's trouble is nobody else's, each gets its own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from time import monotonic
+
+import msgspec
+import numpy as np
+import pytest
+from llmctld.engine.backend import LoadError
+from llmctld.engine.convert import convert
+from llmctld.engine.embed import Embedder, EmbedLoop, Reading, Vectors
+from llmctld.engine.embed_gguf import GgufEmbedder
+from llmctld.engine.loop import Inbox
+from llmctld.engine.messages import Close, Command, Drop, Embedded, Load, Refused, Report, Step, Submit, Texts
+from llmctld.engine.serve import _embedder
+
+from tests import tiny_bert
+
+
+def load(path: Path, **options: object) -> Load:
+    plain = Load(
+        name="tiny", backend="llama.cpp", kind="embedding", path=str(path), threads=1, slots=8, memory_bytes=2**30
+    )
+    return msgspec.structs.replace(plain, **options)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bert.write(tmp_path_factory.mktemp("bert") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def gguf(folder: Path) -> Path:
+    convert(folder, folder.with_suffix(".gguf"))
+    return folder.with_suffix(".gguf")
+
+
+@pytest.fixture(scope="module")
+def model(gguf: Path) -> GgufEmbedder:
+    return GgufEmbedder(load(gguf, batch=64, context=32))
+
+
+class Watched:
+    """A real embedder, and what it was given: `batches` holds the texts of each."""
+
+    def __init__(self, inner: Embedder) -> None:
+        self._inner = inner
+        self.loaded, self.batch_tokens = inner.loaded, inner.batch_tokens
+        self.batches: list[list[str]] = []
+
+    def read(self, text: str, prompt: str | None) -> Reading:
+        return self._inner.read(text, prompt)
+
+    def embed(self, readings: Sequence[Reading]) -> Vectors:
+        self.batches.append([reading.text for reading in readings])
+        return self._inner.embed(readings)
+
+
+class Driver:
+    """Steps a loop by hand."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.inbox: Inbox = SimpleQueue()
+        self.steps: list[Step] = []
+        self.ends: dict[int, Embedded | Refused] = {}
+        self.loop = EmbedLoop(embedder, self.inbox, self._hear)
+
+    def send(self, command: Command) -> None:
+        self.inbox.put((monotonic(), command))
+
+    def embed(self, *texts: str, id: int = 1, prompt: str | None = None) -> Embedded:
+        self.send(Texts(id=id, texts=list(texts), prompt=prompt))
+        while id not in self.ends:
+            self.loop.step()
+        return self.embedded(id)
+
+    def embedded(self, id: int) -> Embedded:
+        found = self.ends[id]
+        assert isinstance(found, Embedded)
+        return found
+
+    def _hear(self, report: Report) -> None:
+        assert isinstance(report, Step)
+        self.steps.append(report)
+        for event in report.events:
+            assert isinstance(event, Embedded | Refused)
+            assert event.id not in self.ends, "a second end"
+            self.ends[event.id] = event
+
+
+def rows(found: Embedded) -> Vectors:
+    return np.frombuffer(found.vectors, "<f4").reshape(-1, tiny_bert.HIDDEN)
+
+
+def test_a_batch_gives_what_each_text_gives_alone(model: GgufEmbedder) -> None:
+    texts = ["the old bridge", "a cat", "hello, world!", "the river runs", "dog", "the the the the the the the"]
+    together = rows(Driver(model).embed(*texts))
+    alone = np.concatenate([rows(Driver(model).embed(text)) for text in texts])
+    assert (together * alone).sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert np.linalg.norm(together, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert len({tuple(row) for row in together.round(3)}) == len(texts)
+
+
+def test_what_came_during_a_batch_is_the_next_one(model: GgufEmbedder) -> None:
+    watched = Watched(model)
+    driver = Driver(watched)
+    driver.send(Texts(id=1, texts=["cat"]))
+    driver.loop.step()
+    for id in range(2, 6):
+        driver.send(Texts(id=id, texts=[f"dog {id}"]))
+    driver.loop.step()
+    assert watched.batches == [["cat"], ["dog 2", "dog 3", "dog 4", "dog 5"]]
+    assert set(driver.ends) == {1, 2, 3, 4, 5}
+
+
+def test_one_text_does_not_wait_for_anothers_thousand(model: GgufEmbedder) -> None:
+    watched = Watched(model)
+    driver = Driver(watched)
+    driver.send(Texts(id=1, texts=["the cat sleeps"] * 1000))
+    driver.loop.step()
+    driver.send(Texts(id=2, texts=["dog"]))
+    driver.loop.step()
+    assert set(driver.ends) == {2}
+    assert "dog" in watched.batches[1]
+    assert len(watched.batches[0]) == len(watched.batches[1]) == model.loaded.slots
+    waiting = driver.steps[-1].waiting
+    assert waiting == 1000 - len(watched.batches[0]) - len(watched.batches[1]) + 1
+
+
+def test_a_batch_has_no_more_tokens_than_it_may(model: GgufEmbedder) -> None:
+    watched = Watched(model)
+    long = "the " * 28
+    Driver(watched).embed(*[long] * 5, "cat")
+    for batch in watched.batches:
+        assert sum(len(model.read(text, None).tokens) for text in batch) <= model.batch_tokens == 64
+
+
+def test_a_bad_text_fails_alone_and_the_flaw_says_why(model: GgufEmbedder) -> None:
+    found = Driver(model).embed("cat", "the " * 40, " \n", "dog")
+    long, empty = found.flaws
+    assert (long.index, long.code) == (1, "context_overflow")
+    assert "42 tokens" in long.message
+    assert "at most 32" in long.message
+    assert (empty.index, empty.code) == (2, "invalid_request")
+    vectors = rows(found)
+    assert np.isnan(vectors[1:3]).all()
+    assert np.isfinite(vectors[[0, 3]]).all()
+    assert found.tokens == sum(len(model.read(text, None).tokens) for text in ("cat", "dog"))
+
+
+def test_no_number_in_one_text_is_none_in_no_other(tmp_path: Path) -> None:
+    """In one call the weights of 0 that others give it make NaN of theirs too."""
+    folder = tiny_bert.write(tmp_path / "broken", broken=True)
+    convert(folder, tmp_path / "broken.gguf")
+    found = Driver(GgufEmbedder(load(tmp_path / "broken.gguf"))).embed("cat", f"the {tiny_bert.NAN}", "dog")
+    (flaw,) = found.flaws
+    assert (flaw.index, flaw.code) == (1, "engine_failed")
+    assert "NaN" in flaw.message
+    assert np.isfinite(rows(found)[[0, 2]]).all()
+
+
+def test_a_text_that_the_library_fails_at_fails_alone(model: GgufEmbedder) -> None:
+    class Choosy(Watched):
+        def embed(self, readings: Sequence[Reading]) -> Vectors:
+            if any("dog" in reading.text for reading in readings):
+                raise RuntimeError("no dogs")
+            return super().embed(readings)
+
+    found = Driver(Choosy(model)).embed("cat", "dog", "river")
+    (flaw,) = found.flaws
+    assert (flaw.index, flaw.code) == (1, "engine_failed")
+    assert "no dogs" in flaw.message
+    assert np.isfinite(rows(found)[[0, 2]]).all()
+
+
+def test_a_cancelled_request_ends_once_and_takes_no_other_along(model: GgufEmbedder) -> None:
+    driver = Driver(model)
+    driver.send(Texts(id=1, texts=["cat"] * 100))
+    driver.send(Texts(id=2, texts=["dog"] * 10))
+    driver.loop.step()
+    driver.send(Drop(1))
+    driver.send(Drop(99))
+    driver.loop.step()
+    cancelled = driver.ends[1]
+    assert isinstance(cancelled, Refused)
+    assert cancelled.code == "cancelled"
+    assert np.isfinite(rows(driver.embedded(2))).all()
+
+
+def test_what_is_no_text_to_embed_is_refused(model: GgufEmbedder) -> None:
+    driver = Driver(model)
+    driver.send(Submit(id=7, max_tokens=5))
+    driver.send(Close())
+    driver.loop.run()
+    refused = driver.ends[7]
+    assert isinstance(refused, Refused)
+    assert refused.code == "invalid_request"
+
+
+def test_prompts_are_put_before_the_text_by_name(gguf: Path) -> None:
+    driver = Driver(GgufEmbedder(load(gguf, prompts={"query": "query: "})))
+    asked = driver.embed("cat", prompt="query", id=1)
+    assert (rows(asked) == rows(driver.embed("query: cat", id=2))).all()
+    assert not (rows(asked) == rows(driver.embed("cat", id=3))).all()
+    (flaw,) = driver.embed("cat", prompt="quarry", id=4).flaws
+    assert flaw.code == "invalid_request"
+    assert "quarry" in flaw.message
+    assert "query" in flaw.hint
+
+
+@pytest.mark.parametrize("pooling", ["mean_tokens", "cls_token", "lasttoken"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_both_engines_give_the_same_vectors(tmp_path: Path, pooling: str, normalize: bool) -> None:
+    folder = tiny_bert.write(tmp_path / "tiny", pooling=pooling, normalize=normalize, seed=3)
+    convert(folder, tmp_path / "tiny.gguf")
+    texts = ["the old bridge", "a cat sleeps.", "hello", "query: is the river old?", "xyz 123"]
+    torch = Driver(_embedder(load(folder, backend="sentence-transformers")))
+    llama = Driver(_embedder(load(tmp_path / "tiny.gguf", normalize=normalize)))
+    one, other = rows(torch.embed(*texts)), rows(llama.embed(*texts))
+    lengths = np.linalg.norm(one, axis=1)
+    assert np.linalg.norm(other, axis=1) == pytest.approx(lengths, rel=2e-3)
+    cosines = (one * other).sum(axis=1) / lengths / np.linalg.norm(other, axis=1)
+    assert cosines.min() >= 0.9999
+    assert (np.abs(lengths - 1) < 1e-5).all() == normalize
+
+
+def test_a_folder_on_torch_never_cuts_a_text_and_knows_its_prompts(tmp_path: Path) -> None:
+    folder = tiny_bert.write(tmp_path / "tiny", prompts={"query": "query: ", "document": ""}, longest=16)
+    driver = Driver(_embedder(load(folder, backend="sentence-transformers", prompts={"mine": "the "})))
+    found = driver.embed("cat", "the " * 14, "the " * 15, id=1)
+    (flaw,) = found.flaws
+    assert (flaw.index, flaw.code) == (2, "context_overflow")
+    assert "17 tokens" in flaw.message
+    asked = rows(driver.embed("cat", prompt="query", id=2))
+    assert asked == pytest.approx(rows(driver.embed("query: cat", id=3)), abs=1e-5)
+    assert rows(driver.embed("cat", prompt="mine", id=4)) == pytest.approx(
+        rows(driver.embed("the cat", id=5)), abs=1e-5
+    )
+    (flaw,) = driver.embed("the " * 13, prompt="query", id=6).flaws
+    assert flaw.code == "context_overflow", "the prompt's tokens count"
+    (flaw,) = driver.embed("cat", prompt="quarry", id=7).flaws
+    assert flaw.code == "invalid_request"
+    assert "query, document, mine" in flaw.hint
+
+
+def test_what_normalizes_may_be_told_not_to(folder: Path) -> None:
+    driver = Driver(_embedder(load(folder, backend="sentence-transformers", normalize=False)))
+    assert abs(np.linalg.norm(rows(driver.embed("the cat"))) - 1) > 0.01
+
+
+def refuse(words: str, path: Path, **options: object) -> None:
+    with pytest.raises(LoadError) as caught:
+        _embedder(load(path, **options))
+    assert words in caught.value.message
+    assert str(path.name) in caught.value.message
+    assert caught.value.hint
+
+
+def test_what_cannot_be_loaded_says_why(folder: Path, gguf: Path, tmp_path: Path) -> None:
+    refuse("64 positions", gguf, context=65)
+    refuse("cannot read", tmp_path / "none.gguf")
+    torch = "sentence-transformers"
+    refuse("at most 32 tokens", folder, backend=torch, context=33)
+    refuse("modules.json cannot be read", tmp_path / "none", backend=torch)
+    broken = tiny_bert.write(tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"\0" * 100)
+    refuse("cannot load", broken, backend=torch)
+    (broken / "model.safetensors").rename(broken / "pytorch_model.bin")
+    refuse("a pickle", broken, backend=torch)
+
+
+def test_too_little_memory_is_said_with_both_numbers(folder: Path, gguf: Path) -> None:
+    for path, backend in ((gguf, "llama.cpp"), (folder, "sentence-transformers")):
+        with pytest.raises(LoadError, match=r"does not fit in memory: .* MiB, and it may use 0.0 MiB"):
+            _embedder(load(path, backend=backend, memory_bytes=1000))

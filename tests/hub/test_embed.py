@@ -1,0 +1,211 @@
+"""From texts to vectors in the hub: the model that is meant, the queue, an engine that dies, and the package's own model."""
+
+import asyncio
+import os
+import signal
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from llmctld.engine.convert import convert
+from llmctld.models import builtin
+from llmctld.models.builtin import NAME, Builtin
+from llmctld.models.catalog import Catalog
+from llmctld.models.residency import Residency
+from llmctld.pipeline.embed import Embedding
+
+from llmctl.config import Cache, Limits, ModelEntry
+from llmctl.errors import Busy, EngineFailed, InvalidRequest, LlmctlError, ModelUnavailable
+from llmctl.wire import TEXTS, Embed, Embeddings, Notice
+from tests import tiny_bert
+from tests.hub.scene import a_catalog, in_loop, until
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tiny_bert.write(tmp_path_factory.mktemp("bert") / "tiny")
+    convert(folder, folder.with_suffix(".gguf"))
+    return folder.with_suffix(".gguf")
+
+
+class Room:
+    """A catalog with `tiny` and `echo`, its engines, and what embeds with them."""
+
+    def __init__(self, folder: Path, gguf: Path, limits: Limits | None = None) -> None:
+        self.catalog = a_catalog(folder, echo={})
+        self.catalog.add("tiny", str(gguf), [], {}, False)
+        self.residency = Residency(self.catalog, folder, folder / "prefixes", Cache())
+        self.embedding = Embedding(self.residency, self.choose, limits or Limits())
+
+    async def choose(self, name: str | None) -> ModelEntry:
+        return self.catalog.choose(name, "embedding")
+
+    async def ask(self, *texts: str, model: str | None = None) -> tuple[Embeddings, list[str]]:
+        notices: list[str] = []
+        async with aclosing(self.embedding(Embed(texts=list(texts), model=model, user="ana"))) as events:
+            async for event in events:
+                if isinstance(event, Embeddings):
+                    return event, notices
+                assert isinstance(event, Notice)
+                notices.append(event.text)
+        raise AssertionError("no vectors")
+
+
+@in_loop
+async def test_a_model_is_loaded_once_and_each_text_has_its_vector(tmp_path: Path, gguf: Path) -> None:
+    room = Room(tmp_path, gguf)
+    try:
+        found, notices = await room.ask("cat", "", "dog")
+        assert notices == ["loading tiny"]
+        assert (found.model, found.dimension, len(found.vectors)) == ("tiny", 64, 3 * 64 * 4)
+        assert [(flaw.index, flaw.code) for flaw in found.flaws] == [(1, "invalid_request")]
+        assert (await room.ask("cat"))[1] == []
+    finally:
+        await room.residency.close()
+
+
+@in_loop
+async def test_an_engine_that_dies_is_started_again_and_asked_once_more(tmp_path: Path, gguf: Path) -> None:
+    room = Room(tmp_path, gguf)
+    try:
+        await room.ask("cat")
+
+        pid = room.residency.statuses()[0].pid
+        os.kill(pid, signal.SIGSTOP)  # so that what is asked cannot be answered before
+        asked = asyncio.create_task(room.ask("cat"))
+        await until(lambda: not room.residency._workers["tiny"].unused.is_set())
+        os.kill(pid, signal.SIGKILL)
+        assert len((await asked)[0].vectors) == 64 * 4
+        assert room.residency.statuses()[0].pid != pid
+    finally:
+        await room.residency.close()
+
+
+@in_loop
+async def test_an_engine_that_always_dies_is_an_error(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = Room(tmp_path, gguf)
+    tries = 0
+
+    async def dies(entry: ModelEntry, request: Embed) -> Embeddings:
+        nonlocal tries
+        tries += 1
+        raise EngineFailed("the engine of tiny died")
+
+    monkeypatch.setattr(room.embedding, "_attempt", dies)
+    try:
+        with pytest.raises(EngineFailed):
+            await room.ask("cat")
+        assert tries == 2
+    finally:
+        await room.residency.close()
+
+
+@in_loop
+async def test_a_full_queue_says_so(tmp_path: Path, gguf: Path) -> None:
+    room = Room(tmp_path, gguf, Limits(queue=1))
+    try:
+        await room.ask("cat")
+        pid = room.residency.statuses()[0].pid
+        os.kill(pid, signal.SIGSTOP)
+        slots = room.residency.slots(room.catalog.find("tiny"))
+        asked = [asyncio.create_task(room.ask("cat")) for _ in range(slots + 1)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="the queue of tiny is full"):
+            await room.ask("dog")
+        os.kill(pid, signal.SIGCONT)
+        for each in await asyncio.gather(*asked):
+            assert each[0].flaws == []
+    finally:
+        await room.residency.close()
+
+
+@in_loop
+async def test_who_leaves_leaves_no_work_behind(tmp_path: Path, gguf: Path) -> None:
+    room = Room(tmp_path, gguf)
+    try:
+        await room.ask("cat")
+        asked = asyncio.create_task(room.ask(*["the cat sleeps"] * TEXTS))
+        worker = room.residency._workers["tiny"]
+        await until(lambda: worker.busy > 0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        await until(lambda: worker.busy == 0)
+        assert worker.unused.is_set()
+    finally:
+        await room.residency.close()
+
+
+@pytest.mark.parametrize(
+    ("texts", "model", "error", "words"),
+    [
+        ([], None, InvalidRequest, "there are 0 texts"),
+        (["a"] * (TEXTS + 1), None, InvalidRequest, f"between 1 and {TEXTS}"),
+        (["a" * 200], None, InvalidRequest, "a text has 200 bytes"),
+        (["a"], "echo", InvalidRequest, "the model echo makes text, and no embeddings"),
+        (["a"], "tany", ModelUnavailable, "tany"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_named(
+    tmp_path: Path, gguf: Path, texts: list[str], model: str | None, error: type[LlmctlError], words: str
+) -> None:
+    room = Room(tmp_path, gguf, Limits(prompt_bytes=100))  # type: ignore[arg-type]  # a Size is an int
+    with pytest.raises(error, match=words):
+        asyncio.run(room.ask(*texts, model=model))
+
+
+def test_a_model_for_embeddings_answers_no_question(tmp_path: Path, gguf: Path) -> None:
+    room = Room(tmp_path, gguf)
+    assert room.catalog.choose(None, "text").name == "echo"
+    with pytest.raises(InvalidRequest, match="the model tiny makes embeddings, and no text") as caught:
+        room.catalog.choose("tiny", "text")
+    assert "llmctl embed -m tiny" in caught.value.hint
+
+
+# ---- the model that a package brings --------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_the_packages_model_is_converted_once_and_then_a_model_like_any_other(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path)
+    made = Builtin(catalog, tmp_path / "cache")
+    first, again, named = await asyncio.gather(made.choose(None), made.choose(None), made.choose(NAME))
+    assert first == again == named == catalog.find(NAME)
+    assert (first.kind, first.backend, first.settings) == ("embedding", "llama.cpp", {"context": 256})
+    file = Path(first.target)
+    written = file.stat().st_mtime_ns
+    assert (await Builtin(Catalog(tmp_path / "models", {}), tmp_path / "cache").choose(None)).target == str(file)
+    assert file.stat().st_mtime_ns == written
+    file.unlink()
+    await made.choose(None)
+    assert file.exists(), "a cache may be emptied"
+    assert [each.name for each in file.parent.iterdir()] == [file.name]
+
+
+@in_loop
+async def test_what_somebody_added_goes_before_it(tmp_path: Path, gguf: Path) -> None:
+    catalog = a_catalog(tmp_path)
+    made = Builtin(catalog, tmp_path / "cache")
+    await made.choose(None)
+    catalog.add("mine", str(gguf), ["m"], {}, False)
+    assert (await made.choose(None)).name == "mine"
+    assert (await made.choose("m")).name == "mine"
+    assert (await made.choose(NAME)).name == NAME
+
+
+@in_loop
+async def test_without_the_package_it_is_said_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builtin, "PACKAGE", "no-such-package")
+    with pytest.raises(ModelUnavailable, match="no-such-package") as caught:
+        await Builtin(a_catalog(tmp_path), tmp_path / "cache").choose(None)
+    assert "llmctl[semantic]" in caught.value.hint
+
+
+@in_loop
+async def test_other_weights_than_those_expected_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builtin, "SHA256", "0" * 64)
+    with pytest.raises(ModelUnavailable, match="SHA-256"):
+        await Builtin(a_catalog(tmp_path), tmp_path / "cache").choose(None)
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -1,0 +1,94 @@
+"""A GGUF file's header: what it says is read as it is, and a damaged one is damaged and nothing worse."""
+
+import struct
+from pathlib import Path
+
+import pytest
+from gguf import GGUFWriter
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from llmctld.models.header import Damaged, read_header
+from llmctld.models.target import nature
+
+from llmctl.errors import ModelUnavailable
+from tests import odd_gguf, tiny_bert, tiny_gguf
+
+
+def test_scalars_are_read_and_arrays_passed_over(tmp_path: Path) -> None:
+    writer = GGUFWriter(tmp_path / "x.gguf", "bert")
+    writer.add_uint32("a.u32", 7)
+    writer.add_int8("a.i8", -7)
+    writer.add_uint64("a.u64", 2**63)
+    writer.add_float64("a.f64", 0.1)
+    writer.add_bool("a.bool", True)
+    writer.add_array("a.words", ["one", "two" * 1000, "ü"])
+    writer.add_array("a.numbers", [1.5, 2.5])
+    writer.add_string("a.text", "grün")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    found = read_header(tmp_path / "x.gguf")
+    assert found.pop("general.architecture") == "bert"
+    assert found == {"a.u32": 7, "a.i8": -7, "a.u64": 2**63, "a.f64": 0.1, "a.bool": True, "a.text": "grün"}
+
+
+def test_the_kind_of_a_model_stands_in_its_file(tmp_path: Path) -> None:
+    from llmctld.engine.convert import convert
+
+    tiny_gguf.write(tmp_path / "text.gguf")
+    odd_gguf.recurrent(tmp_path / "mamba.gguf")
+    folder = tiny_bert.write(tmp_path / "bert")
+    convert(folder, tmp_path / "bert.gguf")
+    assert nature(str(tmp_path / "text.gguf")) == ("llama.cpp", "text")
+    assert nature(str(tmp_path / "mamba.gguf")) == ("llama.cpp", "text")
+    assert nature(str(tmp_path / "bert.gguf")) == ("llama.cpp", "embedding")
+    assert nature(str(folder)) == ("sentence-transformers", "embedding")
+    assert nature("echo") == ("echo", "text")
+    with pytest.raises(ModelUnavailable, match=r"without modules\.json"):
+        nature(str(tmp_path))
+
+
+def test_a_decoder_with_a_pooling_embeds_and_a_ranker_does_neither(tmp_path: Path) -> None:
+    for pooling in (0, 3, 4):
+        writer = GGUFWriter(tmp_path / f"{pooling}.gguf", "qwen3")
+        writer.add_uint32("qwen3.pooling_type", pooling)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.close()
+    assert nature(str(tmp_path / "0.gguf")).kind == "text"
+    assert nature(str(tmp_path / "3.gguf")).kind == "embedding"
+    with pytest.raises(ModelUnavailable, match="ranks pairs"):
+        nature(str(tmp_path / "4.gguf"))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.data())
+def test_a_damaged_header_ends_in_damaged_and_reads_on_for_ever_never(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "x.gguf"
+    if not path.exists():
+        tiny_gguf.write(path)
+    whole = bytearray(path.read_bytes()[:6000])
+    for _ in range(data.draw(st.integers(1, 8))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
+    try:
+        read_header(broken)
+    except Damaged:
+        return
+
+
+def test_numbers_beyond_reason_are_damage(tmp_path: Path) -> None:
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, 1)
+    key = struct.pack("<Q", 1) + b"k"
+    for name, rest in {
+        "version": b"",
+        "string": struct.pack("<IQ", 8, 2**60),
+        "array": struct.pack("<IIQ", 9, 4, 2**60),
+        "nested": struct.pack("<IIQ", 9, 9, 1),
+        "type": struct.pack("<I", 77),
+    }.items():
+        path = tmp_path / name
+        path.write_bytes(b"GGUF" + struct.pack("<IQQ", 99, 0, 1) if name == "version" else head + key + rest)
+        with pytest.raises(Damaged):
+            read_header(path)
