@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from llmctld.engine.pace import FIRST_CHUNK, Pace
+from llmctld.engine.pace import FIRST_CHUNK, STALL_MS, Pace
 from llmctld.engine.saved import Saved
 from llmctld.engine.scheduler import Action, Copy, Cut, Restore, Save, Scheduler
 from llmctld.engine.sequence import BATCH, Chunk, Sequence
@@ -20,6 +20,10 @@ def request(id: int, prompt: int | Iterable[int], max_tokens: int = 4, **options
     """A prompt of tokens of its own, or of the given ones."""
     tokens = list(range(1000 * id, 1000 * id + prompt)) if isinstance(prompt, int) else list(prompt)
     return Sequence(id, tokens, len(tokens), max_tokens, **options)  # type: ignore[arg-type]
+
+
+TOKEN_MS = 1.0
+"""What a token of a prompt takes."""
 
 
 class Fixed(Pace):
@@ -77,6 +81,10 @@ class Machine:
                 sequence.add(7, 0.0)
                 if sequence.is_full:
                     self.scheduler.finish(sequence)
+        if all(chunk.count == 1 for chunk in chunks):
+            self.scheduler.pace.generated()
+        else:
+            self.scheduler.pace.prompted(chunks[0].count, TOKEN_MS * chunks[0].count)
         self.scheduler.check()
         return chunks
 
@@ -100,12 +108,50 @@ def test_a_lone_prompt_takes_the_whole_budget_of_a_step() -> None:
     assert [counts(machine.step()) for _ in range(4)] == [{1: 100}, {1: 100}, {1: 50}, {1: 1}]
 
 
-def test_a_long_prompt_does_not_stall_who_generates() -> None:
+def test_a_step_is_for_one_prompt_or_for_those_who_generate() -> None:
+    machine = Machine(slots=4, batch=512)
+    for id in (1, 2, 3, 4):
+        machine.scheduler.submit(request(id, prompt=40, max_tokens=3))
+    steps = []
+    while not machine.scheduler.idle:
+        steps.append(counts(machine.step()))
+    assert steps == [{1: 40}, {2: 40}, {3: 40}, {4: 40}, dict.fromkeys((1, 2, 3, 4), 1), dict.fromkeys((1, 2, 3, 4), 1)]
+
+
+def test_a_long_prompt_stalls_who_generates_for_a_bounded_time() -> None:
     machine = Machine(slots=2, batch=512)
     machine.scheduler.submit(request(1, prompt=3, max_tokens=50))
     machine.step()
-    machine.scheduler.submit(request(2, prompt=1000))
-    assert counts(machine.step()) == {1: 1, 2: FIRST_CHUNK}
+    machine.scheduler.submit(request(2, prompt=2000, max_tokens=2))
+    stalls = [0.0]
+    while 2 not in machine.scheduler.running or machine.scheduler.running[2].pending > 1:
+        step = counts(machine.step())
+        if 1 in step:
+            stalls.append(0.0)
+        else:
+            stalls[-1] += step[2] * TOKEN_MS
+    assert max(stalls) <= STALL_MS
+    assert len(stalls) <= 2000 * TOKEN_MS / STALL_MS * 1.2, "nor is the prompt held up more than it must be"
+
+
+def test_before_anything_was_measured_a_prompt_stalls_nobody_for_long() -> None:
+    scheduler = Scheduler(slots=2, batch=512)
+    scheduler.submit(request(1, prompt=1))
+    scheduler.submit(request(2, prompt=1000))
+    scheduler.admit()
+    assert counts(scheduler.plan()) == {2: FIRST_CHUNK}
+
+
+@pytest.mark.parametrize(("token_ms", "chunk"), [(0.001, 4096), (0.5, 496), (1.0, 240), (7.0, 32), (100.0, 32)])
+def test_a_chunk_is_what_takes_as_long_as_others_may_wait(token_ms: float, chunk: int) -> None:
+    pace = Pace()
+    pace.prompted(100, 100 * token_ms)
+    assert pace.chunk == chunk
+    pace.generated()
+    assert pace.has_time_for(10**9), "a prompt goes on, however slow the machine is"
+    pace.prompted(1, token_ms)
+    assert pace.has_time_for(int((STALL_MS - token_ms) / token_ms))
+    assert not pace.has_time_for(int(STALL_MS / token_ms) + 1)
 
 
 def test_a_short_prompt_does_not_wait_for_a_long_one_nor_a_long_one_for_many_short_ones() -> None:

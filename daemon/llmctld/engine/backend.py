@@ -58,8 +58,8 @@ class Model(Protocol):
         """Whether streams can be copied and cut."""
 
     @property
-    def prompts_at_once(self) -> int:
-        """How many prompts a step should compute parts of."""
+    def mixes(self) -> bool:
+        """Whether a step with several prompts, and with those who generate, costs less than one of each."""
 
     @property
     def drafts(self) -> bool:

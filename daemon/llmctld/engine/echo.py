@@ -45,7 +45,7 @@ class Echo:
             raise LoadError(f"{load.name} is set to fail when it is loaded", "Unset its `fail` setting.")
         if load.fail is not None and load.fail not in FAILS:
             raise LoadError(f"{load.name}: `fail` is {load.fail!r}, but must be one of {', '.join(FAILS)}")
-        self.reuses, self.drafts, self.prompts_at_once = False, False, load.slots
+        self.reuses, self.drafts, self.mixes = False, False, True
         self.streams, self.stream_bytes = load.slots, 0
         self._load = load
         self._answers: dict[int, Answer] = {}

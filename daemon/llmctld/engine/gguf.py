@@ -40,9 +40,8 @@ KV_TYPES: dict[str, tuple[int, float]] = {
 class Gguf:
     """Implements backend.Model."""
 
-    prompts_at_once = 1
-    """The library computes the streams of a batch in parts of equal length, and reads all weights for each part: one
-    prompt per step is as fast as several, and ragged ones together are slower."""
+    mixes = False
+    """The library computes the streams of a batch in parts of equal length, and reads all weights for each part."""
 
     def __init__(self, load: Load) -> None:
         _check_kv_type(load)

@@ -33,7 +33,7 @@ class Loop:
     ) -> None:  # fmt: skip
         self.pace = Pace(model.stream_bytes) if pace is None else pace
         self.scheduler = Scheduler(
-            model.loaded.slots, batch, model.streams, model.reuses, self.pace, saved, model.prompts_at_once
+            model.loaded.slots, batch, model.streams, model.reuses, self.pace, saved, model.mixes
         )
         self._kv = Kv(model, self.scheduler)
         self._model = model
@@ -73,11 +73,12 @@ class Loop:
         self._report()
 
     def _learn(self, chunks: list[Chunk], ms: float) -> None:
-        """What the step took tells what the next ones cost: with prompts in them, or with drafts."""
-        if not any(chunk.draft for chunk in chunks):
-            self.pace.add(_prompt_tokens(chunks), ms)
+        """What the step took tells what the next ones cost: of a prompt, or of those who generate."""
         if all(chunk.count == 1 for chunk in chunks):
+            self.pace.generated()
             self.scheduler.speculation.measured({chunk.stream: 1 + len(chunk.draft) for chunk in chunks}, ms)
+        elif not self._model.mixes:
+            self.pace.prompted(chunks[0].count, ms)
 
     def _drain(self) -> None:
         if self.scheduler.idle:
@@ -207,7 +208,3 @@ class Loop:
             self._rate.clear()
         self._send(Step(events=self._events, busy=busy, waiting=waiting, tokens_per_second=self._rate.per_second()))
         self._events, self._told = [], (busy, waiting)
-
-
-def _prompt_tokens(chunks: list[Chunk]) -> int:
-    return sum(chunk.count for chunk in chunks if not chunk.sequence.is_decoding)

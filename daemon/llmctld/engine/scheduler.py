@@ -66,11 +66,12 @@ class Scheduler:
     """`streams`: those of the memory, at least as many as `slots` requests that run together.
 
     `reuses`: whether the memory can be copied between streams and cut; without it everything is computed anew.
+    `mixes`: whether a step with prompts and those who generate costs less than one of each.
     """
 
     def __init__(
         self, slots: int, batch: int, streams: int = 0, reuses: bool = True, pace: Pace | None = None,
-        saved: Saved | None = None, prompts_at_once: int = 1,
+        saved: Saved | None = None, mixes: bool = False,
     ) -> None:  # fmt: skip
         self.slots, self.batch = slots, max(batch, slots)
         self.streams = Streams(max(streams, slots))
@@ -80,7 +81,7 @@ class Scheduler:
         self.waiting = Queue()
         self.running: dict[int, Sequence] = {}
         self._reuses = reuses
-        self._prompts_at_once, self._shortest, self._turn = prompts_at_once, True, 0
+        self._mixes, self._shortest, self._turn = mixes, False, 0
 
     @property
     def idle(self) -> bool:
@@ -225,22 +226,45 @@ class Scheduler:
     # ---- what they compute ------------------------------------------------------------------------------------------
 
     def plan(self) -> list[Chunk]:
-        """The next step, in ascending stream order: the one token of each who needs no more, and parts of prompts."""
+        """The next step, in ascending stream order: a part of one prompt, or the next token of each who generates.
+
+        In turn, since the library computes a batch in parts of equal length: together they cost more than one by one.
+        """
         together = self._together()
         single = [sequence for sequence in together if sequence.pending < 2]
-        drafts = self._drafts(single)
-        chunks = [_chunk(sequence, sequence.pending, drafts.get(_stream(sequence), [])) for sequence in single]
-        room = self.batch - len(chunks)
-        if chunks:
-            room = min(room, self.pace.chunk)
-        for sequence in self._prompts(together)[: self._prompts_at_once]:
-            count = min(sequence.pending, room)
-            if count:
-                chunks.append(_chunk(sequence, count))
-                room -= count
-        for chunk in chunks:
-            chunk.sequence.batched |= len(chunks) > 1 or chunk.sequence.cached > 0 or bool(chunk.draft)
+        prompts = [sequence for sequence in together if sequence.pending > 1]
+        chunks = self._mixed(together) if self._mixes else self._prompt(prompts, bool(single)) or self._single(single)
         return sorted(chunks, key=lambda chunk: chunk.stream)
+
+    def _mixed(self, together: list[Sequence]) -> list[Chunk]:
+        room = self.batch - len(together)
+        chunks = []
+        for sequence in together:
+            count = min(sequence.pending, 1 + room)
+            room -= count - 1
+            sequence.batched |= len(together) > 1
+            chunks.append(_chunk(sequence, count))
+        return chunks
+
+    def _prompt(self, prompts: list[Sequence], waited_for: bool) -> list[Chunk]:
+        """A part of one prompt; nothing when those who generate have stood still for long enough."""
+        if not prompts:
+            return []
+        sequence = min(prompts, key=lambda prompt: prompt.pending) if self._shortest else prompts[0]
+        count = min(sequence.pending, self.batch, self.pace.chunk if waited_for else self.batch)
+        if waited_for and not self.pace.has_time_for(count):
+            return []
+        self._shortest = not self._shortest  # in turn, so that neither the long nor the short wait for all the others
+        sequence.batched |= waited_for or sequence.cached > 0
+        return [_chunk(sequence, count)]
+
+    def _single(self, single: list[Sequence]) -> list[Chunk]:
+        """One token of each, and what was drafted of the next."""
+        offers = {_stream(sequence): sequence.offer() for sequence in single}
+        drafts = self.speculation.drafts(offers, self.batch - len(single))
+        for sequence in single:
+            sequence.batched |= len(single) > 1 or sequence.cached > 0 or bool(drafts.get(_stream(sequence)))
+        return [_chunk(sequence, sequence.pending, drafts.get(_stream(sequence))) for sequence in single]
 
     def _together(self) -> list[Sequence]:
         """Those who run with the same adapters; each set of adapters in turn."""
@@ -249,19 +273,6 @@ class Scheduler:
             return list(self.running.values())
         self._turn += 1
         return [sequence for sequence in self.running.values() if sequence.adapters == sets[self._turn % len(sets)]]
-
-    def _prompts(self, together: list[Sequence]) -> list[Sequence]:
-        """In turn by arrival and by what is left, so that neither the long nor the short wait for a row of the others."""
-        prompts = [sequence for sequence in together if sequence.pending > 1]
-        self._shortest = not self._shortest
-        return sorted(prompts, key=lambda sequence: sequence.pending) if self._shortest else prompts
-
-    def _drafts(self, single: list[Sequence]) -> dict[int, list[int]]:
-        """Stream -> its draft. While a prompt is computed the step has rows enough, and each more costs all it costs."""
-        if len(single) < len(self.running):
-            return {}
-        offers = {_stream(sequence): sequence.offer() for sequence in single}
-        return self.speculation.drafts(offers, self.batch - len(single))
 
     def advance(self, chunk: Chunk, accepted: int = 0) -> None:
         """The chunk is computed, and so many tokens of its draft were right."""
