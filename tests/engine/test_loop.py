@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from llmctld.engine import loop
 from llmctld.engine.backend import Prompt, Refusal
 from llmctld.engine.echo import Echo
 from llmctld.engine.messages import Finished, Piece, Submit
@@ -134,3 +135,24 @@ def test_tokens_per_second_are_told_while_it_generates() -> None:
     driver.ask("x" * 30, max_tokens=99)
     assert all(step.tokens_per_second > 0 for step in driver.steps[-10:-1])
     assert driver.steps[-1].tokens_per_second == 0.0
+
+
+def test_text_that_nobody_waits_to_see_is_told_in_few_pieces_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "many words that come one by one " * 8
+    monkeypatch.setattr(loop, "TELL_S", 3600.0)
+    driver = Driver(Echo(echo()))
+    told, held = driver.ask(text, max_tokens=999), driver.ask(text, max_tokens=999, streams=False)
+    assert told.text == held.text == text
+    assert told.pieces == len(text)
+    assert held.pieces == 2, "that it has begun, and what it is at its end"
+
+
+def test_what_was_held_back_comes_with_the_end_of_a_cancelled_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "TELL_S", 3600.0)
+    driver = Driver(Echo(echo()))
+    id = driver.submit("abcdefghij", max_tokens=99, streams=False)
+    driver.step(5)
+    assert driver.replies[id].text == "a"
+    driver.drop(id)
+    driver.step()
+    assert driver.replies[id].text == "abcde"

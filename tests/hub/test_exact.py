@@ -122,6 +122,9 @@ def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> No
         "flash_attention": True,
         "adapters": {"a": "b"},
         "speculation": "off",
+        "pooling": "cls",
+        "normalize": False,
+        "prompts": {"a": "b"},
         "fail": "crash",
     }
     entry = a_catalog(tmp_path, e={}).find("e")

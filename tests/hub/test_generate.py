@@ -139,7 +139,7 @@ async def test_an_engine_that_dies_twice_is_said(tmp_path: Path) -> None:
 async def test_an_engine_that_dies_after_a_token_is_not_asked_again(tmp_path: Path) -> None:
     """The user has read a part: another answer could not go on from it."""
     async with engines(tmp_path, e={"fail": "crash", "token_ms": "20"}) as (catalog, residency):
-        call = ask(catalog, "hello")
+        call = ask(catalog, "hello", stream=True)
         with pytest.raises(EngineFailed, match="134"):
             await answer_of(Generator(residency, catalog, 8), call)
         assert call.work.text == "he"

@@ -24,6 +24,10 @@ Inbox = SimpleQueue[tuple[float, Command]]
 """Commands with the time they arrived, in seconds of the monotonic clock."""
 
 
+TELL_S = 0.5
+"""How often the hub hears of text that nobody is waiting to see: it writes down what was generated once a second."""
+
+
 class Loop:
     """Owns the model: everything that others want of it comes through `inbox`."""
 
@@ -41,7 +45,7 @@ class Loop:
         self._send = send
         self._events: list[Event] = []
         self._rate = Rate()
-        self._told = (0, 0)
+        self._told, self._told_at = (0, 0), time.monotonic()
         self._closing = False
 
     def run(self) -> None:
@@ -115,7 +119,8 @@ class Loop:
             self.scheduler.submit(
                 Sequence(
                     submit.id, prompt.tokens, len(prompt.tokens), limit, text=text, user=submit.user,
-                    priority=submit.priority, adapters=submit.adapters, alone=submit.repro, submitted=arrived,
+                    every_s=0.0 if submit.streams else TELL_S, priority=submit.priority, adapters=submit.adapters,
+                    alone=submit.repro, submitted=arrived,
                     drafts=Drafts() if self._model.drafts and not submit.repro else None,
                 )
             )  # fmt: skip
@@ -160,7 +165,7 @@ class Loop:
         if gain.stopped or sequence.is_full:
             self._end(sequence, "stop" if gain.stopped else "length", gain, now)
             return False
-        self._gained(sequence, gain)
+        self._gained(sequence, gain, now)
         return True
 
     def _end(self, sequence: Sequence, reason: str, gain: Gain, now: float) -> None:
@@ -172,7 +177,8 @@ class Loop:
         rest = sequence.text.end()
         if rest.stopped and reason == "length":
             reason = "stop"
-        self._gained(sequence, Gain(gain.text + rest.text, gain.reasoning + rest.reasoning))
+        sequence.every_s = 0.0
+        self._gained(sequence, Gain(gain.text + rest.text, gain.reasoning + rest.reasoning), now)
         logprobs = self._model.close(sequence.id)
         queue_ms, prefill_ms, decode_ms = sequence.timings(now)
         self._events.append(
@@ -195,16 +201,21 @@ class Loop:
     def _refused(self, id: int, refusal: Refusal) -> None:
         self._events.append(Refused(id, refusal.code, refusal.message, refusal.hint))
 
-    def _gained(self, sequence: Sequence, gain: Gain) -> None:
-        if gain.text or gain.reasoning:
-            self._events.append(Piece(sequence.id, gain.text, gain.reasoning))
+    def _gained(self, sequence: Sequence, gain: Gain, now: float) -> None:
+        text, reasoning = sequence.held.text + gain.text, sequence.held.reasoning + gain.reasoning
+        if (text or reasoning) and now - sequence.told >= sequence.every_s:
+            self._events.append(Piece(sequence.id, text, reasoning))
+            sequence.held, sequence.told = Gain(), now
+        else:
+            sequence.held = Gain(text, reasoning)
 
     def _report(self) -> None:
-        """Send what happened, if anything did."""
+        """Send what happened, if anything did, and now and then how fast it is."""
         busy, waiting = len(self.scheduler.running), len(self.scheduler.waiting)
-        if not self._events and self._told == (busy, waiting):
+        now = time.monotonic()
+        if not self._events and self._told == (busy, waiting) and now - self._told_at < TELL_S:
             return
         if not busy:
             self._rate.clear()
         self._send(Step(events=self._events, busy=busy, waiting=waiting, tokens_per_second=self._rate.per_second()))
-        self._events, self._told = [], (busy, waiting)
+        self._events, self._told, self._told_at = [], (busy, waiting), now

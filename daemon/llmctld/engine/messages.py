@@ -87,6 +87,8 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     seed: int | None = None
     stop: list[str] = []
     ignore_eos: bool = False
+    streams: bool = True
+    """Whether each piece is wanted as it comes; without it pieces are joined, and sent now and then."""
     user: str = ""
     priority: int = 1
     """0 high, 1 normal, 2 batch."""

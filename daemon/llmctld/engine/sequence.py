@@ -10,7 +10,7 @@ import numpy as np
 from llmctld.engine.messages import Adapter
 from llmctld.engine.radix import Tokens
 from llmctld.engine.speculation import NO_OFFER, Drafts, Offer
-from llmctld.engine.text import Text
+from llmctld.engine.text import Gain, Text
 
 NORMAL, BATCH = 1, 2
 
@@ -24,6 +24,11 @@ class Sequence:
     prompt_tokens: int
     max_tokens: int
     text: Text = field(default_factory=Text)
+    held: Gain = field(default_factory=Gain)
+    """What the hub has not been told yet."""
+    told: float = 0.0
+    every_s: float = 0.0
+    """How often it is told, at most; 0: of each gain."""
     user: str = ""
     priority: int = NORMAL
     """An index of queue.PRIORITIES."""

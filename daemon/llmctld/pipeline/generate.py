@@ -112,6 +112,7 @@ class Generator:
             seed=request.seed,
             stop=request.stop,
             ignore_eos=request.ignore_eos,
+            streams=request.stream,
             user=request.user,
             priority=PRIORITIES.index(request.priority or "normal"),
             adapters=tuple(Adapter(use.path, use.scale) for use in self._catalog.adapters(entry, request.adapters)),
