@@ -142,7 +142,7 @@ def test_before_anything_was_measured_a_prompt_stalls_nobody_for_long() -> None:
     assert counts(scheduler.plan()) == {2: FIRST_CHUNK}
 
 
-@pytest.mark.parametrize(("token_ms", "chunk"), [(0.001, 4096), (0.5, 496), (1.0, 240), (7.0, 32), (100.0, 32)])
+@pytest.mark.parametrize(("token_ms", "chunk"), [(0.001, 4096), (0.5, 768), (1.0, 384), (6.0, 64), (100.0, 64)])
 def test_a_chunk_is_what_takes_as_long_as_others_may_wait(token_ms: float, chunk: int) -> None:
     pace = Pace()
     pace.prompted(100, 100 * token_ms)

@@ -5,14 +5,13 @@ It knows milliseconds and counts that others hand it, and reads no clock of its 
 
 DECAY = 0.98
 """Weight of the past at each prompt step: the last fifty or so count."""
-STALL_MS = 250.0
-"""Those who generate stand still for so long at most, then they have a step of their own: a step costs 5 % of that."""
-CHUNKS = (32, 4096)
-"""Tokens of a prompt in one step, while others generate: below the least, reading the weights costs most of it."""
-FIRST_CHUNK = 64
-"""Before anything was measured."""
-MULTIPLE = 16
-"""Kernels compute rows in eights or sixteens."""
+STALL_MS = 400.0
+"""Those who generate stand still for so long at most, then they have a step of their own: that is a few percent of it."""
+CHUNKS = (64, 4096)
+"""Tokens of a prompt in one step, while others generate. Flash attention on a CPU goes by tiles of 64 rows
+(GGML_FA_TILE_Q): with 3,000 tokens before them 32 tokens took 10 ms each, and 64 took 5."""
+FIRST_CHUNK = MULTIPLE = CHUNKS[0]
+"""The first: before anything was measured."""
 COPY_MS, COPY_BYTES_PER_MS = 0.3, 7e6
 """Measured once and not here: llama.cpp copies in the middle of the next step, where nobody can time it."""
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from llmctld.engine.pace import Pace
 from llmctld.engine.streams import Streams
 
-SAVE_TOKENS = 128
+SAVE_TOKENS = 32
 """A shorter end of a sequence is computed again sooner than it is kept in order."""
-SAVE_MARGIN = 4
+SAVE_MARGIN = 8
 """To save a state takes about a copy, and it may never be asked for: it must be worth several."""
 
 
