@@ -88,10 +88,10 @@ class Model(Protocol):
     def copy(self, source: int, target: int) -> None:
         """`target` holds what `source` does; called only where the model `reuses`."""
 
-    def save(self, stream: int) -> bytes:
+    def save(self, stream: int) -> bytes | memoryview:
         """The state of a stream, empty when there is none; called only where the model `reuses`."""
 
-    def restore(self, stream: int, state: bytes) -> int:
+    def restore(self, stream: int, state: bytes | memoryview) -> int:
         """Set what `save` returned; the number of tokens that the stream has now."""
 
     def piece(self, token: int) -> bytes:

@@ -105,7 +105,7 @@ class Echo:
     def save(self, stream: int) -> bytes:
         return b""
 
-    def restore(self, stream: int, state: bytes) -> int:
+    def restore(self, stream: int, state: bytes | memoryview) -> int:
         return 0
 
     def piece(self, token: int) -> bytes:

@@ -4,10 +4,12 @@ It knows streams, batches and the library's calls; when to compute what is the s
 """
 
 import ctypes
-import math
+import mmap
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
+import numpy as np
+from numpy.typing import NDArray
 
 from llmctld.engine.adapters import Adapters
 from llmctld.engine.backend import LoadError, Prompt, Refusal
@@ -35,6 +37,9 @@ KV_TYPES: dict[str, tuple[int, float]] = {
     "q4_0": (lib.GGML_TYPE_Q4_0, 18 / 32),
 }
 """Setting -> (ggml's number, bytes per value). The binding has no name for bf16."""
+
+PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
+"""Memory for a state of megabytes, there at once: page by page it took 4 ms instead of 3 for 7 MiB, in huge pages 14."""
 
 
 class Gguf:
@@ -103,12 +108,10 @@ class Gguf:
         """
         said: list[int] = []
         for drafted in (*chunk.draft, None):
-            token = self._samplers[chunk.sequence.id].sample(self._context, row + len(said))
-            logits = lib.llama_get_logits_ith(self._context, row + len(said))
-            if token >= 0 and math.isnan(logits[token]):
-                message = "the model computed no number (NaN) for the next token"
-                hint = "Its file may be damaged: fetch it again, or try another kv_type."
-                return Refusal("engine_failed", message, hint)
+            try:
+                token = self._samplers[chunk.sequence.id].sample(self._context, row + len(said))
+            except Refusal as refusal:
+                return refusal
             said.append(token)
             if token != drafted or self.is_end(token):
                 break
@@ -133,15 +136,19 @@ class Gguf:
         lib.llama_memory_seq_rm(self._memory, target, -1, -1)
         lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
-    def save(self, stream: int) -> bytes:
+    def save(self, stream: int) -> bytes | memoryview:
         size: int = lib.llama_state_seq_get_size(self._context, stream)
-        state = (ctypes.c_uint8 * size)()
-        written: int = lib.llama_state_seq_get_data(self._context, state, size, stream)
-        return bytes(state) if written == size else b""
+        if not size:
+            return b""
+        state = mmap.mmap(-1, size, flags=PRIVATE)
+        written: int = lib.llama_state_seq_get_data(
+            self._context, _bytes_at(np.frombuffer(state, np.uint8)), size, stream
+        )
+        return memoryview(state) if written == size else b""
 
-    def restore(self, stream: int, state: bytes) -> int:
+    def restore(self, stream: int, state: bytes | memoryview) -> int:
         lib.llama_memory_seq_rm(self._memory, stream, -1, -1)
-        data = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        data = _bytes_at(np.frombuffer(state, np.uint8))
         if not lib.llama_state_seq_set_data(self._context, data, len(state), stream):
             return 0
         last: int = lib.llama_memory_seq_pos_max(self._memory, stream)
@@ -214,6 +221,11 @@ class Gguf:
                 "Set a smaller `context`, fewer `slots`, or another `kv_type` for this model.",
             )
         return context
+
+
+def _bytes_at(array: NDArray[np.uint8]) -> Any:
+    """The array as the library takes bytes; it reads or fills them before it returns."""
+    return array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
 def _check_kv_type(load: Load) -> None:

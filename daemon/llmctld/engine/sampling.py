@@ -47,6 +47,9 @@ class Defaults:
         )
 
 
+NO_PENALTIES = (1.0, 0.0, 0.0)
+
+
 class Sampler:
     """`bias`: token -> what is added to its logit. `prompt` counts for the penalties, as far as they look back.
 
@@ -62,39 +65,65 @@ class Sampler:
         self._banned = [token for token, value in bias.items() if value == -math.inf]
         self._top = submit.logprobs
         self.scored: list[Scored] | None = None if submit.logprobs is None else []
-        parameters = lib.llama_sampler_chain_default_params()
-        parameters.no_perf = True
-        self._chain: Any = lib.llama_sampler_chain_init(parameters)
-        self._bias(bias)
-        self._penalise(submit, prompt)
-        self._choose(submit, defaults)
+        self._biased = np.array(list(bias), np.int32), np.array(list(bias.values()), np.float32)
+        self._chain: Any = (
+            None if self._is_plain(submit, defaults) else self._make_chain(submit, defaults, bias, prompt)
+        )
 
     def sample(self, context: Any, row: int) -> int:
-        """The token after row `row` of the last batch, accepted; an end token where the grammar allows no other."""
-        if self._grammar is None and self._top is None:
-            plain: int = lib.llama_sampler_sample(self._chain, context, row)
-            return plain
+        """The token after row `row` of the last batch, accepted; an end token where the grammar allows no other.
+
+        Raises Refusal where the model computed no number.
+        """
         logits = np.ctypeslib.as_array(lib.llama_get_logits_ith(context, row), (self._vocabulary.size,))
         raw = logits.copy() if self._top is not None else logits
         token = self._sample(context, row, logits)
+        if token >= 0 and math.isnan(raw[token]):
+            message = "the model computed no number (NaN) for the next token"
+            raise Refusal("engine_failed", message, "Its file may be damaged: fetch it again, or try another kv_type.")
         if self.scored is not None:
             self.scored.append(score(raw, token, self._top or 0, self._vocabulary))
         return token
 
     def _sample(self, context: Any, row: int, logits: NDArray[np.float32]) -> int:
         if self._grammar is None:
-            free: int = lib.llama_sampler_sample(self._chain, context, row)
-            return free
+            return self._pick(context, row, logits)
         allowed = self._grammar.allowed()
         allowed[self._banned] = False
         if not allowed.any():
             return self._vocabulary.end
         logits[~allowed] = -math.inf
-        token: int = lib.llama_sampler_sample(self._chain, context, row)
+        token = self._pick(context, row, logits)
         return token if allowed[token] and self._grammar.take(token) else self._vocabulary.end
 
+    def _pick(self, context: Any, row: int, logits: NDArray[np.float32]) -> int:
+        """Greedy here: the library's chain first copies all logits into a list of candidates, which takes 50 us."""
+        if self._chain is not None:
+            token: int = lib.llama_sampler_sample(self._chain, context, row)
+            return token
+        tokens, values = self._biased
+        if len(tokens):
+            logits[tokens] += values
+        return int(logits.argmax())
+
+    @staticmethod
+    def _is_plain(submit: Submit, defaults: Defaults) -> bool:
+        """Whether the likeliest token is what is wanted, with nothing that depends on those before it."""
+        temperature = defaults.temperature if submit.temperature is None else submit.temperature
+        return temperature <= 0 and _penalties(submit) == NO_PENALTIES
+
+    def _make_chain(self, submit: Submit, defaults: Defaults, bias: Mapping[int, float], prompt: list[int]) -> Any:
+        parameters = lib.llama_sampler_chain_default_params()
+        parameters.no_perf = True
+        self._chain = lib.llama_sampler_chain_init(parameters)
+        self._bias(bias)
+        self._penalise(submit, prompt)
+        self._choose(submit, defaults)
+        return self._chain
+
     def free(self) -> None:
-        lib.llama_sampler_free(self._chain)
+        if self._chain is not None:
+            lib.llama_sampler_free(self._chain)
 
     def _bias(self, bias: Mapping[int, float]) -> None:
         if bias:
@@ -102,9 +131,8 @@ class Sampler:
             self._add(lib.llama_sampler_init_logit_bias(self._vocabulary.size, len(bias), pairs))
 
     def _penalise(self, submit: Submit, prompt: list[int]) -> None:
-        repeat = 1.0 if submit.repeat_penalty is None else submit.repeat_penalty
-        frequency, presence = submit.frequency_penalty or 0.0, submit.presence_penalty or 0.0
-        if (repeat, frequency, presence) != (1.0, 0.0, 0.0):
+        repeat, frequency, presence = _penalties(submit)
+        if (repeat, frequency, presence) != NO_PENALTIES:
             size = self._vocabulary.size
             self._add(lib.llama_sampler_init_penalties(size, PENALTY_WINDOW, repeat, frequency, presence))
             for token in prompt[-PENALTY_WINDOW:]:
@@ -124,6 +152,12 @@ class Sampler:
 
     def _add(self, sampler: Any) -> None:
         lib.llama_sampler_chain_add(self._chain, sampler)
+
+
+def _penalties(submit: Submit) -> tuple[float, float, float]:
+    """(repeat, frequency, presence)"""
+    repeat = 1.0 if submit.repeat_penalty is None else submit.repeat_penalty
+    return repeat, submit.frequency_penalty or 0.0, submit.presence_penalty or 0.0
 
 
 def score(logits: NDArray[np.float32], token: int, top: int, vocabulary: Vocabulary) -> Scored:

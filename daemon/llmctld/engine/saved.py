@@ -35,7 +35,7 @@ class Entry:
 
     tokens: Tokens
     size: int
-    data: bytes | None = None
+    data: bytes | memoryview | None = None
     path: Path | None = None
 
 
@@ -69,7 +69,7 @@ class Saved:
         """Whether an entry begins with all of `tokens`, so that they need not be saved again."""
         return len(tokens) in self.match(tokens).values()
 
-    def put(self, tokens: Tokens, data: bytes) -> None:
+    def put(self, tokens: Tokens, data: bytes | memoryview) -> None:
         """Keep a state; those that are its beginning go."""
         for entry, length in self.match(tokens).items():
             if length == len(self._entries[entry].tokens):
@@ -79,7 +79,7 @@ class Saved:
             self._write(number)
         self._trim()
 
-    def get(self, entry: int) -> tuple[Tokens, bytes]:
+    def get(self, entry: int) -> tuple[Tokens, bytes | memoryview]:
         """The tokens and the state. Raises Damaged, and then the entry is gone."""
         found = self._entries[entry]
         self._entries.move_to_end(entry)
@@ -170,7 +170,7 @@ class Saved:
                 entry.path.unlink(missing_ok=True)
 
 
-def _write(folder: Path, tokens: Tokens, data: bytes) -> Path:
+def _write(folder: Path, tokens: Tokens, data: bytes | memoryview) -> Path:
     body = tokens.astype("<i4").tobytes()
     handle, name = tempfile.mkstemp(dir=folder, suffix=PART)  # 0600 from the first byte
     try:
@@ -208,7 +208,7 @@ def _read(path: Path) -> tuple[Tokens, bytes]:
     return tokens, data
 
 
-def _checksum(data: bytes) -> bytes:
+def _checksum(data: bytes | memoryview) -> bytes:
     return hashlib.blake2b(data, digest_size=32).digest()
 
 

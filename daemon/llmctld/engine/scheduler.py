@@ -250,13 +250,13 @@ class Scheduler:
         """A part of one prompt; nothing when those who generate have stood still for long enough."""
         if not prompts:
             return []
-        sequence = min(prompts, key=lambda prompt: prompt.pending) if self._shortest else prompts[0]
-        count = min(sequence.pending, self.batch, self.pace.chunk if waited_for else self.batch)
+        prompt = min(prompts, key=lambda prompt: prompt.pending) if self._shortest else prompts[0]
+        count = min(prompt.pending, self.batch, self.pace.chunk if waited_for else self.batch)
         if waited_for and not self.pace.has_time_for(count):
             return []
         self._shortest = not self._shortest  # in turn, so that neither the long nor the short wait for all the others
-        sequence.batched |= waited_for or sequence.cached > 0
-        return [_chunk(sequence, count)]
+        prompt.batched |= waited_for or prompt.cached > 0
+        return [_chunk(prompt, count)]
 
     def _single(self, single: list[Sequence]) -> list[Chunk]:
         """One token of each, and what was drafted of the next."""
