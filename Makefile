@@ -11,6 +11,7 @@ LLAMA_INDEX ?=
 MODEL ?=
 PEER ?=
 PYSERVER ?=
+DRAFT ?=
 ROUNDS ?= 5
 ROWS ?=
 PEER_FLAGS ?=
@@ -92,19 +93,20 @@ stress: $(DEV)
 bench: $(DEV)
 	$(BIN)/python -m tests.bench $(if $(MODEL),--model "$(MODEL)")
 
-# Against llama-server in PEER, and where PYSERVER names a python that has it, llama-cpp-python's server. ROWS=one,four takes some of
+# Against llama-server in PEER, and where PYSERVER names a python that has it, llama-cpp-python's server. DRAFT is
+# a smaller model of MODEL's vocabulary. ROWS=one,four takes some of
 # the rows, ROUNDS=1 is a quick look, PEER_FLAGS="-fa on" saves trying which of the peer's flags are the best.
 .PHONY: bench-engine-peers
 bench-engine-peers:
 	@if [ -z "$(PEER)" ] || [ -z "$(MODEL)" ]; then \
 	    echo "make bench-engine needs a llama-server to compare with and a model for both: give the folder of the one and the file of the other," >&2; \
-	    echo "    make bench-engine PEER=FOLDER MODEL=FILE.gguf [ROUNDS=5] [ROWS=one,four] [PYSERVER=PYTHON]" >&2; \
+	    echo "    make bench-engine PEER=FOLDER MODEL=FILE.gguf [ROUNDS=5] [ROWS=one,four] [PYSERVER=PYTHON] [DRAFT=FILE.gguf]" >&2; \
 	    exit 2; \
 	fi
 
 bench-engine: bench-engine-peers $(DEV)
 	$(BIN)/python -m tests.bench.engine --peer "$(PEER)" --model "$(MODEL)" --rounds $(ROUNDS) \
-	    $(if $(ROWS),--rows "$(ROWS)") $(if $(PYSERVER),--python "$(PYSERVER)") $(if $(PEER_FLAGS),--flags="$(PEER_FLAGS)")
+	    $(if $(ROWS),--rows "$(ROWS)") $(if $(PYSERVER),--python "$(PYSERVER)") $(if $(DRAFT),--draft "$(DRAFT)") $(if $(PEER_FLAGS),--flags="$(PEER_FLAGS)")
 
 format: $(DEV)
 	$(BIN)/ruff format .

@@ -126,6 +126,8 @@ class ModelSettings(Section, frozen=True):
     """Embeddings: vectors of length 1; as a folder says, and yes for a GGUF file."""
     prompts: dict[str, str] | None = None
     """Embeddings: name -> what `--prompt NAME` puts before each text."""
+    draft: str | None = None
+    """A smaller model of the same vocabulary that drafts too, unless speculation is off: path of a GGUF file."""
     temperature: Temperature | None = None
     top_p: Share | None = None
     top_k: TopK | None = None

@@ -52,6 +52,10 @@ SETTINGS = {
     "pooling": ("Embeddings: mean, cls or last; as the file says.", "mean"),
     "normalize": ("Embeddings: vectors of length 1; as a folder says, and yes for a GGUF file.", True),
     "prompts": ("Embeddings: what `--prompt NAME` puts before each text.", {"query": "search_query: "}),
+    "draft": (
+        "A smaller model of the same vocabulary that drafts too, where that pays: its GGUF file.",
+        "/path/of/small.gguf",
+    ),
     "temperature": ("This model's own defaults for sampling.", 0.7),
     "top_p": ("", 0.95),
     "top_k": ("", 40),

@@ -4,7 +4,7 @@ It knows the GGUF format and nothing of llmctl. `python tests/tiny_gguf.py OUT.g
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,17 +41,32 @@ def write(
     dim: int = 64,
     numbers: Mapping[str, float] | None = None,
     forgetful: bool = False,
+    idle: int = 0,
+    sharp: float = 1.0,
+    texts: Mapping[int, str] | None = None,
+    more: Sequence[str] = (),
+    unused: int = 0,
+    vocabulary_type: str = "llama",
+    causal: bool = True,
 ) -> None:
     """Write a llama model with `layers` of width `dim` (a multiple of 32); `numbers` are further metadata.
 
     Only letters are likely to be sampled, so that the output can be printed; the same seed gives the same file.
-    A `forgetful` model looks at the last token alone: so its greedy text soon runs in a circle.
+    A `forgetful` model looks at the last token alone: so its greedy text soon runs in a circle. The last `idle` layers add
+    nothing: the model thinks what one without them does, and takes longer. `sharp`: times as sure of what it says.
+    `texts` (token -> text), `more` and so many `unused` ones make another vocabulary.
     """
-    tokens = vocabulary()
+    tokens = [((texts or {}).get(token, text), kind) for token, (text, kind) in enumerate(vocabulary())]
+    tokens += [(text, TokenType.NORMAL) for text in more]
+    tokens += [(f"[PAD{at}]", TokenType.UNUSED) for at in range(unused)]
     writer = GGUFWriter(path, "llama")
     writer.add_name("tiny")
     _describe(writer, context, layers, dim)
-    writer.add_tokenizer_model("llama")
+    if not causal:
+        writer.add_causal_attention(False)
+    writer.add_tokenizer_model(vocabulary_type)
+    if vocabulary_type == "gpt2":
+        writer.add_token_merges(["e t"])
     writer.add_token_list([text for text, _ in tokens])
     writer.add_token_scores([0.0] * len(tokens))
     writer.add_token_types([kind for _, kind in tokens])
@@ -63,8 +78,10 @@ def write(
         writer.add_chat_template(chat_template)
     for key, value in (numbers or {}).items():
         writer.add_float32(key, value)
+    silent = tuple(f"blk.{layer}." for layer in range(0 if forgetful else layers - idle, layers))
     for name, tensor in _tensors(np.random.default_rng(seed), len(tokens), layers, dim).items():
-        writer.add_tensor(name, tensor * 0 if forgetful and name.endswith(INTO_THE_SUM) else tensor)
+        adds_nothing = name.startswith(silent) and name.endswith(INTO_THE_SUM)
+        writer.add_tensor(name, tensor * (0 if adds_nothing else sharp if name == "output.weight" else 1))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -89,11 +89,14 @@ def add(
     """Make a model known. The file stays where it is."""
     from llmctl import wire
 
+    settings = flags.pairs("--set", set or ())
+    if "draft" in settings:  # the hub stands in another folder
+        settings["draft"] = flags.absolute(settings["draft"])
     request = wire.AddModel(
         name=name,
         target=target if target == "echo" else flags.absolute(target),
         aliases=alias or [],
-        settings=flags.pairs("--set", set or ()),
+        settings=settings,
         force=force,
     )
     with flags.connect() as client:

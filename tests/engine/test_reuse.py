@@ -1,7 +1,7 @@
 """Whatever is reused, copied, moved, saved or put off, the text is the one that the request gets alone, token for token."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,8 @@ import pytest
 from llmctld.engine.gguf import Gguf
 from llmctld.engine.pace import Pace
 from llmctld.engine.saved import SUFFIX, Saved
+from llmctld.engine.sequence import Chunk, Sequence
+from numpy.typing import NDArray
 
 from tests.engine.driver import Driver, llama
 
@@ -134,3 +136,58 @@ def test_batch_work_that_was_put_off_says_the_same(model: Gguf, alone: Alone) ->
     assert set(driver.loop.scheduler.running) & set(urgent)
     driver.run()
     assert [driver.replies[id].text for id in batch] == [alone(f"{prompt}{number}", **options) for number in range(3)]
+
+
+# ---- copies, which the library only notes ----------------------------------------------------------------------------
+
+
+def compute(model: Gguf, stream: int, tokens: list[int], start: int = 0) -> NDArray[np.float32]:
+    """What may follow `tokens`, of which the stream holds the first `start`."""
+    sequence = Sequence(1, tokens, len(tokens), 1)
+    (logits,) = model.logits([Chunk(sequence, stream, start, len(tokens) - start)])
+    assert logits is not None
+    kept: NDArray[np.float32] = logits.copy()
+    return kept
+
+
+@pytest.fixture
+def pair(model: Gguf) -> Iterator[tuple[list[int], list[int]]]:
+    """Two texts as tokens; all streams are empty before and after."""
+    dice = np.random.default_rng(4)
+    yield tuple([1, *dice.integers(260, 300, 40).tolist()] for _ in range(2))  # type: ignore[misc]
+    for stream in range(model.streams):
+        model.cut(stream, 0)
+
+
+def test_a_state_that_is_set_where_a_copy_was_taken_from_changes_nothing_in_the_copy(
+    model: Gguf, pair: tuple[list[int], list[int]]
+) -> None:
+    one, other = pair
+    expected = [compute(model, 0, [*other, 270])]
+    model.cut(0, len(other))
+    state = bytes(model.save(0))
+    model.cut(0, 0)
+    expected.append(compute(model, 0, [*one, 270]))
+    model.cut(0, len(one))
+    model.copy(0, 3)
+    assert model.restore(0, state) == len(other)
+    assert compute(model, 3, [*one, 270], len(one)) == pytest.approx(expected[1], abs=1e-3)
+    assert compute(model, 0, [*other, 270], len(other)) == pytest.approx(expected[0], abs=1e-3)
+
+
+def test_a_copy_can_be_saved_at_once_and_overwritten_at_once(model: Gguf, pair: tuple[list[int], list[int]]) -> None:
+    one, other = pair
+    compute(model, 4, other)
+    state_of_other = bytes(model.save(4))
+    expected = compute(model, 0, [*one, 270])
+    model.cut(0, len(one))
+    model.copy(0, 2)
+    model.copy(2, 4)
+    state = bytes(model.save(4))
+    assert model.restore(1, state) == len(one)
+    assert compute(model, 1, [*one, 270], len(one)) == pytest.approx(expected, abs=1e-3)
+    model.copy(0, 3)
+    assert model.restore(3, state_of_other) == len(other)
+    after_other = compute(model, 3, [*other, 270], len(other))
+    model.cut(4, 0)
+    assert compute(model, 4, [*other, 270]) == pytest.approx(after_other, abs=1e-3)

@@ -10,7 +10,7 @@ from llmctld.engine.backend import Refusal
 from llmctld.engine.gguf import Gguf
 from llmctld.engine.messages import Finished
 from llmctld.engine.sequence import Chunk
-from llmctld.engine.speculation import ROWS, Speculation
+from llmctld.engine.speculation import ROWS, Price, Speculation, free
 
 from tests.engine.driver import Driver, llama
 from tests.stress.scale import count, seeded
@@ -25,7 +25,7 @@ class Wide(Gguf):
     ggml multiplies a single row in another order than several, and its flash attention computes 64 and more in 16 bits.
     """
 
-    def __init__(self, path: Path, speculation: str) -> None:
+    def __init__(self, path: Path, speculation: str, draft: str = "") -> None:
         defaults = lib.llama_context_default_params
 
         def plainly() -> Any:
@@ -35,7 +35,7 @@ class Wide(Gguf):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(lib, "llama_context_default_params", plainly)
-            super().__init__(llama(path, slots=3, retained=2, kv_type="f32", speculation=speculation))
+            super().__init__(llama(path, slots=3, retained=2, kv_type="f32", speculation=speculation, draft=draft))
 
     def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
         for chunk in chunks:
@@ -65,9 +65,9 @@ class Given(Speculation):
     def measured(self, rows: dict[int, int], ms: float) -> None:
         super().measured(rows, 10 + self._row_ms * sum(rows.values()))
 
-    def lengths(self, chances: dict[int, list[float]], room: int) -> dict[int, int]:
+    def lengths(self, chances: dict[int, list[float]], room: int, price: Price = free) -> dict[int, int]:
         if self._row_ms:
-            return super().lengths(chances, room)
+            return super().lengths(chances, room, price)
         share = min(room, ROWS) // len(chances)
         return {stream: min(share, len(each)) for stream, each in chances.items()}
 

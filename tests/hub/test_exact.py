@@ -125,6 +125,7 @@ def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> No
         "pooling": "cls",
         "normalize": False,
         "prompts": {"a": "b"},
+        "draft": "small.gguf",
         "fail": "crash",
     }
     entry = a_catalog(tmp_path, e={}).find("e")

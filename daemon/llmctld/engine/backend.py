@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from llmctld.engine.draft_model import DraftModel
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.sequence import Chunk
 
@@ -64,6 +65,10 @@ class Model(Protocol):
     @property
     def drafts(self) -> bool:
         """Whether chunks may have drafts: what was computed for rejected ones can be taken back, and it is wanted."""
+
+    @property
+    def draft_model(self) -> DraftModel | None:
+        """What may be asked for drafts, beside what a text repeats."""
 
     def encode(self, submit: Submit) -> Prompt:
         """Template and tokenise; raises Refusal."""

@@ -50,6 +50,11 @@ class Batch:
         self.struct.n_tokens = end
         return rows
 
+    def one(self, token: int, position: int, stream: int) -> None:
+        """A single token of which nothing is wanted."""
+        self._token[0], self._position[0], self._stream[0], self._output[0] = token, position, stream, 0
+        self.struct.n_tokens = 1
+
     def lay(self, texts: Sequence[Sequence[int]]) -> None:
         """Whole texts, each in a stream of its own from 0 on, every token of them wanted."""
         end = 0

@@ -46,7 +46,7 @@ class Echo:
         if load.fail is not None and load.fail not in FAILS:
             raise LoadError(f"{load.name}: `fail` is {load.fail!r}, but must be one of {', '.join(FAILS)}")
         self.reuses, self.drafts, self.mixes = False, False, True
-        self.streams, self.stream_bytes = load.slots, 0
+        self.streams, self.stream_bytes, self.draft_model = load.slots, 0, None
         self._load = load
         self._answers: dict[int, Answer] = {}
         self._sampled = 0

@@ -11,9 +11,11 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 from numpy.typing import NDArray
 
+from llmctld.engine import second
 from llmctld.engine.adapters import Adapters
 from llmctld.engine.backend import LoadError, Prompt, Refusal
 from llmctld.engine.batch import Batch
+from llmctld.engine.draft_model import DraftModel
 from llmctld.engine.fit import Memory, Shape, fit, notice
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.native_log import NativeLog
@@ -50,6 +52,8 @@ class Gguf:
 
     def __init__(self, load: Load) -> None:
         _check_kv_type(load)
+        self._context: Any = None
+        self._second = second.read(load, Gguf)  # before our own log: the library talks to the one that was made last
         self._log = NativeLog()
         self._model = read_weights(load, self._log)
         told = metadata(self._model)
@@ -60,12 +64,19 @@ class Gguf:
         self._template = Template(source, self._vocabulary.bos_text, self._vocabulary.eos_text) if source else None
         self.reuses = not (lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model))
         self.drafts = self.reuses and load.speculation == "ngram"
+        unusable = self._check_second(load)
         self.loaded = self._make_context(load)
+        self.loaded.notices += unusable
         self.streams = self.loaded.slots + self.loaded.retained
         self._memory = lib.llama_get_memory(self._context)
         self._batch = Batch(max(load.batch, self.loaded.slots))
         self._samplers: dict[int, Sampler] = {}
+        self._sources: set[int] = set()
+        self._targets: set[int] = set()
+        """Streams of copies that are noted and not done."""
         self._adapters = Adapters(self._model)
+        batch, words = max(load.batch, self.loaded.slots), self._vocabulary.size
+        self.draft_model = DraftModel(self._second, self.streams, batch, words) if self._second else None
 
     def encode(self, submit: Submit) -> Prompt:
         if submit.tokens is not None:
@@ -95,11 +106,27 @@ class Gguf:
 
     def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
         self._adapters.use(self._context, chunks[0].sequence.adapters)
-        rows = self._batch.fill(chunks)
-        status = lib.llama_decode(self._context, self._batch.struct)
-        if status != 0:
-            raise RuntimeError(f"llama_decode returned {status} for {self._batch.struct.n_tokens} tokens")
+        rows = self._compute(chunks)
         return [[] if row is None else self._sample(chunk, row) for chunk, row in zip(chunks, rows, strict=True)]
+
+    def logits(self, chunks: list[Chunk]) -> list[NDArray[np.float32] | None]:
+        """Compute the chunks; for each that reaches the end of its sequence, what may follow, until the next call."""
+        rows, shape = self._compute(chunks), (self._vocabulary.size,)
+        get = lib.llama_get_logits_ith
+        return [None if row is None else np.ctypeslib.as_array(get(self._context, row), shape) for row in rows]
+
+    def _compute(self, chunks: list[Chunk]) -> list[int | None]:
+        """For each chunk its first row, if it samples. Raises RuntimeError."""
+        rows = self._batch.fill(chunks)
+        if (status := self._decode()) != 0:
+            raise RuntimeError(f"llama_decode returned {status} for {self._batch.struct.n_tokens} tokens")
+        return rows
+
+    def _decode(self) -> int:
+        """What is in the batch, after the copies that were noted; 0 where all went well."""
+        status: int = lib.llama_decode(self._context, self._batch.struct)
+        self._sources, self._targets = set(), set()
+        return status
 
     def _sample(self, chunk: Chunk, row: int) -> list[int] | Refusal:
         """Row after row while the draft is what the sampler says: each token comes out of the model's own distribution.
@@ -120,12 +147,12 @@ class Gguf:
         return said
 
     def cut(self, stream: int, keep: int) -> bool:
-        if keep and lib.llama_memory_seq_rm(self._memory, stream, keep, -1) and self._has(stream, keep):
+        if keep and lib.llama_memory_seq_rm(self._memory, stream, keep, -1) and self.holds(stream, keep):
             return True
         lib.llama_memory_seq_rm(self._memory, stream, -1, -1)
         return keep == 0
 
-    def _has(self, stream: int, tokens: int) -> bool:
+    def holds(self, stream: int, tokens: int) -> bool:
         """Whether a stream holds exactly so many tokens, as far back as the next one will look."""
         first: int = lib.llama_memory_seq_pos_min(self._memory, stream)
         last: int = lib.llama_memory_seq_pos_max(self._memory, stream)
@@ -133,10 +160,22 @@ class Gguf:
         return last == tokens - 1 and first <= (max(0, tokens - window) if window else 0)
 
     def copy(self, source: int, target: int) -> None:
+        """The library notes it, and does it when it decodes next."""
         lib.llama_memory_seq_rm(self._memory, target, -1, -1)
         lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        self._sources.add(source)
+        self._targets.add(target)
+
+    def _do_copies(self, stream: int) -> None:
+        """Now: a token behind what the stream holds goes through the model, and is taken out again."""
+        end: int = lib.llama_memory_seq_pos_max(self._memory, stream) + 1
+        self._batch.one(self._vocabulary.filler, end, stream)
+        self._decode()
+        lib.llama_memory_seq_rm(self._memory, stream, end, -1)
 
     def save(self, stream: int) -> bytes | memoryview:
+        if stream in self._targets:
+            self._do_copies(stream)
         size: int = lib.llama_state_seq_get_size(self._context, stream)
         if not size:
             return b""
@@ -148,6 +187,8 @@ class Gguf:
 
     def restore(self, stream: int, state: bytes | memoryview) -> int:
         lib.llama_memory_seq_rm(self._memory, stream, -1, -1)
+        if stream in self._sources | self._targets:  # else what is set here would be copied, or copied over
+            self._do_copies(stream)
         data = _bytes_at(np.frombuffer(state, np.uint8))
         if not lib.llama_state_seq_set_data(self._context, data, len(state), stream):
             return 0
@@ -160,24 +201,56 @@ class Gguf:
     def is_end(self, token: int) -> bool:
         return self._vocabulary.is_end(token)
 
+    def _check_second(self, load: Load) -> list[str]:
+        """Notices. What cannot be cut can neither draft nor have drafts, and its draft goes out of memory again."""
+        if self._second is None:
+            return []
+        if self.reuses and self._second.reuses:
+            second.check(load, self._vocabulary, self._second._vocabulary)
+            return []
+        notice = second.unusable(load, self.reuses)
+        lib.llama_free(self._second._context)
+        lib.llama_model_free(self._second._model)
+        self._second = None
+        return [notice]
+
+    def _needs(self, load: Load) -> tuple[int, int]:
+        """Bytes of the weights and of one KV cell, with those of the draft model."""
+        weights, cell = lib.llama_model_size(self._model), self._cell_bytes(load.kv_type)
+        if self._second is None:
+            return weights, cell
+        more, larger = self._second._needs(second.load_of(load))
+        return weights + more, cell + larger
+
+    def _reshape(self, load: Load, shape: Shape, log: NativeLog) -> None:
+        """As a draft model: the shape of the model that it drafts for, whose log hears what that takes."""
+        lib.llama_free(self._context)
+        self._log = log
+        self._context = self._new_context(load, shape)
+        self._memory = lib.llama_get_memory(self._context)
+        self._batch = Batch(max(load.batch, shape.streams))
+
     def _make_context(self, load: Load) -> Loaded:
         """Estimate, create, measure; what the estimate missed (compute buffers) makes a cell dearer in the next one."""
         own: int = lib.llama_model_n_ctx_train(self._model)
-        weights: int = lib.llama_model_size(self._model)
+        weights, cell = self._needs(load)
+        name = f"{load.name} with its draft" if self._second else load.name
         retained = load.retained if self.reuses else 0
         wanted = Shape(load.slots, load.context or min(own, CONTEXT_CAP), retained)
-        memory = Memory(load.memory_bytes, weights, self._cell_bytes(load.kv_type))
+        memory = Memory(load.memory_bytes, weights, cell)
         while True:
-            shape = fit(load.name, wanted, memory)
+            shape = fit(name, wanted, memory)
             self._log.clear()
             self._context = self._new_context(load, shape)
+            if self._second is not None:
+                self._second._reshape(second.load_of(load), shape, self._log)
             total = weights + sum(self._log.buffer_bytes.values())
             if total <= load.memory_bytes:
                 break
             lib.llama_free(self._context)
             memory = memory.corrected(shape, total)
         self.stream_bytes = self._cell_bytes(load.kv_type) * shape.cells // shape.streams
-        notices = [notice(load.name, wanted, shape, memory)] if shape != wanted else []
+        notices = [notice(name, wanted, shape, memory)] if shape != wanted else []
         if shape.context > own:
             notices.append(
                 f"{load.name}: a context of {shape.context} is more than the {own} the model was trained with"

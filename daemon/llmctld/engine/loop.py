@@ -37,7 +37,7 @@ class Loop:
     ) -> None:  # fmt: skip
         self.pace = Pace(model.stream_bytes) if pace is None else pace
         self.scheduler = Scheduler(
-            model.loaded.slots, batch, model.streams, model.reuses, self.pace, saved, model.mixes
+            model.loaded.slots, batch, model.streams, model.reuses, self.pace, saved, model.mixes, model.draft_model
         )
         self._kv = Kv(model, self.scheduler)
         self._model = model

@@ -39,6 +39,8 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
     """Whether vectors get length 1; None: as a folder says, and yes for a GGUF file, which cannot say."""
     prompts: dict[str, str] = {}
     """Name -> what is put before a text; beside those that a folder brings."""
+    draft: str = ""
+    """The file of a smaller model that drafts too; empty: none."""
     memory_bytes: int
     identity: str = ""
     """Of the model's file: a saved state of another file is never used."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmctld.engine import place
+from llmctld.engine.asking import Asking
+from llmctld.engine.draft_model import DraftModel
 from llmctld.engine.messages import Adapter
 from llmctld.engine.pace import Pace
 from llmctld.engine.place import Source
@@ -71,13 +73,14 @@ class Scheduler:
 
     def __init__(
         self, slots: int, batch: int, streams: int = 0, reuses: bool = True, pace: Pace | None = None,
-        saved: Saved | None = None, mixes: bool = False,
+        saved: Saved | None = None, mixes: bool = False, draft_model: DraftModel | None = None,
     ) -> None:  # fmt: skip
         self.slots, self.batch = slots, max(batch, slots)
         self.streams = Streams(max(streams, slots))
         self.pace = Pace() if pace is None else pace
         self.saved = Saved(None, 0, 0) if saved is None else saved
         self.speculation = Speculation()
+        self.asking = Asking(draft_model)
         self.waiting = Queue()
         self.running: dict[int, Sequence] = {}
         self._reuses = reuses
@@ -260,8 +263,8 @@ class Scheduler:
 
     def _single(self, single: list[Sequence]) -> list[Chunk]:
         """One token of each, and what was drafted of the next."""
-        offers = {_stream(sequence): sequence.offer() for sequence in single}
-        drafts = self.speculation.drafts(offers, self.batch - len(single))
+        streams = {_stream(sequence): sequence for sequence in single}
+        drafts = self.asking.drafts(streams, self.batch - len(single), self.speculation)
         for sequence in single:
             sequence.batched |= len(single) > 1 or sequence.cached > 0 or bool(drafts.get(_stream(sequence)))
         return [_chunk(sequence, sequence.pending, drafts.get(_stream(sequence))) for sequence in single]
@@ -306,6 +309,7 @@ class Scheduler:
         """Prove the invariants; RuntimeError names the one that does not hold."""
         self.streams.check({_stream(sequence): sequence.id for sequence in self.running.values()})
         self.saved.check()
+        self.asking.check()
         if len(self.running) > self.slots:
             raise RuntimeError(f"{len(self.running)} requests run in {self.slots} slots")
         for sequence in self.running.values():

@@ -1,8 +1,9 @@
 """Whether drafted tokens pay: what they would bring, by how such guesses fared, against what a wider step costs.
 
-It knows rates and times that are handed to it, and no clock; where drafts come from is draft.py's.
+It knows rates and times that are handed to it, and no clock; where drafts come from is draft.py's and asking.py's.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from llmctld.engine.draft import SIZES, Drafter, Guess
@@ -47,6 +48,14 @@ class Offer(NamedTuple):
 
 
 NO_OFFER = Offer([], [])
+
+Price = Callable[[dict[int, int]], float]
+"""Milliseconds that it takes to make drafts of these lengths (by stream), before a step can compute them."""
+
+
+def free(_: dict[int, int]) -> float:
+    """The price of drafts that are looked up, or made already."""
+    return 0.0
 
 
 class Acceptance:
@@ -105,6 +114,11 @@ class StepCost:
     def __init__(self) -> None:
         self._pp = self._pr = self._rr = self._pt = self._rt = 0.0
 
+    @property
+    def known(self) -> bool:
+        """Whether anything was measured."""
+        return self._pp > 0
+
     def learn(self, passes: int, rows: int, ms: float) -> None:
         """One step took `ms`. A step that was held up counts as twice what was expected, at most."""
         if self._pp:
@@ -116,7 +130,7 @@ class StepCost:
         self._pt = self._pt * STEP_MEMORY + share * each
         self._rt = self._rt * STEP_MEMORY + each
 
-    def estimate(self, passes: int, rows: int) -> float:
+    def estimate(self, passes: float, rows: float) -> float:
         """Milliseconds; while no step was measured, in units of a step with one row."""
         a, b = self._fit() if self._pp else (1 - ROW_SHARE, ROW_SHARE)
         return a * passes + b * rows
@@ -138,35 +152,42 @@ class Speculation:
 
     def __init__(self) -> None:
         self.cost = StepCost()
+        self.spent_ms = 0.0
+        """What all measured steps took."""
         self._since_plain = self._since_whole = 0
 
     def measured(self, rows: dict[int, int], ms: float) -> None:
         """A step of sampling sequences alone, with `rows` in each stream, took `ms`."""
         self.cost.learn(passes(rows), sum(rows.values()), ms)
+        self.spent_ms += ms
         longest = max(rows.values()) - 1
         self._since_plain = self._since_plain + 1 if longest else 0
         self._since_whole = self._since_whole + (longest > 0) if longest < LONGEST else 0
 
-    def drafts(self, offers: dict[int, Offer], room: int) -> dict[int, list[int]]:
-        """Of each stream's offer, what goes through the model."""
-        lengths = self.lengths({stream: offer.chances for stream, offer in offers.items()}, room)
+    def drafts(self, offers: dict[int, Offer], room: int, whole: int | None = None) -> dict[int, list[int]]:
+        """Of each stream's offer, what goes through the model; that of the stream `whole` all, whatever it costs."""
+        chances = {stream: offer.chances for stream, offer in offers.items()}
+        lengths = dict(self.lengths(chances, room))
+        if whole is not None:
+            left = min(room, ROWS) - sum(lengths.values())
+            lengths[whole] = min(len(chances[whole]), lengths[whole] + left)
         return {stream: offer.tokens[: lengths[stream]] for stream, offer in offers.items()}
 
-    def lengths(self, chances: dict[int, list[float]], room: int) -> dict[int, int]:
+    def lengths(self, chances: dict[int, list[float]], room: int, price: Price = free) -> dict[int, int]:
         """Stream -> tokens to draft, so that most tokens come per millisecond.
 
         `chances`: for each stream that samples, those of its drafted tokens, none where there is no draft. `room`: rows
-        that the step has beyond one for each stream.
+        that the step has beyond one for each stream. `price`: of making the drafts, where they are not made yet.
         """
         room = min(room, ROWS)
         found = nothing = dict.fromkeys(chances, 0)
         likeliest = max((each[0] for each in chances.values() if each), default=0.0)
         if self._since_plain >= PLAIN_EVERY or likeliest <= self._least(len(chances)):
             return nothing
-        best = self._yield(chances, nothing) * MARGIN
+        best = self.gain(chances, nothing) * MARGIN
         for floor in FLOORS:
             lengths = _above(floor, chances, room)
-            if (gain := self._yield(chances, lengths)) > best:
+            if (gain := self.gain(chances, lengths, price)) > best:
                 best, found = gain, lengths
         if found != nothing and self._since_whole >= WHOLE_EVERY:
             whole = _above(LIKELY, chances, room)
@@ -177,11 +198,11 @@ class Speculation:
         """The chance that even one token more for every stream, which costs no pass of its own, must have to pay."""
         return MARGIN * self.cost.estimate(1, 2 * streams) / self.cost.estimate(1, streams) - 1
 
-    def _yield(self, chances: dict[int, list[float]], lengths: dict[int, int]) -> float:
+    def gain(self, chances: dict[int, list[float]], lengths: dict[int, int], price: Price = free) -> float:
         """Tokens per millisecond that are expected."""
         tokens = sum(1 + sum(each[: lengths[stream]]) for stream, each in chances.items())
         rows = {stream: 1 + length for stream, length in lengths.items()}
-        return tokens / self.cost.estimate(passes(rows), sum(rows.values()))
+        return tokens / (self.cost.estimate(passes(rows), sum(rows.values())) + price(lengths))
 
 
 def _above(floor: float, chances: dict[int, list[float]], room: int) -> dict[int, int]:

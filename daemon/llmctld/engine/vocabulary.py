@@ -23,6 +23,8 @@ class Vocabulary:
         self.size: int = lib.llama_vocab_n_tokens(self._vocab)
         bos: int = lib.llama_vocab_bos(self._vocab)
         self._bos = [bos] if bos >= 0 and lib.llama_vocab_get_add_bos(self._vocab) else []
+        self.filler = max(bos, 0)
+        """A token that is there in any case."""
         self.bos_text = self._text(bos)
         self.eos_text = self._text(lib.llama_vocab_eos(self._vocab))
         self.piece = lru_cache(maxsize=None)(self._piece)
@@ -75,6 +77,28 @@ class Vocabulary:
             eos_token=ends,
             slices=None,
         )
+
+    def difference(self, other: "Vocabulary") -> str:
+        """The first in which two vocabularies differ, in words; empty when a token means the same in both.
+
+        Places at the end that no token uses do not count: files of one family are filled up to different sizes.
+        """
+        kinds = lib.llama_vocab_type(self._vocab), lib.llama_vocab_type(other._vocab)
+        if kinds[0] != kinds[1]:
+            return f"its type is {kinds[1]}, not {kinds[0]}"
+        if self.used != other.used:
+            return f"it has {other.used} tokens, not {self.used}"
+        for token in range(self.used):
+            if self._text(token) != other._text(token):
+                return f"its token {token} is {other._text(token)!r}, not {self._text(token)!r}"
+        return ""
+
+    @cached_property
+    def used(self) -> int:
+        """The number of tokens, but for the unused ones at the end."""
+        unused = lib.LLAMA_TOKEN_ATTR_UNUSED
+        backwards = range(self.size, 0, -1)
+        return next((size for size in backwards if not lib.llama_vocab_get_attr(self._vocab, size - 1) & unused), 0)
 
     def checked(self, tokens: list[int]) -> list[int]:
         """Tokens that somebody else numbered; raises Refusal for one that is out of range."""

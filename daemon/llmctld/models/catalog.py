@@ -5,11 +5,11 @@ It does not know what is loaded, nor how a model's file is read.
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from llmctl.errors import ConfigError, InvalidRequest, ModelUnavailable, NotFoun
 from llmctld.models.target import ECHO, LLAMA, TORCH, Samples, check_gguf, nature
 from llmctld.watch import log
 
+T = TypeVar("T")
 BACKENDS = {ECHO: "llmctl", LLAMA: "llama-cpp-python", TORCH: "sentence-transformers"}
 """Backend -> the distribution whose version belongs to an answer's identity."""
 
@@ -97,10 +98,12 @@ class Catalog:
             if owner is not None and not (force and owner.name == name):
                 raise Usage(f"{word!r} already names the model {owner.name} ({owner.target})", "`--force` replaces it.")
         backend, kind = nature(target)
+        given = _given(settings)
+        if draft := given.get("draft"):
+            _of_draft(draft, target, check_gguf)
         entry = ModelEntry(
-            name=name, target=target, backend=backend, kind=kind, aliases=aliases, settings=_given(settings),
-            added=time.time(),
-        )  # fmt: skip
+            name=name, target=target, backend=backend, kind=kind, aliases=aliases, settings=given, added=time.time()
+        )
         if name in self._entries:  # a replaced model keeps its place: the oldest is the default
             entry.added = self._entries[name].added
         self._write(entry)
@@ -140,9 +143,15 @@ class Catalog:
         return uses
 
     def identity(self, entry: ModelEntry) -> str:
-        """Changes when the model's file or the library that computes changes. Raises ModelUnavailable without a file."""
-        what = ECHO if entry.backend == ECHO else self._samples.of(entry.target)
-        return f"{what} {_library(entry.backend)}"
+        """Changes when the model's file, that of its draft, or the library that computes changes. Raises ModelUnavailable
+        without a file.
+        """
+        if entry.backend == ECHO:
+            return f"{ECHO} {_library(ECHO)}"
+        files, settings = self._samples.of(entry.target), self.settings(entry)
+        if settings.draft is not None and settings.speculation != "off":
+            files += " " + _of_draft(settings.draft, entry.target, lambda file: self._samples.of(str(file)))
+        return f"{files} {_library(entry.backend)}"
 
 
 @cache
@@ -165,3 +174,12 @@ def _given(settings: dict[str, str]) -> dict[str, Any]:
     except ConfigError as error:
         raise InvalidRequest(error.message, "`llmctl config show` lists the settings of a model.") from error
     return {key: getattr(decoded, key) for key in settings}
+
+
+def _of_draft(draft: str, target: str, look: Callable[[Path], T]) -> T:
+    """`look` at the file of a draft model. Raises ModelUnavailable that names both files."""
+    try:
+        return look(Path(draft))
+    except ModelUnavailable as error:
+        hint = "Give the path of another file as the model's `draft`, or leave that setting out."
+        raise ModelUnavailable(f"{target} cannot have the draft {draft}: {error.message}", hint) from error

@@ -115,6 +115,7 @@ class Residency:
                 pooling=settings.pooling,
                 normalize=settings.normalize,
                 prompts=settings.prompts or {},
+                draft=settings.draft or "",
                 memory_bytes=int(psutil.virtual_memory().available * KV_SHARE),
                 identity=self._catalog.identity(entry),
                 saved_folder=str(self._prefixes / entry.name) if self._cache.prefix_disk_bytes else "",

@@ -18,7 +18,10 @@ def main() -> int:
         print(note, file=sys.stderr, flush=True)
         notes.append(note)
 
-    bench = Bench(options.peer.absolute(), options.model.absolute(), options.rounds, options.python, options.flags, say)
+    draft = options.draft and options.draft.absolute()
+    bench = Bench(
+        options.peer.absolute(), options.model.absolute(), options.rounds, options.python, draft, options.flags, say
+    )
     figures: list[Figure] = []
     for name in options.rows:
         for figure in ROWS[name](bench):
@@ -38,10 +41,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="how often each load is measured")
     parser.add_argument("--rows", type=lambda text: text.split(","), default=list(ROWS), help="names, with commas")
     parser.add_argument("--python", type=Path, help="a python that has llama-cpp-python[server]")
+    parser.add_argument("--draft", type=Path, help="a smaller GGUF file of the same vocabulary")
     parser.add_argument("--flags", type=shlex.split, help="the peer's flags, instead of trying which are the best")
     parser.add_argument("--no-log", action="store_true", help="print only")
     options = parser.parse_args()
-    for path in (options.peer / "llama-server", options.model, *filter(None, [options.python])):
+    for path in (options.peer / "llama-server", options.model, *filter(None, [options.python, options.draft])):
         if not path.is_file():
             parser.error(f"{path} is no file")
     if unknown := [name for name in options.rows if name not in ROWS]:

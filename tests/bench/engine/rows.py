@@ -31,6 +31,7 @@ class Bench(NamedTuple):
     model: Path
     rounds: int
     python: Path | None
+    draft: Path | None
     flags: Flags | None
     say: Callable[[str], None]
 
@@ -170,6 +171,17 @@ def no_loops(bench: Bench) -> list[Figure]:
     return [ratio("speculation on text that does not repeat, over our own without", on, without, 0.97, SPEED)]
 
 
+def draft(bench: Bench) -> list[Figure]:
+    """A second, smaller model: whatever it is, and however often it is right, it must not be at a loss."""
+    if bench.draft is None:
+        bench.say("draft model: not measured, DRAFT= names a smaller GGUF file that has the vocabulary of MODEL")
+        return []
+    run = partial(speed, Load(1, 4, 1, 0, 32, 256))
+    with bench.ours(1, draft=str(bench.draft)) as mine, bench.ours(1) as without:
+        on, off = bench.interleaved(partial(run, mine), partial(run, without))
+    return [ratio("a draft model, over our own without", on, off, 1.0, SPEED)]
+
+
 def python(bench: Bench) -> list[Figure]:
     if bench.python is None:
         bench.say("llama-cpp-python's server: not measured, PYSERVER= names a python that has llama-cpp-python[server]")
@@ -202,6 +214,7 @@ ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
     "long": long_prompt,
     "loops": loops,
     "no-loops": no_loops,
+    "draft": draft,
     "python": python,
 }
 """What ROWS= chooses from."""

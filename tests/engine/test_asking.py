@@ -1,0 +1,216 @@
+"""Whether the draft model is asked: hardly at a loss, whatever it costs and however wrong it is; and again when it is right."""
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from llmctld.engine.asking import TRY_SHARE, Asking, Fared
+from llmctld.engine.draft_model import Ask, DraftModel, Proposal, Took
+from llmctld.engine.sequence import Sequence
+from llmctld.engine.speculation import Drafts, Speculation
+
+from tests.bench.bench_draft import agreeing
+
+STEP_MS = 10.0
+VOCABULARY = 10_000
+
+
+@dataclass
+class Oracle(DraftModel):
+    """Knows the whole text, and says each token rightly with the chance that `right` names for its place."""
+
+    text: list[int]
+    right: list[float]
+    ms: float
+    """A call for one row; each further row costs a tenth of that."""
+    dice: random.Random = field(default_factory=lambda: random.Random(1))
+    took: list[Took] = field(default_factory=list)
+    agreed: int = 0
+    spent: float = 0.0
+    calls: int = 0
+
+    def seat(self, running: dict[int, list[int]]) -> None:
+        """There is one."""
+
+    def behind(self, id: int, length: int) -> int:
+        return max(1, length - self.agreed)
+
+    def propose(self, asks: dict[int, Ask]) -> dict[int, Proposal]:
+        return {id: self._say(len(tokens), most) for id, (tokens, most) in asks.items()}
+
+    def _say(self, at: int, most: int) -> Proposal:
+        tokens = [
+            self.text[place] if self.dice.random() < self.right[place] else -1
+            for place in range(at, min(at + most, len(self.text)))
+        ]
+        for rows in [self.behind(0, at), *[1] * (len(tokens) - 1)]:
+            self.took.append(Took(1, rows, self.ms * (1 + (rows - 1) / 10)))
+        self.spent += sum(took.ms for took in self.took)
+        self.agreed, self.calls = at, self.calls + 1
+        return Proposal(tokens, [0.9] * len(tokens), False)
+
+
+@dataclass
+class Answered:
+    drafted: int = 0
+    accepted: int = 0
+    ms: float = 0.0
+    speed: float = 0.0
+    """Over the same answer without drafts."""
+
+
+def answer(model: Oracle, prompt: int, row_cost: float | list[float], asking: Asking | None = None) -> Answered:
+    """The text after its first `prompt` tokens and one more, as the engine would come to it. `row_cost`: of a step with one
+    row, what each more costs; or what a step with 1, 2, 3, ... rows costs."""
+    asking, speculation, done = asking or Asking(model), Speculation(), Answered()
+    text = model.text
+    sequence = Sequence(0, text[: prompt + 1], prompt, len(text) - prompt, stream=0, drafts=Drafts())
+    while len(sequence.tokens) < len(text):
+        at, before = len(sequence.tokens), model.spent
+        draft = asking.drafts({0: sequence}, 512, speculation)[0]
+        accepted = agreeing(draft, text[at:])
+        took = STEP_MS * (row_cost[len(draft)] if isinstance(row_cost, list) else 1 + row_cost * len(draft))
+        speculation.measured({0: 1 + len(draft)}, took)
+        sequence.tokens += text[at : at + accepted + 1]
+        done.drafted += len(draft)
+        done.accepted += accepted
+        done.ms += took + model.spent - before
+    done.speed = (len(text) - prompt - 1) * STEP_MS / done.ms
+    return done
+
+
+def noise(length: int) -> list[int]:
+    """A text in which nothing comes twice."""
+    return random.Random(3).sample(range(VOCABULARY), length)
+
+
+def oracle(right: float, ms: float, length: int = 1000) -> Oracle:
+    return Oracle(noise(length), [right] * length, ms)
+
+
+@pytest.mark.parametrize("row_cost", [0.02, 0.25, 1.0])
+@pytest.mark.parametrize("ms", [0.3, 3.0, 12.0])
+@pytest.mark.parametrize("right", [0.0, 0.3, 0.6, 0.9, 1.0])
+def test_little_is_lost_to_a_draft_model(right: float, ms: float, row_cost: float) -> None:
+    """Where a row costs a whole step, trying whether it still does is dear."""
+    assert answer(oracle(right, ms), 20, row_cost).speed >= (0.92 if row_cost == 1 else 0.95)
+
+
+@pytest.mark.parametrize("right", [0.0, 0.5, 0.7, 0.85, 1.0])
+def test_little_is_lost_where_two_rows_cost_twice_what_one_does(right: float) -> None:
+    """Measured in this way with float32 weights: 2.7 ms for one row, 6.3 for two, 8.1 for four, and then little more."""
+    rows = [1, 2.3, 2.8, 3.0, *(3 + 0.1 * at for at in range(1, 13))]
+    assert answer(oracle(right, 0.5), 20, rows).speed >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("right", "ms", "row_cost", "speed"),
+    [(1.0, 0.3, 0.02, 5), (0.8, 0.5, 0.02, 2), (0.8, 1.0, 0.25, 1.3), (1.0, 3, 0.1, 1.8)],
+)
+def test_one_that_is_right_and_cheap_pays(right: float, ms: float, row_cost: float, speed: float) -> None:
+    assert answer(oracle(right, ms), 20, row_cost).speed >= speed
+
+
+def test_one_that_is_always_wrong_is_switched_off() -> None:
+    done = answer(model := oracle(0.0, 1.0), 20, 0.1)
+    assert done.accepted == 0
+    assert done.drafted < 100
+    assert model.calls < 20
+    assert model.spent < 2 * TRY_SHARE * done.ms
+
+
+def test_one_as_large_as_the_model_itself_is_switched_off() -> None:
+    done = answer(oracle(1.0, STEP_MS), 20, 0.25)
+    assert done.drafted < 50
+
+
+def test_it_is_tried_again_and_used_when_the_text_has_become_one_that_it_knows() -> None:
+    """Nothing right for a thousand tokens, then everything."""
+    model = Oracle(noise(3000), [0.0] * 1000 + [1.0] * 2000, 0.5)
+    done = answer(model, 20, 0.05)
+    assert done.accepted > 1000
+    assert done.speed > 1.3
+
+
+def test_a_long_prompt_is_not_read_for_a_short_answer() -> None:
+    """Reading costs 400 steps' time, and the answer has 30 tokens. Its first call reads, since nothing was measured yet."""
+    warm = oracle(0.9, 1.0)
+    asking = Asking(warm)
+    answer(warm, 20, 0.05, asking)
+    short = oracle(0.9, 1.0, 4030)
+    asking._model = short
+    done = answer(short, 4000, 0.05, asking)
+    assert short.calls == 0
+    assert done.drafted == 0
+
+
+def test_what_the_text_repeats_is_taken_from_the_text() -> None:
+    text = noise(40) * 20
+    model = Oracle(text, [0.5] * len(text), 1.0)
+    done = answer(model, 80, 0.05)
+    assert done.accepted > 0.8 * (len(text) - 80)
+    assert model.calls < 10
+
+
+def test_of_many_who_run_each_is_judged_by_itself() -> None:
+    """Two texts, one that the draft model knows and one that it does not, in the same steps."""
+    texts = [noise(1200), [token + VOCABULARY for token in noise(1200)]]
+    asking, speculation = Asking(known := Two(texts)), Speculation()
+    sequences = {at: Sequence(at, text[:21], 20, 1000, stream=at, drafts=Drafts()) for at, text in enumerate(texts)}
+    drafted = [0, 0]
+    for _ in range(200):
+        drafts = asking.drafts(sequences, 512, speculation)
+        speculation.measured({at: 1 + len(draft) for at, draft in drafts.items()}, STEP_MS)
+        for at, sequence in sequences.items():
+            drafted[at] += len(drafts[at])
+            said = len(sequence.tokens)
+            sequence.tokens += texts[at][said : said + 1 + agreeing(drafts[at], texts[at][said:])]
+        known.took.clear()
+    assert len(sequences[0].tokens) > 2 * len(sequences[1].tokens)
+    assert drafted[1] < drafted[0] / 4
+
+
+class Two(Oracle):
+    """The first text is known, of the second nothing."""
+
+    def __init__(self, texts: list[list[int]]) -> None:
+        super().__init__(texts[0], [1.0] * len(texts[0]), 0.5)
+
+    def propose(self, asks: dict[int, Ask]) -> dict[int, Proposal]:
+        said = super().propose(asks)
+        return {id: each if id == 0 else each._replace(tokens=[-1] * len(each.tokens)) for id, each in said.items()}
+
+
+def test_a_token_is_judged_when_it_comes_however_late() -> None:
+    fared = Fared()
+    before = fared.rates
+    fared.note(2, Proposal([5, 6, 7], [0.9, 0.9, 0.9], True))
+    fared.read([1, 2])
+    assert fared.rates == before
+    fared.read([1, 2, 5])
+    first = fared.rates
+    assert first.right > before.right
+    fared.read([1, 2, 5, 6, 8])  # the third is wrong, and what it doubted behind that is nobody's fault
+    assert fared.rates.right < (2 + 3 * before.right) / 5
+    last = fared.rates
+    fared.read([1, 2, 5, 6, 8, 9, 9])
+    assert fared.rates == last
+
+
+def test_doubts_count_as_nothing_said() -> None:
+    fared = Fared()
+    for at in range(30):
+        fared.note(at, Proposal([], [], True))
+        fared.read([0] * (at + 1))
+    assert fared.rates.right < 0.1
+    assert fared.rates.said < 0.15
+
+
+def test_a_new_text_is_expected_to_be_like_the_others() -> None:
+    everywhere = Fared()
+    one = Fared(everywhere)
+    for at in range(50):
+        one.note(at, Proposal([1], [0.9], False))
+        one.read([1] * (at + 1))
+    assert Fared(everywhere).rates.right > 0.9
+    assert Fared(everywhere).chances(3)[2] > 0.7

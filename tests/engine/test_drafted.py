@@ -1,0 +1,229 @@
+"""With a draft model the same text comes, token for token, in fewer steps, whatever it says and whoever leaves meanwhile."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from gguf import GGUFReader
+from llmctld.engine.asking import Asking, Prospect
+from llmctld.engine.draft_model import Ask, Proposal
+from llmctld.engine.gguf import Gguf
+from llmctld.engine.pace import Pace
+from llmctld.engine.saved import Saved
+from numpy.typing import NDArray
+
+from tests import tiny_gguf
+from tests.engine.driver import Driver, llama
+from tests.engine.test_speculated import Counting, Wide, story, tied, true
+from tests.stress.scale import count, seeded
+
+Weights = NDArray[np.float32]
+ENDLESS: dict[str, Any] = {"max_tokens": 60, "ignore_eos": True}
+
+
+class Eager(Asking):
+    """A draft costs nothing here, whatever this machine measures: so it is asked for wherever it may be right at all."""
+
+    def _price(self, asked: list[tuple[Prospect, int]]) -> float:
+        return 0.0
+
+
+class Dear(Pace):
+    """As if the model were large: so prefixes are kept, copied and saved."""
+
+    token_ms = 100.0
+
+
+class Drafting(Counting):
+    """`check()` runs after each step, and with it that of the draft model's streams."""
+
+    def __init__(self, model: Gguf, **options: Any) -> None:
+        super().__init__(model, **options)
+        self.loop.scheduler.asking = Eager(model.draft_model)
+
+
+def changed(path: Path, other: Path, change: Callable[[str, Weights], Weights]) -> Path:
+    """The model of `path` with each of its tensors, by name, as `change` makes it."""
+    content = bytearray(path.read_bytes())
+    for tensor in GGUFReader(path).tensors:
+        begin, values = int(tensor.data_offset), np.array(tensor.data, np.float32)
+        content[begin : begin + values.nbytes] = change(tensor.name, values).astype(np.float32).tobytes()
+    other.write_bytes(content)
+    return other
+
+
+def noisy(_: str, weights: Weights) -> Weights:
+    """A little off: right often, and not always."""
+    off = np.random.default_rng(5).normal(0, 0.05 * float(weights.std()), weights.shape)
+    near: Weights = (weights + off).astype(np.float32)
+    return near
+
+
+def wrong(name: str, weights: Weights) -> Weights:
+    """Each token is called what the one before it is called: sure of itself, and never right."""
+    shifted: Weights = np.roll(weights, 1, axis=0) if name == "output.weight" else weights
+    return shifted
+
+
+def nothing(_: str, weights: Weights) -> Weights:
+    return np.full_like(weights, np.nan)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """big.gguf, and drafts of it: itself, one that is right often, one that is always wrong, and one that says NaN."""
+    folder = tmp_path_factory.mktemp("models")
+    tiny_gguf.write(folder / "big.gguf", sharp=8)
+    for change in (noisy, wrong, nothing):
+        changed(folder / "big.gguf", folder / f"{change.__name__}.gguf", change)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path) -> Gguf:
+    """The slow twin: it never drafts."""
+    return Wide(folder / "big.gguf", "off")
+
+
+@pytest.fixture(scope="module")
+def drafting(folder: Path) -> Callable[[str], Gguf]:
+    made: dict[str, Gguf] = {}
+
+    def model(name: str) -> Gguf:
+        if name not in made:
+            made[name] = Wide(folder / "big.gguf", "ngram", str(folder / f"{name}.gguf"))
+        return made[name]
+
+    return model
+
+
+def test_its_own_draft_is_right_and_most_steps_are_saved(drafting: Callable[[str], Gguf], plain: Gguf) -> None:
+    fast, slow = Drafting(drafting("big")), Counting(plain)
+    expected, got = slow.ask("why?", **ENDLESS), fast.ask("why?", **ENDLESS)
+    assert got.text == expected.text
+    true(got.done)
+    assert fast.rounds < slow.rounds / 3
+    assert (got.done.accepted or 0) > 0.8 * (got.done.drafted or 0)
+
+
+@pytest.mark.parametrize("name", ["big", "noisy", "wrong"])
+def test_random_schedules_with_a_draft_model_equal_one_at_a_time_without(
+    drafting: Callable[[str], Gguf], plain: Gguf, name: str
+) -> None:
+    """Arrivals, cancels, overlapping prompts, work that is put off, sampled and penalised: nothing of it shows."""
+    dice, model, accepted = seeded(), drafting(name), 0
+    for _ in range(count(100)):
+        fast = Drafting(model, batch=dice.choice((16, 64, 256)), saved=Saved(None, 2**22, 0), pace=Dear())
+        families = [story(dice, 150) for _ in range(2)]
+        asked: dict[int, tuple[str, dict[str, Any]]] = {}
+        dropped: set[int] = set()
+        for _ in range(dice.randrange(3, 8)):
+            prompt = dice.choice(families)[: dice.randrange(1, 150)] + story(dice, dice.randrange(0, 40))
+            options: dict[str, Any] = {"max_tokens": dice.randrange(1, 90), "ignore_eos": dice.random() < 0.7}
+            if dice.random() < 0.3:
+                options |= {"temperature": 0.5, "seed": dice.randrange(100)}
+            if dice.random() < 0.3:
+                options |= {"repeat_penalty": 1.1}
+            asked[fast.submit(prompt, priority=dice.randrange(3), **options)] = prompt, options
+            for _ in range(dice.randrange(0, 15)):
+                if not (fast.loop.scheduler.idle and fast.inbox.empty()):
+                    fast.step()
+            if dice.random() < 0.2:
+                dropped.add(victim := dice.choice(list(asked)))
+                fast.drop(victim)
+        fast.run()
+        for id, (prompt, options) in asked.items():
+            slow = Counting(plain)
+            expected, got = slow.ask(prompt, **options), fast.replies[id]
+            accepted += got.done.accepted or 0
+            if got.done.reason == "cancelled":
+                assert id in dropped
+                continue
+            true(got.done)
+            assert got.text == expected.text or tied(plain, fast.tokens[id], slow.tokens[1]), (prompt, options)
+    assert accepted > (count(100) * (0 if name == "wrong" else 20))
+
+
+def test_a_draft_model_that_is_always_wrong_is_soon_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decision as it is, with what this machine measures of the draft model; a row costs a tenth of a step."""
+    model = Gguf(llama(folder / "big.gguf", speculation="ngram", draft=str(folder / "wrong.gguf")))
+    assert model.draft_model is not None
+    propose, calls = model.draft_model.propose, []
+
+    def spy(asks: dict[int, Ask]) -> dict[int, Proposal]:
+        calls.append(asks)
+        return propose(asks)
+
+    monkeypatch.setattr(model.draft_model, "propose", spy)
+    counting = Counting(model, row_ms=1)
+    done = counting.ask("why?", max_tokens=400, ignore_eos=True, temperature=0.8, seed=3).done
+    assert 0 < len(calls) < 30
+    assert done.completion_tokens == 400
+
+
+@pytest.mark.parametrize(
+    "options", [{"grammar": "root ::= [a-z ]+"}, {"schema": '{"type": "string", "minLength": 30}'}]
+)
+@pytest.mark.parametrize("sampled", [{}, {"temperature": 0.7, "seed": 5}])
+def test_what_a_grammar_forbids_is_never_said_though_it_is_drafted(
+    drafting: Callable[[str], Gguf], plain: Gguf, options: dict[str, Any], sampled: dict[str, Any]
+) -> None:
+    fast = Drafting(drafting("big"))
+    got = fast.ask("why?", max_tokens=60, **options, **sampled)
+    assert got.text == Counting(plain).ask("why?", max_tokens=60, **options, **sampled).text
+    assert got.done.drafted
+
+
+@pytest.mark.parametrize("name", ["big", "noisy"])
+def test_a_seed_gives_what_it_gives_without(drafting: Callable[[str], Gguf], plain: Gguf, name: str) -> None:
+    accepted = 0
+    for seed in range(6):
+        options: dict[str, Any] = {**ENDLESS, "temperature": 0.6, "seed": seed}
+        got = Drafting(drafting(name)).ask("why?", **options)
+        assert got.text == Counting(plain).ask("why?", **options).text
+        accepted += got.done.accepted or 0
+    assert accepted > 20
+
+
+def test_a_draft_model_that_computes_no_number_changes_nothing(drafting: Callable[[str], Gguf], plain: Gguf) -> None:
+    fast = Drafting(drafting("nothing"))
+    options: dict[str, Any] = {**ENDLESS, "temperature": 0.9, "seed": 1}
+    assert fast.ask("why?", **options).text == Counting(plain).ask("why?", **options).text
+    assert fast.ask("why?", **ENDLESS).text == Counting(plain).ask("why?", **ENDLESS).text
+
+
+def test_a_reproducible_request_is_never_drafted_for(drafting: Callable[[str], Gguf]) -> None:
+    fast = Drafting(drafting("big"))
+    done = fast.ask("why?", **ENDLESS, repro=True).done
+    assert (done.drafted, done.accepted) == (None, None)
+    assert fast.rounds == 60
+
+
+def test_with_speculation_off_the_draft_is_not_even_read(folder: Path) -> None:
+    load = llama(folder / "big.gguf", speculation="off", draft=str(folder / "nowhere.gguf"))
+    assert Gguf(load).draft_model is None
+
+
+def test_a_draft_model_counts_in_the_memory(folder: Path) -> None:
+    alone = Gguf(llama(folder / "big.gguf", context=2048, slots=4, speculation="ngram")).loaded
+    load = llama(folder / "big.gguf", context=2048, slots=4, speculation="ngram", draft=str(folder / "big.gguf"))
+    both = Gguf(load).loaded
+    assert both.memory_bytes > 1.9 * alone.memory_bytes
+    tight = Gguf(msgspec.structs.replace(load, memory_bytes=both.memory_bytes * 2 // 3))
+    assert tight.loaded.memory_bytes <= both.memory_bytes * 2 // 3
+    assert 1 <= tight.loaded.slots < 4
+    assert "big with its draft: slots 4 -> " in tight.loaded.notices[0]
+    Driver(tight).ask("why?", **ENDLESS)
+
+
+def test_one_token_at_a_time_is_enough(folder: Path) -> None:
+    """`batch` may be as small as anybody likes."""
+    model = Gguf(llama(folder / "big.gguf", batch=1, slots=2, speculation="ngram", draft=str(folder / "big.gguf")))
+    driver = Driver(model, batch=1)
+    driver.loop.scheduler.asking = Eager(model.draft_model)
+    ids = [driver.submit(prompt, max_tokens=20) for prompt in ("why?", "how?")]
+    driver.run()
+    assert all(driver.replies[id].done.completion_tokens for id in ids)

@@ -1,0 +1,93 @@
+"""A draft model that does not go with its model is refused in words that name both files."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from llmctld.engine.backend import LoadError
+from llmctld.engine.gguf import Gguf
+from llmctld.engine.messages import Load
+
+from tests import odd_gguf
+from tests.engine.driver import Driver, llama
+from tests.tiny_gguf import write
+
+
+def load(tmp_path: Path, **options: object) -> Load:
+    """big.gguf with the draft small.gguf."""
+    if not (tmp_path / "big.gguf").exists():
+        write(tmp_path / "big.gguf")
+    wanted = llama(tmp_path / "big.gguf", speculation="ngram", draft=str(tmp_path / "small.gguf"))
+    return msgspec.structs.replace(wanted, **options)
+
+
+def refused(load: Load) -> str:
+    with pytest.raises(LoadError) as error:
+        Gguf(load)
+    assert load.path in error.value.message
+    assert load.draft in error.value.message
+    assert "`draft`" in error.value.hint
+    return error.value.message
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    assert "No such file" in refused(load(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no model", b"GGUF\x03\0\0\0" + b"\xff" * 999])
+def test_a_file_that_is_no_model(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "small.gguf").write_bytes(content)
+    assert any(words in refused(load(tmp_path)) for words in ("no GGUF file", "cannot load"))
+
+
+def test_a_file_cut_short(tmp_path: Path) -> None:
+    write(tmp_path / "small.gguf")
+    (tmp_path / "small.gguf").write_bytes((tmp_path / "small.gguf").read_bytes()[:-1000])
+    assert "file bounds" in refused(load(tmp_path))
+
+
+def test_a_model_that_generates_no_text(tmp_path: Path) -> None:
+    write(tmp_path / "small.gguf", causal=False)
+    assert "generates no text" in refused(load(tmp_path))
+
+
+def test_a_file_larger_than_the_memory(tmp_path: Path) -> None:
+    write(tmp_path / "big.gguf")
+    write(tmp_path / "small.gguf", layers=8)
+    size = (tmp_path / "big.gguf").stat().st_size
+    assert "the draft does not fit in memory: the file has" in refused(load(tmp_path, memory_bytes=size + 1000))
+
+
+def test_another_word_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "small.gguf", texts={270: "Q", 280: "Z"})
+    assert "token 270 is 'Q', not 's'" in refused(load(tmp_path))
+
+
+def test_another_size_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "small.gguf", more=["one", "two"])
+    assert "has 315 tokens, not 313" in refused(load(tmp_path))
+
+
+def test_places_that_no_token_uses_do_not_count(tmp_path: Path) -> None:
+    write(tmp_path / "small.gguf", unused=7)
+    model = Gguf(load(tmp_path))
+    assert model.draft_model is not None
+    assert Driver(model).ask("why?").done.completion_tokens
+
+
+def test_another_kind_of_vocabulary_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "small.gguf", vocabulary_type="gpt2")
+    assert "its vocabulary is another: its type is" in refused(load(tmp_path))
+
+
+@pytest.mark.parametrize("which", ["small", "big"])
+def test_a_recurrent_state_means_no_drafts_and_one_notice(tmp_path: Path, which: str) -> None:
+    odd_gguf.recurrent(tmp_path / f"{which}.gguf")
+    write(tmp_path / f"{'big' if which == 'small' else 'small'}.gguf")
+    model = Gguf(load(tmp_path))
+    assert model.draft_model is None
+    (notice,) = model.loaded.notices
+    assert f"no drafts, because {tmp_path / which}.gguf has a recurrent state" in notice
+    alone = Gguf(msgspec.structs.replace(load(tmp_path), draft=""))
+    assert model.loaded.memory_bytes == alone.loaded.memory_bytes
+    assert Driver(model).ask("why?").text == Driver(alone).ask("why?").text
