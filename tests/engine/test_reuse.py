@@ -154,6 +154,8 @@ def compute(model: Gguf, stream: int, tokens: list[int], start: int = 0) -> NDAr
 def pair(model: Gguf) -> Iterator[tuple[list[int], list[int]]]:
     """Two texts as tokens; all streams are empty before and after."""
     dice = np.random.default_rng(4)
+    for stream in range(model.streams):
+        model.cut(stream, 0)
     yield tuple([1, *dice.integers(260, 300, 40).tolist()] for _ in range(2))  # type: ignore[misc]
     for stream in range(model.streams):
         model.cut(stream, 0)
