@@ -93,6 +93,9 @@ stress: $(DEV)
 bench: $(DEV)
 	$(BIN)/python -m tests.bench $(if $(MODEL),--model "$(MODEL)")
 
+bench-draft: $(DEV)
+	$(BIN)/python -m tests.bench.bench_draft $(if $(MODEL),--model "$(MODEL)")
+
 # Against llama-server in PEER, and where PYSERVER names a python that has it, llama-cpp-python's server. DRAFT is
 # a smaller model of MODEL's vocabulary. ROWS=one,four takes some of
 # the rows, ROUNDS=1 is a quick look, PEER_FLAGS="-fa on" saves trying which of the peer's flags are the best.
