@@ -12,7 +12,7 @@ from typing import Any
 from llmctl import config as configuration
 from llmctl import launch, wire
 from llmctl.embedding import REQUESTS_AT_ONCE, Vector, batches, named, vectors_of
-from llmctl.errors import Cancelled, Usage, from_code
+from llmctl.errors import Cancelled, Unreachable, Usage, from_code
 from llmctl.link import PATIENCE_S, Exchange, Link
 from llmctl.options import Asked
 from llmctl.paths import Paths, find_paths
@@ -106,23 +106,30 @@ class Client:
         `prompt`: the name of one of the model's prompts.
         """
         model, user = model or self.config.defaults.embedding_model, user_label(user or self.user, self.config)
-        under_way: deque[tuple[int, Exchange]] = deque()
+        under_way: deque[tuple[int, wire.Embed, Exchange]] = deque()
         first = 0
         try:
             for batch in batches(texts):
-                request = wire.Embed(texts=batch, model=model, prompt=prompt, user=user)
-                under_way.append((first, self.begin(request)))
-                first += len(batch)
-                if len(under_way) == REQUESTS_AT_ONCE:
+                while under_way and (len(under_way) == REQUESTS_AT_ONCE or not self._is_connected()):
                     yield from self._vectors(*under_way.popleft())
+                request = wire.Embed(texts=batch, model=model, prompt=prompt, user=user)
+                under_way.append((first, request, self.begin(request)))
+                first += len(batch)
             while under_way:
                 yield from self._vectors(*under_way.popleft())
         finally:
-            for _, exchange in under_way:
+            for _, _, exchange in under_way:
                 exchange.cancel()
 
-    def _vectors(self, first: int, exchange: Exchange) -> Iterator[Vector]:
-        return vectors_of(self._result(exchange), first)
+    def _vectors(self, first: int, request: wire.Embed, exchange: Exchange) -> Iterator[Vector]:
+        """Asked again where one before it found that the hub stops, and went on with the next hub."""
+        try:
+            result = self._result(exchange)
+        except Unreachable:
+            if exchange.link is self._link:
+                raise
+            result = self._result(self.begin(request))
+        return vectors_of(result, first)
 
     def pack(self, asked: Asked, *, stream: bool = False) -> wire.Generate:
         """Options, template and defaults as the request that will be sent."""
@@ -167,6 +174,9 @@ class Client:
         if self._link is not None and self._link.is_current():
             return self._link
         return self._reconnected()
+
+    def _is_connected(self) -> bool:
+        return self._link is not None and self._link.is_current()
 
     def _reconnected(self) -> Link:
         self.close()

@@ -150,6 +150,19 @@ def test_a_hub_that_stops_finishes_what_it_was_asked(house: House) -> None:
     assert stopping.end().status == 0
 
 
+def test_a_restart_in_the_middle_of_many_texts_costs_none_of_them(house: House) -> None:
+    convert(tiny_bert.write(house.home / "bert"), house.home / "bert.gguf")
+    house.ok("models", "add", "bert", house.home / "bert.gguf")
+    (house.home / "many.txt").write_text("the cat sleeps\n" * 20_000)
+    command = house.spawn("embed", "-m", "bert", "-f", "many.txt")
+    before = house.hub().pid if command.first_byte() else 0
+    house.ok("daemon", "restart", "--timeout", "60s")
+    outcome = command.end()
+    assert outcome.status == 0, outcome.err
+    assert [line["index"] for line in outcome.lines] == list(range(20_000))
+    assert house.hub().pid != before
+
+
 def test_an_engine_that_is_killed_is_started_again_and_asked_again(house: House) -> None:
     convert(tiny_bert.write(house.home / "bert"), house.home / "bert.gguf")
     house.ok("models", "add", "bert", house.home / "bert.gguf")

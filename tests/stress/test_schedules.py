@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 from llmctld.engine.gguf import Gguf
 from llmctld.engine.pace import Pace
@@ -19,12 +20,14 @@ class Dear(Pace):
     token_ms = 100.0
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Gguf:
-    """Float32 throughout, so that rounding decides nothing: three slots, and two streams that retain."""
+@pytest.fixture(scope="module", params=["off", "ngram"])
+def model(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Gguf:
+    """Float32 throughout, so that rounding decides nothing: three slots, and two streams that retain; without and with
+    speculation, which the one at a time (`repro`) never has."""
     path = Path(tmp_path_factory.mktemp("models")) / "base.gguf"
     write(path)
-    return Gguf(llama(path, slots=3, retained=2, kv_type="f32", context=512, flash_attention=False))
+    given = llama(path, slots=3, retained=2, kv_type="f32", context=512, flash_attention=False)
+    return Gguf(msgspec.structs.replace(given, speculation=request.param))
 
 
 def story(dice: random.Random, length: int) -> str:
