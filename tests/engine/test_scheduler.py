@@ -4,6 +4,7 @@ The KV memory is a list of lists here, changed by the scheduler's own actions: t
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import hypothesis.strategies as st
 import numpy as np
@@ -53,7 +54,8 @@ class Machine:
                 self.memory[action.target] = list(self.memory[action.source])
             elif isinstance(action, Save):
                 assert self.memory[action.stream] == action.tokens.tolist()
-                self.saved.put(action.tokens, np.array(self.memory[action.stream], np.int32).tobytes())
+                state = np.array(self.memory[action.stream], np.int32).tobytes()
+                self.saved.put(action.tokens, state, action.lasting)
             elif isinstance(action, Restore):
                 self.memory[action.stream] = np.frombuffer(self.saved.get(action.entry)[1], np.int32).tolist()
             else:
@@ -303,6 +305,33 @@ def test_what_no_stream_has_room_for_is_saved_and_comes_back() -> None:
     again = request(3, [*range(490), 3], 1)
     machine.run(again)
     assert again.cached == 490
+
+
+def test_a_short_end_is_kept_in_memory_and_never_becomes_a_file(tmp_path: Path) -> None:
+    saved = Saved(tmp_path / "saved", memory_bytes=1000, disk_bytes=10**6)
+    brief, lasting = np.arange(10, dtype=np.int32), np.arange(100, 110, dtype=np.int32)
+    saved.put(brief, bytes(200), lasting=False)
+    saved.put(lasting, bytes(200))
+    assert len(saved) == 2
+    for number in range(5):
+        saved.put(np.array([1000 + number], np.int32), bytes(200), lasting=False)
+    assert not saved.match(brief), "memory was full"
+    assert list(saved.match(lasting)), "it went into a file"
+    assert len(list((tmp_path / "saved").iterdir())) == 1
+    saved.check()
+
+
+def test_an_end_of_some_length_is_lasting() -> None:
+    machine = Machine(slots=1, streams=1)
+    machine.run(request(1, range(300), 1))
+    seen: list[Save] = []
+    for id, prompt in ((2, [*range(250), *range(5000, 5040)]), (3, range(7000, 7300)), (4, range(9000, 9010))):
+        machine.scheduler.submit(request(id, prompt, 1))
+        actions = machine.scheduler.admit()
+        seen += [action for action in actions if isinstance(action, Save)]
+        machine.do(actions)
+        machine.run()
+    assert [(len(save.tokens), save.lasting) for save in seen] == [(300, False), (290, True), (300, True)]
 
 
 def test_at_the_end_what_is_worth_it_is_saved() -> None:

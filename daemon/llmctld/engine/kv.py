@@ -30,7 +30,7 @@ class Kv:
     def _save(self, action: Save) -> None:
         state = self._model.save(action.stream)
         if state:
-            self._scheduler.saved.put(action.tokens, state)
+            self._scheduler.saved.put(action.tokens, state, action.lasting)
 
     def _restore(self, action: Restore) -> list[Remark]:
         try:

@@ -11,6 +11,8 @@ from llmctld.engine.streams import Streams
 
 SAVE_TOKENS = 32
 """A shorter end of a sequence is computed again sooner than it is kept in order."""
+LASTING_TOKENS = 128
+"""From here on it is worth a file."""
 SAVE_MARGIN = 8
 """To save a state takes about a copy, and it may never be asked for: it must be worth several."""
 

@@ -31,12 +31,16 @@ class Damaged(Exception):
 
 @dataclass
 class Entry:
-    """`data` is the state while it is in memory, `path` its file once there is one. `size` in bytes."""
+    """`data` is the state while it is in memory, `path` its file once there is one. `size` in bytes.
+
+    `lasting`: worth a file when memory is full; one that is not would wear out the disk for a few tokens.
+    """
 
     tokens: Tokens
     size: int
     data: bytes | memoryview | None = None
     path: Path | None = None
+    lasting: bool = True
 
 
 class Saved:
@@ -69,14 +73,14 @@ class Saved:
         """Whether an entry begins with all of `tokens`, so that they need not be saved again."""
         return len(tokens) in self.match(tokens).values()
 
-    def put(self, tokens: Tokens, data: bytes | memoryview) -> None:
+    def put(self, tokens: Tokens, data: bytes | memoryview, lasting: bool = True) -> None:
         """Keep a state; those that are its beginning go."""
         for entry, length in self.match(tokens).items():
             if length == len(self._entries[entry].tokens):
                 self._forget(entry)
-        number = self._add(Entry(tokens, len(data), data))
+        number = self._add(Entry(tokens, len(data), data, lasting=lasting))
         if len(data) * LARGE > self._limits[0]:
-            self._write(number)
+            self._put_out(number)
         self._trim()
 
     def get(self, entry: int) -> tuple[Tokens, bytes | memoryview]:
@@ -146,13 +150,20 @@ class Saved:
         except OSError:
             self._forget(number)
 
+    def _put_out(self, number: int) -> None:
+        """Of memory."""
+        if self._entries[number].lasting:
+            self._write(number)
+        else:
+            self._forget(number)
+
     def _trim(self) -> None:
         memory, disk = self._limits
         for number, entry in list(self._entries.items()):
             if self._total(in_memory=True) <= memory:
                 break
             if entry.data is not None:
-                self._write(number)
+                self._put_out(number)
         for number, entry in list(self._entries.items()):
             if self._total(in_memory=False) <= disk:
                 break

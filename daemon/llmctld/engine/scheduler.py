@@ -29,10 +29,11 @@ SAVED_BYTES_PER_MS = 1e6
 
 @dataclass(frozen=True)
 class Save:
-    """Put the state of `stream`, which holds `tokens`, outside the memory."""
+    """Put the state of `stream`, which holds `tokens`, outside the memory; `lasting`: and into a file, if need be."""
 
     stream: int
     tokens: Tokens
+    lasting: bool
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ class Scheduler:
         if self.streams.adapters(stream):
             return []  # saved states are of the model as its file is
         if self._reuses and place.worth_saving(self.streams, stream, keep, self.pace) and not self.saved.covers(held):
-            return [Save(stream, held)]
+            return [Save(stream, held, self.streams.sole(stream, keep) >= place.LASTING_TOKENS)]
         return []
 
     def _pack(self) -> list[Action]:
