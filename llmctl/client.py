@@ -7,6 +7,7 @@ It knows what to send and how to wait; it refuses to know how an answer is shown
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from llmctl import config as configuration
@@ -107,28 +108,31 @@ class Client:
         """
         model, user = model or self.config.defaults.embedding_model, user_label(user or self.user, self.config)
         under_way: deque[tuple[int, wire.Embed, Exchange]] = deque()
+        notify = cache(self._notify)  # once, although each request is told that the model is being loaded
         first = 0
         try:
             for batch in batches(texts):
                 while under_way and (len(under_way) == REQUESTS_AT_ONCE or not self._is_connected()):
-                    yield from self._vectors(*under_way.popleft())
+                    yield from self._vectors(*under_way.popleft(), notify)
                 request = wire.Embed(texts=batch, model=model, prompt=prompt, user=user)
                 under_way.append((first, request, self.begin(request)))
                 first += len(batch)
             while under_way:
-                yield from self._vectors(*under_way.popleft())
+                yield from self._vectors(*under_way.popleft(), notify)
         finally:
             for _, _, exchange in under_way:
                 exchange.cancel()
 
-    def _vectors(self, first: int, request: wire.Embed, exchange: Exchange) -> Iterator[Vector]:
+    def _vectors(
+        self, first: int, request: wire.Embed, exchange: Exchange, notify: Callable[[str], None]
+    ) -> Iterator[Vector]:
         """Asked again where one before it found that the hub stops, and went on with the next hub."""
         try:
-            result = self._result(exchange)
+            result = self._result(exchange, notify)
         except Unreachable:
             if exchange.link is self._link:
                 raise
-            result = self._result(self.begin(request))
+            result = self._result(self.begin(request), notify)
         return vectors_of(result, first)
 
     def pack(self, asked: Asked, *, stream: bool = False) -> wire.Generate:
@@ -141,13 +145,13 @@ class Client:
 
     def call(self, request: wire.Request) -> wire.AnyResult:
         """The result of one request. Raises LlmctlError when it fails."""
-        return self._result(self.begin(request))
+        return self._result(self.begin(request), self._notify)
 
-    def _result(self, exchange: Exchange) -> wire.AnyResult:
+    def _result(self, exchange: Exchange, notify: Callable[[str], None]) -> wire.AnyResult:
         try:
             for reply in exchange:
                 if isinstance(reply, wire.Notice):
-                    self._notify(reply.text)
+                    notify(reply.text)
                 elif isinstance(reply, wire.FINAL):
                     return result_of(reply)
         finally:

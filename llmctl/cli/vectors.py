@@ -26,12 +26,14 @@ def writer(output: str | None) -> Write:
     """For a number of vectors, what takes them one after another. Raises Usage where the file's name tells no format."""
     if output is None:
         return _to_stdout
-    path = Path(output).expanduser()
+    path = Path(output).expanduser().resolve()  # what a link leads to is written, not the link
     formats = {".npy": _npy, ".jsonl": _jsonl}
     if path.suffix not in formats:
         raise Usage(f"-o {output}: the name must end in .npy or .jsonl", "The ending decides what is written.")
     if not path.parent.is_dir():
         raise Usage(f"-o {output}: there is no folder {path.parent}", "Make it first.")
+    if path.exists() and not path.is_file():
+        raise Usage(f"-o {output}: {path} is no file that could be replaced", "Without -o the vectors go to stdout.")
     return lambda count: _to_file(path, count, formats[path.suffix])
 
 
@@ -44,16 +46,24 @@ def _to_stdout(count: int) -> Iterator[Put]:
 def _to_file(path: Path, count: int, put: Callable[[BinaryIO, int, Vector], None]) -> Iterator[Put]:
     """Whole or not at all: written beside its place and moved there at the end."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    bad = 0
+
+    def take(vector: Vector) -> None:
+        nonlocal bad
+        bad += vector.error is not None
+        put(file, count, vector)
+
     try:
         with temporary.open("wb") as file:
-            yield lambda vector: put(file, count, vector)
+            yield take
         os.replace(temporary, path)
     except OSError as error:
         raise Storage(f"{path} cannot be written: {error.strerror}", "Make room, or name another place.") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    out.notice(f"{count} vectors are in {path}")
+    told = f"; {bad} of the texts have none, and NaN or null instead" if bad else ""
+    out.notice(f"{count - bad} vectors are in {path}{told}")
 
 
 def line(vector: Vector) -> str:

@@ -1,6 +1,7 @@
 """Texts out of arguments, files and stdin; vectors into lines and numpy's format, which numpy itself reads."""
 
 import json
+import os
 from array import array
 from contextlib import suppress
 from pathlib import Path
@@ -95,9 +96,26 @@ def test_a_name_that_cannot_be_is_refused_before_anything_is_computed(tmp_path: 
         writer(str(tmp_path / name))
 
 
+def test_a_link_is_followed_and_what_is_no_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "link.npy").symlink_to(tmp_path / "there.npy")
+    with writer(str(tmp_path / "link.npy"))(3) as put:
+        for vector in vectors():
+            put(vector)
+    assert (tmp_path / "link.npy").is_symlink()
+    assert np.load(tmp_path / "there.npy").shape == (3, 7)
+    assert "2 vectors are in" in (told := capsys.readouterr().err)
+    assert "1 of the texts have none" in told
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "folder.npy").mkdir()
+    for name in ("pipe.jsonl", "folder.npy"):
+        with pytest.raises(Usage, match=name):
+            writer(str(tmp_path / name))
+
+
 def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    write = writer(str(tmp_path / "x.npy"))
     (tmp_path / "x.npy").mkdir()
-    with pytest.raises(Storage, match=r"x\.npy"), writer(str(tmp_path / "x.npy"))(1) as put:
+    with pytest.raises(Storage, match=r"x\.npy"), write(1) as put:
         put(vectors()[0])
 
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from llmctld.engine.convert import convert
 
-from tests import odd_gguf, tiny_gguf
+from tests import odd_gguf, tiny_bert, tiny_gguf
 from tests.e2e.house import House, Outcome
 
 ENDLESS = ("--max-tokens", "120", "--logit-bias", f"{tiny_gguf.EOS}=-100", "--no-cache", "--json")
@@ -94,8 +95,8 @@ def test_a_file_that_vanished_is_an_error_of_the_model(house: House, folder: Pat
 def test_a_model_that_does_not_go_with_it_is_refused_when_it_is_loaded(
     house: House, folder: Path, options: dict[str, object], words: str
 ) -> None:
-    tiny_gguf.write(folder / "small.gguf", **options)  # type: ignore[arg-type]
     house.ok("models", "add", "m", folder / "big.gguf", f"--set=draft={folder / 'small.gguf'}")
+    tiny_gguf.write(folder / "small.gguf", **options)  # type: ignore[arg-type]
     refused(house.run("ask", "hi", "-m", "m"), folder, words)
 
 
@@ -104,3 +105,12 @@ def test_a_recurrent_draft_is_not_used_and_said_so(house: House, folder: Path) -
     house.ok("models", "add", "m", folder / "big.gguf", f"--set=draft={folder / 'small.gguf'}")
     outcome = ask(house, "m")
     assert f"no drafts, because {folder / 'small.gguf'} has a recurrent state" in outcome.err
+
+
+def test_what_takes_no_draft_and_what_is_none_is_said_when_it_is_added(house: House, folder: Path) -> None:
+    convert(tiny_bert.write(house.home / "bert"), house.home / "bert.gguf")
+    outcome = house.run("models", "add", "m", "echo", f"--set=draft={folder / 'small.gguf'}")
+    assert (outcome.status, "echo takes no `draft`" in outcome.err) == (5, True)
+    outcome = house.run("models", "add", "m", folder / "big.gguf", f"--set=draft={house.home / 'bert.gguf'}")
+    assert (outcome.status, "generates no text" in outcome.err) == (4, True)
+    assert house.ok("models", "ls", "--json").lines == []

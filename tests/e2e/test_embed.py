@@ -94,7 +94,7 @@ def test_a_file_takes_the_vectors_in_numpys_format_or_as_lines(home: House) -> N
     plain = home.ok("embed", "cat", "dog", "-m", NAME)
     to_npy = home.ok("embed", "cat", "dog", "-m", NAME, "-o", "x.npy")
     assert to_npy.out == ""
-    assert "2 vectors are in x.npy" in to_npy.err
+    assert f"2 vectors are in {home.home / 'x.npy'}" in to_npy.err
     found = np.load(home.home / "x.npy", allow_pickle=False)
     assert (found.dtype, found.shape) == (np.float32, (2, 384))
     assert (found == embeddings(plain)).all()
@@ -114,6 +114,21 @@ def test_many_texts_and_many_clients_each_get_their_own(home: House) -> None:
     for number, vector in enumerate(alone):
         (single,) = embeddings(home.ok("embed", f"client {number}", "-m", NAME))
         assert vector @ single == pytest.approx(1, abs=1e-4)
+
+
+def test_the_doctor_finds_a_folder_as_well_as_a_file(home: House) -> None:
+    found = home.ok("daemon", "doctor").out
+    assert f"model {NAME}" in found
+    assert "model bert" in found
+    assert "is gone" not in found
+
+
+def test_a_model_that_is_loaded_is_announced_once(house: House) -> None:
+    convert(tiny_bert.write(house.home / "bert"), house.home / "bert.gguf")
+    house.ok("models", "add", "bert", house.home / "bert.gguf")
+    outcome = house.ok("embed", "-m", "bert", stdin="the cat\n" * 300)
+    assert outcome.err.count("loading bert") == 1
+    assert len(outcome.lines) == 300
 
 
 def test_prompts_of_a_folder_and_of_the_settings(home: House) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from llmctl.config import ModelEntry, ModelSettings, check_name, decode, read_models
 from llmctl.errors import ConfigError, InvalidRequest, ModelUnavailable, NotFound, Storage, Usage, nearest
-from llmctld.models.target import ECHO, LLAMA, TORCH, Samples, check_gguf, nature
+from llmctld.models.target import ECHO, LLAMA, TORCH, Nature, Samples, check_gguf, nature
 from llmctld.watch import log
 
 T = TypeVar("T")
@@ -99,8 +99,8 @@ class Catalog:
                 raise Usage(f"{word!r} already names the model {owner.name} ({owner.target})", "`--force` replaces it.")
         backend, kind = nature(target)
         given = _given(settings)
-        if draft := given.get("draft"):
-            _of_draft(draft, target, check_gguf)
+        if (draft := given.get("draft")) is not None:
+            _check_draft(draft, Nature(backend, kind), target)
         entry = ModelEntry(
             name=name, target=target, backend=backend, kind=kind, aliases=aliases, settings=given, added=time.time()
         )
@@ -174,6 +174,15 @@ def _given(settings: dict[str, str]) -> dict[str, Any]:
     except ConfigError as error:
         raise InvalidRequest(error.message, "`llmctl config show` lists the settings of a model.") from error
     return {key: getattr(decoded, key) for key in settings}
+
+
+def _check_draft(draft: str, of: Nature, target: str) -> None:
+    """Raises InvalidRequest for a model that takes none, ModelUnavailable for a file that generates no text."""
+    if of != (LLAMA, "text"):
+        raise InvalidRequest(f"{target} takes no `draft`: it is no GGUF file that generates text", "Leave it out.")
+    if _of_draft(draft, target, lambda file: nature(str(file))) != of:
+        hint = "Give the path of another file as the model's `draft`, or leave that setting out."
+        raise ModelUnavailable(f"{target} cannot have the draft {draft}, which generates no text", hint)
 
 
 def _of_draft(draft: str, target: str, look: Callable[[Path], T]) -> T:
