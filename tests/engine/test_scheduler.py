@@ -57,7 +57,9 @@ class Machine:
                 state = np.array(self.memory[action.stream], np.int32).tobytes()
                 self.saved.put(action.tokens, state, action.lasting)
             elif isinstance(action, Restore):
-                self.memory[action.stream] = np.frombuffer(self.saved.get(action.entry)[1], np.int32).tolist()
+                entry = self.saved.holding(action.tokens, action.entry)
+                assert entry is not None
+                self.memory[action.stream] = np.frombuffer(self.saved.get(entry)[1], np.int32).tolist()
             else:
                 assert isinstance(action, Cut)
                 assert len(self.memory[action.stream]) >= action.keep
@@ -319,6 +321,21 @@ def test_a_short_end_is_kept_in_memory_and_never_becomes_a_file(tmp_path: Path) 
     assert list(saved.match(lasting)), "it went into a file"
     assert len(list((tmp_path / "saved").iterdir())) == 1
     saved.check()
+
+
+def test_a_state_that_made_room_for_a_longer_one_is_found_in_that_one() -> None:
+    """It was chosen, and before it was used a state was saved that begins with it."""
+    saved = Saved(None, 1000, 0)
+    short, long = np.arange(10, dtype=np.int32), np.arange(20, dtype=np.int32)
+    saved.put(short, bytes(100))
+    ((chosen, _),) = saved.match(short).items()
+    saved.put(long, bytes(200))
+    held = saved.holding(short, chosen)
+    assert held is not None
+    assert held != chosen
+    assert len(saved.get(held)[0]) == 20
+    saved.forget(held)
+    assert saved.holding(short, chosen) is None
 
 
 def test_an_end_of_some_length_is_lasting() -> None:

@@ -33,13 +33,17 @@ class Kv:
             self._scheduler.saved.put(action.tokens, state, action.lasting)
 
     def _restore(self, action: Restore) -> list[Remark]:
+        entry = self._scheduler.saved.holding(action.tokens, action.entry)
+        if entry is None:
+            self._scheduler.forget(action.sequence)
+            return []
         try:
-            tokens, state = self._scheduler.saved.get(action.entry)
+            tokens, state = self._scheduler.saved.get(entry)
         except Damaged as damage:
             return self._anew(action, str(damage))
         found = self._model.restore(action.stream, state)
         if found != len(tokens):
-            self._scheduler.saved.forget(action.entry)
+            self._scheduler.saved.forget(entry)
             return self._anew(action, f"{found} of its {len(tokens)} tokens came back")
         return []
 

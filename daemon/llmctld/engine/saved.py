@@ -73,6 +73,12 @@ class Saved:
         """Whether an entry begins with all of `tokens`, so that they need not be saved again."""
         return len(tokens) in self.match(tokens).values()
 
+    def holding(self, tokens: Tokens, entry: int) -> int | None:
+        """`entry`, or another that begins with all of `tokens`: it may have made room for one since it was chosen."""
+        if entry in self._entries:
+            return entry
+        return next((other for other, length in self.match(tokens).items() if length == len(tokens)), None)
+
     def put(self, tokens: Tokens, data: bytes | memoryview, lasting: bool = True) -> None:
         """Keep a state; those that are its beginning go."""
         for entry, length in self.match(tokens).items():

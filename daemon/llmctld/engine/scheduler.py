@@ -46,10 +46,11 @@ class Copy:
 
 @dataclass(frozen=True)
 class Restore:
-    """Set the saved state `entry` into `stream`, in which `sequence` begins."""
+    """Set the saved state `entry`, which begins with `tokens`, into `stream`, in which `sequence` begins."""
 
     stream: int
     entry: int
+    tokens: Tokens
     sequence: Sequence
 
 
@@ -152,7 +153,8 @@ class Scheduler:
         else:
             actions += self._rescue(target, source.keep if source.stream == target else 0)
         if source.entry is not None:
-            actions.append(Restore(target, source.entry, sequence))
+            begins = np.array(sequence.tokens[: source.keep], np.int32)
+            actions.append(Restore(target, source.entry, begins, sequence))
         elif source.stream is not None and source.stream != target:
             actions.append(Copy(source.stream, target))
         actions.append(Cut(target, source.keep, sequence))
