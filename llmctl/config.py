@@ -77,6 +77,10 @@ class Defaults(Section, frozen=True):
 class Limits(Section, frozen=True):
     queue: Annotated[int, msgspec.Meta(ge=0)] = 512
     prompt_bytes: Size = Size(16 * 2**20)
+    memory_bytes: Size | None = None
+    """Host memory of all loaded models together; 80 % of the machine's, or of its control group's."""
+    gpu_memory_bytes: Size | None = None
+    """Memory of each GPU; 90 % of what it has."""
 
 
 class Cache(Section, frozen=True):

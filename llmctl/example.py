@@ -27,6 +27,8 @@ KEYS = {
     "defaults.min_p": "Leave out tokens less likely than this share of the best.",
     "limits.queue": "Requests that may wait for one model; more are refused (status 10).",
     "limits.prompt_bytes": "Bytes of one request's text, at most.",
+    "limits.memory_bytes": "Host memory of all loaded models; without it 80 % of the machine's, or of its control group's.",
+    "limits.gpu_memory_bytes": "Memory of each GPU that loaded models take; without it 90 % of what it has.",
     "cache.enabled": "Whether answers are stored at all.",
     "cache.memory_bytes": "Stored answers in memory.",
     "cache.disk_bytes": "Stored answers on disk.",
@@ -90,8 +92,10 @@ def _sections(config: Config) -> list[tuple[str, Section]]:
 
 
 def _sample(section: str, key: str) -> Any:
+    """What stands for a key without a default."""
     samples = {"model": "NAME", "embedding_model": "NAME", "user": "NAME", "timeout": "10m", "temperature": 0.7}
-    return samples.get(key) or SETTINGS.get(key, ("", 0))[1] if section == "defaults" else None
+    samples |= {"memory_bytes": Size(16 * 2**30), "gpu_memory_bytes": Size(20 * 2**30)}
+    return samples.get(key) or SETTINGS.get(key, ("", 0))[1]
 
 
 def _entry(comment: str, key: str, default: Any, sample: Any) -> list[str]:

@@ -23,7 +23,13 @@ def test_every_line_of_it_is_right_when_it_is_taken_in(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(uncommented())
     read = config.load(tmp_path / "c.toml", {})
     plain = Config()
-    assert (read.limits, read.cache, read.logs) == (plain.limits, plain.cache, plain.logs)
+    for section in ("limits", "cache", "logs"):
+        defaults = {
+            key: value for key, value in msgspec.structs.asdict(getattr(plain, section)).items() if value is not None
+        }
+        given = msgspec.structs.asdict(getattr(read, section))
+        assert given | defaults == given
+        assert None not in given.values()
     assert set(msgspec.structs.asdict(read.models["NAME"])) == set(ModelSettings.__struct_fields__)
     assert None not in msgspec.structs.asdict(read.models["NAME"]).values()
     assert None not in msgspec.structs.asdict(read.defaults).values()
