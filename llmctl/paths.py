@@ -43,6 +43,11 @@ class Paths(msgspec.Struct, frozen=True):
         return self.state / "cache-stats.json"
 
     @property
+    def measured(self) -> Path:
+        """What each model took in memory when it was last loaded."""
+        return self.state / "measured.json"
+
+    @property
     def socket(self) -> Path:
         return self.run / "hub.sock"
 

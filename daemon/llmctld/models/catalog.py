@@ -24,6 +24,8 @@ BACKENDS = {ECHO: "llmctl", LLAMA: "llama-cpp-python", TORCH: "sentence-transfor
 
 MAKES = {"text": "text", "embedding": "embeddings"}
 USED_BY = {"text": "ask", "embedding": "embed"}
+SLOTS = {"text": 4, "embedding": 32}
+"""By what a model makes: requests that run together, or texts of one batch."""
 MAPPINGS = {"adapters": '{"NAME": "/path/of/adapter.gguf"}', "prompts": '{"query": "search_query: "}'}
 """Settings that are mappings, and how one is written in a shell."""
 

@@ -1,11 +1,14 @@
 """What a GGUF file says about itself, read from its header in plain Python: the hub loads no numpy for it.
 
-It knows the format's first part (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md) and no tensor.
+It knows the format's first part (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md): keys, and the shapes of
+tensors. What is in a tensor it never reads.
 """
 
+import math
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
 Value = int | float | bool | str
 
@@ -14,46 +17,102 @@ SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 """The format's number of a type -> how struct names it."""
 STRING, ARRAY = 8, 9
 MOST = 2**28
-"""Bytes of one string, or items of one array: beyond it the file is damaged."""
+"""Bytes of one string, of the whole header, or items of one array: beyond it the file is damaged."""
+FIRST = 2**20
+"""Bytes that are read at once; a header that is longer is read again, four times as much each time."""
+LISTED = 4096
+"""Items of an array that is kept: one number per layer is of interest, a vocabulary is not."""
+DIMENSIONS = 4
+
+BLOCKS = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40), 10: (256, 84),
+    11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292), 16: (256, 66), 17: (256, 74),
+    18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2),
+    26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
+    40: (64, 36),
+}  # fmt: skip
+"""The format's number of a tensor's type -> (values in a block, bytes of a block)."""
 
 
 class Damaged(ValueError):
     """The header cannot be read to its end."""
 
 
+class Header(NamedTuple):
+    """`values`: key -> value; `lists`: key -> numbers, of short arrays; `shapes`: tensor -> its dimensions, the row first.
+
+    `lengths`: key -> items of an array. `weights`: bytes of all tensors, None where one is of an unknown type.
+    """
+
+    values: dict[str, Value]
+    lists: dict[str, tuple[float, ...]]
+    lengths: dict[str, int]
+    shapes: dict[str, tuple[int, ...]]
+    weights: int | None
+
+
 def read_header(path: Path) -> dict[str, Value]:
     """Key -> value, but for arrays. Raises Damaged, and OSError."""
+    return _read(path, _values).values
+
+
+def read_whole_header(path: Path) -> Header:
+    """With its arrays and tensors. Raises Damaged, and OSError."""
+    return _read(path, _all)
+
+
+class _Short(Exception):
+    """What was read ends before the header does."""
+
+
+def _read(path: Path, parse: "Callable[[_Bytes], Header]") -> Header:
+    size = FIRST
     with path.open("rb") as file:
-        if file.read(4) != MAGIC:
-            raise Damaged(f"{path} does not begin with {MAGIC!r}")
-        version, _, count = _unpack(file, "IQQ")
-        if version not in (2, 3):
-            raise Damaged(f"{path} is of the version {version} of the format; 2 and 3 are known")
-        found: dict[str, Value] = {}
-        for _ in range(int(count)):
-            key = _string(file)
-            value = _value(file, int(_unpack(file, "I")[0]))
-            if value is not None:
-                found[key] = value
-        return found
+        while True:
+            file.seek(0)
+            data = file.read(size)
+            try:
+                return parse(_Bytes(data))
+            except (_Short, struct.error):
+                if len(data) < size:
+                    raise Damaged(f"{path} ends within its header") from None
+                if size > MOST:
+                    raise Damaged(f"{path} has a header of more than {MOST} bytes") from None
+            size *= 4
 
 
-def _value(file: BinaryIO, kind: int) -> Value | None:
-    """None for an array, which is passed over."""
-    if kind == STRING:
-        return _string(file)
-    if kind != ARRAY:
-        value: Value = _unpack(file, _letter(kind))[0]
-        return value
-    inner, count = _unpack(file, "IQ")
-    if inner == ARRAY or count > MOST:
-        raise Damaged(f"an array of {count} items of the type {inner}")
-    if inner == STRING:
-        for _ in range(int(count)):
-            file.seek(_length(file), 1)
-    else:
-        file.seek(int(count) * struct.calcsize(_letter(int(inner))), 1)
-    return None
+def _values(data: "_Bytes") -> Header:
+    if data.take(4) != MAGIC:
+        raise Damaged(f"it does not begin with {MAGIC!r}")
+    version, _, count = data.unpack("IQQ")
+    if version not in (2, 3):
+        raise Damaged(f"it is of the version {version} of the format; 2 and 3 are known")
+    found = Header({}, {}, {}, {}, None)
+    for _ in range(int(count)):
+        key, kind = data.string(), int(data.unpack("I")[0])
+        if kind == ARRAY:
+            items, found.lengths[key] = data.array()
+            if items:
+                found.lists[key] = items
+        else:
+            found.values[key] = data.string() if kind == STRING else data.unpack(_letter(kind))[0]
+    return found
+
+
+def _all(data: "_Bytes") -> Header:
+    found = _values(data)
+    count, weights, known = struct.unpack_from("<Q", data.whole, 8)[0], 0, True
+    for _ in range(count):
+        name, dimensions = data.string(), int(data.unpack("I")[0])
+        if dimensions > DIMENSIONS:
+            raise Damaged(f"the tensor {name!r} has {dimensions} dimensions")
+        shape = tuple(int(size) for size in data.unpack("Q" * dimensions))
+        kind, _ = data.unpack("IQ")
+        found.shapes[name] = shape
+        values, size = BLOCKS.get(int(kind), (1, 0))
+        known = known and size > 0
+        weights += math.prod(shape) // values * size
+    return found._replace(weights=weights if known else None)
 
 
 def _letter(kind: int) -> str:
@@ -62,24 +121,47 @@ def _letter(kind: int) -> str:
     return SCALARS[kind]
 
 
-def _length(file: BinaryIO) -> int:
-    length = int(_unpack(file, "Q")[0])
-    if length > MOST:
-        raise Damaged(f"a string of {length} bytes")
-    return length
+class _Bytes:
+    """The beginning of a file, and how far it has been read. Raises _Short and struct.error at its end."""
 
+    def __init__(self, whole: bytes) -> None:
+        self.whole, self._at = whole, 0
 
-def _string(file: BinaryIO) -> str:
-    length = _length(file)
-    data = file.read(length)
-    if len(data) < length:
-        raise Damaged("the file ends within its header")
-    return data.decode(errors="replace")
+    def take(self, length: int) -> bytes:
+        if length > MOST:
+            raise Damaged(f"a string of {length} bytes")
+        self._at += length
+        if self._at > len(self.whole):
+            raise _Short
+        return self.whole[self._at - length : self._at]
 
+    def unpack(self, kinds: str) -> tuple[int | float | bool, ...]:
+        found = struct.unpack_from("<" + kinds, self.whole, self._at)
+        self._at += struct.calcsize("<" + kinds)
+        return found
 
-def _unpack(file: BinaryIO, kinds: str) -> tuple[int | float | bool, ...]:
-    size = struct.calcsize("<" + kinds)
-    data = file.read(size)
-    if len(data) < size:
-        raise Damaged("the file ends within its header")
-    return struct.unpack("<" + kinds, data)
+    def string(self) -> str:
+        return self.take(int(self.unpack("Q")[0])).decode(errors="replace")
+
+    def array(self) -> tuple[tuple[float, ...], int]:
+        """Its numbers, if they are few, and how many items it has."""
+        kind, items = (int(number) for number in self.unpack("IQ"))
+        if kind == ARRAY or items > MOST:
+            raise Damaged(f"an array of {items} items of the type {kind}")
+        if kind == STRING:
+            self._pass_strings(items)
+        elif items > LISTED:
+            self.take(items * struct.calcsize("<" + _letter(kind)))
+        else:
+            return self.unpack(_letter(kind) * items), items
+        return (), items
+
+    def _pass_strings(self, items: int) -> None:
+        """Half a million of a vocabulary and its merges: 70 ms, which a call per string would make half a second."""
+        read, whole, at = struct.Struct("<Q").unpack_from, self.whole, self._at
+        for _ in range(items):
+            (length,) = read(whole, at)
+            if length > MOST:
+                raise Damaged(f"a string of {length} bytes")
+            at += 8 + length
+        self._at = at

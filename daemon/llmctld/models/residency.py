@@ -15,11 +15,9 @@ import psutil
 from llmctl.config import Cache, ModelEntry, ModelSettings
 from llmctl.errors import ModelUnavailable
 from llmctl.wire import EngineStatus
-from llmctld.models.catalog import Catalog
+from llmctld.models.catalog import SLOTS, Catalog
 from llmctld.models.worker import Load, Worker
 
-SLOTS = {"text": 4, "embedding": 32}
-"""By what a model makes: requests that run together, or texts of one batch."""
 KV_SHARE = 0.8
 """Of the memory that is free when a model is loaded, what it may take."""
 

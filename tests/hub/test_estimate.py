@@ -1,0 +1,115 @@
+"""What a model will take, told from its header, held against what the library then takes; and what was measured."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llmctld.engine.gguf import Gguf
+from llmctld.models.catalog import Catalog
+from llmctld.models.estimate import Estimate, Estimates
+
+from llmctl.config import ModelEntry, ModelSettings
+from tests import tiny_bert, tiny_gguf
+from tests.engine.driver import llama
+
+NEAR = 0.15
+"""The share by which an estimate may be wrong: issue 5."""
+
+
+def a_catalog(folder: Path, target: object, **settings: str) -> tuple[Catalog, ModelEntry]:
+    models = folder / "catalog"
+    models.mkdir(exist_ok=True)
+    catalog = Catalog(models, {})
+    return catalog, catalog.add("m", str(target), [], settings, force=True)
+
+
+def told(folder: Path, target: object, **settings: str) -> Estimate:
+    catalog, entry = a_catalog(folder, target, **settings)
+    return Estimates(catalog, folder / "measured.json").of(entry)
+
+
+def taken(path: Path, settings: dict[str, Any]) -> int:
+    wanted = {"context": None, "slots": 4, "retained": 4, "batch": 512} | settings
+    return Gguf(llama(path, **wanted)).loaded.memory_bytes
+
+
+def wide(path: Path) -> None:
+    tiny_gguf.write(path, dim=256, layers=4, context=4096)
+
+
+WRITERS: list[Callable[[Path], None]] = [tiny_gguf.write, wide]
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"context": 300, "slots": 1, "retained": 0},
+    {"context": 2048, "slots": 2, "retained": 1},
+    {"context": 1024, "kv_type": "q8_0"},
+    {"context": 1024, "kv_type": "f32"},
+    {"batch": 64},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("write", WRITERS)
+def test_an_estimate_is_near_what_the_library_takes(
+    tmp_path: Path, write: Callable[[Path], None], settings: dict[str, Any]
+) -> None:
+    path = tmp_path / "m.gguf"
+    write(path)
+    estimate = told(tmp_path, path, **{key: str(value) for key, value in settings.items()})
+    assert abs(estimate.total / taken(path, settings) - 1) <= NEAR, estimate
+
+
+def test_a_file_whose_header_is_damaged_counts_with_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF" + bytes(1000))
+    assert told(tmp_path, path) == Estimate(1004, 0, 0)
+
+
+def test_what_needs_no_file_takes_nothing_and_what_has_lost_its_file_neither(tmp_path: Path) -> None:
+    assert told(tmp_path, "echo").total == 0
+    path = tmp_path / "m.gguf"
+    tiny_gguf.write(path)
+    catalog, entry = a_catalog(tmp_path, path)
+    path.unlink()
+    assert Estimates(catalog, tmp_path / "measured.json").of(entry).total == 0
+
+
+def test_a_folder_takes_what_its_weights_take(tmp_path: Path) -> None:
+    folder = tiny_bert.write(tmp_path / "bert")
+    assert told(tmp_path, folder).total == (folder / "model.safetensors").stat().st_size
+
+
+def test_a_draft_model_is_part_of_it(tmp_path: Path) -> None:
+    path, small = tmp_path / "m.gguf", tmp_path / "small.gguf"
+    tiny_gguf.write(path, layers=3)
+    tiny_gguf.write(small, layers=1)
+    alone, both = told(tmp_path, path), told(tmp_path, path, draft=str(small))
+    assert both == Estimate(*(one + other for one, other in zip(alone, told(tmp_path, small), strict=True)))
+    assert told(tmp_path, path, draft=str(small), speculation="off").weights == alone.weights
+
+
+def test_what_was_measured_is_known_to_the_next_hub_until_the_file_or_a_setting_changes(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    tiny_gguf.write(path)
+    catalog, entry = a_catalog(tmp_path, path)
+    estimates = Estimates(catalog, tmp_path / "measured.json")
+    assert estimates.measured(entry) is None
+    estimates.note(entry, 12345)
+    again = Estimates(catalog, tmp_path / "measured.json")
+    assert (estimates.measured(entry), again.measured(entry)) == (12345, 12345)
+    other = Catalog(tmp_path / "catalog", {"m": ModelSettings(context=256)})
+    assert Estimates(other, tmp_path / "measured.json").measured(entry) is None
+    coloured = Catalog(tmp_path / "catalog", {"m": ModelSettings(temperature=0.5)})
+    assert Estimates(coloured, tmp_path / "measured.json").measured(entry) == 12345
+    tiny_gguf.write(path, seed=2, layers=3)
+    assert again.measured(entry) is None
+
+
+def test_measurements_that_cannot_be_read_are_begun_anew(tmp_path: Path) -> None:
+    file = tmp_path / "measured.json"
+    file.write_text("nonsense")
+    catalog, entry = a_catalog(tmp_path, "echo")
+    estimates = Estimates(catalog, file)
+    estimates.note(entry, 5)
+    assert Estimates(catalog, file).measured(entry) == 5
