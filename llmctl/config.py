@@ -28,6 +28,22 @@ class Size(int):
     """Bytes, written `512M`, `4G` or as a bare number of bytes."""
 
 
+class Device(str):
+    """What computes: `auto`, `cpu`, or a kind of GPU, with its number where there are several (`cuda:1`)."""
+
+
+DEVICES = ("auto", "cpu", "cuda", "mps", "vulkan", "xpu")
+"""`cuda` stands for AMD's too, as torch has it; `xpu` is Intel's."""
+
+
+def parse_device(text: str) -> Device:
+    """Raises ValueError for a word that is no device; whether this machine has it is for the engine to say."""
+    word, _, number = text.partition(":")
+    if word not in DEVICES or (text != word and (word in ("auto", "cpu") or not re.fullmatch(r"\d{1,3}", number))):
+        raise ValueError(f"{text!r} is not a device such as {', '.join(DEVICES[:4])} or cuda:1")
+    return Device(text)
+
+
 def parse_duration(text: str | float) -> Duration:
     """Seconds. Raises ValueError for anything but a non-negative number with an optional unit."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*", str(text))
@@ -47,6 +63,7 @@ def parse_size(text: str | int) -> Size:
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Part = Annotated[float, msgspec.Meta(ge=0)]
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 TopK = Annotated[int, msgspec.Meta(ge=0)]
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
@@ -114,6 +131,10 @@ class ModelSettings(Section, frozen=True):
     """The physical cores."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] | None = None
     """Layers on the GPU; all that fit."""
+    device: Device | None = None
+    """Where it runs: auto (default), cpu, cuda, cuda:N, mps, vulkan, xpu."""
+    tensor_split: list[Part] | None = None
+    """How much of the layers each GPU gets, in proportion; as their free memory is."""
     kv_type: KvType | None = None
     """f16 (default), f32, q8_0, q4_0, q4_1, q5_0, q5_1, bf16."""
     flash_attention: bool | None = None
@@ -143,6 +164,10 @@ class ModelSettings(Section, frozen=True):
     fail: Literal["load", "crash", "error"] | None = None
     """echo: `load` refuses to load, `crash` ends the process at the third token, `error` fails each request."""
 
+    def __post_init__(self) -> None:
+        if self.tensor_split is not None and not sum(self.tensor_split) > 0:
+            raise ValueError("tensor_split must have a share above 0")
+
 
 class Config(Section, frozen=True):
     defaults: Defaults = Defaults()
@@ -165,6 +190,8 @@ def _decode_unit(kind: type, value: Any) -> Any:
         return parse_duration(value)
     if kind is Size:
         return parse_size(value)
+    if kind is Device:
+        return parse_device(value)
     raise TypeError(f"{kind} is written without a unit")
 
 

@@ -46,6 +46,8 @@ SETTINGS = {
     "retained": ("Streams of KV memory that keep prefixes of ended requests; as many as slots.", 4),
     "threads": ("Threads; the physical cores.", 4),
     "gpu_layers": ("Layers on the GPU; all that fit.", 0),
+    "device": ("Where it runs: auto (default), cpu, cuda, cuda:N, mps, vulkan or xpu.", "cuda:0"),
+    "tensor_split": ("How much of the layers each GPU gets, in proportion; as their free memory is.", [3, 1]),
     "kv_type": ("Type of the KV memory: f16 (default), f32, q8_0, q4_0, q4_1, q5_0, q5_1, bf16.", "f16"),
     "flash_attention": ("Faster attention that rounds more coarsely; where llama.cpp thinks that it pays.", True),
     "batch": ("Tokens computed in one step, at most; 512.", 512),

@@ -271,6 +271,12 @@ def test_what_cannot_be_loaded_says_why(folder: Path, gguf: Path, tmp_path: Path
     refuse("a pickle", broken, backend=torch)
 
 
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(folder: Path) -> None:
+    with pytest.raises(LoadError, match="torch finds no device xpu:7") as caught:
+        _embedder(load(folder, backend="sentence-transformers", device="xpu:7"))
+    assert "There are: cpu" in caught.value.hint
+
+
 def test_too_little_memory_is_said_with_both_numbers(folder: Path, gguf: Path) -> None:
     for path, backend in ((gguf, "llama.cpp"), (folder, "sentence-transformers")):
         with pytest.raises(LoadError, match=r"does not fit in memory: .* MiB, and it may use 0.0 MiB"):

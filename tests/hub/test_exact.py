@@ -126,6 +126,8 @@ def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> No
         "normalize": False,
         "prompts": {"a": "b"},
         "draft": "small.gguf",
+        "device": "cpu",
+        "tensor_split": [1.0],
         "fail": "crash",
     }
     entry = a_catalog(tmp_path, e={}).find("e")

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from llmctld.engine import torch_device
 from llmctld.engine.backend import LoadError
 from llmctld.engine.embed import Reading, Vectors, too_long, unknown_prompt
 from llmctld.engine.fit import mebibytes
@@ -32,8 +33,9 @@ class TorchEmbedder:
 
     def __init__(self, load: Load) -> None:
         torch.set_num_threads(load.threads)
-        _check(load)
-        self._model = _read(load)
+        device = torch_device.choose(load)
+        _check(load, torch_device.room(load, device))
+        self._model = _read(load, device)
         self._model.prompts |= load.prompts
         self._normalize = bool(load.normalize)
         if load.normalize is False:
@@ -47,9 +49,11 @@ class TorchEmbedder:
         context = load.context or own
         self._texts = load.slots
         self.batch_tokens = max(load.slots * load.batch, context)
+        size = _bytes(self._model)
         self.loaded = Loaded(
-            backend="sentence-transformers", context=context, slots=load.slots, memory_bytes=_bytes(self._model),
-            dimension=len(self._encode(["a"], "")[0]),
+            backend="sentence-transformers", context=context, slots=load.slots, memory_bytes=size,
+            gpu_bytes=0 if device.type == "cpu" else size, devices=[str(device)],
+            dimension=len(self._encode(["a"], "")[0]), notices=torch_device.notices(load, device),
         )  # fmt: skip
 
     def read(self, text: str, prompt: str | None) -> Reading:
@@ -81,7 +85,7 @@ class TorchEmbedder:
         return vectors
 
 
-def _check(load: Load) -> None:
+def _check(load: Load, room: int) -> None:
     """Raises LoadError for weights that only a pickle holds, which may run code, and for more than fits."""
     folder = Path(load.path)
     try:
@@ -98,18 +102,17 @@ def _check(load: Load) -> None:
             message = f"{load.name}: the weights in {file} are a pickle, which may run code when it is read"
             raise LoadError(message, "Take a version of this model with safetensors, or convert it.")
     size = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
-    if size > load.memory_bytes:
+    if size > room:
         message = f"{load.name} does not fit in memory: its weights have {mebibytes(size)}, "
-        raise LoadError(message + f"and it may use {mebibytes(load.memory_bytes)}", "Take a smaller model.")
+        raise LoadError(message + f"and it may use {mebibytes(room)}", "Take a smaller model.")
 
 
-def _read(load: Load) -> SentenceTransformer:
+def _read(load: Load, device: torch.device) -> SentenceTransformer:
     """Float32 on a CPU, where halves are slower; elsewhere as the folder says. No code of the folder's is run."""
-    device = "cpu" if load.gpu_layers == 0 or not torch.accelerator.is_available() else None
-    dtype = torch.float32 if device == "cpu" else "auto"
+    dtype = torch.float32 if device.type == "cpu" else "auto"
     try:
         return SentenceTransformer(
-            load.path, device=device, local_files_only=True, trust_remote_code=False,
+            load.path, device=str(device), local_files_only=True, trust_remote_code=False,
             model_kwargs={"dtype": dtype, "use_safetensors": True},
         )  # fmt: skip
     except Exception as error:

@@ -12,6 +12,8 @@ CELLS = 256
 LEAST_CONTEXT = 512
 """Below this a model can hardly be asked anything: better no model than one that refuses every prompt."""
 
+GPU_SHARE = 0.9
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -77,6 +79,13 @@ def notice(name: str, wanted: Shape, shape: Shape, memory: Memory) -> str:
         return ""
     needed, limit = mebibytes(memory.needs(wanted)), mebibytes(memory.limit)
     return f"{name}: {', '.join(changes)}, because about {needed} would be needed and {limit} may be used"
+
+
+def gpu_room(limit: int | None, total: int, free: int) -> int:
+    """Bytes that one more model may take of a GPU on which all may hold `limit`; without one 90 % of it: a tenth is for
+    what the libraries keep there beside models.
+    """
+    return max(0, min(int(total * GPU_SHARE) if limit is None else limit, total) - (total - free))
 
 
 def mebibytes(count: int) -> str:

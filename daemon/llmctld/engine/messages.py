@@ -27,6 +27,13 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
     """Streams that keep prefixes of ended requests."""
     threads: int
     gpu_layers: int = -1
+    """-1: all that fit."""
+    device: str = "auto"
+    """"auto", "cpu", or a kind of GPU, with its number where there are several: "cuda:1"."""
+    tensor_split: list[float] = []
+    """The share of each GPU; empty: as the library thinks."""
+    gpu_memory_bytes: int | None = None
+    """What all processes together may hold of each GPU; None: 90 % of what it has."""
     kv_type: str = "f16"
     flash_attention: bool | None = None
     """None: where the library thinks that it pays."""
@@ -136,6 +143,13 @@ class Loaded(msgspec.Struct, tag="loaded", kw_only=True):
     retained: int = 0
     memory_bytes: int
     """Weights plus KV plus compute buffers, as the library reports them; 0 for echo."""
+    gpu_bytes: int = 0
+    """Those of them that lie on GPUs."""
+    gpu_layers: int = 0
+    layers: int = 0
+    """Of how many; that of the output counts as one. 0 where the library does not split by layers."""
+    devices: list[str] = []
+    """Where they lie, as the library calls it; GPUs first."""
     base: bool = False
     dimension: int = 0
     """Numbers of a vector; 0: it generates text."""

@@ -26,8 +26,12 @@ MAKES = {"text": "text", "embedding": "embeddings"}
 USED_BY = {"text": "ask", "embedding": "embed"}
 SLOTS = {"text": 4, "embedding": 32}
 """By what a model makes: requests that run together, or texts of one batch."""
-MAPPINGS = {"adapters": '{"NAME": "/path/of/adapter.gguf"}', "prompts": '{"query": "search_query: "}'}
-"""Settings that are mappings, and how one is written in a shell."""
+IN_JSON = {
+    "adapters": '{"NAME": "/path/of/adapter.gguf"}',
+    "prompts": '{"query": "search_query: "}',
+    "tensor_split": "[3, 1]",
+}
+"""Settings that are mappings or lists, and how one is written in a shell."""
 
 
 class AdapterUse(NamedTuple):
@@ -162,14 +166,14 @@ def _library(backend: str) -> str:
 
 
 def _given(settings: dict[str, str]) -> dict[str, Any]:
-    """`--set key=value` as typed values; a mapping is a JSON object. Raises InvalidRequest naming key and value."""
+    """`--set key=value` as typed values; a mapping or a list is written as JSON. Raises InvalidRequest naming key and value."""
     values: dict[str, Any] = dict(settings)
-    for key, example in MAPPINGS.items():
+    for key, example in IN_JSON.items():
         try:
             if key in values:
                 values[key] = msgspec.json.decode(values[key])
         except msgspec.DecodeError as error:
-            message = f"{key} is {values[key]!r}, which is not a JSON object ({error})"
+            message = f"{key} is {values[key]!r}, which is not JSON ({error})"
             raise InvalidRequest(message, f"--set '{key}={example}'") from error
     try:
         decoded = decode(ModelSettings, values, "--set", text=True)

@@ -106,6 +106,8 @@ class Residency:
                 retained=slots if settings.retained is None else settings.retained,
                 threads=settings.threads or psutil.cpu_count(logical=False) or 1,
                 gpu_layers=-1 if settings.gpu_layers is None else settings.gpu_layers,
+                device=settings.device or "auto",
+                tensor_split=settings.tensor_split or [],
                 kv_type=settings.kv_type or "f16",
                 flash_attention=settings.flash_attention,
                 batch=settings.batch or 512,
