@@ -28,22 +28,6 @@ class Size(int):
     """Bytes, written `512M`, `4G` or as a bare number of bytes."""
 
 
-class Device(str):
-    """What computes: `auto`, `cpu`, or a kind of GPU, with its number where there are several (`cuda:1`)."""
-
-
-DEVICES = ("auto", "cpu", "cuda", "mps", "vulkan", "xpu")
-"""`cuda` stands for AMD's too, as torch has it; `xpu` is Intel's."""
-
-
-def parse_device(text: str) -> Device:
-    """Raises ValueError for a word that is no device; whether this machine has it is for the engine to say."""
-    word, _, number = text.partition(":")
-    if word not in DEVICES or (text != word and (word in ("auto", "cpu") or not re.fullmatch(r"\d{1,3}", number))):
-        raise ValueError(f"{text!r} is not a device such as {', '.join(DEVICES[:4])} or cuda:1")
-    return Device(text)
-
-
 def parse_duration(text: str | float) -> Duration:
     """Seconds. Raises ValueError for anything but a non-negative number with an optional unit."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*", str(text))
@@ -66,6 +50,10 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Part = Annotated[float, msgspec.Meta(ge=0)]
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 TopK = Annotated[int, msgspec.Meta(ge=0)]
+DEVICES = r"^(auto|cpu|(cuda|mps|vulkan|xpu)(:\d{1,3})?)$"
+Device = Annotated[str, msgspec.Meta(pattern=DEVICES)]
+"""What computes: `auto`, `cpu`, or a kind of GPU, with its number where there are several. `cuda` is AMD's too, as torch
+has it; `xpu` is Intel's."""
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 
@@ -190,8 +178,6 @@ def _decode_unit(kind: type, value: Any) -> Any:
         return parse_duration(value)
     if kind is Size:
         return parse_size(value)
-    if kind is Device:
-        return parse_device(value)
     raise TypeError(f"{kind} is written without a unit")
 
 
@@ -214,6 +200,8 @@ def _explain(message: str, kind: type[Section], values: Mapping[str, Any], sourc
     if what.startswith("Invalid enum value"):
         place, _, field = key.rpartition(".")
         what += f", which must be one of {', '.join(_words(get_type_hints(_section(kind, place))[field]))}"
+    if DEVICES in what:
+        what = "no such device; it must be auto, cpu, or one of cuda, mps, vulkan, xpu, with its number as in cuda:1"
     unknown = re.fullmatch(r"Object contains unknown field `(.+)`", what)
     if unknown:
         section = _section(kind, key)

@@ -78,7 +78,7 @@ def test_the_environment_goes_before_the_file_and_the_file_before_the_default(tm
         ("[limits]\nqueue = -1", "limits.queue"),
         ("[models.qwen]\ncontxt = 5", "contxt"),
         ("[models.qwen]\ncontext = 0", "context"),
-        ('[models.qwen]\ndevice = "gpu"', "models.qwen.device: 'gpu' is not a device such as auto, cpu, cuda, mps"),
+        ('[models.qwen]\ndevice = "gpu"', "models.qwen.device: no such device; it must be auto, cpu"),
         ('[models.qwen]\ndevice = "cpu:1"', "models.qwen.device"),
         ('[models.qwen]\ndevice = "cuda:"', "models.qwen.device"),
         ("[models.qwen]\ntensor_split = [1, -1]", "models.qwen.tensor_split"),
