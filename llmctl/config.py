@@ -50,7 +50,7 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Part = Annotated[float, msgspec.Meta(ge=0)]
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 TopK = Annotated[int, msgspec.Meta(ge=0)]
-DEVICES = r"^(auto|cpu|(cuda|mps|vulkan|xpu)(:\d{1,3})?)$"
+DEVICES = r"^(auto|cpu|(cuda|mps|vulkan|xpu)(:[0-9]{1,3})?)$"
 Device = Annotated[str, msgspec.Meta(pattern=DEVICES)]
 """What computes: `auto`, `cpu`, or a kind of GPU, with its number where there are several. `cuda` is AMD's too, as torch
 has it; `xpu` is Intel's."""
