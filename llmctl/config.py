@@ -9,6 +9,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
@@ -145,6 +146,15 @@ class ModelSettings(Section, frozen=True):
     top_p: Share | None = None
     top_k: TopK | None = None
     min_p: Share | None = None
+    tier: Literal["premium", "standard", "economy"] | None = None
+    """How good it is, and how dear."""
+    tags: list[str] | None = None
+    price_in: Decimal | None = None
+    """Money per million tokens of a prompt, in the configured currency."""
+    price_cached: Decimal | None = None
+    """The same for those that were computed before."""
+    price_out: Decimal | None = None
+    """The same for tokens of an answer."""
     first_ms: Milliseconds | None = None
     """echo: milliseconds before the first token."""
     token_ms: Milliseconds | None = None
@@ -155,6 +165,19 @@ class ModelSettings(Section, frozen=True):
     def __post_init__(self) -> None:
         if self.tensor_split is not None and not sum(self.tensor_split) > 0:
             raise ValueError("tensor_split must have a share above 0")
+        for name in PRICES:
+            price = getattr(self, name)
+            if price is not None and not (price.is_finite() and price >= 0):
+                raise ValueError(f"{name} is {price}, and must be a number of 0 or more")
+
+    def computing(self) -> "ModelSettings":
+        """Without what changes nothing about an answer, nor about how it is computed."""
+        return msgspec.structs.replace(self, **dict.fromkeys(LABELS))
+
+
+PRICES = ("price_in", "price_cached", "price_out")
+LABELS = ("tier", "tags", *PRICES)
+"""Settings by which a model is chosen and paid for."""
 
 
 class Config(Section, frozen=True):
@@ -313,6 +336,8 @@ class ModelEntry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     aliases: list[str] = []
     settings: dict[str, Any] = {}
     added: float = 0.0
+    pulled: str = ""
+    """The repository that `models pull` fetched its files from; empty for files of the user's own."""
 
 
 def read_models(folder: Path, broken: Callable[[str], None]) -> dict[str, ModelEntry]:

@@ -24,6 +24,8 @@ class Paths(msgspec.Struct, frozen=True):
     home: Path | None
     config_file: Path
     models: Path
+    pulled: Path
+    """Files of models that `models pull` fetched: OWNER/NAME/FILE."""
     templates: Path
     state: Path
     cache: Path
@@ -91,6 +93,7 @@ def find_paths(environ: "os._Environ[str] | dict[str, str]" = os.environ) -> Pat
         home=home,
         config_file=Path(config_file).expanduser().absolute() if config_file else config / "config.toml",
         models=data / "models",
+        pulled=data / "pulled",
         templates=config / "templates",
         state=state,
         cache=cache,

@@ -161,8 +161,37 @@ class AddModel(Request, kw_only=True, tag="add_model"):
     force: bool = False
 
 
+class PullModel(Request, kw_only=True, tag="pull_model"):
+    """Fetches a model of the Hugging Face hub and adds it: what was cut off goes on where it stopped. -> Model"""
+
+    repo: str
+    """OWNER/NAME."""
+    file: str | None = None
+    """A GGUF file of it, or a quantisation; None: the largest usual one that fits, or the folder."""
+    name: str | None = None
+    """What to call the model; None: as its file or repository."""
+    aliases: list[str] = []
+    settings: dict[str, str] = {}
+    force: bool = False
+    endpoint: str | None = None
+    """Of the hub's copy to ask, https://huggingface.co without."""
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"PullModel(repo={self.repo!r}, file={self.file!r}, name={self.name!r})"  # a token is in no log
+
+
+class EstimateModel(Request, kw_only=True, tag="estimate_model"):
+    """What a model would take in memory; nothing is loaded. -> Estimated"""
+
+    target: str
+    """Name or alias of a model, or the absolute path of one that was not added."""
+    settings: dict[str, str] = {}
+    """Beside those that the model has."""
+
+
 class RemoveModel(Request, kw_only=True, tag="remove_model"):
-    """Forgets a model (never deletes a file that the user gave) and unloads it. -> Nothing"""
+    """Forgets a model and unloads it; deletes the files that a pull fetched for it alone, and no other. -> Nothing"""
 
     name: str
 
@@ -197,8 +226,8 @@ class Undo(Request, kw_only=True, tag="undo"):
 
 
 AnyRequest = (
-    Generate | Embed | Cancel | Ack | Status | Ps | Stop | AddModel | RemoveModel | LoadModel | UnloadModel
-    | GetCacheStats | ClearCache | Undo
+    Generate | Embed | Cancel | Ack | Status | Ps | Stop | AddModel | PullModel | EstimateModel | RemoveModel | LoadModel
+    | UnloadModel | GetCacheStats | ClearCache | Undo
 )  # fmt: skip
 
 
@@ -386,12 +415,33 @@ class Model(Result, kw_only=True, tag="model", omit_defaults=False):
     settings: dict[str, Any]
 
 
+class Estimated(Result, kw_only=True, tag="estimated", omit_defaults=False):
+    """Bytes. `measured_bytes`: what it took when it was last loaded so; null before."""
+
+    weights_bytes: int
+    kv_bytes: int
+    compute_bytes: int
+    total_bytes: int
+    measured_bytes: int | None
+
+
 class Nothing(Result, kw_only=True, tag="nothing"):
     """Done, and there is nothing to say."""
 
 
 AnyResult = (
-    Answer | Answers | Embeddings | HubStatus | Engines | Stopped | CacheStats | Cleared | Undone | Model | Nothing
+    Answer
+    | Answers
+    | Embeddings
+    | HubStatus
+    | Engines
+    | Stopped
+    | CacheStats
+    | Cleared
+    | Undone
+    | Model
+    | Estimated
+    | Nothing
 )
 
 
@@ -417,9 +467,12 @@ class Notice(Reply, kw_only=True, tag="notice"):
 
 
 class Progress(Reply, kw_only=True, tag="progress"):
-    """Still at work; `state` is "working", "loading" or "queued"."""
+    """Still at work; `state` is "working", "loading", "queued" or "pulling"."""
 
     state: str = "working"
+    done: int = 0
+    total: int = 0
+    """Bytes that have come, of all; 0: not a matter of bytes."""
 
 
 class Done(Reply, kw_only=True, tag="done"):

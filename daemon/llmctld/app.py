@@ -30,6 +30,9 @@ from llmctld.handlers import Hub
 from llmctld.history import History
 from llmctld.models.builtin import Builtin
 from llmctld.models.catalog import Catalog
+from llmctld.models.estimate import Estimates
+from llmctld.models.machine import memory
+from llmctld.models.pull import Puller
 from llmctld.models.residency import Residency
 from llmctld.pipeline.call import Stage, compose
 from llmctld.pipeline.deadline import deadline
@@ -49,6 +52,8 @@ from llmctld.watch import log, open_log
 LOCK_WAIT_S = 45
 """For a predecessor that drains; longer than its own limit."""
 DRAIN_S = 10.0
+HOST_SHARE = 0.8
+"""Of the machine's memory, what models may take where `limits.memory_bytes` names nothing."""
 
 
 def main() -> int:
@@ -135,6 +140,8 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
         residency,
         tiers,
         history,
+        Puller(catalog, paths.pulled, lambda: int(config.limits.memory_bytes or memory().total * HOST_SHARE)),
+        Estimates(catalog, paths.measured),
     )
     server = Server(hub, paths.socket)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,6 +3,7 @@
 A handler yields any number of Delta, Notice and Progress, then exactly one Done, or raises.
 """
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -11,10 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmctl import __version__, wire
+from llmctl.config import ModelEntry
 from llmctl.errors import InvalidRequest
 from llmctld.cache.tiers import Tiers
 from llmctld.history import History
 from llmctld.models.catalog import Catalog
+from llmctld.models.estimate import Estimates
+from llmctld.models.pull import Puller
 from llmctld.models.residency import Residency
 from llmctld.pipeline.call import Call, Stage
 from llmctld.pipeline.embed import Embedding
@@ -31,6 +35,8 @@ class Hub:
     residency: Residency
     tiers: Tiers
     history: History
+    puller: Puller
+    estimates: Estimates
     in_flight: Callable[[], int] = lambda: 0
     stop: Callable[[float], Awaitable[list[str]]] | None = None
     started: float = field(default_factory=time.monotonic)
@@ -76,20 +82,35 @@ async def stop(hub: Hub, call: Call | None, request: wire.Stop) -> Replies:
 
 async def add_model(hub: Hub, call: Call | None, request: wire.AddModel) -> Replies:
     entry = hub.catalog.add(request.name, request.target, request.aliases, request.settings, request.force)
-    yield wire.Done(
-        result=wire.Model(
-            name=entry.name, target=entry.target, backend=entry.backend, kind=entry.kind, aliases=entry.aliases,
-            settings=entry.settings,
-        )
+    yield wire.Done(result=_model(entry))
+
+
+def _model(entry: ModelEntry) -> wire.Model:
+    return wire.Model(
+        name=entry.name, target=entry.target, backend=entry.backend, kind=entry.kind, aliases=entry.aliases,
+        settings=entry.settings,
     )  # fmt: skip
+
+
+async def pull_model(hub: Hub, call: Call | None, request: wire.PullModel) -> Replies:
+    async with aclosing(hub.puller.pull(request)) as events:
+        async for event in events:
+            yield wire.Done(result=_model(event)) if isinstance(event, ModelEntry) else event
+
+
+async def estimate_model(hub: Hub, call: Call | None, request: wire.EstimateModel) -> Replies:
+    entry, settings = hub.catalog.resolve(request.target, request.settings)
+    yield wire.Done(result=await asyncio.to_thread(hub.estimates.tell, entry, settings))
 
 
 async def remove_model(hub: Hub, call: Call | None, request: wire.RemoveModel) -> Replies:
     entry = hub.catalog.find(request.name)
     if hub.residency.holds(entry.name):
         await hub.residency.unload(entry.name)
+    files = hub.puller.files(entry)
     hub.catalog.remove(entry.name)
     hub.residency.forget(entry.name)
+    await asyncio.to_thread(hub.puller.delete, files)
     yield wire.Done(result=wire.Nothing())
 
 
@@ -129,6 +150,8 @@ HANDLERS: dict[type[wire.Request], Handler] = {
     wire.Ps: ps,
     wire.Stop: stop,
     wire.AddModel: add_model,
+    wire.PullModel: pull_model,
+    wire.EstimateModel: estimate_model,
     wire.RemoveModel: remove_model,
     wire.LoadModel: load_model,
     wire.UnloadModel: unload_model,

@@ -23,6 +23,7 @@ COMMANDS = {
     "embed": "Make texts into vectors: a JSON line for each, in order.",
     "models": "Add, load and list models.",
     "ps": "Show the engine processes.",
+    "pull": "Fetch a model of the Hugging Face hub, and add it.",
     "templates": "List, show, edit and remove templates.",
     "cache": "Show and clear what is stored.",
     "daemon": "Start, stop and examine the hub.",

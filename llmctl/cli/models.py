@@ -3,12 +3,15 @@
 Adding, loading and removing are the hub's work; this asks for it.
 """
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from llmctl.cli import flags, out
+from llmctl.cli.labels import Alias, Force, PriceCached, PriceIn, PriceOut, Set, Tag, Tier, labels
+from llmctl.cli.pull import pull
 from llmctl.errors import ModelUnavailable, nearest
 
 if TYPE_CHECKING:
@@ -23,10 +26,9 @@ Name = Annotated[str, Argument(help="Name or alias of a model.", metavar="NAME")
 def ls(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """List the models, the default one first."""
     from llmctl.cli.show import show
-    from llmctl.config import read_models
     from llmctl.view import models
 
-    entries = list(read_models(flags.places().models, out.notice).values())
+    entries = list(_entries().values())
     default = _default(entries)
     loaded = _loaded()
     if not entries and not json:
@@ -50,11 +52,15 @@ def _loaded() -> dict[str, str]:
     return {engine.name: engine.state for engine in flags.engines() or ()}
 
 
-def _find(name: str) -> "tuple[ModelEntry, dict[str, ModelEntry]]":
-    """The model of that name or alias, and all there are. Raises ModelUnavailable."""
+def _entries() -> "dict[str, ModelEntry]":
     from llmctl.config import read_models
 
-    entries = read_models(flags.places().models, out.notice)
+    return read_models(flags.places().models, out.notice)
+
+
+def _find(name: str) -> "tuple[ModelEntry, dict[str, ModelEntry]]":
+    """The model of that name or alias, and all there are. Raises ModelUnavailable."""
+    entries = _entries()
     found = next((entry for entry in entries.values() if name in (entry.name, *entry.aliases)), None)
     if found is None:
         known = [known for entry in entries.values() for known in (entry.name, *entry.aliases)]
@@ -80,18 +86,21 @@ def show_one(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -
 def add(
     name: Annotated[str, Argument(help="What the model shall be called.")],
     target: Annotated[str, Argument(help="FILE.gguf, a sentence-transformers FOLDER, or echo.")],
-    alias: Annotated[list[str] | None, Option(help="Another name for it.")] = None,
-    set: Annotated[list[str] | None, Option("--set", help="A setting of this model.", metavar="KEY=VALUE")] = None,
-    force: Annotated[bool, Option("--force", help="Replace a model of this name.")] = False,
+    alias: Alias = None,
+    tier: Tier = None,
+    price_in: PriceIn = None,
+    price_cached: PriceCached = None,
+    price_out: PriceOut = None,
+    tag: Tag = None,
+    set: Set = None,
+    force: Force = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
     """Make a model known. The file stays where it is."""
     from llmctl import wire
 
-    settings = flags.pairs("--set", set or ())
-    if "draft" in settings:  # the hub stands in another folder
-        settings["draft"] = flags.absolute(settings["draft"])
+    settings = labels(set, tier, price_in, price_cached, price_out, tag)
     request = wire.AddModel(
         name=name,
         target=target if target == "echo" else flags.absolute(target),
@@ -108,13 +117,50 @@ def add(
         out.notice(f"model {name} is added; `llmctl {use} -m {name} ...` uses it")
 
 
+app.command("pull")(pull)
+
+
+@app.command("estimate")
+def estimate(
+    target: Annotated[str, Argument(help="Name or alias of a model, or its file.", metavar="NAME|FILE")],
+    context: Annotated[str | None, Option(help="Tokens that one request may use.", metavar="N")] = None,
+    slots: Annotated[str | None, Option(help="Requests that run together.", metavar="N")] = None,
+    retained: Annotated[str | None, Option(help="Streams that keep prefixes.", metavar="N")] = None,
+    kv_type: Annotated[str | None, Option(help="Type of the KV memory.", metavar="T")] = None,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Tell what a model would take in memory, without loading it."""
+    from llmctl import wire
+    from llmctl.cli.show import show
+    from llmctl.view import models
+
+    given = {"context": context, "slots": slots, "retained": retained, "kv_type": kv_type}
+    settings = {key: value for key, value in given.items() if value is not None}
+    if not any(target in (entry.name, *entry.aliases) for entry in _entries().values()):
+        target = _path(target) or target
+    with flags.connect() as client:
+        result = client.call(wire.EstimateModel(target=target, settings=settings))
+    assert isinstance(result, wire.Estimated)
+    if json:
+        out.json_line(result)
+    else:
+        show(models.estimated(result))
+
+
+def _path(target: str) -> str | None:
+    """Where the file or folder of that name lies, if there is one."""
+    return flags.absolute(target) if os.path.exists(os.path.expanduser(target)) else None
+
+
 @app.command("rm")
 def rm(name: Name, yes: flags.Yes = False, json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Forget a model and unload it. A file of yours is never deleted."""
+    """Forget a model and unload it. Deletes what `pull` fetched for it; a file of yours is never deleted."""
     from llmctl import wire
 
-    _find(name)
-    flags.confirm(yes, [f"model {name}"])
+    found, _ = _find(name)
+    what = f"its files of {found.pulled} at {found.target}"
+    flags.confirm(yes, [f"model {name}", *([what] if found.pulled else [])])
     with flags.connect() as client:
         client.call(wire.RemoveModel(name=name))
     if json:

@@ -59,6 +59,12 @@ def notice(words: str) -> None:
     aside((_json({"notice": words}) if Mode.json else f"llmctl: {words}") + "\n")
 
 
+def passing(words: str) -> None:
+    """A line of stderr that the next one takes the place of; only for a terminal, and "" at the end wipes it away."""
+    if is_terminal(sys.stderr) and not Mode.quiet and not Mode.json and os.environ.get("TERM") != "dumb":
+        aside(f"\r{words}\x1b[K")
+
+
 def failure(error: LlmctlError) -> None:
     """The last thing on stderr: what happened, and what to do next."""
     if Mode.json:

@@ -1,11 +1,11 @@
 """`models ls`, `models show` and `ps` as tables; what is shown was read by others."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llmctl import wire
-from llmctl.config import ModelEntry
-from llmctl.view.units import or_dash, size
+from llmctl.config import PRICES, ModelEntry
+from llmctl.view.units import or_dash, share, size, span
 
 Table = tuple[list[str], list[list[str]]]
 
@@ -18,12 +18,13 @@ def models(entries: Iterable[ModelEntry], loaded: dict[str, str]) -> Table:
             entry.kind,
             entry.backend,
             loaded.get(entry.name, "-"),
+            entry.settings.get("tier", "-"),
             ", ".join(entry.aliases) or "-",
             entry.target,
         ]
         for entry in entries
     ]
-    return ["NAME", "KIND", "BACKEND", "STATE", "ALIASES", "TARGET"], rows
+    return ["NAME", "KIND", "BACKEND", "STATE", "TIER", "ALIASES", "TARGET"], rows
 
 
 def as_json(entry: ModelEntry, state: str | None, default: bool) -> dict[str, Any]:
@@ -34,10 +35,16 @@ def as_json(entry: ModelEntry, state: str | None, default: bool) -> dict[str, An
         "backend": entry.backend,
         "kind": entry.kind,
         "aliases": entry.aliases,
-        "settings": entry.settings,
+        "settings": plain(entry.settings),
+        "pulled": entry.pulled or None,
         "state": state,
         "default": default,
     }
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Prices are kept as they were written, and are numbers in JSON."""
+    return {key: float(value) if key in PRICES else value for key, value in settings.items()}
 
 
 def one(entry: ModelEntry, state: str | None) -> Table:
@@ -48,9 +55,30 @@ def one(entry: ModelEntry, state: str | None) -> Table:
         ["target", entry.target],
         ["state", state or "not loaded"],
         ["aliases", ", ".join(entry.aliases) or "-"],
-        *([f"setting {key}", str(value)] for key, value in sorted(entry.settings.items())),
+        *([["pulled from", entry.pulled]] if entry.pulled else []),
+        *([f"setting {key}", _told(value)] for key, value in sorted(entry.settings.items())),
     ]
     return ["", ""], rows
+
+
+def _told(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def estimated(found: wire.Estimated) -> Table:
+    rows = [
+        ["weights", size(found.weights_bytes)],
+        ["KV memory", size(found.kv_bytes)],
+        ["compute", size(found.compute_bytes)],
+        ["total", size(found.total_bytes)],
+        ["measured", "not loaded yet" if found.measured_bytes is None else size(found.measured_bytes)],
+    ]
+    return ["", ""], rows
+
+
+def progress(done: int, total: int, seconds: float) -> str:
+    """How far a transfer has come, on one line."""
+    return f"{share(done / total)} of {size(total)}, {span(seconds)}"
 
 
 def engines(found: Iterable[wire.EngineStatus]) -> Table:

@@ -17,6 +17,8 @@ from llmctld.handlers import Hub
 from llmctld.history import History
 from llmctld.models.builtin import Builtin
 from llmctld.models.catalog import Catalog
+from llmctld.models.estimate import Estimates
+from llmctld.models.pull import Puller
 from llmctld.models.residency import Residency
 from llmctld.pipeline.call import Call, Event, Stage
 from llmctld.pipeline.embed import Embedding
@@ -202,7 +204,8 @@ async def a_server(folder: Path, pipeline: Stage) -> AsyncIterator[Scene]:
     tiers = Tiers(Memory(2**20), None, 60.0)
     path = folder / "hub.sock"
     embedding = Embedding(residency, Builtin(catalog, folder / "builtin").choose, Limits())
-    hub = Hub(str(path), pipeline, embedding, catalog, residency, tiers, history)
+    puller, estimates = Puller(catalog, folder / "pulled", lambda: 2**30), Estimates(catalog, folder / "measured.json")
+    hub = Hub(str(path), pipeline, embedding, catalog, residency, tiers, history, puller, estimates)
     server = Server(hub, path)
     dealer = Dealer(path)
     try:

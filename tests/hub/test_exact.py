@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from llmctld.pipeline.exact import exact, key_of
 from llmctld.pipeline.preprocess import preprocess
 
 from llmctl import wire
-from llmctl.config import Cache, ModelSettings
+from llmctl.config import LABELS, Cache, ModelSettings
 from llmctl.errors import Busy, CacheMiss, ConfigError, Timeout
 from llmctl.wire import CACHE_MODES, File, Generate
 from tests.hub.scene import Speaker, a_call, a_catalog, answer_of, events_of, in_loop, text_of
@@ -115,7 +116,7 @@ async def test_the_key_covers_everything_that_changes_the_answer_and_nothing_els
         assert await key(tmp_path, catalog, scope, **{name: value}) == base, name
 
 
-@pytest.mark.parametrize("name", ModelSettings.__struct_fields__)
+@pytest.mark.parametrize("name", sorted({*ModelSettings.__struct_fields__} - {*LABELS}))
 def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> None:
     values: dict[str, Any] = {
         "kv_type": "q8_0",
@@ -135,6 +136,16 @@ def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> No
     other = Catalog(tmp_path / "models", {"e": ModelSettings(**{name: values.get(name, 1)})})
     call = replace(a_call(prompt="why?"), model=entry)
     assert key_of(call, plain, []) != key_of(call, other, [])
+
+
+def test_what_a_model_costs_and_how_it_is_labelled_is_no_part_of_the_key(tmp_path: Path) -> None:
+    labels = ModelSettings(
+        tier="premium", tags=["a"], price_in=Decimal(1), price_cached=Decimal(1), price_out=Decimal(1)
+    )
+    assert {name for name in ModelSettings.__struct_fields__ if getattr(labels, name) is not None} == {*LABELS}
+    call = replace(a_call(prompt="why?"), model=a_catalog(tmp_path, e={}).find("e"))
+    catalogs = Catalog(tmp_path / "models", {}), Catalog(tmp_path / "models", {"e": labels})
+    assert len({key_of(call, catalog, []) for catalog in catalogs}) == 1
 
 
 def test_messages_that_read_the_same_in_a_row_are_not_the_same(tmp_path: Path) -> None:

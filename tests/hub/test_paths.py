@@ -11,7 +11,7 @@ from llmctl.paths import SOCKET_PATH_MAX, find_paths, make_private
 
 def test_a_home_holds_everything(tmp_path: Path) -> None:
     paths = find_paths({"LLMCTL_HOME": str(tmp_path)})
-    places = [paths.config_file, paths.models, paths.templates, paths.state, paths.cache, paths.logs, paths.history,
+    places = [paths.config_file, paths.models, paths.pulled, paths.templates, paths.state, paths.cache, paths.logs, paths.history,
               paths.cache_stats, paths.measured, paths.socket, paths.lock, paths.start_lock, paths.hub_info]  # fmt: skip
     assert all(place.is_relative_to(tmp_path) for place in places)
     assert len(set(places)) == len(places)

@@ -34,9 +34,12 @@ EXAMPLES: list[wire.Message] = [
     wire.Embed(texts=["a"], model="m", prompt="query", user="ana"),
     wire.Cancel(), wire.Ack(count=3), wire.Status(), wire.Ps(), wire.Stop(timeout=0.5),
     wire.AddModel(name="m", target="/m.gguf", aliases=["a"], settings={"slots": "2"}, force=True),
+    wire.PullModel(repo="o/n", file="f.gguf", name="m", aliases=["a"], settings={"slots": "2"}, force=True, endpoint="http://h",
+                   token="t"),
+    wire.EstimateModel(target="m", settings={"slots": "2"}),
     wire.RemoveModel(name="m"), wire.LoadModel(name="m"), wire.UnloadModel(name="m"), wire.GetCacheStats(),
     wire.ClearCache(model="m"), wire.Undo(conversation="c", user="ana"),
-    wire.Delta(text="t", reasoning="r", index=1), wire.Notice(text="n"), wire.Progress(state="loading"),
+    wire.Delta(text="t", reasoning="r", index=1), wire.Notice(text="n"), wire.Progress(state="pulling", done=1, total=2),
     wire.Done(result=ANSWER), wire.Failed(code="busy", message="m", hint="h", answer=ANSWER, answers=[ANSWER], retry=True),
     wire.Cancelled(answer=ANSWER, answers=[ANSWER]),
 ]  # fmt: skip
@@ -50,6 +53,7 @@ RESULT_EXAMPLES: list[wire.AnyResult] = [
     wire.CacheStats(levels=[wire.LevelStats("memory", p50_ms=0.1)], requests=1, hit_rate=0.5, joined=1),
     wire.Cleared(entries=1), wire.Undone(prompt="p"),
     wire.Model(name="m", target="echo", backend="echo", aliases=[], settings={"slots": 1}), wire.Nothing(),
+    wire.Estimated(weights_bytes=1, kv_bytes=2, compute_bytes=3, total_bytes=6, measured_bytes=5),
 ]  # fmt: skip
 
 

@@ -30,6 +30,7 @@ IN_JSON = {
     "adapters": '{"NAME": "/path/of/adapter.gguf"}',
     "prompts": '{"query": "search_query: "}',
     "tensor_split": "[3, 1]",
+    "tags": '["code"]',
 }
 """Settings that are mappings or lists, and how one is written in a shell."""
 
@@ -76,6 +77,21 @@ class Catalog:
             raise InvalidRequest(message, f"`llmctl {USED_BY[entry.kind]} -m {entry.name}` uses it.")
         return entry
 
+    def all(self) -> list[ModelEntry]:
+        """The oldest first."""
+        return list(self._entries.values())
+
+    def resolve(self, target: str, settings: dict[str, str]) -> tuple[ModelEntry, ModelSettings]:
+        """The model of that name or alias, or what an absolute path would be added as; with its settings, and these over
+        them. Raises ModelUnavailable and InvalidRequest.
+        """
+        if Path(target).is_absolute():
+            backend, kind = nature(target)
+            entry = ModelEntry(name=Path(target).name, target=target, backend=backend, kind=kind)
+            return entry, msgspec.structs.replace(ModelSettings(), **_given(settings))
+        entry = self.find(target)
+        return entry, msgspec.structs.replace(self.settings(entry), **_given(settings))
+
     def names(self, kind: str) -> list[str]:
         """Of the models of this kind, the oldest first."""
         return [entry.name for entry in self._entries.values() if entry.kind == kind]
@@ -95,20 +111,34 @@ class Catalog:
         given = {name: value for name in over.__struct_fields__ if (value := getattr(over, name)) is not None}
         return decode(ModelSettings, entry.settings | given, f"the settings of model {entry.name}")
 
-    def add(self, name: str, target: str, aliases: list[str], settings: dict[str, str], force: bool) -> ModelEntry:
-        """Writes the model's file. Raises Usage when the name is taken, ModelUnavailable when the target is no model."""
+    def check_names(self, name: str, aliases: list[str], force: bool) -> list[str]:
+        """The aliases, each once. Raises Usage for a name that is taken, InvalidRequest for what is none."""
         aliases = [alias for alias in dict.fromkeys(aliases) if alias != name]
         for word in (name, *aliases):
             check_name("model name", word)
             owner = self._names().get(word)
             if owner is not None and not (force and owner.name == name):
                 raise Usage(f"{word!r} already names the model {owner.name} ({owner.target})", "`--force` replaces it.")
+        return aliases
+
+    def add(
+        self, name: str, target: str, aliases: list[str], settings: dict[str, str], force: bool, pulled: str = ""
+    ) -> ModelEntry:
+        """Writes the model's file. Raises Usage when the name is taken, ModelUnavailable when the target is no model."""
+        aliases = self.check_names(name, aliases, force)
         backend, kind = nature(target)
         given = _given(settings)
         if (draft := given.get("draft")) is not None:
             _check_draft(draft, Nature(backend, kind), target)
         entry = ModelEntry(
-            name=name, target=target, backend=backend, kind=kind, aliases=aliases, settings=given, added=time.time()
+            name=name,
+            target=target,
+            backend=backend,
+            kind=kind,
+            aliases=aliases,
+            settings=given,
+            added=time.time(),
+            pulled=pulled,
         )
         if name in self._entries:  # a replaced model keeps its place: the oldest is the default
             entry.added = self._entries[name].added

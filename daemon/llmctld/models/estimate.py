@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from llmctl import wire
 from llmctl.config import ModelEntry, ModelSettings
-from llmctl.errors import LlmctlError
+from llmctl.errors import InvalidRequest, LlmctlError
 from llmctld.models.catalog import SLOTS, Catalog
 from llmctld.models.header import Damaged, Header, read_whole_header
 from llmctld.models.target import LLAMA
@@ -96,6 +97,20 @@ class Estimates:
             return None
         return self._headers[key]
 
+    def tell(self, entry: ModelEntry, settings: ModelSettings) -> wire.Estimated:
+        """What the model would take with these settings. Raises InvalidRequest for one that runs elsewhere."""
+        if entry.target.startswith(("http://", "https://")):
+            raise InvalidRequest(
+                f"{entry.name} runs at {entry.target}: it takes no memory here", "Give the name of a model with a file."
+            )
+        found = self._of(entry, settings)
+        key = self._key(entry, settings)
+        measured = next((known.bytes for known in self._measured.values() if known.key == key), None)
+        return wire.Estimated(
+            weights_bytes=found.weights, kv_bytes=found.kv, compute_bytes=found.compute, total_bytes=found.total,
+            measured_bytes=measured,
+        )  # fmt: skip
+
     def measured(self, entry: ModelEntry) -> int | None:
         """Bytes when it was last loaded, if that was the same file with the same settings."""
         known = self._measured.get(entry.name)
@@ -114,9 +129,9 @@ class Estimates:
         except OSError as error:
             log.warning("what a model takes cannot be written down", file=str(self._file), reason=error.strerror)
 
-    def _key(self, entry: ModelEntry) -> str | None:
+    def _key(self, entry: ModelEntry, settings: ModelSettings | None = None) -> str | None:
         try:
-            identity, settings = self._catalog.identity(entry), self._catalog.settings(entry)
+            identity, settings = self._catalog.identity(entry), settings or self._catalog.settings(entry)
         except LlmctlError:
             return None
         return f"{identity} {msgspec.json.encode([getattr(settings, name) for name in SHAPING]).decode()}"

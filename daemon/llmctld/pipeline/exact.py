@@ -60,7 +60,7 @@ def key_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
     identity = Identity(
         format=KEY_FORMAT,
         model=catalog.identity(call.entry),
-        settings=catalog.settings(call.entry),
+        settings=catalog.settings(call.entry).computing(),
         messages=call.messages,
         tokens=request.tokens,
         raw=request.raw,

@@ -1,0 +1,167 @@
+"""A small Hugging Face hub on loopback: repositories in memory, over HTTP, with hashes, ranges and tokens as the real one has.
+
+It counts what it was asked and what it sent, and can stand still, cut off or lie in the middle of a file. It knows nothing
+of llmctl.
+"""
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "c0ffee" + "0" * 34
+SMALL = 1024
+"""Files above so many bytes are large ones, known by their sha256; the others by git's SHA-1."""
+
+
+@dataclass
+class Repository:
+    """`files`: name -> content. `token`: what it takes to read it. `gated`: seen by all, read by nobody."""
+
+    files: dict[str, bytes]
+    token: str | None = None
+    gated: bool = False
+    sizes: dict[str, int] = field(default_factory=dict)
+    """What the listing says instead of the truth."""
+
+
+@dataclass
+class Got:
+    """A request for a file: from which byte on, and how many bytes were sent."""
+
+    file: str
+    start: int
+    sent: int = 0
+    token: str | None = None
+
+
+class Hub:
+    """`stop_after`: bytes of a file after which a transfer stands still, until `go` is set; `lies`: files with wrong bytes."""
+
+    def __init__(self, repositories: Mapping[str, Repository]) -> None:
+        self.repositories = dict(repositories)
+        self.got: list[Got] = []
+        self.stop_after: int | None = None
+        self.lies: set[str] = set()
+        self.standing, self.go = threading.Event(), threading.Event()
+        self.url = ""
+
+    def sent(self, file: str) -> int:
+        return sum(got.sent for got in self.got if got.file == file)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: a test's output is its own."""
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, body: bool) -> None:
+        path = unquote(urlsplit(self.path).path)
+        listed = re.fullmatch(r"/api/models/(.+?)(?:/revision/[^/]+)?", path)
+        wanted = re.fullmatch(r"/(.+?)/resolve/[^/]+/(.+)", path)
+        found = listed or wanted
+        name = found[1] if found else ""
+        repository = self.hub.repositories.get(name)
+        sent = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
+        if repository is None:
+            self._refuse(404, "RepoNotFound")
+        elif repository.token is not None and sent != repository.token:
+            self._refuse(401, "RepoNotFound")
+        elif listed:
+            self._list(name, repository)
+        elif repository.gated:
+            self._refuse(403, "GatedRepo")
+        elif wanted and wanted[2] in repository.files:
+            self._file(wanted[2], repository, body, sent)
+        else:
+            self._refuse(404, "EntryNotFound")
+
+    def _refuse(self, status: int, code: str) -> None:
+        self._head(status, {"X-Error-Code": code, "Content-Length": "0"})
+
+    def _head(self, status: int, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _list(self, name: str, repository: Repository) -> None:
+        siblings = []
+        for file, content in repository.files.items():
+            size, digest = repository.sizes.get(file, len(content)), digest_of(content)
+            lfs = {"sha256": digest, "size": size, "pointerSize": 130} if len(content) > SMALL else None
+            siblings.append({"rfilename": file, "size": size, "blobId": git_digest(content), "lfs": lfs})
+        body = json.dumps({"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings, "gated": repository.gated})
+        self._head(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
+        self.wfile.write(body.encode())
+
+    def _file(self, name: str, repository: Repository, body: bool, token: str | None) -> None:
+        content = repository.files[name]
+        begun = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        start = int(begun[1]) if begun else 0
+        headers = {
+            "ETag": f'"{digest_of(content)}"', "X-Linked-ETag": f'"{digest_of(content)}"',
+            "X-Linked-Size": str(len(content)), "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes",
+            "Content-Length": str(len(content) - start),
+        }  # fmt: skip
+        if begun:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        self._head(206 if begun else 200, headers)
+        if body:
+            got = Got(name, start, token=token)
+            self.hub.got.append(got)
+            self._send(got, bytes(len(content)) if name in self.hub.lies else content)
+
+    def _send(self, got: Got, content: bytes) -> None:
+        for at in range(got.start, len(content), 4096):
+            if self.hub.stop_after is not None and at >= self.hub.stop_after and not self.hub.go.is_set():
+                self.wfile.flush()
+                self.hub.standing.set()
+                self.hub.go.wait()
+            try:
+                self.wfile.write(content[at : at + 4096])
+            except OSError:  # whoever asked has gone
+                self.close_connection = True
+                return
+            got.sent += len(content[at : at + 4096])
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest() if len(content) > SMALL else git_digest(content)
+
+
+def git_digest(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+@contextmanager
+def tiny_hub(**repositories: Repository) -> Iterator[Hub]:
+    """A running one; `OWNER__NAME` names the repository OWNER/NAME."""
+    hub = Hub({name.replace("__", "/"): repository for name, repository in repositories.items()})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OfThis", (Handler,), {"hub": hub}))
+    server.daemon_threads = True
+    server.block_on_close = False
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield hub
+    finally:
+        hub.go.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
