@@ -48,18 +48,20 @@ def write(
     unused: int = 0,
     vocabulary_type: str = "llama",
     causal: bool = True,
+    split: int = 0,
 ) -> None:
     """Write a llama model with `layers` of width `dim` (a multiple of 32); `numbers` are further metadata.
 
     Only letters are likely to be sampled, so that the output can be printed; the same seed gives the same file.
     A `forgetful` model looks at the last token alone: so its greedy text soon runs in a circle. The last `idle` layers add
     nothing: the model thinks what one without them does, and takes longer. `sharp`: times as sure of what it says.
+    `split`: tensors of a part, at most; the parts lie beside `path`, under numbered names.
     `texts` (token -> text), `more` and so many `unused` ones make another vocabulary.
     """
     tokens = [((texts or {}).get(token, text), kind) for token, (text, kind) in enumerate(vocabulary())]
     tokens += [(text, TokenType.NORMAL) for text in more]
     tokens += [(f"[PAD{at}]", TokenType.UNUSED) for at in range(unused)]
-    writer = GGUFWriter(path, "llama")
+    writer = GGUFWriter(path, "llama", split_max_tensors=split)
     writer.add_name("tiny")
     _describe(writer, context, layers, dim)
     if not causal:

@@ -121,6 +121,10 @@ class Catalog:
                 raise Usage(f"{word!r} already names the model {owner.name} ({owner.target})", "`--force` replaces it.")
         return aliases
 
+    def check_settings(self, settings: dict[str, str]) -> None:
+        """Raises InvalidRequest that names the one which is wrong."""
+        _given(settings)
+
     def add(
         self, name: str, target: str, aliases: list[str], settings: dict[str, str], force: bool, pulled: str = ""
     ) -> ModelEntry:

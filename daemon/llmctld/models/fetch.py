@@ -27,6 +27,8 @@ from llmctld.models.choose import Choice, Remote, choose, size
 TELL_S = 0.2
 """So often at most it is said how far a transfer has come."""
 BLOCK = 2**20
+CHUNK = 2**16
+"""Bytes that are written at once: what is lost when all goes dark. The library gathers 10 MiB."""
 
 
 class Want(msgspec.Struct, kw_only=True):
@@ -236,9 +238,11 @@ class Transfer:
             fcntl.flock(stream, fcntl.LOCK_EX)
 
     def _transfer(self, stream: BinaryIO, file: Remote) -> None:
+        from huggingface_hub import constants
         from huggingface_hub.file_download import hf_hub_url, http_get
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
+        constants.DOWNLOAD_CHUNK_SIZE = CHUNK
         tally = Tally(stream, file, self)
         if tally.count:
             say(Note(f"{file.name}: {size(tally.count)} of {size(file.size)} are here already; going on there"))

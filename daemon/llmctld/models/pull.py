@@ -15,7 +15,7 @@ import msgspec
 
 from llmctl import wire
 from llmctl.config import ModelEntry
-from llmctl.errors import EngineFailed, InvalidRequest, from_code
+from llmctl.errors import EngineFailed, InvalidRequest, LlmctlError, from_code
 from llmctld.models import fetch, split
 from llmctld.models.catalog import Catalog
 from llmctld.models.choose import size
@@ -38,13 +38,14 @@ class Puller:
         """Notices, how far it has come, and last the model. Raises ModelUnavailable, Storage, Usage and InvalidRequest."""
         if not REPO.fullmatch(request.repo):
             raise InvalidRequest(f"{request.repo!r} is no name of a repository", "It reads OWNER/NAME[:FILE].")
+        self._catalog.check_settings(request.settings)
         if request.name is not None:
             self._catalog.check_names(request.name, request.aliases, request.force)
         async with self._child(request) as child, aclosing(_said(child)) as lines:
             chose = await anext(lines)
             assert isinstance(chose, fetch.Chose)
             name = request.name or _name(chose.name)
-            known = self._known(name, chose.target)
+            known = self._known(name, chose.target, request)
             if known is None:
                 self._catalog.check_names(name, request.aliases, request.force)
             what = Path(chose.target).name if chose.files == 1 else f"{chose.files} files"
@@ -58,13 +59,23 @@ class Puller:
                     yield wire.Progress(state="pulling", done=line.done, total=line.total)
                 elif isinstance(line, fetch.Ended):
                     log.info("a model was pulled", model=name, repo=request.repo, transferred=line.transferred)
-                    yield known or self._catalog.add(
-                        name, chose.target, request.aliases, request.settings, request.force, pulled=request.repo
-                    )
+                    yield known or self._add(name, chose.target, request)
 
-    def _known(self, name: str, target: str) -> ModelEntry | None:
-        """The model that this was pulled as before: it stays as its owner has set it up."""
+    def _known(self, name: str, target: str, request: wire.PullModel) -> ModelEntry | None:
+        """The model that this was pulled as before: it stays as its owner has set it up, if nothing else is asked for."""
+        if request.force or request.aliases or request.settings:
+            return None
         return next((entry for entry in self._catalog.all() if (entry.name, entry.target) == (name, target)), None)
+
+    def _add(self, name: str, target: str, request: wire.PullModel) -> ModelEntry:
+        """What turns out to be no model is deleted again: nobody could find it, nor remove it."""
+        try:
+            return self._catalog.add(
+                name, target, request.aliases, request.settings, request.force, pulled=request.repo
+            )
+        except LlmctlError:
+            self.delete(self.files(ModelEntry(name=name, target=target, backend="", pulled=request.repo)))
+            raise
 
     @asynccontextmanager
     async def _child(self, request: wire.PullModel) -> AsyncIterator[asyncio.subprocess.Process]:

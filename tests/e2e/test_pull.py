@@ -1,0 +1,309 @@
+"""`llmctl pull`: models of a hub on loopback, whole, cut off, wrong, refused."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import tiny_bert, tiny_gguf
+from tests.e2e.house import LLMCTL, House, alive, gone, until
+from tests.e2e.house import house as a_house
+from tests.tiny_hub import Hub, Repository, tiny_hub
+
+TOKEN = "hf_onlyForAna0123456789"
+ONE = ("--raw", "--temperature", "0", "--max-tokens", "5", "-q")
+FILE = "tiny-Q4_0.gguf"
+HALF = 200_000
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("model") / "tiny.gguf"
+    tiny_gguf.write(path, seed=7)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The parts of a model, by name."""
+    folder = tmp_path_factory.mktemp("split")
+    tiny_gguf.write(folder / "big.gguf", seed=7, split=8)
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def hub(model: bytes) -> Iterator[Hub]:
+    with tiny_hub(ana__tiny=Repository({FILE: model, "README.md": b"A model."})) as made:
+        yield made
+
+
+@pytest.fixture
+def home(house: House, hub: Hub) -> House:
+    house.variables["HF_ENDPOINT"] = hub.url
+    return house
+
+
+@pytest.fixture(scope="module")
+def refused(model: bytes, split: dict[str, bytes]) -> Iterator[House]:
+    """For what is not pulled, and so leaves nothing behind."""
+    first, *_ = split
+    with (
+        tiny_hub(
+            ana__many=Repository({"a-Q2_K.gguf": model, "a-F16.gguf": model * 2, "mmproj-a-Q4_0.gguf": model}),
+            ana__large=Repository({"a-Q8_0.gguf": model}),
+            ana__none=Repository({"README.md": b"Nothing.", "notes.txt": b"x" * 3000}),
+            ana__pickle=Repository({"config.json": b"{}", "pytorch_model.bin": b"x" * 3000}),
+            ana__parts=Repository({first: split[first]}),
+            ana__gated=Repository({FILE: model}, gated=True),
+            ana__private=Repository({FILE: model}, token=TOKEN),
+            ana__huge=Repository({"a-Q4_0.gguf": model}, sizes={"a-Q4_0.gguf": 2**60}),
+        ) as hub,
+        a_house(HF_ENDPOINT=hub.url) as made,
+    ):
+        yield made.echo("taken")
+
+
+def part(home: House) -> int:
+    """Bytes of the file that have come and are kept."""
+    return sum(file.stat().st_size for file in (home.place / "pulled").rglob("*.part"))
+
+
+def pulled(home: House) -> list[str]:
+    folder = home.place / "pulled"
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+# ---- the way it should go -------------------------------------------------------------------------------------------
+
+
+def test_a_pulled_model_answers_under_the_name_of_its_file(home: House, hub: Hub, tmp_path: Path, model: bytes) -> None:
+    done = home.ok("pull", "ana/tiny")
+    assert done.out == ""
+    assert "pulling tiny-Q4_0.gguf of ana/tiny (454.2 KiB)" in done.err
+    assert len(done.err.splitlines()) <= 4, "in a pipe a few notices at most"
+    (tmp_path / "same.gguf").write_bytes(model)
+    home.ok("models", "add", "same", tmp_path / "same.gguf")
+    assert home.ok("ask", "hi", "-m", "tiny-Q4_0", *ONE).out == home.ok("ask", "hi", "-m", "same", *ONE).out
+    again = home.ok("models", "pull", "ana/tiny:tiny-Q4_0.gguf", "--json")
+    assert (again.last["name"], again.last["kind"]) == ("tiny-Q4_0", "text")
+    assert all(set(line) == {"notice"} for line in map(json.loads, again.err.splitlines()))
+    assert hub.sent(FILE) == len(model), "what is here already is checked, and not fetched"
+
+
+def test_the_name_and_the_settings_are_given_with_it(home: House) -> None:
+    home.ok("pull", "ana/tiny:q4_0", "--as", "small", "--alias", "s", "--tier", "economy", "--set", "context=256")
+    (line,) = home.ok("models", "ls", "--json").lines
+    assert (line["name"], line["aliases"], line["pulled"]) == ("small", ["s"], "ana/tiny")
+    assert line["settings"] == {"tier": "economy", "context": 256}
+
+
+def test_all_parts_of_a_split_file_are_pulled_and_make_one_model(house: House, split: dict[str, bytes]) -> None:
+    assert len(split) >= 3
+    with tiny_hub(ana__big=Repository({**split, "other-Q8_0.gguf": b"x"})) as hub:
+        house.ok("pull", f"ana/big:{list(split)[1]}", HF_ENDPOINT=hub.url)
+    assert pulled(house) == [f"ana/big/{name}" for name in split]
+    assert house.ok("models", "ls", "--json").last["name"] == "big"
+    assert house.ok("ask", "hi", "-m", "big", *ONE).out
+    house.ok("models", "rm", "big", "--yes")
+    assert pulled(house) == []
+
+
+def test_without_a_file_the_largest_usual_one_that_fits_is_taken(house: House, model: bytes) -> None:
+    files = {
+        "a-Q4_0.gguf": model,
+        "a-Q4_K_M.gguf": model + bytes(9),
+        "a-Q8_0.gguf": model + bytes(10**6),
+        "a-F16.gguf": model,
+    }
+    with tiny_hub(ana__a=Repository(files)) as hub:
+        house.variables |= {"HF_ENDPOINT": hub.url, "LLMCTL_LIMITS__MEMORY_BYTES": "1M"}
+        house.ok("pull", "ana/a", "-q")
+    assert pulled(house) == ["ana/a/a-Q4_K_M.gguf"]
+
+
+def test_a_repository_of_safetensors_is_pulled_as_a_folder_without_pickles(house: House, tmp_path: Path) -> None:
+    folder = tiny_bert.write(tmp_path / "bert")
+    files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    more = {"pytorch_model.bin": b"x" * 2000, "onnx/model.onnx": b"x" * 2000, "README.md": b"x", "../evil.json": b"{}"}
+    with tiny_hub(ana__bert=Repository(files | more)) as hub:
+        done = house.ok("pull", "ana/bert", "--json", HF_ENDPOINT=hub.url)
+    assert (done.last["name"], done.last["backend"]) == ("bert", "sentence-transformers")
+    assert pulled(house) == sorted(f"ana/bert/{name}" for name in files)
+    house.ok("models", "rm", "bert", "--yes")
+    assert not (house.place / "pulled" / "ana").exists()
+
+
+def test_in_a_terminal_it_is_shown_how_far_it_has_come(home: House, hub: Hub, model: bytes) -> None:
+    hub.stop_after = HALF
+    ours, theirs = pty.openpty()
+    command = subprocess.Popen(
+        [str(LLMCTL), "pull", "ana/tiny"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=home.environ(TERM="xterm"),
+        cwd=home.home,
+    )
+    os.close(theirs)
+    shown = b""
+    while not re.search(rb"[1-9][\d.]* % of 454\.2 KiB", shown):
+        shown += os.read(ours, 4096)
+    hub.go.set()
+    while b"is added" not in shown:
+        shown += os.read(ours, 4096)
+    assert command.wait() == 0
+    os.close(ours)
+
+
+# ---- what is cut off ------------------------------------------------------------------------------------------------
+
+
+def test_a_hub_that_is_killed_half_way_leaves_what_has_come_and_the_rest_is_all_that_is_transferred(
+    home: House, hub: Hub, model: bytes
+) -> None:
+    hub.stop_after = HALF
+    command = home.spawn("pull", "ana/tiny")
+    assert hub.standing.wait(60)
+    daemons = home.daemons()
+    assert len(daemons) == 2, "the hub and its child"
+    until(lambda: part(home) > 0)
+    home.hub().kill()
+    assert gone(daemons), "the child ends with its hub"
+    assert command.end().status == 3
+    kept = part(home)
+    hub.go.set()
+    done = home.ok("pull", "ana/tiny")
+    assert "are here already" in done.err
+    assert [(got.start, got.sent) for got in hub.got[1:]] == [(kept, len(model) - kept)]
+    assert home.ok("ask", "hi", "-m", "tiny-Q4_0", *ONE).out
+
+
+def test_ctrl_c_stops_the_transfer_and_the_same_command_goes_on(home: House, hub: Hub, model: bytes) -> None:
+    hub.stop_after = HALF
+    command = home.spawn("pull", "ana/tiny")
+    assert hub.standing.wait(60)
+    until(lambda: part(home) > 0)
+    (child,) = [process for process in home.daemons() if process != home.hub()]
+    command.interrupt()
+    outcome = command.end()
+    assert outcome.status == 130
+    assert "the same command goes on" in outcome.err
+    assert gone([child])
+    assert alive(home.hub())
+    kept = part(home)
+    assert 0 < kept < len(model)
+    assert home.ok("models", "ls", "--json").lines == []
+    hub.go.set()
+    home.ok("pull", "ana/tiny")
+    assert (hub.got[1].start, hub.got[1].sent) == (kept, len(model) - kept)
+
+
+def test_two_pulls_of_one_file_at_once_are_one_transfer(home: House, hub: Hub, model: bytes) -> None:
+    hub.stop_after = HALF
+    first = home.spawn("pull", "ana/tiny", "--as", "one")
+    assert hub.standing.wait(60)
+    second = home.spawn("pull", "ana/tiny", "--as", "two")
+    assert second.stderr is not None
+    said = second.stderr.readline() + second.stderr.readline()
+    assert "being pulled already" in said
+    hub.go.set()
+    assert (first.end().status, second.end().status) == (0, 0)
+    assert [got.sent for got in hub.got] == [len(model)]
+    assert [line["name"] for line in home.ok("models", "ls", "--json").lines] == ["one", "two"]
+    home.ok("models", "rm", "one", "--yes")
+    assert pulled(home) == [f"ana/tiny/{FILE}"], "another model uses it"
+    home.ok("models", "rm", "two", "--yes")
+    assert pulled(home) == []
+
+
+# ---- what is wrong --------------------------------------------------------------------------------------------------
+
+
+def test_wrong_bytes_are_deleted_and_no_model(home: House, hub: Hub) -> None:
+    hub.lies = {FILE}
+    outcome = home.run("pull", "ana/tiny", "--json")
+    assert outcome.status == 4
+    assert "its hash is" in outcome.error["message"]
+    assert "deleted" in outcome.error["message"]
+    assert pulled(home) == []
+    assert home.ok("models", "ls", "--json").lines == []
+
+
+def test_what_is_no_model_after_all_is_deleted_again(house: House) -> None:
+    with tiny_hub(ana__text=Repository({"a-Q4_0.gguf": b"no model, but a text" * 100})) as hub:
+        outcome = house.run("pull", "ana/text", HF_ENDPOINT=hub.url)
+    assert outcome.status == 4
+    assert "not a GGUF file" in outcome.err
+    assert pulled(house) == []
+
+
+def test_a_token_opens_what_is_private_and_stands_in_no_file_and_no_process_list(house: House, model: bytes) -> None:
+    with tiny_hub(ana__tiny=Repository({FILE: model}, token=TOKEN)) as hub:
+        house.variables["HF_ENDPOINT"] = hub.url
+        hub.stop_after = HALF
+        house.ok("daemon", "start")  # in an environment without it
+        command = house.spawn("pull", "ana/tiny", variables={"HF_TOKEN": TOKEN})
+        assert hub.standing.wait(60)
+        lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+        assert any("llmctld.models.fetch" in line for line in lines)
+        assert not any(TOKEN in line for line in lines)
+        hub.go.set()
+        assert command.end().status == 0
+        assert hub.got[0].token == TOKEN
+        wrong = house.run("pull", "ana/tiny", "--as", "other", HF_TOKEN=TOKEN + "x", LLMCTL_LOGS__LEVEL="debug")
+        assert wrong.status == 4
+        assert TOKEN not in wrong.err
+    house.stop()
+    files = [file for file in house.home.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert files
+    assert not [file for file in files if TOKEN.encode() in file.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["ana/many"], 4, ["no Q4_K_M, Q4_0 or Q8_0", "a-F16.gguf (908.4 KiB)", "a-Q2_K.gguf (454.2 KiB)"]),
+        (["ana/many:b.gguf"], 4, ["no GGUF file 'b.gguf'", "a-F16.gguf (908.4 KiB)"]),
+        (["ana/none"], 4, ["holds no model that can be used", "notes.txt (2.9 KiB)"]),
+        (["ana/pickle"], 4, ["pickles, which may run code", "pytorch_model.bin"]),
+        (["ana/parts:big-00001-of-00003.gguf"], 4, ["lacks big-00002-of-00003.gguf"]),
+        (["ana/gated:q4_0"], 4, ["gated", "HF_TOKEN"]),
+        (["ana/private"], 4, ["401", "HF_TOKEN"]),
+        (["ana/nobody"], 4, ["there is no repository ana/nobody"]),
+        (["ana/huge:q4_0"], 14, ["are missing", "1048576.0 TiB"]),
+        (["ana/many:q2_k", "--as", "taken"], 2, ["already names the model taken"]),
+        (["ana/many:q2_k", "--as", "../x"], 5, ["is not a name"]),
+        (["../../etc:passwd"], 5, ["is no name of a repository"]),
+        (["ana/many:q2_k", "--price-in", "-1"], 5, ["price_in"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) and "/" in value[0] else "",
+)
+def test_what_cannot_be_pulled_is_said_with_what_to_do(
+    refused: House, arguments: list[str], status: int, words: list[str]
+) -> None:
+    outcome = refused.run("pull", *arguments)
+    assert outcome.status == status, outcome
+    assert not [word for word in words if word not in outcome.err], outcome.err
+    assert "Traceback" not in outcome.err
+    assert not [name for name in pulled(refused) if not name.endswith(".part")]
+
+
+def test_too_little_memory_for_any_is_said_with_what_there_is(refused: House) -> None:
+    refused.ok("daemon", "restart", LLMCTL_LIMITS__MEMORY_BYTES="100K")
+    outcome = refused.run("pull", "ana/large", LLMCTL_LIMITS__MEMORY_BYTES="100K")
+    assert outcome.status == 4
+    assert "that fits into 100.0 KiB" in outcome.err
+    assert "a-Q8_0.gguf (454.2 KiB)" in outcome.err
+
+
+def test_an_endpoint_that_is_down_is_named(shared: House) -> None:
+    outcome = shared.run("pull", "ana/tiny", HF_ENDPOINT="http://127.0.0.1:9")
+    assert outcome.status == 4
+    assert "http://127.0.0.1:9 cannot be reached" in outcome.err
+    assert "HF_ENDPOINT" in outcome.err
