@@ -17,18 +17,21 @@ __llmctl_names() {
 }
 __llmctl_words() {
     case "$1" in
-        "") printf "%s" "--version --json --quiet -q --help ask chat embed models ps templates cache daemon config completion" ;;
+        "") printf "%s" "--version --json --quiet -q --help ask chat embed models ps pull templates cache daemon config completion" ;;
         "ask") printf "%s" "--model -m --system -s --template -t --param -p --file -f --continue -c --conversation --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --extract -x --xl --n -n --schema --grammar --logprobs --reasoning --cache --no-cache --refresh --cache-only --max-age --user --tag --adapter --repro --priority --timeout --save --no-stream --json --no-stdin --quiet -q --help" ;;
         "chat") printf "%s" "--model -m --system -s --template -t --continue -c --conversation --max-tokens --temperature --reasoning --user --json --quiet -q --help" ;;
         "embed") printf "%s" "--file -f --model -m --output -o --prompt --user --no-stdin --json --quiet -q --help" ;;
-        "models") printf "%s" "--help ls show add rm load unload" ;;
+        "models") printf "%s" "--help ls show add pull estimate rm load unload" ;;
         "models ls") printf "%s" "--json --quiet -q --help" ;;
         "models show") printf "%s" "@models --json --quiet -q --help" ;;
-        "models add") printf "%s" "@files --alias --set --force --json --quiet -q --help" ;;
+        "models add") printf "%s" "@files --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
+        "models pull") printf "%s" "--as --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
+        "models estimate") printf "%s" "--context --slots --retained --kv-type --json --quiet -q --help" ;;
         "models rm") printf "%s" "@models --yes -y --json --quiet -q --help" ;;
         "models load") printf "%s" "@models --json --quiet -q --help" ;;
         "models unload") printf "%s" "@models --json --quiet -q --help" ;;
         "ps") printf "%s" "--json --quiet -q --help" ;;
+        "pull") printf "%s" "--as --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
         "templates") printf "%s" "--help ls show edit rm" ;;
         "templates ls") printf "%s" "--json --quiet -q --help" ;;
         "templates show") printf "%s" "@templates --json --quiet -q --help" ;;
@@ -98,7 +101,32 @@ __llmctl_values() {
         "embed --prompt") printf "%s" "" ;;
         "embed --user") printf "%s" "" ;;
         "models add --alias") printf "%s" "" ;;
+        "models add --tier") printf "%s" "" ;;
+        "models add --price-in") printf "%s" "" ;;
+        "models add --price-cached") printf "%s" "" ;;
+        "models add --price-out") printf "%s" "" ;;
+        "models add --tag") printf "%s" "" ;;
         "models add --set") printf "%s" "" ;;
+        "models pull --as") printf "%s" "" ;;
+        "models pull --alias") printf "%s" "" ;;
+        "models pull --tier") printf "%s" "" ;;
+        "models pull --price-in") printf "%s" "" ;;
+        "models pull --price-cached") printf "%s" "" ;;
+        "models pull --price-out") printf "%s" "" ;;
+        "models pull --tag") printf "%s" "" ;;
+        "models pull --set") printf "%s" "" ;;
+        "models estimate --context") printf "%s" "" ;;
+        "models estimate --slots") printf "%s" "" ;;
+        "models estimate --retained") printf "%s" "" ;;
+        "models estimate --kv-type") printf "%s" "" ;;
+        "pull --as") printf "%s" "" ;;
+        "pull --alias") printf "%s" "" ;;
+        "pull --tier") printf "%s" "" ;;
+        "pull --price-in") printf "%s" "" ;;
+        "pull --price-cached") printf "%s" "" ;;
+        "pull --price-out") printf "%s" "" ;;
+        "pull --tag") printf "%s" "" ;;
+        "pull --set") printf "%s" "" ;;
         "cache clear --model"|"cache clear -m") printf "%s" "@models" ;;
         "daemon stop --timeout") printf "%s" "" ;;
         "daemon restart --timeout") printf "%s" "" ;;
