@@ -7,7 +7,7 @@ from llmctl.config import ModelEntry
 from llmctl.view import cache, config, daemon, models, table, units
 
 ENTRIES = [
-    ModelEntry(name="small", target="/models/" + "deep/" * 12 + "small.gguf", backend="llama", aliases=["s", "klein"]),
+    ModelEntry(name="small", target="/models/" + "deep/" * 11 + "small.gguf", backend="llama", aliases=["s", "klein"]),
     ModelEntry(name="e", target="echo", backend="echo"),
 ]
 
