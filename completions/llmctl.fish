@@ -24,7 +24,7 @@ __llmctl_words() {
         "models") printf "%s" "--help ls show add pull estimate rm load unload" ;;
         "models ls") printf "%s" "--json --quiet -q --help" ;;
         "models show") printf "%s" "@models --json --quiet -q --help" ;;
-        "models add") printf "%s" "@files --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
+        "models add") printf "%s" "@files --alias --tier --price-in --price-cached --price-out --tag --remote-model --api-key-env --embedding --set --force --json --quiet -q --help" ;;
         "models pull") printf "%s" "--as --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
         "models estimate") printf "%s" "--context --slots --retained --kv-type --json --quiet -q --help" ;;
         "models rm") printf "%s" "@models --yes -y --json --quiet -q --help" ;;
@@ -106,6 +106,8 @@ __llmctl_values() {
         "models add --price-cached") printf "%s" "" ;;
         "models add --price-out") printf "%s" "" ;;
         "models add --tag") printf "%s" "" ;;
+        "models add --remote-model") printf "%s" "" ;;
+        "models add --api-key-env") printf "%s" "" ;;
         "models add --set") printf "%s" "" ;;
         "models pull --as") printf "%s" "" ;;
         "models pull --alias") printf "%s" "" ;;

@@ -55,6 +55,7 @@ DEVICES = r"^(auto|cpu|(cuda|mps|vulkan|xpu)(:[0-9]{1,3})?)$"
 Device = Annotated[str, msgspec.Meta(pattern=DEVICES)]
 """What computes: `auto`, `cpu`, or a kind of GPU, with its number where there are several. `cuda` is AMD's too, as torch
 has it; `xpu` is Intel's."""
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 
@@ -142,6 +143,16 @@ class ModelSettings(Section, frozen=True):
     """Embeddings: name -> what `--prompt NAME` puts before each text."""
     draft: str | None = None
     """A smaller model of the same vocabulary that drafts too, unless speculation is off: path of a GGUF file."""
+    remote_model: str | None = None
+    """remote: what the endpoint calls it; the only one that it has."""
+    api_key_env: Annotated[str, msgspec.Meta(pattern=VARIABLE)] | None = None
+    """remote: the variable of the hub's environment, or the keyring's entry, that holds the endpoint's key."""
+    retries: Annotated[int, msgspec.Meta(ge=0, le=10)] | None = None
+    """remote: attempts after the first one, never after the first token; 3."""
+    idle_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """remote: seconds without a sign of an answer, after which it has failed; 300."""
+    takes_grammar: bool | None = None
+    """remote: the endpoint is a llama-server, which takes a `--grammar`; no."""
     temperature: Temperature | None = None
     top_p: Share | None = None
     top_k: TopK | None = None

@@ -154,10 +154,12 @@ class AddModel(Request, kw_only=True, tag="add_model"):
 
     name: str
     target: str
-    """An absolute path of a GGUF file or of a sentence-transformers folder, or `echo`."""
+    """An absolute path of a GGUF file or of a sentence-transformers folder, an http address, or `echo`."""
     aliases: list[str] = []
     settings: dict[str, str] = {}
     """`--set key=value`, decoded strictly against config.ModelSettings."""
+    kind: str | None = None
+    """What an endpoint's model makes, "text" or "embedding": its address does not tell. Others need none."""
     force: bool = False
 
 

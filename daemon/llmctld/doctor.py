@@ -22,7 +22,7 @@ from llmctl import __version__, config
 from llmctl.errors import LlmctlError
 from llmctl.paths import Paths, find_paths
 from llmctld.history import MIGRATIONS
-from llmctld.models.target import ECHO, MODULES
+from llmctld.models.target import ECHO, MODULES, REMOTE
 
 LIBRARIES = {
     "llama_cpp": "pip install llama-cpp-python",
@@ -127,7 +127,9 @@ def models(paths: Paths) -> Iterator[Finding]:
     for words in broken:
         yield Finding("model", "fail", *words.split("; ", 1))
     for entry in found.values():
-        there = entry.backend == ECHO or Path(entry.target).is_file() or (Path(entry.target) / MODULES).is_file()
+        there = (
+            entry.backend in (ECHO, REMOTE) or Path(entry.target).is_file() or (Path(entry.target) / MODULES).is_file()
+        )
         hint = "" if there else f"Put the file back, or `llmctl models rm {entry.name}`."
         yield Finding(
             f"model {entry.name}", "ok" if there else "fail", entry.target if there else f"{entry.target} is gone", hint

@@ -16,6 +16,7 @@ from llmctl.config import ModelEntry
 from llmctl.errors import InvalidRequest
 from llmctld.cache.tiers import Tiers
 from llmctld.history import History
+from llmctld.models.address import is_open
 from llmctld.models.catalog import Catalog
 from llmctld.models.estimate import Estimates
 from llmctld.models.pull import Puller
@@ -81,7 +82,13 @@ async def stop(hub: Hub, call: Call | None, request: wire.Stop) -> Replies:
 
 
 async def add_model(hub: Hub, call: Call | None, request: wire.AddModel) -> Replies:
-    entry = hub.catalog.add(request.name, request.target, request.aliases, request.settings, request.force)
+    entry = hub.catalog.add(
+        request.name, request.target, request.aliases, request.settings, request.force, kind=request.kind
+    )
+    if entry.settings.get("api_key_env") and is_open(entry.target):
+        yield wire.Notice(
+            text=f"the key of {entry.name} travels in plain sight: {entry.target} is http and leads elsewhere"
+        )
     yield wire.Done(result=_model(entry))
 
 

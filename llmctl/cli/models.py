@@ -85,13 +85,16 @@ def show_one(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -
 @app.command("add")
 def add(
     name: Annotated[str, Argument(help="What the model shall be called.")],
-    target: Annotated[str, Argument(help="FILE.gguf, a sentence-transformers FOLDER, or echo.")],
+    target: Annotated[str, Argument(help="FILE.gguf, a sentence-transformers FOLDER, http(s)://HOST/v1, or echo.")],
     alias: Alias = None,
     tier: Tier = None,
     price_in: PriceIn = None,
     price_cached: PriceCached = None,
     price_out: PriceOut = None,
     tag: Tag = None,
+    remote_model: Annotated[str | None, Option(help="What the endpoint calls it.", metavar="ID")] = None,
+    api_key_env: Annotated[str | None, Option(help="The variable that holds its key.", metavar="VAR")] = None,
+    embedding: Annotated[bool, Option("--embedding", help="The endpoint's model makes embeddings.")] = False,
     set: Set = None,
     force: Force = False,
     json: flags.Json = False,
@@ -101,11 +104,14 @@ def add(
     from llmctl import wire
 
     settings = labels(set, tier, price_in, price_cached, price_out, tag)
+    given = {"remote_model": remote_model, "api_key_env": api_key_env}
+    settings |= {key: value for key, value in given.items() if value is not None}
     request = wire.AddModel(
         name=name,
-        target=target if target == "echo" else flags.absolute(target),
+        target=target if target == "echo" or "://" in target else flags.absolute(target),
         aliases=alias or [],
         settings=settings,
+        kind="embedding" if embedding else None,
         force=force,
     )
     with flags.connect() as client:

@@ -129,6 +129,9 @@ def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> No
         "draft": "small.gguf",
         "device": "cpu",
         "tensor_split": [1.0],
+        "remote_model": "gpt",
+        "api_key_env": "KEY",
+        "takes_grammar": True,
         "fail": "crash",
     }
     entry = a_catalog(tmp_path, e={}).find("e")

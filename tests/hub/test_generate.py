@@ -9,7 +9,7 @@ import psutil
 import pytest
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
-from llmctld.models.worker import ChatMessage
+from llmctld.models.worker import ChatMessage, Worker
 from llmctld.pipeline.call import Call
 from llmctld.pipeline.generate import Generator
 
@@ -112,6 +112,7 @@ async def test_an_engine_that_dies_before_the_first_token_is_no_matter(tmp_path:
     async with engines(tmp_path, e={}) as (catalog, residency):
         stage = Generator(residency, catalog, 8)
         worker = await residency.load(catalog.find("e"))
+        assert isinstance(worker, Worker)
         os.kill(pid := worker.pid, signal.SIGSTOP)
         task = asyncio.create_task(answer_of(stage, ask(catalog, "hello")))
         await until(lambda: bool(worker._tickets))

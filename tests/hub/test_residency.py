@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 from llmctld.models.residency import Residency
-from llmctld.models.worker import ChatMessage, Submit
+from llmctld.models.worker import ChatMessage, Submit, Worker
 
 from llmctl.errors import ModelUnavailable
 from tests.hub.scene import at_once, engines, in_loop, until
@@ -83,6 +83,7 @@ async def test_an_unload_that_is_given_up_leaves_the_model_as_it_was(tmp_path: P
 async def test_an_engine_that_died_is_replaced(tmp_path: Path) -> None:
     async with engines(tmp_path, e={}) as (catalog, residency):
         worker = await residency.load(catalog.find("e"))
+        assert isinstance(worker, Worker)
         worker.kill()
         await worker.ended.wait()
         assert residency.statuses() == []

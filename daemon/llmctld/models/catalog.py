@@ -15,7 +15,7 @@ import msgspec
 
 from llmctl.config import ModelEntry, ModelSettings, check_name, decode, read_models
 from llmctl.errors import ConfigError, InvalidRequest, ModelUnavailable, NotFound, Storage, Usage, nearest
-from llmctld.models.target import ECHO, LLAMA, TORCH, Nature, Samples, check_gguf, nature
+from llmctld.models.target import ECHO, LLAMA, REMOTE, TORCH, Nature, Samples, check_gguf, nature
 from llmctld.watch import log
 
 T = TypeVar("T")
@@ -33,6 +33,15 @@ IN_JSON = {
     "tags": '["code"]',
 }
 """Settings that are mappings or lists, and how one is written in a shell."""
+
+OF_REMOTE = {"remote_model", "api_key_env", "retries", "idle_s", "takes_grammar"}
+OF_ENGINES = {
+    "retained", "threads", "gpu_layers", "device", "tensor_split", "kv_type", "flash_attention", "batch", "adapters", "speculation", "pooling", "draft",
+    "first_ms", "token_ms", "fail",
+}  # fmt: skip
+"""Settings that would mean nothing to the other kind: for an endpoint's engine they are chosen by who runs it."""
+REMOTE_SLOTS = 16
+"""What runs elsewhere costs nothing here: how many run together is for the endpoint to say, by its 429."""
 
 
 class AdapterUse(NamedTuple):
@@ -126,12 +135,23 @@ class Catalog:
         _given(settings)
 
     def add(
-        self, name: str, target: str, aliases: list[str], settings: dict[str, str], force: bool, pulled: str = ""
+        self,
+        name: str,
+        target: str,
+        aliases: list[str],
+        settings: dict[str, str],
+        force: bool,
+        pulled: str = "",
+        kind: str | None = None,
     ) -> ModelEntry:
-        """Writes the model's file. Raises Usage when the name is taken, ModelUnavailable when the target is no model."""
+        """Writes the model's file. `kind`: what an endpoint's model makes, since its address does not tell.
+
+        Raises Usage when the name is taken, ModelUnavailable when the target is no model, InvalidRequest.
+        """
         aliases = self.check_names(name, aliases, force)
-        backend, kind = nature(target)
+        backend, kind = _nature(target, kind)
         given = _given(settings)
+        _check_settings(given, backend)
         if (draft := given.get("draft")) is not None:
             _check_draft(draft, Nature(backend, kind), target)
         entry = ModelEntry(
@@ -169,6 +189,10 @@ class Catalog:
         self._entries.pop(entry.name)
         return entry
 
+    def slots(self, entry: ModelEntry) -> int:
+        """Requests of this model that run together, or texts of one batch, unless there is no room for so many."""
+        return self.settings(entry).slots or (REMOTE_SLOTS if entry.backend == REMOTE else SLOTS[entry.kind])
+
     def adapters(self, entry: ModelEntry, wanted: Mapping[str, float]) -> list[AdapterUse]:
         """Those that a request asks for, by name. Raises NotFound, and ModelUnavailable when a file cannot be read."""
         known = self.settings(entry).adapters or {}
@@ -188,6 +212,11 @@ class Catalog:
         """
         if entry.backend == ECHO:
             return f"{ECHO} {_library(ECHO)}"
+        if entry.backend == REMOTE:  # what its server does with it nobody knows
+            settings = self.settings(entry)
+            return " ".join(
+                [REMOTE, entry.target, *(f"{name}={getattr(settings, name)}" for name in sorted(OF_REMOTE))]
+            )
         files, settings = self._samples.of(entry.target), self.settings(entry)
         if settings.draft is not None and settings.speculation != "off":
             files += " " + _of_draft(settings.draft, entry.target, lambda file: self._samples.of(str(file)))
@@ -214,6 +243,26 @@ def _given(settings: dict[str, str]) -> dict[str, Any]:
     except ConfigError as error:
         raise InvalidRequest(error.message, "`llmctl config show` lists the settings of a model.") from error
     return {key: getattr(decoded, key) for key in settings}
+
+
+def _nature(target: str, kind: str | None) -> Nature:
+    """Raises InvalidRequest where `kind` is not what the target makes."""
+    found = nature(target)
+    if kind in (None, found.kind):
+        return found
+    if found.backend != REMOTE or kind not in MAKES:
+        raise InvalidRequest(
+            f"{target} makes {MAKES[found.kind]}; it was added as one that makes {kind}", "Leave it out."
+        )
+    return Nature(REMOTE, kind)
+
+
+def _check_settings(given: Mapping[str, Any], backend: str) -> None:
+    """Raises InvalidRequest for a setting that would be passed over: of an engine for an endpoint, or the other way round."""
+    wrong = sorted(given.keys() & (OF_ENGINES if backend == REMOTE else OF_REMOTE))
+    if wrong:
+        what = "a remote model" if backend == REMOTE else "a model that runs here"
+        raise InvalidRequest(f"{what} takes no setting {', '.join(wrong)}", "Leave it out.")
 
 
 def _check_draft(draft: str, of: Nature, target: str) -> None:

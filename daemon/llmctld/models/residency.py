@@ -15,8 +15,10 @@ import psutil
 from llmctl.config import Cache, ModelEntry, ModelSettings
 from llmctl.errors import ModelUnavailable
 from llmctl.wire import EngineStatus
-from llmctld.models.catalog import SLOTS, Catalog
-from llmctld.models.worker import Load, Worker
+from llmctld.models.catalog import Catalog
+from llmctld.models.remote import Remotes
+from llmctld.models.target import REMOTE
+from llmctld.models.worker import Lent, Load, Worker
 
 KV_SHARE = 0.8
 """Of the memory that is free when a model is loaded, what it may take."""
@@ -26,7 +28,7 @@ class Loading(NamedTuple):
     """A model on its way into memory."""
 
     entry: ModelEntry
-    worker: Worker
+    worker: Lent
     task: "asyncio.Task[None]"
 
 
@@ -35,7 +37,8 @@ class Residency:
 
     def __init__(self, catalog: Catalog, log_folder: Path, prefixes: Path, cache: Cache) -> None:
         self._catalog, self._log_folder, self._prefixes, self._cache = catalog, log_folder, prefixes, cache
-        self._workers: dict[str, Worker] = {}
+        self._remotes = Remotes()
+        self._workers: dict[str, Lent] = {}
         self._loads: dict[str, Loading] = {}
         self._identities: dict[str, tuple[str, ModelSettings]] = {}
 
@@ -53,11 +56,10 @@ class Residency:
     def slots(self, entry: ModelEntry) -> int:
         """Requests that can run together on this model, as loaded, or as it would be."""
         worker = self._live(entry.name)
-        settings = self._catalog.settings(entry)
-        return worker.loaded.slots if worker and worker.loaded else settings.slots or SLOTS[entry.kind]
+        return worker.loaded.slots if worker and worker.loaded else self._catalog.slots(entry)
 
     @asynccontextmanager
-    async def lease(self, entry: ModelEntry) -> AsyncIterator[Worker]:
+    async def lease(self, entry: ModelEntry) -> AsyncIterator[Lent]:
         """The right to use a loaded model: it is not unloaded before the block is left. Raises ModelUnavailable."""
         worker = await self.load(entry)
         worker.take()
@@ -66,7 +68,7 @@ class Residency:
         finally:
             worker.give_back()
 
-    async def load(self, entry: ModelEntry) -> Worker:
+    async def load(self, entry: ModelEntry) -> Lent:
         """The model's worker. All who ask during a load wait for the same one; it goes on when one of them leaves."""
         identity = self._catalog.identity(entry), self._catalog.settings(entry)
         worker = self._live(entry.name)
@@ -88,45 +90,43 @@ class Residency:
             raise
         return loading.worker
 
-    def _live(self, name: str) -> Worker | None:
+    def _live(self, name: str) -> Lent | None:
         worker = self._workers.get(name)
         return None if worker is None or worker.ended.is_set() else worker
 
-    def _worker(self, entry: ModelEntry) -> Worker:
+    def _worker(self, entry: ModelEntry) -> Lent:
         settings = self._catalog.settings(entry)
-        slots = settings.slots or SLOTS[entry.kind]
-        return Worker(
-            Load(
-                name=entry.name,
-                backend=entry.backend,
-                kind=entry.kind,
-                path=entry.target,
-                context=settings.context,
-                slots=slots,
-                retained=slots if settings.retained is None else settings.retained,
-                threads=settings.threads or psutil.cpu_count(logical=False) or 1,
-                gpu_layers=-1 if settings.gpu_layers is None else settings.gpu_layers,
-                device=settings.device or "auto",
-                tensor_split=settings.tensor_split or [],
-                kv_type=settings.kv_type or "f16",
-                flash_attention=settings.flash_attention,
-                batch=settings.batch or 512,
-                speculation=settings.speculation or "ngram",
-                pooling=settings.pooling,
-                normalize=settings.normalize,
-                prompts=settings.prompts or {},
-                draft=settings.draft or "",
-                memory_bytes=int(psutil.virtual_memory().available * KV_SHARE),
-                identity=self._catalog.identity(entry),
-                saved_folder=str(self._prefixes / entry.name) if self._cache.prefix_disk_bytes else "",
-                saved_memory_bytes=int(self._cache.prefix_memory_bytes),
-                saved_disk_bytes=int(self._cache.prefix_disk_bytes),
-                first_ms=settings.first_ms or 0.0,
-                token_ms=settings.token_ms or 0.0,
-                fail=settings.fail,
-            ),
-            self._log_folder,
+        slots = self._catalog.slots(entry)
+        load = Load(
+            name=entry.name,
+            backend=entry.backend,
+            kind=entry.kind,
+            path=entry.target,
+            context=settings.context,
+            slots=slots,
+            retained=slots if settings.retained is None else settings.retained,
+            threads=settings.threads or psutil.cpu_count(logical=False) or 1,
+            gpu_layers=-1 if settings.gpu_layers is None else settings.gpu_layers,
+            device=settings.device or "auto",
+            tensor_split=settings.tensor_split or [],
+            kv_type=settings.kv_type or "f16",
+            flash_attention=settings.flash_attention,
+            batch=settings.batch or 512,
+            speculation=settings.speculation or "ngram",
+            pooling=settings.pooling,
+            normalize=settings.normalize,
+            prompts=settings.prompts or {},
+            draft=settings.draft or "",
+            memory_bytes=int(psutil.virtual_memory().available * KV_SHARE),
+            identity=self._catalog.identity(entry),
+            saved_folder=str(self._prefixes / entry.name) if self._cache.prefix_disk_bytes else "",
+            saved_memory_bytes=int(self._cache.prefix_memory_bytes),
+            saved_disk_bytes=int(self._cache.prefix_disk_bytes),
+            first_ms=settings.first_ms or 0.0,
+            token_ms=settings.token_ms or 0.0,
+            fail=settings.fail,
         )
+        return self._remotes.worker(load, settings) if entry.backend == REMOTE else Worker(load, self._log_folder)
 
     def _loaded(self, name: str, identity: tuple[str, ModelSettings], task: "asyncio.Task[None]") -> None:
         loading = self._loads.pop(name)
@@ -153,7 +153,7 @@ class Residency:
         """What was computed for a model that is gone goes too."""
         shutil.rmtree(self._prefixes / name, ignore_errors=True)
 
-    async def _retire(self, worker: Worker) -> None:
+    async def _retire(self, worker: Lent) -> None:
         worker.retiring += 1
         try:
             await worker.unused.wait()
@@ -168,11 +168,11 @@ class Residency:
             for name, (entry, worker, _) in sorted(self._loads.items())
         ]
 
-    def _status(self, worker: Worker) -> EngineStatus:
+    def _status(self, worker: Lent) -> EngineStatus:
         assert worker.loaded is not None  # only loaded workers are kept
         loaded = worker.loaded
         return EngineStatus(
-            worker.name, loaded.backend, worker.pid, "busy" if worker.busy else "ready", 0, worker.memory_bytes,
+            worker.name, loaded.backend, worker.pid, worker.state, 0, worker.memory_bytes,
             loaded.context, loaded.slots, worker.busy, round(worker.tokens_per_second, 1),
         )  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""What a model's target is, and whether it is still the same: a GGUF file, a sentence-transformers folder, or `echo`.
+"""What a model's target is, and whether it is still the same: a GGUF file, a sentence-transformers folder, `echo`,
+or the address of an endpoint.
 
 It reads a few blocks of each file, never the whole of it, and knows no model by name.
 """
@@ -11,17 +12,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmctl.errors import ModelUnavailable
+from llmctld.models.address import check_address, is_address
 from llmctld.models.header import Damaged, Value, read_header
 
 SAMPLES, BLOCK = 64, 4096
 HEADER = 2**20
 """The first MiB holds a GGUF file's metadata, or most of it."""
-ECHO, LLAMA, TORCH = "echo", "llama.cpp", "sentence-transformers"
+ECHO, LLAMA, TORCH, REMOTE = "echo", "llama.cpp", "sentence-transformers", "remote"
 MODULES = "modules.json"
 """The file by which a folder is one of sentence-transformers."""
 RANK = 4
 """The pooling of a model that compares two texts, instead of giving a vector for one."""
-KINDS_OF_TARGET = "Give the path of a model in GGUF format, of a sentence-transformers folder, or `echo`."
+KINDS_OF_TARGET = (
+    "Give the path of a model in GGUF format, of a sentence-transformers folder, an http address, or `echo`."
+)
 
 
 class Nature(NamedTuple):
@@ -35,6 +39,9 @@ def nature(target: str) -> Nature:
     """Raises ModelUnavailable where it is nothing that can be loaded; what lies behind a header is the engine's to judge."""
     if target == ECHO:
         return Nature(ECHO, "text")
+    if is_address(target):
+        check_address(target)
+        return Nature(REMOTE, "text")
     path = Path(target)
     if path.is_dir():
         if not (path / MODULES).is_file():

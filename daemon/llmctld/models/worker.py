@@ -12,21 +12,33 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import psutil
 import structlog
 
-from llmctl.errors import EngineFailed, ModelUnavailable, from_code
+from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable, from_code
 from llmctld.engine import messages
 from llmctld.engine.messages import Adapter, ChatMessage, Embedded, Load, Piece, Remark, Submit, Texts
 from llmctld.watch import log
 
-__all__ = ["Adapter", "ChatMessage", "Embedded", "Load", "Piece", "Remark", "Submit", "Texts", "Ticket", "Worker"]
+__all__ = [
+    "Adapter", "Broken", "ChatMessage", "Embedded", "Lent", "Load", "Piece", "Remark", "Submit", "Texts", "Ticket", "Worker",
+]  # fmt: skip
 
-Heard = messages.Event | EngineFailed
+
+class Broken(NamedTuple):
+    """A request that failed after it had cost something: `so_far` says what is known of that."""
+
+    error: LlmctlError
+    so_far: messages.Finished
+
+
+Heard = messages.Event | EngineFailed | Broken
 
 CLOSE_WAIT_S = 10.0
 """How long an engine may take to save what it has computed, when it is unloaded."""
@@ -40,7 +52,7 @@ class Ticket:
     Raises EngineFailed when the process dies, and what a Refused names.
     """
 
-    def __init__(self, worker: "Worker", number: int) -> None:
+    def __init__(self, worker: "Lent", number: int) -> None:
         self.finished: messages.Finished | None = None
         self.embedded: Embedded | None = None
         self._worker, self._number = worker, number
@@ -60,6 +72,9 @@ class Ticket:
                 raise from_code(event.code, event.message, event.hint)
             elif isinstance(event, EngineFailed):
                 raise event
+            elif isinstance(event, Broken):
+                self.finished = event.so_far
+                raise event.error
             else:
                 yield event
 
@@ -80,15 +95,20 @@ class Ticket:
             event = await self._events.get()
             if isinstance(event, messages.Finished):
                 self.finished = event
+            elif isinstance(event, Broken):
+                self.finished = event.so_far
             elif not isinstance(event, Piece | Remark):
                 return
 
 
-class Worker:
-    """One engine process. `loaded` is what it said when it was ready; `busy` follows its steps."""
+class Lent(ABC):
+    """What residency lends to requests: a loaded model, wherever it runs, and how many use it.
 
-    def __init__(self, load: Load, log_folder: Path) -> None:
-        self.name, self.backend = load.name, load.backend
+    `loaded` is what it said when it was ready; `busy` counts the requests, or texts, that it is at work on.
+    """
+
+    def __init__(self, name: str, backend: str) -> None:
+        self.name, self.backend = name, backend
         self.loaded: messages.Loaded | None = None
         self.busy = self._leases = 0
         self.retiring = 0  # how many wait for it to be unused and then end it
@@ -97,6 +117,54 @@ class Worker:
         self.tokens_per_second = 0.0
         self.started = time.time()
         self.ended = asyncio.Event()
+
+    @property
+    def pid(self) -> int:
+        """0: there is no process here."""
+        return 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes of this machine's memory."""
+        return 0
+
+    @property
+    def state(self) -> str:
+        """What `ps` says of it, once it is loaded."""
+        return "busy" if self.busy else "ready"
+
+    def take(self) -> None:
+        """One more request uses this worker."""
+        self._leases += 1
+        self.unused.clear()
+
+    def give_back(self) -> None:
+        self._leases -= 1
+        if not self._leases:
+            self.unused.set()
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Returns once the model is loaded. Raises ModelUnavailable."""
+
+    @abstractmethod
+    def submit(self, request: Submit | Texts) -> Ticket:
+        """Gives `request` a number of its own. Raises EngineFailed when this has ended."""
+
+    @abstractmethod
+    def drop(self, number: int) -> bool:
+        """Cancels; False when that request has already ended."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Returns when it has ended."""
+
+
+class Worker(Lent):
+    """One engine process; `busy` follows its steps."""
+
+    def __init__(self, load: Load, log_folder: Path) -> None:
+        super().__init__(load.name, load.backend)
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
         self._tickets: dict[int, Ticket] = {}
@@ -142,16 +210,6 @@ class Worker:
             return int(psutil.Process(self.pid).memory_info().rss)
         except psutil.Error:
             return 0
-
-    def take(self) -> None:
-        """One more request uses this worker."""
-        self._leases += 1
-        self.unused.clear()
-
-    def give_back(self) -> None:
-        self._leases -= 1
-        if not self._leases:
-            self.unused.set()
 
     def submit(self, request: Submit | Texts) -> Ticket:
         """Sends `request` under a number of its own. Raises EngineFailed when the process has died."""

@@ -10,6 +10,7 @@ from llmctl.config import Limits, ModelEntry
 from llmctl.errors import EngineFailed, InvalidRequest
 from llmctl.wire import TEXTS, Embed, Embeddings, Flaw, Notice
 from llmctld.models.residency import Residency
+from llmctld.models.target import REMOTE
 from llmctld.models.worker import Texts
 from llmctld.pipeline.places import Places
 from llmctld.pipeline.validate import check_field
@@ -54,6 +55,8 @@ class Embedding:
         try:
             return await self._attempt(entry, request)
         except EngineFailed as error:
+            if entry.backend == REMOTE:  # its own worker has asked again by then
+                raise
             log.warning("texts are embedded again", model=entry.name, error=error.message)
             return await self._attempt(entry, request)
 

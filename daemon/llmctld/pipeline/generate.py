@@ -7,19 +7,23 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from weakref import WeakSet
 
 from llmctl.config import ModelEntry
 from llmctl.errors import EngineFailed
 from llmctl.wire import PRIORITIES, Answer, Delta, Likely, Notice, Sampled, Usage
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
-from llmctld.models.worker import Adapter, Remark, Submit, Ticket, Worker
+from llmctld.models.target import REMOTE
+from llmctld.models.worker import Adapter, Lent, Remark, Submit, Ticket
 from llmctld.pipeline.call import Call, Event
 from llmctld.pipeline.places import Places
 from llmctld.watch import log
 
 MAX_TOKENS = 2048
 """For a client that sends none; the engine clips it to the room that the prompt leaves."""
+TRIES = {REMOTE: 1}
+"""By backend; 2. What may be asked again of an endpoint, its own worker has asked again by then."""
 
 
 class Generator:
@@ -28,7 +32,7 @@ class Generator:
     def __init__(self, residency: Residency, catalog: Catalog, queue: int) -> None:
         self._residency, self._catalog = residency, catalog
         self._places = Places(residency, queue)
-        self._told_base: set[int] = set()
+        self._told: WeakSet[Lent] = WeakSet()
 
     async def __call__(self, call: Call) -> AsyncGenerator[Event, None]:
         """Raises Busy, ModelUnavailable, EngineFailed, and what the engine refuses."""
@@ -41,14 +45,14 @@ class Generator:
                     yield event
 
     async def _compute(self, call: Call, entry: ModelEntry) -> AsyncGenerator[Event, None]:
-        for attempt in (1, 2):
+        for attempt in range(1, TRIES.get(entry.backend, 2) + 1):
             try:
                 async with aclosing(self._attempt(call, entry)) as events:
                     async for event in events:
                         yield event
                 return
             except EngineFailed as error:
-                if attempt == 2 or call.work.text or call.work.reasoning:
+                if attempt == TRIES.get(entry.backend, 2) or call.work.text or call.work.reasoning:
                     raise
                 log.warning("a request is computed again", model=entry.name, error=error.message)
 
@@ -76,12 +80,12 @@ class Generator:
                 _note_use(call, ticket)
             yield _answer(call, ticket)
 
-    def _notices(self, worker: Worker, call: Call) -> list[Notice]:
+    def _notices(self, worker: Lent, call: Call) -> list[Notice]:
         """What the user should know about this model, once for each time it is loaded."""
         assert worker.loaded is not None
-        if worker.pid in self._told_base:
+        if worker in self._told:
             return []
-        self._told_base.add(worker.pid)
+        self._told.add(worker)
         texts = list(worker.loaded.notices)
         if worker.loaded.base and not call.request.raw and call.request.tokens is None:
             texts.append(f"{worker.name} has no chat template: a base model, which continues the text as it stands")

@@ -1,0 +1,79 @@
+"""A circuit breaker: an endpoint that failed several times in a row is left alone for a while, then tried by one request.
+
+It knows neither HTTP nor models; what counts as a failure is said by who tries.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from llmctl.errors import LlmctlError, ModelUnavailable
+
+FAILURES = 5
+"""In a row, after which it opens."""
+COOL_S = 15.0
+"""How long it stays open; then one request tries."""
+
+
+class Trouble(Exception):
+    """An attempt that failed: `error` is what to raise when no other one is made.
+
+    `again`: whether another attempt may do better; `after`: seconds that the server asks to wait; `counts`: whether the
+    endpoint is to be thought of as broken.
+    """
+
+    def __init__(self, error: LlmctlError, *, again: bool = True, after: float = 0.0, counts: bool = True) -> None:
+        super().__init__(error.message)
+        self.error, self.again, self.after, self.counts = error, again, after, counts
+
+
+class Breaker:
+    """Of the endpoint that `name` names in words."""
+
+    def __init__(self, name: str, now: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._now = name, now
+        self._failures = 0
+        self._until = 0.0
+        self._trying = False
+        self._words = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are refused, but for the one that tries again."""
+        return self._failures >= FAILURES
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Around one attempt: a Trouble that leaves the block counts. Raises ModelUnavailable while it is open."""
+        self._admit()
+        try:
+            yield
+        except Trouble as trouble:
+            if trouble.counts:
+                self._failed(trouble.error.message)
+            else:
+                self.answered()
+            raise
+        finally:
+            self._trying = False
+
+    def answered(self) -> None:
+        """The endpoint is there, whatever it said."""
+        self._failures, self._trying = 0, False
+
+    def _admit(self) -> None:
+        if not self.is_open:
+            return
+        rest = self._until - self._now()
+        if rest > 0 or self._trying:
+            when = f"in {max(1, round(rest))} s" if rest > 0 else "by another request just now"
+            raise ModelUnavailable(
+                f"{self._name} failed {self._failures} times in a row, and is tried again {when}; "
+                f"the last time: {self._words}",
+                "Check whether the server runs; `llmctl ps` shows the model as down until it answers.",
+            )
+        self._trying = True
+
+    def _failed(self, words: str) -> None:
+        self._failures += 1
+        self._until, self._words = self._now() + COOL_S, words

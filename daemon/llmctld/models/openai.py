@@ -1,0 +1,255 @@
+"""The language of endpoints of the OpenAI kind: from a Submit to a path and a body, and from the events of an answer to text.
+
+It knows no connection. What cannot be said in it is refused, never left out; a field that nobody set is not sent.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from llmctl.errors import EngineFailed, InvalidRequest
+from llmctld.engine.messages import Scored, Submit
+from llmctld.engine.reasoning import Splitter
+from llmctld.models import refusal
+from llmctld.models.breaker import Trouble
+from llmctld.models.endpoint import decode
+
+Body = dict[str, Any]
+
+SAME = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "seed")
+"""Fields that are called so everywhere."""
+LEAVE_OUT = "Leave it out, or ask a model that runs here."
+
+
+class Question(NamedTuple):
+    path: str
+    body: Body
+
+
+def ask(submit: Submit, model: str, takes_grammar: bool) -> Question:
+    """Raises InvalidRequest for what no such endpoint can do."""
+    _refuse(submit, takes_grammar)
+    body: Body = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
+    body["max_tokens"] = submit.max_tokens
+    body |= {name: value for name in SAME if (value := getattr(submit, name)) is not None}
+    if submit.repeat_penalty is not None:  # llama-server and vLLM call it differently, and pass over the other's word
+        body |= {"repeat_penalty": submit.repeat_penalty, "repetition_penalty": submit.repeat_penalty}
+    if submit.stop:
+        body["stop"] = submit.stop
+    if submit.logit_bias:
+        body["logit_bias"] = submit.logit_bias
+    if submit.ignore_eos:
+        body["ignore_eos"] = True
+    if submit.grammar is not None:
+        body["grammar"] = submit.grammar
+    if submit.schema is not None:
+        schema = {"name": "answer", "schema": msgspec.json.decode(submit.schema), "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return _legacy(submit, body) if submit.raw or submit.tokens is not None else _chat(submit, body)
+
+
+def _chat(submit: Submit, body: Body) -> Question:
+    if submit.logprobs is not None:
+        body |= {"logprobs": True, "top_logprobs": submit.logprobs}
+    return Question("/chat/completions", body | {"messages": submit.messages})
+
+
+def _legacy(submit: Submit, body: Body) -> Question:
+    """A text, or tokens, as they stand: what has no chat template in front of it."""
+    if submit.logprobs is not None:
+        body["logprobs"] = submit.logprobs
+    text = "\n\n".join(message.content for message in submit.messages)
+    return Question("/completions", body | {"prompt": text if submit.tokens is None else submit.tokens})
+
+
+def _refuse(submit: Submit, takes_grammar: bool) -> None:
+    word = next((token for token in submit.logit_bias if not token.isdecimal()), None)
+    if submit.adapters:
+        raise InvalidRequest("a remote model takes no adapter: its server chooses them when it is started", LEAVE_OUT)
+    if submit.repro:
+        raise InvalidRequest("a remote model cannot promise the same bytes each time (repro)", LEAVE_OUT)
+    if word is not None:
+        message = f"logit_bias is for the token {word!r}: a remote model's tokens are known by their numbers only"
+        raise InvalidRequest(message, "Give the token's number.")
+    if submit.grammar is not None and not takes_grammar:
+        hint = "Where it is a llama-server, `--set takes_grammar=true` says so; any endpoint may take a `--schema`."
+        raise InvalidRequest("a grammar is known to llama-server only, and this endpoint may be another", hint)
+
+
+# ---- what a server does not take ------------------------------------------------------------------------------------
+
+
+class Quirk(NamedTuple):
+    """What some servers refuse, by `words` in the refusal, and how it is said to them. `mend` is False where it is not there."""
+
+    words: str
+    mend: Callable[[Body], bool]
+
+
+def _no_stream_options(body: Body) -> bool:
+    return body.pop("stream_options", None) is not None
+
+
+def _max_completion_tokens(body: Body) -> bool:
+    if "max_tokens" not in body:
+        return False
+    body["max_completion_tokens"] = body.pop("max_tokens")
+    return True
+
+
+def _json_object(body: Body) -> bool:
+    """How llama.cpp's Python server, and others before they took the newer form, are given a schema."""
+    form = body.get("response_format", {})
+    if form.get("type") != "json_schema":
+        return False
+    body["response_format"] = {"type": "json_object", "schema": form["json_schema"]["schema"]}
+    return True
+
+
+QUIRKS = (
+    Quirk("stream_options", _no_stream_options),
+    Quirk("max_completion_tokens", _max_completion_tokens),
+    Quirk("'json_object'", _json_object),
+)
+
+
+def quirk_in(words: str, body: Body) -> Quirk | None:
+    """The one that a refusal names, once it is mended in `body`."""
+    return next((quirk for quirk in QUIRKS if quirk.words in words and quirk.mend(body)), None)
+
+
+def fit(words: str, body: Body) -> bool:
+    """Asks for as many tokens as the refusal says there is room for; False where the prompt itself is too long."""
+    name = "max_tokens" if "max_tokens" in body else "max_completion_tokens"
+    left = refusal.room(words)
+    if left is None or left >= body[name]:
+        return False
+    body[name] = left
+    return True
+
+
+# ---- answers --------------------------------------------------------------------------------------------------------
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+
+
+class _Message(msgspec.Struct):
+    """Of a stream's event, a part of it. Servers call what a model thinks by either name."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Message | None = None
+    message: _Message | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    logprobs: dict[str, Any] | None = None
+
+
+class _Event(msgspec.Struct):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: Any = None
+
+
+class Piece(NamedTuple):
+    text: str = ""
+    reasoning: str = ""
+
+
+@dataclass
+class Reading:
+    """An answer as it arrives. Token counts are the endpoint's; without them the parts that came are counted."""
+
+    who: str
+    raw: bool
+    begun: bool = False
+    done: bool = False
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    parts: int = 0
+    logprobs: list[Scored] = field(default_factory=list)
+    _counted: int | None = None
+    _splitter: Splitter = field(default_factory=Splitter)
+
+    @property
+    def completion_tokens(self) -> int:
+        return self.parts if self._counted is None else self._counted
+
+    def feed(self, data: bytes) -> Piece:
+        """What an event adds. Raises Trouble, and what an error in the midst of a stream means."""
+        if data.strip() == b"[DONE]":
+            self.done = True
+            return Piece()
+        event = decode(data, _Event, self.who)
+        if event.error:
+            raise self._error(event.error)
+        if event.usage is not None:
+            self._note(event.usage)
+        return self._read(event.choices[0]) if event.choices else Piece()
+
+    def _read(self, choice: _Choice) -> Piece:
+        message = choice.delta or choice.message or _Message()
+        text = choice.text or message.content or message.refusal or ""
+        thought = message.reasoning_content or message.reasoning or ""
+        self.finish_reason = choice.finish_reason or self.finish_reason
+        if text or thought:
+            self.begun = True
+            self.parts += 1
+        self.logprobs += _scored(choice.logprobs) if choice.logprobs else []
+        if self.raw:
+            return Piece(text, thought)
+        answer, tagged = self._splitter.feed(text) if text else ("", "")
+        return Piece(answer, thought + tagged)
+
+    def end(self) -> Piece:
+        """What was held back. Raises Trouble where the stream was cut."""
+        if self.finish_reason is None and not self.done:
+            raise Trouble(EngineFailed(f"{self.who} ended its answer without a finish_reason", refusal.ASK_AGAIN))
+        return Piece() if self.raw else Piece(*self._splitter.end())
+
+    def _note(self, usage: _Usage) -> None:
+        self.prompt_tokens = usage.prompt_tokens or self.prompt_tokens
+        if usage.completion_tokens is not None:
+            self._counted = usage.completion_tokens
+        if usage.prompt_tokens_details is not None:
+            self.cached_tokens = usage.prompt_tokens_details.cached_tokens or 0
+
+    def _error(self, error: Any) -> Exception:
+        said = refusal.of_json(error)
+        first = said.code.partition(" ")[0]
+        return refusal.refused(self.who, int(first) if first.isdecimal() and len(first) == 3 else 500, said)
+
+
+def _scored(logprobs: dict[str, Any]) -> list[Scored]:
+    """Of either form: chat's has an object for each token, the older one a list for each field. [] for another one."""
+    try:
+        if logprobs.get("content") is not None:
+            return [
+                Scored(each["token"], each["logprob"], [(top["token"], top["logprob"]) for top in each["top_logprobs"]])
+                for each in logprobs["content"]
+            ]
+        tokens = logprobs.get("tokens") or []
+        tops = logprobs.get("top_logprobs") or [None] * len(tokens)
+        return [
+            Scored(token, logprob, sorted((top or {}).items(), key=lambda pair: -pair[1]))
+            for token, logprob, top in zip(tokens, logprobs["token_logprobs"], tops, strict=True)
+            if logprob is not None
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return []
