@@ -36,8 +36,8 @@ IN_JSON = {
 
 OF_REMOTE = {"remote_model", "api_key_env", "retries", "idle_s", "takes_grammar"}
 OF_ENGINES = {
-    "retained", "threads", "gpu_layers", "device", "tensor_split", "kv_type", "flash_attention", "batch", "adapters", "speculation", "pooling", "draft",
-    "first_ms", "token_ms", "fail",
+    "retained", "threads", "gpu_layers", "device", "tensor_split", "kv_type", "flash_attention", "batch", "adapters",
+    "speculation", "pooling", "draft", "first_ms", "token_ms", "fail",
 }  # fmt: skip
 """Settings that would mean nothing to the other kind: for an endpoint's engine they are chosen by who runs it."""
 REMOTE_SLOTS = 16
