@@ -348,7 +348,11 @@ class HubStatus(Result, kw_only=True, tag="hub_status", omit_defaults=False):
 
 
 class EngineStatus(msgspec.Struct):
-    """A line of `llmctl ps --json`: one engine process. `until` is null: it stays until it is unloaded."""
+    """A line of `llmctl ps --json`: one engine process. `until` is null: it stays until it is unloaded.
+
+    `gpu_bytes` lie on GPUs, as the engine measured it, and `gpu_layers` of `layers` (0 of 0 where it does not split by layers);
+    `devices` are called as its library calls them.
+    """
 
     name: str
     backend: str
@@ -361,6 +365,12 @@ class EngineStatus(msgspec.Struct):
     busy: int
     tokens_per_second: float | None = None
     until: str | None = None
+    gpu_bytes: int = 0
+    gpu_layers: int = 0
+    layers: int = 0
+    devices: list[str] = []
+    gpu_share: float | None = None
+    """Of all that the engine holds for the model, what lies on GPUs: 0 to 1; null while it loads, and where there is none."""
 
 
 class Engines(Result, kw_only=True, tag="engines", omit_defaults=False):

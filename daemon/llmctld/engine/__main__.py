@@ -30,6 +30,7 @@ def main() -> int:
     die_with_hub()
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)  # Ctrl-C in the hub's terminal is the hub's to answer
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # cuda:1 is what nvidia-smi calls 1
     from llmctld.engine.serve import serve  # after the lines above: these imports take long enough to be orphaned in
 
     return serve(socket.socket(fileno=int(sys.argv[1])))

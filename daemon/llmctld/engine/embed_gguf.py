@@ -11,9 +11,9 @@ import numpy as np
 
 from llmctld.engine.backend import LoadError
 from llmctld.engine.batch import Batch
+from llmctld.engine.cells import CONTEXT_CAP
 from llmctld.engine.embed import Reading, Vectors, too_long, unknown_prompt
-from llmctld.engine.fit import mebibytes
-from llmctld.engine.gguf import CONTEXT_CAP
+from llmctld.engine.fit import Shape, mebibytes
 from llmctld.engine.messages import Load, Loaded
 from llmctld.engine.native_log import NativeLog
 from llmctld.engine.vocabulary import Vocabulary
@@ -32,7 +32,8 @@ class GgufEmbedder:
 
     def __init__(self, load: Load) -> None:
         self._log = NativeLog()
-        self._model = read_weights(load, self._log)
+        self._weights = read_weights(load, self._log, lambda model: self._try_out(load, model))
+        self._model = self._weights.model
         self._vocabulary = Vocabulary(self._model)
         self._normalize = load.normalize is not False
         self._prompts = load.prompts
@@ -44,15 +45,15 @@ class GgufEmbedder:
             raise LoadError(message, "Set a smaller `context`.")
         notices = []
         pooling = POOLINGS[load.pooling] if load.pooling else lib.LLAMA_POOLING_TYPE_UNSPECIFIED
-        self._context = self._make_context(load, pooling)
+        self._context = self._make_context(self._model, load, pooling)
         if lib.llama_pooling_type(self._context) in UNNAMED:
             lib.llama_free(self._context)
-            self._context = self._make_context(load, lib.LLAMA_POOLING_TYPE_MEAN)
+            self._context = self._make_context(self._model, load, lib.LLAMA_POOLING_TYPE_MEAN)
             notices.append(f"{load.name}: its file names no pooling; mean is taken (the setting `pooling` decides)")
         self._memory = lib.llama_get_memory(self._context)
         self._batch = Batch(self.batch_tokens)
         self._dimension: int = lib.llama_model_n_embd_out(self._model)
-        used = lib.llama_model_size(self._model) + sum(self._log.buffer_bytes.values())
+        used = self._weights.host + self._weights.buffers(self._log)
         if used > load.memory_bytes:
             message = f"{load.name} does not fit in memory: it takes {mebibytes(used)}, "
             hint = "Unload another model, or set a smaller `context` or `batch` for this one."
@@ -61,6 +62,7 @@ class GgufEmbedder:
             backend="llama.cpp", context=context, slots=load.slots, memory_bytes=used, dimension=self._dimension,
             notices=notices,
         )  # fmt: skip
+        self._weights.tell(self.loaded, self._log)
 
     def read(self, text: str, prompt: str | None) -> Reading:
         if prompt is not None and prompt not in self._prompts:
@@ -88,7 +90,12 @@ class GgufEmbedder:
         vector: Vectors = np.ctypeslib.as_array(pointer, (self._dimension,)).copy()
         return vector
 
-    def _make_context(self, load: Load, pooling: int) -> Any:
+    def _try_out(self, load: Load, model: Any) -> tuple[Any, Shape]:
+        own: int = lib.llama_model_n_ctx_train(model)
+        self.batch_tokens = max(load.batch, min(load.context or CONTEXT_CAP, own))
+        return self._make_context(model, load, lib.LLAMA_POOLING_TYPE_MEAN), Shape(1, self.batch_tokens)
+
+    def _make_context(self, model: Any, load: Load, pooling: int) -> Any:
         """Of one piece: a text is read in one go, since each of its tokens may look at every other."""
         self._log.clear()
         parameters = lib.llama_context_default_params()
@@ -100,7 +107,7 @@ class GgufEmbedder:
         parameters.n_threads = parameters.n_threads_batch = load.threads
         if load.flash_attention is not None:
             parameters.flash_attn_type = int(load.flash_attention)
-        context = lib.llama_init_from_model(self._model, parameters)
+        context = lib.llama_init_from_model(model, parameters)
         if not context:
             reason = self._log.first_error or "it gives no reason"
             raise LoadError(f"{load.name}: llama.cpp cannot embed {self.batch_tokens} tokens at once: {reason}",

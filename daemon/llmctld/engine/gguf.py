@@ -15,6 +15,7 @@ from llmctld.engine import second
 from llmctld.engine.adapters import Adapters
 from llmctld.engine.backend import LoadError, Prompt, Refusal
 from llmctld.engine.batch import Batch
+from llmctld.engine.cells import KV_TYPES, cell_bytes, reuses, wanted_shape
 from llmctld.engine.draft_model import DraftModel
 from llmctld.engine.fit import Memory, Shape, fit, notice
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
@@ -25,20 +26,6 @@ from llmctld.engine.speculation import ROWS
 from llmctld.engine.template import Template
 from llmctld.engine.vocabulary import Vocabulary
 from llmctld.engine.weights import metadata, read_weights
-
-CONTEXT_CAP = 8192
-"""Tokens a request may use where the settings name nothing: files promise up to a million, and memory pays for it."""
-KV_TYPES: dict[str, tuple[int, float]] = {
-    "f32": (lib.GGML_TYPE_F32, 4),
-    "f16": (lib.GGML_TYPE_F16, 2),
-    "bf16": (30, 2),
-    "q8_0": (lib.GGML_TYPE_Q8_0, 34 / 32),
-    "q5_1": (lib.GGML_TYPE_Q5_1, 24 / 32),
-    "q5_0": (lib.GGML_TYPE_Q5_0, 22 / 32),
-    "q4_1": (lib.GGML_TYPE_Q4_1, 20 / 32),
-    "q4_0": (lib.GGML_TYPE_Q4_0, 18 / 32),
-}
-"""Setting -> (ggml's number, bytes per value). The binding has no name for bf16."""
 
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
 """Memory for a state of megabytes, there at once: page by page it took 4 ms instead of 3 for 7 MiB, in huge pages 14."""
@@ -55,14 +42,15 @@ class Gguf:
         self._context: Any = None
         self._second = second.read(load, Gguf)  # before our own log: the library talks to the one that was made last
         self._log = NativeLog()
-        self._model = read_weights(load, self._log)
+        self._weights = read_weights(load, self._log, lambda model: self._try_out(load, model), self._draft_bytes(load))
+        self._model = self._weights.model
         told = metadata(self._model)
         _check_kind(load, told)
         self._vocabulary = Vocabulary(self._model)
         self._defaults = Defaults.named_by(told)
         source = told.get("tokenizer.chat_template", "")
         self._template = Template(source, self._vocabulary.bos_text, self._vocabulary.eos_text) if source else None
-        self.reuses = not (lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model))
+        self.reuses = reuses(self._model)
         self.drafts = self.reuses and load.speculation == "ngram"
         unusable = self._check_second(load)
         self.loaded = self._make_context(load)
@@ -214,9 +202,21 @@ class Gguf:
         self._second = None
         return [notice]
 
+    def _try_out(self, load: Load, model: Any) -> tuple[Any, Shape]:
+        shape = wanted_shape(load, model)
+        self.drafts = reuses(model) and load.speculation == "ngram"
+        return self._new_context(model, load, shape), shape
+
+    def _draft_bytes(self, load: Load) -> int:
+        """What the draft's KV memory will take of the GPUs, once the shape is known."""
+        if self._second is None or not self._second._weights.plan.layers:
+            return 0
+        cells = wanted_shape(load, self._second._model).cells
+        return int(cell_bytes(self._second._model, "f16") * (1 - self._second._weights.cells) * cells)
+
     def _needs(self, load: Load) -> tuple[int, int]:
-        """Bytes of the weights and of one KV cell, with those of the draft model."""
-        weights, cell = lib.llama_model_size(self._model), self._cell_bytes(load.kv_type)
+        """Bytes of the machine's memory for the weights and for one KV cell, with those of the draft model."""
+        weights, cell = self._weights.host, int(cell_bytes(self._model, load.kv_type) * self._weights.cells)
         if self._second is None:
             return weights, cell
         more, larger = self._second._needs(second.load_of(load))
@@ -226,7 +226,7 @@ class Gguf:
         """As a draft model: the shape of the model that it drafts for, whose log hears what that takes."""
         lib.llama_free(self._context)
         self._log = log
-        self._context = self._new_context(load, shape)
+        self._context = self._new_context(self._model, load, shape)
         self._memory = lib.llama_get_memory(self._context)
         self._batch = Batch(max(load.batch, shape.streams))
 
@@ -235,27 +235,26 @@ class Gguf:
         own: int = lib.llama_model_n_ctx_train(self._model)
         weights, cell = self._needs(load)
         name = f"{load.name} with its draft" if self._second else load.name
-        retained = load.retained if self.reuses else 0
-        wanted = Shape(load.slots, load.context or min(own, CONTEXT_CAP), retained)
+        wanted = wanted_shape(load, self._model, self._weights.plan.retained)
         memory = Memory(load.memory_bytes, weights, cell)
         while True:
             shape = fit(name, wanted, memory)
             self._log.clear()
-            self._context = self._new_context(load, shape)
+            self._context = self._new_context(self._model, load, shape)
             if self._second is not None:
                 self._second._reshape(second.load_of(load), shape, self._log)
-            total = weights + sum(self._log.buffer_bytes.values())
+            total = weights + self._weights.buffers(self._log)
             if total <= load.memory_bytes:
                 break
             lib.llama_free(self._context)
             memory = memory.corrected(shape, total)
-        self.stream_bytes = self._cell_bytes(load.kv_type) * shape.cells // shape.streams
+        self.stream_bytes = cell_bytes(self._model, load.kv_type) * shape.cells // shape.streams
         notices = [notice(name, wanted, shape, memory)] if shape != wanted else []
         if shape.context > own:
             notices.append(
                 f"{load.name}: a context of {shape.context} is more than the {own} the model was trained with"
             )
-        return Loaded(
+        loaded = Loaded(
             backend="llama.cpp",
             context=shape.context,
             slots=shape.slots,
@@ -264,14 +263,10 @@ class Gguf:
             base=self._template is None,
             notices=notices,
         )
+        self._weights.tell(loaded, self._log, *([self._second._weights] if self._second else []))
+        return loaded
 
-    def _cell_bytes(self, kv_type: str) -> int:
-        """Bytes of K and V for one token, over all layers."""
-        heads: int = lib.llama_model_n_head(self._model)
-        width = lib.llama_model_n_embd(self._model) / max(heads, 1) * lib.llama_model_n_head_kv(self._model)
-        return int(2 * width * lib.llama_model_n_layer(self._model) * KV_TYPES[kv_type][1])
-
-    def _new_context(self, load: Load, shape: Shape) -> Any:
+    def _new_context(self, model: Any, load: Load, shape: Shape) -> Any:
         parameters = lib.llama_context_default_params()
         parameters.n_ctx = shape.cells
         parameters.n_seq_max = shape.streams
@@ -286,7 +281,7 @@ class Gguf:
             parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # without it V cannot be quantised
         elif load.flash_attention is not None:
             parameters.flash_attn_type = int(load.flash_attention)
-        context = lib.llama_init_from_model(self._model, parameters)
+        context = lib.llama_init_from_model(model, parameters)
         if not context:
             raise LoadError(
                 f"{load.name}: llama.cpp cannot make {shape.slots} slots of {shape.context} tokens "

@@ -4,23 +4,113 @@ It knows files and the library's calls for them; what is computed with the weigh
 """
 
 import ctypes
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import llama_cpp.llama_cpp as lib
 
 from llmctld.engine.backend import LoadError
-from llmctld.engine.fit import mebibytes
-from llmctld.engine.messages import Load
+from llmctld.engine.fit import Shape, mebibytes
+from llmctld.engine.ggml import Device
+from llmctld.engine.messages import Load, Loaded
 from llmctld.engine.native_log import NativeLog
+from llmctld.engine.offload import Needs, Plan, layer_bytes, make_plan, on
+
+TryOut = Callable[[Any], tuple[Any, Shape]]
+"""From a model without weights to a context of the shape that is wanted."""
+REFUSED = re.compile(r"alloc|out of memory", re.IGNORECASE)
+"""How the library's first error reads where a device had less memory than it said."""
 
 
-def read_weights(load: Load, log: NativeLog) -> Any:
-    """The library's model. Raises LoadError: no such file, no GGUF, more than may be used, or the library's reason."""
+class Weights(NamedTuple):
+    """The library's model, and where it lies. `host`: bytes of it in the machine's memory; `on_gpus`: GPU -> bytes there;
+    `cells`: the share of the KV memory that lies in the machine's.
+    """
+
+    model: Any
+    plan: Plan
+    host: int
+    on_gpus: dict[str, int]
+    cells: float
+
+    def buffers(self, log: NativeLog) -> int:
+        """Bytes of the machine's memory that a context takes."""
+        return sum(log.buffers.values()) - on(log.buffers, _own(self.plan))
+
+    def tell(self, loaded: Loaded, log: NativeLog, *others: "Weights") -> None:
+        """Where it all lies, as the library said, with the weights of `others` whose buffers are in the same log."""
+        gpus = {gpu.name: on(log.buffers, [gpu]) for each in (self, *others) for gpu in each.plan.gpus}
+        own = {gpu.name for gpu in _own(self.plan)}
+        for each in (self, *others):
+            for name, size in each.on_gpus.items():
+                gpus[name] += size
+        host = sum(each.host for each in (self, *others)) + self.buffers(log)
+        loaded.gpu_bytes = sum(gpus.values())
+        loaded.memory_bytes = host + sum(size for name, size in gpus.items() if name in own)
+        loaded.layers = self.plan.of or lib.llama_model_n_layer(self.model) + 1
+        loaded.gpu_layers = min(self.plan.layers, loaded.layers)
+        loaded.devices = [*(name for name, size in gpus.items() if size), "CPU"]
+        loaded.notices += [notice for each in (self, *others) for notice in each.plan.notices]
+
+
+def _own(plan: Plan) -> list[Device]:
+    """Those GPUs whose memory is not the machine's."""
+    return [gpu for gpu in plan.gpus if not gpu.shared]
+
+
+def read_weights(load: Load, log: NativeLog, try_out: TryOut, reserve: int = 0) -> Weights:
+    """Raises LoadError: no such file, no GGUF, more than may be used, no such device, or the library's reason.
+
+    `reserve`: see offload.make_plan.
+    """
     _check_file(load)
     lib.llama_backend_init()
+    plan = make_plan(load, lambda trial: _ask(load, log, trial, try_out), reserve)
+    if not _own(plan):
+        _check_size(load)
+    while True:
+        try:
+            model = _open(load, log, plan)
+            break
+        except LoadError:
+            if not plan.layers or not REFUSED.search(log.first_error):
+                raise
+            plan = plan.fewer(load.name, log.first_error)
+    plan = replace(plan, layers=log.gpu_layers if plan.gpus else 0, of=log.layers)
+    size: int = lib.llama_model_size(model)
+    layers = max(1, lib.llama_model_n_layer(model))
+    cells = 1 - min(layers, max(0, plan.layers - 1)) / layers if _own(plan) else 1.0
+    there = {gpu.name: on(log.weights, [gpu]) for gpu in plan.gpus}
+    return Weights(model, plan, max(0, size - on(log.weights, _own(plan))), there, cells)
+
+
+def _ask(load: Load, log: NativeLog, plan: Plan, try_out: TryOut) -> Needs:
+    """The library tells what it would take without allocating it."""
+    model = _open(load, log, plan, empty=True)
+    try:
+        context, shape = try_out(model)
+        lib.llama_free(context)
+        compute = [on(log.buffers, [gpu]) for gpu in plan.gpus]
+        return Needs(layer_bytes(load.path, log.layers), log.cell_bytes, compute, shape)
+    finally:
+        lib.llama_model_free(model)
+
+
+def _open(load: Load, log: NativeLog, plan: Plan, *, empty: bool = False) -> Any:
+    """The library's model, `empty`: without its weights, to see what it would take. Raises LoadError."""
+    log.begin()
     parameters = lib.llama_model_default_params()
-    parameters.n_gpu_layers = load.gpu_layers
+    parameters.n_gpu_layers = plan.layers
+    devices = (ctypes.c_void_p * (len(plan.gpus) + 1))(*(gpu.handle for gpu in plan.gpus), None)
+    shares = (ctypes.c_float * max(lib.llama_max_devices(), len(plan.shares)))(*plan.shares)
+    parameters.devices = ctypes.addressof(devices)
+    if plan.shares:
+        parameters.tensor_split = shares
+    if empty:
+        parameters.no_alloc, parameters.load_mode = True, lib.LLAMA_LOAD_MODE_NONE
     model = lib.llama_model_load_from_file(load.path.encode(), parameters)
     if not model:
         raise LoadError(
@@ -39,7 +129,10 @@ def _check_file(load: Load) -> None:
         raise LoadError(f"{load.name}: cannot read {path}: {error.strerror}", "Check the path.") from error
     if magic != b"GGUF":
         raise LoadError(f"{load.name}: {path} is no GGUF file (it begins with {magic!r})", "Check the path.")
-    if (size := path.stat().st_size) > load.memory_bytes:
+
+
+def _check_size(load: Load) -> None:
+    if (size := Path(load.path).stat().st_size) > load.memory_bytes:
         message = f"{load.name} does not fit in memory: the file has {mebibytes(size)}, "
         raise LoadError(message + f"and it may use {mebibytes(load.memory_bytes)}", "Take a smaller file.")
 

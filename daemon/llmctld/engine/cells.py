@@ -1,0 +1,43 @@
+"""The KV memory that a model of llama.cpp has: its types, the bytes of a cell, and the shape that is wanted.
+
+It knows what the library tells about a model; how much of it fits is fit.py's.
+"""
+
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+
+from llmctld.engine.fit import Shape
+from llmctld.engine.messages import Load
+
+CONTEXT_CAP = 8192
+"""Tokens a request may use where the settings name nothing: files promise up to a million, and memory pays for it."""
+KV_TYPES: dict[str, tuple[int, float]] = {
+    "f32": (lib.GGML_TYPE_F32, 4),
+    "f16": (lib.GGML_TYPE_F16, 2),
+    "bf16": (30, 2),
+    "q8_0": (lib.GGML_TYPE_Q8_0, 34 / 32),
+    "q5_1": (lib.GGML_TYPE_Q5_1, 24 / 32),
+    "q5_0": (lib.GGML_TYPE_Q5_0, 22 / 32),
+    "q4_1": (lib.GGML_TYPE_Q4_1, 20 / 32),
+    "q4_0": (lib.GGML_TYPE_Q4_0, 18 / 32),
+}
+"""Setting -> (ggml's number, bytes per value). The binding has no name for bf16."""
+
+
+def reuses(model: Any) -> bool:
+    return not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
+
+
+def wanted_shape(load: Load, model: Any, retained: int | None = None) -> Shape:
+    """`retained`: as many as there is room for on a GPU, where that is known."""
+    own: int = lib.llama_model_n_ctx_train(model)
+    most = load.retained if retained is None else retained
+    return Shape(load.slots, load.context or min(own, CONTEXT_CAP), most if reuses(model) else 0)
+
+
+def cell_bytes(model: Any, kv_type: str) -> int:
+    """Bytes of K and V for one token, over all layers."""
+    heads: int = lib.llama_model_n_head(model)
+    width = lib.llama_model_n_embd(model) / max(heads, 1) * lib.llama_model_n_head_kv(model)
+    return int(2 * width * lib.llama_model_n_layer(model) * KV_TYPES[kv_type][1])
