@@ -89,6 +89,7 @@ def engines(found: Iterable[wire.EngineStatus]) -> Table:
             str(engine.pid),
             engine.state,
             size(engine.memory_bytes),
+            or_dash(_split(engine.gpu_share)),
             str(engine.context),
             f"{engine.busy}/{engine.slots}",
             or_dash(engine.tokens_per_second and f"{engine.tokens_per_second:.1f}"),
@@ -96,4 +97,14 @@ def engines(found: Iterable[wire.EngineStatus]) -> Table:
         ]
         for engine in found
     ]
-    return ["NAME", "BACKEND", "PID", "STATE", "MEMORY", "CONTEXT", "BUSY", "TOK/S", "UNTIL"], rows
+    return ["NAME", "BACKEND", "PID", "STATE", "MEMORY", "CPU/GPU", "CONTEXT", "BUSY", "TOK/S", "UNTIL"], rows
+
+
+def _split(gpu_share: float | None) -> str | None:
+    """`30%/70%`; nothing is called all that is not all."""
+    if gpu_share is None:
+        return None
+    if gpu_share in (0, 1):
+        return "100% GPU" if gpu_share else "100% CPU"
+    percent = min(99, max(1, round(100 * gpu_share)))
+    return f"{100 - percent}%/{percent}%"

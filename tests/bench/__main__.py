@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.bench import bench_client, bench_embed, bench_hub, log
+from tests.bench import bench_client, bench_embed, bench_gpu, bench_hub, log
 from tests.e2e.house import house
 
 
@@ -24,6 +24,7 @@ def main() -> int:
             print("make bench MODEL=FILE.gguf measures the time to the first token, too", file=sys.stderr)
         else:
             numbers += bench_hub.first_token(home, options.model.absolute(), options.runs)
+            numbers += bench_gpu.measure(home, options.model.absolute())
     table = log.table(number.row() for number in numbers)
     print(table)
     if not options.no_log:

@@ -31,8 +31,19 @@ def test_ps(house: House, fake: MakeFake) -> None:
     fake()
     assert house.ok("ps", "--json").last["busy"] == 1
     lines = house.ok("ps").out.splitlines()
-    assert lines[0].split() == ["NAME", "BACKEND", "PID", "STATE", "MEMORY", "CONTEXT", "BUSY", "TOK/S", "UNTIL"]
-    assert lines[1].split() == ["fake", "echo", "7", "ready", "4.0", "KiB", "128", "1/4", "-", "-"]
+    assert lines[0].split() == [
+        "NAME",
+        "BACKEND",
+        "PID",
+        "STATE",
+        "MEMORY",
+        "CPU/GPU",
+        "CONTEXT",
+        "BUSY",
+        "TOK/S",
+        "UNTIL",
+    ]
+    assert lines[1].split() == ["fake", "echo", "7", "ready", "4.0", "KiB", "-", "128", "1/4", "-", "-"]
 
 
 def test_the_version_with_and_without_a_hub(house: House, fake: MakeFake) -> None:

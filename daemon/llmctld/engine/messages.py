@@ -155,6 +155,11 @@ class Loaded(msgspec.Struct, tag="loaded", kw_only=True):
     """Numbers of a vector; 0: it generates text."""
     notices: list[str] = []
 
+    @property
+    def gpu_share(self) -> float | None:
+        """Of `memory_bytes`, from 0 to 1; None where no device is named."""
+        return round(self.gpu_bytes / max(self.memory_bytes, 1), 4) if self.devices else None
+
 
 class LoadFailed(msgspec.Struct, tag="load_failed"):
     """The process ends after this one. `hint` may be empty."""

@@ -174,6 +174,8 @@ class Residency:
         return EngineStatus(
             worker.name, loaded.backend, worker.pid, worker.state, 0, worker.memory_bytes,
             loaded.context, loaded.slots, worker.busy, round(worker.tokens_per_second, 1),
+            gpu_bytes=loaded.gpu_bytes, gpu_layers=loaded.gpu_layers, layers=loaded.layers, devices=loaded.devices,
+            gpu_share=loaded.gpu_share,
         )  # fmt: skip
 
     async def close(self) -> None:
