@@ -10,7 +10,7 @@ from llmctld.models.catalog import Catalog
 from llmctld.models.estimate import Estimate, Estimates
 
 from llmctl.config import ModelEntry, ModelSettings
-from tests import tiny_bert, tiny_gguf
+from tests import odd_gguf, tiny_bert, tiny_gguf
 from tests.engine.driver import llama
 
 NEAR = 0.15
@@ -38,7 +38,7 @@ def wide(path: Path) -> None:
     tiny_gguf.write(path, dim=256, layers=4, context=4096)
 
 
-WRITERS: list[Callable[[Path], None]] = [tiny_gguf.write, wide]
+WRITERS: list[Callable[[Path], None]] = [tiny_gguf.write, wide, odd_gguf.sliding, odd_gguf.recurrent]
 SETTINGS: list[dict[str, Any]] = [
     {},
     {"context": 300, "slots": 1, "retained": 0},
