@@ -1,13 +1,17 @@
 """What a model will take, told from its header, held against what the library then takes; and what was measured."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from llmctld.engine.gguf import Gguf
+from llmctld.models import folder
 from llmctld.models.catalog import Catalog
 from llmctld.models.estimate import Estimate, Estimates
+from safetensors.numpy import load_file, save_file
 
 from llmctl.config import ModelEntry, ModelSettings
 from tests import odd_gguf, tiny_bert, tiny_gguf
@@ -76,8 +80,38 @@ def test_what_needs_no_file_takes_nothing_and_what_has_lost_its_file_neither(tmp
 
 
 def test_a_folder_takes_what_its_weights_take(tmp_path: Path) -> None:
-    folder = tiny_bert.write(tmp_path / "bert")
-    assert told(tmp_path, folder).total == (folder / "model.safetensors").stat().st_size
+    path = tiny_bert.write(tmp_path / "bert")
+    tensors = load_file(path / "model.safetensors").values()
+    assert told(tmp_path, path).total == sum(tensor.size * 4 for tensor in tensors)
+
+
+def a_transformers_folder(folder: Path, **config: object) -> Path:
+    folder.mkdir()
+    save_file({"a": np.zeros((10, 20), np.float16), "b": np.zeros(8, np.int64)}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({
+        "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "hidden_size": 64, "max_position_embeddings": 512, **config,
+    }))  # fmt: skip
+    return folder
+
+
+def test_a_transformers_folder_takes_its_numbers_in_32_bits_and_pages_for_every_stream(tmp_path: Path) -> None:
+    path = a_transformers_folder(tmp_path / "t")
+    cells, kept, read = 8 * 512, 2 * 2 * 2 * 16, 2 * (4 + 2) * 16
+    wanted = Estimate(10 * 20 * 4 + 8 * 8, cells * kept * 4, cells * (read + 512) * 4)
+    assert folder.text(path, ModelSettings()) == wanted
+    half = folder.text(path, ModelSettings(context=100, slots=1, retained=0, batch=64))
+    assert (half.kv, half.compute) == (256 * kept * 4, 256 * (read + 64) * 4)
+
+
+@pytest.mark.parametrize("config", ["nonsense", '{"num_attention_heads": "many"}', "[]"])
+def test_a_folder_that_describes_no_model_counts_with_its_weights(tmp_path: Path, config: str) -> None:
+    path = a_transformers_folder(tmp_path / "t")
+    (path / "config.json").write_text(config)
+    catalog, _ = a_catalog(tmp_path, "echo")
+    entry = ModelEntry(name="t", target=str(path), backend="transformers")
+    size = (path / "model.safetensors").stat().st_size
+    assert Estimates(catalog, tmp_path / "measured.json").of(entry) == Estimate(size, 0, 0)
 
 
 def test_a_draft_model_is_part_of_it(tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ import msgspec
 from llmctl import wire
 from llmctl.config import ModelEntry, ModelSettings
 from llmctl.errors import InvalidRequest, LlmctlError
-from llmctld.models import split
+from llmctld.models import folder, split
 from llmctld.models.catalog import Catalog
 from llmctld.models.header import Damaged, Header, read_whole_header
 from llmctld.models.layout import Estimate, context, embedding, text
-from llmctld.models.target import LLAMA
 from llmctld.watch import log
 
 __all__ = ["Estimate", "Estimates"]
@@ -50,8 +49,8 @@ class Estimates:
         return self._of(entry, settings)
 
     def _of(self, entry: ModelEntry, settings: ModelSettings) -> Estimate:
-        if entry.backend != LLAMA:
-            return Estimate(_bytes_of(Path(entry.target)), 0, 0)
+        if Path(entry.target).is_dir():
+            return self._of_folder(entry, settings)
         header = self._header(Path(entry.target))
         if header is None:
             return Estimate(_bytes_of(Path(entry.target)), 0, 0)
@@ -63,6 +62,13 @@ class Estimates:
             more = text(second, shape)
             found = Estimate(*(one + other for one, other in zip(found, more, strict=True)))
         return found
+
+    def _of_folder(self, entry: ModelEntry, settings: ModelSettings) -> Estimate:
+        path = Path(entry.target)
+        try:
+            return (folder.embedding if entry.kind == "embedding" else folder.text)(path, settings)
+        except (OSError, ValueError, TypeError, ArithmeticError):  # what the folder says is no model's description
+            return Estimate(_bytes_of(path), 0, 0)
 
     def _header(self, path: Path) -> Header | None:
         """Of the first part, with the weights of all; None where a part cannot be read."""
