@@ -85,7 +85,9 @@ def show_one(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -
 @app.command("add")
 def add(
     name: Annotated[str, Argument(help="What the model shall be called.")],
-    target: Annotated[str, Argument(help="FILE.gguf, a sentence-transformers FOLDER, http(s)://HOST/v1, or echo.")],
+    target: Annotated[
+        str, Argument(help="FILE.gguf, a FOLDER, http(s)://HOST/v1, echo, or a REPO[:FILE] in the cache.")
+    ],
     alias: Alias = None,
     tier: Tier = None,
     price_in: PriceIn = None,
@@ -102,13 +104,15 @@ def add(
 ) -> None:
     """Make a model known. The file stays where it is."""
     from llmctl import wire
+    from llmctl.snapshots import locate
+    from llmctl.view import models
 
     settings = labels(set, tier, price_in, price_cached, price_out, tag)
     given = {"remote_model": remote_model, "api_key_env": api_key_env}
     settings |= {key: value for key, value in given.items() if value is not None}
     request = wire.AddModel(
         name=name,
-        target=target if target == "echo" or "://" in target else flags.absolute(target),
+        target=target if target == "echo" or "://" in target else locate(target),
         aliases=alias or [],
         settings=settings,
         kind="embedding" if embedding else None,
@@ -116,8 +120,8 @@ def add(
     )
     with flags.connect() as client:
         model = client.call(request)
-    if json:
-        out.json_line(model)
+    if json and isinstance(model, wire.Model):
+        out.json_line(models.added(model))
     else:
         use = "embed" if isinstance(model, wire.Model) and model.kind == "embedding" else "ask"
         out.notice(f"model {name} is added; `llmctl {use} -m {name} ...` uses it")
@@ -139,12 +143,14 @@ def estimate(
     """Tell what a model would take in memory, without loading it."""
     from llmctl import wire
     from llmctl.cli.show import show
+    from llmctl.snapshots import locate
     from llmctl.view import models
 
     given = {"context": context, "slots": slots, "retained": retained, "kv_type": kv_type}
     settings = {key: value for key, value in given.items() if value is not None}
-    if not any(target in (entry.name, *entry.aliases) for entry in _entries().values()):
-        target = _path(target) or target
+    known = any(target in (entry.name, *entry.aliases) for entry in _entries().values())
+    if not known and (os.path.exists(os.path.expanduser(target)) or "/" in target) and "://" not in target:
+        target = locate(target)
     with flags.connect() as client:
         result = client.call(wire.EstimateModel(target=target, settings=settings))
     assert isinstance(result, wire.Estimated)
@@ -152,11 +158,6 @@ def estimate(
         out.json_line(result)
     else:
         show(models.estimated(result))
-
-
-def _path(target: str) -> str | None:
-    """Where the file or folder of that name lies, if there is one."""
-    return flags.absolute(target) if os.path.exists(os.path.expanduser(target)) else None
 
 
 @app.command("rm")

@@ -33,7 +33,7 @@ def pull(
     """Fetch a model of the Hugging Face hub, and add it. What was cut off goes on where it stopped."""
     from llmctl import wire
     from llmctl.client import result_of
-    from llmctl.view.models import progress
+    from llmctl.view.models import added, progress
 
     name, _, file = repo.partition(":")
     request = wire.PullModel(
@@ -65,7 +65,7 @@ def pull(
         raise
     assert isinstance(result, wire.Model)
     if json:
-        out.json_line(result)
+        out.json_line(added(result))
     else:
         use = "embed" if result.kind == "embedding" else "ask"
         out.notice(f"model {result.name} is added; `llmctl {use} -m {result.name} ...` uses it")

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from llmctl import wire
 from llmctl.config import PRICES, ModelEntry
 from llmctl.view.units import or_dash, share, size, span
@@ -40,6 +42,12 @@ def as_json(entry: ModelEntry, state: str | None, default: bool) -> dict[str, An
         "state": state,
         "default": default,
     }
+
+
+def added(model: wire.Model) -> dict[str, Any]:
+    """The line of `models add --json` and `pull --json`."""
+    fields = msgspec.structs.asdict(model)
+    return fields | {"settings": plain(model.settings)}
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from llmctld.models import folder, split
 from llmctld.models.catalog import Catalog
 from llmctld.models.header import Damaged, Header, read_whole_header
 from llmctld.models.layout import Estimate, context, embedding, text
+from llmctld.models.target import REMOTE
 from llmctld.watch import log
 
 __all__ = ["Estimate", "Estimates"]
@@ -91,7 +92,7 @@ class Estimates:
 
     def tell(self, entry: ModelEntry, settings: ModelSettings) -> wire.Estimated:
         """What the model would take with these settings. Raises InvalidRequest for one that runs elsewhere."""
-        if entry.target.startswith(("http://", "https://")):
+        if entry.backend == REMOTE:
             raise InvalidRequest(
                 f"{entry.name} runs at {entry.target}: it takes no memory here", "Give the name of a model with a file."
             )

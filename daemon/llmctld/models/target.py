@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmctl.errors import ModelUnavailable
+from llmctld.models import split
 from llmctld.models.address import check_address, is_address
 from llmctld.models.header import Damaged, Value, read_header
 
@@ -49,7 +50,8 @@ def nature(target: str) -> Nature:
                 f"{path} is a folder without {MODULES}: it is not one of sentence-transformers", KINDS_OF_TARGET
             )
         return Nature(TORCH, "embedding")
-    check_gguf(path)
+    for part in _parts(path):
+        check_gguf(part)
     try:
         header = read_header(path)
     except (OSError, Damaged):
@@ -67,6 +69,19 @@ def _kind(path: Path, header: dict[str, Value]) -> str:
         )
     makes_none = header.get(f"{architecture}.attention.causal") is False
     return "embedding" if makes_none or pooling else "text"
+
+
+def _parts(path: Path) -> list[Path]:
+    """All files of a model, which its first one names. Raises ModelUnavailable for a path of another, or with one missing."""
+    parts = split.parts(path)
+    if path != parts[0]:
+        raise ModelUnavailable(f"{path} is a part of a model in {len(parts)} files", f"Give the first one: {parts[0]}")
+    if path.exists():
+        for part in parts:
+            if not part.exists():
+                message = f"{path} is the first of {len(parts)} files of a model, and {part.name} is missing"
+                raise ModelUnavailable(message, "Fetch the missing one, and put it beside the others.")
+    return parts
 
 
 def check_gguf(path: Path) -> None:
@@ -101,11 +116,13 @@ class Samples:
         """32 hexadecimal digits. Raises ModelUnavailable where a file is missing."""
         path = Path(target)
         try:
-            if not (path / MODULES).is_file():
+            is_folder = (path / MODULES).is_file()
+            files = list(_files(path)) if is_folder else split.parts(path)
+            if len(files) == 1 and not is_folder:
                 return self._of_file(path)
             digest = hashlib.blake2b(digest_size=16)
-            for file in _files(path):
-                digest.update(f"{file.relative_to(path)}\0{self._of_file(file)}\0".encode())
+            for file in files:
+                digest.update(f"{os.path.relpath(file, path)}\0{self._of_file(file)}\0".encode())
             return digest.hexdigest()
         except OSError as error:
             raise ModelUnavailable(f"{target} cannot be read: {error.strerror}") from error

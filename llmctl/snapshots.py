@@ -1,0 +1,82 @@
+"""Models that other programs fetched from the Hugging Face hub: where their files lie in its cache. Nothing is copied.
+
+It knows the folders of that cache (https://huggingface.co/docs/huggingface_hub/guides/manage-cache), and no network.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from llmctl.errors import ModelUnavailable
+
+REPO = re.compile(r"(?P<owner>[A-Za-z0-9][\w.-]*)/(?P<name>[A-Za-z0-9][\w.-]*)(:(?P<file>.+))?")
+PART = re.compile(r".*-(?!00001)\d{5}-of-\d{5}\.gguf", re.DOTALL)
+"""A part of a model in several files that is not its first."""
+
+
+def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    named = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
+    if named:
+        return Path(named).expanduser()
+    home = environ.get("HF_HOME") or os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(home).expanduser() / "hub"
+
+
+def locate(target: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The path of what a user named: a file or folder, or REPO[:FILE] of the cache.
+
+    A path that leads to nothing comes back as it is, absolute, for the hub to say so. Raises ModelUnavailable for a
+    repository that the cache lacks, and where it is not clear which of its files is meant.
+    """
+    path = Path(os.path.abspath(os.path.expanduser(target)))
+    if path.is_dir():
+        return str(_within(path)) if path.name.startswith("models--") or path.parent.name == "snapshots" else str(path)
+    found = REPO.fullmatch(target)
+    if path.exists() or not found or (found["file"] is None and target.lower().endswith(".gguf")):
+        return str(path)
+    folder = cache_folder(environ) / f"models--{found['owner']}--{found['name']}"
+    if not folder.is_dir():
+        raise ModelUnavailable(
+            f"there is no file {target}, and no repository {found['owner']}/{found['name']} in {folder.parent}",
+            f"`llmctl pull {target}` fetches it.",
+        )
+    return str(_within(folder, found["file"]))
+
+
+def _within(folder: Path, file: str | None = None) -> Path:
+    """A file of a cached repository, its only model, or the folder where its files lie together."""
+    snapshot = folder if folder.parent.name == "snapshots" else _snapshot(folder)
+    repo = snapshot.parent.parent.name.removeprefix("models--").replace("--", "/")
+    if file is not None:
+        if not (snapshot / file).exists():
+            there = ", ".join(str(one.relative_to(snapshot)) for one in _models(snapshot)) or "no GGUF file"
+            raise ModelUnavailable(
+                f"{snapshot} has no {file}; there is: {there}", f"`llmctl pull {repo}:{file}` fetches it."
+            )
+        return snapshot / file
+    models = _models(snapshot)
+    if len(models) > 1:
+        names = ", ".join(str(model.relative_to(snapshot)) for model in models)
+        raise ModelUnavailable(f"{snapshot} holds several models: {names}", f"Name one: {repo}:FILE.")
+    return models[0] if models else snapshot
+
+
+def _models(snapshot: Path) -> list[Path]:
+    found = [path for path in snapshot.rglob("*") if path.name.lower().endswith(".gguf")]
+    return sorted(path for path in found if not PART.fullmatch(path.name) and "mmproj" not in path.name.lower())
+
+
+def _snapshot(folder: Path) -> Path:
+    """That of the branch `main`, else the newest. Raises ModelUnavailable where there is none."""
+    snapshots = folder / "snapshots"
+    try:
+        named = snapshots / (folder / "refs" / "main").read_text().strip()
+        if named.is_dir() and named != snapshots:
+            return named
+    except OSError:
+        pass  # it was fetched by a commit's name
+    found = [path for path in snapshots.iterdir() if path.is_dir()] if snapshots.is_dir() else []
+    if not found:
+        raise ModelUnavailable(f"{folder} holds no snapshot of its repository", "`llmctl pull` fetches one.")
+    return max(found, key=lambda path: path.stat().st_mtime)
