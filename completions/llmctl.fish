@@ -26,7 +26,7 @@ __llmctl_words() {
         "models show") printf "%s" "@models --json --quiet -q --help" ;;
         "models add") printf "%s" "@files --alias --tier --price-in --price-cached --price-out --tag --remote-model --api-key-env --embedding --set --force --json --quiet -q --help" ;;
         "models pull") printf "%s" "--as --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
-        "models estimate") printf "%s" "--context --slots --retained --kv-type --json --quiet -q --help" ;;
+        "models estimate") printf "%s" "@models --context --slots --retained --kv-type --json --quiet -q --help" ;;
         "models rm") printf "%s" "@models --yes -y --json --quiet -q --help" ;;
         "models load") printf "%s" "@models --json --quiet -q --help" ;;
         "models unload") printf "%s" "@models --json --quiet -q --help" ;;
@@ -101,7 +101,7 @@ __llmctl_values() {
         "embed --prompt") printf "%s" "" ;;
         "embed --user") printf "%s" "" ;;
         "models add --alias") printf "%s" "" ;;
-        "models add --tier") printf "%s" "" ;;
+        "models add --tier") printf "%s" "premium standard economy" ;;
         "models add --price-in") printf "%s" "" ;;
         "models add --price-cached") printf "%s" "" ;;
         "models add --price-out") printf "%s" "" ;;
@@ -111,7 +111,7 @@ __llmctl_values() {
         "models add --set") printf "%s" "" ;;
         "models pull --as") printf "%s" "" ;;
         "models pull --alias") printf "%s" "" ;;
-        "models pull --tier") printf "%s" "" ;;
+        "models pull --tier") printf "%s" "premium standard economy" ;;
         "models pull --price-in") printf "%s" "" ;;
         "models pull --price-cached") printf "%s" "" ;;
         "models pull --price-out") printf "%s" "" ;;
@@ -123,7 +123,7 @@ __llmctl_values() {
         "models estimate --kv-type") printf "%s" "" ;;
         "pull --as") printf "%s" "" ;;
         "pull --alias") printf "%s" "" ;;
-        "pull --tier") printf "%s" "" ;;
+        "pull --tier") printf "%s" "premium standard economy" ;;
         "pull --price-in") printf "%s" "" ;;
         "pull --price-cached") printf "%s" "" ;;
         "pull --price-out") printf "%s" "" ;;

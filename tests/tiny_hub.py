@@ -48,6 +48,9 @@ class Hub:
         self.repositories = dict(repositories)
         self.got: list[Got] = []
         self.stop_after: int | None = None
+        self.cut_after: int | None = None
+        """Bytes of a file after which the next transfer of one is cut off."""
+        self.takes_ranges = True
         self.lies: set[str] = set()
         self.standing, self.go = threading.Event(), threading.Event()
         self.url = ""
@@ -111,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _file(self, name: str, repository: Repository, body: bool, token: str | None) -> None:
         content = repository.files[name]
-        begun = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        begun = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "") if self.hub.takes_ranges else None
         start = int(begun[1]) if begun else 0
         headers = {
             "ETag": f'"{digest_of(content)}"', "X-Linked-ETag": f'"{digest_of(content)}"',
@@ -132,6 +135,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 self.hub.standing.set()
                 self.hub.go.wait()
+            if self.hub.cut_after is not None and at >= self.hub.cut_after:
+                self.hub.cut_after, self.close_connection = None, True
+                return
             try:
                 self.wfile.write(content[at : at + 4096])
             except OSError:  # whoever asked has gone

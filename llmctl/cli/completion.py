@@ -22,13 +22,20 @@ class Shell(str, Enum):
     fish = "fish"
 
 
-VALUES = {"--model": "@models", "--template": "@templates", "--file": "@files", "--reasoning": "show hide"}
+VALUES = {
+    "--model": "@models",
+    "--template": "@templates",
+    "--file": "@files",
+    "--reasoning": "show hide",
+    "--tier": "premium standard economy",
+}
 """What follows a flag; nothing is offered after the others that take a value."""
 ARGUMENTS = {
     "models show": "@models",
     "models rm": "@models",
     "models load": "@models",
     "models unload": "@models",
+    "models estimate": "@models",
     "models add": "@files",
     "templates show": "@templates",
     "templates edit": "@templates",

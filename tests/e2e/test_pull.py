@@ -204,6 +204,32 @@ def test_ctrl_c_stops_the_transfer_and_the_same_command_goes_on(home: House, hub
     assert (hub.got[1].start, hub.got[1].sent) == (kept, len(model) - kept)
 
 
+def test_a_connection_that_breaks_is_taken_up_again_where_it_broke(home: House, hub: Hub, model: bytes) -> None:
+    hub.cut_after = HALF
+    home.ok("pull", "ana/tiny")
+    assert [got.start > 0 for got in hub.got] == [False, True]
+    assert hub.got[1].sent == len(model) - hub.got[1].start
+
+
+def test_a_server_that_knows_no_ranges_sends_everything_once_more(home: House, hub: Hub, model: bytes) -> None:
+    hub.cut_after, hub.takes_ranges = HALF, False
+    home.ok("pull", "ana/tiny")
+    assert [(got.start, got.sent) for got in hub.got][1:] == [(0, len(model))]
+    assert home.ok("ask", "hi", "-m", "tiny-Q4_0", *ONE).out
+
+
+def test_what_was_pulled_is_deleted_with_a_yes_only_and_told_before(home: House) -> None:
+    home.ok("pull", "ana/tiny", "-q")
+    outcome = home.run("models", "rm", "tiny-Q4_0")
+    assert outcome.status == 2
+    assert outcome.out.splitlines() == [
+        "model tiny-Q4_0", f"its files of ana/tiny at {home.place}/pulled/ana/tiny/{FILE}"
+    ]  # fmt: skip
+    assert pulled(home) == [f"ana/tiny/{FILE}"]
+    home.ok("models", "rm", "tiny-Q4_0", "--yes")
+    assert pulled(home) == []
+
+
 def test_two_pulls_of_one_file_at_once_are_one_transfer(home: House, hub: Hub, model: bytes) -> None:
     hub.stop_after = HALF
     first = home.spawn("pull", "ana/tiny", "--as", "one")

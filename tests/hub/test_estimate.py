@@ -85,6 +85,18 @@ def test_a_folder_takes_what_its_weights_take(tmp_path: Path) -> None:
     assert told(tmp_path, path).total == sum(tensor.size * 4 for tensor in tensors)
 
 
+@pytest.mark.parametrize("settings", [{}, {"batch": 128, "slots": 4}, {"batch": 1024}], ids=str)
+def test_an_embedding_model_is_estimated_by_its_batch(tmp_path: Path, settings: dict[str, Any]) -> None:
+    from llmctld.engine.convert import convert
+    from llmctld.engine.embed_gguf import GgufEmbedder
+
+    path = tmp_path / "bert.gguf"
+    convert(tiny_bert.write(tmp_path / "bert"), path)
+    estimate = told(tmp_path, path, **{key: str(value) for key, value in settings.items()})
+    load = llama(path, **({"kind": "embedding", "context": None, "slots": 32, "batch": 512} | settings))
+    assert abs(estimate.total / GgufEmbedder(load).loaded.memory_bytes - 1) <= NEAR, estimate
+
+
 def a_transformers_folder(folder: Path, **config: object) -> Path:
     folder.mkdir()
     save_file({"a": np.zeros((10, 20), np.float16), "b": np.zeros(8, np.int64)}, folder / "model.safetensors")

@@ -141,6 +141,9 @@ def _named(want: Want) -> Iterator[None]:
             "Check the connection, and HF_ENDPOINT if it is set; what has come is kept, and the same command goes on there.",
         ) from error
     except OSError as error:
+        if error.errno is None:  # the library's own: fewer bytes came than were promised, and nobody said why
+            reason = str(error).partition("\n")[0]
+            raise ModelUnavailable(f"{place} broke off {want.repo}: {reason}", "Pull it again.") from error
         raise Storage(f"{want.repo} cannot be stored in {want.folder}: {error.strerror or error}") from error
 
 
@@ -148,7 +151,7 @@ def _refused(want: Want, place: str, status: int) -> ModelUnavailable:
     token = "the token" if want.token else "no token"
     if status == 401:
         return ModelUnavailable(
-            f"{place} gives {want.repo} to nobody with {token} (status 401): it is private or gated, or there is none",
+            f"{place} refuses {want.repo} with {token} (status 401): it is private or gated, or there is none",
             "Check its name; set HF_TOKEN to a token that may read it.",
         )
     if status == 403:
