@@ -147,7 +147,7 @@ class Endpoint:
                     response = await self._client.send(request, stream=True)
                     try:
                         reply = Reply(self.name, response, idle)
-                        if response.status_code not in refusal.AGAIN:
+                        if response.status_code < 500:
                             self.breaker.answered()
                         if response.status_code != 200:
                             raise await self._refusal(path, response.status_code, reply)

@@ -120,6 +120,13 @@ def quirk_in(words: str, body: Body) -> Quirk | None:
     return next((quirk for quirk in QUIRKS if quirk.words in words and quirk.mend(body)), None)
 
 
+def unstream(body: Body) -> bool:
+    """Asks for the answer in one piece."""
+    body.pop("stream_options", None)
+    was, body["stream"] = body["stream"], False
+    return bool(was)
+
+
 def fit(words: str, body: Body) -> bool:
     """Asks for as many tokens as the refusal says there is room for; False where the prompt itself is too long."""
     name = "max_tokens" if "max_tokens" in body else "max_completion_tokens"
@@ -166,6 +173,10 @@ class _Event(msgspec.Struct):
     error: Any = None
 
 
+class Empty(Trouble):
+    """A stream without a single event: so some servers fail, and say why only to who asks for no stream."""
+
+
 class Piece(NamedTuple):
     text: str = ""
     reasoning: str = ""
@@ -177,6 +188,7 @@ class Reading:
 
     who: str
     raw: bool
+    events: int = 0
     begun: bool = False
     done: bool = False
     finish_reason: str | None = None
@@ -193,6 +205,7 @@ class Reading:
 
     def feed(self, data: bytes) -> Piece:
         """What an event adds. Raises Trouble, and what an error in the midst of a stream means."""
+        self.events += 1
         if data.strip() == b"[DONE]":
             self.done = True
             return Piece()
@@ -220,7 +233,8 @@ class Reading:
     def end(self) -> Piece:
         """What was held back. Raises Trouble where the stream was cut."""
         if self.finish_reason is None and not self.done:
-            raise Trouble(EngineFailed(f"{self.who} ended its answer without a finish_reason", refusal.ASK_AGAIN))
+            kind = Trouble if self.events else Empty
+            raise kind(EngineFailed(f"{self.who} ended its answer without a finish_reason", refusal.ASK_AGAIN))
         return Piece() if self.raw else Piece(*self._splitter.end())
 
     def _note(self, usage: _Usage) -> None:

@@ -77,7 +77,8 @@ def refused(who: str, status: int, said: Said, after: float = 0.0) -> Trouble | 
         hint = f"Ask again in {after:g} s." if after else "Ask again later."
         return Trouble(Busy(what, hint), after=after, counts=False)
     if status in AGAIN:
-        return Trouble(EngineFailed(what, ASK_AGAIN), after=after)
+        # a 500 is an answer, and some servers give it to a wrong question: the others' questions may well be right
+        return Trouble(EngineFailed(what, ASK_AGAIN), after=after, counts=status != 500)
     if 300 <= status < 400:
         return ModelUnavailable(what, "Add the model with the address that it leads to.")
     if status >= 500:

@@ -13,7 +13,7 @@ from llmctld.engine.messages import Embedded, Finished, Flaw, Load, Loaded, Refu
 from llmctld.engine.messages import Piece as Told
 from llmctld.engine.rate import Rate
 from llmctld.models import openai, vectors
-from llmctld.models.breaker import Breaker
+from llmctld.models.breaker import Breaker, Trouble
 from llmctld.models.endpoint import NAMES, Endpoint, Listed
 from llmctld.models.keys import find_key
 from llmctld.models.openai import Reading
@@ -171,18 +171,26 @@ class Remote(Lent):
         question = openai.ask(submit, self._model, bool(self._settings.takes_grammar))
         for quirk in self._quirks:
             quirk.mend(question.body)
-        while True:
-            try:
-                await self._endpoint.persist(lambda: self._once(run, question), lambda: run.reading.begun)
-                break
-            except InvalidRequest as error:
-                if run.reading.begun or not self._mend(error, question.body):
-                    raise
+        await self._endpoint.persist(lambda: self._once(run, question), lambda: run.reading.begun)
         if submit.logprobs is not None and not run.reading.logprobs:
             run.ticket.hear(Remark(submit.id, "the endpoint reports no log-probabilities"))
         run.ticket.hear(run.finished(run.reading.finish_reason or "stop"))
 
-    def _mend(self, error: InvalidRequest, body: openai.Body) -> bool:
+    async def _once(self, run: Run, question: openai.Question) -> None:
+        """One attempt, in the words that the endpoint takes: each refusal may teach one of them."""
+        while True:
+            try:
+                return await self._read(run, question)
+            except openai.Empty:
+                if not openai.unstream(question.body):
+                    raise
+            except (InvalidRequest, Trouble) as error:
+                # also a 500: some servers call a field that they do not know a failure of their own
+                refusal = error.error if isinstance(error, Trouble) else error
+                if run.reading.begun or not self._mend(refusal, question.body):
+                    raise
+
+    def _mend(self, error: LlmctlError, body: openai.Body) -> bool:
         """Whether the endpoint may take the question as it is now: what it does not take is remembered."""
         if isinstance(error, ContextOverflow):
             return openai.fit(error.message, body)
@@ -191,12 +199,17 @@ class Remote(Lent):
             self._quirks.append(quirk)
         return quirk is not None
 
-    async def _once(self, run: Run, question: openai.Question) -> None:
+    async def _read(self, run: Run, question: openai.Question) -> None:
         run.reading = reading = Reading(self._endpoint.name, run.raw)
         async with self._endpoint.send("POST", question.path, question.body) as reply:
             async for events in reply.events():
                 before, begun = reading.parts, reading.begun
-                self._tell(run, [reading.feed(event) for event in events])
+                pieces: list[openai.Piece] = []
+                try:
+                    for event in events:
+                        pieces.append(reading.feed(event))
+                finally:
+                    self._tell(run, pieces)  # also what came in front of an error
                 if reading.begun and not begun:
                     run.first = time.monotonic()
                 self._count(reading.parts - before)

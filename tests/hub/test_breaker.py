@@ -1,0 +1,92 @@
+"""The breaker opens after failures in a row, lets one request try after a while, and closes when that is answered."""
+
+from contextlib import suppress
+
+import pytest
+from llmctld.models.breaker import COOL_S, FAILURES, Breaker, Trouble
+
+from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fail(breaker: Breaker, counts: bool = True) -> None:
+    with suppress(Trouble), breaker.attempt():
+        raise Trouble(EngineFailed("no"), counts=counts)
+
+
+def opened(clock: Clock) -> Breaker:
+    breaker = Breaker("the endpoint", clock)
+    for _ in range(FAILURES):
+        assert not breaker.is_open
+        fail(breaker)
+    assert breaker.is_open
+    return breaker
+
+
+def refused(breaker: Breaker) -> str:
+    with pytest.raises(ModelUnavailable) as caught, breaker.attempt():
+        raise AssertionError("it was let through")
+    return caught.value.message
+
+
+def test_it_opens_after_failures_in_a_row_and_says_when_it_tries_again() -> None:
+    clock = Clock()
+    breaker = opened(clock)
+    clock.now += 3
+    words = refused(breaker)
+    assert f"the endpoint failed {FAILURES} times in a row" in words
+    assert f"in {COOL_S - 3:g} s" in words
+    assert words.endswith("no")
+
+
+def test_an_answer_between_them_and_what_does_not_count_keep_it_closed() -> None:
+    breaker = Breaker("e", Clock())
+    for _ in range(3):
+        for _ in range(FAILURES - 1):
+            fail(breaker)
+        breaker.answered()
+    for _ in range(FAILURES):
+        fail(breaker, counts=False)
+    with pytest.raises(InvalidRequest), breaker.attempt():
+        raise InvalidRequest("a refusal is no failure")
+    assert not breaker.is_open
+
+
+def test_one_request_tries_and_closes_it() -> None:
+    clock = Clock()
+    breaker = opened(clock)
+    clock.now += COOL_S
+    with breaker.attempt():
+        assert "by another request just now" in refused(breaker)
+        breaker.answered()
+        with breaker.attempt():
+            pass
+    assert not breaker.is_open
+
+
+def test_one_request_tries_and_keeps_it_open() -> None:
+    clock = Clock()
+    breaker = opened(clock)
+    clock.now += COOL_S
+    fail(breaker)
+    refused(breaker)
+    clock.now += COOL_S
+    fail(breaker)
+    assert breaker.is_open
+
+
+def test_a_try_that_is_cancelled_lets_the_next_one_try() -> None:
+    clock = Clock()
+    breaker = opened(clock)
+    clock.now += COOL_S
+    with pytest.raises(KeyboardInterrupt), breaker.attempt():
+        raise KeyboardInterrupt
+    with breaker.attempt():
+        breaker.answered()
+    assert not breaker.is_open

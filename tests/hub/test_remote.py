@@ -1,0 +1,177 @@
+"""The worker of a remote model in the hub's own loop, against a real server: what only the hub can see of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from llmctld.models import breaker, keys
+from llmctld.models.address import check_address, is_loopback, is_open
+from llmctld.models.remote import Remote, Remotes
+from llmctld.models.worker import ChatMessage, Load, Submit, Texts, Ticket
+
+from llmctl.config import ModelSettings
+from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable
+from tests.faulty_server import Server, cut, embed, here, hold, status
+from tests.hub.scene import in_loop, until
+
+
+@asynccontextmanager
+async def a_remote(server: Server, remotes: Remotes | None = None, **settings: Any) -> AsyncIterator[Remote]:
+    load = Load(name="far", backend="remote", path=server.url + "/", slots=2, threads=1, memory_bytes=0)
+    remote = (remotes or Remotes()).worker(load, ModelSettings(**settings))
+    await remote.start()
+    try:
+        yield remote
+    finally:
+        await remote.stop()
+
+
+def question(text: str = "why?", **more: Any) -> Submit:
+    return Submit(id=0, messages=[ChatMessage("user", text)], **{"max_tokens": 9, **more})
+
+
+async def heard(ticket: Ticket) -> str:
+    return "".join([piece.text async for piece in ticket])
+
+
+@in_loop
+async def test_answers_come_back_to_who_asked() -> None:
+    async with here() as server, a_remote(server) as remote:
+        assert remote.loaded is not None
+        assert (remote.pid, remote.memory_bytes, remote.loaded.slots, remote.state) == (0, 0, 2, "ready")
+        tickets = [remote.submit(question()) for _ in range(5)]
+        assert await asyncio.gather(*(heard(ticket) for ticket in tickets)) == ["hello there!"] * 5
+        assert [ticket.finished.completion_tokens for ticket in tickets if ticket.finished] == [3] * 5
+        assert (remote.busy, remote.tokens_per_second) == (0, 0.0)
+
+
+@in_loop
+async def test_a_request_that_is_dropped_before_it_has_taken_a_step_is_told_so() -> None:
+    async with here() as server, a_remote(server) as remote:
+        ticket = remote.submit(question())
+        await ticket.drop()
+        assert ticket.finished is not None
+        assert (ticket.finished.reason, ticket.finished.completion_tokens, server.asked) == ("cancelled", 0, [])
+        await remote.submit(Texts(id=0, texts=["a"])).drop()
+        assert not remote.drop(7)
+
+
+@in_loop
+async def test_a_request_that_waits_for_its_turn_can_be_dropped() -> None:
+    async with here(usual=hold("x")) as server, a_remote(server) as remote:
+        tickets = [remote.submit(question()) for _ in range(3)]
+        await until(lambda: len(server.asked) == 2)
+        assert (remote.busy, remote.state) == (2, "busy")
+        for ticket in reversed(tickets):
+            await ticket.drop()
+        await until(lambda: server.open == 0)
+        assert (len(server.asked), remote.busy) == (2, 0)
+
+
+@in_loop
+async def test_what_a_failed_request_has_cost_is_known() -> None:
+    async with here(usual=cut("a", "b")) as server, a_remote(server) as remote:
+        ticket = remote.submit(question())
+        with pytest.raises(EngineFailed):
+            await heard(ticket)
+        assert ticket.finished is not None
+        assert ticket.finished.completion_tokens == 2
+
+
+@in_loop
+async def test_stop_ends_what_runs_and_nothing_is_taken_any_more() -> None:
+    async with here(usual=hold("x")) as server, a_remote(server) as remote:
+        ticket = remote.submit(question())
+        await until(lambda: server.open == 1)
+        await remote.stop()
+        assert await heard(ticket) in ("", "x")
+        assert ticket.finished is not None
+        assert ticket.finished.reason == "cancelled"
+        await until(lambda: server.open == 0)
+        with pytest.raises(EngineFailed, match="closed"):
+            remote.submit(question())
+
+
+@in_loop
+async def test_a_breaker_is_the_endpoint_s_and_closes_when_it_answers_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    remotes = Remotes()
+    async with here(usual=status(503)) as server, a_remote(server, remotes, retries=0) as remote:
+        for _ in range(breaker.FAILURES):
+            with pytest.raises(EngineFailed, match="503"):
+                await heard(remote.submit(question()))
+        with pytest.raises(ModelUnavailable, match="tried again in 15 s"):
+            await heard(remote.submit(question()))
+        assert (len(server.asked), remote.state) == (breaker.FAILURES, "down")
+        with pytest.raises(ModelUnavailable, match="in a row"):
+            async with a_remote(server, remotes):
+                pass
+        server.usual = None
+        monkeypatch.setattr(remote._breaker, "_now", lambda: 10.0**12)
+        assert await heard(remote.submit(question())) == "hello there!"
+        assert remote.state == "ready"
+
+
+@in_loop
+async def test_attempts_wait_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with here(usual=status(503)) as server, a_remote(server) as remote:
+        waits: list[float] = []
+        pause = remote._endpoint._pause
+
+        def note(tries: int) -> float:
+            waits.append(pause(tries))
+            return 0.0
+
+        monkeypatch.setattr(remote._endpoint, "_pause", note)
+        with pytest.raises(EngineFailed):
+            await heard(remote.submit(question()))
+    assert len(server.asked) == 4
+    assert [0.25 <= waits[0] <= 0.5, 0.5 <= waits[1] <= 1, 1 <= waits[2] <= 2] == [True] * 3
+
+
+@in_loop
+async def test_texts_may_be_dropped_and_their_vectors_must_stay_of_one_length() -> None:
+    async with here(usual=embed()) as server, a_remote(server) as remote:
+        ticket = remote.submit(Texts(id=0, texts=["ab", "c"]))
+        assert await heard(ticket) == ""
+        assert ticket.embedded is not None
+        assert remote.loaded is not None
+        assert (remote.loaded.dimension, ticket.embedded.tokens, len(ticket.embedded.vectors)) == (3, 2, 24)
+
+
+# ---- addresses and keys ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("http://localhost:1/v1", True), ("http://LOCALHOST/v1", True), ("http://a.localhost./v1", True),
+        ("http://127.0.0.1/v1", True), ("http://127.9.9.9/v1", True), ("http://[::1]:8/v1", True), ("http://0.0.0.0/v1", True),
+        ("http://localhost.example/v1", False), ("http://192.168.0.1/v1", False), ("http://127.0.0.1.nip.io/v1", False),
+    ],
+)  # fmt: skip
+def test_which_addresses_lead_to_this_machine(address: str, local: bool) -> None:
+    check_address(address)
+    assert is_loopback(address) is local
+    assert is_open(address) is not local
+    assert not is_open(address.replace("http:", "https:"))
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1", "http://a b/v1", "http://ü/v1", "http://h/v1#x", "https://u@h", "http://h\n/"]
+)
+def test_which_addresses_cannot_be_asked(address: str) -> None:
+    with pytest.raises(InvalidRequest):
+        check_address(address)
+
+
+@in_loop
+async def test_a_key_does_not_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_KEY", " sk-secret\n")
+    key = await keys.find_key("m", "https://far/v1", "THE_KEY")
+    assert key is not None
+    assert key.secret == "sk-secret"
+    assert "sk-secret" not in f"{key} {key!r} {[key]}"
+    assert key.hide("no: sk-secret!") == "no: [the key]!"
+    assert await keys.find_key("m", "http://localhost/v1", None) is None

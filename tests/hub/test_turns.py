@@ -1,0 +1,67 @@
+"""Who may ask an endpoint now, and that silence is noticed."""
+
+import asyncio
+
+import pytest
+from llmctld.models.idle import Idle, Silence
+from llmctld.models.turns import Turns
+
+from tests.hub.scene import in_loop
+
+
+@in_loop
+async def test_who_waits_comes_by_priority_and_then_in_order() -> None:
+    turns, order = Turns(1), []
+
+    async def work(name: str, priority: int) -> None:
+        async with turns.one(priority):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    names = [("first", 2), ("batch", 2), ("one", 1), ("other", 1), ("high", 0)]
+    await asyncio.gather(*(work(*each) for each in names))
+    assert order == ["first", "high", "one", "other", "batch"]
+
+
+@in_loop
+async def test_a_turn_is_lost_to_nobody_who_has_left() -> None:
+    turns = Turns(1)
+
+    async def work() -> None:
+        async with turns.one(1):
+            await asyncio.sleep(0)
+
+    for steps in range(6):  # cancelled at each of its steps, also in the one in which its turn has just come
+        holder, leaver, last = (asyncio.create_task(work()) for _ in range(3))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        leaver.cancel()
+        await asyncio.gather(holder, leaver, last, return_exceptions=True)
+        assert last.exception() is None
+    async with turns.one(1):
+        assert turns._free == 0
+    assert (turns._free, [turn for *_, turn in turns._waiting if not turn.done()]) == (1, [])
+
+
+@in_loop
+async def test_silence_ends_a_block_and_what_is_heard_puts_it_off() -> None:
+    with pytest.raises(Silence, match=r"0\.05 s"), Idle(0.05):
+        await asyncio.Event().wait()
+    with Idle(0.1) as idle:
+        for _ in range(30):
+            await asyncio.sleep(0.01)
+            idle.heard()
+    await asyncio.sleep(0)  # and no cancellation is left behind
+
+
+@in_loop
+async def test_a_cancellation_from_elsewhere_stays_one() -> None:
+    async def listen() -> None:
+        with Idle(60):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(listen())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
