@@ -16,17 +16,18 @@ __llmctl_names() {
 __llmctl_words() {
     case "$1" in
         "") printf "%s" "--version --json --quiet -q --help ask chat embed models ps pull templates cache daemon config completion" ;;
-        "ask") printf "%s" "--model -m --system -s --template -t --param -p --file -f --continue -c --conversation --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --extract -x --xl --n -n --schema --grammar --logprobs --reasoning --cache --no-cache --refresh --cache-only --max-age --user --tag --adapter --repro --priority --timeout --save --no-stream --json --no-stdin --quiet -q --help" ;;
+        "ask") printf "%s" "--model -m --system -s --template -t --param -p --file -f --continue -c --conversation --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --extract -x --xl --n -n --schema --grammar --logprobs --reasoning --cache --no-cache --refresh --cache-only --max-age --user --tag --adapter --repro --priority --timeout --keep-alive --save --no-stream --json --no-stdin --quiet -q --help" ;;
         "chat") printf "%s" "--model -m --system -s --template -t --continue -c --conversation --max-tokens --temperature --reasoning --user --json --quiet -q --help" ;;
         "embed") printf "%s" "--file -f --model -m --output -o --prompt --user --no-stdin --json --quiet -q --help" ;;
-        "models") printf "%s" "--help ls show add pull estimate rm load unload" ;;
+        "models") printf "%s" "--help ls show add pull estimate rm load pin unload" ;;
         "models ls") printf "%s" "--json --quiet -q --help" ;;
         "models show") printf "%s" "@models --json --quiet -q --help" ;;
         "models add") printf "%s" "@files --alias --tier --price-in --price-cached --price-out --tag --remote-model --api-key-env --embedding --set --force --json --quiet -q --help" ;;
         "models pull") printf "%s" "--as --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
         "models estimate") printf "%s" "@models --context --slots --retained --kv-type --json --quiet -q --help" ;;
         "models rm") printf "%s" "@models --yes -y --json --quiet -q --help" ;;
-        "models load") printf "%s" "@models --json --quiet -q --help" ;;
+        "models load") printf "%s" "@models --replicas --json --quiet -q --help" ;;
+        "models pin") printf "%s" "--off --json --quiet -q --help" ;;
         "models unload") printf "%s" "@models --json --quiet -q --help" ;;
         "ps") printf "%s" "--json --quiet -q --help" ;;
         "pull") printf "%s" "--as --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
@@ -84,6 +85,7 @@ __llmctl_values() {
         "ask --adapter") printf "%s" "" ;;
         "ask --priority") printf "%s" "" ;;
         "ask --timeout") printf "%s" "" ;;
+        "ask --keep-alive") printf "%s" "" ;;
         "ask --save") printf "%s" "" ;;
         "chat --model"|"chat -m") printf "%s" "@models" ;;
         "chat --system"|"chat -s") printf "%s" "" ;;
@@ -119,6 +121,7 @@ __llmctl_values() {
         "models estimate --slots") printf "%s" "" ;;
         "models estimate --retained") printf "%s" "" ;;
         "models estimate --kv-type") printf "%s" "" ;;
+        "models load --replicas") printf "%s" "" ;;
         "pull --as") printf "%s" "" ;;
         "pull --alias") printf "%s" "" ;;
         "pull --tier") printf "%s" "premium standard economy" ;;

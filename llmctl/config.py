@@ -25,6 +25,10 @@ class Duration(float):
     """Seconds, written `90s`, `15m`, `2h`, `7d` or as a bare number of seconds."""
 
 
+class KeepAlive(float):
+    """Seconds that a model stays loaded unused; written as a duration, 0 for not at all, -1 for ever."""
+
+
 class Size(int):
     """Bytes, written `512M`, `4G` or as a bare number of bytes."""
 
@@ -35,6 +39,16 @@ def parse_duration(text: str | float) -> Duration:
     if not match:
         raise ValueError(f"{text!r} is not a duration such as 90s, 15m, 2h or 7d")
     return Duration(float(match[1]) * _UNITS[match[2] or "s"])
+
+
+def parse_keep_alive(text: str | float) -> KeepAlive:
+    """Seconds, negative for ever. Raises ValueError."""
+    if str(text).strip() in ("-1", "-1.0"):
+        return KeepAlive(-1)
+    try:
+        return KeepAlive(parse_duration(text))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is neither a duration such as 5m, nor 0, nor -1 (for ever)") from error
 
 
 def parse_size(text: str | int) -> Size:
@@ -102,6 +116,12 @@ class Cache(Section, frozen=True):
     """Of each model: the same in files, which a restart survives; 0: none."""
 
 
+class Resources(Section, frozen=True):
+    max_wait: Duration = Duration(20)
+    max_replicas: Count | None = None
+    """Processes of one model; as many as there are cores."""
+
+
 class Logs(Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     max_bytes: Size = Size(10 * 2**20)
@@ -166,6 +186,16 @@ class ModelSettings(Section, frozen=True):
     """The same for those that were computed before."""
     price_out: Decimal | None = None
     """The same for tokens of an answer."""
+    keep_alive: KeepAlive | None = None
+    """How long it stays loaded when nobody asks for it: 15m; 0: not at all, -1: for ever."""
+    pin: bool | None = None
+    """Never unloaded to make room, nor after `keep_alive`; loaded when the hub starts."""
+    preload: bool | None = None
+    """Loaded when the hub starts."""
+    load_ms: Milliseconds | None = None
+    """echo: milliseconds that it takes to load."""
+    takes: Size | None = None
+    """echo: memory that it says it holds."""
     first_ms: Milliseconds | None = None
     """echo: milliseconds before the first token."""
     token_ms: Milliseconds | None = None
@@ -187,14 +217,15 @@ class ModelSettings(Section, frozen=True):
 
 
 PRICES = ("price_in", "price_cached", "price_out")
-LABELS = ("tier", "tags", *PRICES)
-"""Settings by which a model is chosen and paid for."""
+LABELS = ("keep_alive", "pin", "preload", "tier", "tags", *PRICES)
+"""Settings that say nothing about how a model computes."""
 
 
 class Config(Section, frozen=True):
     defaults: Defaults = Defaults()
     limits: Limits = Limits()
     cache: Cache = Cache()
+    resources: Resources = Resources()
     logs: Logs = Logs()
     models: dict[str, ModelSettings] = {}
 
@@ -210,6 +241,8 @@ S = TypeVar("S", bound=Section)
 def _decode_unit(kind: type, value: Any) -> Any:
     if kind is Duration:
         return parse_duration(value)
+    if kind is KeepAlive:
+        return parse_keep_alive(value)
     if kind is Size:
         return parse_size(value)
     raise TypeError(f"{kind} is written without a unit")

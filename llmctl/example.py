@@ -13,6 +13,7 @@ SECTIONS = {
     "defaults": "What the command line uses when a flag is not given.",
     "limits": "What the hub takes before it says no.",
     "cache": "The stored answers.",
+    "resources": "How models share the memory.",
     "logs": "The hub's log.",
 }
 KEYS = {
@@ -36,6 +37,8 @@ KEYS = {
     "cache.scope": "Who shares stored answers: those alike in all that is named here.",
     "cache.prefix_memory_bytes": "Computed prefixes that an engine puts out of its KV memory, in host memory.",
     "cache.prefix_disk_bytes": "The same in files, for each model, which a restart survives; 0 for none.",
+    "resources.max_wait": "After so long a model that is not loaded gets room from one that is at work.",
+    "resources.max_replicas": "Processes of one model (`models load --replicas`); as many as there are cores.",
     "logs.level": "debug, info, warning or error.",
     "logs.max_bytes": "Size at which the log is rotated.",
     "logs.files": "Rotated logs that are kept.",
@@ -74,7 +77,12 @@ SETTINGS = {
     "price_in": ("Money per million tokens of a prompt, of what was computed before, and of an answer.", 0.15),
     "price_cached": ("", 0.075),
     "price_out": ("", 0.6),
-    "first_ms": ("echo only: milliseconds before the first token, and per step; and how it fails.", 100.0),
+    "keep_alive": ("How long it stays loaded unused; 15m. 0: not at all, -1: for ever.", "1h"),
+    "pin": ("Never unloaded to make room, and loaded when the hub starts.", True),
+    "preload": ("Loaded when the hub starts.", True),
+    "load_ms": ("echo only: milliseconds to load, the memory it says it holds,", 500.0),
+    "takes": ("", "512M"),
+    "first_ms": ("milliseconds before the first token, and per step; and how it fails.", 100.0),
     "token_ms": ("", 10.0),
     "fail": ("load, crash or error.", "error"),
 }
@@ -106,7 +114,7 @@ def _sections(config: Config) -> list[tuple[str, Section]]:
 def _sample(section: str, key: str) -> Any:
     """What stands for a key without a default."""
     samples = {"model": "NAME", "embedding_model": "NAME", "user": "NAME", "timeout": "10m", "temperature": 0.7}
-    samples |= {"memory_bytes": Size(16 * 2**30), "gpu_memory_bytes": Size(20 * 2**30)}
+    samples |= {"memory_bytes": Size(16 * 2**30), "gpu_memory_bytes": Size(20 * 2**30), "max_replicas": 4}
     return samples.get(key) or SETTINGS.get(key, ("", 0))[1]
 
 

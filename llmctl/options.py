@@ -54,6 +54,7 @@ class Options(
     user: str | None = None
     tag: list[str] | str = []
     timeout: float | str | None = None
+    keep_alive: float | str | None = None
 
 
 class Asked(Options, kw_only=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmctl import templates, wire
-from llmctl.config import Config, parse_duration
+from llmctl.config import Config, parse_duration, parse_keep_alive
 from llmctl.errors import InvalidRequest, NotFound, Usage, nearest
 from llmctl.options import CACHE, EXTRACT, Asked, layered, listed
 from llmctl.paths import Paths
@@ -67,6 +67,7 @@ def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) ->
         cache=next((mode for name, mode in CACHE.items() if name in values), "auto"),
         max_age=_seconds("--max-age", values.get("max_age")),
         timeout=_seconds("--timeout", values.get("timeout")),
+        keep_alive=_keep_alive(values.get("keep_alive")),
         stream=stream,
         **{name: values[name] for name in SAME if name in values},
     )
@@ -105,6 +106,13 @@ def _seconds(option: str, value: Any) -> float | None:
         return float(parse_duration(value))
     except ValueError as error:
         raise Usage(f"{option}: {error}") from error
+
+
+def _keep_alive(value: Any) -> float | None:
+    try:
+        return None if value is None else float(parse_keep_alive(value))
+    except ValueError as error:
+        raise Usage(f"--keep-alive: {error}") from error
 
 
 def show_reasoning(asked: Asked) -> bool | None:

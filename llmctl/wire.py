@@ -98,6 +98,8 @@ class Generate(Request, kw_only=True, tag="generate"):
     """Seconds: an older stored answer does not count."""
     timeout: float | None = None
     """Seconds for the whole request, from its arrival at the hub."""
+    keep_alive: float | None = None
+    """Seconds that the model stays loaded after this request, if no other comes; -1: for ever."""
     stream: bool = False
     """Without it no Delta is sent, only the final reply."""
 
@@ -199,9 +201,18 @@ class RemoveModel(Request, kw_only=True, tag="remove_model"):
 
 
 class LoadModel(Request, kw_only=True, tag="load_model"):
-    """-> Engines, with the one line of this model"""
+    """-> Engines, with the lines of this model"""
 
     name: str
+    replicas: int | None = None
+    """So many processes of it, from now on until it is unloaded; None: one at least."""
+
+
+class PinModel(Request, kw_only=True, tag="pin_model"):
+    """Loads the model and keeps it loaded, also by the next hub; or not any more. -> Engines, with the lines of this model"""
+
+    name: str
+    pinned: bool = True
 
 
 class UnloadModel(Request, kw_only=True, tag="unload_model"):
@@ -229,6 +240,7 @@ class Undo(Request, kw_only=True, tag="undo"):
 
 AnyRequest = (
     Generate | Embed | Cancel | Ack | Status | Ps | Stop | AddModel | PullModel | EstimateModel | RemoveModel | LoadModel
+    | PinModel
     | UnloadModel | GetCacheStats | ClearCache | Undo
 )  # fmt: skip
 
@@ -348,7 +360,8 @@ class HubStatus(Result, kw_only=True, tag="hub_status", omit_defaults=False):
 
 
 class EngineStatus(msgspec.Struct):
-    """A line of `llmctl ps --json`: one engine process. `until` is null: it stays until it is unloaded.
+    """A line of `llmctl ps --json`: one engine process. `until`: when it is unloaded if nobody asks for it; null while
+    somebody does, and where it stays.
 
     `gpu_bytes` lie on GPUs, as the engine measured it, and `gpu_layers` of `layers` (0 of 0 where it does not split by layers);
     `devices` are called as its library calls them.

@@ -31,9 +31,9 @@ from llmctld.history import History
 from llmctld.models.builtin import Builtin
 from llmctld.models.catalog import Catalog
 from llmctld.models.estimate import Estimates
-from llmctld.models.machine import memory
 from llmctld.models.pull import Puller
 from llmctld.models.residency import Residency
+from llmctld.models.supply import Supply
 from llmctld.pipeline.call import Stage, compose
 from llmctld.pipeline.deadline import deadline
 from llmctld.pipeline.embed import Embedding
@@ -52,8 +52,6 @@ from llmctld.watch import log, open_log
 LOCK_WAIT_S = 45
 """For a predecessor that drains; longer than its own limit."""
 DRAIN_S = 10.0
-HOST_SHARE = 0.8
-"""Of the machine's memory, what models may take where `limits.memory_bytes` names nothing."""
 
 
 def main() -> int:
@@ -130,7 +128,9 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
         Disk, paths.cache / "answers", config.cache.disk_bytes, config.cache.ttl, repair=paths.hub_info.exists()
     )
     tiers = Tiers(Memory(config.cache.memory_bytes), disk if config.cache.disk_bytes else None, config.cache.ttl)
-    residency = Residency(catalog, paths.logs, paths.cache / "prefixes", config.cache)
+    estimates = Estimates(catalog, paths.measured)
+    supply = Supply(catalog, estimates, config.limits)
+    residency = Residency(catalog, supply, paths.logs, paths.cache / "prefixes", config)
     trial = Trial()
     hub = Hub(
         str(paths.socket),
@@ -140,14 +140,15 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
         residency,
         tiers,
         history,
-        Puller(catalog, paths.pulled, lambda: int(config.limits.memory_bytes or memory().total * HOST_SHARE)),
-        Estimates(catalog, paths.measured),
+        Puller(catalog, paths.pulled, lambda: supply.limit.host),
+        estimates,
     )
     server = Server(hub, paths.socket)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, lambda: asyncio.ensure_future(server.stop(DRAIN_S)))
     gc.freeze()  # what stands now stays: no collection need look at it again
     _announce(paths, config, ready_fd)
+    residency.preload()
     log.info("the hub is ready", version=__version__, pid=os.getpid(), abandoned_requests=abandoned)
     await server.stopped.wait()
     await server.close()

@@ -124,11 +124,23 @@ async def remove_model(hub: Hub, call: Call | None, request: wire.RemoveModel) -
 async def load_model(hub: Hub, call: Call | None, request: wire.LoadModel) -> Replies:
     entry = hub.catalog.find(request.name)
     if not hub.residency.is_loaded(entry):
-        yield wire.Notice(text=f"loading {entry.name}")
-    worker = await hub.residency.load(entry)
+        yield wire.Notice(text=hub.residency.outlook(entry))
+    worker = await hub.residency.load(entry, request.replicas)
     for notice in worker.loaded.notices if worker.loaded else []:
         yield wire.Notice(text=notice)
-    yield wire.Done(result=wire.Engines(engines=[line for line in hub.residency.statuses() if line.name == entry.name]))
+    yield wire.Done(result=_engines(hub, entry.name))
+
+
+def _engines(hub: Hub, name: str) -> wire.Engines:
+    return wire.Engines(engines=[line for line in hub.residency.statuses() if line.name == name])
+
+
+async def pin_model(hub: Hub, call: Call | None, request: wire.PinModel) -> Replies:
+    entry = hub.catalog.pin(request.name, request.pinned)
+    if request.pinned and not hub.residency.is_loaded(entry):
+        yield wire.Notice(text=hub.residency.outlook(entry))
+    await hub.residency.pin(entry)
+    yield wire.Done(result=_engines(hub, entry.name))
 
 
 async def unload_model(hub: Hub, call: Call | None, request: wire.UnloadModel) -> Replies:
@@ -161,6 +173,7 @@ HANDLERS: dict[type[wire.Request], Handler] = {
     wire.EstimateModel: estimate_model,
     wire.RemoveModel: remove_model,
     wire.LoadModel: load_model,
+    wire.PinModel: pin_model,
     wire.UnloadModel: unload_model,
     wire.GetCacheStats: cache_stats,
     wire.ClearCache: clear_cache,

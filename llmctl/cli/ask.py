@@ -70,6 +70,9 @@ def ask(
         Text, Option(help="Who goes first when all slots are busy; batch work makes room.", metavar="high|normal|batch")
     ] = None,
     timeout: Annotated[Text, Option(help="Time limit of the whole request: 90s 15m.", metavar="T")] = None,
+    keep_alive: Annotated[
+        Text, Option(help="How long the model stays loaded afterwards: 5m, 0, -1.", metavar="T")
+    ] = None,
     save: Annotated[Text, Option(help="Store what was given as this template, and do not ask.", metavar="NAME")] = None,
     no_stream: Annotated[bool, Option("--no-stream", help="Print the answer when it is whole.")] = False,
     json: flags.Json = False,

@@ -15,6 +15,7 @@ from llmctl.cli.pull import pull
 from llmctl.errors import ModelUnavailable, nearest
 
 if TYPE_CHECKING:
+    from llmctl import wire
     from llmctl.config import ModelEntry
 
 app = flags.group("Add, load and list models.")
@@ -175,14 +176,38 @@ def rm(name: Name, yes: flags.Yes = False, json: flags.Json = False, quiet: flag
 
 
 @app.command("load")
-def load(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> None:
+def load(
+    name: Name,
+    replicas: Annotated[int | None, Option(help="So many processes of it.", metavar="N")] = None,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> None:
     """Load a model now, so that the first question does not wait for it."""
+    from llmctl import wire
+
+    _print_engines(wire.LoadModel(name=name, replicas=replicas), json)
+
+
+@app.command("pin")
+def pin(
+    name: Name,
+    off: Annotated[bool, Option("--off", help="Let it go again.")] = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Load a model and keep it: it makes room for no other, and is there when the hub starts."""
+    from llmctl import wire
+
+    _print_engines(wire.PinModel(name=name, pinned=not off), json)
+
+
+def _print_engines(request: "wire.Request", json: bool) -> None:
     from llmctl import wire
     from llmctl.cli.show import show
     from llmctl.view import models
 
     with flags.connect() as client:
-        result = client.call(wire.LoadModel(name=name))
+        result = client.call(request)
     engines = result.engines if isinstance(result, wire.Engines) else []
     if json:
         for engine in engines:

@@ -23,7 +23,7 @@ def test_every_line_of_it_is_right_when_it_is_taken_in(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(uncommented())
     read = config.load(tmp_path / "c.toml", {})
     plain = Config()
-    for section in ("limits", "cache", "logs"):
+    for section in ("limits", "cache", "resources", "logs"):
         defaults = {
             key: value for key, value in msgspec.structs.asdict(getattr(plain, section)).items() if value is not None
         }

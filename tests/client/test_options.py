@@ -36,7 +36,8 @@ def test_every_option_reaches_the_wire(paths: Paths, tmp_path: Path) -> None:
     plain = packed(paths, user="u")
     samples: dict[str, Any] = {
         "template": "t", "param": {"a": "b"}, "file": [str(tmp_path / "f")], "logit_bias": {"5": 1.0}, "stop": ["x"],
-        "tag": ["x"], "max_age": "1m", "timeout": 3, "tokens": [1], "user": "v", "grammar": str(tmp_path / "f"),
+        "tag": ["x"], "max_age": "1m", "timeout": 3, "keep_alive": "-1",
+        "tokens": [1], "user": "v", "grammar": str(tmp_path / "f"),
     }  # fmt: skip
     for name in Asked.__struct_fields__:
         value: Any = samples.get(name)

@@ -20,12 +20,13 @@ from llmctld.models.catalog import Catalog
 from llmctld.models.estimate import Estimates
 from llmctld.models.pull import Puller
 from llmctld.models.residency import Residency
+from llmctld.models.supply import Supply
 from llmctld.pipeline.call import Call, Event, Stage
 from llmctld.pipeline.embed import Embedding
 from llmctld.server import Server
 
 from llmctl import wire
-from llmctl.config import Cache, Limits
+from llmctl.config import Config, Limits
 
 P = ParamSpec("P")
 LIMIT_S = 120.0
@@ -123,11 +124,19 @@ def a_catalog(folder: Path, **models: dict[str, str]) -> Catalog:
     return catalog
 
 
+def a_residency(catalog: Catalog, folder: Path, config: Config | None = None) -> Residency:
+    config = config or Config()
+    supply = Supply(catalog, Estimates(catalog, folder / "measured.json"), config.limits)
+    return Residency(catalog, supply, folder, folder / "prefixes", config)
+
+
 @asynccontextmanager
-async def engines(folder: Path, **models: dict[str, str]) -> AsyncIterator[tuple[Catalog, Residency]]:
+async def engines(
+    folder: Path, config: Config | None = None, **models: dict[str, str]
+) -> AsyncIterator[tuple[Catalog, Residency]]:
     """Real echo engines, loaded on demand and ended at the end."""
     catalog = a_catalog(folder, **models)
-    residency = Residency(catalog, folder, folder / "prefixes", Cache())
+    residency = a_residency(catalog, folder, config)
     try:
         yield catalog, residency
     finally:
@@ -200,7 +209,7 @@ class Scene:
 async def a_server(folder: Path, pipeline: Stage) -> AsyncIterator[Scene]:
     """The hub without app.py: whatever `pipeline` is, the rest is real."""
     catalog = a_catalog(folder)
-    residency, history = Residency(catalog, folder, folder / "prefixes", Cache()), History(folder / "history.db")
+    residency, history = a_residency(catalog, folder), History(folder / "history.db")
     tiers = Tiers(Memory(2**20), None, 60.0)
     path = folder / "hub.sock"
     embedding = Embedding(residency, Builtin(catalog, folder / "builtin").choose, Limits())

@@ -11,14 +11,13 @@ from llmctld.engine.convert import convert
 from llmctld.models import builtin
 from llmctld.models.builtin import NAME, Builtin
 from llmctld.models.catalog import Catalog
-from llmctld.models.residency import Residency
 from llmctld.pipeline.embed import Embedding
 
-from llmctl.config import Cache, Limits, ModelEntry
+from llmctl.config import Limits, ModelEntry
 from llmctl.errors import Busy, EngineFailed, InvalidRequest, LlmctlError, ModelUnavailable
 from llmctl.wire import TEXTS, Embed, Embeddings, Notice
 from tests import tiny_bert
-from tests.hub.scene import a_catalog, in_loop, until
+from tests.hub.scene import a_catalog, a_residency, in_loop, until
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ class Room:
     def __init__(self, folder: Path, gguf: Path, limits: Limits | None = None) -> None:
         self.catalog = a_catalog(folder, echo={})
         self.catalog.add("tiny", str(gguf), [], {}, False)
-        self.residency = Residency(self.catalog, folder, folder / "prefixes", Cache())
+        self.residency = a_residency(self.catalog, folder)
         self.embedding = Embedding(self.residency, self.choose, limits or Limits())
 
     async def choose(self, name: str | None) -> ModelEntry:
@@ -73,7 +72,7 @@ async def test_an_engine_that_dies_is_started_again_and_asked_once_more(tmp_path
         pid = room.residency.statuses()[0].pid
         os.kill(pid, signal.SIGSTOP)  # so that what is asked cannot be answered before
         asked = asyncio.create_task(room.ask("cat"))
-        await until(lambda: not room.residency._workers["tiny"].unused.is_set())
+        await until(lambda: not room.residency._models["tiny"].replicas[0].worker.unused.is_set())
         os.kill(pid, signal.SIGKILL)
         assert len((await asked)[0].vectors) == 64 * 4
         assert room.residency.statuses()[0].pid != pid
@@ -88,7 +87,7 @@ async def test_an_engine_that_always_dies_is_an_error(
     room = Room(tmp_path, gguf)
     tries = 0
 
-    async def dies(entry: ModelEntry, request: Embed) -> Embeddings:
+    async def dies(entry: ModelEntry, request: Embed, since: float) -> Embeddings:
         nonlocal tries
         tries += 1
         raise EngineFailed("the engine of tiny died")
@@ -127,7 +126,7 @@ async def test_who_leaves_leaves_no_work_behind(tmp_path: Path, gguf: Path) -> N
     try:
         await room.ask("cat")
         asked = asyncio.create_task(room.ask(*["the cat sleeps"] * TEXTS))
-        worker = room.residency._workers["tiny"]
+        worker = room.residency._models["tiny"].replicas[0].worker
         await until(lambda: worker.busy > 0)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):

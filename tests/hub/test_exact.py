@@ -21,7 +21,7 @@ from llmctld.pipeline.exact import exact, key_of
 from llmctld.pipeline.preprocess import preprocess
 
 from llmctl import wire
-from llmctl.config import LABELS, Cache, ModelSettings
+from llmctl.config import LABELS, Cache, KeepAlive, ModelSettings, Size
 from llmctl.errors import Busy, CacheMiss, ConfigError, Timeout
 from llmctl.wire import CACHE_MODES, File, Generate
 from tests.hub.scene import Speaker, a_call, a_catalog, answer_of, events_of, in_loop, text_of
@@ -70,6 +70,7 @@ DOES_NOT_MATTER: dict[str, Any] = {
     "max_age": 5.0,
     "priority": "batch",
     "timeout": 5.0,
+    "keep_alive": 5.0,
     "stream": True,
 }
 """How an answer is delivered, labelled, awaited or looked up is no part of what it is."""
@@ -133,17 +134,28 @@ def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> No
         "api_key_env": "KEY",
         "takes_grammar": True,
         "fail": "crash",
+        "pin": True,
+        "preload": True,
+        "takes": Size(1),
+        "keep_alive": KeepAlive(1),
     }
     entry = a_catalog(tmp_path, e={}).find("e")
     plain = Catalog(tmp_path / "models", {})
     other = Catalog(tmp_path / "models", {"e": ModelSettings(**{name: values.get(name, 1)})})
     call = replace(a_call(prompt="why?"), model=entry)
-    assert key_of(call, plain, []) != key_of(call, other, [])
+    assert (key_of(call, plain, []) == key_of(call, other, [])) == (name in LABELS)
 
 
 def test_what_a_model_costs_and_how_it_is_labelled_is_no_part_of_the_key(tmp_path: Path) -> None:
     labels = ModelSettings(
-        tier="premium", tags=["a"], price_in=Decimal(1), price_cached=Decimal(1), price_out=Decimal(1)
+        keep_alive=KeepAlive(1),
+        pin=True,
+        preload=True,
+        tier="premium",
+        tags=["a"],
+        price_in=Decimal(1),
+        price_cached=Decimal(1),
+        price_out=Decimal(1),
     )
     assert {name for name in ModelSettings.__struct_fields__ if getattr(labels, name) is not None} == {*LABELS}
     call = replace(a_call(prompt="why?"), model=a_catalog(tmp_path, e={}).find("e"))

@@ -6,9 +6,10 @@ from pathlib import Path
 import psutil
 import pytest
 from llmctld.models.residency import Residency
-from llmctld.models.worker import ChatMessage, Submit, Worker
+from llmctld.models.worker import ChatMessage, Piece, Recalled, Submit, Worker
 
-from llmctl.errors import ModelUnavailable
+from llmctl.config import Config, Duration, Limits, ModelEntry, Resources, Size
+from llmctl.errors import InvalidRequest, ModelUnavailable
 from tests.hub.scene import at_once, engines, in_loop, until
 
 
@@ -140,3 +141,187 @@ async def test_a_load_can_be_ended(tmp_path: Path) -> None:
             await loading
         assert residency.statuses() == []
         assert (await residency.load(catalog.find("e"))).pid > 0
+
+
+# ---- room for some of them ------------------------------------------------------------------------------------------
+
+MIB = 2**20
+SMALL = {"takes": "1M"}
+
+
+def two_fit(max_wait: float = 20.0) -> Config:
+    return Config(limits=Limits(memory_bytes=Size(2 * MIB)), resources=Resources(max_wait=Duration(max_wait)))
+
+
+async def say(residency: Residency, entry: ModelEntry, text: str, since: float | None = None) -> str:
+    """What a model says, asked as the pipeline does it."""
+    while True:
+        async with residency.lease(entry, text, since) as worker:
+            ticket = worker.submit(Submit(id=0, messages=[ChatMessage("user", text)], max_tokens=99))
+            try:
+                return "".join([piece.text async for piece in ticket if isinstance(piece, Piece)])
+            except Recalled:
+                continue
+
+
+@in_loop
+async def test_the_least_used_makes_room(tmp_path: Path) -> None:
+    async with engines(tmp_path, two_fit(), a=SMALL, b=SMALL, c=SMALL) as (catalog, residency):
+        for name in ("a", "b"):
+            await say(residency, catalog.find(name), "x")
+        for replica in residency._replicas():
+            replica.load_s = 1.0  # what they took to load differs by chance
+        await say(residency, catalog.find("a"), "x")
+        assert residency.outlook(catalog.find("c")) == "loading c, for which b is unloaded"
+        await say(residency, catalog.find("c"), "x")
+        assert residency.names == ["a", "c"]
+
+
+@in_loop
+async def test_a_burst_over_three_models_takes_three_loads(tmp_path: Path) -> None:
+    """A B A A C A B C, with room for one."""
+    config = Config(limits=Limits(memory_bytes=Size(MIB)))
+    async with engines(tmp_path, config, A=SMALL, B=SMALL, C=SMALL) as (catalog, residency):
+        said = await asyncio.gather(*(say(residency, catalog.find(name), f"{name}!") for name in "ABAACABC"))
+        assert said == [f"{name}!" for name in "ABAACABC"]
+        assert residency.loads == 3
+
+
+@in_loop
+async def test_who_serves_is_not_put_out_before_max_wait_and_then_takes_no_more(tmp_path: Path) -> None:
+    config = Config(limits=Limits(memory_bytes=Size(MIB)), resources=Resources(max_wait=Duration(0.3)))
+    async with engines(tmp_path, config, a=SMALL, b=SMALL) as (catalog, residency):
+        a, b = catalog.find("a"), catalog.find("b")
+        async with residency.lease(a):
+            assert residency.outlook(b) == "b is loaded when there is room for its 1.0 MiB: a is busy"
+            other = asyncio.create_task(say(residency, b, "b"))
+            await asyncio.sleep(0)
+            async with residency.lease(a):
+                assert residency.is_loaded(a), "others go on joining it"
+            await until(lambda: not residency.is_loaded(a))
+            late = asyncio.create_task(say(residency, a, "a"))
+            assert [line.state for line in residency.statuses()] == ["leaving"]
+        assert await other == "b"
+        assert await late == "a"
+        assert residency.loads == 3
+
+
+@in_loop
+async def test_what_had_not_begun_comes_back_and_is_answered_later(tmp_path: Path) -> None:
+    """A thousand in a model's own queue do not keep another waiting for longer than those that run."""
+    config = Config(limits=Limits(memory_bytes=Size(MIB)), resources=Resources(max_wait=Duration(0.2)))
+    slow = {"slots": "1", "token_ms": "20"} | SMALL
+    async with engines(tmp_path, config, a=slow, b=SMALL) as (catalog, residency):
+        a, b = catalog.find("a"), catalog.find("b")
+        order: list[str] = []
+
+        async def ask(entry: ModelEntry, text: str) -> None:
+            assert await say(residency, entry, text) == text
+            order.append(text)
+
+        queue = [asyncio.create_task(ask(a, f"question {number}")) for number in range(6)]
+        await until(lambda: bool(residency.names))
+        await ask(b, "b")
+        await asyncio.gather(*queue)
+        assert order.index("b") < 3, order
+        assert residency.loads == 3
+
+
+@in_loop
+async def test_a_pinned_model_stays_and_the_error_says_what_is_missing(tmp_path: Path) -> None:
+    async with engines(tmp_path, two_fit(), a=SMALL | {"pin": "true"}, b=SMALL, c={"takes": "2M"}) as (
+        catalog,
+        residency,
+    ):
+        for name in ("a", "b"):
+            await residency.load(catalog.find(name))
+        with pytest.raises(ModelUnavailable) as caught:
+            await residency.load(catalog.find("c"))
+        assert caught.value.message == (
+            "c has 2.0 MiB of weights, but models may hold 2.0 MiB together, of which a holds 1.0 MiB (pinned): "
+            "1.0 MiB are missing, even when b (1.0 MiB) is unloaded"
+        )
+        assert residency.names == ["a", "b"]
+
+
+@in_loop
+async def test_nobody_who_gives_up_keeps_anything(tmp_path: Path) -> None:
+    async with engines(tmp_path, two_fit(), a=SMALL, b=SMALL, c=SMALL) as (catalog, residency):
+        for name in ("a", "b"):
+            await residency.load(catalog.find(name))
+        async with residency.lease(catalog.find("a")), residency.lease(catalog.find("b")):
+            waits = asyncio.create_task(say(residency, catalog.find("c"), "c"))
+            await asyncio.sleep(0)
+            waits.cancel()
+            await asyncio.wait([waits])
+        assert residency.names == ["a", "b"]
+        assert residency.loads == 2
+        assert all(replica.worker.unused.is_set() for replica in residency._replicas())
+
+
+# ---- how long they stay ---------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_a_model_that_nobody_asks_for_is_unloaded(tmp_path: Path) -> None:
+    async with engines(tmp_path, e={"keep_alive": "0"}, f={"keep_alive": "-1"}, g={}) as (catalog, residency):
+        for name in ("e", "f", "g"):
+            await say(residency, catalog.find(name), "x")
+        await until(lambda: residency.names == ["f", "g"])
+        until_ = {line.name: line.until for line in residency.statuses()}
+        assert until_["f"] is None
+        assert until_["g"] is not None
+        async with residency.lease(catalog.find("g"), keep_alive=0):
+            assert [line.until for line in residency.statuses()] == [None, None], "not while it serves"
+        await until(lambda: residency.names == ["f"])
+
+
+# ---- replicas -------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_replicas_share_the_requests(tmp_path: Path) -> None:
+    async with engines(tmp_path, e={"slots": "2"}) as (catalog, residency):
+        entry = catalog.find("e")
+        await residency.load(entry, 2)
+        assert [(line.name, line.replica) for line in residency.statuses()] == [("e", 0), ("e", 1)]
+        assert residency.slots(entry) == 4
+        async with residency.lease(entry) as one, residency.lease(entry) as other:
+            assert one is not other
+        await residency.load(entry, 1)
+        await until(lambda: len(residency.statuses()) == 1)
+        assert residency.statuses()[0].replica == 0
+        await residency.unload("e")
+        await residency.load(entry)
+        assert len(residency.statuses()) == 1
+
+
+@in_loop
+async def test_there_are_at_most_max_replicas(tmp_path: Path) -> None:
+    config = Config(resources=Resources(max_replicas=2))
+    async with engines(tmp_path, config, e={}) as (catalog, residency):
+        for wanted in (0, 3):
+            with pytest.raises(InvalidRequest, match=f"replicas is {wanted}; it must be between 1 and 2"):
+                await residency.load(catalog.find("e"), wanted)
+
+
+@in_loop
+async def test_a_replica_that_died_comes_back(tmp_path: Path) -> None:
+    async with engines(tmp_path, e={}) as (catalog, residency):
+        entry = catalog.find("e")
+        worker = await residency.load(entry, 2)
+        assert isinstance(worker, Worker)
+        worker.kill()
+        await worker.ended.wait()
+        assert await say(residency, entry, "still here") == "still here"
+        await until(lambda: len([line for line in residency.statuses() if line.state == "ready"]) == 2)
+
+
+@in_loop
+async def test_a_replica_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    config = Config(limits=Limits(memory_bytes=Size(2 * MIB)), resources=Resources(max_replicas=3))
+    async with engines(tmp_path, config, e=SMALL) as (catalog, residency):
+        with pytest.raises(ModelUnavailable, match=r"e is set to take 1.0 MiB, and 0.0 MiB are left"):
+            await residency.load(catalog.find("e"), 3)
+        await until(lambda: [line.state for line in residency.statuses()] == ["ready", "ready"])
+        assert await say(residency, catalog.find("e"), "x") == "x"

@@ -149,7 +149,7 @@ def test_the_example_configuration_decodes_with_every_line_switched_on() -> None
     values = tomli.loads("\n".join(lines))
     found = config.decode(config.Config, values, "config.example.toml")
     named = {f"{section}.{key}" for section, keys in values.items() if section != "models" for key in keys}
-    sections = {name: getattr(found, name) for name in ("defaults", "limits", "cache", "logs")}
+    sections = {name: getattr(found, name) for name in ("defaults", "limits", "cache", "resources", "logs")}
     assert named == {f"{name}.{key}" for name, section in sections.items() for key in section.__struct_fields__}
     assert set(values["models"]["NAME"]) == set(config.ModelSettings.__struct_fields__)
 

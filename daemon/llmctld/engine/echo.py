@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from llmctld.engine.backend import LoadError, Prompt, Refusal
+from llmctld.engine.fit import mebibytes
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.sequence import Chunk
 
@@ -45,13 +46,19 @@ class Echo:
             raise LoadError(f"{load.name} is set to fail when it is loaded", "Unset its `fail` setting.")
         if load.fail is not None and load.fail not in FAILS:
             raise LoadError(f"{load.name}: `fail` is {load.fail!r}, but must be one of {', '.join(FAILS)}")
+        time.sleep(load.load_ms / 1e3)
+        if load.takes_bytes > load.memory_bytes:
+            takes, left = mebibytes(load.takes_bytes), mebibytes(load.memory_bytes)
+            raise LoadError(f"{load.name} is set to take {takes}, and {left} are left", "Unload another model.")
         self.reuses, self.drafts, self.mixes = False, False, True
         self.streams, self.stream_bytes, self.draft_model = load.slots, 0, None
         self._load = load
         self._answers: dict[int, Answer] = {}
         self._sampled = 0
         context = load.context or CONTEXT
-        self.loaded = Loaded(backend="echo", context=context, slots=load.slots, memory_bytes=0, base=False)
+        self.loaded = Loaded(
+            backend="echo", context=context, slots=load.slots, memory_bytes=load.takes_bytes, base=False
+        )
 
     def encode(self, submit: Submit) -> Prompt:
         if self._load.fail == "error":

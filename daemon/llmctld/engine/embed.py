@@ -15,7 +15,21 @@ from numpy.typing import NDArray
 
 from llmctld.engine.backend import Refusal
 from llmctld.engine.loop import Inbox
-from llmctld.engine.messages import Close, Command, Drop, Embedded, Event, Flaw, Loaded, Refused, Report, Step, Texts
+from llmctld.engine.messages import (
+    Close,
+    Command,
+    Drop,
+    Embedded,
+    Event,
+    Flaw,
+    Loaded,
+    Recall,
+    Recalled,
+    Refused,
+    Report,
+    Step,
+    Texts,
+)  # fmt: skip
 from llmctld.engine.rate import Rate
 
 Vectors = NDArray[np.float32]
@@ -121,6 +135,10 @@ class EmbedLoop:
         elif isinstance(command, Drop):
             if self._works.pop(command.id, None) is not None:
                 self._events.append(Refused(command.id, "cancelled", "cancelled"))
+        elif isinstance(command, Recall):
+            for work in [work for work in self._works.values() if not work.next]:
+                del self._works[work.texts.id]
+                self._events.append(Recalled(work.texts.id))
         elif isinstance(command, Close):
             self._closing = True
         else:

@@ -10,7 +10,20 @@ from queue import Empty, SimpleQueue
 
 from llmctld.engine.backend import Model, Refusal, room
 from llmctld.engine.kv import Kv
-from llmctld.engine.messages import Close, Command, Drop, Event, Finished, Piece, Refused, Report, Step, Submit
+from llmctld.engine.messages import (
+    Close,
+    Command,
+    Drop,
+    Event,
+    Finished,
+    Piece,
+    Recall,
+    Recalled,
+    Refused,
+    Report,
+    Step,
+    Submit,
+)
 from llmctld.engine.pace import Pace
 from llmctld.engine.rate import Rate
 from llmctld.engine.reasoning import opened_by
@@ -101,6 +114,10 @@ class Loop:
             sequence = self.scheduler.cancel(command.id)
             if sequence is not None:
                 self._close(sequence, "cancelled", Gain(), time.monotonic())
+        elif isinstance(command, Recall):
+            for id in self.scheduler.recall():
+                self._model.close(id)
+                self._events.append(Recalled(id))
         elif isinstance(command, Close):
             self._closing = True
         else:

@@ -55,6 +55,8 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
     """Where states of sequences are kept; empty: nowhere."""
     saved_memory_bytes: int = 0
     saved_disk_bytes: int = 0
+    load_ms: float = 0.0
+    takes_bytes: int = 0
     first_ms: float = 0.0
     token_ms: float = 0.0
     fail: str | None = None
@@ -127,11 +129,15 @@ class Drop(msgspec.Struct, tag="drop"):
     id: int
 
 
+class Recall(msgspec.Struct, tag="recall"):
+    """Give back the requests that have not been begun: each is answered by a Recalled."""
+
+
 class Close(msgspec.Struct, tag="close"):
     """End when the states that are worth it are saved. The end of the stream ends the process at once."""
 
 
-Command = Load | Submit | Texts | Drop | Close
+Command = Load | Submit | Texts | Drop | Recall | Close
 
 
 class Loaded(msgspec.Struct, tag="loaded", kw_only=True):
@@ -231,6 +237,12 @@ class Remark(msgspec.Struct, tag="remark"):
     text: str
 
 
+class Recalled(msgspec.Struct, tag="recalled"):
+    """Request `id` was not begun, and will not be."""
+
+    id: int
+
+
 class Refused(msgspec.Struct, tag="refused"):
     """Request `id` cannot be computed: `code` is an error code of llmctl.errors."""
 
@@ -240,7 +252,7 @@ class Refused(msgspec.Struct, tag="refused"):
     hint: str = ""
 
 
-Event = Piece | Remark | Finished | Embedded | Refused
+Event = Piece | Remark | Finished | Embedded | Recalled | Refused
 
 
 class Step(msgspec.Struct, tag="step", kw_only=True):

@@ -98,6 +98,10 @@ class Queue:
         del self._all[sequence.id]
         self._lines[sequence.priority].take(sequence, ready)
 
+    def begun(self, id: int) -> bool:
+        """Whether this one has run before."""
+        return self._all[id].begun
+
     def remove(self, id: int) -> Sequence:
         """Out of the queue unserved. KeyError when it does not wait."""
         sequence = self._all.pop(id)

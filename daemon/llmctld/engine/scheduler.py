@@ -303,6 +303,13 @@ class Scheduler:
             self.finish(sequence)
         return sequence
 
+    def recall(self) -> list[int]:
+        """Takes out what waits and has never run."""
+        unbegun = [id for id in self.waiting if not self.waiting.begun(id)]
+        for id in unbegun:
+            self.waiting.remove(id)
+        return unbegun
+
     def farewell(self) -> list[Action]:
         """At the end: all that is worth it is saved, what was used last first."""
         streams = sorted(self.streams.free, key=self.streams.age)

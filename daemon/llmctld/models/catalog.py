@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from llmctl.config import ModelEntry, ModelSettings, check_name, decode, read_models
+from llmctl.config import ModelEntry, ModelSettings, Size, check_name, decode, read_models
 from llmctl.errors import ConfigError, InvalidRequest, ModelUnavailable, NotFound, Storage, Usage, nearest
 from llmctld.models.target import ECHO, LLAMA, REMOTE, TORCH, Nature, Samples, check_gguf, nature
 from llmctld.watch import log
@@ -171,6 +171,19 @@ class Catalog:
         self._settings.pop(name, None)
         return entry
 
+    def pin(self, name: str, pinned: bool) -> ModelEntry:
+        """Writes the setting into the model's file. Raises Usage where the configuration says otherwise."""
+        entry = self.find(name)
+        over = self._overrides.get(entry.name, ModelSettings()).pin
+        if over is not None and over != pinned:
+            message = f"the configuration says models.{entry.name}.pin = {str(over).lower()}, and it wins"
+            raise Usage(message, "Change it there, and `llmctl daemon restart`.")
+        rest = {key: value for key, value in entry.settings.items() if key != "pin"}
+        entry.settings = rest | ({"pin": True} if pinned else {})
+        self._write(entry)
+        self._settings.pop(entry.name, None)
+        return entry
+
     def _write(self, entry: ModelEntry) -> None:
         file = self._folder / f"{entry.name}.json"
         temporary = file.with_suffix(".tmp")
@@ -242,7 +255,12 @@ def _given(settings: dict[str, str]) -> dict[str, Any]:
         decoded = decode(ModelSettings, values, "--set", text=True)
     except ConfigError as error:
         raise InvalidRequest(error.message, "`llmctl config show` lists the settings of a model.") from error
-    return {key: getattr(decoded, key) for key in settings}
+    return {key: _plain(getattr(decoded, key)) for key in settings}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: a duration and a size are numbers."""
+    return float(value) if isinstance(value, float) else int(value) if type(value) is Size else value
 
 
 def _nature(target: str, kind: str | None) -> Nature:

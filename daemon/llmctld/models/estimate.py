@@ -15,7 +15,7 @@ from llmctld.models import folder, split
 from llmctld.models.catalog import Catalog
 from llmctld.models.header import Damaged, Header, read_whole_header
 from llmctld.models.layout import Estimate, context, embedding, text
-from llmctld.models.target import REMOTE
+from llmctld.models.target import ECHO, REMOTE
 from llmctld.watch import log
 
 __all__ = ["Estimate", "Estimates"]
@@ -50,6 +50,8 @@ class Estimates:
         return self._of(entry, settings)
 
     def _of(self, entry: ModelEntry, settings: ModelSettings) -> Estimate:
+        if entry.backend == ECHO:
+            return Estimate(int(settings.takes or 0), 0, 0)
         if Path(entry.target).is_dir():
             return self._of_folder(entry, settings)
         header = self._header(Path(entry.target))

@@ -27,7 +27,8 @@ from llmctld.engine.messages import Adapter, ChatMessage, Embedded, Load, Piece,
 from llmctld.watch import log
 
 __all__ = [
-    "Adapter", "Broken", "ChatMessage", "Embedded", "Lent", "Load", "Piece", "Remark", "Submit", "Texts", "Ticket", "Worker",
+    "Adapter", "Broken", "ChatMessage", "Embedded", "Lent", "Load", "Piece", "Recalled", "Remark", "Submit",
+    "Texts", "Ticket", "Worker",
 ]  # fmt: skip
 
 
@@ -46,15 +47,20 @@ DROP_WAIT_S = 5.0
 """How long a cancelled request waits for the engine's last word about it."""
 
 
+class Recalled(Exception):
+    """A request came back before it was begun, since its engine makes room for another model: it is to be asked again."""
+
+
 class Ticket:
     """One submitted request: iterate it for its pieces; then `finished` is set, or for texts `embedded`.
 
-    Raises EngineFailed when the process dies, and what a Refused names.
+    Raises EngineFailed when the process dies, Recalled, and what a Refused names.
     """
 
     def __init__(self, worker: "Lent", number: int) -> None:
         self.finished: messages.Finished | None = None
         self.embedded: Embedded | None = None
+        self._recalled = False
         self._worker, self._number = worker, number
         self._events: asyncio.Queue[Heard] = asyncio.Queue()
 
@@ -68,6 +74,9 @@ class Ticket:
                 self.finished = event
             elif isinstance(event, Embedded):
                 self.embedded = event
+            elif isinstance(event, messages.Recalled):
+                self._recalled = True
+                raise Recalled
             elif isinstance(event, messages.Refused):
                 raise from_code(event.code, event.message, event.hint)
             elif isinstance(event, EngineFailed):
@@ -79,7 +88,7 @@ class Ticket:
                 yield event
 
     def _has_ended(self) -> bool:
-        return self.finished is not None or self.embedded is not None
+        return self.finished is not None or self.embedded is not None or self._recalled
 
     async def drop(self) -> None:
         """Cancels; returns once the engine has let go of the request, so that its use is known."""
@@ -110,7 +119,7 @@ class Lent(ABC):
     def __init__(self, name: str, backend: str) -> None:
         self.name, self.backend = name, backend
         self.loaded: messages.Loaded | None = None
-        self.busy = self._leases = 0
+        self.busy = self.leases = 0
         self.retiring = 0  # how many wait for it to be unused and then end it
         self.unused = asyncio.Event()
         self.unused.set()
@@ -135,12 +144,12 @@ class Lent(ABC):
 
     def take(self) -> None:
         """One more request uses this worker."""
-        self._leases += 1
+        self.leases += 1
         self.unused.clear()
 
     def give_back(self) -> None:
-        self._leases -= 1
-        if not self._leases:
+        self.leases -= 1
+        if not self.leases:
             self.unused.set()
 
     @abstractmethod
@@ -154,6 +163,10 @@ class Lent(ABC):
     @abstractmethod
     def drop(self, number: int) -> bool:
         """Cancels; False when that request has already ended."""
+
+    def recall(self) -> None:
+        """Asks for the requests back that have not been begun, where that can be; each is Recalled."""
+        return  # what holds no memory makes no room
 
     @abstractmethod
     async def stop(self) -> None:
@@ -226,6 +239,11 @@ class Worker(Lent):
             return False
         self._writer.write(messages.frame(messages.Drop(number)))
         return True
+
+    def recall(self) -> None:
+        """Asks for the requests back that have not been begun; each is Recalled."""
+        if self._tickets and not self.ended.is_set():
+            self._writer.write(messages.frame(messages.Recall()))
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         structlog.contextvars.clear_contextvars()  # it serves all requests, not the one that caused the load

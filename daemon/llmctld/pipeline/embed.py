@@ -4,6 +4,7 @@ A request whose engine died is computed once more, since nobody has seen a part 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from llmctl.config import Limits, ModelEntry
@@ -11,7 +12,7 @@ from llmctl.errors import EngineFailed, InvalidRequest
 from llmctl.wire import TEXTS, Embed, Embeddings, Flaw, Notice
 from llmctld.models.residency import Residency
 from llmctld.models.target import REMOTE
-from llmctld.models.worker import Texts
+from llmctld.models.worker import Recalled, Texts
 from llmctld.pipeline.places import Places
 from llmctld.pipeline.validate import check_field
 from llmctld.watch import log
@@ -32,7 +33,7 @@ class Embedding:
         entry = await self._choose(request.model)
         with self._places.one(entry):
             if not self._residency.is_loaded(entry):
-                yield Notice(text=f"loading {entry.name}")
+                yield Notice(text=self._residency.outlook(entry))
                 for text in await self._load(entry):
                     yield Notice(text=text)
             yield await self._compute(entry, request)
@@ -52,16 +53,20 @@ class Embedding:
         return worker.loaded.notices if worker.loaded else []
 
     async def _compute(self, entry: ModelEntry, request: Embed) -> Embeddings:
-        try:
-            return await self._attempt(entry, request)
-        except EngineFailed as error:
-            if entry.backend == REMOTE:  # its own worker has asked again by then
-                raise
-            log.warning("texts are embedded again", model=entry.name, error=error.message)
-            return await self._attempt(entry, request)
+        failed, since = False, time.monotonic()
+        while True:
+            try:
+                return await self._attempt(entry, request, since)
+            except Recalled:
+                log.debug("texts wait for their model again", model=entry.name)
+            except EngineFailed as error:
+                if failed or entry.backend == REMOTE:  # an endpoint's own worker has asked again by then
+                    raise
+                log.warning("texts are embedded again", model=entry.name, error=error.message)
+                failed = True
 
-    async def _attempt(self, entry: ModelEntry, request: Embed) -> Embeddings:
-        async with self._residency.lease(entry) as worker:
+    async def _attempt(self, entry: ModelEntry, request: Embed, since: float) -> Embeddings:
+        async with self._residency.lease(entry, since=since) as worker:
             ticket = worker.submit(Texts(id=0, texts=request.texts, prompt=request.prompt))
             try:
                 async for _ in ticket:

@@ -77,7 +77,7 @@ def key_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
         n=request.n or 1,
         scope=[str(getattr(request, name)) for name in scope],
     )
-    return hashlib.blake2b(msgspec.msgpack.encode(identity), digest_size=16).hexdigest()
+    return hashlib.blake2b(msgspec.msgpack.encode(identity, enc_hook=str), digest_size=16).hexdigest()
 
 
 def repeatable(request: Generate) -> bool:

@@ -15,7 +15,7 @@ from llmctl.wire import PRIORITIES, Answer, Delta, Likely, Notice, Sampled, Usag
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
 from llmctld.models.target import REMOTE
-from llmctld.models.worker import Adapter, Lent, Remark, Submit, Ticket
+from llmctld.models.worker import Adapter, Lent, Recalled, Remark, Submit, Ticket
 from llmctld.pipeline.call import Call, Event
 from llmctld.pipeline.places import Places
 from llmctld.watch import log
@@ -39,28 +39,34 @@ class Generator:
         entry = call.entry
         with self._places.one(entry):
             if not self._residency.is_loaded(entry):
-                yield Notice(text=f"loading {entry.name}")
+                yield Notice(text=self._residency.outlook(entry))
             async with aclosing(self._compute(call, entry)) as events:
                 async for event in events:
                     yield event
 
     async def _compute(self, call: Call, entry: ModelEntry) -> AsyncGenerator[Event, None]:
-        for attempt in range(1, TRIES.get(entry.backend, 2) + 1):
+        attempt = 1
+        while True:
             try:
                 async with aclosing(self._attempt(call, entry)) as events:
                     async for event in events:
                         yield event
                 return
+            except Recalled:
+                log.debug("a request waits for its model again", model=entry.name)
             except EngineFailed as error:
                 if attempt == TRIES.get(entry.backend, 2) or call.work.text or call.work.reasoning:
                     raise
                 log.warning("a request is computed again", model=entry.name, error=error.message)
+                attempt = 2
 
     async def _attempt(self, call: Call, entry: ModelEntry) -> AsyncGenerator[Event, None]:
         work = call.work
         work.state = "loading" if not self._residency.is_loaded(entry) else "queued"
         start = time.monotonic()
-        async with self._residency.lease(entry) as worker:
+        prompt = "\n".join(message.content for message in call.messages)
+        lease = self._residency.lease(entry, prompt, call.arrived, call.request.keep_alive)
+        async with lease as worker:
             work.timings.load_ms = round((time.monotonic() - start) * 1e3, 3) if work.state == "loading" else 0.0
             work.state = "queued"
             for notice in self._notices(worker, call):

@@ -39,6 +39,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "priority": one_of(*PRIORITIES),
     "user": (lambda value: value.isprintable() and len(value) <= 128, "at most 128 printable characters"),
+    "keep_alive": (lambda value: value >= 0 or value == -1, "0 or more seconds, or -1 (for ever)"),
     "tags": (lambda value: all(tag and tag.isprintable() for tag in value), "printable words that are not empty"),
     "stop": (all, "texts that are not empty"),
     "logit_bias": (lambda value: all(-100 <= bias <= 100 for bias in value.values()), "biases between -100 and 100"),

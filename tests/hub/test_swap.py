@@ -1,0 +1,117 @@
+"""Who is loaded next: the decision alone, over books that are written by hand; and whole traces against the best there is."""
+
+import random
+from typing import Any
+
+import pytest
+from llmctld.models.swap import Decision, Group, Resident, Room, decide, value
+
+from tests.hub.traces import Request, fewest, mixed, play
+
+LIMIT = Room(10)
+
+
+def resident(name: str, host: int = 5, **how: Any) -> Resident:
+    return Resident(name, name, Room(host), **how)
+
+
+def group(name: str, host: int = 5, since: float = 0.0) -> Group:
+    return Group(name, Room(host), since)
+
+
+def test_what_fits_is_loaded_and_nobody_is_put_out() -> None:
+    assert decide(0, LIMIT, [resident("a")], [group("b")], 20) == Decision(["b"], [])
+
+
+def test_bytes_are_counted_and_not_models() -> None:
+    small = [resident(name, 1) for name in "abcdefgh"]
+    assert decide(0, LIMIT, small, [group("z", 2)], 20) == Decision(["z"], [])
+    assert len(decide(0, LIMIT, small, [group("z", 9)], 20).evict) == 7
+
+
+def test_room_is_made_by_who_serves_nobody() -> None:
+    books = [resident("busy", leases=1), resident("idle")]
+    assert decide(0, LIMIT, books, [group("b")], 20) == Decision([], ["idle"])
+
+
+@pytest.mark.parametrize("how", [{"leases": 1}, {"loading": True}])
+def test_who_serves_or_loads_is_left_alone(how: dict[str, Any]) -> None:
+    books = [resident("a", **how), resident("b", **how)]
+    assert decide(0, LIMIT, books, [group("c")], 20) == Decision([], [])
+
+
+def test_after_max_wait_who_serves_takes_no_more() -> None:
+    books = [resident("a", leases=3, used=9), resident("b", leases=1, used=1)]
+    assert decide(19.9, LIMIT, books, [group("c")], 20) == Decision([], [])
+    assert decide(20.0, LIMIT, books, [group("c")], 20) == Decision([], ["b"])
+
+
+def test_a_pinned_model_stays_however_long_others_wait() -> None:
+    assert decide(999, LIMIT, [resident("a", 10, pinned=True)], [group("c")], 20).evict == []
+
+
+def test_what_the_first_waits_for_is_not_given_to_the_next() -> None:
+    books = [resident("a", leaving=True, leases=1), resident("b", leases=1)]
+    groups = [group("young", 5, since=5), group("old", 5, since=1)]
+    assert decide(30, LIMIT, books, groups, 20) == Decision([], ["b"]), "each of them gets one"
+    books[1] = resident("b", pinned=True)
+    assert decide(30, LIMIT, books, groups, 20) == Decision([], [])
+
+
+def test_the_room_that_nobody_waits_for_is_used() -> None:
+    books = [resident("a", 6, leases=1)]
+    groups = [group("large", 8, since=0), group("small", 3, since=1)]
+    assert decide(2, LIMIT, books, groups, 20) == Decision(["small"], [])
+    assert decide(21, LIMIT, books, groups, 20) == Decision([], ["a"]), "and not taken from who has waited too long"
+
+
+def test_a_model_that_is_larger_than_all_there_is_gets_all_that_can_be_had() -> None:
+    """It is made smaller when it is loaded."""
+    books = [resident("a", 3, pinned=True), resident("b", 4)]
+    assert decide(0, LIMIT, books, [group("c", 99)], 20) == Decision([], ["b"])
+    assert decide(0, LIMIT, books[:1], [group("c", 99)], 20) == Decision(["c"], [])
+
+
+def test_a_replica_takes_no_room_from_its_own_kind() -> None:
+    assert decide(99, LIMIT, [resident("a", 8)], [group("a", 8)], 20).evict == []
+
+
+def test_host_and_gpu_are_counted_apart() -> None:
+    limit = Room(10, 10)
+    books = [Resident("h", "h", Room(10, 0)), Resident("g", "g", Room(0, 10))]
+    assert decide(0, limit, books, [Group("b", Room(0, 5), 0)], 20) == Decision([], ["g"])
+    assert decide(0, limit, books, [Group("b", Room(5, 0), 0)], 20) == Decision([], ["h"])
+    assert decide(0, limit, books, [Group("b", Room(5, 5), 0)], 20) == Decision([], ["h", "g"])
+
+
+def test_the_value_of_a_model_is_the_loading_that_it_saves_per_byte() -> None:
+    base = resident("a", 5, used=0, load_s=2)
+    for change in ({"used": 50.0}, {"load_s": 9.0}, {"waiting": 3}, {"room": Room(1)}):
+        assert value(base._replace(**change), 100) > value(base, 100), change
+
+
+def test_a_burst_over_three_models_with_room_for_one_takes_three_loads() -> None:
+    """A B A A C A B C of a public complaint about first in, first out, which loads six times."""
+    played = play([Request(0.1 * at, name, 1.0) for at, name in enumerate("ABAACABC")], room=1, max_wait=20)
+    assert played.loads == 3
+
+
+@pytest.mark.parametrize("gap_s", [0.0, 1.0, 2.0, 4.0])
+def test_swaps_are_near_the_fewest(gap_s: float) -> None:
+    for seed in range(12):
+        trace = mixed(random.Random(seed), 12, "ABC", gap_s, (1, 4))
+        assert play(trace, 2, 20.0).loads <= 1.5 * fewest(trace, 2, 20.0), (seed, trace)
+
+
+@pytest.mark.parametrize("max_wait", [3.0, 10.0])
+def test_nobody_waits_longer_than_max_wait_and_a_generation(max_wait: float) -> None:
+    """One model is asked for all the time; who wants the other gets it, then the loading of both stands between."""
+    for seed in range(8):
+        dice = random.Random(seed)
+        steady = [Request(0.5 * at, "A", 2.0) for at in range(200)]
+        others = [Request(float(dice.randrange(80)), name, 1.0) for name in "BC" * 5]
+        trace = sorted(steady + others)
+        waits = play(trace, 1, max_wait).waits
+        for request, wait in zip(trace, waits, strict=True):
+            others_first = 2 if request.model != "A" else 3  # those who had waited longer, each with its own loading
+            assert wait <= others_first * (max_wait + 2.0 + 1.0), (seed, request, wait)
