@@ -72,7 +72,8 @@ def _named(repo: str, files: Sequence[Remote], models: dict[str, list[Remote]], 
     alike = [name for name in models if _is(wanted, name)]
     if len(alike) == 1:
         return alike[0]
-    close = nearest(wanted, [file.name for its in models.values() for file in its])
+    near = nearest(wanted, [file.name for its in models.values() for file in its])
+    close = near if near.startswith("Did") else ""
     what = "has no GGUF file" if not alike else f"has {len(alike)} models that are"
     raise ModelUnavailable(f"{repo} {what} {wanted!r}", f"{close} {listing(repo, files)}".strip())
 
