@@ -130,7 +130,13 @@ def test_without_a_file_the_largest_usual_one_that_fits_is_taken(house: House, m
 def test_a_repository_of_safetensors_is_pulled_as_a_folder_without_pickles(house: House, tmp_path: Path) -> None:
     folder = tiny_bert.write(tmp_path / "bert")
     files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    more = {"pytorch_model.bin": b"x" * 2000, "onnx/model.onnx": b"x" * 2000, "README.md": b"x", "../evil.json": b"{}"}
+    more = {
+        "pytorch_model.bin": b"x" * 2000,
+        "onnx/model.onnx": b"x" * 2000,
+        "README.md": b"x",
+        "../evil.json": b"{}",
+        "tokenizer_\x1b[31m.json": b"{}",
+    }
     with tiny_hub(ana__bert=Repository(files | more)) as hub:
         done = house.ok("pull", "ana/bert", "--json", HF_ENDPOINT=hub.url)
     assert (done.last["name"], done.last["backend"]) == ("bert", "sentence-transformers")

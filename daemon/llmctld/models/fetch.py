@@ -175,8 +175,8 @@ def _list(want: Want) -> tuple[list[Remote], str]:
     files = []
     for file in info.siblings or []:
         name = file.rfilename
-        if ".." in PurePosixPath(name).parts or name.startswith("/") or "\\" in name:
-            continue  # a path that leads out of the folder
+        if ".." in PurePosixPath(name).parts or name.startswith("/") or "\\" in name or not name.isprintable():
+            continue  # a path that leads out of the folder, or a name that would play with the terminal
         digest = file.lfs.sha256 if file.lfs else file.blob_id
         files.append(Remote(name, file.size or 0, digest or ""))
     return files, revision
