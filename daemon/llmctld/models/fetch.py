@@ -14,32 +14,19 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from llmctl.errors import Internal, LlmctlError, ModelUnavailable, Storage
+from llmctld.models import repository
 from llmctld.models.choose import Choice, Remote, choose, size
+from llmctld.models.repository import Want
 
 TELL_S = 0.2
 """So often at most it is said how far a transfer has come."""
 BLOCK = 2**20
-CHUNK = 2**16
-"""Bytes that are written at once: what is lost when all goes dark. The library gathers 10 MiB."""
-
-
-class Want(msgspec.Struct, kw_only=True):
-    """What to fetch, from where and into which folder. `room`: bytes that a model may take in memory."""
-
-    repo: str
-    file: str | None
-    endpoint: str | None
-    token: str | None
-    folder: str
-    room: int
 
 
 class Chose(msgspec.Struct, tag="chose"):
@@ -86,10 +73,10 @@ def say(line: Said) -> None:
 
 def main() -> int:
     want = msgspec.json.decode(sys.stdin.buffer.readline(), type=Want)
-    _choose_the_library(want)
+    repository.choose_the_library(want)
     try:
-        with _named(want):
-            files, revision = _list(want)
+        with repository.named(want):
+            files, revision = repository.files(want)
             choice = choose(want.repo, files, want.file, want.room)
             folder = Path(want.folder).joinpath(*want.repo.split("/"))
             say(Chose(choice.name, str(folder / choice.target), len(choice.files), choice.size))
@@ -107,79 +94,6 @@ def main() -> int:
 def _end_with_the_hub() -> None:
     sys.stdin.buffer.read()
     os._exit(1)
-
-
-def _choose_the_library(want: Want) -> None:
-    """It reads these when it is imported. Its own protocol for large files cannot go on where a transfer was cut off."""
-    os.environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT"):
-        os.environ.pop(name, None)  # those of whoever asks count, and not those of who started the hub
-    if want.endpoint:
-        os.environ["HF_ENDPOINT"] = want.endpoint
-
-
-@contextmanager
-def _named(want: Want) -> Iterator[None]:
-    """The library's errors, and the system's, as ours."""
-    import httpx2
-    from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
-    place = want.endpoint or constants.ENDPOINT
-    try:
-        yield
-    except HFValidationError as error:
-        raise ModelUnavailable(
-            f"{want.repo!r} is no name of a repository", "It reads OWNER/NAME, or OWNER/NAME:FILE."
-        ) from error
-    except HfHubHTTPError as error:
-        raise _refused(want, place, error.response.status_code if error.response is not None else 0) from error
-    except (httpx2.HTTPError, OfflineModeIsEnabled) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ModelUnavailable(
-            f"{place} cannot be reached for {want.repo}: {reason}",
-            "Check the connection, and HF_ENDPOINT if it is set; what has come is kept, and the same command goes on there.",
-        ) from error
-    except OSError as error:
-        if error.errno is None:  # the library's own: fewer bytes came than were promised, and nobody said why
-            reason = str(error).partition("\n")[0]
-            raise ModelUnavailable(f"{place} broke off {want.repo}: {reason}", "Pull it again.") from error
-        raise Storage(f"{want.repo} cannot be stored in {want.folder}: {error.strerror or error}") from error
-
-
-def _refused(want: Want, place: str, status: int) -> ModelUnavailable:
-    token = "the token" if want.token else "no token"
-    if status == 401:
-        return ModelUnavailable(
-            f"{place} refuses {want.repo} with {token} (status 401): it is private or gated, or there is none",
-            "Check its name; set HF_TOKEN to a token that may read it.",
-        )
-    if status == 403:
-        return ModelUnavailable(
-            f"{want.repo} is gated, and {place} refuses it with {token} (status 403)",
-            "Ask for access on its page, and set HF_TOKEN to a token of that account.",
-        )
-    if status == 404:
-        return ModelUnavailable(f"there is no repository {want.repo} at {place}", "Check its name: OWNER/NAME.")
-    return ModelUnavailable(
-        f"{place} answered with status {status} for {want.repo}", "Ask again later; what has come is kept."
-    )
-
-
-def _list(want: Want) -> tuple[list[Remote], str]:
-    """The files of the repository as they are now, and the commit that is now."""
-    from huggingface_hub import HfApi
-
-    info = HfApi(endpoint=want.endpoint, token=want.token).model_info(want.repo, files_metadata=True)
-    revision = info.sha or "main"
-    files = []
-    for file in info.siblings or []:
-        name = file.rfilename
-        if ".." in PurePosixPath(name).parts or name.startswith("/") or "\\" in name or not name.isprintable():
-            continue  # a path that leads out of the folder, or a name that would play with the terminal
-        digest = file.lfs.sha256 if file.lfs else file.blob_id
-        files.append(Remote(name, file.size or 0, digest or ""))
-    return files, revision
 
 
 class Transfer:
@@ -241,18 +155,10 @@ class Transfer:
             fcntl.flock(stream, fcntl.LOCK_EX)
 
     def _transfer(self, stream: BinaryIO, file: Remote) -> None:
-        from huggingface_hub import constants
-        from huggingface_hub.file_download import hf_hub_url, http_get
-        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
-
-        constants.DOWNLOAD_CHUNK_SIZE = CHUNK
         tally = Tally(stream, file, self)
         if tally.count:
             say(Note(f"{file.name}: {size(tally.count)} of {size(file.size)} are here already; going on there"))
-        url = hf_hub_url(self._want.repo, file.name, revision=self._revision, endpoint=self._want.endpoint)
-        # as it is: of a compressed answer nobody could ask for the rest
-        headers = build_hf_headers(token=self._want.token) | {"accept-encoding": "identity"}
-        http_get(url, tally, resume_size=tally.count, headers=headers, expected_size=file.size)  # type: ignore[arg-type]
+        repository.fetch(self._want, file, self._revision, tally, tally.count)
         stream.flush()
         if tally.digest() != file.digest:
             self._part(file).unlink(missing_ok=True)

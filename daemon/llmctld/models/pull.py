@@ -19,6 +19,7 @@ from llmctl.errors import EngineFailed, InvalidRequest, LlmctlError, from_code
 from llmctld.models import fetch, split
 from llmctld.models.catalog import Catalog
 from llmctld.models.choose import size
+from llmctld.models.repository import Want
 from llmctld.watch import log
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -80,7 +81,7 @@ class Puller:
     @asynccontextmanager
     async def _child(self, request: wire.PullModel) -> AsyncIterator[asyncio.subprocess.Process]:
         """Its last line is its end; left earlier, it is ended at once, and what has come stays."""
-        want = fetch.Want(
+        want = Want(
             repo=request.repo, file=request.file, endpoint=request.endpoint, token=request.token, folder=str(self._folder),
             room=self._room(),
         )  # fmt: skip
