@@ -173,6 +173,12 @@ class ModelSettings(Section, frozen=True):
     """remote: seconds without a sign of an answer, after which it has failed; 300."""
     takes_grammar: bool | None = None
     """remote: the endpoint is a llama-server, which takes a `--grammar`; no."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+    """A transformers folder: the numbers' type; auto (default) is float32 on a CPU, elsewhere as the folder says."""
+    quantization: Literal["int8", "nf4"] | None = None
+    """A transformers folder: weights in 8 bits (package torchao) or 4 (bitsandbytes and accelerate); none."""
+    trust: bool | None = None
+    """A transformers folder: its own code may run, and weights be read from a pickle; false."""
     temperature: Temperature | None = None
     top_p: Share | None = None
     top_k: TopK | None = None

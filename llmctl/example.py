@@ -68,6 +68,15 @@ SETTINGS = {
     "retries": ("Remote: attempts after the first one, never after the first token; 3.", 3),
     "idle_s": ("Remote: seconds without a sign of an answer, after which it has failed; 300.", 300.0),
     "takes_grammar": ("Remote: the endpoint is a llama-server, which takes a `--grammar`; false.", True),
+    "dtype": (
+        "A transformers folder: float32, bfloat16, float16, or auto: float32 on a CPU, elsewhere as the folder says.",
+        "bfloat16",
+    ),
+    "quantization": (
+        "A transformers folder: weights in int8 (package torchao) or nf4 (packages bitsandbytes, accelerate).",
+        "int8",
+    ),
+    "trust": ("A transformers folder: its own code may run, and its weights be read from a pickle.", False),
     "temperature": ("This model's own defaults for sampling.", 0.7),
     "top_p": ("", 0.95),
     "top_k": ("", 40),

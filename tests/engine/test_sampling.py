@@ -8,7 +8,7 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
 from llmctld.engine.gguf import Gguf
-from llmctld.engine.sampling import Defaults
+from llmctld.engine.wanted import Defaults
 
 from tests.engine.driver import Driver, llama
 from tests.tiny_gguf import CHAT_TEMPLATE, EOS, write

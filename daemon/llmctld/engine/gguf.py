@@ -20,11 +20,12 @@ from llmctld.engine.draft_model import DraftModel
 from llmctld.engine.fit import Memory, Shape, fit, notice
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.native_log import NativeLog
-from llmctld.engine.sampling import Defaults, Sampler
+from llmctld.engine.sampling import Sampler
 from llmctld.engine.sequence import Chunk
 from llmctld.engine.speculation import ROWS
 from llmctld.engine.template import Template
 from llmctld.engine.vocabulary import Vocabulary
+from llmctld.engine.wanted import Defaults
 from llmctld.engine.weights import metadata, read_weights
 
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)

@@ -17,7 +17,7 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
 
     name: str
     backend: str
-    """"llama.cpp", "sentence-transformers" or "echo"."""
+    """"llama.cpp", "transformers", "sentence-transformers" or "echo"."""
     kind: str = "text"
     """"text" or "embedding"."""
     path: str
@@ -48,6 +48,12 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
     """Name -> what is put before a text; beside those that a folder brings."""
     draft: str = ""
     """The file of a smaller model that drafts too; empty: none."""
+    dtype: str = "auto"
+    """Of a transformers folder: "float32", "bfloat16", "float16"; auto: float32 on a CPU, elsewhere as the folder says."""
+    quantization: str | None = None
+    """Of a transformers folder: "int8", "nf4" or none."""
+    trust: bool = False
+    """Whether a folder's own code may run, and its pickles be read."""
     memory_bytes: int
     identity: str = ""
     """Of the model's file: a saved state of another file is never used."""

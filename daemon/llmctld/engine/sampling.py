@@ -7,7 +7,6 @@ grammar.py. A token that is not allowed never gets into the chain: the library w
 import math
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
@@ -15,39 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmctld.engine.backend import Refusal
-from llmctld.engine.grammar import Grammar
 from llmctld.engine.messages import Scored, Submit
 from llmctld.engine.vocabulary import Vocabulary
+from llmctld.engine.wanted import NO_PENALTIES, PENALTY_WINDOW, Defaults, check, grammar_of, penalties, score
 
-PENALTY_WINDOW = 64
 RANDOM_SEED = 0xFFFFFFFF
 """llama.cpp's word for "seed yourself"; no seed of a user's may mean that."""
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What holds where a request names nothing: the file's own values, else these."""
-
-    temperature: float = 0.7
-    top_p: float = 0.9
-    top_k: int = 40
-    min_p: float = 0.05
-
-    @classmethod
-    def named_by(cls, metadata: Mapping[str, str]) -> "Defaults":
-        names = {"temperature": "temp", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p"}
-        found = {field: _number(metadata.get(f"general.sampling.{name}", "")) for field, name in names.items()}
-        given = {field: value for field, value in found.items() if value is not None}
-        plain = cls()
-        return cls(
-            temperature=given.get("temperature", plain.temperature),
-            top_p=given.get("top_p", plain.top_p),
-            top_k=int(given.get("top_k", plain.top_k)),
-            min_p=given.get("min_p", plain.min_p),
-        )
-
-
-NO_PENALTIES = (1.0, 0.0, 0.0)
 
 
 class Sampler:
@@ -59,9 +31,9 @@ class Sampler:
     def __init__(
         self, submit: Submit, defaults: Defaults, vocabulary: Vocabulary, bias: Mapping[int, float], prompt: list[int]
     ) -> None:
-        _check(submit)
+        check(submit)
         self._vocabulary = vocabulary
-        self._grammar = _grammar(submit, vocabulary)
+        self._grammar = grammar_of(submit, vocabulary)
         self._banned = [token for token, value in bias.items() if value == -math.inf]
         self._top = submit.logprobs
         self.scored: list[Scored] | None = None if submit.logprobs is None else []
@@ -110,7 +82,7 @@ class Sampler:
     def _is_plain(submit: Submit, defaults: Defaults) -> bool:
         """Whether the likeliest token is what is wanted, with nothing that depends on those before it."""
         temperature = defaults.temperature if submit.temperature is None else submit.temperature
-        return temperature <= 0 and _penalties(submit) == NO_PENALTIES
+        return temperature <= 0 and penalties(submit) == NO_PENALTIES
 
     def _make_chain(self, submit: Submit, defaults: Defaults, bias: Mapping[int, float], prompt: list[int]) -> Any:
         parameters = lib.llama_sampler_chain_default_params()
@@ -131,7 +103,7 @@ class Sampler:
             self._add(lib.llama_sampler_init_logit_bias(self._vocabulary.size, len(bias), pairs))
 
     def _penalise(self, submit: Submit, prompt: list[int]) -> None:
-        repeat, frequency, presence = _penalties(submit)
+        repeat, frequency, presence = penalties(submit)
         if (repeat, frequency, presence) != NO_PENALTIES:
             size = self._vocabulary.size
             self._add(lib.llama_sampler_init_penalties(size, PENALTY_WINDOW, repeat, frequency, presence))
@@ -152,44 +124,3 @@ class Sampler:
 
     def _add(self, sampler: Any) -> None:
         lib.llama_sampler_chain_add(self._chain, sampler)
-
-
-def _penalties(submit: Submit) -> tuple[float, float, float]:
-    """(repeat, frequency, presence)"""
-    repeat = 1.0 if submit.repeat_penalty is None else submit.repeat_penalty
-    return repeat, submit.frequency_penalty or 0.0, submit.presence_penalty or 0.0
-
-
-def score(logits: NDArray[np.float32], token: int, top: int, vocabulary: Vocabulary) -> Scored:
-    """What the model itself thought of `token`, and of the `top` likeliest, before any option changed it."""
-    exact = logits.astype(np.float64)
-    largest = float(exact.max())
-    logprobs = exact - (largest + math.log(np.exp(exact - largest).sum()))
-    best = np.argpartition(-logprobs, min(top, len(logprobs) - 1))[:top] if top else np.zeros(0, np.intp)
-    ordered = sorted((int(each) for each in best), key=lambda each: (-logprobs[each], each))
-    likeliest = [(vocabulary.shown(each), float(logprobs[each])) for each in ordered]
-    return Scored(vocabulary.shown(token), float(logprobs[token]) if token >= 0 else -math.inf, likeliest)
-
-
-def _grammar(submit: Submit, vocabulary: Vocabulary) -> Grammar | None:
-    if submit.schema is None and submit.grammar is None:
-        return None
-    return Grammar(vocabulary.words, submit.schema, submit.grammar)
-
-
-def _check(submit: Submit) -> None:
-    """What the library would answer with an abort of the process."""
-    numbers = (submit.temperature, submit.top_p, submit.min_p, submit.frequency_penalty, submit.presence_penalty)
-    if not all(number is None or math.isfinite(number) for number in numbers):
-        raise Refusal("invalid_request", "a sampling option is not a finite number")
-    repeat = submit.repeat_penalty
-    if repeat is not None and not 0 < repeat < math.inf:
-        raise Refusal("invalid_request", f"repeat_penalty is {repeat}, but must be above 0")
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

@@ -21,6 +21,9 @@ from llmctld.engine.loop import Inbox, Loop
 from llmctld.engine.messages import LENGTH, Load, LoadFailed, Report, decode_command, frame
 from llmctld.engine.saved import Saved
 
+WHOLE = 2**30
+"""Tokens of a step: no bound."""
+
 
 def serve(hub: socket.socket) -> int:
     """Load, then step for ever. Returns (the exit status) only when the model could not be loaded."""
@@ -51,7 +54,9 @@ def _generate(load: Load, inbox: Inbox, hub: socket.socket) -> None:
     saved = _saved(load, model.loaded.context) if model.reuses else Saved(None, 0, 0)
     loaded = msgspec.structs.replace(model.loaded, notices=[*model.loaded.notices, *map(_damage, saved.damaged)])
     _send(hub, loaded)
-    Loop(model, load.batch, inbox, lambda report: _send(hub, report), saved).run()
+    # the manager of transformers takes prompts in parts itself: each is handed over whole
+    batch = WHOLE if load.backend == "transformers" else load.batch
+    Loop(model, batch, inbox, lambda report: _send(hub, report), saved).run()
 
 
 def _saved(load: Load, context: int) -> Saved:
@@ -82,7 +87,15 @@ def _model(load: Load) -> Model:
         from llmctld.engine.gguf import Gguf
 
         return Gguf(load)
-    raise LoadError(f"{load.name}: there is no backend {load.backend!r} for text", "There are llama.cpp and echo.")
+    if load.backend == "transformers":
+        from llmctld.engine.hf_files import check
+
+        check(load)  # before torch, which takes seconds
+        from llmctld.engine.hf import Hf
+
+        return Hf(load)
+    there = "There are llama.cpp, transformers and echo."
+    raise LoadError(f"{load.name}: there is no backend {load.backend!r} for text", there)
 
 
 def _embedder(load: Load) -> Embedder:

@@ -15,11 +15,22 @@ import msgspec
 
 from llmctl.config import ModelEntry, ModelSettings, Size, check_name, decode, read_models
 from llmctl.errors import ConfigError, InvalidRequest, ModelUnavailable, NotFound, Storage, Usage, nearest
-from llmctld.models.target import ECHO, LLAMA, REMOTE, TORCH, Nature, Samples, check_gguf, nature
+from llmctld.models.target import (
+    ECHO,
+    LLAMA,
+    REMOTE,
+    TORCH,
+    TRANSFORMERS,
+    Nature,
+    Samples,
+    check_gguf,
+    check_weights,
+    nature,
+)
 from llmctld.watch import log
 
 T = TypeVar("T")
-BACKENDS = {ECHO: "llmctl", LLAMA: "llama-cpp-python", TORCH: "sentence-transformers"}
+BACKENDS = {ECHO: "llmctl", LLAMA: "llama-cpp-python", TORCH: "sentence-transformers", TRANSFORMERS: "transformers"}
 """Backend -> the distribution whose version belongs to an answer's identity."""
 
 MAKES = {"text": "text", "embedding": "embeddings"}
@@ -37,7 +48,7 @@ IN_JSON = {
 OF_REMOTE = {"remote_model", "api_key_env", "retries", "idle_s", "takes_grammar"}
 OF_ENGINES = {
     "retained", "threads", "gpu_layers", "device", "tensor_split", "kv_type", "flash_attention", "batch", "adapters",
-    "speculation", "pooling", "draft", "first_ms", "token_ms", "fail",
+    "speculation", "pooling", "draft", "dtype", "quantization", "trust", "first_ms", "token_ms", "fail",
 }  # fmt: skip
 """Settings that would mean nothing to the other kind: for an endpoint's engine they are chosen by who runs it."""
 REMOTE_SLOTS = 16
@@ -115,8 +126,11 @@ class Catalog:
             self._settings[entry.name] = self._resolve(entry)
         return self._settings[entry.name]
 
+    def _override(self, name: str) -> ModelSettings:
+        return self._overrides.get(name, ModelSettings())
+
     def _resolve(self, entry: ModelEntry) -> ModelSettings:
-        over = self._overrides.get(entry.name, ModelSettings())
+        over = self._override(entry.name)
         given = {name: value for name in over.__struct_fields__ if (value := getattr(over, name)) is not None}
         return decode(ModelSettings, entry.settings | given, f"the settings of model {entry.name}")
 
@@ -152,6 +166,8 @@ class Catalog:
         backend, kind = _nature(target, kind)
         given = _given(settings)
         _check_settings(given, backend)
+        if backend == TRANSFORMERS:
+            check_weights(target, given.get("trust") or bool(self._override(name).trust))
         if (draft := given.get("draft")) is not None:
             _check_draft(draft, Nature(backend, kind), target)
         entry = ModelEntry(

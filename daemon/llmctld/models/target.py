@@ -1,5 +1,5 @@
-"""What a model's target is, and whether it is still the same: a GGUF file, a sentence-transformers folder, `echo`,
-or the address of an endpoint.
+"""What a model's target is, and whether it is still the same: a GGUF file, a folder of transformers or
+sentence-transformers, `echo`, or the address of an endpoint.
 
 It reads a few blocks of each file, never the whole of it, and knows no model by name.
 """
@@ -9,7 +9,9 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from llmctl.errors import ModelUnavailable
 from llmctld.models import split
@@ -19,13 +21,16 @@ from llmctld.models.header import Damaged, Value, read_header
 SAMPLES, BLOCK = 64, 4096
 HEADER = 2**20
 """The first MiB holds a GGUF file's metadata, or most of it."""
-ECHO, LLAMA, TORCH, REMOTE = "echo", "llama.cpp", "sentence-transformers", "remote"
-MODULES = "modules.json"
-"""The file by which a folder is one of sentence-transformers."""
+ECHO, LLAMA, TORCH, TRANSFORMERS = "echo", "llama.cpp", "sentence-transformers", "transformers"
+REMOTE = "remote"
+MODULES, CONFIG = "modules.json", "config.json"
+"""The files by which a folder is one of sentence-transformers, or of transformers."""
+TEXT = "ForCausalLM"
+"""How the architectures end that continue a text."""
 RANK = 4
 """The pooling of a model that compares two texts, instead of giving a vector for one."""
 KINDS_OF_TARGET = (
-    "Give the path of a model in GGUF format, of a sentence-transformers folder, an http address, or `echo`."
+    "Give the path of a GGUF file, of a folder of transformers or sentence-transformers, an http address, or `echo`."
 )
 
 
@@ -45,11 +50,7 @@ def nature(target: str) -> Nature:
         return Nature(REMOTE, "text")
     path = Path(target)
     if path.is_dir():
-        if not (path / MODULES).is_file():
-            raise ModelUnavailable(
-                f"{path} is a folder without {MODULES}: it is not one of sentence-transformers", KINDS_OF_TARGET
-            )
-        return Nature(TORCH, "embedding")
+        return _of_folder(path)
     for part in _parts(path):
         check_gguf(part)
     try:
@@ -57,6 +58,37 @@ def nature(target: str) -> Nature:
     except (OSError, Damaged):
         header = {}
     return Nature(LLAMA, _kind(path, header))
+
+
+def _of_folder(path: Path) -> Nature:
+    if (path / MODULES).is_file():
+        return Nature(TORCH, "embedding")
+    if not (path / CONFIG).is_file():
+        message = f"{path} is a folder without {MODULES} and without {CONFIG}: it holds no model"
+        raise ModelUnavailable(message, KINDS_OF_TARGET)
+    try:
+        config = msgspec.json.decode((path / CONFIG).read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError) as error:
+        raise ModelUnavailable(f"{path / CONFIG} cannot be read: {error}", "Check the folder.") from error
+    architectures = [str(name) for name in config.get("architectures") or []]
+    if not any(name.endswith(TEXT) for name in architectures):
+        message = f"{path} holds a model of the kind {', '.join(architectures) or 'that its config.json does not name'}"
+        raise ModelUnavailable(message, f"Take one that generates text (its architecture ends in {TEXT}).")
+    return Nature(TRANSFORMERS, "text")
+
+
+def check_weights(target: str, trust: bool) -> None:
+    """Of a transformers folder. Raises ModelUnavailable where only a pickle holds its weights, or nothing does."""
+    path = Path(target)
+    if any(path.glob("*.safetensors")):
+        return
+    pickle = next(iter(sorted(path.glob("*.bin"))), None)
+    if pickle is None:
+        raise ModelUnavailable(f"{path} has no weights: no file *.safetensors", "Fetch the whole folder.")
+    if not trust:
+        message = f"the weights in {pickle} are a pickle, which may run code when it is read"
+        hint = "Take a version of this model with safetensors, or give `--set trust=true` (setting `trust`)."
+        raise ModelUnavailable(message, hint)
 
 
 def _kind(path: Path, header: dict[str, Value]) -> str:
@@ -116,7 +148,7 @@ class Samples:
         """32 hexadecimal digits. Raises ModelUnavailable where a file is missing."""
         path = Path(target)
         try:
-            is_folder = (path / MODULES).is_file()
+            is_folder = path.is_dir()
             files = list(_files(path)) if is_folder else split.parts(path)
             if len(files) == 1 and not is_folder:
                 return self._of_file(path)

@@ -1,0 +1,149 @@
+"""Any causal language model of a transformers folder, computed by torch behind that library's continuous batching.
+
+It knows how a request becomes tokens and a row of logits the next one; who runs is the scheduler's, text is the loop's.
+
+| of a request | where it is done |
+|---|---|
+| who runs, and who waits, by priority and user | scheduler.py, as for a GGUF file |
+| prompts in parts, one batch for all who run, prefixes in common | the library's manager (hf_paged.py) |
+| all of these on a model that the manager computes wrongly | its own forward, one request at a time (hf_single.py) |
+| temperature, top-k, top-p, min-p, penalties, biases, seed | choice.py, on the rows of logits that the manager hands out |
+| schema, grammar, log-probabilities, ignore_eos | there too |
+| stop strings, reasoning, max_tokens, ends | loop.py and text.py |
+| `repro` | alone, without pages that were computed before |
+| adapters | nowhere: refused (status 5) |
+"""
+
+import math
+from typing import Any
+
+import msgspec
+import torch
+
+from llmctld.engine import torch_device
+from llmctld.engine.backend import Prompt, Refusal
+from llmctld.engine.choice import Choice, no_number
+from llmctld.engine.draft_model import DraftModel
+from llmctld.engine.hf_folder import (
+    dtype_of,
+    read_config,
+    read_model,
+    read_tokenizer,
+)
+from llmctld.engine.hf_steps import steps_for
+from llmctld.engine.hf_words import HfWords
+from llmctld.engine.messages import Load, Scored, Submit
+from llmctld.engine.sequence import Chunk
+from llmctld.engine.wanted import Defaults
+
+
+class Hf:
+    """Implements backend.Model. Its streams are the manager's pages, which nobody else can cut or copy."""
+
+    mixes = True
+    reuses = drafts = False
+    draft_model: DraftModel | None = None
+    stream_bytes = 0
+
+    def __init__(self, load: Load) -> None:
+        torch.set_num_threads(load.threads)
+        device = torch_device.choose(load)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        config = read_config(load)
+        dtype = dtype_of(load, device, config)
+        tokenizer = read_tokenizer(load)
+        limit = torch_device.room(load, device)
+        self._model = read_model(load, config, device, dtype, limit)
+        named = self._model.generation_config
+        ends = sorted({*_listed(named.eos_token_id), *_listed(tokenizer.eos_token_id)})
+        self._words = HfWords(tokenizer, int(self._model.get_output_embeddings().weight.shape[0]), ends)
+        self._defaults = Defaults.of(named)
+        self._choices: dict[int, Choice] = {}
+        self._said: dict[int, int | Refusal] = {}
+        self._steps, loaded = steps_for(load, self._model, self._words.size, limit)
+        self._steps.pick = self._pick
+        self.loaded = msgspec.structs.replace(
+            loaded, base=self._words.is_base, devices=[str(device)],
+            gpu_bytes=0 if device.type == "cpu" else loaded.memory_bytes,
+            notices=[*loaded.notices, *torch_device.notices(load, device)],
+        )  # fmt: skip
+        self.streams = loaded.slots
+
+    # ---- requests ---------------------------------------------------------------------------------------------------
+
+    def encode(self, submit: Submit) -> Prompt:
+        text = ""
+        if submit.tokens is not None:
+            tokens = self._words.checked(submit.tokens)
+        elif submit.raw or self._words.is_base:
+            tokens = self._words.encode("\n\n".join(message.content for message in submit.messages))
+        else:
+            text = self._words.render(submit.messages)
+            tokens = self._words.encode_rendered(text)
+        if not tokens:
+            raise Refusal("invalid_request", "the prompt is empty")
+        return Prompt(tokens, text)
+
+    def open(self, submit: Submit, prompt: Prompt) -> None:
+        if submit.adapters:
+            message = "this model is a transformers folder, which takes no LoRA adapters"
+            raise Refusal("invalid_request", message, "Merge the adapter into the model, or use a GGUF file of it.")
+        bias = {self._words.named(key): value for key, value in submit.logit_bias.items()}
+        if submit.ignore_eos:
+            bias |= dict.fromkeys(self._words.ends, -math.inf)
+        end = self._words.ends[0] if self._words.ends else -1
+        self._choices[submit.id] = Choice(submit, self._defaults, self._words, bias, prompt.tokens, end)
+
+    def close(self, id: int) -> list[Scored] | None:
+        self._steps.drop(id)
+        return self._choices.pop(id).scored
+
+    def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
+        """The manager takes each prompt in parts as it likes: who has got nothing yet comes again."""
+        self._said = {}
+        came = self._steps.step([chunk.sequence for chunk in chunks]) | self._said
+        ids = [chunk.sequence.id for chunk in chunks]
+        for chunk in chunks:
+            chunk.sequence.batched |= chunk.sequence.cached > 0
+        return [_outcome(came.get(id)) for id in ids]
+
+    def cut(self, stream: int, keep: int) -> bool:
+        return keep == 0  # which pages a request has is the manager's
+
+    def copy(self, source: int, target: int) -> None:
+        """Never called: it does not reuse."""
+
+    def save(self, stream: int) -> bytes:
+        return b""
+
+    def restore(self, stream: int, state: bytes | memoryview) -> int:
+        return 0
+
+    def piece(self, token: int) -> bytes:
+        return self._words.piece(token)
+
+    def is_end(self, token: int) -> bool:
+        return self._words.is_end(token)
+
+    def _pick(self, ids: list[int], rows: torch.Tensor) -> torch.Tensor:
+        """Rows whose largest number is at what each request's Choice says; what that is is noted in `_said` too."""
+        broken = rows.isnan().any(dim=-1).tolist()
+        for place, id in enumerate(ids):
+            if broken[place]:
+                self._said[id] = no_number()
+            elif not self._choices[id].is_plain:
+                self._said[id] = token = self._choices[id].pick(rows[place].float().cpu().numpy().copy())
+                rows[place].fill_(-math.inf)
+                rows[place, max(token, 0)] = 0.0
+        return rows
+
+
+def _outcome(said: int | Refusal | None) -> list[int] | Refusal:
+    if said is None:
+        return []
+    return said if isinstance(said, Refusal) else [said]
+
+
+def _listed(tokens: Any) -> list[int]:
+    return [] if tokens is None else [tokens] if isinstance(tokens, int) else list(tokens)

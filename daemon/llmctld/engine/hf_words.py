@@ -1,0 +1,132 @@
+"""Text to tokens and tokens to bytes, as a transformers folder defines them, and its chat template.
+
+It knows the tokenizer and nothing of the model; templates run in transformers' own sandbox.
+"""
+
+import json
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from llmctld.engine.backend import Refusal
+from llmctld.engine.messages import ChatMessage
+from llmctld.engine.reasoning import RENDERED
+from llmctld.engine.template import RAW_HINT, SYSTEM_HINT
+
+if TYPE_CHECKING:
+    from llguidance import LLTokenizer
+
+SPACE = "\u2581"
+"""How SentencePiece writes a space."""
+
+
+class HfWords:
+    """`size`: of the model's rows of logits; `ends`: the tokens that end an answer."""
+
+    def __init__(self, tokenizer: Any, size: int, ends: list[int]) -> None:
+        self._tokenizer, self.size, self.ends = tokenizer, size, ends
+        self.is_base = not tokenizer.chat_template
+        self._bos = tokenizer.bos_token_id
+        self._added = {token: str(added.content) for token, added in tokenizer.added_tokens_decoder.items()}
+        self._silent = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+        self._kinds = _kinds(tokenizer)
+        self.piece = lru_cache(maxsize=None)(self._piece)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens with those around them that the tokenizer puts there; the begin token once."""
+        tokens: list[int] = self._tokenizer.encode(text)
+        return tokens[1:] if tokens[:2] == [self._bos, self._bos] else tokens
+
+    def render(self, messages: list[ChatMessage]) -> str:
+        """The text up to where the assistant's answer begins; raises Refusal with the template's own words."""
+        try:
+            return self._text(messages)
+        except Exception as error:
+            others = [message for message in messages if message.role != "system"]
+            hint = SYSTEM_HINT if len(others) < len(messages) and self._takes(others) else RAW_HINT
+            raise Refusal("invalid_request", f"the model's chat template refuses: {error}", hint) from error
+
+    def encode_rendered(self, text: str) -> list[int]:
+        """Of a text that a template made: it has all its special tokens."""
+        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return tokens
+
+    def _text(self, messages: list[ChatMessage]) -> str:
+        plain = [{"role": message.role, "content": message.content} for message in messages]
+        return str(self._tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))
+
+    def _takes(self, messages: list[ChatMessage]) -> bool:
+        try:
+            self._text(messages)
+        except Exception:  # noqa: BLE001 - a template may raise anything
+            return False
+        return True
+
+    def checked(self, tokens: list[int]) -> list[int]:
+        """Tokens that somebody else numbered; raises Refusal for one that is out of range."""
+        for token in tokens:
+            if not 0 <= token < self.size:
+                raise Refusal("invalid_request", f"token {token} is out of range: this model has 0 to {self.size - 1}")
+        return tokens
+
+    def named(self, key: str) -> int:
+        """The token that a key of `logit_bias` means: an id in decimal, or a text that is exactly one token."""
+        if key.isascii() and key.isdigit():
+            return self.checked([int(key)])[0]
+        tokens = self.encode_rendered(key)
+        if len(tokens) == 2 and self.piece(tokens[0]) == b" " and not key.startswith(" "):
+            tokens = tokens[1:]  # SentencePiece begins every text with a space
+        if len(tokens) != 1:
+            message = f"logit_bias {key!r} is {len(tokens)} tokens of this model, but must be one"
+            raise Refusal("invalid_request", message, "Give the id of a token, or a text that is exactly one.")
+        return tokens[0]
+
+    def shown(self, token: int) -> str:
+        """A silent token by its name, a part of a character as U+FFFD."""
+        return self.piece(token).decode(errors="replace") or self._added.get(token, "")
+
+    def is_end(self, token: int) -> bool:
+        return token < 0 or token in self.ends
+
+    @cached_property
+    def words(self) -> "LLTokenizer":
+        """The vocabulary as grammars read it. On first use: 150,000 tokens take most of a second."""
+        from llguidance.hf import from_tokenizer
+
+        if not self._tokenizer.is_fast:
+            message = "this model's tokenizer is not one of the library `tokenizers`, which a schema or grammar needs"
+            raise Refusal("invalid_request", message, "Ask without `--schema` and `--grammar`.")
+        size = max(self.size, len(self._tokenizer))
+        return from_tokenizer(self._tokenizer, n_vocab=size, eos_token=self.ends or None)
+
+    def _piece(self, token: int) -> bytes:
+        """Its bytes as a reader sees them. Special tokens are silent, but for those that tell reasoning from the answer."""
+        if token in self._added:
+            name = self._added[token]
+            return name.encode() if token not in self._silent or name in RENDERED else b""
+        text: str = self._tokenizer.convert_ids_to_tokens(token) or "" if 0 <= token < len(self._tokenizer) else ""
+        if "ByteLevel" in self._kinds:
+            return bytes(BYTES[letter] for letter in text) if all(map(BYTES.__contains__, text)) else text.encode()
+        if "ByteFallback" in self._kinds and len(text) == 6 and text.startswith("<0x"):
+            return bytes([int(text[3:5], 16)])
+        if "WordPiece" in self._kinds:
+            return (text[2:] if text.startswith("##") else f" {text}").encode()
+        return text.replace(SPACE, " ").encode()
+
+
+def _kinds(tokenizer: Any) -> set[str]:
+    """The parts of its decoder. What has none of the library's is SentencePiece's own."""
+    if not tokenizer.is_fast:
+        return {"ByteFallback"}
+    decoder = json.loads(tokenizer.backend_tokenizer.to_str()).get("decoder") or {}
+    return {part["type"] for part in (decoder, *decoder.get("decoders", [])) if "type" in part}
+
+
+def _bytes() -> dict[str, int]:
+    """Letter -> byte: GPT-2 writes each byte as a letter that can be seen
+    (https://github.com/openai/gpt-2/blob/master/src/encoder.py)."""
+    seen = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(0x100) if byte not in seen]
+    return {chr(byte): byte for byte in seen} | {chr(0x100 + place): byte for place, byte in enumerate(hidden)}
+
+
+BYTES = _bytes()

@@ -1,0 +1,302 @@
+"""A transformers folder by the installed command: it answers what the model says alone, to several at once."""
+
+import json
+import signal
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import tiny_llama
+from tests.e2e.house import House, until
+from tests.e2e.house import house as a_house
+
+PROMPTS = [f"{words} {number}" for number, words in enumerate(["The sky", "Why is", "def add", "1, 2,"] * 2)]
+ASK = ("ask", "-m", "t", "--raw", "--no-cache", "--temperature", "0")
+LONG = 3000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama.write(tmp_path_factory.mktemp("llama") / "tiny", context=4096)
+
+
+@pytest.fixture(scope="module")
+def home(folder: Path) -> Iterator[House]:
+    """With the model `t`, loaded once: importing torch takes seconds."""
+    with a_house() as made:
+        made.ok("models", "add", "t", folder, "--set=slots=8")
+        made.ok("models", "load", "t")
+        yield made
+
+
+@cache
+def alone(folder: Path, prompt: str, count: int) -> str:
+    """What `model.generate` makes of a prompt alone, in float32, as text."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    tokens = torch.tensor([tokenizer.encode(prompt)])
+    made = model.generate(tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=count, do_sample=False)
+    return str(tokenizer.decode(made[0, tokens.shape[1] :], skip_special_tokens=True))
+
+
+# ---- what it does ---------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_added_and_answers(home: House) -> None:
+    (listed,) = home.ok("models", "ls", "--json").lines
+    assert (listed["name"], listed["kind"], listed["state"]) == ("t", "text", "ready")
+    line = home.ps("t")
+    assert (line["backend"], line["slots"], line["context"]) == ("transformers", 8, 4096)
+    assert line["memory_bytes"] > 0
+    plain = home.ok("ask", "hello", "-m", "t", "--max-tokens", "5", "--json", "--no-stream").last
+    raw = home.ok("ask", "hello", "-m", "t", "--max-tokens", "5", "--raw", "--json", "--no-stream").last
+    assert plain["usage"]["prompt_tokens"] > raw["usage"]["prompt_tokens"] > 1, "the one has the template around it"
+
+
+def test_eight_different_prompts_at_once_say_what_generate_says_one_by_one(home: House, folder: Path) -> None:
+    """Token by token: the Python client hands over text, and no two of its answers are alike."""
+    with home.held("t"):
+        commands = [home.spawn(*ASK, prompt, "--max-tokens", "24", "--json", "--no-stream") for prompt in PROMPTS]
+        until(lambda: home.status()["requests_in_flight"] == len(PROMPTS))
+    answers = [command.end().last for command in commands]
+    for answer, prompt in zip(answers, PROMPTS, strict=True):
+        assert (answer["reasoning"] or "") + answer["text"] == alone(folder, prompt, 24)
+        assert answer["batched"]
+
+
+def test_eight_at_once_are_busy_together(home: House) -> None:
+    with home.held("t"):
+        commands = [home.spawn(*ASK, prompt, "--max-tokens", "400") for prompt in PROMPTS]
+        until(lambda: home.status()["requests_in_flight"] == len(PROMPTS))
+    assert until(lambda: (busy := home.busy("t")) > 1 and busy, what="several in the engine") <= 8
+    assert [command.end().status for command in commands] == [0] * len(commands)
+    until(lambda: home.busy("t") == 0)
+
+
+def test_ctrl_c_on_one_frees_it_and_the_others_go_on(home: House) -> None:
+    commands = [home.spawn(*ASK, prompt, "--max-tokens", str(LONG)) for prompt in PROMPTS[:3]]
+    for command in commands:
+        assert command.first_byte()
+    assert home.busy("t") == 3
+    commands[1].send_signal(signal.SIGINT)
+    assert commands[1].end().status == 130
+    until(lambda: home.busy("t") < 3)
+    assert home.busy("t") == 2, "the others go on"
+    for command in (commands[0], commands[2]):
+        command.send_signal(signal.SIGINT)
+        assert command.end().status == 130
+    until(lambda: home.busy("t") == 0)
+
+
+def test_a_timeout_ends_it_with_what_came(home: House) -> None:
+    outcome = home.run(*ASK, PROMPTS[0], "--max-tokens", str(LONG), "--timeout", "1s")
+    assert outcome.status == 7
+    assert outcome.out
+    until(lambda: home.busy("t") == 0)
+
+
+def test_stop_strings_end_it(home: House, folder: Path) -> None:
+    whole = alone(folder, PROMPTS[0], 24)
+    stop = whole[9:11]
+    outcome = home.ok(*ASK, PROMPTS[0], "--max-tokens", "24", "--stop", stop, "--json", "--no-stream")
+    assert (outcome.last["text"], outcome.last["finish_reason"]) == (whole[: whole.index(stop)], "stop")
+
+
+def test_a_seed_repeats_and_another_says_something_else(home: House) -> None:
+    def ask(*options: str) -> str:
+        command = ("ask", "-m", "t", "tell me", "--no-cache", "--max-tokens", "16", "--temperature", "1.5")
+        return str(home.ok(*command, "--top-k", "0", "--json", "--no-stream", *options).last["text"])
+
+    assert ask("--seed", "7") == ask("--seed", "7")
+    assert len({ask("--seed", "7"), ask("--seed", "8"), ask(), ask()}) == 4
+
+
+def test_schema_grammar_and_log_probabilities(home: House) -> None:
+    ask = (
+        "ask",
+        "-m",
+        "t",
+        "what?",
+        "--max-tokens",
+        "120",
+        "--temperature",
+        "1",
+        "--seed",
+        "3",
+        "--json",
+        "--no-stream",
+    )
+    value = home.ok(*ask, "--schema", '{"type":"object","properties":{"ok":{"type":"boolean"}},"required":["ok"],'
+                    '"additionalProperties":false}').last["value"]  # fmt: skip
+    assert value in ({"ok": True}, {"ok": False})
+    assert home.ok(*ask, "--grammar", 'root ::= "yes" | "no"').last["text"] in ("yes", "no")
+    scored = home.ok(*ask, "--logprobs", "2").last["logprobs"]
+    assert all(len(each["top"]) == 2 and each["logprob"] < 0 for each in scored)
+
+
+def test_penalties_biases_and_min_p_are_kept_to(home: House, folder: Path) -> None:
+    ask = (*ASK, PROMPTS[0], "--max-tokens", "12", "--json", "--no-stream")
+    assert home.ok(*ask, "--logit-bias", "q=100").last["text"] == "q" * 12
+    assert (
+        home.ok(*ask, "--logit-bias", "q=100", "--presence-penalty", "2", "--repeat-penalty", "100").last["text"]
+        != "q" * 12
+    )
+    hot = (
+        "ask",
+        "-m",
+        "t",
+        "--raw",
+        PROMPTS[0],
+        "--max-tokens",
+        "12",
+        "--temperature",
+        "2",
+        "--min-p",
+        "1",
+        "--no-cache",
+    )
+    assert home.ok(*hot, "--json", "--no-stream").last["text"] == alone(folder, PROMPTS[0], 12)
+
+
+def test_a_program_hands_over_tokens_and_reads_on_past_the_end(home: House) -> None:
+    done = home.python(
+        "from llmctl import Client\nwith Client() as c:\n"
+        "    a = c.ask(tokens=[5, 6, 7], model='t', max_tokens=30, ignore_eos=True, temperature=0, cache='skip')\n"
+        "    print(a.usage.prompt_tokens, a.usage.completion_tokens)\n"
+    ).end()
+    assert done.out.split() == ["3", "30"], done
+
+
+def test_a_prompt_that_was_read_before_is_not_read_again_and_repro_reads_it(home: House) -> None:
+    long = "the river runs under the old bridge " * 10
+    first, again = (home.ok(*ASK, long, "--max-tokens", "4", "--json", "--no-stream").last for _ in range(2))
+    assert first["text"] == again["text"]
+    assert again["usage"]["cached_tokens"] >= 32
+    alone = home.ok(*ASK, long, "--max-tokens", "4", "--repro", "--json", "--no-stream").last
+    assert (alone["usage"]["cached_tokens"], alone["batched"], alone["text"]) == (0, False, first["text"])
+
+
+# ---- what it refuses ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("x " * 5000,), "the model's context is 4096"),
+        (("x", "--logit-bias", "the river=1"), "must be one"),
+        (("x", "--schema", '{"type": "string", "unheard": {"of": 1}, "pattern": "("}'), "does not compile"),
+        (("x", "--adapter", "a"), "has no adapter 'a'"),
+    ],
+)
+def test_a_request_that_cannot_be_is_refused_in_words(home: House, options: tuple[str, ...], words: str) -> None:
+    outcome = home.run(*ASK, *options)
+    assert (outcome.status in (2, 5), outcome.out) == (True, "")
+    assert words in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("quantization=int3", "'int8'"), ("dtype=float8", "bfloat16"), ("device=gpu", "cuda"), ("trust=perhaps", "bool"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_is_none_is_refused_when_the_model_is_added(
+    home: House, folder: Path, setting: str, words: str
+) -> None:
+    outcome = home.run("models", "add", "wrong", folder, f"--set={setting}")
+    assert (outcome.status, outcome.out) == (5, "")
+    assert setting.partition("=")[0] in outcome.err
+
+
+def link(folder: Path, target: Path, **replaced: bytes | None) -> Path:
+    """The folder anew, with other files in it; None: without it."""
+    target.mkdir()
+    for file in folder.iterdir():
+        name = file.name.replace(".", "_")
+        if name not in replaced:
+            (target / file.name).symlink_to(file)
+        elif (content := replaced[name]) is not None:
+            (target / file.name).write_bytes(content)
+    return target
+
+
+def test_a_pickle_is_refused_when_it_is_added_and_when_it_is_loaded(home: House, folder: Path, tmp_path: Path) -> None:
+    made = link(folder, tmp_path / "pickled", model_safetensors=None)
+    (made / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    outcome = home.run("models", "add", "pickled", made)
+    assert (outcome.status, outcome.out) == (4, "")
+    assert "pytorch_model.bin are a pickle" in outcome.err
+    assert "trust" in outcome.err
+    home.ok("models", "add", "pickled", made, "--set=trust=true")
+    trusted = home.run("ask", "a", "-m", "pickled")
+    assert (trusted.status, "cannot load" in trusted.err) == (4, True), "it is no model, which is said now"
+    home.ok("models", "add", "pickled", folder, "--force")
+    (entry,) = (line for line in home.ok("models", "ls", "--json").lines if line["name"] == "pickled")
+    assert entry["target"] == str(folder)
+    later = link(folder, tmp_path / "later")
+    home.ok("models", "add", "later", later)
+    (later / "model.safetensors").rename(later / "pytorch_model.bin")
+    outcome = home.run("ask", "a", "-m", "later")
+    assert (outcome.status, "are a pickle" in outcome.err, "trust = true" in outcome.err) == (4, True, True)
+    for name in ("pickled", "later"):
+        home.ok("models", "rm", name, "--yes")
+
+
+def test_folders_that_are_damaged_say_so_in_a_line(home: House, folder: Path, tmp_path: Path) -> None:
+    weights = (folder / "model.safetensors").read_bytes()
+    config = json.loads((folder / "config.json").read_text())
+    faults: dict[str, tuple[dict[str, bytes | None], tuple[str, ...], str]] = {
+        "cut": ({"model_safetensors": weights[:5000]}, (), "is cut short"),
+        "mute": ({"tokenizer_json": None}, (), "no tokenizer"),
+        "package": ({}, ("--set=quantization=nf4",), "bitsandbytes"),
+        "kind": ({"config_json": json.dumps(config | {"model_type": "unheard_of"}).encode()}, (), "unheard_of"),
+    }
+    for name, (replaced, settings, words) in faults.items():
+        made = link(folder, tmp_path / name, **replaced)
+        home.ok("models", "add", name, made, *settings)
+        outcome = home.run("ask", "a", "-m", name, "--json")
+        assert (outcome.status, outcome.error["code"]) == (4, "model_unavailable"), outcome
+        assert words in outcome.error["message"]
+        assert outcome.error["hint"]
+        assert "Traceback" not in outcome.err
+        home.ok("models", "rm", name, "--yes")
+
+
+def test_folders_that_hold_no_model_for_text_are_refused_when_they_are_added(
+    home: House, folder: Path, tmp_path: Path
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    faults: dict[str, tuple[dict[str, bytes | None], str]] = {
+        "none": ({"config_json": None}, "without config.json"),
+        "broken": ({"config_json": b"{"}, "config.json cannot be read"),
+        "other": ({"config_json": json.dumps(config | {"architectures": ["ViTModel"]}).encode()}, "ViTModel"),
+        "weightless": ({"model_safetensors": None}, "no weights"),
+    }
+    for name, (replaced, words) in faults.items():
+        outcome = home.run("models", "add", name, link(folder, tmp_path / name, **replaced))
+        assert (outcome.status, outcome.out) == (4, ""), outcome
+        assert words in outcome.err
+
+
+def test_another_tokenizer_is_another_model(home: House, folder: Path, tmp_path: Path) -> None:
+    """Its answers are computed anew, by an engine that has read it."""
+    made = link(folder, tmp_path / "changing")
+    home.ok("models", "add", "changing", made)
+    ask = ("ask", "-m", "changing", "hello", "--max-tokens", "4", "--temperature", "0", "--json", "--no-stream")
+    first = home.ok(*ask).last
+    assert home.ok(*ask).last["cache"]["hit"] == "memory"
+    settings = json.loads((made / "tokenizer_config.json").read_text())
+    (made / "tokenizer_config.json").unlink()
+    settings["chat_template"] = "{{ messages[0]['content'] }}"
+    (made / "tokenizer_config.json").write_text(json.dumps(settings))
+    second = home.ok(*ask).last
+    assert second["cache"]["hit"] is None
+    assert second["usage"]["prompt_tokens"] < first["usage"]["prompt_tokens"]
+    home.ok("models", "rm", "changing", "--yes")
