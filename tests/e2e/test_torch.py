@@ -1,6 +1,7 @@
 """A transformers folder by the installed command: it answers what the model says alone, to several at once."""
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from functools import cache
@@ -15,7 +16,8 @@ from tests.e2e.house import house as a_house
 
 PROMPTS = [f"{words} {number}" for number, words in enumerate(["The sky", "Why is", "def add", "1, 2,"] * 2)]
 ASK = ("ask", "-m", "t", "--raw", "--no-cache", "--temperature", "0")
-LONG = 3000
+LONG = ("--max-tokens", "3000", "--logit-bias", "1=-100")
+"""Without an end: token 1 is that."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(folder: Path) -> Iterator[House]:
     """With the model `t`, loaded once: importing torch takes seconds."""
     with a_house() as made:
-        made.ok("models", "add", "t", folder, "--set=slots=8")
+        made.ok("models", "add", "t", folder, "--set=slots=8", "--set=threads=1")
         made.ok("models", "load", "t")
         yield made
 
@@ -42,7 +44,7 @@ def alone(folder: Path, prompt: str, count: int) -> str:
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     tokens = torch.tensor([tokenizer.encode(prompt)])
     made = model.generate(tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=count, do_sample=False)
-    return str(tokenizer.decode(made[0, tokens.shape[1] :], skip_special_tokens=True))
+    return re.sub("</?s>", "", tokenizer.decode(made[0, tokens.shape[1] :]))
 
 
 # ---- what it does ---------------------------------------------------------------------------------------------------
@@ -80,7 +82,7 @@ def test_eight_at_once_are_busy_together(home: House) -> None:
 
 
 def test_ctrl_c_on_one_frees_it_and_the_others_go_on(home: House) -> None:
-    commands = [home.spawn(*ASK, prompt, "--max-tokens", str(LONG)) for prompt in PROMPTS[:3]]
+    commands = [home.spawn(*ASK, prompt, *LONG) for prompt in PROMPTS[:3]]
     for command in commands:
         assert command.first_byte()
     assert home.busy("t") == 3
@@ -95,7 +97,7 @@ def test_ctrl_c_on_one_frees_it_and_the_others_go_on(home: House) -> None:
 
 
 def test_a_timeout_ends_it_with_what_came(home: House) -> None:
-    outcome = home.run(*ASK, PROMPTS[0], "--max-tokens", str(LONG), "--timeout", "1s")
+    outcome = home.run(*ASK, PROMPTS[0], *LONG, "--timeout", "1s")
     assert outcome.status == 7
     assert outcome.out
     until(lambda: home.busy("t") == 0)
@@ -135,16 +137,17 @@ def test_schema_grammar_and_log_probabilities(home: House) -> None:
     value = home.ok(*ask, "--schema", '{"type":"object","properties":{"ok":{"type":"boolean"}},"required":["ok"],'
                     '"additionalProperties":false}').last["value"]  # fmt: skip
     assert value in ({"ok": True}, {"ok": False})
-    assert home.ok(*ask, "--grammar", 'root ::= "yes" | "no"').last["text"] in ("yes", "no")
+    (home.home / "yes.gbnf").write_text('root ::= "yes" | "no"')
+    assert home.ok(*ask, "--grammar", "yes.gbnf").last["text"] in ("yes", "no")
     scored = home.ok(*ask, "--logprobs", "2").last["logprobs"]
     assert all(len(each["top"]) == 2 and each["logprob"] < 0 for each in scored)
 
 
 def test_penalties_biases_and_min_p_are_kept_to(home: House, folder: Path) -> None:
     ask = (*ASK, PROMPTS[0], "--max-tokens", "12", "--json", "--no-stream")
-    assert home.ok(*ask, "--logit-bias", "q=100").last["text"] == "q" * 12
+    assert home.ok(*ask, "--logit-bias", "q=12").last["text"] == "q" * 12
     assert (
-        home.ok(*ask, "--logit-bias", "q=100", "--presence-penalty", "2", "--repeat-penalty", "100").last["text"]
+        home.ok(*ask, "--logit-bias", "q=12", "--presence-penalty", "2", "--repeat-penalty", "10").last["text"]
         != "q" * 12
     )
     hot = (
@@ -235,11 +238,6 @@ def test_a_pickle_is_refused_when_it_is_added_and_when_it_is_loaded(home: House,
     assert "pytorch_model.bin are a pickle" in outcome.err
     assert "trust" in outcome.err
     home.ok("models", "add", "pickled", made, "--set=trust=true")
-    trusted = home.run("ask", "a", "-m", "pickled")
-    assert (trusted.status, "cannot load" in trusted.err) == (4, True), "it is no model, which is said now"
-    home.ok("models", "add", "pickled", folder, "--force")
-    (entry,) = (line for line in home.ok("models", "ls", "--json").lines if line["name"] == "pickled")
-    assert entry["target"] == str(folder)
     later = link(folder, tmp_path / "later")
     home.ok("models", "add", "later", later)
     (later / "model.safetensors").rename(later / "pytorch_model.bin")
@@ -283,20 +281,3 @@ def test_folders_that_hold_no_model_for_text_are_refused_when_they_are_added(
         outcome = home.run("models", "add", name, link(folder, tmp_path / name, **replaced))
         assert (outcome.status, outcome.out) == (4, ""), outcome
         assert words in outcome.err
-
-
-def test_another_tokenizer_is_another_model(home: House, folder: Path, tmp_path: Path) -> None:
-    """Its answers are computed anew, by an engine that has read it."""
-    made = link(folder, tmp_path / "changing")
-    home.ok("models", "add", "changing", made)
-    ask = ("ask", "-m", "changing", "hello", "--max-tokens", "4", "--temperature", "0", "--json", "--no-stream")
-    first = home.ok(*ask).last
-    assert home.ok(*ask).last["cache"]["hit"] == "memory"
-    settings = json.loads((made / "tokenizer_config.json").read_text())
-    (made / "tokenizer_config.json").unlink()
-    settings["chat_template"] = "{{ messages[0]['content'] }}"
-    (made / "tokenizer_config.json").write_text(json.dumps(settings))
-    second = home.ok(*ask).last
-    assert second["cache"]["hit"] is None
-    assert second["usage"]["prompt_tokens"] < first["usage"]["prompt_tokens"]
-    home.ok("models", "rm", "changing", "--yes")

@@ -37,7 +37,7 @@ def a_row(seed: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
 @pytest.mark.parametrize(
     "options", [{"top_k": 5}, {"top_p": 0.6}, {"min_p": 0.2}, {"top_k": 9, "top_p": 0.8, "min_p": 0.1, "temperature": 1.7}]
 )  # fmt: skip
-def test_the_tokens_that_are_left_are_those_of_llama_cpps_chain(options: dict[str, float]) -> None:
+def test_the_tokens_that_are_left_are_those_of_llama_cpps_chain(options: dict[str, Any]) -> None:
     """What can be drawn at all, and about as often."""
     row = a_row(3)
     candidates = (lib.llama_token_data * SIZE)(*(lib.llama_token_data(token, row[token], 0.0) for token in range(SIZE)))

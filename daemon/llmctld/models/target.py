@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -32,6 +32,12 @@ RANK = 4
 KINDS_OF_TARGET = (
     "Give the path of a GGUF file, of a folder of transformers or sentence-transformers, an http address, or `echo`."
 )
+
+
+class Described(msgspec.Struct):
+    """What a folder's config.json says, as far as it is looked at."""
+
+    architectures: list[str] | None = None
 
 
 class Nature(NamedTuple):
@@ -67,12 +73,12 @@ def _of_folder(path: Path) -> Nature:
         message = f"{path} is a folder without {MODULES} and without {CONFIG}: it holds no model"
         raise ModelUnavailable(message, KINDS_OF_TARGET)
     try:
-        config = msgspec.json.decode((path / CONFIG).read_bytes(), type=dict[str, Any])
+        architectures = msgspec.json.decode((path / CONFIG).read_bytes(), type=Described).architectures or []
     except (OSError, msgspec.DecodeError) as error:
         raise ModelUnavailable(f"{path / CONFIG} cannot be read: {error}", "Check the folder.") from error
-    architectures = [str(name) for name in config.get("architectures") or []]
     if not any(name.endswith(TEXT) for name in architectures):
-        message = f"{path} holds a model of the kind {', '.join(architectures) or 'that its config.json does not name'}"
+        kind = ", ".join(architectures) or f"that its {CONFIG} does not name"
+        message = f"{path} is a folder without {MODULES}, and holds a model of the kind {kind}"
         raise ModelUnavailable(message, f"Take one that generates text (its architecture ends in {TEXT}).")
     return Nature(TRANSFORMERS, "text")
 

@@ -1,0 +1,87 @@
+"""Which folders are models, and that each of their files belongs to what identifies them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llmctld.models.catalog import Catalog
+from llmctld.models.target import Samples, check_weights, nature
+
+from llmctl.config import ModelSettings
+from llmctl.errors import InvalidRequest, ModelUnavailable
+
+LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+
+
+def a_folder(path: Path, config: Any = LLAMA, **files: bytes) -> Path:
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(config))
+    for name, content in ({"model.safetensors": b"weights", "tokenizer.json": b"{}"} | files).items():
+        (path / name).write_bytes(content)
+    return path
+
+
+def test_a_folder_of_transformers_generates_text_and_one_of_sentence_transformers_embeds(tmp_path: Path) -> None:
+    assert nature(str(a_folder(tmp_path / "text"))) == ("transformers", "text")
+    embedding = a_folder(tmp_path / "embedding", **{"modules.json": b"[]"})
+    assert nature(str(embedding)) == ("sentence-transformers", "embedding")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"architectures": ["BertModel"]}, "BertModel"), ({"architectures": ["T5ForConditionalGeneration"]}, "T5For"),
+        ({}, "does not name"), ([1], "cannot be read"), ({"architectures": 7}, "cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_folder_of_something_else_is_refused(tmp_path: Path, config: Any, words: str) -> None:
+    with pytest.raises(ModelUnavailable, match=words) as caught:
+        nature(str(a_folder(tmp_path / "other", config)))
+    assert caught.value.hint
+
+
+def test_an_empty_folder_names_both_files_that_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match=r"modules\.json and without config\.json"):
+        nature(str(tmp_path))
+
+
+def test_every_file_of_a_folder_belongs_to_its_identity(tmp_path: Path) -> None:
+    folder, samples = a_folder(tmp_path / "m"), Samples()
+    first = samples.of(str(folder))
+    assert first == samples.of(str(folder)) == Samples().of(str(folder))
+    seen = {first}
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"):
+        (folder / name).write_bytes(b"another " + name.encode())
+        seen.add(samples.of(str(folder)))
+    assert len(seen) == 5
+
+
+def test_weights_in_a_pickle_take_trust(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "m")
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    check_weights(str(folder), False)
+    (folder / "model.safetensors").unlink()
+    check_weights(str(folder), True)
+    with pytest.raises(ModelUnavailable, match="are a pickle") as caught:
+        check_weights(str(folder), False)
+    assert "trust=true" in caught.value.hint
+    (folder / "pytorch_model.bin").unlink()
+    with pytest.raises(ModelUnavailable, match="no weights"):
+        check_weights(str(folder), True)
+
+
+def test_trust_of_the_configuration_counts_when_a_model_is_added(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "m")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    (tmp_path / "models").mkdir()
+    trusting = Catalog(tmp_path / "models", {"m": ModelSettings(trust=True)})
+    with pytest.raises(ModelUnavailable, match="are a pickle"):
+        trusting.add("other", str(folder), [], {}, False)
+    entry = trusting.add("m", str(folder), [], {"dtype": "bfloat16"}, False)
+    assert (entry.backend, entry.kind) == ("transformers", "text")
+    assert "5.23" in trusting.identity(entry)
+    with pytest.raises(InvalidRequest, match="quantization"):
+        trusting.add("m", str(folder), [], {"quantization": "int3"}, True)
+    with pytest.raises(InvalidRequest, match="takes no `draft`"):
+        trusting.add("m", str(folder), [], {"draft": "x.gguf"}, True)
