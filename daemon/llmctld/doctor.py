@@ -40,6 +40,7 @@ PACKAGES = (
     "llama-cpp-python",
     "torch",
     "sentence-transformers",
+    "transformers",
     "faiss-cpu",
 )
 LITTLE_MEMORY, LITTLE_DISK = 2 * 2**30, 2**30

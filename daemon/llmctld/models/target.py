@@ -154,7 +154,7 @@ class Samples:
         """32 hexadecimal digits. Raises ModelUnavailable where a file is missing."""
         path = Path(target)
         try:
-            is_folder = path.is_dir()
+            is_folder = any((path / name).is_file() for name in (MODULES, CONFIG))
             files = list(_files(path)) if is_folder else split.parts(path)
             if len(files) == 1 and not is_folder:
                 return self._of_file(path)
