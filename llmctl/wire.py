@@ -156,7 +156,7 @@ class AddModel(Request, kw_only=True, tag="add_model"):
 
     name: str
     target: str
-    """An absolute path of a GGUF file or of a sentence-transformers folder, an http address, or `echo`."""
+    """An absolute path of a GGUF file or of a folder of transformers or sentence-transformers, an http address, or `echo`."""
     aliases: list[str] = []
     settings: dict[str, str] = {}
     """`--set key=value`, decoded strictly against config.ModelSettings."""

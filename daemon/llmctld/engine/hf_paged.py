@@ -76,14 +76,15 @@ class Paged:
 
     @property
     def bytes(self) -> int:
-        """Of the KV memory, and of the masks and tables that go with it."""
+        """Of the KV memory, of the masks and tables that go with it, and of what is copied out of it to be read."""
         tables = self._processor.inputs_and_outputs
         tensors = [
             self._processor.cache.cache_tensor,
             tables.read_index_storage,
             *(tables.attention_mask or {}).values(),
         ]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        copied = copied_bytes(self._model.config, self._model.dtype) * self._processor.cache.num_blocks * PAGE
+        return copied + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def step(self, sequences: list[Sequence]) -> dict[int, int | Refusal]:
         """One step for these, and nobody else: those who came are let in, those who are not named any more let go.
@@ -158,5 +159,10 @@ def token_bytes(config: Any, dtype: torch.dtype, batch: int) -> int:
     width, heads = find_head_dim(text), find_num_key_value_heads(text)
     masks = 2 if getattr(text, "sliding_window", None) else 1
     kept = 2 * text.num_hidden_layers * heads * width * dtype.itemsize
-    read = 2 * (heads + text.num_attention_heads) * width * dtype.itemsize
-    return int(kept + read + masks * batch * dtype.itemsize)
+    return int(kept + copied_bytes(config, dtype) + masks * batch * dtype.itemsize)
+
+
+def copied_bytes(config: Any, dtype: torch.dtype) -> int:
+    """Of a token, while its layer is computed: K and V as they lie, and once more for each head that reads them."""
+    text = config.get_text_config()
+    return int(2 * (find_num_key_value_heads(text) + text.num_attention_heads) * find_head_dim(text) * dtype.itemsize)
