@@ -334,7 +334,7 @@ def test_a_pickle_that_is_trusted_is_read(folder: Path, tmp_path: Path) -> None:
 
 def test_little_memory_shrinks_what_is_kept_then_slots_and_says_so(folder: Path) -> None:
     seen = []
-    for megabytes in (10, 6, 3):
+    for megabytes in (11, 7, 3.5):
         loaded = Hf(load(folder, memory_bytes=int(megabytes * 10**6))).loaded
         assert loaded.memory_bytes <= megabytes * 10**6
         assert "may be used" in loaded.notices[0]

@@ -84,7 +84,7 @@ class Paged:
             *(tables.attention_mask or {}).values(),
         ]
         copied = copied_bytes(self._model.config, self._model.dtype) * self._processor.cache.num_blocks * PAGE
-        return copied + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return int(copied + sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
     def step(self, sequences: list[Sequence]) -> dict[int, int | Refusal]:
         """One step for these, and nobody else: those who came are let in, those who are not named any more let go.
