@@ -6,6 +6,7 @@ A real server on a loopback port, in a thread of its own; it knows nothing of ll
 import asyncio
 import json
 import ssl
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -201,16 +202,27 @@ def hold(*pieces: str) -> Behaviour:
     return behave
 
 
-def drip(*pieces: str) -> Behaviour:
-    """These, and then a sign of life that is no part of an answer, again and again."""
+def drip(*pieces: str, then: str = ": still here\n\n") -> Behaviour:
+    """These, and then something that is no part of an answer, again and again."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.head()
         await exchange.say(*pieces)
         gone = asyncio.ensure_future(exchange.left())
         while not gone.done():
-            await exchange.write(": still here\n\n")
+            await exchange.write(then)
             await asyncio.wait([gone], timeout=0.01)
+
+    return behave
+
+
+def endless(piece: str) -> Behaviour:
+    """This, without an end."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.head()
+        while True:
+            await exchange.say(piece)
 
     return behave
 
@@ -252,3 +264,10 @@ def embed(most: int = 10**6) -> Behaviour:
 
 def vector_of(text: str) -> list[float]:
     return [float(len(text)), 1.0, float(ord(text[0]))]
+
+
+if __name__ == "__main__":  # a process of its own, which says its address and answers rightly until its stdin ends
+    with server() as alone:
+        sys.stdout.write(alone.url + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.bench import bench_client, bench_embed, bench_gpu, bench_hub, log
+from tests.bench import bench_client, bench_embed, bench_gpu, bench_hub, bench_remote, log
 from tests.e2e.house import house
 
 
@@ -19,7 +19,7 @@ def main() -> int:
     with house() as home:
         home.echo()
         numbers = bench_client.measure(home, options.runs) + bench_hub.measure(home, options.runs)
-        numbers += bench_embed.measure(home)
+        numbers += bench_embed.measure(home) + bench_remote.measure(home)
         if options.model is None:
             print("make bench MODEL=FILE.gguf measures the time to the first token, too", file=sys.stderr)
         else:

@@ -309,7 +309,12 @@ def test_an_answer_that_is_none_is_an_error(home: House, endpoint: Server, behav
     assert len(endpoint.asked) == 1
 
 
-@pytest.mark.parametrize("behaviour", [drip("he"), hold("he")], ids=["drip", "silence"])
+EMPTY = 'data: {"choices": [{"delta": {"content": ""}}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    "behaviour", [drip("he"), drip("he", then=EMPTY), hold("he")], ids=["drip", "empty", "silence"]
+)
 def test_an_endpoint_that_falls_silent_has_failed(
     home: House, endpoint: Server, behaviour: faulty_server.Behaviour
 ) -> None:
@@ -367,10 +372,11 @@ def test_a_server_without_a_list_of_models_needs_the_name(home: House, endpoint:
 
 def test_an_endpoint_that_is_down_is_said_and_then_left_alone(home: House) -> None:
     with server() as endpoint:
-        name = added(home, endpoint)
+        name = added(home, endpoint, "--set", "retries=1")
         home.ok("ask", "why?", "-m", name)
         assert home.ps(name)["state"] == "ready"
-    refused(home.run("ask", "how?", "-m", name), 4, endpoint.url, "cannot be reached")
+    for _ in range(2):
+        refused(home.run("ask", "how?", "-m", name), 4, endpoint.url, "cannot be reached")
     refused(home.run("ask", "what?", "-m", name), 4, "cannot be reached")
     refused(home.run("ask", "when?", "-m", name), 4, "5 times in a row", "tried again in")
     assert home.ps(name)["state"] == "down"
@@ -405,13 +411,6 @@ def test_a_key_that_is_missing_names_its_variable_and_how_the_hub_gets_to_see_it
     refused(outcome, 4, "OTHER_KEY", "the hub's environment", "llmctl daemon restart")
     assert "set too late" not in outcome.err
     assert endpoint.looked == []
-
-
-def test_a_key_that_no_header_may_hold_is_refused(endpoint: Server) -> None:
-    with a_house(THE_KEY="two words") as house:
-        outcome = house.run("ask", "why?", "-m", added(house, endpoint, "--api-key-env", "THE_KEY"))
-        refused(outcome, 4, "THE_KEY holds no key")
-        assert "two words" not in outcome.err
 
 
 def test_an_endpoint_that_wants_a_key_says_how_to_give_one(home: House, endpoint: Server) -> None:
@@ -549,10 +548,3 @@ def test_load_asks_the_endpoint_and_unload_closes_what_was_open(home: House, end
     home.ok("ask", "why?", "-m", name)
     assert len(endpoint.looked) == 2
     refused(home.run("models", "unload", added(home, endpoint)), 4, "is not loaded")
-
-
-def test_the_doctor_has_nothing_against_an_endpoint(home: House, endpoint: Server) -> None:
-    name = added(home, endpoint)
-    assert [
-        line["state"] for line in home.run("daemon", "doctor", "--json").lines if line["check"] == f"model {name}"
-    ] == ["ok"]

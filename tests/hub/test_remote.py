@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from llmctld import doctor
 from llmctld.models import breaker, keys
 from llmctld.models.address import check_address, is_loopback, is_open
 from llmctld.models.remote import Remote, Remotes
@@ -13,8 +15,9 @@ from llmctld.models.worker import ChatMessage, Load, Submit, Texts, Ticket
 
 from llmctl.config import ModelSettings
 from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable
-from tests.faulty_server import Server, cut, embed, here, hold, status
-from tests.hub.scene import in_loop, until
+from llmctl.paths import find_paths
+from tests.faulty_server import Server, cut, embed, endless, here, hold, status
+from tests.hub.scene import a_catalog, in_loop, until
 
 
 @asynccontextmanager
@@ -140,6 +143,22 @@ async def test_texts_may_be_dropped_and_their_vectors_must_stay_of_one_length() 
         assert (remote.loaded.dimension, ticket.embedded.tokens, len(ticket.embedded.vectors)) == (3, 2, 24)
 
 
+@in_loop
+async def test_an_endpoint_that_does_not_come_to_an_end_is_left() -> None:
+    async with here(usual=endless("x" * 2**16)) as server, a_remote(server) as remote:
+        with pytest.raises(EngineFailed, match="does not come to an end"):
+            await heard(remote.submit(question(max_tokens=10)))
+        await until(lambda: server.open == 0)
+        assert len(server.asked) == 1
+
+
+@in_loop
+async def test_the_doctor_has_nothing_against_an_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCTL_HOME", str(tmp_path))
+    a_catalog(tmp_path).add("far", "http://127.0.0.1:9/v1", [], {}, False)
+    assert [(found.check, found.state) for found in doctor.models(find_paths())] == [("model far", "ok")]
+
+
 # ---- addresses and keys ---------------------------------------------------------------------------------------------
 
 
@@ -175,3 +194,12 @@ async def test_a_key_does_not_print(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "sk-secret" not in f"{key} {key!r} {[key]}"
     assert key.hide("no: sk-secret!") == "no: [the key]!"
     assert await keys.find_key("m", "http://localhost/v1", None) is None
+
+
+@in_loop
+async def test_a_key_that_no_header_may_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for wrong in ("two words", "a\nb", "schlüssel"):
+        monkeypatch.setenv("THE_KEY", wrong)
+        with pytest.raises(ModelUnavailable, match="the variable THE_KEY holds no key") as caught:
+            await keys.find_key("m", "https://far/v1", "THE_KEY")
+        assert wrong not in caught.value.message + caught.value.hint

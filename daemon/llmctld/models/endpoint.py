@@ -229,6 +229,10 @@ class Reply:
     def header(self, name: str) -> str:
         return str(self._response.headers.get(name, ""))
 
+    def heard(self) -> None:
+        """A part of the answer came: until then whatever else comes is silence."""
+        self._idle.heard()
+
     async def body(self, most: int = MOST_JSON, whole: bool = True) -> bytes:
         """All of it. Raises Trouble when it is longer than `most`, unless less than the `whole` will do."""
         found = bytearray()
@@ -256,7 +260,6 @@ class Reply:
         try:
             async for piece in self._response.aiter_bytes():
                 if found := reader.feed(piece):
-                    self._idle.heard()
                     yield found
         except TooLong as error:
             raise Trouble(EngineFailed(f"{self._who} sends {error}", refusal.ASK_AGAIN), again=False) from error

@@ -195,6 +195,8 @@ class Reading:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     parts: int = 0
+    size: int = 0
+    """Characters, so far."""
     logprobs: list[Scored] = field(default_factory=list)
     _counted: int | None = None
     _splitter: Splitter = field(default_factory=Splitter)
@@ -224,6 +226,7 @@ class Reading:
         if text or thought:
             self.begun = True
             self.parts += 1
+            self.size += len(text) + len(thought)
         self.logprobs += _scored(choice.logprobs) if choice.logprobs else []
         if self.raw:
             return Piece(text, thought)

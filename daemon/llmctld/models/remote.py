@@ -12,19 +12,23 @@ from llmctl.errors import ContextOverflow, EngineFailed, InvalidRequest, LlmctlE
 from llmctld.engine.messages import Embedded, Finished, Flaw, Load, Loaded, Refused, Remark, Submit, Texts
 from llmctld.engine.messages import Piece as Told
 from llmctld.engine.rate import Rate
-from llmctld.models import openai, vectors
+from llmctld.models import openai
 from llmctld.models.breaker import Breaker, Trouble
 from llmctld.models.endpoint import NAMES, Endpoint, Listed
 from llmctld.models.keys import find_key
 from llmctld.models.openai import Reading
+from llmctld.models.sse import MOST
 from llmctld.models.target import REMOTE
 from llmctld.models.turns import Turns
+from llmctld.models.vectors import Found, pack, read_vectors, unit
 from llmctld.models.worker import Broken, Lent, Ticket
 from llmctld.watch import log
 
 RETRIES, IDLE_S = 3, 300.0
 BATCH = 64
 """Texts of one request for embeddings."""
+LETTERS = 100
+"""Of one token, on average, and at most: an endpoint that sends more does not keep to `max_tokens`."""
 NORMAL = 1
 """The priority of texts, which name none."""
 
@@ -171,16 +175,16 @@ class Remote(Lent):
         question = openai.ask(submit, self._model, bool(self._settings.takes_grammar))
         for quirk in self._quirks:
             quirk.mend(question.body)
-        await self._endpoint.persist(lambda: self._once(run, question), lambda: run.reading.begun)
+        await self._endpoint.persist(lambda: self._once(run, question, submit), lambda: run.reading.begun)
         if submit.logprobs is not None and not run.reading.logprobs:
             run.ticket.hear(Remark(submit.id, "the endpoint reports no log-probabilities"))
         run.ticket.hear(run.finished(run.reading.finish_reason or "stop"))
 
-    async def _once(self, run: Run, question: openai.Question) -> None:
+    async def _once(self, run: Run, question: openai.Question, submit: Submit) -> None:
         """One attempt, in the words that the endpoint takes: each refusal may teach one of them."""
         while True:
             try:
-                return await self._read(run, question)
+                return await self._read(run, question, submit)
             except openai.Empty:
                 if not openai.unstream(question.body):
                     raise
@@ -199,7 +203,7 @@ class Remote(Lent):
             self._quirks.append(quirk)
         return quirk is not None
 
-    async def _read(self, run: Run, question: openai.Question) -> None:
+    async def _read(self, run: Run, question: openai.Question, submit: Submit) -> None:
         run.reading = reading = Reading(self._endpoint.name, run.raw)
         async with self._endpoint.send("POST", question.path, question.body) as reply:
             async for events in reply.events():
@@ -212,7 +216,11 @@ class Remote(Lent):
                     self._tell(run, pieces)  # also what came in front of an error
                 if reading.begun and not begun:
                     run.first = time.monotonic()
-                self._count(reading.parts - before)
+                if reading.parts > before:
+                    reply.heard()
+                    self._count(reading.parts - before)
+                if reading.size > LETTERS * (submit.max_tokens) + MOST:
+                    raise Trouble(EngineFailed(f"{self._endpoint.name} does not come to an end"), again=False)
                 if reading.done:
                     break
             self._tell(run, [reading.end()])
@@ -230,21 +238,16 @@ class Remote(Lent):
 
     async def _embed(self, run: Run, texts: Texts) -> None:
         before = self._prompt(texts.prompt)
-        found = Found([None] * len(texts.texts))
+        found = Found(len(texts.texts))
         for start in range(0, len(texts.texts), BATCH):
             batch = [before + text for text in texts.texts[start : start + BATCH]]
             await self._batch(found, start, batch)
         assert self.loaded is not None
-        dimension = next((len(vector) for vector in found.vectors if vector is not None), self.loaded.dimension)
-        if any(vector is not None and len(vector) != dimension for vector in found.vectors):
-            raise EngineFailed(f"{self._endpoint.name} gives vectors of several lengths")
-        if not dimension and found.flaws:
-            raise ContextOverflow(found.flaws[0].message, found.flaws[0].hint)
-        self.loaded.dimension = dimension
-        packed = vectors.pack(found.vectors, dimension)
+        self.loaded.dimension = found.dimension(self._endpoint.name)
+        packed = pack(found.vectors, self.loaded.dimension)
         run.ticket.hear(Embedded(id=texts.id, vectors=packed, tokens=found.tokens, flaws=found.flaws))
 
-    async def _batch(self, found: "Found", start: int, texts: list[str]) -> None:
+    async def _batch(self, found: Found, start: int, texts: list[str]) -> None:
         """Where one of several texts is too long, each is asked for alone: the others have done nothing wrong."""
         try:
             each, tokens = await self._endpoint.persist(lambda: self._vectors(texts), lambda: False)
@@ -257,13 +260,13 @@ class Remote(Lent):
             return
         found.tokens += tokens
         found.vectors[start : start + len(texts)] = [
-            vectors.unit(vector) if self._settings.normalize else vector for vector in each
+            unit(vector) if self._settings.normalize else vector for vector in each
         ]
 
     async def _vectors(self, texts: list[str]) -> tuple[list[list[float]], int]:
         body = {"model": self._model, "input": texts, "encoding_format": "float"}
         async with self._endpoint.send("POST", "/embeddings", body) as reply:
-            return vectors.read_vectors(await reply.body(), len(texts), self._endpoint.name)
+            return read_vectors(await reply.body(), len(texts), self._endpoint.name)
 
     def _prompt(self, name: str | None) -> str:
         if name is None:
@@ -283,15 +286,6 @@ class Remote(Lent):
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._endpoint.close()
         log.info("an endpoint is let go", model=self.name, endpoint=self._url)
-
-
-class Found:
-    """Vectors by the place of their text; None where there is none yet, or never."""
-
-    def __init__(self, vectors: "list[list[float] | None]") -> None:
-        self.vectors = vectors
-        self.flaws: list[Flaw] = []
-        self.tokens = 0
 
 
 def _in_the_midst(error: LlmctlError) -> EngineFailed:

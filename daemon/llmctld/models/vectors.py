@@ -9,7 +9,8 @@ from array import array
 
 import msgspec
 
-from llmctl.errors import EngineFailed
+from llmctl.errors import EngineFailed, from_code
+from llmctld.engine.messages import Flaw
 from llmctld.models import refusal
 from llmctld.models.breaker import Trouble
 from llmctld.models.endpoint import decode
@@ -49,6 +50,26 @@ def unit(vector: list[float]) -> list[float]:
     """Of length 1, but for one that has no direction."""
     length = math.sqrt(math.fsum(number * number for number in vector))
     return [number / length for number in vector] if length else vector
+
+
+class Found:
+    """The vectors of so many texts, each in its place, as they come; None where there is none yet, or never."""
+
+    def __init__(self, texts: int) -> None:
+        self.vectors: list[list[float] | None] = [None] * texts
+        self.flaws: list[Flaw] = []
+        self.tokens = 0
+
+    def dimension(self, who: str) -> int:
+        """That of all of them. Raises EngineFailed where they differ, and the first flaw where there are no others."""
+        found = {len(vector) for vector in self.vectors if vector is not None}
+        if not found:
+            raise from_code(self.flaws[0].code, self.flaws[0].message, self.flaws[0].hint)
+        if len(found) > 1:
+            raise EngineFailed(
+                f"{who} gives vectors of {' and of '.join(map(str, sorted(found)))} numbers", refusal.ASK_AGAIN
+            )
+        return found.pop()
 
 
 def pack(vectors: list[list[float] | None], dimension: int) -> bytes:
