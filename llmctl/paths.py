@@ -50,6 +50,11 @@ class Paths(msgspec.Struct, frozen=True):
         return self.state / "measured.json"
 
     @property
+    def hashes(self) -> Path:
+        """Full hashes of models' files (hashes.Hashes as JSON)."""
+        return self.state / "hashes.json"
+
+    @property
     def socket(self) -> Path:
         return self.run / "hub.sock"
 

@@ -30,7 +30,9 @@ from llmctld.handlers import Hub
 from llmctld.history import History
 from llmctld.models.builtin import Builtin
 from llmctld.models.catalog import Catalog
+from llmctld.models.contents import Contents
 from llmctld.models.estimate import Estimates
+from llmctld.models.hashing import Hasher
 from llmctld.models.pull import Puller
 from llmctld.models.residency import Residency
 from llmctld.models.supply import Supply
@@ -121,7 +123,7 @@ def _answers(path: Path) -> bool:
 
 async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     """Builds the hub, says that it is ready, and runs until it is told to stop."""
-    catalog = Catalog(paths.models, config.models)
+    catalog = Catalog(paths.models, config.models, Contents(paths.hashes))
     history = History(paths.history)
     abandoned = await history.open()
     disk = partial(
@@ -144,6 +146,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
         estimates,
     )
     server = Server(hub, paths.socket)
+    hasher = Hasher(catalog.contents, lambda: bool(hub.in_flight()))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, lambda: asyncio.ensure_future(server.stop(DRAIN_S)))
     gc.freeze()  # what stands now stays: no collection need look at it again
@@ -152,6 +155,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     log.info("the hub is ready", version=__version__, pid=os.getpid(), abandoned_requests=abandoned)
     await server.stopped.wait()
     await server.close()
+    await hasher.close()
     await residency.close()
     await trial.close()
     await _keep_stats(paths, tiers)

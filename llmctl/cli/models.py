@@ -17,6 +17,7 @@ from llmctl.errors import ModelUnavailable, nearest
 if TYPE_CHECKING:
     from llmctl import wire
     from llmctl.config import ModelEntry
+    from llmctl.hashes import Hashes
 
 app = flags.group("Add, load and list models.")
 
@@ -27,6 +28,7 @@ Name = Annotated[str, Argument(help="Name or alias of a model.", metavar="NAME")
 def ls(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """List the models, the default one first."""
     from llmctl.cli.show import show
+    from llmctl.hashes import sha256_of
     from llmctl.view import models
 
     entries = list(_entries().values())
@@ -37,8 +39,10 @@ def ls(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     if not json:
         show(models.models(entries, loaded))
         return
+    hashes = _hashes()
     for entry in entries:
-        out.json_line(models.as_json(entry, loaded.get(entry.name), entry.name == default))
+        sha256 = sha256_of(hashes, entry.target)
+        out.json_line(models.as_json(entry, loaded.get(entry.name), entry.name == default, sha256))
 
 
 def _default(entries: "Sequence[ModelEntry]") -> str | None:
@@ -47,6 +51,12 @@ def _default(entries: "Sequence[ModelEntry]") -> str | None:
     if wanted is None:
         return next((entry.name for entry in entries if entry.kind == "text"), None)
     return next((entry.name for entry in entries if wanted in (entry.name, *entry.aliases)), None)
+
+
+def _hashes() -> "Hashes":
+    from llmctl.hashes import read_hashes
+
+    return read_hashes(flags.places().hashes, out.notice)
 
 
 def _loaded() -> dict[str, str]:
@@ -73,14 +83,16 @@ def _find(name: str) -> "tuple[ModelEntry, dict[str, ModelEntry]]":
 def show_one(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Show one model."""
     from llmctl.cli.show import show
+    from llmctl.hashes import sha256_of
     from llmctl.view import models
 
     found, entries = _find(name)
     state = _loaded().get(found.name)
+    sha256 = sha256_of(_hashes(), found.target)
     if json:
-        out.json_line(models.as_json(found, state, found.name == _default(list(entries.values()))))
+        out.json_line(models.as_json(found, state, found.name == _default(list(entries.values())), sha256))
     else:
-        show(models.one(found, state))
+        show(models.one(found, state, sha256))
 
 
 @app.command("add")

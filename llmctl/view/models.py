@@ -29,8 +29,8 @@ def models(entries: Iterable[ModelEntry], loaded: dict[str, str]) -> Table:
     return ["NAME", "KIND", "BACKEND", "STATE", "TIER", "ALIASES", "TARGET"], rows
 
 
-def as_json(entry: ModelEntry, state: str | None, default: bool) -> dict[str, Any]:
-    """A line of `models ls --json`; `state` is null when no engine runs for it."""
+def as_json(entry: ModelEntry, state: str | None, default: bool, sha256: str | None = None) -> dict[str, Any]:
+    """A line of `models ls --json`; `state` is null when no engine runs for it, `sha256` until its files have been read."""
     return {
         "name": entry.name,
         "target": entry.target,
@@ -41,6 +41,7 @@ def as_json(entry: ModelEntry, state: str | None, default: bool) -> dict[str, An
         "pulled": entry.pulled or None,
         "state": state,
         "default": default,
+        "sha256": sha256,
     }
 
 
@@ -55,7 +56,7 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: float(value) if key in PRICES else value for key, value in settings.items()}
 
 
-def one(entry: ModelEntry, state: str | None) -> Table:
+def one(entry: ModelEntry, state: str | None, sha256: str | None = None) -> Table:
     rows = [
         ["name", entry.name],
         ["kind", entry.kind],
@@ -63,6 +64,7 @@ def one(entry: ModelEntry, state: str | None) -> Table:
         ["target", entry.target],
         ["state", state or "not loaded"],
         ["aliases", ", ".join(entry.aliases) or "-"],
+        ["sha256", sha256 or "-"],
         *([["pulled from", entry.pulled]] if entry.pulled else []),
         *([f"setting {key}", _told(value)] for key, value in sorted(entry.settings.items())),
     ]

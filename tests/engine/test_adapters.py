@@ -57,3 +57,13 @@ def test_a_file_that_is_no_adapter_is_refused(model: Gguf, files: Path) -> None:
     assert refusal.code == "model_unavailable"
     assert "base.gguf" in refusal.message
     assert Driver(model).ask("x").ends == 1
+
+
+def test_an_adapter_that_was_written_anew_is_read_anew(model: Gguf, files: Path) -> None:
+    path = files / "changing.gguf"
+    said = []
+    for seed in (5, 6):
+        odd_gguf.lora(path, seed)
+        adapter = Adapter(str(path), 1.0, identity=f"of {seed}")
+        said.append([Driver(model).ask(PROMPT, adapters=(adapter,)).text for _ in range(2)])
+    assert said[0][0] == said[0][1] != said[1][0] == said[1][1]

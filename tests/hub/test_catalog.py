@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 from llmctld.models.catalog import Catalog
-from llmctld.models.target import BLOCK, HEADER
 
 from llmctl.config import ModelEntry, ModelSettings, read_models
 from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable, Storage, Usage
@@ -131,24 +130,6 @@ def entry(path: Path, **more: Any) -> ModelEntry:
 def write(path: Path, content: bytes, seconds: int) -> None:
     path.write_bytes(content)
     os.utime(path, (seconds, seconds))
-
-
-def test_a_models_identity_is_its_content_and_not_its_name_or_age(tmp_path: Path) -> None:
-    catalog = a_catalog(tmp_path)
-    size = HEADER * 3
-    content = bytearray(GGUF + os.urandom(1000) + bytes(size))
-    one, other = tmp_path / "one.gguf", tmp_path / "other.gguf"
-    write(one, bytes(content), 1000)
-    write(other, bytes(content), 2000)
-    identity = catalog.identity(entry(one))
-    assert catalog.identity(entry(other)) == identity
-    for number, position in enumerate((30, HEADER - 1, len(content) - 1, len(content) - BLOCK)):
-        changed = bytearray(content)
-        changed[position] ^= 1
-        write(other, bytes(changed), 3000 + number)
-        assert catalog.identity(entry(other)) != identity, position
-    write(other, bytes(content) + b"x", 4000)
-    assert catalog.identity(entry(other)) != identity
 
 
 def test_a_file_that_is_replaced_under_its_name_is_noticed(tmp_path: Path) -> None:

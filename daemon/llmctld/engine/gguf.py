@@ -82,7 +82,7 @@ class Gguf:
 
     def open(self, submit: Submit, prompt: Prompt) -> None:
         for adapter in submit.adapters:
-            self._adapters.known(adapter.path)
+            self._adapters.known(adapter)
         bias = {self._vocabulary.named(key): value for key, value in submit.logit_bias.items()}
         if submit.ignore_eos:
             bias |= dict.fromkeys(self._vocabulary.ends, float("-inf"))

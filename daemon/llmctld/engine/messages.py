@@ -76,10 +76,11 @@ class ChatMessage(msgspec.Struct):
 
 
 class Adapter(msgspec.Struct, frozen=True, array_like=True):
-    """A LoRA adapter's file, and how strongly it works."""
+    """A LoRA adapter's file, how strongly it works, and what changes when the file does."""
 
     path: str
     scale: float
+    identity: str = ""
 
 
 class Submit(msgspec.Struct, tag="submit", kw_only=True):

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from llmctl.config import ModelEntry, ModelSettings, Size, check_name, decode, read_models
-from llmctl.errors import ConfigError, InvalidRequest, ModelUnavailable, NotFound, Storage, Usage, nearest
+from llmctl.errors import ConfigError, InvalidRequest, LlmctlError, ModelUnavailable, NotFound, Storage, Usage, nearest
+from llmctld.models.contents import Contents
 from llmctld.models.target import (
     ECHO,
     LLAMA,
@@ -22,7 +23,6 @@ from llmctld.models.target import (
     TORCH,
     TRANSFORMERS,
     Nature,
-    Samples,
     check_gguf,
     check_weights,
     nature,
@@ -66,11 +66,11 @@ class AdapterUse(NamedTuple):
 class Catalog:
     """The added models in `folder`; `overrides` are the `models.NAME` sections of the configuration and win over `--set`."""
 
-    def __init__(self, folder: Path, overrides: Mapping[str, ModelSettings]) -> None:
+    def __init__(self, folder: Path, overrides: Mapping[str, ModelSettings], contents: Contents | None = None) -> None:
         self._folder, self._overrides = folder, overrides
         self._entries = read_models(folder, log.warning)
         self._settings: dict[str, ModelSettings] = {}
-        self._samples = Samples()
+        self.contents = contents or Contents()
 
     def find(self, name: str) -> ModelEntry:
         """The model of that name or alias. Raises ModelUnavailable."""
@@ -231,8 +231,7 @@ class Catalog:
                 hint = nearest(name, known) or "`models.NAME.adapters` in the configuration lists a model's adapters."
                 raise NotFound(f"the model {entry.name} has no adapter {name!r}", hint)
             check_gguf(Path(known[name]))
-            found = Path(known[name]).stat()
-            uses.append(AdapterUse(known[name], scale, f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"))
+            uses.append(AdapterUse(known[name], scale, self.contents.of(known[name])))
         return uses
 
     def identity(self, entry: ModelEntry) -> str:
@@ -246,10 +245,21 @@ class Catalog:
             return " ".join(
                 [REMOTE, entry.target, *(f"{name}={getattr(settings, name)}" for name in sorted(OF_REMOTE))]
             )
-        files, settings = self._samples.of(entry.target), self.settings(entry)
+        files, settings = self.contents.of(entry.target), self.settings(entry)
         if settings.draft is not None and settings.speculation != "off":
-            files += " " + _of_draft(settings.draft, entry.target, lambda file: self._samples.of(str(file)))
+            files += " " + _of_draft(settings.draft, entry.target, lambda file: self.contents.of(str(file)))
         return f"{files} {_library(entry.backend)}"
+
+    def content(self, entry: ModelEntry, adapters: Mapping[str, float] = {}) -> str:
+        """The identity with that of the adapters that a request asks for. Raises what those two do."""
+        return " ".join([self.identity(entry), *(use.identity for use in self.adapters(entry, adapters))])
+
+    def still(self, content: str, entry: ModelEntry, adapters: Mapping[str, float] = {}) -> bool:
+        """Whether that is still the content: files are what they were, also where a full hash has renamed them since."""
+        try:
+            return " ".join(map(self.contents.still, content.split(" "))) == self.content(entry, adapters)
+        except LlmctlError:
+            return False
 
 
 @cache
@@ -265,7 +275,8 @@ def _given(settings: dict[str, str]) -> dict[str, Any]:
             if key in values:
                 values[key] = msgspec.json.decode(values[key])
         except msgspec.DecodeError as error:
-            message = f"{key} is {values[key]!r}, which is not JSON ({error})"
+            kind = "list" if example.startswith("[") else "object"
+            message = f"{key} is {values[key]!r}, which is not a JSON {kind} ({error})"
             raise InvalidRequest(message, f"--set '{key}={example}'") from error
     try:
         decoded = decode(ModelSettings, values, "--set", text=True)

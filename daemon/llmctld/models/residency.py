@@ -237,10 +237,14 @@ class Residency:
 
     def _renew(self, model: Model) -> None:
         """A replica whose file or settings are others now takes no one any more."""
-        made_for = self._identity(model.entry)
-        if any(replica.made_for != made_for for replica in model.ready):
+        self._catalog.identity(model.entry)  # a file that is gone is said, and what is loaded stays
+        if not all(self._is_current(model.entry, replica) for replica in model.ready):
             for replica in model.ready:
                 self._let_go(replica)
+
+    def _is_current(self, entry: ModelEntry, replica: Replica) -> bool:
+        identity, settings = replica.made_for
+        return settings == self._catalog.settings(entry).computing() and self._catalog.still(identity, entry)
 
     def _identity(self, entry: ModelEntry) -> tuple[str, ModelSettings]:
         return self._catalog.identity(entry), self._catalog.settings(entry).computing()
@@ -249,7 +253,7 @@ class Residency:
         """A worker that has not begun to load. Raises ModelUnavailable."""
         folder = self._prefixes / (f"{entry.name}+{number}" if number else entry.name)
         room = self._supply.left(list(self._residents()))
-        load = load_of(entry, self._catalog, self._config, folder, room.host + room.gpu)
+        load = load_of(entry, self._catalog, self._config, folder, room.host)
         remote = entry.backend == REMOTE
         return self._remotes.worker(load, self._catalog.settings(entry)) if remote else Worker(load, self._log_folder)
 
@@ -308,7 +312,9 @@ class Residency:
         else:
             replica.load_s, replica.used, replica.loading = _now() - replica.begun, _now(), False
             replica.room = self._supply.taken(model.entry, replica.worker)
-            if replica.ready:
+            if replica.ready and not self._is_current(model.entry, replica):
+                self._let_go(replica)  # its file became another while it was read: those who wait get that one
+            elif replica.ready:
                 self._serve(model)
             else:
                 self._fail(model, EngineFailed(f"the engine of {model.entry.name} ended as soon as it was loaded"))

@@ -1,13 +1,11 @@
-"""What a model's target is, and whether it is still the same: a GGUF file, a folder of transformers or
+"""What a model's target is: a GGUF file, a folder of transformers or
 sentence-transformers, `echo`, or the address of an endpoint.
 
-It reads a few blocks of each file, never the whole of it, and knows no model by name.
+It reads the beginning of a file, and knows no model by name.
 """
 
-import hashlib
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +16,6 @@ from llmctld.models import split
 from llmctld.models.address import check_address, is_address
 from llmctld.models.header import Damaged, Value, read_header
 
-SAMPLES, BLOCK = 64, 4096
-HEADER = 2**20
-"""The first MiB holds a GGUF file's metadata, or most of it."""
 ECHO, LLAMA, TORCH, TRANSFORMERS = "echo", "llama.cpp", "sentence-transformers", "transformers"
 REMOTE = "remote"
 MODULES, CONFIG = "modules.json", "config.json"
@@ -125,7 +120,7 @@ def _parts(path: Path) -> list[Path]:
 def check_gguf(path: Path) -> None:
     """Raises ModelUnavailable when `path` is no GGUF file."""
     try:
-        _regular(path)
+        regular(path)
         with path.open("rb") as file:
             head = file.read(24)
     except OSError as error:
@@ -136,60 +131,9 @@ def check_gguf(path: Path) -> None:
         )
 
 
-def _regular(path: Path) -> os.stat_result:
+def regular(path: Path) -> os.stat_result:
     """Opening a named pipe would wait, and everybody with it, for who writes to it."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise ModelUnavailable(f"{path} is not a regular file", KINDS_OF_TARGET)
     return found
-
-
-class Samples:
-    """What identifies the content of targets, each read again only when it has changed."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, int, int, int], str] = {}
-
-    def of(self, target: str) -> str:
-        """32 hexadecimal digits. Raises ModelUnavailable where a file is missing."""
-        path = Path(target)
-        try:
-            is_folder = any((path / name).is_file() for name in (MODULES, CONFIG))
-            files = list(_files(path)) if is_folder else split.parts(path)
-            if len(files) == 1 and not is_folder:
-                return self._of_file(path)
-            digest = hashlib.blake2b(digest_size=16)
-            for file in files:
-                digest.update(f"{os.path.relpath(file, path)}\0{self._of_file(file)}\0".encode())
-            return digest.hexdigest()
-        except OSError as error:
-            raise ModelUnavailable(f"{target} cannot be read: {error.strerror}") from error
-
-    def _of_file(self, path: Path) -> str:
-        found = _regular(path)
-        place = (str(path), found.st_ino, found.st_size, found.st_mtime_ns)
-        if place not in self._known:
-            self._known[place] = _sample(path, found.st_size)
-        return self._known[place]
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Of a folder and those in it, by name, but for what is hidden: version control is no part of a model."""
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _files(entry)
-        else:
-            yield entry
-
-
-def _sample(path: Path, size: int) -> str:
-    """Size, header, end, and blocks spread evenly between: a full hash of 40 GB is a coffee break."""
-    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    with path.open("rb") as file:
-        digest.update(file.read(HEADER))
-        for index in range(SAMPLES + 1):
-            file.seek(max(0, (size - BLOCK) * index // SAMPLES))
-            digest.update(file.read(BLOCK))
-    return digest.hexdigest()

@@ -47,6 +47,8 @@ class Call:
     messages: list[ChatMessage] = field(default_factory=list)
     conversation: str | None = None
     key: str | None = None
+    content: str | None = None
+    """What the model's files were when the key was made."""
     hit: str | None = None
     work: Work = field(default_factory=Work)
     index: int = 0

@@ -93,11 +93,12 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
             raise ConfigError(f"cache.scope: {name!r} is no field of a request", hint)
 
     def link(next_: Stage) -> Stage:
-        stored = storing(tiers, next_)
+        stored = storing(tiers, next_, catalog)
         flights = Flights(stored)
 
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             mode = call.request.cache
+            call.content = catalog.content(call.entry, call.request.adapters)
             call.key = key_of(call, catalog, settings.scope)
             keep = mode == "store" or (mode != "skip" and settings.enabled and repeatable(call.request))
             if mode == "only" or (keep and mode != "refresh"):
@@ -145,20 +146,27 @@ def _answer(call: Call, stored: Stored, index: int, age: float) -> Answer:
     return answer
 
 
-def storing(tiers: Tiers, next_: Stage) -> Stage:
-    """Stores the answer before the flight ends: who comes later finds the one or the other, never neither."""
+def storing(tiers: Tiers, next_: Stage, catalog: Catalog) -> Stage:
+    """Stores the answer before the flight ends: who comes later finds the one or the other, never neither.
+
+    Not where the model's files changed while it was computed: nobody knows which of the two it is of.
+    """
 
     async def stage(call: Call) -> AsyncGenerator[Event, None]:
         async with aclosing(next_(call)) as events:
             async for event in events:
                 answers = [event] if isinstance(event, Answer) else event.answers if isinstance(event, Answers) else []
                 whole = all(answer.finish_reason in ("stop", "length") for answer in answers)
-                if answers and whole and call.key is not None:
+                if answers and whole and call.key is not None and _unchanged(call, catalog):
                     first, *more = [_stored(answer) for answer in answers]
                     await tiers.put(call.key, msgspec.structs.replace(first, more=more))
                 yield event
 
     return stage
+
+
+def _unchanged(call: Call, catalog: Catalog) -> bool:
+    return call.content is not None and catalog.still(call.content, call.entry, call.request.adapters)
 
 
 def _stored(answer: Answer) -> Stored:

@@ -125,7 +125,7 @@ class Generator:
             streams=request.stream,
             user=request.user,
             priority=PRIORITIES.index(request.priority or "normal"),
-            adapters=tuple(Adapter(use.path, use.scale) for use in self._catalog.adapters(entry, request.adapters)),
+            adapters=tuple(Adapter(*use) for use in self._catalog.adapters(entry, request.adapters)),
             repro=request.repro,
             schema=request.schema,
             grammar=request.grammar,
