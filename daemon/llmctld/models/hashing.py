@@ -77,6 +77,9 @@ class Hasher:
         known = self._contents.full(own)
         if known is None:
             reading = asyncio.get_running_loop().run_in_executor(self._thread, self._read, path)
+            reading.add_done_callback(
+                lambda done: done.cancelled() or done.exception()
+            )  # heard, should nobody wait any more
             while not reading.done():
                 (self._go.clear if self._busy() else self._go.set)()
                 await asyncio.wait([reading], timeout=LOOK_S)
