@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from llmctld.models.catalog import Catalog
-from llmctld.models.target import Samples, check_weights, nature
+from llmctld.models.contents import Contents
+from llmctld.models.target import check_weights, nature
 
 from llmctl.config import ModelSettings
 from llmctl.errors import InvalidRequest, ModelUnavailable
@@ -47,13 +48,13 @@ def test_an_empty_folder_names_both_files_that_it_lacks(tmp_path: Path) -> None:
 
 
 def test_every_file_of_a_folder_belongs_to_its_identity(tmp_path: Path) -> None:
-    folder, samples = a_folder(tmp_path / "m"), Samples()
-    first = samples.of(str(folder))
-    assert first == samples.of(str(folder)) == Samples().of(str(folder))
+    folder, contents = a_folder(tmp_path / "m"), Contents()
+    first = contents.of(str(folder))
+    assert first == contents.of(str(folder)) == Contents().of(str(folder))
     seen = {first}
     for name in ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"):
         (folder / name).write_bytes(b"another " + name.encode())
-        seen.add(samples.of(str(folder)))
+        seen.add(contents.of(str(folder)))
     assert len(seen) == 5
 
 
