@@ -153,10 +153,10 @@ def two_fit(max_wait: float = 20.0) -> Config:
     return Config(limits=Limits(memory_bytes=Size(2 * MIB)), resources=Resources(max_wait=Duration(max_wait)))
 
 
-async def say(residency: Residency, entry: ModelEntry, text: str, since: float | None = None) -> str:
+async def say(residency: Residency, entry: ModelEntry, text: str) -> str:
     """What a model says, asked as the pipeline does it."""
     while True:
-        async with residency.lease(entry, text, since) as worker:
+        async with residency.lease(entry, text) as worker:
             ticket = worker.submit(Submit(id=0, messages=[ChatMessage("user", text)], max_tokens=99))
             try:
                 return "".join([piece.text async for piece in ticket if isinstance(piece, Piece)])

@@ -84,13 +84,11 @@ class Residency:
     # ---- leases -----------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def lease(
-        self, entry: ModelEntry, prompt: str = "", since: float | None = None, keep_alive: float | None = None
-    ) -> AsyncIterator[Lent]:
+    async def lease(self, entry: ModelEntry, prompt: str = "", keep_alive: float | None = None) -> AsyncIterator[Lent]:
         """The right to use a loaded model: it is not unloaded before the block is left. Raises ModelUnavailable.
 
-        `prompt` finds the replica that knows its beginning; `since`: when the request came, in monotonic seconds;
-        `keep_alive`: seconds that the model stays loaded afterwards, negative for ever, None as its settings say.
+        `prompt` finds the replica that knows its beginning; `keep_alive`: seconds that the model stays loaded afterwards,
+        negative for ever, None as its settings say.
         """
         model = self._model(entry)
         self._renew(model)
@@ -100,7 +98,7 @@ class Residency:
             if sum(not replica.worker.ended.is_set() for replica in model.replicas) < model.wanted:
                 self._background(self._restore(model))
         else:
-            worker = await self._wait(model, Waiter(_now() if since is None else since, True, prompt, _future()))
+            worker = await self._wait(model, Waiter(_now(), True, prompt, _future()))
         self._stop_timer(model)
         try:
             yield worker

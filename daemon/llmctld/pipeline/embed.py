@@ -4,7 +4,6 @@ A request whose engine died is computed once more, since nobody has seen a part 
 """
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from llmctl.config import Limits, ModelEntry
@@ -53,10 +52,10 @@ class Embedding:
         return worker.loaded.notices if worker.loaded else []
 
     async def _compute(self, entry: ModelEntry, request: Embed) -> Embeddings:
-        failed, since = False, time.monotonic()
+        failed = False
         while True:
             try:
-                return await self._attempt(entry, request, since)
+                return await self._attempt(entry, request)
             except Recalled:
                 log.debug("texts wait for their model again", model=entry.name)
             except EngineFailed as error:
@@ -65,8 +64,8 @@ class Embedding:
                 log.warning("texts are embedded again", model=entry.name, error=error.message)
                 failed = True
 
-    async def _attempt(self, entry: ModelEntry, request: Embed, since: float) -> Embeddings:
-        async with self._residency.lease(entry, since=since) as worker:
+    async def _attempt(self, entry: ModelEntry, request: Embed) -> Embeddings:
+        async with self._residency.lease(entry) as worker:
             ticket = worker.submit(Texts(id=0, texts=request.texts, prompt=request.prompt))
             try:
                 async for _ in ticket:

@@ -65,7 +65,7 @@ class Generator:
         work.state = "loading" if not self._residency.is_loaded(entry) else "queued"
         start = time.monotonic()
         prompt = "\n".join(message.content for message in call.messages)
-        lease = self._residency.lease(entry, prompt, call.arrived, call.request.keep_alive)
+        lease = self._residency.lease(entry, prompt, call.request.keep_alive)
         async with lease as worker:
             work.timings.load_ms = round((time.monotonic() - start) * 1e3, 3) if work.state == "loading" else 0.0
             work.state = "queued"

@@ -1,0 +1,242 @@
+"""What is loaded, for how long, and who makes room: through the installed command, with room for some of the models."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import tiny_gguf
+from tests.e2e.house import House, gone, until
+from tests.e2e.house import house as a_house
+
+ROOM = {"LLMCTL_LIMITS__MEMORY_BYTES": "2M"}
+TEXT = "a e i o u " * 200
+"""2,000 tokens."""
+ONE = ("--no-cache", "--max-tokens", "4", "--temperature", "0", "--json", "--no-stream")
+
+
+@pytest.fixture
+def two() -> Iterator[House]:
+    """Three models of which two have room."""
+    with a_house(**ROOM) as made:
+        for name in ("a", "b", "c"):
+            made.echo(name, takes="1M")
+        yield made
+
+
+def loaded(house: House) -> list[str]:
+    return [line["name"] for line in house.ok("ps", "--json").lines]
+
+
+def loads(house: House) -> int:
+    """Engines that were ready since the hub began."""
+    return house.log.read_text().count('"event": "a model is loaded"')
+
+
+def test_a_model_is_loaded_when_it_is_asked_and_says_so(two: House) -> None:
+    outcome = two.ok("ask", "-m", "a", "hello")
+    assert outcome.out == "hello\n"
+    assert "loading a" in outcome.err
+    assert "loading" not in two.ok("ask", "-m", "a", "again").err
+
+
+def test_the_one_that_loses_least_makes_room_and_who_asked_is_told(two: House) -> None:
+    two.ok("ask", "-m", "a", "hello")
+    two.ok("models", "pin", "b")
+    outcome = two.ok("ask", "-m", "c", "--no-cache", "hello")
+    assert outcome.out == "hello\n"
+    assert "loading c, for which a is unloaded" in outcome.err
+    assert loaded(two) == ["b", "c"]
+
+
+def test_bytes_are_counted_and_not_models(house: House) -> None:
+    house.variables |= ROOM
+    for name in ("a", "b", "c", "d", "e"):
+        house.echo(name, takes="400K").ok("models", "load", name)
+    assert loaded(house) == ["a", "b", "c", "d", "e"]
+    house.echo("large", takes="2M").ok("models", "load", "large")
+    assert loaded(house) == ["large"]
+
+
+def test_a_model_that_serves_is_not_put_out(two: House) -> None:
+    two.echo("slow", takes="2M", token_ms=10_000)
+    asked = two.spawn("ask", "-m", "slow", "hello")
+    assert asked.first_byte() == "h"
+    waits = two.spawn("ask", "-m", "a", "--timeout", "1s", "hello")
+    outcome = waits.end()
+    assert outcome.status == 7
+    assert "a is loaded when there is room for its 1.0 MiB: slow is busy" in outcome.err
+    assert loaded(two) == ["slow"]
+    asked.send_signal(2)
+    assert asked.end().status == 130
+
+
+def test_after_max_wait_it_takes_no_more_and_gives_back_what_it_has_not_begun(house: House) -> None:
+    """A queue of the one does not keep the other waiting: no more than those that run."""
+    house.variables |= {"LLMCTL_LIMITS__MEMORY_BYTES": "1M", "LLMCTL_RESOURCES__MAX_WAIT": "300ms"}
+    house.echo("a", takes="1M", slots=1, token_ms=30).echo("b", takes="1M")
+    queue = [house.spawn("ask", "-m", "a", f"question number {number}") for number in range(6)]
+    until(lambda: house.busy("a") == 1 and house.running() == 6, what="six requests at a")
+    assert house.ok("ask", "-m", "b", "first").out == "first\n"
+    answered = [row for row in house.records() if row["model"] == "a" and row["state"] == "done"]
+    assert len(answered) <= 3
+    for number, command in enumerate(queue):
+        assert command.end().out == f"question number {number}\n"
+    assert loads(house) == 3
+
+
+def test_a_burst_over_three_models_with_room_for_one_takes_three_loads(house: House) -> None:
+    """A B A A C A B C."""
+    house.variables |= {"LLMCTL_LIMITS__MEMORY_BYTES": "1M"}
+    for name in "ABC":
+        house.echo(name, takes="1M", first_ms=500)
+    house.ok("models", "load", "A")
+    with house.held("A"):
+        commands = [house.spawn("ask", "-m", name, f"{name}{at}") for at, name in enumerate("ABAACABC")]
+        until(lambda: house.running() == 8, what="eight requests at the hub")
+    assert [command.end().out for command in commands] == [f"{name}{at}\n" for at, name in enumerate("ABAACABC")]
+    assert loads(house) == 3
+
+
+def test_a_prefix_survives_a_swap(house: House, tmp_path: Path) -> None:
+    for seed, name in ((7, "one"), (8, "other")):
+        tiny_gguf.write(tmp_path / f"{name}.gguf", seed=seed, context=4096, layers=3, dim=128)
+        house.ok("models", "add", name, tmp_path / f"{name}.gguf", "--set=slots=2")
+    needs = house.ok("models", "estimate", "one", "--json").last["total_bytes"]
+    house.variables["LLMCTL_LIMITS__MEMORY_BYTES"] = str(int(needs * 1.5))
+    house.ok("daemon", "restart")
+    first = house.ok("ask", "-m", "one", TEXT, *ONE).last
+    house.ok("ask", "-m", "other", "hello", *ONE)
+    assert loaded(house) == ["other"]
+    second = house.ok("ask", "-m", "one", TEXT, *ONE).last
+    assert first["usage"]["cached_tokens"] == 0
+    assert second["usage"]["cached_tokens"] >= 1900
+    assert second["text"] == first["text"]
+    assert second["timings"]["load_ms"] > 0
+
+
+# ---- how long -------------------------------------------------------------------------------------------------------
+
+
+def test_keep_alive_of_a_model_and_of_a_request(house: House) -> None:
+    house.echo("e").echo("short", keep_alive="0").echo("ever", keep_alive="-1")
+    for name in ("e", "short", "ever"):
+        house.ok("ask", "-m", name, "--no-cache", "hello")
+    until(lambda: loaded(house) == ["e", "ever"], what="the end of `short`")
+    lines = {line["name"]: line["until"] for line in house.ok("ps", "--json").lines}
+    assert lines["ever"] is None
+    left = datetime.fromisoformat(lines["e"]) - datetime.now(timezone.utc)
+    assert 14 * 60 < left.total_seconds() <= 15 * 60
+    house.ok("ask", "-m", "e", "--no-cache", "--keep-alive", "1h", "hello")
+    left = datetime.fromisoformat(house.ps("e")["until"]) - datetime.now(timezone.utc)
+    assert left.total_seconds() > 59 * 60
+    house.ok("ask", "-m", "e", "--no-cache", "--keep-alive", "0", "hello")
+    until(lambda: loaded(house) == ["ever"], what="the end of `e`")
+    assert "UNTIL" in house.ok("ps").out
+
+
+@pytest.mark.parametrize("given", ["soon", "-2", "5 fortnights"])
+def test_a_keep_alive_that_is_none(shared: House, given: str) -> None:
+    outcome = shared.run("ask", f"--keep-alive={given}", "hello")
+    assert outcome.status == 2
+    assert given in outcome.err
+    assert shared.run("models", "add", "x", "echo", f"--set=keep_alive={given}").status == 5
+
+
+def test_a_pinned_model_stays_and_comes_with_the_next_hub(two: House) -> None:
+    two.ok("models", "pin", "a", "--json")
+    assert two.ps("a")["until"] is None
+    for name in ("b", "c", "b", "c"):
+        two.ok("ask", "-m", name, "--no-cache", "--keep-alive", "0", "hello")
+    assert "a" in loaded(two)
+    pid = two.ps("a")["pid"]
+    two.ok("daemon", "restart")
+    until(lambda: two.ps("a").get("state") == "ready", what="the pinned model, without being asked for")
+    assert two.ps("a")["pid"] != pid
+    two.ok("models", "pin", "a", "--off")
+    assert two.ps("a")["until"] is not None
+    assert json.loads(next(two.place.rglob("models/a.json")).read_text())["settings"] == {"takes": 2**20}
+
+
+def test_what_is_preloaded_is_there_from_the_start(house: House) -> None:
+    house.echo("e", preload="true").echo("f")
+    house.ok("daemon", "restart")
+    until(lambda: house.ps("e").get("state") == "ready", what="the preloaded model")
+    assert loaded(house) == ["e"]
+
+
+def test_a_preload_that_fails_harms_nobody(house: House) -> None:
+    house.echo("e", preload="true", fail="load").echo("f")
+    house.ok("daemon", "restart")
+    assert house.ok("ask", "-m", "f", "hello").out == "hello\n"
+    until(lambda: "could not be loaded at the start" in house.log.read_text(), what="a line in the log")
+
+
+def test_a_pin_that_the_configuration_forbids(house: House) -> None:
+    house.echo("e")
+    house.variables["LLMCTL_MODELS__E__PIN"] = "false"
+    house.ok("daemon", "restart")
+    outcome = house.run("models", "pin", "e")
+    assert outcome.status == 2
+    assert "models.e.pin = false, and it wins" in outcome.err
+
+
+# ---- replicas -------------------------------------------------------------------------------------------------------
+
+
+def test_two_replicas_of_a_model_and_the_prompt_finds_its_own(house: House, tmp_path: Path) -> None:
+    tiny_gguf.write(tmp_path / "m.gguf", seed=7, context=4096)
+    house.ok("models", "add", "m", tmp_path / "m.gguf")
+    lines = house.ok("models", "load", "m", "--replicas", "2", "--json").lines
+    assert [(line["name"], line["replica"], line["state"]) for line in lines] == [("m", 0, "ready"), ("m", 1, "ready")]
+    assert lines[0]["pid"] != lines[1]["pid"]
+    texts = [f"{word} " * 300 for word in ("one", "two", "three", "four")]
+    for text in texts:
+        assert house.ok("ask", "-m", "m", text, *ONE).last["usage"]["cached_tokens"] < 100
+    for text in texts:
+        assert house.ok("ask", "-m", "m", text + "and?", *ONE).last["usage"]["cached_tokens"] > 500
+    engines = [psutil.Process(line["pid"]) for line in lines]
+    house.ok("models", "load", "m", "--replicas", "1")
+    until(lambda: len(loaded(house)) == 1, what="one replica")
+    house.ok("models", "unload", "m")
+    assert gone(engines)
+
+
+def test_replicas_that_are_too_many_or_none(shared: House) -> None:
+    for given in ("0", "1000"):
+        outcome = shared.run("models", "load", "echo", "--replicas", given)
+        assert outcome.status == 5
+        assert f"replicas is {given}; it must be between 1 and" in outcome.err
+        assert "resources.max_replicas" in outcome.err
+
+
+# ---- no room --------------------------------------------------------------------------------------------------------
+
+
+def test_no_room_says_what_is_missing_and_what_would_be_unloaded(two: House) -> None:
+    two.ok("models", "pin", "a")
+    two.ok("models", "load", "b")
+    two.echo("large", takes="2M")
+    outcome = two.run("ask", "-m", "large", "hello", "--json")
+    assert outcome.status == 4
+    assert outcome.error["code"] == "model_unavailable"
+    assert outcome.error["message"] == (
+        "large has 2.0 MiB of weights, but models may hold 2.0 MiB together, of which a holds 1.0 MiB (pinned): "
+        "1.0 MiB are missing, even when b (1.0 MiB) is unloaded"
+    )
+    assert "limits.memory_bytes" in outcome.error["hint"]
+    assert loaded(two) == ["a", "b"]
+
+
+def test_a_model_that_is_too_large_for_the_limit_is_made_smaller_and_says_so(house: House, tmp_path: Path) -> None:
+    tiny_gguf.write(tmp_path / "m.gguf", seed=7, context=4096)
+    house.ok("models", "add", "m", tmp_path / "m.gguf")
+    needs = house.ok("models", "estimate", "m", "--json").last
+    house.variables["LLMCTL_LIMITS__MEMORY_BYTES"] = str(needs["total_bytes"] - needs["kv_bytes"] // 2)
+    house.ok("daemon", "restart")
+    outcome = house.ok("ask", "-m", "m", "hello", *ONE)
+    assert "retained 4 -> " in outcome.err
+    assert house.ps("m")["slots"] >= 1
