@@ -1,17 +1,49 @@
 """`llmctl models estimate`: what a model will take, told before it is loaded, and what it then took."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests import tiny_bert, tiny_gguf
+from tests import odd_gguf, tiny_bert, tiny_gguf
 from tests.e2e.house import House
 
 FIELDS = ["weights_bytes", "kv_bytes", "compute_bytes", "total_bytes", "measured_bytes"]
 
 
+SETTINGS: dict[str, dict[str, object]] = {
+    "a": {},
+    "b": {"context": 1024, "slots": 2, "retained": 1},
+    "c": {"context": 300, "kv_type": "q8_0"},
+}
+
+
 def wide(path: Path) -> None:
     tiny_gguf.write(path, dim=256, layers=4, context=4096)
+
+
+@pytest.mark.parametrize("write", [wide, odd_gguf.sliding, odd_gguf.recurrent])
+def test_an_estimate_is_within_15_percent_of_what_is_then_measured(
+    house: House, tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "m.gguf"
+    write(path)
+    for name, settings in SETTINGS.items():
+        flags = [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
+        before = house.ok("models", "estimate", path, *flags, "--json").last
+        assert list(before) == FIELDS
+        assert before["measured_bytes"] is None
+        assert before["total_bytes"] == sum(before[field] for field in FIELDS[:3])
+        house.ok("models", "add", name, path, *(f"--set={key}={value}" for key, value in settings.items()))
+        assert house.ok("models", "estimate", name, "--json").last == before
+        house.ok("models", "load", name)
+        after = house.ok("models", "estimate", name, "--json").last
+        assert abs(before["total_bytes"] / after["measured_bytes"] - 1) <= 0.15, (name, before, after)
+        assert house.ok("models", "estimate", path, *flags, "--json").last == after, (
+            "the same file with the same settings"
+        )
+    house.ok("daemon", "restart")
+    assert house.ok("models", "estimate", name, "--json").last == after, "the next hub knows it too"
 
 
 def test_more_context_slots_and_prefixes_take_more_and_are_told_apart(shared: House, tmp_path: Path) -> None:
