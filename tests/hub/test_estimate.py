@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gguf import GGUFWriter
 from llmctld.engine.gguf import Gguf
 from llmctld.models import folder
 from llmctld.models.catalog import Catalog
@@ -68,6 +69,22 @@ def test_a_file_whose_header_is_damaged_counts_with_its_size(tmp_path: Path) -> 
     path = tmp_path / "m.gguf"
     path.write_bytes(b"GGUF" + bytes(1000))
     assert told(tmp_path, path) == Estimate(1004, 0, 0)
+
+
+@pytest.mark.parametrize("value", [0, 1, 2**32 - 1, 2.0**127, float("nan")], ids=str)
+@pytest.mark.parametrize(
+    "key", ["block_count", "embedding_length", "attention.head_count", "context_length", "ssm.inner_size"]
+)
+def test_numbers_that_are_no_model_s_never_make_it_fail(tmp_path: Path, key: str, value: float) -> None:
+    path = tmp_path / "m.gguf"
+    writer = GGUFWriter(path, "llama")
+    (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(f"llama.{key}", value)
+    writer.add_tensor_info("token_embd.weight", (), np.dtype(np.float32), 4)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    assert told(tmp_path, path).total >= 0
 
 
 def test_what_needs_no_file_takes_nothing_and_what_has_lost_its_file_neither(tmp_path: Path) -> None:

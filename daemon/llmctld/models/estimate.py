@@ -21,7 +21,8 @@ from llmctld.watch import log
 __all__ = ["Estimate", "Estimates"]
 
 SHAPING = (
-    "context", "slots", "retained", "gpu_layers", "kv_type", "flash_attention", "batch", "speculation", "draft", "pooling",
+    "context", "slots", "retained", "gpu_layers", "device", "kv_type", "flash_attention", "batch", "speculation", "draft",
+    "pooling", "dtype", "quantization", "takes",
 )  # fmt: skip
 """Settings that change how much memory a model takes."""
 
@@ -54,9 +55,16 @@ class Estimates:
             return Estimate(int(settings.takes or 0), 0, 0)
         if Path(entry.target).is_dir():
             return self._of_folder(entry, settings)
+        try:
+            found = self._of_file(entry, settings)
+        except (ArithmeticError, ValueError, IndexError):  # a header whose numbers are no model's
+            found = None
+        return found or Estimate(_bytes_of(Path(entry.target)), 0, 0)
+
+    def _of_file(self, entry: ModelEntry, settings: ModelSettings) -> Estimate | None:
         header = self._header(Path(entry.target))
         if header is None:
-            return Estimate(_bytes_of(Path(entry.target)), 0, 0)
+            return None
         if entry.kind == "embedding":
             return embedding(header, settings)
         found = text(header, settings)

@@ -38,10 +38,10 @@ def embedding(folder: Path, settings: ModelSettings) -> Estimate:
 def text(folder: Path, settings: ModelSettings) -> Estimate:
     """Of a transformers folder, batched in pages of memory that the engine sets aside. Raises OSError and ValueError."""
     config = _config(folder)
-    wanted = str(getattr(settings, "dtype", None) or "auto")
+    wanted = settings.dtype or "auto"
     as_stored = str(config.get("dtype") or config.get("torch_dtype") or "float32") if _on_gpu(settings) else "float32"
     width = BYTES.get(as_stored if wanted == "auto" else wanted, 4.0)
-    weights = _weights(folder, QUANTIZED.get(str(getattr(settings, "quantization", None)), width))
+    weights = _weights(folder, QUANTIZED.get(settings.quantization or "", width))
     own = config.get("max_position_embeddings") or CONTEXT_CAP
     slots = settings.slots or SLOTS["text"]
     streams = slots + (slots if settings.retained is None else settings.retained)

@@ -20,6 +20,8 @@ BATCH = 512
 DRAFTED = 32
 """Rows of logits that engine/speculation.py keeps free."""
 F32, F16 = 4, 2
+LAYERS = 4096
+"""No model has so many: such a header is damaged."""
 VALUE_BYTES = {
     "f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32,
     "q4_0": 18 / 32,
@@ -69,6 +71,8 @@ class Fields:
     def __init__(self, header: Header) -> None:
         self._header, self._kind = header, str(header.values.get("general.architecture", ""))
         self.layers = self.number("block_count")
+        if self.layers > LAYERS:
+            raise ValueError(f"a model of {self.layers} layers")
 
     def number(self, key: str, default: float = 0) -> int:
         found = self._header.values.get(f"{self._kind}.{key}", default)
