@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests import odd_gguf, tiny_bert, tiny_gguf
+from tests import odd_gguf, tiny_bert, tiny_gguf, tiny_llama
 from tests.e2e.house import House
 
 FIELDS = ["weights_bytes", "kv_bytes", "compute_bytes", "total_bytes", "measured_bytes"]
 
 
 SETTINGS: dict[str, dict[str, object]] = {
-    "a": {},
     "b": {"context": 1024, "slots": 2, "retained": 1},
     "c": {"context": 300, "kv_type": "q8_0"},
 }
@@ -44,6 +43,14 @@ def test_an_estimate_is_within_15_percent_of_what_is_then_measured(
         )
     house.ok("daemon", "restart")
     assert house.ok("models", "estimate", name, "--json").last == after, "the next hub knows it too"
+
+
+def test_so_is_that_of_a_transformers_folder(house: House, tmp_path: Path) -> None:
+    folder = tiny_llama.write(tmp_path / "t")
+    house.ok("models", "add", "t", folder, "--set=context=256", "--set=slots=2", "--set=dtype=bfloat16")
+    house.ok("models", "load", "t")
+    told = house.ok("models", "estimate", "t", "--json").last
+    assert abs(told["total_bytes"] / told["measured_bytes"] - 1) <= 0.15, told
 
 
 def test_more_context_slots_and_prefixes_take_more_and_are_told_apart(shared: House, tmp_path: Path) -> None:

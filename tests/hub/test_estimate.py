@@ -127,10 +127,10 @@ def a_transformers_folder(folder: Path, **config: object) -> Path:
 def test_a_transformers_folder_takes_its_numbers_in_32_bits_and_pages_for_every_stream(tmp_path: Path) -> None:
     path = a_transformers_folder(tmp_path / "t")
     cells, kept, read = 8 * 512, 2 * 2 * 2 * 16, 2 * (4 + 2) * 16
-    wanted = Estimate(10 * 20 * 4 + 8 * 8, cells * kept * 4, cells * (read + 512) * 4)
+    wanted = Estimate(10 * 20 * 4 + 8 * 8, cells * kept * 4, (cells * read + 512 * (cells + 512)) * 4)
     assert folder.text(path, ModelSettings()) == wanted
     half = folder.text(path, ModelSettings(context=100, slots=1, retained=0, batch=64))
-    assert (half.kv, half.compute) == (256 * kept * 4, 256 * (read + 64) * 4)
+    assert (half.kv, half.compute) == (256 * kept * 4, (256 * read + 64 * (256 + 64)) * 4)
 
 
 @pytest.mark.parametrize("config", ["nonsense", '{"num_attention_heads": "many"}', "[]"])

@@ -49,10 +49,13 @@ def text(folder: Path, settings: ModelSettings) -> Estimate:
     heads = config.get("num_attention_heads") or 1
     key_heads = config.get("num_key_value_heads") or heads
     head = config.get("head_dim") or config.get("hidden_size", 0) // heads
-    masks = (2 if config.get("sliding_window") else 1) * (settings.batch or BATCH)
+    batch = settings.batch or BATCH
+    masks = (
+        (2 if config.get("sliding_window") else 1) * batch * (cells + batch)
+    )  # a row sees what is kept, and its own step
     kept = 2 * config.get("num_hidden_layers", 0) * key_heads * head
     read = 2 * (heads + key_heads) * head
-    return Estimate(weights, int(cells * kept * width), int(cells * (read + masks) * width))
+    return Estimate(weights, int(cells * kept * width), int((cells * read + masks) * width))
 
 
 def _on_gpu(settings: ModelSettings) -> bool:
