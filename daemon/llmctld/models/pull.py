@@ -83,7 +83,7 @@ class Puller:
         """Its last line is its end; left earlier, it is ended at once, and what has come stays."""
         want = Want(
             repo=request.repo, file=request.file, endpoint=request.endpoint, token=request.token, folder=str(self._folder),
-            room=self._room(),
+            room=int(self._room()),
         )  # fmt: skip
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "llmctld.models.fetch",
