@@ -27,14 +27,14 @@ INDEXES := $(addprefix --extra-index-url=,$(TORCH_INDEX) $(LLAMA_INDEX))
 SOURCES := pyproject.toml constraints.txt Makefile
 STRESS ?= 1.0
 
-.PHONY: help install demo test check lint format generate generated bench bench-draft bench-engine stress clean
+.PHONY: help install demo test check lint format generate generated bench bench-draft bench-engine bench-torch stress clean
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 	@echo "make check  the static part of it;  make lint  without the generated files;  make format  mends what a tool can"
 	@echo "make bench  the numbers [MODEL=FILE.gguf];  make bench-engine PEER=FOLDER MODEL=FILE.gguf  against llama-server"
-	@echo "make bench-draft  drafts over real texts;  make stress  the long tests;  make generate  writes generated files;  make clean"
+	@echo "make bench-draft  drafts over real texts;  make bench-torch  a folder, eight at once;  make stress  the long tests;  make generate  writes generated files;  make clean"
 
 # ---- setting up: a stamp per kind of install, so that the second time installs nothing --------------------------------
 
@@ -95,6 +95,9 @@ bench: $(DEV)
 
 bench-draft: $(DEV)
 	$(BIN)/python -m tests.bench.bench_draft $(if $(MODEL),--model "$(MODEL)")
+
+bench-torch: $(DEV)
+	$(BIN)/python -m tests.bench.bench_torch --rounds $(ROUNDS)
 
 # Against llama-server in PEER, and where PYSERVER names a python that has it, llama-cpp-python's server. DRAFT is
 # a smaller model of MODEL's vocabulary. ROWS=one,four takes some of
