@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-"""Threads that wait sleep: on a machine that others use too, spinning ones made a step 5 to 20 times as long."""
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar

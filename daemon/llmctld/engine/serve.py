@@ -91,6 +91,9 @@ def _model(load: Load) -> Model:
         from llmctld.engine.hf_files import check
 
         check(load)  # before torch, which takes seconds
+        # read when torch is imported: threads that wait sleep. Where others use the processors too, spinning ones made a
+        # step 5 to 20 times as long
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from llmctld.engine.hf import Hf
 
         return Hf(load)
