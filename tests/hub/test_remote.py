@@ -203,3 +203,19 @@ async def test_a_key_that_no_header_may_hold_is_refused(monkeypatch: pytest.Monk
         with pytest.raises(ModelUnavailable, match="the variable THE_KEY holds no key") as caught:
             await keys.find_key("m", "https://far/v1", "THE_KEY")
         assert wrong not in caught.value.message + caught.value.hint
+
+
+def test_a_remote_model_is_its_address_and_its_name_there(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path)
+    entries = [
+        catalog.add(name, target, [], settings, False)
+        for name, target, settings in (
+            ("a", "http://h/v1", {"remote_model": "x"}),
+            ("b", "http://h/v1/", {"remote_model": "x"}),
+            ("c", "http://h/v1", {"remote_model": "y"}),
+            ("d", "http://other/v1", {"remote_model": "x"}),
+        )
+    ]
+    one, same, *others = [catalog.identity(entry) for entry in entries]
+    assert one == same
+    assert len({one, *others}) == 3

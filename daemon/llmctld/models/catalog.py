@@ -48,7 +48,7 @@ IN_JSON = {
 OF_REMOTE = {"remote_model", "api_key_env", "retries", "idle_s", "takes_grammar"}
 OF_ENGINES = {
     "retained", "threads", "gpu_layers", "device", "tensor_split", "kv_type", "flash_attention", "batch", "adapters",
-    "speculation", "pooling", "draft", "dtype", "quantization", "trust", "first_ms", "token_ms", "fail",
+    "speculation", "pooling", "draft", "dtype", "quantization", "trust", "load_ms", "takes", "first_ms", "token_ms", "fail",
 }  # fmt: skip
 """Settings that would mean nothing to the other kind: for an endpoint's engine they are chosen by who runs it."""
 REMOTE_SLOTS = 16
@@ -241,10 +241,7 @@ class Catalog:
         if entry.backend == ECHO:
             return f"{ECHO} {_library(ECHO)}"
         if entry.backend == REMOTE:  # what its server does with it nobody knows
-            settings = self.settings(entry)
-            return " ".join(
-                [REMOTE, entry.target, *(f"{name}={getattr(settings, name)}" for name in sorted(OF_REMOTE))]
-            )
+            return f"{REMOTE} {entry.target.rstrip('/')} {self.settings(entry).remote_model or ''}"
         files, settings = self.contents.of(entry.target), self.settings(entry)
         if settings.draft is not None and settings.speculation != "off":
             files += " " + _of_draft(settings.draft, entry.target, lambda file: self.contents.of(str(file)))
