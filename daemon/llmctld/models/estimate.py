@@ -137,7 +137,8 @@ class Estimates:
             identity, settings = self._catalog.identity(entry), settings or self._catalog.settings(entry)
         except LlmctlError:
             return None
-        return f"{identity} {msgspec.json.encode([getattr(settings, name) for name in SHAPING]).decode()}"
+        shape = [getattr(settings, name) for name in SHAPING]
+        return f"{identity} {msgspec.json.encode(shape, enc_hook=int).decode()}"  # a Size is a number
 
 
 def _read(file: Path) -> dict[str, Measured]:
