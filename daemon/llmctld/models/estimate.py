@@ -21,8 +21,8 @@ from llmctld.watch import log
 __all__ = ["Estimate", "Estimates"]
 
 SHAPING = (
-    "context", "slots", "retained", "gpu_layers", "device", "kv_type", "flash_attention", "batch", "speculation", "draft",
-    "pooling", "dtype", "quantization", "takes",
+    "context", "slots", "retained", "gpu_layers", "device", "tensor_split", "kv_type", "flash_attention", "batch", "speculation",
+    "draft", "pooling", "dtype", "quantization", "takes",
 )  # fmt: skip
 """Settings that change how much memory a model takes."""
 

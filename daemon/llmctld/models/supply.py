@@ -46,7 +46,7 @@ class Supply:
 
     def _split(self, entry: ModelEntry, amount: int) -> Room:
         settings = self._catalog.settings(entry)
-        on_gpu = entry.backend == LLAMA and settings.gpu_layers != 0
+        on_gpu = entry.backend == LLAMA and settings.gpu_layers != 0 and settings.device != "cpu"
         gpu = min(amount, self.limit.gpu) if on_gpu else 0
         return Room(amount - gpu, gpu)
 
