@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from tests.bench.measure import Number, spread
 from tests.e2e.house import LLMCTL, House
 
+LOOKS = ("--help", "ps", "models ls")
 IMPORTS = [sys.executable, "-c", "import typer, zmq, msgspec"]
 
 
@@ -22,17 +23,22 @@ def measure(home: House, runs: int) -> list[Number]:
     """Interleaved, so that whatever else the machine does falls on both alike."""
     environ = home.environ()
     ask = [str(LLMCTL), "ask", "the one that is stored"]
-    helps = [str(LLMCTL), "--help"]
+    looks = [[str(LLMCTL), *words.split()] for words in LOOKS]
     home.ok(*ask[1:])
-    asks, imports, help_ = [], [], []
+    asks, imports = list[float](), list[float]()
+    looked: list[list[float]] = [[] for _ in looks]
     for _ in range(runs):
         imports.append(milliseconds(IMPORTS, environ))
         asks.append(milliseconds(ask, environ))
-        help_.append(milliseconds(helps, environ))
+        for samples, look in zip(looked, looks, strict=True):
+            samples.append(milliseconds(look, environ))
     base = statistics.median(imports)
     return [
         Number("`python -c 'import typer, zmq, msgspec'`", base, "ms", note=spread(imports)),
         Number("`llmctl ask` from the memory cache", statistics.median(asks), "ms", note=spread(asks)),
         Number("... against those imports", statistics.median(asks) / base, "times", 1.5, "aim 1.2"),
-        Number("`llmctl --help`", statistics.median(help_), "ms", 150, spread(help_)),
+        *(
+            Number(f"`llmctl {words}`", statistics.median(samples), "ms", 150, spread(samples))
+            for words, samples in zip(LOOKS, looked, strict=True)
+        ),
     ]
