@@ -92,7 +92,7 @@ def three(house: House) -> None:
 
 
 def test_two_hundred_mixed_requests_over_three_models_with_room_for_two() -> None:
-    """All are answered; and half as many loads again as the simulation has, at most: when one ends is a matter of milliseconds."""
+    """All are answered; and at most half as many loads again as the simulation has: milliseconds decide when one ends."""
     trace = mixed(seeded(), max(count(MIXED), 12), "ABC", 0.5, (1, 4))
     with a_house() as house:
         three(house)
