@@ -298,8 +298,16 @@ class Residency:
         replica = Replica(number, worker, made_for, room, asyncio.create_task(worker.start()))
         model.replicas.append(replica)
         self.loads += 1
-        replica.task.add_done_callback(lambda task: self._loaded(model, replica))
+        replica.task.add_done_callback(lambda task: self._settle(model, replica))
         self._background(self._bury(model, replica))
+
+    def _settle(self, model: Model, replica: Replica) -> None:
+        """Whatever happens, nobody waits on: an exception in a callback is heard by no one."""
+        try:
+            self._loaded(model, replica)
+        except Exception as error:  # noqa: BLE001 - a bug here must not leave requests without an answer
+            log.exception("a loaded model could not be taken in", model=model.entry.name)
+            self._fail(model, error)
 
     def _loaded(self, model: Model, replica: Replica) -> None:
         """It serves those who wait; or they hear why not."""
