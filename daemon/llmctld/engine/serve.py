@@ -91,8 +91,8 @@ def _model(load: Load) -> Model:
         from llmctld.engine.hf_files import check
 
         check(load)  # before torch, which takes seconds
-        # read when torch is imported: threads that wait sleep. Where others use the processors too, spinning ones made a
-        # step 5 to 20 times as long
+        # read when torch is imported: threads that wait sleep. Where something else wants a processor too, a step takes a
+        # third of what it does with spinning ones; alone it may take half as long again (tests/bench/LOG.md)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from llmctld.engine.hf import Hf
 
