@@ -169,7 +169,7 @@ async def test_the_least_used_makes_room(tmp_path: Path) -> None:
     async with engines(tmp_path, two_fit(), a=SMALL, b=SMALL, c=SMALL) as (catalog, residency):
         for name in ("a", "b"):
             await say(residency, catalog.find(name), "x")
-        for replica in residency._replicas():
+        for replica in residency._fleet.replicas():
             replica.load_s = 1.0  # what they took to load differs by chance
         await say(residency, catalog.find("a"), "x")
         assert residency.outlook(catalog.find("c")) == "loading c, for which b is unloaded"
@@ -184,7 +184,7 @@ async def test_a_burst_over_three_models_takes_three_loads(tmp_path: Path) -> No
     async with engines(tmp_path, config, A=SMALL, B=SMALL, C=SMALL) as (catalog, residency):
         said = await asyncio.gather(*(say(residency, catalog.find(name), f"{name}!") for name in "ABAACABC"))
         assert said == [f"{name}!" for name in "ABAACABC"]
-        assert residency.loads == 3
+        assert residency._fleet.loads == 3
 
 
 @in_loop
@@ -203,7 +203,7 @@ async def test_who_serves_is_not_put_out_before_max_wait_and_then_takes_no_more(
             assert [line.state for line in residency.statuses()] == ["leaving"]
         assert await other == "b"
         assert await late == "a"
-        assert residency.loads == 3
+        assert residency._fleet.loads == 3
 
 
 @in_loop
@@ -224,7 +224,7 @@ async def test_what_had_not_begun_comes_back_and_is_answered_later(tmp_path: Pat
         await ask(b, "b")
         await asyncio.gather(*queue)
         assert order.index("b") < 3, order
-        assert residency.loads == 3
+        assert residency._fleet.loads == 3
 
 
 @in_loop
@@ -255,8 +255,8 @@ async def test_nobody_who_gives_up_keeps_anything(tmp_path: Path) -> None:
             waits.cancel()
             await asyncio.wait([waits])
         assert residency.names == ["a", "b"]
-        assert residency.loads == 2
-        assert all(replica.worker.unused.is_set() for replica in residency._replicas())
+        assert residency._fleet.loads == 2
+        assert all(replica.worker.unused.is_set() for replica in residency._fleet.replicas())
 
 
 # ---- how long they stay ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ They are told when to begin and to end; that is decided over all models, elsewhe
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llmctl.config import ModelEntry, ModelSettings
@@ -65,6 +66,15 @@ class Model:
     @property
     def leaving(self) -> bool:
         return any(replica.worker.retiring for replica in self.replicas)
+
+    def start_timer(self, seconds: float, expire: "Callable[[Model], None]") -> None:
+        self.ends = time.time() + seconds
+        self.timer = asyncio.get_running_loop().call_later(seconds, expire, self)
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = self.ends = None
 
     def choose(self, prompt: str) -> Lent:
         """Of the ready ones: with the longest common beginning, unless it has half its slots more to do than another."""
