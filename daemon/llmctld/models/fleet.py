@@ -178,12 +178,13 @@ class Fleet:
         self.turn()
 
     def let_go(self, replica: Replica) -> None:
+        """It ends once it serves nobody; what it has not begun comes back, and waits for another."""
         self.background(self.retire(replica))
+        replica.worker.recall()
 
     def retire(self, replica: Replica) -> Coroutine[None, None, None]:
-        """From now on it takes nobody; what it has not begun yet comes back. It ends, as awaited, once it serves nobody."""
+        """From now on it takes nobody. It ends, as awaited, once it serves nobody."""
         replica.worker.retiring += 1
-        replica.worker.recall()
         return self._end(replica)
 
     async def _end(self, replica: Replica) -> None:
