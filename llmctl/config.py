@@ -46,9 +46,12 @@ def parse_keep_alive(text: str | float) -> KeepAlive:
     if str(text).strip() in ("-1", "-1.0"):
         return KeepAlive(-1)
     try:
-        return KeepAlive(parse_duration(text))
+        found = parse_duration(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is neither a duration such as 5m, nor 0, nor -1 (for ever)") from error
+    if found > LONGEST_S:
+        raise ValueError(f"{text!r} is longer than {LONGEST_S // 86400} days; -1 is for ever")
+    return KeepAlive(found)
 
 
 def parse_size(text: str | int) -> Size:
@@ -59,6 +62,8 @@ def parse_size(text: str | int) -> Size:
     return Size(float(match[1]) * _SIZES[match[2]])
 
 
+LONGEST_S = 3650 * 86400
+"""Of `keep_alive`: a time that every calendar has."""
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]

@@ -145,7 +145,10 @@ async def pin_model(hub: Hub, call: Call | None, request: wire.PinModel) -> Repl
 
 async def unload_model(hub: Hub, call: Call | None, request: wire.UnloadModel) -> Replies:
     removed = hub.residency.holds(request.name)  # it may be loaded still, for who had waited for it
-    await hub.residency.unload(request.name if removed else hub.catalog.find(request.name).name)
+    name = request.name if removed else hub.catalog.find(request.name).name
+    if serves := hub.residency.leases(name):
+        yield wire.Notice(text=f"{name} is unloaded when it has answered what it has: {serves} of them")
+    await hub.residency.unload(name)
     yield wire.Done(result=wire.Nothing())
 
 

@@ -48,7 +48,7 @@ def test_the_one_that_loses_least_makes_room_and_who_asked_is_told(two: House) -
     two.ok("models", "pin", "b")
     outcome = two.ok("ask", "-m", "c", "--no-cache", "hello")
     assert outcome.out == "hello\n"
-    assert "loading c, for which a is unloaded" in outcome.err
+    assert "loading c, and unloading a for it" in outcome.err
     assert loaded(two) == ["b", "c"]
 
 
@@ -92,13 +92,46 @@ def test_a_burst_over_three_models_with_room_for_one_takes_three_loads(house: Ho
     """A B A A C A B C."""
     house.variables |= {"LLMCTL_LIMITS__MEMORY_BYTES": "1M"}
     for name in "ABC":
-        house.echo(name, takes="1M", first_ms=500)
+        house.echo(name, takes="1M", first_ms=1500)
     house.ok("models", "load", "A")
     with house.held("A"):
         commands = [house.spawn("ask", "-m", name, f"{name}{at}") for at, name in enumerate("ABAACABC")]
         until(lambda: house.running() == 8, what="eight requests at the hub")
     assert [command.end().out for command in commands] == [f"{name}{at}\n" for at, name in enumerate("ABAACABC")]
     assert loads(house) == 3
+
+
+def test_loads_by_hand_of_more_than_fits_all_come_to_an_end(house: House) -> None:
+    """Each model was there, and makes room for the next: nobody loads it again for the one who asked."""
+    house.variables["LLMCTL_LIMITS__MEMORY_BYTES"] = "1M"
+    for name in "abc":
+        house.echo(name, takes="1M", load_ms=100)
+    commands = [house.spawn("models", "load", name, "--json") for name in "abc"]
+    assert [command.end().status for command in commands] == [0, 0, 0]
+    assert loads(house) == 3
+
+
+def test_a_load_that_nobody_waits_for_makes_room(two: House) -> None:
+    two.echo("never", takes="2M", load_ms=1_000_000)
+    asked = two.spawn("ask", "-m", "never", "hello")
+    until(lambda: two.ps("never").get("state") == "loading", what="the load")
+    waits = two.spawn("ask", "-m", "a", "hello")
+    until(lambda: two.running() == 2, what="the second request")
+    asked.send_signal(2)
+    assert asked.end().status == 130
+    assert waits.end().out == "hello\n"
+    assert loaded(two) == ["a"]
+
+
+def test_a_load_that_is_given_up_keeps_its_time(house: House) -> None:
+    """Who asked for it has gone; it is unloaded like any other."""
+    house.echo("e", load_ms=1500)
+    command = house.spawn("models", "load", "e")
+    until(lambda: house.ps("e").get("state") == "loading", what="the load")
+    command.send_signal(2)
+    assert command.end().status == 130
+    until(lambda: house.ps("e").get("state") == "ready", what="the model")
+    assert house.ps("e")["until"] is not None
 
 
 def test_a_prefix_survives_a_swap(house: House, tmp_path: Path) -> None:
@@ -138,7 +171,7 @@ def test_keep_alive_of_a_model_and_of_a_request(house: House) -> None:
     assert "UNTIL" in house.ok("ps").out
 
 
-@pytest.mark.parametrize("given", ["soon", "-2", "5 fortnights"])
+@pytest.mark.parametrize("given", ["soon", "-2", "5 fortnights", "99999999d"])
 def test_a_keep_alive_that_is_none(shared: House, given: str) -> None:
     outcome = shared.run("ask", f"--keep-alive={given}", "hello")
     assert outcome.status == 2

@@ -172,7 +172,7 @@ async def test_the_least_used_makes_room(tmp_path: Path) -> None:
         for replica in residency._fleet.replicas():
             replica.load_s = 1.0  # what they took to load differs by chance
         await say(residency, catalog.find("a"), "x")
-        assert residency.outlook(catalog.find("c")) == "loading c, for which b is unloaded"
+        assert residency.outlook(catalog.find("c")) == "loading c, and unloading b for it"
         await say(residency, catalog.find("c"), "x")
         assert residency.names == ["a", "c"]
 

@@ -34,10 +34,14 @@ def test_room_is_made_by_who_serves_nobody() -> None:
     assert decide(0, LIMIT, books, [group("b")], 20) == Decision([], ["idle"])
 
 
-@pytest.mark.parametrize("how", [{"leases": 1}, {"loading": True}])
+@pytest.mark.parametrize("how", [{"leases": 1}, {"loading": True, "waiting": 1}])
 def test_who_serves_or_loads_is_left_alone(how: dict[str, Any]) -> None:
     books = [resident("a", **how), resident("b", **how)]
     assert decide(0, LIMIT, books, [group("c")], 20) == Decision([], [])
+
+
+def test_a_load_that_nobody_waits_for_is_given_up() -> None:
+    assert decide(0, LIMIT, [resident("a", loading=True), resident("b", leases=1)], [group("c")], 20).evict == ["a"]
 
 
 def test_after_max_wait_who_serves_takes_no_more() -> None:

@@ -63,7 +63,7 @@ def play(trace: Sequence[Request], room: int, max_wait: float, load_s: float = 1
             Resident(name, name, Room(1), int(it["leases"]), leaving=bool(it["leaving"]), used=it["used"], load_s=load_s,
                      waiting=len(waiting.get(name, ())))
             for name, it in loaded.items()
-        ] + [Resident(name, name, Room(1), loading=True) for name in loading]  # fmt: skip
+        ] + [Resident(name, name, Room(1), loading=True, waiting=1) for name in loading]  # fmt: skip
         groups = [Group(name, Room(1), min(since for since, _ in them)) for name, them in missing.items()]
         decision = decide(now, Room(room), residents, groups, max_wait)
         for name in decision.load:

@@ -141,7 +141,9 @@ class Catalog:
             check_name("model name", word)
             owner = self._names().get(word)
             if owner is not None and not (force and owner.name == name):
-                raise Usage(f"{word!r} already names the model {owner.name} ({owner.target})", "`--force` replaces it.")
+                hint = "`--force` replaces it." if owner.name == name else "Take another name."
+                what = "already names" if owner.name == word else "is already another name of"
+                raise Usage(f"{word!r} {what} the model {owner.name} ({owner.target})", hint)
         return aliases
 
     def check_settings(self, settings: dict[str, str]) -> None:

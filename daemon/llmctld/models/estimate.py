@@ -10,12 +10,12 @@ import msgspec
 
 from llmctl import wire
 from llmctl.config import ModelEntry, ModelSettings
-from llmctl.errors import InvalidRequest, LlmctlError
+from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable
 from llmctld.models import folder, split
 from llmctld.models.catalog import Catalog
 from llmctld.models.header import Damaged, Header, read_whole_header
 from llmctld.models.layout import Estimate, context, embedding, text
-from llmctld.models.target import ECHO, REMOTE
+from llmctld.models.target import ECHO, LLAMA, REMOTE
 from llmctld.watch import log
 
 __all__ = ["Estimate", "Estimates"]
@@ -106,6 +106,9 @@ class Estimates:
             raise InvalidRequest(
                 f"{entry.name} runs at {entry.target}: it takes no memory here", "Give the name of a model with a file."
             )
+        if entry.backend == LLAMA and self._header(Path(entry.target)) is None:
+            message = f"{entry.target} cannot be sized: its header cannot be read to the end"
+            raise ModelUnavailable(message, "The file may be damaged or cut short; take a whole one.")
         found = self._of(entry, settings)
         key = self._key(entry, settings)
         measured = next((known.bytes for known in self._measured.values() if known.key == key), None)

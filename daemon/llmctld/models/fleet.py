@@ -6,7 +6,7 @@ concern.
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 from llmctl.config import Config, ModelEntry, ModelSettings
@@ -24,11 +24,16 @@ from llmctld.watch import log
 
 
 class Fleet:
-    """`prefixes` is where computed prefixes are kept. After a change that it cannot see, somebody calls `turn`."""
+    """`prefixes` is where computed prefixes are kept, `rest` hears of a model that is loaded. After a change that it cannot
+    see, somebody calls `turn`.
+    """
 
-    def __init__(self, catalog: Catalog, supply: Supply, log_folder: Path, prefixes: Path, config: Config) -> None:
+    def __init__(
+        self, catalog: Catalog, supply: Supply, log_folder: Path, prefixes: Path, config: Config,
+        rest: Callable[[Model], None],
+    ) -> None:  # fmt: skip
         self._catalog, self._log_folder, self._prefixes, self._config = catalog, log_folder, prefixes, config
-        self._supply, self._remotes = supply, Remotes()
+        self._supply, self._remotes, self._rest = supply, Remotes(), rest
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self.models: dict[str, Model] = {}
@@ -133,7 +138,9 @@ class Fleet:
 
     def _loaded(self, model: Model, replica: Replica) -> None:
         """It serves those who wait; or they hear why not."""
-        if replica.task.cancelled():
+        if replica.given_up:
+            pass  # who has come meanwhile waits for the next one
+        elif replica.task.cancelled():
             self._fail(model, ModelUnavailable(f"the loading of {model.entry.name} was ended", "Ask again to load it."))
         elif (error := replica.task.exception()) is not None:
             self._fail(model, error)
@@ -144,6 +151,7 @@ class Fleet:
                 self.let_go(replica)  # its file became another while it was read: those who wait get that one
             elif replica.ready:
                 self._serve(model)
+                self._rest(model)
             else:
                 self._fail(model, EngineFailed(f"the engine of {model.entry.name} ended as soon as it was loaded"))
         self.turn()
@@ -178,7 +186,11 @@ class Fleet:
         self.turn()
 
     def let_go(self, replica: Replica) -> None:
-        """It ends once it serves nobody; what it has not begun comes back, and waits for another."""
+        """It ends once it serves nobody; what it has not begun comes back, and waits for another. A load is given up."""
+        if replica.loading:
+            replica.given_up = True
+            replica.task.cancel()
+            return
         self.background(self.retire(replica))
         replica.worker.recall()
 

@@ -26,6 +26,8 @@ class Replica:
     begun: float = field(default_factory=time.monotonic)
     used: float = field(default_factory=time.monotonic)
     load_s: float = 0.0
+    given_up: bool = False
+    """Its loading is ended, since nobody waits for it and somebody needs the room."""
     loading: bool = True
     """Until those who waited for it have it: before, nobody may take its memory for someone else."""
 

@@ -35,7 +35,7 @@ class Residency:
 
     def __init__(self, catalog: Catalog, supply: Supply, log_folder: Path, prefixes: Path, config: Config) -> None:
         self._catalog, self._supply, self._prefixes, self._config = catalog, supply, prefixes, config
-        self._fleet = Fleet(catalog, supply, log_folder, prefixes, config)
+        self._fleet = Fleet(catalog, supply, log_folder, prefixes, config, self._rest)
 
     # ---- what others ask --------------------------------------------------------------------------------------------
 
@@ -52,6 +52,10 @@ class Residency:
         """Whether a process of this model is there, be it loaded or loading."""
         return name in self._fleet.models and bool(self._fleet.models[name].replicas)
 
+    def leases(self, name: str) -> int:
+        """Requests that a loaded model has."""
+        return sum(it.worker.leases for it in self._fleet.models[name].replicas) if name in self._fleet.models else 0
+
     def slots(self, entry: ModelEntry) -> int:
         """Requests that can run together on this model, as loaded, or as it would be."""
         ready = self._fleet.models[entry.name].ready if entry.name in self._fleet.models else []
@@ -59,18 +63,20 @@ class Residency:
         return sum(loaded) or self._catalog.slots(entry)
 
     def outlook(self, entry: ModelEntry) -> str:
-        """What is to be said to who asks for a model that is not loaded."""
+        """What is to be said to who asks for a model that is not loaded. Raises ModelUnavailable where it has no room."""
         model = self._fleet.model(entry)
         if model.replicas:
             return f"loading {entry.name}"
+        residents = list(self._fleet.residents())
+        self._supply.check(entry, residents)
         group = Group(entry.name, self._supply.needs(entry), time.monotonic())
-        decision = swap.decide(group.since, self._supply.limit, list(self._fleet.residents()), [group], float("inf"))
+        decision = swap.decide(group.since, self._supply.limit, residents, [group], float("inf"))
         leaving = [replica.worker.name for replica in self._fleet.replicas() if replica in decision.evict]
         if leaving:
-            return f"loading {entry.name}, for which {', '.join(sorted(leaving))} is unloaded"
+            return f"loading {entry.name}, and unloading {', '.join(sorted(leaving))} for it"
         if not decision.load:
-            held = ", ".join(sorted({replica.worker.name for replica in self._fleet.replicas() if replica.room.any}))
-            return f"{entry.name} is loaded when there is room for its {size(group.room)}: {held} is busy"
+            held = sorted({f"{it.name} is {'loading' if it.loading else 'busy'}" for it in residents if it.room.any})
+            return f"{entry.name} is loaded when there is room for its {size(group.room)}: {', '.join(held)}"
         return f"loading {entry.name}"
 
     # ---- leases -----------------------------------------------------------------------------------------------------
@@ -106,12 +112,18 @@ class Residency:
         self._fleet.renew(model)
         if replicas is not None:
             self._resize(model, replicas)
-        wanted = replicas or 1
-        while len(model.ready) < wanted:
-            await self._wait(model, Waiter(_now(), False, "", _future()))
-        if keep_alive := self._keep_alive(entry, None):  # what is loaded by hand is to be used at least once
-            self._start_timer(model, keep_alive)
-        return model.ready[-1].worker
+        worker = model.ready[-1].worker if model.ready else None
+        for ready in range(len(model.ready), replicas or 1):  # each was there, if it may have made room again since
+            if len(model.ready) <= ready:
+                worker = await self._wait(model, Waiter(_now(), False, "", _future()))
+        assert worker is not None
+        self._rest(model)
+        return worker
+
+    def _rest(self, model: Model) -> None:
+        """It is loaded, and nobody uses it yet. What is loaded by hand is to be used at least once."""
+        if not any(replica.worker.leases for replica in model.replicas):
+            self._start_timer(model, self._keep_alive(model.entry, None) or KEEP_ALIVE_S)
 
     async def _restore(self, model: Model) -> None:
         """A replica that died comes back, while the others serve."""

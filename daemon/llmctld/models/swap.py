@@ -54,7 +54,7 @@ class Resident(NamedTuple):
     load_s: float = 1.0
     """What it would cost to load it again."""
     waiting: int = 0
-    """Requests that will ask for its model when it is loaded again."""
+    """Requests that wait for its model: a load that nobody waits for any more is given up where its room is needed."""
 
 
 class Group(NamedTuple):
@@ -109,7 +109,8 @@ def decide(
 
 def _victims(now: float, missing: Room, residents: Sequence[Resident], late: bool) -> list[Resident] | None:
     """Those that give what is missing and lose the least; None when they cannot. Who serves is spared while it can be."""
-    able = [it for it in residents if not (it.pinned or it.loading or it.leaving) and (late or not it.leases)]
+    spared = (it.pinned or it.leaving or (it.loading and it.waiting) for it in residents)
+    able = [it for it, is_spared in zip(residents, spared, strict=True) if not is_spared and (late or not it.leases)]
     found: list[Resident] = []
     for resident in sorted(able, key=lambda resident: (resident.leases > 0, value(resident, now))):
         if Room().fits(missing):

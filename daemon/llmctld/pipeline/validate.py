@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
-from llmctl.config import Limits, check_name
+from llmctl.config import LONGEST_S, Limits, check_name
 from llmctl.errors import InvalidRequest, Usage
 from llmctl.wire import CACHE_MODES, PRIORITIES, Generate
 from llmctld.pipeline.call import Call, Event, Link, Stage
@@ -39,7 +39,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "priority": one_of(*PRIORITIES),
     "user": (lambda value: value.isprintable() and len(value) <= 128, "at most 128 printable characters"),
-    "keep_alive": (lambda value: value >= 0 or value == -1, "0 or more seconds, or -1 (for ever)"),
+    "keep_alive": (lambda value: 0 <= value <= LONGEST_S or value == -1, f"0 to {LONGEST_S} seconds, or -1 (for ever)"),
     "tags": (lambda value: all(tag and tag.isprintable() for tag in value), "printable words that are not empty"),
     "stop": (all, "texts that are not empty"),
     "logit_bias": (lambda value: all(-100 <= bias <= 100 for bias in value.values()), "biases between -100 and 100"),
