@@ -46,7 +46,7 @@ def test_a_name_that_is_taken_is_replaced_by_force_only_and_keeps_its_place(tmp_
     for name, aliases in (("a", []), ("nick", []), ("d", ["b"]), ("d", ["nick"])):
         with pytest.raises(Usage, match="already names|already another name of"):
             catalog.add(name, "echo", aliases, {}, False)
-    with pytest.raises(Usage, match="already names the model c"):
+    with pytest.raises(Usage, match="already another name of the model c"):
         catalog.add("nick", "echo", [], {}, True)  # force replaces a model, never an alias of another
     catalog.add("a", "echo", ["first"], {"slots": "3"}, True)
     assert catalog.choose(None, "text").name == again(tmp_path).choose(None, "text").name == "a"
