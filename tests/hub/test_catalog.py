@@ -44,7 +44,7 @@ def test_a_name_that_is_taken_is_replaced_by_force_only_and_keeps_its_place(tmp_
     catalog = a_catalog(tmp_path, a={}, b={})
     catalog.add("c", "echo", ["nick"], {}, False)
     for name, aliases in (("a", []), ("nick", []), ("d", ["b"]), ("d", ["nick"])):
-        with pytest.raises(Usage, match="already names|already another name of"):
+        with pytest.raises(Usage, match=r"already names|already another name of"):
             catalog.add(name, "echo", aliases, {}, False)
     with pytest.raises(Usage, match="already another name of the model c"):
         catalog.add("nick", "echo", [], {}, True)  # force replaces a model, never an alias of another
