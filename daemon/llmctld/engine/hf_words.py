@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from llmctld.engine.backend import Refusal
 from llmctld.engine.messages import ChatMessage
 from llmctld.engine.reasoning import RENDERED
-from llmctld.engine.template import RAW_HINT, SYSTEM_HINT
+from llmctld.engine.template import rendered
+from llmctld.engine.token_ids import checked, named
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
@@ -38,12 +39,7 @@ class HfWords:
 
     def render(self, messages: list[ChatMessage]) -> str:
         """The text up to where the assistant's answer begins; raises Refusal with the template's own words."""
-        try:
-            return self._text(messages)
-        except Exception as error:
-            others = [message for message in messages if message.role != "system"]
-            hint = SYSTEM_HINT if len(others) < len(messages) and self._takes(others) else RAW_HINT
-            raise Refusal("invalid_request", f"the model's chat template refuses: {error}", hint) from error
+        return rendered(self._text, messages)
 
     def encode_rendered(self, text: str) -> list[int]:
         """Of a text that a template made: it has all its special tokens."""
@@ -54,31 +50,13 @@ class HfWords:
         plain = [{"role": message.role, "content": message.content} for message in messages]
         return str(self._tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))
 
-    def _takes(self, messages: list[ChatMessage]) -> bool:
-        try:
-            self._text(messages)
-        except Exception:  # noqa: BLE001 - a template may raise anything
-            return False
-        return True
-
     def checked(self, tokens: list[int]) -> list[int]:
         """Tokens that somebody else numbered; raises Refusal for one that is out of range."""
-        for token in tokens:
-            if not 0 <= token < self.size:
-                raise Refusal("invalid_request", f"token {token} is out of range: this model has 0 to {self.size - 1}")
-        return tokens
+        return checked(tokens, self.size)
 
     def named(self, key: str) -> int:
         """The token that a key of `logit_bias` means: an id in decimal, or a text that is exactly one token."""
-        if key.isascii() and key.isdigit():
-            return self.checked([int(key)])[0]
-        tokens = self.encode_rendered(key)
-        if len(tokens) == 2 and self.piece(tokens[0]) == b" " and not key.startswith(" "):
-            tokens = tokens[1:]  # SentencePiece begins every text with a space
-        if len(tokens) != 1:
-            message = f"logit_bias {key!r} is {len(tokens)} tokens of this model, but must be one"
-            raise Refusal("invalid_request", message, "Give the id of a token, or a text that is exactly one.")
-        return tokens[0]
+        return named(key, self.size, self.encode_rendered, self.piece)
 
     def shown(self, token: int) -> str:
         """A silent token by its name, a part of a character as U+FFFD."""

@@ -4,6 +4,7 @@ It runs a program of somebody else's in a sandbox, and knows neither tokens nor 
 """
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -49,24 +50,30 @@ class Template:
         """The text up to where the assistant's answer begins; raises Refusal with the template's own words."""
         if self._broken:
             raise Refusal("invalid_request", f"the model's chat template is broken: {self._broken}", RAW_HINT)
-        try:
-            return self._text(messages)
-        except Exception as error:
-            others = [message for message in messages if message.role != "system"]
-            hint = SYSTEM_HINT if len(others) < len(messages) and self._takes(others) else RAW_HINT
-            raise Refusal("invalid_request", f"the model's chat template refuses: {error}", hint) from error
+        return rendered(self._text, messages)
 
     def _text(self, messages: list[ChatMessage]) -> str:
         plain = [{"role": message.role, "content": message.content} for message in messages]
         # transformers always passes tools and documents: templates test them for none, not for being there
         return self._template.render(messages=plain, tools=None, documents=None, add_generation_prompt=True)
 
-    def _takes(self, messages: list[ChatMessage]) -> bool:
-        try:
-            self._text(messages)
-        except Exception:  # noqa: BLE001 - a template may raise anything
-            return False
-        return True
+
+def rendered(text: Callable[[list[ChatMessage]], str], messages: list[ChatMessage]) -> str:
+    """What a template makes of the messages; raises Refusal with its own words, and with what it may not take."""
+    try:
+        return text(messages)
+    except Exception as error:
+        others = [message for message in messages if message.role != "system"]
+        hint = SYSTEM_HINT if len(others) < len(messages) and _takes(text, others) else RAW_HINT
+        raise Refusal("invalid_request", f"the model's chat template refuses: {error}", hint) from error
+
+
+def _takes(text: Callable[[list[ChatMessage]], str], messages: list[ChatMessage]) -> bool:
+    try:
+        text(messages)
+    except Exception:  # noqa: BLE001 - a template may raise anything
+        return False
+    return True
 
 
 def _raise(message: str) -> NoReturn:

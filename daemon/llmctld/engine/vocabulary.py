@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import llama_cpp.llama_cpp as lib
 
-from llmctld.engine.backend import Refusal
 from llmctld.engine.reasoning import RENDERED
+from llmctld.engine.token_ids import checked, named
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
@@ -102,22 +102,11 @@ class Vocabulary:
 
     def checked(self, tokens: list[int]) -> list[int]:
         """Tokens that somebody else numbered; raises Refusal for one that is out of range."""
-        for token in tokens:
-            if not 0 <= token < self.size:
-                raise Refusal("invalid_request", f"token {token} is out of range: this model has 0 to {self.size - 1}")
-        return tokens
+        return checked(tokens, self.size)
 
     def named(self, key: str) -> int:
         """The token that a key of `logit_bias` means: an id in decimal, or a text that is exactly one token."""
-        if key.isascii() and key.isdigit():
-            return self.checked([int(key)])[0]
-        tokens = self.tokenise(key)
-        if len(tokens) == 2 and self.piece(tokens[0]) == b" " and not key.startswith(" "):
-            tokens = tokens[1:]  # SentencePiece begins every text with a space
-        if len(tokens) != 1:
-            message = f"logit_bias {key!r} is {len(tokens)} tokens of this model, but must be one"
-            raise Refusal("invalid_request", message, "Give the id of a token, or a text that is exactly one.")
-        return tokens[0]
+        return named(key, self.size, self.tokenise, self.piece)
 
     def shown(self, token: int) -> str:
         """A token for somebody who looks at single tokens: a silent one by its name, a part of a character as U+FFFD."""

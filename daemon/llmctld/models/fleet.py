@@ -74,11 +74,10 @@ class Fleet:
     def _identity(self, entry: ModelEntry) -> tuple[str, ModelSettings]:
         return self._catalog.identity(entry), self._catalog.settings(entry).computing()
 
-    def _made(self, entry: ModelEntry, number: int) -> Lent:
+    def _made(self, entry: ModelEntry, number: int, memory_bytes: int) -> Lent:
         """A worker that has not begun to load. Raises ModelUnavailable."""
         folder = self._prefixes / (f"{entry.name}+{number}" if number else entry.name)
-        room = self._supply.left(list(self.residents()))
-        load = load_of(entry, self._catalog, self._config, folder, room.host)
+        load = load_of(entry, self._catalog, self._config, folder, memory_bytes)
         remote = entry.backend == REMOTE
         return self._remotes.worker(load, self._catalog.settings(entry)) if remote else Worker(load, self._log_folder)
 
@@ -116,12 +115,12 @@ class Fleet:
     def _start(self, model: Model) -> None:
         number = next(n for n in range(model.wanted) if n not in {replica.number for replica in model.replicas})
         try:
-            made_for, worker = self._identity(model.entry), self._made(model.entry, number)
+            left = self._supply.left(list(self.residents()))
+            made_for, worker = self._identity(model.entry), self._made(model.entry, number, left.host)
         except LlmctlError as error:
             self._fail(model, error)
             return
-        needs = self._supply.needs(model.entry)
-        room = needs.at_most(self._supply.left(list(self.residents())))
+        room = self._supply.needs(model.entry).at_most(left)
         replica = Replica(number, worker, made_for, room, asyncio.create_task(worker.start()))
         model.replicas.append(replica)
         self.loads += 1

@@ -12,11 +12,13 @@ from llmctld.models import machine
 from llmctld.models.catalog import Catalog
 from llmctld.models.estimate import Estimates
 from llmctld.models.swap import Resident, Room, total
-from llmctld.models.target import LLAMA
+from llmctld.models.target import LLAMA, TORCH, TRANSFORMERS
 from llmctld.models.worker import Lent
 
 HOST_SHARE, GPU_SHARE = 0.8, 0.9
 """Of what the machine has, for models, where the limits say nothing."""
+ON_GPU = (LLAMA, TORCH, TRANSFORMERS)
+"""Backends that take a GPU where there is one, unless the settings keep them off it."""
 FREE_SHARE = 0.8
 """Of the host memory that is free when a model is loaded, what it may take."""
 
@@ -46,7 +48,7 @@ class Supply:
 
     def _split(self, entry: ModelEntry, amount: int) -> Room:
         settings = self._catalog.settings(entry)
-        on_gpu = entry.backend == LLAMA and settings.gpu_layers != 0 and settings.device != "cpu"
+        on_gpu = entry.backend in ON_GPU and settings.gpu_layers != 0 and settings.device != "cpu"
         gpu = min(amount, self.limit.gpu) if on_gpu else 0
         return Room(amount - gpu, gpu)
 

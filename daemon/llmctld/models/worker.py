@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -124,7 +123,6 @@ class Lent(ABC):
         self.unused = asyncio.Event()
         self.unused.set()
         self.tokens_per_second = 0.0
-        self.started = time.time()
         self.ended = asyncio.Event()
 
     @property

@@ -1,0 +1,55 @@
+"""What models need of which memory: with GPUs that this machine may not have."""
+
+from pathlib import Path
+
+import pytest
+from llmctld.models import machine
+from llmctld.models.estimate import Estimates
+from llmctld.models.machine import Gpu
+from llmctld.models.supply import Supply
+from llmctld.models.swap import Room
+from llmctld.models.target import ECHO, LLAMA, TORCH, TRANSFORMERS
+
+from llmctl.config import Limits, ModelEntry, Size
+from tests.hub.scene import a_catalog
+
+MIB = 2**20
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """No model: what cannot be read counts as the size of its file."""
+    path = tmp_path / "weights.gguf"
+    path.write_bytes(bytes(3 * MIB))
+    return path
+
+
+def supply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: int) -> Supply:
+    monkeypatch.setattr(machine, "gpus", lambda: [Gpu(0, "a card", gpu, gpu)] if gpu else [])
+    catalog = a_catalog(tmp_path)
+    return Supply(catalog, Estimates(catalog, tmp_path / "measured.json"), Limits(memory_bytes=Size(64 * MIB)))
+
+
+@pytest.mark.parametrize("backend", [LLAMA, TRANSFORMERS, TORCH])
+def test_a_model_needs_the_gpu_and_what_that_has_not_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path, backend: str
+) -> None:
+    entry = ModelEntry(name="m", target=str(file), backend=backend)
+    assert supply(tmp_path, monkeypatch, 10 * MIB).needs(entry) == Room(0, 3 * MIB)
+    assert supply(tmp_path, monkeypatch, 0).needs(entry) == Room(3 * MIB, 0)
+    small = supply(tmp_path, monkeypatch, 2 * MIB)
+    assert small.limit == Room(64 * MIB, int(1.8 * MIB))
+    assert small.needs(entry) == Room(3 * MIB - int(1.8 * MIB), int(1.8 * MIB))
+
+
+@pytest.mark.parametrize("settings", [{"device": "cpu"}, {"gpu_layers": 0}])
+def test_a_model_that_is_kept_off_the_gpu_needs_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path, settings: dict[str, object]
+) -> None:
+    entry = ModelEntry(name="m", target=str(file), backend=LLAMA, settings=settings)
+    assert supply(tmp_path, monkeypatch, 10 * MIB).needs(entry) == Room(3 * MIB, 0)
+
+
+def test_echo_needs_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = ModelEntry(name="m", target="echo", backend=ECHO, settings={"takes": MIB})
+    assert supply(tmp_path, monkeypatch, 10 * MIB).needs(entry) == Room(MIB, 0)
