@@ -109,16 +109,42 @@ class Limits(Section, frozen=True):
     """Memory of each GPU; 90 % of what it has."""
 
 
+class Semantic(Section, frozen=True):
+    """Answers to questions that mean the same."""
+
+    enabled: bool = False
+    max_error: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.005
+    """Wrong answers as a share of all requests that may be answered so."""
+    judge: str | None = None
+    """The model that says whether two answers serve alike: the one that wrote them; `none`: only equal answers do."""
+    model: str | None = None
+    """The embedding model; as for `llmctl embed`."""
+    min_similarity: Share | None = None
+    neighbours: Annotated[int, msgspec.Meta(ge=1, le=50)] = 5
+
+
+class Prefetch(Section, frozen=True):
+    """Likely next requests, computed while nobody waits."""
+
+    enabled: bool = False
+    budget_per_hour: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
 class Cache(Section, frozen=True):
     enabled: bool = True
     memory_bytes: Size = Size(256 * 2**20)
     disk_bytes: Size = Size(4 * 2**30)
-    ttl: Duration = Duration(30 * 86400)
+    shared_url: str | None = None
+    ttl: Duration | None = None
+    """For every answer the same; else predicted, and 30 days until something was learned."""
+    eviction: Literal["gdsf", "lru", "sieve", "s3fifo", "wtinylfu", "weighted"] = "gdsf"
     scope: list[str] = msgspec.field(default_factory=lambda: ["user"])
     prefix_memory_bytes: Size = Size(512 * 2**20)
     """Of each engine: computed prefixes that it had to put out of its KV memory, in host memory."""
     prefix_disk_bytes: Size = Size(4 * 2**30)
     """Of each model: the same in files, which a restart survives; 0: none."""
+    semantic: Semantic = Semantic()
+    prefetch: Prefetch = Prefetch()
 
 
 class Resources(Section, frozen=True):
@@ -244,6 +270,20 @@ class Config(Section, frozen=True):
         """Equal when everything that the hub reads at its start is equal; `defaults` belong to the client."""
         read = msgspec.structs.replace(self, defaults=Defaults(), models=dict(sorted(self.models.items())))
         return zlib.crc32(repr(read).encode())
+
+
+def sections(section: Section, prefix: str = "") -> list[tuple[str, Section]]:
+    """Each section under its dotted name, one that lies within another behind it."""
+    found: list[tuple[str, Section]] = []
+    for name in section.__struct_fields__:
+        if isinstance(inner := getattr(section, name), Section):
+            found += [(prefix + name, inner), *sections(inner, f"{prefix}{name}.")]
+    return found
+
+
+def keys(section: Section) -> list[str]:
+    """Its own, without the sections within it."""
+    return [name for name in section.__struct_fields__ if not isinstance(getattr(section, name), Section)]
 
 
 S = TypeVar("S", bound=Section)

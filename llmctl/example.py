@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 
-from llmctl.config import Config, Duration, ModelSettings, Section, Size
+from llmctl.config import Config, Duration, ModelSettings, Size, keys, sections
 
 SECTIONS = {
     "defaults": "What the command line uses when a flag is not given.",
     "limits": "What the hub takes before it says no.",
     "cache": "The stored answers.",
+    "cache.semantic": "Answers to questions that mean the same; `--semantic` asks for it where this does not.",
+    "cache.prefetch": "Likely next requests, computed while nobody waits.",
     "resources": "How models share the memory.",
     "logs": "The hub's log.",
 }
@@ -33,10 +35,20 @@ KEYS = {
     "cache.enabled": "Whether answers are stored at all.",
     "cache.memory_bytes": "Stored answers in memory.",
     "cache.disk_bytes": "Stored answers on disk.",
-    "cache.ttl": "How long an answer is kept.",
+    "cache.shared_url": "A Redis or Valkey server that several machines share answers through.",
+    "cache.ttl": "How long an answer is kept; without it predicted, and 30 days until something was learned.",
+    "cache.eviction": "Which answers go first: gdsf (what is worth least per byte), lru, sieve, s3fifo, wtinylfu, weighted.",
     "cache.scope": "Who shares stored answers: those alike in all that is named here.",
     "cache.prefix_memory_bytes": "Computed prefixes that an engine puts out of its KV memory, in host memory.",
     "cache.prefix_disk_bytes": "The same in files, for each model, which a restart survives; 0 for none.",
+    "cache.semantic.enabled": "Whether every request may be answered so.",
+    "cache.semantic.max_error": "Wrong answers, at most: a share of all requests that may be answered so.",
+    "cache.semantic.judge": "The model that says whether two answers serve alike: their own. none: only equal ones do.",
+    "cache.semantic.model": "The embedding model; without it as for `llmctl embed`.",
+    "cache.semantic.min_similarity": "Below it nothing is served so, whatever was learned.",
+    "cache.semantic.neighbours": "Stored questions that are looked at for each request.",
+    "cache.prefetch.enabled": "Whether that is done at all.",
+    "cache.prefetch.budget_per_hour": "Requests an hour, at most.",
     "resources.max_wait": "After so long a model that is not loaded gets room from one that is at work.",
     "resources.max_replicas": "Processes of one model (`models load --replicas`); as many as there are cores.",
     "logs.level": "debug, info, warning or error.",
@@ -104,9 +116,9 @@ def text() -> str:
         "# A variable LLMCTL_SECTION__KEY wins over the file: LLMCTL_CACHE__ENABLED=false.",
         "# Durations read 90s 15m 2h 7d, sizes 512M 4G.",
     ]
-    for name, section in _sections(Config()):
+    for name, section in sections(Config()):
         parts += ["", f"# {SECTIONS[name]}", f"[{name}]"]
-        for key in section.__struct_fields__:
+        for key in keys(section):
             parts += _entry(KEYS[f"{name}.{key}"], key, getattr(section, key), _sample(name, key))
     parts += ["", "# Settings of one model, by its name.", "# [models.NAME]"]
     for key in ModelSettings.__struct_fields__:
@@ -115,14 +127,10 @@ def text() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _sections(config: Config) -> list[tuple[str, Section]]:
-    found = ((name, getattr(config, name)) for name in config.__struct_fields__)
-    return [(name, section) for name, section in found if isinstance(section, Section)]
-
-
 def _sample(section: str, key: str) -> Any:
     """What stands for a key without a default."""
     samples = {"model": "NAME", "embedding_model": "NAME", "user": "NAME", "timeout": "10m", "temperature": 0.7}
+    samples |= {"shared_url": "redis://HOST:6379/0", "ttl": Duration(7 * 86400), "judge": "NAME", "min_similarity": 0.9}
     samples |= {"memory_bytes": Size(16 * 2**30), "gpu_memory_bytes": Size(20 * 2**30), "max_replicas": 4}
     return samples.get(key) or SETTINGS.get(key, ("", 0))[1]
 

@@ -54,6 +54,8 @@ from llmctld.watch import log, open_log
 LOCK_WAIT_S = 45
 """For a predecessor that drains; longer than its own limit."""
 DRAIN_S = 10.0
+UNLEARNED_S = 30 * 86400.0
+"""The lifetime of an answer, where none was set."""
 
 
 def main() -> int:
@@ -126,10 +128,9 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     catalog = Catalog(paths.models, config.models, Contents(paths.hashes))
     history = History(paths.history)
     abandoned = await history.open()
-    disk = partial(
-        Disk, paths.cache / "answers", config.cache.disk_bytes, config.cache.ttl, repair=paths.hub_info.exists()
-    )
-    tiers = Tiers(Memory(config.cache.memory_bytes), disk if config.cache.disk_bytes else None, config.cache.ttl)
+    ttl = UNLEARNED_S if config.cache.ttl is None else config.cache.ttl
+    disk = partial(Disk, paths.cache / "answers", config.cache.disk_bytes, ttl, repair=paths.hub_info.exists())
+    tiers = Tiers(Memory(config.cache.memory_bytes), disk if config.cache.disk_bytes else None, ttl)
     estimates = Estimates(catalog, paths.measured)
     supply = Supply(catalog, estimates, config.limits)
     residency = Residency(catalog, supply, paths.logs, paths.cache / "prefixes", config)

@@ -54,10 +54,8 @@ def _environment() -> dict[str, str]:
 
 
 def _keys(config: configuration.Config) -> Iterator[str]:
-    for name in config.__struct_fields__:
-        section = getattr(config, name)
-        if isinstance(section, configuration.Section):
-            yield from (f"{name}.{key}" for key in section.__struct_fields__)
+    for name, section in configuration.sections(config):
+        yield from (f"{name}.{key}" for key in configuration.keys(section))
     for model, settings in config.models.items():
         for key in settings.__struct_fields__:
             if getattr(settings, key) is not None:
@@ -74,11 +72,10 @@ def value_of(config: configuration.Config, key: str) -> Any:
 
 def _value(config: configuration.Config, key: str) -> Any:
     """A model's name may hold dots itself."""
-    section, _, rest = key.partition(".")
-    if section == "models":
-        model, _, name = rest.rpartition(".")
-        return getattr(config.models[model], name)
-    return getattr(getattr(config, section), rest)
+    section, _, name = key.rpartition(".")
+    if section.startswith("models."):
+        return getattr(config.models[section.removeprefix("models.")], name)
+    return getattr(dict(configuration.sections(config))[section], name)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[str]:

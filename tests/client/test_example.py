@@ -7,7 +7,7 @@ import pytest
 import tomli
 
 from llmctl import config, example
-from llmctl.config import Config, Duration, ModelSettings, Size
+from llmctl.config import Config, Duration, ModelSettings, Size, keys, sections
 
 
 def test_it_is_the_defaults() -> None:
@@ -22,13 +22,11 @@ def uncommented() -> str:
 def test_every_line_of_it_is_right_when_it_is_taken_in(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(uncommented())
     read = config.load(tmp_path / "c.toml", {})
-    plain = Config()
-    for section in ("limits", "cache", "resources", "logs"):
-        defaults = {
-            key: value for key, value in msgspec.structs.asdict(getattr(plain, section)).items() if value is not None
-        }
-        given = msgspec.structs.asdict(getattr(read, section))
-        assert given | defaults == given
+    plain, taken = dict(sections(Config())), dict(sections(read))
+    for name in sorted(taken.keys() - {"defaults"}):
+        defaults = {key: getattr(plain[name], key) for key in keys(plain[name])}
+        given = {key: getattr(taken[name], key) for key in keys(taken[name])}
+        assert given | {key: value for key, value in defaults.items() if value is not None} == given
         assert None not in given.values()
     assert set(msgspec.structs.asdict(read.models["NAME"])) == set(ModelSettings.__struct_fields__)
     assert None not in msgspec.structs.asdict(read.models["NAME"]).values()

@@ -136,5 +136,5 @@ def test_the_fingerprint_tells_what_the_hub_reads_from_what_the_client_does(tmp_
 
 def test_units_keep_their_kind() -> None:
     config = Config()
-    assert isinstance(config.cache.ttl, Duration)
+    assert isinstance(config.resources.max_wait, Duration)
     assert isinstance(config.cache.disk_bytes, Size)

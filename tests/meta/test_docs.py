@@ -139,6 +139,12 @@ def test_the_example_configuration_is_the_defaults() -> None:
     assert config.load(ROOT / "config.example.toml", {}) == config.Config()
 
 
+def flat(values: dict[str, Any], prefix: str = "") -> set[str]:
+    """The dotted names of what a TOML file gives; no setting of ours is a table."""
+    inner = [flat(value, f"{prefix}{key}.") for key, value in values.items() if isinstance(value, dict)]
+    return {prefix + key for key, value in values.items() if not isinstance(value, dict)}.union(*inner)
+
+
 def test_the_example_configuration_decodes_with_every_line_switched_on() -> None:
     """Each commented setting is a real one with a value that is taken: no key in it is out of date."""
     import tomli
@@ -148,9 +154,8 @@ def test_the_example_configuration_decodes_with_every_line_switched_on() -> None
     lines = [line for line in on.splitlines() if re.match(r"\[|[a-z_]+ = ", line)]
     values = tomli.loads("\n".join(lines))
     found = config.decode(config.Config, values, "config.example.toml")
-    named = {f"{section}.{key}" for section, keys in values.items() if section != "models" for key in keys}
-    sections = {name: getattr(found, name) for name in ("defaults", "limits", "cache", "resources", "logs")}
-    assert named == {f"{name}.{key}" for name, section in sections.items() for key in section.__struct_fields__}
+    named = flat({name: section for name, section in values.items() if name != "models"})
+    assert named == {f"{name}.{key}" for name, section in config.sections(found) for key in config.keys(section)}
     assert set(values["models"]["NAME"]) == set(config.ModelSettings.__struct_fields__)
 
 
