@@ -12,6 +12,7 @@ MODEL ?=
 PEER ?=
 PYSERVER ?=
 DRAFT ?=
+DATA ?=
 ROUNDS ?= 5
 ROWS ?=
 PEER_FLAGS ?=
@@ -27,7 +28,7 @@ INDEXES := $(addprefix --extra-index-url=,$(TORCH_INDEX) $(LLAMA_INDEX))
 SOURCES := pyproject.toml constraints.txt Makefile
 STRESS ?= 1.0
 
-.PHONY: help install demo test check lint format generate generated bench bench-draft bench-engine bench-torch stress clean
+.PHONY: help install demo test check lint format generate generated bench bench-cache bench-draft bench-engine bench-torch stress clean
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +36,7 @@ help:
 	@echo "make check  the static part of it;  make lint  without the generated files;  make format  mends what a tool can"
 	@echo "make bench  the numbers [MODEL=FILE.gguf];  make bench-engine PEER=FOLDER MODEL=FILE.gguf  against llama-server"
 	@echo "make bench-draft  drafts over real texts;  make bench-torch  a folder, eight at once;  make stress  the long tests;  make generate  writes generated files;  make clean"
+	@echo "make bench-cache DATA=FOLDER  the caches over real questions"
 
 # ---- setting up: a stamp per kind of install, so that the second time installs nothing --------------------------------
 
@@ -95,6 +97,10 @@ bench: $(DEV)
 
 bench-draft: $(DEV)
 	$(BIN)/python -m tests.bench.bench_draft $(if $(MODEL),--model "$(MODEL)")
+
+# DATA is a folder with questions_stream.jsonl.gz, near_pairs.jsonl.gz and question_pairs.jsonl.gz; rows that need none run without.
+bench-cache: $(DEV)
+	$(BIN)/python -m tests.bench.cache $(if $(DATA),--data "$(DATA)") $(if $(ROWS),--rows "$(ROWS)")
 
 bench-torch: $(DEV)
 	$(BIN)/python -m tests.bench.bench_torch --rounds $(ROUNDS)

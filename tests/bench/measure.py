@@ -6,20 +6,24 @@ from typing import NamedTuple
 
 
 class Number(NamedTuple):
-    """One measurement. `target`: at most that; None: only told. `unit` follows the figure, `note` explains it."""
+    """One measurement. `target`: at most that, with `least` at least that; None: only told.
+
+    `unit` follows the figure, `note` explains it.
+    """
 
     what: str
     value: float
     unit: str
     target: float | None = None
     note: str = ""
+    least: bool = False
 
     @property
     def passes(self) -> bool:
-        return self.target is None or self.value <= self.target
+        return self.target is None or (self.value >= self.target if self.least else self.value <= self.target)
 
     def row(self) -> str:
-        target = "" if self.target is None else f"<= {self.target:g} {self.unit}"
+        target = "" if self.target is None else f"{'>=' if self.least else '<='} {self.target:g} {self.unit}"
         verdict = "" if self.target is None else "pass" if self.passes else "**miss**"
         note = f" ({self.note})" if self.note else ""
         return f"| {self.what}{note} | {self.value:.3g} {self.unit} | {target} | {verdict} |"
