@@ -36,6 +36,7 @@ from llmctld.models.hashing import Hasher
 from llmctld.models.pull import Puller
 from llmctld.models.residency import Residency
 from llmctld.models.supply import Supply
+from llmctld.pipeline.background import Background, background_gives_way
 from llmctld.pipeline.call import Stage, compose
 from llmctld.pipeline.deadline import deadline
 from llmctld.pipeline.embed import Embedding
@@ -135,9 +136,11 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     supply = Supply(catalog, estimates, config.limits)
     residency = Residency(catalog, supply, paths.logs, paths.cache / "prefixes", config)
     trial = Trial()
+    background = Background(lambda: hub.in_flight())
+    background.pipeline = build_pipeline(config, catalog, history, tiers, residency, trial, background)
     hub = Hub(
         str(paths.socket),
-        build_pipeline(config, catalog, history, tiers, residency, trial),
+        background.pipeline,
         Embedding(residency, Builtin(catalog, paths.cache / "models").choose, config.limits),
         catalog,
         residency,
@@ -145,6 +148,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
         history,
         Puller(catalog, paths.pulled, lambda: supply.limit.host),
         estimates,
+        background,
     )
     server = Server(hub, paths.socket)
     hasher = Hasher(catalog.contents, lambda: bool(hub.in_flight()))
@@ -156,6 +160,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     log.info("the hub is ready", version=__version__, pid=os.getpid(), abandoned_requests=abandoned)
     await server.stopped.wait()
     await server.close()
+    await background.close()
     await hasher.close()
     await residency.close()
     await trial.close()
@@ -167,7 +172,13 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
 
 
 def build_pipeline(
-    config: Config, catalog: Catalog, history: History, tiers: Tiers, residency: Residency, trial: Trial
+    config: Config,
+    catalog: Catalog,
+    history: History,
+    tiers: Tiers,
+    residency: Residency,
+    trial: Trial,
+    background: Background,
 ) -> Stage:
     """The order of the stages, outermost first: this list is the path of every request."""
     links = [
@@ -179,6 +190,7 @@ def build_pipeline(
         samples,
         postprocess,
         structure(trial),
+        background_gives_way(background, residency),
     ]
     return compose(links, Generator(residency, catalog, config.limits.queue))
 

@@ -21,6 +21,7 @@ from llmctld.models.catalog import Catalog
 from llmctld.models.estimate import Estimates
 from llmctld.models.pull import Puller
 from llmctld.models.residency import Residency
+from llmctld.pipeline.background import Background
 from llmctld.pipeline.call import Call, Stage
 from llmctld.pipeline.embed import Embedding
 
@@ -38,6 +39,7 @@ class Hub:
     history: History
     puller: Puller
     estimates: Estimates
+    background: Background = field(default_factory=Background)
     in_flight: Callable[[], int] = lambda: 0
     stop: Callable[[float], Awaitable[list[str]]] | None = None
     started: float = field(default_factory=time.monotonic)
@@ -55,6 +57,7 @@ async def generate(hub: Hub, call: Call | None, request: wire.Generate) -> Repli
 
 
 async def embed(hub: Hub, call: Call | None, request: wire.Embed) -> Replies:
+    hub.background.give_way()
     async with aclosing(hub.embedding(request)) as events:
         async for event in events:
             yield wire.Done(result=event) if isinstance(event, wire.Embeddings) else event
@@ -182,4 +185,6 @@ HANDLERS: dict[type[wire.Request], Handler] = {
     wire.ClearCache: clear_cache,
     wire.Undo: undo,
 }
+NEEDS_MODELS = (wire.RemoveModel, wire.LoadModel, wire.PinModel, wire.UnloadModel)
+"""What would wait for a model's requests: those that nobody asked for end before."""
 """Cancel and Ack are not here: the server handles them at once, never behind work."""

@@ -16,7 +16,7 @@ import zmq
 
 from llmctl import __version__, wire
 from llmctl.errors import Internal, LlmctlError, Timeout
-from llmctld.handlers import HANDLERS, Hub
+from llmctld.handlers import HANDLERS, NEEDS_MODELS, Hub
 from llmctld.pipeline.call import Call
 from llmctld.watch import log
 
@@ -189,6 +189,8 @@ class Server:
     async def _final(self, exchange: Exchange) -> wire.Done | wire.Failed | wire.Cancelled:
         """Runs the handler to its end; whatever happens there, exactly one final reply comes of it."""
         handler = HANDLERS[type(exchange.request)]
+        if isinstance(exchange.request, NEEDS_MODELS):
+            self._hub.background.give_way(all_=True)
         try:
             async with aclosing(handler(self._hub, exchange.call, exchange.request)) as replies:
                 async for reply in replies:
@@ -236,6 +238,7 @@ class Server:
     async def _end(self, timeout: float) -> list[str]:
         if not self._stopping:
             self._stopping = True
+            self._hub.background.end()
             if self._is_ours():
                 self._path.unlink(missing_ok=True)  # the next command starts the next hub, which waits for our lock
         running = {

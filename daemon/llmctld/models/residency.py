@@ -62,6 +62,13 @@ class Residency:
         loaded = [replica.worker.loaded.slots for replica in ready if replica.worker.loaded]
         return sum(loaded) or self._catalog.slots(entry)
 
+    def remaining(self, entry: ModelEntry) -> float | None:
+        """Seconds until it is unloaded if nobody asks for it, negative: it stays; None while somebody uses it."""
+        if self.leases(entry.name) or not self.is_loaded(entry):
+            return None
+        ends = self._fleet.models[entry.name].ends
+        return -1.0 if ends is None else max(0.0, ends - time.time())
+
     def outlook(self, entry: ModelEntry) -> str:
         """What is to be said to who asks for a model that is not loaded. Raises ModelUnavailable where it has no room."""
         model = self._fleet.model(entry)

@@ -39,6 +39,10 @@ class Call:
     arrived: float = field(default_factory=time.monotonic)
     at: float = field(default_factory=time.time)
     """Seconds since 1970."""
+    charge: str | None = None
+    """Who pays and stands in the history, where that is not `request.user`: for what nobody asked for."""
+    may_load: bool = True
+    """Whether a model that is not loaded is loaded for it."""
     number: int = 0
     """Of its row in the history."""
     model: ModelEntry | None = None

@@ -20,6 +20,7 @@ class Flight:
 
     def __init__(self, first: Call, next_: Stage) -> None:
         self.work = first.work
+        self._pilot = first
         self.passengers: list[asyncio.Queue[Event | BaseException]] = []
         self._past: list[Event | BaseException] = []
         self.task = asyncio.create_task(self._fly(first, next_))
@@ -39,7 +40,13 @@ class Flight:
         for queue in self.passengers:
             queue.put_nowait(event)
 
-    def board(self) -> "asyncio.Queue[Event | BaseException]":
+    def takes(self, call: Call) -> bool:
+        """Whether `call` may board. A user boards what the hub asked by itself, but shares no failure of it."""
+        failed = any(isinstance(event, BaseException) for event in self._past)
+        return call.charge is not None or self._pilot.charge is None or not failed
+
+    def board(self, call: Call) -> "asyncio.Queue[Event | BaseException]":
+        self._pilot.may_load |= call.may_load
         queue: asyncio.Queue[Event | BaseException] = asyncio.Queue()
         for event in self._past:
             queue.put_nowait(event)
@@ -58,12 +65,12 @@ class Flights:
         """The events of the flight of `call.key`, as this call's own. Sets `call.hit` to "flight" for all but the first."""
         assert call.key is not None
         flight = self._flights.get(call.key)
-        if flight is None:
+        if flight is None or not flight.takes(call):
             flight = self._flights[call.key] = Flight(_pilot(call), self._next)
             flight.task.add_done_callback(lambda _: self._forget(call.key, flight))
         else:
             call.work, call.hit = flight.work, "flight"
-        queue = flight.board()
+        queue = flight.board(call)
         try:
             while True:
                 event = await queue.get()

@@ -6,11 +6,11 @@ A request whose engine died before its first token is computed once more; it doe
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from weakref import WeakSet
 
 from llmctl.config import ModelEntry
-from llmctl.errors import EngineFailed
+from llmctl.errors import EngineFailed, ModelUnavailable
 from llmctl.wire import PRIORITIES, Answer, Delta, Likely, Notice, Sampled, Usage
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
@@ -37,8 +37,10 @@ class Generator:
     async def __call__(self, call: Call) -> AsyncGenerator[Event, None]:
         """Raises Busy, ModelUnavailable, EngineFailed, and what the engine refuses."""
         entry = call.entry
-        with self._places.one(entry):
-            if not self._residency.is_loaded(entry):
+        with (
+            self._places.one(entry) if call.charge is None else nullcontext()
+        ):  # a user's place is taken by users alone
+            if call.may_load and not self._residency.is_loaded(entry):
                 yield Notice(text=self._residency.outlook(entry))
             async with aclosing(self._compute(call, entry)) as events:
                 async for event in events:
@@ -62,10 +64,13 @@ class Generator:
 
     async def _attempt(self, call: Call, entry: ModelEntry) -> AsyncGenerator[Event, None]:
         work = call.work
+        if not call.may_load and not self._residency.is_loaded(entry):
+            raise ModelUnavailable(f"{entry.name} is not loaded, and nobody waits for it", "")
         work.state = "loading" if not self._residency.is_loaded(entry) else "queued"
         start = time.monotonic()
         prompt = "\n".join(message.content for message in call.messages)
-        lease = self._residency.lease(entry, prompt, call.request.keep_alive)
+        stays = call.request.keep_alive if call.charge is None else self._residency.remaining(entry)
+        lease = self._residency.lease(entry, prompt, stays)
         async with lease as worker:
             work.timings.load_ms = round((time.monotonic() - start) * 1e3, 3) if work.state == "loading" else 0.0
             work.state = "queued"

@@ -26,6 +26,12 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
     def link(next_: Stage) -> Stage:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             request = call.request
+            if call.messages:  # put together before: the hub asks by itself what a user has asked once
+                call.model, call.conversation = catalog.choose(request.model, "text"), call.id[:12]
+                async with aclosing(next_(call)) as events:
+                    async for event in events:
+                        yield event
+                return
             values = _values(request)
             call.prompt = compose_prompt(request, values, limit)
             turns = await _take_turn(call, history)

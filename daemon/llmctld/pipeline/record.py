@@ -102,7 +102,7 @@ def _beginning(call: Call) -> dict[str, Any]:
     prompt = request.prompt if call.prompt is None else call.prompt
     if prompt is None and request.tokens is None:
         prompt = request.stdin
-    return {"number": call.number, "id": call.id, "at": call.at, "user": request.user,
+    return {"number": call.number, "id": call.id, "at": call.at, "user": call.charge or request.user,
             "tags": json.dumps(request.tags) if request.tags else "[]", "model": request.model, "state": "running",
             "system": request.system, "prompt": prompt}  # fmt: skip
 

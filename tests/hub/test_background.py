@@ -1,0 +1,210 @@
+"""What the hub asks by itself: charged to its own name, never in a user's way, and over when the hub ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from llmctld.cache.memory import Memory
+from llmctld.cache.tiers import Tiers
+from llmctld.history import History
+from llmctld.models.catalog import Catalog
+from llmctld.models.residency import Residency
+from llmctld.models.worker import ChatMessage
+from llmctld.pipeline.background import OWN, Background, GaveWay, background_gives_way
+from llmctld.pipeline.call import Stage, compose
+from llmctld.pipeline.exact import exact
+from llmctld.pipeline.generate import Generator
+from llmctld.pipeline.preprocess import preprocess
+from llmctld.pipeline.record import record
+
+from llmctl.config import Cache
+from llmctl.errors import ModelUnavailable
+from llmctl.wire import Answer, Generate
+from tests.hub.scene import a_call, answer_of, at_once, engines, in_loop, until
+
+
+class Scene:
+    """The pipeline's real stages on a real echo engine, and the background that uses them."""
+
+    def __init__(self, folder: Path, catalog: Catalog, residency: Residency) -> None:
+        self.users = 0
+        self.residency, self.entry = residency, catalog.find("e")
+        self.background = Background(lambda: self.users)
+        self.history = History(folder / "history.db")
+        self.tiers = Tiers(Memory(2**20), None, 60.0)
+
+    def pipeline(self) -> Stage:
+        assert self.background.pipeline is not None
+        return self.background.pipeline
+
+    async def rows(self) -> list[tuple[object, ...]]:
+        return await self.history._store.read("SELECT user, prompt, state FROM requests ORDER BY number")
+
+
+@asynccontextmanager
+async def scene(folder: Path, queue: int = 8, **model: str) -> AsyncIterator[Scene]:
+    async with engines(folder, e=model) as (catalog, residency):
+        made = Scene(folder, catalog, residency)
+        made.background.pipeline = compose(
+            [
+                record(made.history),
+                preprocess(catalog, made.history, 2**20),
+                exact(made.tiers, catalog, Cache()),
+                background_gives_way(made.background, residency),
+            ],
+            Generator(residency, catalog, queue),
+        )
+        yield made
+        await made.background.close()
+        await made.tiers.close()
+        made.history.close()
+
+
+ANA = Generate(prompt="next?", model="e", user="ana")
+
+
+@in_loop
+async def test_it_is_charged_to_the_hub_and_stored_for_the_user(tmp_path: Path) -> None:
+    async with scene(tmp_path) as it:
+        answer = await it.background.generate(ANA, load=True)
+        assert isinstance(answer, Answer)
+        assert answer.text == "next?"
+        assert await it.rows() == [(OWN, "next?", "done")]
+        theirs = await answer_of(it.pipeline(), a_call(prompt="next?", model="e", user="ana"))
+        assert theirs.cache.hit == "memory"
+        assert theirs.cache.key == answer.cache.key
+        others = await answer_of(it.pipeline(), a_call(prompt="next?", model="e", user="bob"))
+        assert others.cache.hit is None
+
+
+@in_loop
+async def test_what_the_model_is_to_see_can_be_given_as_it_was_put_together(tmp_path: Path) -> None:
+    async with scene(tmp_path) as it:
+        messages = [ChatMessage("user", "a"), ChatMessage("assistant", "b"), ChatMessage("user", "c")]
+        request = Generate(prompt="ignored", model="e", user="ana", continue_last=True)
+        answer = await it.background.generate(request, messages=messages, load=True)
+        assert isinstance(answer, Answer)
+        assert answer.text == "c"
+
+
+@in_loop
+async def test_a_model_that_is_not_loaded_is_not_loaded_for_it(tmp_path: Path) -> None:
+    async with scene(tmp_path) as it:
+        with pytest.raises(ModelUnavailable, match="not loaded"):
+            await it.background.generate(ANA)
+        assert it.residency.names == []
+
+
+@in_loop
+async def test_it_gives_way_to_a_user_whose_request_must_be_computed(tmp_path: Path) -> None:
+    async with scene(tmp_path, token_ms="20") as it:
+        long = Generate(prompt="x" * 4000, model="e", user="ana")
+        work = asyncio.create_task(it.background.generate(long, load=True))
+        await until(lambda: bool(it.residency.names) and it.residency.leases("e") == 1)
+        theirs = await answer_of(it.pipeline(), a_call(prompt="hi", model="e", user="bob"))
+        assert theirs.text == "hi"
+        with pytest.raises(GaveWay):
+            await work
+        assert (await it.rows())[0] == (OWN, long.prompt, "cancelled")
+
+
+@in_loop
+async def test_it_does_not_give_way_to_a_stored_answer(tmp_path: Path) -> None:
+    async with scene(tmp_path, token_ms="1") as it:
+        await it.background.generate(ANA, load=True)
+        work = asyncio.create_task(it.background.generate(Generate(prompt="y" * 50, model="e", user="ana")))
+        await until(lambda: it.residency.leases("e") == 1)
+        theirs = await answer_of(it.pipeline(), a_call(prompt="next?", model="e", user="ana"))
+        assert theirs.cache.hit == "memory"
+        assert isinstance(await work, Answer)
+
+
+@in_loop
+async def test_what_does_not_yield_goes_on_beside_a_user(tmp_path: Path) -> None:
+    async with scene(tmp_path, token_ms="2") as it:
+        await it.background.generate(ANA, load=True)
+        other = Generate(prompt="y" * 50, model="e", user="ana")
+        work = asyncio.create_task(it.background.generate(other, yields=False))
+        await until(lambda: it.residency.leases("e") == 1)
+        assert (await answer_of(it.pipeline(), a_call(prompt="hi", model="e", user="bob"))).text == "hi"
+        answer = await work
+        assert isinstance(answer, Answer)
+        assert answer.text == other.prompt
+
+
+@in_loop
+async def test_a_user_who_asks_the_same_boards_it_and_keeps_it_alive(tmp_path: Path) -> None:
+    async with scene(tmp_path, token_ms="5") as it:
+        request = Generate(prompt="y" * 60, model="e", user="ana")
+        work = asyncio.create_task(it.background.generate(request, load=True))
+        await until(lambda: bool(it.residency.names) and it.residency.leases("e") == 1)
+        same = a_call(prompt=request.prompt, model="e", user="ana")
+        theirs = asyncio.create_task(answer_of(it.pipeline(), same))
+        await at_once(lambda: same.hit == "flight")
+        it.background.give_way()
+        answer = await theirs
+        assert (answer.text, answer.cache.hit) == (request.prompt, "flight")
+        with pytest.raises(GaveWay):
+            await work
+
+
+@in_loop
+async def test_it_takes_no_place_from_users(tmp_path: Path) -> None:
+    async with scene(tmp_path, queue=0, slots="1", token_ms="5") as it:
+        await it.background.generate(ANA, load=True)
+        work = asyncio.create_task(it.background.generate(Generate(prompt="y" * 500, model="e"), yields=False))
+        await until(lambda: it.residency.leases("e") == 1)
+        assert (await answer_of(it.pipeline(), a_call(prompt="hi", model="e", user="bob"))).text == "hi"
+        it.background.end()
+        with pytest.raises(GaveWay):
+            await work
+
+
+@in_loop
+async def test_it_does_not_keep_a_model_loaded_for_longer(tmp_path: Path) -> None:
+    async with scene(tmp_path, keep_alive="1h") as it:
+        await answer_of(it.pipeline(), a_call(prompt="hi", model="e", user="bob", keep_alive=300.0))
+        await it.background.generate(ANA)
+        left = it.residency.remaining(it.entry)
+        assert left is not None
+        assert 200 < left <= 300
+        await answer_of(it.pipeline(), a_call(prompt="ho", model="e", user="bob", keep_alive=-1.0))
+        await it.background.generate(Generate(prompt="other", model="e"))
+        assert it.residency.remaining(it.entry) == -1.0
+
+
+@in_loop
+async def test_it_ends_with_the_hub_and_begins_nothing_more(tmp_path: Path) -> None:
+    async with scene(tmp_path, token_ms="20") as it:
+        work = asyncio.create_task(it.background.generate(Generate(prompt="x" * 4000, model="e"), load=True))
+        await until(lambda: bool(it.residency.names))
+        await it.background.close()
+        with pytest.raises(GaveWay):
+            await work
+        with pytest.raises(GaveWay, match="ends"):
+            await it.background.generate(ANA)
+
+
+@in_loop
+async def test_who_asked_for_it_and_leaves_ends_it(tmp_path: Path) -> None:
+    async with scene(tmp_path, token_ms="20") as it:
+        work = asyncio.create_task(it.background.generate(Generate(prompt="x" * 4000, model="e"), load=True))
+        await until(lambda: bool(it.residency.names) and it.residency.leases("e") == 1)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        assert it.residency.leases("e") == 0
+
+
+@in_loop
+async def test_quiet_is_when_nobody_has_asked_for_a_while(tmp_path: Path) -> None:
+    users = 1
+    background = Background(lambda: users)
+    waiting = asyncio.create_task(background.quiet())
+    done, _ = await asyncio.wait([waiting], timeout=0.4)
+    assert not done
+    users = 0
+    await waiting
+    assert background.idle()
