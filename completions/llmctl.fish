@@ -18,7 +18,7 @@ __llmctl_names() {
 __llmctl_words() {
     case "$1" in
         "") printf "%s" "--version --json --quiet -q --help ask chat embed models ps pull templates cache daemon config completion" ;;
-        "ask") printf "%s" "--model -m --system -s --template -t --param -p --file -f --continue -c --conversation --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --extract -x --xl --n -n --schema --grammar --logprobs --reasoning --cache --no-cache --refresh --cache-only --max-age --user --tag --adapter --repro --priority --timeout --keep-alive --save --no-stream --json --no-stdin --quiet -q --help" ;;
+        "ask") printf "%s" "--model -m --system -s --template -t --param -p --file -f --continue -c --conversation --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --extract -x --xl --n -n --schema --grammar --logprobs --reasoning --cache --no-cache --refresh --cache-only --semantic --max-age --user --tag --adapter --repro --priority --timeout --keep-alive --explain --save --no-stream --json --no-stdin --quiet -q --help" ;;
         "chat") printf "%s" "--model -m --system -s --template -t --continue -c --conversation --max-tokens --temperature --reasoning --user --json --quiet -q --help" ;;
         "embed") printf "%s" "--file -f --model -m --output -o --prompt --user --no-stdin --json --quiet -q --help" ;;
         "models") printf "%s" "--help ls show add pull estimate rm load pin unload" ;;

@@ -50,7 +50,9 @@ class Options(
     no_cache: bool = False
     refresh: bool = False
     cache_only: bool = False
+    semantic: bool | None = None
     max_age: float | str | None = None
+    explain: bool = False
     user: str | None = None
     tag: list[str] | str = []
     timeout: float | str | None = None

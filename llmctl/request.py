@@ -31,6 +31,8 @@ SAME = (
     "seed",
     "repro",
     "priority",
+    "semantic",
+    "explain",
     "logprobs",
     "n",
 )

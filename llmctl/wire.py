@@ -96,6 +96,10 @@ class Generate(Request, kw_only=True, tag="generate"):
     cache: str = "auto"
     max_age: float | None = None
     """Seconds: an older stored answer does not count."""
+    semantic: bool | None = None
+    """Whether the stored answer to a question that means the same will do; null: as `cache.semantic.enabled` says."""
+    explain: bool = False
+    """Tell in `Answer.explain` what became of the request on its way."""
     timeout: float | None = None
     """Seconds for the whole request, from its arrival at the hub."""
     keep_alive: float | None = None
@@ -274,7 +278,10 @@ class Timings(msgspec.Struct):
 
 
 class CacheUse(msgspec.Struct):
-    """Where the answer came from: `hit` is null, "memory", "disk" or "flight"; `age_s` in seconds."""
+    """Where the answer came from: `hit` is null, "memory", "disk", "shared", "semantic" or "flight"; `age_s` in seconds.
+
+    `key`: of the stored answer. `similarity`: the cosine between the two questions, of a semantic hit.
+    """
 
     hit: str | None = None
     key: str | None = None
@@ -295,6 +302,15 @@ class Sampled(msgspec.Struct):
     token: str
     logprob: float
     top: list[Likely]
+
+
+class Explained(msgspec.Struct, omit_defaults=True):
+    """What one stage found out about the request; `similarity` and `refused` (by which guard): of a stored question."""
+
+    stage: str
+    text: str
+    similarity: float | None = None
+    refused: str | None = None
 
 
 class Answer(Result, kw_only=True, tag="answer", omit_defaults=False):
@@ -318,6 +334,8 @@ class Answer(Result, kw_only=True, tag="answer", omit_defaults=False):
     """Whether other requests, or what they left in the KV memory, may have changed a greedy token by rounding; null: not
     computed for this request."""
     logprobs: list[Sampled] | None = None
+    explain: list[Explained] | None = None
+    """With `--explain`, in the order in which it was found out; else null."""
 
 
 class Answers(Result, kw_only=True, tag="answers", omit_defaults=False):

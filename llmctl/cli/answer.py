@@ -153,8 +153,14 @@ def unfinished(request_id: bytes, text: str) -> wire.Answer:
 def remarks(*answers: wire.Answer) -> list[str]:
     """What the reader should know about complete answers."""
     found = []
-    if answers[0].cache.hit in ("memory", "disk"):
-        found.append(f"a stored answer, {_ago(answers[0].cache.age_s or 0.0)} old; --refresh computes anew")
+    cache = answers[0].cache
+    if cache.hit in ("memory", "disk", "shared"):
+        found.append(f"a stored answer, {_ago(cache.age_s or 0.0)} old; --refresh computes anew")
+    if cache.hit == "semantic":
+        found.append(
+            f"the stored answer to a question like this one (similarity {cache.similarity or 0:.3f}), "
+            f"{_ago(cache.age_s or 0.0)} old; --refresh computes anew, `llmctl cache undo` takes it back"
+        )
     cut = [answer for answer in answers if answer.finish_reason == "length"]
     if cut:
         tokens = cut[0].usage.completion_tokens
@@ -162,6 +168,17 @@ def remarks(*answers: wire.Answer) -> list[str]:
             f"the answer was cut after {tokens} tokens, by --max-tokens or because the model's context is full"
         )
     return found
+
+
+def explained(answer: wire.Answer) -> list[str]:
+    """What `--explain` asked for, a line each."""
+    return [f"{found.stage:<10} {_measured(found)}{found.text}" for found in answer.explain or ()]
+
+
+def _measured(found: wire.Explained) -> str:
+    if found.similarity is None:
+        return ""
+    return f"{found.similarity:.3f} {f'refused by {found.refused}: ' if found.refused else ''}"
 
 
 def _ago(seconds: float) -> str:

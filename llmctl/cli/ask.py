@@ -59,6 +59,10 @@ def ask(
     no_cache: Annotated[bool, Option("--no-cache", help="Neither take a stored answer nor store this one.")] = False,
     refresh: Annotated[bool, Option("--refresh", help="Compute anew, and store.")] = False,
     cache_only: Annotated[bool, Option("--cache-only", help="Only a stored answer; status 13 without one.")] = False,
+    semantic: Annotated[
+        bool | None,
+        Option("--semantic/--no-semantic", help="Whether the stored answer to a question of the same meaning will do."),
+    ] = None,
     max_age: Annotated[Text, Option(help="Take no stored answer older than this: 90s 15m 2h 7d.", metavar="T")] = None,
     user: Annotated[Text, Option(help="Whose request this is.")] = None,
     tag: Annotated[Many, Option(help="A label in every record of this request.")] = None,
@@ -73,6 +77,7 @@ def ask(
     keep_alive: Annotated[
         Text, Option(help="How long the model stays loaded afterwards: 5m, 0, -1.", metavar="T")
     ] = None,
+    explain: Annotated[bool, Option("--explain", help="Say on stderr what became of the request on its way.")] = False,
     save: Annotated[Text, Option(help="Store what was given as this template, and do not ask.", metavar="NAME")] = None,
     no_stream: Annotated[bool, Option("--no-stream", help="Print the answer when it is whole.")] = False,
     json: flags.Json = False,
@@ -95,6 +100,9 @@ def ask(
         done = answer.show(client, client.pack(asked, stream=not no_stream), show)
     for remark in answer.remarks(*done):
         out.notice(remark)
+    if not out.Mode.json:
+        for line in answer.explained(done[0]):
+            out.aside(f"{line}\n")
 
 
 def gather(values: dict[str, Any]) -> Asked:

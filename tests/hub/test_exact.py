@@ -17,7 +17,8 @@ from llmctld.history import History
 from llmctld.models.catalog import Catalog
 from llmctld.models.worker import ChatMessage
 from llmctld.pipeline.call import Call, Stage, compose
-from llmctld.pipeline.exact import exact, key_of
+from llmctld.pipeline.exact import exact
+from llmctld.pipeline.identity import key_of
 from llmctld.pipeline.preprocess import preprocess
 
 from llmctl import wire
@@ -72,6 +73,8 @@ DOES_NOT_MATTER: dict[str, Any] = {
     "timeout": 5.0,
     "keep_alive": 5.0,
     "stream": True,
+    "semantic": True,
+    "explain": True,
 }
 """How an answer is delivered, labelled, awaited or looked up is no part of what it is."""
 

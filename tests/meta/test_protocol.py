@@ -21,6 +21,7 @@ ANSWER = wire.Answer(
     id="0" * 32, model="m", text="because\N{SNOWMAN}", reasoning="hm", conversation="trip", user="ana",
     usage=wire.Usage(3, 1, 2), timings=wire.Timings(total_ms=1.5), cache=wire.CacheUse(hit="disk", key="k", age_s=2.0),
     value={"a": [1]}, logprobs=[wire.Sampled("b", -0.5, [wire.Likely("c", -0.25)])],
+    explain=[wire.Explained("semantic", "why so?", 0.93, "negation")],
 )  # fmt: skip
 EXAMPLES: list[wire.Message] = [
     wire.Generate(
@@ -29,7 +30,7 @@ EXAMPLES: list[wire.Message] = [
         temperature=0.0, top_p=0.5, top_k=1, min_p=0.1, repeat_penalty=1.1, presence_penalty=0.1, frequency_penalty=0.2,
         logit_bias={"5": -1.0}, seed=7, stop=["x"], ignore_eos=True, extract="last", cache="only", max_age=1.0, timeout=2.0,
         priority="batch", adapters={"a": 0.5}, repro=True, stream=True, protocol=wire.PROTOCOL,
-        schema="{}", grammar="root ::= [a-z]", logprobs=2, n=3,
+        schema="{}", grammar="root ::= [a-z]", logprobs=2, n=3, semantic=True, explain=True,
     ),
     wire.Embed(texts=["a"], model="m", prompt="query", user="ana"),
     wire.Cancel(), wire.Ack(count=3), wire.Status(), wire.Ps(), wire.Stop(timeout=0.5),

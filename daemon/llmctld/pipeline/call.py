@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from llmctl.config import ModelEntry
-from llmctl.wire import Answer, Answers, CacheUse, Delta, Generate, Notice, Sampled, Timings, Usage
+from llmctl.wire import Answer, Answers, CacheUse, Delta, Explained, Generate, Notice, Sampled, Timings, Usage
 from llmctld.models.worker import ChatMessage
 
 Event = Delta | Notice | Answer | Answers
@@ -60,6 +60,7 @@ class Call:
     """A call for each of several samples; the first shares this one's work."""
     outcome: Answer | None = None
     """Of a sample that has come to its end."""
+    explained: list[Explained] = field(default_factory=list)
     cleanup: AsyncExitStack = field(default_factory=AsyncExitStack)
     """What inner stages hold until the outcome is written down; closed by record."""
 
@@ -68,6 +69,11 @@ class Call:
         """The model, for the stages behind the one that chose it."""
         assert self.model is not None
         return self.model
+
+    def explain(self, stage: str, text: str, similarity: float | None = None, refused: str | None = None) -> None:
+        """For `--explain`; nothing where it was not asked for."""
+        if self.request.explain:
+            self.explained.append(Explained(stage, text, similarity, refused))
 
     def elapsed_ms(self) -> float:
         return (time.monotonic() - self.arrived) * 1e3

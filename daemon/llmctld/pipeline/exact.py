@@ -1,83 +1,24 @@
 """Stage `exact`: the same question is answered from the cache, and the same question in flight is computed once.
 
-The key covers everything that changes the answer. It decides what may be served and stored, not where it lies.
+It decides what may be served and stored, not where it lies; what makes two requests equal stands in identity.py.
 """
 
-import hashlib
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 import msgspec
 
-from llmctl.config import Cache, ModelSettings
+from llmctl.config import Cache
 from llmctl.errors import CacheMiss, ConfigError, nearest
 from llmctl.wire import Answer, Answers, Delta, Generate, Timings, Usage
 from llmctld.cache.level import Stored
 from llmctld.cache.tiers import Hit, Tiers
-from llmctld.models.catalog import AdapterUse, Catalog
-from llmctld.models.worker import ChatMessage
+from llmctld.models.catalog import Catalog
 from llmctld.pipeline.call import Call, Event, Link, Stage
 from llmctld.pipeline.flight import Flights
+from llmctld.pipeline.identity import key_of
 from llmctld.pipeline.structure import value_of
-
-KEY_FORMAT = 1
-"""Raised when the meaning of a stored answer changes."""
-
-
-class Identity(msgspec.Struct, array_like=True):
-    """What an answer depends on; equal identities may share one. Fields of later machinery are None."""
-
-    format: int
-    model: str
-    settings: ModelSettings
-    messages: list[ChatMessage]
-    tokens: list[int] | None
-    raw: bool
-    sampling: list[Any]
-    stop: list[str]
-    logit_bias: list[tuple[str, float]]
-    ignore_eos: bool
-    extract: str | None
-    repro: bool
-    scope: list[str]
-    adapters: list[AdapterUse] = []
-    schema: str | None = None
-    grammar: str | None = None
-    logprobs: int | None = None
-    n: int = 1
-
-
-SAMPLING = (
-    "max_tokens", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed",
-)  # fmt: skip
-
-
-def key_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
-    """32 hexadecimal digits. `scope` names fields of the request; who differs in one of them shares nothing."""
-    request = call.request
-    identity = Identity(
-        format=KEY_FORMAT,
-        model=catalog.identity(call.entry),
-        settings=catalog.settings(call.entry).computing(),
-        messages=call.messages,
-        tokens=request.tokens,
-        raw=request.raw,
-        sampling=[getattr(request, name) for name in SAMPLING],
-        stop=request.stop,
-        logit_bias=sorted(request.logit_bias.items()),
-        ignore_eos=request.ignore_eos,
-        extract=request.extract,
-        repro=request.repro,
-        adapters=catalog.adapters(call.entry, request.adapters),
-        schema=request.schema,
-        grammar=request.grammar,
-        logprobs=request.logprobs,
-        n=request.n or 1,
-        scope=[str(getattr(request, name)) for name in scope],
-    )
-    return hashlib.blake2b(msgspec.msgpack.encode(identity, enc_hook=str), digest_size=16).hexdigest()
 
 
 def repeatable(request: Generate) -> bool:
@@ -101,8 +42,13 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
             call.content = catalog.content(call.entry, call.request.adapters)
             call.key = key_of(call, catalog, settings.scope)
             keep = mode == "store" or (mode != "skip" and settings.enabled and repeatable(call.request))
-            if mode == "only" or (keep and mode != "refresh"):
+            looks = mode == "only" or (keep and mode != "refresh")
+            call.explain(
+                "exact", f"{call.key} is {'' if looks else 'not '}looked for, and {'' if keep else 'not '}stored"
+            )
+            if looks:
                 hit = await tiers.get(call.key, call.request.max_age)
+                call.explain("exact", f"found in {hit.level}" if hit else "not found")
                 if hit is not None:
                     for event in _served(call, hit):
                         yield event

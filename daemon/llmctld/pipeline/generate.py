@@ -16,7 +16,7 @@ from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
 from llmctld.models.target import REMOTE
 from llmctld.models.worker import Adapter, Lent, Recalled, Remark, Submit, Ticket
-from llmctld.pipeline.call import Call, Event
+from llmctld.pipeline.call import Call, Event, Work
 from llmctld.pipeline.places import Places
 from llmctld.watch import log
 
@@ -161,4 +161,14 @@ def _answer(call: Call, ticket: Ticket) -> Answer:
     answer = call.answer(work.text, work.reasoning or None, ticket.finished.reason, work.usage, work.timings)
     answer.batched = ticket.finished.batched
     answer.logprobs = work.logprobs
+    call.explain("generate", _told(work))
     return answer
+
+
+def _told(work: Work) -> str:
+    usage, timings = work.usage, work.timings
+    return (
+        f"queued {timings.queue_ms:.0f} ms, loaded {timings.load_ms:.0f} ms, {usage.prompt_tokens} prompt tokens "
+        f"({usage.cached_tokens} computed before) {timings.prefill_ms:.0f} ms, {usage.completion_tokens} tokens "
+        f"{timings.decode_ms:.0f} ms"
+    )

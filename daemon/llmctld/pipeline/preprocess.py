@@ -38,6 +38,7 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
             call.model = catalog.choose(request.model or (turns[-1].model if turns else None), "text")
             system = request.system if request.system is not None else (turns[-1].system if turns else None)
             call.messages = _messages(fill(normal(system or ""), values, limit), turns, call.prompt)
+            _explain(call, len(turns))
             async with aclosing(next_(call)) as events:
                 async for event in events:
                     yield event
@@ -45,6 +46,14 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
         return stage
 
     return link
+
+
+def _explain(call: Call, turns: int) -> None:
+    if call.request.explain:
+        size = sum(len(message.content.encode()) for message in call.messages) or 4 * len(call.request.tokens or ())
+        call.explain(
+            "preprocess", f"model {call.entry.name}, {len(call.messages)} messages, {size} bytes, {turns} turns before"
+        )
 
 
 async def _take_turn(call: Call, history: History) -> list[Turn]:

@@ -48,7 +48,9 @@ def record(history: History) -> Link:
                     await _end(history, call, _what_came(call, error), "failed", error)
                     raise
                 beginning.cancel()
-                await _end(history, call, [result] if isinstance(result, Answer) else result.answers, "done")
+                answers = [result] if isinstance(result, Answer) else result.answers
+                await _end(history, call, answers, "done")
+                answers[0].explain = call.explained if call.request.explain else None
             yield result
 
         return stage

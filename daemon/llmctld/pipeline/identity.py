@@ -1,0 +1,84 @@
+"""What an answer depends on: the key under which it is stored, and the wall within which a question may stand for another.
+
+It knows every field of a request that changes the answer; whether an answer may be stored or served is not decided here.
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from llmctl.config import ModelSettings
+from llmctld.models.catalog import AdapterUse, Catalog
+from llmctld.models.worker import ChatMessage
+from llmctld.pipeline.call import Call
+
+KEY_FORMAT = 1
+"""Raised when the meaning of a stored answer changes."""
+
+
+class Identity(msgspec.Struct, array_like=True):
+    """What an answer depends on; equal identities may share one. Fields of later machinery are None."""
+
+    format: int
+    model: str
+    settings: ModelSettings
+    messages: list[ChatMessage]
+    tokens: list[int] | None
+    raw: bool
+    sampling: list[Any]
+    stop: list[str]
+    logit_bias: list[tuple[str, float]]
+    ignore_eos: bool
+    extract: str | None
+    repro: bool
+    scope: list[str]
+    adapters: list[AdapterUse] = []
+    schema: str | None = None
+    grammar: str | None = None
+    logprobs: int | None = None
+    n: int = 1
+
+
+SAMPLING = (
+    "max_tokens", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed",
+)  # fmt: skip
+
+
+def key_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
+    """32 hexadecimal digits. `scope` names fields of the request; who differs in one of them shares nothing."""
+    return _digest(_identity(call, catalog, scope))
+
+
+def wall_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
+    """The key of everything but the last message: questions within one wall differ in nothing else."""
+    identity = _identity(call, catalog, scope)
+    return _digest(msgspec.structs.replace(identity, messages=identity.messages[:-1]))
+
+
+def _identity(call: Call, catalog: Catalog, scope: list[str]) -> Identity:
+    request = call.request
+    return Identity(
+        format=KEY_FORMAT,
+        model=catalog.identity(call.entry),
+        settings=catalog.settings(call.entry).computing(),
+        messages=call.messages,
+        tokens=request.tokens,
+        raw=request.raw,
+        sampling=[getattr(request, name) for name in SAMPLING],
+        stop=request.stop,
+        logit_bias=sorted(request.logit_bias.items()),
+        ignore_eos=request.ignore_eos,
+        extract=request.extract,
+        repro=request.repro,
+        adapters=catalog.adapters(call.entry, request.adapters),
+        schema=request.schema,
+        grammar=request.grammar,
+        logprobs=request.logprobs,
+        n=request.n or 1,
+        scope=[str(getattr(request, name)) for name in scope],
+    )
+
+
+def _digest(identity: Identity) -> str:
+    return hashlib.blake2b(msgspec.msgpack.encode(identity, enc_hook=str), digest_size=16).hexdigest()
