@@ -1,0 +1,133 @@
+"""The proper names of a text: known ones however they are written, others by their capitals and their shape.
+
+Does not know which of two unknown capitalised words is a person and which a product, nor that two names are of one thing unless
+`known` or an acronym says so.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from llmctld.cache.semantic.known import AMBIGUOUS, FIRSTS, KNOWN, PHRASES
+from llmctld.cache.semantic.tables import words
+from llmctld.cache.semantic.units import UNITS
+
+
+class Name(NamedTuple):
+    """`word`: in small letters, the first of its row where it is known. `acronym`: written in capitals alone."""
+
+    word: str
+    known: bool
+    acronym: bool
+
+
+_CAPITAL = re.compile(r"(?<![\w'°])[^\W\d_a-z][\w&+#']*(?:\.(?=[\w])[\w]+)*")
+_SMALL = re.compile(r"(?<![\w'-])[a-z]{4,}")
+_POSSESSIVE = re.compile(r"'s?$")
+_SENTENCE_END = frozenset(".?!:;\n\"\u201c\u201d\u2018(['*•>|")
+
+_ORDINARY = words(
+    """
+    a an the i i'm i've i'd i'll my me you your he she it its we they their our this that these those there here
+    what which who whom whose when where why how whats what's who's how's where's
+    is are was were am be been being do does did done has have had can could will would shall should may might must
+    if in on at of to for from by with without and or but not no yes as than then so because since while during after before
+    between about into over under up down out off any all some many much more most few best worst top good bad better new old
+    ok dear hi hello please thanks also just only even ever never always often one two three first second last next
+    anyone someone everyone everything something nothing nobody people person life god sir madam mr mrs ms dr
+    give tell explain show write list describe suggest name find make let help is aren't isn't don't can't won't
+    """
+)
+
+
+def names(text: str, folded: Sequence[str], capitals: bool = True) -> list[Name]:
+    """The names of `text`, whose folded words are `folded`. `capitals`: a capital makes a name (not so in German)."""
+    text = text.replace("\u2019", "'")
+    found = list(_known(text, folded))
+    seen = {name.word for name in found}
+    for name in _capitalised(text, capitals):
+        if name.word not in seen:
+            seen.add(name.word)
+            found.append(name)
+    return found
+
+
+def _known(text: str, folded: Sequence[str]) -> Iterable[Name]:
+    for at, word in enumerate(folded):
+        if word in FIRSTS:
+            for length in (3, 2):
+                phrase = PHRASES.get(" ".join(folded[at : at + length]))
+                if phrase is not None:
+                    yield Name(phrase, True, False)
+                    break
+        if word.endswith("'s"):
+            word = word[:-2]
+        name = KNOWN.get(word)
+        if name is not None and (word not in AMBIGUOUS or _has_capital(text, word)):
+            yield Name(name, True, False)
+
+
+def _has_capital(text: str, word: str) -> bool:
+    return (word.upper() if len(word) < 4 else word.capitalize()) in text
+
+
+def _capitalised(text: str, capitals: bool) -> Iterable[Name]:
+    matches = list(_CAPITAL.finditer(text))
+    if not matches:
+        return
+    starts = [_starts_sentence(text, match.start()) for match in matches]
+    inside = sum(not start and len(match[0]) > 3 for match, start in zip(matches, starts, strict=True))
+    if inside >= 3 and inside > 2 * len(_SMALL.findall(text)):
+        capitals = False  # a Title Like This One, or ALL OF IT
+    shouted = text.isupper()
+    for place, (match, start) in enumerate(zip(matches, starts, strict=True)):
+        shape = _POSSESSIVE.sub("", match[0]).rstrip(".")
+        word = shape.casefold()
+        if not word or word in _ORDINARY or word in KNOWN or (len(word) > 2 and word in UNITS):
+            continue
+        upper = len(shape) > 1 and shape.isupper()
+        odd = upper or any(map(str.isupper, shape[1:]))
+        followed = place + 1 < len(matches) and matches[place + 1].start() == match.end() + 1
+        followed = followed and matches[place + 1][0].casefold() not in _ORDINARY
+        if (odd and not shouted) or (capitals and (not start or (followed and len(word) > 2))):
+            yield Name(word.replace(".", "") if upper else word, False, upper)
+
+
+def _starts_sentence(text: str, at: int) -> bool:
+    at -= 1
+    lowest = at - 8
+    while at >= 0 and at > lowest and text[at] in " \t":
+        at -= 1
+    return at < 0 or text[at] in _SENTENCE_END
+
+
+class Mentions:
+    """What a text can be asked for: whether it mentions a name of another text."""
+
+    def __init__(self, folded: Sequence[str], own: Iterable[Name]) -> None:
+        self._words = {word[:-2] if word.endswith("'s") else word for word in folded}
+        self._names = {name.word for name in own}
+        self._own = [name for name in own if name.acronym]
+        self._folded = folded
+        self._joined: str | None = None
+        self._initials: tuple[str, str] = ("", "")
+
+    def lacks(self, name: Name) -> bool:
+        word = name.word
+        if word in self._words or word in self._names:
+            return False
+        if name.known:
+            return True
+        if f"{word}s" in self._words or (word.endswith("s") and word[:-1] in self._words):
+            return False
+        return not self._written_otherwise(word)
+
+    def _written_otherwise(self, word: str) -> bool:
+        """As an acronym and what it stands for, or in one word and in two."""
+        if self._joined is None:
+            self._joined = "".join(self._folded)
+            small = "".join(word[0] for word in self._folded if word not in ("of", "the", "and", "for", "in"))
+            self._initials = ("".join(word[0] for word in self._folded), small)
+        if len(word) >= 5:
+            return word.replace("-", "") in self._joined
+        return len(word) >= 2 and any(word in initials for initials in self._initials)

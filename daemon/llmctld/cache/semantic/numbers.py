@@ -1,0 +1,161 @@
+"""Numbers and units as they are read out of folded words: digits, number words, ordinals, percent, currencies.
+
+Knows how numbers are written in English, German, French and Spanish; does not know what they count.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from llmctld.cache.semantic.units import FACTORS, SIGNS, UNITS, WRITTEN_AFTER
+from llmctld.cache.semantic.wordnumbers import ORDINAL_ENDINGS, word_number
+
+
+class Quantity(NamedTuple):
+    """A number as it is compared. `value`: whole numbers as int, versions and fractions as they are written."""
+
+    value: float | str
+    unit: str | None = None
+    loose: bool = False
+    """It says nothing where the other text has no number: "one", "first", "once"."""
+
+    @property
+    def year(self) -> bool:
+        return self.unit is None and isinstance(self.value, int) and 1400 <= self.value <= 2200
+
+
+_NUMBER = re.compile(r"([^\w\s.,-]?)(-?\d+(?:[.,]\d+)*)(\S*)")
+_DIGITS = re.compile(r"\d+(?:\.\d+)*")
+_PARTS = re.compile(r"(?<=\d)[/:-](?=\d)")
+_DEGREES = ("degree", "degrees", "deg", "°", "grad")
+_SCALES = {"c": "celsius", "celsius": "celsius", "f": "fahrenheit", "fahrenheit": "fahrenheit", "k": "kelvin"}
+_MULTIPLES = {"k": 10**3, "bn": 10**9, "mn": 10**6, "hundred": 100, "thousand": 10**3, "thousands": 10**3}
+_MULTIPLES |= {"lakh": 10**5, "lakhs": 10**5, "lac": 10**5, "crore": 10**7, "crores": 10**7, "dozen": 12}
+_MULTIPLES |= {"million": 10**6, "millions": 10**6, "billion": 10**9, "billions": 10**9, "trillion": 10**12}
+
+
+def quantities(words: Sequence[str], language: str = "en") -> list[Quantity]:
+    """The numbers of a folded text, in their order."""
+    found: list[Quantity] = []
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if any(map(str.isdigit, word)):
+            at = _digits(words, at, found)
+            continue
+        length, value, loose = word_number(words, at, language)
+        if length:
+            at += length
+            at = _with_unit(words, at, value, None, loose, found)
+        else:
+            at += 1
+    return found
+
+
+def _digits(words: Sequence[str], at: int, found: list[Quantity]) -> int:
+    """Reads the word at `at`, in which there are digits; where to go on."""
+    parts = _PARTS.split(words[at])
+    for part in parts:
+        read = _NUMBER.fullmatch(part)
+        if read is None:  # gpt4, h2o, b12
+            found += [Quantity(_value(digits)) for digits in _DIGITS.findall(part)]
+            continue
+        sign, digits, rest = read.groups()
+        found += [Quantity(_value(more)) for more in _DIGITS.findall(rest)]
+        if part is not parts[-1]:
+            found.append(Quantity(_value(digits)))
+            continue
+        if rest in ORDINAL_ENDINGS:
+            rest = ""
+        value: float | str = _value(digits)
+        if rest in _MULTIPLES:
+            value, rest = _times(value, rest), ""
+        if rest and rest not in UNITS:
+            found.append(Quantity(value, SIGNS.get(sign)))
+            return at + 1
+        following = [rest, *words[at + 1 : at + 4]] if rest else words[at + 1 : at + 4]
+        read_on = _with_unit(following, 0, value, SIGNS.get(sign), False, found)
+        return at + read_on + (0 if rest else 1)
+    return at + 1
+
+
+def _with_unit(
+    words: Sequence[str], at: int, value: float | str, unit: str | None, loose: bool, found: list[Quantity]
+) -> int:
+    """Notes `value` with the multiple and the unit that follow it; where to go on."""
+    if at < len(words) and words[at] in _MULTIPLES:
+        value = _times(value, words[at])
+        at += 1
+    if at + 1 < len(words) and words[at] in _DEGREES and words[at + 1] in _SCALES:
+        unit, at = _SCALES[words[at + 1]], at + 2
+    elif unit is None and at < len(words):
+        unit = UNITS.get(words[at])
+        if words[at] == "per" and list(words[at + 1 : at + 2]) == ["cent"]:
+            unit, at = "%", at + 1
+        if unit is not None:
+            at += 1
+    if unit is not None and isinstance(value, str):
+        value = _decimal(value)
+    found.append(Quantity(value, unit, loose and unit is None))
+    return at
+
+
+def _value(digits: str) -> float | str:
+    """Whole numbers as int. 3.10 stays as it is written, for as a version it is not 3.1."""
+    if re.fullmatch(r"-?\d{1,3}(\.\d{3})*\.000|-?\d{1,3}(\.\d{3}){2,}", digits):
+        digits = digits.replace(".", "")  # as it is written in German or Spanish
+    if re.fullmatch(r"-?\d+", digits):
+        return int(digits) if len(digits) < 400 else digits
+    return digits.replace(",", ".")
+
+
+def _times(value: float | str, multiple: str) -> float | str:
+    number = _decimal(value) if isinstance(value, str) else value
+    return number if isinstance(number, str) else number * _MULTIPLES[multiple]
+
+
+def _decimal(written: str) -> float | str:
+    try:
+        return float(written)
+    except ValueError:
+        return written
+
+
+def unit_words(words: Iterable[str]) -> set[str]:
+    """The units that a text names, with or without a number."""
+    return {UNITS[word] for word in words if word in UNITS and word not in WRITTEN_AFTER}
+
+
+def clash(a: Sequence[Quantity], b: Sequence[Quantity]) -> str | None:
+    """`number`, `unit` or `date` where a number of one text has no equal in the other. Symmetric, linear."""
+    if not a and not b:
+        return None
+    return _unmatched(a, b) or _unmatched(b, a)
+
+
+def _unmatched(ones: Sequence[Quantity], others: Sequence[Quantity]) -> str | None:
+    units: dict[float | str, set[str | None]] = {}
+    bases = set()
+    for other in others:
+        units.setdefault(other.value, set()).add(other.unit)
+        bases.add(_base(other))
+    for one in ones:
+        if one.value in units:
+            theirs = units[one.value]
+            if one.unit in theirs or (None in theirs and one.unit != "%"):
+                continue
+            if one.unit is None and theirs != {"%"}:
+                continue
+            if _base(one) not in bases:
+                return "unit"
+        elif not one.loose and (one.unit is None or _base(one) not in bases):
+            return "date" if one.year else "number"
+    return None
+
+
+def _base(quantity: Quantity) -> tuple[str, float] | None:
+    """The quantity in the base unit of its dimension: 1 km and 1000 m are the same."""
+    if quantity.unit not in FACTORS or isinstance(quantity.value, str):
+        return None
+    dimension, factor = FACTORS[quantity.unit]
+    return dimension, float(f"{quantity.value * factor:.9g}")

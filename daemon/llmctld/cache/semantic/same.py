@@ -1,0 +1,46 @@
+"""When two answers are the same answer, as far as that can be told without asking a model.
+
+Comparing vectors is no part of it: they cannot tell "enabled" from "disabled".
+"""
+
+from llmctld.cache.semantic import names, numbers
+from llmctld.cache.semantic.fold import fold
+from llmctld.cache.semantic.tables import words
+
+_LIST_MARKS = ".):"
+_YES = words("yes yep yeah true correct right ja oui sí wahr vrai")
+_NO = words("no nope false incorrect wrong nein non falsch faux")
+
+
+def same_answer(a: str, b: str) -> bool | None:
+    """True: equal but for case, spaces and punctuation. False: their numbers differ, each has a name that the other
+    lacks, or one says yes and the other no. None: only a judge can say. Symmetric; linear in the length of the answers
+    (half a second for a MB: for a thread)."""
+    left, right = fold(a).split(), fold(b).split()
+    if left == right:
+        return True
+    if _yes_or_no(left) * _yes_or_no(right) < 0:
+        return False
+    if numbers.clash(numbers.quantities(fold(_unlisted(a)).split()), numbers.quantities(fold(_unlisted(b)).split())):
+        return False
+    ours, theirs = names.names(a, left), names.names(b, right)
+    mine, yours = names.Mentions(left, ours), names.Mentions(right, theirs)
+    if any(map(yours.lacks, ours)) and any(map(mine.lacks, theirs)):
+        return False
+    return None
+
+
+def _yes_or_no(folded: list[str]) -> int:
+    """1 where an answer begins with yes, -1 with no, else 0."""
+    first = folded[0] if folded else ""
+    return (first in _YES) - (first in _NO)
+
+
+def _unlisted(text: str) -> str:
+    """`text` without the numbers that count its own lines, "1." and "2)": they number the points, not what is said."""
+    lines = text.splitlines()
+    for at, line in enumerate(lines):
+        mark, _, rest = line.strip().lstrip("*#> ").partition(" ")
+        if rest and mark[-1:] in _LIST_MARKS and mark[:-1].isdigit():
+            lines[at] = rest
+    return "\n".join(lines)
