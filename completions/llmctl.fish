@@ -38,9 +38,10 @@ __llmctl_words() {
         "templates show") printf "%s" "@templates --json --quiet -q --help" ;;
         "templates edit") printf "%s" "@templates --json --quiet -q --help" ;;
         "templates rm") printf "%s" "@templates --yes -y --json --quiet -q --help" ;;
-        "cache") printf "%s" "--help stats clear" ;;
+        "cache") printf "%s" "--help stats clear warm" ;;
         "cache stats") printf "%s" "--json --quiet -q --help" ;;
         "cache clear") printf "%s" "--model -m --yes -y --json --quiet -q --help" ;;
+        "cache warm") printf "%s" "--model -m --user --json --quiet -q --help" ;;
         "daemon") printf "%s" "--help start stop restart status logs doctor install" ;;
         "daemon start") printf "%s" "--json --quiet -q --help" ;;
         "daemon stop") printf "%s" "--timeout --json --quiet -q --help" ;;
@@ -133,6 +134,8 @@ __llmctl_values() {
         "pull --tag") printf "%s" "" ;;
         "pull --set") printf "%s" "" ;;
         "cache clear --model"|"cache clear -m") printf "%s" "@models" ;;
+        "cache warm --model"|"cache warm -m") printf "%s" "@models" ;;
+        "cache warm --user") printf "%s" "" ;;
         "daemon stop --timeout") printf "%s" "" ;;
         "daemon restart --timeout") printf "%s" "" ;;
         "daemon logs --lines"|"daemon logs -n") printf "%s" "" ;;

@@ -235,6 +235,15 @@ class ClearCache(Request, kw_only=True, tag="clear_cache"):
     model: str | None = None
 
 
+class Warm(Request, kw_only=True, tag="warm"):
+    """Sees to it that a stored answer is there: computes one, or takes the one that is given. -> Warmed"""
+
+    request: Generate
+    """In no conversation; `cache` is "auto", "store" or "refresh"."""
+    text: str | None = None
+    """The answer, checked like a computed one."""
+
+
 class Undo(Request, kw_only=True, tag="undo"):
     """Takes back the last turn of a conversation. -> Undone"""
 
@@ -245,7 +254,7 @@ class Undo(Request, kw_only=True, tag="undo"):
 AnyRequest = (
     Generate | Embed | Cancel | Ack | Status | Ps | Stop | AddModel | PullModel | EstimateModel | RemoveModel | LoadModel
     | PinModel
-    | UnloadModel | GetCacheStats | ClearCache | Undo
+    | UnloadModel | GetCacheStats | ClearCache | Warm | Undo
 )  # fmt: skip
 
 
@@ -440,6 +449,16 @@ class Cleared(Result, kw_only=True, tag="cleared", omit_defaults=False):
     entries: int
 
 
+class Warmed(Result, kw_only=True, tag="warmed", omit_defaults=False):
+    """What became of a request to be warmed; `seconds`: what computing it took."""
+
+    key: str
+    model: str
+    outcome: str
+    """"stored" (it was there), "generated" or "given"."""
+    seconds: float = 0.0
+
+
 class Undone(Result, kw_only=True, tag="undone", omit_defaults=False):
     """The prompt that was taken back, or null when the conversation had no turn left."""
 
@@ -481,6 +500,7 @@ AnyResult = (
     | Stopped
     | CacheStats
     | Cleared
+    | Warmed
     | Undone
     | Model
     | Estimated

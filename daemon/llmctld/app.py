@@ -42,6 +42,7 @@ from llmctld.pipeline.deadline import deadline
 from llmctld.pipeline.embed import Embedding
 from llmctld.pipeline.exact import exact
 from llmctld.pipeline.generate import Generator
+from llmctld.pipeline.given import given
 from llmctld.pipeline.postprocess import postprocess
 from llmctld.pipeline.preprocess import preprocess
 from llmctld.pipeline.record import record
@@ -190,6 +191,7 @@ def build_pipeline(
         samples,
         postprocess,
         structure(trial),
+        given,
         background_gives_way(background, residency),
     ]
     return compose(links, Generator(residency, catalog, config.limits.queue))

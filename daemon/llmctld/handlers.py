@@ -56,6 +56,23 @@ async def generate(hub: Hub, call: Call | None, request: wire.Generate) -> Repli
             yield wire.Done(result=event) if isinstance(event, wire.Answer | wire.Answers) else event
 
 
+async def warm(hub: Hub, call: Call | None, request: wire.Warm) -> Replies:
+    assert call is not None
+    async with aclosing(hub.pipeline(call)) as events:
+        async for event in events:
+            if isinstance(event, wire.Answer | wire.Answers):
+                yield wire.Done(result=_warmed(call, event))
+            elif isinstance(event, wire.Notice):
+                yield event
+
+
+def _warmed(call: Call, result: wire.Answer | wire.Answers) -> wire.Warmed:
+    answers = [result] if isinstance(result, wire.Answer) else result.answers
+    outcome = "stored" if call.hit else "generated" if call.given is None else "given"
+    spent = 0.0 if call.hit else sum(it.timings.prefill_ms + it.timings.decode_ms for it in answers)
+    return wire.Warmed(key=call.key or "", model=call.entry.name, outcome=outcome, seconds=round(spent / 1e3, 3))
+
+
 async def embed(hub: Hub, call: Call | None, request: wire.Embed) -> Replies:
     hub.background.give_way()
     async with aclosing(hub.embedding(request)) as events:
@@ -168,6 +185,13 @@ async def undo(hub: Hub, call: Call | None, request: wire.Undo) -> Replies:
     yield wire.Done(result=wire.Undone(prompt=await hub.history.undo(request.user, request.conversation)))
 
 
+def call_of(id: str, request: wire.Request) -> Call | None:
+    """The request as the pipeline has it, where it goes through the pipeline."""
+    if isinstance(request, wire.Warm):
+        return Call(id, request.request, fills=True, given=request.text)
+    return Call(id, request) if isinstance(request, wire.Generate) else None
+
+
 HANDLERS: dict[type[wire.Request], Handler] = {
     wire.Generate: generate,
     wire.Embed: embed,
@@ -183,6 +207,7 @@ HANDLERS: dict[type[wire.Request], Handler] = {
     wire.UnloadModel: unload_model,
     wire.GetCacheStats: cache_stats,
     wire.ClearCache: clear_cache,
+    wire.Warm: warm,
     wire.Undo: undo,
 }
 NEEDS_MODELS = (wire.RemoveModel, wire.LoadModel, wire.PinModel, wire.UnloadModel)

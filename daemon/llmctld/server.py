@@ -16,7 +16,7 @@ import zmq
 
 from llmctl import __version__, wire
 from llmctl.errors import Internal, LlmctlError, Timeout
-from llmctld.handlers import HANDLERS, NEEDS_MODELS, Hub
+from llmctld.handlers import HANDLERS, NEEDS_MODELS, Hub, call_of
 from llmctld.pipeline.call import Call
 from llmctld.watch import log
 
@@ -35,9 +35,9 @@ class Exchange:
     def __init__(self, key: Key, request: wire.AnyRequest, send: Callable[[Key, wire.Reply], bool]) -> None:
         self.key, self.request, self._send = key, request, send
         self.id = key[1].hex()
-        self.call = Call(self.id, request) if isinstance(request, wire.Generate) else None
+        self.call = call_of(self.id, request)
         self.task: asyncio.Task[None] | None = None
-        self.is_work = isinstance(request, wire.Generate | wire.Embed)
+        self.is_work = isinstance(request, wire.Generate | wire.Embed | wire.Warm)
         self._unread = 0
         self._waiting: list[wire.Delta] = []
         """Of each sample one at most; those before the last are whole."""

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated
 
+import typer
 from typer import Option
 
 from llmctl.cli import flags, out
@@ -61,3 +62,22 @@ def clear(
         out.json_line(result)
     else:
         out.notice(f"{result.entries} stored answers were removed")
+
+
+@app.command("warm")
+def warm(
+    file: Annotated[str, typer.Argument(help="JSON lines, each with a prompt; - is stdin.", metavar="FILE")],
+    model: Annotated[str | None, Option("--model", "-m", help="For rows that name none.")] = None,
+    user: Annotated[str | None, Option(help="For rows that name none.")] = None,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Store answers to the questions of a file, so that whoever asks them waits for none.
+
+    A row is {"prompt": "..."} with any option of `ask` beside it; "text" is an answer that is there already.
+    """
+    from llmctl.cli import warm as rows
+
+    given = {name: value for name, value in (("model", model), ("user", user)) if value is not None}
+    with flags.connect() as client:
+        rows.warm(client, file, given)

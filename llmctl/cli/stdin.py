@@ -7,6 +7,7 @@ import os
 import select
 import stat
 import sys
+from collections.abc import Iterator
 
 from llmctl.cli import out
 from llmctl.errors import InvalidRequest
@@ -24,7 +25,7 @@ def read(skip: bool, has_prompt: bool) -> str | None:
     if not (stat.S_ISFIFO(kind) or stat.S_ISREG(kind) or stat.S_ISSOCK(kind)):
         return None
     begun = os.lseek(0, 0, os.SEEK_CUR) if stat.S_ISREG(kind) else 0
-    data = _read_all()
+    data = _whole()
     if begun and data and has_prompt:
         out.notice(
             f"stdin is a file of which {begun} bytes had been read; the other {len(data)} bytes were taken into this "
@@ -33,8 +34,26 @@ def read(skip: bool, has_prompt: bool) -> str | None:
     return decode_text(data, "stdin")
 
 
-def _read_all() -> bytes:
+def _whole() -> bytes:
     data = bytearray()
+    for piece in _pieces():
+        data += piece
+        if len(data) > MAX_BODY_BYTES:
+            raise InvalidRequest(f"stdin has more than {MAX_BODY_BYTES} bytes", "Send a part of it.")
+    return bytes(data)
+
+
+def lines() -> Iterator[bytes]:
+    """The lines of stdin as they come, without their ends."""
+    rest = b""
+    for piece in _pieces():
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
+
+
+def _pieces() -> Iterator[bytes]:
     told = False
     while True:
         ready, _, _ = select.select([0], [], [], None if told else SILENCE_S)
@@ -47,7 +66,5 @@ def _read_all() -> bytes:
         except BlockingIOError:
             continue
         if not piece:
-            return bytes(data)
-        data += piece
-        if len(data) > MAX_BODY_BYTES:
-            raise InvalidRequest(f"stdin has more than {MAX_BODY_BYTES} bytes", "Send a part of it.")
+            return
+        yield piece

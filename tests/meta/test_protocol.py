@@ -40,7 +40,8 @@ EXAMPLES: list[wire.Message] = [
     wire.EstimateModel(target="m", settings={"slots": "2"}),
     wire.RemoveModel(name="m"), wire.LoadModel(name="m", replicas=2), wire.PinModel(name="m"),
     wire.UnloadModel(name="m"), wire.GetCacheStats(),
-    wire.ClearCache(model="m"), wire.Undo(conversation="c", user="ana"),
+    wire.ClearCache(model="m"), wire.Warm(request=wire.Generate(prompt="why?"), text="because"),
+    wire.Undo(conversation="c", user="ana"),
     wire.Delta(text="t", reasoning="r", index=1), wire.Notice(text="n"), wire.Progress(state="pulling", done=1, total=2),
     wire.Done(result=ANSWER), wire.Failed(code="busy", message="m", hint="h", answer=ANSWER, answers=[ANSWER], retry=True),
     wire.Cancelled(answer=ANSWER, answers=[ANSWER]),
@@ -53,7 +54,7 @@ RESULT_EXAMPLES: list[wire.AnyResult] = [
     wire.Engines(engines=[wire.EngineStatus("m", "echo", 1, "ready", 0, 1, 1, 1, 0, 2.5)]),
     wire.Stopped(cancelled=["a"]),
     wire.CacheStats(levels=[wire.LevelStats("memory", p50_ms=0.1)], requests=1, hit_rate=0.5, joined=1),
-    wire.Cleared(entries=1), wire.Undone(prompt="p"),
+    wire.Cleared(entries=1), wire.Warmed(key="k", model="m", outcome="generated", seconds=0.5), wire.Undone(prompt="p"),
     wire.Model(name="m", target="echo", backend="echo", aliases=[], settings={"slots": 1}), wire.Nothing(),
     wire.Estimated(weights_bytes=1, kv_bytes=2, compute_bytes=3, total_bytes=6, measured_bytes=5),
 ]  # fmt: skip

@@ -80,6 +80,14 @@ class Tiers:
             self.saved_s += found.answer.seconds
         return found
 
+    async def peek(self, key: str) -> Stored | None:
+        """What is stored, without counting or moving anything."""
+        values = [self._memory.get(key)]
+        if values[0] is None and self._open_disk is not None:
+            values.append(await self._on_disk(lambda disk: disk.get(key), None))
+        answer = next((_decode(value) for value in values if value is not None), None)
+        return None if answer is None or time.time() - answer.created > self._ttl else answer
+
     async def put(self, key: str, answer: Stored) -> None:
         """Stores on every level. A level that refuses is noted, and the answer is served all the same."""
         value = _encode(answer)

@@ -43,6 +43,10 @@ class Call:
     """Who pays and stands in the history, where that is not `request.user`: for what nobody asked for."""
     may_load: bool = True
     """Whether a model that is not loaded is loaded for it."""
+    fills: bool = False
+    """Asked for the cache's sake: what is stored need not be fetched, counts as no hit, and no conversation comes of it."""
+    given: str | None = None
+    """The answer's text, where the user has it already and wants it stored."""
     number: int = 0
     """Of its row in the history."""
     model: ModelEntry | None = None

@@ -10,7 +10,7 @@ from contextlib import aclosing
 import msgspec
 
 from llmctl.config import Cache
-from llmctl.errors import CacheMiss, ConfigError, nearest
+from llmctl.errors import CacheMiss, ConfigError, InvalidRequest, nearest
 from llmctl.wire import Answer, Answers, Delta, Generate, Timings, Usage
 from llmctld.cache.level import Stored
 from llmctld.cache.tiers import Hit, Tiers
@@ -42,12 +42,14 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
             call.content = catalog.content(call.entry, call.request.adapters)
             call.key = key_of(call, catalog, settings.scope)
             keep = mode == "store" or (mode != "skip" and settings.enabled and repeatable(call.request))
+            if call.fills and not keep:
+                raise _pointless(call.request)
             looks = mode == "only" or (keep and mode != "refresh")
             call.explain(
                 "exact", f"{call.key} is {'' if looks else 'not '}looked for, and {'' if keep else 'not '}stored"
             )
             if looks:
-                hit = await tiers.get(call.key, call.request.max_age)
+                hit = await (_there(tiers, call) if call.fills else tiers.get(call.key, call.request.max_age))
                 call.explain("exact", f"found in {hit.level}" if hit else "not found")
                 if hit is not None:
                     for event in _served(call, hit):
@@ -55,7 +57,7 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
                     return
             if mode == "only":
                 raise CacheMiss(f"no stored answer of {call.entry.name} for this request")
-            if not keep or _several(call.request):
+            if not keep or call.given is not None or _several(call.request):
                 async with aclosing(stored(call) if keep else next_(call)) as events:
                     async for event in events:
                         yield event
@@ -69,6 +71,24 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
         return stage
 
     return link
+
+
+def _pointless(request: Generate) -> InvalidRequest:
+    """Why there is nothing to warm."""
+    if repeatable(request):
+        return InvalidRequest(
+            "cache.enabled is false: nothing is stored", "`cache` on the request stores it all the same."
+        )
+    why = f"temperature is {request.temperature} and there is no seed: the next one who asks gets another answer"
+    return InvalidRequest(why, "Give a seed, or `cache` on the request, which then stores it.")
+
+
+async def _there(tiers: Tiers, call: Call) -> Hit | None:
+    """As a lookup, but nobody wants to read it: it counts as neither hit nor miss."""
+    assert call.key is not None
+    found, oldest = await tiers.peek(call.key), call.request.max_age
+    age = max(0.0, time.time() - found.created) if found else 0.0
+    return None if found is None or (oldest is not None and age > oldest) else Hit("stored", found, age)
 
 
 def _several(request: Generate) -> bool:

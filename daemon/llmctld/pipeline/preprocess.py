@@ -59,6 +59,8 @@ def _explain(call: Call, turns: int) -> None:
 async def _take_turn(call: Call, history: History) -> list[Turn]:
     """The turns so far, held until the outcome of this one is recorded: two requests on one conversation keep their order."""
     request = call.request
+    if call.fills:
+        return []
     call.conversation = request.conversation
     if request.continue_last:
         call.conversation = await history.last_conversation(request.user)

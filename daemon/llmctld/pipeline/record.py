@@ -26,7 +26,7 @@ def record(history: History) -> Link:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             call.number = history.next_number()
             # written as soon as the request waits for anything; a memory hit waits for nothing and needs one write only
-            beginning = asyncio.get_running_loop().call_soon(history.save, _beginning(call))
+            beginning = asyncio.get_running_loop().call_soon(_begin, history, call)
             result: Answer | Answers | None = None
             async with call.cleanup:
                 try:
@@ -58,6 +58,11 @@ def record(history: History) -> Link:
     return link
 
 
+def _begin(history: History, call: Call) -> None:
+    if not call.fills:  # else its row is written at the end, if there is one
+        history.save(_beginning(call))
+
+
 async def _noting(history: History, call: Call, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
     """The events; now and then what has been generated so far is written down."""
     noted = time.monotonic()
@@ -83,6 +88,8 @@ def _what_came(call: Call, error: Exception) -> list[Answer]:
 
 async def _end(history: History, call: Call, answers: list[Answer], state: str, error: Exception | None = None) -> None:
     """A row for each sample, with what that one cost; the request's own is the first one's."""
+    if call.fills and (call.hit or call.given is not None):
+        return  # nothing was computed: no request, and nothing spent
     rows = [_beginning(call) | _outcome(call, answer, state) for answer in answers]
     for row in rows[1:]:
         row["number"] = history.next_number()

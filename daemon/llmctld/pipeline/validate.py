@@ -53,6 +53,8 @@ def validate(limits: Limits) -> Link:
     def link(next_: Stage) -> Stage:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             check(call.request, limits)
+            if call.fills:
+                check_fills(call.request, call.given)
             async with aclosing(next_(call)) as events:
                 async for event in events:
                     yield event
@@ -95,6 +97,18 @@ def check(request: Generate, limits: Limits) -> None:
             f"the prompt has {size} bytes; limits.prompt_bytes is {limits.prompt_bytes}",
             "Shorten it, or raise `limits.prompt_bytes` in the configuration.",
         )
+
+
+def check_fills(request: Generate, given: str | None) -> None:
+    """What is warmed is one question by itself, whose answer the next one who asks can be served."""
+    if request.conversation is not None or request.continue_last:
+        raise InvalidRequest("an answer within a conversation depends on the turns before it", "Ask without one.")
+    if request.cache in ("skip", "only"):
+        raise InvalidRequest(f"cache is {request.cache!r}, and what is warmed is to be stored")
+    if given is not None and (request.n or 1) > 1:
+        raise InvalidRequest(f"n is {request.n}, and one answer was given", "Leave out n, or the answer.")
+    if given is not None and not given.strip():
+        raise InvalidRequest("the answer that was given is empty")
 
 
 def _prompt_bytes(request: Generate) -> int:

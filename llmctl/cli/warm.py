@@ -1,0 +1,214 @@
+"""`llmctl cache warm`: questions from JSON lines, each with an answer that is computed, or given beside it, and stored.
+
+It reads rows and says what became of each; what an answer is stored under is the hub's business.
+"""
+
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from llmctl import wire
+from llmctl.cli import out, signals, stdin
+from llmctl.client import Client, result_of
+from llmctl.errors import Cancelled, InvalidRequest, LlmctlError, NotFound, Unreachable, Usage, from_code, nearest
+from llmctl.link import Exchange
+from llmctl.options import Asked
+from llmctl.request import decode_text
+
+AT_ONCE = 8
+"""Rows that are with the hub at the same time: more than most models have slots."""
+REFUSED = {
+    "continue": "an answer within a conversation depends on the turns before it",
+    "conversation": "an answer within a conversation depends on the turns before it",
+    "no_cache": "what is warmed is to be stored",
+    "cache_only": "what is warmed is to be stored",
+}
+"""Options of `ask` that have no place here, and why."""
+ASKED = {field.encode_name for field in msgspec.structs.fields(Asked)}
+OWN = ("id", "text")
+WORDS = {"generated": "generated", "given": "given", "stored": "there before"}
+
+
+class Row(NamedTuple):
+    """A line of the file: what is to be sent, or why nothing can be."""
+
+    number: int
+    id: str | None
+    sent: wire.Warm | None
+    error: LlmctlError | None
+
+
+class Done(msgspec.Struct):
+    """A line of `--json`."""
+
+    line: int
+    id: str | None
+    outcome: str | None = None
+    key: str | None = None
+    model: str | None = None
+    seconds: float | None = None
+    error: dict[str, str] | None = None
+
+
+def warm(client: Client, file: str, defaults: dict[str, Any]) -> None:
+    """Sends each row, and says what became of it. Raises the first bad row's error once all others are done."""
+    outcomes: Counter[str] = Counter()
+    bad: list[tuple[int, LlmctlError]] = []
+    rows = (_row(client, number, line, defaults) for number, line in enumerate(_lines(file), 1) if line.strip())
+    try:
+        with closing(_results(client, rows)) as results:
+            for done, error in results:
+                outcomes[done.outcome or "failed"] += 1
+                if error is not None and not bad:
+                    bad.append((done.line, error))
+                _tell(done, error)
+                out.passing(f"{outcomes.total()} rows ({summary(outcomes)})")
+    except signals.Interrupt:
+        out.passing("")
+        out.notice("interrupted: what is stored stays, and the same command goes on from there")
+        raise
+    finally:
+        out.passing("")
+        if outcomes or not sys.exc_info()[0]:
+            out.notice(f"{outcomes.total()} rows: {summary(outcomes)}")
+    for number, error in bad:
+        raise _named(number, error, outcomes)
+
+
+def summary(outcomes: "Counter[str]") -> str:
+    parts = [f"{outcomes[name]} {words}" for name, words in WORDS.items() if outcomes[name]]
+    return ", ".join([*parts, *([f"{outcomes['failed']} failed"] if outcomes["failed"] else [])]) or "nothing to do"
+
+
+def _tell(done: Done, error: LlmctlError | None) -> None:
+    if out.Mode.json:
+        out.json_line(done)
+    elif error is not None:
+        out.passing("")
+        out.notice(f"line {done.line}: {error.message}")
+
+
+def _named(line: int, error: LlmctlError, outcomes: "Counter[str]") -> LlmctlError:
+    """The first bad row's error, with its status: what the others became stands above it."""
+    bad = f" ({outcomes['failed']} of {outcomes.total()} rows have no stored answer)" if outcomes["failed"] > 1 else ""
+    return from_code(error.code, f"line {line}: {error.message}{bad}", error.hint)
+
+
+# ---- the rows -------------------------------------------------------------------------------------------------------
+
+
+def _lines(file: str) -> Iterator[bytes]:
+    if file == "-":
+        if sys.stdin is None:
+            raise Usage("stdin is closed, and FILE is -", "Pipe the rows in, or name a file.")
+        yield from stdin.lines()
+        return
+    path = Path(file).expanduser()
+    try:
+        with path.open("rb") as rows:
+            yield from rows
+    except FileNotFoundError as error:
+        near = nearest(path.name, [it.name for it in path.parent.iterdir()]) if path.parent.is_dir() else ""
+        raise NotFound(f"there is no file {file}", near or "Check the path.") from error
+    except OSError as error:
+        raise InvalidRequest(f"the file {file} cannot be read: {error.strerror}") from error
+
+
+def _row(client: Client, number: int, line: bytes, defaults: dict[str, Any]) -> Row:
+    id: str | None = None
+    try:
+        values = _values(line)
+        id = None if values.get("id") is None else str(values["id"])
+        text = values.pop("text", None)
+        if text is not None and not isinstance(text, str):
+            raise InvalidRequest(f"text is {type(text).__name__}, and must be a string: the answer")
+        values.pop("id", None)
+        asked = _asked(defaults | values)
+        return Row(number, id, wire.Warm(request=client.pack(asked), text=text), None)
+    except LlmctlError as error:
+        return Row(number, id, None, error)
+
+
+def _values(line: bytes) -> dict[str, Any]:
+    """The row's object, its keys with underscores. Raises InvalidRequest."""
+    try:
+        found = msgspec.json.decode(decode_text(line, "the line"))
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"this is not JSON: {error}", 'A row is one object: {"prompt": "why?"}') from error
+    if not isinstance(found, dict):
+        raise InvalidRequest("this is no JSON object", 'A row is one object: {"prompt": "why?"}')
+    return {key.replace("-", "_"): value for key, value in found.items()}
+
+
+def _asked(values: dict[str, Any]) -> Asked:
+    for name, why in REFUSED.items():
+        if values.get(name):
+            raise InvalidRequest(f"{name}: {why}", f"Leave out `{name}`.")
+    for name in values:
+        if name not in ASKED:
+            raise InvalidRequest(f"{name}: no such option of `ask`", nearest(name, [*ASKED, *OWN]))
+    if all(values.get(name) is None for name in ("prompt", "template", "file", "tokens")):
+        raise InvalidRequest("there is no prompt", 'A row is one object: {"prompt": "why?"}')
+    try:
+        asked = msgspec.convert(values, Asked)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        raise InvalidRequest(f"{where.rstrip('`') or 'the row'}: {what[:1].lower()}{what[1:]}") from error
+    asked.priority = asked.priority or "batch"
+    return asked
+
+
+# ---- the hub --------------------------------------------------------------------------------------------------------
+
+
+def _results(client: Client, rows: Iterable[Row]) -> Generator[tuple[Done, LlmctlError | None], None, None]:
+    """What became of each row, in order; closing it cancels what is under way."""
+    notify = cache(out.notice)  # once, although each request is told that the model is being loaded
+    under_way: deque[tuple[Row, Exchange | None]] = deque()
+    try:
+        for row in rows:
+            under_way.append((row, None if row.sent is None else client.begin(row.sent)))
+            if len(under_way) == AT_ONCE:
+                yield _result(*under_way.popleft(), notify)
+        while under_way:
+            yield _result(*under_way.popleft(), notify)
+    finally:
+        for _, exchange in under_way:
+            if exchange is not None:
+                exchange.cancel()
+
+
+def _result(row: Row, exchange: Exchange | None, notify: Callable[[str], None]) -> tuple[Done, LlmctlError | None]:
+    done, error = Done(row.number, row.id), row.error
+    if exchange is not None:
+        try:
+            found = _wait(exchange, notify)
+            done.outcome, done.key, done.model, done.seconds = found.outcome, found.key, found.model, found.seconds
+        except (Unreachable, Cancelled):
+            raise  # the hub ends: no row that follows would fare better
+        except LlmctlError as failure:
+            error = failure
+    if error is not None:
+        done.error = {"code": error.code, "message": error.message, "hint": error.hint}
+    return done, error
+
+
+def _wait(exchange: Exchange, notify: Callable[[str], None]) -> wire.Warmed:
+    try:
+        for reply in exchange:
+            if isinstance(reply, wire.Notice):
+                notify(reply.text)
+            elif isinstance(reply, wire.FINAL):
+                result = result_of(reply)
+                if not isinstance(result, wire.Warmed):
+                    raise Unreachable(f"the hub answered with {type(result).__name__}")
+                return result
+    finally:
+        exchange.cancel()
+    raise AssertionError("an exchange ends with a final reply")

@@ -1,0 +1,211 @@
+"""`llmctl cache warm`: rows in, stored answers out; each kind of row, each bad one, and what an interruption leaves."""
+
+import json
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.house import House, until
+from tests.e2e.house import house as a_house
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[House]:
+    with a_house() as made:
+        yield made.echo()
+
+
+def rows(house: House, *values: object, name: str = "rows.jsonl") -> str:
+    (house.home / name).write_text("".join(f"{json.dumps(value)}\n" for value in values))
+    return name
+
+
+def warmed(house: House, *values: object) -> list[dict[str, object]]:
+    return house.ok("cache", "warm", rows(house, *values), "--json").lines
+
+
+def hits(house: House) -> tuple[int, int]:
+    total = house.ok("cache", "stats", "--json").last
+    return int(total["requests"]), int(total["joined"])
+
+
+def test_what_is_warmed_is_served_from_the_cache(house: House) -> None:
+    (line,) = warmed(house, {"prompt": "warm me"})
+    assert (line["line"], line["outcome"], line["model"], line["error"]) == (1, "generated", "echo", None)
+    answer = house.ok("ask", "warm me", "--json", "--no-stream").last
+    assert (answer["text"], answer["cache"]["hit"], answer["cache"]["key"]) == ("warm me", "memory", line["key"])
+
+
+def test_an_answer_that_is_given_is_stored_without_generating(house: House) -> None:
+    (line,) = warmed(house, {"prompt": "the capital of France?", "text": "Paris."})
+    assert line["outcome"] == "given"
+    assert house.ok("ask", "the capital of France?").out == "Paris.\n"
+
+
+def test_what_is_stored_is_skipped_and_counts_as_no_request(house: House) -> None:
+    before = hits(house)
+    row = {"prompt": "once is enough"}
+    assert [line["outcome"] for line in warmed(house, row)] == ["generated"]
+    assert [line["outcome"] for line in warmed(house, row)] == ["stored"]
+    assert [line["outcome"] for line in warmed(house, row | {"text": "another"})] == ["stored"]
+    assert [line["outcome"] for line in warmed(house, row | {"text": "another", "refresh": True})] == ["given"]
+    assert hits(house) == before
+    assert house.ok("ask", "once is enough").out == "another\n"
+
+
+def test_every_option_of_ask_may_stand_beside_the_prompt(house: House) -> None:
+    row = {"id": 7, "prompt": "Say {what}", "param": {"what": "hello"}, "system": "Be brief.", "max-tokens": 5, "tag": ["a"],
+           "user": "ana", "temperature": 0.5, "seed": 3, "stop": ["x"]}  # fmt: skip
+    (line,) = warmed(house, row)
+    assert (line["id"], line["outcome"]) == ("7", "generated")
+    same = ["ask", "Say {what}", "-p", "what=hello", "-s", "Be brief.", "--max-tokens", 5, "--temperature", 0.5, "--seed", 3,
+            "--stop", "x", "--user", "ana", "--json", "--no-stream"]  # fmt: skip
+    assert house.ok(*same).last["cache"]["key"] == line["key"]
+
+
+def test_a_schema_holds_for_a_given_answer_too(house: House) -> None:
+    good, bad = '{"name": "bo"}', "no json"
+    row = {"prompt": "who?", "schema": "name"}
+    outcome = house.run("cache", "warm", rows(house, row | {"text": bad}, row | {"text": good}), "--json")
+    assert outcome.status == 8
+    assert [line["outcome"] for line in outcome.lines] == [None, "given"]
+    assert outcome.lines[0]["error"]["code"] == "incomplete"
+    assert house.ok("ask", "who?", "--schema", "name", "--json", "--no-stream").last["value"] == {"name": "bo"}
+
+
+def test_rows_come_on_stdin_too_and_the_flags_are_for_rows_that_say_nothing(house: House) -> None:
+    text = '{"prompt": "by stdin"}\n\n{"prompt": "by stdin", "user": "bob"}'
+    lines = house.ok("cache", "warm", "-", "--user", "ana", "-m", "echo", "--json", stdin=text).lines
+    assert [(line["line"], line["outcome"]) for line in lines] == [(1, "generated"), (3, "generated")]
+    for user in ("ana", "bob"):
+        answer = house.ok("ask", "by stdin", "--user", user, "--json", "--no-stream").last
+        assert answer["cache"]["hit"] == "memory"
+
+
+def test_nothing_but_json_is_on_stdout_and_a_sum_is_on_stderr(house: House) -> None:
+    outcome = house.ok("cache", "warm", rows(house, {"prompt": "sum 1"}, {"prompt": "sum 2", "text": "2"}))
+    assert outcome.out == ""
+    assert outcome.err == "llmctl: 2 rows: 1 generated, 1 given\n"
+    assert house.ok("cache", "warm", rows(house), "-q").err == ""
+
+
+def test_samples_are_warmed_together(house: House) -> None:
+    (line,) = warmed(house, {"prompt": "twice", "n": 2, "temperature": 0.5, "seed": 1})
+    assert line["outcome"] == "generated"
+    again = house.ok("ask", "twice", "-n", 2, "--temperature", 0.5, "--seed", 1, "--json", "--no-stream").lines
+    assert [answer["cache"]["hit"] for answer in again] == ["memory", "memory"]
+
+
+def test_no_conversation_comes_of_it_and_only_what_was_computed_is_in_the_history(house: House) -> None:
+    house.ok("ask", "the conversation", "--user", "eve")
+    warmed(house, {"prompt": "h 1", "user": "eve"}, {"prompt": "h 2", "text": "b", "user": "eve"})
+    warmed(house, {"prompt": "h 1", "user": "eve"})
+    found = house.records("prompt, state, conversation", "user = 'eve'")
+    assert [(row["prompt"], row["state"]) for row in found] == [("the conversation", "done"), ("h 1", "done")]
+    assert found[1]["conversation"] is None
+    house.ok("ask", "go on", "-c", "--user", "eve")
+    last = house.records("prompt, conversation", "user = 'eve'")[-1]
+    assert last == {"prompt": "go on", "conversation": found[0]["conversation"]}
+
+
+BAD = [
+    ("not json", "this is not JSON", 5),
+    ("[1]", "this is no JSON object", 5),
+    ('{"text": "a"}', "there is no prompt", 5),
+    ('{"prompt": "a", "temprature": 1}', "temprature: no such option", 5),
+    ('{"prompt": 6}', "prompt: expected `str", 5),
+    ('{"prompt": "a", "text": 1}', "text is int", 5),
+    ('{"prompt": "a", "text": " "}', "is empty", 5),
+    ('{"prompt": "a", "max_tokens": 0}', "max_tokens is 0", 5),
+    ('{"prompt": "a", "temperature": 0.7}', "no seed", 5),
+    ('{"prompt": "a", "conversation": "c"}', "within a conversation", 5),
+    ('{"prompt": "a", "continue": true}', "within a conversation", 5),
+    ('{"prompt": "a", "no_cache": true}', "is to be stored", 5),
+    ('{"prompt": "a", "cache-only": true}', "is to be stored", 5),
+    ('{"prompt": "a", "n": 2, "text": "b"}', "one answer was given", 5),
+    ('{"prompt": "a", "file": "nix.txt"}', "there is no file nix.txt", 5),
+    ('{"prompt": "a", "schema": "{"}', "", 2),
+    ('{"prompt": "a", "refresh": true, "cache": true}', "exclude each other", 2),
+    ('{"prompt": "a", "model": "nix"}', "there is no model 'nix'", 4),
+]
+
+
+def test_each_bad_row_is_named_by_its_line_and_the_others_are_stored(house: House) -> None:
+    lines = [line for bad, _, _ in BAD for line in (bad, json.dumps({"prompt": f"beside {bad}"}))]
+    (house.home / "bad.jsonl").write_text("\n".join(lines))
+    outcome = house.run("cache", "warm", "bad.jsonl", "--json")
+    assert outcome.status == 5, "the first bad row's own"
+    assert [line["line"] for line in outcome.lines] == list(range(1, len(lines) + 1))
+    for (bad, words, _), line in zip(BAD, outcome.lines[::2], strict=True):
+        assert line["outcome"] is None, bad
+        assert words in line["error"]["message"], bad
+    assert {line["outcome"] for line in outcome.lines[1::2]} == {"generated"}
+    assert outcome.error["message"].startswith("line 1: this is not JSON")
+    assert f"{len(BAD)} of {2 * len(BAD)} rows have no stored answer" in outcome.error["message"]
+
+
+@pytest.mark.parametrize(("line", "status"), [(bad, status) for bad, _, status in BAD if status != 5])
+def test_the_status_is_that_of_the_first_bad_row(house: House, line: str, status: int) -> None:
+    (house.home / "one.jsonl").write_text(line)
+    assert house.run("cache", "warm", "one.jsonl").status == status
+
+
+def test_bytes_that_are_no_text_are_a_bad_row(house: House) -> None:
+    (house.home / "bytes.jsonl").write_bytes(b'{"prompt": "\xff"}\n{"prompt": "text"}\n')
+    outcome = house.run("cache", "warm", "bytes.jsonl", "--json")
+    assert outcome.status == 5
+    assert "0xff at offset 12" in outcome.lines[0]["error"]["message"]
+    assert outcome.lines[1]["outcome"] == "generated"
+
+
+def test_a_file_that_cannot_be_read(house: House) -> None:
+    missing = house.run("cache", "warm", "rows.json")
+    assert (missing.status, "rows.jsonl" in missing.err) == (5, True)
+    assert "cannot be read: Is a directory" in house.run("cache", "warm", ".").err
+    closed = house.shell("llmctl cache warm - <&-")
+    assert (closed.status, "stdin is closed" in closed.err) == (2, True)
+
+
+def test_a_cache_that_is_off_has_nothing_to_warm() -> None:
+    with a_house(LLMCTL_CACHE__ENABLED="false") as house:
+        house.echo()
+        outcome = house.run("cache", "warm", rows(house, {"prompt": "a"}, {"prompt": "b", "cache": True}), "--json")
+        assert outcome.status == 5
+        assert "cache.enabled is false" in outcome.lines[0]["error"]["message"]
+        assert outcome.lines[1]["outcome"] == "generated"
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on_from_there() -> None:
+    with a_house() as house:
+        house.echo(slots=1, token_ms=2)
+        file = rows(
+            house, *({"prompt": f"row {number}"} for number in range(3)), {"prompt": "x" * 5000, "max_tokens": 5000}
+        )
+        command = house.spawn("cache", "warm", file, "--json")
+        for _ in range(3):
+            assert command.stdout is not None
+            command.begun += command.stdout.readline()
+        command.send_signal(signal.SIGINT)
+        outcome = command.end()
+        assert outcome.status == 130
+        assert [line["outcome"] for line in outcome.lines] == ["generated"] * 3
+        assert "the same command goes on from there" in outcome.err
+        until(lambda: house.busy("echo") == 0, what="the engine is free")
+        (house.home / file).write_text("".join(f'{{"prompt": "row {number}"}}\n' for number in range(4)))
+        again = house.ok("cache", "warm", file, "--json").lines
+        assert [line["outcome"] for line in again] == ["stored"] * 3 + ["generated"]
+
+
+def test_a_hub_that_stops_ends_it_and_names_no_row() -> None:
+    with a_house() as house:
+        house.echo(slots=1, token_ms=2)
+        command = house.spawn(
+            "cache", "warm", rows(house, {"prompt": "a"}, {"prompt": "x" * 5000, "max_tokens": 5000}), "--json"
+        )
+        assert command.stdout is not None
+        command.begun += command.stdout.readline()
+        house.ok("daemon", "stop", "--timeout", "0s")
+        outcome = command.end()
+        assert outcome.status == 143
+        assert [line["outcome"] for line in outcome.lines] == ["generated"]
