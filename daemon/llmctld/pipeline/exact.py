@@ -65,7 +65,7 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
             async with aclosing(flights.join(call)) as events:
                 async for event in events:
                     if isinstance(event, Answer) and call.hit == "flight":
-                        tiers.joined += 1
+                        tiers.joined += call.charge is None and not call.fills
                     yield event
 
         return stage
