@@ -1,0 +1,221 @@
+"""Whether a stored answer may be served for a new question, so that wrong answers stay under a share of all requests.
+
+Knows pairs as numbers, outcomes and the limit; no text, no vector, no disk. Three parts, each simple alone:
+
+    belief   a logistic regression over all pairs says how likely an answer is wrong; it starts from the shipped prior
+    odds     among pairs about as risky as those served, seen errors against predicted ones: a factor with an upper bound
+    account  each request brings `max_error`; each served answer costs its predicted error times that factor
+
+A pair is served when its risk is under the threshold that would spend what comes in (`traffic`) and the account can pay it.
+Who costs less than a request brings is served at once: so restatements are, on a fresh install. What is served must be looked
+at too, the riskier the more often: before serving ("explore": it is computed, nobody gets a wrong answer), or after
+("verify"), where it is nearly certain and waiting would be a pity. A pair that is looked at with probability v counts 1/v times.
+
+The ideas are those of vCache (arXiv 2502.03771: explore with a probability, bound the error of what is served) and conformal
+risk control (arXiv 2208.02814: choose the threshold by an upper bound on the risk), with the evidence of all entries pooled.
+"""
+
+import json
+import math
+import random
+from typing import NamedTuple
+
+from llmctld.cache.semantic import prior as priors
+from llmctld.cache.semantic.belief import Belief
+from llmctld.cache.semantic.odds import Odds, gamma_upper
+from llmctld.cache.semantic.pair import Pair
+from llmctld.cache.semantic.prior import Prior, features
+from llmctld.cache.semantic.traffic import Traffic
+
+MARGIN = 0.8
+"""What may be spent of what the limit allows: the sum of rare errors has a variance of its own."""
+CAUTION = 0.7
+"""Standard deviations of the factor's upper bound."""
+LOOKS = 0.25
+"""How often the riskiest pairs that are served are looked at, once there is evidence."""
+THIN = 20
+"""Pairs looked at until there is."""
+SELDOM = 0.01
+"""How often the surest are."""
+NEAR = 4.0
+"""The factor is learned from pairs up to so many times as risky as the threshold: computed anyway, or looked at."""
+FADES = 1 / 1500
+HEAVIEST = 8.0
+"""A pair counts for so many at most: who is looked at seldom may not turn all around at once."""
+SPREAD = 3000
+"""Requests over which what is left in the account is spent."""
+LEAST_SIMILAR = 0.6
+CONFIDENT = 1.645
+"""Standard deviations of a one-sided bound of 95 %."""
+
+
+class Decision(NamedTuple):
+    serve: bool
+    error: float
+    """The probability, as predicted, that the stored answer is wrong here."""
+    verify: bool = False
+    """Served, and to be computed too, to learn."""
+    explore: bool = False
+    """Would have been served; is computed instead, to learn."""
+    judge: bool = False
+    """Whether it is worth a question to the judge, if the answers alone do not tell."""
+    weight: float = 1.0
+    """As how many pairs its outcome counts."""
+
+
+class Audit(NamedTuple):
+    """Rates are shares of all requests."""
+
+    requests: int
+    hits: int
+    explored: int
+    verified: int
+    pairs: int
+    """Outcomes that were learned."""
+    wrong_rate: float
+    wrong_rate_upper: float
+    """Of the 95 % interval, one-sided."""
+    max_error: float
+    serving: bool
+    """Whether anything but what costs nearly nothing is served."""
+
+
+class Bound:
+    """Not for several threads at once; each method takes some 50 microseconds."""
+
+    def __init__(
+        self, max_error: float, prior: Prior | None = None, state: bytes | None = None, seed: int | None = None
+    ) -> None:
+        """`state` is what `state()` gave; one that cannot be read leaves `restored` False and nothing learned."""
+        self.max_error = max_error
+        self._prior = prior or priors.shipped()
+        self._chance = random.Random(seed)
+        self.restored = state is not None and self._restore(state)
+        if not self.restored:
+            self._start()
+
+    def decide(self, pair: Pair | None) -> Decision:
+        """Once for each request that asks for such answers; without a pair it counts as a request."""
+        self._count["requests"] += 1
+        self._account += MARGIN * self.max_error
+        known = pair is not None and pair.similarity >= LEAST_SIMILAR
+        error = self._belief.predict(features(pair)) if pair is not None and known else 1.0
+        if self._traffic.request(error if known else None):
+            self._choose()
+        if pair is None or not known:
+            return Decision(serve=False, error=error)
+        cost = error * self._factor
+        sure = cost <= MARGIN * self.max_error
+        if not sure and (error > self._threshold or cost > self._account):
+            return Decision(serve=False, error=error, judge=error <= self._horizon())
+        looks = self._looks(error)
+        looked = self._chance.random() < looks
+        if looked and not pair.restated and (not sure or self._count["looked"] < THIN):
+            self._count["looked"] += 1
+            self._count["explored"] += 1
+            return Decision(serve=False, error=error, explore=True, judge=True, weight=1 / looks)
+        self._count["looked"] += looked
+        self._count["hits"] += 1
+        self._account -= cost
+        self._served += error
+        return Decision(serve=True, error=error, verify=looked, judge=looked, weight=1 / looks)
+
+    def learn(self, pair: Pair, decision: Decision, same: bool) -> None:
+        """What came out: whether the stored answer would have served, after a miss, an exploration or a verification."""
+        if pair.similarity < LEAST_SIMILAR:
+            return
+        weight = min(decision.weight, HEAVIEST)
+        self._count["pairs"] += 1
+        if decision.serve:
+            self._count["verified"] += 1
+            self._audit.see(decision.error, not same, decision.weight)
+        elif decision.explore and decision.weight > 1:
+            self._audit.see(decision.error, not same, decision.weight - 1)  # those served for each one explored
+        if decision.error <= self._horizon():
+            self._odds.see(decision.error, not same, weight, FADES * weight)
+            self._factor = self._odds.upper(CAUTION)
+        self._belief.learn(features(pair), not same, weight)
+
+    def wrong(self, pair: Pair, decision: Decision) -> None:
+        """A user says that a served answer was wrong. Who says nothing was not asked: it counts against, never for."""
+        self._audit.see(0.0, True, 1.0)
+        self._odds.see(0.0, True, 1.0)
+        self._factor = self._odds.upper(CAUTION)
+        self._belief.learn(features(pair), True)
+
+    def audit(self) -> Audit:
+        requests = max(1, self._count["requests"])
+        expected = self._served * self._audit.ratio()
+        upper = self._served * self._audit.upper(CONFIDENT)
+        return Audit(
+            requests=self._count["requests"],
+            hits=self._count["hits"],
+            explored=self._count["explored"],
+            verified=self._count["verified"],
+            pairs=self._count["pairs"],
+            wrong_rate=expected / requests,
+            wrong_rate_upper=gamma_upper(max(0.5, upper), CONFIDENT) * max(0.5, upper) / requests,
+            max_error=self.max_error,
+            serving=self._threshold > self.max_error,
+        )
+
+    def state(self) -> bytes:
+        table = {
+            "features": priors.FEATURES,
+            "mean": self._belief.mean,
+            "covariance": self._belief.covariance,
+            "odds": vars(self._odds),
+            "audit": vars(self._audit),
+            "traffic": [self._traffic.counts, self._traffic.requests],
+            "count": self._count,
+            "account": self._account,
+            "served": self._served,
+        }
+        return json.dumps(table).encode()
+
+    def _start(self) -> None:
+        self._belief = Belief(self._prior.mean, self._prior.covariance)
+        self._odds = Odds()
+        self._audit = Odds()
+        self._traffic = Traffic()
+        self._count = dict.fromkeys(("requests", "hits", "explored", "verified", "pairs", "looked"), 0)
+        self._account = 0.0
+        self._served = 0.0
+        self._factor = 1.0
+        self._threshold = 0.0
+
+    def _restore(self, state: bytes) -> bool:
+        self._start()
+        try:
+            table = json.loads(state)
+            if tuple(table["features"]) != priors.FEATURES:
+                return False
+            self._belief.mean = [float(number) for number in table["mean"]]
+            self._belief.covariance = [[float(number) for number in row] for row in table["covariance"]]
+            self._odds = Odds(**table["odds"])
+            self._audit = Odds(**table["audit"])
+            self._traffic = Traffic(*table["traffic"])
+            self._count |= {name: int(table["count"][name]) for name in self._count}
+            self._account = float(table["account"])
+            self._served = float(table["served"])
+            self._factor = self._odds.upper(CAUTION)
+            self._choose()
+        except (ValueError, KeyError, TypeError):
+            return False
+        return True
+
+    def _choose(self) -> None:
+        """The threshold that spends what comes in, and over the next requests what is left (or lacks)."""
+        requests = self._traffic.requests
+        allowed = MARGIN * self.max_error * requests
+        spend = max(0.1 * allowed, allowed + self._account * requests / SPREAD)
+        self._threshold = self._traffic.highest(spend, self._factor)
+
+    def _looks(self, error: float) -> float:
+        """The probability of looking: all at first, then the riskier the more often."""
+        thin = THIN / (THIN + self._count["looked"])
+        risk = error / max(self._threshold, self.max_error)
+        return thin + (1 - thin) * min(1.0, max(SELDOM, LOOKS * math.sqrt(risk)))
+
+    def _horizon(self) -> float:
+        return NEAR * max(self._threshold, self.max_error)

@@ -1,0 +1,63 @@
+"""What is believed of a pair before anything was seen: features and coefficients that come with the package.
+
+`prior.json` was made by `tests/bench/cache/fit_prior.py`; it holds numbers and the names of the features, no text.
+"""
+
+import json
+import math
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from llmctld.cache.semantic.pair import Pair
+
+FEATURES = (
+    "constant",
+    "similarity",
+    "similarity squared",
+    "size",
+    "gap",
+    "narrow gap",
+    "kin",
+    "served",
+    "failed",
+    "restated",
+)
+
+
+class Prior(NamedTuple):
+    """A logistic regression for "the stored answer is wrong here", as a normal distribution of its coefficients."""
+
+    mean: list[float]
+    covariance: list[list[float]]
+    pairs: int
+    """As how many pairs it counts against what is seen."""
+
+
+def features(pair: Pair) -> list[float]:
+    """Each about -1..1, in the order of `FEATURES`. A restatement is told by the words: how near it is says nothing more."""
+    failed = math.log1p(pair.different)
+    if pair.restated:
+        return [*[0.0] * (len(FEATURES) - 2), failed, 1.0]
+    near = (pair.similarity - 0.9) * 10
+    return [
+        1.0,
+        near,
+        near * near,
+        math.log(pair.size + 20) - 7,
+        10 * max(-0.05, min(pair.gap, 0.4)) - 1,
+        20 * min(pair.gap, 0.1) - 1,
+        math.log(pair.kin),
+        float(pair.same > 0),
+        failed,
+        0.0,
+    ]
+
+
+@cache
+def shipped() -> Prior:
+    """The one of the package. Raises ValueError if its features are not those that are computed here."""
+    table = json.loads(Path(__file__).with_name("prior.json").read_text(encoding="utf-8"))
+    if tuple(table["features"]) != FEATURES:
+        raise ValueError(f"prior.json has the features {table['features']}, not {list(FEATURES)}")
+    return Prior(table["mean"], table["covariance"], table["pairs"])

@@ -1,0 +1,125 @@
+"""The decision with a bound, over traffic whose truth is known. The full counts are in tests/bench/cache/decision.py."""
+
+import json
+import time
+
+import pytest
+from llmctld.cache.semantic import prior
+from llmctld.cache.semantic.bound import Bound, Decision
+from llmctld.cache.semantic.pair import Near, Pair, describe
+
+from tests.hub.pairs import WRONG, play, stream
+
+FAR = Pair(0.7, 0.1, 1, 500, False, 0, 0)
+CLOSE = Pair(0.97, 0.4, 1, 500, False, 0, 0)
+RESTATED = Pair(0.985, 0.3, 1, 1, True, 0, 0)
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_wrong_answers_stay_under_the_limit_whatever_the_traffic(kind: str) -> None:
+    runs = [play(Bound(0.02, seed=seed), stream(kind, 3000, seed, near=0.5)) for seed in range(3)]
+    assert sum(run.error for run in runs) / len(runs) <= 0.02
+    assert max(run.error for run in runs) <= 0.02 * 1.5
+
+
+def test_a_judge_that_is_wrong_one_time_in_ten_costs_hits_and_not_the_bound() -> None:
+    sure = play(Bound(0.02, seed=1), stream("natural", 4000, 1, near=0.5))
+    noisy = play(Bound(0.02, seed=1), stream("natural", 4000, 1, near=0.5), verdicts=0.9)
+    assert noisy.error <= 0.02
+    assert noisy.net < sure.net
+
+
+def test_traffic_without_errors_is_served_and_looked_at_seldom() -> None:
+    run = play(Bound(0.005, seed=2), stream("all right", 4000, 2, near=0.8))
+    assert run.net > 0.7
+    assert run.audit.explored + run.audit.verified < 0.1 * run.requests
+
+
+@pytest.mark.parametrize("limit", [0.001, 0.005, 0.02])
+def test_a_fresh_install_serves_a_restatement_at_once(limit: float) -> None:
+    decision = Bound(limit, seed=3).decide(RESTATED)
+    assert decision.serve
+    assert decision.error <= limit
+
+
+def test_a_fresh_install_explores_before_it_serves_what_is_only_close() -> None:
+    bound = Bound(0.02, seed=4)
+    for _ in range(200):
+        bound.decide(FAR)
+    assert bound.decide(CLOSE).explore
+
+
+def test_what_is_far_is_neither_served_nor_worth_a_question_to_the_judge() -> None:
+    decision = Bound(0.005, seed=5).decide(FAR)
+    assert decision == Decision(serve=False, error=decision.error)
+    assert decision.error > 0.2
+
+
+def test_without_a_candidate_a_request_still_counts() -> None:
+    bound = Bound(0.005, seed=6)
+    assert bound.decide(None) == Decision(serve=False, error=1.0)
+    assert bound.audit().requests == 1
+
+
+def test_a_wrong_answer_that_a_user_reports_makes_the_next_like_it_less_certain() -> None:
+    bound = Bound(0.02, seed=7)
+    before = bound.decide(RESTATED)
+    bound.wrong(RESTATED, before)
+    assert bound.decide(RESTATED).error > 2 * before.error
+
+
+def test_what_was_learned_survives_a_restart() -> None:
+    bound = Bound(0.02, seed=8)
+    play(bound, stream("natural", 2000, 8, near=0.5))
+    again = Bound(0.02, state=bound.state(), seed=9)
+    assert again.restored
+    assert again.audit() == bound.audit()
+    assert again.decide(CLOSE).error == bound.decide(CLOSE).error
+    assert len(bound.state()) < 20_000
+
+
+@pytest.mark.parametrize("state", [b"", b"{", b"[]", b"{}", b"\xff", json.dumps({"features": ["other"]}).encode()])
+def test_a_state_that_cannot_be_read_is_told_and_nothing_is_learned(state: bytes) -> None:
+    bound = Bound(0.005, state=state)
+    assert not bound.restored
+    assert bound.audit().pairs == 0
+    assert bound.decide(RESTATED).serve
+
+
+def test_the_same_seed_decides_the_same() -> None:
+    runs = [play(Bound(0.02, seed=10), stream("natural", 1000, 10, near=0.5)) for _ in range(2)]
+    assert runs[0] == runs[1]
+
+
+def test_deciding_and_learning_are_quick() -> None:
+    bound = Bound(0.02, seed=11)
+    pairs = [pair for pair, _ in stream("natural", 2000, 11, near=0.5) if pair is not None]
+    start = time.process_time()
+    for pair in pairs:
+        bound.learn(pair, bound.decide(pair), True)
+    assert (time.process_time() - start) / len(pairs) < 1e-3
+
+
+def test_the_gap_is_to_the_nearest_with_another_answer() -> None:
+    near = [Near(0.95, "a", "What is love?"), Near(0.94, "a", "Love?"), Near(0.80, "b", "What is war?")]
+    pair = describe("what's love", near, 10)
+    assert pair is not None
+    assert pair.gap == pytest.approx(0.15)
+    assert pair.kin == 2
+    assert pair.restated
+
+
+def test_without_a_rival_the_gap_is_to_the_farthest_that_was_looked_at() -> None:
+    pair = describe("x", [Near(0.95, "a", "y"), Near(0.85, "a", "z")], 2)
+    assert pair is not None
+    assert pair.gap == pytest.approx(0.1)
+    alone = describe("x", [Near(0.95, "a", "y")], 1)
+    assert alone is not None
+    assert alone.gap == pytest.approx(0.95)
+    assert describe("x", [], 3) is None
+
+
+def test_the_shipped_prior_holds_what_is_computed() -> None:
+    shipped = prior.shipped()
+    assert len(shipped.mean) == len(shipped.covariance) == len(prior.FEATURES) == len(prior.features(CLOSE))
+    assert all(len(row) == len(shipped.mean) for row in shipped.covariance)
