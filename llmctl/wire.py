@@ -229,10 +229,38 @@ class GetCacheStats(Request, kw_only=True, tag="cache_stats"):
     """-> CacheStats"""
 
 
-class ClearCache(Request, kw_only=True, tag="clear_cache"):
-    """Removes stored answers, of one model or of all. -> Cleared"""
+class ListCache(Request, kw_only=True, tag="list_cache"):
+    """What is stored, without the answers: entries of which everything holds that is given, in the order in which they came,
+    `limit` at a time. -> CacheEntries
+    """
 
     model: str | None = None
+    user: str | None = None
+    tags: list[str] = []
+    """An entry has them all."""
+    older: float | None = None
+    newer: float | None = None
+    """Seconds of age."""
+    after: int = 0
+    """The number of the last entry that is known already."""
+    limit: int = 1000
+
+
+class ShowCache(Request, kw_only=True, tag="show_cache"):
+    """One stored answer, and what is known of it. -> CacheShown"""
+
+    key: str
+    """Or its beginning, where no other key begins so."""
+
+
+class ClearCache(Request, kw_only=True, tag="clear_cache"):
+    """Removes stored answers: those of which everything holds that is given, as for ListCache; without any, all. -> Cleared"""
+
+    model: str | None = None
+    user: str | None = None
+    tags: list[str] = []
+    older: float | None = None
+    newer: float | None = None
 
 
 class Warm(Request, kw_only=True, tag="warm"):
@@ -254,7 +282,7 @@ class Undo(Request, kw_only=True, tag="undo"):
 AnyRequest = (
     Generate | Embed | Cancel | Ack | Status | Ps | Stop | AddModel | PullModel | EstimateModel | RemoveModel | LoadModel
     | PinModel
-    | UnloadModel | GetCacheStats | ClearCache | Warm | Undo
+    | UnloadModel | GetCacheStats | ListCache | ShowCache | ClearCache | Warm | Undo
 )  # fmt: skip
 
 
@@ -434,6 +462,8 @@ class LevelStats(msgspec.Struct):
     bytes: int = 0
     p50_ms: float | None = None
     state: str = "ok"
+    error: str | None = None
+    """What it fails with."""
 
 
 class CacheStats(Result, kw_only=True, tag="cache_stats_result", omit_defaults=False):
@@ -443,6 +473,52 @@ class CacheStats(Result, kw_only=True, tag="cache_stats_result", omit_defaults=F
     joined: int = 0
     saved_s: float = 0.0
     saved_cost: float | None = None
+
+
+class CacheEntry(msgspec.Struct):
+    """A line of `llmctl cache ls --json`. Times are seconds since 1970; `seconds` is what computing it took, `prompt` the
+    first words of what was asked, `number` the place in the list.
+    """
+
+    number: int
+    key: str
+    model: str
+    user: str
+    tags: list[str]
+    conversation: str | None
+    created: float
+    expires: float
+    bytes: int
+    seconds: float
+    hits: int
+    last_hit: float | None
+    prompt: str
+
+
+class CacheEntries(Result, kw_only=True, tag="cache_entries", omit_defaults=False):
+    entries: list[CacheEntry]
+
+
+class LevelShown(msgspec.Struct):
+    """A level that holds an entry: its bytes there, and seconds until its end."""
+
+    level: str
+    bytes: int
+    left_s: float
+
+
+class CacheShown(Result, kw_only=True, tag="cache_shown", omit_defaults=False):
+    """An entry whole. `more` holds what other parts of the hub know of it: name -> field -> value."""
+
+    entry: CacheEntry
+    levels: list[LevelShown]
+    text: str
+    reasoning: str | None
+    finish_reason: str
+    usage: Usage
+    samples: list[str]
+    """The other answers, where several were asked for."""
+    more: dict[str, dict[str, Any]]
 
 
 class Cleared(Result, kw_only=True, tag="cleared", omit_defaults=False):
@@ -499,6 +575,8 @@ AnyResult = (
     | Engines
     | Stopped
     | CacheStats
+    | CacheEntries
+    | CacheShown
     | Cleared
     | Warmed
     | Undone

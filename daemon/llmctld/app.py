@@ -16,15 +16,21 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from llmctl import __version__, wire
-from llmctl.config import Config, load
+from llmctl.config import Cache, Config, load
 from llmctl.errors import LlmctlError, Storage, Unreachable
 from llmctl.paths import Paths, find_paths, make_private
+from llmctld.cache.book import Book
 from llmctld.cache.disk import Disk
+from llmctld.cache.eviction import POLICIES
+from llmctld.cache.lane import Lane
 from llmctld.cache.memory import Memory
+from llmctld.cache.shared import LIMIT as SHARED_LIMIT
+from llmctld.cache.shared import Shared
 from llmctld.cache.tiers import Tiers
 from llmctld.handlers import Hub
 from llmctld.history import History
@@ -56,8 +62,6 @@ from llmctld.watch import log, open_log
 LOCK_WAIT_S = 45
 """For a predecessor that drains; longer than its own limit."""
 DRAIN_S = 10.0
-UNLEARNED_S = 30 * 86400.0
-"""The lifetime of an answer, where none was set."""
 
 
 def main() -> int:
@@ -130,9 +134,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     catalog = Catalog(paths.models, config.models, Contents(paths.hashes))
     history = History(paths.history)
     abandoned = await history.open()
-    ttl = UNLEARNED_S if config.cache.ttl is None else config.cache.ttl
-    disk = partial(Disk, paths.cache / "answers", config.cache.disk_bytes, ttl, repair=paths.hub_info.exists())
-    tiers = Tiers(Memory(config.cache.memory_bytes), disk if config.cache.disk_bytes else None, ttl)
+    tiers = build_tiers(paths, config.cache)
     estimates = Estimates(catalog, paths.measured)
     supply = Supply(catalog, estimates, config.limits)
     residency = Residency(catalog, supply, paths.logs, paths.cache / "prefixes", config)
@@ -157,6 +159,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
         asyncio.get_running_loop().add_signal_handler(number, lambda: asyncio.ensure_future(server.stop(DRAIN_S)))
     gc.freeze()  # what stands now stays: no collection need look at it again
     _announce(paths, config, ready_fd)
+    tiers.start()
     residency.preload()
     log.info("the hub is ready", version=__version__, pid=os.getpid(), abandoned_requests=abandoned)
     await server.stopped.wait()
@@ -170,6 +173,26 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     history.close()
     paths.hub_info.unlink(missing_ok=True)
     log.info("the hub has ended")
+
+
+def build_tiers(paths: Paths, settings: Cache) -> Tiers:
+    """The levels of the cache in their order: this list is the way of a lookup, after memory."""
+    policy = POLICIES[settings.eviction]
+
+    def disk(repair: bool) -> Disk:
+        return Disk(paths.cache / "answers", settings.disk_bytes, policy(settings.disk_bytes), repair)
+
+    lanes: list[Lane[Any]] = []
+    if settings.disk_bytes:  # a hub that was killed has left its file behind
+        lanes.append(Lane(Disk.name, disk, settings.disk_bytes, repair=paths.hub_info.exists()))
+    if settings.shared_url is not None:
+        lanes.append(Lane(Shared.name, partial(_shared, settings.shared_url), SHARED_LIMIT, rests=True))
+    memory = Memory(settings.memory_bytes, policy(settings.memory_bytes))
+    return Tiers(memory, lanes, settings.ttl, Book(paths.cache / "cache.db"))
+
+
+def _shared(url: str, repair: bool) -> Shared:
+    return Shared(url)
 
 
 def build_pipeline(

@@ -13,7 +13,8 @@ from typing import Any
 
 from llmctl import __version__, wire
 from llmctl.config import ModelEntry
-from llmctl.errors import InvalidRequest
+from llmctl.errors import InvalidRequest, ModelUnavailable
+from llmctld.cache.book import Which
 from llmctld.cache.tiers import Tiers
 from llmctld.history import History
 from llmctld.models.address import is_open
@@ -44,6 +45,9 @@ class Hub:
     stop: Callable[[float], Awaitable[list[str]]] | None = None
     started: float = field(default_factory=time.monotonic)
 
+
+LISTED = 10_000
+"""Entries in one reply, at most."""
 
 Handler = Callable[[Hub, Call | None, Any], AsyncGenerator[wire.Reply, None]]
 Replies = AsyncGenerator[wire.Reply, None]
@@ -176,9 +180,33 @@ async def cache_stats(hub: Hub, call: Call | None, request: wire.GetCacheStats) 
     yield wire.Done(result=await hub.tiers.stats())
 
 
+async def list_cache(hub: Hub, call: Call | None, request: wire.ListCache) -> Replies:
+    if not 1 <= request.limit <= LISTED:
+        raise InvalidRequest(f"limit is {request.limit}; it must be 1 to {LISTED}")
+    which = await _which(hub, request)
+    yield wire.Done(
+        result=wire.CacheEntries(entries=await hub.tiers.noted.entries(which, request.after, request.limit))
+    )
+
+
+async def show_cache(hub: Hub, call: Call | None, request: wire.ShowCache) -> Replies:
+    yield wire.Done(result=await hub.tiers.show(request.key))
+
+
 async def clear_cache(hub: Hub, call: Call | None, request: wire.ClearCache) -> Replies:
-    model = hub.catalog.find(request.model).name if request.model else None
-    yield wire.Done(result=wire.Cleared(entries=await hub.tiers.clear(model)))
+    yield wire.Done(result=wire.Cleared(entries=await hub.tiers.clear(await _which(hub, request))))
+
+
+async def _which(hub: Hub, request: wire.ListCache | wire.ClearCache) -> Which:
+    """Raises ModelUnavailable for a model that is neither known nor has left answers behind."""
+    model = request.model
+    if model is not None:
+        try:
+            model = hub.catalog.find(model).name
+        except ModelUnavailable:
+            if hub.tiers.book is None or model not in await hub.tiers.book.models():
+                raise
+    return Which(model, request.user, request.tags, request.older, request.newer)
 
 
 async def undo(hub: Hub, call: Call | None, request: wire.Undo) -> Replies:
@@ -206,6 +234,8 @@ HANDLERS: dict[type[wire.Request], Handler] = {
     wire.PinModel: pin_model,
     wire.UnloadModel: unload_model,
     wire.GetCacheStats: cache_stats,
+    wire.ListCache: list_cache,
+    wire.ShowCache: show_cache,
     wire.ClearCache: clear_cache,
     wire.Warm: warm,
     wire.Undo: undo,

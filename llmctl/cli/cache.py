@@ -1,15 +1,16 @@
-"""`llmctl cache`: what the cache did, and making it empty."""
+"""`llmctl cache`: what the cache did, what it holds, and removing that."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import typer
-from typer import Option
+from typer import Argument, Option
 
 from llmctl.cli import flags, out
-from llmctl.errors import LlmctlError
+from llmctl.errors import LlmctlError, Unreachable
 
 if TYPE_CHECKING:
     from llmctl import wire
+
+R = TypeVar("R")
 
 app = flags.group("Show and clear what is stored.")
 
@@ -43,19 +44,106 @@ def _left_behind() -> "wire.CacheStats":
         return wire.CacheStats(levels=[wire.LevelStats("memory"), wire.LevelStats("disk")])
 
 
+Model = Annotated[str | None, Option("--model", "-m", help="Only the answers of this model.")]
+User = Annotated[str | None, Option("--user", help="Only answers that were computed for this user.")]
+Tags = Annotated[list[str] | None, Option("--tag", help="Only answers with this tag; with several, with all of them.")]
+Older = Annotated[str | None, Option("--older", metavar="T", help="Only what is at least so old: 90s, 15m, 2h, 7d.")]
+Newer = Annotated[str | None, Option("--newer", metavar="T", help="Only what is at most so old.")]
+
+
+def _which(
+    model: str | None, user: str | None, tags: list[str] | None, older: str | None, newer: str | None
+) -> dict[str, Any]:
+    """The fields by which entries are chosen; none that was not given."""
+    ages = {"--older": older, "--newer": newer}
+    seconds = {name: flags.duration(name, text) for name, text in ages.items() if text is not None}
+    fields = {
+        "model": model,
+        "user": user,
+        "tags": tags or None,
+        "older": seconds.get("--older"),
+        "newer": seconds.get("--newer"),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+@app.command("ls")
+def ls(
+    model: Model = None,
+    user: User = None,
+    tag: Tags = None,
+    older: Older = None,
+    newer: Newer = None,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """List what is stored, of all users of this hub, in the order in which it came."""
+    from llmctl import wire
+    from llmctl.cli.show import show
+    from llmctl.view import cache
+
+    which = _which(model, user, tag, older, newer)
+    found: list[wire.CacheEntry] = []
+    while True:
+        after = found[-1].number if found else 0
+        page = _look(wire.ListCache(after=after, **which), wire.CacheEntries)
+        found += page.entries
+        if json:
+            for entry in page.entries:
+                out.json_line(entry)
+        if not page.entries:
+            break
+    if not json:
+        show(cache.entries(found))
+
+
+@app.command("show")
+def show_one(
+    key: Annotated[str, Argument(help="The key of an answer, as `ls` and `ask --json` give it, or its beginning.")],
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Show one stored answer whole, and what is known of it."""
+    from llmctl import wire
+    from llmctl.cli.show import show
+    from llmctl.view import cache
+
+    found = _look(wire.ShowCache(key=key), wire.CacheShown)
+    if json:
+        out.json_line(cache.shown(found))
+    else:
+        show(cache.one(found))
+        out.line(f"\n{found.text}")
+
+
+def _look(request: "wire.Request", kind: "type[R]") -> "R":
+    """What the hub says. Raises Unreachable where none runs: only a hub reads the cache."""
+    found = flags.look(request)
+    if found is None:
+        raise Unreachable("no hub runs, and only a hub reads the cache", "`llmctl daemon start` starts one.")
+    if not isinstance(found, kind):
+        raise LlmctlError(f"the hub answered with {type(found).__name__}")
+    return found
+
+
 @app.command("clear")
 def clear(
-    model: Annotated[str | None, Option("--model", "-m", help="Only the answers of this model.")] = None,
+    model: Model = None,
+    user: User = None,
+    tag: Tags = None,
+    older: Older = None,
+    newer: Newer = None,
     yes: flags.Yes = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Remove the stored answers, of one model or of all."""
+    """Remove stored answers: all, with those of other hubs on a shared server, or those that are named."""
     from llmctl import wire
 
-    flags.confirm(yes, [f"the stored answers of {f'model {model}' if model else 'all models'}"])
+    which = _which(model, user, tag, older, newer)
+    flags.confirm(yes, [_named(model, user, tag, older, newer)])
     with flags.connect() as client:
-        result = client.call(wire.ClearCache(model=model))
+        result = client.call(wire.ClearCache(**which))
     if not isinstance(result, wire.Cleared):
         raise LlmctlError(f"the hub answered with {type(result).__name__}")
     if json:
@@ -64,9 +152,20 @@ def clear(
         out.notice(f"{result.entries} stored answers were removed")
 
 
+def _named(model: str | None, user: str | None, tags: list[str] | None, older: str | None, newer: str | None) -> str:
+    parts = [
+        f"of {f'model {model}' if model else 'all models'}",
+        *([f"of user {user}"] if user is not None else []),
+        *(f"tagged {tag}" for tag in tags or []),
+        *([f"at least {older} old"] if older else []),
+        *([f"at most {newer} old"] if newer else []),
+    ]
+    return "the stored answers " + ", ".join(parts)
+
+
 @app.command("warm")
 def warm(
-    file: Annotated[str, typer.Argument(help="JSON lines, each with a prompt; - is stdin.", metavar="FILE")],
+    file: Annotated[str, Argument(help="JSON lines, each with a prompt; - is stdin.", metavar="FILE")],
     model: Annotated[str | None, Option("--model", "-m", help="For rows that name none.")] = None,
     user: Annotated[str | None, Option(help="For rows that name none.")] = None,
     json: flags.Json = False,

@@ -101,6 +101,16 @@ def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def duration(option: str, text: str) -> float:
+    """Seconds. Raises Usage."""
+    from llmctl.config import parse_duration
+
+    try:
+        return float(parse_duration(text))
+    except ValueError as error:
+        raise Usage(f"{option}: {error}", "") from error
+
+
 def look(request: "wire.Request") -> "wire.AnyResult | None":
     """The hub's answer to a request that only looks, or None when no hub runs. A broken configuration is an error."""
     from llmctl import launch

@@ -1,6 +1,10 @@
-"""`cache stats` as a table and a sentence."""
+"""`cache stats`, `ls` and `show` as tables; what is shown was read by others."""
 
+import time
+from collections.abc import Iterable
 from typing import Any
+
+import msgspec
 
 from llmctl import wire
 from llmctl.view.models import Table
@@ -17,7 +21,7 @@ def levels(stats: wire.CacheStats) -> Table:
             str(level.entries),
             size(level.bytes),
             or_dash(None if level.p50_ms is None else f"{level.p50_ms:.2f} ms"),
-            level.state,
+            level.state if level.error is None else f"{level.state}: {level.error}",
         ]
         for level in stats.levels
     ]
@@ -41,3 +45,58 @@ def total(stats: wire.CacheStats) -> dict[str, Any]:
         "saved_s": stats.saved_s,
         "saved_cost": stats.saved_cost,
     }
+
+
+def entries(found: Iterable[wire.CacheEntry]) -> Table:
+    now = time.time()
+    rows = [
+        [
+            entry.key,
+            entry.model,
+            entry.user,
+            ", ".join(entry.tags) or "-",
+            span(max(0.0, now - entry.created)),
+            span(max(0.0, entry.expires - now)),
+            size(entry.bytes),
+            str(entry.hits),
+            words(entry.prompt, 40),
+        ]
+        for entry in found
+    ]
+    return ["KEY", "MODEL", "USER", "TAGS", "AGE", "LEFT", "BYTES", "HITS", "PROMPT"], rows
+
+
+def words(text: str, width: int) -> str:
+    """The beginning of a text on one line."""
+    line = " ".join(text[: 4 * width].split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def one(found: wire.CacheShown) -> Table:
+    entry, now = found.entry, time.time()
+    rows = [
+        ["key", entry.key],
+        ["model", entry.model],
+        ["user", entry.user],
+        ["tags", ", ".join(entry.tags) or "-"],
+        ["conversation", entry.conversation or "-"],
+        ["prompt", words(entry.prompt, 200)],
+        ["age", span(max(0.0, now - entry.created))],
+        ["left", span(max(0.0, entry.expires - now))],
+        ["size", size(entry.bytes)],
+        ["computed in", span(entry.seconds)],
+        ["hits", str(entry.hits)],
+        ["last hit", "-" if entry.last_hit is None else f"{span(max(0.0, now - entry.last_hit))} ago"],
+        ["levels", ", ".join(f"{level.level} ({span(max(0.0, level.left_s))} left)" for level in found.levels) or "-"],
+        ["finish reason", found.finish_reason],
+        *([name, f"{field}: {value}"] for name, fields in found.more.items() for field, value in fields.items()),
+    ]
+    return ["", ""], rows
+
+
+def shown(found: wire.CacheShown) -> dict[str, Any]:
+    """The line of `cache show --json`: what `ls` says of the entry, and the rest beside it."""
+    line: dict[str, Any] = msgspec.to_builtins(found.entry)
+    for name in ("levels", "text", "reasoning", "finish_reason", "usage", "samples"):
+        line[name] = msgspec.to_builtins(getattr(found, name))
+    return line | found.more

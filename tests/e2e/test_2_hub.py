@@ -104,7 +104,7 @@ def test_the_folders_are_private_and_nothing_stored_is_a_pickle(house: House) ->
         assert folder.stat().st_mode & 0o077 == 0, folder
     house.stop()
     modes = []
-    for path in (house.place / "cache").rglob("*.db"):
+    for path in (house.place / "cache" / "answers").rglob("*.db"):
         with closing(sqlite3.connect(path)) as connection:
             modes += [row[0] for row in connection.execute("SELECT mode FROM Cache")]
     assert modes, "the answer is on disk"

@@ -317,7 +317,7 @@ def test_stats_count_what_happened(house: House) -> None:
     lines = house.ok("cache", "stats", "--json").lines
     memory = next(line for line in lines if line["level"] == "memory")
     assert (memory["hits"], memory["misses"], memory["entries"], memory["state"]) == (1, 2, 2, "ok")
-    assert set(memory) == {"level", "hits", "misses", "errors", "entries", "bytes", "p50_ms", "state"}
+    assert set(memory) == {"level", "hits", "misses", "errors", "entries", "bytes", "p50_ms", "state", "error"}
     assert lines[-1]["hit_rate"] == pytest.approx(1 / 3, abs=1e-3)
     assert set(lines[-1]) == {"level", "requests", "hit_rate", "joined", "saved_s", "saved_cost"}
 

@@ -6,11 +6,16 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec
 
 import zmq
 import zmq.asyncio
+from llmctld.cache.book import Book
+from llmctld.cache.disk import Disk
+from llmctld.cache.eviction import POLICIES
+from llmctld.cache.lane import Lane
 from llmctld.cache.memory import Memory
 from llmctld.cache.tiers import Tiers
 from llmctld.handlers import Hub
@@ -109,6 +114,25 @@ class Speaker:
             raise
         finally:
             self.left.set()
+
+
+# ---- the cache ------------------------------------------------------------------------------------------------------
+
+
+def a_disk(folder: Path, limit: int = 2**20, repair: bool = False, eviction: str = "lru") -> Disk:
+    return Disk(folder, limit, POLICIES[eviction](limit), repair)
+
+
+def some_tiers(
+    folder: Path | None = None, memory: int = 2**20, disk: int = 2**20, ttl: float | None = 3600.0, **more: Any
+) -> Tiers:
+    """Memory, and a disk in `folder`/answers."""
+    lanes = [] if folder is None else [Lane("disk", partial(_opened, folder / "answers", disk), disk)]
+    return Tiers(Memory(memory, POLICIES["lru"](memory)), lanes, ttl, **more)
+
+
+def _opened(folder: Path, limit: int, repair: bool) -> Disk:
+    return a_disk(folder, limit, repair)
 
 
 # ---- models ---------------------------------------------------------------------------------------------------------
@@ -210,7 +234,7 @@ async def a_server(folder: Path, pipeline: Stage) -> AsyncIterator[Scene]:
     """The hub without app.py: whatever `pipeline` is, the rest is real."""
     catalog = a_catalog(folder)
     residency, history = a_residency(catalog, folder), History(folder / "history.db")
-    tiers = Tiers(Memory(2**20), None, 60.0)
+    tiers = some_tiers(folder, book=Book(folder / "cache.db"))
     path = folder / "hub.sock"
     embedding = Embedding(residency, Builtin(catalog, folder / "builtin").choose, Limits())
     puller, estimates = Puller(catalog, folder / "pulled", lambda: 2**30), Estimates(catalog, folder / "measured.json")

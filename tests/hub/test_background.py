@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from llmctld.cache.memory import Memory
-from llmctld.cache.tiers import Tiers
 from llmctld.history import History
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
@@ -22,7 +20,7 @@ from llmctld.pipeline.record import record
 from llmctl.config import Cache
 from llmctl.errors import ModelUnavailable
 from llmctl.wire import Answer, Generate
-from tests.hub.scene import a_call, answer_of, at_once, engines, in_loop, until
+from tests.hub.scene import a_call, answer_of, at_once, engines, in_loop, some_tiers, until
 
 
 class Scene:
@@ -33,7 +31,7 @@ class Scene:
         self.residency, self.entry = residency, catalog.find("e")
         self.background = Background(lambda: self.users)
         self.history = History(folder / "history.db")
-        self.tiers = Tiers(Memory(2**20), None, 60.0)
+        self.tiers = some_tiers()
 
     def pipeline(self) -> Stage:
         assert self.background.pipeline is not None

@@ -9,14 +9,26 @@ from pathlib import Path
 
 import pytest
 from llmctld.cache.disk import BytesDisk, Disk
+from llmctld.cache.eviction import Item
+from llmctld.cache.level import Found, seal
+
+from tests.hub.scene import a_disk
 
 LIMIT = 2**20
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    with closing(Disk(tmp_path / "answers", LIMIT, 3600.0)) as made:
+    with closing(a_disk(tmp_path / "answers", LIMIT)) as made:
         yield made
+
+
+def put(disk: Disk, key: str, value: bytes, lifetime: float = 3600.0) -> list[str]:
+    return disk.put(key, value, time.time() + lifetime, Item(1, 1.0))
+
+
+def value_of(found: Found | None) -> bytes | None:
+    return None if found is None else found.value
 
 
 SMALL, LARGE = b"\x00small\xff", bytes(range(256)) * 400  # in the database, in a file of its own
@@ -24,49 +36,85 @@ SMALL, LARGE = b"\x00small\xff", bytes(range(256)) * 400  # in the database, in 
 
 @pytest.mark.parametrize("value", [b"", SMALL, LARGE])
 def test_what_is_put_outlives_the_process(tmp_path: Path, disk: Disk, value: bytes) -> None:
-    disk.put("k", value, "model")
-    assert disk.get("k") == value
-    assert disk.get("other") is None
+    put(disk, "k", value)
+    assert value_of(disk.get("k")) == value
+    assert value_of(disk.get("other")) is None
     disk.close()
-    with closing(Disk(tmp_path / "answers", LIMIT, 3600.0)) as again:
-        assert again.get("k") == value
+    with closing(a_disk(tmp_path / "answers", LIMIT)) as again:
+        assert value_of(again.get("k")) == value
 
 
 def test_a_ttl_ends_an_entry(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk.put("k", SMALL, "model")
+    put(disk, "k", SMALL)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 3599)
-    assert disk.get("k") == SMALL
+    assert value_of(disk.get("k")) == SMALL
     monkeypatch.setattr(time, "time", lambda: now + 3601)
-    assert disk.get("k") is None
+    assert value_of(disk.get("k")) is None
 
 
-def test_clearing_takes_one_models_answers_or_all(disk: Disk) -> None:
+def test_deleting_takes_what_is_named_and_clearing_takes_all(disk: Disk) -> None:
     for number in range(150):  # more than diskcache removes in one go
-        disk.put(f"{number}", LARGE if number % 50 == 0 else SMALL, "even" if number % 2 == 0 else "odd")
-    assert disk.clear("none") == 0
-    assert disk.clear("odd") == 75
-    assert disk.get("1") is None
-    assert disk.get("0") == LARGE
-    assert disk.clear(None) == 75
+        put(disk, f"{number}", LARGE if number % 50 == 0 else SMALL)
+    assert disk.delete(["none"]) == 0
+    assert disk.delete([f"{number}" for number in range(1, 150, 2)]) == 75
+    assert value_of(disk.get("1")) is None
+    assert value_of(disk.get("0")) == LARGE
+    assert disk.exists(["0", "1", "none"]) == {"0"}
+    assert disk.clear() == 75
     assert disk.size()[0] == 0
 
 
-def test_the_oldest_go_when_it_is_full(disk: Disk) -> None:
+def test_an_end_is_kept_to_the_second_and_told(disk: Disk) -> None:
+    end = time.time() + 1000
+    disk.put("k", SMALL, end, Item(1, 1.0))
+    found = disk.get("k")
+    assert found is not None
+    assert found.expires == pytest.approx(end, abs=0.1)
+
+
+def test_a_sweep_removes_what_has_ended(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(disk, "short", LARGE, 10.0)
+    put(disk, "long", SMALL, 1000.0)
+    assert disk.sweep() == []
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 11)
+    assert disk.exists(["short", "long"]) == {"long"}
+    assert disk.sweep() == ["short"]
+    assert disk.size()[0] == 1
+    assert not list(disk._folder.glob("*/*/*.val"))
+
+
+def test_the_policy_says_what_goes_when_it_is_full_and_the_level_says_what_went(disk: Disk) -> None:
+    assert disk.tell({}) == []
+    gone = []
     for number in range(20):
-        disk.put(f"{number}", LARGE, "model")
+        gone += put(disk, f"{number}", LARGE)
+        disk.hit({"0": 1})
         assert disk.size()[1] <= LIMIT
-    held = [number for number in range(20) if disk.get(f"{number}") is not None]
-    assert held == list(range(20 - len(held), 20))
+    held = [number for number in range(20) if value_of(disk.get(f"{number}")) is not None]
+    assert held == [0, *range(20 - len(held) + 1, 20)]
     assert len(held) >= 5
+    assert sorted(map(int, gone)) == [number for number in range(20) if number not in held]
 
 
-def test_a_value_larger_than_the_limit_empties_it_and_harms_nothing(disk: Disk) -> None:
-    disk.put("small", SMALL, "model")
-    disk.put("huge", b"x" * (2 * LIMIT), "model")
+def test_nothing_goes_before_the_disk_was_told_what_its_entries_are_worth(tmp_path: Path, disk: Disk) -> None:
+    for number in range(20):
+        assert put(disk, f"{number}", LARGE) == []
+    items = {f"{number}": Item(len(LARGE), 1.0) for number in (3, 2, 1, 0)}
+    gone = disk.tell(items)
     assert disk.size()[1] <= LIMIT
-    disk.put("small", SMALL, "model")
-    assert disk.get("small") == SMALL
+    assert not {"0", "1", "2", "3"} & {*gone}, "what is not known goes first"
+    assert disk.exists(["0", "1", "2", "3"]) == {"0", "1", "2", "3"}
+
+
+def test_a_value_larger_than_the_limit_is_not_taken_and_harms_nothing(disk: Disk) -> None:
+    disk.tell({})
+    put(disk, "small", SMALL)
+    put(disk, "huge", SMALL)
+    assert put(disk, "huge", b"x" * (2 * LIMIT)) == ["huge"]
+    assert value_of(disk.get("huge")) is None, "what it replaces no longer holds"
+    assert value_of(disk.get("small")) == SMALL
 
 
 # ---- pickle (CVE-2025-69872) ----------------------------------------------------------------------------------------
@@ -85,14 +133,14 @@ class Bomb:
 @pytest.mark.parametrize("value", ["text", 7, 1.5, None, {"a": 1}, bytearray(b"x"), memoryview(b"x")])
 def test_nothing_but_bytes_is_written(disk: Disk, value: object) -> None:
     with pytest.raises(TypeError, match="must be bytes"):
-        disk.put("k", value, "model")  # type: ignore[arg-type]
-    assert disk.get("k") is None
+        put(disk, "k", value)  # type: ignore[arg-type]
+    assert value_of(disk.get("k")) is None
 
 
 @pytest.mark.parametrize("key", [7, b"k", ("a",), None])
 def test_nothing_but_str_is_a_key(disk: Disk, key: object) -> None:
     with pytest.raises(TypeError, match="must be str"):
-        disk.put(key, SMALL, "model")  # type: ignore[arg-type]
+        put(disk, key, SMALL)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="pickled key"):
         BytesDisk("").get(pickle.dumps(key), raw=False)
 
@@ -108,32 +156,44 @@ def plant(folder: Path, key: str, mode: int, value: object, filename: str | None
 @pytest.mark.parametrize("in_file", [False, True])
 def test_a_planted_pickle_is_refused_and_not_run(tmp_path: Path, disk: Disk, in_file: bool) -> None:
     bomb = pickle.dumps(Bomb(tmp_path / "trace"))
-    disk.put("k", SMALL, "model")
+    put(disk, "k", SMALL)
     if in_file:
         (tmp_path / "answers" / "bomb.val").write_bytes(bomb)
     plant(tmp_path / "answers", "k", 4, None if in_file else bomb, "bomb.val" if in_file else None)
     with pytest.raises(ValueError, match="refused"):
         disk.get("k")
     assert not (tmp_path / "trace").exists()
-    disk.put("k", SMALL, "model")
-    assert disk.get("k") == SMALL
+    put(disk, "k", SMALL)
+    assert value_of(disk.get("k")) == SMALL
 
 
 @pytest.mark.parametrize(("mode", "value"), [(1, "text"), (1, 7), (3, "text")])
 def test_a_planted_value_that_is_not_bytes_is_refused(tmp_path: Path, disk: Disk, mode: int, value: object) -> None:
-    disk.put("k", SMALL, "model")
+    put(disk, "k", SMALL)
     plant(tmp_path / "answers", "k", mode, value)
     with pytest.raises((ValueError, TypeError)):
         disk.get("k")
 
 
 def test_a_planted_pickle_does_not_keep_the_disk_from_making_room(tmp_path: Path, disk: Disk) -> None:
-    disk.put("bomb", SMALL, "model")
+    disk.tell({})
+    put(disk, "bomb", SMALL)
     plant(tmp_path / "answers", "bomb", 4, pickle.dumps(Bomb(tmp_path / "trace")))
     for number in range(20):
-        disk.put(f"{number}", LARGE, "model")
+        put(disk, f"{number}", LARGE)
     assert disk.size()[1] <= LIMIT
     assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("size", [100, 100_000])
+def test_a_value_that_is_not_what_was_put_is_refused(tmp_path: Path, disk: Disk, size: int) -> None:
+    put(disk, "k", b"x" * size)
+    for path in (tmp_path / "answers").glob("*/*/*.val"):
+        path.write_bytes(path.read_bytes()[:-50] + bytes(50))  # what a power cut leaves: the length, and zeros
+    if size == 100:
+        plant(tmp_path / "answers", "k", 1, seal(b"x" * size)[:-50] + bytes(50))
+    with pytest.raises(ValueError, match="checksum"):
+        disk.get("k")
 
 
 # ---- damage ---------------------------------------------------------------------------------------------------------
@@ -144,33 +204,33 @@ def test_a_file_that_is_no_database_is_put_aside(tmp_path: Path, repair: bool) -
     folder = tmp_path / "answers"
     folder.mkdir()
     (folder / "cache.db").write_bytes(b"not a database at all" * 500)
-    with closing(Disk(folder, LIMIT, 3600.0, repair=repair)) as disk:
-        disk.put("k", SMALL, "model")
-        assert disk.get("k") == SMALL
+    with closing(a_disk(folder, LIMIT, repair=repair)) as disk:
+        put(disk, "k", SMALL)
+        assert value_of(disk.get("k")) == SMALL
     assert [path.name.partition(".")[0] for path in tmp_path.iterdir() if path != folder] == ["answers"]
 
 
 def test_a_database_with_a_broken_middle_is_put_aside_after_a_crash(tmp_path: Path) -> None:
     folder = tmp_path / "answers"
-    with closing(Disk(folder, LIMIT, 3600.0)) as disk:
+    with closing(a_disk(folder, LIMIT)) as disk:
         for number in range(300):
-            disk.put(f"{number}", b"x" * 1000, "model")
+            put(disk, f"{number}", b"x" * 1000)
     with closing(sqlite3.connect(folder / "cache.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with (folder / "cache.db").open("r+b") as file:
         file.seek(8192)
         file.write(b"\xff" * 200_000)
-    with closing(Disk(folder, LIMIT, 3600.0, repair=True)) as disk:
-        disk.put("k", SMALL, "model")
-        assert disk.get("k") == SMALL
+    with closing(a_disk(folder, LIMIT, repair=True)) as disk:
+        put(disk, "k", SMALL)
+        assert value_of(disk.get("k")) == SMALL
 
 
 def test_files_that_a_crash_left_behind_are_removed(tmp_path: Path, disk: Disk) -> None:
-    disk.put("k", LARGE, "model")
+    put(disk, "k", LARGE)
     disk.close()
     orphan = tmp_path / "answers" / "aa" / "bb" / "orphan.val"
     orphan.parent.mkdir(parents=True)
     orphan.write_bytes(b"x" * 1000)
-    with closing(Disk(tmp_path / "answers", LIMIT, 3600.0, repair=True)) as again:
+    with closing(a_disk(tmp_path / "answers", LIMIT, repair=True)) as again:
         assert not orphan.exists()
-        assert again.get("k") == LARGE
+        assert value_of(again.get("k")) == LARGE

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmctld.cache.disk import Disk
-from llmctld.cache.memory import Memory
 from llmctld.cache.tiers import Tiers
 from llmctld.history import History
 from llmctld.models.catalog import Catalog
@@ -25,7 +23,7 @@ from llmctl import wire
 from llmctl.config import LABELS, Cache, KeepAlive, ModelSettings, Size
 from llmctl.errors import Busy, CacheMiss, ConfigError, Timeout
 from llmctl.wire import CACHE_MODES, File, Generate
-from tests.hub.scene import Speaker, a_call, a_catalog, answer_of, events_of, in_loop, text_of
+from tests.hub.scene import Speaker, a_call, a_catalog, answer_of, events_of, in_loop, some_tiers, text_of
 
 # ---- the key --------------------------------------------------------------------------------------------------------
 
@@ -215,7 +213,7 @@ async def a_stage(folder: Path, last: Stage, settings: Cache | None = None) -> A
     catalog = a_catalog(folder)
     if not (folder / "models" / "e.json").exists():
         catalog.add("e", "echo", [], {}, False)
-    tiers = Tiers(Memory(2**20), lambda: Disk(folder / "answers", 2**20, 3600.0), 3600.0)
+    tiers = some_tiers(folder)
     choose = exact(tiers, catalog, settings or Cache())
 
     async def stage(call: Call) -> Any:

@@ -2,10 +2,14 @@
 
 import os
 import signal
+import time
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from llmctld.cache.level import About, Stored
 
 from llmctl import __version__, wire
+from llmctl.wire import Usage
 from tests.hub.scene import Scene, Speaker, a_server, at_once, in_loop
 
 R = TypeVar("R", bound=wire.Result)
@@ -93,3 +97,50 @@ async def test_the_cache_can_be_seen_and_cleared(tmp_path: Path) -> None:
         assert [level.level for level in stats.levels] == ["memory", "disk"]
         assert (await result(scene, wire.ClearCache(), wire.Cleared)).entries == 0
         assert await code(scene, wire.ClearCache(model="none")) == "model_unavailable"
+
+
+@in_loop
+async def test_what_is_stored_is_listed_shown_and_cleared_by_what_it_is(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker("x")) as scene:
+        tiers, now = scene.hub.tiers, time.time()
+        kinds = [("m", "ana", ["a", "b"], 0.0), ("m", "ana", ["a"], 500.0), ("n", "bob", [], 1000.0)]
+        for number, (model, user, tags, age) in enumerate(kinds):
+            stored = Stored(model, f"text {number}", None, "stop", Usage(1, 0, 2), now - age, 2.0)
+            await tiers.put(f"{number}abc", stored, About(user, tags, "talk", "why?"))
+
+        async def listed(**which: Any) -> list[str]:
+            found = await result(scene, wire.ListCache(**which), wire.CacheEntries)
+            return [entry.key[0] for entry in found.entries]
+
+        assert await listed() == ["0", "1", "2"]
+        assert await listed(user="ana") == ["0", "1"]
+        assert await listed(user="") == []
+        assert await listed(tags=["a"]) == ["0", "1"]
+        assert await listed(tags=["a", "b"]) == ["0"]
+        assert await listed(tags=['a"']) == []
+        assert await listed(older=400.0) == ["1", "2"]
+        assert await listed(newer=600.0) == ["0", "1"]
+        assert await listed(older=400.0, newer=600.0, user="ana", model="m", tags=["a"]) == ["1"]
+        assert await listed(limit=2) == ["0", "1"]
+        assert await listed(limit=2, after=2) == ["2"]
+        assert await code(scene, wire.ListCache(limit=0)) == "invalid_request"
+        assert await code(scene, wire.ListCache(model="none")) == "model_unavailable"
+
+        shown = await result(scene, wire.ShowCache(key="1a"), wire.CacheShown)
+        assert (shown.text, shown.entry.user, shown.entry.prompt, shown.usage) == (
+            "text 1",
+            "ana",
+            "why?",
+            Usage(1, 0, 2),
+        )
+        assert [level.level for level in shown.levels] == ["memory", "disk"]
+        assert all(3000 < level.left_s < 3100 for level in shown.levels)
+        assert await code(scene, wire.ShowCache(key="9")) == "not_found"
+        assert await code(scene, wire.ShowCache(key="")) == "invalid_request"
+
+        assert (await result(scene, wire.ClearCache(user="ana", tags=["b"]), wire.Cleared)).entries == 1
+        assert (await result(scene, wire.ClearCache(model="n"), wire.Cleared)).entries == 1
+        assert await listed() == ["1"]
+        assert await tiers.peek("0abc") is None
+        assert (await result(scene, wire.ClearCache(), wire.Cleared)).entries == 1
+        assert await listed() == []

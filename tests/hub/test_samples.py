@@ -5,8 +5,6 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-from llmctld.cache.memory import Memory
-from llmctld.cache.tiers import Tiers
 from llmctld.history import History
 from llmctld.pipeline.call import Call, Event, Stage, compose
 from llmctld.pipeline.record import record
@@ -14,7 +12,7 @@ from llmctld.pipeline.samples import samples
 
 from llmctl import wire
 from llmctl.errors import Busy, EngineFailed, Incomplete
-from tests.hub.scene import a_call, a_server, events_of, in_loop
+from tests.hub.scene import a_call, a_server, events_of, in_loop, some_tiers
 
 
 class Choir:
@@ -194,7 +192,7 @@ async def test_the_levels_keep_all_samples_under_one_key(tmp_path: Path) -> None
     from tests.hub.scene import a_catalog
 
     catalog = a_catalog(tmp_path, m={})
-    tiers = Tiers(Memory(2**20), None, 60.0)
+    tiers = some_tiers()
     choir = Choir(3)
     for event in choir.go:
         event.set()

@@ -1,6 +1,7 @@
 """The levels as one cache, against a dict; and what happens when a level fails."""
 
 import asyncio
+import random
 import shutil
 import sqlite3
 import tempfile
@@ -12,14 +13,17 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from llmctld.cache.disk import Disk
+from llmctld.cache.book import Book, Which
+from llmctld.cache.disk import Disk, Held
+from llmctld.cache.eviction import POLICIES, Item
+from llmctld.cache.lane import Lane
 from llmctld.cache.level import Stored
 from llmctld.cache.memory import Memory
 from llmctld.cache.tiers import Tiers
 
 from llmctl.errors import Storage
 from llmctl.wire import LevelStats, Usage
-from tests.hub.scene import in_loop
+from tests.hub.scene import a_disk, in_loop, some_tiers
 
 TTL = 1000.0
 MEMORY, DISK = 2000, 300_000
@@ -53,8 +57,8 @@ class TiersAgainstADict(RuleBasedStateMachine):
 
     def open(self) -> None:
         folder = Path(self.folder.name)
-        self.memory = Memory(MEMORY)
-        self.tiers = Tiers(self.memory, lambda: Disk(folder / "answers", DISK, TTL), TTL)
+        self.tiers = some_tiers(folder, MEMORY, DISK, TTL, book=Book(folder / "cache.db"))
+        self.loop.run_until_complete(self.tiers.round())
         self.lookups = self.hits = 0
 
     @rule(key=keys, model=models, size=sizes)
@@ -82,9 +86,14 @@ class TiersAgainstADict(RuleBasedStateMachine):
     def wait_a_while(self, seconds: float) -> None:
         self.now += seconds
 
+    @rule(key=keys)
+    def delete(self, key: str) -> None:
+        self.loop.run_until_complete(self.tiers.delete([key]))
+        self.model.pop(key, None)
+
     @rule(model=st.none() | models)
     def clear(self, model: str | None) -> None:
-        self.loop.run_until_complete(self.tiers.clear(model))
+        self.loop.run_until_complete(self.tiers.clear(Which(model)))
         self.model = {key: stored for key, stored in self.model.items() if model not in (None, stored.model)}
 
     @precondition(lambda self: self.serial)
@@ -105,6 +114,24 @@ class TiersAgainstADict(RuleBasedStateMachine):
         assert (memory.errors, disk.errors, disk.state) == (0, 0, "ok")
         assert stats.saved_s == 2.0 * self.hits
 
+    @rule()
+    def note(self) -> None:
+        """What the book says after a round is what lies on the disk."""
+        self.loop.run_until_complete(self.tiers.round())
+        book, (disk,) = self.tiers.noted, self.tiers._lanes
+        nothing: list[Held] = []
+
+        async def on_disk() -> list[Held]:
+            return await disk.read(Disk.held, nothing)
+
+        held = self.loop.run_until_complete(on_disk())
+        rows = self.loop.run_until_complete(book.held())
+        assert {entry.key for entry in held if entry.expires > self.now} == {
+            row.key for row in rows if row.expires > self.now
+        }
+        for row in (row for row in rows if row.expires > self.now):
+            assert (row.model, row.created) == (self.model[row.key].model, self.model[row.key].created)
+
     def teardown(self) -> None:
         self.loop.run_until_complete(self.tiers.close())
         self.loop.close()
@@ -119,28 +146,69 @@ TestTiersAgainstADict.settings = settings(max_examples=25, stateful_step_count=2
 # ---- the memory level by itself -------------------------------------------------------------------------------------
 
 
+def a_memory(limit: int) -> Memory:
+    return Memory(limit, POLICIES["lru"](limit))
+
+
+def put(memory: Memory, key: str, value: bytes, lifetime: float = 1000.0) -> list[str]:
+    return memory.put(key, value, time.time() + lifetime, Item(len(value), 1.0))
+
+
+def held(memory: Memory, keys: str) -> list[str]:
+    return [key for key in keys if memory.peek(key) is not None]
+
+
 def test_memory_keeps_what_was_used_last() -> None:
-    memory = Memory(30)
+    memory = a_memory(30)
     for key in "abc":
-        memory.put(key, b"x" * 10, "m")
-    assert memory.get("a") == b"x" * 10
-    memory.put("d", b"x" * 10, "m")
-    assert [key for key in "abcd" if memory.get(key)] == ["a", "c", "d"]
+        put(memory, key, b"x" * 10)
+    found = memory.get("a")
+    assert found is not None
+    assert found.value == b"x" * 10
+    assert put(memory, "d", b"x" * 10) == ["b"]
+    assert held(memory, "abcd") == ["a", "c", "d"]
     assert memory.size() == (3, 30)
 
 
+@pytest.mark.parametrize("eviction", sorted(POLICIES))
+def test_memory_stays_below_its_limit_whatever_the_policy(eviction: str) -> None:
+    memory, dice = Memory(1000, POLICIES[eviction](1000)), random.Random(1)
+    for number in range(500):
+        key = f"{number % 60}"
+        out = put(memory, key, bytes(dice.randrange(300)))
+        assert (key in out) == (not memory.exists([key]))
+        memory.get(f"{dice.randrange(60)}")
+        memory.delete([f"{dice.randrange(60)}"])
+        entries, size = memory.size()
+        assert size == sum(len(found.value) for found in memory._values.values()) <= 1000
+        assert entries == len(memory._policy)
+
+
 def test_memory_keeps_no_older_value_when_the_newer_is_too_large() -> None:
-    memory = Memory(30)
-    memory.put("a", b"old", "m")
-    memory.put("a", b"x" * 31, "m")
+    memory = a_memory(30)
+    put(memory, "a", b"old")
+    assert put(memory, "a", b"x" * 31) == ["a"]
     assert memory.get("a") is None
+    assert memory.size() == (0, 0)
+
+
+def test_memory_serves_nothing_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = a_memory(30)
+    put(memory, "a", b"x", 10)
+    put(memory, "b", b"y", 10)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 11)
+    assert memory.exists(["a"]) == set()
+    assert memory.get("a") is None
+    assert memory.sweep() == ["b"]
+    assert memory.size() == (0, 0)
 
 
 def test_a_memory_of_nothing_keeps_nothing() -> None:
-    memory = Memory(0)
-    memory.put("a", b"x", "m")
+    memory = a_memory(0)
+    assert put(memory, "a", b"x") == ["a"]
     assert memory.get("a") is None
-    assert memory.clear(None) == 0
+    assert memory.clear() == 0
 
 
 # ---- a level that fails ---------------------------------------------------------------------------------------------
@@ -155,10 +223,10 @@ async def state(tiers: Tiers) -> LevelStats:
 )
 @in_loop
 async def test_a_disk_that_cannot_be_opened_is_passed_over(error: Exception) -> None:
-    def refuse() -> Disk:
+    def refuse(repair: bool) -> Disk:
         raise error
 
-    tiers = Tiers(Memory(2**20), refuse, TTL)
+    tiers = Tiers(a_memory(2**20), [Lane("disk", refuse, 2**20)], TTL)
     await tiers.put("k", answer("text", created=time.time()))
     hit = await tiers.get("k", None)
     assert hit is not None
@@ -173,8 +241,8 @@ async def test_a_disk_that_cannot_be_opened_is_passed_over(error: Exception) -> 
 
 @in_loop
 async def test_a_disk_whose_folder_was_removed_is_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmctld.cache.tiers.REOPEN_S", 0.0)
-    tiers = Tiers(Memory(10), lambda: Disk(tmp_path / "answers", 2**20, TTL), TTL)
+    monkeypatch.setattr("llmctld.cache.lane.REOPEN_S", 0.0)
+    tiers = some_tiers(tmp_path, memory=10)
     await tiers.put("before", answer("text", created=time.time()))
     shutil.rmtree(tmp_path / "answers")
     for number in range(3):
@@ -188,7 +256,7 @@ async def test_a_disk_whose_folder_was_removed_is_opened_again(tmp_path: Path, m
 
 @in_loop
 async def test_a_disk_that_refuses_fails_until_it_works_again(tmp_path: Path) -> None:
-    tiers = Tiers(Memory(10), lambda: Disk(tmp_path / "answers", 2**20, TTL), TTL)
+    tiers = some_tiers(tmp_path, memory=10)
     await tiers.put("before", answer("text", created=time.time()))
     with closing(sqlite3.connect(tmp_path / "answers" / "cache.db", isolation_level=None)) as other:
         other.execute("ALTER TABLE Cache RENAME TO Elsewhere")
@@ -200,6 +268,8 @@ async def test_a_disk_that_refuses_fails_until_it_works_again(tmp_path: Path) ->
     hit = await tiers.get("before", None)
     assert hit is not None
     assert hit.level == "disk"
+    assert (await state(tiers)).state == "failing", "it can be read; whether it can be written nobody knows yet"
+    await tiers.put("k", answer("text", created=time.time()))
     assert (await state(tiers)).state == "ok"
     await tiers.close()
 
@@ -207,9 +277,9 @@ async def test_a_disk_that_refuses_fails_until_it_works_again(tmp_path: Path) ->
 @pytest.mark.parametrize("planted", [b"", b"not an answer", b"\x93\x01\x02\x03", b"\xc1"])
 @in_loop
 async def test_what_is_no_answer_is_a_miss(tmp_path: Path, planted: bytes) -> None:
-    with closing(Disk(tmp_path / "answers", 2**20, TTL)) as disk:
-        disk.put("k", planted, "m")
-    tiers = Tiers(Memory(2**20), lambda: Disk(tmp_path / "answers", 2**20, TTL), TTL)
+    with closing(a_disk(tmp_path / "answers")) as disk:
+        disk.put("k", planted, time.time() + TTL, Item(1, 1.0))
+    tiers = some_tiers(tmp_path)
     assert await tiers.get("k", None) is None
     assert (await state(tiers)).errors == 1
     await tiers.put("k", answer("text", created=time.time()))
@@ -219,7 +289,7 @@ async def test_what_is_no_answer_is_a_miss(tmp_path: Path, planted: bytes) -> No
 
 @in_loop
 async def test_without_a_disk_memory_is_all(tmp_path: Path) -> None:
-    tiers = Tiers(Memory(2**20), None, TTL)
+    tiers = some_tiers()
     await tiers.put("k", answer("text", created=time.time()))
     assert await tiers.get("k", None) is not None
     assert await tiers.get("other", None) is None
@@ -230,7 +300,7 @@ async def test_without_a_disk_memory_is_all(tmp_path: Path) -> None:
 @in_loop
 async def test_an_answer_from_the_disk_is_in_memory_the_next_time(tmp_path: Path) -> None:
     for expected in ("disk", "disk"):
-        tiers = Tiers(Memory(2**20), lambda: Disk(tmp_path / "answers", 2**20, TTL), TTL)
+        tiers = some_tiers(tmp_path)
         if await tiers.get("k", None) is None:
             await tiers.put("k", answer("text", created=time.time()))
             await tiers.close()

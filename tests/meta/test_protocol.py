@@ -23,6 +23,7 @@ ANSWER = wire.Answer(
     value={"a": [1]}, logprobs=[wire.Sampled("b", -0.5, [wire.Likely("c", -0.25)])],
     explain=[wire.Explained("semantic", "why so?", 0.93, "negation")],
 )  # fmt: skip
+ENTRY = wire.CacheEntry(1, "k", "m", "ana", ["a"], "trip", 1.0, 2.0, 3, 0.5, 4, None, "why?")
 EXAMPLES: list[wire.Message] = [
     wire.Generate(
         prompt="why?", stdin="text", files=[wire.File("a.txt", "b")], params={"a": "b"}, declared={"a": None}, tokens=[1],
@@ -40,7 +41,9 @@ EXAMPLES: list[wire.Message] = [
     wire.EstimateModel(target="m", settings={"slots": "2"}),
     wire.RemoveModel(name="m"), wire.LoadModel(name="m", replicas=2), wire.PinModel(name="m"),
     wire.UnloadModel(name="m"), wire.GetCacheStats(),
-    wire.ClearCache(model="m"), wire.Warm(request=wire.Generate(prompt="why?"), text="because"),
+    wire.ListCache(model="m", user="ana", tags=["a"], older=1.0, newer=2.0, after=3, limit=4), wire.ShowCache(key="k"),
+    wire.ClearCache(model="m", user="ana", tags=["a"], older=1.0, newer=2.0),
+    wire.Warm(request=wire.Generate(prompt="why?"), text="because"),
     wire.Undo(conversation="c", user="ana"),
     wire.Delta(text="t", reasoning="r", index=1), wire.Notice(text="n"), wire.Progress(state="pulling", done=1, total=2),
     wire.Done(result=ANSWER), wire.Failed(code="busy", message="m", hint="h", answer=ANSWER, answers=[ANSWER], retry=True),
@@ -54,6 +57,9 @@ RESULT_EXAMPLES: list[wire.AnyResult] = [
     wire.Engines(engines=[wire.EngineStatus("m", "echo", 1, "ready", 0, 1, 1, 1, 0, 2.5)]),
     wire.Stopped(cancelled=["a"]),
     wire.CacheStats(levels=[wire.LevelStats("memory", p50_ms=0.1)], requests=1, hit_rate=0.5, joined=1),
+    wire.CacheEntries(entries=[ENTRY]),
+    wire.CacheShown(entry=ENTRY, levels=[wire.LevelShown("disk", 5, 6.0)], text="t", reasoning=None, finish_reason="stop",
+                    usage=wire.Usage(1, 0, 2), samples=["u"], more={"lifetime": {"kind": "fact"}}),
     wire.Cleared(entries=1), wire.Warmed(key="k", model="m", outcome="generated", seconds=0.5), wire.Undone(prompt="p"),
     wire.Model(name="m", target="echo", backend="echo", aliases=[], settings={"slots": 1}), wire.Nothing(),
     wire.Estimated(weights_bytes=1, kv_bytes=2, compute_bytes=3, total_bytes=6, measured_bytes=5),

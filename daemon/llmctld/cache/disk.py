@@ -1,17 +1,22 @@
 """The disk level: answers that outlive the hub, in diskcache, as bytes and never as pickle (CVE-2025-69872).
 
-Bounded by bytes: the oldest answers go first. It does not know which answers are worth more than others.
+Bounded by bytes; a policy says what goes, once it has been told what is there. It does not know what an answer is.
 """
 
+import contextlib
+import os
 import sqlite3
 import time
-import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import diskcache
 from diskcache.core import MODE_PICKLE, UNKNOWN
 
+from llmctld.cache.eviction import Item, Policy
+from llmctld.cache.level import Found, seal, unseal
+from llmctld.store import set_aside
 from llmctld.watch import log
 
 
@@ -41,65 +46,160 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
             raise ValueError(f"a value in the cache is {type(found).__name__} and not bytes: refused")
         return found
 
+    def _write(self, full_path: str, *arguments: Any) -> Any:
+        try:
+            return super()._write(full_path, *arguments)
+        except OSError:  # a full disk, above all: half a file must not stay there
+            with contextlib.suppress(OSError):
+                os.remove(full_path)
+            raise
+
+
+class Held(NamedTuple):
+    """An entry as it lies on the disk; its size in bytes."""
+
+    key: str
+    size: int
+    expires: float
+
 
 class Disk:
-    """A Level in `folder`. `limit` in bytes; `ttl` in seconds; `repair`: the last hub did not end in order."""
+    """A Level in `folder`. `limit` in bytes; `repair`: the last hub did not end in order, or the database is damaged."""
 
     name = "disk"
 
-    def __init__(self, folder: Path, limit: int, ttl: float, repair: bool = False) -> None:
-        self._folder, self._limit, self._ttl = folder, limit, ttl
+    def __init__(self, folder: Path, limit: int, policy: Policy, repair: bool = False) -> None:
+        self._folder, self._limit, self._policy = folder, limit, policy
+        self._told = False
+        """Whether the policy knows what is here; until then nothing is put out."""
+        self.begun_anew = False
         self._cache = self._open(repair)
 
     def _open(self, repair: bool) -> Any:
+        cache = None
         try:
             cache = self._connect()
-            if repair:  # a SIGKILL leaves files behind that no row names
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # it warns of each file that it removes
-                    cache.check(fix=True)
+            if repair:
+                self._mend(cache)
             return cache
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise  # no room or no permission: not damaged
-            aside = self._folder.with_name(f"{self._folder.name}.damaged-{int(time.time())}")
-            self._folder.rename(aside)
-            log.warning("the answer cache was damaged and is begun anew", moved_to=str(aside), error=str(error))
+            if cache is not None:
+                cache.close()
+            aside = set_aside(self._folder)
+            self.begun_anew = True
+            log.warning(
+                "the stored answers on disk were damaged and are begun anew", moved_to=str(aside), error=str(error)
+            )
             return self._connect()
 
     def _connect(self) -> Any:
         return diskcache.Cache(
-            str(self._folder),
-            disk=BytesDisk,
-            eviction_policy="none",
-            size_limit=2**60,
-            cull_limit=0,
-            tag_index=1,
-            timeout=5,
+            str(self._folder), disk=BytesDisk, eviction_policy="none", size_limit=2**60, cull_limit=0, timeout=5
         )
 
-    def get(self, key: str) -> bytes | None:
-        value: bytes | None = self._cache.get(key)
-        return value
+    def _mend(self, cache: Any) -> None:
+        """A SIGKILL leaves files behind that no row names. Raises DatabaseError when the database is damaged."""
+        ((verdict,),) = cache._sql("PRAGMA quick_check(1)").fetchall()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        rows = cache._sql("SELECT key, filename FROM Cache WHERE filename IS NOT NULL").fetchall()
+        files = {str(path.relative_to(self._folder)) for path in self._folder.glob("*/*/*.val")}
+        for orphan in files - {name for _, name in rows}:
+            (self._folder / orphan).unlink(missing_ok=True)
+        for key, name in rows:
+            if name not in files:
+                cache.delete(key)
 
-    def put(self, key: str, value: bytes, tag: str) -> None:
-        self._cache.set(key, value, expire=self._ttl, tag=tag)
-        if self._cache.volume() > self._limit:
-            self._make_room()
+    # ---- the level --------------------------------------------------------------------------------------------------
 
-    def _make_room(self) -> None:
-        self._cache.expire()
+    def get(self, key: str) -> Found | None:
+        sealed, expires = self._cache.get(key, expire_time=True)
+        return None if sealed is None else Found(unseal(sealed), expires or float("inf"))
+
+    def hit(self, hits: Mapping[str, int]) -> None:
+        """For the policy: how often entries were used, on whatever level."""
+        for key, count in hits.items():
+            for _ in range(count):
+                self._policy.hit(key)
+
+    def exists(self, keys: Sequence[str]) -> set[str]:
+        return {key for key in keys if key in self._cache}
+
+    def put(self, key: str, value: bytes, expires: float, item: Item) -> list[str]:
+        if type(value) is not bytes:
+            raise TypeError(f"a value must be bytes, not {type(value).__name__}")
+        if len(value) > self._limit:
+            self.delete([key])  # the smaller one that was there no longer holds
+            return [key]
+        self._cache.set(key, seal(value), expire=expires - time.time())
+        if not self._told:
+            return []
+        self._policy.add(key, item)
+        return self._make_room()
+
+    def _make_room(self) -> list[str]:
+        out: list[str] = []
         while self._cache.volume() > self._limit:
-            oldest = next(iter(self._cache), None)  # its key alone: a value that is refused must be able to go
-            if oldest is None:
-                return
-            self._cache.delete(oldest)
+            victim = self._policy.victim()
+            if victim is None:
+                break
+            self._remove(victim)
+            out.append(victim)
+        return out
 
-    def clear(self, tag: str | None) -> int:
-        return int(self._cache.clear() if tag is None else self._cache.evict(tag))
+    def delete(self, keys: Sequence[str]) -> int:
+        count = 0
+        for key in keys:
+            self._policy.remove(key)
+            count += self._remove(key)
+        return count
+
+    def _remove(self, key: str) -> bool:
+        """An entry that has ended too, which diskcache's own `delete` passes over."""
+        with self._cache._transact() as (sql, cleanup):
+            rows = sql("SELECT rowid, filename FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()
+            for rowid, filename in rows:
+                sql("DELETE FROM Cache WHERE rowid = ?", (rowid,))
+                cleanup(filename)
+        return bool(rows)
+
+    def sweep(self) -> list[str]:
+        """Removes what has ended; its keys."""
+        rows = self._cache._sql("SELECT key FROM Cache WHERE raw = 1 AND expire_time <= ?", (time.time(),)).fetchall()
+        ended = [key for (key,) in rows if type(key) is str]
+        self.delete(ended)
+        return ended
+
+    def clear(self) -> int:
+        for entry in self.held():
+            self._policy.remove(entry.key)
+        return int(self._cache.clear())
 
     def size(self) -> tuple[int, int]:
         return len(self._cache), int(self._cache.volume())
 
     def close(self) -> None:
         self._cache.close()
+
+    # ---- what is here, for whoever keeps a book of it ----------------------------------------------------------------
+
+    def held(self) -> list[Held]:
+        """Every entry, expired ones too."""
+        rows = self._cache._sql("SELECT key, length(value) + size, expire_time FROM Cache WHERE raw = 1").fetchall()
+        return [Held(key, size or 0, expires or float("inf")) for key, size, expires in rows if type(key) is str]
+
+    def tell(self, items: Mapping[str, Item]) -> list[str]:
+        """What is known of the entries here, in the order of their last use; the keys that must go at once.
+
+        What is here and not in `items` goes first.
+        """
+        held = {entry.key: entry.size for entry in self.held()}
+        for key in held.keys() - items.keys():
+            self._policy.add(key, Item(held[key], 0.0))
+        for key, item in items.items():
+            if key in held:
+                self._policy.add(key, item)
+        self._told = True
+        return self._make_room()

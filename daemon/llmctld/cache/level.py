@@ -1,18 +1,29 @@
 """The contract of a cache level, the form in which an answer is stored, and the figures each level keeps about itself.
 
-A level maps a key to bytes. It does not know what an answer is, nor which other levels there are.
+A level maps a key to bytes until a point in time. It does not know what an answer is, nor which other levels there are.
 """
 
 import statistics
 import time
+import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from llmctl.wire import LevelStats, Sampled, Usage
+from llmctld.cache.eviction import Item
+
+
+class About(msgspec.Struct, array_like=True, frozen=True):
+    """What is known of a stored answer beside itself: whose it is, and what was asked. `prompt`: its first words."""
+
+    user: str = ""
+    tags: list[str] = []
+    conversation: str | None = None
+    prompt: str = ""
 
 
 class Stored(msgspec.Struct, array_like=True):
@@ -28,19 +39,49 @@ class Stored(msgspec.Struct, array_like=True):
     logprobs: list[Sampled] | None = None
     more: list["Stored"] = []
     """The other samples, where several were asked for."""
+    about: About = About()
+    """So that what is known of the entries can be told again from the entries alone."""
+
+
+class Found(NamedTuple):
+    """A value, and when it ends: seconds since 1970."""
+
+    value: bytes
+    expires: float
 
 
 class Level(Protocol):
-    """`get`, `put` and `clear` may be called from one thread at a time; an OSError or sqlite3.Error means: failing."""
+    """What a level promises.
+
+    - Calls come from one thread at a time. An error of FAILURES (tiers.py) means that the level fails; nothing else is raised.
+    - `put` and `delete` are atomic: a `get` finds the old value, the new one, or none, never a part or a mixture, also
+      after SIGKILL. The last `put` of a key wins. What a `put` that raised has left behind is the old value, the new one
+      or none.
+    - A value is served until `expires` and not afterwards; a level keeps its bytes below its limit by itself, and may
+      put out any key for that.
+    - Keys are str, values bytes; nothing is ever unpickled.
+    """
 
     name: str
 
-    def get(self, key: str) -> bytes | None: ...
+    def get(self, key: str) -> Found | None:
+        """The value with the end that it was put with: who copies it upward copies that too."""
+        ...
 
-    def put(self, key: str, value: bytes, tag: str) -> None: ...
+    def exists(self, keys: Sequence[str]) -> set[str]:
+        """Which of `keys` have a value. It counts as no use of them."""
+        ...
 
-    def clear(self, tag: str | None) -> int:
-        """Removes what carries `tag`, or everything; the number of entries."""
+    def put(self, key: str, value: bytes, expires: float, item: Item) -> list[str]:
+        """Sets the value, and returns the keys that had to go for it: `key` itself where the level does not take it."""
+        ...
+
+    def delete(self, keys: Sequence[str]) -> int:
+        """How many of them were there."""
+        ...
+
+    def clear(self) -> int:
+        """Removes everything; the number of entries."""
         ...
 
     def size(self) -> tuple[int, int]:
@@ -50,12 +91,31 @@ class Level(Protocol):
     def close(self) -> None: ...
 
 
+MARK = 0xC1
+"""The one byte with which no msgpack begins."""
+
+
+def seal(value: bytes) -> bytes:
+    """The value behind its checksum, for a level outside this process: what a crash or another hand left is told apart."""
+    return bytes((MARK, *zlib.crc32(value).to_bytes(4, "big"))) + value
+
+
+def unseal(sealed: bytes) -> bytes:
+    """Raises ValueError when it is not what was sealed. A value of an older version has no seal and passes."""
+    if not sealed or sealed[0] != MARK:
+        return sealed
+    value = sealed[5:]
+    if zlib.crc32(value).to_bytes(4, "big") != sealed[1:5]:
+        raise ValueError("a value in the cache is not what was put there: its checksum differs")
+    return value
+
+
 class Meter:
-    """Hits, misses, errors and the time of the last lookups of one level."""
+    """Hits, misses, errors and the time of the last lookups of one level; `error`: what it failed with last."""
 
     def __init__(self) -> None:
         self.hits = self.misses = self.errors = 0
-        self.failing = False
+        self.error: str | None = None
         self._times: deque[float] = deque(maxlen=512)
 
     @contextmanager
@@ -64,7 +124,11 @@ class Meter:
         yield
         self._times.append(time.perf_counter() - start)
 
+    def count(self, hit: bool) -> None:
+        self.hits += hit
+        self.misses += not hit
+
     def report(self, level: str, entries: int, size: int) -> LevelStats:
         p50 = round(statistics.median(self._times) * 1e3, 4) if self._times else None
-        state = "failing" if self.failing else "ok"
-        return LevelStats(level, self.hits, self.misses, self.errors, entries, size, p50, state)
+        state = "ok" if self.error is None else "failing"
+        return LevelStats(level, self.hits, self.misses, self.errors, entries, size, p50, state, self.error)

@@ -1,6 +1,10 @@
-"""The memory level: the most recently used answers, bounded by their bytes."""
+"""The memory level: answers in this process, bounded by their bytes; a policy says which of them go."""
 
-from cachetools import LRUCache
+import time
+from collections.abc import Sequence
+
+from llmctld.cache.eviction import Item, Policy
+from llmctld.cache.level import Found
 
 
 class Memory:
@@ -8,27 +12,66 @@ class Memory:
 
     name = "memory"
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._values: LRUCache[str, tuple[bytes, str]] = LRUCache(limit, getsizeof=lambda value: len(value[0]))
+    def __init__(self, limit: int, policy: Policy) -> None:
+        self.limit, self._policy = limit, policy
+        self._values: dict[str, Found] = {}
+        self._bytes = 0
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str) -> Found | None:
         found = self._values.get(key)
-        return found[0] if found else None
+        if found is None:
+            return None
+        if found.expires <= time.time():
+            self.delete([key])
+            return None
+        self._policy.hit(key)
+        return found
 
-    def put(self, key: str, value: bytes, tag: str) -> None:
-        self._values.pop(key, None)  # also when the new value is too large: the old one no longer holds
-        if len(value) <= self._limit:
-            self._values[key] = (value, tag)
+    def peek(self, key: str) -> Found | None:
+        """As `get`, but it counts as no use."""
+        found = self._values.get(key)
+        return None if found is None or found.expires <= time.time() else found
 
-    def clear(self, tag: str | None) -> int:
-        doomed = [key for key, (_, own) in self._values.items() if tag is None or own == tag]
-        for key in doomed:
-            del self._values[key]
-        return len(doomed)
+    def exists(self, keys: Sequence[str]) -> set[str]:
+        return {key for key in keys if self.peek(key) is not None}
+
+    def put(self, key: str, value: bytes, expires: float, item: Item) -> list[str]:
+        old = self._values.pop(key, None)
+        self._bytes -= len(old.value) if old else 0
+        if len(value) > self.limit:  # also when there was a smaller one: it no longer holds
+            self._policy.remove(key)
+            return [key]
+        self._values[key] = Found(value, expires)
+        self._bytes += len(value)
+        self._policy.add(key, item)
+        out = []
+        while self._bytes > self.limit:
+            victim = self._policy.victim()
+            if victim is None:
+                break
+            out.append(victim)
+            self._bytes -= len(self._values.pop(victim).value)
+        return out
+
+    def delete(self, keys: Sequence[str]) -> int:
+        held = [key for key in keys if key in self._values]
+        for key in held:
+            self._bytes -= len(self._values.pop(key).value)
+            self._policy.remove(key)
+        return len(held)
+
+    def sweep(self) -> list[str]:
+        """Removes what has ended; its keys."""
+        now = time.time()
+        ended = [key for key, found in self._values.items() if found.expires <= now]
+        self.delete(ended)
+        return ended
+
+    def clear(self) -> int:
+        return self.delete(list(self._values))
 
     def size(self) -> tuple[int, int]:
-        return len(self._values), int(self._values.currsize)
+        return len(self._values), self._bytes
 
     def close(self) -> None:
-        self._values.clear()
+        self.clear()

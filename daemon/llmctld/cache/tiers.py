@@ -1,35 +1,35 @@
 """The levels as one cache: a lookup goes down until it hits and fills what lies above; a failing level is passed over.
 
-Disk work happens on one thread of its own, so that nothing here makes the event loop wait.
+Every level but memory works on a thread of its own, so that nothing here makes the event loop wait.
 """
 
 import asyncio
-import sqlite3
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import ExitStack, nullcontext, suppress
+from typing import Any, NamedTuple
 
-import diskcache
 import msgspec
 
-from llmctl.errors import Storage
-from llmctl.wire import CacheStats
-from llmctld.cache.disk import Disk
-from llmctld.cache.level import Level, Meter, Stored
+from llmctl.errors import InvalidRequest, NotFound, Storage
+from llmctl.wire import CacheShown, CacheStats, LevelShown
+from llmctld.cache.book import Book, Row, Which, row_of
+from llmctld.cache.disk import Disk, Held
+from llmctld.cache.eviction import Item
+from llmctld.cache.generations import Generations
+from llmctld.cache.lane import Lane
+from llmctld.cache.level import About, Found, Level, Meter, Stored
 from llmctld.cache.memory import Memory
 from llmctld.watch import log
-
-T = TypeVar("T")
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Stored).decode
 
-FAILURES = (OSError, sqlite3.Error, diskcache.Timeout, msgspec.DecodeError, ValueError)
-"""What a level may raise: no room, a damaged file, a lock held too long, another program's entry."""
-
-
-REOPEN_S = 10.0
+DEFAULT_TTL_S = 30 * 86400.0
+TICK_S = 1.0
+"""What is noted in this time is written down together."""
+SWEEP_S = 60.0
+BATCH = 200
 
 
 class Hit(NamedTuple):
@@ -40,120 +40,387 @@ class Hit(NamedTuple):
     age: float
 
 
-class Tiers:
-    """Memory before disk. `disk` is made by a callable on the disk's own thread; None leaves it out."""
+class Seen(NamedTuple):
+    """What a lane's thread found: the answer, its bytes, and their end."""
 
-    def __init__(self, memory: Memory, open_disk: Callable[[], Disk] | None, ttl: float) -> None:
+    answer: Stored
+    found: Found
+
+
+class Tiers:
+    """Memory, then the lanes in their order. `ttl`: seconds that every answer is served, None: as `lifetime` says.
+
+    `book` may be left out: then nothing is known of the entries but their answers. `start` begins what happens in the
+    background.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        lanes: Sequence[Lane[Any]] = (),
+        ttl: float | None = None,
+        book: Book | None = None,
+        lifetime: Callable[[str, Stored], float] = lambda key, answer: DEFAULT_TTL_S,
+    ) -> None:
         self.requests = self.joined = 0
         self.saved_s = 0.0
-        self._ttl = ttl
-        self._memory = memory
-        self._disk: Disk | None = None
-        self._meters = {"memory": Meter(), "disk": Meter()}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-disk")
-        self._open_disk = open_disk
-        self._tried = float("-inf")
-        if open_disk is not None:
-            self._thread.submit(self._ready_disk)
+        self.book = book
+        self.gone: list[Callable[[Sequence[str]], None]] = []
+        """Called on the event loop with the keys that no level holds any more, or only memory for as long as it likes."""
+        self.recomputed: list[Callable[[Row, Stored], None]] = []
+        """Called with what was known of a key whose answer was computed again, and the new answer."""
+        self.explain: dict[str, Callable[[str], Awaitable[dict[str, Any]]]] = {}
+        """What other parts know of a key: name -> a question whose answer `show` prints."""
+        self._ttl, self._lifetime = ttl, lifetime
+        self._oldest = float("inf") if ttl is None else ttl
+        self._memory, self._lanes = memory, list(lanes)
+        self._disk: Lane[Disk] | None = next((lane for lane in self._lanes if lane.name == Disk.name), None)
+        self._meter = Meter()
+        self._sources: list[Lane[Any] | Book] = [*self._lanes, *([book] if book is not None else [])]
+        self._generations = Generations()
+        self._hits: dict[str, int] = {}
+        self._left: dict[str, None] = {}
+        """Keys that some level has put out: whether another holds them is asked in the next round."""
+        self._stir = asyncio.Event()
+        self._compare, self._swept = True, 0.0
+        self._rounds_task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        for lane in self._lanes:
+            lane.start()
 
-    def _ready_disk(self) -> Disk | None:
-        """On the disk's thread: the level, opened anew now and then while it fails, for its folder may have been removed."""
-        failing = self._disk is None or self._meters["disk"].failing
-        if failing and self._open_disk is not None and time.monotonic() - self._tried > REOPEN_S:
-            self._tried = time.monotonic()
-            try:
-                self._disk = self._open_disk()
-            except FAILURES as error:
-                self._fail("disk", error)
-        return self._disk
+    def start(self) -> None:
+        """Needs a running loop. Compares book and levels, then notes hits, sees off what left, and what ended."""
+        loop = asyncio.get_running_loop()
+
+        def opened() -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._again)
+
+        if self._disk is not None:
+            self._disk.opened = opened
+        self._rounds_task = self._spawn(self._rounds())
+
+    # ---- what the pipeline asks -------------------------------------------------------------------------------------
 
     async def get(self, key: str, max_age: float | None) -> Hit | None:
-        """The stored answer if it is younger than `max_age` seconds and than the configured ttl."""
+        """The stored answer if it has not ended, and is no older than `max_age` seconds and the configured ttl."""
         self.requests += 1
-        oldest = min(self._ttl, self._ttl if max_age is None else max_age)
-        found = self._look(self._memory, key, oldest)
-        if found is None and self._open_disk is not None:
-            found = await self._on_disk(lambda disk: self._look(disk, key, oldest), None)
-            if found is not None:
-                self._memory.put(key, _encode(found.answer), found.answer.model)
-        if found is not None:
-            self.saved_s += found.answer.seconds
-        return found
+        oldest = self._oldest if max_age is None else min(self._oldest, max_age)
+        hit = self._in_memory(key, oldest)
+        if hit is None and self._lanes:
+            hit = await self._below(key, oldest)
+        if hit is not None:
+            self.saved_s += hit.answer.seconds
+            self._hits[key] = self._hits.get(key, 0) + 1
+            self._stir.set()
+        return hit
 
     async def peek(self, key: str) -> Stored | None:
-        """What is stored, without counting or moving anything."""
-        values = [self._memory.get(key)]
-        if values[0] is None and self._open_disk is not None:
-            values.append(await self._on_disk(lambda disk: disk.get(key), None))
-        answer = next((_decode(value) for value in values if value is not None), None)
-        return None if answer is None or time.time() - answer.created > self._ttl else answer
+        """The stored answer, if it has not ended. It counts as no use, and nothing is copied upward."""
+        found = self._memory.peek(key)
+        answer = None if found is None else _decode(found.value)
+        for lane in self._lanes:
+            if answer is None:
+                seen = await lane.read(self._look(lane, key, counts=False), None)
+                answer = None if seen is None else seen.answer
+        return None if answer is None or _hit("", answer, self._oldest) is None else answer
 
-    async def put(self, key: str, answer: Stored) -> None:
-        """Stores on every level. A level that refuses is noted, and the answer is served all the same."""
+    async def put(self, key: str, answer: Stored, about: About | None = None) -> str | None:
+        """Stores on every level at once; what a user should know if none takes it, else None.
+
+        A level that fails is passed over, and the answer is served all the same.
+        """
+        if about is not None:
+            answer = msgspec.structs.replace(answer, about=about)
         value = _encode(answer)
-        self._memory.put(key, value, answer.model)
-        if self._open_disk is not None:
-            await self._on_disk(lambda disk: disk.put(key, value, answer.model), None)
+        largest = max([self._memory.limit, *(lane.limit for lane in self._lanes)])
+        expires = answer.created + (self._ttl if self._ttl is not None else self._lifetime(key, answer))
+        self._generations.next(key)
+        await self._store(key, Seen(answer, Found(value, expires)), self._lanes)
+        if len(value) > largest > 0:
+            return f"the answer was not stored: it takes {len(value)} bytes, and no level of the cache takes more than {largest}"
+        return None
 
-    async def clear(self, model: str | None) -> int:
-        """Removes the answers of `model`, or all; the number on the level that held most. Raises Storage."""
-        removed = self._memory.clear(model)
-        if self._open_disk is None:
-            return removed
-        on_disk = await self._on_disk(lambda disk: disk.clear(model), None)
-        if on_disk is None:
-            raise Storage("the answers on disk could not be removed: that level of the cache fails",
-                          "`llmctl daemon logs` says why; its folder may be removed while the hub is stopped.")  # fmt: skip
-        return max(removed, on_disk)
+    async def delete(self, keys: Sequence[str]) -> int:
+        """Removes the answers of `keys` everywhere; the number on the level that held most."""
+        for key in keys:
+            self._generations.next(key)
+        counts = [self._memory.delete(keys)]
+        doing = (lane.write(lambda level: level.delete(keys), 0, keys) for lane in self._lanes)
+        counts += await asyncio.gather(*doing)
+        if self.book is not None:
+            self.book.forget(keys)
+        self._call_gone(keys)
+        return max(counts)
+
+    async def clear(self, which: Which | None = None) -> int:
+        """Removes every answer, or those that the book says `which` are; how many. Raises Storage where a level keeps some."""
+        if which is not None and not which.everything:
+            keys = await self.noted.keys(which)
+            removed = await self.delete(keys)
+        else:
+            keys = [row.key for row in await self.book.held()] if self.book is not None else []
+            self._generations.next_of_all()
+            counts = [self._memory.clear(), *await asyncio.gather(*(lane.clear() for lane in self._lanes))]
+            if self.book is not None:
+                self.book.forget(None)
+            self._call_gone(keys)
+            removed = max(count or 0 for count in counts)
+        failing = [lane.name for lane in self._lanes if lane.failing]
+        if failing:
+            raise Storage(
+                f"the answers on {' and '.join(failing)} could not be removed: that level of the cache fails",
+                "They are not served, and are removed when it works again; `llmctl daemon logs` says why it fails.",
+            )
+        return removed
+
+    def news(self) -> list[str]:
+        """What the next user should hear: a level fails, or works again; a database was damaged and is begun anew."""
+        told = []
+        for source in self._sources:
+            if source.news:
+                told += source.news
+                source.news = []
+        return told
 
     async def stats(self) -> CacheStats:
-        sizes = {"memory": self._memory.size(), "disk": await self._on_disk(Disk.size, (0, 0))}
-        levels = [self._meters[name].report(name, *size) for name, size in sizes.items()]
+        sizes = await asyncio.gather(*(lane.read(lambda level: level.size(), (0, 0)) for lane in self._lanes))
+        levels = [self._meter.report(Memory.name, *self._memory.size())]
+        levels += [lane.meter.report(lane.name, *size) for lane, size in zip(self._lanes, sizes, strict=True)]
         hits = sum(level.hits for level in levels)
         rate = round(hits / self.requests, 4) if self.requests else 0.0
         return CacheStats(
             levels=levels, requests=self.requests, hit_rate=rate, joined=self.joined, saved_s=round(self.saved_s, 3)
         )
 
+    @property
+    def noted(self) -> Book:
+        """The book. Raises Storage where there is none."""
+        if self.book is None:
+            raise Storage("this cache keeps no book of its entries")
+        return self.book
+
+    async def show(self, beginning: str) -> CacheShown:
+        """The one entry whose key begins so. Raises NotFound, InvalidRequest where there are several."""
+        keys = await self.noted.beginning(beginning)
+        answer = await self.peek(keys[0]) if len(keys) == 1 else None
+        entry = await self.noted.entry(keys[0]) if answer is not None else None
+        if len(keys) > 1:
+            raise InvalidRequest(
+                f"{len(keys)} or more keys begin with {beginning!r}", "Give more of it; `llmctl cache ls` lists them."
+            )
+        if answer is None or entry is None:
+            raise NotFound(f"no stored answer has the key {beginning!r}", "`llmctl cache ls` lists what is stored.")
+        return CacheShown(
+            entry=entry, levels=await self._where(entry.key), text=answer.text, reasoning=answer.reasoning,
+            finish_reason=answer.finish_reason, usage=answer.usage, samples=[each.text for each in answer.more],
+            more={name: await explain(entry.key) for name, explain in self.explain.items()},
+        )  # fmt: skip
+
+    async def _where(self, key: str) -> list[LevelShown]:
+        """The levels that hold an answer, with its bytes and seconds until its end on each."""
+        found = [(Memory.name, self._memory.peek(key))]
+        for lane in self._lanes:
+            found.append((lane.name, await lane.read(lambda level: level.get(key), None)))
+        now = time.time()
+        return [
+            LevelShown(level=name, bytes=len(value.value), left_s=round(value.expires - now, 3))
+            for name, value in found
+            if value is not None
+        ]
+
     async def close(self) -> None:
-        """Finishes what is queued for the disk, then closes it."""
-        await self._on_disk(Disk.close, None)
-        self._thread.shutdown()
+        """Finishes what is under way and what is queued, then closes the levels."""
+        if self._rounds_task is not None:
+            self._rounds_task.cancel()
+            await asyncio.wait([self._rounds_task])
+            with suppress(Storage):
+                await self.round()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.gather(*(lane.close() for lane in self._lanes))
+        if self.book is not None:
+            await asyncio.to_thread(self.book.close)
 
-    # ---- one level --------------------------------------------------------------------------------------------------
+    # ---- the levels -------------------------------------------------------------------------------------------------
 
-    def _look(self, level: Level, key: str, oldest: float) -> Hit | None:
-        meter = self._meters[level.name]
-        with meter.lookup():
-            value = level.get(key)
-        answer = _decode(value) if value is not None else None
-        age = max(0.0, time.time() - answer.created) if answer else 0.0
-        if answer is None or age > oldest:
-            meter.misses += 1
-            return None
-        meter.hits += 1
-        return Hit(level.name, answer, age)
+    def _in_memory(self, key: str, oldest: float) -> Hit | None:
+        with self._meter.lookup():
+            found = self._memory.get(key)
+        hit = None if found is None else _hit(Memory.name, _decode(found.value), oldest)
+        self._meter.count(hit is not None)
+        return hit
 
-    async def _on_disk(self, work: Callable[[Disk], T], default: T) -> T:
-        """`work` on the disk's thread, or `default` when the disk fails."""
+    async def _below(self, key: str, oldest: float) -> Hit | None:
+        with self._generations.looking(key) as unchanged:
+            for depth, lane in enumerate(self._lanes):
+                seen = await lane.read(self._look(lane, key), None)
+                hit = None if seen is None else _hit(lane.name, seen.answer, oldest)
+                lane.meter.count(hit is not None)
+                if seen is not None and hit is not None:
+                    if unchanged():
+                        self._store(key, seen, self._lanes[:depth])
+                    return hit
+        return None
 
-        def run() -> T:
-            disk = self._ready_disk()
-            if disk is None:
-                return default
+    def _look(self, lane: Lane[Any], key: str, counts: bool = True) -> Callable[[Level], Seen | None]:
+        """What a lane does for a lookup. A damaged value, or another program's, is a miss and goes."""
+
+        def look(level: Level) -> Seen | None:
+            if lane.owes(key):
+                return None
             try:
-                result = work(disk)
-            except FAILURES as error:
-                self._fail("disk", error)
-                return default
-            self._meters["disk"].failing = False
-            return result
+                with lane.meter.lookup() if counts else nullcontext():
+                    found = level.get(key)
+                return None if found is None else Seen(_decode(found.value), found)
+            except (ValueError, TypeError, msgspec.DecodeError) as error:
+                lane.meter.errors += 1
+                log.warning("a stored answer is damaged and is removed", level=lane.name, key=key, error=str(error))
+                level.delete([key])
+                self._left[key] = None
+                return None
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+        return look
 
-    def _fail(self, level: str, error: Exception) -> None:
-        meter = self._meters[level]
-        meter.errors += 1
-        if not meter.failing:
-            log.warning("a cache level fails", level=level, error=f"{type(error).__name__}: {error}")
-        meter.failing = True
+    def _store(self, key: str, seen: Seen, lanes: Sequence[Lane[Any]]) -> "asyncio.Future[None]":
+        """Into memory and `lanes`, with the end that it has. In memory at once, and queued on each lane when this returns.
+
+        So a removal that comes later comes later everywhere.
+        """
+        (value, expires), item = seen.found, Item(len(seen.found.value), seen.answer.seconds)
+        self._leaving(self._memory.put(key, value, expires, item))
+        if self.book is not None:
+            before = self.book.put(row_of(key, seen.answer, expires, len(value)))
+            if self.recomputed:
+                self._spawn(self._tell_recomputed(before, seen.answer))
+        none: list[str] = []
+        doing = [lane.write(lambda level: level.put(key, value, expires, item), none, [key]) for lane in lanes]
+
+        async def finish() -> None:
+            for out in await asyncio.gather(*doing):
+                self._leaving(out)
+
+        return self._spawn(finish())
+
+    async def _tell_recomputed(self, before: "asyncio.Future[Row | None]", answer: Stored) -> None:
+        row = await before
+        if row is not None and row.created != answer.created:
+            for tell in self.recomputed:
+                tell(row, answer)
+
+    def _leaving(self, keys: Sequence[str]) -> None:
+        if keys:
+            self._left.update(dict.fromkeys(keys))
+            self._stir.set()
+
+    def _call_gone(self, keys: Sequence[str]) -> None:
+        if keys:
+            for tell in self.gone:
+                tell(keys)
+
+    # ---- in the background ------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _again(self) -> None:
+        self._compare = True
+        self._stir.set()
+
+    async def _rounds(self) -> None:
+        while True:
+            try:
+                await self.round()
+            except Exception:  # noqa: BLE001 - what is noted late is no reason to note nothing any more
+                log.error("the book of the cache was not kept", exc_info=True)
+            with suppress(asyncio.TimeoutError, TimeoutError):
+                await asyncio.wait_for(self._stir.wait(), SWEEP_S)
+            await asyncio.sleep(TICK_S)
+
+    async def round(self) -> None:
+        """Writes down what was noted, and sees off what left and what ended."""
+        none: list[str] = []
+        self._stir.clear()
+        hits, self._hits = self._hits, {}
+        left, self._left = self._left, {}
+        if hits and self._disk is not None:
+            self._disk.read(lambda disk: disk.hit(hits), None)
+        if self.book is None:
+            return
+        if hits:
+            self.book.hit(hits)
+        sweep = time.monotonic() - self._swept > SWEEP_S
+        if self._compare or (sweep and not self.book.complete):
+            await self._compare_with_the_book(self.book)
+        if sweep:
+            self._swept = time.monotonic()
+            left.update(dict.fromkeys(self._memory.sweep()))
+            if self._disk is not None:
+                left.update(dict.fromkeys(await self._disk.write(Disk.sweep, none)))
+            with suppress(Storage):
+                left.update(dict.fromkeys(await self.book.expired(time.time())))
+        if left:
+            await self._see_off(self.book, list(left))
+
+    async def _see_off(self, book: Book, keys: Sequence[str]) -> None:
+        """Those of `keys` that no level holds are gone, unless they come back meanwhile."""
+        with ExitStack() as looks:
+            unchanged = {key: looks.enter_context(self._generations.looking(key)) for key in keys}
+            remaining = set(keys) - self._memory.exists(keys)
+            for lane in self._lanes:
+                asked = list(remaining)  # a level that fails may hold them all
+                remaining -= await lane.read(lambda level: level.exists(asked), set(asked))  # noqa: B023 - awaited here
+            remaining = {key for key in remaining if unchanged[key]()}
+        book.gone(remaining)
+        self._call_gone(list(remaining))
+
+    async def _compare_with_the_book(self, book: Book) -> None:
+        """After this the book has a row for each entry on disk, the disk knows their worth, and the rest is seen off."""
+        self._compare = False
+        await book.check()
+        rows = await book.held()
+        held: list[Held] = []
+        none: list[str] = []
+        if self._disk is not None:
+            found = await self._disk.read(lambda disk: disk.held(), None)
+            if found is None:
+                return  # it is compared when it can be opened
+            held = found
+            rows = await self._write_down_strangers(book, self._disk, rows, held)
+            items = {row.key: Item(row.size, row.seconds, row.hits) for row in rows}
+            self._leaving(await self._disk.write(lambda disk: disk.tell(items), none))
+        book.complete = True
+        self._leaving([row.key for row in rows if row.key not in {entry.key for entry in held}])
+
+    async def _write_down_strangers(
+        self, book: Book, disk: Lane[Disk], rows: list[Row], held: Sequence[Held]
+    ) -> list[Row]:
+        """The rows, with those before them that are made of the entries that have none."""
+        known = {row.key for row in rows}
+        strangers = [entry for entry in held if entry.key not in known]
+        for first in range(0, len(strangers), BATCH):
+            batch = strangers[first : first + BATCH]
+            seen = await self._read_all(disk, batch)
+            made = [
+                row_of(entry.key, each.answer, entry.expires, entry.size)
+                for entry, each in zip(batch, seen, strict=False)
+                if each is not None
+            ]
+            await book.put_all(made)
+            rows = made + rows
+        if strangers:
+            log.info("entries of the cache were written into its book", entries=len(strangers))
+        return rows
+
+    def _read_all(self, disk: Lane[Disk], batch: Sequence[Held]) -> "asyncio.Future[list[Seen | None]]":
+        looks = [self._look(disk, entry.key, counts=False) for entry in batch]
+        nothing: list[Seen | None] = []
+        return disk.read(lambda level: [look(level) for look in looks], nothing)
+
+
+def _hit(level: str, answer: Stored, oldest: float) -> Hit | None:
+    age = max(0.0, time.time() - answer.created)
+    return None if age > oldest else Hit(level, answer, age)

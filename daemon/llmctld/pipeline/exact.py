@@ -11,8 +11,9 @@ import msgspec
 
 from llmctl.config import Cache
 from llmctl.errors import CacheMiss, ConfigError, InvalidRequest, nearest
-from llmctl.wire import Answer, Answers, Delta, Generate, Timings, Usage
-from llmctld.cache.level import Stored
+from llmctl.wire import Answer, Answers, Delta, Generate, Notice, Timings, Usage
+from llmctld.cache.book import WORDS
+from llmctld.cache.level import About, Stored
 from llmctld.cache.tiers import Hit, Tiers
 from llmctld.models.catalog import Catalog
 from llmctld.pipeline.call import Call, Event, Link, Stage
@@ -51,6 +52,8 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
             if looks:
                 hit = await (_there(tiers, call) if call.fills else tiers.get(call.key, call.request.max_age))
                 call.explain("exact", f"found in {hit.level}" if hit else "not found")
+                for text in tiers.news():
+                    yield Notice(text=text)
                 if hit is not None:
                     for event in _served(call, hit):
                         yield event
@@ -125,10 +128,17 @@ def storing(tiers: Tiers, next_: Stage, catalog: Catalog) -> Stage:
                 whole = all(answer.finish_reason in ("stop", "length") for answer in answers)
                 if answers and whole and call.key is not None and _unchanged(call, catalog):
                     first, *more = [_stored(answer) for answer in answers]
-                    await tiers.put(call.key, msgspec.structs.replace(first, more=more))
+                    refusal = await tiers.put(call.key, msgspec.structs.replace(first, more=more), _about(call))
+                    for text in [*tiers.news(), *([refusal] if refusal is not None else [])]:
+                        yield Notice(text=text)
                 yield event
 
     return stage
+
+
+def _about(call: Call) -> About:
+    request = call.request
+    return About(request.user, request.tags, call.conversation, (call.prompt or request.prompt or "")[:WORDS])
 
 
 def _unchanged(call: Call, catalog: Catalog) -> bool:

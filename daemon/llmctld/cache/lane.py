@@ -1,0 +1,196 @@
+"""A level on a thread of its own, behind a circuit: while it fails it is passed over, and it comes back by itself.
+
+What it could not be made to forget it owes: that is not served from it, and is removed as soon as it works again. It does
+not know what an answer is, nor which other levels there are.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+import diskcache
+
+from llmctld.cache.eviction import Item
+from llmctld.cache.level import Level, Meter
+from llmctld.watch import log
+
+T = TypeVar("T")
+L = TypeVar("L", bound=Level)
+
+FAILURES = (OSError, sqlite3.Error, diskcache.Timeout)
+"""What a level raises when it fails: no room, a damaged file, a lock held too long, a server that is gone."""
+
+REOPEN_S = 10.0
+REST_S, REST_MAX_S = 1.0, 30.0
+OWED = 50_000
+"""Keys remembered so. Of more than that a level may serve what is older, should it come back."""
+NEWS = 20
+
+
+class Lane(Generic[L]):
+    """`open_` makes the level, on the lane's thread; True tells it to look for damage. `limit`: bytes of the largest value.
+
+    `rests`: a level that fails is not asked for REST_S seconds, then for twice as long, up to REST_MAX_S; then it is
+    probed, and no request waits for that. Without it every request tries, which costs a local disk nothing.
+    """
+
+    def __init__(
+        self, name: str, open_: Callable[[bool], L], limit: int, repair: bool = False, rests: bool = False
+    ) -> None:
+        self.name, self.limit = name, limit
+        self.meter = Meter()
+        self.news: list[str] = []
+        """What a user should hear."""
+        self.opened: Callable[[], None] = lambda: None
+        """Called on the lane's thread each time the level was opened anew."""
+        self._open, self._repair, self._rests = open_, repair, rests
+        self._level: L | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"cache-{name}")
+        self._tried = self._mended = float("-inf")
+        self._failed: set[str] = set()
+        """Of "reading" and "writing", what does not work."""
+        self._owed: dict[str, None] = {}
+        self._owes_all = False
+        self._rest, self._until = REST_S, 0.0
+        self._probing = False
+
+    def start(self) -> None:
+        """Opens the level, without waiting for it."""
+        self._thread.submit(self._run, lambda level: None, None, "reading", ())
+
+    def read(self, work: Callable[[L], T], default: T) -> "asyncio.Future[T]":
+        """`work` on the lane's thread, behind whatever was asked before; `default` where the level fails."""
+        return self._ask(work, default, "reading", ())
+
+    def write(self, work: Callable[[L], T], default: T, keys: Iterable[str] = ()) -> "asyncio.Future[T]":
+        """As `read`, for what changes the values of `keys`: where it fails, what is there of them no longer counts."""
+        return self._ask(work, default, "writing", tuple(keys))
+
+    async def clear(self) -> int | None:
+        """The number of entries removed; None where the level fails, which then forgets them when it works again."""
+        removed = await self.write(lambda level: level.clear(), None)
+        self._owes_all = removed is None
+        return removed
+
+    @property
+    def failing(self) -> bool:
+        return bool(self._failed)
+
+    def owes(self, key: str) -> bool:
+        return self._owes_all or key in self._owed
+
+    async def close(self) -> None:
+        """Finishes what is queued, then closes the level."""
+
+        def close() -> None:
+            if self._level is not None:
+                self._level.close()
+
+        await asyncio.get_running_loop().run_in_executor(self._thread, close)
+        self._thread.shutdown()
+
+    # ---- on the event loop ------------------------------------------------------------------------------------------
+
+    def _ask(self, work: Callable[[L], T], default: T, kind: str, keys: tuple[str, ...]) -> "asyncio.Future[T]":
+        loop = asyncio.get_running_loop()
+        if not self._resting():
+            return loop.run_in_executor(self._thread, self._run, work, default, kind, keys)
+        self._owe(keys)
+        told: asyncio.Future[T] = loop.create_future()
+        told.set_result(default)
+        return told
+
+    def _resting(self) -> bool:
+        if not (self._rests and self._failed):
+            return False
+        if not self._probing and time.monotonic() >= self._until:
+            self._probing = True
+            self._thread.submit(self._probe)
+        return True
+
+    # ---- on the lane's thread ---------------------------------------------------------------------------------------
+
+    def _run(self, work: Callable[[L], T], default: T, kind: str, keys: tuple[str, ...], probe: bool = False) -> T:
+        if self._rests and self._failed and not probe:  # it failed while this waited
+            self._owe(keys)
+            return default
+        try:
+            level = self._ready()
+            if level is None:
+                self._owe(keys)
+                return default
+            if kind == "writing":
+                self._pay(level)
+            result = work(level)
+        except FAILURES as error:
+            self._owe(keys)
+            self._fail(kind, error)
+            return default
+        self._works(kind)
+        return result
+
+    def _probe(self) -> None:
+        nothing: list[str] = []
+        try:
+            self._run(
+                lambda level: level.put("", b"", time.time() + 1, Item(0, 0.0)), nothing, "writing", (), probe=True
+            )
+        finally:
+            self._probing = False
+
+    def _ready(self) -> L | None:
+        """The level, opened anew now and then while it fails, for its folder may have been removed. Raises FAILURES."""
+        if (self._level is None or self._failed) and time.monotonic() - self._tried > REOPEN_S:
+            self._tried = time.monotonic()
+            self._level = self._open(self._repair)
+            self._repair = False
+            self.opened()
+        return self._level
+
+    def _pay(self, level: L) -> None:
+        if self._owes_all:
+            level.clear()
+            self._owes_all = False
+        if self._owed:
+            keys = list(self._owed)
+            level.delete(keys)
+            for key in keys:
+                self._owed.pop(key, None)
+
+    def _owe(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._owed[key] = None
+        while len(self._owed) > OWED:
+            self._owed.pop(next(iter(self._owed)), None)
+
+    def _fail(self, kind: str, error: Exception) -> None:
+        words = str(error) or type(error).__name__
+        self.meter.errors += 1
+        self.meter.error = words
+        if not self._failed:
+            log.warning("a cache level fails", level=self.name, error=f"{type(error).__name__}: {error}")
+            self._tell(f"the {self.name} level of the cache fails and is passed over until it works again: {words}")
+        self._failed.add(kind)
+        if self._rests:
+            self._until = time.monotonic() + self._rest
+            self._rest = min(2 * self._rest, REST_MAX_S)
+        if type(error) is sqlite3.DatabaseError and time.monotonic() - self._mended > REOPEN_S:
+            self._mended = time.monotonic()  # damaged while it was open: looked through, and begun anew if need be
+            self._repair, self._tried = True, float("-inf")
+
+    def _works(self, kind: str) -> None:
+        if not self._failed:
+            return
+        self._failed -= {"reading", "writing"} if kind == "writing" else {kind}
+        if not self._failed:
+            self.meter.error = None
+            self._rest = REST_S
+            log.info("a cache level works again", level=self.name)
+            self._tell(f"the {self.name} level of the cache works again")
+
+    def _tell(self, words: str) -> None:
+        if len(self.news) < NEWS:
+            self.news.append(words)
