@@ -64,8 +64,8 @@ def test_the_client_imports_nothing_slow(module: str) -> None:
 
 def test_the_hub_imports_no_native_model_library() -> None:
     code = (
-        "import sys, llmctld.app; "
-        "slow = {'torch', 'llama_cpp', 'numpy', 'sklearn', 'gguf', 'httpx2', 'keyring', 'anyio', 'redis'}; "
+        "import sys, llmctld.app, llmctld.vectors; "
+        "slow = {'torch', 'llama_cpp', 'numpy', 'faiss', 'sklearn', 'gguf', 'httpx2', 'keyring', 'anyio', 'redis'}; "
         "print(*sorted(slow & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

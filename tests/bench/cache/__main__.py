@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import log
-from tests.bench.cache import data
+from tests.bench.cache import data, lookup
 from tests.bench.measure import Number
 
 
@@ -22,7 +22,9 @@ class Row(NamedTuple):
     needs_data: bool = False
 
 
-ROWS: dict[str, Row] = {}
+ROWS: dict[str, Row] = {
+    "lookup": Row(lookup.measure),
+}
 """In the order in which they are measured."""
 
 

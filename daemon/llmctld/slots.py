@@ -1,0 +1,150 @@
+"""A file of records of one size, each overwritten in its place: nothing to replay or to compact; what is cleared is zeros.
+
+Each record begins with a checksum of the rest, so one that a crash tore is noticed at the next start. It knows bytes and slots;
+what a record says is its caller's business, and so is bringing back what was lost. It never reads by mapping: a file that
+somebody cuts short must not end the hub.
+"""
+
+import os
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from llmctl.errors import Storage
+from llmctld.watch import log
+
+CHECKSUM = 4
+"""Bytes of a CRC-32, little endian."""
+
+
+class Slots:
+    """`size` bytes for each record, checksum included; `kind` says what they are: a file of another kind is set aside.
+
+    All of it blocks. Every method raises Storage when the disk refuses.
+    """
+
+    def __init__(self, path: Path, size: int, kind: bytes) -> None:
+        self._path, self._size = path, size
+        self._head = seal(kind.ljust(size - CHECKSUM, b"\0"))
+        self._file = -1
+
+    def open(self) -> tuple[bytearray, list[str]]:
+        """All records, one after another, with zeros where a slot is free; and what there is to tell."""
+        told = []
+        with refused(self._path):
+            image, bad = self._read()
+            if image is None or len(bad) > 1:  # a crash tears one record: more is damage
+                what = f"{len(bad)} of its records" if image is not None else "its beginning"
+                told.append(set_aside(self._path, what))
+                write_whole(self._path, self._head, image or b"")
+            self._file = os.open(self._path, os.O_RDWR)
+            os.fchmod(self._file, 0o600)
+            image = image or bytearray()
+            for slot in bad:
+                self.clear(slot)
+            self.cut(len(image) // self._size)
+        return image, told
+
+    def _read(self) -> tuple[bytearray | None, list[int]]:
+        """What is there, its bad records zeroed and named; None when it does not begin as it should."""
+        if not self._path.exists():
+            write_whole(self._path, self._head)
+        with self._path.open("rb") as file:
+            if file.read(self._size) != self._head:
+                return None, []
+            count = (
+                os.fstat(file.fileno()).st_size - self._size
+            ) // self._size  # the end may be part of one that was being added
+            image = bytearray(count * self._size)
+            del image[file.readinto(image) :]
+        bad = [slot for slot, record in enumerate(self._records(image)) if not sound(record)]
+        for slot in bad:
+            image[slot * self._size : (slot + 1) * self._size] = bytes(self._size)
+        while image.endswith(bytes(self._size)):
+            del image[-self._size :]
+        return image, bad
+
+    def _records(self, image: bytearray) -> Iterator[memoryview]:
+        view = memoryview(image)
+        for start in range(0, len(image), self._size):
+            yield view[start : start + self._size]
+
+    def write(self, slot: int, payload: bytes) -> int:
+        """Its checksum. When the process ends meanwhile, the slot holds this, or what it held, or is free at the next start."""
+        record = seal(payload)
+        with refused(self._path):
+            self._put(slot, record)
+        return int.from_bytes(record[:CHECKSUM], "little")
+
+    def clear(self, slot: int) -> None:
+        """Overwrites it with zeros."""
+        with refused(self._path):
+            self._put(slot, bytes(self._size))
+
+    def cut(self, count: int) -> None:
+        """Keeps the first `count` slots only."""
+        with refused(self._path):
+            os.ftruncate(self._file, (count + 1) * self._size)
+
+    def _put(self, slot: int, record: bytes) -> None:
+        start = (slot + 1) * self._size
+        written = os.pwrite(self._file, record, start)
+        while written < len(record):  # a disk that has just filled up takes a part, and refuses the rest
+            written += os.pwrite(self._file, record[written:], start + written)
+
+    def sync(self) -> None:
+        """Afterwards a power cut takes nothing."""
+        with refused(self._path):
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def seal(payload: bytes) -> bytes:
+    return zlib.crc32(payload).to_bytes(CHECKSUM, "little") + payload
+
+
+def sound(record: memoryview) -> bool:
+    """Its checksum is right, or it is free."""
+    if zlib.crc32(record[CHECKSUM:]) == int.from_bytes(record[:CHECKSUM], "little"):
+        return True
+    return bytes(record).count(0) == len(record)
+
+
+@contextmanager
+def refused(path: Path) -> Iterator[None]:
+    """Raises Storage for what the system says."""
+    try:
+        yield
+    except OSError as error:
+        raise Storage(f"{path} cannot be written or read: {error.strerror or error}") from error
+
+
+def set_aside(path: Path, what: str) -> str:
+    """Renames a damaged file; the words for it, which are logged, too."""
+    aside = path.with_name(f"{path.name}.damaged-{time.time_ns() // 10**6}")
+    path.rename(aside)
+    log.warning("a damaged file was set aside and is begun anew", file=str(path), moved_to=str(aside), damaged=what)
+    return f"{path} was damaged ({what}) and is begun anew; the old one is {aside}"
+
+
+def write_whole(path: Path, *parts: bytes | bytearray | memoryview) -> None:
+    """All of it or nothing, readable by the user only. Raises OSError."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.new-")
+    try:
+        with open(descriptor, "wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
