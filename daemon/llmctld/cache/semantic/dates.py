@@ -1,0 +1,78 @@
+"""Dates and times as words: months, days of the week, parts of the year, and times that count from today.
+
+Years and hours are numbers, and left to `numbers`.
+"""
+
+from collections.abc import Sequence
+
+from llmctld.cache.semantic.tables import rows, words
+
+_NAMED = rows("""
+january jan januar janvier enero
+february feb februar février febrero
+april apr avril abril
+june jun juni juin junio
+july jul juli juillet julio
+august aug août agosto
+september sept september septembre septiembre
+october oct oktober octobre octubre
+november nov novembre noviembre
+december dec dezember décembre diciembre
+monday montag lundi lunes mondays
+tuesday tues dienstag mardi martes tuesdays
+wednesday mittwoch mercredi miércoles wednesdays
+thursday thurs donnerstag jeudi jueves thursdays
+friday freitag vendredi viernes fridays
+saturday samstag samedi sábado saturdays
+sunday sonntag dimanche domingo sundays
+christmas xmas weihnachten noël navidad
+easter ostern pâques pascua
+halloween
+thanksgiving
+diwali deepavali
+ramadan ramzan
+tomorrow morgen demain mañana
+yesterday gestern hier ayer
+noon midday
+midnight
+bc bce
+""")
+_MONTHS_TOO = words("may march mar mai mars mayo marzo märz")  # also other words
+_BEFORE_MONTH = words("in of since until till by on during last next this from before after im en début fin")
+_NOW = words("today now currently nowadays tonight present current heute jetzt aujourd'hui maintenant hoy ahora")
+_WHICH = words("last next past coming previous upcoming following this every each")
+_SPAN = words(
+    "second minute hour day week weekend month quarter year decade century semester season summer winter spring autumn night"
+)
+_PAST, _FUTURE = words("last past previous"), words("next coming upcoming following")
+
+
+def dates(folded: Sequence[str], language: str | None) -> set[str]:
+    """The dates of a folded text. What is only said to be now is none of them."""
+    found = set()
+    for at, word in enumerate(folded):
+        word = word[:-2] if word.endswith("'s") else word
+        if word in _NAMED and not (word == "hier" and language != "fr") and not (word == "morgen" and language != "de"):
+            found.add(_NAMED[word])
+        elif word in _MONTHS_TOO and _is_month(folded, at):
+            found.add({"mar": "march", "mai": "may", "mars": "march", "mayo": "may"}.get(word, word))
+        elif word in _SPAN and at and folded[at - 1] in _WHICH:
+            found.add(f"{_direction(folded[at - 1])} {word}")
+        elif word == "ago":
+            found.add("ago")
+    return found
+
+
+def is_now(folded: Sequence[str]) -> bool:
+    """Whether the text says that it means the present."""
+    return not _NOW.isdisjoint(folded)
+
+
+def _direction(word: str) -> str:
+    return "last" if word in _PAST else "next" if word in _FUTURE else word
+
+
+def _is_month(folded: Sequence[str], at: int) -> bool:
+    before = folded[at - 1] if at else ""
+    after = folded[at + 1] if at + 1 < len(folded) else ""
+    return before in _BEFORE_MONTH or before[:1].isdigit() or after[:1].isdigit()

@@ -1,0 +1,155 @@
+"""What may never be equated, however near two texts lie: walls before any similarity, in the order of GUARDS.
+
+Guards read words, not meanings. They let pass what they cannot tell apart, and refuse what they cannot compare: two
+languages, two scripts, texts longer than what an embedding sees.
+"""
+
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+
+from llmctld.cache.semantic import code, dates, languages, numbers, order, polarity, questions
+from llmctld.cache.semantic.fold import LONG, fold, plain, restated
+from llmctld.cache.semantic.names import Mentions, Name
+from llmctld.cache.semantic.names import names as read_names
+
+UNREADABLE = "length"
+
+
+class Reading:
+    """One text as the guards read it; each property is computed when a guard first asks for it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.words = plain(fold(text)).split()
+
+    @cached_property
+    def own(self) -> set[str]:
+        return set(self.words)
+
+    @cached_property
+    def detected(self) -> str | None:
+        return languages.detect(self.words)
+
+    @cached_property
+    def language(self) -> str:
+        """The language whose tables are used."""
+        return self.detected or "en"
+
+    @cached_property
+    def script(self) -> str:
+        return languages.script(self.text)
+
+    @cached_property
+    def negated(self) -> int:
+        return polarity.negations(self.words, self.language)
+
+    @cached_property
+    def sides(self) -> polarity.Sides:
+        return polarity.sides(self.words, self.language)
+
+    @cached_property
+    def quantities(self) -> list[numbers.Quantity]:
+        return numbers.quantities(self.words, self.language)
+
+    @cached_property
+    def units(self) -> set[str]:
+        return numbers.unit_words(self.words)
+
+    @cached_property
+    def dates(self) -> set[str]:
+        return dates.dates(self.words, self.language)
+
+    @cached_property
+    def names(self) -> list[Name]:
+        return read_names(self.text, self.words, self.language != "de")
+
+    @cached_property
+    def mentions(self) -> Mentions:
+        return Mentions(self.words, self.names)
+
+    @cached_property
+    def code(self) -> set[str]:
+        return code.code(self.text, self.words)
+
+    @cached_property
+    def spoken_of(self) -> set[str]:
+        return languages.spoken_of(self.text, self.words)
+
+    @cached_property
+    def triples(self) -> set[order.Triple]:
+        return order.triples(self.words)
+
+    @cached_property
+    def kind(self) -> str | None:
+        return questions.kind(self.words)
+
+
+def _negation(a: Reading, b: Reading) -> bool:
+    return (a.negated > 0) != (b.negated > 0) or polarity.opposed(a.sides, b.sides) or polarity.prefixed(a.own, b.own)
+
+
+def _number(a: Reading, b: Reading) -> bool:
+    return numbers.clash(a.quantities, b.quantities) == "number"
+
+
+def _unit(a: Reading, b: Reading) -> bool:
+    return numbers.clash(a.quantities, b.quantities) == "unit" or (a.units - b.units and b.units - a.units) != set()
+
+
+def _date(a: Reading, b: Reading) -> bool:
+    return a.dates != b.dates or numbers.clash(a.quantities, b.quantities) == "date"
+
+
+def _name(a: Reading, b: Reading) -> bool:
+    return any(map(b.mentions.lacks, a.names)) or any(map(a.mentions.lacks, b.names))
+
+
+def _code(a: Reading, b: Reading) -> bool:
+    return a.code != b.code
+
+
+def _language(a: Reading, b: Reading) -> bool:
+    return (
+        a.script != b.script or (a.detected or b.detected) != (b.detected or a.detected) or a.spoken_of != b.spoken_of
+    )
+
+
+def _order(a: Reading, b: Reading) -> bool:
+    return order.exchanged(a.triples, b.triples)
+
+
+def _question(a: Reading, b: Reading) -> bool:
+    return questions.differ(a.kind, b.kind)
+
+
+GUARDS: dict[str, Callable[[Reading, Reading], bool]] = {
+    "language": _language,
+    "negation": _negation,
+    "number": _number,
+    "unit": _unit,
+    "date": _date,
+    "code": _code,
+    "name": _name,
+    "order": _order,
+    "question": _question,
+}
+"""The guards in the order in which they are asked: True where the two texts may not be equated. Each is symmetric."""
+
+
+def refusal(new: str, stored: str) -> str | None:
+    """The name of the first guard that refuses to equate two texts; None where all let pass. Symmetric."""
+    if restated(new, stored):
+        return None
+    if len(new) > LONG or len(stored) > LONG:
+        return UNREADABLE
+    a, b = reading(new), reading(stored)
+    for name, refuses in GUARDS.items():
+        if refuses(a, b):
+            return name
+    return None
+
+
+@lru_cache(maxsize=512)
+def reading(text: str) -> Reading:
+    """What is read of a text once and compared often: a new one with each of its neighbours."""
+    return Reading(text)

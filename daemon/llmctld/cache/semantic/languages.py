@@ -1,0 +1,155 @@
+"""Which language a text is in, and which languages it speaks of: natural ones and those of programs."""
+
+import unicodedata
+from collections.abc import Sequence
+
+from llmctld.cache.semantic.tables import rows, words
+
+_COMMON = {
+    "en": words("""
+        the is are what how do does i you in of to and for a can my it why which who when where from with that be
+    """),
+    "de": words("""
+        der die das ist sind und ich du wie was warum wer wo wann ein eine einen nicht für mit von zu den dem
+        kann man im
+    """),
+    "fr": words("""
+        le la les est sont et je tu vous comment que quoi pourquoi qui où quand un une des du dans pour avec de
+        ne pas ce quel quelle
+    """),
+    "es": words("""
+        el la los las es son y yo tú cómo qué por quién dónde cuándo un una de en para con del al no se cuál mi
+        puedo como que
+    """),
+    "it": words("""
+        il lo la gli è sono e come che perché chi dove quando un una di in per con del non si qual quale mi posso
+    """),
+    "pt": words("""
+        o a os as é são e eu como que porque quem onde quando um uma de em para com do da não se qual posso meu
+    """),
+    "nl": words("""
+        de het een is zijn en ik hoe wat waarom wie waar wanneer niet voor met van te kan mijn dat
+    """),
+}  # fmt: skip
+
+_PROGRAMS = rows("""
+python python3 py
+java
+javascript js
+typescript ts
+c++ cpp
+c# csharp
+.net dotnet
+golang
+kotlin
+php
+perl
+ruby
+scala
+haskell
+erlang
+elixir
+clojure
+fortran
+cobol
+matlab
+sql
+html html5
+css css3
+bash
+powershell
+lua
+groovy
+ocaml
+prolog
+lisp
+objective-c
+assembly assembler
+vba
+cuda
+xml
+json
+yaml
+latex
+""")
+_PROGRAM_WORDS = rows("""
+c
+go golang
+r
+rust
+swift
+dart
+julia
+basic
+scheme
+""")
+_PROGRAM_CONTEXT = words(
+    "program programs programming language code coding function compiler developer script library array"
+)
+_NATURAL = words("""
+    english hindi urdu bengali tamil telugu marathi sanskrit persian farsi arabic hebrew mandarin cantonese latin swahili
+    esperanto afrikaans catalan basque gaelic yiddish kannada malayalam punjabi gujarati nepali tagalog
+    englisch deutsch französisch spanisch anglais allemand espagnol inglés alemán francés español
+""")
+_AS_LANGUAGE = words(
+    "french german spanish italian portuguese dutch russian chinese japanese korean turkish polish greek swedish"
+)
+_IN = words("in into using with to learn speak from auf en")
+
+
+def detect(folded: Sequence[str]) -> str | None:
+    """The language of a text by its commonest words, or None where they do not tell."""
+    if not folded:
+        return None
+    if len(folded) > 200:
+        folded = folded[:200]
+    best, second, language = 0, 0, None
+    own = set(folded)
+    for name, common in _COMMON.items():
+        count = len(own & common)
+        if count > best:
+            best, second, language = count, best, name
+        elif count > second:
+            second = count
+    return language if best > second else None
+
+
+def script(text: str) -> str:
+    """The scripts of the letters of `text`, beginning with the one that has most, as "LATIN" or "CJK HIRAGANA"."""
+    if text.isascii():
+        return "LATIN"
+    counts: dict[str, int] = {}
+    for sign in text[:1000]:
+        if sign > "\x7f" and sign.isalpha():
+            name = unicodedata.name(sign, "?").split()[0]
+            counts[name] = counts.get(name, 0) + 1
+        elif sign.isalpha():
+            counts["LATIN"] = counts.get("LATIN", 0) + 1
+    return max(sorted(counts), key=counts.__getitem__) if counts else "LATIN"
+
+
+def spoken_of(text: str, folded: Sequence[str]) -> set[str]:
+    """The languages that a text names."""
+    found = set()
+    for at, word in enumerate(folded):
+        if word in _PROGRAMS:
+            found.add(_PROGRAMS[word])
+        elif word in _NATURAL or (word in _AS_LANGUAGE and _named_as_language(folded, at)):
+            found.add(word)
+        elif word in _PROGRAM_WORDS and _named_as_program(text, folded, at):
+            found.add(_PROGRAM_WORDS[word])
+    return found
+
+
+def _named_as_language(folded: Sequence[str], at: int) -> bool:
+    return at > 0 and (folded[at - 1] in _IN or folded[at - 1] in ("speaking", "learning", "speaks", "translate"))
+
+
+def _named_as_program(text: str, folded: Sequence[str], at: int) -> bool:
+    """Small words that are also names of languages: "in go", "c program", "Rust" with its capital."""
+    before, after = folded[at - 1] if at else "", folded[at + 1] if at + 1 < len(folded) else ""
+    if after in _PROGRAM_CONTEXT:
+        return True
+    if len(folded[at]) == 1:
+        return before in ("in", "into", "using", "learn") and f" {folded[at].upper()}" in text
+    return at > 0 and f" {folded[at].capitalize()}" in text

@@ -1,0 +1,77 @@
+"""Who does what to whom: whether two texts say the same words with their ends exchanged.
+
+"A over B" and "B over A", "from A to B" and "from B to A", "dogs chase cats" and "cats chase dogs". Grammar it does not know:
+what it sees are three words in a row, of which the outer two have changed places around the same middle.
+"""
+
+from collections.abc import Sequence
+
+from llmctld.cache.semantic.tables import words
+
+_PASSED_OVER = words(
+    """
+    a an the is are was were be been being am do does did has have had can could will would should shall may might must
+    it its there that this these those some any much many more most less very really so too also just only
+    der die das ein eine den dem le la les un une des el los las una
+    """
+)
+_SYMMETRIC = words(
+    "and or vs versus vs. between nor with both und oder et ou y o e plus equal equals & = + as like near and/or"
+)
+_BETWEEN = words(
+    """
+    to into in over than before after by for from of on at under above below through without against about instead rather
+    not but per out off
+    nach von über vor als statt aus zu in auf à vers sur avant que de a hacia sobre
+    """
+)
+_TURNED = {"from": "to", "after": "before", "von": "nach"}
+_SAME = {"into": "to", "onto": "to"}
+
+Triple = tuple[str, str, str]
+
+
+def triples(folded: Sequence[str]) -> set[Triple]:
+    """(one word, what stands between, other word); one and other are the nearest that are not prepositions."""
+    row = [_stem(word) for word in folded if word not in _PASSED_OVER]
+    found: set[Triple] = set()
+    for at, middle in enumerate(row):
+        if middle in _SYMMETRIC:
+            continue
+        wide = 2 if middle in _BETWEEN else 1
+        before, after = _nearest(row, at, -1, wide), _nearest(row, at, 1, wide)
+        if middle in _TURNED:
+            middle, before, after = _TURNED[middle], after, before
+        middle = _SAME.get(middle, middle)
+        found |= {(one, middle, other) for one in before for other in after if one != other}
+    return found
+
+
+def exchanged(a: set[Triple], b: set[Triple]) -> bool:
+    """Whether a triple of one text stands in the other the other way round, and only so. Symmetric."""
+    for one, middle, other in a:
+        turned = (other, middle, one)
+        if turned in b and turned not in a and (one, middle, other) not in b:
+            return True
+    return False
+
+
+def _nearest(row: Sequence[str], at: int, step: int, count: int) -> list[str]:
+    found: list[str] = []
+    place = at + step
+    while 0 <= place < len(row) and len(found) < count and abs(place - at) < 6:
+        word = row[place]
+        if word in _SYMMETRIC and not found:
+            break
+        if word not in _BETWEEN:
+            found.append(word)
+        elif found:
+            break
+        place += step
+    return found
+
+
+def _stem(word: str) -> str:
+    if word.endswith("'s"):
+        word = word[:-2]
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
