@@ -9,10 +9,11 @@ from llmctld.cache.semantic.tables import words
 _PIECES = re.compile(
     r"""
       ```.*?``` | `[^`\n]+`
-    | (?<!\S)--?[A-Za-z][\w-]*                    # a flag
-    | (?<!\w)(?:~|\.{1,2})?/[\w.~+-][\w./~+-]*    # a path
+    | (?<!\S)--[A-Za-z][\w-]* | (?<!\S)-[A-Za-z]{1,3}(?!\S)             # a flag
+    | (?<![\w/])(?:~|\.{1,2})/[\w./~+-]+ | (?<![\w/])/[\w.~+-]+/[\w./~+-]*  # a path
+    | (?<!\S)/(?:etc|tmp|usr|var|home|dev|opt|bin|proc|sys|root|mnt)\b
     | (?<!\w)[A-Za-z]:\\[\w.\\-]+
-    | \b\w+\([^()\s]{0,80}\)                      # a call
+    | \b[^\W\d][\w.]*\((?:[^()\s]{0,80}[.,='"][^()\s]{0,80})?\)         # a call
     | \b[^\W\d]\w*_\w+\b                          # an identifier
     | \b[a-z]+[A-Z]\w*\b
     | \b\w+(?:\.\w+)*\.(?:py|js|ts|c|cpp|h|java|rb|go|rs|sh|txt|csv|json|ya?ml|toml|xml|html|css|md|exe|dll|so)\b
@@ -33,6 +34,19 @@ _VERBS = words(
     plan destroy enable disable status cherry-pick bisect blame amend squash kill rmi images inspect freeze test publish
     """
 )
+
+
+_STRICT = re.compile(r"--?[A-Za-z].*|[=!<>]=")
+
+
+def differ(a: set[str], b: set[str], words_of_a: set[str], words_of_b: set[str]) -> bool:
+    """Whether each text has a piece of code that the other has neither as code nor as a word, or one a flag or a comparison
+    that the other has not."""
+    if a == b:
+        return False
+    here = {piece for piece in a - b if piece.casefold() not in words_of_b}
+    there = {piece for piece in b - a if piece.casefold() not in words_of_a}
+    return bool(here and there) or any(map(_STRICT.fullmatch, here | there))
 
 
 def code(text: str, folded: Sequence[str]) -> set[str]:

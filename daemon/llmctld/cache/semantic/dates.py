@@ -39,11 +39,11 @@ bc bce
 """)
 _MONTHS_TOO = words("may march mar mai mars mayo marzo märz")  # also other words
 _BEFORE_MONTH = words("in of since until till by on during last next this from before after im en début fin")
-_NOW = words("today now currently nowadays tonight present current heute jetzt aujourd'hui maintenant hoy ahora")
-_WHICH = words("last next past coming previous upcoming following this every each")
+_WHICH = words("last next past coming previous upcoming following")
 _SPAN = words(
     "second minute hour day week weekend month quarter year decade century semester season summer winter spring autumn night"
 )
+_COUNTED = words("tomorrow yesterday last next")
 _PAST, _FUTURE = words("last past previous"), words("next coming upcoming following")
 
 
@@ -56,16 +56,16 @@ def dates(folded: Sequence[str], language: str | None) -> set[str]:
             found.add(_NAMED[word])
         elif word in _MONTHS_TOO and _is_month(folded, at):
             found.add({"mar": "march", "mai": "may", "mars": "march", "mayo": "may"}.get(word, word))
-        elif word in _SPAN and at and folded[at - 1] in _WHICH:
+        elif word in _SPAN and at and folded[at - 1] in _WHICH and not "".join(folded[at + 1 : at + 2]).isdigit():
             found.add(f"{_direction(folded[at - 1])} {word}")
-        elif word == "ago":
-            found.add("ago")
     return found
 
 
-def is_now(folded: Sequence[str]) -> bool:
-    """Whether the text says that it means the present."""
-    return not _NOW.isdisjoint(folded)
+def differ(a: set[str], b: set[str]) -> bool:
+    """Whether each text has a date that the other lacks, or one a day counted from today and the other none."""
+    if a == b:
+        return False
+    return bool(a - b and b - a) or any(date.split()[0] in _COUNTED for date in a ^ b)
 
 
 def _direction(word: str) -> str:

@@ -9,10 +9,12 @@ from functools import cached_property, lru_cache
 
 from llmctld.cache.semantic import code, dates, languages, numbers, order, polarity, questions
 from llmctld.cache.semantic.fold import LONG, fold, plain, restated
-from llmctld.cache.semantic.names import Mentions, Name
+from llmctld.cache.semantic.names import Mentions, Name, exchanged
 from llmctld.cache.semantic.names import names as read_names
 
-UNREADABLE = "length"
+TOO_LONG = "length"
+"""What refuses a text longer than `fold.LONG` characters: an embedding has seen only its beginning, and
+no similarity speaks for the rest."""
 
 
 class Reading:
@@ -27,20 +29,20 @@ class Reading:
         return set(self.words)
 
     @cached_property
-    def detected(self) -> str | None:
+    def guess(self) -> languages.Guess:
         return languages.detect(self.words)
 
-    @cached_property
+    @property
     def language(self) -> str:
         """The language whose tables are used."""
-        return self.detected or "en"
+        return self.guess.language
 
     @cached_property
     def script(self) -> str:
         return languages.script(self.text)
 
     @cached_property
-    def negated(self) -> int:
+    def negations(self) -> list[polarity.Negation]:
         return polarity.negations(self.words, self.language)
 
     @cached_property
@@ -80,38 +82,43 @@ class Reading:
         return order.triples(self.words)
 
     @cached_property
-    def kind(self) -> str | None:
-        return questions.kind(self.words)
+    def asked(self) -> questions.Asked:
+        return questions.asked(self.words)
 
 
 def _negation(a: Reading, b: Reading) -> bool:
-    return (a.negated > 0) != (b.negated > 0) or polarity.opposed(a.sides, b.sides) or polarity.prefixed(a.own, b.own)
+    return (
+        polarity.denied(a.negations, b.words, b.negations)
+        or polarity.denied(b.negations, a.words, a.negations)
+        or polarity.opposed(a.sides, b.sides)
+        or polarity.prefixed(a.own, b.own)
+    )
 
 
 def _number(a: Reading, b: Reading) -> bool:
-    return numbers.clash(a.quantities, b.quantities) == "number"
+    return numbers.differ(a.quantities, b.quantities) == "number"
 
 
 def _unit(a: Reading, b: Reading) -> bool:
-    return numbers.clash(a.quantities, b.quantities) == "unit" or (a.units - b.units and b.units - a.units) != set()
+    return numbers.differ(a.quantities, b.quantities) == "unit" or numbers.exchanged(a.units, b.units)
 
 
 def _date(a: Reading, b: Reading) -> bool:
-    return a.dates != b.dates or numbers.clash(a.quantities, b.quantities) == "date"
+    return dates.differ(a.dates, b.dates) or numbers.differ(a.quantities, b.quantities) == "date"
 
 
 def _name(a: Reading, b: Reading) -> bool:
-    return any(map(b.mentions.lacks, a.names)) or any(map(a.mentions.lacks, b.names))
+    return exchanged(a.names, b.names, a.mentions, b.mentions)
 
 
 def _code(a: Reading, b: Reading) -> bool:
-    return a.code != b.code
+    return code.differ(a.code, b.code, a.own, b.own)
 
 
 def _language(a: Reading, b: Reading) -> bool:
-    return (
-        a.script != b.script or (a.detected or b.detected) != (b.detected or a.detected) or a.spoken_of != b.spoken_of
-    )
+    if a.script != b.script or (a.guess.sure and b.guess.sure and a.language != b.language):
+        return True
+    return languages.differ(a.spoken_of, b.spoken_of, a.own, b.own)
 
 
 def _order(a: Reading, b: Reading) -> bool:
@@ -119,7 +126,7 @@ def _order(a: Reading, b: Reading) -> bool:
 
 
 def _question(a: Reading, b: Reading) -> bool:
-    return questions.differ(a.kind, b.kind)
+    return questions.differ(a.asked, b.asked)
 
 
 GUARDS: dict[str, Callable[[Reading, Reading], bool]] = {
@@ -138,11 +145,11 @@ GUARDS: dict[str, Callable[[Reading, Reading], bool]] = {
 
 def refusal(new: str, stored: str) -> str | None:
     """The name of the first guard that refuses to equate two texts; None where all let pass. Symmetric."""
-    if restated(new, stored):
-        return None
     if len(new) > LONG or len(stored) > LONG:
-        return UNREADABLE
+        return None if restated(new, stored) else TOO_LONG
     a, b = reading(new), reading(stored)
+    if a.words == b.words:  # restated
+        return None
     for name, refuses in GUARDS.items():
         if refuses(a, b):
             return name

@@ -383,6 +383,9 @@ batman
 superman
 spiderman
 hulk
+wwii ww2 wwii. second_world_war world_war_ii world_war_2 world_war_two 2nd_world_war
+wwi ww1 first_world_war world_war_i world_war_1 world_war_one 1st_world_war
+wwiii ww3 third_world_war world_war_iii world_war_3 world_war_three 3rd_world_war
 mcat
 gmat
 gre

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from llmctld.cache.semantic.tables import rows, words
 
@@ -67,10 +68,6 @@ objective-c
 assembly assembler
 vba
 cuda
-xml
-json
-yaml
-latex
 """)
 _PROGRAM_WORDS = rows("""
 c
@@ -86,6 +83,7 @@ scheme
 _PROGRAM_CONTEXT = words(
     "program programs programming language code coding function compiler developer script library array"
 )
+_PROGRAM_NAMES = frozenset((*_PROGRAMS.values(), *_PROGRAM_WORDS.values()))
 _NATURAL = words("""
     english hindi urdu bengali tamil telugu marathi sanskrit persian farsi arabic hebrew mandarin cantonese latin swahili
     esperanto afrikaans catalan basque gaelic yiddish kannada malayalam punjabi gujarati nepali tagalog
@@ -94,24 +92,25 @@ _NATURAL = words("""
 _AS_LANGUAGE = words(
     "french german spanish italian portuguese dutch russian chinese japanese korean turkish polish greek swedish"
 )
-_IN = words("in into using with to learn speak from auf en")
+_BEFORE_NATURAL = words("in into learn speak speaking learning speaks translate auf en")
+_BEFORE_PROGRAM = words("in into using with learn learning to from than or and vs use")
 
 
-def detect(folded: Sequence[str]) -> str | None:
-    """The language of a text by its commonest words, or None where they do not tell."""
-    if not folded:
-        return None
-    if len(folded) > 200:
-        folded = folded[:200]
-    best, second, language = 0, 0, None
-    own = set(folded)
-    for name, common in _COMMON.items():
-        count = len(own & common)
-        if count > best:
-            best, second, language = count, best, name
-        elif count > second:
-            second = count
-    return language if best > second else None
+class Guess(NamedTuple):
+    """`language`: the likeliest, English where nothing tells; `sure`: enough to say that another language is another."""
+
+    language: str
+    sure: bool
+
+
+def detect(folded: Sequence[str]) -> Guess:
+    """The language of a text by its commonest words."""
+    own = set(folded[:200])
+    counts = [(len(own & common), name) for name, common in _COMMON.items()]
+    best = max(count for count, _ in counts)
+    likeliest = [name for count, name in counts if count == best]
+    second = max((count for count, name in counts if name != likeliest[0]), default=0)
+    return Guess(likeliest[0] if best else "en", best > 1 and best > second + (best < 5))
 
 
 def script(text: str) -> str:
@@ -132,6 +131,7 @@ def spoken_of(text: str, folded: Sequence[str]) -> set[str]:
     """The languages that a text names."""
     found = set()
     for at, word in enumerate(folded):
+        word = word.rstrip("0123456789.") or word
         if word in _PROGRAMS:
             found.add(_PROGRAMS[word])
         elif word in _NATURAL or (word in _AS_LANGUAGE and _named_as_language(folded, at)):
@@ -141,15 +141,22 @@ def spoken_of(text: str, folded: Sequence[str]) -> set[str]:
     return found
 
 
+def differ(a: set[str], b: set[str], words_of_a: set[str], words_of_b: set[str]) -> bool:
+    """Whether each text names a language that the other does not, or one a programming language and the other none."""
+    if a == b:
+        return False
+    here, there = a - b - words_of_b, b - a - words_of_a
+    return bool(here and there) or (not (a and b) and not (here | there).isdisjoint(_PROGRAM_NAMES))
+
+
 def _named_as_language(folded: Sequence[str], at: int) -> bool:
-    return at > 0 and (folded[at - 1] in _IN or folded[at - 1] in ("speaking", "learning", "speaks", "translate"))
+    after = folded[at + 1] if at + 1 < len(folded) else ""
+    return after == "language" or (at > 0 and folded[at - 1] in _BEFORE_NATURAL)
 
 
 def _named_as_program(text: str, folded: Sequence[str], at: int) -> bool:
-    """Small words that are also names of languages: "in go", "c program", "Rust" with its capital."""
+    """Small words that are also names of languages: "in go", "c program", "than Rust"."""
     before, after = folded[at - 1] if at else "", folded[at + 1] if at + 1 < len(folded) else ""
     if after in _PROGRAM_CONTEXT:
         return True
-    if len(folded[at]) == 1:
-        return before in ("in", "into", "using", "learn") and f" {folded[at].upper()}" in text
-    return at > 0 and f" {folded[at].capitalize()}" in text
+    return before in _BEFORE_PROGRAM and (before == "in" or f" {folded[at].capitalize()}" in text)

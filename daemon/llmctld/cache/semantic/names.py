@@ -14,11 +14,13 @@ from llmctld.cache.semantic.units import UNITS
 
 
 class Name(NamedTuple):
-    """`word`: in small letters, the first of its row where it is known. `acronym`: written in capitals alone."""
+    """`word`: in small letters, the first of its row where it is known. `acronym`: written in capitals alone. `group`: equal
+    for names that stand side by side (first and last name), 0 where it stands alone."""
 
     word: str
     known: bool
     acronym: bool
+    group: int = 0
 
 
 _CAPITAL = re.compile(r"(?<![\w'°])[^\W\d_a-z][\w&+#']*(?:\.(?=[\w])[\w]+)*")
@@ -35,6 +37,7 @@ _ORDINARY = words(
     between about into over under up down out off any all some many much more most few best worst top good bad better new old
     ok dear hi hello please thanks also just only even ever never always often one two three first second last next
     anyone someone everyone everything something nothing nobody people person life god sir madam mr mrs ms dr
+    president minister prime pm mr government govt rs inr mr company university st street city state
     give tell explain show write list describe suggest name find make let help is aren't isn't don't can't won't
     """
 )
@@ -43,16 +46,31 @@ _ORDINARY = words(
 def names(text: str, folded: Sequence[str], capitals: bool = True) -> list[Name]:
     """The names of `text`, whose folded words are `folded`. `capitals`: a capital makes a name (not so in German)."""
     text = text.replace("\u2019", "'")
-    found = list(_known(text, folded))
-    seen = {name.word for name in found}
-    for name in _capitalised(text, capitals):
-        if name.word not in seen:
-            seen.add(name.word)
-            found.append(name)
-    return found
+    matches = list(_CAPITAL.finditer(text))
+    groups = _groups(matches)
+    found = {name.word: name for name in _known(text, folded, groups)}
+    for name in _capitalised(text, matches, groups, capitals):
+        found.setdefault(name.word, name)
+    return list(found.values())
 
 
-def _known(text: str, folded: Sequence[str]) -> Iterable[Name]:
+def _groups(matches: Sequence[re.Match[str]]) -> dict[str, int]:
+    """Capitalised words that follow each other -> the number of their group."""
+    groups: dict[str, int] = {}
+    for place in range(1, len(matches)):
+        before, match = matches[place - 1], matches[place]
+        if match.start() == before.end() + 1:
+            first, second = _plain(before[0]), _plain(match[0])
+            if first not in _ORDINARY and second not in _ORDINARY:
+                groups[second] = groups.setdefault(first, place)
+    return groups
+
+
+def _plain(shape: str) -> str:
+    return _POSSESSIVE.sub("", shape).rstrip(".").casefold()
+
+
+def _known(text: str, folded: Sequence[str], groups: dict[str, int]) -> Iterable[Name]:
     for at, word in enumerate(folded):
         if word in FIRSTS:
             for length in (3, 2):
@@ -64,25 +82,21 @@ def _known(text: str, folded: Sequence[str]) -> Iterable[Name]:
             word = word[:-2]
         name = KNOWN.get(word)
         if name is not None and (word not in AMBIGUOUS or _has_capital(text, word)):
-            yield Name(name, True, False)
+            yield Name(name, True, False, groups.get(word, 0))
 
 
 def _has_capital(text: str, word: str) -> bool:
     return (word.upper() if len(word) < 4 else word.capitalize()) in text
 
 
-def _capitalised(text: str, capitals: bool) -> Iterable[Name]:
-    matches = list(_CAPITAL.finditer(text))
-    if not matches:
-        return
+def _capitalised(text: str, matches: Sequence[re.Match[str]], groups: dict[str, int], capitals: bool) -> Iterable[Name]:
     starts = [_starts_sentence(text, match.start()) for match in matches]
     inside = sum(not start and len(match[0]) > 3 for match, start in zip(matches, starts, strict=True))
     if inside >= 3 and inside > 2 * len(_SMALL.findall(text)):
         capitals = False  # a Title Like This One, or ALL OF IT
     shouted = text.isupper()
     for place, (match, start) in enumerate(zip(matches, starts, strict=True)):
-        shape = _POSSESSIVE.sub("", match[0]).rstrip(".")
-        word = shape.casefold()
+        shape, word = _POSSESSIVE.sub("", match[0]).rstrip("."), _plain(match[0])
         if not word or word in _ORDINARY or word in KNOWN or (len(word) > 2 and word in UNITS):
             continue
         upper = len(shape) > 1 and shape.isupper()
@@ -90,7 +104,7 @@ def _capitalised(text: str, capitals: bool) -> Iterable[Name]:
         followed = place + 1 < len(matches) and matches[place + 1].start() == match.end() + 1
         followed = followed and matches[place + 1][0].casefold() not in _ORDINARY
         if (odd and not shouted) or (capitals and (not start or (followed and len(word) > 2))):
-            yield Name(word.replace(".", "") if upper else word, False, upper)
+            yield Name(word.replace(".", "") if upper else word, False, upper, groups.get(word, 0))
 
 
 def _starts_sentence(text: str, at: int) -> bool:
@@ -131,3 +145,23 @@ class Mentions:
         if len(word) >= 5:
             return word.replace("-", "") in self._joined
         return len(word) >= 2 and any(word in initials for initials in self._initials)
+
+
+def exchanged(ones: Sequence[Name], others: Sequence[Name], mine: Mentions, yours: Mentions) -> bool:
+    """Whether each text has a name that the other lacks. A part of a name that both have ("Donald" of "Donald Trump") is
+    held only against such a part: "Tim Cook" and "Tim Burton" are two, "Donald Trump" and "Trump in America" are not."""
+    alone, part = _missing(ones, yours)
+    if not alone and not part:
+        return False
+    alone_there, part_there = _missing(others, mine)
+    return (alone and alone_there) or (part and part_there)
+
+
+def _missing(names: Sequence[Name], there: Mentions) -> tuple[bool, bool]:
+    """Whether a name is lacking that stands alone, and one that is a part of a name that is there."""
+    lacking = [name for name in names if there.lacks(name)]
+    if not lacking:
+        return False, False
+    shared = {name.group for name in names if name.group and name not in lacking}
+    parts = sum(name.group in shared for name in lacking)
+    return parts < len(lacking), parts > 0

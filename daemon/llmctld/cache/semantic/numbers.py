@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from llmctld.cache.semantic import tables
 from llmctld.cache.semantic.units import FACTORS, SIGNS, UNITS, WRITTEN_AFTER
 from llmctld.cache.semantic.wordnumbers import ORDINAL_ENDINGS, word_number
 
@@ -26,9 +27,10 @@ class Quantity(NamedTuple):
 
 _NUMBER = re.compile(r"([^\w\s.,-]?)(-?\d+(?:[.,]\d+)*)(\S*)")
 _DIGITS = re.compile(r"\d+(?:\.\d+)*")
-_PARTS = re.compile(r"(?<=\d)[/:-](?=\d)")
+_PARTS = re.compile(r"(?<=\d)[/:-](?=[$€£₹]?\d)")
 _DEGREES = ("degree", "degrees", "deg", "°", "grad")
 _SCALES = {"c": "celsius", "celsius": "celsius", "f": "fahrenheit", "fahrenheit": "fahrenheit", "k": "kelvin"}
+_OF_A_LIST = tables.words("best top examples example ways tips steps reasons things facts points ideas most different")
 _MULTIPLES = {"k": 10**3, "bn": 10**9, "mn": 10**6, "hundred": 100, "thousand": 10**3, "thousands": 10**3}
 _MULTIPLES |= {"lakh": 10**5, "lakhs": 10**5, "lac": 10**5, "crore": 10**7, "crores": 10**7, "dozen": 12}
 _MULTIPLES |= {"million": 10**6, "millions": 10**6, "billion": 10**9, "billions": 10**9, "trillion": 10**12}
@@ -45,11 +47,17 @@ def quantities(words: Sequence[str], language: str = "en") -> list[Quantity]:
             continue
         length, value, loose = word_number(words, at, language)
         if length:
+            loose = loose or _counts_a_list(words, at, at + length)
             at += length
             at = _with_unit(words, at, value, None, loose, found)
         else:
             at += 1
     return found
+
+
+def _counts_a_list(words: Sequence[str], start: int, end: int) -> bool:
+    """ "Top 10", "five examples", "5 best": how long the answer should be, and not what it is about."""
+    return (start > 0 and words[start - 1] == "top") or (end < len(words) and words[end] in _OF_A_LIST)
 
 
 def _digits(words: Sequence[str], at: int, found: list[Quantity]) -> int:
@@ -74,7 +82,8 @@ def _digits(words: Sequence[str], at: int, found: list[Quantity]) -> int:
             found.append(Quantity(value, SIGNS.get(sign)))
             return at + 1
         following = [rest, *words[at + 1 : at + 4]] if rest else words[at + 1 : at + 4]
-        read_on = _with_unit(following, 0, value, SIGNS.get(sign), False, found)
+        loose = _counts_a_list(words, at, at + 1)
+        read_on = _with_unit(following, 0, value, SIGNS.get(sign), loose, found)
         return at + read_on + (0 if rest else 1)
     return at + 1
 
@@ -151,6 +160,31 @@ def _unmatched(ones: Sequence[Quantity], others: Sequence[Quantity]) -> str | No
         elif not one.loose and (one.unit is None or _base(one) not in bases):
             return "date" if one.year else "number"
     return None
+
+
+def differ(a: Sequence[Quantity], b: Sequence[Quantity]) -> str | None:
+    """`number`, `unit` or `date` where each text has a number that the other lacks, or one has numbers and the other none.
+    A number more beside a common one, and a year more, are told by people who ask the same. Symmetric, linear."""
+    if not a and not b:
+        return None
+    here, there = _unmatched(a, b), _unmatched(b, a)
+    if here == "unit" or there == "unit":
+        return "unit"
+    if here and there:
+        return "date" if here == there == "date" else "number"
+    return "number" if "number" in (here, there) and not (a and b) else None
+
+
+def exchanged(a: set[str], b: set[str]) -> bool:
+    """Whether each text names a unit that the other does not, both of what is measured in the same dimension."""
+    if not a or not b or a == b:
+        return False
+    return not _measured(a - b).isdisjoint(_measured(b - a))
+
+
+def _measured(units: set[str]) -> set[str]:
+    dimensions = (FACTORS[unit][0] for unit in units)
+    return {"time" if dimension == "months" else dimension for dimension in dimensions}
 
 
 def _base(quantity: Quantity) -> tuple[str, float] | None:

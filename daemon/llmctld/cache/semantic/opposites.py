@@ -141,7 +141,6 @@ put_on | take_off
 
 OTHERS = """
 on | off
-in | out
 inside | outside
 indoor indoors | outdoor outdoors
 up | down
@@ -174,7 +173,6 @@ all | none
 everyone everybody | nobody noone
 everything | nothing
 everywhere | nowhere
-yes | no
 same | different
 high higher highest | low lower lowest
 big bigger biggest large larger largest | small smaller smallest little tiny
@@ -213,7 +211,7 @@ majority | minority
 many | few
 often frequently | rarely seldom
 male man men boy boys | female woman women girl girls
-he him his | she her
+he | she
 husband | wife
 father dad | mother mom mum
 son sons | daughter daughters

@@ -11,7 +11,8 @@ from llmctld.cache.semantic.tables import words
 _PASSED_OVER = words(
     """
     a an the is are was were be been being am do does did has have had can could will would should shall may might must
-    it its there that this these those some any much many more most less very really so too also just only
+    it there that this these those some any much many more most less very really so too also just only each other
+    my your his her their our its
     der die das ein eine den dem le la les un une des el los las una
     """
 )
@@ -25,6 +26,11 @@ _BETWEEN = words(
     nach von über vor als statt aus zu in auf à vers sur avant que de a hacia sobre
     """
 )
+_STRONG = words(
+    "to into over than before after from instead rather not but against nach von über vor statt vers avant que antes"
+)
+_STEPPED_OVER = words("of than for to by from about over out into against")
+_IN_LOVE, _WITH = words("in"), words("with for of")
 _TURNED = {"from": "to", "after": "before", "von": "nach"}
 _SAME = {"into": "to", "onto": "to"}
 
@@ -38,9 +44,13 @@ def triples(folded: Sequence[str]) -> set[Triple]:
     for at, middle in enumerate(row):
         if middle in _SYMMETRIC:
             continue
-        wide = 2 if middle in _BETWEEN else 1
-        before, after = _nearest(row, at, -1, wide), _nearest(row, at, 1, wide)
-        if middle in _TURNED:
+        wide = 2 if middle in _STRONG else 1
+        if middle in _BETWEEN:
+            before, after = _nearest(row, at, -1, wide, _BETWEEN), _nearest(row, at, 1, wide, _BETWEEN)
+        else:
+            before = _nearest(row, at, -1, 1, _IN_LOVE if middle == "love" else frozenset())
+            after = _nearest(row, at, 1, 1, _WITH if middle == "love" else _STEPPED_OVER)
+        if middle in _TURNED and not any(word.endswith("ing") for word in after):  # not: stop them from barking
             middle, before, after = _TURNED[middle], after, before
         middle = _SAME.get(middle, middle)
         found |= {(one, middle, other) for one in before for other in after if one != other}
@@ -56,16 +66,15 @@ def exchanged(a: set[Triple], b: set[Triple]) -> bool:
     return False
 
 
-def _nearest(row: Sequence[str], at: int, step: int, count: int) -> list[str]:
+def _nearest(row: Sequence[str], at: int, step: int, count: int, over: frozenset[str]) -> list[str]:
+    """The first `count` words beside `at` that stand together; those of `over` may stand before them."""
     found: list[str] = []
     place = at + step
     while 0 <= place < len(row) and len(found) < count and abs(place - at) < 6:
         word = row[place]
-        if word in _SYMMETRIC and not found:
-            break
-        if word not in _BETWEEN:
+        if word not in _BETWEEN and word not in _SYMMETRIC:
             found.append(word)
-        elif found:
+        elif found or word not in over:
             break
         place += step
     return found

@@ -4,21 +4,45 @@ Does not know that "not forbidden" is "allowed": where it cannot tell, the texts
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from llmctld.cache.semantic.opposites import NEGATORS, PREFIXES, phrase_starts, scales
+from llmctld.cache.semantic.tables import words
 
-_EMPTY_AFTER = {"not": ("only", "just")}
+_EMPTY_AFTER = {"not": ("only", "just", "why", "then"), "no": ("why", "then", "how")}
 _EMPTY_BEFORE = {"not": ("or", "why")}
-_NO_LONGER_A_WORD = ("matter", "doubt", "1", "one")
+_YOU = words("you it there we this that he she they")
+_NO_NEGATION = words("matter doubt 1 one or roll phone question yes")
+_STRICT = words("without sans sin ohne neither nor never no none nobody nothing jamais nunca nie")
+_DENYING = words("stop avoid quit prevent lack lacking only rather except instead")
+"""Words that deny as "not" does: "how do I not worry" asks "how do I stop worrying"."""
+_REACH = 5
+_BEHIND = ("de", "fr")
+"""Languages whose negation also stands behind what it negates."""
+_LITTLE = words(
+    """
+    a an th the any it i you we they he she me my your our is are was wer were be been being do doe did don hav have ha has
+    had to of in on at for and or but with that this so as than then there what which who how why when wher where if can
+    could will would should not no der die das ein ist sind ich du wir le la les un une est es el los las una
+    """
+)
+"""What is not said to be denied: words, and stems of words, that stand in any sentence."""
 
 Sides = dict[int, int]
 """scale -> 1 (left), 2 (right) or 3 (both)."""
 
 
-def negations(folded: Sequence[str], language: str) -> int:
-    """How many words negate, without "or not", "why not" and "not only"."""
+class Negation(NamedTuple):
+    """A negating word and the stems of what follows it."""
+
+    word: str
+    denies: frozenset[str]
+
+
+def negations(folded: Sequence[str], language: str) -> list[Negation]:
+    """What a text negates, without "or not", "why not" and "not only"."""
     negators = NEGATORS.get(language, NEGATORS["en"])
-    count = 0
+    found = []
     for at, word in enumerate(folded):
         if word not in negators:
             continue
@@ -26,10 +50,34 @@ def negations(folded: Sequence[str], language: str) -> int:
         after = folded[at + 1] if at + 1 < len(folded) else ""
         if after in _EMPTY_AFTER.get(word, ()) or before in _EMPTY_BEFORE.get(word, ()):
             continue
-        if word == "no" and (after in _NO_LONGER_A_WORD or before in ("or", "roll", "phone", "question") or not after):
+        if at == 1 and word == "not" and after in _YOU:  # "don't you think ..." asks what "do you think ..." asks
             continue
-        count += 1
-    return count
+        if word == "no" and (after in _NO_NEGATION or before in _NO_NEGATION or not after):
+            continue
+        reach = folded[max(0, at - 2) : at + _REACH] if language in _BEHIND else folded[at + 1 : at + _REACH]
+        found.append(Negation(word, frozenset(map(stem, reach)) - _LITTLE))
+    return found
+
+
+def denied(ones: Sequence[Negation], others: Sequence[str], theirs: Sequence[Negation]) -> bool:
+    """Whether a text denies, by one of `ones`, what the other, of the words `others`, says and does not deny.
+
+    What the other does not speak of is not denied: a clause more, or the same in other words. "Without" always tells texts
+    apart, and so does a negation of nothing that can be named ("it is not").
+    """
+    if theirs or not ones or not _DENYING.isdisjoint(others):
+        return False
+    said = set(map(stem, others)) - _LITTLE
+    return any(one.word in _STRICT or not one.denies or not one.denies.isdisjoint(said) for one in ones)
+
+
+def stem(word: str) -> str:
+    """A word without the ends of English verbs and plurals: what is left need not be a word."""
+    for end in ("'s", "ing", "ed", "es", "s"):
+        if word.endswith(end) and len(word) - len(end) > 2:
+            word = word[: -len(end)]
+            break
+    return word.rstrip("e")
 
 
 def sides(folded: Sequence[str], language: str) -> Sides:
@@ -37,6 +85,8 @@ def sides(folded: Sequence[str], language: str) -> Sides:
     table, starts = scales(language), phrase_starts(language)
     found: Sides = {}
     for at, word in enumerate(folded):
+        if word == "old" and at and folded[at - 1] in ("year", "years", "month", "months"):
+            continue
         places = table.get(word, ())
         if word in starts and at + 1 < len(folded):
             places += table.get(f"{word} {folded[at + 1]}", ())

@@ -1,11 +1,21 @@
 """What kind of thing a question asks for: a person, a time, a place, a reason, a way, an amount, a yes or no.
 
-Kinds that people use for one another are one kind here: "how do I", "what is the best way to", "what should I do to".
+Only pairs of kinds that people do not use for one another are held apart: "how do I", "what is the best way to", "can I", and
+"where can I" are asked for the same answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from llmctld.cache.semantic.tables import words
+
+
+class Asked(NamedTuple):
+    """`kind`: of the first question, None where there is none; `kinds`: of all that the text mentions."""
+
+    kind: str | None
+    kinds: frozenset[str]
+
 
 _WORDS = {
     "person": "who whom whose wer wen qui quién",
@@ -13,10 +23,10 @@ _WORDS = {
     "place": "where wo où dónde",
     "reason": "why warum wieso weshalb pourquoi",
     "way": "how wie comment cómo",
-    "thing": "what which welche welcher welches quel quelle quelles qué cuál",
+    "thing": "what which was welche welcher welches quel quelle quelles qué cuál",
 }
 _KINDS = {word: kind for kind, row in _WORDS.items() for word in row.split()}
-_HOW = {
+_AFTER_HOW = {
     "many": "amount",
     "much": "amount",
     "long": "duration",
@@ -24,20 +34,80 @@ _HOW = {
     "far": "distance",
     "often": "frequency",
     "come": "reason",
+    "viele": "amount",
+    "viel": "amount",
+    "lange": "duration",
+    "alt": "age",
 }
-_YES_NO = words("is are was were do does did can could will would should has have had am may shall must ist sind kann")
+_MEANT = {
+    "person": "person people singer actor player leader author inventor founder candidate name",
+    "time": "time date year day month century",
+    "place": "place places city country state town shop store site website spot spots center centre location",
+    "reason": "reason reasons cause causes purpose because",
+    "way": "way ways method methods steps",
+    "amount": "number amount price cost percent percentage ratio salary minimum maximum budget",
+    "duration": "time duration hours days weeks months years",
+    "age": "age",
+    "distance": "distance",
+    "frequency": "times frequency",
+}
+_MEANINGS: dict[str, set[str]] = {}
+for _kind, _row in _MEANT.items():
+    for _word in _row.split():
+        _MEANINGS.setdefault(_word, set()).add(_kind)
+
+_AUXILIARY = words(
+    """
+    is are was were do does did can could will would should has have had am may shall must might
+    ist sind war waren wird werden kann hat haben wurde est sont était peut a ont es son era fue está puede ha
+    """
+)
+_YES_NO = words(
+    "is are was were do does did can could will would should has have had am may shall must might ist sind kann hat"
+)
+_ALONE = words("reason person amount age distance duration frequency time place")
+"""Kinds that are not asked for by one another's words."""
+_PASSED = "amount/duration amount/age amount/distance amount/frequency"
+_MORE = """
+    person/thing amount/thing place/thing person/yes-no amount/yes-no reason/yes-no reason/way person/way amount/way age/way
+"""
 
 
-def kind(folded: Sequence[str]) -> str | None:
-    """What the first question of a text asks for; "thing" is anything, None: no question."""
-    for at, word in enumerate(folded[:40]):
-        if word in _KINDS:
-            following = folded[at + 1] if at + 1 < len(folded) else ""
-            return _HOW.get(following, "way") if word == "how" else _KINDS[word]
-        if at == 0 and word in _YES_NO:
-            return "yes-no"
-    return None
+def _pairs(row: Iterable[str]) -> set[frozenset[str]]:
+    return {frozenset(pair.split("/")) for pair in row}
 
 
-def differ(a: str | None, b: str | None) -> bool:
-    return a != b
+_APART = {frozenset((a, b)) for a in _ALONE for b in _ALONE if a != b} - _pairs(words(_PASSED)) | _pairs(words(_MORE))
+
+
+def asked(folded: Sequence[str]) -> Asked:
+    """What a folded text asks for."""
+    first: str | None = None
+    kinds: set[str] = set()
+    for at, word in enumerate(folded[:80]):
+        kind = _KINDS.get(word)
+        if kind is None:
+            kinds |= _MEANINGS.get(word, kinds)
+            if at == 0 and word in _YES_NO:
+                first = "yes-no"
+            continue
+        following = folded[at + 1] if at + 1 < len(folded) else ""
+        if kind == "way":
+            kind = _AFTER_HOW.get(following, kind)
+        kinds.add(kind)
+        if (
+            first is None
+            and (at < 2 or kind in ("way", "reason", "thing"))
+            and (kind != "time" or following in _AUXILIARY)
+        ):
+            first = kind
+    if first is not None:
+        kinds.add(first)
+    return Asked(first, frozenset(kinds))
+
+
+def differ(a: Asked, b: Asked) -> bool:
+    """Whether two questions ask for kinds of things that are never the same, and neither mentions the other's."""
+    if a.kind is None or b.kind is None or frozenset((a.kind, b.kind)) not in _APART:
+        return False
+    return a.kind not in b.kinds and b.kind not in a.kinds

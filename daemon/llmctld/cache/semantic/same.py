@@ -25,9 +25,7 @@ def same_answer(a: str, b: str) -> bool | None:
         return False
     ours, theirs = names.names(a, left), names.names(b, right)
     mine, yours = names.Mentions(left, ours), names.Mentions(right, theirs)
-    if any(map(yours.lacks, ours)) and any(map(mine.lacks, theirs)):
-        return False
-    return None
+    return False if names.exchanged(ours, theirs, mine, yours) else None
 
 
 def _yes_or_no(folded: list[str]) -> int:

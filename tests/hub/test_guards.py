@@ -1,0 +1,204 @@
+"""Guards: which two texts may never be equated, and which they must let pass. The lists of others are in test_guards_lists.py."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from llmctld.cache.semantic.fold import LONG, restated
+from llmctld.cache.semantic.guards import GUARDS, Reading, refusal
+
+REFUSED = {
+    "negation": [
+        ("How do I enable dark mode?", "How do I disable dark mode?"),
+        ("Is smoking allowed here?", "Is smoking forbidden here?"),
+        ("Increasing the limit of open files", "Decreasing the limit of open files"),
+        ("Should I stretch before a run?", "Should I stretch after a run?"),
+        ("How do I turn on the light?", "How do I turn off the light?"),
+        ("When does the service start?", "When does the service stop?"),
+        ("Why did he buy the house?", "Why did he sell the house?"),
+        ("Coffee with milk", "Coffee without milk"),
+        ("What is the most populous city?", "What is the least populous city?"),
+        ("Which foods are healthy?", "Which foods are unhealthy?"),
+        ("Is this painful?", "Is this painless?"),
+        ("Why do cats like water?", "Why do cats not like water?"),
+        ("Which countries have a king?", "Which countries don't have a king?"),
+        ("Is it ever safe to do that?", "Is it never safe to do that?"),
+        ("What are the advantages of solar power?", "What are the disadvantages of solar power?"),
+        ("Is the hotel near the sea?", "Is the hotel far from the sea?"),
+        ("Wie kann ich den Dienst aktivieren?", "Wie kann ich den Dienst deaktivieren?"),
+        ("Warum mag der Hund das Wasser?", "Warum mag der Hund das Wasser nicht?"),
+        ("Comment puis-je activer le service ?", "Comment puis-je désactiver le service ?"),
+        ("¿Cómo puedo comprar una casa?", "¿Cómo puedo vender una casa?"),
+    ],
+    "number": [
+        ("What happens in chapter 3?", "What happens in chapter 4?"),
+        ("Three ways out of two rooms", "Three ways out of five rooms"),
+        ("the fifth amendment", "the sixth amendment"),
+        ("Is Python 3.10 supported?", "Is Python 3.1 supported?"),
+        ("Will 10 % be enough?", "Will 20 percent be enough?"),
+        ("How do I convert 60 centimeters to inches?", "How do I convert centimeters to inches?"),
+        ("twenty-one people", "twenty-two people"),
+        ("Was sind fünfundzwanzig Prozent?", "Was sind sechsundzwanzig Prozent?"),
+        ("Que sont quatre-vingt-dix ans ?", "Que sont quatre-vingts ans ?"),
+    ],
+    "unit": [
+        ("How long is 5 km?", "How long is 5 miles?"),
+        ("Is 50 % a lot?", "Is 50 a lot?"),
+        ("What can I get for $5?", "What can I get for 5 €?"),
+        ("how many feet has a mile", "how many meters has a mile"),
+    ],
+    "date": [
+        ("Is the shop open in March?", "Is the shop open in April?"),
+        ("Is the shop open on Monday?", "Is the shop open on Sunday?"),
+        ("What is the weather today?", "What is the weather tomorrow?"),
+        ("Who won last year?", "Who won next year?"),
+        ("Who won in 2014?", "Who won in 2018?"),
+    ],
+    "name": [
+        ("What is the capital of France?", "What is the capital of Spain?"),
+        ("how do i leave facebook", "how do i leave instagram"),
+        ("Where was Alan Turing born?", "Where was Kurt Gödel born?"),
+        ("Where does Tim Cook live?", "Where does Tim Burton live?"),
+        ("Does vitamin C help?", "Does vitamin D help?"),
+    ],
+    "code": [
+        ("What does `len` do?", "What does `sum` do?"),
+        ("What is in /etc/hosts?", "What is in /etc/passwd?"),
+        ("ls -a", "ls -l"),
+        ("what does git pull do", "what does git fetch do"),
+        ("is x >= y", "is x <= y"),
+        ("call load_file()", "call save_file()"),
+    ],
+    "language": [
+        ("How do I sort a list in Python?", "How do I sort a list in Java?"),
+        ("How do I sort a list in C++?", "How do I sort a list in C#?"),
+        ("how do i read a file in go", "how do i read a file in rust"),
+        ("How do I say hello in French?", "How do I say hello in German?"),
+        ("What is the capital of this country?", "Was ist die Hauptstadt von dem Land?"),
+        ("What is water?", "什么是水"),
+        ("Что такое вода?", "What is voda?"),
+    ],
+    "order": [
+        ("Do people prefer tea over coffee?", "Do people prefer coffee over tea?"),
+        ("What is the way from Rome to Paris?", "What is the way from Paris to Rome?"),
+        ("convert miles to km", "convert km to miles"),
+        ("convert miles into km", "convert to miles from km"),
+        ("Do dogs chase cats?", "Do cats chase dogs?"),
+        ("Is tea better than coffee?", "Is coffee better than tea?"),
+        ("How do you know if you are in love with someone?", "How do you know if someone is in love with you?"),
+    ],
+    "question": [
+        ("When was the wheel invented?", "Where was the wheel invented?"),
+        ("Who invented the wheel?", "Why was the wheel invented?"),
+        ("How many wheels are there?", "Why are there wheels?"),
+        ("How old is the wheel?", "How often is the wheel used?"),
+    ],
+}  # fmt: skip
+
+PASSED = [
+    ("How do I lose weight?", "What is the best way to lose weight?"),
+    ("How can I learn chess?", "What are some ways to learn chess?"),
+    ("What should I do to sleep better?", "How do I sleep better?"),
+    ("How does one delete an account?", "How do I delete my account?"),
+    ("I have two cats", "I have 2 cats"),
+    ("a city of 1,000 people", "a city of 1000 people"),
+    ("It is 1 km away", "It is 1000 m away"),
+    ("It is 5 km away", "It is five kilometres away"),
+    ("a quarter of 10%", "a quarter of ten percent"),
+    ("What is the top 10 of songs?", "What is the top of songs?"),
+    ("World War II", "World War 2"),
+    ("the 1st president", "the first president"),
+    ("Who is the president of the USA?", "Who is the president of the United States?"),
+    ("Who is the president of the US?", "Who is the U.S. president?"),
+    ("What is AI?", "What is artificial intelligence?"),
+    ("Why did Donald Trump win?", "Why did Trump win?"),
+    ("What does India's government do?", "What does the Indian government do?"),
+    ("Is the shop open in september?", "Is the shop open in Sept?"),
+    ("Is the shop open now?", "Is the shop open?"),
+    ("Which one is faster, A or B?", "Which one is faster, B or A?"),
+    ("compare tea and coffee", "compare coffee and tea"),
+    ("How do I stop worrying?", "How do I not worry?"),
+    ("Why not use tea?", "Why use tea?"),
+    ("What Is The Best Way To Learn Chess?", "what is the best way to learn chess"),
+    ("How do I sort a list in Python 3?", "How can I sort a Python 3 list?"),
+    ("what does git pull do", "What does `git pull` do?"),
+    ("Wie lerne ich schnell Schach?", "Wie kann ich Schach schnell lernen?"),
+    ("Comment apprendre les échecs ?", "Comment puis-je apprendre les échecs ?"),
+    ("¿Cómo aprender ajedrez?", "¿Cómo puedo aprender ajedrez?"),
+    ("Wie viel sind fünfundzwanzig Äpfel?", "Wie viel sind 25 Äpfel?"),
+    ("", "x"),
+]
+
+
+@pytest.mark.parametrize(
+    ("guard", "pair"), [(guard, pair) for guard, pairs in REFUSED.items() for pair in pairs], ids=str
+)
+def test_refused_by_its_guard(guard: str, pair: tuple[str, str]) -> None:
+    one, other = map(Reading, pair)
+    assert GUARDS[guard](one, other)
+    assert refusal(*pair) is not None
+    assert refusal(*pair) == refusal(*reversed(pair))
+
+
+@pytest.mark.parametrize("pair", PASSED, ids=str)
+def test_what_asks_the_same_passes(pair: tuple[str, str]) -> None:
+    assert refusal(*pair) is None
+    assert refusal(*reversed(pair)) is None
+
+
+PIECES = """how do i not turn on off the tea coffee over from to 5 five km miles in Python Java May 2014 Paris France US never
+`x` -a who when ?"""
+WORDS = st.sampled_from(PIECES.split())
+TEXTS = st.one_of(st.lists(WORDS, max_size=12).map(" ".join), st.text(max_size=80))
+
+
+@given(TEXTS, TEXTS)
+def test_symmetric(a: str, b: str) -> None:
+    assert refusal(a, b) == refusal(b, a)
+
+
+@given(TEXTS)
+def test_a_text_is_never_refused_to_itself(text: str) -> None:
+    assert refusal(text, text) is None
+
+
+@given(TEXTS, TEXTS)
+def test_what_is_restated_is_not_refused(a: str, b: str) -> None:
+    assert not restated(a, b) or refusal(a, b) is None
+    again = f"  Please, {a.upper() if '`' not in a and '-' not in a and '/' not in a else a} !  "
+    assert not restated(a, again) or refusal(a, again) is None
+
+
+@given(st.lists(TEXTS, min_size=2, max_size=2))
+def test_each_guard_is_symmetric(pair: list[str]) -> None:
+    a, b = map(Reading, pair)
+    for guard in GUARDS.values():
+        assert guard(a, b) == guard(b, a)
+
+
+def test_a_long_text_passes_only_as_it_stands() -> None:
+    text = "How do I sum up this? " + "word " * LONG
+    assert refusal(text, text.upper()) is None
+    assert refusal(text, text + "more") == "length"
+    assert refusal(text, "How do I sum up this?") == "length"
+
+
+@pytest.mark.parametrize(
+    "unit", ["word ", "5 km ", "A.b ", "`x` ", "not ", "a_b", "-", "(", "Name ", "1/", "é", "one ", "from a to b "]
+)
+def test_a_text_at_the_limit_and_one_of_a_megabyte_take_no_time_to_speak_of(unit: str) -> None:
+    start = time.process_time()
+    limit, large = (unit * LONG)[:LONG], (unit * 1_000_000)[:1_000_000]
+    refusal(limit, limit[: LONG // 2])
+    refusal(large, large + " more")
+    refusal(large, large.upper())
+    assert time.process_time() - start < 5
+
+
+def test_what_is_read_of_a_text_is_read_once() -> None:
+    pair = ("How do I learn chess at home?", "How can I learn chess at home?")
+    start = time.perf_counter()
+    for _ in range(50):
+        assert refusal(*pair) is None
+    assert (time.perf_counter() - start) / 50 < 0.005  # 0.01 ms on a quiet machine; tests/bench has the figure
