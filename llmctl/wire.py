@@ -466,6 +466,27 @@ class LevelStats(msgspec.Struct):
     """What it fails with."""
 
 
+class PrefetchStats(msgspec.Struct):
+    """What computing beforehand came to, as long as it is kept: a line of `llmctl cache stats --json`."""
+
+    level: str = "prefetch"
+    state: str = "on"
+    """"on" or "stopped"."""
+    reason: str | None = None
+    """Why nothing is computed beforehand, if so."""
+    prefetched: int = 0
+    used: int = 0
+    """Asked for in time, and served."""
+    wasted: int = 0
+    waiting: int = 0
+    gain_s: float = 0.0
+    """Seconds that users did not wait."""
+    waste_s: float = 0.0
+    """Seconds computed for nothing."""
+    budget_left: int = 0
+    """Of this hour."""
+
+
 class CacheStats(Result, kw_only=True, tag="cache_stats_result", omit_defaults=False):
     levels: list[LevelStats]
     requests: int = 0
@@ -473,6 +494,7 @@ class CacheStats(Result, kw_only=True, tag="cache_stats_result", omit_defaults=F
     joined: int = 0
     saved_s: float = 0.0
     saved_cost: float | None = None
+    prefetch: PrefetchStats | None = None
 
 
 class CacheEntry(msgspec.Struct):

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,11 @@ from llmctld.cache.disk import Disk
 from llmctld.cache.eviction import POLICIES
 from llmctld.cache.lane import Lane
 from llmctld.cache.memory import Memory
+from llmctld.cache.prefetch.prefetch import Computed, Prefetch, opened
+from llmctld.cache.prefetch.shelf import Shelf
 from llmctld.cache.shared import LIMIT as SHARED_LIMIT
 from llmctld.cache.shared import Shared
-from llmctld.cache.tiers import Tiers
+from llmctld.cache.tiers import DEFAULT_TTL_S, Tiers
 from llmctld.handlers import Hub
 from llmctld.history import History
 from llmctld.models.builtin import Builtin
@@ -47,6 +49,7 @@ from llmctld.pipeline.call import Stage, compose
 from llmctld.pipeline.deadline import deadline
 from llmctld.pipeline.embed import Embedding
 from llmctld.pipeline.exact import exact
+from llmctld.pipeline.foresee import computing, foresee
 from llmctld.pipeline.generate import Generator
 from llmctld.pipeline.given import given
 from llmctld.pipeline.postprocess import postprocess
@@ -140,7 +143,9 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     residency = Residency(catalog, supply, paths.logs, paths.cache / "prefixes", config)
     trial = Trial()
     background = Background(lambda: hub.in_flight())
-    background.pipeline = build_pipeline(config, catalog, history, tiers, residency, trial, background)
+    compute = computing(background, residency, catalog, tiers.expires)
+    prefetch = await build_prefetch(paths, config.cache, tiers, background, compute)
+    background.pipeline = build_pipeline(config, catalog, history, tiers, residency, trial, background, prefetch)
     hub = Hub(
         str(paths.socket),
         background.pipeline,
@@ -152,6 +157,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
         Puller(catalog, paths.pulled, lambda: supply.limit.host),
         estimates,
         background,
+        prefetch,
     )
     server = Server(hub, paths.socket)
     hasher = Hasher(catalog.contents, lambda: bool(hub.in_flight()))
@@ -164,11 +170,13 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     log.info("the hub is ready", version=__version__, pid=os.getpid(), abandoned_requests=abandoned)
     await server.stopped.wait()
     await server.close()
+    if prefetch is not None:
+        await prefetch.close()
     await background.close()
     await hasher.close()
     await residency.close()
     await trial.close()
-    await _keep_stats(paths, tiers)
+    await _keep_stats(paths, tiers, prefetch)
     await tiers.close()
     history.close()
     paths.hub_info.unlink(missing_ok=True)
@@ -195,6 +203,24 @@ def _shared(url: str, repair: bool) -> Shared:
     return Shared(url)
 
 
+async def build_prefetch(
+    paths: Paths,
+    settings: Cache,
+    tiers: Tiers,
+    background: Background,
+    compute: Callable[[bytes], Awaitable[Computed | None]],
+) -> Prefetch | None:
+    """Where it is asked for; a request is kept for as long as an answer may be."""
+    if not settings.prefetch.enabled:
+        return None
+    kept_s = DEFAULT_TTL_S if settings.ttl is None else settings.ttl
+
+    def make(shelf: Shelf) -> Prefetch:
+        return Prefetch(settings.prefetch, shelf, compute, tiers.expires, background.quiet, kept_s)
+
+    return await opened(paths.cache / "prefetch.db", make)
+
+
 def build_pipeline(
     config: Config,
     catalog: Catalog,
@@ -203,6 +229,7 @@ def build_pipeline(
     residency: Residency,
     trial: Trial,
     background: Background,
+    prefetch: Prefetch | None,
 ) -> Stage:
     """The order of the stages, outermost first: this list is the path of every request."""
     links = [
@@ -210,6 +237,7 @@ def build_pipeline(
         deadline,
         validate(config.limits),
         preprocess(catalog, history, config.limits.prompt_bytes),
+        *([] if prefetch is None else [foresee(prefetch, config.cache)]),
         exact(tiers, catalog, config.cache),
         samples,
         postprocess,
@@ -240,8 +268,9 @@ def _tell(ready_fd: int | None, line: object) -> None:
             file.write(msgspec.json.encode(line) + b"\n")
 
 
-async def _keep_stats(paths: Paths, tiers: Tiers) -> None:
+async def _keep_stats(paths: Paths, tiers: Tiers, prefetch: Prefetch | None) -> None:
     """What `cache stats` prints while no hub runs."""
     stats = await tiers.stats()
+    stats.prefetch = None if prefetch is None else prefetch.stats()
     with contextlib.suppress(OSError):
         paths.cache_stats.write_bytes(msgspec.json.encode(stats))

@@ -15,6 +15,7 @@ from llmctl import __version__, wire
 from llmctl.config import ModelEntry
 from llmctl.errors import InvalidRequest, ModelUnavailable
 from llmctld.cache.book import Which
+from llmctld.cache.prefetch.prefetch import Prefetch
 from llmctld.cache.tiers import Tiers
 from llmctld.history import History
 from llmctld.models.address import is_open
@@ -41,6 +42,7 @@ class Hub:
     puller: Puller
     estimates: Estimates
     background: Background = field(default_factory=Background)
+    prefetch: Prefetch | None = None
     in_flight: Callable[[], int] = lambda: 0
     stop: Callable[[float], Awaitable[list[str]]] | None = None
     started: float = field(default_factory=time.monotonic)
@@ -177,7 +179,9 @@ async def unload_model(hub: Hub, call: Call | None, request: wire.UnloadModel) -
 
 
 async def cache_stats(hub: Hub, call: Call | None, request: wire.GetCacheStats) -> Replies:
-    yield wire.Done(result=await hub.tiers.stats())
+    stats = await hub.tiers.stats()
+    stats.prefetch = None if hub.prefetch is None else hub.prefetch.stats()
+    yield wire.Done(result=stats)
 
 
 async def list_cache(hub: Hub, call: Call | None, request: wire.ListCache) -> Replies:
@@ -194,7 +198,10 @@ async def show_cache(hub: Hub, call: Call | None, request: wire.ShowCache) -> Re
 
 
 async def clear_cache(hub: Hub, call: Call | None, request: wire.ClearCache) -> Replies:
-    yield wire.Done(result=wire.Cleared(entries=await hub.tiers.clear(await _which(hub, request))))
+    which = await _which(hub, request)
+    if hub.prefetch is not None:
+        await hub.prefetch.forget(which)
+    yield wire.Done(result=wire.Cleared(entries=await hub.tiers.clear(which)))
 
 
 async def _which(hub: Hub, request: wire.ListCache | wire.ClearCache) -> Which:

@@ -27,9 +27,13 @@ def stats(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     if json:
         for level in counted.levels:
             out.json_line(level)
+        if counted.prefetch is not None:
+            out.json_line(counted.prefetch)
         out.json_line(cache.total(counted))
     else:
         show(cache.levels(counted))
+        if counted.prefetch is not None:
+            out.line(cache.prefetch(counted.prefetch))
         out.line(cache.summary(counted))
 
 

@@ -35,6 +35,16 @@ def summary(stats: wire.CacheStats) -> str:
     )
 
 
+def prefetch(stats: wire.PrefetchStats) -> str:
+    """What was computed beforehand, and why nothing is, if so."""
+    line = (
+        f"prefetch is {stats.state}: {stats.prefetched} answers computed beforehand, {stats.used} used ({span(stats.gain_s)} "
+        f"saved), {stats.wasted} not ({span(stats.waste_s)} wasted), {stats.waiting} waiting; {stats.budget_left} more may be "
+        "computed this hour"
+    )
+    return f"{line}\n{stats.reason}" if stats.reason else line
+
+
 def total(stats: wire.CacheStats) -> dict[str, Any]:
     """The last line of `cache stats --json`."""
     return {

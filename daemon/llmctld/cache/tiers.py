@@ -117,13 +117,21 @@ class Tiers:
 
     async def peek(self, key: str) -> Stored | None:
         """The stored answer, if it has not ended. It counts as no use, and nothing is copied upward."""
+        seen = await self._seen(key)
+        return None if seen is None else seen.answer
+
+    async def expires(self, key: str) -> float | None:
+        """When the stored answer ends, in seconds since 1970; None where there is none. It counts as no use."""
+        seen = await self._seen(key)
+        return None if seen is None else min(seen.found.expires, seen.answer.created + self._oldest)
+
+    async def _seen(self, key: str) -> Seen | None:
         found = self._memory.peek(key)
-        answer = None if found is None else _decode(found.value)
+        seen = None if found is None else Seen(_decode(found.value), found)
         for lane in self._lanes:
-            if answer is None:
+            if seen is None:
                 seen = await lane.read(self._look(lane, key, counts=False), None)
-                answer = None if seen is None else seen.answer
-        return None if answer is None or _hit("", answer, self._oldest) is None else answer
+        return None if seen is None or _hit("", seen.answer, self._oldest) is None else seen
 
     async def put(self, key: str, answer: Stored, about: About | None = None) -> str | None:
         """Stores on every level at once; what a user should know if none takes it, else None.

@@ -40,6 +40,11 @@ class Background:
         """With whether it yields."""
         self._closed = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether it takes nothing any more."""
+        return self._closed
+
     def idle(self) -> bool:
         """Whether no user waits for anything at this moment."""
         return not self.in_flight()
@@ -60,17 +65,21 @@ class Background:
         messages: Sequence[ChatMessage] = (),
         load: bool = False,
         yields: bool = True,
+        fills: bool = False,
     ) -> Answer | Answers:
         """The answer to `request`, at priority batch, with the key that its user's own request has.
 
         `messages`: what the model is to see, where it was put together before (else as the request says, with the turns of
         its conversation). `load`: a model that is not loaded may be loaded for this; else it is ModelUnavailable. `yields`:
-        it ends as soon as a user's request has to be computed. Raises GaveWay, and what the pipeline raises.
+        it ends as soon as a user's request has to be computed. `fills`: for the cache's sake alone, as for a Call.
+        Raises GaveWay, and what the pipeline raises.
         """
         if self._closed:
             raise GaveWay("the hub ends")
         request = msgspec.structs.replace(request, priority="batch", stream=False, timeout=None, keep_alive=None)
-        call = Call(os.urandom(ID_BYTES).hex(), request, charge=charge, messages=list(messages), may_load=load)
+        call = Call(
+            os.urandom(ID_BYTES).hex(), request, charge=charge, messages=list(messages), may_load=load, fills=fills
+        )
         task = asyncio.create_task(self._run(call))
         self._running[task] = yields
         task.add_done_callback(self._running.pop)

@@ -27,6 +27,11 @@ def repeatable(request: Generate) -> bool:
     return not request.temperature or request.seed is not None
 
 
+def keeps(request: Generate, settings: Cache) -> bool:
+    """Whether its answer is stored."""
+    return request.cache == "store" or (request.cache != "skip" and settings.enabled and repeatable(request))
+
+
 def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
     """Raises CacheMiss for `--cache-only`; ConfigError at once when the scope names no field of a request."""
     for name in settings.scope:
@@ -42,7 +47,7 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
             mode = call.request.cache
             call.content = catalog.content(call.entry, call.request.adapters)
             call.key = key_of(call, catalog, settings.scope)
-            keep = mode == "store" or (mode != "skip" and settings.enabled and repeatable(call.request))
+            keep = keeps(call.request, settings)
             if call.fills and not keep:
                 raise _pointless(call.request)
             looks = mode == "only" or (keep and mode != "refresh")

@@ -28,6 +28,7 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
             request = call.request
             if call.messages:  # put together before: the hub asks by itself what a user has asked once
                 call.model, call.conversation = catalog.choose(request.model, "text"), call.id[:12]
+                call.prompt = call.messages[-1].content
                 async with aclosing(next_(call)) as events:
                     async for event in events:
                         yield event

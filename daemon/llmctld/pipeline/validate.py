@@ -53,7 +53,7 @@ def validate(limits: Limits) -> Link:
     def link(next_: Stage) -> Stage:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             check(call.request, limits)
-            if call.fills:
+            if call.fills and call.charge is None:
                 check_fills(call.request, call.given)
             async with aclosing(next_(call)) as events:
                 async for event in events:

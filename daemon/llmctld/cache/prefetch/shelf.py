@@ -1,0 +1,122 @@
+"""What prefetch keeps over a restart, in prefetch.db: requests that may be asked again, what followed what, and the ledger.
+
+A request is opaque here, and is kept for as long as its answer may be: `until`, seconds since 1970. Nothing here decides.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from llmctld.cache.book import Which
+from llmctld.cache.prefetch.ledger import Ledger
+from llmctld.cache.prefetch.sequences import Place, Row, Sequences
+from llmctld.store import Store
+
+REQUESTS = 10_000
+"""That are kept; the ones asked longest ago go."""
+
+
+def _m001_prefetch(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """CREATE TABLE requests (key TEXT PRIMARY KEY, person TEXT NOT NULL, model TEXT NOT NULL, tags TEXT NOT NULL,
+        created REAL NOT NULL, asked REAL NOT NULL, until REAL NOT NULL, body BLOB NOT NULL)"""
+    )
+    connection.execute("CREATE INDEX age ON requests (asked)")
+    connection.execute("CREATE TABLE followers (grp TEXT, key TEXT, row BLOB NOT NULL, PRIMARY KEY (grp, key))")
+    connection.execute("CREATE TABLE state (name TEXT PRIMARY KEY, value BLOB NOT NULL)")
+
+
+MIGRATIONS = [_m001_prefetch]
+
+_encode = msgspec.msgpack.Encoder().encode
+_row = msgspec.msgpack.Decoder(Row).decode
+_ledger = msgspec.msgpack.Decoder(Ledger).decode
+_trust = msgspec.msgpack.Decoder(dict[str, dict[str, list[float]]]).decode
+
+
+class Request(NamedTuple):
+    """A request as it can be asked again, and by what `cache clear` may name it; `created`: when its answer was."""
+
+    key: str
+    person: str
+    model: str
+    tags: list[str]
+    created: float
+    asked: float
+    until: float
+    body: bytes
+
+
+class Shelf:
+    """Raises Storage and Unreachable where the file cannot be opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._store = Store(path, MIGRATIONS)
+
+    async def load(self, now: float) -> tuple[Sequences, Ledger, dict[str, float]]:
+        """What was kept: sequences, ledger, and until when each request may be asked again. What cannot be read is left out."""
+        await self._store.write("DELETE FROM requests WHERE until <= ?", (now,))
+        sequences, ledger = Sequences(), Ledger()
+        for group, key, blob in await self._store.read("SELECT grp, key, row FROM followers ORDER BY rowid"):
+            try:
+                sequences.rows[group, key] = _row(blob)
+            except msgspec.DecodeError:
+                continue
+        try:
+            state = dict(await self._store.read("SELECT name, value FROM state"))
+            if state:
+                ledger, sequences.trust = _ledger(state["ledger"]), _trust(state["trust"])
+        except (msgspec.DecodeError, KeyError):
+            ledger, sequences.trust = Ledger(), {}
+        kept = dict(await self._store.read("SELECT key, until FROM requests"))
+        return sequences, ledger, kept
+
+    async def body(self, key: str) -> bytes | None:
+        found = await self._store.read("SELECT body FROM requests WHERE key = ?", (key,))
+        return found[0][0] if found else None
+
+    async def save(
+        self,
+        requests: Iterable[Request],
+        rows: Mapping[Place, Row | None],
+        ledger: Ledger,
+        trust: Mapping[str, Mapping[str, list[float]]],
+    ) -> None:
+        """All in one transaction. A row that is None is removed. Raises Storage."""
+        asked = [(it.key, it.person, it.model, msgspec.json.encode(it.tags).decode(), *it[4:]) for it in requests]
+        written = [(*place, _encode(row)) for place, row in rows.items() if row is not None]
+        gone = [place for place, row in rows.items() if row is None]
+        state = [("ledger", _encode(ledger)), ("trust", _encode(trust))]
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?)", asked)
+            connection.executemany("INSERT OR REPLACE INTO followers VALUES (?, ?, ?)", written)
+            connection.executemany("DELETE FROM followers WHERE grp = ? AND key = ?", gone)
+            connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", state)
+            if asked:
+                connection.execute(
+                    "DELETE FROM requests WHERE key IN (SELECT key FROM requests ORDER BY asked DESC LIMIT -1 OFFSET ?)",
+                    (REQUESTS,),
+                )
+
+        await self._store.submit(write)
+
+    async def select(self, which: Which, now: float) -> set[str]:
+        """The keys of the requests whose answers `which` names. One may have been computed anew meanwhile: it is named too."""
+        rows = await self._store.read(
+            "SELECT key, tags FROM requests WHERE (?1 IS NULL OR person = ?1) AND (?2 IS NULL OR model = ?2) "
+            "AND (?3 IS NULL OR created <= ?3) AND (?4 IS NULL OR asked >= ?4)",
+            (which.user, which.model, *(None if age is None else now - age for age in (which.older, which.newer))),
+        )
+        return {key for key, tags in rows if set(which.tags) <= set(msgspec.json.decode(tags))}
+
+    async def remove(self, keys: set[str]) -> None:
+        await self._store.submit(
+            lambda connection: connection.executemany("DELETE FROM requests WHERE key = ?", [(key,) for key in keys])
+        )
+
+    def close(self) -> None:
+        self._store.close()

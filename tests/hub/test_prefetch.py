@@ -1,0 +1,551 @@
+"""Prefetch: what follows what, whether that paid, and the loop that does it, on a clock of the test's own."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+from llmctld.cache.book import Which
+from llmctld.cache.prefetch.ledger import CHANCE, JUDGED, REQUESTS, RIGHT, STEPS, TRIAL, Ledger, Open
+from llmctld.cache.prefetch.prefetch import Asked, Computed, NotNow, Prefetch, opened
+from llmctld.cache.prefetch.sequences import FOLLOWERS, SESSION_S, Sequences
+
+from llmctl.config import Prefetch as Settings
+from llmctl.errors import EngineFailed
+from tests.hub.scene import in_loop, until
+
+EPOCH = 1_700_000_000.0
+
+
+# ---- what follows what ----------------------------------------------------------------------------------------------
+
+
+def walk(sequences: Sequences, steps: str, person: str = "ana", group: str = "ana", gap: float = 10.0) -> float:
+    """Each letter is a request; a space ends the session. The time after the last one."""
+    now = EPOCH
+    for step in steps:
+        now += SESSION_S + 1 if step == " " else gap
+        if step != " ":
+            sequences.saw(group, person, step, now)
+    return now
+
+
+def test_what_followed_is_guessed_with_the_time_that_it_took() -> None:
+    sequences = Sequences()
+    walk(sequences, "ab ab ab")
+    guess = sequences.guess("ana", "a")
+    assert guess is not None
+    assert (guess.key, guess.gap) == ("b", 10.0)
+    assert guess.chance > CHANCE
+    assert sequences.guess("ana", "b") is None, "the session ended there"
+    assert sequences.guess("ana", "z") is None
+
+
+def test_counts_age_so_that_a_new_habit_wins_soon() -> None:
+    sequences = Sequences()
+    walk(sequences, "ab " * 100)
+    walk(sequences, "ac " * 8)
+    guess = sequences.guess("ana", "a")
+    assert guess is not None
+    assert guess.key == "c"
+
+
+def test_a_session_that_ends_counts_against_the_guess() -> None:
+    sequences = Sequences()
+    walk(sequences, "ab a a a ab a a a ab a")
+    guess = sequences.guess("ana", "a")
+    assert guess is not None
+    assert guess.chance < CHANCE
+
+
+def test_the_same_request_once_more_is_no_step() -> None:
+    sequences = Sequences()
+    walk(sequences, "aab aab aab")
+    guess = sequences.guess("ana", "a")
+    assert guess is not None
+    assert guess.key == "b"
+
+
+def test_trust_is_measured_and_not_assumed() -> None:
+    """Where what came once does not come again, a request that came once is no guess, wherever it stands."""
+    sequences = Sequences()
+    assert sequences.guess("ana", "a") is None
+    walk(sequences, "ab")
+    first = sequences.guess("ana", "a")
+    assert first is not None
+    walk(sequences, "cd ce fg fh ij ik lm ln")
+    later = sequences.guess("ana", "a")
+    assert later is not None
+    assert later.chance < 0.4 < CHANCE < first.chance
+
+
+def test_nothing_crosses_groups_and_people_of_one_group_share() -> None:
+    sequences = Sequences()
+    walk(sequences, "ab ab ab", person="ana", group="ana")
+    assert sequences.guess("bob", "a") is None
+    walk(sequences, "ab ab ab", person="ana", group="")
+    sequences.saw("", "bob", "a", EPOCH)
+    sequences.saw("", "eve", "x", EPOCH + 1)
+    sequences.saw("", "bob", "b", EPOCH + 2)
+    assert sequences.guess("", "a") is not None
+    assert sequences.guess("", "x") is None, "what another person asks is no step of this one's"
+
+
+def test_of_many_followers_the_rarest_goes() -> None:
+    sequences = Sequences()
+    walk(sequences, " ".join(["ab", "ab", *(f"a{letter}" for letter in "cdefghijkl")]))
+    assert len(sequences.rows["ana", "a"].follows) == FOLLOWERS
+    assert "b" in sequences.rows["ana", "a"].follows
+
+
+def test_what_is_forgotten_is_gone_from_both_ends() -> None:
+    sequences = Sequences()
+    walk(sequences, "abc abc")
+    sequences.forget({"b"})
+    assert ("ana", "b") not in sequences.rows
+    assert sequences.guess("ana", "a") is None
+    sequences.saw("ana", "ana", "z", EPOCH)
+
+
+# ---- whether it paid ------------------------------------------------------------------------------------------------
+
+
+def entry(seconds: float = 1.0, needless_before: float = 0.0) -> Open:
+    return Open("ana", seconds, EPOCH + 100, needless_before)
+
+
+def test_an_answer_that_is_asked_for_in_time_and_served_is_gain() -> None:
+    ledger = Ledger()
+    ledger.computed("k", entry(2.0), EPOCH)
+    ledger.asked("ana", "k", True, EPOCH + 5)
+    assert (ledger.prefetched, ledger.used, ledger.gain_s, ledger.wasted, ledger.open) == (1, 1, 2.0, 0, {})
+
+
+@pytest.mark.parametrize("why", ["time", "requests", "not served", "needless", "computed again"])
+def test_everything_else_is_waste(why: str) -> None:
+    ledger = Ledger()
+    ledger.computed("k", entry(2.0, needless_before=EPOCH + 50 if why == "needless" else 0.0), EPOCH)
+    if why == "time":
+        ledger.sweep(EPOCH + 100)
+    elif why == "requests":
+        for number in range(REQUESTS):
+            assert ledger.open
+            ledger.asked("bob", f"other {number}", False, EPOCH)
+            ledger.asked("ana", f"other {number}", False, EPOCH)
+    elif why == "computed again":
+        ledger.computed("k", entry(3.0), EPOCH)
+    else:
+        ledger.asked("ana", "k", why != "not served", EPOCH + 1)
+    assert (ledger.used, ledger.gain_s, ledger.wasted, ledger.waste_s) == (0, 0.0, 1, 2.0)
+
+
+def test_what_gives_way_is_waste_and_what_is_boarded_is_gain() -> None:
+    ledger = Ledger()
+    ledger.gave_way(0.5, EPOCH)
+    ledger.boarded(0.25, EPOCH)
+    assert (ledger.prefetched, ledger.wasted, ledger.waste_s, ledger.used, ledger.gain_s) == (2, 1, 0.5, 1, 0.25)
+
+
+def test_it_stops_when_waste_exceeds_gain_and_says_so_and_goes_on_when_guesses_are_right() -> None:
+    ledger = Ledger()
+    for _ in range(JUDGED):
+        assert ledger.stopped is None
+        ledger.gave_way(1.0, EPOCH)
+    assert ledger.stopped == EPOCH
+    assert "waste exceeds gain: of the last 12 answers computed beforehand 0 were asked for" in (ledger.why() or "")
+    for number in range(TRIAL):
+        assert ledger.stopped is not None
+        ledger.stepped(0.2, True)  # for that one nothing would have been computed
+        ledger.stepped(0.9, number < RIGHT)
+    assert ledger.stopped is None
+    assert ledger.why() is None
+
+
+def test_seconds_count_and_not_answers() -> None:
+    ledger = Ledger()
+    for number in range(20):
+        ledger.computed("k", entry(5.0 if number % 4 == 0 else 1.0), EPOCH)
+        ledger.asked("ana", "k", number % 4 == 0, EPOCH)
+    assert ledger.stopped is None
+    assert (ledger.gain_s, ledger.waste_s) == (25.0, 15.0)
+
+
+def test_where_nothing_can_be_foretold_it_says_so() -> None:
+    ledger = Ledger()
+    for _ in range(STEPS - 1):
+        ledger.stepped(0.3, False)
+    assert ledger.why() is None
+    ledger.stepped(0.3, False)
+    assert "nothing to foretell: of the last 30 requests 0 could be guessed" in (ledger.why() or "")
+    ledger.stepped(0.8, True)
+    ledger.stepped(0.8, True)
+    assert ledger.why() is None
+
+
+def test_a_budget_is_of_the_last_hour() -> None:
+    ledger = Ledger()
+    ledger.began(EPOCH)
+    ledger.began(EPOCH + 1800)
+    assert ledger.left(3, EPOCH + 1800) == 1
+    assert ledger.left(3, EPOCH + 3600) == 2
+    assert ledger.left(1, EPOCH + 1800) == 0
+
+
+# ---- the loop -------------------------------------------------------------------------------------------------------
+
+
+class Desk:
+    """A prefetch whose user asks letters; `stored` says until when each is there, `life` how long what is computed lasts."""
+
+    def __init__(self, path: Path, budget: int = 100, kept_s: float = 86400.0) -> None:
+        self.path, self.settings, self.kept_s = path, Settings(enabled=True, budget_per_hour=budget), kept_s
+        self.now, self.life, self.takes = EPOCH, 50.0, 2.0
+        self.stored: dict[str, float] = {}
+        self.computed: list[str] = []
+        self.compute: Callable[[bytes], Awaitable[Computed | None]] = self.answer
+
+    async def answer(self, body: bytes) -> Computed | None:
+        key = body.decode()
+        self.computed.append(key)
+        self.stored[key] = self.now + self.life
+        return Computed(key, self.stored[key])
+
+    async def expires(self, key: str) -> float | None:
+        until = self.stored.get(key, 0.0)
+        return until if until > self.now else None
+
+    async def open(self) -> None:
+        async def quiet() -> None:
+            await asyncio.sleep(0)
+
+        self.prefetch = await opened(
+            self.path,
+            lambda shelf: Prefetch(
+                self.settings,
+                shelf,
+                lambda body: self.compute(body),
+                self.expires,
+                quiet,
+                self.kept_s,
+                lambda: self.now,
+            ),
+        )
+
+    async def ask(self, steps: str, person: str = "ana", again: bool = True) -> None:
+        """Each letter is a request, a space ends the session; whatever is wished for is computed after each."""
+        for step in steps:
+            self.now += SESSION_S + 1 if step == " " else 10.0
+            if step == " ":
+                continue
+            served = self.stored.get(step, 0.0) > self.now
+            if not served:
+                self.stored[step] = self.now + self.life
+            created = self.stored[step] - self.life
+            body = step.encode if again else None
+            self.prefetch.saw(Asked(person, person, step, self.now, created, served, False, "m", ["t"], body))
+            await self.rest()
+
+    async def rest(self) -> None:
+        await until(
+            lambda: not self.prefetch._wishes and self.prefetch._running is None and not self.prefetch._wanted.is_set()
+        )
+
+    def figures(self) -> tuple[int, int, int]:
+        stats = self.prefetch.stats()
+        return stats.prefetched, stats.used, stats.wasted
+
+
+@asynccontextmanager
+async def desk(path: Path, budget: int = 100, kept_s: float = 86400.0) -> AsyncIterator[Desk]:
+    made = Desk(path / "prefetch.db", budget, kept_s)
+    await made.open()
+    yield made
+    await made.prefetch.close()
+
+
+@in_loop
+async def test_what_usually_follows_is_there_before_it_is_asked_for(tmp_path: Path) -> None:
+    async with desk(tmp_path) as it:
+        await it.ask("ab ab")
+        assert it.computed == ["b"]
+        await it.ask(" ab ab")
+        assert it.computed == ["b"] * 3
+        assert it.figures() == (3, 3, 0)
+        assert it.prefetch.stats().state == "on"
+
+
+@in_loop
+async def test_what_is_stored_and_lasts_is_left_alone(tmp_path: Path) -> None:
+    async with desk(tmp_path) as it:
+        it.life = 1e6
+        await it.ask("ab ab ab ab")
+        assert it.computed == []
+
+
+@in_loop
+async def test_what_would_have_expired_when_it_is_asked_for_is_computed_anew(tmp_path: Path) -> None:
+    async with desk(tmp_path) as it:
+        await it.ask("ab ab")
+        it.computed.clear()
+        it.now += SESSION_S + 1
+        it.stored["b"] = it.now + 25.0  # there when a is asked, and 10 s later still: not for certain
+        await it.ask("a")
+        assert it.computed == ["b"]
+        assert it.prefetch.ledger.open["b"].needless_before == it.now + 15.0
+
+
+@in_loop
+async def test_what_expires_before_it_is_asked_for_is_not_computed_twice(tmp_path: Path) -> None:
+    async with desk(tmp_path) as it:
+        it.life = 5.0
+        await it.ask("ab ab ab ab ab")
+        assert it.computed == ["b"], "once, for only then is its life known"
+        assert it.figures() == (1, 0, 1)
+
+
+@in_loop
+async def test_the_budget_of_an_hour_is_kept_and_said(tmp_path: Path) -> None:
+    async with desk(tmp_path, budget=2) as it:
+        it.now = EPOCH
+        await it.ask("ab ab")
+        for _ in range(3):
+            it.now -= SESSION_S - 20  # sessions of one hour
+            await it.ask(" ab")
+        assert it.prefetch.stats().budget_left <= 1
+        it.prefetch.ledger.began(it.now)
+        it.prefetch.ledger.began(it.now)
+        assert "all 2 of this hour" in (it.prefetch.stats().reason or "")
+        count = len(it.computed)
+        await it.ask("ab")
+        assert len(it.computed) == count
+    async with desk(tmp_path / "..", budget=0) as it:
+        stats = it.prefetch.stats()
+        assert stats.state == "stopped"
+        assert "budget_per_hour is 0" in (stats.reason or "")
+
+
+@in_loop
+async def test_the_last_request_of_a_person_is_what_counts(tmp_path: Path) -> None:
+    async with desk(tmp_path) as it:
+        await it.ask("ab " * 7 + "cd " * 7)
+        it.computed.clear()
+        it.stored.clear()
+        gate = asyncio.Event()
+        it.prefetch._quiet = gate.wait  # type: ignore[assignment]
+        await asyncio.sleep(0)
+        for step in "ac":
+            it.now += 10
+            it.prefetch.saw(Asked("ana", "ana", step, it.now, it.now, False, False, "m", [], None))
+        gate.set()
+        await it.rest()
+        assert it.computed == ["d"]
+
+
+@in_loop
+async def test_a_request_that_is_not_to_be_asked_again_is_not(tmp_path: Path) -> None:
+    async with desk(tmp_path) as it:
+        await it.ask("ab ab ab ab", again=False)
+        assert it.computed == []
+
+
+@in_loop
+async def test_a_model_that_is_not_loaded_costs_nothing(tmp_path: Path) -> None:
+    async def compute(body: bytes) -> Computed | None:
+        raise NotNow
+
+    async with desk(tmp_path) as it:
+        it.compute = compute
+        await it.ask("ab ab ab ab")
+        assert it.figures() == (0, 0, 0)
+        assert it.prefetch.stats().budget_left == 100
+
+
+@in_loop
+async def test_a_request_that_fails_is_not_tried_again_before_it_is_asked_again(tmp_path: Path) -> None:
+    tried = []
+
+    async def compute(body: bytes) -> Computed | None:
+        tried.append(body)
+        raise EngineFailed("it died")
+
+    async with desk(tmp_path) as it:
+        it.compute = compute
+        await it.ask("ab ab ab ab")
+        assert tried == [b"b"] * 3, "each time somebody had asked it since"
+        await it.ask(" a a a")
+        assert tried == [b"b"] * 4
+
+
+@in_loop
+async def test_a_computation_that_gives_way_is_waste(tmp_path: Path) -> None:
+    async def compute(body: bytes) -> Computed | None:
+        return None
+
+    async with desk(tmp_path) as it:
+        it.compute = compute
+        await it.ask("ab ab")
+        assert it.figures() == (1, 0, 1)
+
+
+@in_loop
+async def test_an_answer_under_another_key_or_stored_nowhere_is_waste(tmp_path: Path) -> None:
+    for computed in (Computed("other", EPOCH * 2), Computed("b", None)):
+
+        async def compute(body: bytes, computed: Computed = computed) -> Computed | None:
+            return computed
+
+        (tmp_path / computed.key).mkdir()
+        async with desk(tmp_path / computed.key) as it:
+            it.compute = compute
+            await it.ask("ab ab")
+            assert it.figures() == (1, 0, 1)
+
+
+@in_loop
+async def test_a_user_who_comes_while_it_is_computed_has_gained_what_was_done(tmp_path: Path) -> None:
+    async with desk(tmp_path) as it:
+        began, go = asyncio.Event(), asyncio.Event()
+
+        async def compute(body: bytes) -> Computed | None:
+            began.set()
+            await go.wait()
+            return await it.answer(body)
+
+        await it.ask("ab ")
+        it.compute = compute
+        it.now += 10
+        it.prefetch.saw(Asked("ana", "ana", "a", it.now, it.now, False, False, "m", [], None))
+        await began.wait()
+        it.now += 10
+        it.prefetch.saw(Asked("ana", "ana", "b", it.now, it.now, False, True, "m", [], None))
+        go.set()
+        await it.rest()
+        assert it.figures() == (1, 1, 0)
+
+
+@in_loop
+async def test_what_was_learned_survives_a_restart(tmp_path: Path) -> None:
+    async with desk(tmp_path) as it:
+        await it.ask("ab ab ab")
+        stats, trust = it.prefetch.stats(), it.prefetch.sequences.trust
+        now = it.now
+    async with desk(tmp_path) as it:
+        it.now = now
+        assert it.prefetch.stats() == stats
+        assert it.prefetch.sequences.trust == trust
+        await it.ask(" a")
+        assert it.computed == ["b"]
+
+
+@in_loop
+async def test_what_was_learned_is_written_once_a_second(tmp_path: Path) -> None:
+    """So that a SIGKILL takes no more."""
+    async with desk(tmp_path) as it:
+        await it.ask("ab ab")
+
+        def kept() -> int:
+            with closing(sqlite3.connect(tmp_path / "prefetch.db")) as connection:
+                return int(connection.execute("SELECT count(*) FROM followers").fetchone()[0])
+
+        await until(lambda: kept() > 0)
+
+
+@in_loop
+async def test_a_request_is_kept_as_long_as_its_answer_may_be(tmp_path: Path) -> None:
+    async with desk(tmp_path, kept_s=1000.0) as it:
+        await it.ask("ab ab")
+        now = it.now
+    with closing(sqlite3.connect(tmp_path / "prefetch.db")) as connection:
+        assert len(connection.execute("SELECT * FROM requests").fetchall()) == 2
+    made = Desk(tmp_path / "prefetch.db")
+    made.now = now + 1001.0
+    await made.open()
+    await made.prefetch.close()
+    with closing(sqlite3.connect(tmp_path / "prefetch.db")) as connection:
+        assert connection.execute("SELECT * FROM requests").fetchall() == []
+
+
+@pytest.mark.parametrize(
+    ("which", "left"),
+    [
+        (Which(None, None, [], None, None), set()),
+        (Which("m", None, [], None, None), set()),
+        (Which("other", None, [], None, None), {"a", "b", "c"}),
+        (Which(None, "ana", [], None, None), {"c"}),
+        (Which(None, None, ["t"], None, None), set()),
+        (Which(None, None, ["t", "u"], None, None), {"a", "b", "c"}),
+        (Which(None, None, [], 1e9, None), {"a", "b", "c"}),
+        (Which(None, None, [], None, 1e9), set()),
+    ],
+)
+@in_loop
+async def test_what_is_cleared_is_forgotten(tmp_path: Path, which: Which, left: set[str]) -> None:
+    async with desk(tmp_path) as it:
+        await it.ask("ab ab")
+        await it.ask("c", person="bob")
+        await it.prefetch.forget(which)
+        assert await it.prefetch._shelf.select(Which(None, None, [], None, None), it.now) == left
+        await it.ask(" a")
+        assert it.computed == (["b"] * 2 if "b" in left else ["b"])
+
+
+@pytest.mark.parametrize("damage", [b"no database", b""])
+@in_loop
+async def test_a_damaged_file_is_put_aside_and_begun_anew(tmp_path: Path, damage: bytes) -> None:
+    async with desk(tmp_path) as it:
+        await it.ask("ab ab")
+    path = tmp_path / "prefetch.db"
+    if damage:
+        path.write_bytes(damage * 1000)
+    else:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("UPDATE followers SET row = x'c1'")
+            connection.execute("UPDATE state SET value = x'c1'")
+    async with desk(tmp_path) as it:
+        assert it.figures() == (0, 0, 0)
+        await it.ask("ab ab")
+        assert it.computed == ["b"]
+    assert bool(list(tmp_path.glob("prefetch.db.damaged-*"))) == bool(damage)
+
+
+@in_loop
+async def test_without_a_file_it_works_and_keeps_nothing(tmp_path: Path) -> None:
+    made = Desk(tmp_path / "missing" / "prefetch.db")
+    await made.open()
+    await made.ask("ab ab")
+    assert made.computed == ["b"]
+    await made.prefetch.close()
+
+
+@in_loop
+async def test_a_newer_versions_file_is_left_alone(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "prefetch.db")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    async with desk(tmp_path) as it:
+        await it.ask("ab ab")
+    with closing(sqlite3.connect(tmp_path / "prefetch.db")) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (99,)
+
+
+@in_loop
+async def test_a_disk_that_refuses_stops_nothing(tmp_path: Path) -> None:
+    async with desk(tmp_path) as it:
+        with closing(sqlite3.connect(tmp_path / "prefetch.db", isolation_level=None)) as connection:
+            connection.execute("DROP TABLE followers")
+        await it.ask("ab ab ab")
+        assert it.computed[:1] == ["b"]
+
+
+def test_only_the_requests_asked_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmctld.cache.prefetch.shelf.REQUESTS", 2)
+
+    @in_loop
+    async def run() -> None:
+        async with desk(tmp_path) as it:
+            await it.ask("abcd")
+            await it.prefetch._save()
+            assert await it.prefetch._shelf.select(Which(None, None, [], None, None), it.now) == {"c", "d"}
+
+    run()
