@@ -485,6 +485,8 @@ class PrefetchStats(msgspec.Struct):
     """Seconds computed for nothing."""
     budget_left: int = 0
     """Of this hour."""
+    busy: bool = False
+    """Whether something is computed beforehand, or about to be."""
 
 
 class CacheStats(Result, kw_only=True, tag="cache_stats_result", omit_defaults=False):

@@ -210,13 +210,14 @@ async def build_prefetch(
     background: Background,
     compute: Callable[[bytes], Awaitable[Computed | None]],
 ) -> Prefetch | None:
-    """Where it is asked for; a request is kept for as long as an answer may be."""
+    """Where it is asked for. A request is kept for as long as an answer may be, whatever `cache.ttl` says of those that are
+    served: to have the next one ready when the last has expired is what this is for.
+    """
     if not settings.prefetch.enabled:
         return None
-    kept_s = DEFAULT_TTL_S if settings.ttl is None else settings.ttl
 
     def make(shelf: Shelf) -> Prefetch:
-        return Prefetch(settings.prefetch, shelf, compute, tiers.expires, background.quiet, kept_s)
+        return Prefetch(settings.prefetch, shelf, compute, tiers.expires, background.quiet, DEFAULT_TTL_S)
 
     return await opened(paths.cache / "prefetch.db", make)
 

@@ -248,9 +248,7 @@ class Desk:
             await self.rest()
 
     async def rest(self) -> None:
-        await until(
-            lambda: not self.prefetch._wishes and self.prefetch._running is None and not self.prefetch._wanted.is_set()
-        )
+        await until(lambda: not self.prefetch.busy)
 
     def figures(self) -> tuple[int, int, int]:
         stats = self.prefetch.stats()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import log
-from tests.bench.cache import data, lookup
+from tests.bench.cache import data, lookup, prefetch
 from tests.bench.measure import Number
 
 
@@ -24,6 +24,7 @@ class Row(NamedTuple):
 
 ROWS: dict[str, Row] = {
     "lookup": Row(lookup.measure),
+    "prefetch": Row(prefetch.measure),
 }
 """In the order in which they are measured."""
 

@@ -105,9 +105,11 @@ class Prefetch:
         quiet: Callable[[], Awaitable[None]],
         kept_s: float,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._shelf, self._compute, self._expires = settings, shelf, compute, expires
         self._quiet, self._kept_s, self._clock = quiet, kept_s, clock
+        self._timer = timer
         self.sequences, self.ledger = Sequences(), Ledger()
         self._kept: dict[str, float] = {}
         """Until when each request may be asked again."""
@@ -163,6 +165,11 @@ class Prefetch:
     def _may(self, at: float) -> bool:
         return self.ledger.stopped is None and self.ledger.left(self._settings.budget_per_hour, at) > 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is computed, or is about to be."""
+        return bool(self._wishes) or self._running is not None or self._wanted.is_set()
+
     # ---- while nobody waits -----------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
@@ -191,7 +198,7 @@ class Prefetch:
         if body is None:
             self._kept.pop(key, None)
             return
-        self._running, begun = _Running(key, now, []), time.monotonic()
+        self._running, begun = _Running(key, now, []), self._timer()
         try:
             computed = await self._compute(body)
         except LlmctlError as error:  # it would fail again: it is not tried again before somebody asks it
@@ -200,7 +207,7 @@ class Prefetch:
             return
         except NotNow:
             return
-        self._note(person, key, computed, time.monotonic() - begun, there or 0.0)
+        self._note(person, key, computed, self._timer() - begun, there or 0.0)
 
     def _note(self, person: str, key: str, computed: Computed | None, seconds: float, before: float) -> None:
         """What the computation came to; an answer that did not get where it was meant to is waste."""
@@ -214,7 +221,6 @@ class Prefetch:
         else:
             self._lives[key] = computed.expires - now
             ledger.computed(key, Open(person, seconds, min(computed.expires, now + HORIZON_S), before), now)
-        log.info("an answer was computed beforehand", key=key, seconds=round(seconds, 3), whole=computed is not None)
         self._changed.set()
 
     # ---- what is kept -----------------------------------------------------------------------------------------------
@@ -268,5 +274,5 @@ class Prefetch:
         return PrefetchStats(
             state=state if budget else "stopped", reason=reason, prefetched=ledger.prefetched, used=ledger.used,
             wasted=ledger.wasted, waiting=len(ledger.open), gain_s=round(ledger.gain_s, 3),
-            waste_s=round(ledger.waste_s, 3), budget_left=left,
+            waste_s=round(ledger.waste_s, 3), budget_left=left, busy=self.busy,
         )  # fmt: skip

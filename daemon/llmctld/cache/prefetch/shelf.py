@@ -97,6 +97,7 @@ class Shelf:
             connection.executemany("DELETE FROM followers WHERE grp = ? AND key = ?", gone)
             connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", state)
             if asked:
+                connection.execute("DELETE FROM requests WHERE until <= ?", (max(it[5] for it in asked),))
                 connection.execute(
                     "DELETE FROM requests WHERE key IN (SELECT key FROM requests ORDER BY asked DESC LIMIT -1 OFFSET ?)",
                     (REQUESTS,),

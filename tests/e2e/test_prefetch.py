@@ -1,0 +1,228 @@
+"""Prefetch through the running hub: what usually follows is there before it is asked for, in nobody's way, while it pays."""
+
+import random
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+
+from llmctl import Client, config
+from llmctl.paths import find_paths
+from tests.e2e.house import House, until
+from tests.e2e.house import house as a_house
+
+ON = {"LLMCTL_CACHE__PREFETCH__ENABLED": "true", "LLMCTL_CACHE__PREFETCH__BUDGET_PER_HOUR": "1000"}
+FORGETFUL = ON | {"LLMCTL_CACHE__DISK_BYTES": "0", "LLMCTL_CACHE__MEMORY_BYTES": "600", "LLMCTL_CACHE__EVICTION": "lru"}
+"""Three answers and no more are stored: what was asked a few requests ago is not there any more."""
+
+
+@contextmanager
+def client(house: House) -> Iterator[Client]:
+    """The Python client in this process: hundreds of requests without a process each."""
+    environ = {"LLMCTL_HOME": str(house.place)}
+    with Client(paths=find_paths(environ), config=config.Config(), user="ana") as made:
+        yield made
+
+
+def stats(house: House) -> dict[str, Any]:
+    return next(line for line in house.ok("cache", "stats", "--json").lines if line["level"] == "prefetch")
+
+
+def settle(house: House) -> None:
+    """Returns once nothing is computed or about to be."""
+    until(lambda: not stats(house)["busy"], what="prefetch is done")
+
+
+def sessions(count: int) -> list[str]:
+    """In four of five of them B follows A, then something else comes."""
+    chance, found = random.Random(1), []
+    for session in range(count):
+        number = session % 3
+        second = f"C{chance.randrange(50)}" if session // 3 % 5 == 3 else f"B{number}"
+        found += [f"A{number}", second, f"D{chance.randrange(50)}", f"D{chance.randrange(50)}"]
+    return found
+
+
+def ask_all(house: House, prompts: Sequence[str]) -> list[tuple[str, str | None]]:
+    """Each prompt, and from where it was answered; the hub has time to think after each."""
+    with client(house) as asking:
+        found = []
+        for prompt in prompts:
+            found.append((prompt, asking.ask(prompt).cache.hit))
+            until(lambda: not busy(asking), what="prefetch is done")
+        return found
+
+
+def busy(asking: Client) -> bool:
+    from llmctl import wire
+
+    found = asking.call(wire.GetCacheStats())
+    assert isinstance(found, wire.CacheStats)
+    assert found.prefetch is not None
+    return found.prefetch.busy
+
+
+def test_where_b_follows_a_half_of_the_bs_are_there_and_a_quarter_is_wasted_at_most() -> None:
+    with a_house(**FORGETFUL) as house:
+        house.echo(token_ms=1)
+        asked = ask_all(house, sessions(24))
+        hits = [hit for prompt, hit in asked if prompt[0] == "B"]
+        assert sum(hit == "memory" for hit in hits) >= len(hits) / 2, hits
+        found = stats(house)
+        assert found["state"] == "on"
+        assert found["used"] >= len(hits) / 2
+        assert found["waste_s"] <= 0.25 * (found["waste_s"] + found["gain_s"]), found
+        text = house.ok("cache", "stats").out
+        assert f"prefetch is on: {found['prefetched']} answers computed beforehand, {found['used']} used" in text
+        assert house.ok("cache", "stats", "--json").lines[-1]["level"] == "all"
+        house.stop()
+        assert stats(house) == found | {"busy": False}, "also while no hub runs"
+        house.ok("daemon", "start")
+        assert stats(house) == found, "and by the next one"
+
+
+def test_on_the_same_requests_in_any_order_it_stops_by_itself_and_says_why() -> None:
+    with a_house(**FORGETFUL) as house:
+        house.echo(token_ms=1)
+        prompts = sessions(24)
+        random.Random(2).shuffle(prompts)
+        ask_all(house, prompts)
+        found = stats(house)
+        assert found["prefetched"] <= 50
+        assert found["state"] == "stopped"
+        assert any(words in found["reason"] for words in ("waste exceeds gain", "nothing to foretell")), found
+        assert found["reason"] in house.ok("cache", "stats").out
+
+
+def learned(house: House, *prompts: str, options: Sequence[str] = (), times: int = 2) -> None:
+    """These have been asked one after another, so often."""
+    for _ in range(times):
+        for prompt in prompts:
+            house.ok("ask", prompt, *options)
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[House]:
+    """Nobody's answers last but a moment; each test has a user of its own."""
+    with a_house(**ON, LLMCTL_CACHE__TTL="1ms") as made:
+        yield made.echo(token_ms=1)
+
+
+def own(house: House, prompt: str) -> list[dict[str, Any]]:
+    return house.records("user, state, hit, conversation", f"prompt = '{prompt}' AND user = '_llmctl'")
+
+
+def test_it_is_charged_to_the_hubs_own_label_and_no_conversation_comes_of_it(house: House) -> None:
+    learned(house, "charge 1", "charge 2", options=("--user", "chu"))
+    house.ok("ask", "charge 1", "--user", "chu")
+    until(lambda: own(house, "charge 2"), what="it was computed beforehand")
+    assert own(house, "charge 2")[0]["state"] == "done"
+    last = house.records("conversation", "user = 'chu'")[-1]["conversation"]
+    house.ok("ask", "go on", "-c", "--user", "chu")
+    assert house.records("conversation", "user = 'chu'")[-1]["conversation"] == last
+
+
+def test_nothing_crosses_users(house: House) -> None:
+    learned(house, "cross 1", "cross 2", options=("--user", "ann"), times=3)
+    until(lambda: own(house, "cross 2"), what="it was computed beforehand for her")
+    count = len(own(house, "cross 2"))
+    house.ok("ask", "cross 1", "--user", "ben")
+    settle(house)
+    assert len(own(house, "cross 2")) == count
+
+
+@pytest.mark.parametrize("options", [("--no-cache",), ("--temperature", "0.7"), ("--max-age", "1h")], ids=str)
+def test_what_is_not_stored_for_the_next_one_is_not_computed_beforehand(house: House, options: tuple[str, ...]) -> None:
+    user = options[0].strip("-")
+    learned(house, f"{user} 1", f"{user} 2", options=("--user", user, *options), times=3)
+    settle(house)
+    assert own(house, f"{user} 2") == []
+
+
+def test_conversations_and_templates_are_asked_again_as_the_model_saw_them(house: House) -> None:
+    for number in range(4):
+        house.ok("ask", "turn {n}", "-p", "n=1", "--conversation", f"c{number}", "--user", "con")
+        house.ok("ask", "turn {n}", "-p", "n=2", "-s", "Be brief.", "--conversation", f"c{number}", "--user", "con")
+    until(lambda: own(house, "turn 2"), what="it was computed beforehand")
+    assert own(house, "turn 2")[0]["state"] == "done"
+    assert len(house.records("id", "conversation = 'c0'")) == 2, "no turn is added"
+
+
+def test_without_the_setting_there_is_neither_a_line_nor_a_file() -> None:
+    with a_house() as house:
+        house.echo().ok("ask", "hi")
+        assert [
+            line["level"] for line in house.ok("cache", "stats", "--json").lines if line["level"] == "prefetch"
+        ] == []
+        assert not list((house.place / "cache").glob("prefetch*"))
+
+
+def test_without_a_budget_it_says_that_nothing_may_be_computed() -> None:
+    with a_house(LLMCTL_CACHE__PREFETCH__ENABLED="true") as house:
+        house.echo().ok("ask", "hi")
+        found = stats(house)
+        assert (found["state"], found["prefetched"]) == ("stopped", 0)
+        assert "budget_per_hour is 0" in found["reason"]
+
+
+@contextmanager
+def computing() -> Iterator[House]:
+    """A hub that stores nothing and has one slot, no queue, and computes an answer beforehand, which takes two seconds."""
+    nothing = {"LLMCTL_CACHE__DISK_BYTES": "0", "LLMCTL_CACHE__MEMORY_BYTES": "0", "LLMCTL_LIMITS__QUEUE": "0"}
+    with a_house(**ON, **nothing) as house:
+        house.echo(slots=1, token_ms=20)
+        learned(house, "first", "w" * 100, times=1)
+        house.ok("ask", "first")
+        until(lambda: house.busy("echo") == 1, what="it is being computed")
+        assert stats(house)["busy"]
+        yield house
+
+
+def test_it_is_in_nobodys_way() -> None:
+    with computing() as house:
+        assert house.status()["requests_in_flight"] == 0
+        assert house.ok("ask", "now").out == "now\n"
+        until(lambda: cancelled(house), what="it gave way")
+        assert stats(house)["wasted"] == 1
+        assert 0 < stats(house)["waste_s"] < 2
+
+
+def test_the_hub_stops_without_waiting_for_it() -> None:
+    with computing() as house:
+        outcome = house.ok("daemon", "stop", "--timeout", "60s")
+        assert "cancelled" not in outcome.err
+        assert cancelled(house) == 1
+
+
+def cancelled(house: House) -> int:
+    return len(house.records("state", "user = '_llmctl' AND state = 'cancelled'"))
+
+
+def test_what_is_cleared_is_forgotten(house: House) -> None:
+    learned(house, "clear 1", "clear 2", options=("--user", "cle"))
+
+    def kept() -> list[str]:
+        with closing(sqlite3.connect(house.place / "cache" / "prefetch.db", timeout=5)) as connection:
+            return [row[0] for row in connection.execute("SELECT body FROM requests WHERE person = 'cle'")]
+
+    until(lambda: len(kept()) == 2, what="they are written down")
+    house.ok("cache", "clear", "--yes")
+    assert kept() == []
+    house.ok("ask", "clear 1", "--user", "cle")
+    settle(house)
+
+
+def test_a_damaged_file_is_put_aside_and_the_hub_starts(house: House) -> None:
+    house.stop()
+    path = house.place / "cache" / "prefetch.db"
+    path.write_bytes(b"no database at all" * 500)
+    house.ok("ask", "hello")
+    assert stats(house)["prefetched"] == 0
+    assert list(path.parent.glob("prefetch.db.damaged-*"))
+    assert "the file of prefetch is begun anew" in house.log.read_text()
+
+
+def test_no_request_stands_in_the_log(house: House) -> None:
+    assert "charge 2" not in house.log.read_text()
