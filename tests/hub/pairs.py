@@ -49,7 +49,7 @@ def stream(kind: str, requests: int, seed: int, near: float) -> Iterator[tuple[P
             yield None, False
             continue
         similarity = chance.uniform(0.9, 1) if chance.random() < near else min(0.999, chance.betavariate(12, 3))
-        pair = Pair(similarity, min(similarity, chance.expovariate(6)), chance.randint(1, 2), number, False, 0, 0)
+        pair = Pair(similarity, min(similarity, chance.expovariate(6)), 1, similarity, number, False, 0, 0)
         yield pair, chance.random() >= WRONG[kind](pair, number / requests)
 
 

@@ -10,9 +10,9 @@ from llmctld.cache.semantic.pair import Near, Pair, describe
 
 from tests.hub.pairs import WRONG, play, stream
 
-FAR = Pair(0.7, 0.1, 1, 500, False, 0, 0)
-CLOSE = Pair(0.97, 0.4, 1, 500, False, 0, 0)
-RESTATED = Pair(0.985, 0.3, 1, 1, True, 0, 0)
+FAR = Pair(0.7, 0.1, 1, 0.7, 500, False, 0, 0)
+CLOSE = Pair(0.97, 0.4, 1, 0.97, 500, False, 0, 0)
+RESTATED = Pair(0.985, 0.3, 1, 0.985, 1, True, 0, 0)
 
 
 @pytest.mark.parametrize("kind", WRONG)

@@ -27,24 +27,37 @@ from llmctld.cache.semantic.pair import Pair
 from llmctld.cache.semantic.prior import Prior, features
 from llmctld.cache.semantic.traffic import Traffic
 
-MARGIN = 0.8
-"""What may be spent of what the limit allows: the sum of rare errors has a variance of its own."""
+MARGIN = 1.0
+"""Standard deviations that the number of errors, which is a sum of rare ones, stays under the limit."""
+SURE = 0.6
+"""What costs no more than this share of what a request brings is served at once."""
+CARRY = 5000
+"""Requests whose errors may be saved for later."""
 CAUTION = 0.7
 """Standard deviations of the factor's upper bound."""
-LOOKS = 0.25
+BELIEVED = 30.0
+"""Expected errors that must have been seen until they weigh as much as the classifier's word, for the threshold."""
+AUDITED = 30.0
+"""The same for the audit."""
+DOUBT = 0.0
+"""The same of the errors that were probably made."""
+LOOKS = 0.12
 """How often the riskiest pairs that are served are looked at, once there is evidence."""
-THIN = 20
+THIN = 10.0
 """Pairs looked at until there is."""
 SELDOM = 0.01
 """How often the surest are."""
 NEAR = 4.0
 """The factor is learned from pairs up to so many times as risky as the threshold: computed anyway, or looked at."""
 FADES = 1 / 1500
-HEAVIEST = 8.0
+HEAVIEST = 2.0
 """A pair counts for so many at most: who is looked at seldom may not turn all around at once."""
 SPREAD = 3000
 """Requests over which what is left in the account is spent."""
 LEAST_SIMILAR = 0.6
+ASKED_FIRST, ASKED = 50, 0.02
+"""Misses that the judge may be asked about: so many, and a share of the requests. Answers that are equal need no judge."""
+CLOSE = 0.3
 CONFIDENT = 1.645
 """Standard deviations of a one-sided bound of 95 %."""
 
@@ -61,6 +74,11 @@ class Decision(NamedTuple):
     """Whether it is worth a question to the judge, if the answers alone do not tell."""
     weight: float = 1.0
     """As how many pairs its outcome counts."""
+
+    @property
+    def close(self) -> bool:
+        """Whether the outcome says something about the entry: that a question far away has another answer does not."""
+        return self.error < CLOSE
 
 
 class Audit(NamedTuple):
@@ -97,7 +115,7 @@ class Bound:
     def decide(self, pair: Pair | None) -> Decision:
         """Once for each request that asks for such answers; without a pair it counts as a request."""
         self._count["requests"] += 1
-        self._account += MARGIN * self.max_error
+        self._income += self.max_error
         known = pair is not None and pair.similarity >= LEAST_SIMILAR
         error = self._belief.predict(features(pair)) if pair is not None and known else 1.0
         if self._traffic.request(error if known else None):
@@ -105,9 +123,9 @@ class Bound:
         if pair is None or not known:
             return Decision(serve=False, error=error)
         cost = error * self._factor
-        sure = cost <= MARGIN * self.max_error
-        if not sure and (error > self._threshold or cost > self._account):
-            return Decision(serve=False, error=error, judge=error <= self._horizon())
+        sure = cost <= SURE * self.max_error
+        if not sure and (error > self._threshold or cost > self._left()):
+            return Decision(serve=False, error=error, judge=self._asks(error))
         looks = self._looks(error)
         looked = self._chance.random() < looks
         if looked and not pair.restated and (not sure or self._count["looked"] < THIN):
@@ -116,7 +134,6 @@ class Bound:
             return Decision(serve=False, error=error, explore=True, judge=True, weight=1 / looks)
         self._count["looked"] += looked
         self._count["hits"] += 1
-        self._account -= cost
         self._served += error
         return Decision(serve=True, error=error, verify=looked, judge=looked, weight=1 / looks)
 
@@ -168,18 +185,18 @@ class Bound:
             "audit": vars(self._audit),
             "traffic": [self._traffic.counts, self._traffic.requests],
             "count": self._count,
-            "account": self._account,
+            "income": self._income,
             "served": self._served,
         }
         return json.dumps(table).encode()
 
     def _start(self) -> None:
         self._belief = Belief(self._prior.mean, self._prior.covariance)
-        self._odds = Odds()
-        self._audit = Odds()
+        self._odds = Odds(BELIEVED)
+        self._audit = Odds(AUDITED)
         self._traffic = Traffic()
-        self._count = dict.fromkeys(("requests", "hits", "explored", "verified", "pairs", "looked"), 0)
-        self._account = 0.0
+        self._count = dict.fromkeys(("requests", "hits", "explored", "verified", "pairs", "looked", "asked"), 0)
+        self._income = 0.0
         self._served = 0.0
         self._factor = 1.0
         self._threshold = 0.0
@@ -196,7 +213,7 @@ class Bound:
             self._audit = Odds(**table["audit"])
             self._traffic = Traffic(*table["traffic"])
             self._count |= {name: int(table["count"][name]) for name in self._count}
-            self._account = float(table["account"])
+            self._income = float(table["income"])
             self._served = float(table["served"])
             self._factor = self._odds.upper(CAUTION)
             self._choose()
@@ -207,9 +224,13 @@ class Bound:
     def _choose(self) -> None:
         """The threshold that spends what comes in, and over the next requests what is left (or lacks)."""
         requests = self._traffic.requests
-        allowed = MARGIN * self.max_error * requests
-        spend = max(0.1 * allowed, allowed + self._account * requests / SPREAD)
+        comes = allowed(self._income + self.max_error) - allowed(self._income)
+        spend = requests * max(0.1 * comes, comes + self._left() / SPREAD)
         self._threshold = self._traffic.highest(spend, self._factor)
+
+    def _left(self) -> float:
+        """Errors that may still be made: those that are allowed by now, less those that were probably made."""
+        return min(allowed(self._income) - self._served * self._audit.upper(DOUBT), CARRY * self.max_error)
 
     def _looks(self, error: float) -> float:
         """The probability of looking: all at first, then the riskier the more often."""
@@ -217,5 +238,17 @@ class Bound:
         risk = error / max(self._threshold, self.max_error)
         return thin + (1 - thin) * min(1.0, max(SELDOM, LOOKS * math.sqrt(risk)))
 
+    def _asks(self, error: float) -> bool:
+        """Whether a miss is worth a question: only near the threshold, and no more than so many."""
+        if error > self._horizon() or self._count["asked"] >= ASKED_FIRST + ASKED * self._count["requests"]:
+            return False
+        self._count["asked"] += 1
+        return True
+
     def _horizon(self) -> float:
         return NEAR * max(self._threshold, self.max_error)
+
+
+def allowed(limit: float) -> float:
+    """The expected number of errors that stays `MARGIN` of its standard deviations (those of a Poisson) under `limit`."""
+    return ((math.sqrt(MARGIN * MARGIN + 4 * limit) - MARGIN) / 2) ** 2

@@ -6,13 +6,12 @@ expected errors had been seen) and is told what was seen.
 
 import math
 
-START = 3.0
-
 
 class Odds:
     """`wrong` and `expected` are weighted sums; `squares` is what the weights cost in certainty."""
 
-    def __init__(self, wrong: float = 0.0, expected: float = 0.0, squares: float = 0.0) -> None:
+    def __init__(self, start: float, wrong: float = 0.0, expected: float = 0.0, squares: float = 0.0) -> None:
+        self.start = start
         self.wrong = wrong
         self.expected = expected
         self.squares = squares
@@ -26,12 +25,12 @@ class Odds:
         self.squares = keep * self.squares + weight * weight * wrong
 
     def ratio(self) -> float:
-        return (START + self.wrong) / (START + self.expected)
+        return (self.start + self.wrong) / (self.start + self.expected)
 
     def upper(self, deviations: float) -> float:
         """The ratio, so many standard deviations up: what was seen counts as much as its weights leave certain."""
         per = self.squares / self.wrong if self.wrong > 0 else 1.0
-        shape = START + self.wrong / max(1.0, per)
+        shape = self.start + self.wrong / max(1.0, per)
         return self.ratio() * gamma_upper(shape, deviations)
 
 

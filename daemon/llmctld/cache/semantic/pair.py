@@ -34,6 +34,8 @@ class Pair(NamedTuple):
     but a witness. Without a rival: less that of the farthest, where there are several, else the whole similarity."""
     kin: int
     """How many of the neighbours have the nearest one's answer, itself included."""
+    likeness: float
+    """Their mean cosine to the new question."""
     size: int
     """Entries behind the same wall."""
     restated: bool
@@ -47,12 +49,14 @@ def describe(new: str, near: Sequence[Near], size: int) -> Pair | None:
     if not near:
         return None
     first = near[0]
+    kin = [other.similarity for other in near if other.answer == first.answer]
     rivals = [other.similarity for other in near if other.answer != first.answer]
     floor = near[-1].similarity if len(near) > 1 else 0.0
     return Pair(
         similarity=first.similarity,
         gap=first.similarity - (rivals[0] if rivals else floor),
-        kin=len(near) - len(rivals),
+        kin=len(kin),
+        likeness=sum(kin) / len(kin),
         size=size,
         restated=restated(new, first.text),
         same=first.same,

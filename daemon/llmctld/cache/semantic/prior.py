@@ -11,18 +11,7 @@ from typing import NamedTuple
 
 from llmctld.cache.semantic.pair import Pair
 
-FEATURES = (
-    "constant",
-    "similarity",
-    "similarity squared",
-    "size",
-    "gap",
-    "narrow gap",
-    "kin",
-    "served",
-    "failed",
-    "restated",
-)
+FEATURES = ("constant", "similarity", "size", "gap", "narrow gap", "kin", "likeness", "failed", "restated")
 
 
 class Prior(NamedTuple):
@@ -39,16 +28,14 @@ def features(pair: Pair) -> list[float]:
     failed = math.log1p(pair.different)
     if pair.restated:
         return [*[0.0] * (len(FEATURES) - 2), failed, 1.0]
-    near = (pair.similarity - 0.9) * 10
     return [
         1.0,
-        near,
-        near * near,
+        10 * (pair.similarity - 0.9),
         math.log(pair.size + 20) - 7,
         10 * max(-0.05, min(pair.gap, 0.4)) - 1,
         20 * min(pair.gap, 0.1) - 1,
         math.log(pair.kin),
-        float(pair.same > 0),
+        10 * (pair.likeness - 0.9),
         failed,
         0.0,
     ]
