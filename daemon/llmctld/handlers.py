@@ -14,9 +14,9 @@ from typing import Any
 from llmctl import __version__, wire
 from llmctl.config import ModelEntry
 from llmctl.errors import InvalidRequest, ModelUnavailable
-from llmctld.cache.book import Which
 from llmctld.cache.prefetch.prefetch import Prefetch
 from llmctld.cache.tiers import Tiers
+from llmctld.cache.which import Which
 from llmctld.history import History
 from llmctld.models.address import is_open
 from llmctld.models.catalog import Catalog

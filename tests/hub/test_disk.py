@@ -101,11 +101,15 @@ def test_the_policy_says_what_goes_when_it_is_full_and_the_level_says_what_went(
 def test_nothing_goes_before_the_disk_was_told_what_its_entries_are_worth(tmp_path: Path, disk: Disk) -> None:
     for number in range(20):
         assert put(disk, f"{number}", LARGE) == []
+    disk.close()
     items = {f"{number}": Item(len(LARGE), 1.0) for number in (3, 2, 1, 0)}
-    gone = disk.tell(items)
-    assert disk.size()[1] <= LIMIT
-    assert not {"0", "1", "2", "3"} & {*gone}, "what is not known goes first"
-    assert disk.exists(["0", "1", "2", "3"]) == {"0", "1", "2", "3"}
+    with closing(a_disk(tmp_path / "answers", LIMIT)) as again:
+        put(again, "new", LARGE)
+        gone = again.tell(items)
+        assert again.size()[1] <= LIMIT
+        assert not {*"0123", "new"} & {*gone}, "what is not known goes first"
+        assert again.exists([*"0123", "new"]) == {*"0123", "new"}
+        assert again.tell({}) == [], "it knows by now"
 
 
 def test_a_value_larger_than_the_limit_is_not_taken_and_harms_nothing(disk: Disk) -> None:

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from llmctld.cache.book import Book, Which
+from llmctld.cache.book import Book
 from llmctld.cache.disk import Disk, Held
 from llmctld.cache.eviction import POLICIES, Item
 from llmctld.cache.lane import Lane
 from llmctld.cache.level import Stored
 from llmctld.cache.memory import Memory
 from llmctld.cache.tiers import Tiers
+from llmctld.cache.which import Which
 
 from llmctl.errors import Storage
 from llmctl.wire import LevelStats, Usage

@@ -8,7 +8,7 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from llmctl.errors import LlmctlError, Storage
 from llmctl.wire import CacheEntry
 from llmctld.cache.level import Stored
+from llmctld.cache.which import Which
 from llmctld.store import Operation, Store, T, set_aside
 from llmctld.watch import log
 
@@ -75,33 +76,6 @@ _PUT = (
     "created = excluded.created, expires = excluded.expires, bytes = excluded.bytes, seconds = excluded.seconds, "
     "digest = excluded.digest, held = 1"
 )
-
-
-class Which(NamedTuple):
-    """Which entries: all that are given must hold. `older`, `newer`: seconds of age."""
-
-    model: str | None = None
-    user: str | None = None
-    tags: Sequence[str] = ()
-    older: float | None = None
-    newer: float | None = None
-
-    def sql(self) -> tuple[str, list[Any]]:
-        """A condition and its values."""
-        now = time.time()
-        parts = [
-            ("model = ?", self.model),
-            ("user = ?", self.user),
-            *(("EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)", tag) for tag in self.tags),
-            ("created <= ?", None if self.older is None else now - self.older),
-            ("created >= ?", None if self.newer is None else now - self.newer),
-        ]
-        given = [(condition, value) for condition, value in parts if value is not None]
-        return " AND ".join(["held", *(condition for condition, _ in given)]), [value for _, value in given]
-
-    @property
-    def everything(self) -> bool:
-        return not any(part is not None and part != () and part != [] for part in self)
 
 
 def row_of(key: str, answer: Stored, expires: float, size: int) -> Row:
@@ -169,7 +143,7 @@ class Book:
         if self._store is None:
             await asyncio.to_thread(self.open)
         try:
-            ((verdict,),) = await self._read("PRAGMA quick_check(1)")
+            (verdict,) = await self._read("PRAGMA quick_check(1)", (), _first)
         except Storage as error:
             verdict = error.message
             if "malformed" not in verdict and "not a database" not in verdict:
@@ -256,53 +230,57 @@ class Book:
 
     async def row(self, key: str) -> Row | None:
         """Of an entry, also of one that is gone."""
-        rows = await self._read(f"SELECT {COLUMNS} FROM entries WHERE key = ?", (key,))
-        return _row(rows[0]) if rows else None
+        rows = await self._read(f"SELECT {COLUMNS} FROM entries WHERE key = ?", (key,), _row)
+        return rows[0] if rows else None
 
     async def held(self) -> list[Row]:
         """Of every entry that some level has, in the order of their last use."""
-        rows = await self._read(f"SELECT {COLUMNS} FROM entries WHERE held ORDER BY coalesce(last_hit, created)")
-        return [_row(row) for row in rows]
+        return await self._read(
+            f"SELECT {COLUMNS} FROM entries WHERE held ORDER BY coalesce(last_hit, created)", (), _row
+        )
 
     async def keys(self, which: Which) -> list[str]:
         condition, values = which.sql()
-        return [key for (key,) in await self._read(f"SELECT key FROM entries WHERE {condition}", values)]
+        return await self._read(f"SELECT key FROM entries WHERE {condition}", values, _first)
 
     async def beginning(self, with_: str) -> list[str]:
         """The keys of entries that begin so, three at most."""
-        rows = await self._read(
-            "SELECT key FROM entries WHERE held AND substr(key, 1, ?) = ? LIMIT 3", (len(with_), with_)
-        )
-        return [key for (key,) in rows]
+        sql = "SELECT key FROM entries WHERE held AND substr(key, 1, ?) = ? LIMIT 3"
+        return await self._read(sql, (len(with_), with_), _first)
 
     async def entries(self, which: Which, after: int, limit: int) -> list[CacheEntry]:
         """At most `limit` of them in the order in which they came, those with a number above `after`."""
         condition, values = which.sql()
-        rows = await self._read(
+        return await self._read(
             f"SELECT number, {COLUMNS} FROM entries WHERE {condition} AND number > ? ORDER BY number LIMIT ?",
             [*values, after, limit],
+            _entry,
         )
-        return [entry_of(_row(row[1:]), row[0]) for row in rows]
 
     async def entry(self, key: str) -> CacheEntry | None:
-        rows = await self._read(f"SELECT number, {COLUMNS} FROM entries WHERE key = ?", (key,))
-        return entry_of(_row(rows[0][1:]), rows[0][0]) if rows else None
+        rows = await self._read(f"SELECT number, {COLUMNS} FROM entries WHERE key = ?", (key,), _entry)
+        return rows[0] if rows else None
 
     async def models(self) -> list[str]:
-        return [model for (model,) in await self._read("SELECT DISTINCT model FROM entries WHERE held")]
+        return await self._read("SELECT DISTINCT model FROM entries WHERE held", (), _first)
 
     async def expired(self, now: float) -> list[str]:
         """The keys of entries that ended before `now`."""
-        rows = await self._read("SELECT key FROM entries WHERE held AND expires <= ? LIMIT ?", (now, BATCH))
-        return [key for (key,) in rows]
+        return await self._read("SELECT key FROM entries WHERE held AND expires <= ? LIMIT ?", (now, BATCH), _first)
 
-    async def _read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    async def _read(self, sql: str, values: Sequence[Any], make: Callable[[tuple[Any, ...]], T]) -> list[T]:
+        """The rows, each made into what is wanted of it on the store's thread: there may be a hundred thousand."""
         if self._store is None:
             raise Storage(f"the book of the cache cannot be read: {self._error}")
-        return await self._store.read(sql, values)
+        return await self._store.submit(lambda connection: [make(row) for row in connection.execute(sql, values)])
 
 
-def entry_of(row: Row, number: int) -> CacheEntry:
+def _first(values: tuple[Any, ...]) -> Any:
+    return values[0]
+
+
+def _entry(values: tuple[Any, ...]) -> CacheEntry:
+    number, row = values[0], _row(values[1:])
     return CacheEntry(
         number=number, key=row.key, model=row.model, user=row.user, tags=row.tags, conversation=row.conversation,
         created=row.created, expires=row.expires, bytes=row.size, seconds=row.seconds, hits=row.hits,

@@ -72,6 +72,8 @@ class Disk:
         self._folder, self._limit, self._policy = folder, limit, policy
         self._told = False
         """Whether the policy knows what is here; until then nothing is put out."""
+        self._early: dict[str, Item] = {}
+        """What was put until then."""
         self.begun_anew = False
         self._cache = self._open(repair)
 
@@ -135,6 +137,7 @@ class Disk:
             return [key]
         self._cache.set(key, seal(value), expire=expires - time.time())
         if not self._told:
+            self._early[key] = item
             return []
         self._policy.add(key, item)
         return self._make_room()
@@ -195,11 +198,14 @@ class Disk:
 
         What is here and not in `items` goes first.
         """
+        if self._told:
+            return []
         held = {entry.key: entry.size for entry in self.held()}
-        for key in held.keys() - items.keys():
+        known = {**items, **self._early}
+        for key in held.keys() - known.keys():
             self._policy.add(key, Item(held[key], 0.0))
-        for key, item in items.items():
+        for key, item in known.items():
             if key in held:
                 self._policy.add(key, item)
-        self._told = True
+        self._told, self._early = True, {}
         return self._make_room()

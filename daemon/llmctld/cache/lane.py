@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 import diskcache
@@ -145,6 +146,9 @@ class Lane(Generic[L]):
         """The level, opened anew now and then while it fails, for its folder may have been removed. Raises FAILURES."""
         if (self._level is None or self._failed) and time.monotonic() - self._tried > REOPEN_S:
             self._tried = time.monotonic()
+            if self._level is not None:
+                with suppress(*FAILURES):
+                    self._level.close()
             self._level = self._open(self._repair)
             self._repair = False
             self.opened()

@@ -6,30 +6,26 @@ Every level but memory works on a thread of its own, so that nothing here makes 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
 
 from llmctl.errors import InvalidRequest, NotFound, Storage
 from llmctl.wire import CacheShown, CacheStats, LevelShown
-from llmctld.cache.book import Book, Row, Which, row_of
-from llmctld.cache.disk import Disk, Held
+from llmctld.cache.answers import Seen, decode, encode, look
+from llmctld.cache.book import Book, Row, row_of
+from llmctld.cache.disk import Disk
 from llmctld.cache.eviction import Item
 from llmctld.cache.generations import Generations
 from llmctld.cache.lane import Lane
-from llmctld.cache.level import About, Found, Level, Meter, Stored
+from llmctld.cache.level import About, Found, Meter, Stored
 from llmctld.cache.memory import Memory
-from llmctld.watch import log
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Stored).decode
+from llmctld.cache.rounds import Rounds
+from llmctld.cache.which import Which
 
 DEFAULT_TTL_S = 30 * 86400.0
-TICK_S = 1.0
-"""What is noted in this time is written down together."""
-SWEEP_S = 60.0
-BATCH = 200
+NOWHERE = Seen()
 
 
 class Hit(NamedTuple):
@@ -38,13 +34,6 @@ class Hit(NamedTuple):
     level: str
     answer: Stored
     age: float
-
-
-class Seen(NamedTuple):
-    """What a lane's thread found: the answer, its bytes, and their end."""
-
-    answer: Stored
-    found: Found
 
 
 class Tiers:
@@ -74,31 +63,25 @@ class Tiers:
         self._ttl, self._lifetime = ttl, lifetime
         self._oldest = float("inf") if ttl is None else ttl
         self._memory, self._lanes = memory, list(lanes)
-        self._disk: Lane[Disk] | None = next((lane for lane in self._lanes if lane.name == Disk.name), None)
         self._meter = Meter()
         self._sources: list[Lane[Any] | Book] = [*self._lanes, *([book] if book is not None else [])]
         self._generations = Generations()
-        self._hits: dict[str, int] = {}
-        self._left: dict[str, None] = {}
-        """Keys that some level has put out: whether another holds them is asked in the next round."""
-        self._stir = asyncio.Event()
-        self._compare, self._swept = True, 0.0
-        self._rounds_task: asyncio.Task[None] | None = None
+        self._rounds: Rounds | None = None
+        if book is not None:
+            self._rounds = Rounds(memory, self._lanes, book, self._generations, self._call_gone)
         self._tasks: set[asyncio.Task[Any]] = set()
         for lane in self._lanes:
             lane.start()
 
     def start(self) -> None:
-        """Needs a running loop. Compares book and levels, then notes hits, sees off what left, and what ended."""
-        loop = asyncio.get_running_loop()
+        """Needs a running loop. Compares book and levels, then notes what happens."""
+        if self._rounds is not None:
+            self._rounds.start()
 
-        def opened() -> None:
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self._again)
-
-        if self._disk is not None:
-            self._disk.opened = opened
-        self._rounds_task = self._spawn(self._rounds())
+    async def round(self) -> None:
+        """Everything that is noted until now is written down, and what left is seen off."""
+        if self._rounds is not None:
+            await self._rounds.round()
 
     # ---- what the pipeline asks -------------------------------------------------------------------------------------
 
@@ -111,27 +94,26 @@ class Tiers:
             hit = await self._below(key, oldest)
         if hit is not None:
             self.saved_s += hit.answer.seconds
-            self._hits[key] = self._hits.get(key, 0) + 1
-            self._stir.set()
+            if self._rounds is not None:
+                self._rounds.hit(key)
         return hit
 
     async def peek(self, key: str) -> Stored | None:
         """The stored answer, if it has not ended. It counts as no use, and nothing is copied upward."""
-        seen = await self._seen(key)
-        return None if seen is None else seen.answer
+        return (await self._seen(key)).answer
 
     async def expires(self, key: str) -> float | None:
         """When the stored answer ends, in seconds since 1970; None where there is none. It counts as no use."""
         seen = await self._seen(key)
-        return None if seen is None else min(seen.found.expires, seen.answer.created + self._oldest)
+        return None if seen.answer is None else min(seen.found.expires, seen.answer.created + self._oldest)
 
-    async def _seen(self, key: str) -> Seen | None:
+    async def _seen(self, key: str) -> Seen:
         found = self._memory.peek(key)
-        seen = None if found is None else Seen(_decode(found.value), found)
+        seen = NOWHERE if found is None else Seen(decode(found.value), found)
         for lane in self._lanes:
-            if seen is None:
-                seen = await lane.read(self._look(lane, key, counts=False), None)
-        return None if seen is None or _hit("", seen.answer, self._oldest) is None else seen
+            if seen.answer is None:
+                seen = await lane.read(look(lane, key, self._lost, counts=False), NOWHERE)
+        return NOWHERE if seen.answer is None or _hit("", seen.answer, self._oldest) is None else seen
 
     async def put(self, key: str, answer: Stored, about: About | None = None) -> str | None:
         """Stores on every level at once; what a user should know if none takes it, else None.
@@ -140,11 +122,11 @@ class Tiers:
         """
         if about is not None:
             answer = msgspec.structs.replace(answer, about=about)
-        value = _encode(answer)
+        value = encode(answer)
         largest = max([self._memory.limit, *(lane.limit for lane in self._lanes)])
         expires = answer.created + (self._ttl if self._ttl is not None else self._lifetime(key, answer))
         self._generations.next(key)
-        await self._store(key, Seen(answer, Found(value, expires)), self._lanes)
+        await self._store(key, answer, Found(value, expires), self._lanes)
         if len(value) > largest > 0:
             return f"the answer was not stored: it takes {len(value)} bytes, and no level of the cache takes more than {largest}"
         return None
@@ -167,7 +149,10 @@ class Tiers:
             keys = await self.noted.keys(which)
             removed = await self.delete(keys)
         else:
-            keys = [row.key for row in await self.book.held()] if self.book is not None else []
+            keys = []
+            if self.book is not None:
+                with suppress(Storage):
+                    keys = await self.book.keys(Which())
             self._generations.next_of_all()
             counts = [self._memory.clear(), *await asyncio.gather(*(lane.clear() for lane in self._lanes))]
             if self.book is not None:
@@ -239,11 +224,8 @@ class Tiers:
 
     async def close(self) -> None:
         """Finishes what is under way and what is queued, then closes the levels."""
-        if self._rounds_task is not None:
-            self._rounds_task.cancel()
-            await asyncio.wait([self._rounds_task])
-            with suppress(Storage):
-                await self.round()
+        if self._rounds is not None:
+            await self._rounds.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await asyncio.gather(*(lane.close() for lane in self._lanes))
@@ -255,52 +237,36 @@ class Tiers:
     def _in_memory(self, key: str, oldest: float) -> Hit | None:
         with self._meter.lookup():
             found = self._memory.get(key)
-        hit = None if found is None else _hit(Memory.name, _decode(found.value), oldest)
+        hit = None if found is None else _hit(Memory.name, decode(found.value), oldest)
         self._meter.count(hit is not None)
         return hit
 
     async def _below(self, key: str, oldest: float) -> Hit | None:
         with self._generations.looking(key) as unchanged:
             for depth, lane in enumerate(self._lanes):
-                seen = await lane.read(self._look(lane, key), None)
-                hit = None if seen is None else _hit(lane.name, seen.answer, oldest)
+                seen = await lane.read(look(lane, key, self._lost), None)
+                if seen is None:
+                    continue  # it fails
+                hit = None if seen.answer is None else _hit(lane.name, seen.answer, oldest)
                 lane.meter.count(hit is not None)
-                if seen is not None and hit is not None:
+                if hit is not None:
                     if unchanged():
-                        self._store(key, seen, self._lanes[:depth])
+                        self._store(key, hit.answer, seen.found, self._lanes[:depth], known=lane.name == Disk.name)
                     return hit
         return None
 
-    def _look(self, lane: Lane[Any], key: str, counts: bool = True) -> Callable[[Level], Seen | None]:
-        """What a lane does for a lookup. A damaged value, or another program's, is a miss and goes."""
-
-        def look(level: Level) -> Seen | None:
-            if lane.owes(key):
-                return None
-            try:
-                with lane.meter.lookup() if counts else nullcontext():
-                    found = level.get(key)
-                return None if found is None else Seen(_decode(found.value), found)
-            except (ValueError, TypeError, msgspec.DecodeError) as error:
-                lane.meter.errors += 1
-                log.warning("a stored answer is damaged and is removed", level=lane.name, key=key, error=str(error))
-                level.delete([key])
-                self._left[key] = None
-                return None
-
-        return look
-
-    def _store(self, key: str, seen: Seen, lanes: Sequence[Lane[Any]]) -> "asyncio.Future[None]":
-        """Into memory and `lanes`, with the end that it has. In memory at once, and queued on each lane when this returns.
-
-        So a removal that comes later comes later everywhere.
+    def _store(
+        self, key: str, answer: Stored, found: Found, lanes: Sequence[Lane[Any]], known: bool = False
+    ) -> "asyncio.Task[None]":
+        """Into memory and `lanes`, with the end that it has. In memory at once, and queued on each lane when this returns:
+        so a removal that comes later comes later everywhere. `known`: the book has it.
         """
-        (value, expires), item = seen.found, Item(len(seen.found.value), seen.answer.seconds)
+        (value, expires), item = found, Item(len(found.value), answer.seconds)
         self._leaving(self._memory.put(key, value, expires, item))
-        if self.book is not None:
-            before = self.book.put(row_of(key, seen.answer, expires, len(value)))
+        if self.book is not None and not known:
+            before = self.book.put(row_of(key, answer, expires, len(value)))
             if self.recomputed:
-                self._spawn(self._tell_recomputed(before, seen.answer))
+                self._spawn(self._tell_recomputed(before, answer))
         none: list[str] = []
         doing = [lane.write(lambda level: level.put(key, value, expires, item), none, [key]) for lane in lanes]
 
@@ -317,116 +283,23 @@ class Tiers:
                 tell(row, answer)
 
     def _leaving(self, keys: Sequence[str]) -> None:
-        if keys:
-            self._left.update(dict.fromkeys(keys))
-            self._stir.set()
+        if self._rounds is not None:
+            self._rounds.leaving(keys)
+
+    def _lost(self, key: str) -> None:
+        if self._rounds is not None:
+            self._rounds.lost(key)
 
     def _call_gone(self, keys: Sequence[str]) -> None:
         if keys:
             for tell in self.gone:
                 tell(keys)
 
-    # ---- in the background ------------------------------------------------------------------------------------------
-
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    def _again(self) -> None:
-        self._compare = True
-        self._stir.set()
-
-    async def _rounds(self) -> None:
-        while True:
-            try:
-                await self.round()
-            except Exception:  # noqa: BLE001 - what is noted late is no reason to note nothing any more
-                log.error("the book of the cache was not kept", exc_info=True)
-            with suppress(asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(self._stir.wait(), SWEEP_S)
-            await asyncio.sleep(TICK_S)
-
-    async def round(self) -> None:
-        """Writes down what was noted, and sees off what left and what ended."""
-        none: list[str] = []
-        self._stir.clear()
-        hits, self._hits = self._hits, {}
-        left, self._left = self._left, {}
-        if hits and self._disk is not None:
-            self._disk.read(lambda disk: disk.hit(hits), None)
-        if self.book is None:
-            return
-        if hits:
-            self.book.hit(hits)
-        sweep = time.monotonic() - self._swept > SWEEP_S
-        if self._compare or (sweep and not self.book.complete):
-            await self._compare_with_the_book(self.book)
-        if sweep:
-            self._swept = time.monotonic()
-            left.update(dict.fromkeys(self._memory.sweep()))
-            if self._disk is not None:
-                left.update(dict.fromkeys(await self._disk.write(Disk.sweep, none)))
-            with suppress(Storage):
-                left.update(dict.fromkeys(await self.book.expired(time.time())))
-        if left:
-            await self._see_off(self.book, list(left))
-
-    async def _see_off(self, book: Book, keys: Sequence[str]) -> None:
-        """Those of `keys` that no level holds are gone, unless they come back meanwhile."""
-        with ExitStack() as looks:
-            unchanged = {key: looks.enter_context(self._generations.looking(key)) for key in keys}
-            remaining = set(keys) - self._memory.exists(keys)
-            for lane in self._lanes:
-                asked = list(remaining)  # a level that fails may hold them all
-                remaining -= await lane.read(lambda level: level.exists(asked), set(asked))  # noqa: B023 - awaited here
-            remaining = {key for key in remaining if unchanged[key]()}
-        book.gone(remaining)
-        self._call_gone(list(remaining))
-
-    async def _compare_with_the_book(self, book: Book) -> None:
-        """After this the book has a row for each entry on disk, the disk knows their worth, and the rest is seen off."""
-        self._compare = False
-        await book.check()
-        rows = await book.held()
-        held: list[Held] = []
-        none: list[str] = []
-        if self._disk is not None:
-            found = await self._disk.read(lambda disk: disk.held(), None)
-            if found is None:
-                return  # it is compared when it can be opened
-            held = found
-            rows = await self._write_down_strangers(book, self._disk, rows, held)
-            items = {row.key: Item(row.size, row.seconds, row.hits) for row in rows}
-            self._leaving(await self._disk.write(lambda disk: disk.tell(items), none))
-        book.complete = True
-        self._leaving([row.key for row in rows if row.key not in {entry.key for entry in held}])
-
-    async def _write_down_strangers(
-        self, book: Book, disk: Lane[Disk], rows: list[Row], held: Sequence[Held]
-    ) -> list[Row]:
-        """The rows, with those before them that are made of the entries that have none."""
-        known = {row.key for row in rows}
-        strangers = [entry for entry in held if entry.key not in known]
-        for first in range(0, len(strangers), BATCH):
-            batch = strangers[first : first + BATCH]
-            seen = await self._read_all(disk, batch)
-            made = [
-                row_of(entry.key, each.answer, entry.expires, entry.size)
-                for entry, each in zip(batch, seen, strict=False)
-                if each is not None
-            ]
-            await book.put_all(made)
-            rows = made + rows
-        if strangers:
-            log.info("entries of the cache were written into its book", entries=len(strangers))
-        return rows
-
-    def _read_all(self, disk: Lane[Disk], batch: Sequence[Held]) -> "asyncio.Future[list[Seen | None]]":
-        looks = [self._look(disk, entry.key, counts=False) for entry in batch]
-        nothing: list[Seen | None] = []
-        return disk.read(lambda level: [look(level) for look in looks], nothing)
 
 
 def _hit(level: str, answer: Stored, oldest: float) -> Hit | None:
