@@ -1,0 +1,268 @@
+"""The book of the cache: it says what the levels hold, is made again where it was damaged, and never fails a request."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from llmctld.cache.book import REMEMBERED, Book, digest_of
+from llmctld.cache.level import About, Stored
+from llmctld.cache.tiers import Tiers
+from llmctld.cache.which import Which
+
+from llmctl.errors import NotFound, Storage
+from llmctl.wire import Usage
+from tests.hub.scene import in_loop, some_tiers
+
+ANA = About("ana", ["a"], "talk", "why is the sky blue?")
+
+
+def answer(text: str = "text", model: str = "m", age: float = 0.0) -> Stored:
+    return Stored(model, text, None, "stop", Usage(1, 0, 2), time.time() - age, 2.0)
+
+
+def some(folder: Path, **more: Any) -> Tiers:
+    return some_tiers(folder, book=Book(folder / "cache.db"), **more)
+
+
+async def known(tiers: Tiers) -> dict[str, Any]:
+    await tiers.round()
+    return {entry.key: entry for entry in await tiers.noted.entries(Which(), 0, 1000)}
+
+
+@in_loop
+async def test_it_says_whose_an_entry_is_what_it_took_and_how_often_it_was_asked_for(tmp_path: Path) -> None:
+    tiers = some(tmp_path)
+    await tiers.put("k", answer(), ANA)
+    await tiers.put("other", answer(), About("bob"))
+    for _ in range(3):
+        await tiers.get("k", None)
+    entry = (await known(tiers))["k"]
+    assert (entry.user, entry.tags, entry.conversation, entry.prompt) == ("ana", ["a"], "talk", "why is the sky blue?")
+    assert (entry.model, entry.seconds, entry.hits) == ("m", 2.0, 3)
+    assert entry.last_hit == pytest.approx(time.time(), abs=60)
+    assert entry.expires == pytest.approx(entry.created + 3600)
+    assert (await known(tiers))["other"].hits == 0
+    await tiers.close()
+
+
+@in_loop
+async def test_hits_of_a_hub_that_ends_are_not_lost(tmp_path: Path) -> None:
+    tiers = some(tmp_path)
+    tiers.start()
+    await tiers.put("k", answer(), ANA)
+    await tiers.get("k", None)
+    await tiers.close()
+    tiers = some(tmp_path)
+    assert (await known(tiers))["k"].hits == 1
+    await tiers.close()
+
+
+@in_loop
+async def test_what_is_gone_leaves_its_digest_and_its_hits_and_not_its_prompt(tmp_path: Path) -> None:
+    tiers = some(tmp_path, ttl=None, lifetime=lambda key, stored: 50.0 if key == "short" else 5000.0)
+    told: list[Sequence[str]] = []
+    tiers.gone.append(told.append)
+    await tiers.put("short", answer("An  Answer", age=49.9), ANA)
+    await tiers.put("long", answer(), ANA)
+    await tiers.get("short", None)
+    before = await known(tiers)
+    while "short" in await known(tiers):
+        tiers._rounds._swept = float("-inf")  # type: ignore[union-attr]
+    assert set(before) - set(await known(tiers)) == {"short"}
+    assert told == [["short"]]
+    row = await tiers.noted.row("short")
+    assert row is not None
+    assert (row.held, row.prompt, row.hits) == (False, "", 1)
+    assert row.digest == digest_of(answer("an answer")) != digest_of(answer("another answer"))
+    with pytest.raises(NotFound):
+        await tiers.show("short")
+    await tiers.close()
+
+
+@in_loop
+async def test_who_computes_again_is_told_what_was_known(tmp_path: Path) -> None:
+    tiers = some(tmp_path)
+    told: list[tuple[Any, Stored]] = []
+    tiers.recomputed.append(lambda row, stored: told.append((row, stored)))
+    await tiers.put("k", answer("one", age=100), ANA)
+    await tiers.put("k", answer("two"), ANA)
+    await asyncio.gather(*tiers._tasks)
+    ((row, stored),) = told
+    assert row.digest == digest_of(answer("one")) != digest_of(stored)
+    assert stored.text == "two"
+    await tiers.close()
+
+
+@in_loop
+async def test_what_is_cleared_leaves_nothing(tmp_path: Path) -> None:
+    tiers = some(tmp_path)
+    told: list[str] = []
+    tiers.gone.append(told.extend)
+    for key in ("a", "b", "c"):
+        await tiers.put(key, answer(model="m" if key != "c" else "n"), ANA)
+    assert await tiers.clear(Which("m")) == 2
+    assert sorted(told) == ["a", "b"]
+    assert await tiers.noted.row("a") is None
+    assert set(await known(tiers)) == {"c"}
+    assert await tiers.clear() == 1
+    assert sorted(told) == ["a", "b", "c"]
+    assert not (await tiers.noted._read("SELECT * FROM entries", (), len))
+    await tiers.close()
+
+
+@in_loop
+async def test_eviction_from_disk_is_told_and_what_memory_holds_is_not_gone(tmp_path: Path) -> None:
+    tiers = some(tmp_path, memory=3_000_000, disk=300_000)
+    told: list[str] = []
+    tiers.gone.append(told.extend)
+    await tiers.round()
+    for number in range(10):
+        await tiers.put(f"{number}", answer("x" * 100_000), ANA)
+    await tiers.round()
+    assert not told, "memory has them all"
+    tiers._memory.clear()
+    for number in range(10, 13):
+        await tiers.put(f"{number}", answer("x" * 100_000), ANA)
+        tiers._memory.clear()
+    await tiers.round()
+    left = set(await known(tiers))
+    assert {"10", "11", "12"} & set(told) <= {"10"}
+    assert left | set(told) >= {"10", "11", "12"}
+    assert not left & set(told)
+    tiers._rounds._compare = True  # type: ignore[union-attr]
+    await tiers.round()
+    levels = (await tiers.stats()).levels
+    assert len(await known(tiers)) == levels[1].entries
+    await tiers.close()
+
+
+# ---- damage ---------------------------------------------------------------------------------------------------------
+
+
+def break_header(path: Path) -> None:
+    path.write_bytes(b"this is no database, " * 400)
+
+
+def break_middle(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+
+
+def newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [break_header, break_middle, newer, cut, remove])
+@in_loop
+async def test_a_damaged_book_is_put_aside_and_made_again_from_the_entries(tmp_path: Path, damage: Any) -> None:
+    tiers = some(tmp_path)
+    await tiers.round()
+    for number in range(50):
+        await tiers.put(f"{number}", answer(f"text {number}", age=number), ANA)
+    before = await known(tiers)
+    await tiers.close()
+    damage(tmp_path / "cache.db")
+    tiers = some(tmp_path)
+    after = await known(tiers)
+    fields = ("model", "user", "tags", "conversation", "prompt", "created", "seconds")
+    for key, entry in before.items():
+        assert [getattr(entry, name) for name in fields] == [getattr(after[key], name) for name in fields]
+        assert after[key].expires == pytest.approx(entry.expires, abs=1.0)
+    assert after.keys() == before.keys()
+    aside = [path for path in tmp_path.iterdir() if ".damaged-" in path.name]
+    assert len(aside) == (damage is not remove)
+    assert any("damaged" in words for words in tiers.news()) == (damage is not remove)
+    await tiers.close()
+
+
+@in_loop
+async def test_an_entry_that_came_without_the_book_is_written_into_it_and_one_that_left_is_seen_off(
+    tmp_path: Path,
+) -> None:
+    tiers = some(tmp_path)
+    for key in ("a", "b"):
+        await tiers.put(key, answer(), ANA)
+    await tiers.close()
+    blind = some_tiers(tmp_path)
+    await blind.delete(["a"])
+    await blind.put("c", answer(model="n"), About("bob"))
+    await blind.close()
+    tiers = some(tmp_path)
+    told: list[str] = []
+    tiers.gone.append(told.extend)
+    found = await known(tiers)
+    assert set(found) == {"b", "c"}
+    assert (found["c"].model, found["c"].user) == ("n", "bob")
+    assert told == ["a"]
+    await tiers.close()
+
+
+@in_loop
+async def test_a_book_that_cannot_be_opened_costs_nothing_but_the_list(tmp_path: Path) -> None:
+    (tmp_path / "cache.db").mkdir()
+    (tmp_path / "cache.db-wal").mkdir()
+    tiers = some(tmp_path)
+    await tiers.put("k", answer(), ANA)
+    assert await tiers.get("k", None) is not None
+    with pytest.raises(Storage, match="cannot be read"):
+        await tiers.noted.entries(Which(), 0, 10)
+    with pytest.raises(Storage):
+        await tiers.clear(Which(user="ana"))
+    assert await tiers.clear() == 1, "everything can be removed without a list"
+    await tiers.close()
+
+
+@in_loop
+async def test_a_book_that_cannot_be_written_for_a_while_is_compared_again(tmp_path: Path) -> None:
+    tiers = some(tmp_path)
+    await tiers.round()
+    store = tiers.noted._store
+    assert store is not None
+    pages = await store.read("PRAGMA page_count")
+    await store.submit(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages[0][0]}").fetchall())
+    for number in range(40):
+        await tiers.put(f"{number}", answer(), About("ana", [], None, "x" * 200))
+    assert not tiers.noted.complete
+    assert await tiers.get("39", None) is not None
+    await store.submit(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchall())
+    tiers._rounds._swept = float("-inf")  # type: ignore[union-attr]
+    assert len(await known(tiers)) == 40
+    assert tiers.noted.complete
+    await tiers.close()
+
+
+@in_loop
+async def test_what_is_remembered_of_what_is_gone_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert REMEMBERED >= 10_000
+    monkeypatch.setattr("llmctld.cache.book.REMEMBERED", 5)
+    tiers = some(tmp_path)
+    for number in range(20):
+        await tiers.put(f"{number:02}", answer(), ANA)
+    await tiers.noted.gone(f"{number:02}" for number in range(15))
+    rows = await tiers.noted._read("SELECT key, held FROM entries ORDER BY key", (), tuple)
+    assert [key for key, held in rows if not held] == ["10", "11", "12", "13", "14"]
+    assert len([key for key, held in rows if held]) == 5
+    await tiers.close()
+
+
+def test_a_stored_answer_of_the_version_before_is_still_one() -> None:
+    old = ["m", "text", None, "stop", {"prompt_tokens": 1}, 5.0, 2.0, None, []]
+    found = msgspec.msgpack.decode(msgspec.msgpack.encode(old), type=Stored)
+    assert (found.text, found.about) == ("text", About())
