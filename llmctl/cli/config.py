@@ -1,5 +1,6 @@
 """`llmctl config`: what the settings are and where they come from. The user's file is written once, by `init`."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,7 +45,7 @@ def effective(config: configuration.Config, file: Path) -> "Iterator[Setting]":
             source = str(file)
         if key in variables:
             source = variables[key][0]
-        yield Setting(key, example.toml(_value(config, key)), source)
+        yield Setting(key, example.toml(_masked(_value(config, key))), source)
 
 
 def _environment() -> dict[str, str]:
@@ -76,6 +77,15 @@ def _value(config: configuration.Config, key: str) -> Any:
     if section.startswith("models."):
         return getattr(config.models[section.removeprefix("models.")], name)
     return getattr(dict(configuration.sections(config))[section], name)
+
+
+def _masked(value: Any) -> Any:
+    """The value without the password of an address: what is listed is often shown to others."""
+    return re.sub(r"(://[^/@:]*:)[^/]*@|(password=)[^&]*", _stars, value) if isinstance(value, str) else value
+
+
+def _stars(found: re.Match[str]) -> str:
+    return f"{found[1]}***@" if found[1] is not None else f"{found[2]}***"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -263,6 +263,6 @@ async def test_what_is_remembered_of_what_is_gone_has_an_end(tmp_path: Path, mon
 
 
 def test_a_stored_answer_of_the_version_before_is_still_one() -> None:
-    old = ["m", "text", None, "stop", {"prompt_tokens": 1}, 5.0, 2.0, None, []]
+    old: list[object] = ["m", "text", None, "stop", {"prompt_tokens": 1}, 5.0, 2.0, None, []]
     found = msgspec.msgpack.decode(msgspec.msgpack.encode(old), type=Stored)
     assert (found.text, found.about) == ("text", About())

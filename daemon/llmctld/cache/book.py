@@ -136,7 +136,9 @@ class Book:
             moved_to=str(aside),
             error=self._error,
         )
-        self.news.append(f"the book of the cache was damaged and is made again; the damaged one is now {aside}")
+        self.news.append(
+            f"the book of the cache was damaged and is made again from the entries; the damaged one is now {aside}"
+        )
 
     async def check(self) -> None:
         """Begins anew where the file is damaged in its middle."""

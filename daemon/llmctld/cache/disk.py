@@ -67,6 +67,7 @@ class Disk:
     """A Level in `folder`. `limit` in bytes; `repair`: the last hub did not end in order, or the database is damaged."""
 
     name = "disk"
+    news: str | None = None
 
     def __init__(self, folder: Path, limit: int, policy: Policy, repair: bool = False) -> None:
         self._folder, self._limit, self._policy = folder, limit, policy
@@ -74,7 +75,6 @@ class Disk:
         """Whether the policy knows what is here; until then nothing is put out."""
         self._early: dict[str, Item] = {}
         """What was put until then."""
-        self.begun_anew = False
         self._cache = self._open(repair)
 
     def _open(self, repair: bool) -> Any:
@@ -90,7 +90,7 @@ class Disk:
             if cache is not None:
                 cache.close()
             aside = set_aside(self._folder)
-            self.begun_anew = True
+            self.news = f"the stored answers on disk were damaged and are begun anew; the damaged ones are now {aside}"
             log.warning(
                 "the stored answers on disk were damaged and are begun anew", moved_to=str(aside), error=str(error)
             )

@@ -151,6 +151,8 @@ class Lane(Generic[L]):
                     self._level.close()
             self._level = self._open(self._repair)
             self._repair = False
+            if self._level.news is not None:
+                self._tell(self._level.news)
             self.opened()
         return self._level
 

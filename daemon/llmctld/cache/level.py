@@ -63,6 +63,8 @@ class Level(Protocol):
     """
 
     name: str
+    news: str | None
+    """What a user should hear of its opening: that it was damaged, and is begun anew."""
 
     def get(self, key: str) -> Found | None:
         """The value with the end that it was put with: who copies it upward copies that too."""

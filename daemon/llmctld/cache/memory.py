@@ -11,6 +11,7 @@ class Memory:
     """A Level in this process. `limit` in bytes; a value larger than that is not kept."""
 
     name = "memory"
+    news: str | None = None
 
     def __init__(self, limit: int, policy: Policy) -> None:
         self.limit, self._policy = limit, policy

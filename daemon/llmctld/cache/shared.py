@@ -40,6 +40,7 @@ class Shared:
     """
 
     name = "shared"
+    news: str | None = None
 
     def __init__(self, url: str) -> None:
         self._secrets = _secrets(url)

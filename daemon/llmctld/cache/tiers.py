@@ -124,11 +124,14 @@ class Tiers:
             answer = msgspec.structs.replace(answer, about=about)
         value = encode(answer)
         largest = max([self._memory.limit, *(lane.limit for lane in self._lanes)])
+        if not largest:
+            return None  # it is switched off
         expires = answer.created + (self._ttl if self._ttl is not None else self._lifetime(key, answer))
+        if len(value) > largest:
+            await self.delete([key])  # what was there no longer holds
+            return f"the answer was not stored: it takes {len(value)} bytes, and no level of the cache takes more than {largest}"
         self._generations.next(key)
         await self._store(key, answer, Found(value, expires), self._lanes)
-        if len(value) > largest > 0:
-            return f"the answer was not stored: it takes {len(value)} bytes, and no level of the cache takes more than {largest}"
         return None
 
     async def delete(self, keys: Sequence[str]) -> int:

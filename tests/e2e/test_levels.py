@@ -1,0 +1,343 @@
+"""The levels of the cache as a user meets them: memory, disk, and a server that hubs share; what they say, and what fails."""
+
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.house import House, Outcome, gone, until
+from tests.e2e.house import house as a_house
+from tests.redis_server import RedisServer, a_redis, needs_redis
+
+PASSWORD = "hunter2/x"
+
+
+def ask(house: House, text: str, *options: object) -> Outcome:
+    return house.ok("ask", text, "--json", "--no-stream", *options)
+
+
+def hit(outcome: Outcome) -> str | None:
+    found: str | None = outcome.last["cache"]["hit"]
+    return found
+
+
+def level(house: House, name: str) -> dict[str, Any]:
+    return next(line for line in house.ok("cache", "stats", "--json").lines if line["level"] == name)
+
+
+def listed(house: House, *options: str) -> list[str]:
+    return [line["prompt"] for line in house.ok("cache", "ls", "--json", *options).lines]
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with a_redis() as server:
+        yield server
+
+
+# ---- a server that hubs share ---------------------------------------------------------------------------------------
+
+
+@needs_redis
+def test_hubs_share_answers_with_the_lifetime_that_they_have(redis: RedisServer) -> None:
+    """The one says 1,000 s, the other an hour: a copy of the first one's answer ends when the first one's does."""
+    with a_house(LLMCTL_CACHE__SHARED_URL=redis.url(), LLMCTL_CACHE__TTL="1000s") as one:
+        one.echo()
+        key = ask(one, "hello", "--user", "ana").last["cache"]["key"]
+        (there,) = one.ok("cache", "ls", "--json").lines
+        with a_house(LLMCTL_CACHE__SHARED_URL=redis.url(), LLMCTL_CACHE__TTL="1h") as other:
+            other.echo()
+            assert hit(ask(other, "hello", "--user", "bob")) is None, "the scope holds on the shared level too"
+            assert hit(ask(other, "hello", "--user", "ana")) == "shared"
+            assert hit(ask(other, "hello", "--user", "ana")) == "memory"
+            shown = other.ok("cache", "show", key, "--json").last
+            assert [line["level"] for line in shown["levels"]] == ["memory", "disk", "shared"]
+            assert all(line["left_s"] <= 1000 for line in shown["levels"])
+            assert shown["expires"] == pytest.approx(there["expires"], abs=2)
+            assert (shown["user"], shown["text"]) == ("ana", "hello")
+            other.ok("daemon", "restart")
+            assert hit(ask(other, "hello", "--user", "ana")) == "disk"
+            assert level(other, "shared")["entries"] == 2
+
+
+@needs_redis
+def test_a_clear_reaches_every_level_and_a_refresh_too(redis: RedisServer) -> None:
+    with a_house(LLMCTL_CACHE__SHARED_URL=redis.url()) as house:
+        house.echo()
+        ask(house, "one", "--tag", "x")
+        ask(house, "two")
+        assert redis.keys() == 2
+        house.ok("cache", "clear", "--tag", "x", "--yes")
+        assert redis.keys() == 1
+        assert hit(ask(house, "one")) is None
+        house.ok("cache", "clear", "--yes")
+        assert redis.keys() == 0
+        ask(house, "two", "--refresh")
+        assert redis.keys() == 1
+
+
+@needs_redis
+def test_a_server_that_is_killed_costs_no_request_and_comes_back_by_itself(redis: RedisServer) -> None:
+    with a_house(LLMCTL_CACHE__SHARED_URL=redis.url()) as house:
+        house.echo()
+        ask(house, "before")
+        assert level(house, "shared")["state"] == "ok"
+        redis.kill()
+        said = house.ok("ask", "while it is gone")
+        assert said.out == "while it is gone\n"
+        assert hit(ask(house, "before")) == "memory"
+        broken = level(house, "shared")
+        assert broken["state"] == "failing"
+        assert broken["errors"] >= 1
+        assert "shared level of the cache fails" in said.err + house.ok("ask", "and now?").err
+        assert '"a cache level fails"' in house.log.read_text()
+        redis.start()
+        until(lambda: level(house, "shared")["state"] == "ok")
+        key = ask(house, "after").last["cache"]["key"]
+        assert redis.ask("EXISTS", f"llmctl:answer:{key}") == b":1\r\n"
+        assert level(house, "shared")["hits"] == 0
+        assert level(house, "shared")["p50_ms"] > 0
+
+
+@needs_redis
+def test_a_wrong_password_is_said_once_and_stands_nowhere() -> None:
+    with a_redis(password="right", tcp=True) as server:
+        url = server.url(PASSWORD.replace("/", "%2F"))
+        with a_house(LLMCTL_CACHE__SHARED_URL=url) as house:
+            house.echo()
+            outcome = house.ok("ask", "hello")
+            assert outcome.out == "hello\n"
+            later = house.ok("ask", "hello again")
+            assert (outcome.err + later.err).count("shared level of the cache fails") == 1
+            found = level(house, "shared")
+            assert found["state"] == "failing"
+            assert "password" in found["error"]
+            told = [outcome.err, later.err, str(found), house.ok("cache", "stats").out, house.ok("config", "show").out]
+            house.stop()
+            files = [path for path in house.place.rglob("*") if path.is_file()]
+            told += [path.read_bytes().decode("latin-1") for path in files]
+            assert any("a cache level fails" in text for text in told)
+            for text in told:
+                assert "hunter2" not in text
+
+
+def test_a_server_that_nobody_finds_and_an_address_that_is_none(house: House) -> None:
+    house.echo()
+    for url, words in (("redis://127.0.0.1:1/0", "refused"), ("http://x:hunter2@h/", "must begin with one of")):
+        house.variables["LLMCTL_CACHE__SHARED_URL"] = url
+        house.run("daemon", "restart")
+        outcome = ask(house, url)
+        assert hit(outcome) is None
+        found = level(house, "shared")
+        assert (found["state"], words in found["error"], "hunter2" in found["error"]) == ("failing", True, False)
+
+
+# ---- ls, show, clear ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stocked(house: House) -> House:
+    house.echo().echo("second")
+    for text, options in (
+        ("one", ("--user", "ana", "--tag", "a", "--tag", "b")),
+        ("two", ("--user", "ana", "--tag", "a", "-m", "second")),
+        ("three", ("--user", "bob")),
+    ):
+        ask(house, text, *options)
+    return house
+
+
+CHOICES: list[tuple[tuple[str, ...], list[str]]] = [
+    ((), ["one", "two", "three"]),
+    (("--user", "ana"), ["one", "two"]),
+    (("-m", "second"), ["two"]),
+    (("--tag", "a"), ["one", "two"]),
+    (("--tag", "a", "--tag", "b"), ["one"]),
+    (("--newer", "1h"), ["one", "two", "three"]),
+    (("--older", "1h"), []),
+    (("--user", "ana", "-m", "echo", "--newer", "1h", "--tag", "b"), ["one"]),
+    (("--user", "nobody"), []),
+]
+
+
+def test_what_is_stored_is_listed_by_model_user_age_and_tag(stocked: House) -> None:
+    for options, expected in CHOICES:
+        assert listed(stocked, *options) == expected, options
+    ask(stocked, "one", "--user", "ana")
+    lines = {line["prompt"]: line for line in until(lambda: stocked.ok("cache", "ls", "--json").lines)}
+    assert set(lines["one"]) == {
+        "number", "key", "model", "user", "tags", "conversation", "created", "expires", "bytes", "seconds", "hits", "last_hit",
+        "prompt",
+    }  # fmt: skip
+    assert (lines["one"]["tags"], lines["three"]["user"], lines["two"]["model"]) == (["a", "b"], "bob", "second")
+    until(lambda: {line["prompt"]: line["hits"] for line in stocked.ok("cache", "ls", "--json").lines}["one"] == 1)
+    table = stocked.ok("cache", "ls").out.splitlines()
+    assert table[0].split() == ["KEY", "MODEL", "USER", "TAGS", "AGE", "LEFT", "BYTES", "HITS", "PROMPT"]
+    assert len(table) == 4
+
+
+def test_an_entry_is_shown_whole(stocked: House) -> None:
+    key = stocked.ok("cache", "ls", "--json", "--tag", "b").last["key"]
+    shown = stocked.ok("cache", "show", key[:12], "--json").last
+    assert (shown["key"], shown["text"], shown["prompt"], shown["user"]) == (key, "one", "one", "ana")
+    assert [line["level"] for line in shown["levels"]] == ["memory", "disk"]
+    assert shown["usage"]["completion_tokens"] > 0
+    told = stocked.ok("cache", "show", key).out
+    assert told.endswith("\none\n")
+    assert "30 d" in told or "29 d" in told, "what is left of it"
+    unknown = stocked.run("cache", "show", "feed", "--json")
+    assert (unknown.status, unknown.error["code"]) == (5, "not_found")
+
+
+def test_what_is_named_is_removed_and_nothing_else(stocked: House) -> None:
+    refused = stocked.run("cache", "clear", "--user", "ana", "--tag", "a", "--older", "7d")
+    assert refused.status == 2
+    assert "user ana" in refused.out
+    assert "7d" in refused.out
+    assert stocked.ok("cache", "clear", "--older", "7d", "--yes", "--json").last == {"entries": 0}
+    assert stocked.ok("cache", "clear", "-m", "second", "--yes", "--json").last == {"entries": 1}
+    assert listed(stocked) == ["one", "three"]
+    assert hit(ask(stocked, "two", "--user", "ana", "-m", "second")) is None
+    assert stocked.ok("cache", "clear", "--user", "ana", "--yes", "--json").last == {"entries": 2}
+    assert hit(ask(stocked, "three", "--user", "bob")) == "memory"
+    stocked.ok("models", "rm", "second", "--yes")
+    assert stocked.run("cache", "clear", "-m", "second", "--yes").status == 4
+
+
+def test_the_answers_of_a_model_that_was_removed_can_be_removed(house: House) -> None:
+    house.echo().echo("old")
+    ask(house, "hello", "-m", "old")
+    house.ok("models", "rm", "old", "--yes")
+    assert listed(house, "-m", "old") == ["hello"]
+    assert house.ok("cache", "clear", "-m", "old", "--yes", "--json").last == {"entries": 1}
+    assert house.run("cache", "ls", "-m", "old").status == 4
+
+
+def test_looking_starts_no_hub_and_bad_ages_are_said(house: House) -> None:
+    for command in (["ls"], ["show", "abc"]):
+        outcome = house.run("cache", *command)
+        assert (outcome.status, outcome.out) == (3, "")
+        assert "daemon start" in outcome.err
+    assert not house.hub_runs()
+    bad = house.run("cache", "ls", "--older", "yesterday")
+    assert bad.status == 2
+    assert "--older" in bad.err
+
+
+def test_what_does_not_fit_goes_and_list_and_disk_agree(house: House) -> None:
+    house.variables |= {"LLMCTL_CACHE__DISK_BYTES": "64K", "LLMCTL_CACHE__MEMORY_BYTES": "1K"}
+    house.echo()
+    for number in range(12):
+        ask(house, f"{number} " + "x" * 3000, "--max-tokens", "4000")
+    disk = level(house, "disk")
+    assert 2 <= disk["entries"] < 12
+    assert disk["bytes"] <= 64 * 1024
+    assert level(house, "memory")["entries"] == 0, "larger than it takes"
+    until(lambda: len(listed(house)) == level(house, "disk")["entries"])
+
+
+# ---- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["cache.db", "answers/cache.db", "both"])
+def test_a_damaged_database_is_set_aside_and_said_and_hub_and_caches_start(house: House, file: str) -> None:
+    house.echo()
+    ask(house, "hello")
+    house.stop()
+    names = ["cache.db", "answers/cache.db"] if file == "both" else [file]
+    for name in names:
+        for path in (house.place / "cache").glob(f"{name}*"):
+            path.write_bytes(b"damaged" * 3000)
+    outcome = ask(house, "hello")
+    assert hit(outcome) == ("disk" if names == ["cache.db"] else None)
+    assert (outcome.err + ask(house, "again").err).count("damaged and") == len(names)
+    aside = {path.name.partition(".damaged")[0] for path in (house.place / "cache").glob("*.damaged-*")}
+    assert aside >= {name.partition("/")[0] for name in names}
+    until(lambda: listed(house) == ["hello", "again"], what="the book, made again")
+    assert {level(house, name)["state"] for name in ("memory", "disk")} == {"ok"}
+    house.ok("daemon", "restart")
+    assert hit(ask(house, "hello")) == "disk"
+
+
+def test_a_database_that_is_damaged_while_it_is_used_is_begun_anew(house: House) -> None:
+    house.variables["LLMCTL_CACHE__MEMORY_BYTES"] = "0"
+    house.echo()
+    ask(house, "hello " + "x" * 3000)
+    for path in (house.place / "cache" / "answers").glob("cache.db*"):
+        with path.open("r+b") as file:
+            file.write(b"\xff" * 100_000)
+    until(lambda: hit(ask(house, "hello " + "x" * 3000)) == "disk")
+    assert level(house, "disk")["state"] == "ok"
+
+
+@pytest.fixture
+def full(house: House) -> Iterator[Path]:
+    """A cache folder of 1 MB by itself, where this user may mount one."""
+    place = house.place / "cache"
+    house.echo(context=20_000).stop()
+    place.mkdir(exist_ok=True)
+    command: list[str | Path] = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", place]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs privileges")
+    yield place
+    house.run("daemon", "stop")
+    subprocess.run(["umount", "-l", place], check=False)
+
+
+def test_a_full_disk_costs_no_answer_is_said_and_passes(house: House, full: Path) -> None:
+    house.variables["LLMCTL_CACHE__MEMORY_BYTES"] = "1M"
+    assert hit(ask(house, "kept")) is None
+    filler = full / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    text = "t" * 5000
+    told = ""
+    for number in range(4):
+        outcome = house.ok("ask", f"{number}{text}", "--max-tokens", "6000")
+        assert outcome.out == f"{number}{text}\n", "the answer comes, whatever the disk says"
+        told += outcome.err
+    assert told.count("the disk level of the cache fails") == 1
+    assert "full" in told or "No space" in told
+    assert level(house, "disk")["state"] == "failing"
+    assert hit(ask(house, f"0{text}", "--max-tokens", "6000")) == "memory"
+    filler.unlink()
+    again = ask(house, "room again")
+    assert hit(again) is None
+    assert level(house, "disk")["state"] == "ok"
+    house.ok("daemon", "restart")
+    assert hit(ask(house, "kept")) == hit(ask(house, "room again")) == "disk"
+    until(lambda: len(listed(house)) == level(house, "disk")["entries"])
+
+
+def test_an_answer_over_the_limit_of_every_level_is_served_and_not_stored(house: House) -> None:
+    house.variables |= {"LLMCTL_CACHE__DISK_BYTES": "2K", "LLMCTL_CACHE__MEMORY_BYTES": "2K"}
+    house.echo()
+    ask(house, "small")
+    text = "x" * 3000
+    for _ in range(2):
+        outcome = house.ok("ask", text, "--max-tokens", "4000")
+        assert outcome.out == text + "\n"
+        assert "not stored" in outcome.err
+        assert "2048" in outcome.err
+    assert hit(ask(house, "small")) == "memory", "nothing had to make room for what does not fit anyway"
+    assert listed(house) == ["small"]
+
+
+def test_a_hub_that_was_killed_finds_its_entries_and_its_book_in_agreement(house: House) -> None:
+    house.echo()
+    for text in ("one", "two"):
+        ask(house, text)
+    hub = house.hub()
+    hub.kill()
+    gone([hub])
+    with closing(sqlite3.connect(house.place / "cache" / "cache.db")) as book, book:
+        book.execute("DELETE FROM entries WHERE prompt = 'one'")
+    shutil.rmtree(house.place / "cache" / "answers" / "tmp", ignore_errors=True)
+    assert hit(ask(house, "two")) == "disk"
+    until(lambda: sorted(listed(house)) == ["one", "two"], what="the row of an entry that had none")
