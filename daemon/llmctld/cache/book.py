@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from llmctl.errors import LlmctlError, Storage
 from llmctl.wire import CacheEntry
 from llmctld.cache.level import Stored
-from llmctld.cache.which import Which
+from llmctld.cache.which import Which as Which
 from llmctld.store import Operation, Store, T, set_aside
 from llmctld.watch import log
 

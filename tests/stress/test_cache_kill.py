@@ -1,0 +1,124 @@
+"""The hub is killed in the middle of ten thousand writes: no value is torn, and the book and the store agree afterwards."""
+
+import random
+import signal
+import sqlite3
+import zlib
+from collections import Counter
+from contextlib import closing
+
+from llmctl import wire
+from tests.e2e.dealer import Dealer, Silent
+from tests.e2e.house import House, gone, until, with_signal
+from tests.e2e.house import house as a_house
+from tests.stress.scale import count, seeded
+
+ROUNDS, WRITES = 20, 10_000
+WINDOW = 32
+"""Writes that are under way together."""
+LARGE = 40_000
+"""Characters of every fifteenth answer: in a file of its own, beside the database."""
+
+
+def text_of(question: int, version: int) -> str:
+    """An answer that tells whether it is whole, and which one it is."""
+    body = f"{question} {version} " + "xyz" * ((LARGE if question % 15 == 0 else 120) // 3)
+    return f"{body} {zlib.crc32(body.encode())}"
+
+
+def whole(text: str) -> tuple[int, int]:
+    """The question and the version; AssertionError for a torn text."""
+    body, _, checksum = text.rpartition(" ")
+    assert zlib.crc32(body.encode()) == int(checksum), text[:80]
+    question, version, _ = body.split(" ", 2)
+    return int(question), int(version)
+
+
+def write(house: House, writes: int, kill_after: int, dice: random.Random) -> dict[int, int]:
+    """Stores answers, a third of them again and again, until the hub is killed; question -> the last version acknowledged."""
+    acknowledged: dict[int, int] = {}
+    versions: Counter[int] = Counter()
+    flying: dict[bytes, tuple[int, int]] = {}
+    hub, sent, done = house.hub(), 0, 0
+    with Dealer(house.socket, timeout=2.0) as dealer:
+        while sent < writes or flying:
+            while sent < writes and len(flying) < WINDOW:
+                question = dice.randrange(50) if sent % 3 == 0 else 50 + sent
+                if question in {number for number, _ in flying.values()}:
+                    question = 50 + sent
+                versions[question] += 1
+                request = wire.Generate(prompt=f"question {question}", model="echo", cache="refresh")
+                warm = wire.Warm(request=request, text=text_of(question, versions[question]))
+                flying[dealer.send(warm)] = question, versions[question]
+                sent += 1
+            if done >= kill_after:
+                with_signal(hub, signal.SIGKILL)
+            try:
+                identity, body = dealer.receive_frames()
+            except Silent:
+                break
+            reply = wire.decode_reply(body)
+            if isinstance(reply, wire.Done):
+                question, version = flying.pop(identity)
+                acknowledged[question] = version
+                done += 1
+    with_signal(hub, signal.SIGKILL)
+    gone([hub])
+    return acknowledged
+
+
+def check(house: House, acknowledged: dict[int, int]) -> int:
+    """The number of entries, each of them whole, in the book and on the disk, and none older than what was acknowledged."""
+    house.ok("daemon", "start")
+    with Dealer(house.socket) as dealer:
+        for question, version in acknowledged.items():
+            reply = dealer.ask(wire.Generate(prompt=f"question {question}", model="echo", cache="only"))
+            assert isinstance(reply, wire.Done), (question, version, reply)
+            assert isinstance(reply.result, wire.Answer)
+            found = whole(reply.result.text)
+            assert found[0] == question
+            assert found[1] >= version, "an answer that was acknowledged is gone"
+
+        def listed() -> set[str]:
+            keys: list[wire.CacheEntry] = []
+            while True:
+                reply = dealer.ask(wire.ListCache(after=keys[-1].number if keys else 0, limit=10_000))
+                assert isinstance(reply, wire.Done)
+                assert isinstance(reply.result, wire.CacheEntries)
+                if not reply.result.entries:
+                    return {entry.key for entry in keys}
+                keys += reply.result.entries
+
+        def stored() -> set[str]:
+            with closing(sqlite3.connect(house.place / "cache" / "answers" / "cache.db")) as store:
+                return {key for (key,) in store.execute("SELECT key FROM Cache")}
+
+        until(lambda: listed() == stored(), what="book and store agree")
+        for key in listed():
+            reply = dealer.ask(wire.ShowCache(key=key))
+            assert isinstance(reply, wire.Done), reply
+            assert isinstance(reply.result, wire.CacheShown)
+            whole(reply.result.text)
+        entries = len(listed())
+    files = {path.name for path in (house.place / "cache" / "answers").glob("*/*/*.val")}
+    with closing(sqlite3.connect(house.place / "cache" / "answers" / "cache.db")) as store:
+        named = {
+            name.rpartition("/")[2] for (name,) in store.execute("SELECT filename FROM Cache WHERE filename NOT NULL")
+        }
+    assert files == named, "no file without an entry, and none that is missing"
+    levels = {line["level"]: line for line in house.ok("cache", "stats", "--json").lines}
+    assert (levels["disk"]["state"], levels["disk"]["errors"]) == ("ok", 0)
+    return entries
+
+
+def test_a_hub_that_is_killed_while_it_writes_leaves_no_torn_value() -> None:
+    dice = seeded()
+    with a_house(LLMCTL_LIMITS__QUEUE="1000") as house:
+        house.echo()
+        house.ok("daemon", "start")
+        for _ in range(count(ROUNDS)):
+            writes = count(WRITES)
+            acknowledged = write(house, writes, dice.randrange(1, writes), dice)
+            entries = check(house, acknowledged)
+            print(f"killed after {len(acknowledged)} questions: {entries} entries, all whole")
+            house.ok("cache", "clear", "--yes")
