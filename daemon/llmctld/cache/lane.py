@@ -192,10 +192,10 @@ class Lane(Generic[L]):
             return
         self._failed -= {"reading", "writing"} if kind == "writing" else {kind}
         if not self._failed:
-            self.meter.error = None
             self._rest = REST_S
             log.info("a cache level works again", level=self.name)
             self._tell(f"the {self.name} level of the cache works again")
+            self.meter.error = None
 
     def _tell(self, words: str) -> None:
         if len(self.news) < NEWS:
