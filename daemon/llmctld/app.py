@@ -213,11 +213,11 @@ async def build_prefetch(
     """Where it is asked for. A request is kept for as long as an answer may be, whatever `cache.ttl` says of those that are
     served: to have the next one ready when the last has expired is what this is for.
     """
-    if not settings.prefetch.enabled:
+    if not (settings.enabled and settings.prefetch.enabled):
         return None
 
     def make(shelf: Shelf) -> Prefetch:
-        return Prefetch(settings.prefetch, shelf, compute, tiers.expires, background.quiet, DEFAULT_TTL_S)
+        return Prefetch(settings.prefetch, shelf, compute, tiers.expires, background.quiet, DEFAULT_TTL_S, settings.ttl)
 
     return await opened(paths.cache / "prefetch.db", make)
 

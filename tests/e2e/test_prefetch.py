@@ -1,5 +1,6 @@
 """Prefetch through the running hub: what usually follows is there before it is asked for, in nobody's way, while it pays."""
 
+import itertools
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -96,17 +97,49 @@ def test_on_the_same_requests_in_any_order_it_stops_by_itself_and_says_why() -> 
         assert found["reason"] in house.ok("cache", "stats").out
 
 
-def learned(house: House, *prompts: str, options: Sequence[str] = (), times: int = 2) -> None:
-    """These have been asked one after another, so often."""
-    for _ in range(times):
-        for prompt in prompts:
-            house.ok("ask", prompt, *options)
+def test_what_is_never_used_stops_it_although_every_guess_is_right() -> None:
+    """Somebody else's answers put out what was computed before it is asked for."""
+    with a_house(**FORGETFUL) as house:
+        house.echo(token_ms=1)
+        with client(house) as asking:
+            for _ in range(9):
+                for prompt in ("first", "second"):
+                    assert asking.ask(prompt).cache.hit is None
+                    until(lambda: not busy(asking), what="prefetch is done")
+                    push_out(asking)
+        found = stats(house)
+        assert (found["used"], found["gain_s"], found["state"]) == (0, 0.0, "stopped")
+        assert found["prefetched"] <= 20
+        assert "waste exceeds gain: of the last 12 answers computed beforehand 0 were asked for" in found["reason"]
+        assert found["reason"] in house.ok("cache", "stats").out
+        house.hub().kill()
+        assert house.ended()
+        house.ok("daemon", "start")
+        assert stats(house)["state"] == "stopped", "also after a crash"
+
+
+def learned(house: House, *prompts: str, user: str, times: int = 3, **options: Any) -> None:
+    """These have been asked one after another, so often; and nothing of it is stored any more."""
+    with client(house) as asking:
+        for _ in range(times):
+            for prompt in prompts:
+                asking.ask(prompt, user=user, **options)
+            push_out(asking)
+
+
+fillers = itertools.count()
+
+
+def push_out(asking: Client) -> None:
+    """Whatever was stored is not: somebody else has asked enough."""
+    for _ in range(4):
+        asking.ask(f"filler {next(fillers)}", user="filler")
 
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
-    """Nobody's answers last but a moment; each test has a user of its own."""
-    with a_house(**ON, LLMCTL_CACHE__TTL="1ms") as made:
+    """Each test has a user of its own."""
+    with a_house(**FORGETFUL) as made:
         yield made.echo(token_ms=1)
 
 
@@ -115,7 +148,7 @@ def own(house: House, prompt: str) -> list[dict[str, Any]]:
 
 
 def test_it_is_charged_to_the_hubs_own_label_and_no_conversation_comes_of_it(house: House) -> None:
-    learned(house, "charge 1", "charge 2", options=("--user", "chu"))
+    learned(house, "charge 1", "charge 2", user="chu")
     house.ok("ask", "charge 1", "--user", "chu")
     until(lambda: own(house, "charge 2"), what="it was computed beforehand")
     assert own(house, "charge 2")[0]["state"] == "done"
@@ -125,7 +158,8 @@ def test_it_is_charged_to_the_hubs_own_label_and_no_conversation_comes_of_it(hou
 
 
 def test_nothing_crosses_users(house: House) -> None:
-    learned(house, "cross 1", "cross 2", options=("--user", "ann"), times=3)
+    learned(house, "cross 1", "cross 2", user="ann")
+    house.ok("ask", "cross 1", "--user", "ann")
     until(lambda: own(house, "cross 2"), what="it was computed beforehand for her")
     count = len(own(house, "cross 2"))
     house.ok("ask", "cross 1", "--user", "ben")
@@ -133,21 +167,37 @@ def test_nothing_crosses_users(house: House) -> None:
     assert len(own(house, "cross 2")) == count
 
 
-@pytest.mark.parametrize("options", [("--no-cache",), ("--temperature", "0.7"), ("--max-age", "1h")], ids=str)
-def test_what_is_not_stored_for_the_next_one_is_not_computed_beforehand(house: House, options: tuple[str, ...]) -> None:
-    user = options[0].strip("-")
-    learned(house, f"{user} 1", f"{user} 2", options=("--user", user, *options), times=3)
+@pytest.mark.parametrize("options", [{"no_cache": True}, {"temperature": 0.7}, {"max_age": "1h"}], ids=str)
+def test_what_is_not_stored_for_the_next_one_is_not_computed_beforehand(house: House, options: dict[str, Any]) -> None:
+    (user,) = options
+    learned(house, f"{user} 1", f"{user} 2", user=user, **options)
+    with client(house) as asking:
+        asking.ask(f"{user} 1", user=user, **options)
     settle(house)
     assert own(house, f"{user} 2") == []
 
 
 def test_conversations_and_templates_are_asked_again_as_the_model_saw_them(house: House) -> None:
-    for number in range(4):
-        house.ok("ask", "turn {n}", "-p", "n=1", "--conversation", f"c{number}", "--user", "con")
-        house.ok("ask", "turn {n}", "-p", "n=2", "-s", "Be brief.", "--conversation", f"c{number}", "--user", "con")
+    with client(house) as asking:
+        for number in range(4):
+            asking.ask("turn {n}", param={"n": 1}, conversation=f"c{number}", user="con")
+            asking.ask("turn {n}", param={"n": 2}, system="Be brief.", conversation=f"c{number}", user="con")
+            push_out(asking)
+        asking.ask("turn {n}", param={"n": 1}, conversation="c4", user="con")
     until(lambda: own(house, "turn 2"), what="it was computed beforehand")
     assert own(house, "turn 2")[0]["state"] == "done"
-    assert len(house.records("id", "conversation = 'c0'")) == 2, "no turn is added"
+    assert len(house.records("id", "conversation = 'c4'")) == 1, "no turn is added"
+    last = ["ask", "turn {n}", "-p", "n=2", "-s", "Be brief.", "--conversation", "c4", "--user", "con", "--json"]
+    assert house.ok(*last).last["cache"]["hit"] == "memory"
+
+
+def test_where_answers_are_shared_habits_are_too() -> None:
+    with a_house(**FORGETFUL, LLMCTL_CACHE__SCOPE="[]") as house:
+        house.echo(token_ms=1)
+        learned(house, "ours 1", "ours 2", user="ann")
+        house.ok("ask", "ours 1", "--user", "ben")
+        until(lambda: own(house, "ours 2"), what="it was computed beforehand")
+        assert house.ok("ask", "ours 2", "--user", "ben", "--json").last["cache"]["hit"] == "memory"
 
 
 def test_without_the_setting_there_is_neither_a_line_nor_a_file() -> None:
@@ -173,7 +223,8 @@ def computing() -> Iterator[House]:
     nothing = {"LLMCTL_CACHE__DISK_BYTES": "0", "LLMCTL_CACHE__MEMORY_BYTES": "0", "LLMCTL_LIMITS__QUEUE": "0"}
     with a_house(**ON, **nothing) as house:
         house.echo(slots=1, token_ms=20)
-        learned(house, "first", "w" * 100, times=1)
+        house.ok("ask", "first")
+        house.ok("ask", "w" * 100)
         house.ok("ask", "first")
         until(lambda: house.busy("echo") == 1, what="it is being computed")
         assert stats(house)["busy"]
@@ -201,7 +252,7 @@ def cancelled(house: House) -> int:
 
 
 def test_what_is_cleared_is_forgotten(house: House) -> None:
-    learned(house, "clear 1", "clear 2", options=("--user", "cle"))
+    learned(house, "clear 1", "clear 2", user="cle")
 
     def kept() -> list[str]:
         with closing(sqlite3.connect(house.place / "cache" / "prefetch.db", timeout=5)) as connection:
@@ -210,8 +261,6 @@ def test_what_is_cleared_is_forgotten(house: House) -> None:
     until(lambda: len(kept()) == 2, what="they are written down")
     house.ok("cache", "clear", "--yes")
     assert kept() == []
-    house.ok("ask", "clear 1", "--user", "cle")
-    settle(house)
 
 
 def test_a_damaged_file_is_put_aside_and_the_hub_starts(house: House) -> None:

@@ -93,6 +93,15 @@ def test_nothing_crosses_groups_and_people_of_one_group_share() -> None:
     assert sequences.guess("", "x") is None, "what another person asks is no step of this one's"
 
 
+def test_no_guess_is_right_about_a_request_that_wants_to_be_computed() -> None:
+    sequences = Sequences()
+    for number in range(20):
+        sequences.saw("ana", "ana", "ab"[number % 2], EPOCH + number, takes=False)
+    guess = sequences.guess("ana", "a")
+    assert guess is not None
+    assert (guess.key, guess.chance < 0.3) == ("b", True)
+
+
 def test_of_many_followers_the_rarest_goes() -> None:
     sequences = Sequences()
     walk(sequences, " ".join(["ab", "ab", *(f"a{letter}" for letter in "cdefghijkl")]))
@@ -163,6 +172,20 @@ def test_it_stops_when_waste_exceeds_gain_and_says_so_and_goes_on_when_guesses_a
     assert ledger.why() is None
 
 
+def test_each_time_that_it_stops_it_takes_longer_to_go_on() -> None:
+    ledger = Ledger()
+    for stops in range(1, 4):
+        for _ in range(JUDGED):
+            ledger.gave_way(1.0, EPOCH)
+        assert ledger.stopped is not None
+        assert ledger.stops == stops
+        assert f"of {TRIAL * 2 ** (stops - 1)} guesses in a row" in (ledger.why() or "")
+        for _ in range(TRIAL * 2 ** (stops - 1)):
+            assert ledger.stopped is not None
+            ledger.stepped(0.9, True)
+        assert ledger.stopped is None
+
+
 def test_seconds_count_and_not_answers() -> None:
     ledger = Ledger()
     for number in range(20):
@@ -201,7 +224,8 @@ class Desk:
 
     def __init__(self, path: Path, budget: int = 100, kept_s: float = 86400.0) -> None:
         self.path, self.settings, self.kept_s = path, Settings(enabled=True, budget_per_hour=budget), kept_s
-        self.now, self.life, self.takes = EPOCH, 50.0, 2.0
+        self.now, self.life = EPOCH, 50.0
+        self.life_s: float | None = None
         self.stored: dict[str, float] = {}
         self.computed: list[str] = []
         self.compute: Callable[[bytes], Awaitable[Computed | None]] = self.answer
@@ -229,6 +253,7 @@ class Desk:
                 self.expires,
                 quiet,
                 self.kept_s,
+                self.life_s,
                 lambda: self.now,
             ),
         )
@@ -244,7 +269,7 @@ class Desk:
                 self.stored[step] = self.now + self.life
             created = self.stored[step] - self.life
             body = step.encode if again else None
-            self.prefetch.saw(Asked(person, person, step, self.now, created, served, False, "m", ["t"], body))
+            self.prefetch.saw(Asked(person, person, step, self.now, created, True, served, False, "m", ["t"], body))
             await self.rest()
 
     async def rest(self) -> None:
@@ -304,6 +329,16 @@ async def test_what_expires_before_it_is_asked_for_is_not_computed_twice(tmp_pat
 
 
 @in_loop
+async def test_where_every_answer_lasts_alike_that_is_known_from_the_start(tmp_path: Path) -> None:
+    made = Desk(tmp_path / "prefetch.db")
+    made.life = made.life_s = 5.0
+    await made.open()
+    await made.ask("ab ab ab")
+    assert made.computed == []
+    await made.prefetch.close()
+
+
+@in_loop
 async def test_the_budget_of_an_hour_is_kept_and_said(tmp_path: Path) -> None:
     async with desk(tmp_path, budget=2) as it:
         it.now = EPOCH
@@ -335,7 +370,7 @@ async def test_the_last_request_of_a_person_is_what_counts(tmp_path: Path) -> No
         await asyncio.sleep(0)
         for step in "ac":
             it.now += 10
-            it.prefetch.saw(Asked("ana", "ana", step, it.now, it.now, False, False, "m", [], None))
+            it.prefetch.saw(Asked("ana", "ana", step, it.now, it.now, True, False, False, "m", [], None))
         gate.set()
         await it.rest()
         assert it.computed == ["d"]
@@ -414,10 +449,10 @@ async def test_a_user_who_comes_while_it_is_computed_has_gained_what_was_done(tm
         await it.ask("ab ")
         it.compute = compute
         it.now += 10
-        it.prefetch.saw(Asked("ana", "ana", "a", it.now, it.now, False, False, "m", [], None))
+        it.prefetch.saw(Asked("ana", "ana", "a", it.now, it.now, True, False, False, "m", [], None))
         await began.wait()
         it.now += 10
-        it.prefetch.saw(Asked("ana", "ana", "b", it.now, it.now, False, True, "m", [], None))
+        it.prefetch.saw(Asked("ana", "ana", "b", it.now, it.now, True, False, True, "m", [], None))
         go.set()
         await it.rest()
         assert it.figures() == (1, 1, 0)

@@ -17,6 +17,7 @@ from llmctl.wire import Answer, Answers, Generate
 from llmctld.cache.prefetch.prefetch import Asked, Computed, NotNow, Prefetch
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
+from llmctld.models.target import REMOTE
 from llmctld.models.worker import ChatMessage
 from llmctld.pipeline.background import Background, GaveWay
 from llmctld.pipeline.call import Call, Event, Link, Stage
@@ -63,10 +64,12 @@ def _asked(call: Call, event: Answer | Answers, settings: Cache) -> Asked:
     request, now = call.request, time.time()
     first = event if isinstance(event, Answer) else event.answers[0]
     again = keeps(request, settings) and request.tokens is None and request.max_age is None
+    takes = request.cache != "refresh" and keeps(request, settings)
     small = sum(len(message.content) for message in call.messages) < BODY_BYTES
     return Asked(
         group=request.user if "user" in settings.scope else "", person=request.user, key=call.key or "", at=now,
-        created=now - (first.cache.age_s or 0.0), served=call.hit in SERVED, boarded=call.hit == "flight",
+        created=now - (first.cache.age_s or 0.0), takes=takes, served=call.hit in SERVED,
+        boarded=call.hit == "flight",
         model=call.entry.name, tags=request.tags, body=partial(_body, call, settings.scope) if again and small else None,
     )  # fmt: skip
 
@@ -86,14 +89,16 @@ def computing(
     catalog: Catalog,
     expires: Callable[[str], Awaitable[float | None]],
 ) -> Callable[[bytes], Awaitable[Computed | None]]:
-    """What prefetch calls. It loads no model, and ends for any user's sake."""
+    """What prefetch calls. It loads no model here, and ends for any user's sake."""
 
     async def compute(body: bytes) -> Computed | None:
         again = _decode(body)
         try:
-            if background.ended or not residency.is_loaded(catalog.choose(again.request.model, "text")):
+            entry = catalog.choose(again.request.model, "text")
+            elsewhere = entry.backend == REMOTE  # to load it takes nothing here
+            if background.ended or not (elsewhere or residency.is_loaded(entry)):
                 raise NotNow
-            result = await background.generate(again.request, messages=again.messages, fills=True)
+            result = await background.generate(again.request, messages=again.messages, load=elsewhere, fills=True)
         except ModelUnavailable as error:
             raise NotNow from error
         except GaveWay:

@@ -94,7 +94,9 @@ async def play(steps: list[Step], folder: Path) -> Outcome:
     settings = Settings(enabled=True, budget_per_hour=1000)
     prefetch = await opened(
         folder / "prefetch.db",
-        lambda shelf: Prefetch(settings, shelf, compute, expires, quiet, 30 * 86400.0, lambda: now, lambda: spent),
+        lambda shelf: Prefetch(
+            settings, shelf, compute, expires, quiet, 30 * 86400.0, None, lambda: now, lambda: spent
+        ),
     )
     served = asked = 0
     for step in steps:
@@ -106,7 +108,7 @@ async def play(steps: list[Step], folder: Path) -> Outcome:
             ends[step.key] = now + LIFE_S
         person = step.person
         created = ends[step.key] - LIFE_S
-        prefetch.saw(Asked(person, person, step.key, now, created, hit, False, "m", [], step.key.encode))
+        prefetch.saw(Asked(person, person, step.key, now, created, True, hit, False, "m", [], step.key.encode))
         while prefetch.busy:  # noqa: ASYNC110 - its file has a thread of its own
             await asyncio.sleep(0)
     now += 86400.0

@@ -15,7 +15,10 @@ CHANCE = 0.6
 JUDGED, WINDOW = 12, 20
 """It stops when of the last WINDOW answers, JUDGED at least, more seconds were wasted than saved."""
 TRIAL, RIGHT = 20, 15
-"""While it has stopped it guesses without computing; it goes on when so many of the last TRIAL would have been right."""
+"""While it has stopped it guesses without computing; it goes on when so many of the last TRIAL would have been right, each
+time that it stops of twice as many: right guesses are no gain where answers do not last."""
+MOST_STOPS = 6
+"""From there on not twice as many any more."""
 STEPS, LIKELY = 30, 2
 """Where of the last STEPS requests fewer than LIKELY could be guessed with that chance, there is nothing to foretell."""
 HOUR_S = 3600.0
@@ -47,6 +50,7 @@ class Ledger(msgspec.Struct):
     trial: list[bool] = []
     begun: list[float] = []
     stopped: float | None = None
+    stops: int = 0
 
     # ---- what happens -----------------------------------------------------------------------------------------------
 
@@ -96,8 +100,8 @@ class Ledger(msgspec.Struct):
         self.steps = [*self.steps, likely][-STEPS:]
         if self.stopped is None or not likely:
             return
-        self.trial = [*self.trial, right][-TRIAL:]
-        if len(self.trial) == TRIAL and sum(self.trial) >= RIGHT:
+        self.trial = [*self.trial, right][-self.trials :]
+        if len(self.trial) == self.trials and sum(self.trial) * TRIAL >= RIGHT * self.trials:
             self.stopped, self.recent, self.trial = None, [], []
 
     def forget(self, keys: set[str]) -> None:
@@ -105,6 +109,11 @@ class Ledger(msgspec.Struct):
             del self.open[key]
 
     # ---- how it stands ----------------------------------------------------------------------------------------------
+
+    @property
+    def trials(self) -> int:
+        """How many guesses in a row decide whether it goes on."""
+        return int(TRIAL * 2 ** (min(self.stops, MOST_STOPS) - 1)) if self.stops else TRIAL
 
     @property
     def aimless(self) -> bool:
@@ -127,8 +136,8 @@ class Ledger(msgspec.Struct):
         used = sum(gain > 0 for gain, _ in self.recent)
         return (
             f"waste exceeds gain: of the last {len(self.recent)} answers computed beforehand {used} were asked for, "
-            f"{wasted:.2f} s were wasted and {gained:.2f} s saved; it goes on when {RIGHT} of {TRIAL} guesses in a "
-            f"row would have been right (now {sum(self.trial)} of {len(self.trial)})"
+            f"{wasted:.2f} s were wasted and {gained:.2f} s saved; it goes on when {RIGHT * self.trials // TRIAL} of "
+            f"{self.trials} guesses in a row would have been right (now {sum(self.trial)} of {len(self.trial)})"
         )
 
     def _gain(self, seconds: float) -> None:
@@ -142,4 +151,4 @@ class Ledger(msgspec.Struct):
         self.recent = [*self.recent, (0.0, seconds)][-WINDOW:]
         gained, wasted = (sum(each) for each in zip(*self.recent, strict=True))
         if self.stopped is None and len(self.recent) >= JUDGED and wasted > gained:
-            self.stopped, self.trial = at, []
+            self.stopped, self.trial, self.stops = at, [], self.stops + 1

@@ -41,7 +41,8 @@ class Computed(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A user's request that was answered: `served` from what is stored under `key`, or `boarded` while it was computed.
+    """A user's request that was answered: `served` from what is stored under `key`, or `boarded` while it was computed;
+    `takes`: what is stored would be served.
 
     `created` is when the answer was computed. `body` makes the request once more, None where it is not to be asked again.
     """
@@ -51,6 +52,7 @@ class Asked(NamedTuple):
     key: str
     at: float
     created: float
+    takes: bool
     served: bool
     boarded: bool
     model: str
@@ -93,7 +95,8 @@ class _Running(NamedTuple):
 
 class Prefetch:
     """`compute` answers and stores what a body says: None when it gave way; it may raise NotNow. `expires`: until when what is
-    stored under a key is served, None: nothing is. `quiet` returns when nobody waits. `kept_s`: how long a request may be kept.
+    stored under a key is served, None: nothing is. `quiet` returns when nobody waits. `kept_s`: how long a request may be kept;
+    `life_s`: how long every answer is, None: that is learned.
     """
 
     def __init__(
@@ -104,10 +107,12 @@ class Prefetch:
         expires: Callable[[str], Awaitable[float | None]],
         quiet: Callable[[], Awaitable[None]],
         kept_s: float,
+        life_s: float | None = None,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._shelf, self._compute, self._expires = settings, shelf, compute, expires
+        self._life_s = float("inf") if life_s is None else life_s
         self._quiet, self._kept_s, self._clock = quiet, kept_s, clock
         self._timer = timer
         self.sequences, self.ledger = Sequences(), Ledger()
@@ -143,7 +148,7 @@ class Prefetch:
         if asked.boarded and self._running is not None and self._running.key == asked.key:
             self._running.boarded.append(asked.at)
         self.ledger.asked(asked.person, asked.key, asked.served, asked.at)
-        step, right = self.sequences.saw(asked.group, asked.person, asked.key, asked.at)
+        step, right = self.sequences.saw(asked.group, asked.person, asked.key, asked.at, asked.takes)
         self.ledger.stepped(step.chance if step else 0.0, right)
         self._keep(asked)
         guess = self.sequences.guess(asked.group, asked.key)
@@ -189,7 +194,7 @@ class Prefetch:
 
     async def _fulfil(self, person: str, guess: Guess, since: float) -> None:
         now, key = self._clock(), guess.key
-        if not self._may(now) or guess.gap >= self._lives.get(key, float("inf")):
+        if not self._may(now) or guess.gap >= self._lives.get(key, self._life_s):
             return  # what expires before it is asked for helps nobody
         there = await self._expires(key)
         if there is not None and there > since + MARGIN * guess.gap:

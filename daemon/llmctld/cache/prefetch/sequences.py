@@ -18,7 +18,7 @@ TRUST_KEEP = 0.98
 """The same for the share of guesses that were right: about the last fifty."""
 FOLLOWERS = 8
 """Of one request, at most; the rarest goes."""
-ROWS, PEOPLE = 20_000, 10_000
+ROWS, PEOPLE = 10_000, 10_000
 """Requests with followers, and people, that are remembered: those seen last."""
 PRIOR = 2.0
 """Guesses that the counts themselves are worth, before any was held against what came."""
@@ -55,8 +55,11 @@ class Sequences:
         self.changed: set[Place] = set()
         self._last: OrderedDict[Place, tuple[str, float]] = OrderedDict()
 
-    def saw(self, group: str, person: str, key: str, at: float) -> tuple[Guess | None, bool]:
-        """`person` asked `key` at `at` (seconds): what would have been guessed before, and whether that was right."""
+    def saw(self, group: str, person: str, key: str, at: float, takes: bool = True) -> tuple[Guess | None, bool]:
+        """`person` asked `key` at `at` (seconds): what would have been guessed before, and whether that was right.
+
+        `takes`: a stored answer would be served. No guess is right about a request that wants it computed.
+        """
         before = self._last.pop((group, person), None)
         self._last[group, person] = (key, at)
         if len(self._last) > PEOPLE:
@@ -68,7 +71,7 @@ class Sequences:
         if follower == before[0]:  # asked once more: no step
             return None, False
         guess = self.guess(group, before[0])
-        right = guess is not None and guess.key == follower
+        right = guess is not None and guess.key == follower and takes
         if guess is not None:
             self._judge(group, guess.evidence, right)
         self._count((group, before[0]), follower, gap)
