@@ -6,12 +6,14 @@ It knows keys; what is to be done for one is its caller's function, which looks 
 import threading
 from collections.abc import Callable
 
+from llmctld.watch import log
+
 
 class Builder:
-    """`work(key)` must not raise. A key that is wanted again meanwhile has another turn."""
+    """`what` it makes is for the log. A key that is wanted again meanwhile has another turn."""
 
-    def __init__(self, work: Callable[[bytes], None]) -> None:
-        self._work = work
+    def __init__(self, what: str, work: Callable[[bytes], None]) -> None:
+        self._what, self._work = what, work
         self._changed = threading.Condition()
         self._due: dict[bytes, None] = {}
         self._thread: threading.Thread | None = None
@@ -49,4 +51,7 @@ class Builder:
                 key = next(iter(self._due))
                 del self._due[key]
                 self._busy = True
-            self._work(key)
+            try:
+                self._work(key)
+            except Exception as error:  # noqa: BLE001 - what it makes is missed, and no more
+                log.warning("something could not be made beforehand", what=self._what, error=str(error))

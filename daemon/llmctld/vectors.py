@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llmctl.paths import make_private
 from llmctld.builder import Builder
 from llmctld.slots import CHECKSUM, Slots, refused, set_aside
-from llmctld.watch import log
 
 if TYPE_CHECKING:
     import numpy as np
 
     from llmctld import hnsw
 
+HEAD = CHECKSUM + 8 + 16
+"""Bytes of a slot before the vector: checksum, number, wall."""
 ROOM = 256
 """Slots that the table begins with; it grows by a quarter."""
 COPIED = 256
@@ -58,13 +59,15 @@ class Vectors:
 
     def __init__(self, folder: Path, dimension: int, sizes: Sizes = Sizes()) -> None:  # noqa: B008
         self._folder, self._dimension, self._sizes = folder, dimension, sizes
+        kind = f"llmctl vectors 1: {dimension} float32".encode()
+        self._file = Slots(folder / "vectors.bin", HEAD + 4 * dimension, kind)
         self._turn = threading.Lock()
         """Whose holder uses what follows."""
         self._slot: dict[int, int] = {}
         self._flat: dict[bytes, array[int]] = {}
         self._graph: dict[bytes, hnsw.Graph] = {}
         self._free: list[int] = []
-        self._builder = Builder(self._tend)
+        self._builder = Builder("graphs over vectors", self._tend)
         """Makes graphs, and lets them grow."""
 
     def open(self) -> list[str]:
@@ -74,8 +77,6 @@ class Vectors:
         for leftover in self._folder.glob("*.new-*"):
             leftover.unlink(missing_ok=True)
         self._record = record_of(self._dimension)
-        kind = f"llmctl vectors 1: {self._dimension} float32".encode()
-        self._file = Slots(self._folder / "vectors.bin", self._record.itemsize, kind)
         image, told = self._file.open()
         self._table = np.frombuffer(image, self._record).copy()
         del image
@@ -231,10 +232,7 @@ class Vectors:
     def _tend(self, wall: bytes) -> None:
         with self._turn:
             grows = wall in self._graph and not self._graph[wall].worn
-        try:
-            (self._grow if grows else self._build)(wall)
-        except Exception as error:  # noqa: BLE001 - in a thread of its own; without a graph all is found, only slower
-            log.warning("a graph over vectors could not be made", error=str(error))
+        (self._grow if grows else self._build)(wall)
 
     def _grow(self, wall: bytes) -> None:
         """Moves what lies beside the graph into it, a few at a time."""

@@ -408,8 +408,10 @@ def test_a_full_disk_is_told_and_what_was_there_is_found(tmp_path: Path) -> None
 
 def test_a_folder_that_cannot_be_had_is_told(tmp_path: Path) -> None:
     (tmp_path / "v" / "vectors.bin").mkdir(parents=True)
+    vectors = Vectors(tmp_path / "v", DIMENSION)
     with pytest.raises(Storage, match=r"vectors\.bin cannot be written or read"):
-        Vectors(tmp_path / "v", DIMENSION).open()
+        vectors.open()
+    vectors.close()
 
 
 def test_searches_go_on_while_a_graph_is_made(tmp_path: Path) -> None:

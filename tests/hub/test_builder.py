@@ -1,0 +1,66 @@
+"""The thread that does what is due: in order, once at a time, and not for ever."""
+
+import threading
+
+from llmctld.builder import Builder
+
+
+def test_what_is_wanted_is_done_in_order_and_once() -> None:
+    done: list[bytes] = []
+    go = threading.Event()
+
+    def work(key: bytes) -> None:
+        go.wait()
+        done.append(key)
+
+    builder = Builder("things", work)
+    for key in (b"a", b"b", b"c", b"b"):
+        builder.want(key)
+    go.set()
+    builder.settle()
+    assert done == [b"a", b"b", b"c"]
+    builder.want(b"a")
+    builder.settle()
+    assert done == [b"a", b"b", b"c", b"a"]
+    builder.close()
+
+
+def test_one_that_fails_does_not_keep_the_next() -> None:
+    done: list[bytes] = []
+
+    def work(key: bytes) -> None:
+        if key == b"bad":
+            raise ValueError("no")
+        done.append(key)
+
+    builder = Builder("things", work)
+    builder.want(b"bad")
+    builder.want(b"good")
+    builder.settle()
+    builder.close()
+    assert done == [b"good"]
+
+
+def test_closing_gives_up_what_is_due() -> None:
+    begun, done = threading.Event(), list[bytes]()
+
+    def work(key: bytes) -> None:
+        done.append(key)
+        begun.set()
+        while not builder.closing:
+            pass
+
+    builder = Builder("things", work)
+    builder.want(b"a")
+    builder.want(b"b")
+    begun.wait()
+    builder.close()
+    assert done == [b"a"]
+
+
+def test_without_work_there_is_no_thread() -> None:
+    before = threading.active_count()
+    builder = Builder("things", lambda key: None)
+    builder.settle()
+    builder.close()
+    assert threading.active_count() == before
