@@ -36,12 +36,13 @@ __llmctl_words() {
         "templates show") printf "%s" "@templates --json --quiet -q --help" ;;
         "templates edit") printf "%s" "@templates --json --quiet -q --help" ;;
         "templates rm") printf "%s" "@templates --yes -y --json --quiet -q --help" ;;
-        "cache") printf "%s" "--help stats ls show clear warm" ;;
+        "cache") printf "%s" "--help stats ls show clear warm replay" ;;
         "cache stats") printf "%s" "--json --quiet -q --help" ;;
         "cache ls") printf "%s" "--model -m --user --tag --older --newer --json --quiet -q --help" ;;
         "cache show") printf "%s" "--json --quiet -q --help" ;;
         "cache clear") printf "%s" "--model -m --user --tag --older --newer --yes -y --json --quiet -q --help" ;;
         "cache warm") printf "%s" "--model -m --user --json --quiet -q --help" ;;
+        "cache replay") printf "%s" "--history --bytes --json --quiet -q --help" ;;
         "daemon") printf "%s" "--help start stop restart status logs doctor install" ;;
         "daemon start") printf "%s" "--json --quiet -q --help" ;;
         "daemon stop") printf "%s" "--timeout --json --quiet -q --help" ;;
@@ -145,6 +146,7 @@ __llmctl_values() {
         "cache clear --newer") printf "%s" "" ;;
         "cache warm --model"|"cache warm -m") printf "%s" "@models" ;;
         "cache warm --user") printf "%s" "" ;;
+        "cache replay --bytes") printf "%s" "" ;;
         "daemon stop --timeout") printf "%s" "" ;;
         "daemon restart --timeout") printf "%s" "" ;;
         "daemon logs --lines"|"daemon logs -n") printf "%s" "" ;;

@@ -28,6 +28,7 @@ from llmctld.cache.book import Book
 from llmctld.cache.disk import Disk
 from llmctld.cache.eviction import POLICIES
 from llmctld.cache.lane import Lane
+from llmctld.cache.learned import Learned
 from llmctld.cache.memory import Memory
 from llmctld.cache.prefetch.prefetch import Computed, Prefetch, opened
 from llmctld.cache.prefetch.shelf import Shelf
@@ -58,6 +59,7 @@ from llmctld.pipeline.record import record
 from llmctld.pipeline.samples import samples
 from llmctld.pipeline.structure import structure
 from llmctld.pipeline.validate import validate
+from llmctld.pipeline.worth import worth
 from llmctld.server import Server
 from llmctld.trial import Trial
 from llmctld.watch import log, open_log
@@ -138,6 +140,9 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     history = History(paths.history)
     abandoned = await history.open()
     tiers = build_tiers(paths, config.cache)
+    learned = Learned(paths.cache / "learned.json", config.cache.ttl)
+    learned.join(tiers)
+    tiers.worth = worth(catalog)
     estimates = Estimates(catalog, paths.measured)
     supply = Supply(catalog, estimates, config.limits)
     residency = Residency(catalog, supply, paths.logs, paths.cache / "prefixes", config)
@@ -178,6 +183,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     await trial.close()
     await _keep_stats(paths, tiers, prefetch)
     await tiers.close()
+    await learned.close()
     history.close()
     paths.hub_info.unlink(missing_ok=True)
     log.info("the hub has ended")

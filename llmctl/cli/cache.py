@@ -184,3 +184,27 @@ def warm(
     given = {name: value for name, value in (("model", model), ("user", user)) if value is not None}
     with flags.connect() as client:
         rows.warm(client, file, given)
+
+
+@app.command("replay")
+def replay(
+    trace: Annotated[str | None, Argument(help="JSON lines, a request each.", metavar="TRACE")] = None,
+    history: Annotated[bool, Option("--history", help="What was asked of this hub, instead of a trace.")] = False,
+    size: Annotated[
+        str | None, Option("--bytes", help="Of the cache, as in 64M; `cache.memory_bytes` without it.", metavar="SIZE")
+    ] = None,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Compare what each policy of eviction would save on your own requests. Needs no hub."""
+    from llmctl.cli import replay as playing
+    from llmctl.config import parse_size
+    from llmctl.errors import Usage
+
+    if (trace is None) == (not history):
+        raise Usage("give a TRACE or --history, and not both", "`llmctl cache replay --history` plays what you asked.")
+    try:
+        limit = None if size is None else int(parse_size(size))
+    except ValueError as error:
+        raise Usage(f"--bytes: {error}", "") from error
+    playing.replay(trace, limit)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from llmctl import wire
+from llmctl.view import lifetime
 from llmctl.view.models import Table
 from llmctl.view.units import or_dash, share, size, span
 
@@ -84,6 +85,7 @@ def words(text: str, width: int) -> str:
 
 def one(found: wire.CacheShown) -> Table:
     entry, now = found.entry, time.time()
+    rest = {name: fields for name, fields in found.more.items() if name != "lifetime"}
     rows = [
         ["key", entry.key],
         ["model", entry.model],
@@ -99,7 +101,8 @@ def one(found: wire.CacheShown) -> Table:
         ["last hit", "-" if entry.last_hit is None else f"{span(max(0.0, now - entry.last_hit))} ago"],
         ["levels", ", ".join(f"{level.level} ({span(max(0.0, level.left_s))} left)" for level in found.levels) or "-"],
         ["finish reason", found.finish_reason],
-        *([name, f"{field}: {value}"] for name, fields in found.more.items() for field, value in fields.items()),
+        *lifetime.lines(found.more.get("lifetime", {})),
+        *([name, f"{field}: {value}"] for name, fields in rest.items() for field, value in fields.items()),
     ]
     return ["", ""], rows
 

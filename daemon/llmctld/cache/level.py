@@ -18,12 +18,17 @@ from llmctld.cache.eviction import Item
 
 
 class About(msgspec.Struct, array_like=True, frozen=True):
-    """What is known of a stored answer beside itself: whose it is, and what was asked. `prompt`: its first words."""
+    """What is known of a stored answer beside itself: whose it is, and what was asked. `prompt`: its first words.
+
+    `kind`: as kinds.py has it; `template`: what tells the template apart that the prompt was made from, "" without one.
+    """
 
     user: str = ""
     tags: list[str] = []
     conversation: str | None = None
     prompt: str = ""
+    kind: str = ""
+    template: str = ""
 
 
 class Stored(msgspec.Struct, array_like=True):

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -15,6 +15,7 @@ from llmctl.errors import InvalidRequest, NotFound, Storage
 from llmctl.wire import CacheShown, CacheStats, LevelShown
 from llmctld.cache.answers import Seen, decode, encode, look
 from llmctld.cache.book import Book, Row, row_of
+from llmctld.cache.context import Reuse, groups_of
 from llmctld.cache.disk import Disk
 from llmctld.cache.eviction import Item
 from llmctld.cache.generations import Generations
@@ -25,6 +26,8 @@ from llmctld.cache.rounds import Rounds
 from llmctld.cache.which import Which
 
 DEFAULT_TTL_S = 30 * 86400.0
+YOUNG_S = 60.0
+"""An answer that is younger has no limit: nothing predicts less, and most hits are."""
 NOWHERE = Seen()
 
 
@@ -34,6 +37,12 @@ class Hit(NamedTuple):
     level: str
     answer: Stored
     age: float
+
+
+class Newsworthy(Protocol):
+    """Who has something to say to the next user."""
+
+    news: list[str]
 
 
 class Tiers:
@@ -49,7 +58,6 @@ class Tiers:
         lanes: Sequence[Lane[Any]] = (),
         ttl: float | None = None,
         book: Book | None = None,
-        lifetime: Callable[[str, Stored], float] = lambda key, answer: DEFAULT_TTL_S,
     ) -> None:
         self.requests = self.joined = 0
         self.saved_s = 0.0
@@ -57,14 +65,22 @@ class Tiers:
         self.gone: list[Callable[[Sequence[str]], None]] = []
         """Called on the event loop with the keys that no level holds any more, or only memory for as long as it likes."""
         self.recomputed: list[Callable[[Row, Stored], None]] = []
-        """Called with what was known of a key whose answer was computed again, and the new answer."""
+        """Called with what was known of a key whose answer was computed again, and the new answer, before that is stored."""
+        self.lifetime: Callable[[str, Stored], float] = lambda key, answer: DEFAULT_TTL_S
+        """Seconds that a new answer is kept, where no ttl is given."""
+        self.limit: Callable[[str, Stored], float] = lambda key, answer: float("inf")
+        """Seconds of age up to which a stored answer is served, though it has not ended."""
+        self.worth: Callable[[Stored], float] = lambda answer: answer.seconds
+        """What computing an answer once more would cost: seconds, or what counts like them."""
+        self.reuse = Reuse()
+        """Told of each request by whoever knows what it belongs to."""
         self.explain: dict[str, Callable[[str], Awaitable[dict[str, Any]]]] = {}
         """What other parts know of a key: name -> a question whose answer `show` prints."""
-        self._ttl, self._lifetime = ttl, lifetime
+        self._ttl = ttl
         self._oldest = float("inf") if ttl is None else ttl
         self._memory, self._lanes = memory, list(lanes)
         self._meter = Meter()
-        self._sources: list[Lane[Any] | Book] = [*self._lanes, *([book] if book is not None else [])]
+        self.sources: list[Newsworthy] = [*self._lanes, *([book] if book is not None else [])]
         self._generations = Generations()
         self._rounds: Rounds | None = None
         if book is not None:
@@ -105,7 +121,9 @@ class Tiers:
     async def expires(self, key: str) -> float | None:
         """When the stored answer ends, in seconds since 1970; None where there is none. It counts as no use."""
         seen = await self._seen(key)
-        return None if seen.answer is None else min(seen.found.expires, seen.answer.created + self._oldest)
+        if seen.answer is None:
+            return None
+        return min(seen.found.expires, seen.answer.created + min(self._oldest, self.limit(key, seen.answer)))
 
     async def _seen(self, key: str) -> Seen:
         found = self._memory.peek(key)
@@ -113,7 +131,7 @@ class Tiers:
         for lane in self._lanes:
             if seen.answer is None:
                 seen = await lane.read(look(lane, key, self._lost, counts=False), NOWHERE)
-        return NOWHERE if seen.answer is None or _hit("", seen.answer, self._oldest) is None else seen
+        return NOWHERE if seen.answer is None or self._hit("", key, seen.answer, self._oldest) is None else seen
 
     async def put(self, key: str, answer: Stored, about: About | None = None) -> str | None:
         """Stores on every level at once; what a user should know if none takes it, else None.
@@ -126,12 +144,17 @@ class Tiers:
         largest = max([self._memory.limit, *(lane.limit for lane in self._lanes)])
         if not largest:
             return None  # it is switched off
-        expires = answer.created + (self._ttl if self._ttl is not None else self._lifetime(key, answer))
+        before = await self._known(key)
+        if before is not None and before.created != answer.created:
+            for tell in self.recomputed:
+                tell(before, answer)
+        expires = answer.created + (self._ttl if self._ttl is not None else self.lifetime(key, answer))
         if len(value) > largest:
             await self.delete([key])  # what was there no longer holds
             return f"the answer was not stored: it takes {len(value)} bytes, and no level of the cache takes more than {largest}"
         self._generations.next(key)
-        await self._store(key, answer, Found(value, expires), self._lanes)
+        hits = 0 if before is None else before.hits
+        await self._store(key, answer, Found(value, expires), self._lanes, hits)
         return None
 
     async def delete(self, keys: Sequence[str]) -> int:
@@ -173,7 +196,7 @@ class Tiers:
     def news(self) -> list[str]:
         """What the next user should hear: a level fails, or works again; a database was damaged and is begun anew."""
         told = []
-        for source in self._sources:
+        for source in self.sources:
             if source.news:
                 told += source.news
                 source.news = []
@@ -240,9 +263,14 @@ class Tiers:
     def _in_memory(self, key: str, oldest: float) -> Hit | None:
         with self._meter.lookup():
             found = self._memory.get(key)
-        hit = None if found is None else _hit(Memory.name, decode(found.value), oldest)
+        hit = None if found is None else self._hit(Memory.name, key, decode(found.value), oldest)
         self._meter.count(hit is not None)
         return hit
+
+    def _hit(self, level: str, key: str, answer: Stored, oldest: float) -> Hit | None:
+        age = max(0.0, time.time() - answer.created)
+        over = age > oldest or (age > YOUNG_S and age > self.limit(key, answer))
+        return None if over else Hit(level, answer, age)
 
     async def _below(self, key: str, oldest: float) -> Hit | None:
         with self._generations.looking(key) as unchanged:
@@ -250,7 +278,7 @@ class Tiers:
                 seen = await lane.read(look(lane, key, self._lost), None)
                 if seen is None:
                     continue  # it fails
-                hit = None if seen.answer is None else _hit(lane.name, seen.answer, oldest)
+                hit = None if seen.answer is None else self._hit(lane.name, key, seen.answer, oldest)
                 lane.meter.count(hit is not None)
                 if hit is not None:
                     if unchanged():
@@ -258,18 +286,24 @@ class Tiers:
                     return hit
         return None
 
+    async def _known(self, key: str) -> Row | None:
+        """What the book knows of a key, also of one whose entry is gone."""
+        with suppress(Storage):
+            return None if self.book is None else await self.book.row(key)
+        return None
+
     def _store(
-        self, key: str, answer: Stored, found: Found, lanes: Sequence[Lane[Any]], known: bool = False
+        self, key: str, answer: Stored, found: Found, lanes: Sequence[Lane[Any]], hits: int = 0, known: bool = False
     ) -> "asyncio.Task[None]":
         """Into memory and `lanes`, with the end that it has. In memory at once, and queued on each lane when this returns:
-        so a removal that comes later comes later everywhere. `known`: the book has it.
+        so a removal that comes later comes later everywhere. `known`: the book has it. `hits`: from before.
         """
-        (value, expires), item = found, Item(len(found.value), answer.seconds)
+        (value, expires), about = found, answer.about
+        context = self.reuse.importance(groups_of(about.user, about.conversation, about.template))
+        item = Item(len(value), self.worth(answer), hits, context)
         self._leaving(self._memory.put(key, value, expires, item))
         if self.book is not None and not known:
-            before = self.book.put(row_of(key, answer, expires, len(value)))
-            if self.recomputed:
-                self._spawn(self._tell_recomputed(before, answer))
+            self.book.put(row_of(key, answer, expires, len(value)))
         none: list[str] = []
         doing = [lane.write(lambda level: level.put(key, value, expires, item), none, [key]) for lane in lanes]
 
@@ -278,12 +312,6 @@ class Tiers:
                 self._leaving(out)
 
         return self._spawn(finish())
-
-    async def _tell_recomputed(self, before: "asyncio.Future[Row | None]", answer: Stored) -> None:
-        row = await before
-        if row is not None and row.created != answer.created:
-            for tell in self.recomputed:
-                tell(row, answer)
 
     def _leaving(self, keys: Sequence[str]) -> None:
         if self._rounds is not None:
@@ -303,8 +331,3 @@ class Tiers:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _hit(level: str, answer: Stored, oldest: float) -> Hit | None:
-    age = max(0.0, time.time() - answer.created)
-    return None if age > oldest else Hit(level, answer, age)

@@ -13,6 +13,8 @@ from llmctl.config import Cache
 from llmctl.errors import CacheMiss, ConfigError, InvalidRequest, nearest
 from llmctl.wire import Answer, Answers, Delta, Generate, Notice, Timings, Usage
 from llmctld.cache.book import WORDS
+from llmctld.cache.context import groups_of, template_of
+from llmctld.cache.kinds import kind_of
 from llmctld.cache.level import About, Stored
 from llmctld.cache.tiers import Hit, Tiers
 from llmctld.models.catalog import Catalog
@@ -57,6 +59,8 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
             if looks:
                 hit = await (_there(tiers, call) if call.fills else tiers.get(call.key, call.request.max_age))
                 call.explain("exact", f"found in {hit.level}" if hit else "not found")
+                if call.charge is None and not call.fills:
+                    tiers.reuse.note(_groups(call), hit is not None)
                 for text in tiers.news():
                     yield Notice(text=text)
                 if hit is not None:
@@ -142,8 +146,17 @@ def storing(tiers: Tiers, next_: Stage, catalog: Catalog) -> Stage:
 
 
 def _about(call: Call) -> About:
+    request, prompt = call.request, call.prompt or call.request.prompt or ""
+    return About(request.user, request.tags, call.conversation, prompt[:WORDS], kind_of(prompt), _template(call))
+
+
+def _template(call: Call) -> str:
     request = call.request
-    return About(request.user, request.tags, call.conversation, (call.prompt or request.prompt or "")[:WORDS])
+    return template_of(request.system, request.prompt, bool(request.declared or request.params))
+
+
+def _groups(call: Call) -> list[str]:
+    return groups_of(call.request.user, call.conversation, _template(call))
 
 
 def _unchanged(call: Call, catalog: Catalog) -> bool:

@@ -1,4 +1,6 @@
-"""Policies that look only at when an entry was used, not at what it cost: LRU."""
+"""Policies that look only at when an entry was used, not at what it cost: LRU and SIEVE."""
+
+from dataclasses import dataclass
 
 from llmctld.cache.eviction.policy import Item
 
@@ -29,3 +31,83 @@ class Lru:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+
+@dataclass(slots=True, eq=False)
+class _Node:
+    key: str
+    used: bool = False
+    older: "_Node | None" = None
+    newer: "_Node | None" = None
+
+
+class Sieve:
+    """SIEVE (Zhang et al., NSDI 2024): a queue that nothing moves in, and a hand that goes from the oldest to the newest.
+
+    What was used since the hand last passed is passed once more; the first that was not goes, and the hand stays there.
+    What was added last is not looked at before the next comes, since the paper makes room first and adds then.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, _Node] = {}
+        self._oldest: _Node | None = None
+        self._newest: _Node | None = None
+        self._hand: _Node | None = None
+        self._fresh: _Node | None = None
+
+    def add(self, key: str, item: Item) -> None:
+        if key in self._nodes:
+            self.hit(key)
+            return
+        if self._fresh is not None:
+            self._enqueue(self._fresh)
+        self._fresh = self._nodes[key] = _Node(key)
+
+    def hit(self, key: str) -> None:
+        node = self._nodes.get(key)
+        if node is not None:
+            node.used = True
+
+    def remove(self, key: str) -> None:
+        node = self._nodes.pop(key, None)
+        if node is None:
+            return
+        if node is self._fresh:
+            self._fresh = None
+        else:
+            self._unlink(node)
+
+    def victim(self) -> str | None:
+        node = self._hand or self._oldest
+        while node is not None and node.used:
+            node.used = False
+            node = node.newer or self._oldest
+        self._hand = node
+        gone = node or self._fresh
+        if gone is None:
+            return None
+        self.remove(gone.key)
+        return gone.key
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def _enqueue(self, node: _Node) -> None:
+        node.older, self._newest = self._newest, node
+        if node.older is None:
+            self._oldest = node
+        else:
+            node.older.newer = node
+
+    def _unlink(self, node: _Node) -> None:
+        older, newer = node.older, node.newer
+        if self._hand is node:
+            self._hand = newer
+        if older is None:
+            self._oldest = newer
+        else:
+            older.newer = newer
+        if newer is None:
+            self._newest = older
+        else:
+            newer.older = older

@@ -1,69 +1,91 @@
-"""Policies that keep what is worth most: seconds of computation that are likely to be asked for again, per byte."""
+"""The policy that keeps what is worth most: seconds of computation that are likely to be asked for again, per byte."""
 
 import heapq
-import itertools
+import math
 from dataclasses import dataclass
 
 from llmctld.cache.eviction.policy import Item
+
+HALF_LIFE = 20
+"""Requests, as a multiple of the entries that are there, after which a use counts half. 10 forgets faster than a steady
+trace deserves, 40 slower than a moving one bears (tests/bench/cache/eviction.py measures both).
+"""
+FIRST = 0.5
+"""Of a use, that is not believed: what was asked for once is asked for again less than half as often as what was twice."""
+GHOSTS = 1000
+"""Keys that are remembered after they went, at least; else as many as there are entries."""
 
 
 @dataclass(slots=True)
 class _Kept:
     item: Item
-    frequency: int
-    number: int
+    uses: float = 0.0
+    at: float = 0.0
+    """Half-lives, when `uses` was right."""
+    number: int = 0
     """Of its one valid place in the heap."""
 
 
 class Gdsf:
-    """Greedy-Dual-Size-Frequency (Cherkasova 1998): value = age + frequency x seconds / bytes, the least goes first.
+    """Greedy-Dual-Size-Frequency: value = uses x seconds / bytes, the least goes first (Cherkasova 1998), with aging.
 
-    `age` is the value of the last victim, so that what was worth much once and is not asked for again is overtaken. A
-    hit pushes a new place on the heap and leaves the old one there, which is passed over when it comes up.
+    There the age is added, the value of the last victim; here uses halve, which overtakes what was once asked for often
+    as well. All halve together, so an order in the logarithm stays as it is: log2(value) + now. A hit pushes a new place
+    on the heap and leaves the old one there, which is passed over when it comes up.
     """
 
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
+        self._ghosts: dict[str, tuple[float, float]] = {}  # uses and when; the oldest first
         self._heap: list[tuple[float, int, str]] = []
-        self._numbers = itertools.count()
-        self._age = 0.0
+        self._number = 0
+        self._now = 0.0
+        """Half-lives."""
 
     def add(self, key: str, item: Item) -> None:
-        old = self._kept.pop(key, None)
-        frequency = max(item.frequency, 0 if old is None else old.frequency) + 1
-        kept = self._kept[key] = _Kept(item, frequency, 0)
-        self._place(key, kept)
+        kept = self._kept.get(key)
+        if kept is None:
+            uses, at = self._ghosts.pop(key, (float(item.frequency), self._now))
+            kept = self._kept[key] = _Kept(item, uses, at)
+        kept.item = item
+        self._use(key, kept)
 
     def hit(self, key: str) -> None:
         kept = self._kept.get(key)
         if kept is not None:
-            kept.frequency += 1
-            self._place(key, kept)
+            self._use(key, kept)
 
     def remove(self, key: str) -> None:
         self._kept.pop(key, None)
 
     def victim(self) -> str | None:
         while self._heap:
-            value, number, key = heapq.heappop(self._heap)
+            _, number, key = heapq.heappop(self._heap)
             kept = self._kept.get(key)
             if kept is not None and kept.number == number:
                 del self._kept[key]
-                self._age = value
+                self._remember(key, kept)
                 return key
         return None
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def _place(self, key: str, kept: _Kept) -> None:
-        kept.number = next(self._numbers)
-        value = self._age + kept.frequency * kept.item.seconds / max(kept.item.size, 1)
-        heapq.heappush(self._heap, (value, kept.number, key))
+    def _use(self, key: str, kept: _Kept) -> None:
+        self._now += 1 / (HALF_LIFE * max(len(self._kept), 100))
+        self._number += 1
+        kept.uses, kept.at, kept.number = kept.uses * 2 ** (kept.at - self._now) + 1, self._now, self._number
+        worth = (kept.uses - FIRST) * max(kept.item.seconds, 1e-9) / max(kept.item.size, 1)
+        heapq.heappush(self._heap, (math.log2(worth) + self._now, kept.number, key))
         if len(self._heap) > 2 * len(self._kept) + 64:
-            self._heap = [entry for entry in self._heap if self._valid(entry)]
+            self._heap = [place for place in self._heap if self._valid(place)]
             heapq.heapify(self._heap)
 
-    def _valid(self, entry: tuple[float, int, str]) -> bool:
-        kept = self._kept.get(entry[2])
-        return kept is not None and kept.number == entry[1]
+    def _valid(self, place: tuple[float, int, str]) -> bool:
+        kept = self._kept.get(place[2])
+        return kept is not None and kept.number == place[1]
+
+    def _remember(self, key: str, kept: _Kept) -> None:
+        self._ghosts[key] = (kept.uses, kept.at)
+        if len(self._ghosts) > max(GHOSTS, len(self._kept)):
+            del self._ghosts[next(iter(self._ghosts))]

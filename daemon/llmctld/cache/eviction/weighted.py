@@ -1,0 +1,112 @@
+"""The weighted priority: 0.4 computation + 0.3 frequency - 0.2 size + 0.1 context, the least of a sample goes first.
+
+Each factor is scaled to 0..1 over the entries that are there. With that each entry that comes or goes may change the
+order of all others, so that no heap can hold it; and looking at 100,000 takes 50 ms.
+"""
+
+import random
+from bisect import bisect_left, insort
+from dataclasses import dataclass
+
+from llmctld.cache.eviction.policy import Item
+
+SAMPLE = 64
+"""Entries that are looked at for each victim; all of them while there are no more. The victim is then, on average, among
+the 1.5 % that are worth least.
+"""
+WEIGHTS = (0.4, 0.3, -0.2, 0.1)
+
+
+class Spread:
+    """The least and the largest of the values that are there, to three digits, so that there are few different ones."""
+
+    def __init__(self) -> None:
+        self._counts: dict[float, int] = {}
+        self._ordered: list[float] = []
+
+    def add(self, value: float) -> None:
+        value = _rounded(value)
+        if value not in self._counts:
+            insort(self._ordered, value)
+        self._counts[value] = self._counts.get(value, 0) + 1
+
+    def remove(self, value: float) -> None:
+        value = _rounded(value)
+        self._counts[value] -= 1
+        if not self._counts[value]:
+            del self._counts[value]
+            del self._ordered[bisect_left(self._ordered, value)]
+
+    def scale(self, value: float) -> float:
+        """0..1; 0 where all values are equal."""
+        least, largest = self._ordered[0], self._ordered[-1]
+        return 0.0 if largest == least else (_rounded(value) - least) / (largest - least)
+
+
+def _rounded(value: float) -> float:
+    return value if value < 1000 and value == int(value) else float(f"{value:.2e}")
+
+
+@dataclass(slots=True)
+class _Kept:
+    factors: tuple[float, float, float, float]
+    """Seconds, uses, bytes, context."""
+    place: int
+    """In the list that samples are drawn from."""
+
+
+class Weighted:
+    """`seed`: of the draws, so that a replay can be repeated."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._kept: dict[str, _Kept] = {}
+        self._keys: list[str] = []
+        self._spreads = [Spread() for _ in WEIGHTS]
+        self._random = random.Random(seed)
+
+    def add(self, key: str, item: Item) -> None:
+        old = self._kept.get(key)
+        uses = max(item.frequency, 0 if old is None else old.factors[1] - 1) + 1
+        self.remove(key)
+        kept = self._kept[key] = _Kept((item.seconds, uses, item.size, item.context), len(self._keys))
+        self._keys.append(key)
+        for spread, value in zip(self._spreads, kept.factors, strict=True):
+            spread.add(value)
+
+    def hit(self, key: str) -> None:
+        kept = self._kept.get(key)
+        if kept is None:
+            return
+        seconds, uses, size, context = kept.factors
+        self._spreads[1].remove(uses)
+        self._spreads[1].add(uses + 1)
+        kept.factors = (seconds, uses + 1, size, context)
+
+    def remove(self, key: str) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is None:
+            return
+        for spread, value in zip(self._spreads, kept.factors, strict=True):
+            spread.remove(value)
+        last = self._keys.pop()
+        if last != key:
+            self._keys[kept.place] = last
+            self._kept[last].place = kept.place
+
+    def victim(self) -> str | None:
+        few = len(self._keys) <= SAMPLE
+        drawn = self._keys if few else self._random.choices(self._keys, k=SAMPLE)
+        key = min(drawn, key=lambda key: (self.priority(key), self._kept[key].place), default=None)
+        if key is not None:
+            self.remove(key)
+        return key
+
+    def priority(self, key: str) -> float:
+        """Of an entry that is there."""
+        factors = self._kept[key].factors
+        return sum(
+            weight * spread.scale(value) for weight, spread, value in zip(WEIGHTS, self._spreads, factors, strict=True)
+        )
+
+    def __len__(self) -> int:
+        return len(self._kept)

@@ -1,0 +1,123 @@
+"""A trace of requests played through each policy: what a cache of so many bytes would have saved with it.
+
+Reading a trace and playing it, nothing else: no clock, no level, no hub.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from llmctl.errors import InvalidRequest
+from llmctld.cache.context import Reuse, groups_of
+from llmctld.cache.eviction import POLICIES, Item
+
+_Amount = Annotated[float, msgspec.Meta(ge=0)]
+SIZE, SECONDS = 1024, 1.0
+"""Of a request whose line does not say it."""
+
+
+class Line(msgspec.Struct):
+    """A line of a trace: `key`, or else `prompt`, says which requests are equal. `at`: seconds since 1970."""
+
+    key: str | None = None
+    prompt: str | None = None
+    bytes: Annotated[int, msgspec.Meta(ge=0)] = SIZE
+    seconds: _Amount = SECONDS
+    cost: _Amount | None = None
+    at: float | None = None
+    user: str = ""
+    conversation: str | None = None
+    template: str | None = None
+
+
+class Request(NamedTuple):
+    """`size` in bytes, `seconds` and `cost` of computing it; `groups` as context.py names them."""
+
+    key: str
+    size: int
+    seconds: float
+    cost: float | None = None
+    at: float | None = None
+    groups: Sequence[str] = ()
+
+
+class Played(NamedTuple):
+    """A line of `cache replay --json`. `recomputed_cost` is None unless every request has a cost."""
+
+    policy: str
+    hits: int
+    hit_rate: float
+    recomputed_s: float
+    recomputed_cost: float | None
+
+
+def read(lines: Iterable[bytes], name: str) -> list[Request]:
+    """The requests of a trace, in the order of their times where each has one, else of its lines.
+
+    Raises InvalidRequest that names the line which cannot be read, and for a trace without any.
+    """
+    requests = list(_requests(lines, name))
+    if not requests:
+        raise InvalidRequest(f"{name} holds no request", f"A line reads {EXAMPLE}")
+    if all(request.at is not None for request in requests):
+        requests.sort(key=lambda request: request.at or 0.0)
+    return requests
+
+
+EXAMPLE = '{"key": "a", "bytes": 900, "seconds": 2.5}'
+
+
+def _requests(lines: Iterable[bytes], name: str) -> Iterator[Request]:
+    decode = msgspec.json.Decoder(Line).decode
+    for number, raw in enumerate(lines, 1):
+        if not raw.strip():
+            continue
+        try:
+            line = decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"{name}, line {number}: {error}", f"A line reads {EXAMPLE}") from error
+        if line.key is None and line.prompt is None:
+            raise InvalidRequest(f"{name}, line {number}: neither key nor prompt", f"A line reads {EXAMPLE}")
+        key = line.key or hashlib.blake2b((line.prompt or "").encode(), digest_size=16).hexdigest()
+        groups = groups_of(line.user, line.conversation, line.template)
+        yield Request(key, line.bytes, line.seconds, line.cost, line.at, groups)
+
+
+def play(requests: Sequence[Request], policy: str, limit: int) -> Played:
+    """`requests` through a cache of `limit` bytes that is empty at first.
+
+    As in the hub, what is known of an entry outlives it: a policy hears how often it was hit before. Value is money
+    where every request has a cost.
+    """
+    deciding = POLICIES[policy](limit)
+    there: dict[str, int] = {}
+    hits_of: dict[str, int] = {}
+    reuse = Reuse()
+    priced = all(request.cost is not None for request in requests)
+    used = hits = 0
+    lost_s = lost_cost = 0.0
+    for request in requests:
+        key, hit = request.key, request.key in there
+        reuse.note(request.groups, hit)
+        if hit:
+            hits += 1
+            hits_of[key] = hits_of.get(key, 0) + 1
+            deciding.hit(key)
+            continue
+        lost_s += request.seconds
+        lost_cost += request.cost or 0.0
+        if request.size > limit:
+            continue
+        worth = (request.cost or 0.0) if priced else request.seconds
+        deciding.add(key, Item(request.size, worth, hits_of.get(key, 0), reuse.importance(request.groups)))
+        there[key] = request.size
+        used += request.size
+        while used > limit:
+            victim = deciding.victim()
+            if victim is None:
+                break
+            used -= there.pop(victim)
+    rate = round(hits / len(requests), 4) if requests else 0.0
+    return Played(policy, hits, rate, round(lost_s, 3), round(lost_cost, 9) if priced else None)

@@ -1,0 +1,140 @@
+"""`python -m llmctld.replay [--bytes N] TRACE|--history`: what each policy would have saved; a line of JSON for each.
+
+A process of its own, since it computes for seconds and a hub must not; it reads a trace, or the history, and changes nothing.
+"""
+
+import argparse
+import json
+import sqlite3
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmctl.config import Config, ModelSettings, decode, load, read_models
+from llmctl.errors import InvalidRequest, LlmctlError, NotFound, Storage
+from llmctl.paths import Paths, find_paths
+from llmctld.cache.context import groups_of
+from llmctld.cache.eviction import POLICIES
+from llmctld.cache.replay import Request, play, read
+
+ENTRY_BYTES = 150
+"""What an entry takes beside its texts."""
+
+_ROWS = """SELECT key, at, model, user, conversation, hit, length(CAST(coalesce(text, '') AS BLOB)) +
+    length(CAST(coalesce(reasoning, '') AS BLOB)), coalesce(prefill_ms, 0) + coalesce(decode_ms, 0),
+    coalesce(prompt_tokens, 0), coalesce(completion_tokens, 0)
+    FROM requests WHERE state = 'done' AND key IS NOT NULL AND sample = 0 ORDER BY number"""
+
+
+class Row(NamedTuple):
+    """Of the history; `text_bytes` of the answer, `ms` of computing it: 0 for a hit, which computed nothing."""
+
+    key: str
+    at: float
+    model: str
+    user: str
+    conversation: str | None
+    hit: str | None
+    text_bytes: int
+    ms: float
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Price(NamedTuple):
+    """Money per token."""
+
+    prompt: float
+    completion: float
+
+
+def main() -> int:
+    """0, or the status of what went wrong, which is the only line then."""
+    parser = argparse.ArgumentParser(prog="llmctld.replay")
+    parser.add_argument("--bytes", type=int, default=None)
+    parser.add_argument("--history", action="store_true")
+    parser.add_argument("trace", nargs="?")
+    options = parser.parse_args()
+    try:
+        paths = find_paths()
+        config = load(paths.config_file)
+        limit = config.cache.memory_bytes if options.bytes is None else options.bytes
+        requests = from_history(paths, config) if options.history else from_file(options.trace)
+        _say({"requests": len(requests), "keys": len({request.key for request in requests}), "bytes": limit})
+        for policy in POLICIES:
+            _say(play(requests, policy, limit)._asdict())
+    except LlmctlError as error:
+        _say({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
+        return error.status
+    return 0
+
+
+def _say(line: Mapping[str, Any]) -> None:
+    print(json.dumps(line), flush=True)  # noqa: T201 - what the command reads
+
+
+def from_file(name: str) -> list[Request]:
+    """Raises NotFound, InvalidRequest."""
+    try:
+        with Path(name).open("rb") as file:
+            return read(file, name)
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {name}", "TRACE is a file of JSON lines; README shows one.") from error
+    except OSError as error:
+        raise InvalidRequest(f"the file {name} cannot be read: {error.strerror}") from error
+
+
+def from_history(paths: Paths, config: Config) -> list[Request]:
+    """What was asked of this hub and could have been served from a cache. Raises InvalidRequest where there is nothing."""
+    rows = list(_rows(paths.history))
+    if not rows:
+        raise InvalidRequest("the history holds no request that a cache could have answered", "Ask something first.")
+    computed = [row for row in rows if row.ms > 0]
+    usual = sum(row.ms for row in computed) / len(computed) if computed else 0.0
+    last = dict[str, Row]()
+    for row in reversed(computed):
+        last[row.key] = row  # of the first computation
+    prices = _prices(paths, config)
+    return [_request(row, last.get(row.key, row), usual, prices) for row in rows]
+
+
+def _request(row: Row, computed: Row, usual_ms: float, prices: Mapping[str, Price]) -> Request:
+    """A hit cost what computing that answer took at another time; where nobody knows that, what is usual."""
+    price = prices.get(computed.model)
+    cost = (
+        None if price is None else computed.prompt_tokens * price.prompt + computed.completion_tokens * price.completion
+    )
+    seconds = (computed.ms or usual_ms) / 1e3
+    groups = groups_of(row.user, row.conversation, None)
+    return Request(row.key, computed.text_bytes + ENTRY_BYTES, seconds, cost, row.at, groups)
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+            for values in connection.execute(_ROWS):
+                yield Row(*values)
+    except sqlite3.Error as error:
+        raise Storage(f"{path} cannot be read: {error}", "`llmctl daemon doctor` looks at it.") from error
+
+
+def _prices(paths: Paths, config: Config) -> dict[str, Price]:
+    """Of the models that have a price for prompts and one for answers."""
+    found = {}
+    for name, entry in read_models(paths.models, lambda message: None).items():
+        given = decode(ModelSettings, entry.settings, str(paths.models / f"{name}.json"))
+        over = config.models.get(name, ModelSettings())
+        prompt = over.price_in if over.price_in is not None else given.price_in
+        completion = over.price_out if over.price_out is not None else given.price_out
+        if prompt is not None and completion is not None:
+            found[name] = Price(float(prompt / Decimal(10**6)), float(completion / Decimal(10**6)))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""`cache replay`: the policies compared in a process of their own, and a line for each."""
+
+import subprocess
+import sys
+
+import msgspec
+
+from llmctl.cli import out
+from llmctl.cli.show import show
+from llmctl.errors import Internal, from_code
+from llmctl.view import replay as view
+
+
+class Trouble(msgspec.Struct):
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Line(msgspec.Struct):
+    """Of `python -m llmctld.replay`: what is replayed, or a policy, or the error that ended it."""
+
+    requests: int = 0
+    keys: int = 0
+    bytes: int = 0
+    policy: str | None = None
+    hits: int = 0
+    hit_rate: float = 0.0
+    recomputed_s: float = 0.0
+    recomputed_cost: float | None = None
+    error: Trouble | None = None
+
+
+def replay(trace: str | None, size: int | None) -> None:
+    """Without `trace` the history. `size` in bytes. Raises what the process says."""
+    command = [sys.executable, "-m", "llmctld.replay"]
+    command += [] if size is None else ["--bytes", str(size)]
+    command += ["--history"] if trace is None else ["--", trace]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            head, played = _read(process.stdout.readline()), []
+            for raw in process.stdout:
+                line = _read(raw)
+                played.append(
+                    view.Played(line.policy or "", line.hits, line.hit_rate, line.recomputed_s, line.recomputed_cost)
+                )
+                if out.Mode.json:
+                    out.json_line(played[-1]._asdict())
+        except BaseException:  # an interrupt, or a reader that went away: nobody waits for the rest
+            process.kill()
+            raise
+    if process.returncode != 0:
+        raise Internal(f"the replay ended with status {process.returncode}", "Its words are above.")
+    if not out.Mode.json:
+        show(view.table(played))
+        out.line(view.summary(head.requests, head.keys, head.bytes))
+
+
+def _read(raw: bytes) -> Line:
+    try:
+        line = msgspec.json.decode(raw, type=Line)
+    except msgspec.DecodeError as error:
+        raise Internal("the replay ended without a word", "Its words are above.") from error
+    if line.error is not None:
+        raise from_code(line.error.code, line.error.message, line.error.hint)
+    return line

@@ -1,0 +1,25 @@
+"""The lines of `cache show` about how long an answer holds, and why."""
+
+from typing import Any
+
+from llmctl.view.units import span
+
+WHY = {
+    "fixed": "fixed by cache.ttl",
+    "start": "where every {kind} question begins: nothing was learned yet",
+    "learned": "predicted for a {kind} question, from {count} recomputations of its kind",
+}
+
+
+def lines(found: dict[str, Any]) -> list[list[str]]:
+    """Rows of a table of two columns."""
+    if not found:
+        return []
+    why = WHY[found["from"]].format(kind=found["kind"], count=found["kind_observations"])
+    rows = [["lifetime", f"{span(found['seconds'])}, {why}"], ["served for", f"{span(found['left_s'])} more"]]
+    if found["probe_s"]:
+        rows.append(["", f"computed anew after {span(found['probe_s'])}, to learn how such answers change"])
+    for one in found["observations"]:
+        verdict = "had changed" if one["changed"] else "had not changed"
+        rows.append(["computed anew", f"after {span(one['age_s'])}: the answer {verdict}"])
+    return rows

@@ -1,0 +1,133 @@
+"""What the cache has learned, at real levels with a real book: a recomputation is noticed, and lifetimes follow."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from llmctld.cache.book import Book
+from llmctld.cache.kinds import TEXT, TIME
+from llmctld.cache.learned import Learned
+from llmctld.cache.level import About, Stored
+from llmctld.cache.lifetime import DAY, HOUR, START
+from llmctld.cache.tiers import Tiers
+
+from llmctl.wire import Usage
+from tests.hub.scene import in_loop, some_tiers
+
+NOW = 1_700_000_000.0
+
+
+class Clock:
+    now = NOW
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(time, "time", lambda: made.now)
+    return made
+
+
+@asynccontextmanager
+async def learning(folder: Path, ttl: float | None = None) -> AsyncIterator[tuple[Tiers, Learned]]:
+    tiers, learned = some_tiers(folder, ttl=ttl, book=Book(folder / "cache.db")), Learned(folder / "learned.json", ttl)
+    learned.join(tiers)
+    try:
+        yield tiers, learned
+    finally:
+        await tiers.close()
+        await learned.close()
+
+
+async def compute(tiers: Tiers, clock: Clock, key: str, text: str, kind: str = TEXT) -> None:
+    answer = Stored("m", text, None, "stop", Usage(1, 0, 2), clock.now, 2.0)
+    await tiers.put(key, answer, About(kind=kind))
+
+
+@in_loop
+async def test_an_answer_is_kept_as_long_as_its_kind_begins_with(tmp_path: Path, clock: Clock) -> None:
+    async with learning(tmp_path) as (tiers, _):
+        await compute(tiers, clock, "a", "x", TIME)
+        await compute(tiers, clock, "b", "x", TEXT)
+        clock.now += HOUR + 1
+        assert await tiers.get("a", None) is None
+        assert await tiers.get("b", None) is not None
+        clock.now = NOW + 30 * DAY + 1
+        assert await tiers.get("b", None) is None
+
+
+@in_loop
+async def test_what_is_stored_already_ends_by_what_was_learned_since(tmp_path: Path, clock: Clock) -> None:
+    async with learning(tmp_path) as (tiers, learned):
+        for number in range(12):
+            await compute(tiers, clock, f"k{number}", "old")
+        clock.now += DAY
+        assert await tiers.get("k0", None) is not None
+        for number in range(1, 12):
+            await compute(tiers, clock, f"k{number}", "new")
+        assert learned.lifetimes.predict("k0", TEXT).seconds < DAY
+        assert await tiers.get("k0", None) is None
+        assert await tiers.peek("k0") is None
+        assert await tiers.get("k1", None) is not None
+
+
+@in_loop
+async def test_case_and_spaces_are_no_change(tmp_path: Path, clock: Clock) -> None:
+    async with learning(tmp_path) as (tiers, learned):
+        await compute(tiers, clock, "k", "The answer")
+        clock.now += DAY
+        await compute(tiers, clock, "k", "the  answer\n")
+        clock.now += DAY
+        await compute(tiers, clock, "k", "another answer")
+        found = learned.lifetimes.predict("k", TEXT).observations
+        assert [(one.age, one.changed) for one in found] == [(DAY, False), (DAY, True)]
+
+
+@in_loop
+async def test_an_answer_that_went_is_compared_all_the_same(tmp_path: Path, clock: Clock) -> None:
+    async with learning(tmp_path) as (tiers, learned):
+        await compute(tiers, clock, "k", "old", TIME)
+        clock.now += 2 * HOUR
+        await tiers.round()
+        assert await tiers.get("k", None) is None
+        await compute(tiers, clock, "k", "new", TIME)
+        (one,) = learned.lifetimes.predict("k", TIME).observations
+        assert (one.age, one.changed) == (2 * HOUR, True)
+
+
+@in_loop
+async def test_a_ttl_that_is_set_holds(tmp_path: Path, clock: Clock) -> None:
+    async with learning(tmp_path, ttl=2 * DAY) as (tiers, _):
+        for text in ("one", "two", "three", "four"):
+            await compute(tiers, clock, "k", text, TIME)
+            clock.now += HOUR
+        clock.now += DAY
+        assert await tiers.get("k", None) is not None
+
+
+@in_loop
+async def test_what_was_learned_is_read_by_the_next(tmp_path: Path, clock: Clock) -> None:
+    async with learning(tmp_path) as (tiers, learned):
+        await compute(tiers, clock, "k", "old")
+        clock.now += DAY
+        await compute(tiers, clock, "k", "new")
+        tiers.reuse.note(["user ana"], True)
+        before = learned.lifetimes.predict("k", TEXT)
+    async with learning(tmp_path) as (tiers, learned):
+        assert learned.lifetimes.predict("k", TEXT) == before
+        assert tiers.reuse.importance(["user ana"]) == 1.0
+        shown = await learned.explain(tiers, "k")
+        assert shown["observations"] == [{"age_s": DAY, "changed": True}]
+        assert shown["from"] == "learned"
+        assert shown["seconds"] < START[TEXT]
+
+
+@in_loop
+async def test_a_folder_that_cannot_be_written_costs_nothing_but_a_line_of_the_log(
+    tmp_path: Path, clock: Clock
+) -> None:
+    learned = Learned(tmp_path / "nowhere" / "learned.json")
+    learned.save_soon()
+    await learned.close()
