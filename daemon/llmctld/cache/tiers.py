@@ -58,6 +58,7 @@ class Tiers:
         lanes: Sequence[Lane[Any]] = (),
         ttl: float | None = None,
         book: Book | None = None,
+        lifetime: Callable[[str, Stored], float] = lambda key, answer: DEFAULT_TTL_S,
     ) -> None:
         self.requests = self.joined = 0
         self.saved_s = 0.0
@@ -66,8 +67,7 @@ class Tiers:
         """Called on the event loop with the keys that no level holds any more, or only memory for as long as it likes."""
         self.recomputed: list[Callable[[Row, Stored], None]] = []
         """Called with what was known of a key whose answer was computed again, and the new answer, before that is stored."""
-        self.lifetime: Callable[[str, Stored], float] = lambda key, answer: DEFAULT_TTL_S
-        """Seconds that a new answer is kept, where no ttl is given."""
+        self.lifetime = lifetime
         self.limit: Callable[[str, Stored], float] = lambda key, answer: float("inf")
         """Seconds of age up to which a stored answer is served, though it has not ended."""
         self.worth: Callable[[Stored], float] = lambda answer: answer.seconds
