@@ -36,10 +36,12 @@ __llmctl_words() {
         "templates show") printf "%s" "@templates --json --quiet -q --help" ;;
         "templates edit") printf "%s" "@templates --json --quiet -q --help" ;;
         "templates rm") printf "%s" "@templates --yes -y --json --quiet -q --help" ;;
-        "cache") printf "%s" "--help stats ls show clear warm replay" ;;
+        "cache") printf "%s" "--help stats ls show audit undo clear warm replay" ;;
         "cache stats") printf "%s" "--json --quiet -q --help" ;;
         "cache ls") printf "%s" "--model -m --user --tag --older --newer --json --quiet -q --help" ;;
         "cache show") printf "%s" "--json --quiet -q --help" ;;
+        "cache audit") printf "%s" "--json --quiet -q --help" ;;
+        "cache undo") printf "%s" "--user --json --quiet -q --help" ;;
         "cache clear") printf "%s" "--model -m --user --tag --older --newer --yes -y --json --quiet -q --help" ;;
         "cache warm") printf "%s" "--model -m --user --json --quiet -q --help" ;;
         "cache replay") printf "%s" "--history --bytes --json --quiet -q --help" ;;
@@ -139,6 +141,7 @@ __llmctl_values() {
         "cache ls --tag") printf "%s" "" ;;
         "cache ls --older") printf "%s" "" ;;
         "cache ls --newer") printf "%s" "" ;;
+        "cache undo --user") printf "%s" "" ;;
         "cache clear --model"|"cache clear -m") printf "%s" "@models" ;;
         "cache clear --user") printf "%s" "" ;;
         "cache clear --tag") printf "%s" "" ;;

@@ -40,6 +40,11 @@ class Paths(msgspec.Struct, frozen=True):
         return self.state / "history.db"
 
     @property
+    def cache_audit(self) -> Path:
+        """What the last hub knew of its semantic hits."""
+        return self.state / "cache-audit.json"
+
+    @property
     def cache_stats(self) -> Path:
         """The figures that the last hub left behind."""
         return self.state / "cache-stats.json"

@@ -272,6 +272,18 @@ class Warm(Request, kw_only=True, tag="warm"):
     """The answer, checked like a computed one."""
 
 
+class AuditCache(Request, kw_only=True, tag="audit_cache"):
+    """How often the semantic cache answers, and how often wrongly. -> CacheAudit"""
+
+
+class UndoHit(Request, kw_only=True, tag="undo_hit"):
+    """Takes back a semantic hit: its question answers no other any more. -> HitUndone; `not_found`."""
+
+    id: str | None = None
+    """Of the request that was answered so, or how it begins; null: this user's last."""
+    user: str = ""
+
+
 class Undo(Request, kw_only=True, tag="undo"):
     """Takes back the last turn of a conversation. -> Undone"""
 
@@ -282,7 +294,7 @@ class Undo(Request, kw_only=True, tag="undo"):
 AnyRequest = (
     Generate | Embed | Cancel | Ack | Status | Ps | Stop | AddModel | PullModel | EstimateModel | RemoveModel | LoadModel
     | PinModel
-    | UnloadModel | GetCacheStats | ListCache | ShowCache | ClearCache | Warm | Undo
+    | UnloadModel | GetCacheStats | ListCache | ShowCache | ClearCache | Warm | AuditCache | UndoHit | Undo
 )  # fmt: skip
 
 
@@ -341,7 +353,7 @@ class Sampled(msgspec.Struct):
     top: list[Likely]
 
 
-class Explained(msgspec.Struct, omit_defaults=True):
+class Explained(msgspec.Struct, omit_defaults=False):
     """What one stage found out about the request; `similarity` and `refused` (by which guard): of a stored question."""
 
     stage: str
@@ -559,6 +571,49 @@ class Warmed(Result, kw_only=True, tag="warmed", omit_defaults=False):
     seconds: float = 0.0
 
 
+class SemanticAudit(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """Rates are shares of all requests that might have been answered so; `wrong_rate_upper`: of its 95 % interval.
+
+    `pairs`: verified ones, on which the rates rest; null as long as there are none. `verified`: hits computed once more.
+    """
+
+    requests: int
+    hits: int
+    hit_rate: float
+    wrong_rate: float | None
+    wrong_rate_upper: float | None
+    max_error: float
+    pairs: int
+    judge: str
+    explored: int = 0
+    verified: int = 0
+    judged: int = 0
+    """Questions to judges."""
+
+
+class CacheAudit(Result, kw_only=True, tag="cache_audit", omit_defaults=False):
+    semantic: SemanticAudit
+
+
+class ServedTo(msgspec.Struct, omit_defaults=False):
+    """Who got a stored answer to a question of their own; `at`: seconds since 1970."""
+
+    id: str
+    user: str
+    at: float
+    prompt: str | None
+
+
+class HitUndone(Result, kw_only=True, tag="hit_undone", omit_defaults=False):
+    """The hit of request `id`: `key` is of the stored answer, `question` what that had been computed for."""
+
+    id: str
+    key: str
+    question: str | None
+    served: list[ServedTo]
+    """Newest first, the one that was taken back too."""
+
+
 class Undone(Result, kw_only=True, tag="undone", omit_defaults=False):
     """The prompt that was taken back, or null when the conversation had no turn left."""
 
@@ -603,6 +658,8 @@ AnyResult = (
     | CacheShown
     | Cleared
     | Warmed
+    | CacheAudit
+    | HitUndone
     | Undone
     | Model
     | Estimated

@@ -35,7 +35,7 @@ from llmctld.cache.prefetch.shelf import Shelf
 from llmctld.cache.shared import LIMIT as SHARED_LIMIT
 from llmctld.cache.shared import Shared
 from llmctld.cache.tiers import DEFAULT_TTL_S, Tiers
-from llmctld.handlers import Hub
+from llmctld.handlers import Hub, figures
 from llmctld.history import History
 from llmctld.models.builtin import Builtin
 from llmctld.models.catalog import Catalog
@@ -46,19 +46,23 @@ from llmctld.models.pull import Puller
 from llmctld.models.residency import Residency
 from llmctld.models.supply import Supply
 from llmctld.pipeline.background import Background, background_gives_way
-from llmctld.pipeline.call import Stage, compose
+from llmctld.pipeline.call import Link, Stage, compose
 from llmctld.pipeline.deadline import deadline
 from llmctld.pipeline.embed import Embedding
 from llmctld.pipeline.exact import exact
 from llmctld.pipeline.foresee import computing, foresee
 from llmctld.pipeline.generate import Generator
 from llmctld.pipeline.given import given
+from llmctld.pipeline.judge import Judge
+from llmctld.pipeline.knowledge import Knowledge
 from llmctld.pipeline.postprocess import postprocess
 from llmctld.pipeline.preprocess import preprocess
 from llmctld.pipeline.record import record
 from llmctld.pipeline.samples import samples
+from llmctld.pipeline.semantic import Semantic
 from llmctld.pipeline.structure import structure
 from llmctld.pipeline.validate import validate
+from llmctld.pipeline.verify import Verifier
 from llmctld.pipeline.worth import worth
 from llmctld.server import Server
 from llmctld.trial import Trial
@@ -150,11 +154,15 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     background = Background(lambda: hub.in_flight())
     compute = computing(background, residency, catalog, tiers.expires)
     prefetch = await build_prefetch(paths, config.cache, tiers, background, compute)
-    background.pipeline = build_pipeline(config, catalog, history, tiers, residency, trial, background, prefetch)
+    embedding = Embedding(residency, Builtin(catalog, paths.cache / "models").choose, config.limits)
+    semantic = build_semantic(paths.cache / "semantic", config.cache, tiers, catalog, embedding, residency, background)
+    background.pipeline = build_pipeline(
+        config, catalog, history, tiers, residency, trial, background, prefetch, semantic
+    )
     hub = Hub(
         str(paths.socket),
         background.pipeline,
-        Embedding(residency, Builtin(catalog, paths.cache / "models").choose, config.limits),
+        embedding,
         catalog,
         residency,
         tiers,
@@ -162,6 +170,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
         Puller(catalog, paths.pulled, lambda: supply.limit.host),
         estimates,
         background,
+        semantic,
         prefetch,
     )
     server = Server(hub, paths.socket)
@@ -178,10 +187,12 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     if prefetch is not None:
         await prefetch.close()
     await background.close()
+    await semantic.verifier.close()
     await hasher.close()
     await residency.close()
     await trial.close()
-    await _keep_stats(paths, tiers, prefetch)
+    await _keep_figures(paths, hub)
+    await semantic.knowledge.close()
     await tiers.close()
     await learned.close()
     history.close()
@@ -228,6 +239,23 @@ async def build_prefetch(
     return await opened(paths.cache / "prefetch.db", make)
 
 
+def build_semantic(
+    folder: Path,
+    settings: Cache,
+    tiers: Tiers,
+    catalog: Catalog,
+    embedding: Embedding,
+    residency: Residency,
+    background: Background,
+) -> Semantic:
+    """The stage that answers from similar questions; `folder` is where it keeps what it has learned."""
+    knowledge = Knowledge(folder, catalog, settings.semantic)
+    judge = Judge(background, catalog, knowledge, settings.semantic)
+    tiers.gone.append(knowledge.forget)
+    tiers.explain["semantic"] = knowledge.show
+    return Semantic(tiers, catalog, embedding, knowledge, Verifier(background, residency, knowledge, judge), settings)
+
+
 def build_pipeline(
     config: Config,
     catalog: Catalog,
@@ -237,15 +265,17 @@ def build_pipeline(
     trial: Trial,
     background: Background,
     prefetch: Prefetch | None,
+    semantic: Semantic,
 ) -> Stage:
     """The order of the stages, outermost first: this list is the path of every request."""
-    links = [
+    links: list[Link] = [
         record(history),
         deadline,
         validate(config.limits),
         preprocess(catalog, history, config.limits.prompt_bytes),
         *([] if prefetch is None else [foresee(prefetch, config.cache)]),
         exact(tiers, catalog, config.cache),
+        semantic,
         samples,
         postprocess,
         structure(trial),
@@ -275,9 +305,9 @@ def _tell(ready_fd: int | None, line: object) -> None:
             file.write(msgspec.json.encode(line) + b"\n")
 
 
-async def _keep_stats(paths: Paths, tiers: Tiers, prefetch: Prefetch | None) -> None:
-    """What `cache stats` prints while no hub runs."""
-    stats = await tiers.stats()
-    stats.prefetch = None if prefetch is None else prefetch.stats()
-    with contextlib.suppress(OSError):
-        paths.cache_stats.write_bytes(msgspec.json.encode(stats))
+async def _keep_figures(paths: Paths, hub: Hub) -> None:
+    """What `cache stats` and `cache audit` print while no hub runs."""
+    with contextlib.suppress(OSError, Storage):
+        paths.cache_stats.write_bytes(msgspec.json.encode(await figures(hub)))
+        if hub.semantic.knowledge.is_open:
+            paths.cache_audit.write_bytes(msgspec.json.encode(await hub.semantic.audit()))

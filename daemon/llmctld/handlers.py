@@ -13,7 +13,7 @@ from typing import Any
 
 from llmctl import __version__, wire
 from llmctl.config import ModelEntry
-from llmctl.errors import InvalidRequest, ModelUnavailable
+from llmctl.errors import InvalidRequest, ModelUnavailable, NotFound
 from llmctld.cache.prefetch.prefetch import Prefetch
 from llmctld.cache.tiers import Tiers
 from llmctld.cache.which import Which
@@ -26,6 +26,8 @@ from llmctld.models.residency import Residency
 from llmctld.pipeline.background import Background
 from llmctld.pipeline.call import Call, Stage
 from llmctld.pipeline.embed import Embedding
+from llmctld.pipeline.semantic import NAME as SEMANTIC
+from llmctld.pipeline.semantic import Semantic
 
 
 @dataclass
@@ -41,7 +43,8 @@ class Hub:
     history: History
     puller: Puller
     estimates: Estimates
-    background: Background = field(default_factory=Background)
+    background: Background
+    semantic: Semantic
     prefetch: Prefetch | None = None
     in_flight: Callable[[], int] = lambda: 0
     stop: Callable[[float], Awaitable[list[str]]] | None = None
@@ -179,9 +182,18 @@ async def unload_model(hub: Hub, call: Call | None, request: wire.UnloadModel) -
 
 
 async def cache_stats(hub: Hub, call: Call | None, request: wire.GetCacheStats) -> Replies:
+    yield wire.Done(result=await figures(hub))
+
+
+async def figures(hub: Hub) -> wire.CacheStats:
+    """Of everything that a request may be answered from without being computed."""
     stats = await hub.tiers.stats()
+    if hub.semantic.knowledge.is_open:
+        semantic = await hub.semantic.knowledge.stats()
+        stats.levels.append(semantic)
+        stats.hit_rate = round(stats.hit_rate + semantic.hits / max(1, stats.requests), 4)
     stats.prefetch = None if hub.prefetch is None else hub.prefetch.stats()
-    yield wire.Done(result=stats)
+    return stats
 
 
 async def list_cache(hub: Hub, call: Call | None, request: wire.ListCache) -> Replies:
@@ -216,6 +228,22 @@ async def _which(hub: Hub, request: wire.ListCache | wire.ClearCache) -> Which:
     return Which(model, request.user, request.tags, request.older, request.newer)
 
 
+async def audit_cache(hub: Hub, call: Call | None, request: wire.AuditCache) -> Replies:
+    yield wire.Done(result=await hub.semantic.audit())
+
+
+async def undo_hit(hub: Hub, call: Call | None, request: wire.UndoHit) -> Replies:
+    found = await hub.history.hit(SEMANTIC, request.user, request.id)
+    if found is None:
+        whose = f"no request whose id begins with {request.id}" if request.id else f"no request of {request.user}"
+        message = f"{whose} was answered by the stored answer to a similar question"
+        raise NotFound(message, '`llmctl ask --json` tells the id, and `"hit":"semantic"` of an answer that was.')
+    id_, key = found
+    question = await hub.semantic.knowledge.take_back(id_, key)
+    served = [wire.ServedTo(*row) for row in await hub.history.served(SEMANTIC, key)]
+    yield wire.Done(result=wire.HitUndone(id=id_, key=key, question=question, served=served))
+
+
 async def undo(hub: Hub, call: Call | None, request: wire.Undo) -> Replies:
     yield wire.Done(result=wire.Undone(prompt=await hub.history.undo(request.user, request.conversation)))
 
@@ -245,6 +273,8 @@ HANDLERS: dict[type[wire.Request], Handler] = {
     wire.ShowCache: show_cache,
     wire.ClearCache: clear_cache,
     wire.Warm: warm,
+    wire.AuditCache: audit_cache,
+    wire.UndoHit: undo_hit,
     wire.Undo: undo,
 }
 NEEDS_MODELS = (wire.RemoveModel, wire.LoadModel, wire.PinModel, wire.UnloadModel)

@@ -112,6 +112,23 @@ class History:
         )
         return rows[0][0] if rows else None
 
+    # ---- who was served from the cache --------------------------------------------------------------------------------
+
+    async def hit(self, kind: str, user: str, beginning: str | None) -> tuple[str, str] | None:
+        """(id, key) of the last request that was served so: of this user, or the one whose id begins so."""
+        where, value = ("user = ?1", user) if beginning is None else ("substr(id, 1, length(?1)) = ?1", beginning)
+        rows = await self._store.read(
+            f"SELECT id, key FROM requests WHERE {where} AND hit = ?2 AND key IS NOT NULL ORDER BY number DESC LIMIT 1",
+            (value, kind),
+        )
+        return rows[0] if rows else None
+
+    async def served(self, kind: str, key: str) -> list[tuple[str, str, float, str | None]]:
+        """(id, user, at, prompt) of each request that the answer under `key` was served to so, newest first."""
+        return await self._store.read(
+            "SELECT id, user, at, prompt FROM requests WHERE hit = ? AND key = ? ORDER BY number DESC", (kind, key)
+        )
+
     async def undo(self, user: str, conversation: str) -> str | None:
         """Takes the last turn out of the conversation; its prompt, or None when there is none."""
         async with self.turn(user, conversation) as turns:

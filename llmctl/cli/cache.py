@@ -37,6 +37,22 @@ def stats(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
         out.line(cache.summary(counted))
 
 
+def _last_audit() -> "wire.CacheAudit":
+    import msgspec
+
+    from llmctl import wire
+
+    try:
+        return msgspec.json.decode(flags.places().cache_audit.read_bytes(), type=wire.CacheAudit)
+    except (OSError, msgspec.DecodeError):
+        settings = flags.settings().cache.semantic
+        nothing = wire.SemanticAudit(
+            requests=0, hits=0, hit_rate=0.0, wrong_rate=None, wrong_rate_upper=None, max_error=settings.max_error, pairs=0,
+            judge=settings.judge or "the model that wrote the answer",
+        )  # fmt: skip
+        return wire.CacheAudit(semantic=nothing)
+
+
 def _left_behind() -> "wire.CacheStats":
     import msgspec
 
@@ -128,6 +144,49 @@ def _look(request: "wire.Request", kind: "type[R]") -> "R":
     if not isinstance(found, kind):
         raise LlmctlError(f"the hub answered with {type(found).__name__}")
     return found
+
+
+@app.command("audit")
+def audit(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
+    """Show how often similar questions share an answer, and how often wrongly. Without a hub: as the last one left it."""
+    from llmctl import wire
+    from llmctl.view import cache
+
+    heard = flags.look(wire.AuditCache())
+    found = heard if isinstance(heard, wire.CacheAudit) else _last_audit()
+    if json:
+        out.json_line(found)
+    else:
+        out.text("".join(f"{line}\n" for line in cache.audit(found.semantic)))
+
+
+@app.command("undo")
+def undo(
+    id: Annotated[
+        str | None, Argument(help="The id of the request, or how it begins; without it the last one.")
+    ] = None,
+    user: Annotated[str | None, Option(help="Whose last one.")] = None,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Take back an answer that came from a similar question: it is not served so again, and the decision learns.
+
+    Prints who was served it, a line each. The stored answer stays, for its own question.
+    """
+    from llmctl import wire
+    from llmctl.cli.show import show
+    from llmctl.request import user_label
+    from llmctl.view import cache
+
+    with flags.connect() as client:
+        found = client.call(wire.UndoHit(id=id, user=user_label(user, flags.settings())))
+    assert isinstance(found, wire.HitUndone)
+    if json:
+        for served in found.served:
+            out.json_line(served)
+        return
+    out.notice(cache.undone(found))
+    show(cache.served(found.served))
 
 
 @app.command("clear")

@@ -11,6 +11,9 @@ from llmctl.view import lifetime
 from llmctl.view.models import Table
 from llmctl.view.units import or_dash, share, size, span
 
+WIDEST = 80
+"""Characters of a question in a table."""
+
 
 def levels(stats: wire.CacheStats) -> Table:
     rows = [
@@ -113,3 +116,39 @@ def shown(found: wire.CacheShown) -> dict[str, Any]:
     for name in ("levels", "text", "reasoning", "finish_reason", "usage", "samples"):
         line[name] = msgspec.to_builtins(getattr(found, name))
     return line | found.more
+
+
+def audit(found: wire.SemanticAudit) -> list[str]:
+    """Lines of `cache audit`."""
+    return [
+        f"{found.requests} requests might have been answered by a similar question, {found.hits} were "
+        f"({share(found.hit_rate)})",
+        _wrong(found),
+        f"the bound is {found.max_error:.2%} (cache.semantic.max_error)",
+        f"{found.explored} were computed to learn, {found.verified} verified after they were served, "
+        f"{found.judged} questions put to a judge ({found.judge})",
+    ]
+
+
+def _wrong(found: wire.SemanticAudit) -> str:
+    if found.wrong_rate is None or found.wrong_rate_upper is None:
+        return "no pair of questions was verified yet: how many are wrong is not known"
+    return (
+        f"wrong: {found.wrong_rate:.2%} of all requests, at most {found.wrong_rate_upper:.2%} (95 %), "
+        f"resting on {found.pairs} verified pairs"
+    )
+
+
+def undone(found: wire.HitUndone) -> str:
+    what = f"the answer to {found.question!r}" if found.question else f"the answer {found.key}"
+    return f"{what} is served to no other question any more; it had been to these:"
+
+
+def served(rows: list[wire.ServedTo]) -> Table:
+    return ["REQUEST", "USER", "WHEN", "QUESTION"], [
+        [row.id[:12], row.user, _when(row.at), " ".join((row.prompt or "").split())[:WIDEST]] for row in rows
+    ]
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

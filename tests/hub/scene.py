@@ -12,6 +12,7 @@ from typing import Any, ParamSpec
 
 import zmq
 import zmq.asyncio
+from llmctld.app import build_semantic
 from llmctld.cache.book import Book
 from llmctld.cache.disk import Disk
 from llmctld.cache.eviction import POLICIES
@@ -26,12 +27,13 @@ from llmctld.models.estimate import Estimates
 from llmctld.models.pull import Puller
 from llmctld.models.residency import Residency
 from llmctld.models.supply import Supply
+from llmctld.pipeline.background import Background
 from llmctld.pipeline.call import Call, Event, Stage
 from llmctld.pipeline.embed import Embedding
 from llmctld.server import Server
 
 from llmctl import wire
-from llmctl.config import Config, Limits
+from llmctl.config import Cache, Config, Limits
 
 P = ParamSpec("P")
 LIMIT_S = 120.0
@@ -238,7 +240,11 @@ async def a_server(folder: Path, pipeline: Stage) -> AsyncIterator[Scene]:
     path = folder / "hub.sock"
     embedding = Embedding(residency, Builtin(catalog, folder / "builtin").choose, Limits())
     puller, estimates = Puller(catalog, folder / "pulled", lambda: 2**30), Estimates(catalog, folder / "measured.json")
-    hub = Hub(str(path), pipeline, embedding, catalog, residency, tiers, history, puller, estimates)
+    background = Background()
+    semantic = build_semantic(folder / "semantic", Cache(), tiers, catalog, embedding, residency, background)
+    hub = Hub(
+        str(path), pipeline, embedding, catalog, residency, tiers, history, puller, estimates, background, semantic
+    )
     server = Server(hub, path)
     dealer = Dealer(path)
     try:

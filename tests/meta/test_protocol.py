@@ -44,6 +44,7 @@ EXAMPLES: list[wire.Message] = [
     wire.ListCache(model="m", user="ana", tags=["a"], older=1.0, newer=2.0, after=3, limit=4), wire.ShowCache(key="k"),
     wire.ClearCache(model="m", user="ana", tags=["a"], older=1.0, newer=2.0),
     wire.Warm(request=wire.Generate(prompt="why?"), text="because"),
+    wire.AuditCache(), wire.UndoHit(id="i", user="ana"),
     wire.Undo(conversation="c", user="ana"),
     wire.Delta(text="t", reasoning="r", index=1), wire.Notice(text="n"), wire.Progress(state="pulling", done=1, total=2),
     wire.Done(result=ANSWER), wire.Failed(code="busy", message="m", hint="h", answer=ANSWER, answers=[ANSWER], retry=True),
@@ -61,6 +62,9 @@ RESULT_EXAMPLES: list[wire.AnyResult] = [
     wire.CacheShown(entry=ENTRY, levels=[wire.LevelShown("disk", 5, 6.0)], text="t", reasoning=None, finish_reason="stop",
                     usage=wire.Usage(1, 0, 2), samples=["u"], more={"lifetime": {"kind": "fact"}}),
     wire.Cleared(entries=1), wire.Warmed(key="k", model="m", outcome="generated", seconds=0.5), wire.Undone(prompt="p"),
+    wire.CacheAudit(semantic=wire.SemanticAudit(requests=9, hits=3, hit_rate=0.3333, wrong_rate=0.0, wrong_rate_upper=0.01,
+                                                max_error=0.005, pairs=7, judge="none", explored=1, verified=2, judged=3)),
+    wire.HitUndone(id="i", key="k", question="q", served=[wire.ServedTo("i", "ana", 1.5, "p")]),
     wire.Model(name="m", target="echo", backend="echo", aliases=[], settings={"slots": 1}), wire.Nothing(),
     wire.Estimated(weights_bytes=1, kv_bytes=2, compute_bytes=3, total_bytes=6, measured_bytes=5),
 ]  # fmt: skip

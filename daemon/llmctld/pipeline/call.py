@@ -57,6 +57,8 @@ class Call:
     key: str | None = None
     content: str | None = None
     """What the model's files were when the key was made."""
+    keep: bool = False
+    """Whether the answer may be stored, and a stored one serve."""
     hit: str | None = None
     work: Work = field(default_factory=Work)
     index: int = 0

@@ -21,6 +21,7 @@ from llmctld.models.catalog import Catalog
 from llmctld.pipeline.call import Call, Event, Link, Stage
 from llmctld.pipeline.flight import Flights
 from llmctld.pipeline.identity import key_of
+from llmctld.pipeline.semantic import wanted
 from llmctld.pipeline.structure import value_of
 
 
@@ -49,7 +50,7 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
             mode = call.request.cache
             call.content = catalog.content(call.entry, call.request.adapters)
             call.key = key_of(call, catalog, settings.scope)
-            keep = keeps(call.request, settings)
+            call.keep = keep = keeps(call.request, settings)
             if call.fills and not keep:
                 raise _pointless(call.request)
             looks = mode == "only" or (keep and mode != "refresh")
@@ -67,9 +68,9 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
                     for event in _served(call, hit):
                         yield event
                     return
-            if mode == "only":
+            if mode == "only" and not wanted(call.request, settings):
                 raise CacheMiss(f"no stored answer of {call.entry.name} for this request")
-            if not keep or call.given is not None or _several(call.request):
+            if mode == "only" or not keep or call.given is not None or _several(call.request):
                 async with aclosing(stored(call) if keep else next_(call)) as events:
                     async for event in events:
                         yield event
@@ -134,7 +135,7 @@ def storing(tiers: Tiers, next_: Stage, catalog: Catalog) -> Stage:
         async with aclosing(next_(call)) as events:
             async for event in events:
                 answers = [event] if isinstance(event, Answer) else event.answers if isinstance(event, Answers) else []
-                whole = all(answer.finish_reason in ("stop", "length") for answer in answers)
+                whole = all(answer.finish_reason in ("stop", "length") and not answer.cache.hit for answer in answers)
                 if answers and whole and call.key is not None and _unchanged(call, catalog):
                     first, *more = [_stored(answer) for answer in answers]
                     refusal = await tiers.put(call.key, msgspec.structs.replace(first, more=more), _about(call))

@@ -22,6 +22,8 @@ class Flight:
         self.work = first.work
         self._pilot = first
         self.passengers: list[asyncio.Queue[Event | BaseException]] = []
+        self.landed = False
+        """The answer is there; what the stages still have to do about it is nobody's to cancel."""
         self._past: list[Event | BaseException] = []
         self.task = asyncio.create_task(self._fly(first, next_))
 
@@ -36,6 +38,7 @@ class Flight:
             self._tell(error)
 
     def _tell(self, event: "Event | BaseException") -> None:
+        self.landed = self.landed or isinstance(event, Answer)
         self._past.append(event)  # a failure too: somebody may board before the flight is forgotten
         for queue in self.passengers:
             queue.put_nowait(event)
@@ -80,12 +83,14 @@ class Flights:
                     timings = msgspec.structs.replace(event.timings)
                     answer = call.answer(event.text, event.reasoning, event.finish_reason, event.usage, timings)
                     answer.value, answer.logprobs = event.value, event.logprobs
+                    if event.cache.hit:  # it was not computed: each of them got what was stored
+                        call.hit, answer.cache = event.cache.hit, msgspec.structs.replace(event.cache)
                     yield answer
                     return
                 yield event
         finally:
             flight.passengers.remove(queue)
-            if not flight.passengers and not flight.task.done():
+            if not flight.passengers and not flight.landed and not flight.task.done():
                 self._forget(call.key, flight)  # who comes now must not board a flight that is being cancelled
                 flight.task.cancel()
                 await asyncio.shield(asyncio.wait([flight.task]))

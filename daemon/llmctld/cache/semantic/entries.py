@@ -1,0 +1,262 @@
+"""The stored questions that may answer others: their texts and vectors in semantic.db, the index over them beside it.
+
+It does not know what makes an answer right; it keeps what others find out. The database is the truth: an index that
+lost something, or holds too much, is put right from it. One folder belongs to one embedding model.
+"""
+
+import asyncio
+import hashlib
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from llmctl.errors import Storage
+from llmctld.cache.semantic.fold import fold
+from llmctld.store import Store, set_aside
+from llmctld.vectors import Vectors
+from llmctld.watch import log
+
+T = TypeVar("T")
+FLOAT_BYTES = 4
+PAGE = 5000
+"""Vectors that are read at once when the index is put right: 8 MB."""
+
+
+def _m001_entries(connection: sqlite3.Connection) -> None:
+    """`number` is never used again: an index that was not saved must not lead to another question."""
+    connection.execute(
+        """CREATE TABLE entries (
+            number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, wall TEXT NOT NULL, text TEXT NOT NULL,
+            answer TEXT NOT NULL, vector BLOB NOT NULL, at REAL NOT NULL,
+            same INTEGER NOT NULL DEFAULT 0, different INTEGER NOT NULL DEFAULT 0)"""
+    )
+    connection.execute("CREATE INDEX walls ON entries (wall)")
+    connection.execute(
+        """CREATE TABLE served (
+            number INTEGER PRIMARY KEY, request TEXT NOT NULL UNIQUE, entry INTEGER NOT NULL, key TEXT NOT NULL,
+            at REAL NOT NULL, similarity REAL NOT NULL, pair BLOB NOT NULL, verdict TEXT)"""
+    )
+    connection.execute("CREATE INDEX served_from ON served (key)")
+    connection.execute("CREATE TABLE kept (name TEXT PRIMARY KEY, value BLOB NOT NULL)")
+
+
+MIGRATIONS = [_m001_entries]
+
+
+class Entry(NamedTuple):
+    """A stored question. `answer` is equal for entries whose answers are; `same`, `different`: verified pairs with it."""
+
+    number: int
+    key: str
+    wall: str
+    text: str
+    answer: str
+    at: float
+    same: int
+    different: int
+
+
+class Served(NamedTuple):
+    """A semantic hit. `pair` is what it was decided on, as bytes; `verdict`: same, different or undone, None: not known."""
+
+    request: str
+    entry: int
+    key: str
+    at: float
+    similarity: float
+    pair: bytes
+    verdict: str | None
+
+
+_ENTRY = "number, key, wall, text, answer, at, same, different"
+_SERVED = "request, entry, key, at, similarity, pair, verdict"
+
+
+class Entries:
+    """`dimension` numbers a vector; vectors are float32, little endian, of length 1. Everything may raise Storage."""
+
+    def __init__(self, folder: Path, dimension: int) -> None:
+        self._folder, self._dimension = folder, dimension
+        self._vectors = Vectors(folder / "index", dimension)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="vectors")
+        self._walls: Counter[str] = Counter()
+        self.news: list[str] = []
+        """What was damaged and begun anew."""
+
+    async def open(self) -> None:
+        """Must be awaited first. A damaged database is set aside; the index is put right from the database."""
+        self._store = await asyncio.to_thread(self._open_store)
+        rows = await self._store.read("SELECT wall, count(*) FROM entries GROUP BY wall")
+        self._walls = Counter(dict(rows))
+        self.news += await self._on_thread(self._vectors.open)
+        await self.put_right()
+
+    def _open_store(self) -> Store:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._folder / "semantic.db"
+        try:
+            return Store(path, MIGRATIONS)
+        except Storage as error:
+            if "malformed" not in error.message and "not a database" not in error.message:
+                raise
+            aside = set_aside(path)
+            self.news.append(f"the stored questions were damaged and are begun anew; the old file is {aside}")
+            log.warning(
+                "the stored questions were damaged and are begun anew", moved_to=str(aside), error=error.message
+            )
+            return Store(path, MIGRATIONS)
+
+    async def put_right(self) -> None:
+        """The index holds afterwards what the database holds."""
+        numbers = [number for (number,) in await self._store.read("SELECT number FROM entries")]
+        missing, surplus = await self._on_thread(lambda: self._vectors.check(numbers))
+        await self._on_thread(lambda: self._remove_all(surplus))
+        for start in range(0, len(missing), PAGE):
+            page = missing[start : start + PAGE]
+            rows = await self._store.read(
+                f"SELECT number, wall, vector FROM entries WHERE number IN ({_places(page)})", page
+            )
+            await self._on_thread(partial(self._add_all, rows))
+        if missing or surplus:
+            log.info("the index of stored questions was put right", added=len(missing), removed=len(surplus))
+
+    def _remove_all(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            self._vectors.remove(number)
+
+    def _add_all(self, rows: Sequence[tuple[int, str, bytes]]) -> None:
+        for number, wall, vector in rows:
+            if len(vector) == FLOAT_BYTES * self._dimension:
+                self._vectors.add(wall, number, vector)
+
+    async def close(self) -> None:
+        await self._on_thread(self._save_index)
+        self._thread.shutdown()
+        await asyncio.to_thread(self._store.close)
+
+    def _save_index(self) -> None:
+        try:
+            self._vectors.save()
+        except Storage as error:
+            log.warning("the index of stored questions could not be saved, and will be put right", error=error.message)
+        self._vectors.close()
+
+    # ---- entries ----------------------------------------------------------------------------------------------------
+
+    async def near(self, wall: str, vector: bytes, count: int) -> list[tuple[Entry, float]]:
+        """The nearest questions behind the wall with their cosines, best first."""
+        if not self._walls[wall]:
+            return []
+        found = await self._on_thread(lambda: self._vectors.search(wall, vector, count))
+        numbers = [number for number, _ in found]
+        rows = await self._store.read(f"SELECT {_ENTRY} FROM entries WHERE number IN ({_places(numbers)})", numbers)
+        entries = {row[0]: Entry(*row) for row in rows}
+        return [(entries[number], similarity) for number, similarity in found if number in entries]
+
+    def behind(self, wall: str) -> int:
+        """How many questions there are behind the wall."""
+        return self._walls[wall]
+
+    async def add(self, key: str, wall: str, text: str, answer: str, vector: bytes) -> None:
+        """A question whose answer is stored under `key`; the same key again keeps what is known about it."""
+
+        def insert(connection: sqlite3.Connection) -> tuple[int, bool]:
+            known = connection.execute("SELECT number FROM entries WHERE key = ?", (key,)).fetchone()
+            if known:
+                connection.execute(
+                    "UPDATE entries SET answer = ?, at = ? WHERE number = ?", (answer, time.time(), *known)
+                )
+                return known[0], False
+            cursor = connection.execute(
+                "INSERT INTO entries (key, wall, text, answer, vector, at) VALUES (?, ?, ?, ?, ?, ?)",
+                (key, wall, text, answer, vector, time.time()),
+            )
+            assert cursor.lastrowid is not None
+            return cursor.lastrowid, True
+
+        number, new = await self._store.submit(insert)
+        if new:
+            self._walls[wall] += 1
+            await self._on_thread(lambda: self._vectors.add(wall, number, vector))
+
+    async def remove(self, keys: Sequence[str]) -> int:
+        """How many of them there were."""
+        removed = 0
+        for start in range(0, len(keys), PAGE):
+            page = list(keys[start : start + PAGE])
+            rows = await self._store.read(f"SELECT number, wall FROM entries WHERE key IN ({_places(page)})", page)
+            await self._store.write(f"DELETE FROM entries WHERE key IN ({_places(page)})", page)
+            self._walls.subtract(wall for _, wall in rows)
+            await self._on_thread(partial(self._remove_all, [number for number, _ in rows]))
+            removed += len(rows)
+        return removed
+
+    async def of(self, key: str) -> Entry | None:
+        rows = await self._store.read(f"SELECT {_ENTRY} FROM entries WHERE key = ?", (key,))
+        return Entry(*rows[0]) if rows else None
+
+    async def compared(self, number: int, same: bool) -> None:
+        """A pair with this entry was verified."""
+        column = "same" if same else "different"
+        await self._store.write(f"UPDATE entries SET {column} = {column} + 1 WHERE number = ?", (number,))
+
+    async def equate(self, key: str, answer: str) -> None:
+        """The answer under `key` was judged to be as good as those of `answer`."""
+        await self._store.write("UPDATE entries SET answer = ? WHERE key = ?", (answer, key))
+
+    # ---- what was served --------------------------------------------------------------------------------------------
+
+    async def serve(self, request: str, entry: Entry, similarity: float, pair: bytes) -> None:
+        await self._store.write(
+            "INSERT OR REPLACE INTO served (request, entry, key, at, similarity, pair) VALUES (?, ?, ?, ?, ?, ?)",
+            (request, entry.number, entry.key, time.time(), similarity, pair),
+        )
+
+    async def verdict(self, request: str, verdict: str) -> None:
+        await self._store.write("UPDATE served SET verdict = ? WHERE request = ?", (verdict, request))
+
+    async def served(self, key: str) -> list[Served]:
+        """The hits of one stored answer, newest first."""
+        rows = await self._store.read(f"SELECT {_SERVED} FROM served WHERE key = ? ORDER BY number DESC", (key,))
+        return [Served(*row) for row in rows]
+
+    # ---- what is kept by name ---------------------------------------------------------------------------------------
+
+    async def keep(self, name: str, value: bytes) -> None:
+        await self._store.write(
+            "INSERT INTO kept VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value)
+        )
+
+    async def kept(self, name: str) -> bytes | None:
+        rows = await self._store.read("SELECT value FROM kept WHERE name = ?", (name,))
+        return rows[0][0] if rows else None
+
+    async def size(self) -> tuple[int, int]:
+        """(entries, bytes of their texts and vectors)"""
+        ((count, size),) = await self._store.read(
+            "SELECT count(*), coalesce(sum(length(text) + length(vector)), 0) FROM entries"
+        )
+        return count, size
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _places(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def digest(answer: str) -> str:
+    """Equal for answers that are equal after folding."""
+    return hashlib.blake2b(fold(answer).encode("utf-8", "replace"), digest_size=12).hexdigest()
+
+
+def packed(pair: object) -> bytes:
+    return msgspec.msgpack.encode(pair)

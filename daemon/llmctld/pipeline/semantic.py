@@ -1,0 +1,212 @@
+"""Stage `semantic`: a question that means the same as a stored one may be answered by that one's answer.
+
+The order is: the wall (all but the last message must be equal), the nearest questions behind it, guards, the decision
+with its bound. What is computed instead teaches the decision. How two answers are compared stands in verify.py.
+"""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import NamedTuple
+
+import msgspec
+
+from llmctl.config import Cache
+from llmctl.errors import CacheMiss, LlmctlError, ModelUnavailable
+from llmctl.wire import Answer, CacheAudit, CacheUse, Delta, Embed, Embeddings, Generate, Notice, Timings
+from llmctld.cache.level import Stored
+from llmctld.cache.semantic.bound import Decision
+from llmctld.cache.semantic.entries import Entry, digest, packed
+from llmctld.cache.semantic.pair import Near, Pair, describe
+from llmctld.cache.tiers import Tiers
+from llmctld.models.catalog import Catalog
+from llmctld.pipeline.call import Call, Event, Stage
+from llmctld.pipeline.embed import Embedding
+from llmctld.pipeline.identity import wall_of
+from llmctld.pipeline.knowledge import Knowledge
+from llmctld.pipeline.structure import value_of
+from llmctld.pipeline.verify import Verifier
+from llmctld.watch import log
+
+LONGEST = 32_768
+"""Bytes of a question, at most: nobody asks the same long text in other words."""
+NAME = "semantic"
+
+
+class Question(NamedTuple):
+    """`vector`: float32, little endian, of length 1."""
+
+    text: str
+    wall: str
+    vector: bytes
+
+
+class Found(NamedTuple):
+    """The stored question that is decided on, and what was decided; `stored` is its answer."""
+
+    entry: Entry
+    similarity: float
+    stored: Stored
+    pair: Pair
+    decision: Decision
+
+
+def wanted(request: Generate, settings: Cache) -> bool:
+    """Whether a semantic hit would do for this request, if its answer may come out of a cache at all."""
+    asked = settings.semantic.enabled if request.semantic is None else request.semantic
+    return asked and request.tokens is None and request.logprobs is None and (request.n or 1) == 1
+
+
+class Semantic:
+    """The link, with what it needs. `knowledge`: the entries and the decision; `verifier` compares answers."""
+
+    def __init__(
+        self,
+        tiers: Tiers,
+        catalog: Catalog,
+        embedding: Embedding,
+        knowledge: Knowledge,
+        verifier: Verifier,
+        settings: Cache,
+    ) -> None:
+        self._tiers, self._catalog, self._embedding = tiers, catalog, embedding
+        self.knowledge, self.verifier, self._settings = knowledge, verifier, settings
+        self._told = False
+
+    def __call__(self, next_: Stage) -> Stage:
+        """Raises CacheMiss for `--cache-only`, ModelUnavailable where `--semantic` was asked for and nothing embeds."""
+
+        async def stage(call: Call) -> AsyncGenerator[Event, None]:
+            question, found = None, None
+            if call.keep and wanted(call.request, self._settings):
+                async with aclosing(self._ask(call)) as heard:
+                    async for told in heard:
+                        if isinstance(told, Question):
+                            question = told
+                        else:
+                            yield told
+            if question is not None and call.request.cache != "refresh" and call.charge is None and not call.fills:
+                found = await self._look(call, question)
+                if found is not None and found.decision.serve:
+                    for event in await self._serve(call, question, found):
+                        yield event
+                    return
+            if call.request.cache == "only":
+                raise CacheMiss(f"no stored answer of {call.entry.name} for this request, nor for one like it")
+            async with aclosing(next_(call)) as events:
+                async for event in events:
+                    yield event
+                    if question is not None and isinstance(event, Answer):
+                        await self._keep(call, question, found, event)
+
+        return stage
+
+    async def audit(self) -> CacheAudit:
+        """Raises Storage."""
+        judge, questions = await self.verifier.judge.state()
+        return CacheAudit(semantic=await self.knowledge.audit(judge, questions))
+
+    # ---- the question -----------------------------------------------------------------------------------------------
+
+    async def _ask(self, call: Call) -> AsyncGenerator[Notice | Question, None]:
+        """The question as a vector, unless it cannot be one."""
+        text = call.messages[-1].content if call.messages and call.messages[-1].role == "user" else ""
+        if not text or len(text.encode()) > LONGEST:
+            call.explain(NAME, f"not looked for: the question has more than {LONGEST} bytes, or none")
+            return
+        embeddings: Embeddings | None = None
+        try:
+            request = Embed(texts=[text], model=self._settings.semantic.model, user=call.request.user)
+            async with aclosing(self._embedding(request)) as heard:
+                async for event in heard:
+                    if isinstance(event, Notice):
+                        yield event
+                    else:
+                        embeddings = event
+        except LlmctlError as error:
+            if isinstance(error, ModelUnavailable) and call.request.semantic:
+                raise
+            call.explain(NAME, f"not looked for: {error.message}")
+            log.warning("a question could not be embedded", error=error.message)
+            if not self._told:
+                self._told = True
+                yield Notice(text=f"no answer to a similar question is looked for: {error.message}")
+            return
+        assert embeddings is not None
+        if embeddings.flaws:
+            call.explain(NAME, f"not looked for: {embeddings.flaws[0].message}")
+            return
+        await self.knowledge.open(embeddings.model, embeddings.dimension)
+        for news in self.knowledge.news():
+            yield Notice(text=news)
+        yield Question(text, wall_of(call, self._catalog, self._settings.scope), embeddings.vectors)
+
+    # ---- the look-up ------------------------------------------------------------------------------------------------
+
+    async def _look(self, call: Call, question: Question) -> Found | None:
+        from llmctld.cache.semantic.guards import refusal  # its tables take 30 ms, which no start of the hub should
+
+        start = time.perf_counter()
+        entries, settings = self.knowledge.entries, self._settings.semantic
+        near = await entries.near(question.wall, question.vector, settings.neighbours)
+        passed: list[tuple[Entry, float, Stored]] = []
+        for entry, similarity in near:
+            guard = refusal(question.text, entry.text)
+            if guard is None and settings.min_similarity is not None and similarity < settings.min_similarity:
+                guard = "min_similarity"
+            stored = await self._stored(call, entry) if guard is None else None
+            if guard is None and stored is None:
+                guard = "age"
+            call.explain(NAME, repr(entry.text[:200]), round(similarity, 4), guard)
+            if stored is not None:
+                passed.append((entry, similarity, stored))
+        survivors = [Near(cosine, entry.answer, entry.text, entry.same, entry.different) for entry, cosine, _ in passed]
+        pair = describe(question.text, survivors, entries.behind(question.wall))
+        decision = self.knowledge.decide(pair)
+        self.knowledge.looked(decision.serve, time.perf_counter() - start)
+        if pair is None:
+            call.explain(NAME, f"nothing to decide on: {len(near)} stored questions were looked at")
+            return None
+        call.explain(NAME, _words(decision, self._settings.semantic.max_error))
+        entry, similarity, stored = passed[0]
+        return Found(entry, similarity, stored, pair, decision)
+
+    async def _stored(self, call: Call, entry: Entry) -> Stored | None:
+        """The answer, if it is there and young enough; one that is gone takes its question with it."""
+        stored = await self._tiers.peek(entry.key)
+        if stored is None:
+            await self.knowledge.entries.remove([entry.key])
+            return None
+        oldest = call.request.max_age
+        return stored if oldest is None or time.time() - stored.created <= oldest else None
+
+    async def _serve(self, call: Call, question: Question, found: Found) -> list[Event]:
+        entry, stored = found.entry, found.stored
+        call.hit = NAME
+        await self.knowledge.entries.serve(call.id, entry, found.similarity, packed((found.pair, found.decision)))
+        self._tiers.saved_s += stored.seconds
+        if found.decision.verify:
+            self.verifier.verify(call, found.entry, stored, found.pair, found.decision)
+        age = round(max(0.0, time.time() - stored.created), 3)
+        usage = msgspec.structs.replace(stored.usage)
+        answer = call.answer(stored.text, stored.reasoning, stored.finish_reason, usage, Timings(), age)
+        answer.value = value_of(call.request.schema, stored.text)
+        answer.cache = CacheUse(hit=NAME, key=entry.key, similarity=round(found.similarity, 4), age_s=age)
+        return [Delta(text=stored.text, reasoning=stored.reasoning or ""), answer]
+
+    # ---- what was computed ------------------------------------------------------------------------------------------
+
+    async def _keep(self, call: Call, question: Question, found: Found | None, answer: Answer) -> None:
+        """The question is stored beside its answer, and the answer is evidence about the question that was near."""
+        if call.key is None or await self._tiers.peek(call.key) is None:
+            return  # it was not stored, for whatever reason
+        own = digest(answer.text)
+        await self.knowledge.entries.add(call.key, question.wall, question.text, own, question.vector)
+        if found is not None:
+            self.verifier.compare(call, found.entry, found.stored, found.pair, found.decision, answer)
+
+
+def _words(decision: Decision, max_error: float) -> str:
+    what = "served" if decision.serve else "computed, to learn" if decision.explore else "not served"
+    verified = ", and verified afterwards" if decision.serve and decision.verify else ""
+    return f"{what}{verified}: wrong with a probability of {decision.error:.4f}, and max_error is {max_error:g}"

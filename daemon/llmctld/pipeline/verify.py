@@ -1,0 +1,116 @@
+"""Whether a stored answer would have served: learned from answers that were computed anyway, and from hits computed once more.
+
+It compares and teaches; what is served is decided elsewhere. Everything here runs behind the user's back, at priority
+batch, and ends with the hub.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+
+from llmctl.errors import LlmctlError
+from llmctl.wire import Answer
+from llmctld.cache.level import Stored
+from llmctld.cache.semantic.bound import Decision
+from llmctld.cache.semantic.entries import Entry
+from llmctld.cache.semantic.pair import Pair
+from llmctld.cache.semantic.same import same_answer
+from llmctld.models.residency import Residency
+from llmctld.pipeline.background import Background, GaveWay
+from llmctld.pipeline.call import Call
+from llmctld.pipeline.judge import Judge
+from llmctld.pipeline.knowledge import Knowledge
+from llmctld.watch import log
+
+WAITING, TOGETHER = 256, 2
+"""Verifications and questions to judges that wait, at most, and that run at the same time; what is more is not learned."""
+
+LONG = 20_000
+"""Characters that take longer to compare than others should wait."""
+
+
+class Verifier:
+    """`judge` says what folding leaves open."""
+
+    def __init__(self, background: Background, residency: Residency, knowledge: Knowledge, judge: Judge) -> None:
+        self._background, self._residency, self._knowledge, self.judge = background, residency, knowledge, judge
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(TOGETHER)
+        self.dropped = 0
+
+    def compare(self, call: Call, entry: Entry, stored: Stored, pair: Pair, decision: Decision, answer: Answer) -> None:
+        """What was computed against what had been stored: evidence that costs nothing, but where a judge is asked."""
+        self._later(self._weigh(call, entry, stored, pair, decision, answer.text))
+
+    def verify(self, call: Call, entry: Entry, stored: Stored, pair: Pair, decision: Decision) -> None:
+        """A hit that was served is computed too, for its own question, and stored."""
+        self._later(self._shadow(call, entry, stored, pair, decision))
+
+    async def _shadow(self, call: Call, entry: Entry, stored: Stored, pair: Pair, decision: Decision) -> None:
+        loaded = self._residency.is_loaded(call.entry)
+        if not loaded:
+            await self._background.quiet()
+        request = msgspec.structs.replace(call.request, cache="refresh", semantic=True, explain=False)
+        try:
+            answer = await self._background.generate(
+                request, messages=call.messages, load=not loaded, yields=not loaded
+            )
+        except (LlmctlError, GaveWay) as error:
+            log.info("a semantic hit could not be verified", request=call.id, error=str(error))
+            return
+        assert isinstance(answer, Answer)
+        await self._weigh(call, entry, stored, pair, decision, answer.text)
+
+    async def _weigh(
+        self, call: Call, entry: Entry, stored: Stored, pair: Pair, decision: Decision, computed: str
+    ) -> None:
+        """What is not equal, and on what nobody gives a verdict, counts as different."""
+        if len(computed) + len(stored.text) > LONG:
+            same = await asyncio.to_thread(same_answer, computed, stored.text)
+        else:
+            same = same_answer(computed, stored.text)
+        if same is None and self.judge.usable(call.entry):
+            if not decision.judge:
+                return
+            same = await self.judge.verdict(call.entry, call.messages[-1].content, computed, stored.text)
+        await self._teach(call, entry, pair, decision, bool(same))
+
+    async def _teach(self, call: Call, entry: Entry, pair: Pair, decision: Decision, same: bool) -> None:
+        self._knowledge.learn(pair, decision, same)
+        entries = self._knowledge.entries
+        if decision.close:
+            await entries.compared(entry.number, same)
+        if decision.serve:
+            await entries.verdict(call.id, "same" if same else "different")
+        if same and call.key is not None:
+            await entries.equate(call.key, entry.answer)
+        if decision.serve and not same:
+            log.info("a semantic hit was found to be wrong", request=call.id, key=entry.key)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        if len(self._tasks) >= WAITING:
+            self.dropped += 1
+            work.close()
+            return
+        task = asyncio.create_task(self._in_turn(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _in_turn(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with self._places:
+                await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - nobody waits for it, and the next one may succeed
+            log.warning("a pair could not be verified", error=f"{type(error).__name__}: {error}")
+        finally:
+            work.close()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
