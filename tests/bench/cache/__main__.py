@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import log
-from tests.bench.cache import data, lookup, prefetch
+from tests.bench.cache import data, lookup, pairs, prefetch, stream
 from tests.bench.measure import Number
 
 
@@ -24,6 +24,10 @@ class Row(NamedTuple):
 
 ROWS: dict[str, Row] = {
     "lookup": Row(lookup.measure),
+    "stream": Row(stream.measure, needs_data=True),
+    "stream-whole": Row(stream.measure_whole, needs_data=True),
+    "stream-other-words": Row(stream.measure_other_words, needs_data=True),
+    "pairs": Row(pairs.measure, needs_data=True),
     "prefetch": Row(prefetch.measure),
 }
 """In the order in which they are measured."""
