@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from llmctl import Client, config
@@ -29,6 +30,12 @@ def client(house: House) -> Iterator[Client]:
 
 def stats(house: House) -> dict[str, Any]:
     return next(line for line in house.ok("cache", "stats", "--json").lines if line["level"] == "prefetch")
+
+
+def ledger(house: House) -> dict[str, Any]:
+    with closing(sqlite3.connect(house.place / "cache" / "prefetch.db", timeout=5)) as connection:
+        ((blob,),) = connection.execute("SELECT value FROM state WHERE name = 'ledger'")
+        return dict(msgspec.msgpack.decode(blob))
 
 
 def settle(house: House) -> None:
@@ -112,6 +119,7 @@ def test_what_is_never_used_stops_it_although_every_guess_is_right() -> None:
         assert found["prefetched"] <= 20
         assert "waste exceeds gain: of the last 12 answers computed beforehand 0 were asked for" in found["reason"]
         assert found["reason"] in house.ok("cache", "stats").out
+        until(lambda: ledger(house)["stopped"], what="it is written down, once a second")
         house.hub().kill()
         assert house.ended()
         house.ok("daemon", "start")
@@ -219,13 +227,15 @@ def test_without_a_budget_it_says_that_nothing_may_be_computed() -> None:
 
 @contextmanager
 def computing() -> Iterator[House]:
-    """A hub that stores nothing and has one slot, no queue, and computes an answer beforehand, which takes two seconds."""
-    nothing = {"LLMCTL_CACHE__DISK_BYTES": "0", "LLMCTL_CACHE__MEMORY_BYTES": "0", "LLMCTL_LIMITS__QUEUE": "0"}
-    with a_house(**ON, **nothing) as house:
+    """A hub with one slot, and no queue, that computes an answer beforehand, which takes two seconds."""
+    with a_house(**FORGETFUL, LLMCTL_LIMITS__QUEUE="0") as house:
         house.echo(slots=1, token_ms=20)
-        house.ok("ask", "first")
-        house.ok("ask", "w" * 100)
-        house.ok("ask", "first")
+        with client(house) as asking:
+            for _ in range(2):
+                asking.ask("first")
+                asking.ask("w" * 100)
+            push_out(asking)
+        house.ok("ask", "first", "--user", "ana")
         until(lambda: house.busy("echo") == 1, what="it is being computed")
         assert stats(house)["busy"]
         yield house

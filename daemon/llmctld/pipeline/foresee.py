@@ -30,7 +30,7 @@ ALIKE: dict[str, Any] = {
     "continue_last": False,
 }  # fmt: skip
 """What the messages hold already; a field that `cache.scope` names stays, for it is part of the key."""
-SERVED = ("memory", "disk", "shared")
+SERVED = ("memory", "disk", "shared", "semantic")
 
 
 class Again(msgspec.Struct, array_like=True):
@@ -68,7 +68,7 @@ def _asked(call: Call, event: Answer | Answers, settings: Cache) -> Asked:
     small = sum(len(message.content) for message in call.messages) < BODY_BYTES
     return Asked(
         group=request.user if "user" in settings.scope else "", person=request.user, key=call.key or "", at=now,
-        created=now - (first.cache.age_s or 0.0), takes=takes, served=call.hit in SERVED,
+        created=now - (first.cache.age_s or 0.0), takes=takes, used=first.cache.key if call.hit in SERVED else None,
         boarded=call.hit == "flight",
         model=call.entry.name, tags=request.tags, body=partial(_body, call, settings.scope) if again and small else None,
     )  # fmt: skip

@@ -108,7 +108,11 @@ async def play(steps: list[Step], folder: Path) -> Outcome:
             ends[step.key] = now + LIFE_S
         person = step.person
         created = ends[step.key] - LIFE_S
-        prefetch.saw(Asked(person, person, step.key, now, created, True, hit, False, "m", [], step.key.encode))
+        prefetch.saw(
+            Asked(
+                person, person, step.key, now, created, True, step.key if hit else None, False, "m", [], step.key.encode
+            )
+        )
         while prefetch.busy:  # noqa: ASYNC110 - its file has a thread of its own
             await asyncio.sleep(0)
     now += 86400.0

@@ -19,7 +19,7 @@ TRIAL, RIGHT = 20, 15
 time that it stops of twice as many: right guesses are no gain where answers do not last."""
 MOST_STOPS = 6
 """From there on not twice as many any more."""
-STEPS, LIKELY = 30, 2
+STEPS, LIKELY = 30, 4
 """Where of the last STEPS requests fewer than LIKELY could be guessed with that chance, there is nothing to foretell."""
 HOUR_S = 3600.0
 
@@ -127,7 +127,7 @@ class Ledger(msgspec.Struct):
         if self.aimless:
             return (
                 f"nothing to foretell: of the last {STEPS} requests {sum(self.steps)} could be guessed with a chance of "
-                f"{CHANCE:.0%}; it goes on when a request is often enough followed by the same one"
+                f"{CHANCE * 100:.0f} %; it goes on when a request is often enough followed by the same one"
             )
         return None
 

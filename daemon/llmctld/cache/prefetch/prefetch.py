@@ -41,8 +41,8 @@ class Computed(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A user's request that was answered: `served` from what is stored under `key`, or `boarded` while it was computed;
-    `takes`: what is stored would be served.
+    """A user's request that was answered: from what is stored under `used` (which is `key`, or that of a question like it),
+    or `boarded` while it was computed. `takes`: what is stored would be served.
 
     `created` is when the answer was computed. `body` makes the request once more, None where it is not to be asked again.
     """
@@ -53,7 +53,7 @@ class Asked(NamedTuple):
     at: float
     created: float
     takes: bool
-    served: bool
+    used: str | None
     boarded: bool
     model: str
     tags: list[str]
@@ -147,7 +147,7 @@ class Prefetch:
         """A user's request was answered. Never raises, never waits."""
         if asked.boarded and self._running is not None and self._running.key == asked.key:
             self._running.boarded.append(asked.at)
-        self.ledger.asked(asked.person, asked.key, asked.served, asked.at)
+        self.ledger.asked(asked.person, asked.used or asked.key, asked.used is not None, asked.at)
         step, right = self.sequences.saw(asked.group, asked.person, asked.key, asked.at, asked.takes)
         self.ledger.stepped(step.chance if step else 0.0, right)
         self._keep(asked)

@@ -20,7 +20,9 @@ FOLLOWERS = 8
 """Of one request, at most; the rarest goes."""
 ROWS, PEOPLE = 10_000, 10_000
 """Requests with followers, and people, that are remembered: those seen last."""
-PRIOR = 2.0
+SEEN = 2
+"""What was seen less often has no habits yet."""
+PRIOR = 5.0
 """Guesses that the counts themselves are worth, before any was held against what came."""
 
 Evidence = tuple[int, int]
@@ -80,7 +82,7 @@ class Sequences:
     def guess(self, group: str, key: str) -> Guess | None:
         """The likeliest request after `key`; None where none is known."""
         row = self.rows.get((group, key))
-        if row is None or not row.follows:
+        if row is None or not row.follows or round(row.total) < SEEN:
             return None
         follower, (count, gap) = max(row.follows.items(), key=lambda pair: pair[1][0])
         evidence = (min(4, round(row.total)), round(5 * count / row.total))
