@@ -13,7 +13,7 @@ from typing import Any
 
 from llmctl import __version__, wire
 from llmctl.config import ModelEntry
-from llmctl.errors import InvalidRequest, ModelUnavailable, NotFound
+from llmctl.errors import InvalidRequest, ModelUnavailable, NotFound, Storage
 from llmctld.cache.prefetch.prefetch import Prefetch
 from llmctld.cache.tiers import Tiers
 from llmctld.cache.which import Which
@@ -51,6 +51,7 @@ class Hub:
     started: float = field(default_factory=time.monotonic)
 
 
+ROOM = "`llmctl cache stats` shows the levels; `cache.memory_bytes` and `cache.disk_bytes` are their sizes."
 LISTED = 10_000
 """Entries in one reply, at most."""
 
@@ -70,6 +71,8 @@ async def warm(hub: Hub, call: Call | None, request: wire.Warm) -> Replies:
     async with aclosing(hub.pipeline(call)) as events:
         async for event in events:
             if isinstance(event, wire.Answer | wire.Answers):
+                if call.key is None or await hub.tiers.peek(call.key) is None:
+                    raise Storage("the answer was not stored: no level of the cache took it", ROOM)
                 yield wire.Done(result=_warmed(call, event))
             elif isinstance(event, wire.Notice):
                 yield event

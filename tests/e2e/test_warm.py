@@ -167,6 +167,16 @@ def test_a_file_that_cannot_be_read(house: House) -> None:
     assert (closed.status, "stdin is closed" in closed.err) == (2, True)
 
 
+def test_an_answer_that_no_level_takes_is_a_bad_row() -> None:
+    with a_house(LLMCTL_CACHE__MEMORY_BYTES="1K", LLMCTL_CACHE__DISK_BYTES="0") as house:
+        house.echo()
+        large = {"prompt": "large", "text": "x" * 2000}
+        outcome = house.run("cache", "warm", rows(house, large, {"prompt": "small", "text": "y"}), "--json")
+        assert outcome.status == 14
+        assert [line["outcome"] for line in outcome.lines] == [None, "given"]
+        assert "no level of the cache took it" in outcome.lines[0]["error"]["message"]
+
+
 def test_a_cache_that_is_off_has_nothing_to_warm() -> None:
     with a_house(LLMCTL_CACHE__ENABLED="false") as house:
         house.echo()

@@ -62,7 +62,7 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
                 call.explain("exact", f"found in {hit.level}" if hit else "not found")
                 if call.charge is None and not call.fills:
                     tiers.reuse.note(_groups(call), hit is not None)
-                for text in tiers.news():
+                for text in tiers.news() if call.charge is None else ():  # for somebody who reads it
                     yield Notice(text=text)
                 if hit is not None:
                     for event in _served(call, hit):
