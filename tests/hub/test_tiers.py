@@ -241,6 +241,21 @@ async def test_a_disk_that_cannot_be_opened_is_passed_over(error: Exception) -> 
 
 
 @in_loop
+async def test_a_level_that_raises_what_it_must_not_fails_no_request(tmp_path: Path) -> None:
+    tiers = some_tiers(tmp_path)
+    await tiers.put("k", answer("text", created=time.time()))
+    with closing(sqlite3.connect(tmp_path / "answers" / "cache.db")) as other, other:
+        other.execute("UPDATE Cache SET expire_time = 'never'")
+    for memory in (True, False):
+        if not memory:
+            tiers._memory.clear()
+        assert (await tiers.get("k", None) is not None) is memory
+    await tiers.put("k", answer("text", created=time.time()))
+    assert await tiers.get("k", None) is not None
+    await tiers.close()
+
+
+@in_loop
 async def test_a_disk_whose_folder_was_removed_is_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmctld.cache.lane.REOPEN_S", 0.0)
     tiers = some_tiers(tmp_path, memory=10)

@@ -118,7 +118,7 @@ class Disk:
 
     def get(self, key: str) -> Found | None:
         sealed, expires = self._cache.get(key, expire_time=True)
-        return None if sealed is None else Found(unseal(sealed), expires or float("inf"))
+        return None if sealed is None else Found(unseal(sealed), float(expires))
 
     def hit(self, hits: Mapping[str, int]) -> None:
         """For the policy: how often entries were used, on whatever level."""

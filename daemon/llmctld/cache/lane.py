@@ -126,7 +126,9 @@ class Lane(Generic[L]):
             if kind == "writing":
                 self._pay(level)
             result = work(level)
-        except FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, no request fails for a level
+            if not isinstance(error, FAILURES):
+                log.error("a cache level raised what it must not", level=self.name, exc_info=True)
             self._owe(keys)
             self._fail(kind, error)
             return default

@@ -238,14 +238,15 @@ class Tiers:
 
     async def _where(self, key: str) -> list[LevelShown]:
         """The levels that hold an answer, with its bytes and seconds until its end on each."""
-        found = [(Memory.name, self._memory.peek(key))]
+        held = self._memory.peek(key)
+        found = [(Memory.name, held)] if held is not None else []
         for lane in self._lanes:
-            found.append((lane.name, await lane.read(lambda level: level.get(key), None)))
+            seen = await lane.read(look(lane, key, self._lost, counts=False), NOWHERE)
+            if seen.answer is not None:
+                found.append((lane.name, seen.found))
         now = time.time()
         return [
-            LevelShown(level=name, bytes=len(value.value), left_s=round(value.expires - now, 3))
-            for name, value in found
-            if value is not None
+            LevelShown(level=name, bytes=len(value), left_s=round(expires - now, 3)) for name, (value, expires) in found
         ]
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import log
-from tests.bench.cache import data, lookup, pairs, prefetch, stream
+from tests.bench.cache import data, levels, lookup, pairs, prefetch, stream
 from tests.bench.measure import Number
 
 
@@ -23,6 +23,7 @@ class Row(NamedTuple):
 
 
 ROWS: dict[str, Row] = {
+    "levels": Row(levels.measure),
     "lookup": Row(lookup.measure),
     "stream": Row(stream.measure, needs_data=True),
     "stream-whole": Row(stream.measure_whole, needs_data=True),
