@@ -116,8 +116,10 @@ class Rounds:
     async def _sweep(self) -> None:
         none: list[str] = []
         self.leaving(self._memory.sweep())
-        if self._disk is not None:
-            self.leaving(await self._disk.write(Disk.sweep, none))
+        if (
+            self._disk is not None
+        ):  # asked as reading: where there is nothing to remove, it proves nothing about writing
+            self.leaving(await self._disk.read(Disk.sweep, none))
         with suppress(Storage):
             self.leaving(await self._book.expired(time.time()))
 
@@ -150,7 +152,7 @@ class Rounds:
         if self._disk is not None:
             items = await self._write_down(self._disk, compared.strangers) | compared.items
             none: list[str] = []
-            self.leaving(await self._disk.write(lambda disk: disk.tell(items), none))
+            self.leaving(await self._disk.read(lambda disk: disk.tell(items), none))
         self._book.complete = True
         self.leaving(compared.vanished)
 
