@@ -249,10 +249,8 @@ def build_semantic(
     background: Background,
 ) -> Semantic:
     """The stage that answers from similar questions; `folder` is where it keeps what it has learned."""
-    knowledge = Knowledge(folder, catalog, settings.semantic)
+    knowledge = Knowledge(folder, catalog, tiers, settings.semantic)
     judge = Judge(background, catalog, knowledge, settings.semantic)
-    tiers.gone.append(knowledge.forget)
-    tiers.explain["semantic"] = knowledge.show
     return Semantic(tiers, catalog, embedding, knowledge, Verifier(background, residency, knowledge, judge), settings)
 
 

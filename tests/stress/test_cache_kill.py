@@ -1,4 +1,6 @@
-"""The hub is killed in the middle of ten thousand writes: no value is torn, and the book and the store agree afterwards."""
+"""The hub is killed in the middle of ten thousand writes: no value is torn, and store, book and the index of stored questions
+agree afterwards.
+"""
 
 import random
 import signal
@@ -6,6 +8,8 @@ import sqlite3
 import zlib
 from collections import Counter
 from contextlib import closing
+
+from llmctld.vectors import Vectors
 
 from llmctl import wire
 from tests.e2e.dealer import Dealer, Silent
@@ -16,6 +20,7 @@ from tests.stress.scale import count, seeded
 ROUNDS, WRITES = 20, 10_000
 WINDOW = 32
 """Writes that are under way together."""
+DIMENSION = 384
 LARGE = 40_000
 """Characters of every fifteenth answer: in a file of its own, beside the database."""
 
@@ -47,7 +52,7 @@ def write(house: House, writes: int, kill_after: int, dice: random.Random) -> di
                 if question in {number for number, _ in flying.values()}:
                     question = 50 + sent
                 versions[question] += 1
-                request = wire.Generate(prompt=f"question {question}", model="echo", cache="refresh")
+                request = wire.Generate(prompt=f"question {question}", model="echo", cache="refresh", semantic=True)
                 warm = wire.Warm(request=request, text=text_of(question, versions[question]))
                 flying[dealer.send(warm)] = question, versions[question]
                 sent += 1
@@ -111,14 +116,34 @@ def check(house: House, acknowledged: dict[int, int]) -> int:
     return entries
 
 
+def agree(house: House) -> int:
+    """The number of stored questions: each is in the index and has its answer, and the index holds no other."""
+    with Dealer(house.socket) as dealer:
+        reply = dealer.ask(wire.Generate(prompt="anything at all", model="echo", semantic=True, cache="refresh"))
+        assert isinstance(reply, wire.Done), reply
+    house.ok("daemon", "stop")
+    (database,) = house.place.glob("cache/semantic/*/semantic.db")
+    with closing(sqlite3.connect(database)) as questions:
+        asked = dict(questions.execute("SELECT number, key FROM entries").fetchall())
+    vectors = Vectors(database.parent / "index", DIMENSION)
+    assert vectors.open() == [], "nothing was damaged"
+    assert vectors.check(asked) == ([], [])
+    vectors.close()
+    with closing(sqlite3.connect(house.place / "cache" / "answers" / "cache.db")) as store:
+        answers = {key for (key,) in store.execute("SELECT key FROM Cache")}
+    assert set(asked.values()) <= answers
+    house.ok("daemon", "start")
+    return len(asked)
+
+
 def test_a_hub_that_is_killed_while_it_writes_leaves_no_torn_value() -> None:
     dice = seeded()
     with a_house(LLMCTL_LIMITS__QUEUE="1000") as house:
         house.echo()
-        house.ok("daemon", "start")
+        house.ok("embed", "warm up")
         for _ in range(count(ROUNDS)):
             writes = count(WRITES)
             acknowledged = write(house, writes, dice.randrange(1, writes), dice)
-            entries = check(house, acknowledged)
-            print(f"killed after {len(acknowledged)} questions: {entries} entries, all whole")
+            entries, questions = check(house, acknowledged), agree(house)
+            print(f"killed after {len(acknowledged)} questions: {entries} entries, all whole; {questions} in the index")
             house.ok("cache", "clear", "--yes")

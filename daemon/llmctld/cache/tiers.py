@@ -169,6 +169,12 @@ class Tiers:
         self._call_gone(keys)
         return max(counts)
 
+    async def keys(self) -> set[str] | None:
+        """Of every entry that some level has; None where that is not known, or not yet. Raises Storage."""
+        if self.book is None or not self.book.complete:
+            return None
+        return set(await self.book.keys(Which()))
+
     async def clear(self, which: Which | None = None) -> int:
         """Removes every answer, or those that the book says `which` are; how many. Raises Storage where a level keeps some."""
         if which is not None and not which.everything:

@@ -20,6 +20,7 @@ from llmctl.wire import LevelStats, SemanticAudit
 from llmctld.cache.semantic.bound import Bound, Decision
 from llmctld.cache.semantic.entries import Entries
 from llmctld.cache.semantic.pair import Pair
+from llmctld.cache.tiers import Tiers
 from llmctld.models.catalog import Catalog
 from llmctld.watch import log
 
@@ -39,8 +40,10 @@ class Space(msgspec.Struct, frozen=True):
 class Knowledge:
     """`folder` holds a folder for each embedding model. `entries` and `bound` are there once `open` has returned."""
 
-    def __init__(self, folder: Path, catalog: Catalog, settings: Semantic) -> None:
-        self._folder, self._catalog, self._settings = folder, catalog, settings
+    def __init__(self, folder: Path, catalog: Catalog, tiers: Tiers, settings: Semantic) -> None:
+        self._folder, self._catalog, self._tiers, self._settings = folder, catalog, tiers, settings
+        tiers.gone.append(self.forget)
+        tiers.explain["semantic"] = self.show
         self.entries: Entries
         self.bound: Bound
         self._space: Space | None = None
@@ -77,6 +80,9 @@ class Knowledge:
             await self._close()
             entries = Entries(self._folder / space.name, space.dimension)
             await entries.open()
+            stored = await self._tiers.keys()
+            if stored is not None:  # answers that went while nobody looked, or were lost in a crash
+                await entries.remove([key for key in await entries.keys() if key not in stored])
             self.bound = Bound(self._settings.max_error, state=await entries.kept(BOUND), seed=secrets.randbits(32))
             self.entries, self._space = entries, space
 

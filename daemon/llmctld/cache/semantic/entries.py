@@ -198,6 +198,9 @@ class Entries:
             removed += len(rows)
         return removed
 
+    async def keys(self) -> list[str]:
+        return [key for (key,) in await self._store.read("SELECT key FROM entries")]
+
     async def of(self, key: str) -> Entry | None:
         rows = await self._store.read(f"SELECT {_ENTRY} FROM entries WHERE key = ?", (key,))
         return Entry(*rows[0]) if rows else None
