@@ -34,7 +34,7 @@ def home() -> Iterator[House]:
 @pytest.fixture
 def endpoint() -> Iterator[Server]:
     with server() as made:
-        made.usual = talker(lambda question: f"an answer to: {question.casefold()}")
+        made.usual = talker(lambda question: "Paris, of course.")  # what a house learns, its next test finds
         yield made
 
 
@@ -111,7 +111,9 @@ def test_an_answer_that_streams_comes_whole_and_is_not_stored_under_the_new_ques
     text = home.ok("ask", QUESTION, "-m", model, "--semantic").out
     assert home.ok("ask", "what is the capital of france", "-m", model, "--semantic").out == text
     own = home.run("ask", "what is the capital of france", "-m", model, "--cache-only")
-    assert own.status == 13 or own.out != text, "but a verified one is, with the answer that was computed for it"
+    assert own.status == 13 or len(endpoint.asked) == 2, (
+        "but a verified one is, with the answer that was computed for it"
+    )
 
 
 def test_only_what_is_stored_and_similar_will_do(home: House, endpoint: Server) -> None:
@@ -225,7 +227,6 @@ def test_the_audit_says_how_much_it_rests_on(endpoint: Server) -> None:
 
 def test_a_hit_is_taken_back_and_says_who_had_it(home: House, endpoint: Server) -> None:
     model = added(home, endpoint)
-    endpoint.usual = talker(lambda question: "Paris, of course.")
     key = ask(home, model, QUESTION).last["cache"]["key"]
     restated = [
         "what is the capital of france",
