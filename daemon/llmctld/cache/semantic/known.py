@@ -204,6 +204,117 @@ protestant protestants
 """)
 
 THINGS = rows("""
+vim vi neovim
+emacs
+vscode vs_code visual_studio_code
+notepad
+sublime
+eclipse
+intellij
+pycharm
+xcode
+tmux
+zsh
+powershell
+chromium
+edge
+opera
+brave
+thunderbird
+slack
+discord
+zoom
+teams
+trello
+jira
+notion
+evernote
+figma
+canva
+blender
+gimp
+inkscape
+autocad
+solidworks
+libreoffice
+openoffice
+salesforce
+zapier
+stripe
+cassandra
+kafka
+rabbitmq
+elasticsearch
+nginx
+apache
+tomcat
+jenkins
+ansible
+terraform
+npm
+yarn
+pip
+conda
+webpack
+vite
+svelte
+nextjs next.js
+spring
+symfony
+fastapi
+pandas
+numpy
+scipy
+matlab
+spark
+airflow
+snowflake
+bigquery
+heroku
+netlify
+vercel
+centos
+redhat rhel
+arch
+gentoo
+freebsd
+openbsd
+kindle
+roku
+fitbit
+garmin
+gopro
+bluetooth
+wifi wi-fi
+ethernet
+usb
+hdmi
+visa
+mastercard
+amex
+hsbc
+icici
+hdfc
+airtel
+jio
+vodafone
+verizon
+comcast
+t-mobile
+hyundai
+nissan
+mazda
+subaru
+volvo
+porsche
+jaguar
+fedex
+ups
+dhl
+boeing
+airbus
+lufthansa
+ryanair
 google
 microsoft
 amazon
@@ -350,7 +461,6 @@ shakespeare
 einstein
 newton
 darwin
-tesla_motors
 mozart
 beethoven
 bach
@@ -430,6 +540,8 @@ AMBIGUOUS = words(
     us la sf eu states dutch wales oman chile niger perth dallas phoenix florence naples mars mercury venus saturn amazon
     windows chrome safari outlook oracle excel react rails flask dell uber tinder telegram gate mit cia ssc gre neet trump
     bach plato newton modi hulk gemini claude alexa illustrator eth ig yt lg goa hamburg cologne manchester
+    edge opera brave slack discord zoom teams notion stripe spring arch spark ups jaguar visa blender sublime eclipse canva pip
+    yarn apache cassandra snowflake pandas kindle vi mazda
     """
 )
 """Names only when they are written with a capital: in small letters they are, or may be, other words."""

@@ -92,7 +92,7 @@ def _has_capital(text: str, word: str) -> bool:
 def _capitalised(text: str, matches: Sequence[re.Match[str]], groups: dict[str, int], capitals: bool) -> Iterable[Name]:
     starts = [_starts_sentence(text, match.start()) for match in matches]
     inside = sum(not start and len(match[0]) > 3 for match, start in zip(matches, starts, strict=True))
-    if inside >= 3 and inside > 2 * len(_SMALL.findall(text)):
+    if inside >= 3 and _ORDINARY.issuperset(_SMALL.findall(text)):
         capitals = False  # a Title Like This One, or ALL OF IT
     shouted = text.isupper()
     for place, (match, start) in enumerate(zip(matches, starts, strict=True)):

@@ -299,6 +299,10 @@ republican republicans | democrat democrats
 breakfast | dinner
 uphill | downhill
 clockwise | counterclockwise anticlockwise
+moral | amoral
+typical | atypical
+normal | abnormal
+symmetric | asymmetric
 plus | minus
 cw | ccw
 """
@@ -392,7 +396,7 @@ NEGATORS = {
     "es": words("no nunca jamás sin ningún ninguna ninguno nada nadie tampoco ni"),
 }
 
-PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non", "mis", "anti", "de", "ab", "a")
+PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non", "mis", "anti", "de")
 
 
 @cache

@@ -22,14 +22,19 @@ _SYMMETRIC = words(
 _BETWEEN = words(
     """
     to into in over than before after by for from of on at under above below through without against about instead rather
-    not but per out off
+    not but per out off onto upon across toward towards via within beside behind past until till
     nach von über vor als statt aus zu in auf à vers sur avant que de a hacia sobre
     """
 )
 _STRONG = words(
-    "to into over than before after from instead rather not but against nach von über vor statt vers avant que antes"
+    "to into onto over than before after from instead rather not but against nach von über vor statt vers avant que antes"
 )
-_STEPPED_OVER = words("of than for to by from about over out into against")
+_STEPPED_OVER = words("than for to by from about over out into against")
+_OF = words("of")
+_FEELING = words("afraid scared fond proud jealous tired capable aware ashamed king queen")
+"""What is felt of something; otherwise "installed version of Python" would be "Python version installed" turned."""
+_WHERE = words("in at on during under near")
+"""Of two adjuncts either may come first: "in 1989 in Berlin"."""
 _IN_LOVE, _WITH = words("in"), words("with for of")
 _TURNED = {"from": "to", "after": "before", "von": "nach"}
 _SAME = {"into": "to", "onto": "to"}
@@ -42,14 +47,15 @@ def triples(folded: Sequence[str]) -> set[Triple]:
     row = [_stem(word) for word in folded if word not in _PASSED_OVER]
     found: set[Triple] = set()
     for at, middle in enumerate(row):
-        if middle in _SYMMETRIC:
+        if middle in _SYMMETRIC or (middle in _WHERE and at > 1 and row[at - 2] in _WHERE):
             continue
         wide = 2 if middle in _STRONG else 1
         if middle in _BETWEEN:
             before, after = _nearest(row, at, -1, wide, _BETWEEN), _nearest(row, at, 1, wide, _BETWEEN)
         else:
             before = _nearest(row, at, -1, 1, _IN_LOVE if middle == "love" else frozenset())
-            after = _nearest(row, at, 1, 1, _WITH if middle == "love" else _STEPPED_OVER)
+            over = _WITH if middle == "love" else _STEPPED_OVER | _OF if middle in _FEELING else _STEPPED_OVER
+            after = _nearest(row, at, 1, 1, over)
         if middle in _TURNED and not any(word.endswith("ing") for word in after):  # not: stop them from barking
             middle, before, after = _TURNED[middle], after, before
         middle = _SAME.get(middle, middle)

@@ -42,10 +42,11 @@ _AFTER_HOW = {
 _MEANT = {
     "person": "person people singer actor player leader author inventor founder candidate name",
     "time": "time date year day month century",
-    "place": "place places city country state town shop store site website spot spots center centre location",
+    "place": "place places city country state town shop store site website spot spots center centre location address capital",
     "reason": "reason reasons cause causes purpose because",
     "way": "way ways method methods steps",
-    "amount": "number amount price cost percent percentage ratio salary minimum maximum budget",
+    "amount": """number amount price cost percent percentage ratio salary minimum maximum budget population count total
+    quantity rate size length height weight speed depth width temperature value fee fees worth""",
     "duration": "time duration hours days weeks months years",
     "age": "age",
     "distance": "distance",
