@@ -19,7 +19,7 @@ _PIECES = re.compile(
     | \b\w+(?:\.\w+)*\.(?:py|js|ts|c|cpp|h|java|rb|go|rs|sh|txt|csv|json|ya?ml|toml|xml|html|css|md|exe|dll|so)\b
     | \b\w+(?:\.\w+)*\.(?:zip|pdf|com|org|net|io)\b
     | \b0x[0-9a-fA-F]+\b
-    | [=!<>]=|=>|->|&&|\|\||::|\+\+|<<|>>
+    | [=!<>]=+|=>|->|&&|\|\||::|\+\+|<<|>>
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -36,7 +36,7 @@ _VERBS = words(
 )
 
 
-_STRICT = re.compile(r"--?[A-Za-z].*|[=!<>]=")
+_STRICT = re.compile(r"--?[A-Za-z].*|[=!<>]=+")
 
 
 def differ(a: set[str], b: set[str], words_of_a: set[str], words_of_b: set[str]) -> bool:

@@ -54,6 +54,8 @@ def dates(folded: Sequence[str], language: str | None) -> set[str]:
         word = word[:-2] if word.endswith("'s") else word
         if word in _NAMED and not (word == "hier" and language != "fr") and not (word == "morgen" and language != "de"):
             found.add(_NAMED[word])
+        elif word[-2:] in ("am", "pm") and _is_hour(folded, at):
+            found.add(word[-2:])
         elif word in _MONTHS_TOO and _is_month(folded, at):
             found.add({"mar": "march", "mai": "may", "mars": "march", "mayo": "may"}.get(word, word))
         elif word in _SPAN and at and folded[at - 1] in _WHICH and not "".join(folded[at + 1 : at + 2]).isdigit():
@@ -70,6 +72,12 @@ def differ(a: set[str], b: set[str]) -> bool:
 
 def _direction(word: str) -> str:
     return "last" if word in _PAST else "next" if word in _FUTURE else word
+
+
+def _is_hour(folded: Sequence[str], at: int) -> bool:
+    """3pm, 3 pm"""
+    before = folded[at][:-2] or (folded[at - 1] if at else "")
+    return before[:1].isdigit()
 
 
 def _is_month(folded: Sequence[str], at: int) -> bool:

@@ -110,6 +110,8 @@ def _written_out(word: str) -> list[str]:
     stem, _, end = word.rpartition("'")
     if end == "t" and stem.endswith("n"):
         return [stem[:-1], "not"]
+    if stem in phrases.ELIDED:
+        return [stem, end]
     if end in phrases.ENDINGS:
         return [stem, phrases.ENDINGS[end]]
     if end == "s" and stem in phrases.BEFORE_IS:

@@ -54,6 +54,10 @@ class Reading:
         return numbers.quantities(self.words, self.language)
 
     @cached_property
+    def operations(self) -> set[str]:
+        return numbers.operations(self.words) if self.quantities else set()
+
+    @cached_property
     def units(self) -> set[str]:
         return numbers.unit_words(self.words)
 
@@ -79,7 +83,7 @@ class Reading:
 
     @cached_property
     def triples(self) -> set[order.Triple]:
-        return order.triples(self.words)
+        return order.triples(self.words, self.language)
 
     @cached_property
     def asked(self) -> questions.Asked:
@@ -96,7 +100,9 @@ def _negation(a: Reading, b: Reading) -> bool:
 
 
 def _number(a: Reading, b: Reading) -> bool:
-    return numbers.differ(a.quantities, b.quantities) == "number"
+    if numbers.differ(a.quantities, b.quantities) == "number":
+        return True
+    return bool(a.operations - b.operations and b.operations - a.operations)
 
 
 def _unit(a: Reading, b: Reading) -> bool:

@@ -25,12 +25,15 @@ class Name(NamedTuple):
 
 _CAPITAL = re.compile(r"(?<![\w'°])[^\W\d_a-z][\w&+#']*(?:\.(?=[\w])[\w]+)*")
 _SMALL = re.compile(r"(?<![\w'-])[a-z]{4,}")
+_ELIDED = re.compile(r"(?<=\b[ldnsjLDNSJ])'(?=[^\W\d_])")  # l'Italie
 _POSSESSIVE = re.compile(r"'s?$")
-_SENTENCE_END = frozenset(".?!:;\n\"\u201c\u201d\u2018(['*•>|")
+_SENTENCE_END = frozenset(".?!:;\u00bf\u00a1\u00ab\n\"\u201c\u201d\u2018(['*•>|")
 
 _ORDINARY = words(
     """
     a an the i i'm i've i'd i'll my me you your he she it its we they their our this that these those there here
+    que qué cuál cuándo cómo quién dónde quel quelle quand comment pourquoi wie wer wo wann warum was welche
+    el la los le les une un
     what which who whom whose when where why how whats what's who's how's where's
     is are was were am be been being do does did done has have had can could will would shall should may might must
     if in on at of to for from by with without and or but not no yes as than then so because since while during after before
@@ -45,7 +48,7 @@ _ORDINARY = words(
 
 def names(text: str, folded: Sequence[str], capitals: bool = True) -> list[Name]:
     """The names of `text`, whose folded words are `folded`. `capitals`: a capital makes a name (not so in German)."""
-    text = text.replace("\u2019", "'")
+    text = _ELIDED.sub(" ", text.replace("\u2019", "'"))
     matches = list(_CAPITAL.finditer(text))
     groups = _groups(matches)
     found = {name.word: name for name in _known(text, folded, groups)}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from llmctld.cache.semantic import tables
-from llmctld.cache.semantic.units import FACTORS, SIGNS, UNITS, WRITTEN_AFTER
+from llmctld.cache.semantic.units import FACTORS, GROUPS, SIGNS, UNITS, WRITTEN_AFTER
 from llmctld.cache.semantic.wordnumbers import ORDINAL_ENDINGS, word_number
 
 
@@ -30,6 +30,16 @@ _DIGITS = re.compile(r"\d+(?:\.\d+)*")
 _PARTS = re.compile(r"(?<=\d)[/:-](?=[$€£₹]?\d)")
 _DEGREES = ("degree", "degrees", "deg", "°", "grad")
 _SCALES = {"c": "celsius", "celsius": "celsius", "f": "fahrenheit", "fahrenheit": "fahrenheit", "k": "kelvin"}
+_OPERATIONS = tables.rows("""
++ plus
+- minus
+* \u00d7 times multiplied
+/ ÷ divided
+^ power
+< less
+> greater
+=
+""")
 _OF_A_LIST = tables.words("best top examples example ways tips steps reasons things facts points ideas most different")
 _MULTIPLES = {"k": 10**3, "bn": 10**9, "mn": 10**6, "hundred": 100, "thousand": 10**3, "thousands": 10**3}
 _MULTIPLES |= {"lakh": 10**5, "lakhs": 10**5, "lac": 10**5, "crore": 10**7, "crores": 10**7, "dozen": 12}
@@ -139,27 +149,8 @@ def clash(a: Sequence[Quantity], b: Sequence[Quantity]) -> str | None:
     """`number`, `unit` or `date` where a number of one text has no equal in the other. Symmetric, linear."""
     if not a and not b:
         return None
-    return _unmatched(a, b) or _unmatched(b, a)
-
-
-def _unmatched(ones: Sequence[Quantity], others: Sequence[Quantity]) -> str | None:
-    units: dict[float | str, set[str | None]] = {}
-    bases = set()
-    for other in others:
-        units.setdefault(other.value, set()).add(other.unit)
-        bases.add(_base(other))
-    for one in ones:
-        if one.value in units:
-            theirs = units[one.value]
-            if one.unit in theirs or (None in theirs and one.unit != "%"):
-                continue
-            if one.unit is None and theirs != {"%"}:
-                continue
-            if _base(one) not in bases:
-                return "unit"
-        elif not one.loose and (one.unit is None or _base(one) not in bases):
-            return "date" if one.year else "number"
-    return None
+    (here, _), (there, _) = _unmatched(a, b), _unmatched(b, a)
+    return here or there
 
 
 def differ(a: Sequence[Quantity], b: Sequence[Quantity]) -> str | None:
@@ -167,12 +158,42 @@ def differ(a: Sequence[Quantity], b: Sequence[Quantity]) -> str | None:
     A number more beside a common one, and a year more, are told by people who ask the same. Symmetric, linear."""
     if not a and not b:
         return None
-    here, there = _unmatched(a, b), _unmatched(b, a)
-    if here == "unit" or there == "unit":
+    (here, loose_here), (there, loose_there) = _unmatched(a, b), _unmatched(b, a)
+    if "unit" in (here, there):
         return "unit"
-    if here and there:
-        return "date" if here == there == "date" else "number"
+    if (here and (there or loose_there)) or (there and loose_here):
+        return "date" if (here or "date") == (there or "date") == "date" else "number"
     return "number" if "number" in (here, there) and not (a and b) else None
+
+
+def _unmatched(ones: Sequence[Quantity], others: Sequence[Quantity]) -> tuple[str | None, bool]:
+    """What of `ones` has no equal among `others`: the kind of it, and whether there is a loose one."""
+    units: dict[float | str, list[str | None]] = {}
+    for other in others:
+        units.setdefault(other.value, []).append(other.unit)
+    bases = set(map(_base, others))
+    taken: dict[float | str, int] = {}
+    kinds, loose = set(), False
+    for one in ones:
+        theirs = units.get(one.value, ())
+        taken[one.value] = taken.get(one.value, 0) + 1
+        if theirs and any(_goes_with(one.unit, unit) for unit in theirs):
+            if taken[one.value] > len(theirs):
+                loose = True  # said once more than there
+        elif one.unit is not None and _base(one) in bases:
+            continue
+        elif theirs:
+            kinds.add("unit")
+        elif one.loose:
+            loose = True
+        else:
+            kinds.add("date" if one.year else "number")
+    return next((kind for kind in ("unit", "number", "date") if kind in kinds), None), loose
+
+
+def _goes_with(one: str | None, other: str | None) -> bool:
+    """Whether a number with the unit `one` can be that with `other`: an unnamed unit is any but percent."""
+    return one == other or (one is None and other != "%") or (other is None and one != "%")
 
 
 def exchanged(a: set[str], b: set[str]) -> bool:
@@ -184,7 +205,16 @@ def exchanged(a: set[str], b: set[str]) -> bool:
 
 def _measured(units: set[str]) -> set[str]:
     dimensions = (FACTORS[unit][0] for unit in units)
-    return {"time" if dimension == "months" else dimension for dimension in dimensions}
+    return {GROUPS.get(dimension, dimension) for dimension in dimensions}
+
+
+def operations(words: Sequence[str]) -> set[str]:
+    """What a text calculates with: the signs and words between its numbers."""
+    return {
+        _OPERATIONS[word]
+        for at, word in enumerate(words)
+        if word in _OPERATIONS and at and (words[at - 1][-1:].isdigit() or len(word) > 3)
+    }
 
 
 def _base(quantity: Quantity) -> tuple[str, float] | None:

@@ -120,6 +120,9 @@ freeze | unfreeze
 register | unregister deregister
 archive | unarchive
 push | pop
+append | prepend
+sign_up subscribe | cancel unsubscribe
+ignore | heed
 merge | split
 combine | separate
 commit | revert
@@ -155,6 +158,9 @@ with | without
 for | against
 more | less fewer
 most | least fewest
+greater | less lower smaller
+uppercase upper capitals | lowercase lower
+prefix | suffix
 best | worst
 better | worse
 good | bad
@@ -202,7 +208,7 @@ wet | dry
 loud louder | quiet quieter
 dark darker | bright brighter light
 sharp | blunt dull
-near nearer nearest close closest | far farther farthest further
+near nearer nearest closer closest | far farther farthest further
 public | private
 internal | external
 maximum max maximal | minimum min minimal
@@ -321,6 +327,25 @@ mehr | weniger
 heiß warm | kalt
 alt älter | neu jung jünger
 erlauben erlaubt | verbieten verboten
+beginnen beginnt beginn anfangen start starten startet | enden endet ende aufhören beenden stoppen stoppt
+öffnen öffnet geöffnet offen | schließen schließt geschlossen
+hoch höher höchste | niedrig niedriger niedrigste tief
+lang länger längste | kurz kürzer kürzeste
+schnell schneller | langsam langsamer
+teuer teurer teuerste | billig billiger billigste
+stark stärker | schwach schwächer
+erhöhen steigern erhöht | senken verringern senkt reduzieren
+installieren | deinstallieren
+hinzufügen | entfernen löschen
+ein einschalten | ausschalten
+richtig | falsch
+reich | arm
+heute | morgen gestern
+vorteile vorteil | nachteile nachteil
+zunehmen | abnehmen
+gesund | ungesund
+maximal | minimal
+immer | nie
 aktivieren | deaktivieren
 kaufen | verkaufen
 """
@@ -336,6 +361,21 @@ chaud | froid
 acheter | vendre
 activer | désactiver
 augmenter | diminuer réduire
+commencer commence début | finir finit fin terminer termine
+ouvrir ouvre ouvert | fermer ferme fermé
+haut élevé | bas
+long | court
+rapide | lent
+cher | bon_marché
+fort | faible
+ajouter | supprimer enlever
+vrai | faux
+riche | pauvre
+avantages avantage | inconvénients inconvénient
+gagner | perdre
+premier première | dernier dernière
+toujours | jamais
+gauche | droite
 """
 
 SPANISH = """
@@ -348,7 +388,22 @@ grande | pequeño
 caliente | frío
 comprar | vender
 activar | desactivar
-aumentar | disminuir reducir
+aumentar subir | disminuir reducir bajar
+empezar empieza comenzar comienza | terminar termina acabar acaba
+abrir abre abierto | cerrar cierra cerrado
+alto alta | bajo baja
+largo larga | corto corta
+rápido | lento
+caro | barato
+fuerte | débil
+añadir agregar | eliminar borrar quitar
+verdadero | falso
+rico | pobre
+ventajas ventaja | desventajas desventaja
+ganar | perder
+primero primera | último última
+siempre | nunca
+izquierda | derecha
 """
 
 _IRREGULAR = """
@@ -390,7 +445,7 @@ feed fed
 """
 
 NEGATORS = {
-    "en": words("not never no none nobody nothing neither nor without nowhere cannot n't hardly barely"),
+    "en": words("non not never no none nobody nothing neither nor without nowhere cannot n't hardly barely"),
     "de": words("nicht kein keine keinen keinem keiner keines nie niemals ohne nichts niemand weder nirgends"),
     "fr": words("ne pas jamais sans aucun aucune rien ni non n"),
     "es": words("no nunca jamás sin ningún ninguna ninguno nada nadie tampoco ni"),

@@ -16,9 +16,8 @@ _PASSED_OVER = words(
     der die das ein eine den dem le la les un une des el los las una
     """
 )
-_SYMMETRIC = words(
-    "and or vs versus vs. between nor with both und oder et ou y o e plus equal equals & = + as like near and/or"
-)
+_SYMMETRIC = words("and or vs versus vs. between nor with both plus equal equals & = + as like near and/or")
+_AND = {"de": words("und oder"), "fr": words("et ou"), "es": words("y o e u")}
 _BETWEEN = words(
     """
     to into in over than before after by for from of on at under above below through without against about instead rather
@@ -29,36 +28,43 @@ _BETWEEN = words(
 _STRONG = words(
     "to into onto over than before after from instead rather not but against nach von über vor statt vers avant que antes"
 )
-_STEPPED_OVER = words("than for to by from about over out into against")
-_OF = words("of")
-_FEELING = words("afraid scared fond proud jealous tired capable aware ashamed king queen")
-"""What is felt of something; otherwise "installed version of Python" would be "Python version installed" turned."""
+_STEPPED_OVER = words("of than for to by from about over out into against with in on at under")
+"""What belongs to the middle when it stands behind it: afraid of, better than, done for."""
 _WHERE = words("in at on during under near")
 """Of two adjuncts either may come first: "in 1989 in Berlin"."""
-_IN_LOVE, _WITH = words("in"), words("with for of")
+_ONE = [["instead", "of"], ["rather", "than"], ["out", "of"]]
 _TURNED = {"from": "to", "after": "before", "von": "nach"}
 _SAME = {"into": "to", "onto": "to"}
 
 Triple = tuple[str, str, str]
 
 
-def triples(folded: Sequence[str]) -> set[Triple]:
+def triples(folded: Sequence[str], language: str) -> set[Triple]:
     """(one word, what stands between, other word); one and other are the nearest that are not prepositions."""
-    row = [_stem(word) for word in folded if word not in _PASSED_OVER]
+    ands = _AND.get(language, frozenset())
+    row: list[str] = []
+    for word in folded:
+        if word in ands:
+            row.append("and")
+        elif word not in _PASSED_OVER and (row[-1:] + [word]) not in _ONE:
+            row.append(_stem(word))
     found: set[Triple] = set()
     for at, middle in enumerate(row):
         if middle in _SYMMETRIC or (middle in _WHERE and at > 1 and row[at - 2] in _WHERE):
             continue
-        wide = 2 if middle in _STRONG else 1
         if middle in _BETWEEN:
-            before, after = _nearest(row, at, -1, wide, _BETWEEN), _nearest(row, at, 1, wide, _BETWEEN)
+            wide = 2 if middle in _STRONG else 1
+            before, after = _nearest(row, at - 1, -1, wide), _nearest(row, at + 1, 1, wide)
+            if middle in _TURNED and not any(word.endswith("ing") for word in after):  # not: stop them from barking
+                middle, before, after = _TURNED[middle], after, before
+            middle = _SAME.get(middle, middle)
         else:
-            before = _nearest(row, at, -1, 1, _IN_LOVE if middle == "love" else frozenset())
-            over = _WITH if middle == "love" else _STEPPED_OVER | _OF if middle in _FEELING else _STEPPED_OVER
-            after = _nearest(row, at, 1, 1, over)
-        if middle in _TURNED and not any(word.endswith("ing") for word in after):  # not: stop them from barking
-            middle, before, after = _TURNED[middle], after, before
-        middle = _SAME.get(middle, middle)
+            following = row[at + 1] if at + 1 < len(row) else ""
+            over = following in _STEPPED_OVER
+            before = _nearest(row, at - (2 if middle == "love" else 1), -1, 1)
+            after = _nearest(row, at + (2 if over else 1), 1, 1)
+            if over:
+                middle = f"{middle} {following}"
         found |= {(one, middle, other) for one in before for other in after if one != other}
     return found
 
@@ -72,16 +78,11 @@ def exchanged(a: set[Triple], b: set[Triple]) -> bool:
     return False
 
 
-def _nearest(row: Sequence[str], at: int, step: int, count: int, over: frozenset[str]) -> list[str]:
-    """The first `count` words beside `at` that stand together; those of `over` may stand before them."""
+def _nearest(row: Sequence[str], place: int, step: int, count: int) -> list[str]:
+    """The first `count` words from `place` on that stand together."""
     found: list[str] = []
-    place = at + step
-    while 0 <= place < len(row) and len(found) < count and abs(place - at) < 6:
-        word = row[place]
-        if word not in _BETWEEN and word not in _SYMMETRIC:
-            found.append(word)
-        elif found or word not in over:
-            break
+    while 0 <= place < len(row) and len(found) < count and row[place] not in _BETWEEN and row[place] not in _SYMMETRIC:
+        found.append(row[place])
         place += step
     return found
 

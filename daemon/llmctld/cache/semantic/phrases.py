@@ -22,6 +22,8 @@ CONTRACTIONS = {
     "im": "i am", "ive": "i have", "youre": "you are", "theyre": "they are", "youve": "you have",
 }  # fmt: skip
 ENDINGS = {"re": "are", "ve": "have", "ll": "will", "d": "would", "m": "am"}
+ELIDED = words("l d qu j n s c m t jusqu lorsqu puisqu")
+"""What French leaves of a word before a vowel."""
 BEFORE_IS = words("what who where when why how that this there here it he she which everything something")
 
 IS = frozenset(("is", "are", "was", "were"))
@@ -56,8 +58,8 @@ OPENINGS = _by_word(
     bitte
     hallo
     bonjour
-    s'il vous plaît
-    s'il te plaît
+    s il vous plaît
+    s il te plaît
     hola
     por favor
     """.replace("    ", ""),
@@ -112,8 +114,8 @@ CLOSINGS = _by_word(
     danke
     vielen dank
     merci
-    s'il vous plaît
-    s'il te plaît
+    s il vous plaît
+    s il te plaît
     gracias
     por favor
     """.replace("    ", ""),

@@ -40,16 +40,18 @@ _AFTER_HOW = {
     "alt": "age",
 }
 _MEANT = {
-    "person": "person people singer actor player leader author inventor founder candidate name",
+    "person": """person people singer actor actress player leader author inventor founder candidate name country nation team
+    company club party artist band character president king queen""",
     "time": "time date year day month century",
-    "place": "place places city country state town shop store site website spot spots center centre location address capital",
+    "place": """place places city country state town shop store site website spot spots service platform app channel
+    university school college hospital hotel restaurant center centre location address capital""",
     "reason": "reason reasons cause causes purpose because",
     "way": "way ways method methods steps",
     "amount": """number amount price cost percent percentage ratio salary minimum maximum budget population count total
     quantity rate size length height weight speed depth width temperature value fee fees worth""",
     "duration": "time duration hours days weeks months years",
-    "age": "age",
-    "distance": "distance",
+    "age": "age old",
+    "distance": "distance miles km kilometers kilometres meters metres",
     "frequency": "times frequency",
 }
 _MEANINGS: dict[str, set[str]] = {}
@@ -68,7 +70,6 @@ _YES_NO = words(
 )
 _ALONE = words("reason person amount age distance duration frequency time place")
 """Kinds that are not asked for by one another's words."""
-_PASSED = "amount/duration amount/age amount/distance amount/frequency"
 _MORE = """
     person/thing amount/thing place/thing person/yes-no amount/yes-no reason/yes-no reason/way person/way amount/way age/way
 """
@@ -78,7 +79,7 @@ def _pairs(row: Iterable[str]) -> set[frozenset[str]]:
     return {frozenset(pair.split("/")) for pair in row}
 
 
-_APART = {frozenset((a, b)) for a in _ALONE for b in _ALONE if a != b} - _pairs(words(_PASSED)) | _pairs(words(_MORE))
+_APART = {frozenset((a, b)) for a in _ALONE for b in _ALONE if a != b} | _pairs(words(_MORE))
 
 
 def asked(folded: Sequence[str]) -> Asked:

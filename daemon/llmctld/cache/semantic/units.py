@@ -99,6 +99,9 @@ for _line in _TABLE.strip().splitlines():
 
 SIGNS = {"$": "usd", "€": "eur", "£": "gbp", "₹": "inr", "¥": "jpy", "%": "%"}
 UNITS |= SIGNS
+GROUPS = dict.fromkeys(("celsius", "fahrenheit", "kelvin"), "temperature") | {"months": "time", "rate": "data"}
+GROUPS |= dict.fromkeys(("usd", "eur", "gbp", "inr", "jpy", "cny", "btc"), "money")
+"""Dimensions whose units are said in place of one another though no factor leads from one to the other."""
 WRITTEN_AFTER = words(
     "m g s h l w j v a mi ha ma mp min ms cal an ans mes metro kilo kilos rs gal amp ton tons s ° % percentage"
 )
