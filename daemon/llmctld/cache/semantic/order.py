@@ -32,7 +32,7 @@ _STEPPED_OVER = words("of than for to by from about over out into against with i
 """What belongs to the middle when it stands behind it: afraid of, better than, done for."""
 _WHERE = words("in at on during under near")
 """Of two adjuncts either may come first: "in 1989 in Berlin"."""
-_ONE = [["instead", "of"], ["rather", "than"], ["out", "of"]]
+_ONE = {("instead", "of"), ("rather", "than"), ("out", "of")}
 _TURNED = {"from": "to", "after": "before", "von": "nach"}
 _SAME = {"into": "to", "onto": "to"}
 
@@ -46,7 +46,7 @@ def triples(folded: Sequence[str], language: str) -> set[Triple]:
     for word in folded:
         if word in ands:
             row.append("and")
-        elif word not in _PASSED_OVER and (row[-1:] + [word]) not in _ONE:
+        elif word not in _PASSED_OVER and (row[-1] if row else "", word) not in _ONE:
             row.append(_stem(word))
     found: set[Triple] = set()
     for at, middle in enumerate(row):
