@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import log
-from tests.bench.cache import data, levels, lookup, pairs, prefetch, stream
+from tests.bench.cache import data, guards, levels, lookup, pairs, prefetch, stream
 from tests.bench.measure import Number
 
 
@@ -30,6 +30,7 @@ ROWS: dict[str, Row] = {
     "stream-other-words": Row(stream.measure_other_words, needs_data=True),
     "pairs": Row(pairs.measure, needs_data=True),
     "prefetch": Row(prefetch.measure),
+    "guards": Row(guards.measure, needs_data=True),
 }
 """In the order in which they are measured."""
 
