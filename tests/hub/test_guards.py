@@ -148,7 +148,7 @@ def test_what_asks_the_same_passes(pair: tuple[str, str]) -> None:
 
 
 PIECES = """how do i not turn on off the tea coffee over from to 5 five km miles in Python Java May 2014 Paris France US never
-`x` -a who when ?"""
+`x` -a who when ? $10m ₹5rs 3pm 10% 50k 1/2 $ % + - 5-10 12:30 II $1km €5kg/day half the first second hundred a million"""
 WORDS = st.sampled_from(PIECES.split())
 TEXTS = st.one_of(st.lists(WORDS, max_size=12).map(" ".join), st.text(max_size=80))
 
@@ -156,6 +156,11 @@ TEXTS = st.one_of(st.lists(WORDS, max_size=12).map(" ".join), st.text(max_size=8
 @given(TEXTS, TEXTS)
 def test_symmetric(a: str, b: str) -> None:
     assert refusal(a, b) == refusal(b, a)
+
+
+@given(st.text("0123456789$€%.,:/-kmgx° one", max_size=12))
+def test_numbers_are_read_to_their_end(text: str) -> None:
+    assert refusal(f"is it {text} today", f"was it {text} here") is None or text
 
 
 @given(TEXTS)

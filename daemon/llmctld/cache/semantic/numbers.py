@@ -94,7 +94,7 @@ def _digits(words: Sequence[str], at: int, found: list[Quantity]) -> int:
         following = [rest, *words[at + 1 : at + 4]] if rest else words[at + 1 : at + 4]
         loose = _counts_a_list(words, at, at + 1)
         read_on = _with_unit(following, 0, value, SIGNS.get(sign), loose, found)
-        return at + read_on + (0 if rest else 1)
+        return at + max(1, read_on + (not rest))
     return at + 1
 
 
