@@ -40,7 +40,7 @@ PATIENCE = 0.99
 """What remains of the pace of a kind after each recomputation."""
 KEYS = 10_000
 """Whose observations are kept; those observed last."""
-PROBES, PROBED = 8, 64
+PROBES, PROBED = 4, 64
 """One key in PROBES is computed anew early, as long as fewer than PROBED observations of its kind are known."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import log
-from tests.bench.cache import data, guards, levels, lookup, pairs, prefetch, stream
+from tests.bench.cache import data, eviction, guards, levels, lifetimes, lookup, pairs, prefetch, stream
 from tests.bench.measure import Number
 
 
@@ -31,6 +31,8 @@ ROWS: dict[str, Row] = {
     "pairs": Row(pairs.measure, needs_data=True),
     "prefetch": Row(prefetch.measure),
     "guards": Row(guards.measure, needs_data=True),
+    "eviction": Row(eviction.measure),
+    "lifetimes": Row(lifetimes.measure),
 }
 """In the order in which they are measured."""
 

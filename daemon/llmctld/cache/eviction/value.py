@@ -8,7 +8,7 @@ from llmctld.cache.eviction.policy import Item
 
 HALF_LIFE = 20
 """Requests, as a multiple of the entries that are there, after which a use counts half. 10 forgets faster than a steady
-trace deserves, 40 slower than a moving one bears (tests/bench/cache/eviction.py measures both).
+trace deserves, 40 slower than a moving one bears.
 """
 FIRST = 0.5
 """Of a use, that is not believed: what was asked for once is asked for again less than half as often as what was twice."""

@@ -18,20 +18,18 @@ WEIGHTS = (0.4, 0.3, -0.2, 0.1)
 
 
 class Spread:
-    """The least and the largest of the values that are there, to three digits, so that there are few different ones."""
+    """The least and the largest of the values that are there."""
 
     def __init__(self) -> None:
         self._counts: dict[float, int] = {}
         self._ordered: list[float] = []
 
     def add(self, value: float) -> None:
-        value = _rounded(value)
         if value not in self._counts:
             insort(self._ordered, value)
         self._counts[value] = self._counts.get(value, 0) + 1
 
     def remove(self, value: float) -> None:
-        value = _rounded(value)
         self._counts[value] -= 1
         if not self._counts[value]:
             del self._counts[value]
@@ -40,10 +38,11 @@ class Spread:
     def scale(self, value: float) -> float:
         """0..1; 0 where all values are equal."""
         least, largest = self._ordered[0], self._ordered[-1]
-        return 0.0 if largest == least else (_rounded(value) - least) / (largest - least)
+        return 0.0 if largest == least else (value - least) / (largest - least)
 
 
 def _rounded(value: float) -> float:
+    """To three digits, so that there are few different ones."""
     return value if value < 1000 and value == int(value) else float(f"{value:.2e}")
 
 
@@ -68,7 +67,8 @@ class Weighted:
         old = self._kept.get(key)
         uses = max(item.frequency, 0 if old is None else old.factors[1] - 1) + 1
         self.remove(key)
-        kept = self._kept[key] = _Kept((item.seconds, uses, item.size, item.context), len(self._keys))
+        factors = (_rounded(item.seconds), uses, _rounded(item.size), _rounded(item.context))
+        kept = self._kept[key] = _Kept(factors, len(self._keys))
         self._keys.append(key)
         for spread, value in zip(self._spreads, kept.factors, strict=True):
             spread.add(value)
@@ -103,10 +103,8 @@ class Weighted:
 
     def priority(self, key: str) -> float:
         """Of an entry that is there."""
-        factors = self._kept[key].factors
-        return sum(
-            weight * spread.scale(value) for weight, spread, value in zip(WEIGHTS, self._spreads, factors, strict=True)
-        )
+        scaled = (spread.scale(value) for spread, value in zip(self._spreads, self._kept[key].factors, strict=True))
+        return sum(weight * value for weight, value in zip(WEIGHTS, scaled, strict=True))
 
     def __len__(self) -> int:
         return len(self._kept)
