@@ -1,16 +1,18 @@
 """Pairs of questions through a running hub with history: opposites must be refused, paraphrases mostly served.
 
-The history is the reported half of the stream. Of each pair one question is computed and stored; the pair counts only if that is
-served to a verbatim repeat; then the other is asked, behind the same wall. The near pairs of the data come afterwards, behind
-a wall of their own.
+Of each pair one question is computed and stored; the pair counts only if that is served to a verbatim repeat; then the other is
+asked, behind the same wall. The history is the reported half of the stream, and the pairs come one at a time among the last two
+fifths of it: what may be wrong is a share of all requests, so nobody can be served nothing but paraphrases. The near pairs of the
+data come afterwards, each behind a wall of its own.
 """
 
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 from llmctl.client import Client
 from tests.bench.cache import data as questions
@@ -26,69 +28,75 @@ FIRST_GROUP = 100_000
 """Above all groups of the stream."""
 
 
+class Outcome(NamedTuple):
+    """`counts`: the first question was served to itself. `served`: the second one got its answer."""
+
+    pair: TextPair
+    counts: bool
+    served: bool
+
+
 def measure(data: Path | None) -> list[Number]:
     assert data is not None
     history = stream.reported(data)
     endpoint = Endpoint({question.text: question.group for question in history})
+    lists = [pair for both in zip(read("opposites"), read("paraphrases"), strict=True) for pair in both]
+    endpoint.groups |= grouped(lists)
+    before = len(history) * 3 // 5
     with serving(endpoint), house() as home, closing(stream.begin(home, endpoint, MAX_ERROR)) as client:
-        played = stream.play(client, endpoint, history)
+        played = stream.play(client, endpoint, history[:before])
         print(f"history: {stream.told(played)}", file=sys.stderr, flush=True)
-        ask = asker(client, endpoint, user="stream")
-        opposites, paraphrases = read("opposites"), read("paraphrases")
-        refused, kept = ask(opposites), ask(paraphrases)
-        near = asker(client, endpoint, user="near")(questions.near_pairs(data))
-    numbers = [
-        Number("opposites that were served", len(refused.served), "", 0, f"{refused.counted} of {len(opposites)} count"),
+        outcomes = []
+        for place, pair in enumerate(lists):
+            for question in history[before + place :: len(lists)]:
+                client.ask(question.text, model=stream.MODEL, semantic=True)
+            outcomes.append(try_pair(client, endpoint, pair, "stream"))
+        near = []
+        for number, pair in enumerate(questions.near_pairs(data)):
+            endpoint.groups |= {pair.a: FIRST_GROUP, pair.b: FIRST_GROUP + (not pair.same)}
+            near.append(try_pair(client, endpoint, pair, f"near{number}"))
+    return [*of_lists(outcomes), *of_near(near)]
+
+
+def of_lists(outcomes: list[Outcome]) -> list[Number]:
+    opposites, paraphrases = ([one for one in outcomes if one.pair.same == same] for same in (False, True))
+    served = [sum(one.served for one in ones) for ones in (opposites, paraphrases)]
+    counted = [sum(one.counts for one in ones) for ones in (opposites, paraphrases)]
+    return [
+        Number("opposites that were served", served[0], "", 0, f"{counted[0]} of {len(opposites)} count"),
         Number(
-            "paraphrases that were served", len(kept.served) / max(1, kept.counted), "", 0.7,
-            f"{kept.counted} of {len(paraphrases)} count", least=True,
+            "paraphrases that were served", served[1] / max(1, counted[1]), "", 0.7,
+            f"{counted[1]} of {len(paraphrases)} count", least=True,
         ),
     ]  # fmt: skip
+
+
+def of_near(near: list[Outcome]) -> list[Number]:
+    numbers = []
     for same, what in ((False, "another answer"), (True, "the same answer")):
-        of = [pair for pair in near.asked if pair.same == same]
-        served = sum(pair.same == same for pair in near.served)
-        numbers.append(Number(f"near pairs with {what} that were served", served / len(of), "", note=f"of {len(of)}"))
+        of = [one for one in near if one.pair.same == same and one.counts]
+        share = sum(one.served for one in of) / max(1, len(of))
+        numbers.append(Number(f"near pairs with {what} that were served", share, "", note=f"of {len(of)}"))
     return numbers
 
 
-class Outcome:
-    """`counted`: pairs whose first question was served to itself; `served`: those whose second one got that answer."""
+def try_pair(client: Client, endpoint: Endpoint, pair: TextPair, user: str) -> Outcome:
+    """Asks both questions as this user."""
 
-    def __init__(self) -> None:
-        self.asked: list[TextPair] = []
-        self.served: list[TextPair] = []
-
-    @property
-    def counted(self) -> int:
-        return len(self.asked)
-
-
-def asker(client: Client, endpoint: Endpoint, user: str) -> Callable[[list[TextPair]], Outcome]:
-    """Asks pairs as this user."""
-
-    def answer(text: str, cache: str | None = None) -> tuple[str | None, int | None]:
-        found = client.ask(text, model=stream.MODEL, semantic=True, user=user, refresh=cache == "refresh")
+    def answer(text: str, refresh: bool = False) -> tuple[str | None, int | None]:
+        found = client.ask(text, model=stream.MODEL, semantic=True, user=user, refresh=refresh)
         return found.cache.hit, endpoint.group_of(found.text)
 
-    def ask(pairs: list[TextPair]) -> Outcome:
-        endpoint.groups.update(grouped(pairs))
-        outcome = Outcome()
-        for pair in pairs:
-            _, stored = answer(pair.a, "refresh")
-            again, repeated = answer(pair.a)
-            if again is None or repeated != stored:
-                print(f"does not count: {pair.a}", file=sys.stderr)
-                continue
-            outcome.asked.append(pair)
-            hit, got = answer(pair.b)
-            if hit is not None and got == stored:
-                outcome.served.append(pair)
-            if hit is not None and not pair.same:
-                print(f"served ({hit}, {'from elsewhere' if got != stored else 'from this'}): {pair}", file=sys.stderr)
-        stream.settle(endpoint)
-        return outcome
-
-    return ask
+    _, stored = answer(pair.a, refresh=True)
+    again, repeated = answer(pair.a)
+    if again is None or repeated != stored:
+        print(f"does not count: {pair.a}", file=sys.stderr)
+        return Outcome(pair, False, False)
+    hit, got = answer(pair.b)
+    served = hit == "semantic" and got == stored
+    if served != pair.same:
+        print(f"{'served' if served else 'not served'}: {pair}", file=sys.stderr)
+    return Outcome(pair, True, served)
 
 
 def grouped(pairs: Iterable[TextPair]) -> dict[str, int]:
