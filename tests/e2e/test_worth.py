@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from llmctl.errors import Storage
 from tests.e2e.house import House, until
 from tests.e2e.house import house as a_house
 from tests.e2e.test_bad_input import refused
@@ -130,6 +131,14 @@ def listed(home: House) -> list[str]:
     return [line["prompt"] for line in home.ok("cache", "ls", "--json").lines]
 
 
+def warmed(home: House, word: str) -> None:
+    """Thirty answers are given that took no time to compute: more than there is room for, and a row that had to go is told."""
+    rows = (json.dumps({"prompt": f"{word} {number}", "text": "y" * 300}) for number in range(30))
+    outcome = home.run("cache", "warm", "-", stdin="\n".join(rows))
+    assert outcome.status == Storage.status
+    assert "no level of the cache took it" in outcome.err
+
+
 # ---- eviction -------------------------------------------------------------------------------------------------------
 
 
@@ -139,8 +148,7 @@ def test_each_policy_keeps_memory_below_its_bytes_and_serves(own: House, policy:
         "LLMCTL_CACHE__EVICTION": policy, "LLMCTL_CACHE__MEMORY_BYTES": "2000", "LLMCTL_CACHE__DISK_BYTES": "0",
     }  # fmt: skip
     own.echo()
-    rows = "".join(json.dumps({"prompt": f"question {number}", "text": "y" * 300}) + "\n" for number in range(30))
-    own.ok("cache", "warm", "-", stdin=rows)
+    warmed(own, "question")
     (memory, *_) = own.ok("cache", "stats", "--json").lines
     assert 1000 < memory["bytes"] <= 2000
     assert 2 <= memory["entries"] <= 5
@@ -152,8 +160,7 @@ def test_what_took_long_to_compute_outlives_what_did_not(own: House) -> None:
     own.variables |= {"LLMCTL_CACHE__MEMORY_BYTES": "1500", "LLMCTL_CACHE__DISK_BYTES": "0"}
     own.echo("slow", token_ms=10)
     own.ok("ask", "dear" * 10)
-    rows = "".join(json.dumps({"prompt": f"cheap {number}", "text": "y" * 300}) + "\n" for number in range(30))
-    own.ok("cache", "warm", "-", stdin=rows)
+    warmed(own, "cheap")
     until(lambda: len(listed(own)) < 10, what="the book has seen off who went")
     assert own.ok("ask", "dear" * 10, "--json").last["cache"]["hit"] == "memory"
 
