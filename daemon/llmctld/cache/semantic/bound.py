@@ -39,8 +39,8 @@ BELIEVED = 30.0
 """Expected errors that must have been seen until they weigh as much as the classifier's word, for the threshold."""
 AUDITED = 30.0
 """The same for the audit."""
-DOUBT = 0.0
-"""The same of the errors that were probably made."""
+DOUBT = 0.3
+"""The same of the errors that were probably made already."""
 LOOKS = 0.12
 """How often the riskiest pairs that are served are looked at, once there is evidence."""
 THIN = 10.0
@@ -57,6 +57,11 @@ SPREAD = 3000
 LEAST_SIMILAR = 0.6
 ASKED_FIRST, ASKED = 50, 0.02
 """Misses that the judge may be asked about: so many, and a share of the requests. Answers that are equal need no judge."""
+PLAUSIBLE = 0.35
+FARTHER = 0.25
+"""The share of those misses that are plausible but farther from the threshold than `NEAR` times."""
+LOCAL = 0.5
+"""The classifier learns from pairs that were not likelier wrong: those far away would only bend it where it matters."""
 CLOSE = 0.3
 CONFIDENT = 1.645
 """Standard deviations of a one-sided bound of 95 %."""
@@ -145,33 +150,40 @@ class Bound:
         self._count["pairs"] += 1
         if decision.serve:
             self._count["verified"] += 1
+            self._count["failed"] += not same
             self._audit.see(decision.error, not same, decision.weight)
         elif decision.explore and decision.weight > 1:
             self._audit.see(decision.error, not same, decision.weight - 1)  # those served for each one explored
         if decision.error <= self._horizon():
             self._odds.see(decision.error, not same, weight, FADES * weight)
             self._factor = self._odds.upper(CAUTION)
-        self._belief.learn(features(pair), not same, weight)
+        if decision.error <= LOCAL:
+            self._belief.learn(features(pair), not same, weight)
 
     def wrong(self, pair: Pair, decision: Decision) -> None:
         """A user says that a served answer was wrong. Who says nothing was not asked: it counts against, never for."""
+        self._count["failed"] += 1
         self._audit.see(0.0, True, 1.0)
         self._odds.see(0.0, True, 1.0)
         self._factor = self._odds.upper(CAUTION)
         self._belief.learn(features(pair), True)
 
     def audit(self) -> Audit:
+        """What was measured, each outcome with its weight; the upper bound leans on the predictions too, since of rare errors few
+        are seen, and is never under what was measured."""
         requests = max(1, self._count["requests"])
-        expected = self._served * self._audit.ratio()
-        upper = self._served * self._audit.upper(CONFIDENT)
+        measured = min(self._audit.wrong, self._count["hits"])
+        upper = max(0.5, self._served * self._audit.upper(CONFIDENT))
+        failed = self._count["failed"]
+        known = failed * gamma_upper(failed, CONFIDENT) if failed else 0.0
         return Audit(
             requests=self._count["requests"],
             hits=self._count["hits"],
             explored=self._count["explored"],
             verified=self._count["verified"],
             pairs=self._count["pairs"],
-            wrong_rate=expected / requests,
-            wrong_rate_upper=gamma_upper(max(0.5, upper), CONFIDENT) * max(0.5, upper) / requests,
+            wrong_rate=measured / requests,
+            wrong_rate_upper=min(1.0, max(upper * gamma_upper(upper, CONFIDENT), known, measured) / requests),
             max_error=self.max_error,
             serving=self._threshold > self.max_error,
         )
@@ -195,7 +207,9 @@ class Bound:
         self._odds = Odds(BELIEVED)
         self._audit = Odds(AUDITED)
         self._traffic = Traffic()
-        self._count = dict.fromkeys(("requests", "hits", "explored", "verified", "pairs", "looked", "asked"), 0)
+        self._count = dict.fromkeys(
+            ("requests", "hits", "explored", "verified", "pairs", "looked", "asked", "failed"), 0
+        )
         self._income = 0.0
         self._served = 0.0
         self._factor = 1.0
@@ -239,8 +253,10 @@ class Bound:
         return thin + (1 - thin) * min(1.0, max(SELDOM, LOOKS * math.sqrt(risk)))
 
     def _asks(self, error: float) -> bool:
-        """Whether a miss is worth a question: only near the threshold, and no more than so many."""
-        if error > self._horizon() or self._count["asked"] >= ASKED_FIRST + ASKED * self._count["requests"]:
+        """Whether a miss is worth a question: the nearer to the threshold the rather, and no more than so many."""
+        if error > PLAUSIBLE or self._count["asked"] >= ASKED_FIRST + ASKED * self._count["requests"]:
+            return False
+        if error > self._horizon() and self._count["asked"] >= ASKED_FIRST and self._chance.random() > FARTHER:
             return False
         self._count["asked"] += 1
         return True
