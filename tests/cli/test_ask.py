@@ -223,7 +223,7 @@ def test_saving_does_not_ask(house: House, fake: MakeFake) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("flag", ["--semantic", "--tier=auto"])
+@pytest.mark.parametrize("flag", ["--max-cost=1", "--tier=auto"])
 def test_a_flag_of_later_does_not_exist(house: House, flag: str) -> None:
     outcome = house.run("ask", "x", flag)
     assert outcome.status == 2

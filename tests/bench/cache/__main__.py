@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import log
-from tests.bench.cache import data, eviction, guards, levels, lifetimes, lookup, pairs, prefetch, stream
+from tests.bench.cache import data, decision, eviction, guards, levels, lifetimes, lookup, pairs, prefetch, stream
 from tests.bench.measure import Number
 
 
@@ -25,6 +25,7 @@ class Row(NamedTuple):
 ROWS: dict[str, Row] = {
     "levels": Row(levels.measure),
     "lookup": Row(lookup.measure),
+    "decision": Row(decision.measure, needs_data=True),
     "stream": Row(stream.measure, needs_data=True),
     "stream-whole": Row(stream.measure_whole, needs_data=True),
     "stream-other-words": Row(stream.measure_other_words, needs_data=True),
