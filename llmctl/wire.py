@@ -589,6 +589,8 @@ class SemanticAudit(msgspec.Struct, kw_only=True, omit_defaults=False):
     verified: int = 0
     judged: int = 0
     """Questions to judges."""
+    undone: int = 0
+    """Hits that users took back."""
 
 
 class CacheAudit(Result, kw_only=True, tag="cache_audit", omit_defaults=False):

@@ -236,12 +236,17 @@ async def audit_cache(hub: Hub, call: Call | None, request: wire.AuditCache) -> 
 
 
 async def undo_hit(hub: Hub, call: Call | None, request: wire.UndoHit) -> Replies:
-    found = await hub.history.hit(SEMANTIC, request.user, request.id)
-    if found is None:
+    if request.id == "":
+        raise InvalidRequest("the id is empty", "Leave it out for your last one.")
+    found = await hub.history.hits(SEMANTIC, request.user, request.id)
+    if request.id is None:
+        undone = await hub.semantic.knowledge.undone()
+        found = [(id_, key) for id_, key in found if key not in undone]
+    if not found:
         whose = f"no request whose id begins with {request.id}" if request.id else f"no request of {request.user}"
-        message = f"{whose} was answered by the stored answer to a similar question"
+        message = f"{whose} was answered by the stored answer to a similar question, or it was taken back"
         raise NotFound(message, '`llmctl ask --json` tells the id, and `"hit":"semantic"` of an answer that was.')
-    id_, key = found
+    id_, key = found[0]
     question = await hub.semantic.knowledge.take_back(id_, key)
     served = [wire.ServedTo(*row) for row in await hub.history.served(SEMANTIC, key)]
     yield wire.Done(result=wire.HitUndone(id=id_, key=key, question=question, served=served))

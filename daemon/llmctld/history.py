@@ -38,6 +38,10 @@ def _m002_samples(connection: sqlite3.Connection) -> None:
 MIGRATIONS = [_m001_requests, _m002_samples]
 
 
+MOST_HITS = 1000
+"""Of one user, among which the last one that was not taken back is looked for."""
+
+
 class Turn(NamedTuple):
     """A finished exchange of a conversation."""
 
@@ -114,14 +118,13 @@ class History:
 
     # ---- who was served from the cache --------------------------------------------------------------------------------
 
-    async def hit(self, kind: str, user: str, beginning: str | None) -> tuple[str, str] | None:
-        """(id, key) of the last request that was served so: of this user, or the one whose id begins so."""
+    async def hits(self, kind: str, user: str, beginning: str | None) -> list[tuple[str, str]]:
+        """(id, key) of the requests that were served so, newest first: of this user, or those whose id begins so."""
         where, value = ("user = ?1", user) if beginning is None else ("substr(id, 1, length(?1)) = ?1", beginning)
-        rows = await self._store.read(
-            f"SELECT id, key FROM requests WHERE {where} AND hit = ?2 AND key IS NOT NULL ORDER BY number DESC LIMIT 1",
-            (value, kind),
+        return await self._store.read(
+            f"SELECT id, key FROM requests WHERE {where} AND hit = ?2 AND key IS NOT NULL ORDER BY number DESC LIMIT ?3",
+            (value, kind, MOST_HITS),
         )
-        return rows[0] if rows else None
 
     async def served(self, kind: str, key: str) -> list[tuple[str, str, float, str | None]]:
         """(id, user, at, prompt) of each request that the answer under `key` was served to so, newest first."""

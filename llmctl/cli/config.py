@@ -9,7 +9,7 @@ from typer import Option
 
 from llmctl import config as configuration
 from llmctl.cli import flags, out
-from llmctl.errors import Storage, Usage, nearest
+from llmctl.errors import ConfigError, Storage, Usage, nearest
 
 if TYPE_CHECKING:
     from llmctl.view.config import Setting
@@ -118,8 +118,14 @@ def path(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 @app.command("check")
 def check(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Read the configuration and name the first mistake; status 2 then."""
+    from llmctl import wire
+
     file = flags.places().config_file
     config = configuration.load(file)
+    for name in config.cache.scope:
+        if name not in wire.Generate.__struct_fields__:
+            message = f"cache.scope: {name!r} is no field of a request (in {file} or the environment)"
+            raise ConfigError(message, nearest(name, wire.Generate.__struct_fields__))
     known = configuration.read_models(flags.places().models, out.notice)
     for name in config.models:
         if name not in known:

@@ -126,7 +126,7 @@ def audit(found: wire.SemanticAudit) -> list[str]:
         _wrong(found),
         f"the bound is {found.max_error:.2%} (cache.semantic.max_error)",
         f"{found.explored} were computed to learn, {found.verified} verified after they were served, "
-        f"{found.judged} questions put to a judge ({found.judge})",
+        f"{found.judged} questions put to a judge ({found.judge}), {found.undone} taken back",
     ]
 
 

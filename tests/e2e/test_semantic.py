@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,6 +33,13 @@ def home() -> Iterator[House]:
 
 
 @pytest.fixture
+def own() -> Iterator[House]:
+    """A house for a test that teaches what others should not find."""
+    with a_house() as made:
+        yield made
+
+
+@pytest.fixture
 def endpoint() -> Iterator[Server]:
     with server() as made:
         made.usual = talker(lambda question: "Paris, of course.")  # what a house learns, its next test finds
@@ -52,7 +60,9 @@ def talker(words: Callable[[str], str], judge: Callable[[str, str, str], str] | 
 
 def added(home: House, endpoint: Server) -> str:
     name = f"model{next(NAMES)}"
-    home.ok("models", "add", name, endpoint.url)
+    home.ok(
+        "models", "add", name, endpoint.url, "--remote-model", name
+    )  # a port may be used again, and its answers found
     return name
 
 
@@ -225,25 +235,30 @@ def test_the_audit_says_how_much_it_rests_on(endpoint: Server) -> None:
         assert home.ok("cache", "audit", "--json").last["semantic"] == audit
 
 
-def test_a_hit_is_taken_back_and_says_who_had_it(home: House, endpoint: Server) -> None:
-    model = added(home, endpoint)
-    key = ask(home, model, QUESTION).last["cache"]["key"]
+def test_a_hit_is_taken_back_and_says_who_had_it(own: House, endpoint: Server) -> None:
+    model = added(own, endpoint)
+    key = ask(own, model, QUESTION).last["cache"]["key"]
     restated = [
         "what is the capital of france",
         "What's the capital of France?",
         "what is the capital of France, please",
     ]
-    answers = [ask(home, model, question).last for question in restated]
+    answers = [ask(own, model, question).last for question in restated]
     had = [(found["id"], found["user"]) for found in answers if found["cache"]["key"] == key]
     assert had, "the others may have had an answer that was computed to verify one"
-    lines = home.ok("cache", "undo", had[0][0], "--json").lines
+    lines = own.ok("cache", "undo", had[0][0], "--json").lines
     assert [(line["id"], line["user"]) for line in lines] == had[::-1]
     assert lines[-1]["prompt"] == restated[0]
-    again = ask(home, model, "So what is the capital of France?")
+    again = ask(own, model, "So what is the capital of France?")
     assert again.last["cache"]["key"] != key
-    stored = home.ok("ask", QUESTION, "-m", model, "--json").last["cache"]
+    stored = own.ok("ask", QUESTION, "-m", model, "--json").last["cache"]
     assert (stored["hit"], stored["key"]) == ("memory", key), "it stands, for its own question"
-    table = home.ok("cache", "undo", had[0][0])
+    own.ok("ask", QUESTION, "-m", model, "--semantic", "--refresh")
+    assert ask(own, model, "Well, what is the capital of France?").last["cache"]["key"] != key, (
+        "nor when it is computed anew"
+    )
+    assert judged(own)["undone"] >= 1
+    table = own.ok("cache", "undo", had[0][0])
     assert f"the answer {key} is served to no other" in table.err
     assert restated[0] in table.out
 
@@ -251,6 +266,40 @@ def test_a_hit_is_taken_back_and_says_who_had_it(home: House, endpoint: Server) 
 def test_there_is_nothing_to_take_back(home: House) -> None:
     refused(home.run("cache", "undo", "--user", "nobody"), 5, "no request of nobody", "--json")
     refused(home.run("cache", "undo", "ffff"), 5, "begins with ffff")
+    refused(home.run("cache", "undo", ""), 5, "the id is empty")
+
+
+def test_undone_again_it_is_the_one_before(own: House, endpoint: Server) -> None:
+    model = added(own, endpoint)
+    for subject in ("France", "Norway"):
+        ask(own, model, f"What is the capital of {subject}?")
+        assert hit(ask(own, model, f"what is the capital of {subject.lower()}", "--user", "eve")) is None
+        own.ok("ask", f"What is the capital of {subject}?", "-m", model, "--semantic", "--user", "eve")
+        own.ok("ask", f"so, what is the capital of {subject.lower()}?", "-m", model, "--semantic", "--user", "eve")
+    keys = [line["prompt"] for line in own.ok("cache", "undo", "--user", "eve", "--json").lines]
+    before = [line["prompt"] for line in own.ok("cache", "undo", "--user", "eve", "--json").lines]
+    assert "norway" in keys[0].casefold()
+    assert "france" in before[0].casefold()
+    refused(own.run("cache", "undo", "--user", "eve"), 5, "it was taken back")
+
+
+def test_a_disk_that_is_full_when_the_embedding_model_is_made(endpoint: Server) -> None:
+    """The package's model is converted at first use, which takes room; without it the question is computed."""
+    with a_house() as home:
+        home.ok("models", "ls")
+        folder = home.place / "cache" / "models"
+        folder.mkdir(parents=True, mode=0o700)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=0700", "none", str(folder)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("a small disk cannot be mounted here")
+        try:
+            outcome = ask(home, added(home, endpoint), QUESTION)
+            assert outcome.last["text"]
+            assert "no answer to a similar question is looked for" in outcome.err
+            assert "No space left" in outcome.err
+        finally:
+            home.run("daemon", "stop")
+            subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_what_is_cleared_takes_its_questions_along(home: House, endpoint: Server) -> None:

@@ -13,7 +13,7 @@ from llmctl.errors import InvalidRequest
 from llmctld.cache.context import Reuse, groups_of
 from llmctld.cache.eviction import POLICIES, Item
 
-_Amount = Annotated[float, msgspec.Meta(ge=0)]
+_Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 SIZE, SECONDS = 1024, 1.0
 """Of a request whose line does not say it."""
 

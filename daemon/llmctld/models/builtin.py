@@ -4,13 +4,15 @@ It knows that one package; converting is done by a child process (engine/convert
 """
 
 import asyncio
+import errno
+import os
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from llmctl.config import ModelEntry
-from llmctl.errors import ModelUnavailable
+from llmctl.errors import ModelUnavailable, Storage
 from llmctl.paths import make_private
 from llmctld.models.catalog import Catalog
 from llmctld.watch import log
@@ -74,5 +76,7 @@ class Builtin:
         if child.returncode != 0:
             reason = words.decode(errors="replace").strip().splitlines()[-1:] or [f"status {child.returncode}"]
             message = f"{NAME} of the package {PACKAGE} could not be converted: {reason[0]}"
+            if os.strerror(errno.ENOSPC) in reason[0]:
+                raise Storage(message, f"Make room where {self._folder} lies.")
             raise ModelUnavailable(message, f"`{INSTALL}` installs what it takes.")
         log.info("the embedding model of a package was converted", file=str(file))

@@ -28,6 +28,7 @@ CURRENT = "current.json"
 SAVE_S = 1.0
 """What was learned is written down so long after it was."""
 BOUND = "bound"
+UNDONE = "undone"
 
 
 class Space(msgspec.Struct, frozen=True):
@@ -114,23 +115,30 @@ class Knowledge:
             return None
         entry = await self.entries.of(key)
         for served in await self.entries.served(key):
-            if served.request == request and served.verdict is None:
-                self.bound.wrong(*unpacked(served.pair))
-                self._changed()
-                await self.entries.verdict(request, "undone")
-        await self.entries.remove([key])
+            if served.request == request and served.verdict != UNDONE:
+                if (
+                    served.verdict != "different"
+                ):  # that one was learned already; a judge who said "same" is contradicted
+                    self.bound.wrong(*unpacked(served.pair))
+                    self._changed()
+                await self.entries.verdict(request, UNDONE)
+        await self.entries.undo(key)
         return entry and entry.text
+
+    async def undone(self) -> set[str]:
+        """The keys of answers that were taken back. Raises Storage."""
+        return await self.entries.undone() if await self.reopen() else set()
 
     async def audit(self, judge: str, judged: int) -> SemanticAudit:
         """What the decision knows about itself. Raises Storage."""
         bound = self.bound if await self.reopen() else Bound(self._settings.max_error)
-        found = bound.audit()
+        found, undone = bound.audit(), await self.entries.count(UNDONE) if self.is_open else 0
         return SemanticAudit(
             requests=found.requests, hits=found.hits, hit_rate=round(found.hits / max(1, found.requests), 4),
             wrong_rate=found.wrong_rate if found.pairs else None,
             wrong_rate_upper=found.wrong_rate_upper if found.pairs else None,
             max_error=self._settings.max_error, pairs=found.pairs, judge=judge, explored=found.explored,
-            verified=found.verified, judged=judged,
+            verified=found.verified, judged=judged, undone=undone,
         )  # fmt: skip
 
     def looked(self, hit: bool, seconds: float) -> None:

@@ -47,7 +47,12 @@ def _m001_entries(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE kept (name TEXT PRIMARY KEY, value BLOB NOT NULL)")
 
 
-MIGRATIONS = [_m001_entries]
+def _m002_undone(connection: sqlite3.Connection) -> None:
+    """Stored questions that a user said must answer no other: they are not taken in again."""
+    connection.execute("CREATE TABLE undone (key TEXT PRIMARY KEY, at REAL NOT NULL)")
+
+
+MIGRATIONS = [_m001_entries, _m002_undone]
 
 
 class Entry(NamedTuple):
@@ -165,9 +170,13 @@ class Entries:
         return self._walls[wall]
 
     async def add(self, key: str, wall: str, text: str, answer: str, vector: bytes) -> None:
-        """A question whose answer is stored under `key`; the same key again keeps what is known about it."""
+        """A question whose answer is stored under `key`; the same key again keeps what is known about it. Not one that was
+        undone.
+        """
 
         def insert(connection: sqlite3.Connection) -> tuple[int, bool]:
+            if connection.execute("SELECT 1 FROM undone WHERE key = ?", (key,)).fetchone():
+                return 0, False
             known = connection.execute("SELECT number FROM entries WHERE key = ?", (key,)).fetchone()
             if known:
                 connection.execute(
@@ -229,6 +238,20 @@ class Entries:
         """The hits of one stored answer, newest first."""
         rows = await self._store.read(f"SELECT {_SERVED} FROM served WHERE key = ? ORDER BY number DESC", (key,))
         return [Served(*row) for row in rows]
+
+    async def undo(self, key: str) -> None:
+        """The question leaves, and is not taken in again."""
+        await self._store.write("INSERT OR IGNORE INTO undone VALUES (?, ?)", (key, time.time()))
+        await self.remove([key])
+
+    async def undone(self) -> set[str]:
+        """The keys of all questions that were undone."""
+        return {key for (key,) in await self._store.read("SELECT key FROM undone")}
+
+    async def count(self, verdict: str) -> int:
+        """How many hits there were with this verdict."""
+        ((count,),) = await self._store.read("SELECT count(*) FROM served WHERE verdict = ?", (verdict,))
+        return int(count)
 
     # ---- what is kept by name ---------------------------------------------------------------------------------------
 
