@@ -84,6 +84,7 @@ def test_rows_come_on_stdin_too_and_the_flags_are_for_rows_that_say_nothing(hous
 
 
 def test_nothing_but_json_is_on_stdout_and_a_sum_is_on_stderr(house: House) -> None:
+    house.ok("models", "load", "echo")
     outcome = house.ok("cache", "warm", rows(house, {"prompt": "sum 1"}, {"prompt": "sum 2", "text": "2"}))
     assert outcome.out == ""
     assert outcome.err == "llmctl: 2 rows: 1 generated, 1 given\n"
@@ -160,6 +161,7 @@ def test_bytes_that_are_no_text_are_a_bad_row(house: House) -> None:
 
 
 def test_a_file_that_cannot_be_read(house: House) -> None:
+    rows(house)  # the one that is near
     missing = house.run("cache", "warm", "rows.json")
     assert (missing.status, "rows.jsonl" in missing.err) == (5, True)
     assert "cannot be read: Is a directory" in house.run("cache", "warm", ".").err
