@@ -403,6 +403,16 @@ def test_what_is_damaged_is_set_aside_and_said(endpoint: Server, file: str) -> N
         assert hit(ask(home, model, "What's the capital of France?")) == "semantic"
 
 
+def test_a_folder_that_cannot_be_made_costs_no_answer(endpoint: Server) -> None:
+    with a_house() as home:
+        home.ok("models", "ls")
+        (home.place / "cache").mkdir(parents=True, mode=0o700)
+        (home.place / "cache" / "semantic").write_text("a file where a folder belongs")
+        outcome = ask(home, added(home, endpoint), QUESTION)
+        assert outcome.last["text"] == "Paris, of course."
+        assert "the stored questions cannot be opened" in outcome.err
+
+
 def test_a_bound_that_is_none(house: House) -> None:
     for value in ("0", "1", "often"):
         outcome = house.run("ask", "x", LLMCTL_CACHE__SEMANTIC__MAX_ERROR=value)

@@ -5,9 +5,9 @@ with its bound. What is computed instead teaches the decision. How two answers a
 """
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -31,6 +31,7 @@ from llmctld.watch import log
 LONGEST = 32_768
 """Bytes of a question, at most: nobody asks the same long text in other words."""
 NAME = "semantic"
+T = TypeVar("T")
 
 
 class Question(NamedTuple):
@@ -86,7 +87,7 @@ class Semantic:
                         else:
                             yield told
             if question is not None and call.request.cache != "refresh" and call.charge is None and not call.fills:
-                found = await self._look(call, question)
+                found = await self._unless_it_fails(call, self._look(call, question))
                 if found is not None and found.decision.serve:
                     for event in await self._serve(call, question, found):
                         yield event
@@ -97,7 +98,7 @@ class Semantic:
                 async for event in events:
                     yield event
                     if question is not None and isinstance(event, Answer):
-                        await self._keep(call, question, found, event)
+                        await self._unless_it_fails(call, self._keep(call, question, found, event))
 
         return stage
 
@@ -105,6 +106,15 @@ class Semantic:
         """Raises Storage."""
         judge, questions = await self.verifier.judge.state()
         return CacheAudit(semantic=await self.knowledge.audit(judge, questions))
+
+    async def _unless_it_fails(self, call: Call, work: Coroutine[Any, Any, T]) -> T | None:
+        """What `work` returns; None where the disk refuses, or a file is none of ours: that costs no request its answer."""
+        try:
+            return await work
+        except (LlmctlError, OSError, ValueError) as error:
+            call.explain(NAME, f"it fails: {error}")
+            log.warning("stored questions cannot be used", error=f"{type(error).__name__}: {error}")
+            return None
 
     # ---- the question -----------------------------------------------------------------------------------------------
 
@@ -136,7 +146,10 @@ class Semantic:
         if embeddings.flaws:
             call.explain(NAME, f"not looked for: {embeddings.flaws[0].message}")
             return
-        await self.knowledge.open(embeddings.model, embeddings.dimension)
+        await self._unless_it_fails(call, self.knowledge.open(embeddings.model, embeddings.dimension))
+        if not self.knowledge.is_open:
+            yield Notice(text="no answer to a similar question is looked for: the stored questions cannot be opened")
+            return
         for news in self.knowledge.news():
             yield Notice(text=news)
         yield Question(text, wall_of(call, self._catalog, self._settings.scope), embeddings.vectors)
@@ -183,7 +196,8 @@ class Semantic:
     async def _serve(self, call: Call, question: Question, found: Found) -> list[Event]:
         entry, stored = found.entry, found.stored
         call.hit = NAME
-        await self.knowledge.entries.serve(call.id, entry, found.similarity, packed((found.pair, found.decision)))
+        served = self.knowledge.entries.serve(call.id, entry, found.similarity, packed((found.pair, found.decision)))
+        await self._unless_it_fails(call, served)
         self._tiers.saved_s += stored.seconds
         if found.decision.verify:
             self.verifier.verify(call, found.entry, stored, found.pair, found.decision)
