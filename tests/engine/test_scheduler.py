@@ -158,6 +158,21 @@ def test_a_chunk_is_what_takes_as_long_as_others_may_wait(token_ms: float, chunk
     assert not pace.has_time_for(int(STALL_MS / token_ms) + 1)
 
 
+@pytest.mark.parametrize("last", [1362.2, 1378.4, 1378.498, 1384.5, 600.0, 2500.0])
+def test_steps_of_nearly_one_size_do_not_tell_what_a_token_costs_by_their_noise(last: float) -> None:
+    pace = Pace()
+    for tokens, ms in ((512, 1371.9), (512, 1359.8), (512, 1403.8), (466, last)):  # on a machine with too much to do
+        pace.prompted(tokens, ms)
+    assert 2.0 < pace.token_ms < 3.5, "about 1,378 / 512"
+
+
+def test_what_each_step_costs_is_told_from_what_each_token_does() -> None:
+    pace = Pace()
+    for tokens in (512, 64, 300, 512, 20, 128):
+        pace.prompted(tokens, 40 + 0.5 * tokens)
+    assert 0.5 <= pace.token_ms < 0.55, "and not 0.66, the mean"
+
+
 def test_a_short_prompt_does_not_wait_for_a_long_one_nor_a_long_one_for_many_short_ones() -> None:
     machine = Machine(slots=3)
     for id, prompt in ((1, 350), (2, 40), (3, 350)):

@@ -17,7 +17,11 @@ COPY_MS, COPY_BYTES_PER_MS = 0.3, 7e6
 
 
 class Pace:
-    """A prompt step is thought to take a + b x tokens, fitted by least squares; `stream_bytes` are what a copy moves."""
+    """A prompt step is thought to take a + b x tokens, fitted by least squares; `stream_bytes` are what a copy moves.
+
+    One step more is thought to have been measured, of no tokens and no time: between steps of 512 and one of 466 there is
+    little but noise, by which a token would cost several times what it does, or nothing, and nothing would be saved.
+    """
 
     def __init__(self, stream_bytes: int = 0) -> None:
         self.copy_ms = COPY_MS + stream_bytes / COPY_BYTES_PER_MS
@@ -44,11 +48,11 @@ class Pace:
     @property
     def token_ms(self) -> float:
         """One more prompt token. 1.0 until a prompt has been measured."""
-        spread = self._n * self._xx - self._x * self._x
-        slope = (self._n * self._xy - self._x * self._y) / spread if spread > 1e-6 * self._n * self._xx else 0.0
-        if slope > 0:
-            return slope
-        return self._y / self._x if self._x else 1.0
+        if not self._x:
+            return 1.0
+        n = self._n + 1
+        slope = (n * self._xy - self._x * self._y) / (n * self._xx - self._x * self._x)
+        return slope if slope > 0 else self._y / self._x
 
     @property
     def chunk(self) -> int:
