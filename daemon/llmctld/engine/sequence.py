@@ -26,7 +26,7 @@ class Sequence:
     text: Text = field(default_factory=Text)
     held: Gain = field(default_factory=Gain)
     """What the hub has not been told yet."""
-    told: float = 0.0
+    told: float = float("-inf")
     every_s: float = 0.0
     """How often it is told, at most; 0: of each gain."""
     user: str = ""
