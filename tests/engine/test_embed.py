@@ -1,13 +1,16 @@
 """The loop that embeds: who came meanwhile is in the next batch, one text's trouble is nobody else's, each gets its own."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic
 
+import llama_cpp.llama_cpp as lib
 import msgspec
 import numpy as np
 import pytest
+from llmctld.engine import embed_gguf
 from llmctld.engine.backend import LoadError
 from llmctld.engine.convert import convert
 from llmctld.engine.embed import Embedder, EmbedLoop, Reading, Vectors
@@ -135,6 +138,27 @@ def test_a_batch_has_no_more_tokens_than_it_may(model: GgufEmbedder) -> None:
     Driver(watched).embed(*[long] * 5, "cat")
     for batch in watched.batches:
         assert sum(len(model.read(text, None).tokens) for text in batch) <= model.batch_tokens == 64
+
+
+def test_few_tokens_have_one_thread_and_many_have_all(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = GgufEmbedder(load(gguf, batch=64, context=32, threads=2))
+    parameters = lib.llama_model_n_params(model._model)
+    monkeypatch.setattr(embed_gguf, "LITTLE", parameters * 10)
+    model = GgufEmbedder(load(gguf, batch=64, context=32, threads=2))
+    threads = []
+    for text in ("cat", "the " * 8, "the " * 9):  # and a token before and behind it
+        model.embed([model.read(text, None)])
+        threads.append(lib.llama_n_threads_batch(model._context))
+    assert threads == [1, 1, 2]
+
+
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for said, expected in ((None, "passive"), ("active", "active")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if said:
+            monkeypatch.setenv("OMP_WAIT_POLICY", said)
+        _embedder(load(gguf))
+        assert os.environ["OMP_WAIT_POLICY"] == expected
 
 
 def test_a_bad_text_fails_alone_and_the_flaw_says_why(model: GgufEmbedder) -> None:

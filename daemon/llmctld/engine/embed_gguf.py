@@ -25,6 +25,9 @@ POOLINGS = {
     "last": lib.LLAMA_POOLING_TYPE_LAST,
 }
 UNNAMED = (lib.LLAMA_POOLING_TYPE_NONE, lib.LLAMA_POOLING_TYPE_UNSPECIFIED)
+LITTLE = 5e8
+"""Tokens times parameters of a batch that one thread computes: several meet at every operation, which takes as long as they
+save, and beside other work longer."""
 
 
 class GgufEmbedder:
@@ -37,6 +40,8 @@ class GgufEmbedder:
         self._vocabulary = Vocabulary(self._model)
         self._normalize = load.normalize is not False
         self._prompts = load.prompts
+        self._threads = load.threads
+        self._little = LITTLE / lib.llama_model_n_params(self._model)
         own: int = lib.llama_model_n_ctx_train(self._model)
         context = load.context or min(own, CONTEXT_CAP)
         self.batch_tokens = max(load.batch, context)
@@ -75,6 +80,8 @@ class GgufEmbedder:
 
     def embed(self, readings: Sequence[Reading]) -> Vectors:
         self._batch.lay([reading.tokens for reading in readings])
+        threads = self.threads_for(self._batch.struct.n_tokens)
+        lib.llama_set_n_threads(self._context, threads, threads)
         if self._memory:  # a decoder keeps what it has read; each batch is new
             lib.llama_memory_clear(self._memory, True)
         status = (lib.llama_decode if self._memory else lib.llama_encode)(self._context, self._batch.struct)
@@ -84,6 +91,10 @@ class GgufEmbedder:
         if self._normalize:
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
+
+    def threads_for(self, tokens: int) -> int:
+        """How many compute a batch of so many tokens."""
+        return 1 if tokens <= self._little else self._threads
 
     def _vector(self, stream: int) -> Vectors:
         pointer = lib.llama_get_embeddings_seq(self._context, stream)

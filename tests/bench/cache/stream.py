@@ -155,8 +155,7 @@ def begin(home: House, endpoint: Endpoint, max_error: float) -> Client:
     """A hub that answers from its semantic cache, and a client that asks it."""
     home.place.mkdir(exist_ok=True)
     (home.place / "config.toml").write_text(
-        f"[cache.semantic]\nenabled = true\nmax_error = {max_error}\n[models.all-MiniLM-L6-v2]\nthreads = 1\n",
-        encoding="utf-8",
+        f"[cache.semantic]\nenabled = true\nmax_error = {max_error}\n", encoding="utf-8"
     )
     home.ok("models", "add", MODEL, endpoint.url)
     home.ok("daemon", "start")
