@@ -1,6 +1,7 @@
 """The worker of a remote model in the hub's own loop, against a real server: what only the hub can see of it."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -48,6 +49,45 @@ async def test_answers_come_back_to_who_asked() -> None:
         assert await asyncio.gather(*(heard(ticket) for ticket in tickets)) == ["hello there!"] * 5
         assert [ticket.finished.completion_tokens for ticket in tickets if ticket.finished] == [3] * 5
         assert (remote.busy, remote.tokens_per_second) == (0, 0.0)
+
+
+@asynccontextmanager
+async def keeping(behind: str) -> AsyncIterator[tuple[Server, list[int]]]:
+    """A server that keeps its connections, and sends `behind` after the event that ends an answer; with how many it has had."""
+    connections = [0]
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections[0] += 1
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                await reader.readexactly(int(head.partition("content-length: ")[2].partition("\r\n")[0] or 0))
+                if head.startswith("get"):
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n")
+                    writer.write(b'{"data":[]}')
+                    continue
+                events = b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\ndata: [DONE]\n\n'
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+                )
+                writer.write(b"%x\r\n%s\r\n" % (len(events), events))
+                await writer.drain()
+                await asyncio.sleep(0)  # in a packet of its own
+                writer.write(behind.encode())
+        writer.close()
+
+    listening = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with listening:
+        yield Server(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"), connections
+
+
+@pytest.mark.parametrize(("behind", "made"), [("0\r\n\r\n", 1), ("", 4), ("no chunk", 4)])
+@in_loop
+async def test_a_connection_serves_the_next_request_where_the_answer_came_to_its_end(behind: str, made: int) -> None:
+    """An endpoint that says no more, or nonsense, after the answer costs no answer."""
+    async with keeping(behind) as (server, connections), a_remote(server, remote_model="x") as remote:
+        assert [await heard(remote.submit(question())) for _ in range(4)] == ["hi"] * 4
+        assert connections == [made]
 
 
 @in_loop

@@ -14,7 +14,7 @@ from llmctld.engine.messages import Piece as Told
 from llmctld.engine.rate import Rate
 from llmctld.models import openai
 from llmctld.models.breaker import Breaker, Trouble
-from llmctld.models.endpoint import NAMES, Endpoint, Listed
+from llmctld.models.endpoint import NAMES, Endpoint, Listed, rest
 from llmctld.models.keys import find_key
 from llmctld.models.openai import Reading
 from llmctld.models.sse import MOST
@@ -206,7 +206,8 @@ class Remote(Lent):
     async def _read(self, run: Run, question: openai.Question, submit: Submit) -> None:
         run.reading = reading = Reading(self._endpoint.name, run.raw)
         async with self._endpoint.send("POST", question.path, question.body) as reply:
-            async for events in reply.events():
+            stream = reply.events()
+            async for events in stream:
                 before, begun = reading.parts, reading.begun
                 pieces: list[openai.Piece] = []
                 try:
@@ -224,6 +225,7 @@ class Remote(Lent):
                 if reading.done:
                     break
             self._tell(run, [reading.end()])
+            await rest(stream)
 
     def _tell(self, run: Run, pieces: list[openai.Piece]) -> None:
         text, thought = "".join(each.text for each in pieces), "".join(each.reasoning for each in pieces)
