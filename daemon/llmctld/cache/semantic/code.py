@@ -57,7 +57,7 @@ def code(text: str, folded: Sequence[str]) -> set[str]:
             piece = " ".join(piece.strip("`").split()).rstrip(".")
             if piece.casefold() not in KNOWN and piece not in ("C++", "++"):
                 found.add(piece)
-    for at in range(len(folded) - 1):
+    for at in () if _COMMANDS.isdisjoint(folded) else range(len(folded) - 1):
         if folded[at] in _COMMANDS and folded[at + 1] in _VERBS:
             found.add(f"{folded[at]} {folded[at + 1]}")
     return found

@@ -37,6 +37,7 @@ _GROUPS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _INITIALS = re.compile(r"\b(?:[^\W\d_]\.){2,}")
 _DROPPED = re.compile(
     r"""
+    (?=["()\[\]{};?\\!'.,:\-\#*/])(?:  # no letter begins any of what follows
       ["()\[\]{};?\\]            # says nothing that a space does not say
     | !(?!=)
     | '(?!\w) | (?<!\w)'         # an apostrophe stays inside a word
@@ -48,9 +49,11 @@ _DROPPED = re.compile(
     | (?<!\w)\#(?!\w)            # C#, #1
     | (?<!\d)(?<!\w[ ])\* | \*(?!\d|[ ]\w)
     | (?<!\w[ ])/(?!\w)
+    )
     """,
     re.VERBOSE,
 )
+_CONTRACTED = frozenset(phrases.CONTRACTIONS)
 _FLAG = re.compile(r"(?<!\S)-{1,2}[A-Za-z][\w-]*|(?<!\S)(?:~|\.{1,2})?/[\w.~/+-]+")  # -r is not -R, /Tmp is not /tmp
 _JOINED = re.compile(r"(?<=[\u3040-\u30ff\u3400-\u9fff]) (?=[\u3040-\u30ff\u3400-\u9fff])")  # scripts without spaces
 
@@ -71,8 +74,10 @@ def _prose(text: str) -> str:
     text = _RUN.sub(" ", text)
     flags = _FLAG.findall(text) if "-" in text or "/" in text else []
     text = text.casefold()
-    text = _GROUPS.sub("", text)
-    text = _INITIALS.sub(lambda found: found[0].replace(".", ""), text)
+    if "," in text:
+        text = _GROUPS.sub("", text)
+    if "." in text:
+        text = _INITIALS.sub(lambda found: found[0].replace(".", ""), text)
     text = " ".join(_DROPPED.sub(" ", text).split())
     if not text.isascii():
         text = _JOINED.sub("", text)
@@ -95,9 +100,9 @@ def restated(a: str, b: str) -> bool:
 
 def plain(folded: str) -> str:
     """A folded text without contractions and without what is said out of politeness before and after it."""
-    words: list[str] = []
-    for word in folded.split():
-        words += _written_out(word)
+    words = folded.split()
+    if "'" in folded or not _CONTRACTED.isdisjoint(words):
+        words = [part for word in words for part in _written_out(word)]
     return " ".join(_without_politeness(words)) or folded
 
 

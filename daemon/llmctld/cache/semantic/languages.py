@@ -32,6 +32,8 @@ _COMMON = {
         de het een is zijn en ik hoe wat waarom wie waar wanneer niet voor met van te kan mijn dat
     """),
 }  # fmt: skip
+_ALL_COMMON = frozenset[str]().union(*_COMMON.values())
+_COMMON_IN = {word: [name for name, common in _COMMON.items() if word in common] for word in _ALL_COMMON}
 
 _PROGRAMS = rows("""
 python python3 py
@@ -105,12 +107,13 @@ class Guess(NamedTuple):
 
 def detect(folded: Sequence[str]) -> Guess:
     """The language of a text by its commonest words."""
-    own = set(folded[:200])
-    counts = [(len(own & common), name) for name, common in _COMMON.items()]
-    best = max(count for count, _ in counts)
-    likeliest = [name for count, name in counts if count == best]
-    second = max((count for count, name in counts if name != likeliest[0]), default=0)
-    return Guess(likeliest[0] if best else "en", best > 1 and best > second + (best < 5))
+    counts = dict.fromkeys(_COMMON, 0)
+    for word in _ALL_COMMON.intersection(folded[:200]):
+        for name in _COMMON_IN[word]:
+            counts[name] += 1
+    second, best = sorted(counts.values())[-2:]
+    likeliest = next(name for name, count in counts.items() if count == best)
+    return Guess(likeliest if best else "en", best > 1 and best > second + (best < 5))
 
 
 def script(text: str) -> str:

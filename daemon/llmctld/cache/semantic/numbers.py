@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from llmctld.cache.semantic import tables
 from llmctld.cache.semantic.units import FACTORS, GROUPS, SIGNS, UNITS, WRITTEN_AFTER
-from llmctld.cache.semantic.wordnumbers import ORDINAL_ENDINGS, word_number
+from llmctld.cache.semantic.wordnumbers import ORDINAL_ENDINGS, firsts, word_number
 
 
 class Quantity(NamedTuple):
@@ -49,13 +49,14 @@ _MULTIPLES |= {"million": 10**6, "millions": 10**6, "billion": 10**9, "billions"
 def quantities(words: Sequence[str], language: str = "en") -> list[Quantity]:
     """The numbers of a folded text, in their order."""
     found: list[Quantity] = []
+    first = firsts(language)
     at = 0
     while at < len(words):
         word = words[at]
-        if any(map(str.isdigit, word)):
+        if not word.isalpha() and any(map(str.isdigit, word)):
             at = _digits(words, at, found)
             continue
-        length, value, loose = word_number(words, at, language)
+        length, value, loose = word_number(words, at, language) if word in first else (0, 0, False)
         if length:
             loose = loose or _counts_a_list(words, at, at + length)
             at += length

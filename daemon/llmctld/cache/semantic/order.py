@@ -25,6 +25,7 @@ _BETWEEN = words(
     nach von über vor als statt aus zu in auf à vers sur avant que de a hacia sobre
     """
 )
+_NO_END = _BETWEEN | _SYMMETRIC
 _STRONG = words(
     "to into onto over than before after from instead rather not but against nach von über vor statt vers avant que antes"
 )
@@ -48,24 +49,24 @@ def triples(folded: Sequence[str], language: str) -> set[Triple]:
             row.append("and")
         elif word not in _PASSED_OVER and (row[-1] if row else "", word) not in _ONE:
             row.append(_stem(word))
+    ends = ["" if word in _NO_END else word for word in row]
     found: set[Triple] = set()
     for at, middle in enumerate(row):
         if middle in _SYMMETRIC or (middle in _WHERE and at > 1 and row[at - 2] in _WHERE):
             continue
         if middle in _BETWEEN:
             wide = 2 if middle in _STRONG else 1
-            before, after = _nearest(row, at - 1, -1, wide), _nearest(row, at + 1, 1, wide)
+            before, after = _nearest(ends, at - 1, -1, wide), _nearest(ends, at + 1, 1, wide)
             if middle in _TURNED and not any(word.endswith("ing") for word in after):  # not: stop them from barking
                 middle, before, after = _TURNED[middle], after, before
             middle = _SAME.get(middle, middle)
-        else:
-            following = row[at + 1] if at + 1 < len(row) else ""
-            over = following in _STEPPED_OVER
-            before = _nearest(row, at - (2 if middle == "love" else 1), -1, 1)
-            after = _nearest(row, at + (2 if over else 1), 1, 1)
-            if over:
-                middle = f"{middle} {following}"
-        found |= {(one, middle, other) for one in before for other in after if one != other}
+            found |= {(one, middle, other) for one in before for other in after if one != other}
+            continue
+        left, right = at - (2 if middle == "love" else 1), at + 1
+        if right < len(row) and row[right] in _STEPPED_OVER:
+            middle, right = f"{middle} {row[right]}", right + 1
+        if left >= 0 and right < len(row) and ends[left] and ends[right] and ends[left] != ends[right]:
+            found.add((ends[left], middle, ends[right]))
     return found
 
 
@@ -78,11 +79,11 @@ def exchanged(a: set[Triple], b: set[Triple]) -> bool:
     return False
 
 
-def _nearest(row: Sequence[str], place: int, step: int, count: int) -> list[str]:
+def _nearest(ends: Sequence[str], place: int, step: int, count: int) -> list[str]:
     """The first `count` words from `place` on that stand together."""
     found: list[str] = []
-    while 0 <= place < len(row) and len(found) < count and row[place] not in _BETWEEN and row[place] not in _SYMMETRIC:
-        found.append(row[place])
+    while 0 <= place < len(ends) and len(found) < count and ends[place]:
+        found.append(ends[place])
         place += step
     return found
 

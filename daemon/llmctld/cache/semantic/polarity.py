@@ -102,14 +102,15 @@ def opposed(a: Sides, b: Sides) -> bool:
 
 def prefixed(ones: set[str], others: set[str]) -> bool:
     """Whether a word of one text is a word of the other with un-, in-, dis-, ... or -less before or behind it."""
-    return _prefixed(ones - others, others - ones) or _prefixed(others - ones, ones - others)
+    here, there = ones - others, others - ones
+    return _prefixed(here, there) or _prefixed(there, here)
 
 
 def _prefixed(ones: set[str], others: set[str]) -> bool:
     for word in ones:
         if len(word) < 5:
             continue
-        for prefix in PREFIXES:
+        for prefix in PREFIXES if word.startswith(PREFIXES) else ():
             if word.startswith(prefix) and len(word) - len(prefix) > 3 and word[len(prefix) :] in others:
                 return True
         if word.endswith("less") and (word[:-4] in others or word[:-4] + "ful" in others):

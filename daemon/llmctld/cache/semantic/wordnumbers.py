@@ -62,6 +62,13 @@ def _table(language: str) -> dict[str, int]:
     return table
 
 
+@cache
+def firsts(language: str) -> frozenset[str]:
+    """The words that a number may begin with."""
+    language = language if language in _CARDINALS else "en"
+    return frozenset((*ROMAN, *_table(language), *_SCALES[language]))
+
+
 def word_number(words: Sequence[str], at: int, language: str) -> tuple[int, int, bool]:
     """The number that begins at `at`: (how many words, its value, whether it says nothing by itself); 0 words: none."""
     if words[at] in ROMAN:
