@@ -18,7 +18,7 @@ class Quantity(NamedTuple):
     value: float | str
     unit: str | None = None
     loose: bool = False
-    """It says nothing where the other text has no number: "one", "first", "once"."""
+    """It says nothing where the other text has no number: "one", "first", "once", "1 kg", "top 10"."""
 
     @property
     def year(self) -> bool:
@@ -38,7 +38,7 @@ _OPERATIONS = tables.rows("""
 ^ power
 < less
 > greater
-=
+= equals
 """)
 _OF_A_LIST = tables.words("best top examples example ways tips steps reasons things facts points ideas most different")
 _MULTIPLES = {"k": 10**3, "bn": 10**9, "mn": 10**6, "hundred": 100, "thousand": 10**3, "thousands": 10**3}
@@ -93,6 +93,8 @@ def _digits(words: Sequence[str], at: int, found: list[Quantity]) -> int:
             found.append(Quantity(value, SIGNS.get(sign)))
             return at + 1
         following = [rest, *words[at + 1 : at + 4]] if rest else words[at + 1 : at + 4]
+        if following[:1] == ["a"] and not rest:
+            following = []  # "22.04 a" is no ampere
         loose = _counts_a_list(words, at, at + 1)
         read_on = _with_unit(following, 0, value, SIGNS.get(sign), loose, found)
         return at + max(1, read_on + (not rest))
@@ -116,7 +118,8 @@ def _with_unit(
             at += 1
     if unit is not None and isinstance(value, str):
         value = _decimal(value)
-    found.append(Quantity(value, unit, loose and unit is None))
+    one = value == 1 and unit in FACTORS  # "1 inch" is "an inch"
+    found.append(Quantity(value, unit, one or (loose and unit is None)))
     return at
 
 
@@ -162,6 +165,8 @@ def differ(a: Sequence[Quantity], b: Sequence[Quantity]) -> str | None:
     (here, loose_here), (there, loose_there) = _unmatched(a, b), _unmatched(b, a)
     if "unit" in (here, there):
         return "unit"
+    if loose_here and loose_there and not (here or there):
+        return "number"
     if (here and (there or loose_there)) or (there and loose_here):
         return "date" if (here or "date") == (there or "date") == "date" else "number"
     return "number" if "number" in (here, there) and not (a and b) else None
@@ -214,7 +219,7 @@ def operations(words: Sequence[str]) -> set[str]:
     return {
         _OPERATIONS[word]
         for at, word in enumerate(words)
-        if word in _OPERATIONS and at and (words[at - 1][-1:].isdigit() or len(word) > 3)
+        if word in _OPERATIONS and at and (any(map(str.isdigit, words[at - 1])) or len(word) > 3)
     }
 
 

@@ -1,11 +1,13 @@
 """Who does what to whom: whether two texts say the same words with their ends exchanged.
 
 "A over B" and "B over A", "from A to B" and "from B to A", "dogs chase cats" and "cats chase dogs". Grammar it does not know:
-what it sees are three words in a row, of which the outer two have changed places around the same middle.
+what it sees are three words in a row, of which the outer two have changed places around the same middle, and texts that are
+equal but for two parts which have changed places.
 """
 
 from collections.abc import Sequence
 
+from llmctld.cache.semantic.known import KNOWN
 from llmctld.cache.semantic.tables import words
 
 _PASSED_OVER = words(
@@ -16,8 +18,11 @@ _PASSED_OVER = words(
     der die das ein eine den dem le la les un une des el los las una
     """
 )
-_SYMMETRIC = words("and or vs versus vs. between nor with both plus equal equals & = + as like near and/or")
+_SYMMETRIC = words("and or vs versus vs. between nor with both plus equal equals & = + as like near and/or compared")
 _AND = {"de": words("und oder"), "fr": words("et ou"), "es": words("y o e u")}
+_ANDS = frozenset().union(*_AND.values())
+_LONGEST = 40
+"""Words of a text in which parts may have changed places; it takes their square."""
 _BETWEEN = words(
     """
     to into in over than before after by for from of on at under above below through without against about instead rather
@@ -77,6 +82,33 @@ def exchanged(a: set[Triple], b: set[Triple]) -> bool:
         if turned in b and turned not in a and (one, middle, other) not in b:
             return True
     return False
+
+
+def swapped(ones: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether two folded texts are equal but for two parts that have changed places around what stands between them, and this
+    has a direction: not "tea or coffee" and "coffee or tea". Symmetric."""
+    if len(ones) != len(others):
+        return False
+    mine, yours = _in_common(ones), _in_common(others)
+    if mine == yours or sorted(mine) != sorted(yours):
+        return False
+    start = next(place for place, (a, b) in enumerate(zip(mine, yours, strict=True)) if a != b)
+    end = next(place for place, (a, b) in enumerate(zip(reversed(mine), reversed(yours), strict=True)) if a != b)
+    mine, yours = mine[start : len(mine) - end], yours[start : len(yours) - end]
+    for first in range(1, len(mine) - 1):
+        if mine[:first] != yours[len(yours) - first :]:
+            continue
+        for last in range(1, len(mine) - first):
+            between = mine[first : len(mine) - last]
+            if mine[len(mine) - last :] + between == yours[: len(yours) - first]:
+                between = [word for word in between if word not in _PASSED_OVER]
+                return not between or not (_SYMMETRIC | _WHERE | _ANDS).difference(("as",)).issuperset(between)
+    return False
+
+
+def _in_common(folded: Sequence[str]) -> list[str]:
+    """Names by their first name (an Indian: India), and "an" as "a"."""
+    return ["a" if word == "an" else KNOWN.get(word, word) for word in folded[:_LONGEST]]
 
 
 def _nearest(ends: Sequence[str], place: int, step: int, count: int) -> list[str]:

@@ -1,7 +1,7 @@
 """What kind of thing a question asks for: a person, a time, a place, a reason, a way, an amount, a yes or no.
 
 Only pairs of kinds that people do not use for one another are held apart: "how do I", "what is the best way to", "can I", and
-"where can I" are asked for the same answer.
+"where can I" are asked for the same answer, and so are "why does it" and "how does it".
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,10 +11,12 @@ from llmctld.cache.semantic.tables import words
 
 
 class Asked(NamedTuple):
-    """`kind`: of the first question, None where there is none; `kinds`: of all that the text mentions."""
+    """What the first question may ask for, nothing where there is none; what the text mentions; and what it wants counted,
+    without the ending of a plural."""
 
-    kind: str | None
     kinds: frozenset[str]
+    mentioned: frozenset[str]
+    counted: str | None
 
 
 _WORDS = {
@@ -33,6 +35,7 @@ _AFTER_HOW = {
     "old": "age",
     "far": "distance",
     "often": "frequency",
+    "fast": "speed",
     "come": "reason",
     "viele": "amount",
     "viel": "amount",
@@ -41,7 +44,8 @@ _AFTER_HOW = {
 }
 _MEANT = {
     "person": """person people singer actor actress player leader author inventor founder candidate name country nation team
-    company club party artist band character president king queen""",
+    company club party artist band character president king queen man woman men women scientist writer
+    director""",
     "time": "time date year day month century",
     "place": """place places city country state town shop store site website spot spots service platform app channel
     university school college hospital hotel restaurant center centre location address capital""",
@@ -54,10 +58,10 @@ _MEANT = {
     "distance": "distance miles km kilometers kilometres meters metres",
     "frequency": "times frequency",
 }
-_MEANINGS: dict[str, set[str]] = {}
+_MEANINGS: dict[str, frozenset[str]] = {}
 for _kind, _row in _MEANT.items():
     for _word in _row.split():
-        _MEANINGS.setdefault(_word, set()).add(_kind)
+        _MEANINGS[_word] = _MEANINGS.get(_word, frozenset()) | {_kind}
 
 _AUXILIARY = words(
     """
@@ -68,11 +72,19 @@ _AUXILIARY = words(
 _YES_NO = words(
     "is are was were do does did can could will would should has have had am may shall must might ist sind kann hat"
 )
-_ALONE = words("reason person amount age distance duration frequency time place")
+_BEING = words("is are was were 's")
+_SOMEBODY = words("i we you one someone somebody anyone people")
+_LITTLE = words("the a an your my our this that of in for on at to")
+_ALONE = words("reason person amount age distance duration frequency time place speed")
 """Kinds that are not asked for by one another's words."""
 _MORE = """
-    person/thing amount/thing place/thing person/yes-no amount/yes-no reason/yes-no reason/way person/way amount/way age/way
+    person/thing amount/thing place/thing person/being place/being
+    person/yes-no amount/yes-no reason/yes-no
+    reason/way person/way amount/way age/way time/way frequency/way duration/way distance/way
+    person/manner amount/manner age/manner time/manner place/manner frequency/manner duration/manner distance/manner
 """
+_NEAR = 5
+"""Words after "what is" among which stands what is asked for, before an "of"."""
 
 
 def _pairs(row: Iterable[str]) -> set[frozenset[str]]:
@@ -84,32 +96,70 @@ _APART = {frozenset((a, b)) for a in _ALONE for b in _ALONE if a != b} | _pairs(
 
 def asked(folded: Sequence[str]) -> Asked:
     """What a folded text asks for."""
-    first: str | None = None
-    kinds: set[str] = set()
+    first: frozenset[str] = frozenset()
+    mentioned: set[str] = set()
+    counted: str | None = None
     for at, word in enumerate(folded[:80]):
         kind = _KINDS.get(word)
         if kind is None:
-            kinds |= _MEANINGS.get(word, kinds)
+            mentioned |= _meanings(word)
             if at == 0 and word in _YES_NO:
-                first = "yes-no"
+                first = frozenset(("yes-no",))
             continue
+        kinds = _way(folded, at) if kind == "way" else _thing(folded, at) if kind == "thing" else frozenset((kind,))
+        if kind != "thing":
+            mentioned |= kinds
         following = folded[at + 1] if at + 1 < len(folded) else ""
-        if kind == "way":
-            kind = _AFTER_HOW.get(following, kind)
-        kinds.add(kind)
         if (
-            first is None
-            and (at < 2 or kind in ("way", "reason", "thing"))
+            not first
+            and (at < 2 or (kind in ("way", "reason", "thing") and following not in _AFTER_HOW))
             and (kind != "time" or following in _AUXILIARY)
         ):
-            first = kind
-    if first is not None:
-        kinds.add(first)
-    return Asked(first, frozenset(kinds))
+            first = kinds
+            if kinds == {"amount"} and kind == "way" and at + 2 < len(folded):
+                counted = _counted(folded[at + 2])
+    return Asked(first, frozenset(mentioned | first), counted)
+
+
+def _way(folded: Sequence[str], at: int) -> frozenset[str]:
+    """A way for somebody to do something, or the manner in which something happens, or what stands behind the "how"."""
+    following, then = (*folded[at + 1 : at + 3], "", "")[:2]
+    if following in _AFTER_HOW:
+        return frozenset((_AFTER_HOW[following],))
+    happens = following in _AUXILIARY and then not in _SOMEBODY
+    return frozenset(("manner" if happens else "way",))
+
+
+def _thing(folded: Sequence[str], at: int) -> frozenset[str]:
+    """What the noun behind it stands for ("which year"), or that before an "of" ("what is the height of")."""
+    following = folded[at + 1] if at + 1 < len(folded) else ""
+    if following in _BEING:
+        nouns = folded[at + 2 : at + 2 + _NEAR]
+        return (_meanings(nouns[nouns.index("of") - 1]) if "of" in nouns[1:] else None) or frozenset(("being",))
+    if following in _AUXILIARY or following in _SOMEBODY or not following:
+        return frozenset(("thing",))
+    return _meanings(following) or frozenset(("being", "person", "place"))
+
+
+def _meanings(noun: str) -> frozenset[str]:
+    return _MEANINGS.get(noun) or _MEANINGS.get(_singular(noun), frozenset())
+
+
+def _singular(noun: str) -> str:
+    if noun.endswith("ies"):
+        return noun[:-3] + "y"
+    return noun[:-1] if noun.endswith("s") else noun
+
+
+def _counted(noun: str) -> str | None:
+    return None if noun in _AUXILIARY or noun in _LITTLE or noun in _SOMEBODY else _singular(noun)
 
 
 def differ(a: Asked, b: Asked) -> bool:
-    """Whether two questions ask for kinds of things that are never the same, and neither mentions the other's."""
-    if a.kind is None or b.kind is None or frozenset((a.kind, b.kind)) not in _APART:
+    """Whether two questions ask for kinds of things that are never the same, and neither mentions the other's; or for the
+    number of two things."""
+    if a.counted and b.counted and a.counted != b.counted:
+        return True
+    if not a.kinds or not b.kinds or any(frozenset((one, other)) not in _APART for one in a.kinds for other in b.kinds):
         return False
-    return a.kind not in b.kinds and b.kind not in a.kinds
+    return a.kinds.isdisjoint(b.mentioned) and b.kinds.isdisjoint(a.mentioned)

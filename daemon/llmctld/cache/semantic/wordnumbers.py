@@ -6,7 +6,9 @@ from functools import cache
 from llmctld.cache.semantic import tables
 
 ORDINAL_ENDINGS = frozenset(("st", "nd", "rd", "th", ".", "er", "ère", "e", "º", "ª", "o"))
-_ROMAN = "ii=2 iii=3 iv=4 vii=7 viii=8 ix=9 xii=12 xiii=13 xiv=14 xvi=16 xvii=17 xviii=18 xix=19 xxi=21"
+_ROMAN = (
+    "ii=2 iii=3 iv=4 vii=7 viii=8 ix=9 xii=12 xiii=13 xiv=14 xvi=16 xvii=17 xviii=18 xix=19 xxi=21 wwi=1 wwii=2 wwiii=3"
+)
 ROMAN = {word: int(value) for word, _, value in (pair.partition("=") for pair in tables.words(_ROMAN))}
 
 _CARDINALS = {
