@@ -7,6 +7,7 @@ Knows pairs as numbers, outcomes and the limit; no text, no vector, no disk. Thr
     account  each request brings `max_error`; each served answer costs its predicted error times that factor
 
 A pair is served when its risk is under the threshold that would spend what comes in (`traffic`) and the account can pay it.
+The account should never be empty: then pairs would be refused that are better than those served an hour ago.
 Who costs less than a request brings is served at once: so restatements are, on a fresh install. What is served must be looked
 at too, the riskier the more often: before serving ("explore": it is computed, nobody gets a wrong answer), or after
 ("verify"), where it is nearly certain and waiting would be a pity. A pair that is looked at with probability v counts 1/v times.
@@ -52,8 +53,11 @@ NEAR = 4.0
 FADES = 1 / 1500
 HEAVIEST = 2.0
 """A pair counts for so many at most: who is looked at seldom may not turn all around at once."""
-SPREAD = 3000
-"""Requests over which what is left in the account is spent."""
+SPREAD, RECOVERS = 3000, 300
+"""Requests over which what is left in the account is spent, and over which what is lacking is saved."""
+OVERDRAFT = 0.5
+"""Standard deviations of the number of errors by which the account may be overdrawn: a threshold that was a little too high is
+lowered, and until then what is nearly sure is still served."""
 LEAST_SIMILAR = 0.6
 ASKED_FIRST, ASKED = 50, 0.02
 """Misses that the judge may be asked about: so many, and a share of the requests. Answers that are equal need no judge."""
@@ -129,7 +133,7 @@ class Bound:
             return Decision(serve=False, error=error)
         cost = error * self._factor
         sure = cost <= SURE * self.max_error
-        if not sure and (error > self._threshold or cost > self._left()):
+        if not sure and (error > self._threshold or cost > self._left() + self._overdraft()):
             return Decision(serve=False, error=error, judge=self._asks(error))
         looks = self._looks(error)
         looked = self._chance.random() < looks
@@ -239,12 +243,16 @@ class Bound:
         """The threshold that spends what comes in, and over the next requests what is left (or lacks)."""
         requests = self._traffic.requests
         comes = allowed(self._income + self.max_error) - allowed(self._income)
-        spend = requests * max(0.1 * comes, comes + self._left() / SPREAD)
-        self._threshold = self._traffic.highest(spend, self._factor)
+        left = self._left()
+        spend = requests * max(0.1 * comes, comes + left / (SPREAD if left > 0 else RECOVERS))
+        self._threshold = self._traffic.highest(spend, max(self._factor, self._audit.upper(DOUBT)))
 
     def _left(self) -> float:
         """Errors that may still be made: those that are allowed by now, less those that were probably made."""
         return min(allowed(self._income) - self._served * self._audit.upper(DOUBT), CARRY * self.max_error)
+
+    def _overdraft(self) -> float:
+        return OVERDRAFT * math.sqrt(allowed(self._income))
 
     def _looks(self, error: float) -> float:
         """The probability of looking: all at first, then the riskier the more often."""
