@@ -71,7 +71,7 @@ async def warm(hub: Hub, call: Call | None, request: wire.Warm) -> Replies:
     async with aclosing(hub.pipeline(call)) as events:
         async for event in events:
             if isinstance(event, wire.Answer | wire.Answers):
-                if call.key is None or await hub.tiers.peek(call.key) is None:
+                if call.hit != "stored" and not call.work.stored:
                     raise Storage("the answer was not stored: no level of the cache took it", ROOM)
                 yield wire.Done(result=_warmed(call, event))
             elif isinstance(event, wire.Notice):

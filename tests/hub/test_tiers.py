@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from llmctld.cache.answers import encode
 from llmctld.cache.book import Book
 from llmctld.cache.disk import Disk, Held
 from llmctld.cache.eviction import POLICIES, Item
@@ -237,6 +238,22 @@ async def test_a_disk_that_cannot_be_opened_is_passed_over(error: Exception) -> 
     with pytest.raises(Storage, match="could not be removed"):
         await tiers.clear(None)
     assert await tiers.get("k", None) is None, "what could be removed is gone"
+    await tiers.close()
+
+
+@in_loop
+async def test_what_no_level_takes_is_told_from_what_was_put_out_again(tmp_path: Path) -> None:
+    small = 2 * len(encode(answer("text"))) - 1  # one answer fits
+    for policy, took in (("lru", [True, True]), ("wtinylfu", [True, False])):
+        tiers = Tiers(Memory(small, POLICIES[policy](small)), ttl=TTL)
+        assert [(await tiers.put(key, answer("text", created=time.time()))).taken for key in "ab"] == took
+        assert tiers._memory.size()[0] == 1
+        await tiers.close()
+    tiers = some_tiers(tmp_path, memory=10)
+    assert (await tiers.put("k", answer("text", created=time.time()))).taken, "the disk took it"
+    with closing(sqlite3.connect(tmp_path / "answers" / "cache.db", isolation_level=None)) as other:
+        other.execute("ALTER TABLE Cache RENAME TO Elsewhere")
+        assert not (await tiers.put("k", answer("text", created=time.time()))).taken, "the disk fails"
     await tiers.close()
 
 

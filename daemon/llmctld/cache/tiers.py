@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ from llmctld.cache.memory import Memory
 from llmctld.cache.rounds import Rounds
 from llmctld.cache.which import Which
 
+T = TypeVar("T")
+
 DEFAULT_TTL_S = 30 * 86400.0
 YOUNG_S = 60.0
 """An answer that is younger has no limit: nothing predicts less, and most hits are."""
@@ -37,6 +39,15 @@ class Hit(NamedTuple):
     level: str
     answer: Stored
     age: float
+
+
+class Put(NamedTuple):
+    """What became of an answer that was to be stored. `taken`: by some level; it may have been put out again since.
+    `notice`: what a user should know.
+    """
+
+    taken: bool
+    notice: str | None = None
 
 
 class Newsworthy(Protocol):
@@ -133,17 +144,14 @@ class Tiers:
                 seen = await lane.read(look(lane, key, self._lost, counts=False), NOWHERE)
         return NOWHERE if seen.answer is None or self._hit("", key, seen.answer, self._oldest) is None else seen
 
-    async def put(self, key: str, answer: Stored, about: About | None = None) -> str | None:
-        """Stores on every level at once; what a user should know if none takes it, else None.
-
-        A level that fails is passed over, and the answer is served all the same.
-        """
+    async def put(self, key: str, answer: Stored, about: About | None = None) -> Put:
+        """Stores on every level at once. A level that fails is passed over, and the answer is served all the same."""
         if about is not None:
             answer = msgspec.structs.replace(answer, about=about)
         value = encode(answer)
         largest = max([self._memory.limit, *(lane.limit for lane in self._lanes)])
         if not largest:
-            return None  # it is switched off
+            return Put(False)  # it is switched off
         before = await self._known(key)
         if before is not None and before.created != answer.created:
             for tell in self.recomputed:
@@ -151,11 +159,11 @@ class Tiers:
         expires = answer.created + (self._ttl if self._ttl is not None else self.lifetime(key, answer))
         if len(value) > largest:
             await self.delete([key])  # what was there no longer holds
-            return f"the answer was not stored: it takes {len(value)} bytes, and no level of the cache takes more than {largest}"
+            told = f"the answer was not stored: it takes {len(value)} bytes, and no level of the cache takes more than {largest}"
+            return Put(False, told)
         self._generations.next(key)
         hits = 0 if before is None else before.hits
-        await self._store(key, answer, Found(value, expires), self._lanes, hits)
-        return None
+        return Put(await self._store(key, answer, Found(value, expires), self._lanes, hits))
 
     async def delete(self, keys: Sequence[str]) -> int:
         """Removes the answers of `keys` everywhere; the number on the level that held most."""
@@ -301,22 +309,25 @@ class Tiers:
 
     def _store(
         self, key: str, answer: Stored, found: Found, lanes: Sequence[Lane[Any]], hits: int = 0, known: bool = False
-    ) -> "asyncio.Task[None]":
-        """Into memory and `lanes`, with the end that it has. In memory at once, and queued on each lane when this returns:
-        so a removal that comes later comes later everywhere. `known`: the book has it. `hits`: from before.
+    ) -> "asyncio.Task[bool]":
+        """Into memory and `lanes`, with the end that it has; whether one of them takes it. In memory at once, and queued on
+        each lane when this returns: so a removal that comes later comes later everywhere. `known`: the book has it.
+        `hits`: from before.
         """
         (value, expires), about = found, answer.about
         context = self.reuse.importance(groups_of(about.user, about.conversation, about.template))
         item = Item(len(value), self.worth(answer), hits, context)
-        self._leaving(self._memory.put(key, value, expires, item))
+        displaced = self._memory.put(key, value, expires, item)
+        self._leaving(displaced)
         if self.book is not None and not known:
             self.book.put(row_of(key, answer, expires, len(value)))
-        none: list[str] = []
-        doing = [lane.write(lambda level: level.put(key, value, expires, item), none, [key]) for lane in lanes]
+        doing = [lane.write(lambda level: level.put(key, value, expires, item), [key], [key]) for lane in lanes]
 
-        async def finish() -> None:
-            for out in await asyncio.gather(*doing):
+        async def finish() -> bool:
+            outs = await asyncio.gather(*doing)
+            for out in outs:
                 self._leaving(out)
+            return not all(key in out for out in (displaced, *outs))
 
         return self._spawn(finish())
 
@@ -333,7 +344,7 @@ class Tiers:
             for tell in self.gone:
                 tell(keys)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

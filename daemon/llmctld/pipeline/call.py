@@ -28,6 +28,8 @@ class Work:
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
     logprobs: list[Sampled] | None = None
+    stored: bool = False
+    """Whether a level of the cache took the answer."""
 
 
 @dataclass

@@ -138,8 +138,9 @@ def storing(tiers: Tiers, next_: Stage, catalog: Catalog) -> Stage:
                 whole = all(answer.finish_reason in ("stop", "length") and not answer.cache.hit for answer in answers)
                 if answers and whole and call.key is not None and _unchanged(call, catalog):
                     first, *more = [_stored(answer) for answer in answers]
-                    refusal = await tiers.put(call.key, msgspec.structs.replace(first, more=more), _about(call))
-                    for text in [*tiers.news(), *([refusal] if refusal is not None else [])]:
+                    put = await tiers.put(call.key, msgspec.structs.replace(first, more=more), _about(call))
+                    call.work.stored = put.taken
+                    for text in [*tiers.news(), *([put.notice] if put.notice is not None else [])]:
                         yield Notice(text=text)
                 yield event
 
