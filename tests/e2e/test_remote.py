@@ -329,8 +329,13 @@ def test_an_endpoint_that_falls_silent_has_failed(
 
 def test_a_timeout_ends_a_slow_drip_with_what_came(home: House, endpoint: Server) -> None:
     endpoint.usual = drip("he")
-    outcome = home.run("ask", "why?", "-m", added(home, endpoint), "--timeout", "1s")
-    assert (outcome.status, outcome.out) == (7, "he\n")
+    name = added(home, endpoint)
+    for limit in ("1s", "4s", "16s"):  # the first is enough where the endpoint answers within a second
+        outcome = home.run("ask", "why?", "-m", name, "--timeout", limit)
+        assert outcome.status == 7
+        if outcome.out:
+            break
+    assert outcome.out == "he\n"
     assert until(lambda: endpoint.open == 0)
 
 

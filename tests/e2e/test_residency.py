@@ -77,13 +77,21 @@ def test_a_model_that_serves_is_not_put_out(two: House) -> None:
 def test_after_max_wait_it_takes_no_more_and_gives_back_what_it_has_not_begun(house: House) -> None:
     """A queue of the one does not keep the other waiting: no more than those that run."""
     house.variables |= {"LLMCTL_LIMITS__MEMORY_BYTES": "1M", "LLMCTL_RESOURCES__MAX_WAIT": "300ms"}
-    house.echo("a", takes="1M", slots=1, token_ms=30).echo("b", takes="1M")
-    queue = [house.spawn("ask", "-m", "a", f"question number {number}") for number in range(6)]
-    until(lambda: house.busy("a") == 1 and house.running() == 6, what="six requests at a")
-    assert house.ok("ask", "-m", "b", "first").out == "first\n"
+    house.echo("a", takes="1M", slots=1, token_ms=30).echo("b", takes="1M").ok("models", "load", "a")
+    engine = psutil.Process(house.ps("a")["pid"])
+    queue = [house.spawn("ask", "-m", "a", f"question number 0{' and more of it' * 20}")]
+    queue[0].first_byte()
+    engine.suspend()  # in the middle of the first
+    queue += [house.spawn("ask", "-m", "a", f"question number {number}") for number in range(1, 6)]
+    until(lambda: house.running() == 6, what="six requests at a")
+    other = house.spawn("ask", "-m", "b", "first")
+    until(lambda: house.ps("a").get("state") == "leaving", what="a makes room")
+    engine.resume()
+    assert other.end().out == "first\n"
     answered = [row for row in house.records() if row["model"] == "a" and row["state"] == "done"]
-    assert len(answered) <= 3
-    for number, command in enumerate(queue):
+    assert len(answered) == 1, "what it had begun"
+    assert queue.pop(0).end().out.startswith("question number 0 and more")
+    for number, command in enumerate(queue, 1):
         assert command.end().out == f"question number {number}\n"
     assert loads(house) == 3
 
@@ -127,11 +135,14 @@ def test_a_load_that_nobody_waits_for_makes_room(two: House) -> None:
 
 def test_a_load_that_is_given_up_keeps_its_time(house: House) -> None:
     """Who asked for it has gone; it is unloaded like any other."""
-    house.echo("e", load_ms=1500)
+    house.echo("e", load_ms=100)
     command = house.spawn("models", "load", "e")
-    until(lambda: house.ps("e").get("state") == "loading", what="the load")
+    (engine,) = until(lambda: [it for it in house.engines() if "llmctld.engine" in it.cmdline()], what="the engine")
+    engine.suspend()
+    assert house.ps("e")["state"] == "loading"
     command.send_signal(2)
     assert command.end().status == 130
+    engine.resume()
     until(lambda: house.ps("e").get("state") == "ready", what="the model")
     assert house.ps("e")["until"] is not None
 

@@ -97,8 +97,11 @@ def test_ctrl_c_on_one_frees_it_and_the_others_go_on(home: House) -> None:
 
 
 def test_a_timeout_ends_it_with_what_came(home: House) -> None:
-    outcome = home.run(*ASK, PROMPTS[0], *LONG, "--timeout", "1s")
-    assert outcome.status == 7
+    for limit in ("1s", "4s", "16s"):  # the first is enough where a token comes within a second
+        outcome = home.run(*ASK, PROMPTS[0], *LONG, "--timeout", limit)
+        assert outcome.status == 7
+        if outcome.out:
+            break
     assert outcome.out
     until(lambda: home.busy("t") == 0)
 
