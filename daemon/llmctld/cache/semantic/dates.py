@@ -36,8 +36,18 @@ yesterday gestern hier ayer
 noon midday
 midnight
 bc bce
+twenties
+thirties
+forties
+fifties
+sixties
+seventies
+eighties
+nineties
+noughties aughts
 """)
 _MONTHS_TOO = words("may march mar mai mars mayo marzo märz")  # also other words
+_ERA = words("ad ce")  # an ad is no date
 _BEFORE_MONTH = words("in of since until till by on during last next this from before after im en début fin")
 _WHICH = words("last next past coming previous upcoming following")
 _SPAN = words(
@@ -56,6 +66,8 @@ def dates(folded: Sequence[str], language: str | None) -> set[str]:
             found.add(_NAMED[word])
         elif word[-2:] in ("am", "pm") and _is_hour(folded, at):
             found.add(word[-2:])
+        elif word in _ERA and at and (folded[at - 1][:1].isdigit() or folded[at - 1] in ("century", "year")):
+            found.add("ad")
         elif word in _MONTHS_TOO and _is_month(folded, at):
             found.add({"mar": "march", "mai": "may", "mars": "march", "mayo": "may"}.get(word, word))
         elif word in _SPAN and at and folded[at - 1] in _WHICH and not "".join(folded[at + 1 : at + 2]).isdigit():

@@ -7,7 +7,7 @@ languages, two scripts, texts longer than what an embedding sees.
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 
-from llmctld.cache.semantic import code, dates, languages, numbers, order, polarity, questions
+from llmctld.cache.semantic import code, dates, languages, nouns, numbers, order, polarity, questions
 from llmctld.cache.semantic.fold import LONG, fold, plain, restated
 from llmctld.cache.semantic.names import Mentions, Name, exchanged
 from llmctld.cache.semantic.names import names as read_names
@@ -74,6 +74,10 @@ class Reading:
         return Mentions(self.words, self.names)
 
     @cached_property
+    def nouns(self) -> set[nouns.Noun]:
+        return nouns.nouns(self.words) if self.language == "en" else set()
+
+    @cached_property
     def code(self) -> set[str]:
         return code.code(self.text, self.words)
 
@@ -114,7 +118,7 @@ def _date(a: Reading, b: Reading) -> bool:
 
 
 def _name(a: Reading, b: Reading) -> bool:
-    return exchanged(a.names, b.names, a.mentions, b.mentions)
+    return exchanged(a.names, b.names, a.mentions, b.mentions) or nouns.exchanged(a.nouns, b.nouns)
 
 
 def _code(a: Reading, b: Reading) -> bool:

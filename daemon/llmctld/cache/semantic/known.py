@@ -3,205 +3,8 @@
 A row is one thing under several names. It is no encyclopaedia: other names are told by their capitals.
 """
 
+from llmctld.cache.semantic.places import PLACES
 from llmctld.cache.semantic.tables import rows, words
-
-PLACES = rows("""
-usa us america american americans u.s united_states states
-uk britain british england united_kingdom great_britain
-uae emirates emirati
-eu european_union
-europe european europeans
-asia asian asians
-africa african africans
-india indian indians bharat
-pakistan pakistani pakistanis
-bangladesh bangladeshi
-nepal nepali nepalese
-srilanka sri_lanka
-china chinese prc
-japan japanese
-korea korean koreans
-taiwan taiwanese
-thailand thai
-vietnam vietnamese
-indonesia indonesian
-malaysia malaysian
-singapore singaporean
-philippines filipino filipinos philippine
-australia australian australians
-newzealand new_zealand
-canada canadian canadians
-mexico mexican mexicans
-brazil brazilian brazilians
-argentina argentinian argentine
-chile chilean
-colombia colombian
-venezuela venezuelan
-peru peruvian
-cuba cuban
-france french
-germany german germans deutschland
-italy italian italians
-spain spanish
-portugal portuguese
-netherlands dutch holland
-belgium belgian
-switzerland swiss
-austria austrian
-sweden swedish
-norway norwegian
-denmark danish
-finland finnish
-iceland icelandic
-ireland irish
-scotland scottish
-wales welsh
-poland
-ukraine ukrainian
-russia russian russians
-romania romanian
-hungary hungarian
-greece greek greeks
-bulgaria bulgarian
-serbia serbian
-croatia croatian
-slovakia slovak
-slovenia slovenian
-turkish
-israel israeli israelis
-palestine palestinian palestinians
-iran iranian iranians
-iraq iraqi iraqis
-syria syrian syrians
-lebanon lebanese
-jordanian
-saudi saudis
-qatar qatari
-kuwait kuwaiti
-oman omani
-yemen yemeni
-egypt egyptian egyptians
-libya libyan
-morocco moroccan
-algeria algerian
-tunisia tunisian
-nigeria nigerian nigerians
-niger
-ghana ghanaian
-kenya kenyan
-ethiopia ethiopian
-somalia somali
-afghanistan afghan afghans
-kashmir kashmiri
-tibet tibetan
-california californian
-texas texan
-florida
-nyc new_york newyork
-la los_angeles
-sf san_francisco
-chicago
-boston
-seattle
-london
-manchester
-liverpool
-paris
-lyon
-marseille
-berlin
-munich münchen
-hamburg
-frankfurt
-cologne köln
-vienna wien
-zurich zürich
-geneva genf genève
-rome roma
-milan milano
-venice venezia
-naples
-florence
-madrid
-barcelona
-lisbon
-amsterdam
-brussels
-copenhagen
-stockholm
-oslo
-helsinki
-dublin
-edinburgh
-moscow
-prague
-budapest
-warsaw
-athens
-istanbul
-dubai
-abudhabi abu_dhabi
-delhi
-mumbai bombay
-bangalore bengaluru
-chennai madras
-kolkata calcutta
-hyderabad
-pune
-noida
-gurgaon gurugram
-ahmedabad
-jaipur
-goa
-kerala
-gujarat gujarati
-punjab punjabi
-bihar bihari
-tamilnadu tamil_nadu
-karnataka
-maharashtra
-beijing
-shanghai
-tokyo
-kyoto
-osaka
-seoul
-bangkok
-jakarta
-manila
-sydney
-melbourne
-brisbane
-perth
-toronto
-vancouver
-montreal
-ottawa
-miami
-houston
-dallas
-denver
-philadelphia
-washington
-atlanta
-detroit
-phoenix
-mars martian
-venus
-jupiter
-saturn
-uranus
-neptune
-pluto
-christianity christian christians
-islam muslim muslims islamic
-hinduism hindu hindus
-judaism jewish jews jew
-buddhism buddhist buddhists
-sikhism sikh sikhs
-catholic catholics catholicism
-protestant protestants
-""")
 
 THINGS = rows("""
 vim vi neovim
@@ -441,7 +244,7 @@ laravel
 react reactjs react.js
 angular angularjs
 vue vuejs vue.js
-nodejs node.js
+nodejs node.js node
 jquery
 tensorflow
 pytorch
@@ -541,7 +344,9 @@ AMBIGUOUS = words(
     windows chrome safari outlook oracle excel react rails flask dell uber tinder telegram gate mit cia ssc gre neet trump
     bach plato newton modi hulk gemini claude alexa illustrator eth ig yt lg goa hamburg cologne manchester
     edge opera brave slack discord zoom teams notion stripe spring arch spark ups jaguar visa blender sublime eclipse canva pip
-    yarn apache cassandra snowflake pandas kindle vi mazda
+    yarn apache cassandra snowflake pandas kindle vi mazda alexandria lima nice rio salvador surat mali charlotte austin orlando
+    portland columbus virginia wellington kingston hanover rhodes canton bristol medina muscat granada darwin sofia santiago
+    porto madeira gent newcastle genoa cleveland kl bergen bern turin node
     """
 )
 """Names only when they are written with a capital: in small letters they are, or may be, other words."""

@@ -9,11 +9,13 @@ from llmctld.cache.semantic.tables import words
 
 VERBS = """
 enable activate | disable deactivate
-allow permit authorize | forbid prohibit ban disallow
+allow permit authorize | forbid prohibit ban disallow deny block
 accept approve | reject refuse decline deny
 increase raise boost grow | decrease reduce lower shrink diminish
 maximize maximise | minimize minimise
 start begin commence launch | stop end finish quit cease
+stop halt abort quit | continue carry_on proceed resume
+pause | resume unpause
 turn_on switch_on | turn_off switch_off
 open | close shut
 buy purchase | sell
@@ -42,6 +44,21 @@ follow | unfollow
 subscribe | unsubscribe
 friend | unfriend
 mute | unmute
+pin | unpin
+tag | untag
+like | unlike
+tie | untie
+screw | unscrew
+stage | unstage
+indent | dedent unindent outdent
+undo | redo
+promote | demote
+evaporate | condense
+acquit | convict
+compile | decompile
+assemble | disassemble
+roll_up | roll_down
+sow | harvest
 hide | unhide show
 upload | download
 upgrade | downgrade
@@ -69,7 +86,7 @@ widen | narrow
 lengthen | shorten
 strengthen | weaken
 heat warm | cool chill
-freeze | melt thaw
+freeze | melt thaw defrost
 boil | freeze
 harden | soften
 tighten | loosen
@@ -234,7 +251,9 @@ buyer buyers | seller sellers
 winner | loser
 friend friends | enemy enemies
 day | night
-morning | evening
+morning mornings | evening evenings night nights tonight
+morning mornings | afternoon afternoons
+afternoon afternoons | evening evenings night nights tonight
 summer | winter
 spring | autumn fall
 sunrise | sunset
@@ -275,7 +294,57 @@ synchronous sync | asynchronous async
 signed | unsigned
 encrypted | unencrypted plaintext
 odd | even
-ascending | descending
+ascending asc | descending desc
+synonym synonyms | antonym antonyms
+inbound incoming ingress | outbound outgoing egress
+inner | outer
+interior | exterior
+entrance | exit
+arrival arrivals | departure departures
+former | latter
+bullish | bearish
+inflation | deflation
+surplus | deficit
+wholesale | retail
+gross | net
+benign | malignant
+acute | chronic
+convex | concave
+numerator | denominator
+inductive induction | deductive deduction
+upstream | downstream
+raw uncooked | cooked
+rough | smooth
+brave | cowardly
+generous | stingy
+polite | rude
+tight | loose
+plaintiff | defendant
+anode | cathode
+bride | groom bridegroom
+prince princes | princess princesses
+waiter | waitress
+nephew nephews | niece nieces
+grandfather grandpa | grandmother grandma
+creditor creditors | debtor debtors
+payable | receivable
+latitude | longitude
+systolic | diastolic
+herbivore herbivores | carnivore carnivores
+fiction | nonfiction
+amateur amateurs | professional professionals
+beginner beginners novice novices | expert experts advanced
+wired | wireless
+portrait | landscape
+foreground | background
+weekday weekdays | weekend weekends
+undergraduate undergraduates | graduate postgraduate graduates postgraduates
+lenient | strict
+predator predators | prey
+lessor | lessee
+mentor | mentee
+interviewer interviewers | interviewee interviewees
+landline | mobile
 horizontal horizontally | vertical vertically
 row rows | column columns
 serial | parallel
@@ -450,6 +519,17 @@ NEGATORS = {
     "fr": words("ne pas jamais sans aucun aucune rien ni non n"),
     "es": words("no nunca jamás sin ningún ninguna ninguno nada nadie tampoco ni"),
 }
+
+EXCHANGED = {
+    "over": "under",
+    "hyper": "hypo",
+    "pre": "post",
+    "macro": "micro",
+    "inter": "intra",
+    "endo": "exo",
+    "mono": "poly",
+}
+"""Prefixes that make two opposites of one word: overactive, underactive."""
 
 PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non", "mis", "anti", "de")
 

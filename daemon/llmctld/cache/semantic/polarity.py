@@ -6,7 +6,7 @@ Does not know that "not forbidden" is "allowed": where it cannot tell, the texts
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmctld.cache.semantic.opposites import NEGATORS, PREFIXES, phrase_starts, scales
+from llmctld.cache.semantic.opposites import EXCHANGED, NEGATORS, PREFIXES, phrase_starts, scales
 from llmctld.cache.semantic.tables import words
 
 _EMPTY_AFTER = {"not": ("only", "just", "why", "then"), "no": ("why", "then", "how")}
@@ -19,6 +19,7 @@ _DENYING = words("stop avoid quit prevent lack lacking only rather except instea
 _REACH = 5
 _BEHIND = ("de", "fr")
 """Languages whose negation also stands behind what it negates."""
+_EXCHANGED = tuple(EXCHANGED)
 _LITTLE = words(
     """
     a an th the any it i you we they he she me my your our is are was wer were be been being do doe did don hav have ha has
@@ -101,7 +102,8 @@ def opposed(a: Sides, b: Sides) -> bool:
 
 
 def prefixed(ones: set[str], others: set[str]) -> bool:
-    """Whether a word of one text is a word of the other with un-, in-, dis-, ... or -less before or behind it."""
+    """Whether a word of one text is a word of the other with un-, in-, dis-, ... or -less before or behind it, or has
+    over- where that has under-."""
     here, there = ones - others, others - ones
     return _prefixed(here, there) or _prefixed(there, here)
 
@@ -113,6 +115,10 @@ def _prefixed(ones: set[str], others: set[str]) -> bool:
         for prefix in PREFIXES if word.startswith(PREFIXES) else ():
             if word.startswith(prefix) and len(word) - len(prefix) > 3 and word[len(prefix) :] in others:
                 return True
+        if word.startswith(_EXCHANGED):
+            for prefix, other in EXCHANGED.items():
+                if word.startswith(prefix) and other + word[len(prefix) :] in others:
+                    return True
         if word.endswith("less") and (word[:-4] in others or word[:-4] + "ful" in others):
             return True
     return False
