@@ -1,0 +1,156 @@
+"""The judge: examined once, believed only when it passed, and what counts as no verdict."""
+
+from pathlib import Path
+
+import pytest
+from llmctld.pipeline.background import GaveWay
+from llmctld.pipeline.judge import LONGEST, MOST_WRONG, NONE, exams
+
+from llmctl.config import Semantic
+from llmctl.errors import Busy, ContextOverflow, EngineFailed, Incomplete, InvalidRequest, ModelUnavailable
+from tests.hub.learning import Learning, Model, failing, learning, truthful
+from tests.hub.scene import in_loop
+
+YES = {"serves": True}
+
+
+def wrong(count: int) -> Model:
+    """Errs in the first `count` pairs of the examination."""
+    chosen = exams()[:count]
+    return Model(lambda exam: failing(exam) if exam in chosen else truthful(exam), usual=YES)
+
+
+async def verdict(made: Learning) -> bool | None:
+    return await made.judge.verdict(made.writer, "why?", "because", "since")
+
+
+@in_loop
+async def test_who_passes_is_asked_and_examined_once_also_over_restarts(tmp_path: Path) -> None:
+    async with learning(tmp_path, wrong(MOST_WRONG)) as made:
+        assert made.judge.usable(made.writer), "nobody knows yet"
+        assert await verdict(made) is True
+        assert len(made.model.asked) == len(exams()) + 1
+        assert await verdict(made) is True
+        assert len(made.model.asked) == len(exams()) + 2
+        assert await made.judge.state() == ("the model that wrote the answer", len(exams()) + 2)
+    async with learning(tmp_path, Model(failing, usual={"serves": False})) as made:
+        assert await verdict(made) is False
+        assert len(made.model.asked) == 1
+        assert await made.judge.state() == ("the model that wrote the answer", len(exams()) + 3)
+
+
+@in_loop
+async def test_who_fails_is_asked_no_more_also_over_restarts(tmp_path: Path) -> None:
+    async with learning(tmp_path, wrong(MOST_WRONG + 1)) as made:
+        assert await verdict(made) is None
+        assert len(made.model.asked) == MOST_WRONG + 1, "no more than it takes"
+        assert not made.judge.usable(made.writer)
+        assert await verdict(made) is None
+        assert await made.judge.state() == ("not used", MOST_WRONG + 1)
+    async with learning(tmp_path, Model(usual=YES)) as made:
+        assert await verdict(made) is None
+        assert made.model.asked == []
+        assert not made.judge.usable(made.writer)
+
+
+@pytest.mark.parametrize("said", [None, {}, {"serves": "yes"}, {"serves": 1}, [True], "true", Incomplete("cut short")])
+@in_loop
+async def test_who_says_nothing_that_can_be_read_fails(tmp_path: Path, said: object) -> None:
+    async with learning(tmp_path, Model(lambda exam: said, usual=YES)) as made:
+        assert await verdict(made) is None
+        assert not made.judge.usable(made.writer)
+
+
+@pytest.mark.parametrize(
+    "error", [Busy("full"), ModelUnavailable("not loaded"), EngineFailed("gone"), GaveWay("a user came first")]
+)
+@in_loop
+async def test_a_question_that_could_not_be_put_says_nothing_about_the_judge(tmp_path: Path, error: Exception) -> None:
+    model = Model(lambda exam: error if exam == exams()[10] else truthful(exam), usual=YES)
+    async with learning(tmp_path, model) as made:
+        assert await verdict(made) is None
+        assert made.judge.usable(made.writer)
+        assert (await made.judge.state())[0] == "the model that wrote the answer"
+        model.replies = truthful
+        assert await verdict(made) is True
+        model.usual = error
+        assert await verdict(made) is None
+        assert made.judge.usable(made.writer), "also later"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"serves": True}, True),
+        ({"serves": False}, False),
+        ({"serves": None}, None),
+        ({"serves": "yes"}, None),
+        ({"serves": 1}, None),
+        ({"serve": True}, None),
+        ("true", None),
+        (Incomplete("cut short"), None),
+        (InvalidRequest("no schemas here"), None),
+        (ContextOverflow("too long"), None),
+    ],
+)
+@in_loop
+async def test_what_counts_as_a_verdict(tmp_path: Path, said: object, expected: bool | None) -> None:
+    async with learning(tmp_path, Model(usual=said)) as made:
+        assert await verdict(made) is expected
+        assert made.judge.usable(made.writer)
+
+
+@in_loop
+async def test_the_question_holds_all_three_texts_and_is_asked_in_the_hubs_own_name(tmp_path: Path) -> None:
+    async with learning(tmp_path, Model(usual=YES)) as made:
+        await made.judge.verdict(made.writer, "why {not}?", "be{cause", "since")
+        call = made.model.asked[-1]
+        text = call.messages[-1].content
+        for part in ("<request>\nwhy {not}?\n</request>", "<answer>\nbe{cause\n", "<other>\nsince\n"):
+            assert part in text
+        assert (call.charge, call.request.cache, call.request.semantic, call.request.temperature) == (
+            "_llmctl",
+            "skip",
+            False,
+            0,
+        )
+        assert (call.request.model, call.request.priority) == ("e", "batch")
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@in_loop
+async def test_a_judge_is_not_asked_about_what_it_could_not_read_whole(tmp_path: Path, place: int) -> None:
+    parts = ["a", "b", "c"]
+    parts[place] = "x" * (LONGEST + 1)
+    async with learning(tmp_path, Model(usual=YES)) as made:
+        assert await made.judge.verdict(made.writer, *parts) is None
+        assert made.model.asked == []
+
+
+@in_loop
+async def test_the_settings_say_who_judges(tmp_path: Path) -> None:
+    async with learning(tmp_path / "none", Model(usual=YES), Semantic(judge=NONE)) as made:
+        assert not made.judge.usable(made.writer)
+        assert await verdict(made) is None
+        assert made.model.asked == []
+        assert await made.judge.state() == (NONE, 0)
+    async with learning(tmp_path / "f", Model(usual=YES), Semantic(judge="f")) as made:
+        assert await verdict(made) is True
+        assert {call.request.model for call in made.model.asked} == {"f"}
+        assert (await made.judge.state())[0] == "f"
+    async with learning(tmp_path / "gone", Model(usual=YES), Semantic(judge="gone")) as made:
+        assert not made.judge.usable(made.writer), "no such model"
+        assert await verdict(made) is None
+
+
+@in_loop
+async def test_before_anything_was_learned_no_question_was_put(tmp_path: Path) -> None:
+    async with learning(tmp_path, opens=None) as made:
+        assert await made.judge.state() == ("the model that wrote the answer", 0)
+
+
+def test_the_examination_asks_for_both_verdicts() -> None:
+    """Who always says the same fails."""
+    assert len(exams()) == 20
+    for constant in (True, False):
+        assert sum(exam.serves is not constant for exam in exams()) > MOST_WRONG
