@@ -109,6 +109,10 @@ class Limits(Section, frozen=True):
     """Memory of each GPU; 90 % of what it has."""
 
 
+NO_JUDGE = "none"
+"""`cache.semantic.judge` for: only equal answers are the same."""
+
+
 class Semantic(Section, frozen=True):
     """Answers to questions that mean the same."""
 

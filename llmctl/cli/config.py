@@ -1,7 +1,7 @@
 """`llmctl config`: what the settings are and where they come from. The user's file is written once, by `init`."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,7 +81,7 @@ def _value(config: configuration.Config, key: str) -> Any:
 
 def _masked(value: Any) -> Any:
     """The value without the password of an address: what is listed is often shown to others."""
-    return re.sub(r"(://[^/@:]*:)[^/]*@|(password=)[^&]*", _stars, value) if isinstance(value, str) else value
+    return re.sub(r"(://[^/@:]*:).*@|(password=)[^&]*", _stars, value) if isinstance(value, str) else value
 
 
 def _stars(found: re.Match[str]) -> str:
@@ -118,15 +118,12 @@ def path(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 @app.command("check")
 def check(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Read the configuration and name the first mistake; status 2 then."""
-    from llmctl import wire
-
     file = flags.places().config_file
     config = configuration.load(file)
-    for name in config.cache.scope:
-        if name not in wire.Generate.__struct_fields__:
-            message = f"cache.scope: {name!r} is no field of a request (in {file} or the environment)"
-            raise ConfigError(message, nearest(name, wire.Generate.__struct_fields__))
     known = configuration.read_models(flags.places().models, out.notice)
+    mistake = next(_mistakes(config.cache, known.values()), None)
+    if mistake is not None:
+        raise ConfigError(f"{mistake[0]} (in {file} or the environment)", mistake[1])
     for name in config.models:
         if name not in known:
             out.notice(f"models.{name}: no model of this name was added. {nearest(name, known)}".rstrip())
@@ -134,6 +131,26 @@ def check(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
         out.json_line({"file": str(file), "exists": file.exists(), "ok": True})
     else:
         out.line(f"{file} is correct" if file.exists() else f"there is no {file}; the defaults hold")
+
+
+def _mistakes(cache: configuration.Cache, models: Iterable[configuration.ModelEntry]) -> Iterator[tuple[str, str]]:
+    """(what is wrong, what to do) of values that are right by themselves, and yet lead nowhere."""
+    from llmctl import shared_url, wire
+
+    for name in cache.scope:
+        if name not in wire.Generate.__struct_fields__:
+            yield f"cache.scope: {name!r} is no field of a request", nearest(name, wire.Generate.__struct_fields__)
+    wrong = None if cache.shared_url is None else shared_url.flaw(cache.shared_url)
+    if wrong is not None:
+        yield f"cache.shared_url {wrong}", "`llmctl config show` prints it without its password."
+    judge = cache.semantic.judge
+    if judge not in (None, "", configuration.NO_JUDGE):
+        kinds = {name: model.kind for model in models for name in (model.name, *model.aliases)}
+        if judge not in kinds:
+            yield f"cache.semantic.judge: there is no model {judge!r}", nearest(judge, [*kinds, configuration.NO_JUDGE])
+        elif kinds[judge] != "text":
+            hint = f"Take one that generates text, or {configuration.NO_JUDGE!r}."
+            yield f"cache.semantic.judge: the model {judge} makes {kinds[judge]}s, and judges nothing", hint
 
 
 @app.command("init")

@@ -233,6 +233,54 @@ def test_a_broken_configuration(house: House) -> None:
     assert house.run("daemon", "status").status == 3
 
 
+MISTAKES = [
+    ("LLMCTL_CACHE__SHARED_URL", "http://x:hunter2@h/", "cache.shared_url must begin with one of redis://"),
+    ("LLMCTL_CACHE__SHARED_URL", "host:6379", "cache.shared_url must begin with one of redis://"),
+    ("LLMCTL_CACHE__SHARED_URL", "redis://:hunter2/x@h:6379/0", "cache.shared_url cannot be read"),
+    ("LLMCTL_CACHE__SHARED_URL", "redis://h:port/0", "cache.shared_url cannot be read"),
+    ("LLMCTL_CACHE__SHARED_URL", "redis://h:6379/answers", "cache.shared_url cannot be read"),
+    ("LLMCTL_CACHE__SHARED_URL", "redis://[::1/0", "cache.shared_url cannot be read"),
+    ("LLMCTL_CACHE__SHARED_URL", "unix://", "cache.shared_url names no socket"),
+    ("LLMCTL_CACHE__SEMANTIC__JUDGE", "smal", "cache.semantic.judge: there is no model 'smal'"),
+    ("LLMCTL_CACHE__SEMANTIC__JUDGE", "vectors", "cache.semantic.judge: the model vectors makes embeddings"),
+    ("LLMCTL_CACHE__SCOPE", '["usr"]', "cache.scope: 'usr' is no field"),
+]
+
+
+@pytest.fixture
+def two_models(house: House) -> House:
+    (house.place / "models").mkdir(parents=True)
+    for name, kind in (("small", "text"), ("vectors", "embedding")):
+        entry = {"name": name, "target": "http://h/v1", "backend": "remote", "kind": kind, "aliases": [f"my-{name}"]}
+        (house.place / "models" / f"{name}.json").write_text(json.dumps(entry))
+    return house
+
+
+@pytest.mark.parametrize(("variable", "value", "words"), MISTAKES)
+def test_check_names_what_leads_nowhere(two_models: House, variable: str, value: str, words: str) -> None:
+    two_models.variables[variable] = value
+    for flags in ([], ["--json"]):
+        outcome = two_models.run("config", "check", *flags)
+        assert (outcome.status, outcome.out, words in outcome.err) == (2, "", True), outcome
+        assert "hunter2" not in outcome.err
+    assert "hunter2" not in two_models.ok("config", "show").out
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LLMCTL_CACHE__SHARED_URL", "rediss://ana:a%2Fb@h:6379/3?ssl_cert_reqs=none"),
+        ("LLMCTL_CACHE__SHARED_URL", "valkey://[::1]"),
+        ("LLMCTL_CACHE__SHARED_URL", "unix:///run/redis.sock?db=2"),
+        ("LLMCTL_CACHE__SEMANTIC__JUDGE", "none"),
+        ("LLMCTL_CACHE__SEMANTIC__JUDGE", ""),
+        ("LLMCTL_CACHE__SEMANTIC__JUDGE", "my-small"),
+    ],
+)
+def test_check_passes_what_is_right(two_models: House, variable: str, value: str) -> None:
+    two_models.ok("config", "check", **{variable: value})
+
+
 def test_a_bug_leaves_a_trace_in_the_log_only(house: House, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import llmctl.launch as l\nl.running = lambda paths: 1 / 0\n")
     outcome = house.run("ps", PYTHONPATH=str(tmp_path))

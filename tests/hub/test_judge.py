@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from llmctld.pipeline.background import GaveWay
-from llmctld.pipeline.judge import LONGEST, MOST_WRONG, NONE, exams
+from llmctld.pipeline.judge import LONGEST, MOST_WRONG, exams
 
-from llmctl.config import Semantic
+from llmctl.config import NO_JUDGE, Semantic
 from llmctl.errors import Busy, ContextOverflow, EngineFailed, Incomplete, InvalidRequest, ModelUnavailable
 from tests.hub.learning import Learning, Model, failing, learning, truthful
 from tests.hub.scene import in_loop
@@ -129,11 +129,11 @@ async def test_a_judge_is_not_asked_about_what_it_could_not_read_whole(tmp_path:
 
 @in_loop
 async def test_the_settings_say_who_judges(tmp_path: Path) -> None:
-    async with learning(tmp_path / "none", Model(usual=YES), Semantic(judge=NONE)) as made:
+    async with learning(tmp_path / "none", Model(usual=YES), Semantic(judge=NO_JUDGE)) as made:
         assert not made.judge.usable(made.writer)
         assert await verdict(made) is None
         assert made.model.asked == []
-        assert await made.judge.state() == (NONE, 0)
+        assert await made.judge.state() == (NO_JUDGE, 0)
     async with learning(tmp_path / "f", Model(usual=YES), Semantic(judge="f")) as made:
         assert await verdict(made) is True
         assert {call.request.model for call in made.model.asked} == {"f"}

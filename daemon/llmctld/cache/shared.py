@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from llmctl.shared_url import FORM, SCHEMES, flaw
 from llmctld.cache.eviction import Item
 from llmctld.cache.level import Found, seal, unseal
 
@@ -24,7 +25,6 @@ LIMIT = 8 * 2**20
 """Bytes of a value, so that none takes longer than that."""
 COUNT_S = 0.25
 """What counting may take; what is not counted by then is estimated."""
-SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
 BATCH = 500
 
 
@@ -134,9 +134,9 @@ def _secrets(url: str) -> list[str]:
 
 
 def _client(url: str) -> "redis.Redis":
-    scheme = urlsplit(url).scheme
-    if scheme not in SCHEMES:
-        raise SharedError("cache.shared_url must begin with one of " + ", ".join(f"{name}://" for name in SCHEMES))
+    wrong = flaw(url)
+    if wrong is not None:
+        raise SharedError(f"cache.shared_url {wrong}")
     try:
         import redis
         from redis.backoff import NoBackoff
@@ -145,16 +145,14 @@ def _client(url: str) -> "redis.Redis":
         raise SharedError(
             "the package redis is not installed, which cache.shared_url needs: pip install 'llmctl[shared]'"
         ) from error
-    address = SCHEMES[scheme] + url[len(scheme) :]
+    scheme, _, rest = url.partition("://")
     try:
         return redis.Redis.from_url(
-            address,
+            f"{SCHEMES[scheme]}://{rest}",
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
             protocol=2,  # which every Redis and Valkey speaks
             retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),  # the server closes what was idle for long
         )
-    except ValueError:
-        raise SharedError(
-            "cache.shared_url cannot be read: it reads redis://USER:PASSWORD@HOST:PORT/DB, with %XX for / : and @ in a password"
-        ) from None  # whose words may hold the password
+    except ValueError:  # whose words may hold the password
+        raise SharedError(f"cache.shared_url cannot be read: an address is {FORM}") from None

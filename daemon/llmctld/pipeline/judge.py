@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import msgspec
 
-from llmctl.config import ModelEntry, Semantic
+from llmctl.config import NO_JUDGE, ModelEntry, Semantic
 from llmctl.errors import ContextOverflow, Incomplete, InvalidRequest, LlmctlError, Usage
 from llmctl.wire import Answer, Generate
 from llmctld.models.catalog import Catalog
@@ -17,8 +17,6 @@ from llmctld.models.worker import ChatMessage
 from llmctld.pipeline.background import OWN, Background, GaveWay
 from llmctld.pipeline.knowledge import Knowledge
 
-NONE = "none"
-"""`cache.semantic.judge` for: only equal answers are the same."""
 SCHEMA = (
     '{"type":"object","properties":{"serves":{"type":"boolean"}},"required":["serves"],"additionalProperties":false}'
 )
@@ -83,8 +81,8 @@ class Judge:
     async def state(self) -> tuple[str, int]:
         """For `cache audit`: the judge, or that none is asked; and how many questions were put."""
         record = await self._known() if await self._knowledge.reopen() else Record()
-        if self._settings.judge == NONE:
-            return NONE, record.questions
+        if self._settings.judge == NO_JUDGE:
+            return NO_JUDGE, record.questions
         failed = bool(record.passed) and not any(record.passed.values())
         return "not used" if failed else self._settings.judge or "the model that wrote the answer", record.questions
 
@@ -95,7 +93,7 @@ class Judge:
 
     def usable(self, writer: ModelEntry) -> bool:
         """Not one that has failed its examination."""
-        if self._settings.judge == NONE:
+        if self._settings.judge == NO_JUDGE:
             return False
         try:
             passed = self._record.passed if self._record else {}
