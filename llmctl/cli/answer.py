@@ -41,8 +41,8 @@ class Shown:
             self._speak(reply.text)
 
     def notice(self, words: str) -> None:
-        """In a terminal it waits for the end of the line that is being written."""
-        if self.text and not self.ended and out.is_terminal(sys.stdout):
+        """Where it would stand amid the answer, it waits for that one's end."""
+        if self.text and not self.ended and not out.Mode.json and out.one_place():
             self._later.append(words)
         else:
             out.notice(words)

@@ -77,6 +77,16 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode("utf-8", "replace")
 
 
+def one_place() -> bool:
+    """Whether what goes to stderr stands amid what goes to stdout: both are a terminal, or one file or pipe (`2>&1`)."""
+    if is_terminal(sys.stdout) and is_terminal(sys.stderr):
+        return True
+    try:
+        return os.path.samestat(os.fstat(1), os.fstat(2))
+    except OSError:
+        return False
+
+
 def is_terminal(stream: Any) -> bool:
     return stream is not None and stream.isatty()
 

@@ -210,6 +210,21 @@ def test_no_escape_byte_anywhere(house: House, fake: MakeFake) -> None:
         assert "\x1b" not in ended.out + ended.err
 
 
+def test_a_notice_never_stands_behind_an_answer_whose_line_has_no_end(house: House, fake: MakeFake) -> None:
+    """The fake hub says it when all the words are out, and the end of their line is not."""
+    fake()
+    together = "so it is\nllmctl: a notice\n"
+    assert house.shell("llmctl ask 'so it is' 2>&1").out == together
+    assert house.shell("llmctl ask 'so it is' >both 2>&1; cat both").out == together
+    assert house.shell("llmctl ask 'so it is' >one 2>two; cat one two").out == together
+    assert in_terminal(house, "ask", "so it is") == together.replace("\n", "\r\n").encode()
+    failed = house.shell("llmctl ask 'so it is' -m fails-internal 2>&1")
+    assert failed.out == "so it is\nllmctl: failed with internal\ndo this\n"
+    lines = house.shell("llmctl ask 'so it is' --json 2>&1").lines
+    assert {"notice": "a notice"} in lines
+    assert b'{"notice":"a notice"}\r\n' in in_terminal(house, "ask", "so it is", "--json")
+
+
 def test_saving_does_not_ask(house: House, fake: MakeFake) -> None:
     hub = fake()
     outcome = house.ok("ask", "About {topic}", "-s", "brief", "-p", "topic=x", "--temperature", "0", "--save", "about")
