@@ -125,7 +125,7 @@ def run(arguments: list[str]) -> int:
         return 0
     except UsageError as error:
         out.Mode.json = out.Mode.json or "--json" in arguments
-        return _usage(error)
+        return _usage(error, arguments)
     except LlmctlError as error:
         out.Mode.json = out.Mode.json or "--json" in arguments
         out.failure(error)
@@ -151,14 +151,28 @@ def _invoke(arguments: list[str]) -> int:
     return 0
 
 
-def _usage(error: Any) -> int:
-    path = error.ctx.command_path if error.ctx is not None else "llmctl"
+def _usage(error: Any, arguments: list[str]) -> int:
+    path = error.ctx.command_path if error.ctx is not None else _called(arguments)
     if type(error).__name__ == "NoArgsIsHelpError":
         out.aside(error.format_message() + "\n")
     else:
         message = error.format_message().rstrip(".")
         out.failure(Usage(message[:1].lower() + message[1:], f"`{path} --help` lists what it takes."))
     return Usage.status
+
+
+def _called(arguments: list[str]) -> str:
+    """The command that a command line names. An option without its value is told without it."""
+    command: Any = typer.main.get_command(app)
+    path = ["llmctl"]
+    for word in arguments:
+        found = command.get_command(None, word) if hasattr(command, "get_command") else None
+        if found is not None:
+            command = found
+            path.append(word)
+        elif not word.startswith("-"):
+            break
+    return " ".join(path)
 
 
 def _bug(error: Exception) -> int:

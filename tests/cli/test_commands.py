@@ -304,6 +304,25 @@ def test_a_wrong_command_line(house: House, arguments: list[str]) -> None:
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["cache", "clear", "--older"], "cache clear"),
+        (["cache", "ls", "--user"], "cache ls"),
+        (["--json", "cache", "replay", "x", "--bytes"], "cache replay"),
+        (["ask", "models", "-m"], "ask"),
+        (["models", "add", "x", "echo", "--set"], "models add"),
+    ],
+)
+def test_an_option_without_its_value_leads_to_the_help_of_its_command(
+    house: House, arguments: list[str], command: str
+) -> None:
+    outcome = house.run(*arguments)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert f"option '{arguments[-1]}' requires an argument" in outcome.err
+    assert f"`llmctl {command} --help` lists what it takes." in outcome.err
+
+
 def test_an_unknown_command_has_a_near_name(house: House) -> None:
     assert "models" in house.run("model").err
     assert house.run("ak", "--json").error["code"] == "usage"
