@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 
-from llmctl.errors import ConfigError, InvalidRequest, nearest
+from llmctl.errors import ConfigError, InvalidRequest, nearest, short
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SIZES = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -418,7 +418,7 @@ def check_name(what: str, name: str) -> str:
     """The name, or InvalidRequest when it could not be a file's name."""
     if not NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{what} {name!r} is not a name",
+            f"{what} {short(name)!r} is not a name",
             "A name begins with a letter or a digit and holds at most 64 letters, digits, and any of . _ : -",
         )
     return name

@@ -208,6 +208,15 @@ def from_code(code: str, message: str, hint: str, answer: "Answer | None" = None
     return ERRORS.get(code, Internal)(message, hint, answer)
 
 
+SHORT = 80
+"""Characters of a value that an error repeats."""
+
+
+def short(value: str) -> str:
+    """As an error repeats it: its beginning, where it is long."""
+    return value if len(value) <= SHORT else f"{value[:SHORT]}..."
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence with the known names closest to `name`, else with the first few, or "" when there are none."""
     names = sorted(known)

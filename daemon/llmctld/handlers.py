@@ -13,7 +13,7 @@ from typing import Any
 
 from llmctl import __version__, wire
 from llmctl.config import ModelEntry
-from llmctl.errors import InvalidRequest, ModelUnavailable, NotFound, Storage
+from llmctl.errors import InvalidRequest, ModelUnavailable, NotFound, Storage, short
 from llmctld.cache.prefetch.prefetch import Prefetch
 from llmctld.cache.tiers import Tiers
 from llmctld.cache.which import Which
@@ -243,7 +243,9 @@ async def undo_hit(hub: Hub, call: Call | None, request: wire.UndoHit) -> Replie
         undone = await hub.semantic.knowledge.undone()
         found = [(id_, key) for id_, key in found if key not in undone]
     if not found:
-        whose = f"no request whose id begins with {request.id}" if request.id else f"no request of {request.user}"
+        whose = (
+            f"no request whose id begins with {short(request.id)}" if request.id else f"no request of {request.user}"
+        )
         message = f"{whose} was answered by the stored answer to a similar question, or it was taken back"
         raise NotFound(message, '`llmctl ask --json` tells the id, and `"hit":"semantic"` of an answer that was.')
     id_, key = found[0]

@@ -12,7 +12,7 @@ from typer import Argument, Option
 from llmctl.cli import flags, out
 from llmctl.cli.labels import Alias, Force, PriceCached, PriceIn, PriceOut, Set, Tag, Tier, labels
 from llmctl.cli.pull import pull
-from llmctl.errors import ModelUnavailable, nearest
+from llmctl.errors import ModelUnavailable, nearest, short
 
 if TYPE_CHECKING:
     from llmctl import wire
@@ -75,7 +75,7 @@ def _find(name: str) -> "tuple[ModelEntry, dict[str, ModelEntry]]":
     found = next((entry for entry in entries.values() if name in (entry.name, *entry.aliases)), None)
     if found is None:
         known = [known for entry in entries.values() for known in (entry.name, *entry.aliases)]
-        raise ModelUnavailable(f"there is no model {name!r}", nearest(name, known) or None)
+        raise ModelUnavailable(f"there is no model {short(name)!r}", nearest(name, known) or None)
     return found, entries
 
 
@@ -234,6 +234,6 @@ def unload(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> 
     from llmctl import wire
 
     if flags.look(wire.UnloadModel(name=name)) is None:
-        raise ModelUnavailable(f"model {name!r} is not loaded: the hub is not running", "")
+        raise ModelUnavailable(f"model {short(name)!r} is not loaded: the hub is not running", "")
     if json:
         out.json_line({"unloaded": name})

@@ -192,6 +192,8 @@ def test_an_entry_is_shown_whole(stocked: House) -> None:
     assert "30 d" in told or "29 d" in told, "what is left of it"
     unknown = stocked.run("cache", "show", "feed", "--json")
     assert (unknown.status, unknown.error["code"]) == (5, "not_found")
+    long = stocked.run("cache", "show", "feed" * 1000, "--json").error["message"]
+    assert long == f"no stored answer has the key '{'feed' * 20}...'"
 
 
 def test_what_is_named_is_removed_and_nothing_else(stocked: House) -> None:

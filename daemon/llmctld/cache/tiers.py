@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from llmctl.errors import InvalidRequest, NotFound, Storage
+from llmctl.errors import InvalidRequest, NotFound, Storage, short
 from llmctl.wire import CacheShown, CacheStats, LevelShown
 from llmctld.cache.answers import Seen, decode, encode, look
 from llmctld.cache.book import Book, Row, row_of
@@ -240,10 +240,13 @@ class Tiers:
         entry = await self.noted.entry(keys[0]) if answer is not None else None
         if len(keys) > 1:
             raise InvalidRequest(
-                f"{len(keys)} or more keys begin with {beginning!r}", "Give more of it; `llmctl cache ls` lists them."
+                f"{len(keys)} or more keys begin with {short(beginning)!r}",
+                "Give more of it; `llmctl cache ls` lists them.",
             )
         if answer is None or entry is None:
-            raise NotFound(f"no stored answer has the key {beginning!r}", "`llmctl cache ls` lists what is stored.")
+            raise NotFound(
+                f"no stored answer has the key {short(beginning)!r}", "`llmctl cache ls` lists what is stored."
+            )
         return CacheShown(
             entry=entry, levels=await self._where(entry.key), text=answer.text, reasoning=answer.reasoning,
             finish_reason=answer.finish_reason, usage=answer.usage, samples=[each.text for each in answer.more],

@@ -14,7 +14,17 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from llmctl.config import ModelEntry, ModelSettings, Size, check_name, decode, read_models
-from llmctl.errors import ConfigError, InvalidRequest, LlmctlError, ModelUnavailable, NotFound, Storage, Usage, nearest
+from llmctl.errors import (
+    ConfigError,
+    InvalidRequest,
+    LlmctlError,
+    ModelUnavailable,
+    NotFound,
+    Storage,
+    Usage,
+    nearest,
+    short,
+)
 from llmctld.models.contents import Contents
 from llmctld.models.target import (
     ECHO,
@@ -77,7 +87,7 @@ class Catalog:
         entry = self._names().get(name)
         if entry is None:
             hint = nearest(name, self._names()) or "`llmctl models add NAME FILE.gguf` adds one."
-            raise ModelUnavailable(f"there is no model {name!r}", hint)
+            raise ModelUnavailable(f"there is no model {short(name)!r}", hint)
         return entry
 
     def choose(self, name: str | None, kind: str) -> ModelEntry:
