@@ -5,12 +5,11 @@ It reads the files that are named and decides which source wins; it checks no ra
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
-from llmctl import templates, wire
+from llmctl import templates, wire, written
 from llmctl.config import Config, parse_duration, parse_keep_alive
-from llmctl.errors import InvalidRequest, NotFound, Usage, nearest
+from llmctl.errors import InvalidRequest, Usage
 from llmctl.options import CACHE, EXTRACT, Asked, layered, listed
 from llmctl.paths import Paths
 from llmctl.schema import from_short_form, parse_schema
@@ -140,19 +139,14 @@ def os_user() -> str:
 
 def read_file(name: str) -> wire.File:
     """Raises NotFound or InvalidRequest: a file is text, or it is not sent."""
-    path = Path(name).expanduser()
-    try:
-        with path.open("rb") as file:
+    with written.opened(name, "Name a file of text.") as file:
+        try:
             data = file.read(wire.MAX_BODY_BYTES + 1)
-    except FileNotFoundError as error:
-        folder = path.parent
-        near = nearest(path.name, os.listdir(folder)) if folder.is_dir() else ""
-        raise NotFound(f"there is no file {name}", near or "Check the path.") from error
-    except OSError as error:
-        raise InvalidRequest(f"the file {name} cannot be read: {error.strerror}") from error
+        except OSError as error:
+            raise written.unreadable(name, error) from error
     if len(data) > wire.MAX_BODY_BYTES:
         raise InvalidRequest(f"the file {name} has more than {wire.MAX_BODY_BYTES} bytes", "Give a part of it.")
-    return wire.File(name=name, text=decode_text(data, f"the file {name}"))
+    return wire.File(name=name, text=written.decode_text(data, f"the file {name}"))
 
 
 def schema_text(given: str | dict[str, Any]) -> str:
@@ -163,16 +157,3 @@ def schema_text(given: str | dict[str, Any]) -> str:
     if is_path or os.path.isfile(given):
         return parse_schema(read_file(given).text, f"the schema {given}")
     return from_short_form(given)
-
-
-def decode_text(data: bytes, source: str) -> str:
-    """UTF-8 without NUL. Raises InvalidRequest that names the byte and where it stands."""
-    hint = "Only UTF-8 text can be sent; convert it, for instance with `iconv -t utf-8`."
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        byte = data[error.start]
-        raise InvalidRequest(f"{source} is not text: byte 0x{byte:02x} at offset {error.start}", hint) from error
-    if "\0" in text:
-        raise InvalidRequest(f"{source} is not text: byte 0x00 at offset {data.index(0)}", hint)
-    return text

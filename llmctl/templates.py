@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from llmctl.config import check_name
-from llmctl.errors import ConfigError, NotFound, Storage, nearest
+from llmctl.errors import ConfigError, NotFound, Storage, nearest, short
 from llmctl.options import Options, given
+from llmctl.written import misfit
 
 Value = str | int | float | bool | None
 
@@ -53,7 +54,7 @@ def find(folder: Path, name: str) -> Path:
             nearest(name, names(folder))
             or f"The folder {folder} holds no template; `llmctl ask --save NAME` writes one."
         )
-        raise NotFound(f"there is no template {name!r}", hint)
+        raise NotFound(f"there is no template {short(name)!r}", hint)
     return file
 
 
@@ -84,8 +85,7 @@ def parse(text: str, source: str) -> Template:
         template = msgspec.convert(keys, Template)
         given(template)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at ")
-        raise ConfigError(f"{where.strip('`').removeprefix('$.') or 'the file'}: {what} (in {source})", "") from error
+        raise ConfigError(f"{misfit(str(error), keys)} (in {source})", "") from error
     return template
 
 

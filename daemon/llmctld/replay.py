@@ -1,4 +1,4 @@
-"""`python -m llmctld.replay [--bytes N] TRACE|--history`: what each policy would have saved; a line of JSON for each.
+"""`python -m llmctld.replay [--bytes N] TRACE|-|--history`: what each policy would have saved; a line of JSON for each.
 
 A process of its own, since it computes for seconds and a hub must not; it reads a trace, or the history, and changes nothing.
 """
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmctl.config import Config, ModelSettings, decode, load, read_models
-from llmctl.errors import InvalidRequest, LlmctlError, NotFound, Storage
+from llmctl.errors import InvalidRequest, LlmctlError, Storage
 from llmctl.paths import Paths, find_paths
+from llmctl.written import opened, unreadable
 from llmctld.cache.context import groups_of
 from llmctld.cache.eviction import POLICIES
 from llmctld.cache.replay import Request, play, read
@@ -77,14 +78,14 @@ def _say(line: Mapping[str, Any]) -> None:
 
 
 def from_file(name: str) -> list[Request]:
-    """Raises NotFound, InvalidRequest."""
-    try:
-        with Path(name).open("rb") as file:
+    """`-` is stdin. Raises NotFound, InvalidRequest."""
+    if name == "-":
+        return read(sys.stdin.buffer, "stdin")
+    with opened(name, "TRACE is a file of JSON lines, or - for stdin; README shows one.") as file:
+        try:
             return read(file, name)
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file {name}", "TRACE is a file of JSON lines; README shows one.") from error
-    except OSError as error:
-        raise InvalidRequest(f"the file {name} cannot be read: {error.strerror}") from error
+        except OSError as error:
+            raise unreadable(name, error) from error
 
 
 def from_history(paths: Paths, config: Config) -> list[Request]:

@@ -247,7 +247,7 @@ def warm(
 
 @app.command("replay")
 def replay(
-    trace: Annotated[str | None, Argument(help="JSON lines, a request each.", metavar="TRACE")] = None,
+    trace: Annotated[str | None, Argument(help="JSON lines, a request each; - is stdin.", metavar="TRACE")] = None,
     history: Annotated[bool, Option("--history", help="What was asked of this hub, instead of a trace.")] = False,
     size: Annotated[
         str | None, Option("--bytes", help="Of the cache, as in 64M; `cache.memory_bytes` without it.", metavar="SIZE")

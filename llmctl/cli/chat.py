@@ -16,7 +16,8 @@ from llmctl.cli import answer, flags, out, signals
 from llmctl.client import Client
 from llmctl.errors import LlmctlError, Usage
 from llmctl.options import Asked
-from llmctl.request import decode_text, show_reasoning
+from llmctl.request import show_reasoning
+from llmctl.written import decode_text
 
 app = flags.group()
 

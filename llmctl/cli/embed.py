@@ -64,7 +64,8 @@ def gather(texts: list[str], files: list[str], no_stdin: bool) -> list[str]:
 
 
 def lines(text: str) -> list[str]:
-    """Ended by LF or CRLF alone: other separators may stand within a text."""
+    """Ended by LF or CRLF alone: other separators may stand within a text. A leading BOM belongs to none."""
+    text = text.removeprefix("\ufeff")
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
 
 

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from contextlib import suppress
+from typing import IO
 
 import msgspec
 
-from llmctl.cli import out
+from llmctl.cli import out, stdin
 from llmctl.cli.show import show
-from llmctl.errors import Internal, from_code
+from llmctl.errors import Internal, Usage, from_code
 from llmctl.view import replay as view
 
 
@@ -32,13 +34,18 @@ class Line(msgspec.Struct):
 
 
 def replay(trace: str | None, size: int | None) -> None:
-    """Without `trace` the history. `size` in bytes. Raises what the process says."""
+    """Without `trace` the history; `-` is stdin. `size` in bytes. Raises what it says."""
+    if trace == "-" and sys.stdin is None:
+        raise Usage("stdin is closed, and TRACE is -", "Pipe the trace in, or name a file.")
     command = [sys.executable, "-m", "llmctld.replay"]
     command += [] if size is None else ["--bytes", str(size)]
     command += ["--history"] if trace is None else ["--", trace]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+    given = subprocess.PIPE if trace == "-" else subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
+            if process.stdin is not None:
+                _feed(process.stdin)
             head, played = _read(process.stdout.readline()), []
             for raw in process.stdout:
                 line = _read(raw)
@@ -55,6 +62,13 @@ def replay(trace: str | None, size: int | None) -> None:
     if not out.Mode.json:
         show(view.table(played))
         out.line(view.summary(head.requests, head.keys, head.bytes))
+
+
+def _feed(pipe: IO[bytes]) -> None:
+    """All of stdin. A process that takes no more has said why."""
+    with suppress(BrokenPipeError), pipe:
+        for line in stdin.lines():
+            pipe.write(line + b"\n")
 
 
 def _read(raw: bytes) -> Line:

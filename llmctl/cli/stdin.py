@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from llmctl.cli import out
 from llmctl.errors import InvalidRequest
-from llmctl.request import decode_text
 from llmctl.wire import MAX_BODY_BYTES
+from llmctl.written import decode_text
 
 SILENCE_S = 2.0
 
@@ -36,7 +36,7 @@ def read(skip: bool, has_prompt: bool) -> str | None:
 
 def _whole() -> bytes:
     data = bytearray()
-    for piece in _pieces():
+    for piece in _pieces("; `--no-stdin` or LLMCTL_NO_STDIN=1 goes on without it"):
         data += piece
         if len(data) > MAX_BODY_BYTES:
             raise InvalidRequest(f"stdin has more than {MAX_BODY_BYTES} bytes", "Send a part of it.")
@@ -53,13 +53,13 @@ def lines() -> Iterator[bytes]:
         yield rest
 
 
-def _pieces() -> Iterator[bytes]:
+def _pieces(way_out: str = "") -> Iterator[bytes]:
     told = False
     while True:
         ready, _, _ = select.select([0], [], [], None if told else SILENCE_S)
         if not ready:
             told = True
-            out.notice("waiting for stdin to end; `--no-stdin` or LLMCTL_NO_STDIN=1 goes on without it")
+            out.notice(f"waiting for stdin to end{way_out}")
             continue
         try:
             piece = os.read(0, 1 << 20)

@@ -8,18 +8,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from llmctl import wire
+from llmctl import wire, written
 from llmctl.cli import out, signals, stdin
 from llmctl.client import Client, result_of
-from llmctl.errors import Cancelled, InvalidRequest, LlmctlError, NotFound, Unreachable, Usage, from_code, nearest
+from llmctl.errors import Cancelled, InvalidRequest, LlmctlError, Unreachable, Usage, from_code, nearest, short
 from llmctl.link import Exchange
 from llmctl.options import Asked
-from llmctl.request import decode_text
 
 AT_ONCE = 8
 """Rows that are with the hub at the same time: more than most models have slots."""
@@ -31,6 +29,7 @@ REFUSED = {
 }
 """Options of `ask` that have no place here, and why."""
 ASKED = {field.encode_name for field in msgspec.structs.fields(Asked)}
+EXAMPLE = '{"prompt": "why?"}'
 OWN = ("id", "text")
 WORDS = {"generated": "generated", "given": "given", "stored": "there before"}
 
@@ -60,7 +59,8 @@ def warm(client: Client, file: str, defaults: dict[str, Any]) -> None:
     """Sends each row, and says what became of it. Raises the first bad row's error once all others are done."""
     outcomes: Counter[str] = Counter()
     bad: list[tuple[int, LlmctlError]] = []
-    rows = (_row(client, number, line, defaults) for number, line in enumerate(_lines(file), 1) if line.strip())
+    lines = enumerate(written.unmarked(_lines(file)), 1)
+    rows = (_row(client, number, line, defaults) for number, line in lines if line.strip())
     try:
         with closing(_results(client, rows)) as results:
             for done, error in results:
@@ -109,15 +109,11 @@ def _lines(file: str) -> Iterator[bytes]:
             raise Usage("stdin is closed, and FILE is -", "Pipe the rows in, or name a file.")
         yield from stdin.lines()
         return
-    path = Path(file).expanduser()
-    try:
-        with path.open("rb") as rows:
+    with written.opened(file, "FILE holds JSON lines; - is stdin.") as rows:
+        try:
             yield from rows
-    except FileNotFoundError as error:
-        near = nearest(path.name, [it.name for it in path.parent.iterdir()]) if path.parent.is_dir() else ""
-        raise NotFound(f"there is no file {file}", near or "Check the path.") from error
-    except OSError as error:
-        raise InvalidRequest(f"the file {file} cannot be read: {error.strerror}") from error
+        except OSError as error:
+            raise written.unreadable(file, error) from error
 
 
 def _row(client: Client, number: int, line: bytes, defaults: dict[str, Any]) -> Row:
@@ -127,7 +123,7 @@ def _row(client: Client, number: int, line: bytes, defaults: dict[str, Any]) -> 
         id = None if values.get("id") is None else str(values["id"])
         text = values.pop("text", None)
         if text is not None and not isinstance(text, str):
-            raise InvalidRequest(f"text is {type(text).__name__}, and must be a string: the answer")
+            raise InvalidRequest(f"text is {short(str(text))}, and must be a string: the answer")
         values.pop("id", None)
         asked = _asked(defaults | values)
         return Row(number, id, wire.Warm(request=client.pack(asked), text=text), None)
@@ -137,13 +133,7 @@ def _row(client: Client, number: int, line: bytes, defaults: dict[str, Any]) -> 
 
 def _values(line: bytes) -> dict[str, Any]:
     """The row's object, its keys with underscores. Raises InvalidRequest."""
-    try:
-        found = msgspec.json.decode(decode_text(line, "the line"))
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"this is not JSON: {error}", 'A row is one object: {"prompt": "why?"}') from error
-    if not isinstance(found, dict):
-        raise InvalidRequest("this is no JSON object", 'A row is one object: {"prompt": "why?"}')
-    return {key.replace("-", "_"): value for key, value in found.items()}
+    return {key.replace("-", "_"): value for key, value in written.object_of(line, EXAMPLE).items()}
 
 
 def _asked(values: dict[str, Any]) -> Asked:
@@ -154,12 +144,8 @@ def _asked(values: dict[str, Any]) -> Asked:
         if name not in ASKED:
             raise InvalidRequest(f"{name}: no such option of `ask`", nearest(name, [*ASKED, *OWN]))
     if all(values.get(name) is None for name in ("prompt", "template", "file", "tokens")):
-        raise InvalidRequest("there is no prompt", 'A row is one object: {"prompt": "why?"}')
-    try:
-        asked = msgspec.convert(values, Asked)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$.")
-        raise InvalidRequest(f"{where.rstrip('`') or 'the row'}: {what[:1].lower()}{what[1:]}") from error
+        raise InvalidRequest("there is no prompt", f"A line reads {EXAMPLE}")
+    asked = written.fitted(values, Asked)
     asked.priority = asked.priority or "batch"
     return asked
 

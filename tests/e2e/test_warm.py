@@ -115,8 +115,13 @@ BAD = [
     ("[1]", "this is no JSON object", 5),
     ('{"text": "a"}', "there is no prompt", 5),
     ('{"prompt": "a", "temprature": 1}', "temprature: no such option", 5),
-    ('{"prompt": 6}', "prompt: expected `str", 5),
-    ('{"prompt": "a", "text": 1}', "text is int", 5),
+    ('{"prompt": "b", "top_k": 1.5x}', "this is not JSON: wrong from character 29 on, in ", 5),
+    ('{"prompt": "b"', "this is not JSON: it ends too soon", 5),
+    ('{"prompt": 6}', "prompt is 6, and must be a string", 5),
+    ('{"prompt": "a", "max_tokens": "ten"}', 'max_tokens is "ten", and must be a whole number', 5),
+    ('{"prompt": "a", "stop": ["x", 5]}', "stop[1] is 5, and must be a string", 5),
+    ('{"prompt": "a", "logit_bias": {"b": "c"}}', 'logit_bias is {"b":"c"}, and must be a number', 5),
+    ('{"prompt": "a", "text": 1}', "text is 1, and must be a string", 5),
     ('{"prompt": "a", "text": " "}', "is empty", 5),
     ('{"prompt": "a", "max_tokens": 0}', "max_tokens is 0", 5),
     ('{"prompt": "a", "temperature": 0.7}', "no seed", 5),
@@ -160,11 +165,20 @@ def test_bytes_that_are_no_text_are_a_bad_row(house: House) -> None:
     assert outcome.lines[1]["outcome"] == "generated"
 
 
+def test_a_byte_order_mark_before_the_first_row_is_passed_over(house: House) -> None:
+    text = '\ufeff{"prompt": "marked"}\n{"prompt": "unmarked"}\n'
+    (house.home / "marked.jsonl").write_text(text, encoding="utf-8")
+    for file, stdin in (("marked.jsonl", None), ("-", text)):
+        lines = house.ok("cache", "warm", file, "--json", stdin=stdin).lines
+        assert [line["error"] for line in lines] == [None, None]
+
+
 def test_a_file_that_cannot_be_read(house: House) -> None:
     rows(house)  # the one that is near
     missing = house.run("cache", "warm", "rows.json")
     assert (missing.status, "rows.jsonl" in missing.err) == (5, True)
-    assert "cannot be read: Is a directory" in house.run("cache", "warm", ".").err
+    folder = house.run("cache", "warm", "/tmp")
+    assert folder.err.startswith("llmctl: /tmp is a folder, and no file\nFILE holds JSON lines; - is stdin.\n")
     closed = house.shell("llmctl cache warm - <&-")
     assert (closed.status, "stdin is closed" in closed.err) == (2, True)
 

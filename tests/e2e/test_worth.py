@@ -220,13 +220,27 @@ def test_a_replay_of_the_history(own: House) -> None:
 def test_a_replay_names_the_line_that_cannot_be_read(home: House) -> None:
     file = trace(home, {"key": "a"}, '{"key":')
     refused(home.run("cache", "replay", file), 5, f"{file}, line 2", '{"key": "a", "bytes": 900')
-    refused(home.run("cache", "replay", trace(home, {"key": "a", "seconds": -1})), 5, "line 1", "seconds")
+    negative = trace(home, {"key": "a", "seconds": -1})
+    refused(home.run("cache", "replay", negative), 5, "line 1: seconds is -1, and must be a number of 0 or more")
+    refused(home.run("cache", "replay", trace(home, {"key": 1})), 5, "line 1: key is 1, and must be a string")
     refused(home.run("cache", "replay", trace(home, {"bytes": 1})), 5, "line 1", "neither key nor prompt")
+
+
+def test_a_replay_takes_its_trace_from_stdin_too(home: House) -> None:
+    text = '\ufeff{"key": "a", "seconds": 2}\n{"key": "a", "seconds": 2}'
+    lines = home.ok("cache", "replay", "-", "--json", stdin=text).lines
+    assert [(line["policy"], line["hits"]) for line in lines] == [(policy, 1) for policy in POLICIES]
+    assert lines == home.ok("cache", "replay", trace(home, *text.splitlines()), "--json").lines
+    refused(home.run("cache", "replay", "-", stdin='{"key": "a"}\nno'), 5, "stdin, line 2: this is not JSON")
+    refused(home.shell("llmctl cache replay - <&-"), 2, "stdin is closed")
+    slow = home.shell("(sleep 2.5; echo '{\"key\": 1}') | llmctl cache replay -")
+    assert slow.err.startswith("llmctl: waiting for stdin to end\nllmctl: stdin, line 1")
 
 
 def test_a_replay_of_nothing_says_so(home: House, own: House) -> None:
     refused(home.run("cache", "replay", trace(home, "")), 5, "holds no request")
     refused(home.run("cache", "replay", home.home / "none.jsonl"), 5, "there is no file")
+    refused(home.run("cache", "replay", "/tmp"), 5, "/tmp is a folder", "JSON lines")
     refused(own.run("cache", "replay", "--history"), 5, "the history holds no request")
 
 

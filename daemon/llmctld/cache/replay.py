@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from llmctl.errors import InvalidRequest
+from llmctl.written import fitted, object_of, unmarked
 from llmctld.cache.context import Reuse, groups_of
 from llmctld.cache.eviction import POLICIES, Item
 
@@ -70,14 +71,13 @@ EXAMPLE = '{"key": "a", "bytes": 900, "seconds": 2.5}'
 
 
 def _requests(lines: Iterable[bytes], name: str) -> Iterator[Request]:
-    decode = msgspec.json.Decoder(Line).decode
-    for number, raw in enumerate(lines, 1):
+    for number, raw in enumerate(unmarked(lines), 1):
         if not raw.strip():
             continue
         try:
-            line = decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"{name}, line {number}: {error}", f"A line reads {EXAMPLE}") from error
+            line = fitted(object_of(raw, EXAMPLE), Line)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{name}, line {number}: {error.message}", f"A line reads {EXAMPLE}") from error
         if line.key is None and line.prompt is None:
             raise InvalidRequest(f"{name}, line {number}: neither key nor prompt", f"A line reads {EXAMPLE}")
         key = line.key or hashlib.blake2b((line.prompt or "").encode(), digest_size=16).hexdigest()
