@@ -11,6 +11,9 @@ import structlog
 
 from llmctl.config import Logs
 
+TALKATIVE = ("faiss.loader",)
+"""Loggers of others whose every step is no news: which builds of a library this processor could not take."""
+
 
 @contextmanager
 def open_log(folder: Path, settings: Logs) -> Iterator[None]:
@@ -30,6 +33,8 @@ def open_log(folder: Path, settings: Logs) -> Iterator[None]:
     root = logging.getLogger()
     root.handlers = [logging.handlers.QueueHandler(lines)]
     root.setLevel(settings.level.upper())
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

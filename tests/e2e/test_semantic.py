@@ -203,6 +203,13 @@ def test_explain_tells_the_way_of_a_request_in_words(home: House, endpoint: Serv
     assert home.ok("ask", QUESTION, "-m", model, "--json").last["explain"] is None
 
 
+def test_the_log_holds_no_word_of_the_library_behind_it(home: House, endpoint: Server) -> None:
+    """faiss tells on import which of its builds it could not take, in lines that are no JSON."""
+    ask(home, added(home, endpoint), QUESTION)
+    lines = [json.loads(line) for line in home.log.read_text().splitlines()]
+    assert any(line["event"] == "request" for line in lines)
+
+
 def test_a_long_question_is_never_cut(home: House, endpoint: Server) -> None:
     model = added(home, endpoint)
     text = "word " * 2000
