@@ -236,7 +236,9 @@ async def build_prefetch(
     def make(shelf: Shelf) -> Prefetch:
         return Prefetch(settings.prefetch, shelf, compute, tiers.expires, background.quiet, DEFAULT_TTL_S, settings.ttl)
 
-    return await opened(paths.cache / "prefetch.db", make)
+    prefetch = await opened(paths.cache / "prefetch.db", make)
+    tiers.sources.append(prefetch)
+    return prefetch
 
 
 def build_semantic(

@@ -277,9 +277,11 @@ def test_a_damaged_file_is_put_aside_and_the_hub_starts(house: House) -> None:
     house.stop()
     path = house.place / "cache" / "prefetch.db"
     path.write_bytes(b"no database at all" * 500)
-    house.ok("ask", "hello")
+    told = house.ok("ask", "hello").err + house.ok("ask", "and again").err
     assert stats(house)["prefetched"] == 0
-    assert list(path.parent.glob("prefetch.db.damaged-*"))
+    (aside,) = path.parent.glob("prefetch.db.damaged-*")
+    words = f"what prefetch had learned was damaged and is begun anew; the old file is now {aside}"
+    assert told.count(words) == 1
     assert "the file of prefetch is begun anew" in house.log.read_text()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmctl.config import Prefetch as Settings
-from llmctl.errors import LlmctlError, Storage, Unreachable
+from llmctl.errors import LlmctlError, Storage
 from llmctl.wire import PrefetchStats
 from llmctld.cache.book import Which
 from llmctld.cache.prefetch.ledger import CHANCE, HORIZON_S, Ledger, Open
@@ -62,22 +62,27 @@ class Asked(NamedTuple):
 
 async def opened(path: Path, make: "Callable[[Shelf], Prefetch]") -> "Prefetch":
     """With what was kept in `path`. A damaged file is put aside; where none can be had, nothing is kept over a restart."""
+    news: list[str] = []
     for _ in range(2):
         try:
-            return await _opened(Shelf(path), make)
-        except Unreachable as error:  # a newer version's: it is that one's still
-            log.warning("prefetch keeps nothing", error=error.message)
-            break
-        except Storage as error:
+            return await _opened(Shelf(path), make, news)
+        except LlmctlError as error:
             aside = None
-            with suppress(OSError):
-                aside = str(set_aside(path))
-            log.warning("the file of prefetch is begun anew", moved_to=aside, error=error.message)
-    return await _opened(Shelf(Path(":memory:")), make)
+            if isinstance(error, Storage):  # a newer version's is that one's still
+                with suppress(OSError):
+                    aside = set_aside(path)
+            if aside is None:
+                log.warning("prefetch keeps nothing", error=error.message)
+                news.append(f"what prefetch learns is not kept over a restart: {error.message}")
+                break
+            log.warning("the file of prefetch is begun anew", moved_to=str(aside), error=error.message)
+            news.append(f"what prefetch had learned was damaged and is begun anew; the old file is now {aside}")
+    return await _opened(Shelf(Path(":memory:")), make, news)
 
 
-async def _opened(shelf: Shelf, make: "Callable[[Shelf], Prefetch]") -> "Prefetch":
+async def _opened(shelf: Shelf, make: "Callable[[Shelf], Prefetch]", news: list[str]) -> "Prefetch":
     prefetch = make(shelf)
+    prefetch.news = news
     try:
         await prefetch.open()
     except LlmctlError:
@@ -116,6 +121,8 @@ class Prefetch:
         self._quiet, self._kept_s, self._clock = quiet, kept_s, clock
         self._timer = timer
         self.sequences, self.ledger = Sequences(), Ledger()
+        self.news: list[str] = []
+        """What a user should hear."""
         self._kept: dict[str, float] = {}
         """Until when each request may be asked again."""
         self._lives: dict[str, float] = {}
