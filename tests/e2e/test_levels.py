@@ -266,6 +266,23 @@ def test_a_damaged_database_is_set_aside_and_said_and_hub_and_caches_start(house
     assert hit(ask(house, "hello")) == "disk"
 
 
+def test_a_folder_where_the_book_should_be_costs_no_answer_and_is_one_line_in_the_log(house: House) -> None:
+    (house.place / "cache" / "cache.db").mkdir(parents=True)
+    house.echo()
+    assert [hit(ask(house, "hello")) for _ in range(2)] == [None, "memory"]
+    refused = house.run("cache", "ls")
+    assert (refused.status, "cache.db" in refused.err, "move cache.db away" in refused.err) == (14, True, True)
+    house.ok("cache", "clear", "--yes")
+    assert hit(ask(house, "hello")) is None
+    house.stop()
+    log = house.log.read_text()
+    assert "Traceback" not in log
+    assert log.count("unable to open database file") == 1
+    (house.place / "cache" / "cache.db").rmdir()
+    assert hit(ask(house, "hello")) == "disk"
+    until(lambda: listed(house) == ["hello"], what="the book, made again")
+
+
 def test_a_database_that_is_damaged_while_it_is_used_is_begun_anew(house: House) -> None:
     house.variables["LLMCTL_CACHE__MEMORY_BYTES"] = "0"
     house.echo()

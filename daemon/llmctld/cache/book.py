@@ -119,7 +119,6 @@ class Book:
             except Storage as error:
                 self._error = error.message
                 if "malformed" not in error.message and "not a database" not in error.message:
-                    log.warning("the book of the cache cannot be opened", error=error.message)
                     return
             except LlmctlError as error:
                 self._error = error.message
@@ -273,7 +272,8 @@ class Book:
     async def _read(self, sql: str, values: Sequence[Any], make: Callable[[tuple[Any, ...]], T]) -> list[T]:
         """The rows, each made into what is wanted of it on the store's thread: there may be a hundred thousand."""
         if self._store is None:
-            raise Storage(f"the book of the cache cannot be read: {self._error}")
+            hint = f"Correct that, or move {self._path.name} away: it is made again from the entries."
+            raise Storage(f"the book of the cache cannot be read: {self._error}", hint)
         return await self._store.submit(lambda connection: [make(row) for row in connection.execute(sql, values)])
 
 

@@ -46,6 +46,8 @@ class Rounds:
         self._stir = asyncio.Event()
         self._compare, self._swept = True, float("-inf")
         self._task: asyncio.Task[None] | None = None
+        self._trouble = ""
+        """What the last round failed with."""
 
     def start(self) -> None:
         """Needs a running loop."""
@@ -89,6 +91,11 @@ class Rounds:
         while True:
             try:
                 await self.round()
+                self._trouble = ""
+            except Storage as error:  # it is tried again; until then it is said once
+                if error.message != self._trouble:
+                    log.warning("the book of the cache cannot be kept", error=error.message)
+                self._trouble = error.message
             except Exception:  # noqa: BLE001 - what is noted late is no reason to note nothing any more
                 log.error("the book of the cache was not kept", exc_info=True)
             with suppress(asyncio.TimeoutError, TimeoutError):
