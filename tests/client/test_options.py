@@ -111,7 +111,7 @@ def test_a_file_that_is_missing_has_near_names(paths: Paths, tmp_path: Path) -> 
     with pytest.raises(errors.NotFound) as caught:
         packed(paths, file=[str(tmp_path / "note.txt")])
     assert "notes.txt" in caught.value.hint
-    with pytest.raises(errors.InvalidRequest, match="directory"):
+    with pytest.raises(errors.InvalidRequest, match="is a folder, and no file"):
         packed(paths, file=[str(tmp_path)])
 
 
@@ -120,7 +120,7 @@ def test_a_file_that_is_missing_has_near_names(paths: Paths, tmp_path: Path) -> 
     [
         ("promt: x", r"promt: unknown key \(in .*t\.yaml\)"),
         ("template: x", "template: unknown key"),
-        ("temperature: hot", "temperature: Expected"),
+        ("temperature: hot", 'temperature is "hot", and must be a number'),
         ("- a", "does not hold keys"),
         ("prompt: [", "not valid YAML"),
         ("prompt: !!python/object/apply:os.getcwd []", "not valid YAML"),
