@@ -107,6 +107,11 @@ class Knowledge:
         self.bound.learn(pair, decision, same)
         self._changed()
 
+    def ask(self) -> None:
+        """A question is put to the judge."""
+        self.bound.ask()
+        self._changed()
+
     async def take_back(self, request: str, key: str) -> str | None:
         """A user undid the hit of `request` from the answer under `key`: its question answers no other any more, and the
         decision learns. That question; None where it had gone already. Raises Storage.

@@ -66,14 +66,17 @@ class Verifier:
     async def _weigh(
         self, call: Call, entry: Entry, stored: Stored, pair: Pair, decision: Decision, computed: str
     ) -> None:
-        """What is not equal, and on what nobody gives a verdict, counts as different."""
+        """What is not equal, and on what nobody gives a verdict, counts as different. Whether a pair is learned may not depend
+        on how it comes out."""
+        judged = self.judge.usable(call.entry)
+        if judged and not decision.judge:
+            return
         if len(computed) + len(stored.text) > LONG:
             same = await asyncio.to_thread(same_answer, computed, stored.text)
         else:
             same = same_answer(computed, stored.text)
-        if same is None and self.judge.usable(call.entry):
-            if not decision.judge:
-                return
+        if same is None and judged:
+            self._knowledge.ask()
             same = await self.judge.verdict(call.entry, call.messages[-1].content, computed, stored.text)
         await self._teach(call, entry, pair, decision, bool(same))
 

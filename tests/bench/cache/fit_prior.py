@@ -39,7 +39,10 @@ class Threshold:
 
     def decide(self, pair: Pair | None) -> Decision:
         error = 0.1 if pair is not None and pair.similarity > OBVIOUS else 0.9
-        return Decision(pair is not None and pair.similarity >= self._least, error, verify=True)
+        return Decision(pair is not None and pair.similarity >= self._least, error, verify=True, judge=True)
+
+    def ask(self) -> None:
+        pass
 
     def learn(self, pair: Pair, decision: Decision, same: bool) -> None:
         if pair.similarity >= 0.6:

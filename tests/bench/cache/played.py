@@ -19,6 +19,8 @@ NEAREST, NEIGHBOURS = 300, 5
 class Decides(Protocol):
     def decide(self, pair: Pair | None) -> Decision: ...
 
+    def ask(self) -> None: ...
+
     def learn(self, pair: Pair, decision: Decision, same: bool) -> None: ...
 
 
@@ -70,7 +72,10 @@ def play(stream: Stream, seed: int, decides: Decides, lies: float = 0.0) -> Outc
         if decision.serve and not decision.verify:
             continue
         calls += 1
-        if pair is not None:
+        if pair is not None and decision.judge:
+            if not right:  # nothing but a judge tells two wordings from two answers
+                calls += 1
+                decides.ask()
             heard = right != (chance.random() < lies)
             decides.learn(pair, decision, heard)
             if decision.close:

@@ -28,19 +28,19 @@ from llmctld.cache.semantic.pair import Pair
 from llmctld.cache.semantic.prior import Prior, features
 from llmctld.cache.semantic.traffic import Traffic
 
-MARGIN = 1.0
+MARGIN = 0.8
 """Standard deviations that the number of errors, which is a sum of rare ones, stays under the limit."""
 SURE = 0.6
 """What costs no more than this share of what a request brings is served at once."""
 CARRY = 5000
 """Requests whose errors may be saved for later."""
-CAUTION = 0.7
+CAUTION = 0.3
 """Standard deviations of the factor's upper bound."""
 BELIEVED = 30.0
 """Expected errors that must have been seen until they weigh as much as the classifier's word, for the threshold."""
 AUDITED = 30.0
 """The same for the audit."""
-DOUBT = 0.3
+DOUBT = 0.2
 """The same of the errors that were probably made already."""
 LOOKS = 0.12
 """How often the riskiest pairs that are served are looked at, once there is evidence."""
@@ -59,10 +59,10 @@ OVERDRAFT = 0.5
 """Standard deviations of the number of errors by which the account may be overdrawn: a threshold that was a little too high is
 lowered, and until then what is nearly sure is still served."""
 LEAST_SIMILAR = 0.6
-ASKED_FIRST, ASKED = 50, 0.02
-"""Misses that the judge may be asked about: so many, and a share of the requests. Answers that are equal need no judge."""
+ASKED_FIRST, ASKED = 50, 0.01
+"""Questions that may be put to the judge: so many, and a share of the requests. Answers that are equal need no judge."""
 PLAUSIBLE = 0.35
-FARTHER = 0.25
+FARTHER = 0.1
 """The share of those misses that are plausible but farther from the threshold than `NEAR` times."""
 LOCAL = 0.5
 """The classifier learns from pairs that were not likelier wrong: those far away would only bend it where it matters."""
@@ -80,7 +80,8 @@ class Decision(NamedTuple):
     explore: bool = False
     """Would have been served; is computed instead, to learn."""
     judge: bool = False
-    """Whether it is worth a question to the judge, if the answers alone do not tell."""
+    """Whether it is worth a question to the judge, if the answers alone do not tell. Where a judge is asked, a pair that is not
+    teaches nothing: equal answers alone would be learned, and never different ones."""
     weight: float = 1.0
     """As how many pairs its outcome counts."""
 
@@ -163,6 +164,10 @@ class Bound:
             self._factor = self._odds.upper(CAUTION)
         if decision.error <= LOCAL:
             self._belief.learn(features(pair), not same, weight)
+
+    def ask(self) -> None:
+        """A question is put to the judge."""
+        self._count["asked"] += 1
 
     def wrong(self, pair: Pair, decision: Decision) -> None:
         """A user says that a served answer was wrong. Who says nothing was not asked: it counts against, never for."""
@@ -264,10 +269,8 @@ class Bound:
         """Whether a miss is worth a question: the nearer to the threshold the rather, and no more than so many."""
         if error > PLAUSIBLE or self._count["asked"] >= ASKED_FIRST + ASKED * self._count["requests"]:
             return False
-        if error > self._horizon() and self._count["asked"] >= ASKED_FIRST and self._chance.random() > FARTHER:
-            return False
-        self._count["asked"] += 1
-        return True
+        first = self._count["asked"] < ASKED_FIRST
+        return first or error <= self._horizon() or self._chance.random() < FARTHER
 
     def _horizon(self) -> float:
         return NEAR * max(self._threshold, self.max_error)
