@@ -26,6 +26,15 @@ CHECKPOINT_EVERY = 1000
 """Rows written between two checkpoints: a few megabytes of log."""
 
 
+def mark_of(path: Path) -> tuple[int, int] | None:
+    """What tells the file at `path` from another that takes its place; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class _Job(NamedTuple):
     operation: Operation[Any]
     loop: asyncio.AbstractEventLoop
@@ -48,13 +57,21 @@ class Store:
             self._connection = _open(path, migrations)
         except sqlite3.Error as error:
             raise _storage(path, error) from error
+        self._mark, self._closed = mark_of(path), False
         self._thread = threading.Thread(target=self._run, name=f"store-{path.stem}", daemon=True)
         self._thread.start()
+
+    def lost(self) -> bool:
+        """Whether the file was removed or replaced: SQLite goes on writing to one that nobody will find."""
+        return mark_of(self.path) != self._mark
 
     def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
         """Queues `operation`; the future is done once its transaction is committed, or holds Storage."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        if self._closed:
+            _set(future, failure=Storage(f"{self.path} is closed", "Ask again."))
+            return future
         self._pending += 1
         self._jobs.put(_Job(operation, loop, future))
         return future
@@ -68,7 +85,7 @@ class Store:
 
         For a small row whose writer waits for nothing else. What could take long, a checkpoint, is the thread's.
         """
-        if self._pending or not self._turn.acquire(blocking=False):
+        if self._closed or self._pending or not self._turn.acquire(blocking=False):
             return self.write(sql, values)
         try:
             self._connection.execute("PRAGMA busy_timeout = 0")  # another program's lock is for the thread to wait for
@@ -90,6 +107,7 @@ class Store:
 
     def close(self) -> None:
         """Finishes what is queued, then closes the file."""
+        self._closed = True
         self._jobs.put(None)
         self._thread.join()
         self._connection.close()

@@ -294,6 +294,47 @@ def test_a_database_that_is_damaged_while_it_is_used_is_begun_anew(house: House)
     assert level(house, "disk")["state"] == "ok"
 
 
+@pytest.mark.parametrize("what", ["", "answers", "answers/cache.db", "cache.db"])
+def test_what_is_removed_under_a_running_hub_is_made_again(house: House, what: str) -> None:
+    house.echo()
+    for text in ("one", "two"):
+        ask(house, text)
+    until(lambda: listed(house) == ["one", "two"])
+    removed = house.place / "cache" / what
+    if removed.is_dir():
+        shutil.rmtree(removed)
+    else:
+        removed.unlink()
+    outcomes = [ask(house, text) for text in ("three", "one")]
+    assert [hit(outcome) for outcome in outcomes] == [None, "memory"]
+    words = "what the disk level of the cache kept was removed from outside, and it is begun anew"
+    assert "".join(outcome.err for outcome in outcomes).count(words) == (0 if what == "cache.db" else 1)
+    assert level(house, "disk")["state"] == "ok"
+    until(lambda: (house.place / "cache" / "cache.db").exists(), what="the book, made again")
+    until(lambda: sorted(listed(house)) == ["one", "three", "two"], what="the rows of what memory and disk hold")
+    house.ok("daemon", "restart")
+    assert hit(ask(house, "three")) == "disk"
+    assert hit(ask(house, "two")) == ("disk" if what == "cache.db" else None)
+    assert "Traceback" not in house.log.read_text()
+
+
+def test_a_cache_that_cannot_be_made_again_is_failing_until_it_can(house: House) -> None:
+    house.echo()
+    ask(house, "one")
+    place = house.place / "cache"
+    shutil.rmtree(place)
+    place.write_text("somebody put a file here")
+    told = "".join(ask(house, text).err for text in ("two", "three"))
+    assert told.count("the disk level of the cache fails and is passed over until it works again") == 1
+    assert [hit(ask(house, text)) for text in ("one", "two", "three")] == ["memory"] * 3
+    assert level(house, "disk")["state"] == "failing"
+    place.unlink()
+    until(lambda: level(house, "disk")["state"] == "ok", what="it is tried again every ten seconds")
+    assert hit(ask(house, "four")) is None
+    house.ok("daemon", "restart")
+    assert hit(ask(house, "four")) == "disk"
+
+
 @pytest.fixture
 def full(house: House) -> Iterator[Path]:
     """A cache folder of 1 MB by itself, where this user may mount one."""

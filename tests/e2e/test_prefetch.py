@@ -285,5 +285,19 @@ def test_a_damaged_file_is_put_aside_and_the_hub_starts(house: House) -> None:
     assert "the file of prefetch is begun anew" in house.log.read_text()
 
 
+def test_a_file_that_is_removed_under_the_hub_is_written_once_more(house: House) -> None:
+    learned(house, "gone 1", "gone 2", user="gon")
+    path = house.place / "cache" / "prefetch.db"
+    until(path.exists)
+    for file in path.parent.glob("prefetch.db*"):
+        file.unlink()
+    learned(house, "gone 1", "gone 2", user="gon", times=1)
+    until(path.exists, what="it is written once a second")
+    house.ok("daemon", "restart")
+    before = len(own(house, "gone 2"))
+    house.ok("ask", "gone 1", "--user", "gon")
+    until(lambda: len(own(house, "gone 2")) > before, what="what was learned is known")
+
+
 def test_no_request_stands_in_the_log(house: House) -> None:
     assert "charge 2" not in house.log.read_text()

@@ -6,6 +6,7 @@ The embedding model is the real one, the answers come from an endpoint that coun
 import itertools
 import json
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -408,6 +409,18 @@ def test_what_is_damaged_is_set_aside_and_said(endpoint: Server, file: str) -> N
         )
         assert list(path.parent.glob(f"{path.stem}*damaged*"))
         assert hit(ask(home, model, "What's the capital of France?")) == "semantic"
+
+
+def test_what_is_removed_under_a_running_hub_is_begun_anew(own: House, endpoint: Server) -> None:
+    model = added(own, endpoint)
+    ask(own, model, QUESTION)
+    shutil.rmtree(own.place / "cache")
+    outcome = ask(own, model, "How do I bake bread?")
+    assert outcome.last["text"] == "Paris, of course."
+    assert outcome.err.count("the stored questions were removed from outside, and are begun anew") == 1
+    assert hit(ask(own, model, "how do i bake bread")) == "semantic"
+    own.ok("daemon", "restart")
+    assert hit(ask(own, model, "HOW DO I BAKE BREAD?!")) == "semantic"
 
 
 def test_a_folder_that_cannot_be_made_costs_no_answer(endpoint: Server) -> None:

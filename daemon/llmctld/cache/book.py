@@ -112,6 +112,8 @@ class Book:
         """Opens the file, and sets a damaged one, or one of a newer version, aside."""
         if self._store is not None:
             return
+        with suppress(OSError):  # somebody may have removed it; if it cannot be made, the file cannot either
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for _ in range(2):
             try:
                 self._store = Store(self._path, MIGRATIONS)
@@ -139,8 +141,16 @@ class Book:
             f"the book of the cache was damaged and is made again from the entries; the damaged one is now {aside}"
         )
 
+    def lost(self) -> bool:
+        """Whether the file was removed from outside."""
+        return self._store is not None and self._store.lost()
+
     async def check(self) -> None:
-        """Begins anew where the file is damaged in its middle."""
+        """Begins anew where the file is damaged in its middle, or was removed."""
+        if self.lost():
+            log.warning("the book of the cache was removed from outside, and is made again from the entries")
+            self.complete = False
+            await asyncio.to_thread(self.close)
         if self._store is None:
             await asyncio.to_thread(self.open)
         try:

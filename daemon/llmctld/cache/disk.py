@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import diskcache
-from diskcache.core import MODE_PICKLE, UNKNOWN
+from diskcache.core import DBNAME, MODE_PICKLE, UNKNOWN
 
 from llmctld.cache.eviction import Item, Policy
 from llmctld.cache.level import Found, seal, unseal
-from llmctld.store import set_aside
+from llmctld.store import mark_of, set_aside
 from llmctld.watch import log
 
 
@@ -76,6 +76,7 @@ class Disk:
         self._early: dict[str, Item] = {}
         """What was put until then."""
         self._cache = self._open(repair)
+        self._mark = mark_of(folder / DBNAME)
 
     def _open(self, repair: bool) -> Any:
         cache = None
@@ -182,6 +183,9 @@ class Disk:
 
     def size(self) -> tuple[int, int]:
         return len(self._cache), int(self._cache.volume())
+
+    def lost(self) -> bool:
+        return mark_of(self._folder / DBNAME) != self._mark
 
     def close(self) -> None:
         self._cache.close()

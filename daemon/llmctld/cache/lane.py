@@ -145,18 +145,27 @@ class Lane(Generic[L]):
             self._probing = False
 
     def _ready(self) -> L | None:
-        """The level, opened anew now and then while it fails, for its folder may have been removed. Raises FAILURES."""
+        """The level: opened anew now and then while it fails, and at once where it was removed. Raises FAILURES."""
+        if self._level is not None and self._level.lost():
+            log.warning("what a cache level kept was removed from outside", level=self.name)
+            self._tell(f"what the {self.name} level of the cache kept was removed from outside, and it is begun anew")
+            self._repair, self._tried = True, float("-inf")
+            self._close()
+            self._level = None
         if (self._level is None or self._failed) and time.monotonic() - self._tried > REOPEN_S:
             self._tried = time.monotonic()
-            if self._level is not None:
-                with suppress(*FAILURES):
-                    self._level.close()
+            self._close()
             self._level = self._open(self._repair)
             self._repair = False
             if self._level.news is not None:
                 self._tell(self._level.news)
             self.opened()
         return self._level
+
+    def _close(self) -> None:
+        if self._level is not None:
+            with suppress(*FAILURES):
+                self._level.close()
 
     def _pay(self, level: L) -> None:
         if self._owes_all:

@@ -139,6 +139,7 @@ class Learned:
     def _write(self, state: bytes) -> None:
         temporary = self._path.with_suffix(".tmp")
         try:
+            temporary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             temporary.write_bytes(state)
             os.replace(temporary, self._path)
         except OSError as error:

@@ -95,6 +95,10 @@ class Level(Protocol):
         """(entries, bytes)"""
         ...
 
+    def lost(self) -> bool:
+        """Whether what it keeps was removed or replaced from outside, so that it must be opened anew."""
+        ...
+
     def close(self) -> None: ...
 
 

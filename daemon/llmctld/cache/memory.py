@@ -74,5 +74,12 @@ class Memory:
     def size(self) -> tuple[int, int]:
         return len(self._values), self._bytes
 
+    def held(self) -> dict[str, Found]:
+        """Every entry, expired ones too."""
+        return dict(self._values)
+
+    def lost(self) -> bool:
+        return False
+
     def close(self) -> None:
         self.clear()

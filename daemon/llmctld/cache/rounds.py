@@ -5,12 +5,12 @@ Nobody waits for it. It does not know what is asked of the cache.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 from llmctl.errors import Storage
-from llmctld.cache.answers import Seen, look
+from llmctld.cache.answers import Seen, decode, look
 from llmctld.cache.book import Book, Row, row_of
 from llmctld.cache.disk import Disk, Held
 from llmctld.cache.eviction import Item
@@ -111,7 +111,7 @@ class Rounds:
             if self._disk is not None:
                 self._disk.read(lambda disk: disk.hit(hits), None)
         sweep = time.monotonic() - self._swept > SWEEP_S
-        if self._compare or (sweep and not self._book.complete):
+        if self._compare or self._book.lost() or (sweep and not self._book.complete):
             await self._compare_with_the_book()
         if sweep:
             self._swept = time.monotonic()
@@ -146,10 +146,11 @@ class Rounds:
     # ---- the book and the disk --------------------------------------------------------------------------------------
 
     async def _compare_with_the_book(self) -> None:
-        """After this the book has a row for each entry on disk, the disk knows their worth, and the rest is seen off."""
+        """After this the book has a row for each entry, the disk knows the worth of its own, and the rest is seen off."""
         self._compare = False
         await self._book.check()
         rows, held = await self._book.held(), list[Held]()
+        await self._write_down_memory({row.key for row in rows})
         if self._disk is not None:
             found = await self._disk.read(lambda disk: disk.held(), None)
             if found is None:
@@ -162,6 +163,18 @@ class Rounds:
             self.leaving(await self._disk.read(lambda disk: disk.tell(items), none))
         self._book.complete = True
         self.leaving(compared.vanished)
+
+    async def _write_down_memory(self, known: Set[str]) -> None:
+        """Rows of what is in memory, where the book was begun anew while the hub ran."""
+        unknown = {key: found for key, found in self._memory.held().items() if key not in known}
+        made = await asyncio.to_thread(
+            lambda: [
+                row_of(key, decode(found.value), found.expires, len(found.value)) for key, found in unknown.items()
+            ]
+        )
+        if made:
+            await self._book.put_all(made)
+            self.leaving(unknown)  # should one have been removed meanwhile
 
     async def _write_down(self, disk: Lane[Disk], strangers: Sequence[Held]) -> dict[str, Item]:
         """Makes rows of entries that have none, and returns what they are worth."""

@@ -105,6 +105,9 @@ class Shared:
                     everything: Any = self._client.dbsize()
                     return everything, size * everything // max(entries, 1)
 
+    def lost(self) -> bool:
+        return False
+
     def close(self) -> None:
         self._client.close()
 

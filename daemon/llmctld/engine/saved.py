@@ -189,6 +189,7 @@ class Saved:
 
 def _write(folder: Path, tokens: Tokens, data: bytes | memoryview) -> Path:
     body = tokens.astype("<i4").tobytes()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have removed it since it was opened
     handle, name = tempfile.mkstemp(dir=folder, suffix=PART)  # 0600 from the first byte
     try:
         with os.fdopen(handle, "wb") as file:

@@ -51,6 +51,7 @@ class Knowledge:
         self._turn = asyncio.Lock()
         self._saving: asyncio.Task[None] | None = None
         self._times: deque[float] = deque(maxlen=512)
+        self._news: list[str] = []
         self.hits = self.misses = 0
 
     @property
@@ -58,7 +59,8 @@ class Knowledge:
         return self._space is not None
 
     async def open(self, model: str, dimension: int) -> None:
-        """For this embedding model. Raises Storage."""
+        """For this embedding model; begun anew where its folder was removed. Raises Storage."""
+        await self._leave_what_was_removed()
         space = Space(self._name_of(model), dimension)
         if space != self._space:
             await self._enter(space)
@@ -66,6 +68,7 @@ class Knowledge:
 
     async def reopen(self) -> bool:
         """As the last hub had it; whether there was anything. Raises Storage."""
+        await self._leave_what_was_removed()
         if self._space is None:
             try:
                 space = msgspec.json.decode(await asyncio.to_thread((self._folder / CURRENT).read_bytes), type=Space)
@@ -73,6 +76,14 @@ class Knowledge:
                 return False
             await self._enter(space)
         return True
+
+    async def _leave_what_was_removed(self) -> None:
+        """Closes what somebody has removed from outside: what would be stored there nobody would find."""
+        async with self._turn:
+            if self.is_open and self.entries.lost():
+                log.warning("the stored questions were removed from outside, and are begun anew")
+                self._news.append("the stored questions were removed from outside, and are begun anew")
+                await self._close()
 
     async def _enter(self, space: "Space") -> None:
         async with self._turn:
@@ -95,7 +106,7 @@ class Knowledge:
 
     def news(self) -> list[str]:
         """What the user should know about the entries, said once."""
-        news, self.entries.news = self.entries.news, []
+        news, self.entries.news, self._news = self._news + self.entries.news, [], []
         return news
 
     def decide(self, pair: Pair | None) -> Decision:
@@ -160,6 +171,7 @@ class Knowledge:
         return {"question": entry.text, "served": len(served), "same": entry.same, "different": entry.different}
 
     async def stats(self) -> LevelStats:
+        await self._leave_what_was_removed()
         entries, size = await self.entries.size() if self.is_open else (0, 0)
         p50 = round(statistics.median(self._times) * 1e3, 4) if self._times else None
         return LevelStats("semantic", self.hits, self.misses, 0, entries, size, p50, "ok")

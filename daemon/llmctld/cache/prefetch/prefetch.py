@@ -6,7 +6,7 @@ on a user's way is a few look-ups in memory; the disk is written to once a secon
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -261,15 +261,24 @@ class Prefetch:
     async def _save(self) -> None:
         self._changed.clear()
         requests, self._unsaved = self._unsaved, {}
-        changed, self.sequences.changed = self.sequences.changed, set()
-        rows = {place: self.sequences.rows.get(place) for place in changed}
         try:
+            if self._shelf.lost():
+                await self._begin_anew(requests.values())
+            changed, self.sequences.changed = self.sequences.changed, set()
+            rows = {place: self.sequences.rows.get(place) for place in changed}
             await self._shelf.save(requests.values(), rows, self.ledger, self.sequences.trust)
             self._failing = False
         except LlmctlError as error:
             if not self._failing:
                 log.warning("what was learned for prefetch cannot be kept", error=error.message)
             self._failing = True
+
+    async def _begin_anew(self, requests: Iterable[Request]) -> None:
+        """Somebody removed the file: what is known is written once more, and other requests when they are asked again."""
+        log.warning("the file of prefetch was removed from outside")
+        self._shelf = await asyncio.to_thread(self._shelf.anew)
+        self._kept = {request.key: request.until for request in requests}
+        self.sequences.changed |= self.sequences.rows.keys()
 
     # ---- how it stands ----------------------------------------------------------------------------------------------
 

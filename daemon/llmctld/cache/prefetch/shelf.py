@@ -5,6 +5,7 @@ A request is opaque here, and is kept for as long as its answer may be: `until`,
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +56,13 @@ class Shelf:
 
     def __init__(self, path: Path) -> None:
         self._store = Store(path, MIGRATIONS)
+
+    def anew(self) -> "Shelf":
+        """An empty one, where this one was removed. It blocks."""
+        self.close()
+        with suppress(OSError):  # which opening the file tells, too
+            self._store.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Shelf(self._store.path)
 
     async def load(self, now: float) -> tuple[Sequences, Ledger, dict[str, float]]:
         """What was kept: sequences, ledger, and until when each request may be asked again. What cannot be read is left out."""
@@ -118,6 +126,10 @@ class Shelf:
         await self._store.submit(
             lambda connection: connection.executemany("DELETE FROM requests WHERE key = ?", [(key,) for key in keys])
         )
+
+    def lost(self) -> bool:
+        """Whether the file was removed from outside."""
+        return self._store.lost()
 
     def close(self) -> None:
         self._store.close()

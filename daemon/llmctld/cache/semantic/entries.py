@@ -118,6 +118,10 @@ class Entries:
             )
             return Store(path, MIGRATIONS)
 
+    def lost(self) -> bool:
+        """Whether the database was removed from outside: what is stored now is found by nobody."""
+        return self._store.lost()
+
     async def put_right(self) -> None:
         """The index holds afterwards what the database holds."""
         numbers = [number for (number,) in await self._store.read("SELECT number FROM entries")]
@@ -272,7 +276,11 @@ class Entries:
         return count, size
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            done = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except RuntimeError as error:  # its folder was removed: another is opened in its place
+            raise Storage("the stored questions are closed", "Ask again.") from error
+        return await done
 
 
 def _places(values: Sequence[object]) -> str:
