@@ -40,11 +40,25 @@ def test_a_broken_file_is_refused(house: House, content: bytes) -> None:
     assert house.hub_runs()
 
 
-def test_a_file_cut_short_is_an_error_of_the_model(house: House, tiny: Path) -> None:
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (-2000, "was cut off: it has {size} bytes, and its tensors need"),
+        (3000, "ends within its header: it was cut off"),
+    ],
+)
+def test_a_file_cut_short_is_refused_when_it_is_added(house: House, tiny: Path, left: int, words: str) -> None:
     path = house.home / "cut.gguf"
-    path.write_bytes(tiny.read_bytes()[:-2000])
-    added = house.run("models", "add", "m", path)
-    outcome = added if added.status else house.run("ask", "hi", "-m", "m")
+    path.write_bytes(tiny.read_bytes()[:left])
+    said = words.format(size=path.stat().st_size)
+    refused(house.run("models", "add", "m", path), 4, path, said, "Fetch it, or copy it, once more.")
+    whole = house.home / "whole.gguf"
+    whole.write_bytes(tiny.read_bytes())
+    refused(house.run("models", "add", "m", whole, "--set", f"draft={path}"), 4, path, said)
+    house.ok("models", "add", "m", whole)
+    house.ok("ask", "hi", "-m", "m", "--max-tokens", "2")
+    whole.write_bytes(path.read_bytes())
+    outcome = house.run("ask", "hello", "-m", "m")
     assert outcome.status == 4
     assert "Traceback" not in outcome.err
     assert house.hub_runs()

@@ -35,6 +35,7 @@ from llmctld.models.target import (
     Nature,
     check_gguf,
     check_weights,
+    check_whole,
     nature,
 )
 from llmctld.watch import log
@@ -302,6 +303,8 @@ def _plain(value: Any) -> Any:
 def _nature(target: str, kind: str | None) -> Nature:
     """Raises InvalidRequest where `kind` is not what the target makes."""
     found = nature(target)
+    if found.backend == LLAMA:
+        check_whole(Path(target))
     if kind in (None, found.kind):
         return found
     if found.backend != REMOTE or kind not in MAKES:
@@ -323,7 +326,7 @@ def _check_draft(draft: str, of: Nature, target: str) -> None:
     """Raises InvalidRequest for a model that takes none, ModelUnavailable for a file that generates no text."""
     if of != (LLAMA, "text"):
         raise InvalidRequest(f"{target} takes no `draft`: it is no GGUF file that generates text", "Leave it out.")
-    if _of_draft(draft, target, lambda file: nature(str(file))) != of:
+    if _of_draft(draft, target, lambda file: _nature(str(file), None)) != of:
         hint = "Give the path of another file as the model's `draft`, or leave that setting out."
         raise ModelUnavailable(f"{target} cannot have the draft {draft}, which generates no text", hint)
 

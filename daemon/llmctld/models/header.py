@@ -23,6 +23,8 @@ FIRST = 2**20
 LISTED = 4096
 """Items of an array that is kept: one number per layer is of interest, a vocabulary is not."""
 DIMENSIONS = 4
+ALIGNMENT = 32
+"""Of the tensors, where `general.alignment` says nothing; their offsets count from the first such place behind the header."""
 
 BLOCKS = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40), 10: (256, 84),
@@ -38,10 +40,15 @@ class Damaged(ValueError):
     """The header cannot be read to its end."""
 
 
+class CutOff(Damaged):
+    """The file ends before its header does."""
+
+
 class Header(NamedTuple):
     """`values`: key -> value; `lists`: key -> numbers, of short arrays; `shapes`: tensor -> its dimensions, the row first.
 
-    `lengths`: key -> items of an array. `weights`: bytes of all tensors, None where one is of an unknown type.
+    `lengths`: key -> items of an array. `weights`: bytes of all tensors, None where one is of an unknown type. `end`: bytes that
+    the file has at least, up to the end of its last tensor.
     """
 
     values: dict[str, Value]
@@ -49,6 +56,7 @@ class Header(NamedTuple):
     lengths: dict[str, int]
     shapes: dict[str, tuple[int, ...]]
     weights: int | None
+    end: int = 0
 
 
 def read_header(path: Path) -> dict[str, Value]:
@@ -75,7 +83,7 @@ def _read(path: Path, parse: "Callable[[_Bytes], Header]") -> Header:
                 return parse(_Bytes(data))
             except (_Short, struct.error):
                 if len(data) < size:
-                    raise Damaged(f"{path} ends within its header") from None
+                    raise CutOff(f"{path} ends within its header") from None
                 if size > MOST:
                     raise Damaged(f"{path} has a header of more than {MOST} bytes") from None
             size *= 4
@@ -101,18 +109,21 @@ def _values(data: "_Bytes") -> Header:
 
 def _all(data: "_Bytes") -> Header:
     found = _values(data)
-    count, weights, known = struct.unpack_from("<Q", data.whole, 8)[0], 0, True
+    count, weights, last, known = struct.unpack_from("<Q", data.whole, 8)[0], 0, 0, True
     for _ in range(count):
         name, dimensions = data.string(), int(data.unpack("I")[0])
         if dimensions > DIMENSIONS:
             raise Damaged(f"the tensor {name!r} has {dimensions} dimensions")
         shape = tuple(int(size) for size in data.unpack("Q" * dimensions))
-        kind, _ = data.unpack("IQ")
+        kind, offset = data.unpack("IQ")
         found.shapes[name] = shape
         values, size = BLOCKS.get(int(kind), (1, 0))
         known = known and size > 0
         weights += math.prod(shape) // values * size
-    return found._replace(weights=weights if known else None)
+        last = max(last, int(offset) + math.prod(shape) // values * size)
+    alignment = int(found.values.get("general.alignment", ALIGNMENT)) or ALIGNMENT
+    end = -(-data.at // alignment) * alignment + last if count else 0
+    return found._replace(weights=weights if known else None, end=end)
 
 
 def _letter(kind: int) -> str:
@@ -125,19 +136,19 @@ class _Bytes:
     """The beginning of a file, and how far it has been read. Raises _Short and struct.error at its end."""
 
     def __init__(self, whole: bytes) -> None:
-        self.whole, self._at = whole, 0
+        self.whole, self.at = whole, 0
 
     def take(self, length: int) -> bytes:
         if length > MOST:
             raise Damaged(f"a string of {length} bytes")
-        self._at += length
-        if self._at > len(self.whole):
+        self.at += length
+        if self.at > len(self.whole):
             raise _Short
-        return self.whole[self._at - length : self._at]
+        return self.whole[self.at - length : self.at]
 
     def unpack(self, kinds: str) -> tuple[int | float | bool, ...]:
-        found = struct.unpack_from("<" + kinds, self.whole, self._at)
-        self._at += struct.calcsize("<" + kinds)
+        found = struct.unpack_from("<" + kinds, self.whole, self.at)
+        self.at += struct.calcsize("<" + kinds)
         return found
 
     def string(self) -> str:
@@ -158,10 +169,10 @@ class _Bytes:
 
     def _pass_strings(self, items: int) -> None:
         """Half a million of a vocabulary and its merges: 70 ms, which a call per string would make half a second."""
-        read, whole, at = struct.Struct("<Q").unpack_from, self.whole, self._at
+        read, whole, at = struct.Struct("<Q").unpack_from, self.whole, self.at
         for _ in range(items):
             (length,) = read(whole, at)
             if length > MOST:
                 raise Damaged(f"a string of {length} bytes")
             at += 8 + length
-        self._at = at
+        self.at = at

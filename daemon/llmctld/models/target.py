@@ -14,7 +14,7 @@ import msgspec
 from llmctl.errors import ModelUnavailable
 from llmctld.models import split
 from llmctld.models.address import check_address, is_address
-from llmctld.models.header import Damaged, Value, read_header
+from llmctld.models.header import CutOff, Damaged, Value, read_header, read_whole_header
 
 ECHO, LLAMA, TORCH, TRANSFORMERS = "echo", "llama.cpp", "sentence-transformers", "transformers"
 REMOTE = "remote"
@@ -27,6 +27,9 @@ RANK = 4
 KINDS_OF_TARGET = (
     "Give the path of a GGUF file, of a folder of transformers or sentence-transformers, an http address, or `echo`."
 )
+
+
+WHOLE = "Fetch it, or copy it, once more."
 
 
 class Described(msgspec.Struct):
@@ -129,6 +132,19 @@ def check_gguf(path: Path) -> None:
         raise ModelUnavailable(
             f"{path} is not a GGUF file: it begins with {head[:4]!r} and not with b'GGUF'", KINDS_OF_TARGET
         )
+
+
+def check_whole(path: Path) -> None:
+    """Of a GGUF file, in all its parts. Raises ModelUnavailable where one ends before its tensors do."""
+    for part in split.parts(path):
+        try:
+            size, needed = part.stat().st_size, read_whole_header(part).end
+        except CutOff as error:
+            raise ModelUnavailable(f"{error}: it was cut off", WHOLE) from error
+        except (OSError, Damaged):
+            continue  # for the engine to judge
+        if size < needed:
+            raise ModelUnavailable(f"{part} was cut off: it has {size} bytes, and its tensors need {needed}", WHOLE)
 
 
 def regular(path: Path) -> os.stat_result:
