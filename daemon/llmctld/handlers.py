@@ -168,10 +168,12 @@ def _engines(hub: Hub, name: str) -> wire.Engines:
 
 
 async def pin_model(hub: Hub, call: Call | None, request: wire.PinModel) -> Replies:
-    entry = hub.catalog.pin(request.name, request.pinned)
-    if request.pinned and not hub.residency.is_loaded(entry):
-        yield wire.Notice(text=hub.residency.outlook(entry))
-    await hub.residency.pin(entry)
+    entry = hub.catalog.check_pin(request.name, request.pinned)
+    if request.pinned:
+        if not hub.residency.is_loaded(entry):
+            yield wire.Notice(text=hub.residency.outlook(entry))
+        await hub.residency.load(entry)  # first: whoever gave up, or could not have it, has not pinned it
+    await hub.residency.pin(hub.catalog.pin(request.name, request.pinned))
     yield wire.Done(result=_engines(hub, entry.name))
 
 

@@ -1,6 +1,7 @@
 """What is loaded, for how long, and who makes room: through the installed command, with room for some of the models."""
 
 import json
+import signal
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -219,6 +220,17 @@ def test_a_preload_that_fails_harms_nobody(house: House) -> None:
     house.ok("daemon", "restart")
     assert house.ok("ask", "-m", "f", "hello").out == "hello\n"
     until(lambda: "could not be loaded at the start" in house.log.read_text(), what="a line in the log")
+
+
+def test_a_pin_that_was_interrupted_or_could_not_be_loaded_pins_nothing(house: House) -> None:
+    house.echo("slow", load_ms=60_000).echo("broken", fail="load")
+    pinning = house.spawn("models", "pin", "slow")
+    until(lambda: house.ps("slow").get("state") == "loading", what="it is being loaded")
+    pinning.send_signal(signal.SIGINT)
+    assert pinning.end().status == 130
+    assert house.run("models", "pin", "broken").status == 4
+    for name in ("slow", "broken"):
+        assert "pin" not in house.ok("models", "show", name, "--json").last["settings"]
 
 
 def test_a_pin_that_the_configuration_forbids(house: House) -> None:

@@ -200,13 +200,18 @@ class Catalog:
         self._settings.pop(name, None)
         return entry
 
-    def pin(self, name: str, pinned: bool) -> ModelEntry:
-        """Writes the setting into the model's file. Raises Usage where the configuration says otherwise."""
+    def check_pin(self, name: str, pinned: bool) -> ModelEntry:
+        """Raises Usage where the configuration says otherwise."""
         entry = self.find(name)
         over = self._overrides.get(entry.name, ModelSettings()).pin
         if over is not None and over != pinned:
             message = f"the configuration says models.{entry.name}.pin = {str(over).lower()}, and it wins"
             raise Usage(message, "Change it there, and `llmctl daemon restart`.")
+        return entry
+
+    def pin(self, name: str, pinned: bool) -> ModelEntry:
+        """Writes the setting into the model's file. Raises what `check_pin` does."""
+        entry = self.check_pin(name, pinned)
         rest = {key: value for key, value in entry.settings.items() if key != "pin"}
         entry.settings = rest | ({"pin": True} if pinned else {})
         self._write(entry)
