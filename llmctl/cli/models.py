@@ -5,7 +5,7 @@ Adding, loading and removing are the hub's work; this asks for it.
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
@@ -89,10 +89,19 @@ def show_one(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -
     found, entries = _find(name)
     state = _loaded().get(found.name)
     sha256 = sha256_of(_hashes(), found.target)
+    over = _overrides(found.name)
     if json:
-        out.json_line(models.as_json(found, state, found.name == _default(list(entries.values())), sha256))
+        line = models.as_json(found, state, found.name == _default(list(entries.values())), sha256)
+        out.json_line(line | {"overrides": models.plain(over)})
     else:
-        show(models.one(found, state, sha256))
+        show(models.one(found, state, sha256, over))
+
+
+def _overrides(name: str) -> dict[str, Any]:
+    """What [models.NAME] of the configuration says: it wins over what the model was added with."""
+    over = flags.settings().models.get(name)
+    found = {} if over is None else {key: getattr(over, key) for key in over.__struct_fields__}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 @app.command("add")
@@ -184,7 +193,9 @@ def rm(name: Name, yes: flags.Yes = False, json: flags.Json = False, quiet: flag
     with flags.connect() as client:
         client.call(wire.RemoveModel(name=name))
     if json:
-        out.json_line({"removed": name})
+        out.json_line({"removed": found.name})
+    else:
+        out.notice(f"model {found.name} is removed{f', and {what} are deleted' if found.pulled else ''}")
 
 
 @app.command("load")

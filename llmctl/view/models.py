@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from llmctl import wire
-from llmctl.config import PRICES, ModelEntry
+from llmctl.config import PRICES, ModelEntry, Size
 from llmctl.view.units import or_dash, share, size, span
 
 Table = tuple[list[str], list[list[str]]]
@@ -52,11 +52,18 @@ def added(model: wire.Model) -> dict[str, Any]:
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Prices are kept as they were written, and are numbers in JSON."""
-    return {key: float(value) if key in PRICES else value for key, value in settings.items()}
+    """Prices are kept as they were written, durations and sizes as their own kinds; in JSON all are numbers."""
+    return {key: _plain(key, value) for key, value in settings.items()}
 
 
-def one(entry: ModelEntry, state: str | None, sha256: str | None = None) -> Table:
+def _plain(key: str, value: Any) -> Any:
+    if key in PRICES or isinstance(value, float):
+        return float(value)
+    return int(value) if isinstance(value, Size) else value
+
+
+def one(entry: ModelEntry, state: str | None, sha256: str | None = None, over: Mapping[str, Any] = {}) -> Table:
+    """`over`: what the configuration says instead of, or beside, the settings that it was added with."""
     rows = [
         ["name", entry.name],
         ["kind", entry.kind],
@@ -66,9 +73,16 @@ def one(entry: ModelEntry, state: str | None, sha256: str | None = None) -> Tabl
         ["aliases", ", ".join(entry.aliases) or "-"],
         ["sha256", sha256 or "-"],
         *([["pulled from", entry.pulled]] if entry.pulled else []),
-        *([f"setting {key}", _told(value)] for key, value in sorted(entry.settings.items())),
+        *([f"setting {key}", _setting(key, entry, over)] for key in sorted(entry.settings.keys() | over.keys())),
     ]
     return ["", ""], rows
+
+
+def _setting(key: str, entry: ModelEntry, over: Mapping[str, Any]) -> str:
+    if key not in over:
+        return _told(entry.settings[key])
+    instead = f", instead of {_told(entry.settings[key])}" if key in entry.settings else ""
+    return f"{_told(over[key])} (models.{entry.name}.{key} of the configuration{instead})"
 
 
 def _told(value: object) -> str:

@@ -134,6 +134,37 @@ def test_models_are_read_from_their_files(house: House) -> None:
     assert house.run("models", "unload", "old").status == 4
 
 
+def test_a_model_that_goes_by_another_name_is_named_when_it_is_removed(house: House, fake: MakeFake) -> None:
+    hub = fake()
+    folder = house.place / "models"
+    folder.mkdir(parents=True)
+    entry = {"name": "small", "target": "echo", "backend": "echo", "aliases": ["s"]}
+    (folder / "small.json").write_text(json.dumps(entry))
+    assert house.ok("models", "rm", "s", "--yes").err == "llmctl: model small is removed\n"
+    assert house.ok("models", "rm", "s", "--yes", "--json").last == {"removed": "small"}
+    assert hub.kinds() == ["remove_model", "remove_model"]
+
+
+def test_a_model_is_shown_with_what_the_configuration_says_of_it(house: House) -> None:
+    folder = house.place / "models"
+    folder.mkdir(parents=True)
+    settings = {"slots": 2, "tags": ["a", "b"]}
+    entry = {"name": "small", "target": "echo", "backend": "echo", "settings": settings}
+    (folder / "small.json").write_text(json.dumps(entry))
+    (house.place / "config.toml").write_text('[models.small]\nslots = 8\nprice_in = 0.5\nkeep_alive = "1h"\n')
+    rows = [
+        line.split(maxsplit=2)[1:] for line in house.ok("models", "show", "small").out.splitlines() if "setting" in line
+    ]
+    assert rows == [
+        ["keep_alive", "3600.0 (models.small.keep_alive of the configuration)"],
+        ["price_in", "0.5 (models.small.price_in of the configuration)"],
+        ["slots", "8 (models.small.slots of the configuration, instead of 2)"],
+        ["tags", "a, b"],
+    ]
+    shown = house.ok("models", "show", "small", "--json").last
+    assert (shown["settings"], shown["overrides"]) == (settings, {"slots": 8, "price_in": 0.5, "keep_alive": 3600.0})
+
+
 def test_templates_are_managed(house: House) -> None:
     house.ok("ask", "one {x}", "--save", "one", "-p", "x=1")
     assert house.ok("templates", "ls").out == "one\n"
