@@ -1,8 +1,8 @@
-"""`python -m tests.bench.cache.fit_prior --data FOLDER [--made] [--write]`: fits the prior of the semantic decision.
+"""`python -m tests.bench.cache.fit_prior --data FOLDER [--from tuning|made|published] [--write]`: fits the prior of the decision.
 
-On the half of the stream that is for tuning (even groups; the reported half is not looked at), or with `--made` on questions
-made here. It plays them with fixed thresholds, so that pairs come as they do when some are served, and fits a logistic
-regression.
+On the half of the stream that is for tuning (even groups; the reported half is not looked at), on questions made here, or on the
+published pairs (those of which no text is of the reported half; what their labels call the same is a group). It plays them with
+fixed thresholds, so that pairs come as they do when some are served, and fits a logistic regression.
 """
 
 import argparse
@@ -16,8 +16,9 @@ from llmctld.cache.semantic.bound import Decision
 from llmctld.cache.semantic.pair import Pair
 
 from tests.bench.cache import made
-from tests.bench.cache.data import stream
+from tests.bench.cache.data import question_pairs, stream
 from tests.bench.cache.embedded import embed
+from tests.bench.cache.pairs import grouped
 from tests.bench.cache.played import Stream, plays
 
 PAIRS = 500
@@ -53,10 +54,10 @@ class Threshold:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--made", action="store_true", help="fit on questions made here instead")
+    parser.add_argument("--from", dest="source", choices=list(SOURCES), default="tuning")
     parser.add_argument("--write", action="store_true", help="replace prior.json")
     options = parser.parse_args()
-    fitted = fit(made_stream() if options.made else tuning_half(options.data))
+    fitted = fit(SOURCES[options.source](options.data))
     print(json.dumps(dict(zip(fitted["features"], fitted["mean"], strict=True))))
     if options.write:
         Path(prior.__file__).with_name("prior.json").write_text(json.dumps(fitted) + "\n")
@@ -71,10 +72,19 @@ def tuning_half(data: Path) -> Stream:
     )
 
 
-def made_stream() -> Stream:
+def made_stream(_: Path) -> Stream:
     questions = made.questions()
     texts = [question.text for question in questions]
     return Stream(texts, [question.group for question in questions], embed(texts))
+
+
+def published(folder: Path) -> Stream:
+    reported = {question.text for question in stream(folder) if question.reported}
+    groups = grouped(pair for pair in question_pairs(folder) if reported.isdisjoint(pair[:2]))
+    return Stream(list(groups), list(groups.values()), embed(list(groups)))
+
+
+SOURCES = {"tuning": tuning_half, "made": made_stream, "published": published}
 
 
 def fit(played: Stream) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def try_pair(client: Client, endpoint: Endpoint, pair: TextPair, user: str) -> O
 
 
 def grouped(pairs: Iterable[TextPair]) -> dict[str, int]:
-    """Questions that share an answer are of one group."""
+    """Each question of the pairs -> its group: those that share an answer are of one."""
     leader: dict[str, str] = {}
 
     def lead(text: str) -> str:
