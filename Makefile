@@ -90,7 +90,7 @@ test: check
 	$(BIN)/pytest -n $(JOBS) $(PYTEST_ARGS)
 
 stress: $(DEV)
-	LLMCTL_STRESS=$(STRESS) $(BIN)/pytest -n 0 -s --timeout 1800 tests/stress $(PYTEST_ARGS)
+	LLMCTL_STRESS=$(STRESS) $(BIN)/pytest -n 0 -s --timeout 7200 tests/stress $(PYTEST_ARGS)
 
 bench: $(DEV)
 	$(BIN)/python -m tests.bench $(if $(MODEL),--model "$(MODEL)")
