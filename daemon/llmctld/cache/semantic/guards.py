@@ -132,7 +132,7 @@ def _language(a: Reading, b: Reading) -> bool:
 
 
 def _order(a: Reading, b: Reading) -> bool:
-    return order.exchanged(a.triples, b.triples) or order.swapped(a.words, b.words)
+    return order.exchanged(a.triples, b.triples) or order.swapped(a.words, b.words) or order.turned(a.words, b.words)
 
 
 def _question(a: Reading, b: Reading) -> bool:

@@ -331,7 +331,24 @@ mi6
 nato
 """)
 
-KNOWN = PLACES | THINGS
+PEOPLE = words(
+    """
+    mozart beethoven haydn chopin schubert schumann brahms vivaldi handel tchaikovsky wagner verdi puccini debussy ravel liszt
+    mendelssohn dvorak mahler stravinsky rachmaninoff shostakovich rembrandt vermeer picasso monet manet renoir degas matisse
+    cezanne gauguin dali kahlo michelangelo raphael botticelli caravaggio titian goya klimt munch warhol shakespeare dickens
+    tolstoy dostoevsky chekhov pushkin kafka goethe schiller cervantes hemingway orwell huxley tolkien rowling austen bronte
+    joyce wilde twain poe melville steinbeck fitzgerald faulkner hugo dumas balzac flaubert proust camus sartre homer virgil dante
+    einstein galileo kepler copernicus faraday maxwell bohr heisenberg schrodinger feynman hawking curie pasteur mendel
+    edison tesla archimedes euclid pythagoras euler gauss riemann fermat pascal descartes leibniz turing socrates aristotle kant
+    hegel nietzsche marx hume spinoza wittgenstein confucius freud jung napoleon caesar augustus nero cleopatra hannibal lincoln
+    washington jefferson roosevelt churchill thatcher stalin lenin gorbachev hitler mussolini franco gandhi nehru mandela
+    kilimanjaro elbrus everest denali aconcagua matterhorn vesuvius etna annapurna fuji danube rhine thames seine volga
+    loire tiber amazon mississippi yangtze ganges euphrates tigris mekong pacific atlantic arctic antarctic baltic caspian
+    """
+)
+"""By their last names, with mountains and waters."""
+
+KNOWN = PLACES | dict(zip(PEOPLE, PEOPLE, strict=True)) | THINGS
 
 PHRASES = {name: first for name, first in KNOWN.items() if " " in name}
 """The names of more than one word."""

@@ -121,7 +121,7 @@ trust | distrust mistrust
 prove | disprove
 confirm | cancel
 support | oppose
-encourage | discourage
+encourage foster | discourage prevent hinder
 include | exclude
 deposit | withdraw
 inhale | exhale
@@ -174,6 +174,8 @@ first | last
 with | without
 for | against
 more | less fewer
+too_much | too_little
+too_many | too_few
 most | least fewest
 greater | less lower smaller
 uppercase upper capitals | lowercase lower
@@ -251,10 +253,10 @@ buyer buyers | seller sellers
 winner | loser
 friend friends | enemy enemies
 day | night
-morning mornings | evening evenings night nights tonight
+morning mornings | evening evenings night nights tonight midnight
 morning mornings | afternoon afternoons
 afternoon afternoons | evening evenings night nights tonight
-summer | winter
+summer midsummer | winter midwinter
 spring | autumn fall
 sunrise | sunset
 north northern | south southern

@@ -8,6 +8,7 @@ equal but for two parts which have changed places.
 from collections.abc import Sequence
 
 from llmctld.cache.semantic.known import KNOWN
+from llmctld.cache.semantic.polarity import stem
 from llmctld.cache.semantic.tables import words
 
 _PASSED_OVER = words(
@@ -31,6 +32,12 @@ _BETWEEN = words(
     """
 )
 _NO_END = _BETWEEN | _SYMMETRIC
+_ASKING = words("who whom which what")
+_DO, _BE = words("do does did"), words("is are was were been being be has have had")
+_ARTICLES = words("the a an this that my your")
+_MAY = words("can could will would shall should may might must")
+_IRREGULAR = 1
+"""Words in which two texts may differ that ask about the doer and the done: "taught" and "teach"."""
 _STRONG = words(
     "to into onto over than before after from instead rather not but against nach von über vor statt vers avant que antes"
 )
@@ -94,7 +101,7 @@ def swapped(ones: Sequence[str], others: Sequence[str]) -> bool:
         return False
     start = next(place for place, (a, b) in enumerate(zip(mine, yours, strict=True)) if a != b)
     end = next(place for place, (a, b) in enumerate(zip(reversed(mine), reversed(yours), strict=True)) if a != b)
-    mine, yours = mine[start : len(mine) - end], yours[start : len(yours) - end]
+    whole, mine, yours = mine, mine[start : len(mine) - end], yours[start : len(yours) - end]
     for first in range(1, len(mine) - 1):
         if mine[:first] != yours[len(yours) - first :]:
             continue
@@ -102,13 +109,47 @@ def swapped(ones: Sequence[str], others: Sequence[str]) -> bool:
             between = mine[first : len(mine) - last]
             if mine[len(mine) - last :] + between == yours[: len(yours) - first]:
                 between = [word for word in between if word not in _PASSED_OVER]
-                return not between or not (_SYMMETRIC | _WHERE | _ANDS).difference(("as",)).issuperset(between)
+                where = _WHERE if start and whole[start - 1] in _WHERE else frozenset()  # in 1989 in Berlin
+                return not between or not (_SYMMETRIC | _ANDS | where).difference(("as",)).issuperset(between)
     return False
 
 
 def _in_common(folded: Sequence[str]) -> list[str]:
-    """Names by their first name (an Indian: India), and "an" as "a"."""
-    return ["a" if word == "an" else KNOWN.get(word, word) for word in folded[:_LONGEST]]
+    """Names by their first name (an Indian: India), words without their ends, and "an" as "a"."""
+    return ["a" if word == "an" else KNOWN.get(word) or stem(word) for word in folded[:_LONGEST]]
+
+
+def turned(ones: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether one folded text asks who did it and the other, in the same words, to whom it was done: "who married Anne", "who
+    did Anne marry", "who was married by Anne". Symmetric."""
+    mine, yours = _role(ones), _role(others)
+    if mine is None or yours is None or mine == yours:
+        return False
+    here, there = _told(ones), _told(others)
+    return bool(here & there) and len(here - there) <= _IRREGULAR and len(there - here) <= _IRREGULAR
+
+
+def _role(folded: Sequence[str]) -> str | None:
+    """Whether a text asks for who does ("does") or for whom it is done to ("undergoes"); None where it cannot be told."""
+    at = next((place for place, word in enumerate(folded[:8]) if word in _ASKING), None)
+    if at is None or len(folded) < at + 3 or folded[at + 1] in _ARTICLES:  # what the command does
+        return None
+    if at and folded[at - 1] == "by":
+        return "does"
+    for place, word in enumerate(folded[at + 1 : at + 5], at + 1):
+        if word in _DO:
+            return None if folded[place + 1 : place + 2] == ["you"] else "undergoes"
+        if word in _BE:
+            return "undergoes" if "by" in folded[place:] else None
+        if word in _MAY:
+            return None
+    return "does"
+
+
+def _told(folded: Sequence[str]) -> set[str]:
+    """The words by which two texts are held to say the same."""
+    passed = _PASSED_OVER | _ASKING | _DO | _BE | {"by"}
+    return {KNOWN.get(word) or stem(word) for word in folded[:_LONGEST] if word not in passed}
 
 
 def _nearest(ends: Sequence[str], place: int, step: int, count: int) -> list[str]:

@@ -66,7 +66,9 @@ def denied(ones: Sequence[Negation], others: Sequence[str], theirs: Sequence[Neg
     What the other does not speak of is not denied: a clause more, or the same in other words. "Without" always tells texts
     apart, and so does a negation of nothing that can be named ("it is not").
     """
-    if theirs or not ones or not _DENYING.isdisjoint(others):
+    common = {one.word for one in ones} & {one.word for one in theirs}
+    ones = [one for one in ones if one.word not in common]
+    if not ones or len(theirs) > len(common) or not _DENYING.isdisjoint(others):
         return False
     said = set(map(stem, others)) - _LITTLE
     return any(one.word in _STRICT or not one.denies or not one.denies.isdisjoint(said) for one in ones)

@@ -35,7 +35,15 @@ _AFTER_HOW = {
     "old": "age",
     "far": "distance",
     "often": "frequency",
+    "frequently": "frequency",
     "fast": "speed",
+    "tall": "size",
+    "high": "size",
+    "deep": "size",
+    "wide": "size",
+    "heavy": "size",
+    "big": "size",
+    "large": "size",
     "come": "reason",
     "viele": "amount",
     "viel": "amount",
@@ -53,8 +61,10 @@ _MEANT = {
     "way": "way ways method methods steps",
     "amount": """number amount price cost percent percentage ratio salary minimum maximum budget population count total
     quantity rate size length height weight speed depth width temperature value fee fees worth""",
-    "duration": "time duration hours days weeks months years",
+    "duration": "time duration seconds minutes hours days weeks months years",
     "age": "age old",
+    "speed": "speed velocity fast",
+    "size": "size height depth width length weight tall high deep wide heavy big large",
     "distance": "distance miles km kilometers kilometres meters metres",
     "frequency": "times frequency",
 }
@@ -75,7 +85,7 @@ _YES_NO = words(
 _BEING = words("is are was were 's")
 _SOMEBODY = words("i we you one someone somebody anyone people")
 _LITTLE = words("the a an your my our this that of in for on at to")
-_ALONE = words("reason person amount age distance duration frequency time place speed")
+_ALONE = words("reason person amount age distance duration frequency time place speed size")
 """Kinds that are not asked for by one another's words."""
 _MORE = """
     person/thing amount/thing place/thing person/being place/being
@@ -116,7 +126,7 @@ def asked(folded: Sequence[str]) -> Asked:
             and (kind != "time" or following in _AUXILIARY)
         ):
             first = kinds
-            if kinds == {"amount"} and kind == "way" and at + 2 < len(folded):
+            if following in ("many", "much") and at + 2 < len(folded):
                 counted = _counted(folded[at + 2])
     return Asked(first, frozenset(mentioned | first), counted)
 
@@ -125,7 +135,8 @@ def _way(folded: Sequence[str], at: int) -> frozenset[str]:
     """A way for somebody to do something, or the manner in which something happens, or what stands behind the "how"."""
     following, then = (*folded[at + 1 : at + 3], "", "")[:2]
     if following in _AFTER_HOW:
-        return frozenset((_AFTER_HOW[following],))
+        kind = _AFTER_HOW[following]
+        return frozenset((kind, *_meanings(then))) if kind == "amount" else frozenset((kind,))
     happens = following in _AUXILIARY and then not in _SOMEBODY
     return frozenset(("manner" if happens else "way",))
 
