@@ -127,13 +127,14 @@ def show_one(
     from llmctl import wire
     from llmctl.cli.show import show
     from llmctl.view import cache
+    from llmctl.view.printable import printable
 
     found = _look(wire.ShowCache(key=key), wire.CacheShown)
     if json:
         out.json_line(cache.shown(found))
     else:
         show(cache.one(found))
-        out.line(f"\n{found.text}")
+        out.line(f"\n{printable(found.text)}")
 
 
 def _look(request: "wire.Request", kind: "type[R]") -> "R":

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from llmctl.errors import LlmctlError, Storage
+from llmctl.view.printable import printable
 
 
 class Mode:
@@ -56,7 +57,7 @@ def notice(words: str) -> None:
     """What the user should know that is not the answer; `-q` silences it."""
     if Mode.quiet:
         return
-    aside((_json({"notice": words}) if Mode.json else f"llmctl: {words}") + "\n")
+    aside((_json({"notice": words}) if Mode.json else f"llmctl: {printable(words)}") + "\n")
 
 
 def passing(words: str) -> None:
@@ -70,7 +71,7 @@ def failure(error: LlmctlError) -> None:
     if Mode.json:
         aside(_json({"error": {"code": error.code, "message": error.message, "hint": error.hint}}) + "\n")
     else:
-        aside(f"llmctl: {error.message}\n" + (f"{error.hint}\n" if error.hint else ""))
+        aside(printable(f"llmctl: {error.message}\n" + (f"{error.hint}\n" if error.hint else "")))
 
 
 def _json(value: Any) -> str:

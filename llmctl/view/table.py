@@ -1,6 +1,8 @@
-"""Columns: aligned by spaces in a pipe, by rich in a terminal. It knows cells, not what they mean."""
+"""Columns: aligned by spaces in a pipe, by rich in a terminal. It knows cells, not what they mean, and trusts none."""
 
 from collections.abc import Sequence
+
+from llmctl.view.printable import printable
 
 Rows = Sequence[Sequence[str]]
 
@@ -9,6 +11,7 @@ def plain(head: Sequence[str], rows: Rows) -> str:
     """A line per row, two spaces between the columns, nothing wrapped or cut; nothing at all without rows."""
     if not rows:
         return ""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     return "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
@@ -30,7 +33,7 @@ def fitted(head: Sequence[str], rows: Rows, width: int, colour: bool = True) -> 
     for name in head:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     page = io.StringIO()
     Console(
         file=page, width=width, force_terminal=colour, highlight=False, color_system="standard" if colour else None

@@ -21,6 +21,13 @@ def test_plain_columns_are_aligned_and_never_cut() -> None:
     assert table.plain(["A"], []) == ""
 
 
+@pytest.mark.parametrize(
+    "text", [table.plain(["A"], [["a\x1b[2Jb"]]), table.fitted(["A"], [["a\x1b[2Jb"]], 80, colour=False)]
+)
+def test_no_cell_steers_a_terminal(text: str) -> None:
+    assert text.splitlines()[1:] == ["a\\x1b[2Jb"]
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_terminals_table_fits_its_width(width: int) -> None:
     text = table.fitted(*models.models(ENTRIES, {}), width, colour=False)

@@ -196,6 +196,22 @@ def test_an_entry_is_shown_whole(stocked: House) -> None:
     assert long == f"no stored answer has the key '{'feed' * 20}...'"
 
 
+def test_what_steers_a_terminal_is_written_out_for_people_and_stays_in_json(house: House) -> None:
+    house.echo()
+    text = "red \x1b[31m title \x1b]0;x\x07 back \x9b2J \u202eturned"
+    key = ask(house, text).last["cache"]["key"]
+    assert (
+        house.ok("cache", "ls", "--json").last["prompt"]
+        == house.ok("cache", "show", key, "--json").last["text"]
+        == text
+    )
+    for told in (house.ok("cache", "ls").out, house.ok("cache", "show", key).out):
+        assert "\\x1b[31m title" in told
+        assert not set("\x1b\x07\x9b\u202e") & set(told)
+    missing = house.run("cache", "ls", "-m", "no\x1b[2J")
+    assert (missing.status, "\x1b" in missing.err, "\\x1b[2J" in missing.err) == (4, False, True)
+
+
 def test_what_is_named_is_removed_and_nothing_else(stocked: House) -> None:
     refused = stocked.run("cache", "clear", "--user", "ana", "--tag", "a", "--older", "7d")
     assert refused.status == 2
