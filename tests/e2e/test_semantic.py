@@ -164,6 +164,26 @@ def test_the_same_words_in_another_context_never_hit(home: House, endpoint: Serv
     assert len(endpoint.asked) == calls + 1
 
 
+@pytest.mark.parametrize("given", ["stdin", "file"])
+def test_what_is_asked_about_a_document_is_compared_without_it(own: House, endpoint: Server, given: str) -> None:
+    """A long text beside a few words would make any two questions about it alike, and two versions of it one."""
+    model = added(own, endpoint)
+    text = "The board met on Monday. " * 30 + "The company reported a profit.\n"
+
+    def about(question: str, document: str) -> Outcome:
+        (own.home / "report.txt").write_text(document)
+        source = {"stdin": document} if given == "stdin" else {}
+        args = ["-f", own.home / "report.txt", "--no-stdin"] if given == "file" else []
+        return own.ok("ask", question, *args, "-m", model, "--semantic", "--json", "--explain", **source)
+
+    assert hit(about("Summarize this text", text)) is None
+    assert hit(about("Please summarize this text.", text)) == "semantic"
+    translated = about("Translate this text", text)
+    assert hit(translated) is None
+    assert {step["refused"] for step in translated.last["explain"] if step["similarity"]} == {"name"}
+    assert hit(about("Please summarize this text.", text.replace("profit", "deficit"))) is None
+
+
 def test_another_model_never_answers(home: House, endpoint: Server) -> None:
     first = added(home, endpoint)
     ask(home, first, QUESTION)

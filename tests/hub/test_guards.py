@@ -46,6 +46,8 @@ REFUSED = {
         ("twenty-one people", "twenty-two people"),
         ("Was sind fünfundzwanzig Prozent?", "Was sind sechsundzwanzig Prozent?"),
         ("Que sont quatre-vingt-dix ans ?", "Que sont quatre-vingts ans ?"),
+        ("how much is half a pound", "how much is a pound"),
+        ("how do i take it once a day", "how do i take it twice a day"),
         ("List the three most populous countries.", "List the ten most populous countries."),
     ],
     "unit": [
@@ -74,6 +76,8 @@ REFUSED = {
         ("what's the smoke point of butter", "what's the smoke point of sunflower oil"),
         ("undo the last commit in mercurial", "undo the last commit in git"),
         ("How long should red lentils simmer?", "How long should chickpeas simmer?"),
+        ("what is http", "what is https"),
+        ("Summarize this text", "Translate this text"),
         ("how far is it from paris to lyon", "how far is it from paris to lille"),
     ],
     "code": [
@@ -83,6 +87,9 @@ REFUSED = {
         ("what does git pull do", "what does git fetch do"),
         ("is x >= y", "is x <= y"),
         ("call load_file()", "call save_file()"),
+        ("what does ls -a do", "what does ls -A do"),
+        ("what is a++", "what is ++a"),
+        ("what does > do in bash", "what does >> do in bash"),
     ],
     "language": [
         ("How do I sort a list in Python?", "How do I sort a list in Java?"),
@@ -92,6 +99,8 @@ REFUSED = {
         ("What is the capital of this country?", "Was ist die Hauptstadt von dem Land?"),
         ("What is water?", "什么是水"),
         ("Что такое вода?", "What is voda?"),
+        ("我可以抽烟吗", "我不可以抽烟吗"),
+        ("Можно курить?", "Нельзя курить?"),
     ],
     "order": [
         ("Do people prefer tea over coffee?", "Do people prefer coffee over tea?"),
@@ -105,6 +114,7 @@ REFUSED = {
         ("What percentage of 80 is 20?", "What percentage of 20 is 80?"),
         ("Does the Moon go around the Earth?", "Does the Earth go around the Moon?"),
         ("How do I export a Word document as a PDF?", "How do I export a PDF as a Word document?"),
+        ("What is my brother's wife called?", "What is my wife's brother called?"),
         ("Who did Alice marry?", "Who married Alice?"),
         ("which countries were colonised by portugal", "by which countries was portugal colonised"),
         ("Which philosopher taught Aristotle?", "Which philosopher did Aristotle teach?"),
@@ -217,9 +227,9 @@ def test_a_text_is_never_refused_to_itself(text: str) -> None:
 
 @given(TEXTS, TEXTS)
 def test_what_is_restated_is_not_refused(a: str, b: str) -> None:
-    assert not restated(a, b) or refusal(a, b) is None
+    assert not restated(a, b) or refusal(a, b) in (None, "lines")
     again = f"  Please, {a.upper() if '`' not in a and '-' not in a and '/' not in a else a} !  "
-    assert not restated(a, again) or refusal(a, again) is None
+    assert not restated(a, again) or refusal(a, again) in (None, "lines")
 
 
 @given(st.lists(TEXTS, min_size=2, max_size=2))
@@ -246,6 +256,14 @@ def test_a_text_at_the_limit_and_one_of_a_megabyte_take_no_time_to_speak_of(unit
     refusal(large, large + " more")
     refusal(large, large.upper())
     assert time.process_time() - start < 5
+
+
+def test_of_several_lines_only_the_first_may_be_said_otherwise() -> None:
+    program = "what does this do?\ndef f(x):\n    return x and y"
+    assert refusal(program, program.replace("what", "Please, what")) is None
+    assert refusal(program, program.replace("and", "or")) == "lines"
+    assert refusal(program, program.replace("x and y", "X and Y")) == "lines"
+    assert refusal("What does it do?", program) == "lines"
 
 
 def test_what_is_read_of_a_text_is_read_once() -> None:

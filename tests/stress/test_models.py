@@ -45,7 +45,7 @@ def held(house: House) -> Held:
 
 
 def test_loads_leave_nothing_behind(tmp_path: Path) -> None:
-    """PSS within 5 MiB, and as many open files, children and shared memory objects after the last cycle as after the fifth."""
+    """PSS within 5 MiB, and no more open files, children and shared memory objects after the last cycle than after the fifth."""
     tiny_gguf.write(tmp_path / "m.gguf", seed=7, context=512)
     with a_house() as house:
         house.ok("models", "add", "m", tmp_path / "m.gguf")
@@ -60,7 +60,7 @@ def test_loads_leave_nothing_behind(tmp_path: Path) -> None:
         after = held(house)
     print(f"after cycle {min(SETTLED, cycles - 1)}: {before}; after cycle {cycles}: {after}")
     assert abs(after.pss - before.pss) <= 5 * MIB
-    assert after[1:] == before[1:]
+    assert all(now <= then for now, then in zip(after[1:], before[1:], strict=True))
 
 
 def loads(house: House) -> int:

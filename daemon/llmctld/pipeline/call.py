@@ -54,6 +54,8 @@ class Call:
     model: ModelEntry | None = None
     prompt: str | None = None
     """The text of the user's turn, as preprocess put it together."""
+    typed: str | None = None
+    """What was typed, where files or stdin came with it: the question, and they are what it is about."""
     messages: list[ChatMessage] = field(default_factory=list)
     conversation: str | None = None
     key: str | None = None

@@ -51,9 +51,14 @@ def key_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
 
 
 def wall_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
-    """The key of everything but the last message: questions within one wall differ in nothing else."""
-    identity = _identity(call, catalog, scope)
-    return _digest(msgspec.structs.replace(identity, messages=identity.messages[:-1]))
+    """The key of everything but the question: questions within one wall differ in nothing else. The question is the last message,
+    or what was typed about files and stdin: of a long text the few words that were typed are hardly anything."""
+    identity, request = _identity(call, catalog, scope), call.request
+    documents = (
+        [] if call.typed is None else [*((file.name, file.text) for file in request.files), ("", request.stdin or "")]
+    )
+    about = [ChatMessage(f"document {name}", text) for name, text in documents]
+    return _digest(msgspec.structs.replace(identity, messages=[*identity.messages[:-1], *about]))
 
 
 def _identity(call: Call, catalog: Catalog, scope: list[str]) -> Identity:

@@ -29,12 +29,14 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
             if call.messages:  # put together before: the hub asks by itself what a user has asked once
                 call.model, call.conversation = catalog.choose(request.model, "text"), call.id[:12]
                 call.prompt = call.messages[-1].content
+                call.typed = typed(request, _values(request), limit)
                 async with aclosing(next_(call)) as events:
                     async for event in events:
                         yield event
                 return
             values = _values(request)
             call.prompt = compose_prompt(request, values, limit)
+            call.typed = typed(request, values, limit)
             turns = await _take_turn(call, history)
             call.model = catalog.choose(request.model or (turns[-1].model if turns else None), "text")
             system = request.system if request.system is not None else (turns[-1].system if turns else None)
@@ -111,6 +113,13 @@ def fill(text: str, values: Mapping[str, str], limit: int) -> str:
             "Shorten it, or raise `limits.prompt_bytes` in the configuration.",
         )
     return PLACE.sub(lambda place: values.get(place[1], place[0]), text)
+
+
+def typed(request: Generate, values: Mapping[str, str], limit: int) -> str | None:
+    """The question, where files or stdin are what it is about; None where there are none, or nothing was typed."""
+    if request.stdin is None and not request.files:
+        return None
+    return fill(normal(request.prompt or ""), values, limit).strip() or None
 
 
 def compose_prompt(request: Generate, values: Mapping[str, str], limit: int) -> str | None:

@@ -121,6 +121,7 @@ class Semantic:
     async def _ask(self, call: Call) -> AsyncGenerator[Notice | Question, None]:
         """The question as a vector, unless it cannot be one."""
         text = call.messages[-1].content if call.messages and call.messages[-1].role == "user" else ""
+        text = call.typed or text
         if not text or len(text.encode()) > LONGEST:
             call.explain(NAME, f"not looked for: the question has more than {LONGEST} bytes, or none")
             return

@@ -19,6 +19,7 @@ _PIECES = re.compile(
     | \b\w+(?:\.\w+)*\.(?:py|js|ts|c|cpp|h|java|rb|go|rs|sh|txt|csv|json|ya?ml|toml|xml|html|css|md|exe|dll|so)\b
     | \b\w+(?:\.\w+)*\.(?:zip|pdf|com|org|net|io)\b
     | \b0x[0-9a-fA-F]+\b
+    | \w\+\+|\+\+\w | (?<!\S)[<>|](?!\S) | (?<!\S)[-+*/]=(?!\S)
     | [=!<>]=+|=>|->|&&|\|\||::|\+\+|<<|>>
     """,
     re.VERBOSE | re.DOTALL,
@@ -44,8 +45,8 @@ def differ(a: set[str], b: set[str], words_of_a: set[str], words_of_b: set[str])
     that the other has not."""
     if a == b:
         return False
-    here = {piece for piece in a - b if piece.casefold() not in words_of_b}
-    there = {piece for piece in b - a if piece.casefold() not in words_of_a}
+    here = {piece for piece in a - b if _STRICT.fullmatch(piece) or piece.casefold() not in words_of_b}
+    there = {piece for piece in b - a if _STRICT.fullmatch(piece) or piece.casefold() not in words_of_a}
     return bool(here and there) or any(map(_STRICT.fullmatch, here | there))
 
 

@@ -16,6 +16,9 @@ TOO_LONG = "length"
 """What refuses a text longer than `fold.LONG` characters: an embedding has seen only its beginning, and
 no similarity speaks for the rest."""
 
+LINES = "lines"
+"""What refuses texts of several lines, where one line of them differs: the question is a small part of what is compared."""
+
 
 class Reading:
     """One text as the guards read it; each property is computed when a guard first asks for it."""
@@ -94,6 +97,12 @@ class Reading:
         return questions.asked(self.words)
 
 
+def _one_text(one: str, other: str) -> bool:
+    """Whether the first lines are restated, and what follows is equal: it may be a program, or a letter."""
+    (first, _, rest), (second, _, others) = (text.strip().partition("\n") for text in (one, other))
+    return restated(first, second) and rest.split() == others.split()
+
+
 def _negation(a: Reading, b: Reading) -> bool:
     return (
         polarity.denied(a.negations, b.words, b.negations)
@@ -126,6 +135,8 @@ def _code(a: Reading, b: Reading) -> bool:
 
 
 def _language(a: Reading, b: Reading) -> bool:
+    if languages.UNREAD.intersection((*a.script.split(), *b.script.split())):
+        return True
     if a.script != b.script or (a.guess.sure and b.guess.sure and a.language != b.language):
         return True
     return languages.differ(a.spoken_of, b.spoken_of, a.own, b.own)
@@ -157,6 +168,8 @@ def refusal(new: str, stored: str) -> str | None:
     """The name of the first guard that refuses to equate two texts; None where all let pass. Symmetric."""
     if len(new) > LONG or len(stored) > LONG:
         return None if restated(new, stored) else TOO_LONG
+    if "\n" in new.strip() or "\n" in stored.strip():
+        return None if _one_text(new, stored) else LINES
     a, b = reading(new), reading(stored)
     if a.words == b.words:  # restated
         return None

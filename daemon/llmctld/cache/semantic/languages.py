@@ -116,6 +116,14 @@ def detect(folded: Sequence[str]) -> Guess:
     return Guess(likeliest if best else "en", best > 1 and best > second + (best < 5))
 
 
+UNREAD = words(
+    """
+    CJK HIRAGANA KATAKANA HANGUL THAI ARABIC HEBREW DEVANAGARI CYRILLIC GREEK BENGALI TAMIL TELUGU GUJARATI GEORGIAN ARMENIAN
+    """
+)
+"""Scripts in which no guard reads: neither a negation nor a number would be seen."""
+
+
 def script(text: str) -> str:
     """The scripts of the letters of `text`, beginning with the one that has most, as "LATIN" or "CJK HIRAGANA"."""
     if text.isascii():

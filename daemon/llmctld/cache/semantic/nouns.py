@@ -216,7 +216,7 @@ _KINDS = {
         rar, 7z, gz gzip, html, markdown, latex, parquet, iso, exe, apk, msi, protobuf, avro
     """,
     "protocol": """
-        tcp, udp, http, https, ftp, sftp, ssh, telnet, smtp, imap, pop3, dns, dhcp, icmp, tls ssl, mqtt, amqp, grpc,
+        tcp, udp, http, https, ftp, ftps, sftp, ssh, telnet, smtp, imap, pop3, dns, dhcp, icmp, tls ssl, mqtt, amqp, grpc,
         websocket, graphql, soap, oauth, saml, jwt, ipv4, ipv6, snmp, ntp, ldap, bluetooth, wifi wi-fi, ethernet, 4g, 5g
     """,
     "data structure": """
@@ -238,6 +238,11 @@ _KINDS = {
         poem haiku sonnet limerick, short_story, essay, novel, song, resume cv, cover_letter, email mail, tweet, speech,
         eulogy, birthday_card, toast, joke, riddle, invoice
     """,
+    "instruction": """
+        summarize summarise summary, translate translation, proofread, criticize criticise critique, shorten, lengthen expand,
+        explain describe, rewrite rephrase paraphrase, review, rate, reverse, classify, simplify, transcribe
+    """,
+    "frequency": "always, sometimes, never, usually, rarely seldom",
     "occasion": """
         wedding, funeral, birthday, anniversary, graduation, baby_shower, christening, bar_mitzvah, housewarming
     """,
@@ -262,12 +267,14 @@ def plural(word: str) -> str:
 def _by_word() -> dict[str, frozenset[Noun]]:
     """Each word and phrase, in singular and plural -> the things that it may be."""
     table: dict[str, set[Noun]] = {}
+    listed = {word for things in _KINDS.values() for word in things.replace(",", " ").split()}
     for kind, things in _KINDS.items():
         for thing in things.split(","):
             first, *others = (word.replace("_", " ") for word in thing.split())
             for word in (first, *others):
                 for form in (word, plural(word)):
-                    table.setdefault(form, set()).add((kind, first))
+                    if form == word or form not in listed:  # https is no two http
+                        table.setdefault(form, set()).add((kind, first))
     return {word: frozenset(things) for word, things in table.items()}
 
 

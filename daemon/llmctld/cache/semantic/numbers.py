@@ -56,6 +56,8 @@ def quantities(words: Sequence[str], language: str = "en") -> list[Quantity]:
         if not word.isalpha() and any(map(str.isdigit, word)):
             at = _digits(words, at, found)
             continue
+        if word == "half" and words[at + 1 : at + 2] in (["a"], ["an"]):
+            found.append(Quantity(word))
         length, value, loose = word_number(words, at, language) if word in first else (0, 0, False)
         if length:
             loose = loose or _counts_a_list(words, at, at + length)

@@ -72,6 +72,8 @@ pass | fail
 succeed | fail
 love like | hate dislike
 attract | repel
+cause | cure prevent
+absorb | release emit
 remember | forget
 arrive | leave depart
 enter | exit
@@ -250,6 +252,8 @@ doctor doctors | patient patients
 employer employers | employee employees
 landlord | tenant
 buyer buyers | seller sellers
+adult adults grown-up grown-ups | child children kid kids
+vegetarian vegetarians | vegan vegans
 winner | loser
 friend friends | enemy enemies
 day | night

@@ -116,7 +116,8 @@ def swapped(ones: Sequence[str], others: Sequence[str]) -> bool:
 
 def _in_common(folded: Sequence[str]) -> list[str]:
     """Names by their first name (an Indian: India), words without their ends, and "an" as "a"."""
-    return ["a" if word == "an" else KNOWN.get(word) or stem(word) for word in folded[:_LONGEST]]
+    words = [part for word in folded[:_LONGEST] for part in ((word[:-2], "'s") if word.endswith("'s") else (word,))]
+    return ["a" if word == "an" else KNOWN.get(word) or stem(word) for word in words]
 
 
 def turned(ones: Sequence[str], others: Sequence[str]) -> bool:
