@@ -220,7 +220,7 @@ def test_explain_tells_the_way_of_a_request_in_words(home: House, endpoint: Serv
     told = [line for line in outcome.err.splitlines() if re.match(r"(preprocess|exact|semantic) ", line)]
     assert [line.split()[0] for line in told] == ["preprocess", "exact", "exact", "semantic", "semantic"]
     assert QUESTION in told[3]
-    assert "max_error is 0.005" in told[4]
+    assert "of all requests together 0.005 may be (max_error)" in told[4]
     assert home.ok("ask", QUESTION, "-m", model, "--json").last["explain"] is None
 
 

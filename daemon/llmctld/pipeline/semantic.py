@@ -224,4 +224,4 @@ class Semantic:
 def _words(decision: Decision, max_error: float) -> str:
     what = "served" if decision.serve else "computed, to learn" if decision.explore else "not served"
     verified = ", and verified afterwards" if decision.serve and decision.verify else ""
-    return f"{what}{verified}: wrong with a probability of {decision.error:.4f}, and max_error is {max_error:g}"
+    return f"{what}{verified}: wrong with a probability of {decision.error:.4f}, and of all requests together {max_error:g} may be (max_error)"

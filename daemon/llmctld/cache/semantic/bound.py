@@ -39,7 +39,9 @@ CAUTION = 0.3
 BELIEVED = 30.0
 """Expected errors that must have been seen until they weigh as much as the classifier's word, for the threshold."""
 AUDITED = 30.0
-"""The same for the audit."""
+"""The same for the account."""
+TOLD = 10.0
+"""The same for what the audit tells: it is to be true of traffic that is unlike all before, too."""
 DOUBT = 0.2
 """The same of the errors that were probably made already."""
 LOOKS = 0.12
@@ -182,7 +184,8 @@ class Bound:
         are seen, and is never under what was measured."""
         requests = max(1, self._count["requests"])
         measured = min(self._audit.wrong, self._count["hits"])
-        upper = max(0.5, self._served * self._audit.upper(CONFIDENT))
+        seen = Odds(TOLD, self._audit.wrong, self._audit.expected, self._audit.squares)
+        upper = max(0.5, self._served * seen.upper(CONFIDENT))
         failed = self._count["failed"]
         known = failed * gamma_upper(failed, CONFIDENT) if failed else 0.0
         return Audit(
