@@ -112,6 +112,9 @@ class Limits(Section, frozen=True):
 NO_JUDGE = "none"
 """`cache.semantic.judge` for: only equal answers are the same."""
 
+BUILTIN = "all-MiniLM-L6-v2"
+"""The embedding model that a package brings: it may be named before it was added."""
+
 
 class Semantic(Section, frozen=True):
     """Answers to questions that mean the same."""

@@ -25,7 +25,7 @@ from llmctl.config import Cache, Config, load
 from llmctl.errors import LlmctlError, Storage, Unreachable
 from llmctl.paths import Paths, find_paths, make_private
 from llmctld.cache.book import Book
-from llmctld.cache.disk import Disk
+from llmctld.cache.disk import Disk, scrap
 from llmctld.cache.eviction import POLICIES
 from llmctld.cache.lane import Lane
 from llmctld.cache.learned import Learned
@@ -202,14 +202,15 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
 
 def build_tiers(paths: Paths, settings: Cache) -> Tiers:
     """The levels of the cache in their order: this list is the way of a lookup, after memory."""
-    policy = POLICIES[settings.eviction]
+    policy, answers = POLICIES[settings.eviction], paths.cache / "answers"
 
     def disk(repair: bool) -> Disk:
-        return Disk(paths.cache / "answers", settings.disk_bytes, policy(settings.disk_bytes), repair)
+        return Disk(answers, settings.disk_bytes, policy(settings.disk_bytes), repair)
 
     lanes: list[Lane[Any]] = []
     if settings.disk_bytes:  # a hub that was killed has left its file behind
-        lanes.append(Lane(Disk.name, disk, settings.disk_bytes, repair=paths.hub_info.exists()))
+        killed = paths.hub_info.exists()
+        lanes.append(Lane(Disk.name, disk, settings.disk_bytes, repair=killed, scrap=partial(scrap, answers)))
     if settings.shared_url is not None:
         lanes.append(Lane(Shared.name, partial(_shared, settings.shared_url), SHARED_LIMIT, rests=True))
     memory = Memory(settings.memory_bytes, policy(settings.memory_bytes))

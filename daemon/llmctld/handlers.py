@@ -193,8 +193,8 @@ async def cache_stats(hub: Hub, call: Call | None, request: wire.GetCacheStats) 
 async def figures(hub: Hub) -> wire.CacheStats:
     """Of everything that a request may be answered from without being computed."""
     stats = await hub.tiers.stats()
-    if hub.semantic.knowledge.is_open:
-        semantic = await hub.semantic.knowledge.stats()
+    semantic = await hub.semantic.knowledge.stats()
+    if semantic is not None:
         stats.levels.append(semantic)
         stats.hit_rate = round(stats.hit_rate + semantic.hits / max(1, stats.requests), 4)
     stats.prefetch = None if hub.prefetch is None else hub.prefetch.stats()
@@ -216,9 +216,12 @@ async def show_cache(hub: Hub, call: Call | None, request: wire.ShowCache) -> Re
 
 async def clear_cache(hub: Hub, call: Call | None, request: wire.ClearCache) -> Replies:
     which = await _which(hub, request)
-    if hub.prefetch is not None:
-        await hub.prefetch.forget(which)
-    yield wire.Done(result=wire.Cleared(entries=await hub.tiers.clear(which)))
+    try:
+        removed = await hub.tiers.clear(which)  # first: on a full disk it makes the room that forgetting takes
+    finally:
+        if hub.prefetch is not None:
+            await hub.prefetch.forget(which)
+    yield wire.Done(result=wire.Cleared(entries=removed))
 
 
 async def _which(hub: Hub, request: wire.ListCache | wire.ClearCache) -> Which:

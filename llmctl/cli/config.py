@@ -1,7 +1,7 @@
 """`llmctl config`: what the settings are and where they come from. The user's file is written once, by `init`."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -143,14 +143,24 @@ def _mistakes(cache: configuration.Cache, models: Iterable[configuration.ModelEn
     wrong = None if cache.shared_url is None else shared_url.flaw(cache.shared_url)
     if wrong is not None:
         yield f"cache.shared_url {wrong}", "`llmctl config show` prints it without its password."
-    judge = cache.semantic.judge
-    if judge not in (None, "", configuration.NO_JUDGE):
-        kinds = {name: model.kind for model in models for name in (model.name, *model.aliases)}
-        if judge not in kinds:
-            yield f"cache.semantic.judge: there is no model {judge!r}", nearest(judge, [*kinds, configuration.NO_JUDGE])
-        elif kinds[judge] != "text":
-            hint = f"Take one that generates text, or {configuration.NO_JUDGE!r}."
-            yield f"cache.semantic.judge: the model {judge} makes {kinds[judge]}s, and judges nothing", hint
+    semantic = cache.semantic
+    kinds = {name: model.kind for model in models for name in (model.name, *model.aliases)}
+    if semantic.judge not in (None, "", configuration.NO_JUDGE):
+        yield from _misfit("judge", semantic.judge, "text", {configuration.NO_JUDGE: "text"} | kinds)
+    if semantic.model is not None:
+        yield from _misfit("model", semantic.model, "embedding", {configuration.BUILTIN: "embedding"} | kinds)
+
+
+def _misfit(key: str, name: str, kind: str, kinds: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the model that `cache.semantic.KEY` names, if anything. `kinds`: of each that may be named."""
+    if name not in kinds:
+        yield f"cache.semantic.{key}: there is no model {name!r}", nearest(name, kinds)
+    elif kinds[name] != kind:
+        fitting = ", ".join(known for known in kinds if kinds[known] == kind)
+        yield (
+            f"cache.semantic.{key}: the model {name} is of the kind {kinds[name]}, not {kind}",
+            f"There are: {fitting}.",
+        )
 
 
 @app.command("init")

@@ -273,7 +273,9 @@ MISTAKES = [
     ("LLMCTL_CACHE__SHARED_URL", "redis://[::1/0", "cache.shared_url cannot be read"),
     ("LLMCTL_CACHE__SHARED_URL", "unix://", "cache.shared_url names no socket"),
     ("LLMCTL_CACHE__SEMANTIC__JUDGE", "smal", "cache.semantic.judge: there is no model 'smal'"),
-    ("LLMCTL_CACHE__SEMANTIC__JUDGE", "vectors", "cache.semantic.judge: the model vectors makes embeddings"),
+    ("LLMCTL_CACHE__SEMANTIC__JUDGE", "vectors", "cache.semantic.judge: the model vectors is of the kind embedding"),
+    ("LLMCTL_CACHE__SEMANTIC__MODEL", "nobody", "cache.semantic.model: there is no model 'nobody'"),
+    ("LLMCTL_CACHE__SEMANTIC__MODEL", "my-small", "cache.semantic.model: the model my-small is of the kind text"),
     ("LLMCTL_CACHE__SCOPE", '["usr"]', "cache.scope: 'usr' is no field"),
 ]
 
@@ -306,6 +308,8 @@ def test_check_names_what_leads_nowhere(two_models: House, variable: str, value:
         ("LLMCTL_CACHE__SEMANTIC__JUDGE", "none"),
         ("LLMCTL_CACHE__SEMANTIC__JUDGE", ""),
         ("LLMCTL_CACHE__SEMANTIC__JUDGE", "my-small"),
+        ("LLMCTL_CACHE__SEMANTIC__MODEL", "my-vectors"),
+        ("LLMCTL_CACHE__SEMANTIC__MODEL", "all-MiniLM-L6-v2"),
     ],
 )
 def test_check_passes_what_is_right(two_models: House, variable: str, value: str) -> None:

@@ -45,6 +45,28 @@ def test_eight_equal_questions_at_once_are_computed_once(house: House) -> None:
     assert [row["hit"] for row in records].count(None) == 1
 
 
+def test_explain_says_what_joined_one_in_flight_and_what_is_too_old(house: House) -> None:
+    house.echo()
+
+    def told(outcome: Outcome) -> str:
+        return str(next(line["text"] for line in outcome.last["explain"][::-1] if line["stage"] == "exact"))
+
+    with house.held():
+        first = house.spawn("ask", "hello", "--json", "--no-stream", "--explain")
+        await_misses(house, 1)
+        second = house.spawn("ask", "hello", "--json", "--no-stream", "--explain")
+        await_misses(house, 2)
+    assert told(first.end()) == "not found"
+    assert told(second.end()) == "the same question is in flight: it joined that one"
+    answered = time.monotonic()
+    until(lambda: time.monotonic() > answered + 0.3)
+    old = told(ask(house, "hello", "--max-age", "0.2s", "--explain"))
+    assert old.startswith("too old: it was computed ")
+    assert old.endswith("--max-age allows 0.2 s")
+    assert told(ask(house, "never asked", "--max-age", "1h", "--explain")) == "not found"
+    assert told(ask(house, "hello", "--max-age", "1h", "--explain")) == "found in memory"
+
+
 def test_interrupting_the_first_leaves_the_others_their_answer(house: House) -> None:
     house.echo()
     text = "w" * 300

@@ -1,5 +1,6 @@
 """The levels of the cache as a user meets them: memory, disk, and a server that hubs share; what they say, and what fails."""
 
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -365,13 +366,39 @@ def full(house: House) -> Iterator[Path]:
     subprocess.run(["umount", "-l", place], check=False)
 
 
-def test_a_full_disk_costs_no_answer_is_said_and_passes(house: House, full: Path) -> None:
-    house.variables["LLMCTL_CACHE__MEMORY_BYTES"] = "1M"
-    assert hit(ask(house, "kept")) is None
-    filler = full / "filler"
+def filled(place: Path) -> Path:
+    """A file that takes all the room there is."""
+    filler = place / "filler"
     with suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
             file.write(b"x" * 4096)
+    return filler
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["running", "begun on a full disk"])
+def test_a_clear_makes_room_on_a_full_disk(house: House, full: Path, anew: bool) -> None:
+    rows = [json.dumps({"prompt": f"row {number}", "text": "x" * 30_000}) for number in range(16)]
+    house.ok("cache", "warm", "-", stdin="\n".join(rows))
+    if anew:
+        house.stop()
+    filled(full)
+    house.ok("cache", "warm", "-", stdin=json.dumps({"prompt": "there is no room", "text": "y" * 100_000}))
+    assert level(house, "disk")["state"] == "failing"
+    assert house.ok("cache", "clear", "--yes", "--json").last["entries"] >= (0 if anew else len(rows))
+    disk = level(house, "disk")
+    assert (disk["state"], disk["entries"]) == ("ok", 0), disk["error"]
+    assert shutil.disk_usage(full).free > 200 * 1024
+    for number in range(2):
+        assert hit(ask(house, f"row {number}")) is None
+    house.ok("daemon", "restart")
+    assert hit(ask(house, "row 0")) == "disk"
+    assert "Traceback" not in house.log.read_text()
+
+
+def test_a_full_disk_costs_no_answer_is_said_and_passes(house: House, full: Path) -> None:
+    house.variables["LLMCTL_CACHE__MEMORY_BYTES"] = "1M"
+    assert hit(ask(house, "kept")) is None
+    filler = filled(full)
     text = "t" * 5000
     told = ""
     for number in range(4):

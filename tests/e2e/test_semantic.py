@@ -115,6 +115,14 @@ def test_the_setting_asks_for_it_everywhere_and_a_flag_takes_it_back(endpoint: S
         assert hit(home.ok("ask", "What's the capital of France?", "-m", model, "--json")) == "semantic"
 
 
+@pytest.mark.parametrize("named", ["nobody", "text"])
+def test_an_embedding_model_that_is_none_is_named_with_its_setting(named: str) -> None:
+    with a_house(LLMCTL_CACHE__SEMANTIC__MODEL=named) as home:
+        home.echo("text")
+        outcome = home.run("ask", QUESTION, "--semantic")
+        assert (outcome.status, "cache.semantic.model" in outcome.err) == (4 if named == "nobody" else 0, True), outcome
+
+
 def test_an_answer_that_streams_comes_whole_and_is_not_stored_under_the_new_question(
     home: House, endpoint: Server
 ) -> None:
@@ -289,6 +297,28 @@ def test_a_hit_is_taken_back_and_says_who_had_it(own: House, endpoint: Server) -
     table = own.ok("cache", "undo", had[0][0])
     assert f"the answer {key} is served to no other" in table.err
     assert restated[0] in table.out
+
+
+def test_a_file_where_the_questions_should_be_is_a_level_that_fails_until_it_is_gone(
+    own: House, endpoint: Server
+) -> None:
+    def row() -> dict[str, Any]:
+        return next(line for line in own.ok("cache", "stats", "--json").lines if line["level"] == "semantic")
+
+    model = added(own, endpoint)
+    ask(own, model, QUESTION)
+    assert (row()["state"], row()["entries"]) == ("ok", 1)
+    place = own.place / "cache" / "semantic"
+    shutil.rmtree(place)
+    place.write_text("somebody put a file here")
+    assert row()["state"] == "failing", "before anybody asks, too"
+    assert hit(ask(own, model, "what is the capital of france")) is None
+    failing = row()
+    assert (failing["state"], "semantic" in failing["error"], failing["errors"] > 0) == ("failing", True, True), failing
+    assert f"failing: {failing['error'][:20]}" in own.ok("cache", "stats").out
+    place.unlink()
+    ask(own, model, "What is the capital of Norway?")
+    assert (row()["state"], row()["error"], row()["entries"]) == ("ok", None, 1)
 
 
 def test_there_is_nothing_to_take_back(home: House) -> None:

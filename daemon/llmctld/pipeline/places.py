@@ -3,6 +3,7 @@
 It knows numbers alone; what a request is, and who runs first, is decided elsewhere.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,13 @@ class Places:
     def __init__(self, residency: Residency, queue: int) -> None:
         self._residency, self._queue = residency, queue
         self._taken: Counter[str] = Counter()
+        self._left = asyncio.Event()
+        """Set, and begun anew, each time a place is given back."""
+
+    async def free(self, entry: ModelEntry) -> None:
+        """Returns once a slot of the model is nobody's: for who can wait, and leaves the places of the queue to others."""
+        while self._taken[entry.name] >= self._residency.slots(entry):
+            await self._left.wait()
 
     @contextmanager
     def one(self, entry: ModelEntry) -> Iterator[None]:
@@ -30,3 +38,5 @@ class Places:
             yield
         finally:
             self._taken[entry.name] -= 1
+            left, self._left = self._left, asyncio.Event()
+            left.set()

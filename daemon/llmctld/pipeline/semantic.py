@@ -110,11 +110,14 @@ class Semantic:
     async def _unless_it_fails(self, call: Call, work: Coroutine[Any, Any, T]) -> T | None:
         """What `work` returns; None where the disk refuses, or a file is none of ours: that costs no request its answer."""
         try:
-            return await work
+            done = await work
         except (LlmctlError, OSError, ValueError) as error:
+            self.knowledge.fails(error)
             call.explain(NAME, f"it fails: {error}")
             log.warning("stored questions cannot be used", error=f"{type(error).__name__}: {error}")
             return None
+        self.knowledge.works()
+        return done
 
     # ---- the question -----------------------------------------------------------------------------------------------
 
@@ -135,13 +138,15 @@ class Semantic:
                     else:
                         embeddings = event
         except LlmctlError as error:
+            model = self._settings.semantic.model
+            message = error.message if model is None else f"{error.message} (cache.semantic.model is {model!r})"
             if isinstance(error, ModelUnavailable) and call.request.semantic:
-                raise
-            call.explain(NAME, f"not looked for: {error.message}")
-            log.warning("a question could not be embedded", error=error.message)
+                raise ModelUnavailable(message, error.hint) from error
+            call.explain(NAME, f"not looked for: {message}")
+            log.warning("a question could not be embedded", error=message)
             if not self._told:
                 self._told = True
-                yield Notice(text=f"no answer to a similar question is looked for: {error.message}")
+                yield Notice(text=f"no answer to a similar question is looked for: {message}")
             return
         assert embeddings is not None
         if embeddings.flaws:
@@ -224,4 +229,5 @@ class Semantic:
 def _words(decision: Decision, max_error: float) -> str:
     what = "served" if decision.serve else "computed, to learn" if decision.explore else "not served"
     verified = ", and verified afterwards" if decision.serve and decision.verify else ""
-    return f"{what}{verified}: wrong with a probability of {decision.error:.4f}, and of all requests together {max_error:g} may be (max_error)"
+    bound = f"of all requests together {max_error:g} may be (max_error)"
+    return f"{what}{verified}: wrong with a probability of {decision.error:.4f}, and {bound}"
