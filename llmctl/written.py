@@ -84,6 +84,8 @@ def object_of(line: bytes, example: str) -> dict[str, Any]:
 def _place(text: str, words: str) -> str:
     """Where a text stops to be JSON. msgspec counts bytes, from 0."""
     found = re.search(r"\(byte (\d+)\)", words)
+    if found is None and "truncated" not in words:  # as "Number out of range - at `$[...]`"
+        return f"{words.partition(' - ')[0].lower()}, in {short(text)!r}"
     if found is None:
         return f"it ends too soon, behind {text[-2 * NEAR :]!r}"
     at = len(text.encode()[: int(found[1])].decode(errors="ignore"))

@@ -117,6 +117,7 @@ BAD = [
     ('{"prompt": "a", "temprature": 1}', "temprature: no such option", 5),
     ('{"prompt": "b", "top_k": 1.5x}', "this is not JSON: wrong from character 29 on, in ", 5),
     ('{"prompt": "b"', "this is not JSON: it ends too soon", 5),
+    ('{"prompt": "b", "seed": 1e400}', "this is not JSON: number out of range", 5),
     ('{"prompt": 6}', "prompt is 6, and must be a string", 5),
     ('{"prompt": "a", "max_tokens": "ten"}', 'max_tokens is "ten", and must be a whole number', 5),
     ('{"prompt": "a", "stop": ["x", 5]}', "stop[1] is 5, and must be a string", 5),

@@ -33,7 +33,7 @@ EDGES: dict[str, tuple[list[Any], list[Any]]] = {
     "logprobs": ([0, 20], [-1, 21]),
     "cache": (list(CACHE_MODES), ["", "AUTO", "never"]),
     "user": (["", "ana", "x" * 128], ["x" * 129, "a\nb", "\x1b[31m"]),
-    "tags": ([[], ["x", "y z"]], [[""], ["a\nb"]]),
+    "tags": ([[], ["x", "y z"]], [[""], [" "], ["a\nb"]]),
     "stop": ([[], ["x"], ["x", "\n"]], [[""], ["x", ""]]),
     "logit_bias": (
         [{}, {"1": 100.0}, {"1": -100.0, "a": 0.0}],

@@ -40,7 +40,10 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "priority": one_of(*PRIORITIES),
     "user": (lambda value: value.isprintable() and len(value) <= 128, "at most 128 printable characters"),
     "keep_alive": (lambda value: 0 <= value <= LONGEST_S or value == -1, f"0 to {LONGEST_S} seconds, or -1 (for ever)"),
-    "tags": (lambda value: all(tag and tag.isprintable() for tag in value), "printable words that are not empty"),
+    "tags": (
+        lambda value: all(tag.strip() and tag.isprintable() for tag in value),
+        "printable words that are not empty",
+    ),
     "stop": (all, "texts that are not empty"),
     "logit_bias": (lambda value: all(-100 <= bias <= 100 for bias in value.values()), "biases between -100 and 100"),
 }
