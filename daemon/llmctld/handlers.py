@@ -205,9 +205,8 @@ async def list_cache(hub: Hub, call: Call | None, request: wire.ListCache) -> Re
     if not 1 <= request.limit <= LISTED:
         raise InvalidRequest(f"limit is {request.limit}; it must be 1 to {LISTED}")
     which = await _which(hub, request)
-    yield wire.Done(
-        result=wire.CacheEntries(entries=await hub.tiers.noted.entries(which, request.after, request.limit))
-    )
+    book = await hub.tiers.reopened()
+    yield wire.Done(result=wire.CacheEntries(entries=await book.entries(which, request.after, request.limit)))
 
 
 async def show_cache(hub: Hub, call: Call | None, request: wire.ShowCache) -> Replies:

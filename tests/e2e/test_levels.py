@@ -300,6 +300,20 @@ def test_a_folder_where_the_book_should_be_costs_no_answer_and_is_one_line_in_th
     until(lambda: listed(house) == ["hello"], what="the book, made again")
 
 
+def test_a_book_that_something_stood_in_place_of_is_read_at_the_next_look_after_that(house: House) -> None:
+    house.echo()
+    ask(house, "hello")
+    until(lambda: listed(house) == ["hello"])
+    book = house.place / "cache" / "cache.db"
+    for path in book.parent.glob("cache.db*"):
+        path.unlink()
+    book.mkdir()
+    ask(house, "again")
+    until(lambda: house.run("cache", "ls").status == 14, what="a round that finds it")
+    book.rmdir()
+    assert sorted(listed(house)) == ["again", "hello"]
+
+
 def test_a_database_that_is_damaged_while_it_is_used_is_begun_anew(house: House) -> None:
     house.variables["LLMCTL_CACHE__MEMORY_BYTES"] = "0"
     house.echo()

@@ -141,6 +141,10 @@ class Book:
             f"the book of the cache was damaged and is made again from the entries; the damaged one is now {aside}"
         )
 
+    @property
+    def is_open(self) -> bool:
+        return self._store is not None
+
     def lost(self) -> bool:
         """Whether the file was removed from outside."""
         return self._store is not None and self._store.lost()

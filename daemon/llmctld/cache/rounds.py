@@ -43,7 +43,7 @@ class Rounds:
         self._hits: dict[str, int] = {}
         self._left: dict[str, None] = {}
         """Keys that some level has put out: whether another holds them is asked in the next round."""
-        self._stir = asyncio.Event()
+        self._stir, self._turn = asyncio.Event(), asyncio.Lock()
         self._compare, self._swept = True, float("-inf")
         self._task: asyncio.Task[None] | None = None
         self._trouble = ""
@@ -102,8 +102,17 @@ class Rounds:
                 await asyncio.wait_for(self._stir.wait(), SWEEP_S)
             await asyncio.sleep(TICK_S)
 
+    async def mend(self) -> None:
+        """Opens the book again, where it could not be opened. Raises Storage."""
+        self._compare = True
+        await self.round()
+
     async def round(self) -> None:
-        """Writes down what was noted, and sees off what left and what ended."""
+        """Writes down what was noted, and sees off what left and what ended. Raises Storage."""
+        async with self._turn:
+            await self._round()
+
+    async def _round(self) -> None:
         self._stir.clear()
         hits, self._hits = self._hits, {}
         if hits:

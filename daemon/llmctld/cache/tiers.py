@@ -186,7 +186,7 @@ class Tiers:
     async def clear(self, which: Which | None = None) -> int:
         """Removes every answer, or those that the book says `which` are; how many. Raises Storage where a level keeps some."""
         if which is not None and not which.everything:
-            keys = await self.noted.keys(which)
+            keys = await (await self.reopened()).keys(which)
             removed = await self.delete(keys)
             keeping = [lane.name for lane in self._lanes if lane.failing]
         else:
@@ -235,11 +235,20 @@ class Tiers:
             raise Storage("this cache keeps no book of its entries")
         return self.book
 
+    async def reopened(self) -> Book:
+        """The book, tried again where it could not be opened. Raises Storage where there is none."""
+        book = self.noted
+        if self._rounds is not None and not book.is_open:
+            with suppress(Storage):  # reading says why
+                await self._rounds.mend()
+        return book
+
     async def show(self, beginning: str) -> CacheShown:
         """The one entry whose key begins so. Raises NotFound, InvalidRequest where there are several."""
-        keys = await self.noted.beginning(beginning)
+        book = await self.reopened()
+        keys = await book.beginning(beginning)
         answer = await self.peek(keys[0]) if len(keys) == 1 else None
-        entry = await self.noted.entry(keys[0]) if answer is not None else None
+        entry = await book.entry(keys[0]) if answer is not None else None
         if len(keys) > 1:
             raise InvalidRequest(
                 f"{len(keys)} or more keys begin with {short(beginning)!r}",
