@@ -313,7 +313,7 @@ def test_check_names_what_leads_nowhere(two_models: House, variable: str, value:
     ],
 )
 def test_check_passes_what_is_right(two_models: House, variable: str, value: str) -> None:
-    two_models.ok("config", "check", **{variable: value})
+    assert two_models.ok("config", "check", **{variable: value}).err == ""
 
 
 def test_a_bug_leaves_a_trace_in_the_log_only(house: House, tmp_path: Path) -> None:

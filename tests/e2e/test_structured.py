@@ -35,6 +35,15 @@ def refused(outcome: Outcome, status: int, *words: str) -> None:
         assert word in outcome.err, (word, outcome.err)
 
 
+def of_a_script(home: House, code: str) -> str:
+    """What a Python program prints that uses the client."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=home.environ(), capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 # ---- schemas --------------------------------------------------------------------------------------------------------
 
 
@@ -107,15 +116,7 @@ def test_a_template_and_the_client_take_a_schema(home: House) -> None:
     )
     assert json.loads(home.ok("ask", "-t", "./list.yaml", "x").out) == [0]
     code = "from llmctl import Client\nwith Client() as c:\n print(c.ask('x', model='echo', schema={'const': {'a': [1]}}).value)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=home.environ(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.stdout == "{'a': [1]}\n", done.stderr
+    assert of_a_script(home, code) == "{'a': [1]}\n"
 
 
 @pytest.mark.parametrize(
@@ -388,14 +389,6 @@ def test_the_client_and_a_template_take_samples(home: House) -> None:
         " print([(a.index, a.text) for a in c.samples('hi', n=2, model='echo')])\n"
         " try: c.ask('hi', n=2, model='echo')\n except LlmctlError as e: print(e.code, e.hint)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=home.environ(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.stdout == "[(0, 'hi'), (1, 'hi')]\nusage `Client.samples` gives several.\n", done.stderr
+    assert of_a_script(home, code) == "[(0, 'hi'), (1, 'hi')]\nusage `Client.samples` gives several.\n"
     home.ok("ask", "--save", "twice", "-m", "echo", "-n", "2")
     assert home.ok("ask", "-t", "twice", "again").out == "again\n---\nagain\n"

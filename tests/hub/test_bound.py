@@ -5,7 +5,7 @@ import time
 
 import pytest
 from llmctld.cache.semantic import prior
-from llmctld.cache.semantic.bound import Bound, Decision
+from llmctld.cache.semantic.bound import ASKED_FIRST, Bound, Decision
 from llmctld.cache.semantic.pair import Near, Pair, describe
 
 from tests.hub.pairs import WRONG, play, stream
@@ -20,6 +20,27 @@ def test_wrong_answers_stay_under_the_limit_whatever_the_traffic(kind: str) -> N
     runs = [play(Bound(0.02, seed=seed), stream(kind, 3000, seed, near=0.5)) for seed in range(3)]
     assert sum(run.error for run in runs) / len(runs) <= 0.02
     assert max(run.error for run in runs) <= 0.02 * 1.5
+
+
+@pytest.mark.parametrize("kind", ["natural", "one in fifty, however near"])
+def test_the_surest_pairs_are_not_turned_away_for_want_of_what_riskier_ones_spent(kind: str) -> None:
+    """A pair a quarter as risky as the threshold is served, or computed to learn, but for one in five hundred."""
+
+    class Watched(Bound):
+        sure = away = 0
+
+        def decide(self, pair: Pair | None) -> Decision:
+            decision = super().decide(pair)
+            if self._count["requests"] > 800 and decision.error <= self._threshold / 4 and not decision.explore:
+                self.sure += 1
+                self.away += not decision.serve
+            return decision
+
+    bounds = [Watched(0.02, seed=seed) for seed in range(3)]
+    for seed, bound in enumerate(bounds):
+        play(bound, stream(kind, 4000, seed, near=0.6))
+    assert sum(bound.sure for bound in bounds) > 1000
+    assert sum(bound.away for bound in bounds) <= sum(bound.sure for bound in bounds) / 500
 
 
 def test_a_judge_that_is_wrong_one_time_in_ten_costs_hits_and_not_the_bound() -> None:
@@ -53,6 +74,17 @@ def test_what_is_far_is_neither_served_nor_worth_a_question_to_the_judge() -> No
     decision = Bound(0.005, seed=5).decide(FAR)
     assert decision == Decision(serve=False, error=decision.error)
     assert decision.error > 0.2
+
+
+def test_so_many_questions_may_be_put_to_the_judge_and_no_more() -> None:
+    """A pair that is worth one takes nothing from them, unless it is asked about."""
+    bound = Bound(0.005, seed=5)
+    plausible = Pair(0.9, 0.2, 1, 0.9, 500, False, 0, 0)
+    for _ in range(3 * ASKED_FIRST):
+        assert bound.decide(plausible).judge
+    for _ in range(2 * ASKED_FIRST):
+        bound.ask()
+    assert not any(decision.judge for decision in (bound.decide(plausible) for _ in range(20)) if not decision.explore)
 
 
 def test_without_a_candidate_a_request_still_counts() -> None:

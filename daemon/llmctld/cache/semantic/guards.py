@@ -135,9 +135,11 @@ def _code(a: Reading, b: Reading) -> bool:
 
 
 def _language(a: Reading, b: Reading) -> bool:
-    if languages.UNREAD.intersection((*a.script.split(), *b.script.split())):
-        return True
-    if a.script != b.script or (a.guess.sure and b.guess.sure and a.language != b.language):
+    if (
+        a.script != b.script
+        or a.script in languages.UNREAD
+        or (a.guess.sure and b.guess.sure and a.language != b.language)
+    ):
         return True
     return languages.differ(a.spoken_of, b.spoken_of, a.own, b.own)
 
