@@ -80,6 +80,24 @@ def closed_loop(engine: Engine, prompts: Sequence[Prompt], clients: int, generat
     return Outcome(sum(use.generated for use in uses) / elapsed, sum(use.computed for use in uses))
 
 
+def decoding(engine: Engine, prompt: Prompt, generated: int) -> float:
+    """Tokens per second of one answer, without what stands before its first token: an answer of one token is taken off."""
+    with engine.talk() as talk:
+        begin = time.perf_counter()
+        talk.ask(prompt, 1)
+        between = time.perf_counter()
+        talk.ask(prompt, generated + 1)
+        return generated / (time.perf_counter() - between - (between - begin))
+
+
+def first_piece(engine: Engine, prompt: Prompt) -> float:
+    """Seconds until the first piece of an answer is here."""
+    begin = time.perf_counter()
+    with engine.talk() as talk, closing(talk.stream(prompt, 16)) as pieces:
+        next(pieces)
+        return time.perf_counter() - begin
+
+
 def trace(engine: Engine, traces: Sequence[Sequence[Arrival]]) -> float:
     """The median over all requests of their milliseconds per generated token."""
     clock = threading.Event()  # never set: the pauses are the load itself

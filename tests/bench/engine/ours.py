@@ -74,19 +74,27 @@ class Ours:
 
 
 @contextmanager
-def ours(
+def installed(
     model: Path, slots: int, context: int, more: dict[str, str], options: dict[str, float] | None = None
 ) -> Iterator[Ours]:
-    """Loaded and warm; nothing of it is left behind. `more` are further settings, `options` fields of each request."""
+    """A hub that knows the model and has not loaded it; nothing of it is left behind. `more` are further settings, `options`
+    fields of each request."""
     settings = {"slots": str(slots), "context": str(context), "threads": "2", **more}
     with house() as home:
         home.ok("models", "add", NAME, model, *(f"--set={key}={value}" for key, value in settings.items()))
-        home.ok("models", "load", NAME)
-        engine = Ours(home, options or {})
-        with engine.talk() as talk:
-            talk.ask([1], 2)
-        yield engine
+        home.ok("daemon", "start")
+        yield Ours(home, options or {})
         home.stop()
+
+
+@contextmanager
+def ours(
+    model: Path, slots: int, context: int, more: dict[str, str], options: dict[str, float] | None = None
+) -> Iterator[Ours]:
+    """Loaded and warm."""
+    with installed(model, slots, context, more, options) as engine, engine.talk() as talk:
+        talk.ask([1], 2)
+        yield engine
 
 
 def knows(setting: str) -> bool:

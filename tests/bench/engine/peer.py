@@ -100,6 +100,13 @@ def llama_server(place: Path, model: Path, slots: int, context: int, flags: Sequ
         yield peer
 
 
+def llama_bench(place: Path, model: Path, generated: int) -> float:
+    """Tokens per second of the library's own loop: no server, no sampling, one sequence."""
+    command = [str(place / "llama-bench"), "-m", str(model), "-t", "2", "-p", "0", "-n", str(generated), "-o", "json"]
+    done = subprocess.run([*command, "-r", "2"], capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout)[0]["avg_ts"])
+
+
 @contextmanager
 def python_server(python: Path, model: Path, context: int) -> Iterator[Peer]:
     """`python -m llama_cpp.server`: one request at a time is all that it does."""

@@ -3,6 +3,7 @@
 Each function is one load and returns the figures that it gave; what a request looks like is ours.py's and peer.py's.
 """
 
+import statistics
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -12,14 +13,16 @@ from typing import NamedTuple, TypeVar
 from tests.bench.engine import drive
 from tests.bench.engine.drive import Engine, Outcome, Stall
 from tests.bench.engine.figure import Figure, count, ratio
-from tests.bench.engine.ours import Ours, knows, ours
-from tests.bench.engine.peer import Peer, arguments, llama_server, python_server
+from tests.bench.engine.ours import Ours, installed, knows, ours
+from tests.bench.engine.peer import Peer, arguments, llama_bench, llama_server, python_server
 from tests.bench.engine.prompts import Load, arrivals, prompts, words
 from tests.bench.engine.tune import SPECULATION, TRIES, Flags, best
 
 T = TypeVar("T")
 CONTEXT = 512
 SPEED = "tok/s"
+DECODED = 128
+"""Tokens that are generated where nothing but generating is measured."""
 TUNING = 1000
 """The seed of the prompts that choose the peer's flags: none of those that are measured."""
 
@@ -84,18 +87,42 @@ def cold_and_hot(load: Load, engine: AbstractContextManager[Engine]) -> tuple[Ou
     return first, second
 
 
-def templates(bench: Bench) -> list[Figure]:
-    load = Load(8, 48, 8, 256, 32, 32)
-    peer = bench.tuned("8 templates", load.clients, lambda engine: speed(load, engine, TUNING))
+def decoding(bench: Bench) -> list[Figure]:
+    """One sequence that generates and nothing else, over what the library's own loop does without any server."""
+    with bench.ours(1, speculation="off") as mine:
+        speeds, others = bench.interleaved(
+            lambda seed: drive.decoding(mine, prompts(Load(1, 1, 1, 0, 8, 1), seed)[0], DECODED),
+            lambda _: llama_bench(bench.place, bench.model, DECODED),
+        )
+    return [ratio("decoding alone, over llama-bench", speeds, others, 0.97, SPEED)]
+
+
+def loading(bench: Bench) -> list[Figure]:
+    """From a hub that has nothing loaded, the file in the system's cache, to the first piece of an answer."""
+    bench.model.read_bytes()
+
+    def run(_: int) -> float:
+        with installed(bench.model, 1, CONTEXT, {}) as fresh:
+            return drive.first_piece(fresh, [1, 2, 3])
+
+    ((*seconds,),) = bench.interleaved(run)
+    note = ", ".join(f"{value:.2f}" for value in sorted(seconds))
+    return [Figure("load to first token", statistics.median(seconds), 1.5, most=True, note=note, unit="s")]
+
+
+def templates(bench: Bench, distinct: int, target: float) -> list[Figure]:
+    load = Load(8, 48, distinct, 256, 32, 32)
+    peer = bench.tuned(f"{distinct} templates", load.clients, lambda engine: speed(load, engine, TUNING))
     rounds = bench.interleaved(
         lambda _: cold_and_hot(load, bench.ours(load.clients)),
         lambda _: cold_and_hot(load, peer()),
     )
     (cold, hot), (other_cold, other_hot) = (list(zip(*results, strict=True)) for results in rounds)
-    what = "8 clients, 8 templates of 256"
+    what = f"8 clients, {distinct} templates of 256"
+    least = distinct * load.prefix + load.requests * load.unique
     return [
-        ratio(f"{what}, cold", _speeds(cold), _speeds(other_cold), 1.25, SPEED),
-        count("... prompt tokens computed", _computed(cold), 4000, load.prompt_tokens, _computed(other_cold)),
+        ratio(f"{what}, cold", _speeds(cold), _speeds(other_cold), target, SPEED),
+        count("... prompt tokens computed", _computed(cold), least + 416, load.prompt_tokens, _computed(other_cold)),
         ratio(f"{what}, hot", _speeds(hot), _speeds(other_hot), 1.05, SPEED),
     ]
 
@@ -208,7 +235,10 @@ ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
     "one": partial(unshared, clients=1, requests=8, target=1.0),
     "four": partial(unshared, clients=4, requests=16, target=1.0),
     "sixteen": partial(unshared, clients=16, requests=48, target=0.95),
-    "templates": templates,
+    "decoding": decoding,
+    "loading": loading,
+    "templates": partial(templates, distinct=8, target=1.25),
+    "four-templates": partial(templates, distinct=4, target=1.2),
     "few": few_busy,
     "shared": shared,
     "long": long_prompt,

@@ -1,7 +1,9 @@
 """The parts of the engine benchmark that decide what its figures mean: prompts, statistics, the choice of flags."""
 
 import random
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -102,6 +104,17 @@ def test_the_peer_gets_its_best_flags_and_every_try_is_told(
         assert f" {value:.4g}" in told
 
 
+class Told:
+    """An engine with one client, which is given."""
+
+    def __init__(self, client: object) -> None:
+        self._client = client
+
+    @contextmanager
+    def talk(self) -> Iterator[object]:
+        yield self._client
+
+
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ours]:
     path = tmp_path_factory.mktemp("models") / "tiny.gguf"
@@ -117,6 +130,30 @@ def test_clients_on_the_real_socket_get_exactly_the_tokens_they_asked_for(engine
     with engine.talk() as talk:
         assert talk.ask([20, 21], 7).generated == 7
         assert talk.ask("a prompt as text", 3).generated == 3
+
+
+def test_decoding_alone_is_told_from_the_prompt(engine: Ours) -> None:
+    """A second for the prompt and its first token, five for it and nine: eight tokens took four."""
+
+    class Slow:
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+
+        def ask(self, prompt: drive.Prompt, generated: int) -> drive.Use:
+            self.asked.append(generated)
+            return drive.Use(generated, len(prompt))
+
+    talk = Slow()
+    with pytest.MonkeyPatch.context() as patch:
+        clock = iter([0.0, 1.0, 6.0])
+        patch.setattr(time, "perf_counter", lambda: next(clock))
+        assert drive.decoding(Told(talk), [1, 2], 8) == 2.0  # type: ignore[arg-type]
+    assert talk.asked == [1, 9]
+    assert drive.decoding(engine, [40, 41], 8) > 0
+
+
+def test_the_first_piece_of_an_answer_is_waited_for(engine: Ours) -> None:
+    assert drive.first_piece(engine, [42, 43]) > 0
 
 
 def test_a_stream_gives_its_pieces_and_can_be_left(engine: Ours) -> None:
