@@ -58,7 +58,10 @@ KEYS = {
 SETTINGS = {
     "context": ("Tokens that one request may use; the file's own, at most 8192.", 4096),
     "slots": ("Requests that run together; 4.", 4),
-    "retained": ("Streams of KV memory that keep prefixes of ended requests; as many as slots.", 4),
+    "retained": (
+        "Streams of KV memory that keep prefixes of ended requests; as many as slots, where there is room.",
+        4,
+    ),
     "threads": ("Threads; the physical cores.", 4),
     "gpu_layers": ("Layers on the GPU; all that fit.", 0),
     "device": ("Where it runs: auto (default), cpu, cuda, cuda:N, mps, vulkan or xpu.", "cuda:0"),

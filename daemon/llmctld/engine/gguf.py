@@ -20,6 +20,7 @@ from llmctld.engine.draft_model import DraftModel
 from llmctld.engine.fit import Memory, Shape, fit, notice
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.native_log import NativeLog
+from llmctld.engine.pages import give_back_zeros, stretches
 from llmctld.engine.sampling import Sampler
 from llmctld.engine.sequence import Chunk
 from llmctld.engine.speculation import ROWS
@@ -238,6 +239,7 @@ class Gguf:
         name = f"{load.name} with its draft" if self._second else load.name
         wanted = wanted_shape(load, self._model, self._weights.plan.retained)
         memory = Memory(load.memory_bytes, weights, cell)
+        before = stretches()
         while True:
             shape = fit(name, wanted, memory)
             self._log.clear()
@@ -249,6 +251,8 @@ class Gguf:
                 break
             lib.llama_free(self._context)
             memory = memory.corrected(shape, total)
+        if not self._weights.plan.gpus:  # a device may know the addresses of pages that it shares with the machine
+            give_back_zeros(before)
         self.stream_bytes = cell_bytes(self._model, load.kv_type) * shape.cells // shape.streams
         notices = [notice(name, wanted, shape, memory)] if shape != wanted else []
         if shape.context > own:

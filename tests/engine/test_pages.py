@@ -1,0 +1,75 @@
+"""Memory that was only filled with zeros is not kept, and nothing that is in it changes."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from llmctld.engine.gguf import Gguf
+from llmctld.engine.pages import LARGE, STEP, give_back_zeros, stretches
+
+from tests.engine.driver import Driver, llama
+from tests.tiny_gguf import write
+
+MIB = 2**20
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells where memory lies")
+
+
+def resident() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+@pytest.fixture
+def nothing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As on a system without /proc."""
+    monkeypatch.setattr("llmctld.engine.pages.MAPS", tmp_path / "none")
+
+
+def filled(size: int) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
+    """Every page of it was written to."""
+    array = np.empty(size, np.uint8)
+    array.fill(0)
+    return array
+
+
+def test_zeros_are_given_back_and_everything_else_stays() -> None:
+    before = stretches()
+    array = filled(8 * LARGE)
+    array[3 * LARGE + 7] = 1
+    array[-1] = 2
+    held = resident()
+    given = give_back_zeros(before)
+    assert 8 * LARGE - 4 * STEP <= given < 8 * LARGE
+    assert held - resident() >= given - 4 * MIB
+    assert (array[3 * LARGE + 7], array[-1], int(array.sum(dtype=np.int64))) == (1, 2, 3)
+
+
+def test_what_was_there_before_is_left_alone() -> None:
+    array = filled(4 * LARGE)
+    assert give_back_zeros(stretches()) == 0
+    assert not array.any()
+
+
+@pytest.mark.usefixtures("nothing_is_told")
+def test_where_nothing_tells_all_stays() -> None:
+    before = stretches()
+    array = filled(4 * LARGE)
+    assert (before, give_back_zeros(before)) == ([], 0)
+    assert not array.any()
+
+
+def test_a_model_s_kv_memory_is_there_once_it_is_used_and_the_answer_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "wide.gguf"
+    write(path, context=65_536)
+    load = llama(path, context=65_536, slots=4, retained=4)
+    before = resident()
+    model = Gguf(load)
+    driver = Driver(model)
+    text = driver.ask("a" * 3000).text
+    assert model.loaded.memory_bytes > 128 * MIB, "admission counts what it can come to"
+    assert resident() - before < 64 * MIB
+    monkeypatch.setattr("llmctld.engine.gguf.give_back_zeros", lambda _: 0)
+    assert Driver(Gguf(load)).ask("a" * 3000).text == text
