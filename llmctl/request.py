@@ -36,7 +36,7 @@ SAME = (
     "n",
 )
 """Options that wire.Generate knows by the same name."""
-FROM_DEFAULTS = ("model", "max_tokens", "temperature", "top_p", "top_k", "min_p", "timeout")
+FROM_DEFAULTS = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "timeout")
 
 
 def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) -> wire.Generate:
@@ -50,6 +50,7 @@ def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) ->
     prompt = _join(template.prompt, asked.prompt, params)
     return wire.Generate(
         prompt=prompt,
+        default_model=config.defaults.model,
         stdin=asked.stdin,
         files=[read_file(name) for name in listed(values.get("file", ()))],
         params=params,

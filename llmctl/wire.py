@@ -61,6 +61,8 @@ class Generate(Request, kw_only=True, tag="generate"):
     system: str | None = None
     raw: bool = False
     model: str | None = None
+    default_model: str | None = None
+    """Where `model` is null, and the conversation has no turn whose model would go on."""
     user: str = ""
     tags: list[str] = []
     conversation: str | None = None
@@ -287,8 +289,11 @@ class UndoHit(Request, kw_only=True, tag="undo_hit"):
 class Undo(Request, kw_only=True, tag="undo"):
     """Takes back the last turn of a conversation. -> Undone"""
 
-    conversation: str
+    conversation: str | None = None
+    """Null: this user's last one."""
     user: str = ""
+    look: bool = False
+    """Only tell what would be taken back."""
 
 
 AnyRequest = (
@@ -617,9 +622,10 @@ class HitUndone(Result, kw_only=True, tag="hit_undone", omit_defaults=False):
 
 
 class Undone(Result, kw_only=True, tag="undone", omit_defaults=False):
-    """The prompt that was taken back, or null when the conversation had no turn left."""
+    """The prompt that was taken back, and the system prompt that was in force; null when the conversation had no turn left."""
 
     prompt: str | None
+    system: str | None = None
 
 
 class Model(Result, kw_only=True, tag="model", omit_defaults=False):

@@ -35,7 +35,20 @@ def _m002_samples(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE requests ADD COLUMN sample INTEGER NOT NULL DEFAULT 0")
 
 
-MIGRATIONS = [_m001_requests, _m002_samples]
+def _m003_systems(connection: sqlite3.Connection) -> None:
+    """A row holds the system prompt that was in force, and no longer NULL where it was the one of the turn before."""
+    connection.execute(
+        """UPDATE requests SET system = (
+            SELECT before.system FROM requests AS before
+            WHERE before.user = requests.user AND before.conversation = requests.conversation
+              AND before.number < requests.number AND before.state = 'done' AND NOT before.undone
+              AND before.prompt IS NOT NULL AND before.system IS NOT NULL
+            ORDER BY before.number DESC LIMIT 1)
+        WHERE system IS NULL AND conversation IS NOT NULL AND prompt IS NOT NULL"""
+    )
+
+
+MIGRATIONS = [_m001_requests, _m002_samples, _m003_systems]
 
 
 MOST_HITS = 1000
@@ -43,11 +56,12 @@ MOST_HITS = 1000
 
 
 class Turn(NamedTuple):
-    """A finished exchange of a conversation."""
+    """An exchange of a conversation: what was sent, and the answer; None while there is none."""
 
     prompt: str
-    text: str
-    system: str | None
+    text: str | None
+    system: str
+    """The system prompt that was in force, its places filled; empty: none."""
     model: str
 
 
@@ -102,8 +116,8 @@ class History:
 
     async def turns(self, user: str, conversation: str) -> list[Turn]:
         rows = await self._store.read(
-            "SELECT prompt, text, system, model FROM requests WHERE user = ? AND conversation = ? AND state = 'done' "
-            "AND NOT undone AND prompt IS NOT NULL ORDER BY number",
+            "SELECT prompt, text, coalesce(system, ''), model FROM requests WHERE user = ? AND conversation = ? "
+            "AND state = 'done' AND NOT undone AND prompt IS NOT NULL ORDER BY number",
             (user, conversation),
         )
         return [Turn(*row) for row in rows]
@@ -132,14 +146,16 @@ class History:
             "SELECT id, user, at, prompt FROM requests WHERE hit = ? AND key = ? ORDER BY number DESC", (kind, key)
         )
 
-    async def undo(self, user: str, conversation: str) -> str | None:
-        """Takes the last turn out of the conversation; its prompt, or None when there is none."""
+    async def undo(self, user: str, conversation: str, look: bool = False) -> Turn | None:
+        """Takes the last turn out of the conversation (not with `look`), and gives it back; None when there is none."""
         async with self.turn(user, conversation) as turns:
             if not turns:
                 return None
+            if look:
+                return turns[-1]
             await self._store.write(
                 "UPDATE requests SET undone = 1 WHERE number = (SELECT max(number) FROM requests WHERE user = ? AND "
-                "conversation = ? AND state = 'done' AND NOT undone)",
+                "conversation = ? AND state = 'done' AND NOT undone AND prompt IS NOT NULL)",
                 (user, conversation),
             )
-            return turns[-1].prompt
+            return turns[-1]

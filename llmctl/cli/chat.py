@@ -110,13 +110,15 @@ def messages(lines: Iterator[str]) -> Iterator[str]:
 
 
 class Dialogue:
-    """One conversation. `last` is the latest question, `kept` whether the hub has it; `failed` the first bad status."""
+    """One conversation. `last` is the latest question, `kept` whether the hub has it; `changed`: the next turn's system prompt
+    was given since; `failed` the first bad status."""
 
     def __init__(self, client: Client, asked: Asked) -> None:
         self.client = client
         self.asked = asked
-        self.last: str | None = None
+        self.last: wire.Generate | None = None
         self.kept = False
+        self.changed = asked.system is not None
         self.failed = 0
         self.commands: dict[str, Callable[[str], None]] = {
             "model": self.set_model,
@@ -151,13 +153,14 @@ class Dialogue:
         else:
             self.say(message)
 
-    def say(self, message: str, refresh: bool = False) -> None:
-        self.last, self.kept = message, False
+    def say(self, message: str) -> None:
         self.asked.prompt = message
-        self.asked.refresh = refresh
-        request = self.client.pack(self.asked, stream=True)
+        self.send(self.client.pack(self.asked, stream=True))
+
+    def send(self, request: wire.Generate) -> None:
+        self.last, self.kept = request, False
         (done,) = answer.show(self.client, request, show_reasoning(self.asked))
-        self.kept = True
+        self.kept, self.changed = True, False
         for remark in answer.remarks(done):
             out.notice(remark)
         self.asked.continue_ = False
@@ -168,31 +171,51 @@ class Dialogue:
         self.asked.model = name or None
 
     def set_system(self, text: str) -> None:
-        self.asked.system = text or None
+        self.asked.system, self.changed = text, True
 
     def save(self, name: str) -> None:
+        """What would be asked with now: a template's system prompt with its places, else the one that is in force."""
         from llmctl import templates
 
         if not name:
             raise Usage("/save needs a name", "")
-        options = Asked(model=self.asked.model, system=self.asked.system, temperature=self.asked.temperature)
-        file = templates.save(self.client.paths.templates, name, None, options)
-        out.notice(f"template {name} is stored in {file}")
+        folder, system, params = self.client.paths.templates, self.asked.system, {}
+        if system is None and self.asked.template is not None:
+            of = templates.load(folder, self.asked.template)
+            system, params = of.system, of.declared()
+        if system is None:
+            system = self._last_turn(look=True).system
+        options = Asked(model=self.asked.model, system=system, temperature=self.asked.temperature, param=params)
+        out.notice(f"template {name} is stored in {templates.save(folder, name, None, options)}")
 
     def retry(self, _: str) -> None:
-        prompt = self._take_back() if self.last is None or self.kept else self.last
-        if prompt is None:
-            raise Usage("nothing was asked yet", "")
-        self.say(prompt, refresh=True)
+        """The last turn as it was sent, whatever a template would make of it now; with what was changed since."""
+        lost = self.last is not None and not self.kept
+        last = (lost and self.last) or _as_sent(self._last_turn())
+        request = self.client.pack(self.asked, stream=True)
+        for name in ("prompt", "files", "params", "declared", *(() if self.changed else ("system",))):
+            setattr(request, name, getattr(last, name))
+        request.cache = "refresh"
+        self.send(request)
 
     def undo(self, _: str) -> None:
-        prompt = self._take_back()
+        prompt = self._last_turn().prompt
         self.last, self.kept = None, False
         out.notice("the conversation has no turn" if prompt is None else f"taken back: {prompt}")
 
-    def _take_back(self) -> str | None:
-        if self.asked.conversation is None:
-            return None
+    def _last_turn(self, look: bool = False) -> wire.Undone:
+        """Taken back, or only looked at."""
+        if self.asked.conversation is None and not self.asked.continue_:
+            return wire.Undone(prompt=None)
         user = self.client.pack(Asked(user=self.asked.user)).user
-        result = self.client.call(wire.Undo(conversation=self.asked.conversation, user=user))
-        return result.prompt if isinstance(result, wire.Undone) else None
+        result = self.client.call(wire.Undo(conversation=self.asked.conversation, user=user, look=look))
+        return result if isinstance(result, wire.Undone) else wire.Undone(prompt=None)
+
+
+def _as_sent(turn: wire.Undone) -> wire.Generate:
+    """A prompt whose places were filled once: those that its text still shows are text. Raises Usage where there is none."""
+    if turn.prompt is None:
+        raise Usage("nothing was asked yet", "")
+    if "{" not in turn.prompt:
+        return wire.Generate(prompt=turn.prompt, system=turn.system)
+    return wire.Generate(prompt="{as_it_was_sent}", params={"as_it_was_sent": turn.prompt}, system=turn.system)

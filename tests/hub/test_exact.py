@@ -37,6 +37,7 @@ MATTERS: dict[str, Any] = {
     "system": "Be brief.",
     "raw": True,
     "model": "other",
+    "default_model": "usual",
     "user": "bob",
     "max_tokens": 7,
     "temperature": 0.5,
@@ -105,7 +106,12 @@ async def key(folder: Path, catalog: Catalog, scope: list[str], **fields: Any) -
 @in_loop
 async def test_the_key_covers_everything_that_changes_the_answer_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").write_bytes(b"GGUF" + bytes(20))
-    catalog = a_catalog(tmp_path, e={"adapters": f'{{"a": "{tmp_path}/a.gguf"}}'}, other={"token_ms": "1"})
+    settings = {
+        "e": {"adapters": f'{{"a": "{tmp_path}/a.gguf"}}'},
+        "other": {"token_ms": "1"},
+        "usual": {"token_ms": "2"},
+    }
+    catalog = a_catalog(tmp_path, **settings)
     scope = ["user"]
     base = await key(tmp_path, catalog, scope)
     assert base == await key(tmp_path, catalog, scope)

@@ -86,8 +86,11 @@ async def test_a_turn_can_be_taken_back(tmp_path: Path) -> None:
         row = {"number": 1, "id": "1", "at": 0.0, "user": "ana", "state": "done", "model": "e", "conversation": "talk"}
         await scene.hub.history.save({**row, "prompt": "one", "text": "re: one"})
         undo = wire.Undo(conversation="talk", user="ana")
+        look = wire.Undo(user="ana", look=True)
+        assert await result(scene, look, wire.Undone) == wire.Undone(prompt="one", system="")
         assert (await result(scene, undo, wire.Undone)).prompt == "one"
         assert (await result(scene, undo, wire.Undone)).prompt is None
+        assert (await result(scene, wire.Undo(user="eve"), wire.Undone)).prompt is None, "no conversation at all"
 
 
 @in_loop

@@ -65,7 +65,7 @@ async def test_a_conversation_is_what_was_answered_of_it_in_order(history: Histo
     await history.save({**turn("5", "another talk"), "conversation": "other"})
     assert await history.turns("ana", "talk") == [
         Turn("one", "re: one", "be brief", "e"),
-        Turn("two", "re: two", None, "e"),
+        Turn("two", "re: two", "", "e"),
     ]
     assert await history.last_conversation("ana") == "other"
     assert await history.last_conversation("bob") == "talk"
@@ -85,11 +85,35 @@ async def test_a_prompt_of_token_ids_is_no_turn_of_a_conversation(history: Histo
 async def test_undo_takes_back_one_turn_at_a_time(history: History) -> None:
     for id, prompt in enumerate(("one", "two")):
         await history.save(turn(str(id), prompt))
-    assert await history.undo("ana", "talk") == "two"
+    assert await history.undo("ana", "talk", look=True) == Turn("two", "re: two", "", "e")
+    assert await history.undo("ana", "talk") == Turn("two", "re: two", "", "e")
     assert [turn.prompt for turn in await history.turns("ana", "talk")] == ["one"]
-    assert await history.undo("ana", "talk") == "one"
+    assert await history.undo("ana", "talk") == Turn("one", "re: one", "", "e")
     assert await history.undo("ana", "talk") is None
     assert await history.undo("eve", "talk") is None
+
+
+@in_loop
+async def test_rows_of_before_get_the_system_prompt_that_was_in_force(tmp_path: Path) -> None:
+    """They held it only where it was given, and NULL where it was that of the turn before."""
+    given = {"one": "brief", "two": None, "lost": "never held", "three": None, "off": "", "four": None}
+    with closing(Store(tmp_path / "history.db", MIGRATIONS[:2])) as old:
+        for number, (prompt, system) in enumerate(given.items(), 1):
+            for user in ("ana", "bob"):
+                columns = {
+                    **turn(str(2 * number - (user == "bob")), prompt), "user": user, "system": None if user == "bob" else system,
+                    "state": "failed" if prompt == "lost" else "done",
+                }  # fmt: skip
+                places = ", ".join("?" * len(columns))
+                await old.write(
+                    f"INSERT INTO requests ({', '.join(columns)}) VALUES ({places})", list(columns.values())
+                )
+    with closing(History(tmp_path / "history.db")) as history:
+        turns = await history.turns("ana", "talk")
+        assert [(turn.prompt, turn.system) for turn in turns] == [
+            ("one", "brief"), ("two", "brief"), ("three", "brief"), ("off", ""), ("four", ""),
+        ]  # fmt: skip
+        assert {turn.system for turn in await history.turns("bob", "talk")} == {""}
 
 
 @in_loop

@@ -164,9 +164,50 @@ async def test_a_conversation_goes_on_with_its_turns_its_model_and_its_system_pr
             ("system", "Be brief."), ("user", "one"), ("assistant", "re: one"), ("user", "two"), ("assistant", "re: two"),
             ("user", "three"),
         ]  # fmt: skip
+        assert call.system == "Be brief.", "which is what its row says"
     over = await passed(tmp_path, history, prompt="three", user="ana", conversation="talk", system="", model="e")
     assert said(over)[0] == ("user", "one")
-    assert over.entry.name == "e"
+    assert (over.entry.name, over.system) == ("e", "")
+
+
+@in_loop
+async def test_a_system_prompt_holds_from_its_turn_on_and_the_one_before_until_then(
+    tmp_path: Path, history: History
+) -> None:
+    for number, system in enumerate(("A", "A", "B", "B", "A"), 1):
+        await save(history, "talk", f"q{number}", f"a{number}", system=system)
+    call = await passed(tmp_path, history, prompt="q6", user="ana", conversation="talk", system="C")
+    assert [text for _, text in said(call)] == [
+        "A", "q1", "a1", "q2", "a2", "B", "q3", "a3", "q4", "a4", "A", "q5", "a5", "C", "q6",
+    ]  # fmt: skip
+    assert [role for role, text in said(call) if text in "ABC"] == ["system"] * 4
+    same = await passed(tmp_path, history, prompt="q6", user="ana", conversation="talk", system="A")
+    assert said(same)[-2:] == [("assistant", "a5"), ("user", "q6")], "the one that holds is not said again"
+
+
+@in_loop
+async def test_after_none_the_model_sees_no_system_prompt_of_before(tmp_path: Path, history: History) -> None:
+    for number, system in enumerate(("A", "", "B"), 1):
+        await save(history, "talk", f"q{number}", f"a{number}", system=system)
+    call = await passed(tmp_path, history, prompt="q4", user="ana", conversation="talk")
+    assert [text for _, text in said(call)] == ["q1", "a1", "q2", "a2", "B", "q3", "a3", "q4"]
+
+
+@in_loop
+async def test_what_a_turn_was_filled_with_stays(tmp_path: Path, history: History) -> None:
+    first = await passed(
+        tmp_path,
+        history,
+        prompt="of {topic}",
+        system="About {topic}.",
+        params={"topic": "tea"},
+        user="ana",
+        conversation="talk",
+    )
+    assert (first.system, first.prompt) == ("About tea.", "of tea")
+    await save(history, "talk", "of {topic}", "re", system="About {topic}.")  # as a prompt that showed such a place
+    later = await passed(tmp_path, history, prompt="{topic}?", params={"topic": "tin"}, user="ana", conversation="talk")
+    assert [text for _, text in said(later)] == ["About {topic}.", "of {topic}", "re", "tin?"]
 
 
 @in_loop

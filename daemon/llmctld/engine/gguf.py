@@ -24,6 +24,7 @@ from llmctld.engine.pages import give_back_zeros, stretches
 from llmctld.engine.sampling import Sampler
 from llmctld.engine.sequence import Chunk
 from llmctld.engine.speculation import ROWS
+from llmctld.engine.systems import takes_later
 from llmctld.engine.template import Template
 from llmctld.engine.vocabulary import Vocabulary
 from llmctld.engine.wanted import Defaults
@@ -266,6 +267,7 @@ class Gguf:
             retained=shape.retained,
             memory_bytes=total,
             base=self._template is None,
+            system_later=self._template is None or takes_later(self._template.render),
             notices=notices,
         )
         self._weights.tell(loaded, self._log, *([self._second._weights] if self._second else []))

@@ -34,6 +34,7 @@ from llmctld.engine.hf_steps import steps_for
 from llmctld.engine.hf_words import HfWords
 from llmctld.engine.messages import Load, Scored, Submit
 from llmctld.engine.sequence import Chunk
+from llmctld.engine.systems import takes_later
 from llmctld.engine.wanted import Defaults
 
 
@@ -65,6 +66,7 @@ class Hf:
         self._steps.pick = self._pick
         self.loaded = msgspec.structs.replace(
             loaded, base=self._words.is_base, devices=[str(device)],
+            system_later=self._words.is_base or takes_later(self._words.render),
             gpu_bytes=0 if device.type == "cpu" else loaded.memory_bytes,
             notices=[*loaded.notices, *torch_device.notices(load, device)],
         )  # fmt: skip

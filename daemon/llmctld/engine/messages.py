@@ -164,6 +164,8 @@ class Loaded(msgspec.Struct, tag="loaded", kw_only=True):
     devices: list[str] = []
     """Where they lie, as the library calls it; GPUs first."""
     base: bool = False
+    system_later: bool = True
+    """Whether the chat template takes a system message behind turns, where it stands."""
     dimension: int = 0
     """Numbers of a vector; 0: it generates text."""
     notices: list[str] = []

@@ -15,6 +15,7 @@ from llmctld.engine.reasoning import Splitter
 from llmctld.models import refusal
 from llmctld.models.breaker import Trouble
 from llmctld.models.endpoint import decode
+from llmctld.models.systems import folded
 
 Body = dict[str, Any]
 
@@ -108,10 +109,28 @@ def _json_object(body: Body) -> bool:
     return True
 
 
+def _system_first(body: Body) -> bool:
+    """Of a server whose chat template takes no system message behind turns."""
+    was = body.get("messages", [])
+    found = folded(was)
+    if len(found) == len(was):
+        return False
+    body["messages"] = found
+    return True
+
+
+NO_SYSTEM_LATER = (
+    "must be at the beginning",
+    "roles must alternate",
+    "Only user, assistant and tool roles",
+    "Invalid message role",
+)
+"""How the templates of Qwen 3.5, Mistral, Ministral and Apertus refuse one; servers pass it on."""
 QUIRKS = (
     Quirk("stream_options", _no_stream_options),
     Quirk("max_completion_tokens", _max_completion_tokens),
     Quirk("'json_object'", _json_object),
+    *(Quirk(words, _system_first) for words in NO_SYSTEM_LATER),
 )
 
 

@@ -56,6 +56,8 @@ class Call:
     """The text of the user's turn, as preprocess put it together."""
     typed: str | None = None
     """What was typed, where files or stdin came with it: the question, and they are what it is about."""
+    system: str | None = None
+    """The system prompt that is in force, its places filled, whether it was given or holds since an earlier turn."""
     messages: list[ChatMessage] = field(default_factory=list)
     conversation: str | None = None
     key: str | None = None
@@ -113,7 +115,7 @@ class Call:
         return Answer(
             id=self.id,
             index=self.index,
-            model=self.model.name if self.model else self.request.model or "",
+            model=self.model.name if self.model else self.request.model or self.request.default_model or "",
             text=text,
             reasoning=reasoning,
             conversation=self.conversation,

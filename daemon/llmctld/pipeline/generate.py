@@ -14,6 +14,7 @@ from llmctl.errors import EngineFailed, ModelUnavailable
 from llmctl.wire import PRIORITIES, Answer, Delta, Likely, Notice, Sampled, Usage
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
+from llmctld.models.systems import folded, is_later
 from llmctld.models.target import REMOTE
 from llmctld.models.worker import Adapter, Lent, Recalled, Remark, Submit, Ticket
 from llmctld.pipeline.call import Call, Event, Work
@@ -22,6 +23,7 @@ from llmctld.watch import log
 
 MAX_TOKENS = 2048
 """For a client that sends none; the engine clips it to the room that the prompt leaves."""
+MOVED = "its chat template takes a system prompt at the beginning only: this one is sent in front of its question"
 TRIES = {REMOTE: 1}
 """By backend; 2. What may be asked again of an endpoint, its own worker has asked again by then."""
 
@@ -79,7 +81,7 @@ class Generator:
             work.state = "queued"
             for notice in self._notices(worker, call):
                 yield notice
-            ticket = worker.submit(self._submission(call, entry))
+            ticket = worker.submit(self._submission(call, entry, _folds(worker, call)))
             try:
                 async for piece in ticket:
                     if isinstance(piece, Remark):
@@ -95,17 +97,18 @@ class Generator:
             yield _answer(call, ticket)
 
     def _notices(self, worker: Lent, call: Call) -> list[Notice]:
-        """What the user should know about this model, once for each time it is loaded."""
+        """What the user should know about this model, once for each time it is loaded; and about this turn's system prompt."""
         assert worker.loaded is not None
+        moved = [f"{worker.name}: {MOVED}"] if _folds(worker, call) and is_later(call.messages) else []
         if worker in self._told:
-            return []
+            return [Notice(text=text) for text in moved]
         self._told.add(worker)
-        texts = list(worker.loaded.notices)
+        texts = [*worker.loaded.notices, *moved]
         if worker.loaded.base and not call.request.raw and call.request.tokens is None:
             texts.append(f"{worker.name} has no chat template: a base model, which continues the text as it stands")
         return [Notice(text=text) for text in texts]
 
-    def _submission(self, call: Call, entry: ModelEntry) -> Submit:
+    def _submission(self, call: Call, entry: ModelEntry, folds: bool = False) -> Submit:
         request, settings = call.request, self._catalog.settings(entry)
 
         def chosen(name: str) -> float | None:
@@ -115,7 +118,7 @@ class Generator:
         top_k = chosen("top_k")
         return Submit(
             id=0,
-            messages=call.messages,
+            messages=folded(call.messages) if folds else call.messages,
             tokens=request.tokens,
             raw=request.raw,
             max_tokens=request.max_tokens or MAX_TOKENS,
@@ -156,6 +159,12 @@ def _note_use(call: Call, ticket: Ticket) -> None:
     timings.drafted, timings.accepted = end.drafted, end.accepted
     if end.decode_ms > 0 and end.completion_tokens > 1:
         timings.tokens_per_second = round((end.completion_tokens - 1) / end.decode_ms * 1e3, 2)
+
+
+def _folds(worker: Lent, call: Call) -> bool:
+    """Whether a system message that came with a later turn goes into that turn's question."""
+    assert worker.loaded is not None
+    return not worker.loaded.system_later and not call.request.raw
 
 
 def _answer(call: Call, ticket: Ticket) -> Answer:

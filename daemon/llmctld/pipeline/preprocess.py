@@ -27,8 +27,12 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             request = call.request
             if call.messages:  # put together before: the hub asks by itself what a user has asked once
-                call.model, call.conversation = catalog.choose(request.model, "text"), call.id[:12]
+                call.model, call.conversation = (
+                    catalog.choose(request.model or request.default_model, "text"),
+                    call.id[:12],
+                )
                 call.prompt = call.messages[-1].content
+                call.system = next((each.content for each in reversed(call.messages) if each.role == "system"), "")
                 call.typed = typed(request, _values(request), limit)
                 async with aclosing(next_(call)) as events:
                     async for event in events:
@@ -38,9 +42,10 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
             call.prompt = compose_prompt(request, values, limit)
             call.typed = typed(request, values, limit)
             turns = await _take_turn(call, history)
-            call.model = catalog.choose(request.model or (turns[-1].model if turns else None), "text")
-            system = request.system if request.system is not None else (turns[-1].system if turns else None)
-            call.messages = _messages(fill(normal(system or ""), values, limit), turns, call.prompt)
+            call.model = catalog.choose(request.model or (turns[-1].model if turns else request.default_model), "text")
+            held = turns[-1].system if turns else ""
+            call.system = held if request.system is None else fill(normal(request.system), values, limit)
+            call.messages = _messages(turns, call.system, call.prompt)
             _explain(call, len(turns))
             async with aclosing(next_(call)) as events:
                 async for event in events:
@@ -77,11 +82,21 @@ async def _take_turn(call: Call, history: History) -> list[Turn]:
     return await call.cleanup.enter_async_context(history.turn(request.user, call.conversation))
 
 
-def _messages(system: str, turns: list[Turn], prompt: str | None) -> list[ChatMessage]:
-    messages = [ChatMessage("system", system)] if system else []
-    for turn in turns:
-        messages += [ChatMessage("user", turn.prompt), ChatMessage("assistant", turn.text)]
-    return messages if prompt is None else [*messages, ChatMessage("user", prompt)]
+def _messages(turns: list[Turn], system: str, prompt: str | None) -> list[ChatMessage]:
+    """The turns as they were sent, each system prompt in front of the turn from which on it holds.
+
+    No message takes one back: a turn without any, after some, is sent without all that came before it.
+    """
+    messages: list[ChatMessage] = []
+    held = ""
+    for turn in [*turns, Turn(prompt or "", None, system, "")]:
+        if turn.system != held:
+            messages = messages if turn.system else [each for each in messages if each.role != "system"]
+            messages += [ChatMessage("system", turn.system)] if turn.system else []
+            held = turn.system
+        messages += [ChatMessage("user", turn.prompt)]
+        messages += [ChatMessage("assistant", turn.text)] if turn.text is not None else []
+    return messages if prompt is not None else messages[:-1]
 
 
 def normal(text: str) -> str:

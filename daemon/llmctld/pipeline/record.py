@@ -112,8 +112,9 @@ def _beginning(call: Call) -> dict[str, Any]:
     if prompt is None and request.tokens is None:
         prompt = request.stdin
     return {"number": call.number, "id": call.id, "at": call.at, "user": call.charge or request.user,
-            "tags": json.dumps(request.tags) if request.tags else "[]", "model": request.model, "state": "running",
-            "system": request.system, "prompt": prompt}  # fmt: skip
+            "tags": json.dumps(request.tags) if request.tags else "[]", "state": "running",
+            "model": request.model or request.default_model,
+            "system": request.system if call.system is None else call.system, "prompt": prompt}  # fmt: skip
 
 
 def _outcome(call: Call, answer: Answer, state: str) -> dict[str, Any]:

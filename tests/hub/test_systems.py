@@ -1,0 +1,34 @@
+"""A system message that came with a later turn becomes the beginning of its question; nothing before it changes."""
+
+from llmctld.engine.messages import ChatMessage
+from llmctld.models.openai import quirk_in
+from llmctld.models.systems import folded, is_later
+
+
+def talk(text: str) -> list[ChatMessage]:
+    """`sA u1 a2`: roles by their first letters."""
+    roles = {"s": "system", "u": "user", "a": "assistant"}
+    return [ChatMessage(roles[word[0]], word[1:]) for word in text.split()]
+
+
+def test_the_first_stays_and_later_ones_stand_before_their_question() -> None:
+    assert folded(talk("sA u1 a1 sB u2 a2 u3")) == [
+        *talk("sA u1 a1"), ChatMessage("user", "B\n\n2"), *talk("a2 u3"),
+    ]  # fmt: skip
+    assert folded(talk("u1 a1 sB u2")) == [*talk("u1 a1"), ChatMessage("user", "B\n\n2")]
+    assert folded(talk("sA u1")) == talk("sA u1")
+
+
+def test_only_the_turn_that_brings_one_tells_of_it() -> None:
+    assert is_later(talk("sA u1 a1 sB u2"))
+    assert not is_later(talk("sA u1 a1 sB u2 a2 u3"))
+    assert not is_later(talk("sA u1"))
+
+
+def test_an_endpoint_that_refuses_one_is_asked_otherwise() -> None:
+    words = "remote answers 500: Jinja Exception: System message must be at the beginning."
+    body = {"messages": talk("sA u1 a1 sB u2")}
+    quirk = quirk_in(words, body)
+    assert quirk is not None
+    assert body["messages"] == folded(talk("sA u1 a1 sB u2"))
+    assert quirk_in(words, {"messages": talk("sA u1")}) is None, "there was none to move"
