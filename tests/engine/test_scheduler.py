@@ -375,6 +375,16 @@ def test_at_the_end_what_is_worth_it_is_saved() -> None:
     assert len(machine.saved) == 1, "twenty tokens are computed sooner than they are kept"
 
 
+def test_at_the_end_what_two_streams_share_is_saved_once() -> None:
+    """Each of them alone has ten tokens that the other has not: too few to be kept for."""
+    machine = Machine(slots=2, streams=4)
+    machine.run(request(1, range(500), 1))
+    machine.run(request(2, [*range(490), *range(9000, 9010)], 1))
+    machine.do(machine.scheduler.farewell())
+    matches = machine.saved.match(np.arange(490, dtype=np.int32))
+    assert list(matches.values()) == [490]
+
+
 # ---- who is next -----------------------------------------------------------------------------------------------------
 
 

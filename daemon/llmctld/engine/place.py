@@ -78,7 +78,6 @@ def worth(streams: Streams, stream: int, keep: int, pace: Pace) -> float:
     return pace.token_ms * streams.sole(stream, keep) / (1 + streams.age(stream) / streams.count)
 
 
-def worth_saving(streams: Streams, stream: int, keep: int, pace: Pace) -> bool:
-    """Whether a stream's state should be kept outside the KV memory before it is cut down to `keep` tokens."""
-    sole = streams.sole(stream, keep)
-    return sole >= SAVE_TOKENS and sole * pace.token_ms > SAVE_MARGIN * pace.copy_ms
+def worth_saving(lost: int, pace: Pace) -> bool:
+    """Whether a stream's state should be kept outside the KV memory before so many tokens of it are lost."""
+    return lost >= SAVE_TOKENS and lost * pace.token_ms > SAVE_MARGIN * pace.copy_ms

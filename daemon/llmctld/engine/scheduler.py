@@ -202,11 +202,15 @@ class Scheduler:
 
     def _rescue(self, stream: int, keep: int = 0) -> list[Action]:
         """What is about to be cut off is saved, where that is worth it."""
+        return [*self._saving(stream, self.streams.sole(stream, keep))]
+
+    def _saving(self, stream: int, lost: int) -> list[Save]:
+        """`lost`: so many tokens of the stream are nowhere else."""
         held = self.streams.held(stream)
         if self.streams.adapters(stream):
             return []  # saved states are of the model as its file is
-        if self._reuses and place.worth_saving(self.streams, stream, keep, self.pace) and not self.saved.covers(held):
-            return [Save(stream, held, self.streams.sole(stream, keep) >= place.LASTING_TOKENS)]
+        if self._reuses and place.worth_saving(lost, self.pace) and not self.saved.covers(held):
+            return [Save(stream, held, lost >= place.LASTING_TOKENS)]
         return []
 
     def _pack(self) -> list[Action]:
@@ -311,9 +315,12 @@ class Scheduler:
         return unbegun
 
     def farewell(self) -> list[Action]:
-        """At the end: all that is worth it is saved, what was used last first."""
-        streams = sorted(self.streams.free, key=self.streams.age)
-        return [action for stream in streams for action in self._rescue(stream)]
+        """At the end: all that is worth it is saved, what was used last first. What several streams share is lost with all."""
+        saves: list[Save] = []
+        for stream in sorted(self.streams.free, key=self.streams.age):
+            held = self.streams.held(stream)
+            saves += self._saving(stream, len(held) - max((common(held, save.tokens) for save in saves), default=0))
+        return [*saves]
 
     def check(self) -> None:
         """Prove the invariants; RuntimeError names the one that does not hold."""

@@ -1,0 +1,141 @@
+"""Every common kind of file answers the same whichever way it is computed: as llama.cpp's own plain loop says it, token by token.
+
+The models are random and small, and quantised here. What is asked is chosen so that rounding decides nothing: the loop itself
+says the same of the prompt read at once and token by token, within NOISE, and of two tokens one is always likelier by far.
+"""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from llmctld.engine.embed_gguf import GgufEmbedder
+from llmctld.engine.gguf import Gguf
+from llmctld.engine.pace import Pace
+from llmctld.engine.saved import Saved
+
+from tests import kinds_gguf
+from tests.engine.driver import Driver, llama
+from tests.kinds_gguf import QUANTS, STATEFUL
+from tests.slow_twin import Twin
+
+FAR, NOISE = 0.3, 0.15
+"""Of the spread of all logits: how far apart the two best are at least, and how much a way of computing may change any."""
+COUNT, FEW = 16, 6
+"""Tokens of an answer; few where no attention decides, so that the best are seldom far apart."""
+TRIES = 100
+BEGIN = 40
+"""Letters that two prompts have in common: so many that they are worth saving."""
+LETTERS = "etaoin shrdlu"
+
+CASES = [("llama" if kind != "MXFP4_MOE" else "llama+experts", kind) for kind in QUANTS]
+CASES += [
+    (name, kind)
+    for name in kinds_gguf.ARCHITECTURES
+    for kind in ("MXFP4_MOE" if "gpt" in name else "Q4_0", "Q4_K_M")
+    if name not in ("llama", "bert")
+]
+
+
+class Dear(Pace):
+    """This model computes a prompt sooner than anything could be kept; as if it were a thousand times larger."""
+
+    token_ms = 100.0
+
+
+@pytest.fixture(scope="module")
+def floats(tmp_path_factory: pytest.TempPathFactory) -> "Floats":
+    return Floats(tmp_path_factory.mktemp("kinds"))
+
+
+class Floats:
+    """Each architecture's file in float32, written when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def of(self, architecture: str) -> Path:
+        path = self._folder / f"{architecture}.gguf"
+        return path if path.exists() else kinds_gguf.write(path, architecture)
+
+
+def sure(twin: Twin, count: int) -> Iterator[tuple[str, str]]:
+    """Prompts of which rounding decides nothing, with their answers; two at a time begin alike."""
+    dice = random.Random(5)
+    for _ in range(TRIES):
+        begin = "".join(dice.choices(LETTERS, k=BEGIN))
+        pair = [begin + "".join(dice.choices(LETTERS, k=10)) for _ in range(2)]
+        answers = [_answer(twin, twin.tokens(prompt), count) for prompt in pair]
+        if all(answer is not None for answer in answers):
+            yield from zip(pair, map(str, answers), strict=True)
+    raise AssertionError(f"of {2 * TRIES} prompts too few are sure")
+
+
+def _answer(twin: Twin, prompt: list[int], count: int) -> str | None:
+    slowly, at_once = twin.greedy(prompt, count), twin.greedy(prompt, count, at_once=True)
+    if len(slowly) < count or [each.token for each in slowly] != [each.token for each in at_once]:
+        return None
+    noise = max(np.abs(a.row - b.row).max() / a.row.std() for a, b in zip(slowly, at_once, strict=True))
+    is_sure = noise < NOISE and min(each.margin for each in slowly) > FAR
+    return twin.text(slowly) if is_sure else None
+
+
+@pytest.mark.parametrize(("architecture", "kind"), CASES)
+def test_a_file_answers_the_same_whichever_way_it_is_computed(
+    floats: Floats, tmp_path: Path, architecture: str, kind: str
+) -> None:
+    path = kinds_gguf.quantise(floats.of(architecture), tmp_path / "m.gguf", kind)
+    types = kinds_gguf.types_of(path)
+    del types["F32"]  # norms and biases
+    assert QUANTS[kind] in types
+    assert max(types, key=lambda name: types[name]) in (QUANTS[kind], "Q8_0"), types
+    twin, count = Twin(path), FEW if architecture in STATEFUL else COUNT
+    asked = dict(pair for pair, _ in zip(sure(twin, count), range(4), strict=False))
+    twin.close()
+    model = Gguf(llama(path, slots=4, retained=2, context=512))
+    assert model.reuses is (architecture not in STATEFUL)
+
+    alone = Driver(model)
+    answers = {"alone": [alone.ask(prompt, max_tokens=count, repro=True).text for prompt in asked]}
+    driver = Driver(model)
+    ids = [driver.submit(prompt, max_tokens=count) for prompt in asked]
+    driver.run()
+    assert all(driver.replies[id].done.batched for id in ids)
+    answers["in a batch of four"] = [driver.replies[id].text for id in ids]
+    reusing = Driver(model, saved=Saved(tmp_path / "saved", 2**22, 2**30), pace=Dear())
+    again = [reusing.ask(prompt, max_tokens=count) for prompt in [*asked, *asked]]
+    answers["after others"], answers["again"] = ([reply.text for reply in part] for part in (again[:4], again[4:]))
+    reusing.loop.farewell()
+    later = Driver(model, saved=Saved(tmp_path / "saved", 2**22, 2**30), pace=Dear())
+    restored = [later.ask(prompt, max_tokens=count) for prompt in asked]
+    answers["after save and restore"] = [reply.text for reply in restored]
+
+    assert answers == {key: list(asked.values()) for key in answers}
+    if architecture in STATEFUL:
+        assert not any(reply.done.cached_tokens for reply in (*again, *restored)), "it is computed anew"
+    elif architecture not in WINDOWED:
+        assert again[1].done.cached_tokens >= BEGIN, "the prompt before began alike"
+        assert min(reply.done.cached_tokens for reply in restored) >= BEGIN
+
+
+WINDOWED = ("gemma3", "gpt-oss")
+"""How much of a prompt is found again depends on what the window's memory holds."""
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_K_M"])
+def test_a_quantised_embedding_model_says_about_the_same_alone_and_among_others(
+    floats: Floats, tmp_path: Path, kind: str
+) -> None:
+    exact = GgufEmbedder(llama(floats.of("bert")))
+    path = kinds_gguf.quantise(floats.of("bert"), tmp_path / "m.gguf", kind)
+    assert QUANTS[kind] in kinds_gguf.types_of(path)
+    embedder = GgufEmbedder(llama(path))
+    texts = ["the cat sleeps", "the dog runs, and the old cat sleeps", "a river", "the bridge is new"]
+    together = embedder.embed([embedder.read(text, None) for text in texts])
+    alone = np.concatenate([embedder.embed([embedder.read(text, None)]) for text in texts])
+    assert np.allclose(np.sum(together * alone, axis=1), 1, atol=1e-3)
+    meant = exact.embed([exact.read(text, None) for text in texts])
+    near = np.sum(together * meant, axis=1)
+    assert near.min() > {"Q8_0": 0.999, "Q4_K_M": 0.97}[kind], near
+    assert np.abs(meant @ meant.T - np.eye(4)).max() < near.min(), "other texts have other vectors"

@@ -1,0 +1,84 @@
+"""llama.cpp's own plain loop: one model, one sequence, one token at a time, and the likeliest one follows.
+
+It knows the library and nothing of llmctl: what the engine does in batches, with prefixes and drafts, is held against it.
+"""
+
+import ctypes
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Said(NamedTuple):
+    """A token, and the row of logits that it was the likeliest of."""
+
+    token: int
+    row: NDArray[np.float32]
+
+    @property
+    def margin(self) -> float:
+        """By how much its logit was larger than the next one's, of the spread (standard deviation) of all."""
+        second, first = np.partition(self.row, -2)[-2:]
+        return float((first - second) / self.row.std())
+
+
+class Twin:
+    """Of one file, computed by the plainest kernels: no weight is laid out anew for a special one."""
+
+    def __init__(self, path: Path, context: int = 512, threads: int = 1) -> None:
+        lib.llama_backend_init()
+        parameters = lib.llama_model_default_params()
+        parameters.n_gpu_layers, parameters.use_extra_bufts = 0, False
+        self._model: Any = lib.llama_model_load_from_file(str(path).encode(), parameters)
+        assert self._model, path
+        self._vocab = lib.llama_model_get_vocab(self._model)
+        self._size: int = lib.llama_vocab_n_tokens(self._vocab)
+        settings = lib.llama_context_default_params()
+        settings.n_ctx, settings.n_seq_max = context, 1
+        settings.n_threads = settings.n_threads_batch = threads
+        self._context: Any = lib.llama_init_from_model(self._model, settings)
+        assert self._context, path
+
+    def close(self) -> None:
+        lib.llama_free(self._context)
+        lib.llama_model_free(self._model)
+
+    def tokens(self, text: str) -> list[int]:
+        """With the begin token, where the model wants one."""
+        data = text.encode()
+        found = (lib.llama_token * (len(data) + 16))()
+        count: int = lib.llama_tokenize(self._vocab, data, len(data), found, len(found), True, True)
+        return list(found[:count])
+
+    def greedy(self, prompt: list[int], count: int, *, at_once: bool = False) -> list[Said]:
+        """At most `count` tokens; an end token is the last. `at_once`: the prompt goes through the model in one piece."""
+        lib.llama_memory_clear(lib.llama_get_memory(self._context), True)
+        for piece in [prompt] if at_once else [[token] for token in prompt]:
+            row = self._decode(piece)
+        said: list[Said] = []
+        while len(said) < count:
+            said.append(Said(int(row.argmax()), row))
+            if lib.llama_vocab_is_eog(self._vocab, said[-1].token):
+                break
+            row = self._decode([said[-1].token])
+        return said
+
+    def text(self, said: list[Said]) -> str:
+        """As a reader sees it: control tokens are silent."""
+        whole = b""
+        for token, _ in said:
+            buffer = ctypes.create_string_buffer(256)
+            size = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
+            whole += buffer.raw[:size]
+        return whole.decode(errors="replace")
+
+    def _decode(self, tokens: list[int]) -> NDArray[np.float32]:
+        array = (lib.llama_token * len(tokens))(*tokens)  # the batch only points at it
+        status = lib.llama_decode(self._context, lib.llama_batch_get_one(array, len(tokens)))
+        assert status == 0, status
+        found = np.ctypeslib.as_array(lib.llama_get_logits_ith(self._context, -1), (self._size,))
+        row: NDArray[np.float32] = found.copy()  # the next call writes over it
+        return row
