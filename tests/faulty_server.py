@@ -251,6 +251,19 @@ def plain(text: str, kind: str = "text/event-stream", code: int = 200) -> Behavi
     return behave
 
 
+def raw(body: bytes, *lines: str, version: str = "HTTP/1.1", size: int = 2**16) -> Behaviour:
+    """These bytes as they are, in pieces of this size, behind these lines of a head."""
+
+    async def behave(exchange: Exchange) -> None:
+        head = "".join(f"{line}\r\n" for line in (f"{version} 200 OK", *lines, ""))
+        exchange.writer.write(head.encode())
+        for start in range(0, len(body), size):
+            exchange.writer.write(body[start : start + size])
+            await exchange.writer.drain()
+
+    return behave
+
+
 def refusing(field: str, words: str, then: Behaviour, code: int = 400) -> Behaviour:
     """Refuses a body with this field, in these words; takes any other."""
 

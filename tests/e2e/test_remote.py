@@ -4,9 +4,12 @@ The endpoint is a real server that does what a test tells it (tests/faulty_serve
 test_remote_real.py.
 """
 
+import base64
+import gzip
 import itertools
 import json
 import signal
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +19,7 @@ from tests import faulty_server
 from tests.e2e.house import House, until
 from tests.e2e.house import house as a_house
 from tests.e2e.test_bad_input import refused
-from tests.faulty_server import Server, answer, cut, drip, embed, hold, plain, refusing, server, status, vector_of
+from tests.faulty_server import Server, answer, cut, drip, embed, hold, plain, raw, refusing, server, status, vector_of
 
 SECRET = "sk-not-to-be-seen-4711"
 NAMES = itertools.count(1)
@@ -67,8 +70,8 @@ def test_an_answer_streams_through_with_what_the_endpoint_says_of_it(home: House
 
 def test_a_reason_of_the_endpoint_s_own_is_passed_on(home: House, endpoint: Server) -> None:
     name = added(home, endpoint)
-    endpoint.usual = answer("x", reason="content_filter")
-    assert home.ok("ask", "why?", "-m", name, "--json").last["finish_reason"] == "content_filter"
+    endpoint.usual = answer("x", reason="its own")
+    assert home.ok("ask", "why?", "-m", name, "--json").last["finish_reason"] == "its own"
     home.ok("ask", "why?", "-m", name)
     assert len(endpoint.asked) == 2, "and such an answer is not stored"
 
@@ -191,6 +194,128 @@ def test_an_answer_that_is_no_stream_is_read_too(home: House, endpoint: Server) 
     assert home.ok("ask", "why?", "-m", added(home, endpoint)).out == "all at once\n"
 
 
+def lines(*events: Any) -> str:
+    """A stream of these; what is text already stands as it is."""
+    return "".join(each if isinstance(each, str) else f"data: {json.dumps(each)}\n\n" for each in events)
+
+
+def says(content: Any, reason: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": reason}]}
+
+
+HE, LLO, END, DONE_ = says("he"), says("llo"), says("", "stop"), "data: [DONE]\n\n"
+GOOD = lines(HE, LLO, END, DONE_).encode()
+THINKS = says([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}])
+STREAM = "Content-Type: text/event-stream"
+AS_THEY_ARE = {
+    "null": plain(lines(HE, "data: null\n\n", LLO, END, DONE_)),
+    "no choices": plain(lines({"choices": None}, HE, {}, LLO, END, DONE_)),
+    "parts": plain(lines(THINKS, says([{"type": "text", "text": "he"}, {"type": "reference", "reference_ids": [1]}]), LLO, END)),
+    "mark": plain("\ufeff" + lines(HE, LLO, END, DONE_)),
+    "line ends": plain(lines(HE, LLO, END, DONE_).replace("\n", "\r")),
+    "no empty lines": plain(lines(HE, LLO, END, DONE_).replace("\n\n", "\n")),
+    "keepalives": plain(lines(": x\n\n", HE, "event: ping\ndata: {}\n\n", "data:\n\nretry: 9\n\n", LLO, END, DONE_)),
+    "an answer of its own": plain(lines(HE, {"choices": [{"index": 1, "delta": {"content": "x"}}]}, LLO, END, DONE_)),
+    "numbers": plain(lines(HE, LLO, END, {"choices": [], "usage": {"prompt_tokens": "4", "completion_tokens": 2.0}}, DONE_)),
+    "lines of JSON": plain(lines(HE, LLO, END).replace("data: ", ""), "application/x-ndjson"),
+    "a page": plain(lines(HE, LLO, END, DONE_), "text/html"),
+    "a stream called JSON": plain(lines(HE, LLO, END, DONE_), "application/json"),
+    "JSON called a stream": plain(json.dumps({"choices": [{"text": "hello", "finish_reason": "stop"}]}, indent=1)),
+    "legacy": plain(lines({"choices": [{"text": "hel"}]}, {"choices": [{"text": "lo", "finish_reason": "eos"}]})),
+    "halves": plain(lines(says("hello\ud83c"), says("\udf89", "stop"), DONE_)),
+    "201": plain(lines(HE, LLO, END, DONE_), code=201),
+    "byte by byte": raw(GOOD, STREAM, "Connection: close", size=1),
+    "HTTP/1.0": raw(GOOD, STREAM, version="HTTP/1.0"),
+    "gzip": raw(gzip.compress(GOOD), STREAM, "Content-Encoding: gzip", "Connection: close", size=7),
+}  # fmt: skip
+
+
+def test_a_stream_is_read_as_servers_make_it(home: House, endpoint: Server) -> None:
+    name = added(home, endpoint, "--set", "retries=0")
+    for what, behaviour in AS_THEY_ARE.items():
+        endpoint.script = [behaviour]
+        outcome = home.run("ask", what, "-m", name)
+        assert (what, outcome.status, outcome.out) == (what, 0, "hello\n" if what != "halves" else "hello🎉\n"), outcome
+        assert home.ok("ask", what, "-m", name, "--cache-only").out == outcome.out, "and it is stored"
+    assert len(endpoint.asked) == len(AS_THEY_ARE)
+
+
+FAILS = "the GPU fell off"
+FAILURES = {
+    "flat": plain(lines({"object": "error", "message": FAILS, "type": "X", "param": None}, DONE_)),
+    "flat in the midst": plain(lines(HE, {"object": "error", "message": FAILS, "code": 500}, DONE_)),
+    "named": plain(f"event: error\ndata: {json.dumps({'message': FAILS})}\n\n"),
+    "named, in the midst": plain(lines(HE, f"event: error\ndata: {FAILS}\n\n", LLO, END, DONE_)),
+    "a line": plain(lines(HE, f"error: {json.dumps({'message': FAILS})}\n\n")),
+    "a choice's": plain(
+        lines(HE, {"choices": [{"delta": {}, "finish_reason": "error", "error": {"message": FAILS}}]}, DONE_)
+    ),
+    "by a gateway": plain(lines(HE) + json.dumps({"error": {"message": FAILS}})),
+    "all that came": plain(json.dumps({"error": {"message": FAILS}}), "application/json"),
+    "a page": plain(f"<html><head><title>{FAILS}</title>", "text/html"),
+    "plain words": plain(FAILS, "text/plain"),
+}
+HALF = b'data: {"choices":[{"delta":{"content":"\xc3'
+"""The end of a connection in the midst of a character."""
+UNSAID = {
+    "finish_reason error": plain(lines(says("", "error"), DONE_)),
+    "broke off its answer (finish_reason error)": plain(lines(HE, LLO, says("", "error"), DONE_)),
+    "without an answer in it": plain(DONE_),
+    "sent a stream without": raw(HALF, STREAM, "Connection: close"),
+    "without a finish_reason": raw(lines(says("caf")).encode() + HALF, STREAM, "Connection: close"),
+    "broke off the connection": raw(b"ab\r\ndata: {\xc3", STREAM, "Transfer-Encoding: chunked"),
+}  # fmt: skip
+
+
+def test_a_failure_in_a_stream_is_one_and_leaves_nothing_behind(home: House, endpoint: Server) -> None:
+    """In the endpoint's words where it said any: nothing is stored, and nothing is in the conversation."""
+    name = added(home, endpoint, "--set", "retries=0")
+    told = list(UNSAID.items())
+    for number, (words, behaviour) in enumerate([*((FAILS, each) for each in FAILURES.values()), *told]):
+        question, talk = f"what is {number}?", f"failed-{name}-{number}"
+        endpoint.usual = behaviour
+        outcome = home.run("ask", question, "-m", name, "--conversation", talk)
+        assert (number, outcome.status) == (number, 9), outcome
+        assert words in outcome.err, outcome
+        assert home.run("ask", question, "-m", name, "--cache-only").status == 13, "nothing is stored"
+        endpoint.usual = answer("fine")
+        home.ok("ask", f"and {number}?", "-m", name, "--conversation", talk)
+        assert [each["content"] for each in endpoint.asked[-1].body["messages"]] == [f"and {number}?"]
+
+
+def test_an_answer_that_was_filtered_or_is_empty_is_told_of_and_not_stored(home: House, endpoint: Server) -> None:
+    name = added(home, endpoint)
+    for reason, text, words in (("content_filter", "he", "filter"), ("stop", "", "empty")):
+        endpoint.usual = plain(lines(says(text), says("", reason), DONE_))
+        outcome = home.ok("ask", reason, "-m", name)
+        assert words in outcome.err
+        assert outcome.out.strip() == text
+        assert home.run("ask", reason, "-m", name, "--cache-only").status == 13
+
+
+LISTS = {
+    "a bare array": plain('[{"id": "x", "max_model_len": "4096"}]', "application/json"),
+    "names": plain('["x"]', "application/json"),
+    "null": plain('{"data": null}', "application/json"),
+    "numbers": plain(
+        '{"data": [{"id": 7, "context_length": "many"}, {"id": "x", "max_model_len": 4096.0}]}', "application/json"
+    ),
+    "hidden": status(403, "not yours"),
+    "no such page": status(404, "no"),
+    "broken": status(500, "no"),
+    "a page": plain("<html>", "text/html"),
+}
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_an_endpoint_need_not_list_a_model_that_is_named(home: House, endpoint: Server, what: str) -> None:
+    endpoint.for_models = LISTS[what]
+    name = added(home, endpoint, "--remote-model", "x")
+    home.ok("ask", "why?", "-m", name)
+    assert len(endpoint.looked) == 1
+    assert home.ps(name)["context"] == (4096 if what in ("a bare array", "numbers") else 0)
+
+
 @pytest.mark.parametrize("field", ["stream_options", "max_tokens"])
 def test_a_field_that_a_server_does_not_take_is_asked_otherwise_once(home: House, endpoint: Server, field: str) -> None:
     words = f"unknown parameter {field}: use max_completion_tokens"
@@ -241,9 +366,34 @@ def test_a_text_that_is_too_long_fails_alone(home: House, endpoint: Server) -> N
     assert "more than 5 tokens" in outcome.err
 
 
+PAIR = [3.0, 4.0]
+VECTORS: list[Any] = [
+    {
+        "data": [{"index": "0", "embedding": base64.b64encode(struct.pack("<2f", *PAIR)).decode()}],
+        "usage": {"prompt_tokens": "3"},
+    },
+    {"data": [{"embedding": ["3.0", 4]}]},
+    {"data": [{"index": None, "embedding": [PAIR]}], "usage": None},
+    {"embeddings": [PAIR], "error": None},
+    [{"embedding": {"values": PAIR}}],
+    [PAIR],
+]
+
+
+def test_vectors_are_read_in_each_of_their_forms(home: House, endpoint: Server) -> None:
+    name = added(home, endpoint, "--embedding")
+    for vectors in VECTORS:
+        endpoint.usual = plain(json.dumps(vectors), "application/json")
+        assert home.ok("embed", "one", "-m", name).last["embedding"] == PAIR, vectors
+
+
 @pytest.mark.parametrize(
-    "vectors", [[], [{"index": 0, "embedding": []}], [{"index": 1, "embedding": [1.0]}], [{"embedding": [1.0]}] * 2, 7]
-)
+    "vectors",
+    [
+        [], [{"index": 0, "embedding": []}], [{"index": 1, "embedding": [1.0]}], [{"embedding": [1.0]}] * 2, 7, None,
+        [{"embedding": [None]}], [{"embedding": ["nan"]}], [{"embedding": [1e40]}], [{"embedding": "no base64"}],
+    ],
+)  # fmt: skip
 def test_vectors_that_are_not_those_of_the_texts_are_an_error(home: House, endpoint: Server, vectors: Any) -> None:
     endpoint.usual = plain(json.dumps({"data": vectors}), "application/json")
     refused(home.run("embed", "one", "-m", added(home, endpoint, "--embedding")), 9, endpoint.url)

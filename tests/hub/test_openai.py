@@ -1,6 +1,5 @@
-"""The language of endpoints: what is sent, what is refused, and how an answer is read whatever form it has."""
+"""The language of endpoints: what is sent, what is refused, and what a refusal says."""
 
-import json
 import time
 from email.utils import formatdate
 from typing import Any
@@ -9,9 +8,8 @@ import pytest
 from llmctld.engine.messages import Adapter, ChatMessage, Submit
 from llmctld.models import openai, refusal
 from llmctld.models.breaker import Trouble
-from llmctld.models.openai import Piece, Reading
 
-from llmctl.errors import ContextOverflow, InvalidRequest, ModelUnavailable
+from llmctl.errors import InvalidRequest, ModelUnavailable
 
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "schema": True, "strict": True}}
 SENT: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -61,99 +59,6 @@ def test_a_field_is_sent(name: str) -> None:
 def test_what_cannot_be_said_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequest):
         ask(**{name: REFUSED[name]})
-
-
-def read(*events: object, raw: bool = False) -> tuple[str, str, Reading]:
-    reading = Reading("it", raw)
-    pieces = [reading.feed(event if isinstance(event, bytes) else json.dumps(event).encode()) for event in events]
-    pieces.append(reading.end())
-    return "".join(piece.text for piece in pieces), "".join(piece.reasoning for piece in pieces), reading
-
-
-def part(text: str | None = None, reason: str | None = None, **more: Any) -> dict[str, Any]:
-    return {"choices": [{"delta": {"content": text, **more}, "finish_reason": reason}], "usage": None}
-
-
-@pytest.mark.parametrize(
-    ("events", "text", "thought"),
-    [
-        ([part("", role="assistant"), part("a"), part("b", "stop"), b"[DONE]"], "ab", ""),
-        ([{"choices": [{"text": "a"}]}, {"choices": [{"text": "b", "finish_reason": "length"}]}], "ab", ""),
-        ([{"choices": [{"message": {"content": "ab"}, "finish_reason": "stop"}]}], "ab", ""),
-        ([part(None, reasoning_content="hm"), part("a"), b" [DONE] "], "a", "hm"),
-        ([part(None, reasoning="hm", reasoning_details=[{}]), part("a"), b"[DONE]"], "a", "hm"),
-        ([part("<think>h"), part("m</th"), part("ink>a", "stop")], "a", "hm"),
-        ([part("<thi"), part("rd>", "stop")], "<third>", ""),
-        ([part(None, "stop", refusal="no")], "no", ""),
-    ],
-)
-def test_an_answer_is_read_in_each_of_its_forms(events: list[Any], text: str, thought: str) -> None:
-    assert read(*events)[:2] == (text, thought)
-
-
-def test_a_raw_text_is_left_as_it_is() -> None:
-    assert read(part("<think>a", "stop"), raw=True)[:2] == ("<think>a", "")
-
-
-def test_usage_may_come_with_any_event_and_the_last_one_counts() -> None:
-    late = {"prompt_tokens": 4, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 3}}
-    first = part("a") | {"usage": {"prompt_tokens": 4, "completion_tokens": 1, "prompt_tokens_details": None}}
-    *_, reading = read(first, part("b", "stop"), {"choices": [], "usage": late}, b"[DONE]")
-    assert (reading.prompt_tokens, reading.cached_tokens, reading.completion_tokens) == (4, 3, 2)
-    *_, reading = read(part("a"), part("b"), b"[DONE]")
-    assert (reading.prompt_tokens, reading.completion_tokens) == (0, 2)
-
-
-def test_an_answer_without_its_end_is_cut_and_one_without_anything_is_empty() -> None:
-    with pytest.raises(Trouble, match="finish_reason") as cut:
-        read(part("a"))
-    assert not isinstance(cut.value, openai.Empty)
-    with pytest.raises(openai.Empty):
-        read()
-
-
-@pytest.mark.parametrize(
-    "event", [b"{", b"7", b"\xff", b'{"choices": {}}', b'{"choices": [{"delta": 7}]}', b"[" * 100_000]
-)
-def test_what_is_no_event_is_trouble_that_no_other_attempt_mends(event: bytes) -> None:
-    with pytest.raises(Trouble) as caught:
-        Reading("it", False).feed(event)
-    assert not caught.value.again
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        ({"message": "no", "code": 400}, InvalidRequest),
-        ({"message": "no", "code": "context_length_exceeded", "type": 1}, Trouble),
-        ({"message": "n", "code": 400, "type": "exceed_context_size_error"}, ContextOverflow),
-        ("overloaded", Trouble),
-    ],
-)
-def test_an_error_within_a_stream_is_what_it_would_be_before_it(error: Any, kind: type[Exception]) -> None:
-    with pytest.raises(kind):
-        Reading("it", False).feed(json.dumps({"error": error}).encode())
-
-
-TOP = {"token": "b", "logprob": -0.5}
-TWO = {"c": -2.0, "b": -0.5}
-
-
-@pytest.mark.parametrize(
-    ("logprobs", "expected"),
-    [
-        ({"content": [{"token": "a", "logprob": -1.0, "top_logprobs": [TOP]}]}, ("a", -1.0, [("b", -0.5)])),
-        ({"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": [TWO]}, ("a", -1.0, [("b", -0.5), ("c", -2.0)])),
-        ({"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": None}, ("a", -1.0, [])),
-        ({"tokens": ["a"], "token_logprobs": [None]}, None),
-        ({"something": "else"}, None),
-        ({"content": [7]}, None),
-    ],
-)  # fmt: skip
-def test_log_probabilities_in_each_of_their_forms(logprobs: dict[str, Any], expected: Any) -> None:
-    event = {"choices": [{"text": "a", "finish_reason": "stop", "logprobs": logprobs}]}
-    scored = read(event)[2].logprobs
-    assert [(each.token, each.logprob, each.top) for each in scored] == ([expected] if expected else [])
 
 
 @pytest.mark.parametrize(
@@ -222,7 +127,3 @@ def test_what_another_attempt_may_mend(status: int, again: bool) -> None:
     assert isinstance(found, Trouble)
     assert (found.again, found.after, found.counts) == (again, 3.0 * again, status not in (429, 500))
     assert isinstance(refusal.refused("it", 308, refusal.Said("", "")), ModelUnavailable)
-
-
-def test_nothing_is_told_of_an_empty_part() -> None:
-    assert Reading("it", False).feed(b'{"choices": [], "object": "x"}') == Piece()

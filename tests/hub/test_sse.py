@@ -5,7 +5,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmctld.models.sse import Reader, TooLong
+from llmctld.models.sse import TRIES, Event, Reader, TooLong
 
 LINES = st.sampled_from(
     ["data: one", "data:two", "data", "data: ünï", ": a comment", "event: x", "id: 7", "retry: 1", ""]
@@ -25,30 +25,95 @@ def expected(lines: list[str]) -> list[bytes]:
     return [text.encode() for text in found]
 
 
+def read(*pieces: bytes, most: int = 2**20) -> list[bytes]:
+    reader = Reader(most)
+    events = [event for piece in pieces for event in reader.feed(piece)]
+    return [event.data for event in events + reader.end()]
+
+
 @given(
     lines=st.lists(LINES, max_size=12),
     cuts=st.lists(st.integers(0, 200), max_size=6),
-    end=st.sampled_from(["\n", "\r\n"]),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
 )
 def test_events_do_not_depend_on_how_their_bytes_come(lines: list[str], cuts: list[int], end: str) -> None:
     text = "".join(line + end for line in lines).encode()
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    reader, found = Reader(), []
-    for start, stop in itertools.pairwise(places):
-        found += reader.feed(text[start:stop])
-    assert found + reader.end() == expected(lines)
+    assert read(*(text[start:stop] for start, stop in itertools.pairwise(places))) == expected(lines)
 
 
 def test_an_event_without_its_last_line_end_is_read() -> None:
     reader = Reader()
-    assert reader.feed(b"data: a\n\ndata: b") == [b"a"]
-    assert reader.end() == [b"b"]
+    assert reader.feed(b"data: a\n\ndata: b") == [Event(b"a")]
+    assert reader.end() == [Event(b"b")]
     assert reader.end() == []
 
 
-@pytest.mark.parametrize("piece", [b"data: " + b"x" * 30, b"data: xxxxx\n" * 8])
+@pytest.mark.parametrize("rest", [b'data: {"a": "caf\xc3', b'data: {"a": 1', b"data: [DO", b"dat", b"data: [1,\n"])
+def test_an_event_that_was_cut_is_none(rest: bytes) -> None:
+    assert read(b"data: 1\n\n", rest) == [b"1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "events"),
+    [
+        (b'data: {"a": 1}\ndata: {"b": 2}\ndata: [DONE]\n', [b'{"a": 1}', b'{"b": 2}', b"[DONE]"]),
+        (b'data: {"a":\ndata: 1}\n\n', [b'{"a":\n1}']),
+        (b'{"a": 1}\n{"b": 2}\n', [b'{"a": 1}', b'{"b": 2}']),
+        (b'{\n  "a": 1,\n\n  "b": {\n  }\n}', [b'{\n  "a": 1,\n\n  "b": {\n  }\n}']),
+        (b'data: 1\n\n{"error": "x"}\n', [b"1", b'{"error": "x"}']),
+        (b'{"a": \ndata: {"b": 2}\n\n', [b'{"a": ', b'{"b": 2}']),
+        (b"[DONE]\n", [b"[DONE]"]),
+        (b"\xef\xbb\xbfdata: 1\n\n\xef\xbb\xbfdata: 2\n\n", [b"1", b"2"]),
+        (b" data : 1\n\n", [b" 1".strip()]),
+        (b"\n\n: x\n\nretry: 7\n\ndata: 1\n\n", [b"1"]),
+    ],
+)
+def test_what_servers_leave_out_is_understood(text: bytes, events: list[bytes]) -> None:
+    assert read(text) == events
+    assert read(*(text[place : place + 1] for place in range(len(text)))) == events
+
+
+@pytest.mark.parametrize(
+    ("text", "event"),
+    [
+        (b"event: error\ndata: x\n\n", Event(b"x", "error")),
+        (b"event: error\n\ndata: x\n\n", Event(b"x", "error")),
+        (b"event:Error\n\n", Event(b"", "error")),
+        (b"error: x\n\n", Event(b"x", "error")),
+        (b"event: ping\ndata: \n\n", Event(b"", "ping")),
+    ],
+)
+def test_an_event_has_the_name_that_its_server_gives_it(text: bytes, event: Event) -> None:
+    reader = Reader()
+    assert reader.feed(text) + reader.end() == [event]
+
+
+def test_what_is_no_event_is_remembered() -> None:
+    reader = Reader()
+    assert reader.feed(b": fine\nid: 1\n<html>\n<title>Gone") + reader.end() == []
+    assert reader.strange == b"<html>\n<title>Gone\n"
+
+
+@pytest.mark.parametrize("line", [b"}\n", b"data: {\n", b"x\n"])
+def test_many_lines_of_one_event_are_not_read_again_for_each(line: bytes) -> None:
+    """Of lines that never become whole, all are read so often at most: otherwise 1 MB would take minutes."""
+    looks = 0
+    reader = Reader()
+    whole = reader._whole
+
+    def count() -> bool:
+        nonlocal looks
+        looks += reader._tries < TRIES
+        return whole()
+
+    reader._whole = count  # type: ignore[method-assign]
+    reader.feed(b"{\n" + line * 2**16)
+    assert looks <= 2 * TRIES
+
+
+@pytest.mark.parametrize("piece", [b"data: " + b"x" * 30, b"data: xxxxx\n" * 8, b"{" * 30, b"{\n" * 20])
 def test_what_does_not_end_is_given_up(piece: bytes) -> None:
-    reader = Reader(most=24)
     with pytest.raises(TooLong, match="24"):
-        reader.feed(piece)
-    assert Reader(most=24).feed(b"data: xxxxx\n\n" * 50) == [b"xxxxx"] * 50, "many short ones may be long together"
+        read(piece, most=24)
+    assert read(b"data: xxxxx\n\n" * 50, most=24) == [b"xxxxx"] * 50, "many short ones may be long together"

@@ -20,7 +20,8 @@ from llmctld.models.address import is_loopback
 from llmctld.models.breaker import Breaker, Trouble
 from llmctld.models.idle import Idle, Silence
 from llmctld.models.keys import RESTART, Key
-from llmctld.models.sse import Reader, TooLong
+from llmctld.models.listing import Listed, read_list
+from llmctld.models.reply import Reply
 from llmctld.watch import log
 
 if TYPE_CHECKING:
@@ -32,33 +33,12 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
 """Before the second attempt, at most; it doubles. A random half of it is waited, so that many do not come back at once."""
 PATIENCE_S = 30.0
 """A server that asks to wait longer is not waited for."""
-MOST_JSON, MOST_REFUSAL = 256 * 2**20, 64 * 2**10
-"""Bytes of an answer that is no stream, and those of a refusal that are read."""
+MOST_REFUSAL, MOST_LIST = 64 * 2**10, 4 * 2**20
+"""Bytes of a refusal that are read, and of a list of models."""
 KEPT_S = 60.0
 """How long a connection without work is kept."""
-REST_S = 0.02
-"""For what an endpoint sends behind the end of an answer."""
 NAMES = 10
 """Of models, in a message."""
-
-
-class Listed(msgspec.Struct):
-    """A model that an endpoint names. The longest prompt and answer together, where it says so: names differ by server."""
-
-    id: str
-    max_model_len: int | None = None
-    context_length: int | None = None
-    meta: dict[str, object] | None = None
-
-    @property
-    def context(self) -> int:
-        """Tokens; 0: unknown."""
-        found = self.max_model_len or self.context_length or (self.meta or {}).get("n_ctx")
-        return found if isinstance(found, int) else 0
-
-
-class _List(msgspec.Struct):
-    data: list[Listed]
 
 
 class Endpoint:
@@ -148,10 +128,10 @@ class Endpoint:
                 with Idle(self._idle_s) as idle:
                     response = await self._client.send(request, stream=True)
                     try:
-                        reply = Reply(self.name, response, idle)
+                        reply = Reply(self.name, response, idle, self.clean)
                         if response.status_code < 500:
                             self.breaker.answered()
-                        if response.status_code != 200:
+                        if not 200 <= response.status_code < 300:
                             raise await self._refusal(path, response.status_code, reply)
                         yield reply
                     finally:
@@ -213,83 +193,26 @@ class Endpoint:
 
     # ---- which models there are -------------------------------------------------------------------------------------
 
-    async def models(self) -> list[Listed]:
-        """Those that the endpoint names. Raises ModelUnavailable, EngineFailed, Busy."""
-        return await self.persist(self._list, lambda: False)
+    async def models(self, needed: bool = True) -> list[Listed]:
+        """Those that the endpoint names. Where none is `needed`, any answer will do: some have no such page, or hide it.
+
+        Raises ModelUnavailable, EngineFailed, Busy.
+        """
+        return await self.persist(self._list if needed else self._list_if_told, lambda: False)
 
     async def _list(self) -> list[Listed]:
         async with self.send("GET", "/models") as reply:
-            return decode(await reply.body(MOST_REFUSAL * 64), _List, self.name).data
+            return read_list(await reply.json(MOST_LIST), self.name)
 
-
-class Reply:
-    """An answer whose head has come."""
-
-    def __init__(self, who: str, response: "httpx2.Response", idle: Idle) -> None:
-        self._who, self._response, self._idle = who, response, idle
-
-    def header(self, name: str) -> str:
-        return str(self._response.headers.get(name, ""))
-
-    def heard(self) -> None:
-        """A part of the answer came: until then whatever else comes is silence."""
-        self._idle.heard()
-
-    async def body(self, most: int = MOST_JSON, whole: bool = True) -> bytes:
-        """All of it. Raises Trouble when it is longer than `most`, unless less than the `whole` will do."""
-        found = bytearray()
-        async for piece in self._response.aiter_bytes():
-            found += piece
-            if len(found) > most:
-                if not whole:
-                    break
-                raise Trouble(EngineFailed(f"{self._who} answers with more than {most} bytes"), again=False)
-        return bytes(found[:most])
-
-    async def events(self) -> AsyncIterator[list[bytes]]:
-        """The data of a stream's events, as many as come together; an answer that is no stream is one event.
-
-        Raises Trouble for something else than either.
-        """
-        kind = self.header("content-type").partition(";")[0].strip().lower()
-        if kind == "application/json":
-            yield [await self.body()]
-            return
-        if kind not in ("text/event-stream", "text/plain", ""):
-            message = f"{self._who} answers with {kind}, and not with a stream of events"
-            raise Trouble(EngineFailed(message, "Does the address have to end with /v1?"), again=False)
-        reader = Reader()
+    async def _list_if_told(self) -> list[Listed]:
         try:
-            async for piece in self._response.aiter_bytes():
-                if found := reader.feed(piece):
-                    yield found
-        except TooLong as error:
-            raise Trouble(EngineFailed(f"{self._who} sends {error}", refusal.ASK_AGAIN), again=False) from error
-        if found := reader.end():
-            yield found
-
-
-async def rest(stream: AsyncIterator[list[bytes]]) -> None:
-    """Reads on to the end of an answer, if that comes at once: then its connection serves the next request too, which costs
-    one less to be made, and to be agreed upon where there is TLS."""
-
-    import httpx2
-
-    async def read() -> None:
-        async for _ in stream:
-            pass
-
-    with suppress(asyncio.TimeoutError, Trouble, httpx2.HTTPError):
-        await asyncio.wait_for(read(), REST_S)
-
-
-def decode(body: bytes, kind: type[T], who: str) -> T:
-    """Raises Trouble for anything but JSON of this kind."""
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        message = f"{who} answers with something that is not what was asked for ({error})"
-        raise Trouble(EngineFailed(message, refusal.ASK_AGAIN), again=False) from error
+            return await self._list()
+        except (Trouble, LlmctlError) as failure:
+            error = failure.error if isinstance(failure, Trouble) else failure
+            if self.breaker.is_open or (isinstance(failure, Trouble) and isinstance(error, ModelUnavailable)):
+                raise  # nobody is there
+            log.info("an endpoint does not list its models", endpoint=self.url, why=error.message)
+            return []
 
 
 def _names(names: list[str]) -> str:

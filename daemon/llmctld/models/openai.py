@@ -1,20 +1,16 @@
-"""The language of endpoints of the OpenAI kind: from a Submit to a path and a body, and from the events of an answer to text.
+"""The language of endpoints of the OpenAI kind: from a Submit to a path and a body.
 
-It knows no connection. What cannot be said in it is refused, never left out; a field that nobody set is not sent.
+It knows no connection and no answer. What cannot be said in it is refused, never left out; a field that nobody set is not sent.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
 
-from llmctl.errors import EngineFailed, InvalidRequest
-from llmctld.engine.messages import Scored, Submit
-from llmctld.engine.reasoning import Splitter
+from llmctl.errors import InvalidRequest
+from llmctld.engine.messages import Submit
 from llmctld.models import refusal
-from llmctld.models.breaker import Trouble
-from llmctld.models.endpoint import decode
 from llmctld.models.systems import folded
 
 Body = dict[str, Any]
@@ -154,138 +150,3 @@ def fit(words: str, body: Body) -> bool:
         return False
     body[name] = left
     return True
-
-
-# ---- answers --------------------------------------------------------------------------------------------------------
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-
-
-class _Message(msgspec.Struct):
-    """Of a stream's event, a part of it. Servers call what a model thinks by either name."""
-
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Message | None = None
-    message: _Message | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-    logprobs: dict[str, Any] | None = None
-
-
-class _Event(msgspec.Struct):
-    choices: list[_Choice] = []
-    usage: _Usage | None = None
-    error: Any = None
-
-
-class Empty(Trouble):
-    """A stream without a single event: so some servers fail, and say why only to who asks for no stream."""
-
-
-class Piece(NamedTuple):
-    text: str = ""
-    reasoning: str = ""
-
-
-@dataclass
-class Reading:
-    """An answer as it arrives. Token counts are the endpoint's; without them the parts that came are counted."""
-
-    who: str
-    raw: bool
-    events: int = 0
-    begun: bool = False
-    done: bool = False
-    finish_reason: str | None = None
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    parts: int = 0
-    size: int = 0
-    """Characters, so far."""
-    logprobs: list[Scored] = field(default_factory=list)
-    _counted: int | None = None
-    _splitter: Splitter = field(default_factory=Splitter)
-
-    @property
-    def completion_tokens(self) -> int:
-        return self.parts if self._counted is None else self._counted
-
-    def feed(self, data: bytes) -> Piece:
-        """What an event adds. Raises Trouble, and what an error in the midst of a stream means."""
-        self.events += 1
-        if data.strip() == b"[DONE]":
-            self.done = True
-            return Piece()
-        event = decode(data, _Event, self.who)
-        if event.error:
-            raise self._error(event.error)
-        if event.usage is not None:
-            self._note(event.usage)
-        return self._read(event.choices[0]) if event.choices else Piece()
-
-    def _read(self, choice: _Choice) -> Piece:
-        message = choice.delta or choice.message or _Message()
-        text = choice.text or message.content or message.refusal or ""
-        thought = message.reasoning_content or message.reasoning or ""
-        self.finish_reason = choice.finish_reason or self.finish_reason
-        if text or thought:
-            self.begun = True
-            self.parts += 1
-            self.size += len(text) + len(thought)
-        self.logprobs += _scored(choice.logprobs) if choice.logprobs else []
-        if self.raw:
-            return Piece(text, thought)
-        answer, tagged = self._splitter.feed(text) if text else ("", "")
-        return Piece(answer, thought + tagged)
-
-    def end(self) -> Piece:
-        """What was held back. Raises Trouble where the stream was cut."""
-        if self.finish_reason is None and not self.done:
-            kind = Trouble if self.events else Empty
-            raise kind(EngineFailed(f"{self.who} ended its answer without a finish_reason", refusal.ASK_AGAIN))
-        return Piece() if self.raw else Piece(*self._splitter.end())
-
-    def _note(self, usage: _Usage) -> None:
-        self.prompt_tokens = usage.prompt_tokens or self.prompt_tokens
-        if usage.completion_tokens is not None:
-            self._counted = usage.completion_tokens
-        if usage.prompt_tokens_details is not None:
-            self.cached_tokens = usage.prompt_tokens_details.cached_tokens or 0
-
-    def _error(self, error: Any) -> Exception:
-        said = refusal.of_json(error)
-        first = said.code.partition(" ")[0]
-        return refusal.refused(self.who, int(first) if first.isdecimal() and len(first) == 3 else 500, said)
-
-
-def _scored(logprobs: dict[str, Any]) -> list[Scored]:
-    """Of either form: chat's has an object for each token, the older one a list for each field. [] for another one."""
-    try:
-        if logprobs.get("content") is not None:
-            return [
-                Scored(each["token"], each["logprob"], [(top["token"], top["logprob"]) for top in each["top_logprobs"]])
-                for each in logprobs["content"]
-            ]
-        tokens = logprobs.get("tokens") or []
-        tops = logprobs.get("top_logprobs") or [None] * len(tokens)
-        return [
-            Scored(token, logprob, sorted((top or {}).items(), key=lambda pair: -pair[1]))
-            for token, logprob, top in zip(tokens, logprobs["token_logprobs"], tops, strict=True)
-            if logprob is not None
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return []

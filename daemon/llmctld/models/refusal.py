@@ -8,10 +8,9 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-import msgspec
-
 from llmctl.errors import Busy, ContextOverflow, EngineFailed, InvalidRequest, LlmctlError, ModelUnavailable
 from llmctld.models.breaker import Trouble
+from llmctld.models.loose import loads, mapping, whole
 
 AGAIN = (500, 502, 503, 504)
 """With 429, what another attempt may mend."""
@@ -23,6 +22,11 @@ OVERFLOW = re.compile(
 WORDS = 400
 """Characters of an endpoint's own words that are passed on."""
 ASK_AGAIN = "Ask again; if it stays so, look at the server's own log."
+
+WORDS_IN = ("message", "detail", "msg", "error_message", "error_msg", "errmsg", "status_msg")
+CODES_IN = ("code", "status_code", "http_status_code", "status", "type", "error_type")
+"""Names under which servers put words, and codes."""
+TITLE = re.compile(r"<title>\s*(.+?)\s*</title>", re.IGNORECASE | re.DOTALL)
 
 MOST_TOKENS = re.compile(r"context (?:length|window|size)\D{0,24}?(\d+)")
 PROMPT_TOKENS = re.compile(r"(\d+) (?:in the (?:messages|prompt)|(?:input|prompt) tokens)|\bpassed (\d+) input")
@@ -36,21 +40,44 @@ class Said(NamedTuple):
 
 
 def read(body: bytes) -> Said:
-    """The words in any of the usual forms; of anything else its first line."""
+    """The words in any of the usual forms; of a page its title, of anything else its first line."""
     try:
-        found: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        lines = body.decode(errors="replace").strip().splitlines()
-        return Said(lines[0][:WORDS] if lines else "", "")
-    return of_json(found)
+        return of_json(loads(body.strip().removeprefix(b"data:")))
+    except ValueError:
+        text = body.decode(errors="replace").strip()
+    title = TITLE.search(text)
+    lines = title[1].split("\n") if title else text.splitlines()
+    return Said(lines[0].strip()[:WORDS] if lines else "", "")
 
 
 def of_json(found: Any) -> Said:
-    error = found.get("error", found) if isinstance(found, dict) else found
-    if not isinstance(error, dict):
-        return Said(str(error)[:WORDS], "")
-    words = error.get("message") or error.get("detail") or error.get("error") or error
-    return Said(str(words)[:WORDS], " ".join(str(error[key]) for key in ("code", "type") if error.get(key) is not None))
+    """Of an object that tells of a failure, or of a list that holds some."""
+    outer = mapping(next(iter(found), None) if isinstance(found, list) else found)
+    inner = outer.get("error") or outer.get("errors")
+    inner = mapping(next(iter(inner), None) if isinstance(inner, list) else inner)
+    codes = [
+        str(value) for name in CODES_IN if isinstance(value := inner.get(name, outer.get(name)), int | str) and value
+    ]
+    words = _words(inner or found)
+    raw = mapping(inner.get("metadata")).get("raw")  # what the server behind a gateway said
+    return Said(whole(f"{words}: {raw}" if isinstance(raw, str) else words)[:WORDS], whole(" ".join(codes)))
+
+
+def _words(found: Any, depth: int = 8) -> str:
+    if isinstance(found, list):
+        return "; ".join(_words(each, depth - 1) for each in found) if depth else str(found)
+    if not isinstance(found, dict):
+        return str(found)
+    named = next((found[name] for name in (*WORDS_IN, "error", "errors") if found.get(name)), None)
+    if named is None or named is True or not depth:
+        return str(found)
+    place = found.get("loc")
+    return f"{'.'.join(map(str, place))}: {_words(named)}" if isinstance(place, list) else _words(named, depth - 1)
+
+
+def status_in(said: Said) -> int:
+    """The status that a refusal would have had, had it come before the answer began."""
+    return next((int(word) for word in said.code.split() if len(word) == 3 and word.isdecimal() and word >= "400"), 500)
 
 
 def retry_after(value: str | None) -> float:

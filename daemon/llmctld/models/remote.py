@@ -14,9 +14,11 @@ from llmctld.engine.messages import Piece as Told
 from llmctld.engine.rate import Rate
 from llmctld.models import openai
 from llmctld.models.breaker import Breaker, Trouble
-from llmctld.models.endpoint import NAMES, Endpoint, Listed, rest
+from llmctld.models.endpoint import NAMES, Endpoint
 from llmctld.models.keys import find_key
-from llmctld.models.openai import Reading
+from llmctld.models.listing import Listed
+from llmctld.models.reading import Empty, Piece, Reading
+from llmctld.models.reply import rest
 from llmctld.models.sse import MOST
 from llmctld.models.target import REMOTE
 from llmctld.models.turns import Turns
@@ -88,22 +90,13 @@ class Remote(Lent):
         self._endpoint = Endpoint(self._url, key, self._breaker, retries, settings.idle_s or IDLE_S)
         await self._endpoint.open()
         try:
-            listed = await self._listed()
+            listed = await self._endpoint.models(needed=settings.remote_model is None)
             self._model = settings.remote_model or self._only(listed)
         except BaseException:
             await self._endpoint.close()
             raise
         self.loaded = self._describe(listed)
         log.info("an endpoint answers", model=self.name, endpoint=self._url, remote_model=self._model)
-
-    async def _listed(self) -> list[Listed]:
-        """Where the model is named, an endpoint need not tell which ones it has: some have no such page."""
-        try:
-            return await self._endpoint.models()
-        except ModelUnavailable as error:
-            if self._settings.remote_model is None or "answers 404 to /models" not in error.message:
-                raise
-            return []
 
     def _only(self, listed: list[Listed]) -> str:
         if len(listed) == 1:
@@ -178,6 +171,8 @@ class Remote(Lent):
         await self._endpoint.persist(lambda: self._once(run, question, submit), lambda: run.reading.begun)
         if submit.logprobs is not None and not run.reading.logprobs:
             run.ticket.hear(Remark(submit.id, "the endpoint reports no log-probabilities"))
+        if run.reading.notice is not None:
+            run.ticket.hear(Remark(submit.id, run.reading.notice))
         run.ticket.hear(run.finished(run.reading.finish_reason or "stop"))
 
     async def _once(self, run: Run, question: openai.Question, submit: Submit) -> None:
@@ -185,7 +180,7 @@ class Remote(Lent):
         while True:
             try:
                 return await self._read(run, question, submit)
-            except openai.Empty:
+            except Empty:
                 if not openai.unstream(question.body):
                     raise
             except (InvalidRequest, Trouble) as error:
@@ -204,12 +199,12 @@ class Remote(Lent):
         return quirk is not None
 
     async def _read(self, run: Run, question: openai.Question, submit: Submit) -> None:
-        run.reading = reading = Reading(self._endpoint.name, run.raw)
+        run.reading = reading = Reading(self._endpoint.name, run.raw, self._endpoint.clean)
         async with self._endpoint.send("POST", question.path, question.body) as reply:
             stream = reply.events()
             async for events in stream:
                 before, begun = reading.parts, reading.begun
-                pieces: list[openai.Piece] = []
+                pieces: list[Piece] = []
                 try:
                     for event in events:
                         pieces.append(reading.feed(event))
@@ -227,7 +222,7 @@ class Remote(Lent):
             self._tell(run, [reading.end()])
             await rest(stream)
 
-    def _tell(self, run: Run, pieces: list[openai.Piece]) -> None:
+    def _tell(self, run: Run, pieces: list[Piece]) -> None:
         text, thought = "".join(each.text for each in pieces), "".join(each.reasoning for each in pieces)
         if text or thought:
             run.ticket.hear(Told(run.request.id, text, thought))
@@ -268,7 +263,7 @@ class Remote(Lent):
     async def _vectors(self, texts: list[str]) -> tuple[list[list[float]], int]:
         body = {"model": self._model, "input": texts, "encoding_format": "float"}
         async with self._endpoint.send("POST", "/embeddings", body) as reply:
-            return read_vectors(await reply.body(), len(texts), self._endpoint.name)
+            return read_vectors(await reply.json(), len(texts), self._endpoint.name)
 
     def _prompt(self, name: str | None) -> str:
         if name is None:

@@ -6,44 +6,73 @@ It knows no connection, and no numpy: the hub loads none.
 import math
 import sys
 from array import array
-
-import msgspec
+from base64 import b64decode
+from typing import Any
 
 from llmctl.errors import EngineFailed, from_code
 from llmctld.engine.messages import Flaw
 from llmctld.models import refusal
 from llmctld.models.breaker import Trouble
-from llmctld.models.endpoint import decode
+from llmctld.models.loose import count, mapping, number
 
+LARGEST = 3.4028234663852886e38
+"""That a float32 can hold."""
 NAN = math.nan
 
 
-class _Vector(msgspec.Struct):
-    embedding: list[float]
-    index: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-
-
-class _Vectors(msgspec.Struct):
-    data: list[_Vector]
-    usage: _Usage | None = None
-
-
-def read_vectors(body: bytes, texts: int, who: str) -> tuple[list[list[float]], int]:
+def read_vectors(found: Any, texts: int, who: str) -> tuple[list[list[float]], int]:
     """A vector for each of so many texts, in their order, all of one length; and the tokens that were counted.
 
     Raises Trouble for anything else.
     """
-    answer = decode(body, _Vectors, who)
-    found = {each.index if each.index is not None else place: each.embedding for place, each in enumerate(answer.data)}
-    lengths = {len(vector) for vector in found.values()}
-    if sorted(found) != list(range(texts)) or len(answer.data) != texts or len(lengths) != 1 or 0 in lengths:
-        message = f"{who} gives {len(answer.data)} vectors with {sorted(lengths)} numbers for {texts} texts"
+    outer = mapping(found)
+    listed = found if isinstance(found, list) else outer.get("data") or outer.get("embeddings")
+    placed = [_placed(each, place) for place, each in enumerate(listed if isinstance(listed, list) else [])]
+    vectors = dict(placed)
+    lengths = {len(vector) for vector in vectors.values()}
+    if sorted(vectors) != list(range(texts)) or len(placed) != texts or len(lengths) != 1 or 0 in lengths:
+        message = f"{who} gives {len(placed)} vectors with {sorted(lengths)} numbers for {texts} texts"
         raise Trouble(EngineFailed(message, refusal.ASK_AGAIN), again=False)
-    return [found[index] for index in range(texts)], (answer.usage and answer.usage.prompt_tokens) or 0
+    usage = mapping(outer.get("usage"))
+    counted = (count(usage.get(name)) for name in ("prompt_tokens", "input_tokens", "total_tokens"))
+    return [vectors[index] for index in range(texts)], next((tokens for tokens in counted if tokens), 0)
+
+
+def _placed(each: Any, place: int) -> tuple[int, list[float]]:
+    """Where a vector belongs, and the vector."""
+    if not isinstance(each, dict):
+        return place, _vector(each)
+    index = count(each.get("index"))
+    return place if index is None else index, _vector(each.get("embedding"))
+
+
+def _vector(value: Any) -> list[float]:
+    """Of numbers, of a list that holds nothing but the list of them, of an object around it, or of float32 in base64.
+
+    [] for anything else, and where a number is none that a float32 can hold.
+    """
+    if isinstance(value, dict):
+        value = next((value[name] for name in ("values", "float", "base64") if value.get(name)), None)
+    if isinstance(value, str):
+        value = _unpacked(value)
+    if not isinstance(value, list):
+        return []
+    if len(value) == 1 and isinstance(value[0], list):
+        value = value[0]
+    numbers = [found for each in value if (found := number(each)) is not None and abs(found) <= LARGEST]
+    return numbers if len(numbers) == len(value) else []
+
+
+def _unpacked(text: str) -> list[float]:
+    """The numbers in base64, which some send though plain ones were asked for: little endian, as everywhere."""
+    numbers = array("f")
+    try:
+        numbers.frombytes(b64decode(text, validate=True))
+    except ValueError:
+        return []
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tolist()
 
 
 def unit(vector: list[float]) -> list[float]:

@@ -145,8 +145,7 @@ def storing(tiers: Tiers, next_: Stage, catalog: Catalog) -> Stage:
         async with aclosing(next_(call)) as events:
             async for event in events:
                 answers = [event] if isinstance(event, Answer) else event.answers if isinstance(event, Answers) else []
-                whole = all(answer.finish_reason in ("stop", "length") and not answer.cache.hit for answer in answers)
-                if answers and whole and call.key is not None and _unchanged(call, catalog):
+                if answers and all(map(_whole, answers)) and call.key is not None and _unchanged(call, catalog):
                     first, *more = [_stored(answer) for answer in answers]
                     put = await tiers.put(call.key, msgspec.structs.replace(first, more=more), _about(call))
                     call.work.stored = put.taken
@@ -155,6 +154,12 @@ def storing(tiers: Tiers, next_: Stage, catalog: Catalog) -> Stage:
                 yield event
 
     return stage
+
+
+def _whole(answer: Answer) -> bool:
+    """Whether it came to its own end. An empty one may be a failure that nobody told of: the next one who asks finds out."""
+    said = answer.text or answer.reasoning
+    return answer.finish_reason in ("stop", "length") and not answer.cache.hit and bool(said)
 
 
 def _about(call: Call) -> About:
