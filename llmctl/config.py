@@ -176,7 +176,7 @@ class ModelSettings(Section, frozen=True):
     retained: Annotated[int, msgspec.Meta(ge=0, le=64)] | None = None
     """Streams that keep prefixes of ended requests; as many as slots."""
     threads: Count | None = None
-    """The physical cores."""
+    """In every step; the physical cores that may be used, and fewer while others want them."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] | None = None
     """Layers on the GPU; all that fit."""
     device: Device | None = None

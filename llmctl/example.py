@@ -62,7 +62,7 @@ SETTINGS = {
         "Streams of KV memory that keep prefixes of ended requests; as many as slots, where there is room.",
         4,
     ),
-    "threads": ("Threads; the physical cores.", 4),
+    "threads": ("Threads in every step; the physical cores that may be used, and fewer while others want them.", 4),
     "gpu_layers": ("Layers on the GPU; all that fit.", 0),
     "device": ("Where it runs: auto (default), cpu, cuda, cuda:N, mps, vulkan or xpu.", "cuda:0"),
     "tensor_split": ("How much of the layers each GPU gets, in proportion; as their free memory is.", [3, 1]),

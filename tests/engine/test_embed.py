@@ -1,6 +1,5 @@
 """The loop that embeds: who came meanwhile is in the next batch, one text's trouble is nobody else's, each gets its own."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -150,15 +149,6 @@ def test_few_tokens_have_one_thread_and_many_have_all(gguf: Path, monkeypatch: p
         model.embed([model.read(text, None)])
         threads.append(lib.llama_n_threads_batch(model._context))
     assert threads == [1, 1, 2]
-
-
-def test_threads_that_wait_sleep_unless_the_user_says_otherwise(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for said, expected in ((None, "passive"), ("active", "active")):
-        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-        if said:
-            monkeypatch.setenv("OMP_WAIT_POLICY", said)
-        _embedder(load(gguf))
-        assert os.environ["OMP_WAIT_POLICY"] == expected
 
 
 def test_a_bad_text_fails_alone_and_the_flaw_says_why(model: GgufEmbedder) -> None:

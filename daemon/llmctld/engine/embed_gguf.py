@@ -12,10 +12,12 @@ import numpy as np
 from llmctld.engine.backend import LoadError
 from llmctld.engine.batch import Batch
 from llmctld.engine.cells import CONTEXT_CAP
+from llmctld.engine.crew import step
 from llmctld.engine.embed import Reading, Vectors, too_long, unknown_prompt
 from llmctld.engine.fit import Shape, mebibytes
 from llmctld.engine.messages import Load, Loaded
 from llmctld.engine.native_log import NativeLog
+from llmctld.engine.threads import Threads
 from llmctld.engine.vocabulary import Vocabulary
 from llmctld.engine.weights import read_weights
 
@@ -40,7 +42,8 @@ class GgufEmbedder:
         self._vocabulary = Vocabulary(self._model)
         self._normalize = load.normalize is not False
         self._prompts = load.prompts
-        self._threads = load.threads
+        self._threads = Threads(load.threads, load.fewer_threads and not self._weights.plan.layers)
+        self._one = Threads(1)
         self._little = LITTLE / lib.llama_model_n_params(self._model)
         own: int = lib.llama_model_n_ctx_train(self._model)
         context = load.context or min(own, CONTEXT_CAP)
@@ -80,21 +83,20 @@ class GgufEmbedder:
 
     def embed(self, readings: Sequence[Reading]) -> Vectors:
         self._batch.lay([reading.tokens for reading in readings])
-        threads = self.threads_for(self._batch.struct.n_tokens)
-        lib.llama_set_n_threads(self._context, threads, threads)
         if self._memory:  # a decoder keeps what it has read; each batch is new
             lib.llama_memory_clear(self._memory, True)
-        status = (lib.llama_decode if self._memory else lib.llama_encode)(self._context, self._batch.struct)
-        if status != 0:
-            raise RuntimeError(f"llama.cpp returned {status} for {self._batch.struct.n_tokens} tokens")
+        tokens: int = self._batch.struct.n_tokens
+        threads = self._one if tokens <= self._little else self._threads
+        if (status := step(self._context, threads, 1, tokens, self._compute)) != 0:
+            raise RuntimeError(f"llama.cpp returned {status} for {tokens} tokens")
         vectors: Vectors = np.stack([self._vector(index) for index in range(len(readings))])
         if self._normalize:
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
 
-    def threads_for(self, tokens: int) -> int:
-        """How many compute a batch of so many tokens."""
-        return 1 if tokens <= self._little else self._threads
+    def _compute(self) -> int:
+        status: int = (lib.llama_decode if self._memory else lib.llama_encode)(self._context, self._batch.struct)
+        return status
 
     def _vector(self, stream: int) -> Vectors:
         pointer = lib.llama_get_embeddings_seq(self._context, stream)

@@ -16,6 +16,7 @@ from llmctld.engine.adapters import Adapters
 from llmctld.engine.backend import LoadError, Prompt, Refusal
 from llmctld.engine.batch import Batch
 from llmctld.engine.cells import KV_TYPES, cell_bytes, reuses, wanted_shape
+from llmctld.engine.crew import Crew
 from llmctld.engine.draft_model import DraftModel
 from llmctld.engine.fit import Memory, Shape, fit, notice
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
@@ -61,6 +62,7 @@ class Gguf:
         self.streams = self.loaded.slots + self.loaded.retained
         self._memory = lib.llama_get_memory(self._context)
         self._batch = Batch(max(load.batch, self.loaded.slots))
+        self._crew = Crew(load, on_gpu=self._weights.plan.layers > 0)
         self._samplers: dict[int, Sampler] = {}
         self._sources: set[int] = set()
         self._targets: set[int] = set()
@@ -109,7 +111,7 @@ class Gguf:
     def _compute(self, chunks: list[Chunk]) -> list[int | None]:
         """For each chunk its first row, if it samples. Raises RuntimeError."""
         rows = self._batch.fill(chunks)
-        if (status := self._decode()) != 0:
+        if (status := self._crew.compute(self._context, chunks, self._decode)) != 0:
             raise RuntimeError(f"llama_decode returned {status} for {self._batch.struct.n_tokens} tokens")
         return rows
 

@@ -26,6 +26,8 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
     retained: int = 0
     """Streams that keep prefixes of ended requests."""
     threads: int
+    fewer_threads: bool = False
+    """Whether a step may have fewer, while other programs want the processors too."""
     gpu_layers: int = -1
     """-1: all that fit."""
     device: str = "auto"

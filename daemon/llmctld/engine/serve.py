@@ -91,7 +91,6 @@ def _model(load: Load) -> Model:
         from llmctld.engine.hf_files import check
 
         check(load)  # before torch, which takes seconds
-        _let_threads_sleep()
         from llmctld.engine.hf import Hf
 
         return Hf(load)
@@ -99,15 +98,8 @@ def _model(load: Load) -> Model:
     raise LoadError(f"{load.name}: there is no backend {load.backend!r} for text", there)
 
 
-def _let_threads_sleep() -> None:
-    """Those that wait for others; read when the library is imported. Where something else wants a processor too, a step takes
-    a third of what it does with spinning ones; alone it may take half as long again (tests/bench/LOG.md)."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
 def _embedder(load: Load) -> Embedder:
     """Likewise: torch takes seconds."""
-    _let_threads_sleep()
     if load.backend == "sentence-transformers":
         from llmctld.engine.embed_torch import TorchEmbedder
 

@@ -5,10 +5,9 @@ It decides nothing about when, nor whether there is room.
 
 from pathlib import Path
 
-import psutil
-
 from llmctl.config import Config, ModelEntry
 from llmctld.models.catalog import Catalog
+from llmctld.models.processors import cores
 from llmctld.models.worker import Load
 
 
@@ -23,7 +22,8 @@ def load_of(entry: ModelEntry, catalog: Catalog, config: Config, prefixes: Path,
         context=settings.context,
         slots=slots,
         retained=slots if settings.retained is None else settings.retained,
-        threads=settings.threads or psutil.cpu_count(logical=False) or 1,
+        threads=settings.threads or cores(),
+        fewer_threads=settings.threads is None,
         gpu_layers=-1 if settings.gpu_layers is None else settings.gpu_layers,
         device=settings.device or "auto",
         tensor_split=settings.tensor_split or [],

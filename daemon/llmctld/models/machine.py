@@ -34,19 +34,22 @@ class Gpu:
     free: int
 
 
-class Tree(NamedTuple):
-    """Where a hierarchy of control groups is mounted, and how its files are named."""
+MOUNT = "sys/fs/cgroup"
+"""Where control groups are mounted: the unified hierarchy there, each of the old ones in a folder of its own."""
 
-    folder: str
+
+class Tree(NamedTuple):
+    """How the files of a hierarchy are named."""
+
     limits: tuple[str, ...]
     used: str
     reclaimable: str
     """A line of memory.stat: file pages that nobody has looked at lately, which the kernel drops first."""
 
 
-UNIFIED = Tree("sys/fs/cgroup", ("memory.max", "memory.high"), "memory.current", "inactive_file")
+UNIFIED = Tree(("memory.max", "memory.high"), "memory.current", "inactive_file")
 """https://docs.kernel.org/admin-guide/cgroup-v2.html; above memory.high a process is not ended, but held up."""
-LEGACY = Tree("sys/fs/cgroup/memory", ("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file")
+LEGACY = Tree(("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file")
 """https://docs.kernel.org/admin-guide/cgroup-v1/memory.html"""
 
 
@@ -60,32 +63,40 @@ def memory(root: Path = Path("/")) -> Memory:
 
 
 def _limits(root: Path) -> Iterator[tuple[int, int]]:
-    """(limit, bytes used) of each control group that has a limit: ours, and those that it lies in."""
-    for tree, path in _groups(root):
-        mount = root / tree.folder
-        own = mount / path.lstrip("/")
-        # within a container the path may be that of the machine outside: then only the mount itself is ours
-        for folder in (own, *own.parents):
+    """(limit, bytes used) of each control group that has a limit."""
+    for folder in groups(root, "memory"):
+        for tree in (UNIFIED, LEGACY):
             given = [limit for name in tree.limits if (limit := _number(folder / name)) is not None]
             if given:
                 used = (_number(folder / tree.used) or 0) - _statistic(folder / "memory.stat", tree.reclaimable)
                 yield min(given), max(0, used)
+
+
+def groups(root: Path, controller: str) -> Iterator[Path]:
+    """The folders of the control groups that account for this process: its own, and those that it lies in."""
+    for mount, path in _hierarchies(root, controller):
+        own = mount / path.lstrip("/")
+        # within a container the path may be that of the machine outside: then only the mount itself is ours
+        for folder in (own, *own.parents):
+            yield folder
             if folder == mount:
                 break
 
 
-def _groups(root: Path) -> Iterator[tuple[Tree, str]]:
-    """The hierarchies that account for memory, each with the path of this process's group in it."""
+def _hierarchies(root: Path, controller: str) -> Iterator[tuple[Path, str]]:
+    """Those that account for `controller`: where it is mounted, and the path of this process's group in it."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:  # no Linux
         return
     for line in lines:
         number, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            yield LEGACY, path
+        if controller in controllers.split(","):
+            # several controllers in one are mounted by the list of them, or by each one's name, or both
+            named = (root / MOUNT / controller, root / MOUNT / controllers)
+            yield next((mount for mount in named if mount.is_dir()), named[0]), path
         elif number == "0" and not controllers:
-            yield UNIFIED, path
+            yield root / MOUNT, path
 
 
 def _number(file: Path) -> int | None:

@@ -23,6 +23,7 @@ import structlog
 from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable, from_code
 from llmctld.engine import messages
 from llmctld.engine.messages import Adapter, ChatMessage, Embedded, Load, Piece, Remark, Submit, Texts
+from llmctld.models.environment import for_engine
 from llmctld.watch import log
 
 __all__ = [
@@ -190,6 +191,7 @@ class Worker(Lent):
             self._process = subprocess.Popen(  # noqa: ASYNC220 - from this thread: PR_SET_PDEATHSIG follows it
                 [sys.executable, "-m", "llmctld.engine", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=[theirs.fileno()],
+                env=for_engine(os.environ),
             )  # fmt: skip
         self._writer.write(messages.frame(self._load))
         try:

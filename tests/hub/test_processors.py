@@ -1,0 +1,84 @@
+"""How many cores there are for a model: what this process may run on, and quotas of control groups as kernels write them."""
+
+import os
+from pathlib import Path
+
+import pytest
+from llmctld.models import loading
+from llmctld.models.environment import for_engine
+from llmctld.models.processors import cores
+
+from llmctl.config import Config
+from tests.hub.scene import a_catalog
+from tests.hub.test_machine import a_machine
+
+
+@pytest.fixture
+def eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process may run on eight processors."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+
+
+def siblings(root: Path, *cores_: str) -> None:
+    """The kernel's lists of the processors of each core."""
+    for listed in cores_:
+        for processor in listed.split(","):
+            file = root / f"sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list"
+            file.parent.mkdir(parents=True)
+            file.write_text(listed + "\n")
+
+
+def test_this_machine_has_some_and_no_more_than_we_may_run_on() -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.usefixtures("eight")
+def test_two_threads_of_a_core_are_one(tmp_path: Path) -> None:
+    siblings(tmp_path, "0,4", "1,5", "2,6", "3,7")
+    assert cores(tmp_path) == 4
+
+
+@pytest.mark.usefixtures("eight")
+def test_a_core_of_which_only_one_thread_may_be_used_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    siblings(tmp_path, "0,4", "1,5", "2,6", "3,7")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2, 6})
+    assert cores(tmp_path) == 2
+
+
+@pytest.mark.usefixtures("eight")
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/job\n", {"job__cpuDOTmax": "100000 100000"}, 1),
+        ("0::/job\n", {"job__cpuDOTmax": "150000 100000"}, 2),
+        ("0::/job\n", {"job__cpuDOTmax": "20000 100000"}, 1),
+        ("0::/job\n", {"job__cpuDOTmax": "max 100000"}, 8),
+        ("0::/job\n", {"job__cpuDOTmax": "6400000 100000"}, 8),
+        ("0::/pod/box\n", {"pod__box__cpuDOTmax": "max 100000", "pod__cpuDOTmax": "300000 100000"}, 3),
+        ("0::/docker/1234\n", {"cpuDOTmax": "200000 100000"}, 2),
+        ("4:cpu,cpuacct:/job\n0::/\n",
+         {"cpu,cpuacct__job__cpuDOTcfs_quota_us": "250000", "cpu,cpuacct__job__cpuDOTcfs_period_us": "100000"}, 3),
+        ("4:cpu,cpuacct:/\n0::/\n", {"cpu__cpuDOTcfs_quota_us": "50000", "cpu__cpuDOTcfs_period_us": "100000"}, 1),
+        ("4:cpu:/\n0::/\n", {"cpu__cpuDOTcfs_quota_us": "-1", "cpu__cpuDOTcfs_period_us": "100000"}, 8),
+        ("0::/job\n", {"job__cpuDOTmax": "what?"}, 8),
+        ("0::/job\n", {}, 8),
+    ],
+)  # fmt: skip
+def test_a_quota_bounds_them(tmp_path: Path, groups: str, files: dict[str, str], expected: int) -> None:
+    assert cores(a_machine(tmp_path, groups, **files)) == expected
+
+
+def test_how_threads_wait_is_told_to_the_library_unless_the_user_has_said_it() -> None:
+    assert for_engine({"A": "b"}) == {"A": "b", "GOMP_SPINCOUNT": "1000"}
+    for said in ({"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "active"}):
+        assert for_engine(said) == said
+
+
+@pytest.mark.parametrize(("set_", "expected"), [({}, (5, True)), ({"threads": "9"}, (9, False))])
+def test_threads_that_a_user_has_set_are_kept_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_: dict[str, str], expected: tuple[int, bool]
+) -> None:
+    monkeypatch.setattr(loading, "cores", lambda: 5)
+    catalog = a_catalog(tmp_path, e=set_)
+    load = loading.load_of(catalog.find("e"), catalog, Config(), tmp_path, 0)
+    assert (load.threads, load.fewer_threads) == expected
