@@ -55,6 +55,11 @@ class Paths(msgspec.Struct, frozen=True):
         return self.state / "measured.json"
 
     @property
+    def rungs(self) -> Path:
+        """What of llama.cpp crashes here, as engines found out that died of it."""
+        return self.state / "rungs.json"
+
+    @property
     def hashes(self) -> Path:
         """Full hashes of models' files (hashes.Hashes as JSON)."""
         return self.state / "hashes.json"

@@ -456,6 +456,8 @@ class EngineStatus(msgspec.Struct):
     devices: list[str] = []
     gpu_share: float | None = None
     """Of all that the engine holds for the model, what lies on GPUs: 0 to 1; null while it loads, and where there is none."""
+    rung: str | None = None
+    """How much of llama.cpp it may use: "as it is" unless that crashes; null while it loads, and of any other backend."""
 
 
 class Engines(Result, kw_only=True, tag="engines", omit_defaults=False):

@@ -42,6 +42,7 @@ from llmctld.models.catalog import Catalog
 from llmctld.models.contents import Contents
 from llmctld.models.estimate import Estimates
 from llmctld.models.hashing import Hasher
+from llmctld.models.ladder import Ladder
 from llmctld.models.pull import Puller
 from llmctld.models.residency import Residency
 from llmctld.models.supply import Supply
@@ -149,7 +150,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     tiers.worth = worth(catalog)
     estimates = Estimates(catalog, paths.measured)
     supply = Supply(catalog, estimates, config.limits)
-    residency = Residency(catalog, supply, paths.logs, paths.cache / "prefixes", config)
+    residency = Residency(catalog, supply, paths.logs, paths.cache / "prefixes", config, Ladder(paths.rungs))
     trial = Trial()
     background = Background(lambda: hub.in_flight())
     compute = computing(background, residency, catalog, tiers.expires)

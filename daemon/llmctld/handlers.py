@@ -155,6 +155,7 @@ async def remove_model(hub: Hub, call: Call | None, request: wire.RemoveModel) -
 
 async def load_model(hub: Hub, call: Call | None, request: wire.LoadModel) -> Replies:
     entry = hub.catalog.find(request.name)
+    hub.residency.retry(entry)
     if not hub.residency.is_loaded(entry):
         yield wire.Notice(text=hub.residency.outlook(entry))
     worker = await hub.residency.load(entry, request.replicas)

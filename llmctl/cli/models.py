@@ -87,14 +87,15 @@ def show_one(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -
     from llmctl.view import models
 
     found, entries = _find(name)
-    state = _loaded().get(found.name)
+    engine = next((engine for engine in flags.engines() or () if engine.name == found.name), None)
+    state, rung = (engine.state, engine.rung) if engine else (None, None)
     sha256 = sha256_of(_hashes(), found.target)
     over = _overrides(found.name)
     if json:
         line = models.as_json(found, state, found.name == _default(list(entries.values())), sha256)
-        out.json_line(line | {"overrides": models.plain(over)})
+        out.json_line(line | {"overrides": models.plain(over), "rung": rung})
     else:
-        show(models.one(found, state, sha256, over))
+        show(models.one(found, state, sha256, over, rung))
 
 
 def _overrides(name: str) -> dict[str, Any]:

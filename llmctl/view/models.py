@@ -62,14 +62,23 @@ def _plain(key: str, value: Any) -> Any:
     return int(value) if isinstance(value, Size) else value
 
 
-def one(entry: ModelEntry, state: str | None, sha256: str | None = None, over: Mapping[str, Any] = {}) -> Table:
-    """`over`: what the configuration says instead of, or beside, the settings that it was added with."""
+def one(
+    entry: ModelEntry,
+    state: str | None,
+    sha256: str | None = None,
+    over: Mapping[str, Any] = {},
+    rung: str | None = None,
+) -> Table:
+    """`over`: what the configuration says instead of, or beside, the settings that it was added with. `rung`: how much of its
+    library an engine uses.
+    """
     rows = [
         ["name", entry.name],
         ["kind", entry.kind],
         ["backend", entry.backend],
         ["target", entry.target],
         ["state", state or "not loaded"],
+        *([["rung", rung]] if rung else []),
         ["aliases", ", ".join(entry.aliases) or "-"],
         ["sha256", sha256 or "-"],
         *([["pulled from", entry.pulled]] if entry.pulled else []),

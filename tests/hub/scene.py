@@ -24,6 +24,7 @@ from llmctld.history import History
 from llmctld.models.builtin import Builtin
 from llmctld.models.catalog import Catalog
 from llmctld.models.estimate import Estimates
+from llmctld.models.ladder import Ladder
 from llmctld.models.pull import Puller
 from llmctld.models.residency import Residency
 from llmctld.models.supply import Supply
@@ -153,7 +154,7 @@ def a_catalog(folder: Path, **models: dict[str, str]) -> Catalog:
 def a_residency(catalog: Catalog, folder: Path, config: Config | None = None) -> Residency:
     config = config or Config()
     supply = Supply(catalog, Estimates(catalog, folder / "measured.json"), config.limits)
-    return Residency(catalog, supply, folder, folder / "prefixes", config)
+    return Residency(catalog, supply, folder, folder / "prefixes", config, Ladder(folder / "rungs.json"))
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ It knows the kernel's ways to end a process; what the engine does with its life 
 
 import ctypes
 import os
+import resource
 import signal
 import socket
 import sys
@@ -28,6 +29,8 @@ def die_with_hub() -> None:
 
 def main() -> int:
     die_with_hub()
+    # a core of all that a model holds fills a disk and takes longer than the next load; who debugs one raises it again
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)  # Ctrl-C in the hub's terminal is the hub's to answer
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # cuda:1 is what nvidia-smi calls 1

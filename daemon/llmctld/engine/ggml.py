@@ -1,12 +1,13 @@
-"""What the binding leaves out of llama.cpp's lower library: which devices it finds, and the sizes of a file's tensors.
+"""What the binding leaves out of llama.cpp's lower library: its devices, its kinds of buffers, and the tensors of a file.
 
-It knows those calls (ggml-backend.h, gguf.h); what is done with devices and sizes is offload.py's.
+It knows those calls (ggml.h, ggml-backend.h, gguf.h); what is done with what they tell is offload.py's and repack.py's.
 """
 
 import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import llama_cpp.llama_cpp as lib
 
@@ -41,8 +42,28 @@ class Device:
     free: int
 
 
+class Shaped(NamedTuple):
+    """A tensor of a file. `kind`: the format's number of its type; `shape`: the row first, without trailing ones."""
+
+    name: str
+    kind: int
+    shape: tuple[int, ...]
+
+
 class _InitParams(ctypes.Structure):
     _fields_ = (("no_alloc", ctypes.c_bool), ("context", ctypes.c_void_p))
+
+
+class Room(ctypes.Structure):
+    """ggml_init_params: for descriptions of tensors; their numbers lie elsewhere."""
+
+    _fields_ = (("bytes", ctypes.c_size_t), ("at", ctypes.c_void_p), ("no_alloc", ctypes.c_bool))
+
+
+class Tensor(ctypes.Structure):
+    """The beginning of ggml_tensor."""
+
+    _fields_ = (("kind", ctypes.c_int), ("buffer", ctypes.c_void_p), ("shape", ctypes.c_int64 * 4))
 
 
 def _call(name: str, returns: Any, *takes: Any) -> Any:
@@ -66,6 +87,23 @@ _close = _call("gguf_free", None, _pointer)
 _tensors = _call("gguf_get_n_tensors", ctypes.c_int64, _pointer)
 _tensor_name = _call("gguf_get_tensor_name", ctypes.c_char_p, _pointer, ctypes.c_int64)
 _tensor_size = _call("gguf_get_tensor_size", _size, _pointer, ctypes.c_int64)
+_cpu = _call("ggml_backend_dev_by_type", _pointer, ctypes.c_int)
+_procedure = _call("ggml_backend_reg_get_proc_address", _pointer, _pointer, ctypes.c_char_p)
+_supports = _call("ggml_backend_dev_supports_op", ctypes.c_bool, _pointer, _pointer)
+_buffer = _call("ggml_backend_buft_alloc_buffer", _pointer, _pointer, _size)
+_free_buffer = _call("ggml_backend_buffer_free", None, _pointer)
+begin = _call("ggml_init", _pointer, Room)
+end = _call("ggml_free", None, _pointer)
+_first = _call("ggml_get_first_tensor", _pointer, _pointer)
+_next = _call("ggml_get_next_tensor", _pointer, _pointer, _pointer)
+_named = _call("ggml_get_name", ctypes.c_char_p, _pointer)
+new = _call("ggml_new_tensor", _pointer, _pointer, ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int64))
+product = _call("ggml_mul_mat", _pointer, _pointer, _pointer, _pointer)
+_experts = _call("ggml_mul_mat_id", _pointer, _pointer, _pointer, _pointer, _pointer)
+F32, I32 = 0, 26
+"""Types of tensors, by the format's numbers."""
+LITTLE = 2**16
+"""Bytes that describe a handful of tensors."""
 
 
 def devices() -> list[Device]:
@@ -98,3 +136,67 @@ def tensor_bytes(path: str) -> Iterator[tuple[str, int]]:
             yield _tensor_name(file, index).decode(), _tensor_size(file, index)
     finally:
         _close(file)
+
+
+def cpu() -> int:
+    """The device of the processor."""
+    return int(_cpu(0))
+
+
+def extra_buffers() -> dict[str, int]:
+    """Kinds of buffers for special kernels of this processor, in the order in which the library tries them: name -> handle."""
+    address = _procedure(_dev_reg(cpu()), b"ggml_backend_dev_get_extra_bufts")
+    if not address:
+        return {}
+    handles = ctypes.CFUNCTYPE(ctypes.POINTER(_pointer), _pointer)(address)(cpu())
+    found: dict[str, int] = {}
+    while handles and (handle := handles[len(found)]):
+        found[_buffers_name(handle).decode()] = handle
+    return found
+
+
+def plain_buffers() -> int:
+    """The kind of buffer for weights as they lie in the file."""
+    return int(_dev_buffers(cpu()))
+
+
+def tensors(path: str) -> Iterator[Shaped]:
+    """Of one file; none where the library cannot read it."""
+    context = _pointer()
+    file = _open(path.encode(), _InitParams(True, ctypes.addressof(context)))
+    if not file:
+        return
+    try:
+        at = _first(context)
+        while at:
+            tensor = Tensor.from_address(at)
+            shape = tuple(tensor.shape)
+            while len(shape) > 1 and shape[-1] == 1:
+                shape = shape[:-1]
+            yield Shaped(_named(at).decode(), tensor.kind, shape)
+            at = _next(context, at)
+    finally:
+        end(context)
+        _close(file)
+
+
+def tensor(context: int, kind: int, *shape: int) -> int:
+    """A tensor's description."""
+    return int(new(context, kind, len(shape), (ctypes.c_int64 * len(shape))(*shape)))
+
+
+@cache
+def multiplies(kind: int, shape: tuple[int, ...], buffers: int, deep: bool) -> bool:
+    """Whether the processor multiplies such a matrix, or with `deep` one of several, when it lies in such buffers."""
+    context, empty = begin(Room(LITTLE, None, True)), _buffer(buffers, 0)
+    try:
+        matrix = tensor(context, kind, *shape)
+        Tensor.from_address(matrix).buffer = empty
+        if deep:
+            asked = _experts(context, matrix, tensor(context, F32, shape[0], 2, 32), tensor(context, I32, 2, 32))
+        else:
+            asked = product(context, matrix, tensor(context, F32, shape[0], 32))
+        return bool(_supports(cpu(), asked))
+    finally:
+        _free_buffer(empty)
+        end(context)

@@ -84,6 +84,10 @@ class Gguf:
             raise Refusal("invalid_request", "the prompt is empty")
         return Prompt(tokens, text)
 
+    def tokens_of(self, text: str) -> list[int]:
+        """Of plain words, as they stand."""
+        return self._vocabulary.encode(text)
+
     def open(self, submit: Submit, prompt: Prompt) -> None:
         for adapter in submit.adapters:
             self._adapters.known(adapter)

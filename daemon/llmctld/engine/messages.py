@@ -40,6 +40,8 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
     flash_attention: bool | None = None
     """None: where the library thinks that it pays."""
     batch: int = 512
+    rung: str = "as it is"
+    """How much of what the library can do may be used: a name of rungs.LADDER."""
     speculation: str = "off"
     """"ngram" or "off"."""
     pooling: str | None = None
@@ -179,10 +181,11 @@ class Loaded(msgspec.Struct, tag="loaded", kw_only=True):
 
 
 class LoadFailed(msgspec.Struct, tag="load_failed"):
-    """The process ends after this one. `hint` may be empty."""
+    """The process ends after this one. `hint` may be empty. `unproven`: another rung may do better."""
 
     message: str
     hint: str = ""
+    unproven: bool = False
 
 
 class Piece(msgspec.Struct, tag="piece"):

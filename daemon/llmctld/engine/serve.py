@@ -15,6 +15,7 @@ from queue import SimpleQueue
 
 import msgspec
 
+from llmctld.engine import crash, rungs
 from llmctld.engine.backend import LoadError, Model
 from llmctld.engine.embed import Embedder, EmbedLoop
 from llmctld.engine.loop import Inbox, Loop
@@ -32,19 +33,26 @@ def serve(hub: socket.socket) -> int:
     _, load = inbox.get()
     if not isinstance(load, Load):
         raise RuntimeError(f"the first frame is {type(load).__name__}, not Load")
+    load = rungs.applied(load)
     try:
+        crash.at("load", load.rung, load.name)
+        if load.backend == "llama.cpp":
+            from llmctld.engine import abort
+
+            abort.listen(lambda words: _send(hub, _no_memory(load, words)))
         if load.kind == "embedding":
             _embed(load, inbox, hub)
         else:
             _generate(load, inbox, hub)
     except LoadError as error:
-        _send(hub, LoadFailed(error.message, error.hint))
+        _send(hub, LoadFailed(error.message, error.hint, type(error).__name__ == "Unproven"))
         return 1
     return 0
 
 
 def _embed(load: Load, inbox: Inbox, hub: socket.socket) -> None:
     embedder = _embedder(load)
+    crash.arm(embedder, "embed", "embed", load.rung, load.name)
     _send(hub, embedder.loaded)
     EmbedLoop(embedder, inbox, lambda report: _send(hub, report)).run()
 
@@ -52,6 +60,7 @@ def _embed(load: Load, inbox: Inbox, hub: socket.socket) -> None:
 def _generate(load: Load, inbox: Inbox, hub: socket.socket) -> None:
     model = _model(load)
     saved = _saved(load, model.loaded.context) if model.reuses else Saved(None, 0, 0)
+    crash.arm(model, "decode", "close", load.rung, load.name)
     loaded = msgspec.structs.replace(model.loaded, notices=[*model.loaded.notices, *map(_damage, saved.damaged)])
     _send(hub, loaded)
     # the manager of transformers takes prompts in parts itself: each is handed over whole
@@ -84,9 +93,13 @@ def _model(load: Load) -> Model:
 
         return Echo(load)
     if load.backend == "llama.cpp":
+        from llmctld.engine import prove
         from llmctld.engine.gguf import Gguf
 
-        return Gguf(load)
+        model = Gguf(load)
+        crash.at("proof", load.rung, load.name)
+        prove.text(load.name, model, min(load.batch, model.loaded.context - 1))
+        return model
     if load.backend == "transformers":
         from llmctld.engine.hf_files import check
 
@@ -98,6 +111,11 @@ def _model(load: Load) -> Model:
     raise LoadError(f"{load.name}: there is no backend {load.backend!r} for text", there)
 
 
+def _no_memory(load: Load, words: str) -> LoadFailed:
+    hint = "Unload another model, or set a smaller `context`, `batch` or `gpu_layers` for this one."
+    return LoadFailed(f"{load.name} does not fit in memory: llama.cpp says {words!r}", hint)
+
+
 def _embedder(load: Load) -> Embedder:
     """Likewise: torch takes seconds."""
     if load.backend == "sentence-transformers":
@@ -105,9 +123,13 @@ def _embedder(load: Load) -> Embedder:
 
         return TorchEmbedder(load)
     if load.backend == "llama.cpp":
+        from llmctld.engine import prove
         from llmctld.engine.embed_gguf import GgufEmbedder
 
-        return GgufEmbedder(load)
+        embedder = GgufEmbedder(load)
+        crash.at("proof", load.rung, load.name)
+        prove.embedding(load.name, embedder, embedder.loaded.context)
+        return embedder
     there = "There are llama.cpp and sentence-transformers."
     raise LoadError(f"{load.name}: there is no backend {load.backend!r} for embeddings", there)
 

@@ -18,6 +18,7 @@ from llmctld.engine.ggml import Device
 from llmctld.engine.messages import Load, Loaded
 from llmctld.engine.native_log import NativeLog
 from llmctld.engine.offload import Needs, Plan, layer_bytes, make_plan, on
+from llmctld.engine.repack import place
 
 TryOut = Callable[[Any], tuple[Any, Shape]]
 """From a model without weights to a context of the shape that is wanted."""
@@ -109,9 +110,11 @@ def _open(load: Load, log: NativeLog, plan: Plan, *, empty: bool = False) -> Any
     parameters.devices = ctypes.addressof(devices)
     if plan.shares:
         parameters.tensor_split = shares
+    kept = place(parameters, load, bool(plan.layers))
     if empty:
         parameters.no_alloc, parameters.load_mode = True, lib.LLAMA_LOAD_MODE_NONE
     model = lib.llama_model_load_from_file(load.path.encode(), parameters)
+    del kept  # the library reads what is named there while it reads the file
     if not model:
         raise LoadError(
             f"{load.name}: llama.cpp cannot load {load.path}: {log.first_error or 'it gives no reason'}",

@@ -4,6 +4,7 @@ It knows where the numbers stand, and loads no model; how llama.cpp lays out its
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -98,7 +99,13 @@ class Estimates:
 
     def _whole(self, parts: list[Header]) -> Header:
         shapes = {name: shape for part in parts for name, shape in part.shapes.items()}
-        return parts[0]._replace(weights=sum(part.weights or 0 for part in parts), shapes=shapes)
+        types = frozenset[str]().union(*(part.types for part in parts))
+        return parts[0]._replace(weights=sum(part.weights or 0 for part in parts), shapes=shapes, types=types)
+
+    def types(self, paths: Iterable[Path]) -> frozenset[str]:
+        """Of the tensors in these models' files; none of one that cannot be read."""
+        headers = (self._header(path) for path in paths)
+        return frozenset[str]().union(*(header.types for header in headers if header is not None))
 
     def tell(self, entry: ModelEntry, settings: ModelSettings) -> wire.Estimated:
         """What the model would take with these settings. Raises InvalidRequest for one that runs elsewhere."""

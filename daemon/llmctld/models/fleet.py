@@ -9,16 +9,19 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
+import msgspec
+
 from llmctl.config import Config, ModelEntry, ModelSettings
 from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable
-from llmctld.models import swap
+from llmctld.models import split, swap
 from llmctld.models.catalog import Catalog
+from llmctld.models.ladder import Descent, Ladder
 from llmctld.models.loading import load_of
 from llmctld.models.remote import Remotes
 from llmctld.models.replicas import Model, Replica
 from llmctld.models.supply import Supply
 from llmctld.models.swap import Group, Resident
-from llmctld.models.target import REMOTE
+from llmctld.models.target import LLAMA, REMOTE
 from llmctld.models.worker import Lent, Worker
 from llmctld.watch import log
 
@@ -29,11 +32,11 @@ class Fleet:
     """
 
     def __init__(
-        self, catalog: Catalog, supply: Supply, log_folder: Path, prefixes: Path, config: Config,
+        self, catalog: Catalog, supply: Supply, log_folder: Path, prefixes: Path, config: Config, ladder: Ladder,
         rest: Callable[[Model], None],
     ) -> None:  # fmt: skip
         self._catalog, self._log_folder, self._prefixes, self._config = catalog, log_folder, prefixes, config
-        self._supply, self._remotes, self._rest = supply, Remotes(), rest
+        self._supply, self._remotes, self._ladder, self._rest = supply, Remotes(), ladder, rest
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self.models: dict[str, Model] = {}
@@ -78,8 +81,32 @@ class Fleet:
         """A worker that has not begun to load. Raises ModelUnavailable."""
         folder = self._prefixes / (f"{entry.name}+{number}" if number else entry.name)
         load = load_of(entry, self._catalog, self._config, folder, memory_bytes)
-        remote = entry.backend == REMOTE
-        return self._remotes.worker(load, self._catalog.settings(entry)) if remote else Worker(load, self._log_folder)
+        if entry.backend == REMOTE:
+            return self._remotes.worker(load, self._catalog.settings(entry))
+        return Worker(load, self._log_folder, self._descent(entry) if entry.backend == LLAMA else None)
+
+    def check(self, entry: ModelEntry) -> None:
+        """Raises ModelUnavailable where it crashed whatever was left out, and nothing has changed since."""
+        if entry.backend == LLAMA:
+            self._descent(entry)
+
+    def _descent(self, entry: ModelEntry) -> Descent:
+        """Raises ModelUnavailable where no rung is left."""
+        settings = self._catalog.settings(entry)
+        files = [entry.target, *([settings.draft] if settings.draft and settings.speculation != "off" else [])]
+        kind = self._supply.types(Path(file) for file in files)
+        parts = [part for file in files for part in split.parts(Path(file))]
+        return self._ladder.descent(entry.name, self._stand(entry), kind, parts)
+
+    def _stand(self, entry: ModelEntry) -> str:
+        """The model as the ladder knows it: other files and other settings are another one."""
+        identity, settings = self._identity(entry)
+        return f"{identity} {msgspec.json.encode(settings, enc_hook=int).decode()}"
+
+    def retry(self, entry: ModelEntry) -> None:
+        """Somebody asks for it who may know that it was not loaded for good reasons."""
+        if entry.backend == LLAMA:
+            self._ladder.retry(self._stand(entry))
 
     def turn(self) -> None:
         """Whatever has changed: who can be loaded now is, and who must make room ends."""

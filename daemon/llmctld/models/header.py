@@ -36,6 +36,14 @@ BLOCKS = {
 """The format's number of a tensor's type -> (values in a block, bytes of a block)."""
 
 
+TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K",
+    13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S",
+    22: "IQ2_S", 23: "IQ4_XS", 29: "IQ1_M", 30: "BF16", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4", 40: "NVFP4",
+}  # fmt: skip
+"""The format's number of a tensor's type -> what people call it."""
+
+
 class Damaged(ValueError):
     """The header cannot be read to its end."""
 
@@ -57,6 +65,8 @@ class Header(NamedTuple):
     shapes: dict[str, tuple[int, ...]]
     weights: int | None
     end: int = 0
+    types: frozenset[str] = frozenset()
+    """Of the tensors."""
 
 
 def read_header(path: Path) -> dict[str, Value]:
@@ -110,6 +120,7 @@ def _values(data: "_Bytes") -> Header:
 def _all(data: "_Bytes") -> Header:
     found = _values(data)
     count, weights, last, known = struct.unpack_from("<Q", data.whole, 8)[0], 0, 0, True
+    types = set()
     for _ in range(count):
         name, dimensions = data.string(), int(data.unpack("I")[0])
         if dimensions > DIMENSIONS:
@@ -117,13 +128,14 @@ def _all(data: "_Bytes") -> Header:
         shape = tuple(int(size) for size in data.unpack("Q" * dimensions))
         kind, offset = data.unpack("IQ")
         found.shapes[name] = shape
+        types.add(TYPES.get(int(kind), str(kind)))
         values, size = BLOCKS.get(int(kind), (1, 0))
         known = known and size > 0
         weights += math.prod(shape) // values * size
         last = max(last, int(offset) + math.prod(shape) // values * size)
     alignment = int(found.values.get("general.alignment", ALIGNMENT)) or ALIGNMENT
     end = -(-data.at // alignment) * alignment + last if count else 0
-    return found._replace(weights=weights if known else None, end=end)
+    return found._replace(weights=weights if known else None, end=end, types=frozenset(types))
 
 
 def _letter(kind: int) -> str:

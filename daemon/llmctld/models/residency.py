@@ -20,6 +20,7 @@ from llmctl.wire import EngineStatus
 from llmctld.models import swap
 from llmctld.models.catalog import Catalog
 from llmctld.models.fleet import Fleet
+from llmctld.models.ladder import Ladder
 from llmctld.models.replicas import Model, Replica, Waiter
 from llmctld.models.supply import Supply, size
 from llmctld.models.swap import Group
@@ -33,9 +34,11 @@ KEEP_ALIVE_S = 15 * 60.0
 class Residency:
     """The engine processes of this hub, within `config.limits`; `prefixes` is where their computed prefixes are kept."""
 
-    def __init__(self, catalog: Catalog, supply: Supply, log_folder: Path, prefixes: Path, config: Config) -> None:
+    def __init__(
+        self, catalog: Catalog, supply: Supply, log_folder: Path, prefixes: Path, config: Config, ladder: Ladder
+    ) -> None:
         self._catalog, self._supply, self._prefixes, self._config = catalog, supply, prefixes, config
-        self._fleet = Fleet(catalog, supply, log_folder, prefixes, config, self._rest)
+        self._fleet = Fleet(catalog, supply, log_folder, prefixes, config, ladder, self._rest)
 
     # ---- what others ask --------------------------------------------------------------------------------------------
 
@@ -70,10 +73,13 @@ class Residency:
         return -1.0 if ends is None else max(0.0, ends - time.time())
 
     def outlook(self, entry: ModelEntry) -> str:
-        """What is to be said to who asks for a model that is not loaded. Raises ModelUnavailable where it has no room."""
+        """What is to be said to who asks for a model that is not loaded. Raises ModelUnavailable where it has no room, or no
+        rung holds it.
+        """
         model = self._fleet.model(entry)
         if model.replicas:
             return f"loading {entry.name}"
+        self._fleet.check(entry)
         residents = list(self._fleet.residents())
         self._supply.check(entry, residents)
         group = Group(entry.name, self._supply.needs(entry), time.monotonic())
@@ -126,6 +132,10 @@ class Residency:
         assert worker is not None
         self._rest(model)
         return worker
+
+    def retry(self, entry: ModelEntry) -> None:
+        """The next load tries what was given up: the files, or the machine, may be better than they were."""
+        self._fleet.retry(entry)
 
     def _rest(self, model: Model) -> None:
         """It is loaded, and nobody uses it yet. What is loaded by hand is to be used at least once."""
@@ -263,6 +273,7 @@ class Residency:
             worker.name, loaded.backend, worker.pid, state, replica.number, worker.memory_bytes,
             loaded.context, loaded.slots, worker.busy, round(worker.tokens_per_second, 1), until,
             loaded.gpu_bytes, loaded.gpu_layers, loaded.layers, loaded.devices, loaded.gpu_share,
+            worker.rung,
         )  # fmt: skip
 
     async def close(self) -> None:

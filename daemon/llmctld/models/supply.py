@@ -5,6 +5,7 @@ It reads the machine, the limits and the estimates; who is loaded is residency's
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 
 from llmctl.config import Limits, ModelEntry
 from llmctl.errors import ModelUnavailable
@@ -45,6 +46,11 @@ class Supply:
         memory, gpu = worker.loaded.memory_bytes, worker.loaded.gpu_bytes
         self._estimates.note(entry, memory)
         return Room(memory - gpu, gpu)
+
+    def types(self, paths: Iterable[Path]) -> str:
+        """Of the tensors in these files together; the one that every file has counts only where there is no other."""
+        found = self._estimates.types(paths)
+        return " ".join(sorted(found - {"F32"} or found))
 
     def _split(self, entry: ModelEntry, amount: int) -> Room:
         settings = self._catalog.settings(entry)

@@ -24,10 +24,11 @@ from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable, from_code
 from llmctld.engine import messages
 from llmctld.engine.messages import Adapter, ChatMessage, Embedded, Load, Piece, Remark, Submit, Texts
 from llmctld.models.environment import for_engine
+from llmctld.models.ladder import Descent
 from llmctld.watch import log
 
 __all__ = [
-    "Adapter", "Broken", "ChatMessage", "Embedded", "Lent", "Load", "Piece", "Recalled", "Remark", "Submit",
+    "Adapter", "Broken", "ChatMessage", "Embedded", "Lent", "Load", "Piece", "Recalled", "Remark", "Spent", "Stepped", "Submit",
     "Texts", "Ticket", "Worker",
 ]  # fmt: skip
 
@@ -39,8 +40,37 @@ class Broken(NamedTuple):
     so_far: messages.Finished
 
 
+class Stepped(EngineFailed):
+    """The engine died before it had answered anything; the next one leaves out some of what the library can do."""
+
+
+class Spent(EngineFailed):
+    """It has died of the same requests whatever was left out: asking once more is of no use."""
+
+
+class Death(NamedTuple):
+    """How a process ended: a signal's number, negative, or its exit status."""
+
+    code: int
+
+    @property
+    def words(self) -> str:
+        return f"killed by {self.signal}" if self.code < 0 else f"exit status {self.code}"
+
+    @property
+    def signal(self) -> str:
+        return signal.Signals(-self.code).name if self.code < 0 else ""
+
+    @property
+    def is_crash(self) -> bool:
+        """Whether it may be the library's own doing: memory that ran out, or somebody's `kill`, is not."""
+        return self.signal in CRASHES
+
+
 Heard = messages.Event | EngineFailed | Broken
 
+CRASHES = ("SIGSEGV", "SIGILL", "SIGABRT", "SIGBUS", "SIGFPE")
+WRITTEN_OVER = "Put a new file into a model's place with `mv`, and never write into one that is in use."
 CLOSE_WAIT_S = 10.0
 """How long an engine may take to save what it has computed, when it is unloaded."""
 DROP_WAIT_S = 5.0
@@ -137,6 +167,11 @@ class Lent(ABC):
         return 0
 
     @property
+    def rung(self) -> str | None:
+        """How much of its library it may use, once it is loaded; None where there is no choice."""
+        return None
+
+    @property
     def state(self) -> str:
         """What `ps` says of it, once it is loaded."""
         return "busy" if self.busy else "ready"
@@ -173,18 +208,45 @@ class Lent(ABC):
 
 
 class Worker(Lent):
-    """One engine process; `busy` follows its steps."""
+    """One engine process; `busy` follows its steps. `descent`: the rungs that it may be loaded on, None: there is one."""
 
-    def __init__(self, load: Load, log_folder: Path) -> None:
+    def __init__(self, load: Load, log_folder: Path, descent: Descent | None = None) -> None:
         super().__init__(load.name, load.backend)
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
         self._tickets: dict[int, Ticket] = {}
         self._log_file = log_folder / f"engine-{load.name}.log"
-        self._load = load
+        self._load, self._descent = load, descent
+        self._answered = False
+
+    @property
+    def rung(self) -> str | None:
+        return self._descent.rung.name if self._descent and self.loaded else None
 
     async def start(self) -> None:
-        """Returns once the model is loaded. Raises ModelUnavailable, in the engine's words."""
+        """Returns once the model is loaded, on the highest rung that holds. Raises ModelUnavailable, in the engine's words."""
+        while True:
+            reader, report = await self._begin()
+            if isinstance(report, messages.Loaded):
+                break
+            if not self._climbs_down(report):
+                raise self._unavailable(report)
+        self.loaded = report
+        if self._descent is not None:
+            self._descent.stood()
+            report.notices[:0] = self._descent.notice()
+        self._listening = asyncio.create_task(self._listen(reader))
+        log.info(
+            "a model is loaded",
+            model=self.name,
+            pid=self.pid,
+            context=report.context,
+            slots=report.slots,
+            rung=self.rung,
+        )
+
+    async def _begin(self) -> tuple[asyncio.StreamReader, messages.Report | Death]:
+        """One process, until it says what became of its load, or ends."""
         ours, theirs = socket.socketpair()
         with theirs, self._log_file.open("ab") as errors:
             reader, self._writer = await asyncio.open_unix_connection(sock=ours)
@@ -193,24 +255,46 @@ class Worker(Lent):
                 stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=[theirs.fileno()],
                 env=for_engine(os.environ),
             )  # fmt: skip
-        self._writer.write(messages.frame(self._load))
+        rung = self._descent.rung.name if self._descent else self._load.rung
+        self._writer.write(messages.frame(msgspec.structs.replace(self._load, rung=rung)))
+        report: messages.Report | Death
         try:
             report = await _read(reader)
         except EOFError:
-            report = messages.LoadFailed(f"the engine of {self.name} ended while loading ({await self._exit_status()})",
-                                         f"Its last words are in {self._log_file}.")  # fmt: skip
+            report = await self._death()
+            self._writer.close()
         except asyncio.CancelledError:
             self.kill()
-            await asyncio.shield(self._exit_status())
+            await asyncio.shield(self._death())
             raise
-        if not isinstance(report, messages.Loaded):
+        if not isinstance(report, messages.Loaded | Death):
             self.kill()
-            await self._exit_status()
-            failure = report if isinstance(report, messages.LoadFailed) else messages.LoadFailed(f"unexpected {report}")
-            raise ModelUnavailable(failure.message, failure.hint or None)
-        self.loaded = report
-        self._listening = asyncio.create_task(self._listen(reader))
-        log.info("a model is loaded", model=self.name, pid=self.pid, context=report.context, slots=report.slots)
+            await self._death()
+        return reader, report
+
+    def _climbs_down(self, report: messages.Report | Death) -> bool:
+        """Whether the next rung is to be tried: the library died of this one, and of nothing else."""
+        unproven = isinstance(report, messages.LoadFailed) and report.unproven
+        crashed = isinstance(report, Death) and report.is_crash
+        if self._descent is None or not (unproven or crashed) or self._descent.moved():
+            return False
+        cause = report.signal if isinstance(report, Death) else "numbers that are none"
+        log.warning("a model does not load on this rung", model=self.name, rung=self._descent.rung.name, cause=cause)
+        return self._descent.fell(cause)
+
+    def _unavailable(self, report: messages.Report | Death) -> ModelUnavailable:
+        if isinstance(report, messages.LoadFailed) and not report.unproven:
+            return ModelUnavailable(report.message, report.hint or None)
+        if self._descent is not None and (moved := self._descent.moved()):
+            return ModelUnavailable(f"{self.name} cannot be loaded while its file changes: {moved}", WRITTEN_OVER)
+        if isinstance(report, Death):
+            if self._descent is not None and report.is_crash:
+                return self._descent.died()
+            hint = f"Its last words are in {self._log_file}."
+            return ModelUnavailable(f"the engine of {self.name} ended while loading ({report.words})", hint)
+        if isinstance(report, messages.LoadFailed):
+            return self._descent.died() if self._descent else ModelUnavailable(report.message, report.hint)
+        return ModelUnavailable(f"unexpected {report}")
 
     @property
     def pid(self) -> int:
@@ -258,7 +342,7 @@ class Worker(Lent):
             log.exception("an engine speaks nonsense and is ended", model=self.name, pid=self.pid)
             self.kill()
         finally:
-            self._bury(await asyncio.shield(self._exit_status()))
+            self._bury(await asyncio.shield(self._death()))
 
     def _hear(self, step: messages.Step) -> None:
         self.busy, self.tokens_per_second = step.busy, step.tokens_per_second
@@ -267,20 +351,38 @@ class Worker(Lent):
             ticket = self._tickets.pop(event.id, None) if last else self._tickets.get(event.id)
             if ticket is not None:
                 ticket.hear(event)
+            if not self._answered and _is_answer(event):
+                self._answered = True
+                if self._descent is not None:
+                    self._descent.answered()
 
-    def _bury(self, status: str) -> None:
+    def _bury(self, death: Death) -> None:
         self.busy = 0
         self.ended.set()
         self._writer.close()
-        log.info("an engine has ended", model=self.name, pid=self.pid, status=status, unfinished=len(self._tickets))
+        log.info(
+            "an engine has ended", model=self.name, pid=self.pid, status=death.words, unfinished=len(self._tickets)
+        )
+        error = self._failure(death)
         for ticket in self._tickets.values():
-            ticket.hear(EngineFailed(f"the engine of {self.name} died ({status})"))
+            ticket.hear(error)
         self._tickets.clear()
 
-    async def _exit_status(self) -> str:
+    def _failure(self, death: Death) -> EngineFailed:
+        """What those who wait are told. An engine that has answered before died of what it was asked, or of chance."""
+        said = f"the engine of {self.name} died ({death.words})"
+        if self._descent is None or not death.is_crash:
+            return EngineFailed(said)
+        if moved := self._descent.moved():
+            return EngineFailed(f"{said}: {moved}", WRITTEN_OVER)
+        if self._tickets and not self._answered and self._descent.died_at_work(death.signal):
+            return Stepped(f"{said} on the rung {self.rung!r}")
+        tried = self._descent.all_tried()
+        return Spent(f"{said}, at the same requests whatever is left out: {tried}") if tried else EngineFailed(said)
+
+    async def _death(self) -> Death:
         assert self._process is not None
-        code = await asyncio.to_thread(self._process.wait)
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        return Death(await asyncio.to_thread(self._process.wait))
 
     def kill(self) -> None:
         """Ends the process at once: its memory comes back, and whoever still waits is told."""
@@ -298,6 +400,13 @@ class Worker(Lent):
             log.warning("an engine did not end by itself and is killed", model=self.name, pid=self.pid)
             self.kill()
             await self.ended.wait()
+
+
+def _is_answer(event: messages.Event) -> bool:
+    """Whether it shows that the model can compute."""
+    if isinstance(event, messages.Finished):
+        return event.reason != "cancelled" and event.completion_tokens > 0
+    return isinstance(event, Embedded)
 
 
 async def _read(reader: asyncio.StreamReader) -> messages.Report:

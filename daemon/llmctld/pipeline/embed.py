@@ -11,7 +11,7 @@ from llmctl.errors import EngineFailed, InvalidRequest
 from llmctl.wire import TEXTS, Embed, Embeddings, Flaw, Notice
 from llmctld.models.residency import Residency
 from llmctld.models.target import REMOTE
-from llmctld.models.worker import Recalled, Texts
+from llmctld.models.worker import Recalled, Spent, Stepped, Texts
 from llmctld.pipeline.places import Places
 from llmctld.pipeline.validate import check_field
 from llmctld.watch import log
@@ -58,8 +58,12 @@ class Embedding:
                 return await self._attempt(entry, request)
             except Recalled:
                 log.debug("texts wait for their model again", model=entry.name)
+            except Stepped as error:
+                log.warning("texts are embedded again, with less of the library", model=entry.name, error=error.message)
             except EngineFailed as error:
-                if failed or entry.backend == REMOTE:  # an endpoint's own worker has asked again by then
+                if (
+                    isinstance(error, Spent) or failed or entry.backend == REMOTE
+                ):  # an endpoint's own worker has asked again by then
                     raise
                 log.warning("texts are embedded again", model=entry.name, error=error.message)
                 failed = True

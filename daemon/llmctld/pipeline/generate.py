@@ -16,7 +16,7 @@ from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
 from llmctld.models.systems import folded, is_later
 from llmctld.models.target import REMOTE
-from llmctld.models.worker import Adapter, Lent, Recalled, Remark, Submit, Ticket
+from llmctld.models.worker import Adapter, Lent, Recalled, Remark, Spent, Stepped, Submit, Ticket
 from llmctld.pipeline.call import Call, Event, Work
 from llmctld.pipeline.places import Places
 from llmctld.watch import log
@@ -61,8 +61,19 @@ class Generator:
                 return
             except Recalled:
                 log.debug("a request waits for its model again", model=entry.name)
+            except Stepped as error:  # as often as there are rungs: each engine that dies so leaves out more
+                if call.work.text or call.work.reasoning:
+                    raise
+                log.warning(
+                    "a request is computed again, with less of the library", model=entry.name, error=error.message
+                )
             except EngineFailed as error:
-                if attempt == TRIES.get(entry.backend, 2) or call.work.text or call.work.reasoning:
+                if (
+                    isinstance(error, Spent)
+                    or attempt == TRIES.get(entry.backend, 2)
+                    or call.work.text
+                    or call.work.reasoning
+                ):
                     raise
                 log.warning("a request is computed again", model=entry.name, error=error.message)
                 attempt = 2
