@@ -45,6 +45,7 @@ def write(
     sharp: float = 1.0,
     texts: Mapping[int, str] | None = None,
     more: Sequence[str] = (),
+    tags: Sequence[str] = (),
     unused: int = 0,
     vocabulary_type: str = "llama",
     causal: bool = True,
@@ -56,10 +57,11 @@ def write(
     A `forgetful` model looks at the last token alone: so its greedy text soon runs in a circle. The last `idle` layers add
     nothing: the model thinks what one without them does, and takes longer. `sharp`: times as sure of what it says.
     `split`: tensors of a part, at most; the parts lie beside `path`, under numbered names.
-    `texts` (token -> text), `more` and so many `unused` ones make another vocabulary.
+    `texts` (token -> text), `more`, `tags` (of the kind USER_DEFINED) and so many `unused` ones make another vocabulary.
     """
     tokens = [((texts or {}).get(token, text), kind) for token, (text, kind) in enumerate(vocabulary())]
     tokens += [(text, TokenType.NORMAL) for text in more]
+    tokens += [(text, TokenType.USER_DEFINED) for text in tags]
     tokens += [(f"[PAD{at}]", TokenType.UNUSED) for at in range(unused)]
     writer = GGUFWriter(path, "llama", split_max_tensors=split)
     writer.add_name("tiny")

@@ -50,6 +50,17 @@ def alone(folder: Path, prompt: str, count: int) -> str:
 # ---- what it does ---------------------------------------------------------------------------------------------------
 
 
+def test_what_is_typed_becomes_no_control_token(home: House) -> None:
+    def tokens(text: str, *more: str) -> int:
+        asked = home.ok("ask", text, "-m", "t", "--no-cache", "--max-tokens", "1", "--json", "--no-stream", *more)
+        count: int = asked.last["usage"]["prompt_tokens"]
+        return count
+
+    typed, alike = "a</s>[b]<s>", "a(/s)[b](s)"
+    assert tokens(typed) == tokens(alike)
+    assert tokens(typed, "--raw") == tokens(alike, "--raw") - 5  # one instead of four, and of three
+
+
 def test_a_folder_is_added_and_answers(home: House) -> None:
     (listed,) = home.ok("models", "ls", "--json").lines
     assert (listed["name"], listed["kind"], listed["state"]) == ("t", "text", "ready")

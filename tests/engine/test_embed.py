@@ -224,6 +224,22 @@ def test_prompts_are_put_before_the_text_by_name(gguf: Path) -> None:
     assert "query" in flaw.hint
 
 
+def test_names_of_control_tokens_are_text(folder: Path, gguf: Path) -> None:
+    """Only the model's own are at both ends, and what its prompts hold in a GGUF file."""
+    sep, cls, mask = (tiny_bert.VOCABULARY.index(name) for name in ("[SEP]", "[CLS]", "[MASK]"))
+    prompts = {"marked": "[MASK] query: "}
+    on_torch = _embedder(load(folder, backend="sentence-transformers", prompts=prompts))
+    in_gguf = GgufEmbedder(load(gguf, prompts=prompts))
+    for model in (on_torch, in_gguf):
+        tokens = list(model.read("the [SEP] cat [MASK] [CLS]", None).tokens)
+        assert (tokens[0], tokens[-1]) == (cls, sep)
+        assert not {sep, cls, mask} & set(tokens[1:-1])
+        assert len(tokens) == len(model.read("the (sep) cat (mask) (cls)", None).tokens)
+    assert list(in_gguf.read("the [MASK]", "marked").tokens).count(mask) == 1
+    assert list(on_torch.read("the [MASK]", "marked").tokens).count(mask) == 0
+    assert [notice for notice in on_torch.loaded.notices if "[MASK], which is read as text" in notice]
+
+
 @pytest.mark.parametrize("pooling", ["mean_tokens", "cls_token", "lasttoken"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_both_engines_give_the_same_vectors(tmp_path: Path, pooling: str, normalize: bool) -> None:

@@ -118,7 +118,7 @@ def test_a_base_model_reads_the_text_as_it_stands(base: Gguf, chat: Gguf) -> Non
 
 
 def test_the_template_is_what_the_model_reads(base: Gguf, chat: Gguf) -> None:
-    by_hand = Driver(base).ask("<|user|>hi</s><|assistant|>", max_tokens=20)
+    by_hand = Driver(base).ask("<|user|>hi</s><|assistant|>", raw=True, max_tokens=20)
     assert Driver(chat).ask("hi", max_tokens=20).text == by_hand.text
 
 

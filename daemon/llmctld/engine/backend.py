@@ -33,10 +33,13 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A request as the model reads it. `text` is what the template made, empty where there was none to make."""
+    """A request as the model reads it. `text` is what the template made, empty where there was none to make, and says of nothing
+    typed that it is a tag. `remark`: what the one who asks should know.
+    """
 
     tokens: list[int]
     text: str = ""
+    remark: str = ""
 
 
 class Model(Protocol):

@@ -17,6 +17,7 @@ from llmctld.engine.embed import Reading, Vectors, too_long, unknown_prompt
 from llmctld.engine.fit import Shape, mebibytes
 from llmctld.engine.messages import Load, Loaded
 from llmctld.engine.native_log import NativeLog
+from llmctld.engine.reader import Reader
 from llmctld.engine.threads import Threads
 from llmctld.engine.vocabulary import Vocabulary
 from llmctld.engine.weights import read_weights
@@ -39,7 +40,7 @@ class GgufEmbedder:
         self._log = NativeLog()
         self._weights = read_weights(load, self._log, lambda model: self._try_out(load, model))
         self._model = self._weights.model
-        self._vocabulary = Vocabulary(self._model)
+        self._reader = Reader(Vocabulary(self._model))
         self._normalize = load.normalize is not False
         self._prompts = load.prompts
         self._threads = Threads(load.threads, load.fewer_threads and not self._weights.plan.layers)
@@ -75,11 +76,11 @@ class GgufEmbedder:
     def read(self, text: str, prompt: str | None) -> Reading:
         if prompt is not None and prompt not in self._prompts:
             raise unknown_prompt(prompt, list(self._prompts))
-        whole = text if prompt is None else self._prompts[prompt] + text
-        tokens = self._vocabulary.whole(whole)
+        rendered = self._reader.markers.typed(text, "" if prompt is None else self._prompts[prompt])
+        tokens = self._reader.whole(rendered)
         if len(tokens) > self.loaded.context:
             raise too_long(len(tokens), self.loaded.context)
-        return Reading(whole, tokens)
+        return Reading(rendered.text, tokens)
 
     def embed(self, readings: Sequence[Reading]) -> Vectors:
         self._batch.lay([reading.tokens for reading in readings])

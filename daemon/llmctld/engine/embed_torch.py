@@ -37,6 +37,7 @@ class TorchEmbedder:
         _check(load, torch_device.room(load, device))
         self._model = _read(load, device)
         self._model.prompts |= load.prompts
+        marked = _read_as_text(self._model.tokenizer, self._model.prompts)
         self._normalize = bool(load.normalize)
         if load.normalize is False:
             _without_normalization(self._model)
@@ -53,7 +54,8 @@ class TorchEmbedder:
         self.loaded = Loaded(
             backend="sentence-transformers", context=context, slots=load.slots, memory_bytes=size,
             gpu_bytes=0 if device.type == "cpu" else size, devices=[str(device)],
-            dimension=len(self._encode(["a"], "")[0]), notices=torch_device.notices(load, device),
+            dimension=len(self._encode(["a"], "")[0]),
+            notices=[*torch_device.notices(load, device), *(f"{load.name}: {words}" for words in marked)],
         )  # fmt: skip
 
     def read(self, text: str, prompt: str | None) -> Reading:
@@ -118,6 +120,19 @@ def _read(load: Load, device: torch.device) -> SentenceTransformer:
     except Exception as error:
         message = f"{load.name}: sentence-transformers cannot load {load.path}: {type(error).__name__}: {error}"
         raise LoadError(message, "The folder may be damaged or not whole: fetch it again.") from error
+
+
+def _read_as_text(tokenizer: Any, prompts: dict[str, str | None]) -> list[str]:
+    """From now on the names of control tokens are text like any other. Notices: prompts of the model that hold some."""
+    if not hasattr(tokenizer, "split_special_tokens"):
+        tokenizer.encode_special_tokens = True
+        return []
+    tokenizer.split_special_tokens = True
+    found = {
+        name: [token for token in tokenizer.all_special_tokens if token in (text or "")]
+        for name, text in prompts.items()
+    }
+    return [f"the prompt {name!r} holds {tokens[0]}, which is read as text" for name, tokens in found.items() if tokens]
 
 
 def _bound(model: SentenceTransformer) -> int:

@@ -22,6 +22,7 @@ from llmctld.engine.fit import Memory, Shape, fit, notice
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.native_log import NativeLog
 from llmctld.engine.pages import give_back_zeros, stretches
+from llmctld.engine.reader import Reader
 from llmctld.engine.sampling import Sampler
 from llmctld.engine.sequence import Chunk
 from llmctld.engine.speculation import ROWS
@@ -54,6 +55,7 @@ class Gguf:
         self._defaults = Defaults.named_by(told)
         source = told.get("tokenizer.chat_template", "")
         self._template = Template(source, self._vocabulary.bos_text, self._vocabulary.eos_text) if source else None
+        self._reader = Reader(self._vocabulary, source)
         self.reuses = reuses(self._model)
         self.drafts = self.reuses and load.speculation == "ngram"
         unusable = self._check_second(load)
@@ -72,17 +74,22 @@ class Gguf:
         self.draft_model = DraftModel(self._second, self.streams, batch, words) if self._second else None
 
     def encode(self, submit: Submit) -> Prompt:
-        if submit.tokens is not None:
-            tokens, text = self._vocabulary.checked(submit.tokens), ""
-        else:
-            if submit.raw or self._template is None:
-                text = "\n\n".join(message.content for message in submit.messages)
-            else:
-                text = self._template.render(submit.messages)
-            tokens = self._vocabulary.encode(text)
-        if not tokens:
+        prompt = self._read(submit)
+        if not prompt.tokens:
             raise Refusal("invalid_request", "the prompt is empty")
-        return Prompt(tokens, text)
+        return prompt
+
+    def _read(self, submit: Submit) -> Prompt:
+        """Only of a raw prompt are the names of control tokens more than text, beside those that the template writes."""
+        if submit.tokens is not None:
+            return Prompt(self._vocabulary.checked(submit.tokens))
+        if submit.raw or self._template is None:
+            text = "\n\n".join(message.content for message in submit.messages)
+            if submit.raw:
+                return Prompt(self._vocabulary.encode(text), text)
+            return Prompt(self._reader.prompt(self._reader.markers.typed(text)))
+        rendered = self._reader.markers.render(self._template.render, submit.messages)
+        return Prompt(self._reader.prompt(rendered), rendered.veiled, rendered.remark)
 
     def tokens_of(self, text: str) -> list[int]:
         """Of plain words, as they stand."""

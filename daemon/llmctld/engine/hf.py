@@ -30,6 +30,7 @@ from llmctld.engine.hf_folder import (
     read_model,
     read_tokenizer,
 )
+from llmctld.engine.hf_reader import HfReader
 from llmctld.engine.hf_steps import steps_for
 from llmctld.engine.hf_words import HfWords
 from llmctld.engine.messages import Load, Scored, Submit
@@ -59,6 +60,7 @@ class Hf:
         named = self._model.generation_config
         ends = sorted({*_listed(named.eos_token_id), *_listed(tokenizer.eos_token_id)})
         self._words = HfWords(tokenizer, int(self._model.get_output_embeddings().weight.shape[0]), ends)
+        self._reader = HfReader(tokenizer)
         self._defaults = Defaults.of(named)
         self._choices: dict[int, Choice] = {}
         self._said: dict[int, int | Refusal] = {}
@@ -75,17 +77,22 @@ class Hf:
     # ---- requests ---------------------------------------------------------------------------------------------------
 
     def encode(self, submit: Submit) -> Prompt:
-        text = ""
-        if submit.tokens is not None:
-            tokens = self._words.checked(submit.tokens)
-        elif submit.raw or self._words.is_base:
-            tokens = self._words.encode("\n\n".join(message.content for message in submit.messages))
-        else:
-            text = self._words.render(submit.messages)
-            tokens = self._words.encode_rendered(text)
-        if not tokens:
+        prompt = self._read(submit)
+        if not prompt.tokens:
             raise Refusal("invalid_request", "the prompt is empty")
-        return Prompt(tokens, text)
+        return prompt
+
+    def _read(self, submit: Submit) -> Prompt:
+        """Only of a raw prompt are the names of control tokens more than text, beside those that the template writes."""
+        if submit.tokens is not None:
+            return Prompt(self._words.checked(submit.tokens))
+        if submit.raw or self._words.is_base:
+            text = "\n\n".join(message.content for message in submit.messages)
+            if submit.raw:
+                return Prompt(self._words.encode(text))
+            return Prompt(self._reader.tokens(self._reader.markers.typed(text), around=True))
+        rendered = self._reader.markers.render(self._words.render, submit.messages)
+        return Prompt(self._reader.tokens(rendered), rendered.veiled, rendered.remark)
 
     def open(self, submit: Submit, prompt: Prompt) -> None:
         if submit.adapters:

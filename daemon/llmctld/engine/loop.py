@@ -20,6 +20,7 @@ from llmctld.engine.messages import (
     Recall,
     Recalled,
     Refused,
+    Remark,
     Report,
     Step,
     Submit,
@@ -133,6 +134,8 @@ class Loop:
             # what is held to a form does not think first
             text = Text(submit.stop, None if held else opened_by(prompt.text))
             self._model.open(submit, prompt)
+            if prompt.remark:
+                self._events.append(Remark(submit.id, prompt.remark))
             self.scheduler.submit(
                 Sequence(
                     submit.id, prompt.tokens, len(prompt.tokens), limit, text=text, user=submit.user,

@@ -25,30 +25,61 @@ class Vocabulary:
         self._bos = [bos] if bos >= 0 and lib.llama_vocab_get_add_bos(self._vocab) else []
         self.filler = max(bos, 0)
         """A token that is there in any case."""
-        self.bos_text = self._text(bos)
-        self.eos_text = self._text(lib.llama_vocab_eos(self._vocab))
+        self.bos_text = self.text(bos)
+        self.eos_text = self.text(lib.llama_vocab_eos(self._vocab))
         self.piece = lru_cache(maxsize=None)(self._piece)
 
     def encode(self, text: str) -> list[int]:
-        """Tokens with the beginning-of-text token before them, where the model wants one, once."""
-        tokens = self.tokenise(text)
+        """Of a text that may name control tokens, with what stands at the beginning."""
+        return self.begun(self.tokenise(text))
+
+    def begun(self, tokens: list[int]) -> list[int]:
+        """With the beginning-of-text token before them, where the model wants one, once."""
         return tokens if tokens[:1] == self._bos else self._bos + tokens
 
-    def whole(self, text: str) -> list[int]:
-        """Tokens with all that the model wants around them, as embedding models do."""
-        if lib.llama_vocab_type(self._vocab) == lib.LLAMA_VOCAB_TYPE_WPM:
-            text = unicodedata.normalize("NFD", text)  # BERT's own does so; the library leaves Korean syllables whole
-        return self.tokenise(text, special=True)
+    def normal(self, text: str) -> str:
+        """As the model's own tokenizer reads it, where the library does not: BERT's takes Korean syllables apart."""
+        is_bert = lib.llama_vocab_type(self._vocab) == lib.LLAMA_VOCAB_TYPE_WPM
+        return unicodedata.normalize("NFD", text) if is_bert else text
 
-    def tokenise(self, text: str, special: bool = False) -> list[int]:
+    @cached_property
+    def around(self) -> tuple[list[int], list[int]]:
+        """What an embedding model wants before and after a text."""
+        inside, whole = self.plain("a"), self._tokenise("a", around=True, parse=False)
+        begin = next(at for at in range(len(whole)) if whole[at : at + len(inside)] == inside)
+        return whole[:begin], whole[begin + len(inside) :]
+
+    def tokenise(self, text: str) -> list[int]:
+        """The names of control tokens become those tokens."""
+        return self._tokenise(text, around=False, parse=True)
+
+    def plain(self, text: str, continued: bool = False) -> list[int]:
+        """Of text: no name in it is a control token's. `continued`: it goes on behind other text, so no space is put before."""
+        if not continued or lib.llama_vocab_type(self._vocab) != lib.LLAMA_VOCAB_TYPE_SPM:
+            return self._tokenise(text, around=False, parse=False)
+        before, both = self.plain("\n"), self.plain("\n" + text)
+        return both[len(before) :] if both[: len(before)] == before else self.plain(text)
+
+    def _tokenise(self, text: str, around: bool, parse: bool) -> list[int]:
         data = text.encode()
         count = len(data) + 16
         while True:
             tokens = (lib.llama_token * count)()
-            found: int = lib.llama_tokenize(self._vocab, data, len(data), tokens, count, special, True)
+            found: int = lib.llama_tokenize(self._vocab, data, len(data), tokens, count, around, parse)
             if found >= 0:
                 return list(tokens[:found])
             count = -found
+
+    def kinds(self, attributes: int) -> list[int]:
+        """The tokens that have one of these attributes."""
+        return [token for token, has in enumerate(self._attributes) if has & attributes]
+
+    def has(self, token: int, attribute: int) -> bool:
+        return bool(self._attributes[token] & attribute)
+
+    @cached_property
+    def _attributes(self) -> list[int]:
+        return [lib.llama_vocab_get_attr(self._vocab, token) for token in range(self.size)]
 
     def is_end(self, token: int) -> bool:
         return token < 0 or bool(lib.llama_vocab_is_eog(self._vocab, token))
@@ -89,8 +120,8 @@ class Vocabulary:
         if self.used != other.used:
             return f"it has {other.used} tokens, not {self.used}"
         for token in range(self.used):
-            if self._text(token) != other._text(token):
-                return f"its token {token} is {other._text(token)!r}, not {self._text(token)!r}"
+            if self.text(token) != other.text(token):
+                return f"its token {token} is {other.text(token)!r}, not {self.text(token)!r}"
         return ""
 
     @cached_property
@@ -98,7 +129,7 @@ class Vocabulary:
         """The number of tokens, but for the unused ones at the end."""
         unused = lib.LLAMA_TOKEN_ATTR_UNUSED
         backwards = range(self.size, 0, -1)
-        return next((size for size in backwards if not lib.llama_vocab_get_attr(self._vocab, size - 1) & unused), 0)
+        return next((size for size in backwards if not self.has(size - 1, unused)), 0)
 
     def checked(self, tokens: list[int]) -> list[int]:
         """Tokens that somebody else numbered; raises Refusal for one that is out of range."""
@@ -110,18 +141,17 @@ class Vocabulary:
 
     def shown(self, token: int) -> str:
         """A token for somebody who looks at single tokens: a silent one by its name, a part of a character as U+FFFD."""
-        return self.piece(token).decode(errors="replace") or self._text(token)
+        return self.piece(token).decode(errors="replace") or self.text(token)
 
     def _bytes(self, token: int) -> bytes:
         """As llguidance wants them: 0xFF before the name of a token that is no text."""
-        attributes = lib.llama_vocab_get_attr(self._vocab, token)
-        if attributes & (lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN):
-            return b"\xff" + self._text(token).encode()
+        if self.has(token, lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN):
+            return b"\xff" + self.text(token).encode()
         return self._read(token, False)
 
     def _piece(self, token: int) -> bytes:
         """Control tokens are silent, but for those that tell reasoning from the answer."""
-        return self._read(token, self._text(token) in RENDERED)
+        return self._read(token, self.text(token) in RENDERED)
 
     def _read(self, token: int, shown: bool) -> bytes:
         buffer = ctypes.create_string_buffer(64)
@@ -131,7 +161,7 @@ class Vocabulary:
             size = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, shown)
         return buffer.raw[:size]
 
-    def _text(self, token: int) -> str:
+    def text(self, token: int) -> str:
         if token < 0:
             return ""
         text: bytes | None = lib.llama_vocab_get_text(self._vocab, token)
