@@ -30,12 +30,13 @@ class Adapters:
         return self._known[key]
 
     def use(self, context: Any, adapters: tuple[Adapter, ...]) -> None:
-        """What is computed from now on is computed with exactly these."""
+        """What is computed from now on is computed with exactly these. Raises Refusal where the library will not."""
         if adapters == self._in_force:
             return
         count = len(adapters)
         handles = (lib.llama_adapter_lora_p_ctypes * count)(*(self.known(adapter) for adapter in adapters))
         scales = (ctypes.c_float * count)(*(adapter.scale for adapter in adapters))
         if lib.llama_set_adapters_lora(context, handles, count, scales) != 0:
-            raise RuntimeError(f"llama.cpp refused {adapters}")
+            names = ", ".join(adapter.path for adapter in adapters)
+            raise Refusal("model_unavailable", f"llama.cpp refused to compute with {names}", "Ask without the adapter.")
         self._in_force = adapters

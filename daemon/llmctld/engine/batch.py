@@ -33,8 +33,11 @@ class Batch:
             kind = dict(lib.llama_batch._fields_)[field]
             setattr(self.struct, field, ctypes.cast(array.ctypes.data, kind))
 
-    def fill(self, chunks: list[Chunk]) -> list[int | None]:
-        """Lay the chunks out one after another; returns for each the first row to sample from, if it samples."""
+    def fill(self, chunks: list[Chunk], vocabulary: int | None = None) -> list[int | None]:
+        """Lay the chunks out one after another; returns for each the first row to sample from, if it samples.
+
+        `vocabulary`: a token from there on becomes the last one before.
+        """
         rows: list[int | None] = []
         end = 0
         for chunk in chunks:
@@ -47,6 +50,8 @@ class Batch:
             if chunk.samples:
                 self._output[last:end] = 1
             rows.append(last if chunk.samples else None)
+        if vocabulary is not None:
+            np.minimum(self._token[:end], vocabulary - 1, out=self._token[:end])
         self.struct.n_tokens = end
         return rows
 

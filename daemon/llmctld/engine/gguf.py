@@ -5,6 +5,7 @@ It knows streams, batches and the library's calls; when to compute what is the s
 
 import ctypes
 import mmap
+import traceback
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
@@ -34,6 +35,11 @@ from llmctld.engine.weights import metadata, read_weights
 
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
 """Memory for a state of megabytes, there at once: page by page it took 4 ms instead of 3 for 7 MiB, in huge pages 14."""
+
+
+REQUESTS_FAULT = (-1, 1)
+"""What llama_decode returns for tokens or positions that cannot be, and where the KV memory has no room: no other request has
+part in that (include/llama.h). Below -1 something failed while it computed."""
 
 
 class Gguf:
@@ -109,22 +115,44 @@ class Gguf:
         return sampler.scored
 
     def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
-        self._adapters.use(self._context, chunks[0].sequence.adapters)
-        rows = self._compute(chunks)
-        return [[] if row is None else self._sample(chunk, row) for chunk, row in zip(chunks, rows, strict=True)]
-
-    def logits(self, chunks: list[Chunk]) -> list[NDArray[np.float32] | None]:
-        """Compute the chunks; for each that reaches the end of its sequence, what may follow, until the next call."""
-        rows, shape = self._compute(chunks), (self._vocabulary.size,)
-        get = lib.llama_get_logits_ith
-        return [None if row is None else np.ctypeslib.as_array(get(self._context, row), shape) for row in rows]
-
-    def _compute(self, chunks: list[Chunk]) -> list[int | None]:
-        """For each chunk its first row, if it samples. Raises RuntimeError."""
+        try:
+            self._adapters.use(self._context, chunks[0].sequence.adapters)
+        except Refusal as refusal:  # those of one step have the same adapters
+            return [refusal] * len(chunks)
         rows = self._batch.fill(chunks)
         if (status := self._crew.compute(self._context, chunks, self._decode)) != 0:
-            raise RuntimeError(f"llama_decode returned {status} for {self._batch.struct.n_tokens} tokens")
-        return rows
+            return self._one_by_one(chunks, status)
+        return [[] if row is None else self._sample(chunk, row) for chunk, row in zip(chunks, rows, strict=True)]
+
+    def _one_by_one(self, chunks: list[Chunk], status: int) -> list[list[int] | Refusal]:
+        """A batch that cannot be computed: whose fault it is shows when each goes alone. Raises RuntimeError where it is
+        nobody's: then the library is at its end, and another process may fare better.
+        """
+        outcomes = [self._alone(chunk) for chunk in chunks]
+        if status not in REQUESTS_FAULT and all(isinstance(outcome, Refusal) for outcome in outcomes):
+            raise RuntimeError(f"llama_decode returned {status} for {sum(chunk.count for chunk in chunks)} tokens")
+        return outcomes
+
+    def _alone(self, chunk: Chunk) -> list[int] | Refusal:
+        lib.llama_memory_seq_rm(self._memory, chunk.stream, chunk.start, -1)  # what a part of the batch left there
+        (row,) = self._batch.fill([chunk])
+        self._log.first_error = ""
+        if (status := self._crew.compute(self._context, [chunk], self._decode)) != 0:
+            lib.llama_memory_seq_rm(self._memory, chunk.stream, chunk.start, -1)
+            reason = self._log.first_error or "it gives no reason"
+            return Refusal("engine_failed", f"llama.cpp cannot compute this request (llama_decode: {status}): {reason}")
+        return [] if row is None else self._sample(chunk, row)
+
+    def logits(self, chunks: list[Chunk]) -> list[NDArray[np.float32] | None]:
+        """Compute the chunks; for each that reaches the end of its sequence, what may follow, until the next call.
+
+        A token that this vocabulary has not is read as another: what it drafts for may have more of them. Raises RuntimeError.
+        """
+        rows, shape = self._batch.fill(chunks, self._vocabulary.size), (self._vocabulary.size,)
+        if (status := self._crew.compute(self._context, chunks, self._decode)) != 0:
+            raise RuntimeError(f"llama_decode returned {status} for {self._batch.struct.n_tokens} tokens of a draft")
+        get = lib.llama_get_logits_ith
+        return [None if row is None else np.ctypeslib.as_array(get(self._context, row), shape) for row in rows]
 
     def _decode(self) -> int:
         """What is in the batch, after the copies that were noted; 0 where all went well."""
@@ -143,6 +171,9 @@ class Gguf:
                 token = self._samplers[chunk.sequence.id].sample(self._context, row + len(said))
             except Refusal as refusal:
                 return refusal
+            except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
+                traceback.print_exc()
+                return Refusal("internal", f"request {chunk.sequence.id}: {error!r}")
             said.append(token)
             if token != drafted or self.is_end(token):
                 break

@@ -6,6 +6,7 @@ It knows the order of things and nothing of how they are done: models stand behi
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from llmctld.engine.backend import Model, Refusal, room
@@ -86,7 +87,11 @@ class Loop:
         now = time.monotonic()
         self._learn(chunks, (now - begin) * 1e3)
         for chunk, outcome in zip(chunks, outcomes, strict=True):
-            self._settle(chunk, outcome, now)
+            try:
+                self._settle(chunk, outcome, now)
+            except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
+                traceback.print_exc()
+                self._fail(chunk.sequence, Refusal("internal", f"request {chunk.sequence.id}: {error!r}"))
         self._rate.add(now, sum(len(outcome) for outcome in outcomes if isinstance(outcome, list)))
         self._report()
 
@@ -160,9 +165,7 @@ class Loop:
     def _settle(self, chunk: Chunk, outcome: list[int] | Refusal, now: float) -> None:
         sequence = chunk.sequence
         if isinstance(outcome, Refusal):
-            self.scheduler.finish(sequence)
-            self._model.close(sequence.id)
-            self._refused(sequence.id, outcome)
+            self._fail(sequence, outcome)
             return
         if not chunk.samples:
             self.scheduler.advance(chunk)
@@ -217,6 +220,14 @@ class Loop:
                 logprobs=logprobs,
             )
         )
+
+    def _fail(self, sequence: Sequence, refusal: Refusal) -> None:
+        """Its end, wherever in its end something went wrong."""
+        if sequence.id in self.scheduler.running:
+            self.scheduler.finish(sequence)
+        with suppress(KeyError):
+            self._model.close(sequence.id)
+        self._refused(sequence.id, refusal)
 
     def _refused(self, id: int, refusal: Refusal) -> None:
         self._events.append(Refused(id, refusal.code, refusal.message, refusal.hint))

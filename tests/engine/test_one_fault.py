@@ -1,0 +1,76 @@
+"""What one request does wrong ends that request, and nobody else's: those beside it get the answer that they get alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llmctld.engine.draft_model import Ask
+from llmctld.engine.gguf import Gguf
+from llmctld.engine.sampling import Sampler
+
+from tests.engine.driver import Driver, llama
+from tests.tiny_gguf import vocabulary, write
+
+
+@pytest.mark.parametrize("steps", [1, 8])
+def test_a_token_that_the_library_does_not_know_ends_its_request_alone(base: Gguf, steps: int) -> None:
+    """In a prompt, and among those who generate together."""
+    beside = [Driver(base).ask(words).text for words in ("why?", "when?")]
+    driver = Driver(base)
+    first, bad, last = driver.submit("why?"), driver.submit("hi"), driver.submit("when?")
+    driver.step(steps)
+    driver.loop.scheduler.running[bad].tokens[-1] = 10**6
+    driver.run()
+    refusal = driver.replies[bad].refusal
+    assert refusal.code == "engine_failed"
+    assert "llama.cpp cannot compute this request (llama_decode: -1): " in refusal.message
+    assert [driver.replies[id].text for id in (first, last)] == beside
+    assert driver.ask("hi").text == Driver(base).ask("hi", repro=True).text, "nothing of it stayed behind"
+
+
+def test_where_nobody_can_be_computed_the_process_is_at_its_end(base: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the hub starts another: one that refuses everything from now on would be worse than none."""
+    driver = Driver(base)
+    driver.submit("why?")
+    driver.submit("when?")
+    monkeypatch.setattr(base, "_decode", lambda: -3)
+    with pytest.raises(RuntimeError, match="llama_decode returned -3"):
+        driver.run()
+
+
+@pytest.mark.parametrize("where", ["sample", "piece"])
+def test_a_bug_that_one_request_meets_ends_it_alone(base: Gguf, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    meant = Driver(base).ask("why?").text
+
+    def broken(sampler: Sampler, *_: Any) -> int:
+        if sampler.scored is not None:
+            raise IndexError("a bug of ours")
+        return sample(sampler, *_)
+
+    sample = Sampler.sample
+    driver = Driver(base)
+    good, bad = driver.submit("why?"), driver.submit("when?", logprobs=1)
+    if where == "sample":
+        monkeypatch.setattr(Sampler, "sample", broken)
+    else:
+        driver.step(2)
+        monkeypatch.setattr(driver.loop.scheduler.running[bad].text, "feed", lambda _: 1 / 0)
+    driver.run()
+    assert driver.replies[bad].refusal.code == "internal"
+    assert driver.replies[good].text == meant
+
+
+def test_a_token_that_the_draft_model_lacks_is_no_end_of_both(tmp_path: Path) -> None:
+    """Files of one family are filled up to different sizes with tokens that nobody uses; a request may name one."""
+    write(tmp_path / "big.gguf", unused=8)
+    write(tmp_path / "small.gguf")
+    model = Gguf(
+        llama(tmp_path / "big.gguf", speculation="ngram", draft=str(tmp_path / "small.gguf"), slots=2)
+    ).draft_model
+    assert model is not None
+    last = len(vocabulary()) + 7
+    for text in ([1, 300, last, 301], [1, 300, last, 301, 302, last]):
+        model.seat({1: text, 2: [1, 300]})
+        proposals = model.propose({1: Ask(text, 3), 2: Ask([1, 300], 3)})
+        assert list(proposals) == [1, 2]
+        model.check()
