@@ -217,6 +217,12 @@ class ModelSettings(Section, frozen=True):
     """A transformers folder: weights in 8 bits (package torchao) or 4 (bitsandbytes and accelerate); none."""
     trust: bool | None = None
     """A transformers folder: its own code may run, and weights be read from a pickle; false."""
+    think: Literal["on", "off", "low", "medium", "high"] | None = None
+    """How much it thinks before it answers, where a request does not say; as its chat template does by itself."""
+    template: str | None = None
+    """A file with a chat template, instead of the one that the model brings."""
+    template_options: dict[str, Any] | None = None
+    """What else the chat template may name: name -> value."""
     temperature: Temperature | None = None
     top_p: Share | None = None
     top_k: TopK | None = None

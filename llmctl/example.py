@@ -92,6 +92,12 @@ SETTINGS = {
         "int8",
     ),
     "trust": ("A transformers folder: its own code may run, and its weights be read from a pickle.", False),
+    "think": (
+        "How much it thinks before it answers: on, off, low, medium or high, as far as its template knows them.",
+        "off",
+    ),
+    "template": ("A chat template, instead of the one that the model brings.", "/path/of/template.jinja"),
+    "template_options": ("What else the chat template may name.", {"NAME": "value"}),
     "temperature": ("This model's own defaults for sampling.", 0.7),
     "top_p": ("", 0.95),
     "top_k": ("", 40),

@@ -43,6 +43,7 @@ class Options(
     grammar: str | None = None
     logprobs: int | None = None
     reasoning: str | None = None
+    think: str | bool | None = None
     adapter: list[str] | str | dict[str, float] = []
     repro: bool = False
     priority: str | None = None

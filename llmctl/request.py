@@ -34,6 +34,7 @@ SAME = (
     "explain",
     "logprobs",
     "n",
+    "think",
 )
 """Options that wire.Generate knows by the same name."""
 FROM_DEFAULTS = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "timeout")
@@ -47,6 +48,8 @@ def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) ->
         if name not in values and getattr(config.defaults, name) is not None:
             values[name] = getattr(config.defaults, name)
     params = {name: templates.as_text(value) or "" for name, value in values.get("param", {}).items()}
+    if isinstance(values.get("think"), bool):  # what YAML makes of on and off
+        values["think"] = "on" if values["think"] else "off"
     prompt = _join(template.prompt, asked.prompt, params)
     return wire.Generate(
         prompt=prompt,

@@ -93,6 +93,8 @@ class Generate(Request, kw_only=True, tag="generate"):
     """A grammar in GBNF: the answer is a text of it."""
     logprobs: int | None = None
     """0..20: report so many of the likeliest tokens at each place, beside the one that was sampled."""
+    think: str | None = None
+    """One of THINK; null: as the model's settings say, or else its chat template."""
     n: int | None = None
     """1..64 samples: the result is then `answers`, their deltas come one sample after another."""
     cache: str = "auto"
@@ -128,6 +130,9 @@ TEXTS = 1024
 CACHE_MODES = ("auto", "store", "skip", "refresh", "only")
 """auto: serve and store as the rules say; store: `--cache`; skip: `--no-cache`; refresh; only: `--cache-only`."""
 
+
+THINK = ("on", "off", "low", "medium", "high")
+"""How much a model is to think before it answers; which of them it understands is for its chat template to say."""
 
 PRIORITIES = ("high", "normal", "batch")
 """First come those who wait for an answer; batch work runs where nobody else would, and makes room."""

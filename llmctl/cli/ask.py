@@ -55,6 +55,9 @@ def ask(
         Whole, Option(help="With --json: each token's log-probability, and so many of the likeliest.")
     ] = None,
     reasoning: Annotated[Text, Option(help="show or hide what the model thinks.", metavar="show|hide")] = None,
+    think: Annotated[
+        Text, Option(help="How much the model thinks before it answers.", metavar="on|off|low|medium|high")
+    ] = None,
     cache: Annotated[bool, Option("--cache", help="Store the answer, and take a stored one, in any case.")] = False,
     no_cache: Annotated[bool, Option("--no-cache", help="Neither take a stored answer nor store this one.")] = False,
     refresh: Annotated[bool, Option("--refresh", help="Compute anew, and store.")] = False,

@@ -23,6 +23,7 @@ app = flags.group()
 
 HELP = """/model NAME     answer with another model
 /system TEXT    another system prompt; without TEXT: none
+/think WORD     on, off, low, medium or high; without WORD: as it does by itself
 /save NAME      store model and system prompt as a template
 /retry          take the last answer back and ask again
 /undo           take the last question and its answer back
@@ -42,6 +43,9 @@ def chat(
     max_tokens: Annotated[int | None, Option(help="At most so many tokens for each answer.")] = None,
     temperature: Annotated[float | None, Option(help="0 is greedy; at most 2.")] = None,
     reasoning: Annotated[str | None, Option(help="show or hide what the model thinks.", metavar="show|hide")] = None,
+    think: Annotated[
+        str | None, Option(help="How much the model thinks before it answers.", metavar="on|off|low|medium|high")
+    ] = None,
     user: Annotated[str | None, Option(help="Whose conversation this is.")] = None,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
@@ -56,6 +60,7 @@ def chat(
         max_tokens=max_tokens,
         temperature=temperature,
         reasoning=reasoning,
+        think=think,
         user=user,
     )
     show_reasoning(asked)
@@ -123,6 +128,7 @@ class Dialogue:
         self.commands: dict[str, Callable[[str], None]] = {
             "model": self.set_model,
             "system": self.set_system,
+            "think": self.set_think,
             "save": self.save,
             "retry": self.retry,
             "undo": self.undo,
@@ -173,6 +179,9 @@ class Dialogue:
     def set_system(self, text: str) -> None:
         self.asked.system, self.changed = text, True
 
+    def set_think(self, word: str) -> None:
+        self.asked.think = word or None
+
     def save(self, name: str) -> None:
         """What would be asked with now: a template's system prompt with its places, else the one that is in force."""
         from llmctl import templates
@@ -185,7 +194,10 @@ class Dialogue:
             system, params = of.system, of.declared()
         if system is None:
             system = self._last_turn(look=True).system
-        options = Asked(model=self.asked.model, system=system, temperature=self.asked.temperature, param=params)
+        asked = self.asked
+        options = Asked(
+            model=asked.model, system=system, temperature=asked.temperature, think=asked.think, param=params
+        )
         out.notice(f"template {name} is stored in {templates.save(folder, name, None, options)}")
 
     def retry(self, _: str) -> None:

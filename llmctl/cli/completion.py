@@ -27,6 +27,7 @@ VALUES = {
     "--template": "@templates",
     "--file": "@files",
     "--reasoning": "show hide",
+    "--think": "on off low medium high",
     "--tier": "premium standard economy",
 }
 """What follows a flag; nothing is offered after the others that take a value."""

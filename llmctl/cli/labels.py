@@ -32,8 +32,9 @@ def labels(
     import msgspec
 
     settings = flags.pairs("--set", set or ())
-    if "draft" in settings:  # the hub stands in another folder
-        settings["draft"] = flags.absolute(settings["draft"])
+    for name in ("draft", "template"):  # the hub stands in another folder
+        if name in settings:
+            settings[name] = flags.absolute(settings[name])
     given = {"tier": tier, "price_in": price_in, "price_cached": price_cached, "price_out": price_out}
     settings |= {key: value for key, value in given.items() if value is not None}
     if tags:

@@ -1,11 +1,11 @@
 """A folder's tokens as bytes: joined they are the text that the tokenizer itself makes of them."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from llmctld.engine.backend import Refusal
 from llmctld.engine.hf_words import HfWords
+from llmctld.engine.messages import ChatMessage
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -90,11 +90,8 @@ def test_a_key_of_logit_bias_is_one_token() -> None:
         vocabulary.named("99999")
 
 
-def test_a_template_that_takes_no_system_message_says_so(tmp_path: Path) -> None:
-    from llmctld.engine.messages import ChatMessage
-
-    template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}hi"
-    vocabulary = words(byte_level(), chat_template=template)
-    with pytest.raises(Refusal, match="no system") as caught:
-        vocabulary.render([ChatMessage("system", "x"), ChatMessage("user", "y")])
-    assert "takes no system message" in caught.value.hint
+def test_the_template_of_a_folder_names_its_own_tokens() -> None:
+    vocabulary = words(byte_level(), chat_template="{{ eos_token }}{{ messages[0].content }}", eos_token="e")
+    assert vocabulary.template is not None
+    assert vocabulary.template.render([ChatMessage("user", "y")]) == "ey"
+    assert words(byte_level()).template is None

@@ -101,7 +101,8 @@ def test_llama_cpps_vocabularies_and_templates(file: Path) -> None:
 
 def _holds(vocabulary: Vocabulary, source: str) -> int:
     """How many talks the template took."""
-    reader, template, count = Reader(vocabulary, source), Template(source, vocabulary.bos_text, vocabulary.eos_text), 0
+    own = {"bos_token": vocabulary.bos_text, "eos_token": vocabulary.eos_text}
+    reader, template, count = Reader(vocabulary, source), Template(source, own), 0
     known = reader.markers.control | reader.markers.tags
     evil = "x" + "".join(sorted(known, key=len)[:200]) + EVIL
     for talk in TALKS:

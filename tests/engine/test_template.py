@@ -1,8 +1,12 @@
 """Chat templates: rendered as the model's makers meant them, and refused in their own words."""
 
+import resource
+
 import pytest
 from llmctld.engine.backend import Refusal
 from llmctld.engine.messages import ChatMessage
+from llmctld.engine.orders import CPU_S
+from llmctld.engine.scribe import STRIKES
 from llmctld.engine.template import Template
 
 CHATML = """{% for message in messages %}
@@ -25,15 +29,23 @@ def test_chatml_renders_line_by_line_up_to_the_answer() -> None:
 
 
 def test_the_files_own_tokens_stand_in_the_template() -> None:
-    assert Template("{{ bos_token }}|{{ eos_token }}", "<s>", "</s>").render(HI) == "<s>|</s>"
+    template = Template("{{ bos_token }}|{{ eos_token }}", {"bos_token": "<s>", "eos_token": "</s>"})
+    assert template.render(HI) == "<s>|</s>"
 
 
-def test_a_template_without_room_for_a_system_message_says_what_to_do() -> None:
-    with pytest.raises(Refusal, match="System role not supported") as refusal:
-        Template(NO_SYSTEM, "<s>").render(SYSTEM)
-    assert refusal.value.code == "invalid_request"
-    assert "into the prompt" in refusal.value.hint
-    assert Template(NO_SYSTEM, "<s>").render(HI) == "<s>[hi]"
+SILENT = "{% for m in messages %}{% if m.role != 'system' %}[{{ m.content }}]{% endif %}{% endfor %}"
+
+
+@pytest.mark.parametrize("source", [NO_SYSTEM, SILENT])
+def test_a_template_that_takes_no_system_message_finds_it_in_the_first_one(source: str) -> None:
+    """Also one that passes it over without a word."""
+    template = Template(source)
+    more = [*SYSTEM, ChatMessage("assistant", "hello"), ChatMessage("user", "and?")]
+    assert template.render(more) == "[be brief\n\nhi][hello][and?]"
+    assert template.render(SYSTEM[:1]) == "[be brief]"
+    assert template.render(HI) == "[hi]"
+    assert "takes no system message" in template.remarks(SYSTEM)[0]
+    assert template.remarks(HI) == []
 
 
 def test_a_template_that_raises_on_any_message_points_to_raw() -> None:
@@ -70,3 +82,47 @@ def test_loop_controls_generation_marks_and_the_date_are_there() -> None:
         "{% generation %}x{% endgeneration %}{{ strftime_now('%Y') | length }}"
     )
     assert Template(source).render(HI) == "01x4"
+
+
+# ---- limits ---------------------------------------------------------------------------------------------------------
+
+
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% set x = a * b %}{% endfor %}{% endfor %}"
+DOUBLING = (
+    "{% set n = namespace(x='0123456789') %}{% for i in range(40) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}"
+)
+POWER = "{{ (messages | length + 8) ** (9 ** 9) }}"
+WIDE = "{{ 'x'.ljust(10 ** 11) }}"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"), [(ENDLESS, "within 1 s"), (POWER, "within 1 s"), (DOUBLING, "MiB"), (WIDE, "MiB")]
+)
+def test_a_template_may_neither_last_nor_grow(source: str, words: str) -> None:
+    """Only when it is asked for: what it is tried out with looks harmless."""
+    template = Template("{% if messages[0].content == 'now' %}" + source + "{% endif %}{{ messages[0].content }}")
+    assert template.render(HI) == "hi"
+    with pytest.raises(Refusal, match=words) as refusal:
+        template.render([ChatMessage("user", "now")])
+    assert refusal.value.code == "invalid_request"
+    assert "--raw" in refusal.value.hint
+    assert template.render(HI) == "hi", "the next one is rendered as if nothing had been"
+
+
+def test_a_template_that_is_stopped_time_and_again_is_left_alone() -> None:
+    template = Template("{% if messages[0].content == 'now' %}" + ENDLESS + "{% endif %}{{ messages[0].content }}")
+    assert template.render(HI) == "hi"
+    for _ in range(STRIKES):
+        with pytest.raises(Refusal, match="within 1 s"):
+            template.render([ChatMessage("user", "now")])
+    with pytest.raises(Refusal, match="not tried again"):
+        template.render(HI)
+
+
+def test_a_template_that_never_ends_is_found_out_once() -> None:
+    template = Template(ENDLESS)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    for _ in range(5):
+        with pytest.raises(Refusal, match="within 1 s"):
+            template.render(HI)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 2 * CPU_S + 1

@@ -5,8 +5,14 @@ from itertools import pairwise
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from llmctld.engine.reasoning import TAGS, opened_by
+from llmctld.engine.reasoning import TAGS, Tags
+from llmctld.engine.tags import Found
 from llmctld.engine.text import Text
+
+
+def opened_by(prompt: str) -> Tags | None:
+    return Found(None, "").opened(prompt)
+
 
 Told = tuple[str, str, bool]
 """(answer, reasoning, whether a stop string ended it)"""
@@ -35,21 +41,37 @@ def twin(data: bytes, stop: list[str], prompt: str = "") -> Told:
 
 
 def whole_split(text: str, prompt: str) -> tuple[str, str]:
-    final = "<|channel|>final<|message|>"
-    if opened := opened_by(prompt):
-        text = opened.opening + text
-    start = text.lstrip()
-    if start.startswith(final):
-        return start.removeprefix(final), ""
-    for tags in TAGS:
-        if start.startswith(tags.opening):
-            thought, _, rest = start.removeprefix(tags.opening).partition(tags.closing)
-            return header_off(rest.lstrip(), tags.header), thought.strip()
+    start, thoughts = text.lstrip(), list[str]()
+    tags = opened_by(prompt)
+    if tags is None:
+        for known in TAGS:
+            if known.direct and start.startswith(known.direct):
+                return footer_off(start.removeprefix(known.direct), known), ""
+            if start.startswith(known.opening):
+                tags, start = known, start.removeprefix(known.opening)
+                break
+    while tags is not None:
+        thought, _, rest = start.partition(tags.closing)
+        thoughts.append(thought.strip())
+        start = rest.lstrip()
+        if tags.header and start.startswith(tags.header):
+            return footer_off(start.removeprefix(tags.header), tags), joined(thoughts)
+        leads = ["", tags.header.removesuffix(tags.direct)] if tags.direct else [""]
+        again = [
+            (known, lead + known.opening) for known in TAGS for lead in leads if start.startswith(lead + known.opening)
+        ]
+        if not again:
+            return footer_off(start, tags), joined(thoughts)
+        tags, start = again[0][0], start.removeprefix(again[0][1])
     return text, ""
 
 
-def header_off(text: str, header: str) -> str:
-    return text.removeprefix(header) if header else text
+def joined(thoughts: list[str]) -> str:
+    return "\n\n".join(thought for thought in thoughts if thought)
+
+
+def footer_off(text: str, tags: Tags) -> str:
+    return text.partition(tags.footer)[0] if tags.footer else text
 
 
 def cut(data: bytes, at: list[int]) -> list[bytes]:
@@ -58,7 +80,7 @@ def cut(data: bytes, at: list[int]) -> list[bytes]:
 
 
 ATOMS = ["a", "b", "ab", " ", "\n", "é", "日", "🎉", "<", "</", "think>", "END", "E", "N"]
-ATOMS += [part for tags in TAGS for part in (tags.opening, tags.closing, tags.header, "<|channel|>final<|message|>")]
+ATOMS += [part for tags in TAGS for part in tags if part]
 outputs = st.lists(st.sampled_from(ATOMS), max_size=12).map(lambda atoms: "".join(atoms).encode())
 noisy = st.one_of(
     outputs, st.binary(max_size=24), st.tuples(outputs, st.binary(max_size=3)).map(lambda two: two[0] + two[1])
@@ -111,8 +133,23 @@ def test_a_character_waits_for_its_last_byte() -> None:
         ("<|channel|>final<|message|>hi", "", "hi", ""),
         ("<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>hi", "", "hi", "hm"),
         ("<|channel|>analysis<|message|>hm<|end|>hi", "", "hi", "hm"),
+        (
+            "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary<|message|>so<|end|>"
+            "<|start|>assistant<|channel|>final<|message|>hi",
+            "", "hi", "hm\n\nso",
+        ),
+        ("<seed:think>x</seed:think>y", "", "y", "x"),
+        ("<think:opensource>x</think:opensource>y", "", "y", "x"),
+        ("<mm:think>x</mm:think>y", "", "y", "x"),
+        ("<|START_THINKING|>x<|END_THINKING|><|START_RESPONSE|>y<|END_RESPONSE|>", "", "y", "x"),
+        ("<|START_RESPONSE|>y<|END_RESPONSE|>", "", "y", ""),
+        ("<|inner_prefix|>x<|inner_suffix|>y", "", "y", "x"),
+        ("<|channel>thought\nx<channel|>y", "", "y", "x"),
+        ("<|open|>think<|sep|>x<|close|>think<|sep|><|open|>response<|sep|>y<|close|>response<|sep|>", "", "y", "x"),
+        ("x<|close|>think<|sep|><|open|>response<|sep|>y", "<|open|>think<|sep|>", "y", "x"),
+        ("x\n[BEGIN FINAL RESPONSE]\ny", "", "x\n[BEGIN FINAL RESPONSE]\ny", ""),
     ],
-)
+)  # fmt: skip
 def test_reasoning_is_told_apart_from_the_answer(output: str, prompt: str, answer: str, reasoning: str) -> None:
     pieces = [bytes([byte]) for byte in output.encode()]
     assert feed(pieces, prompt=prompt) == (answer, reasoning, False)
@@ -125,3 +162,7 @@ def test_a_stop_string_in_the_reasoning_does_not_stop() -> None:
 
 def test_of_two_stop_strings_the_first_to_be_complete_counts() -> None:
     assert feed([b"xabcd"], ["abcd", "bc"]) == ("xa", "", True)
+
+
+def test_a_thousand_thoughts_are_read_like_one() -> None:
+    assert feed([b"<think>a</think>" * 1000 + b"b"]) == ("b", "\n\n".join(["a"] * 1000), False)

@@ -47,6 +47,7 @@ MATTERS: dict[str, Any] = {
     "repeat_penalty": 1.5,
     "presence_penalty": 0.5,
     "frequency_penalty": 0.5,
+    "think": "low",
     "logit_bias": {"104": 5.0},
     "seed": 7,
     "stop": ["x"],
@@ -144,11 +145,15 @@ def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> No
         "quantization": "int8",
         "trust": True,
         "fail": "crash",
+        "think": "low",
+        "template_options": {"a": 1},
+        "template": str(tmp_path / "a.jinja"),
         "pin": True,
         "preload": True,
         "takes": Size(1),
         "keep_alive": KeepAlive(1),
     }
+    (tmp_path / "a.jinja").write_text("{{ messages[0].content }}")
     entry = a_catalog(tmp_path, e={}).find("e")
     plain = Catalog(tmp_path / "models", {})
     other = Catalog(tmp_path / "models", {"e": ModelSettings(**{name: values.get(name, 1)})})

@@ -31,6 +31,7 @@ SENT: dict[str, tuple[Any, dict[str, Any]]] = {
     "schema": ("true", {"response_format": SCHEMA}),
     "grammar": ("root ::= []", {"grammar": "root ::= []"}),
     "logprobs": (3, {"logprobs": True, "top_logprobs": 3}),
+    "think": ("off", {"reasoning_effort": "none"}),
 }  # fmt: skip
 """Field of a Submit -> a value, and what an endpoint gets for it."""
 REFUSED = {"adapters": (Adapter("a.gguf", 1.0),), "repro": True}

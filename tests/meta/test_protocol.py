@@ -31,7 +31,7 @@ EXAMPLES: list[wire.Message] = [
         temperature=0.0, top_p=0.5, top_k=1, min_p=0.1, repeat_penalty=1.1, presence_penalty=0.1, frequency_penalty=0.2,
         logit_bias={"5": -1.0}, seed=7, stop=["x"], ignore_eos=True, extract="last", cache="only", max_age=1.0, timeout=2.0,
         priority="batch", adapters={"a": 0.5}, repro=True, stream=True, protocol=wire.PROTOCOL,
-        schema="{}", grammar="root ::= [a-z]", logprobs=2, n=3, semantic=True, explain=True,
+        schema="{}", grammar="root ::= [a-z]", logprobs=2, n=3, think="on", semantic=True, explain=True,
     ),
     wire.Embed(texts=["a"], model="m", prompt="query", user="ana"),
     wire.Cancel(), wire.Ack(count=3), wire.Status(), wire.Ps(), wire.Stop(timeout=0.5),

@@ -4,11 +4,12 @@ It fixes the shape alone; which library, which file and which machine stand behi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from llmctld.engine.draft_model import DraftModel
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
+from llmctld.engine.reasoning import TAGS, Tags
 from llmctld.engine.sequence import Chunk
 
 
@@ -34,12 +35,15 @@ class Refusal(Exception):
 @dataclass(frozen=True)
 class Prompt:
     """A request as the model reads it. `text` is what the template made, empty where there was none to make, and says of nothing
-    typed that it is a tag. `remark`: what the one who asks should know.
+    typed that it is a tag. The answer begins inside the tags `opened`; `known` are those that may come. `remarks`: what the one
+    who asks should know, each told once.
     """
 
     tokens: list[int]
     text: str = ""
-    remark: str = ""
+    opened: Tags | None = None
+    known: tuple[Tags, ...] = TAGS
+    remarks: list[str] = field(default_factory=list)
 
 
 class Model(Protocol):

@@ -11,6 +11,7 @@ from llmctld.engine.backend import LoadError, Prompt, Refusal
 from llmctld.engine.fit import mebibytes
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.sequence import Chunk
+from llmctld.engine.template import untold
 
 CONTEXT = 8192
 END = 0x110000
@@ -64,6 +65,7 @@ class Echo:
         if self._load.fail == "error":
             name = self._load.name
             raise Refusal("engine_failed", f"{name} is set to fail each request", "Unset its `fail` setting.")
+        untold(submit)
         if submit.tokens is not None:
             return Prompt([_code_point(token) for token in submit.tokens])
         return Prompt([ord(character) for message in submit.messages for character in message.content])

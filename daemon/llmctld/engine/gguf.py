@@ -6,6 +6,7 @@ It knows streams, batches and the library's calls; when to compute what is the s
 import ctypes
 import mmap
 import traceback
+from functools import partial
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
@@ -28,7 +29,8 @@ from llmctld.engine.sampling import Sampler
 from llmctld.engine.sequence import Chunk
 from llmctld.engine.speculation import ROWS
 from llmctld.engine.systems import takes_later
-from llmctld.engine.template import Template
+from llmctld.engine.tags import Found
+from llmctld.engine.template import Template, untold
 from llmctld.engine.vocabulary import Vocabulary
 from llmctld.engine.wanted import Defaults
 from llmctld.engine.weights import metadata, read_weights
@@ -59,8 +61,9 @@ class Gguf:
         _check_kind(load, told)
         self._vocabulary = Vocabulary(self._model)
         self._defaults = Defaults.named_by(told)
-        source = told.get("tokenizer.chat_template", "")
-        self._template = Template(source, self._vocabulary.bos_text, self._vocabulary.eos_text) if source else None
+        source = load.template or told.get("tokenizer.chat_template", "")
+        own = {"bos_token": self._vocabulary.bos_text, "eos_token": self._vocabulary.eos_text}
+        self._template = Template(source, own | load.template_options) if source and load.speaks else None
         self._reader = Reader(self._vocabulary, source)
         self.reuses = reuses(self._model)
         self.drafts = self.reuses and load.speculation == "ngram"
@@ -87,15 +90,19 @@ class Gguf:
 
     def _read(self, submit: Submit) -> Prompt:
         """Only of a raw prompt are the names of control tokens more than text, beside those that the template writes."""
+        template = self._template
+        if submit.raw or submit.tokens is not None or template is None:
+            untold(submit)
         if submit.tokens is not None:
             return Prompt(self._vocabulary.checked(submit.tokens))
-        if submit.raw or self._template is None:
+        if submit.raw or template is None:
             text = "\n\n".join(message.content for message in submit.messages)
             if submit.raw:
-                return Prompt(self._vocabulary.encode(text), text)
+                return Prompt(self._vocabulary.encode(text), opened=Found(None, "").opened(text))
             return Prompt(self._reader.prompt(self._reader.markers.typed(text)))
-        rendered = self._reader.markers.render(self._template.render, submit.messages)
-        return Prompt(self._reader.prompt(rendered), rendered.veiled, rendered.remark)
+        rendered = self._reader.markers.render(partial(template.render, think=submit.think), submit.messages)
+        self._vocabulary.render(template.nature.tags.rendered)
+        return template.prompt(self._reader.prompt(rendered), rendered, submit.messages)
 
     def tokens_of(self, text: str) -> list[int]:
         """Of plain words, as they stand."""

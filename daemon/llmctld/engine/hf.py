@@ -15,6 +15,7 @@ It knows how a request becomes tokens and a row of logits the next one; who runs
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -36,6 +37,8 @@ from llmctld.engine.hf_words import HfWords
 from llmctld.engine.messages import Load, Scored, Submit
 from llmctld.engine.sequence import Chunk
 from llmctld.engine.systems import takes_later
+from llmctld.engine.tags import Found
+from llmctld.engine.template import untold
 from llmctld.engine.wanted import Defaults
 
 
@@ -59,7 +62,9 @@ class Hf:
         self._model = read_model(load, config, device, dtype, limit)
         named = self._model.generation_config
         ends = sorted({*_listed(named.eos_token_id), *_listed(tokenizer.eos_token_id)})
-        self._words = HfWords(tokenizer, int(self._model.get_output_embeddings().weight.shape[0]), ends)
+        tokenizer.chat_template = load.template or tokenizer.chat_template
+        rows = int(self._model.get_output_embeddings().weight.shape[0])
+        self._words = HfWords(tokenizer, rows, ends, load.template_options)
         self._reader = HfReader(tokenizer)
         self._defaults = Defaults.of(named)
         self._choices: dict[int, Choice] = {}
@@ -67,8 +72,8 @@ class Hf:
         self._steps, loaded = steps_for(load, self._model, self._words.size, limit)
         self._steps.pick = self._pick
         self.loaded = msgspec.structs.replace(
-            loaded, base=self._words.is_base, devices=[str(device)],
-            system_later=self._words.is_base or takes_later(self._words.render),
+            loaded, base=self._words.template is None, devices=[str(device)],
+            system_later=self._words.template is None or takes_later(self._words.template.render),
             gpu_bytes=0 if device.type == "cpu" else loaded.memory_bytes,
             notices=[*loaded.notices, *torch_device.notices(load, device)],
         )  # fmt: skip
@@ -84,15 +89,19 @@ class Hf:
 
     def _read(self, submit: Submit) -> Prompt:
         """Only of a raw prompt are the names of control tokens more than text, beside those that the template writes."""
+        template = self._words.template
+        if submit.raw or submit.tokens is not None or template is None:
+            untold(submit)
         if submit.tokens is not None:
             return Prompt(self._words.checked(submit.tokens))
-        if submit.raw or self._words.is_base:
+        if submit.raw or template is None:
             text = "\n\n".join(message.content for message in submit.messages)
             if submit.raw:
-                return Prompt(self._words.encode(text))
+                return Prompt(self._words.encode(text), opened=Found(None, "").opened(text))
             return Prompt(self._reader.tokens(self._reader.markers.typed(text), around=True))
-        rendered = self._reader.markers.render(self._words.render, submit.messages)
-        return Prompt(self._reader.tokens(rendered), rendered.veiled, rendered.remark)
+        rendered = self._reader.markers.render(partial(template.render, think=submit.think), submit.messages)
+        self._words.render(template.nature.tags.rendered)
+        return template.prompt(self._reader.tokens(rendered), rendered, submit.messages)
 
     def open(self, submit: Submit, prompt: Prompt) -> None:
         if submit.adapters:

@@ -1,6 +1,7 @@
 """Text to tokens and tokens to bytes, as a transformers folder defines them, and its chat template.
 
-It knows the tokenizer and nothing of the model; templates run in transformers' own sandbox.
+It knows the tokenizer and nothing of the model. Templates run where those of a GGUF file do: transformers' own sandbox has no
+limits.
 """
 
 import json
@@ -8,9 +9,8 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from llmctld.engine.backend import Refusal
-from llmctld.engine.messages import ChatMessage
 from llmctld.engine.reasoning import RENDERED
-from llmctld.engine.template import rendered
+from llmctld.engine.template import Template
 from llmctld.engine.token_ids import checked, named
 
 if TYPE_CHECKING:
@@ -23,13 +23,14 @@ SPACE = "\u2581"
 class HfWords:
     """`size`: of the model's rows of logits; `ends`: the tokens that end an answer."""
 
-    def __init__(self, tokenizer: Any, size: int, ends: list[int]) -> None:
+    def __init__(self, tokenizer: Any, size: int, ends: list[int], options: dict[str, Any] | None = None) -> None:
         self._tokenizer, self.size, self.ends = tokenizer, size, ends
-        self.is_base = not tokenizer.chat_template
+        self.template = _template(tokenizer, options or {})
         self._bos = tokenizer.bos_token_id
         self._added = {token: str(added.content) for token, added in tokenizer.added_tokens_decoder.items()}
         self._silent = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
         self._kinds = _kinds(tokenizer)
+        self._rendered = RENDERED
         self.piece = lru_cache(maxsize=None)(self._piece)
 
     def encode(self, text: str) -> list[int]:
@@ -37,18 +38,16 @@ class HfWords:
         tokens: list[int] = self._tokenizer.encode(text)
         return tokens[1:] if tokens[:2] == [self._bos, self._bos] else tokens
 
-    def render(self, messages: list[ChatMessage]) -> str:
-        """The text up to where the assistant's answer begins; raises Refusal with the template's own words."""
-        return rendered(self._text, messages)
+    def render(self, names: frozenset[str]) -> None:
+        """These special tokens become text too."""
+        if not names <= self._rendered:
+            self._rendered |= names
+            self.piece.cache_clear()
 
     def encode_rendered(self, text: str) -> list[int]:
         """Of a text that a template made: it has all its special tokens."""
         tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return tokens
-
-    def _text(self, messages: list[ChatMessage]) -> str:
-        plain = [{"role": message.role, "content": message.content} for message in messages]
-        return str(self._tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))
 
     def checked(self, tokens: list[int]) -> list[int]:
         """Tokens that somebody else numbered; raises Refusal for one that is out of range."""
@@ -80,7 +79,7 @@ class HfWords:
         """Its bytes as a reader sees them. Special tokens are silent, but for those that tell reasoning from the answer."""
         if token in self._added:
             name = self._added[token]
-            return name.encode() if token not in self._silent or name in RENDERED else b""
+            return name.encode() if token not in self._silent or name in self._rendered else b""
         text: str = self._tokenizer.convert_ids_to_tokens(token) or "" if 0 <= token < len(self._tokenizer) else ""
         if "ByteLevel" in self._kinds:
             return bytes(BYTES[letter] for letter in text) if all(map(BYTES.__contains__, text)) else text.encode()
@@ -89,6 +88,13 @@ class HfWords:
         if "WordPiece" in self._kinds:
             return (text[2:] if text.startswith("##") else f" {text}").encode()
         return text.replace(SPACE, " ").encode()
+
+
+def _template(tokenizer: Any, options: dict[str, Any]) -> Template | None:
+    """Of several the one for chats without tools."""
+    if not tokenizer.chat_template:
+        return None
+    return Template(tokenizer.get_chat_template(), {**tokenizer.special_tokens_map, **options})
 
 
 def _kinds(tokenizer: Any) -> set[str]:

@@ -28,7 +28,6 @@ from llmctld.engine.messages import (
 )
 from llmctld.engine.pace import Pace
 from llmctld.engine.rate import Rate
-from llmctld.engine.reasoning import opened_by
 from llmctld.engine.saved import Saved
 from llmctld.engine.scheduler import Scheduler
 from llmctld.engine.sequence import Chunk, Sequence
@@ -59,6 +58,7 @@ class Loop:
         self._inbox = inbox
         self._send = send
         self._events: list[Event] = []
+        self._remarked: set[str] = set()
         self._rate = Rate()
         self._told, self._told_at = (0, 0), time.monotonic()
         self._closing = False
@@ -137,10 +137,8 @@ class Loop:
             limit = room(prompt.tokens, self._model.loaded.context, submit.max_tokens)
             held = submit.schema is not None or submit.grammar is not None
             # what is held to a form does not think first
-            text = Text(submit.stop, None if held else opened_by(prompt.text))
+            text = Text(submit.stop, None if held else prompt.opened, prompt.known)
             self._model.open(submit, prompt)
-            if prompt.remark:
-                self._events.append(Remark(submit.id, prompt.remark))
             self.scheduler.submit(
                 Sequence(
                     submit.id, prompt.tokens, len(prompt.tokens), limit, text=text, user=submit.user,
@@ -149,11 +147,19 @@ class Loop:
                     drafts=Drafts() if self._model.drafts and not submit.repro else None,
                 )
             )  # fmt: skip
+            self._remark(submit.id, prompt.remarks)
         except Refusal as refusal:
             self._refused(submit.id, refusal)
         except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
             traceback.print_exc()
             self._events.append(Refused(submit.id, "internal", f"request {submit.id}: {error!r}"))
+
+    def _remark(self, id: int, remarks: list[str]) -> None:
+        """Each once, as long as the model is loaded."""
+        for text in remarks:
+            if text not in self._remarked:
+                self._remarked.add(text)
+                self._events.append(Remark(id, text))
 
     def _admit(self) -> None:
         before = time.monotonic()

@@ -6,6 +6,7 @@ ends at once.
 """
 
 import struct
+from typing import Any
 
 import msgspec
 
@@ -58,6 +59,12 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
     """Of a transformers folder: "int8", "nf4" or none."""
     trust: bool = False
     """Whether a folder's own code may run, and its pickles be read."""
+    template: str = ""
+    """A chat template instead of the one that the model brings; empty: that one."""
+    template_options: dict[str, Any] = {}
+    """What else the template may name."""
+    speaks: bool = True
+    """Whether it will be given messages: a draft is not."""
     memory_bytes: int
     identity: str = ""
     """Of the model's file: a saved state of another file is never used."""
@@ -124,6 +131,8 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     """GBNF; one of the two at most."""
     logprobs: int | None = None
     """How many of the likeliest tokens to report at each place, beside the one that was sampled."""
+    think: str | None = None
+    """"on", "off", "low", "medium" or "high"; None: as the template does by itself."""
 
 
 class Texts(msgspec.Struct, tag="texts", kw_only=True):

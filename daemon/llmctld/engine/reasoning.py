@@ -1,108 +1,197 @@
 """What a reasoning model thinks, told apart from what it answers, while the text is still arriving.
 
-It knows the tags by which models mark their thinking, and only at the very start of an output: later ones are text.
+It knows the tags by which models mark their thinking, and only before an answer has begun: later ones are text.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Tags:
-    """`header` may stand between the end of the thinking and the answer, and belongs to neither."""
+class Tags(NamedTuple):
+    """`header` may stand between the end of the thinking and the answer, `direct` at the very start of an answer without any
+    thinking, `footer` ends an answer: none of them belongs to either.
+    """
 
     opening: str
     closing: str
     header: str = ""
+    direct: str = ""
+    footer: str = ""
 
 
-HARMONY_FINAL = "<|channel|>final<|message|>"
+FINAL = "<|channel|>final<|message|>"
+HARMONY = ("<|end|>", "<|start|>assistant" + FINAL, FINAL)
 TAGS = (
     Tags("<think>", "</think>"),
     Tags("<thinking>", "</thinking>"),
+    Tags("<thought>", "</thought>"),
+    Tags("<reasoning>", "</reasoning>"),
     Tags("[THINK]", "[/THINK]"),
-    Tags("<|channel|>analysis<|message|>", "<|end|>", "<|start|>assistant" + HARMONY_FINAL),
+    Tags("<seed:think>", "</seed:think>"),
+    Tags("<mm:think>", "</mm:think>"),
+    Tags("<think:opensource>", "</think:opensource>"),
+    Tags("<|START_THINKING|>", "<|END_THINKING|>", "<|START_RESPONSE|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"),
+    Tags("<|inner_prefix|>", "<|inner_suffix|>"),
+    Tags("<|channel>thought", "<channel|>"),
+    Tags(
+        "<|open|>think<|sep|>",
+        "<|close|>think<|sep|>",
+        "<|open|>response<|sep|>",
+        "<|open|>response<|sep|>",
+        "<|close|>",
+    ),
+    Tags("<|channel|>analysis<|message|>", *HARMONY),
+    Tags("<|channel|>commentary<|message|>", *HARMONY),
 )
-RENDERED = frozenset(
-    {tags.opening for tags in TAGS}
-    | {tags.closing for tags in TAGS}
-    | {"<|channel|>", "<|message|>", "<|end|>", "<|start|>"}
-)
+APRIEL = Tags("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", footer="[END FINAL RESPONSE]")
+"""Its template asks for this form, and some versions of it do not begin it."""
+UNIT = re.compile(r"<[^<>\s][^<>]*>|\[/?[A-Z][A-Z _]*\]")
+"""One piece of markup."""
+
+
+def units(all: Iterable[Tags]) -> frozenset[str]:
+    """The markup that tags are made of."""
+    return frozenset(unit for tags in all for text in tags for unit in UNIT.findall(text))
+
+
+RENDERED = units(TAGS)
 """Control tokens that become text although others do not: without them nothing could be told apart."""
-
-
-def opened_by(prompt: str) -> Tags | None:
-    """The tags whose opening the prompt (as the template made it) ends with: the output begins inside the thinking."""
-    return next((tags for tags in TAGS if prompt.rstrip().endswith(tags.opening)), None)
+LONE = tuple(tags for tags in TAGS if tags.closing != HARMONY[0])
+"""Whose closing tag means the end of a thought also where no opening one came: servers lose it, as it was part of the prompt."""
+QUOTES = "`'\""
 
 
 class Splitter:
-    """Feed it text in any pieces; each call returns what is known of (answer, reasoning), never a part of a tag."""
+    """Feed it text in any pieces; each call returns what is known of (answer, reasoning), never a part of a tag.
 
-    def __init__(self, opened: Tags | None = None) -> None:
-        self._tags = opened
-        self._held = ""
-        self._read = self._begin if opened is None else self._enter
+    `opened`: the output begins inside these. `known`: all that may come, the likeliest first; the footer is the first one's.
+    `lone`: a closing tag may come without an opening one. Then all before it was thought, which is told by `moved`; with
+    `guess` nothing is told before that is decided.
+    """
+
+    def __init__(
+        self, opened: Tags | None = None, known: tuple[Tags, ...] = TAGS, lone: bool = False, guess: bool = False
+    ) -> None:
+        self._tags, self._known = opened, known
+        self._lone, self._guess = lone, guess
+        self._footer = known[0].footer if known else ""
+        self._held = self._last = ""
+        self.moved = self._thought = self._gap = False
+        self._read: Callable[[], tuple[str, str]] = self._begin if opened is None else self._enter
 
     def feed(self, text: str) -> tuple[str, str]:
         self._held += text
-        return self._read()
+        answer, reasoning = "", ""
+        while True:
+            state = self._read
+            said, thought = state()
+            gap = "\n\n" if thought and self._gap else ""
+            answer, reasoning, self._gap = answer + said, reasoning + gap + thought, self._gap and not thought
+            self._thought = self._thought or bool(thought)
+            if self._read == state:
+                return answer, reasoning
 
     def end(self) -> tuple[str, str]:
         """What was held back, now that nothing follows."""
         held, self._held = self._held, ""
-        if self._read == self._think:
-            return "", held.rstrip()
-        if self._read == self._enter:
-            return "", held.strip()
+        if self._read in (self._think, self._enter):
+            thought = held.strip() if self._read == self._enter else held.rstrip()
+            return "", "\n\n" * bool(thought and self._gap) + thought
         return (held.lstrip() if self._read == self._leave else held), ""
+
+    # ---- states: each takes from what is held, and says which one is next ------------------------------------------
 
     def _begin(self) -> tuple[str, str]:
         start = self._held.lstrip()
-        if start.startswith(HARMONY_FINAL):
-            return self._answer_from(start[len(HARMONY_FINAL) :])
-        for tags in TAGS:
-            if start.startswith(tags.opening):
-                self._tags, self._held, self._read = tags, start[len(tags.opening) :], self._enter
-                return self._enter()
-        if any(opening.startswith(start) for opening in (HARMONY_FINAL, *(tags.opening for tags in TAGS))):
+        for tags in self._known:
+            if tags.direct and start.startswith(tags.direct):
+                self._to(self._answer, start[len(tags.direct) :], tags)
+            elif start.startswith(tags.opening):
+                self._to(self._enter, start[len(tags.opening) :], tags)
+            elif self._lone and tags in LONE and start.startswith(tags.closing):
+                self._to(self._leave, start[len(tags.closing) :], tags)
+            else:
+                continue
             return "", ""
-        return self._answer_from(self._held)
+        words = [word for tags in self._known for word in (tags.opening, tags.direct)]
+        words += [tags.closing for tags in LONE] if self._lone else []
+        if not any(word.startswith(start) for word in words if word):
+            self._read = self._answer
+        return "", ""
 
     def _enter(self) -> tuple[str, str]:
         """White space at the start of the thinking is no part of it."""
         self._held = self._held.lstrip()
-        if not self._held:
-            return "", ""
-        self._read = self._think
-        return self._think()
+        if self._held:
+            self._read = self._think
+        return "", ""
 
     def _think(self) -> tuple[str, str]:
         closing = self._tags.closing if self._tags else ""
         thought, found, rest = self._held.partition(closing)
         if found:
-            self._held, self._read = rest, self._leave
-            answer, _ = self._leave()
-            return answer, thought.rstrip()
+            self._to(self._leave, rest, self._tags)
+            return "", thought.rstrip()
         ready = self._held[: len(self._held) - overlap(self._held, closing)].rstrip()
         self._held = self._held[len(ready) :]
         return "", ready
 
     def _leave(self) -> tuple[str, str]:
-        header = self._tags.header if self._tags else ""
+        """After a thought: the header, another thought (behind what begins a header too), or the answer."""
+        header, direct = (self._tags.header, self._tags.direct) if self._tags else ("", "")
         start = self._held.lstrip()
+        lead = header.removesuffix(direct) if direct else ""
+        openings = [(tags, before + tags.opening) for tags in self._known for before in {lead, ""}]
+        again = next(((tags, opening) for tags, opening in openings if start.startswith(opening)), None)
         if header and start.startswith(header):
-            return self._answer_from(start[len(header) :])
-        if header.startswith(start):
-            return "", ""
-        return self._answer_from(start)
-
-    def _answer_from(self, text: str) -> tuple[str, str]:
-        self._held, self._read = text, self._answer
-        return self._answer()
+            self._to(self._answer, start[len(header) :], self._tags)
+        elif again is not None:
+            self._gap = self._thought
+            self._to(self._enter, start[len(again[1]) :], again[0])
+        elif not any(word.startswith(start) for word in (header, *(opening for _, opening in openings))):
+            self._to(self._answer, start, self._tags)
+        return "", ""
 
     def _answer(self) -> tuple[str, str]:
-        text, self._held = self._held, ""
+        if self._lone:
+            if (found := self._closed()) is not None:
+                tags, at = found
+                thought, rest = self._held[:at].rstrip(), self._held[at + len(tags.closing) :]
+                self.moved = True
+                self._to(self._leave, rest, tags)
+                return "", thought
+            if self._guess:
+                return "", ""
+        if self._footer:
+            text, found_footer, _ = self._held.partition(self._footer)
+            if found_footer:
+                self._held, self._read = "", self._over
+                return text, ""
+        words = [self._footer, *(tags.closing for tags in LONE if self._lone)]
+        keep = max((overlap(self._held, word) for word in words if word), default=0)
+        text, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        self._last = text[-1:] or self._last
         return text, ""
+
+    def _over(self) -> tuple[str, str]:
+        self._held = ""
+        return "", ""
+
+    def _to(self, state: Callable[[], tuple[str, str]], held: str, tags: Tags | None) -> None:
+        """The next state, and what it has to read; once there was a tag, a closing one alone means nothing."""
+        self._read, self._held, self._tags, self._lone = state, held, tags, False
+        if tags is not None:
+            self._footer = tags.footer
+
+    def _closed(self) -> tuple[Tags, int] | None:
+        """The first closing tag of the text, and where; one in quotes is talked about."""
+        places = [(at, tags) for tags in LONE if (at := self._held.find(tags.closing)) >= 0]
+        if not places:
+            return None
+        at, tags = min(places, key=lambda place: place[0])
+        before = self._held[at - 1] if at else self._last
+        return None if before and before in QUOTES else (tags, at)
 
 
 def overlap(text: str, word: str) -> int:

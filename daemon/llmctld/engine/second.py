@@ -23,7 +23,7 @@ def load_of(load: Load) -> Load:
     """How the draft of a model is loaded: in the least shape, until that model's own is known."""
     return msgspec.structs.replace(
         load, name="the draft", path=load.draft, draft="", context=CELLS, slots=1, retained=0, kv_type="f16",
-        flash_attention=False if load.flash_attention is False else None, speculation="off",
+        flash_attention=False if load.flash_attention is False else None, speculation="off", speaks=False,
     )  # fmt: skip
 
 

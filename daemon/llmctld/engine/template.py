@@ -1,89 +1,134 @@
-"""The chat template of a model's file: messages in, the text that the model was trained to read out.
+"""The chat template of a model: messages in, the text that the model was trained to read out.
 
-It runs a program of somebody else's in a sandbox, and knows neither tokens nor what the text is for.
+What it takes (a system message, lists of tools, words about thinking) is found out by rendering it, once; it knows neither
+tokens nor what the text is for.
 """
 
-import json
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any, NoReturn
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from typing import Any
 
-import jinja2
-from jinja2.ext import Extension, loopcontrols
-from jinja2.nodes import Node
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from llmctld.engine.backend import Refusal
-from llmctld.engine.messages import ChatMessage
+from llmctld.engine.backend import Prompt, Refusal
+from llmctld.engine.markers import Rendered
+from llmctld.engine.messages import ChatMessage, Submit
+from llmctld.engine.scribe import Scribe, Unrendered
+from llmctld.engine.tags import Found, derive
+from llmctld.engine.thinking import Thinking, Way
 
 RAW_HINT = "Ask with `--raw` to send the prompt without the template."
-SYSTEM_HINT = "This model's template takes no system message: put it into the prompt instead."
+MERGED = "its template takes no system message: the system prompt stands at the beginning of the first message"
+PROBE, SYSTEM = "qx7question", "qx7system"
+WANTED: tuple[dict[str, Any], ...] = (
+    {}, {"tools": []}, {"functions": []}, {"tools": [], "functions": []},
+    {"tools": [], "functions": [], "documents": []}, {"functions": "[]", "datetime": ""},
+)  # fmt: skip
+"""What a template may want to be there: the first of these with which it renders. A `datetime` is today's, by the day: a prompt
+that changes each second is computed anew each time."""
 
 
-class Generation(Extension):
-    """`{% generation %}` marks what the assistant said, for training; when asking it means nothing."""
+@dataclass
+class Nature:
+    """What was found out about a template; `broken`: why it cannot be used at all."""
 
-    tags = {"generation"}  # noqa: RUF012 - declared so by jinja2
+    broken: str = ""
+    wanted: dict[str, Any] = field(default_factory=dict)
+    takes_system: bool = True
+    thinking: Thinking = field(default_factory=lambda: Thinking(lambda messages, variables: None, (), ""))
+    tags: Found = field(default_factory=lambda: Found(None, ""))
 
-    def parse(self, parser: Parser) -> list[Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+def untold(submit: Submit) -> None:
+    """Raises Refusal where a word about thinking would reach nobody."""
+    if submit.think is not None:
+        what = "no chat template was asked for (--raw)" if submit.raw else "this model has no chat template"
+        message = f"think is {submit.think!r}, and {what}: there is nobody to tell it"
+        raise Refusal("invalid_request", message, "Ask without `--think`.")
 
 
 class Template:
-    """`bos` and `eos` are the texts of those tokens, empty where the model has none."""
+    """`known`: what it may name in each rendering, as the texts of the model's own tokens, and `template_options`.
 
-    def __init__(self, source: str, bos: str = "", eos: str = "") -> None:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
-        )
-        environment.filters["tojson"] = _tojson
-        environment.globals.update(raise_exception=_raise, strftime_now=_strftime_now, bos_token=bos, eos_token=eos)
-        self._broken = ""
+    Its process starts at once; it is read when it is first used.
+    """
+
+    def __init__(self, source: str, known: dict[str, Any] | None = None) -> None:
+        self._source, self._known = source, known or {}
+        self._scribe = Scribe()
+        self._wanted: dict[str, Any] = {}
+
+    @cached_property
+    def nature(self) -> Nature:
         try:
-            self._template = environment.from_string(source)
-        except jinja2.TemplateError as error:
-            self._broken = str(error)  # told to whoever asks with it: `--raw` works without a template
+            names = self._scribe.open(self._source, self._known)
+            return self._find_out(names)
+        except Unrendered as error:
+            return Nature(str(error))  # told to whoever asks with it: `--raw` works without a template
 
-    def render(self, messages: list[ChatMessage]) -> str:
+    def _find_out(self, names: list[str]) -> Nature:
+        user = {"role": "user", "content": PROBE}
+        for self._wanted in (*WANTED, {}):
+            if (alone := self._tried([user], {})) is not None:
+                break
+        both = self._tried([{"role": "system", "content": SYSTEM}, user], {})
+        thinking = Thinking(self._tried, names, self._source)
+        found = Found(derive(self._tried, thinking), self._source)
+        thinking.always = found.own is not None or found.opened(alone or "") is not None
+        takes_system = alone is None or (both is not None and SYSTEM in both)
+        return Nature("", self._wanted, takes_system, thinking, found)
+
+    def render(self, messages: list[ChatMessage], think: str | None = None) -> str:
         """The text up to where the assistant's answer begins; raises Refusal with the template's own words."""
-        if self._broken:
-            raise Refusal("invalid_request", f"the model's chat template is broken: {self._broken}", RAW_HINT)
-        return rendered(self._text, messages)
+        if self.nature.broken:
+            raise Refusal("invalid_request", f"the model's chat template is broken: {self.nature.broken}", RAW_HINT)
+        plain = [{"role": message.role, "content": message.content} for message in self.fitted(messages, think)]
+        try:
+            return self._scribe.render(plain, self._given(self._way(think).variables))
+        except Unrendered as error:
+            raise Refusal("invalid_request", f"the model's chat template refuses: {error}", RAW_HINT) from error
 
-    def _text(self, messages: list[ChatMessage]) -> str:
-        plain = [{"role": message.role, "content": message.content} for message in messages]
-        # transformers always passes tools and documents: templates test them for none, not for being there
-        return self._template.render(messages=plain, tools=None, documents=None, add_generation_prompt=True)
-
-
-def rendered(text: Callable[[list[ChatMessage]], str], messages: list[ChatMessage]) -> str:
-    """What a template makes of the messages; raises Refusal with its own words, and with what it may not take."""
-    try:
-        return text(messages)
-    except Exception as error:
+    def fitted(self, messages: list[ChatMessage], think: str | None = None) -> list[ChatMessage]:
+        """The messages as the template is given them: where it takes no system message, that begins the first one."""
+        line = self._way(think).line
+        begins = bool(messages) and messages[0].role == "system"
+        if self.nature.takes_system:
+            first = f"{line}\n{messages[0].content}" if begins else line
+            return [ChatMessage("system", first), *messages[begins:]] if line else messages
+        said = [line] * bool(line) + [message.content for message in messages if message.role == "system"]
         others = [message for message in messages if message.role != "system"]
-        hint = SYSTEM_HINT if len(others) < len(messages) and _takes(text, others) else RAW_HINT
-        raise Refusal("invalid_request", f"the model's chat template refuses: {error}", hint) from error
+        if not said:
+            return messages
+        if not others or others[0].role != "user":
+            return [ChatMessage("user", "\n".join(said)), *others]
+        return [ChatMessage("user", "\n\n".join([*said, others[0].content])), *others[1:]]
 
+    def prompt(self, tokens: list[int], rendered: Rendered, messages: list[ChatMessage]) -> Prompt:
+        """What it made of the messages, with what is known of the answer."""
+        tags = self.nature.tags
+        remarks = [*self.remarks(messages), *filter(None, [rendered.remark])]
+        return Prompt(tokens, rendered.veiled, tags.opened(rendered.veiled), tags.all, remarks)
 
-def _takes(text: Callable[[list[ChatMessage]], str], messages: list[ChatMessage]) -> bool:
-    try:
-        text(messages)
-    except Exception:  # noqa: BLE001 - a template may raise anything
-        return False
-    return True
+    def remarks(self, messages: list[ChatMessage]) -> list[str]:
+        """What the one who asks should know, once."""
+        merged = not self.nature.takes_system and any(message.role == "system" for message in messages)
+        return [MERGED] if merged else []
 
+    def close(self) -> None:
+        """Ends its process."""
+        self._scribe.close()
 
-def _raise(message: str) -> NoReturn:
-    raise jinja2.TemplateError(message)
+    def _way(self, think: str | None) -> Way:
+        return Way({}) if think is None else self.nature.thinking.way(think)
 
+    def _given(self, variables: dict[str, Any]) -> dict[str, Any]:
+        today = {"datetime": date.today().isoformat()} if "datetime" in self._wanted else {}
+        return self._wanted | today | variables
 
-def _strftime_now(format: str) -> str:
-    return datetime.now().strftime(format)
-
-
-def _tojson(value: Any, indent: int | None = None, **options: Any) -> str:
-    """Jinja's own escapes for HTML, which no model was trained on."""
-    return json.dumps(value, ensure_ascii=options.pop("ensure_ascii", False), indent=indent, **options)
+    def _tried(self, messages: list[dict[str, Any]], variables: dict[str, Any]) -> str | None:
+        """None where it refuses; one that has to be stopped is broken, and is not tried again."""
+        try:
+            return self._scribe.render(messages, self._given(variables))
+        except Unrendered:
+            if self._scribe.strikes:
+                raise
+            return None

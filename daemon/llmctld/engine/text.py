@@ -6,7 +6,7 @@ It knows nothing of models and tokens: bytes go in, in any pieces, and the same 
 import codecs
 from dataclasses import dataclass
 
-from llmctld.engine.reasoning import Splitter, Tags, overlap
+from llmctld.engine.reasoning import TAGS, Splitter, Tags, overlap
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,11 @@ class Gain:
 class Text:
     """The text of one answer. Stop strings are looked for in the answer, not in what the model thinks."""
 
-    def __init__(self, stop: list[str] | None = None, opened: Tags | None = None) -> None:
+    def __init__(
+        self, stop: list[str] | None = None, opened: Tags | None = None, known: tuple[Tags, ...] = TAGS
+    ) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._splitter = Splitter(opened)
+        self._splitter = Splitter(opened, known)
         self._stop = Stop(stop or [])
 
     def feed(self, data: bytes) -> Gain:

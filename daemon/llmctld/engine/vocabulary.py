@@ -27,6 +27,7 @@ class Vocabulary:
         """A token that is there in any case."""
         self.bos_text = self.text(bos)
         self.eos_text = self.text(lib.llama_vocab_eos(self._vocab))
+        self._rendered = RENDERED
         self.piece = lru_cache(maxsize=None)(self._piece)
 
     def encode(self, text: str) -> list[int]:
@@ -80,6 +81,12 @@ class Vocabulary:
     @cached_property
     def _attributes(self) -> list[int]:
         return [lib.llama_vocab_get_attr(self._vocab, token) for token in range(self.size)]
+
+    def render(self, names: frozenset[str]) -> None:
+        """These control tokens become text too."""
+        if not names <= self._rendered:
+            self._rendered |= names
+            self.piece.cache_clear()
 
     def is_end(self, token: int) -> bool:
         return token < 0 or bool(lib.llama_vocab_is_eog(self._vocab, token))
@@ -151,7 +158,7 @@ class Vocabulary:
 
     def _piece(self, token: int) -> bytes:
         """Control tokens are silent, but for those that tell reasoning from the answer."""
-        return self._read(token, self.text(token) in RENDERED)
+        return self._read(token, self.text(token) in self._rendered)
 
     def _read(self, token: int, shown: bool) -> bytes:
         buffer = ctypes.create_string_buffer(64)

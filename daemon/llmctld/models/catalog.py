@@ -25,6 +25,7 @@ from llmctl.errors import (
     nearest,
     short,
 )
+from llmctld.models.chat_template import read_template
 from llmctld.models.contents import Contents
 from llmctld.models.target import (
     ECHO,
@@ -53,13 +54,15 @@ IN_JSON = {
     "prompts": '{"query": "search_query: "}',
     "tensor_split": "[3, 1]",
     "tags": '["code"]',
+    "template_options": '{"NAME": "value"}',
 }
 """Settings that are mappings or lists, and how one is written in a shell."""
 
 OF_REMOTE = {"remote_model", "api_key_env", "retries", "idle_s", "takes_grammar"}
 OF_ENGINES = {
     "retained", "threads", "gpu_layers", "device", "tensor_split", "kv_type", "flash_attention", "batch", "adapters",
-    "speculation", "pooling", "draft", "dtype", "quantization", "trust", "load_ms", "takes", "first_ms", "token_ms", "fail",
+    "speculation", "pooling", "draft", "dtype", "quantization", "trust", "template", "load_ms", "takes", "first_ms",
+    "token_ms", "fail",
 }  # fmt: skip
 """Settings that would mean nothing to the other kind: for an endpoint's engine they are chosen by who runs it."""
 REMOTE_SLOTS = 16
@@ -183,6 +186,8 @@ class Catalog:
             check_weights(target, given.get("trust") or bool(self._override(name).trust))
         if (draft := given.get("draft")) is not None:
             _check_draft(draft, Nature(backend, kind), target)
+        if (template := given.get("template")) is not None:
+            _check_template(template, Nature(backend, kind), target)
         entry = ModelEntry(
             name=name,
             target=target,
@@ -253,8 +258,9 @@ class Catalog:
         return uses
 
     def identity(self, entry: ModelEntry) -> str:
-        """Changes when the model's file, that of its draft, or the library that computes changes. Raises ModelUnavailable
-        without a file.
+        """Changes when the model's file, that of its draft or template, or the library that computes changes.
+
+        Raises ModelUnavailable without a file.
         """
         if entry.backend == ECHO:
             return f"{ECHO} {_library(ECHO)}"
@@ -263,6 +269,9 @@ class Catalog:
         files, settings = self.contents.of(entry.target), self.settings(entry)
         if settings.draft is not None and settings.speculation != "off":
             files += " " + _of_draft(settings.draft, entry.target, lambda file: self.contents.of(str(file)))
+        if settings.template is not None:
+            read_template(settings.template)
+            files += f" {self.contents.of(settings.template)}"
         return f"{files} {_library(entry.backend)}"
 
     def content(self, entry: ModelEntry, adapters: Mapping[str, float] = {}) -> str:
@@ -334,6 +343,14 @@ def _check_draft(draft: str, of: Nature, target: str) -> None:
     if _of_draft(draft, target, lambda file: _nature(str(file), None)) != of:
         hint = "Give the path of another file as the model's `draft`, or leave that setting out."
         raise ModelUnavailable(f"{target} cannot have the draft {draft}, which generates no text", hint)
+
+
+def _check_template(template: str, of: Nature, target: str) -> None:
+    """Raises InvalidRequest for a model that is given no messages, ModelUnavailable for a file that is no text."""
+    if of not in ((LLAMA, "text"), (TRANSFORMERS, "text")):
+        message = f"{target} takes no `template`: it is neither a GGUF file nor a folder that generates text"
+        raise InvalidRequest(message, "Leave it out.")
+    read_template(template)
 
 
 def _of_draft(draft: str, target: str, look: Callable[[Path], T]) -> T:

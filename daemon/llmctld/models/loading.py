@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llmctl.config import Config, ModelEntry
 from llmctld.models.catalog import Catalog
+from llmctld.models.chat_template import read_template
 from llmctld.models.processors import cores
 from llmctld.models.worker import Load
 
@@ -38,6 +39,8 @@ def load_of(entry: ModelEntry, catalog: Catalog, config: Config, prefixes: Path,
         dtype=settings.dtype or "auto",
         quantization=settings.quantization,
         trust=bool(settings.trust),
+        template=read_template(settings.template) if settings.template else "",
+        template_options=settings.template_options or {},
         memory_bytes=memory_bytes,
         gpu_memory_bytes=config.limits.gpu_memory_bytes,
         identity=catalog.identity(entry),

@@ -17,6 +17,8 @@ Body = dict[str, Any]
 
 SAME = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "seed")
 """Fields that are called so everywhere."""
+EFFORTS = {"on": "medium", "off": "none"}
+"""Words about thinking that are others there."""
 LEAVE_OUT = "Leave it out, or ask a model that runs here."
 
 
@@ -25,8 +27,8 @@ class Question(NamedTuple):
     body: Body
 
 
-def ask(submit: Submit, model: str, takes_grammar: bool) -> Question:
-    """Raises InvalidRequest for what no such endpoint can do."""
+def ask(submit: Submit, model: str, takes_grammar: bool, options: dict[str, Any] | None = None) -> Question:
+    """`options`: what the endpoint's chat template may name. Raises InvalidRequest for what no such endpoint can do."""
     _refuse(submit, takes_grammar)
     body: Body = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
     body["max_tokens"] = submit.max_tokens
@@ -44,6 +46,10 @@ def ask(submit: Submit, model: str, takes_grammar: bool) -> Question:
     if submit.schema is not None:
         schema = {"name": "answer", "schema": msgspec.json.decode(submit.schema), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if options and not submit.raw and submit.tokens is None:
+        body["chat_template_kwargs"] = options
+    if submit.think is not None:
+        body["reasoning_effort"] = EFFORTS.get(submit.think, submit.think)
     return _legacy(submit, body) if submit.raw or submit.tokens is not None else _chat(submit, body)
 
 
@@ -65,6 +71,9 @@ def _refuse(submit: Submit, takes_grammar: bool) -> None:
     word = next((token for token in submit.logit_bias if not token.isdecimal()), None)
     if submit.adapters:
         raise InvalidRequest("a remote model takes no adapter: its server chooses them when it is started", LEAVE_OUT)
+    if submit.think is not None and (submit.raw or submit.tokens is not None):
+        message = f"think is {submit.think!r}, and a raw prompt has no chat template that could be told"
+        raise InvalidRequest(message, "Ask without `--think`, or without `--raw`.")
     if submit.repro:
         raise InvalidRequest("a remote model cannot promise the same bytes each time (repro)", LEAVE_OUT)
     if word is not None:

@@ -165,7 +165,8 @@ class Remote(Lent):
             run.ticket.hear(Broken(EngineFailed(f"{self.name}: {type(error).__name__}", None), run.finished("error")))
 
     async def _generate(self, run: Run, submit: Submit) -> None:
-        question = openai.ask(submit, self._model, bool(self._settings.takes_grammar))
+        settings = self._settings
+        question = openai.ask(submit, self._model, bool(settings.takes_grammar), settings.template_options)
         for quirk in self._quirks:
             quirk.mend(question.body)
         await self._endpoint.persist(lambda: self._once(run, question, submit), lambda: run.reading.begun)

@@ -152,6 +152,7 @@ class Generator:
             schema=request.schema,
             grammar=request.grammar,
             logprobs=request.logprobs,
+            think=request.think or (None if request.raw or request.tokens is not None else settings.think),
         )
 
 

@@ -42,6 +42,7 @@ class Identity(msgspec.Struct, array_like=True):
 
 SAMPLING = (
     "max_tokens", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed",
+    "think",
 )  # fmt: skip
 
 

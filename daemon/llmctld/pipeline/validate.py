@@ -6,7 +6,7 @@ from typing import Any
 
 from llmctl.config import LONGEST_S, Limits, check_name
 from llmctl.errors import InvalidRequest, Usage
-from llmctl.wire import CACHE_MODES, PRIORITIES, Generate
+from llmctl.wire import CACHE_MODES, PRIORITIES, THINK, Generate
 from llmctld.pipeline.call import Call, Event, Link, Stage
 
 
@@ -38,6 +38,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "scales between -100 and 100",
     ),
     "priority": one_of(*PRIORITIES),
+    "think": one_of(*THINK),
     "user": (lambda value: value.isprintable() and len(value) <= 128, "at most 128 printable characters"),
     "keep_alive": (lambda value: 0 <= value <= LONGEST_S or value == -1, f"0 to {LONGEST_S} seconds, or -1 (for ever)"),
     "tags": (
