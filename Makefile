@@ -18,6 +18,7 @@ ROWS ?=
 PEER_FLAGS ?=
 JOBS ?= 2
 PYTEST_ARGS ?=
+CPUINFO ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,6 +39,17 @@ help:
 	@echo "make bench-draft  drafts over real texts;  make bench-torch  a folder, eight at once;  make stress  the long tests;  make generate  writes generated files;  make clean"
 	@echo "make bench-cache DATA=FOLDER  the caches over real questions"
 
+# Where the processor has AMX and the compiler drops its tile configurations, llama.cpp is built with a header of ours (see
+# daemon/llmctld/native), unless CMAKE_ARGS says how to build, or ready-made wheels are taken. Not from or into pip's cache of
+# wheels, which does not know what they were built with; once, though a library without the header be there already.
+TILES := daemon/llmctld/native/tile_config.py
+REPAIRED := $(VENV)/.llama-with-tiles
+LLAMA = args=$$($(BIN)/python $(TILES) $(CPUINFO)); \
+	if [ -n "$$args" ] && [ -z "$${CMAKE_ARGS+set}$(LLAMA_INDEX)" ] && [ ! -e $(REPAIRED) ]; then \
+	    echo "llama.cpp is built with a tile configuration that this compiler does not drop: CMAKE_ARGS=\"$$args\"" >&2; \
+	    CMAKE_ARGS="$$args" $(PIP) -c constraints.txt --force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python llama-cpp-python >&2 && touch $(REPAIRED); \
+	fi
+
 # ---- setting up: a stamp per kind of install, so that the second time installs nothing --------------------------------
 
 $(BIN)/python:
@@ -47,11 +59,13 @@ $(BIN)/python:
 
 $(RUN): $(SOURCES) | $(BIN)/python
 	@echo "installing llmctl into $(VENV); the first time llama-cpp-python is compiled, which takes minutes" >&2
+	@$(LLAMA)
 	@$(PIP) $(INDEXES) -c constraints.txt -e '.[semantic]' >&2
 	@touch $@
 
 $(DEV): $(SOURCES) | $(BIN)/python
 	@echo "installing llmctl and its tests into $(VENV); the first time llama-cpp-python is compiled, which takes minutes" >&2
+	@$(LLAMA)
 	@$(PIP) $(INDEXES) -c constraints.txt -e '.[dev]' >&2
 	@touch $(RUN) $@
 

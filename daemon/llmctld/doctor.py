@@ -21,7 +21,9 @@ import psutil
 from llmctl import __version__, config
 from llmctl.errors import LlmctlError
 from llmctl.paths import Paths, find_paths
+from llmctld import kernels
 from llmctld.history import MIGRATIONS
+from llmctld.models.ladder import Ladder
 from llmctld.models.target import ECHO, MODULES, REMOTE
 
 LIBRARIES = {
@@ -162,7 +164,26 @@ def libraries(paths: Paths) -> Iterator[Finding]:
             yield Finding(f"library {name}", "fail", last, remedy)
 
 
-CHECKS: list[Callable[[Paths], Iterator[Finding]]] = [versions, configuration, folders, state, models, room, libraries]
+def special(paths: Paths) -> Iterator[Finding]:
+    """Kernels that make models fast, or end them, and what engines have learned of them."""
+    for verdict in kernels.verdicts():
+        works = f"good: {', '.join(verdict.good)}" if verdict.good else "none is good"
+        check = f"kernels {verdict.buffers}"
+        if verdict.broken:
+            detail = f"broken: {', '.join(verdict.broken)}; {works}. What that costs: {verdict.cost}"
+            hint = f"This builds the library anew: {verdict.repair}"
+            yield Finding(check, "fail" if verdict.buffers == kernels.PLAIN else "warn", detail, hint)
+        else:
+            yield Finding(check, "ok", works)
+    for known in Ladder(paths.rungs).here():
+        falls = ", ".join(f"{fall.rung!r} ({fall.cause})" for fall in known.falls)
+        hint = "It is forgotten when the library is built anew; `llmctl ps --json` shows each model's rung."
+        yield Finding("crashes", "warn", f"models of {known.of} are not loaded on the rungs {falls}", hint)
+
+
+CHECKS: list[Callable[[Paths], Iterator[Finding]]] = [
+    versions, configuration, folders, state, models, room, libraries, special,
+]  # fmt: skip
 
 
 def main() -> None:

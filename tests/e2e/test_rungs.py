@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny_bert, tiny_gguf
-from tests.e2e.house import House, Outcome
+from tests.e2e.house import PATIENCE_S, House, Outcome
 from tests.e2e.house import house as a_house
 
 CRASH = "LLMCTL_ENGINE_CRASH"
@@ -244,3 +244,38 @@ def test_a_file_cut_short_while_it_is_used_is_what_is_said(house: House) -> None
         assert notices(outcome) == []
     assert falls(house, "m") == []
     assert not kept(house).exists()
+
+
+# ---- what the doctor finds ------------------------------------------------------------------------------------------
+
+
+def test_the_doctor_tries_each_kernel_and_says_which_are_broken(house: House) -> None:
+    house.variables[CRASH] = "SIGSEGV@kernel:plain Q4_K,SIGILL@kernel:plain MXFP4,SIGSEGV@proof:as it is"
+    add(house, "m")
+    house.ok("ask", "hi", "-m", "m", *SHORT)
+    outcome = house.run("daemon", "doctor", "--json", timeout=4 * PATIENCE_S)
+    found = {line["check"]: line for line in outcome.lines}
+    assert outcome.status == 3, "files of such a kind cannot be loaded"
+    plain = found["kernels plain"]
+    assert plain["state"] == "fail"
+    assert "broken: Q4_K (SIGSEGV), MXFP4 (SIGILL); good: Q4_0, Q4_1," in plain["detail"]
+    assert "What that costs:" in plain["detail"]
+    assert "--no-cache-dir --no-binary llama-cpp-python llama-cpp-python==" in plain["hint"]
+    assert "models of F32 are not loaded on the rungs 'as it is' (SIGSEGV)" in found["crashes"]["detail"]
+    whole = house.ok("daemon", "doctor", timeout=4 * PATIENCE_S, **{CRASH: ""}).out
+    assert "ok    kernels plain: good: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K," in whole
+
+
+def test_broken_special_kernels_are_a_warning_with_the_line_that_mends_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from llmctld import kernels
+    from llmctld.native.tile_config import HEADER
+
+    tried = [kernels.Outcome("AMX", "Q4_0", "SIGSEGV"), kernels.Outcome("AMX", "F16", "good")]
+    monkeypatch.setattr(kernels, "outcomes", lambda: iter(tried))
+    (verdict,) = kernels.verdicts()
+    assert (verdict.broken, verdict.good) == (["Q4_0 (SIGSEGV)"], ["F16"])
+    assert "1.5 to 2.8 times as long" in verdict.cost
+    assert verdict.repair.startswith("CMAKE_ARGS=")
+    assert f"-include {HEADER}" in verdict.repair

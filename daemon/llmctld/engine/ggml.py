@@ -66,40 +66,40 @@ class Tensor(ctypes.Structure):
     _fields_ = (("kind", ctypes.c_int), ("buffer", ctypes.c_void_p), ("shape", ctypes.c_int64 * 4))
 
 
-def _call(name: str, returns: Any, *takes: Any) -> Any:
+def call(name: str, returns: Any, *takes: Any) -> Any:
     function = getattr(lib._lib, name)
     function.restype, function.argtypes = returns, takes
     return function
 
 
 _pointer, _size = ctypes.c_void_p, ctypes.c_size_t
-_dev_count = _call("ggml_backend_dev_count", _size)
-_dev_get = _call("ggml_backend_dev_get", _pointer, _size)
-_dev_type = _call("ggml_backend_dev_type", ctypes.c_int, _pointer)
-_dev_name = _call("ggml_backend_dev_name", ctypes.c_char_p, _pointer)
-_dev_memory = _call("ggml_backend_dev_memory", None, _pointer, ctypes.POINTER(_size), ctypes.POINTER(_size))
-_dev_reg = _call("ggml_backend_dev_backend_reg", _pointer, _pointer)
-_dev_buffers = _call("ggml_backend_dev_buffer_type", _pointer, _pointer)
-_buffers_name = _call("ggml_backend_buft_name", ctypes.c_char_p, _pointer)
-_reg_name = _call("ggml_backend_reg_name", ctypes.c_char_p, _pointer)
-_open = _call("gguf_init_from_file", _pointer, ctypes.c_char_p, _InitParams)
-_close = _call("gguf_free", None, _pointer)
-_tensors = _call("gguf_get_n_tensors", ctypes.c_int64, _pointer)
-_tensor_name = _call("gguf_get_tensor_name", ctypes.c_char_p, _pointer, ctypes.c_int64)
-_tensor_size = _call("gguf_get_tensor_size", _size, _pointer, ctypes.c_int64)
-_cpu = _call("ggml_backend_dev_by_type", _pointer, ctypes.c_int)
-_procedure = _call("ggml_backend_reg_get_proc_address", _pointer, _pointer, ctypes.c_char_p)
-_supports = _call("ggml_backend_dev_supports_op", ctypes.c_bool, _pointer, _pointer)
-_buffer = _call("ggml_backend_buft_alloc_buffer", _pointer, _pointer, _size)
-_free_buffer = _call("ggml_backend_buffer_free", None, _pointer)
-begin = _call("ggml_init", _pointer, Room)
-end = _call("ggml_free", None, _pointer)
-_first = _call("ggml_get_first_tensor", _pointer, _pointer)
-_next = _call("ggml_get_next_tensor", _pointer, _pointer, _pointer)
-_named = _call("ggml_get_name", ctypes.c_char_p, _pointer)
-new = _call("ggml_new_tensor", _pointer, _pointer, ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int64))
-product = _call("ggml_mul_mat", _pointer, _pointer, _pointer, _pointer)
-_experts = _call("ggml_mul_mat_id", _pointer, _pointer, _pointer, _pointer, _pointer)
+_dev_count = call("ggml_backend_dev_count", _size)
+_dev_get = call("ggml_backend_dev_get", _pointer, _size)
+_dev_type = call("ggml_backend_dev_type", ctypes.c_int, _pointer)
+_dev_name = call("ggml_backend_dev_name", ctypes.c_char_p, _pointer)
+_dev_memory = call("ggml_backend_dev_memory", None, _pointer, ctypes.POINTER(_size), ctypes.POINTER(_size))
+_dev_reg = call("ggml_backend_dev_backend_reg", _pointer, _pointer)
+_dev_buffers = call("ggml_backend_dev_buffer_type", _pointer, _pointer)
+_buffers_name = call("ggml_backend_buft_name", ctypes.c_char_p, _pointer)
+_reg_name = call("ggml_backend_reg_name", ctypes.c_char_p, _pointer)
+_open = call("gguf_init_from_file", _pointer, ctypes.c_char_p, _InitParams)
+_close = call("gguf_free", None, _pointer)
+_tensors = call("gguf_get_n_tensors", ctypes.c_int64, _pointer)
+_tensor_name = call("gguf_get_tensor_name", ctypes.c_char_p, _pointer, ctypes.c_int64)
+_tensor_size = call("gguf_get_tensor_size", _size, _pointer, ctypes.c_int64)
+_cpu = call("ggml_backend_dev_by_type", _pointer, ctypes.c_int)
+_procedure = call("ggml_backend_reg_get_proc_address", _pointer, _pointer, ctypes.c_char_p)
+_supports = call("ggml_backend_dev_supports_op", ctypes.c_bool, _pointer, _pointer)
+_buffer = call("ggml_backend_buft_alloc_buffer", _pointer, _pointer, _size)
+_free_buffer = call("ggml_backend_buffer_free", None, _pointer)
+begin = call("ggml_init", _pointer, Room)
+end = call("ggml_free", None, _pointer)
+_first = call("ggml_get_first_tensor", _pointer, _pointer)
+_next = call("ggml_get_next_tensor", _pointer, _pointer, _pointer)
+_named = call("ggml_get_name", ctypes.c_char_p, _pointer)
+new = call("ggml_new_tensor", _pointer, _pointer, ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int64))
+product = call("ggml_mul_mat", _pointer, _pointer, _pointer, _pointer)
+_experts = call("ggml_mul_mat_id", _pointer, _pointer, _pointer, _pointer, _pointer)
 F32, I32 = 0, 26
 """Types of tensors, by the format's numbers."""
 LITTLE = 2**16

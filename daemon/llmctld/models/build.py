@@ -19,7 +19,7 @@ ELSEWHERE = "LLAMA_CPP_LIB_PATH"
 
 def build() -> str:
     """Changes with every build; looked up each time, since a library may be built anew while a hub runs."""
-    lines = [_version()]
+    lines = [version()]
     for folder in _folders():
         with suppress(OSError):
             for file in sorted(folder.iterdir()):
@@ -28,7 +28,8 @@ def build() -> str:
     return _digest("\n".join(lines))
 
 
-def _version() -> str:
+def version() -> str:
+    """Of the package that brings it; empty where it is not installed."""
     try:
         return metadata.version(PACKAGE)
     except metadata.PackageNotFoundError:

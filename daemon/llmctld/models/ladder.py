@@ -77,6 +77,11 @@ class Ladder:
         self.spent.discard(model)
         self._write()
 
+    def here(self) -> list[Known]:
+        """What is known of kinds of tensors with the library and the processor that are there now."""
+        now = build()
+        return [it for it in self._learned.kinds if (it.build, it.processor) == (now, self._processor) and it.falls]
+
     def learn(self, build: str, of: str, falls: list[Fall], *, all_dead: bool = False) -> None:
         """From now on. What was learned with another build on this processor is forgotten."""
         kept = self._learned.dead if all_dead else self._learned.kinds

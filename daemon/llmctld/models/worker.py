@@ -25,6 +25,7 @@ from llmctld.engine import messages
 from llmctld.engine.messages import Adapter, ChatMessage, Embedded, Load, Piece, Remark, Submit, Texts
 from llmctld.models.environment import for_engine
 from llmctld.models.ladder import Descent
+from llmctld.signals import named
 from llmctld.watch import log
 
 __all__ = [
@@ -55,11 +56,11 @@ class Death(NamedTuple):
 
     @property
     def words(self) -> str:
-        return f"killed by {self.signal}" if self.code < 0 else f"exit status {self.code}"
+        return f"killed by {named(self.code)}" if self.code < 0 else named(self.code)
 
     @property
     def signal(self) -> str:
-        return signal.Signals(-self.code).name if self.code < 0 else ""
+        return named(self.code) if self.code < 0 else ""
 
     @property
     def is_crash(self) -> bool:

@@ -1,0 +1,71 @@
+"""Which of llama.cpp's kernels are broken on this machine, as a child finds out that may die of them; and what that costs.
+
+It knows how to ask the child again behind a trial that ended it; the trials are engine/kernels.py's.
+"""
+
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from llmctld.models.build import version
+from llmctld.native.tile_config import rebuild
+from llmctld.signals import named
+
+PLAIN = "plain"
+LIMIT_S = 600.0
+COSTS = {
+    "AMX": "models run without them, prompts and answers 1.5 to 2.8 times as long as they could",
+    "CPU_REPACK": "models run without them, prompts about 1.4 times and answers 1.1 times as long as they could",
+    PLAIN: "a model with such weights cannot be loaded",
+}
+"""Kind of buffer -> what it costs that its kernels are broken (measured with Q4_0, Q8_0 and Q4_K_M files)."""
+OTHER = "models run without them, and slower than they could"
+
+
+class Outcome(NamedTuple):
+    """What came of a trial: `good`, `wrong` numbers, or the name of the signal that ended it."""
+
+    buffers: str
+    type: str
+    verdict: str
+
+
+class Verdict(NamedTuple):
+    """On the kernels of one kind of buffer: which types work; which do not, and why; what to do where that matters."""
+
+    buffers: str
+    good: list[str]
+    broken: list[str]
+    cost: str
+    repair: str
+
+
+def outcomes() -> Iterator[Outcome]:
+    """Of every trial; none where the library cannot be loaded at all, which others find out."""
+    done = 0
+    while True:
+        command = [sys.executable, "-m", "llmctld.engine.kernels", str(done)]
+        child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S, cwd="/")
+        words = [line.split(" ") for line in child.stdout.splitlines()]
+        for buffers, type, *verdict in words:
+            yield Outcome(buffers, type, verdict[0] if verdict else named(child.returncode))
+        done += len(words)
+        if child.returncode == 0 or not words or len(words[-1]) == 3:
+            return
+
+
+def verdicts() -> list[Verdict]:
+    """For each kind of buffer."""
+    found: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes():
+        found[outcome.buffers].append(outcome)
+    return [_verdict(buffers, tried) for buffers, tried in found.items()]
+
+
+def _verdict(buffers: str, tried: list[Outcome]) -> Verdict:
+    broken = [f"{it.type} ({it.verdict})" for it in tried if it.verdict != "good"]
+    good = [it.type for it in tried if it.verdict == "good"]
+    repair = rebuild(version(), header=buffers == "AMX") if broken else ""
+    return Verdict(buffers, good, broken, COSTS.get(buffers, OTHER) if broken else "", repair)

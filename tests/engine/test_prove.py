@@ -1,0 +1,108 @@
+"""The first decode before Ready, the rungs and what they change, and the trials of single kernels."""
+
+import json
+from pathlib import Path
+
+import llama_cpp.llama_cpp as lib
+import pytest
+from llmctld.engine import ggml, kernels, prove, repack, rungs
+from llmctld.engine.gguf import Gguf
+from llmctld.engine.messages import Load
+
+from tests import tiny_gguf
+from tests.engine.driver import Driver
+
+Q4_0 = 2
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model in Q4_0, with matrices that can be laid out anew."""
+    folder = tmp_path_factory.mktemp("models")
+    tiny_gguf.write(folder / "float.gguf", dim=256)
+    parameters = lib.llama_model_quantize_default_params()
+    parameters.ftype = Q4_0
+    path = folder / "q4_0.gguf"
+    assert lib.llama_model_quantize(str(folder / "float.gguf").encode(), str(path).encode(), parameters) == 0
+    return path
+
+
+def load(path: Path, **options: object) -> Load:
+    given = {
+        "name": "m",
+        "backend": "llama.cpp",
+        "path": str(path),
+        "threads": 1,
+        "memory_bytes": 2**30,
+        "context": 256,
+    }
+    return rungs.applied(Load(**{**given, "slots": 2, **options}))  # type: ignore[arg-type]
+
+
+def test_a_proof_leaves_nothing_in_memory(quantised: Path) -> None:
+    model = Gguf(load(quantised))
+    prove.text("m", model, 255)
+    assert all(model.holds(stream, 0) for stream in range(model.streams))
+    assert Driver(model).ask("hello").done.cached_tokens == 0
+
+
+def test_a_model_whose_numbers_are_none_is_unproven_and_one_damaged_token_is_not(tmp_path: Path) -> None:
+    for name, damaged in (("token", "z"), ("all", None)):
+        path = tmp_path / f"{name}.gguf"
+        tiny_gguf.write(path)
+        _poison(path, damaged)
+        model = Gguf(load(path))
+        if damaged:
+            prove.text("m", model, 255)
+        else:
+            with pytest.raises(prove.Unproven, match="no number"):
+                prove.text("m", model, 255)
+
+
+def _poison(path: Path, token: str | None) -> None:
+    """NaN in the first number of a token's embedding, or of what every token goes through."""
+    from gguf import GGUFReader
+
+    content = bytearray(path.read_bytes())
+    wanted = "token_embd.weight" if token else "output_norm.weight"
+    tensor = next(tensor for tensor in GGUFReader(path).tensors if tensor.name == wanted)
+    row = [text for text, _ in tiny_gguf.vocabulary()].index(token) if token else 0
+    at = int(tensor.data_offset) + row * 64 * 4
+    content[at : at + 4] = b"\x00\x00\xc0\x7f"
+    path.write_bytes(content)
+
+
+def test_the_second_rung_repacks_what_the_first_does_and_the_third_nothing(quantised: Path) -> None:
+    models = {rung.name: Gguf(load(quantised, rung=rung.name)) for rung in rungs.LADDER}
+    texts = {name: Driver(model).ask("hello", max_tokens=8).text for name, model in models.items()}
+    assert len(set(texts.values())) == 1, texts
+    repacked = {name: model._log.weights.get(repack.REPACK, 0) for name, model in models.items()}
+    if repack.REPACK in ggml.extra_buffers() and "AMX" not in ggml.extra_buffers():
+        assert repacked["no AMX"] == repacked["as it is"] > 0
+    assert repacked["no extra buffers"] == repacked["no flash attention"] == 0
+
+
+def test_patterns_name_those_tensors_alone() -> None:
+    names = ["blk.0.attn_q.weight", "blk.10.attn_q.weight", "blk.1.ffn_down.weight", "output.weight"]
+    patterns = repack.grouped([*names, "token_embd.weight", "blk.2.attn_norm.bias"])
+    import re
+
+    matched = [
+        name
+        for name in (*names, "blk.1.attn_q.weight", "blk.0.ffn_down.weight", "token_embd.weight", "output_norm.weight")
+        if any(re.search(pattern, name) for pattern in patterns)
+    ]
+    assert matched == names
+
+
+def test_without_flash_attention_no_kv_type_that_needs_it() -> None:
+    changed = load(Path("x"), rung="no flash attention", kv_type="q8_0")
+    assert (changed.flash_attention, changed.kv_type) == (False, "f16")
+    assert load(Path("x"), rung="no AMX", kv_type="q8_0").kv_type == "q8_0"
+
+
+def test_every_kernel_computes_about_what_numpy_does() -> None:
+    tried = {trial.name: kernels.off(trial, 33) for trial in kernels.trials()}
+    assert len(tried) >= len(kernels.TYPES)
+    assert all(share < kernels.ROUGH for share in tried.values()), json.dumps(tried)
+    assert tried["plain F16"] < 0.01 < tried["plain Q2_K"]

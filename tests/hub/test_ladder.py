@@ -1,0 +1,131 @@
+"""What is learned from engines that died: for whom it holds, for how long, and what it is forgotten by."""
+
+import os
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from llmctld.models import ladder as ladders
+from llmctld.models.build import build, processor
+from llmctld.models.ladder import Descent, Ladder, Learned
+
+from llmctl.errors import ModelUnavailable
+
+KIND = "Q4_K Q6_K"
+
+
+def descent(ladder: Ladder, model: str = "one", kind: str = KIND, paths: list[Path] | None = None) -> Descent:
+    return ladder.descent("m", model, kind, paths or [])
+
+
+def fallen(ladder: Ladder, model: str = "one", kind: str = KIND) -> Descent:
+    """A load that stood on the second rung."""
+    found = descent(ladder, model, kind)
+    assert found.fell("SIGSEGV")
+    found.stood()
+    return found
+
+
+@pytest.fixture
+def ladder(tmp_path: Path) -> Ladder:
+    return Ladder(tmp_path / "rungs.json")
+
+
+def test_files_of_that_kind_begin_where_one_stood_and_others_at_the_top(ladder: Ladder, tmp_path: Path) -> None:
+    fallen(ladder)
+    for known in (ladder, Ladder(tmp_path / "rungs.json")):
+        assert descent(known, "another").rung.name == "no AMX"
+        assert descent(known, "another", "Q4_K").rung.name == "as it is"
+
+
+def test_a_load_that_has_not_stood_teaches_nothing_about_others(ladder: Ladder) -> None:
+    descent(ladder).fell("SIGSEGV")
+    assert descent(ladder, "another").rung.name == "as it is"
+
+
+def test_another_build_forgets_and_another_processor_does_not(
+    ladder: Ladder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fallen(ladder)
+    monkeypatch.setattr(ladders, "processor", lambda: "another machine that shares this home")
+    other = Ladder(tmp_path / "rungs.json")
+    assert descent(other).rung.name == "as it is"
+    fallen(other)
+    monkeypatch.setattr(ladders, "processor", processor)
+    assert descent(Ladder(tmp_path / "rungs.json")).rung.name == "no AMX"
+    monkeypatch.setattr(ladders, "build", lambda: "a newer one")
+    newer = Ladder(tmp_path / "rungs.json")
+    assert descent(newer).rung.name == "as it is"
+    fallen(newer, kind="Q8_0")
+    kept = msgspec.json.decode((tmp_path / "rungs.json").read_bytes(), type=Learned)
+    assert {(it.build, it.of) for it in kept.kinds if it.processor == processor()} == {("a newer one", "Q8_0")}
+
+
+def test_the_build_changes_with_the_files_of_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = build()
+    monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(tmp_path))
+    empty = build()
+    library = tmp_path / "libllama.so"
+    library.write_bytes(b"one")
+    first = build()
+    os.utime(library, ns=(1, 1))
+    assert len({own, empty, first, build()}) == 4
+    assert build() == build()
+
+
+def test_a_model_that_no_rung_holds_is_refused_until_somebody_wants_it(ladder: Ladder, tmp_path: Path) -> None:
+    found = descent(ladder)
+    assert [found.fell(cause) for cause in ("SIGSEGV", "SIGILL", "SIGABRT", "SIGFPE")] == [True, True, True, False]
+    said = found.died().message
+    with pytest.raises(ModelUnavailable) as caught:
+        descent(Ladder(tmp_path / "rungs.json"))
+    assert caught.value.message == said
+    for rung, cause in (("as it is", "SIGSEGV"), ("no AMX", "SIGILL"), ("no flash attention", "SIGFPE")):
+        assert f"{rung!r} ({cause})" in said
+    assert descent(ladder, "another").rung.name == "as it is"
+    ladder.retry("one")
+    assert descent(ladder).rung.name == "as it is"
+
+
+def test_a_crash_at_work_counts_once_a_lower_rung_has_answered_and_for_a_day(
+    ladder: Ladder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert descent(ladder).died_at_work("SIGSEGV")
+    assert descent(ladder, "another").rung.name == "as it is", "nothing is proven yet"
+    lower = descent(ladder)
+    assert lower.rung.name == "no AMX"
+    lower.answered()
+    assert descent(ladder, "another").rung.name == "no AMX"
+    later = time.time() + ladders.AGAIN_S
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert descent(ladder, "another").rung.name == "as it is"
+
+
+def test_requests_that_end_every_rung_are_at_fault_themselves(ladder: Ladder) -> None:
+    other = descent(ladder, "another")
+    assert other.died_at_work("SIGABRT")
+    descent(ladder, "another").answered()  # learned, from one that was beside it
+    steps = [descent(ladder).died_at_work("SIGABRT") for _ in range(3)]
+    assert steps == [True, True, False]
+    assert descent(ladder).rung.name == descent(ladder, "another").rung.name == "as it is"
+    assert not descent(ladder).died_at_work("SIGABRT"), "and no rung is tried again for it"
+
+
+def test_what_was_seen_at_load_outlasts_doubt_about_work(ladder: Ladder) -> None:
+    fallen(ladder)
+    while descent(ladder).died_at_work("SIGABRT"):
+        pass
+    assert descent(ladder).rung.name == "no AMX"
+
+
+def test_files_that_change_are_told(tmp_path: Path, ladder: Ladder) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"12345")
+    found = descent(ladder, paths=[path])
+    assert found.moved() == ""
+    path.write_bytes(b"123")
+    assert found.moved() == f"{path} had 5 bytes when it was loaded, and has 3 now"
+    found = descent(ladder, paths=[path])
+    path.rename(tmp_path / "elsewhere")
+    assert found.moved().startswith(f"{path} cannot be read any more")
