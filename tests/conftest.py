@@ -3,8 +3,12 @@
 A slow machine is no bug, so no example of hypothesis has a deadline; and the same tree gets the same verdict each time:
 `make test` draws the same examples, `make stress` others in each run. What nohup and background jobs ignore, commands that
 they start would ignore too, as they should: here every signal means what it means in a terminal.
+
+An engine decides by what steps take: what is copied and kept, and whether drafts pay. In tests a step takes what it is said
+to, in every engine that they start, so that no other program on the machine changes what is cached.
 """
 
+import os
 import signal
 
 from hypothesis import HealthCheck, settings
@@ -13,6 +17,8 @@ from tests.stress.scale import FULL
 
 settings.register_profile("llmctl", deadline=None, derandomize=not FULL, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("llmctl")
+
+os.environ["LLMCTL_ENGINE_STEP_MS"] = "8 2"
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)

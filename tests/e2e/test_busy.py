@@ -48,3 +48,11 @@ def test_a_hub_that_may_use_one_processor_computes_with_one_thread(house: House,
         stdout=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, {only}),
     )  # fmt: skip
     assert engine(house).num_threads() < with_all
+
+
+def test_what_steps_count_as_in_tests_is_named_where_it_cannot_be_read(house: House, tiny: Path) -> None:
+    house.variables["LLMCTL_ENGINE_STEP_MS"] = "eight"
+    house.ok("models", "add", "tiny", tiny)
+    outcome = house.run("ask", "hello", *ONE)
+    assert outcome.status == 4
+    assert "LLMCTL_ENGINE_STEP_MS is 'eight'" in outcome.err

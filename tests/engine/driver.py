@@ -1,5 +1,6 @@
 """Steps an engine's loop by hand, in this process, and gathers what it says about each request."""
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from llmctld.engine.messages import (
     Submit,
 )
 from llmctld.engine.pace import Pace
+from llmctld.engine.price import given
 from llmctld.engine.saved import Saved
 
 
@@ -74,7 +76,7 @@ class Driver:
         self.inbox: Inbox = SimpleQueue()
         self.steps: list[Step] = []
         self.replies: dict[int, Reply] = defaultdict(Reply)
-        self.loop = Loop(model, batch, self.inbox, self._hear, saved, pace)
+        self.loop = Loop(model, batch, self.inbox, self._hear, saved, pace, given(os.environ))
         self._next = 1
 
     def submit(self, prompt: str | list[tuple[str, str]], **options: Any) -> int:

@@ -173,6 +173,31 @@ def test_what_each_step_costs_is_told_from_what_each_token_does() -> None:
     assert 0.5 <= pace.token_ms < 0.55, "and not 0.66, the mean"
 
 
+@pytest.mark.parametrize("tokens", [1, 16, 512])
+def test_a_step_that_was_held_up_does_not_tell_what_a_token_costs(tokens: int) -> None:
+    """By another program, for two seconds: neither is nothing worth computing anew from then on, nor everything."""
+    pace, quiet = Pace(), Pace()
+    for size in (512, 300, 512, 20, 128, 512):
+        for each in (pace, quiet):
+            each.prompted(size, 40 + 0.5 * size)
+    pace.prompted(tokens, 2000.0)
+    assert 0.4 * quiet.token_ms < pace.token_ms < 2.5 * quiet.token_ms
+
+
+def test_first_steps_that_were_held_up_are_forgotten() -> None:
+    pace = Pace()
+    for tokens, ms in ((512, 3000.0), (512, 2500.0), (512, 296.0), (300, 190.0)):
+        pace.prompted(tokens, ms)
+    assert 0.4 < pace.token_ms < 0.7
+
+
+def test_a_machine_that_is_busy_from_now_on_is_believed() -> None:
+    pace = Pace()
+    for ms in [296.0] * 5 + [2960.0] * 20:
+        pace.prompted(512, ms)
+    assert pace.token_ms > 4
+
+
 def test_a_short_prompt_does_not_wait_for_a_long_one_nor_a_long_one_for_many_short_ones() -> None:
     machine = Machine(slots=3)
     for id, prompt in ((1, 350), (2, 40), (3, 350)):

@@ -54,6 +54,18 @@ def measured(row_cost: float) -> Speculation:
     return speculation
 
 
+@pytest.mark.parametrize("steps", [[(1, 2000.0)], [(1, 2000.0), (1, 900.0)], [(5, 3000.0)]])
+def test_first_steps_that_were_held_up_say_nothing_of_those_that_follow(steps: list[tuple[int, float]]) -> None:
+    """Else wide steps, measured later, would look as if they cost nothing."""
+    costs = []
+    for first in (steps, []):
+        speculation = Speculation()
+        for rows, ms in [*first, (1, 10.0), (5, 30.0), (1, 10.0)]:
+            speculation.measured({0: rows}, ms)
+        costs.append([speculation.cost.estimate(1, rows) for rows in (1, 5)])
+    assert costs[0] == pytest.approx(costs[1])
+
+
 def test_drafts_stop_where_a_row_costs_a_whole_step_and_are_tried_again_when_that_was_long_ago() -> None:
     speculation = measured(1.0)
     chances = {0: [0.6, 0.4, 0.2]}

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from llmctld.engine.price import Price
 from llmctld.engine.sequence import Chunk, Sequence
 from llmctld.engine.speculation import passes
 
@@ -97,7 +98,7 @@ class DraftModel:
     """`streams`: of its memory, at least as many as requests run together. `batch`: tokens that it computes at once, at
     most. `words`: the tokens that the model it drafts for has too.
 
-    `took` is what its calls took since that was last cleared.
+    `took` is what its calls took since that was last cleared; with a `price`, what they count as.
     """
 
     def __init__(self, model: Rows, streams: int, batch: int, words: int, floor: float = FLOOR) -> None:
@@ -105,6 +106,7 @@ class DraftModel:
         self._held: list[list[int]] = [[] for _ in range(streams)]
         self._seats: dict[int, Seat] = {}
         self.took: list[Took] = []
+        self.price: Price | None = None
         self._compute(
             [Chunk(Sequence(0, [0], 1, 0), 0, 0, 1)]
         )  # the first call of all takes longest: nobody pays for it
@@ -153,8 +155,10 @@ class DraftModel:
         begin = time.monotonic()
         rows = self._model.logits(chunks)
         said = [None if row is None else likeliest(row[: self._words]) for row in rows]
+        ms = (time.monotonic() - begin) * 1e3
         counts = {chunk.stream: chunk.count for chunk in chunks}
-        self.took.append(Took(passes(counts), sum(counts.values()), (time.monotonic() - begin) * 1e3))
+        often, all_ = passes(counts), sum(counts.values())
+        self.took.append(Took(often, all_, self.price.ms(often, all_) if self.price else ms))
         for chunk in chunks:
             chunk.sequence.position += chunk.count
         return said

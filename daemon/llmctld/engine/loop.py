@@ -27,11 +27,12 @@ from llmctld.engine.messages import (
     Submit,
 )
 from llmctld.engine.pace import Pace
+from llmctld.engine.price import Price
 from llmctld.engine.rate import Rate
 from llmctld.engine.saved import Saved
 from llmctld.engine.scheduler import Scheduler
 from llmctld.engine.sequence import Chunk, Sequence
-from llmctld.engine.speculation import Drafts
+from llmctld.engine.speculation import Drafts, passes
 from llmctld.engine.text import Gain, Text
 
 Inbox = SimpleQueue[tuple[float, Command]]
@@ -43,16 +44,20 @@ TELL_S = 0.5
 
 
 class Loop:
-    """Owns the model: everything that others want of it comes through `inbox`."""
+    """Owns the model: everything that others want of it comes through `inbox`. `price`: what steps count as, instead of what
+    they take."""
 
     def __init__(
         self, model: Model, batch: int, inbox: Inbox, send: Callable[[Report], None],
-        saved: Saved | None = None, pace: Pace | None = None,
+        saved: Saved | None = None, pace: Pace | None = None, price: Price | None = None,
     ) -> None:  # fmt: skip
+        self._price = price
         self.pace = Pace(model.stream_bytes) if pace is None else pace
         self.scheduler = Scheduler(
             model.loaded.slots, batch, model.streams, model.reuses, self.pace, saved, model.mixes, model.draft_model
         )
+        if price and model.draft_model:
+            model.draft_model.price = price.of_draft
         self._kv = Kv(model, self.scheduler)
         self._model = model
         self._inbox = inbox
@@ -97,9 +102,12 @@ class Loop:
 
     def _learn(self, chunks: list[Chunk], ms: float) -> None:
         """What the step took tells what the next ones cost: of a prompt, or of those who generate."""
+        rows = {chunk.stream: chunk.count + len(chunk.draft) for chunk in chunks}
+        if self._price:
+            ms = self._price.ms(passes(rows), sum(rows.values()))
         if all(chunk.count == 1 for chunk in chunks):
             self.pace.generated()
-            self.scheduler.speculation.measured({chunk.stream: 1 + len(chunk.draft) for chunk in chunks}, ms)
+            self.scheduler.speculation.measured(rows, ms)
         elif not self._model.mixes:
             self.pace.prompted(chunks[0].count, ms)
 

@@ -5,6 +5,8 @@ It knows milliseconds and counts that others hand it, and reads no clock of its 
 
 DECAY = 0.98
 """Weight of the past at each prompt step: the last fifty or so count."""
+HELD_UP = 3.0
+"""Times as long as expected. What a token takes grows with those before it, but not by so much from one step to the next."""
 STALL_MS = 400.0
 """Those who generate stand still for so long at most, then they have a step of their own: that is a few percent of it."""
 CHUNKS = (64, 4096)
@@ -31,8 +33,19 @@ class Pace:
         self._stalled = 0.0
 
     def prompted(self, tokens: int, ms: float) -> None:
-        """A step that computed nothing but so many tokens of a prompt took so long."""
+        """A step that computed nothing but so many tokens of a prompt took so long.
+
+        One that was held up, by another program or a file that had to be read, counts as HELD_UP times what was expected at
+        most; and after one that took so much less, those before are thought to have been held up, and are forgotten.
+        """
         x = float(tokens)
+        if self._n:
+            start, slope = self._line()
+            expected = start + slope * x
+            if ms * HELD_UP < expected:
+                self._n = self._x = self._y = self._xx = self._xy = 0.0
+                self._latest = None
+            ms = min(ms, HELD_UP * expected)
         self._n = DECAY * self._n + 1
         self._x = DECAY * self._x + x
         self._y = DECAY * self._y + ms
@@ -48,11 +61,13 @@ class Pace:
     @property
     def token_ms(self) -> float:
         """One more prompt token. 1.0 until a prompt has been measured."""
-        if not self._x:
-            return 1.0
+        return self._line()[1] if self._x else 1.0
+
+    def _line(self) -> tuple[float, float]:
+        """Milliseconds of a step without tokens, and of each of them."""
         n = self._n + 1
         slope = (n * self._xy - self._x * self._y) / (n * self._xx - self._x * self._x)
-        return slope if slope > 0 else self._y / self._x
+        return ((self._y - slope * self._x) / n, slope) if slope > 0 else (0.0, self._y / self._x)
 
     @property
     def chunk(self) -> int:

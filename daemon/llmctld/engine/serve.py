@@ -20,6 +20,7 @@ from llmctld.engine.backend import LoadError, Model
 from llmctld.engine.embed import Embedder, EmbedLoop
 from llmctld.engine.loop import Inbox, Loop
 from llmctld.engine.messages import LENGTH, Load, LoadFailed, Report, decode_command, frame
+from llmctld.engine.price import Price, given
 from llmctld.engine.saved import Saved
 
 WHOLE = 2**30
@@ -58,6 +59,7 @@ def _embed(load: Load, inbox: Inbox, hub: socket.socket) -> None:
 
 
 def _generate(load: Load, inbox: Inbox, hub: socket.socket) -> None:
+    price = _price()
     model = _model(load)
     saved = _saved(load, model.loaded.context) if model.reuses else Saved(None, 0, 0)
     crash.arm(model, "decode", "close", load.rung, load.name)
@@ -65,7 +67,14 @@ def _generate(load: Load, inbox: Inbox, hub: socket.socket) -> None:
     _send(hub, loaded)
     # the manager of transformers takes prompts in parts itself: each is handed over whole
     batch = WHOLE if load.backend == "transformers" else load.batch
-    Loop(model, batch, inbox, lambda report: _send(hub, report), saved).run()
+    Loop(model, batch, inbox, lambda report: _send(hub, report), saved, price=price).run()
+
+
+def _price() -> Price | None:
+    try:
+        return given(os.environ)
+    except ValueError as error:
+        raise LoadError(str(error), "Unset it: it is there for tests.") from error
 
 
 def _saved(load: Load, context: int) -> Saved:

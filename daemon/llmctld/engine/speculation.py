@@ -29,6 +29,8 @@ ROW_SHARE_WEIGHT = 0.1
 STEP_MEMORY = 0.97
 """The share of what was measured that is kept at the next step. A row's cost is only seen in wider steps: when the last
 of them is forgotten it is expected to be ROW_SHARE again, and so tried again."""
+FIRST_STEPS, HELD_UP = 3, 3.0
+"""A machine that reads its file, or computes for others, makes the first steps a hundred times as long as they are."""
 PLAIN_EVERY = WHOLE_EVERY = 32
 """Steps with drafts after which one goes without, and one with a draft as long as any: so that both ends of the line stay
 known, and no step between is the best only because another was not tried."""
@@ -120,9 +122,13 @@ class StepCost:
         return self._pp > 0
 
     def learn(self, passes: int, rows: int, ms: float) -> None:
-        """One step took `ms`. A step that was held up counts as twice what was expected, at most."""
+        """One step took `ms`. A step that was held up counts as twice what was expected, at most; the first ones of all, where
+        nothing was expected yet, are forgotten after one that took a fraction of it."""
         if self._pp:
-            ms = min(ms, 2 * self.estimate(passes, rows))
+            expected = self.estimate(passes, rows)
+            ms = min(ms, 2 * expected)
+            if self._rr < FIRST_STEPS and ms * HELD_UP < expected:
+                self._pp = self._pr = self._rr = self._pt = self._rt = 0.0
         share, each = passes / rows, ms / rows  # a step that is twice as long is told as well, not twice as well
         self._pp = self._pp * STEP_MEMORY + share * share
         self._pr = self._pr * STEP_MEMORY + share

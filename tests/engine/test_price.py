@@ -1,0 +1,31 @@
+"""What a step counts as: what it takes, or what a test says."""
+
+import pytest
+from llmctld.engine.gguf import Gguf
+from llmctld.engine.price import Price, given
+
+from tests.engine.driver import Driver
+
+
+def test_it_is_given_in_milliseconds_of_a_pass_and_of_a_row() -> None:
+    price = given({"LLMCTL_ENGINE_STEP_MS": "8 0.5"})
+    assert price == Price(8.0, 0.5)
+    assert price.ms(2, 10) == 21.0
+    assert price.of_draft.ms(2, 10) == pytest.approx(2.1)
+    assert given({}) is given({"LLMCTL_ENGINE_STEP_MS": ""}) is None
+    for said in ("8", "8 a", "1 2 3"):
+        with pytest.raises(ValueError, match=r"LLMCTL_ENGINE_STEP_MS is '.*', but must be two numbers"):
+            given({"LLMCTL_ENGINE_STEP_MS": said})
+
+
+def test_all_that_is_decided_by_prices_follows_it(base: Gguf) -> None:
+    """And the clock, where nothing is given."""
+    counted, measured = Driver(base), Driver(base)
+    measured.loop._price = None
+    for driver in (counted, measured):
+        driver.ask("x" * 100, max_tokens=20, ignore_eos=True)
+    cost, pace = counted.loop.scheduler.speculation.cost, counted.loop.pace
+    assert cost.estimate(1, 1) == pytest.approx(10.0)
+    assert pace.token_ms == pytest.approx(2.0, rel=0.1)
+    assert 0 < measured.loop.scheduler.speculation.cost.estimate(1, 1) != pytest.approx(10.0)
+    assert 0 < measured.loop.pace.token_ms != pytest.approx(2.0, rel=0.01)
