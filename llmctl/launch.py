@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +18,9 @@ import msgspec
 from llmctl import __version__, wire
 from llmctl.config import Config
 from llmctl.errors import Unreachable, from_code
+from llmctl.interpreter import module
 from llmctl.link import Link, call, listener
-from llmctl.paths import Paths, make_private
+from llmctl.paths import Paths, make_private, make_reachable
 
 READY_S = 60.0
 STATUS_S = 15.0
@@ -46,9 +46,16 @@ class _Ready(msgspec.Struct):
     error: _ReadyError | None = None
 
 
+def listening_at(paths: Paths) -> int | None:
+    """The pid of the process behind the socket of these places (0: not known), or None."""
+    if paths.run.exists():
+        make_reachable(paths)
+    return listener(paths.socket)
+
+
 def running(paths: Paths) -> wire.HubInfo | None:
     """The hub that listens, or None. Starts nothing."""
-    pid = listener(paths.socket)
+    pid = listening_at(paths)
     if pid is None:
         return None
     info = _read_info(paths)
@@ -59,7 +66,7 @@ def running(paths: Paths) -> wire.HubInfo | None:
 
 def listening(paths: Paths) -> int | None:
     """The pid of the process behind the socket, whether or not it answers, or None."""
-    pid = listener(paths.socket)
+    pid = listening_at(paths)
     if pid == 0:
         info = _read_info(paths)
         return info.pid if info else 0
@@ -155,6 +162,7 @@ def _open_lock(file: Path) -> Iterator[int]:
 def start(paths: Paths) -> wire.HubInfo:
     """Starts a hub and returns once it is ready. Of several that start at once one does; the others wait for it."""
     make_private(paths.run)
+    make_reachable(paths)
     make_private(paths.logs)
     with _locked(paths.start_lock):
         found = running(paths)
@@ -178,7 +186,7 @@ def _spawn(paths: Paths) -> int:
         try:
             offset = os.fstat(log).st_size
             hub = subprocess.Popen(
-                [sys.executable, "-m", "llmctld", "--ready-fd", str(writer)],
+                module("llmctld", "--ready-fd", str(writer)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -280,7 +288,7 @@ def stop(paths: Paths, pid: int, timeout: float, notify: Notify) -> list[str]:
     try:
         reply = _tell(paths, pid, wire.Stop(timeout=timeout), timeout + GRACE_S)
     except Unreachable as error:
-        if listener(paths.socket) is None and wait_gone(paths, GRACE_S):
+        if listening_at(paths) is None and wait_gone(paths, GRACE_S):
             return []
         notify(error.message)
         _kill(paths, pid, notify)
@@ -296,7 +304,7 @@ def stop(paths: Paths, pid: int, timeout: float, notify: Notify) -> list[str]:
 
 def _kill(paths: Paths, pid: int, notify: Notify) -> None:
     info = _read_info(paths)
-    if pid <= 0 or (listener(paths.socket) != pid and (info is None or info.pid != pid)):
+    if pid <= 0 or (listening_at(paths) != pid and (info is None or info.pid != pid)):
         raise Unreachable(f"{paths.lock} is still held, and the process that holds it is not known")
     for name, number in (("SIGTERM", signal.SIGTERM), ("SIGKILL", signal.SIGKILL)):
         notify(f"the hub (pid {pid}) does not stop: {name} is sent")

@@ -2,7 +2,7 @@
 
 `LLMCTL_HOME=DIR` moves all of it into DIR. Without it the platform's own folders hold configuration, data, state
 and cache. Lock and socket lie together in one folder beside the state, never in XDG_RUNTIME_DIR: cron has none,
-and it is wiped at logout.
+and it is wiped at logout; nor in /tmp, where one state that is reached by two paths would have two locks.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from llmctl.errors import Unreachable
+from llmctl.errors import InvalidRequest, Unreachable
 
 LOCK = "hub.lock"
 SOCKET_PATH_MAX = 100
@@ -66,7 +66,13 @@ class Paths(msgspec.Struct, frozen=True):
 
     @property
     def socket(self) -> Path:
-        return self.run / "hub.sock"
+        """Always in `run`; named over a short link where its path is too long for a socket's (`make_reachable`)."""
+        wanted = self.run / "hub.sock"
+        if len(os.fsencode(wanted)) <= SOCKET_PATH_MAX:
+            return wanted
+        from hashlib import sha256
+
+        return Path("/tmp") / f"llmctl-{os.getuid()}-{sha256(os.fsencode(self.run)).hexdigest()[:12]}" / "hub.sock"
 
     @property
     def lock(self) -> Path:
@@ -85,43 +91,100 @@ class Paths(msgspec.Struct, frozen=True):
 
 
 def find_paths(environ: "os._Environ[str] | dict[str, str]" = os.environ) -> Paths:
-    """The places for this environment; creates nothing."""
+    """The places for this environment; creates nothing. However a folder is reached, over whatever links, it is one place."""
     named = environ.get("LLMCTL_HOME")
     if named:
-        try:
-            home = Path(os.path.abspath(os.path.expanduser(named)))
-        except FileNotFoundError as error:
-            raise Unreachable(
-                "the current folder is gone", "Change to one that exists, or set LLMCTL_HOME to a full path."
-            ) from error
+        home = _real(named, "LLMCTL_HOME")
         config, data, state, cache = home, home, home / "state", home / "cache"
     else:
-        import platformdirs  # 3 ms, and not needed with LLMCTL_HOME
-
         home = None
-        config = Path(platformdirs.user_config_dir("llmctl", appauthor=False))
-        data = Path(platformdirs.user_data_dir("llmctl", appauthor=False))
-        state = Path(platformdirs.user_state_dir("llmctl", appauthor=False))
-        cache = Path(platformdirs.user_cache_dir("llmctl", appauthor=False))
+        config, data, state, cache = _of_the_platform()
     config_file = environ.get("LLMCTL_CONFIG")
     return Paths(
         home=home,
-        config_file=Path(config_file).expanduser().absolute() if config_file else config / "config.toml",
+        config_file=absolute(config_file) if config_file else config / "config.toml",
         models=data / "models",
         pulled=data / "pulled",
         templates=config / "templates",
         state=state,
         cache=cache,
-        run=_run_folder(home / "run" if home else state / "run"),
+        run=home / "run" if home else state / "run",
     )
 
 
-def _run_folder(wanted: Path) -> Path:
-    if len(os.fsencode(wanted / "hub.sock")) <= SOCKET_PATH_MAX:
-        return wanted
-    from hashlib import sha256
+def _of_the_platform() -> tuple[Path, Path, Path, Path]:
+    """The folders of configuration, data, state and cache."""
+    import platformdirs  # 3 ms, and not needed with LLMCTL_HOME
 
-    return Path("/tmp") / f"llmctl-{os.getuid()}-{sha256(os.fsencode(wanted)).hexdigest()[:12]}"
+    try:
+        config = at_home(platformdirs.user_config_dir("llmctl", appauthor=False))
+        data = at_home(platformdirs.user_data_dir("llmctl", appauthor=False))
+        state = _real(platformdirs.user_state_dir("llmctl", appauthor=False), "the state folder")
+        return config, data, state, at_home(platformdirs.user_cache_dir("llmctl", appauthor=False))
+    except RuntimeError as error:  # of a newer platformdirs
+        raise _homeless() from error
+
+
+def _real(name: str, what: str) -> Path:
+    try:
+        return Path(os.path.realpath(at_home(name)))
+    except FileNotFoundError as error:
+        raise Unreachable(
+            "the current folder is gone", f"Change to one that exists, or set {what} to a full path."
+        ) from error
+
+
+def at_home(name: str) -> Path:
+    """`expanded`. Raises Unreachable where a home folder is meant that nobody knows: it would become a folder of the name `~`."""
+    folder = expanded(name)
+    if folder.parts[:1] and folder.parts[0].startswith("~"):
+        raise _homeless()
+    return folder
+
+
+def _homeless() -> Unreachable:
+    message = f"user {os.getuid()} has no home folder: HOME is not set, and the system does not know the user"
+    return Unreachable(message, "Set LLMCTL_HOME to a folder of your own, as a full path.")
+
+
+def expanded(name: str) -> Path:
+    """A path with `~` in front written out, where a home folder is known."""
+    return Path(os.path.expanduser(name))
+
+
+def absolute(name: str) -> Path:
+    """The full path of what a user named. Raises InvalidRequest where it is relative to a folder that is gone."""
+    try:
+        return Path(os.path.abspath(expanded(name)))
+    except FileNotFoundError as error:
+        message = f"{name} cannot be found: the current folder is gone"
+        raise InvalidRequest(message, "Change to a folder that exists, or name the full path.") from error
+
+
+def make_reachable(paths: Paths) -> None:
+    """Where the path of the socket is too long for one, a short link leads to its folder: made anew when it went from /tmp.
+
+    Raises Unreachable when somebody else has taken its name.
+    """
+    link = paths.socket.parent
+    if link == paths.run or _leads(link, paths.run):
+        return
+    made = link.with_name(f"{link.name}.{os.getpid()}")
+    try:
+        made.unlink(missing_ok=True)
+        made.symlink_to(paths.run)
+        made.replace(link)
+    except OSError as error:
+        made.unlink(missing_ok=True)
+        hint = f"The path of {paths.run} is too long for a socket: remove {link}, or set LLMCTL_HOME to a shorter path."
+        raise Unreachable(f"the link {link} cannot be made: {error.strerror}", hint) from error
+
+
+def _leads(link: Path, folder: Path) -> bool:
+    try:
+        return link.lstat().st_uid == os.getuid() and os.readlink(link) == str(folder)
+    except OSError:
+        return False
 
 
 def make_private(folder: Path) -> Path:

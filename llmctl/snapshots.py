@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from llmctl.errors import ModelUnavailable
+from llmctl.paths import absolute, expanded
 
 REPO = re.compile(r"(?P<owner>[A-Za-z0-9][\w.-]*)/(?P<name>[A-Za-z0-9][\w.-]*)(:(?P<file>.+))?")
 PART = re.compile(r".*-(?!00001)\d{5}-of-\d{5}\.gguf", re.DOTALL)
@@ -18,9 +19,9 @@ PART = re.compile(r".*-(?!00001)\d{5}-of-\d{5}\.gguf", re.DOTALL)
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     named = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
     if named:
-        return Path(named).expanduser()
+        return expanded(named)
     home = environ.get("HF_HOME") or os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    return Path(home).expanduser() / "hub"
+    return expanded(home) / "hub"
 
 
 def locate(target: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -29,7 +30,7 @@ def locate(target: str, environ: Mapping[str, str] = os.environ) -> str:
     A path that leads to nothing comes back as it is, absolute, for the hub to say so. Raises ModelUnavailable for a
     repository that the cache lacks, and where it is not clear which of its files is meant.
     """
-    path = Path(os.path.abspath(os.path.expanduser(target)))
+    path = absolute(target)
     if path.is_dir():
         return str(_within(path)) if path.name.startswith("models--") or path.parent.name == "snapshots" else str(path)
     found = REPO.fullmatch(target)

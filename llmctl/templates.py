@@ -11,6 +11,7 @@ import msgspec
 from llmctl.config import check_name
 from llmctl.errors import ConfigError, NotFound, Storage, nearest, short
 from llmctl.options import Options, given
+from llmctl.paths import expanded
 from llmctl.written import misfit
 
 Value = str | int | float | bool | None
@@ -44,7 +45,7 @@ def names(folder: Path) -> list[str]:
 def find(folder: Path, name: str) -> Path:
     """The file of a template: a name in the folder, or a path. Raises NotFound with the nearest names."""
     if "/" in name or name.endswith((".yaml", ".yml")):
-        file = Path(name).expanduser()
+        file = expanded(name)
         if not file.is_file():
             raise NotFound(f"there is no template file {name}")
         return file

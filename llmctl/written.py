@@ -7,12 +7,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
 from llmctl.errors import InvalidRequest, NotFound, nearest, short
+from llmctl.paths import expanded
 
 T = TypeVar("T")
 MARK = b"\xef\xbb\xbf"
@@ -31,7 +31,7 @@ NEAR = 20
 
 def opened(name: str, hint: str) -> BinaryIO:
     """The file of that name; `hint` says what it should be. Raises NotFound with the nearest names, InvalidRequest."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     try:
         return path.open("rb")
     except FileNotFoundError as error:

@@ -23,7 +23,7 @@ import msgspec
 from llmctl import __version__, wire
 from llmctl.config import Cache, Config, load
 from llmctl.errors import LlmctlError, Storage, Unreachable
-from llmctl.paths import Paths, find_paths, make_private
+from llmctl.paths import Paths, find_paths, make_private, make_reachable
 from llmctld.cache.book import Book
 from llmctld.cache.disk import Disk, scrap
 from llmctld.cache.eviction import POLICIES
@@ -86,6 +86,7 @@ def main() -> int:
         paths = find_paths()
         for folder in (paths.run, paths.state, paths.logs, paths.cache, paths.models):
             make_private(folder)
+        make_reachable(paths)
         with _lock(paths):
             config = load(paths.config_file)
             with open_log(paths.logs, config.logs):  # written to its end before the next hub may write there

@@ -20,6 +20,7 @@ import psutil
 
 from llmctl import __version__, config
 from llmctl.errors import LlmctlError
+from llmctl.interpreter import code
 from llmctl.paths import Paths, find_paths
 from llmctld import kernels
 from llmctld.history import MIGRATIONS
@@ -154,9 +155,7 @@ def room(paths: Paths) -> Iterator[Finding]:
 def libraries(paths: Paths) -> Iterator[Finding]:
     """Each in a process of its own: a library that crashes at import must not take the doctor along."""
     for name, remedy in LIBRARIES.items():
-        done = subprocess.run(
-            [sys.executable, "-c", f"import {name}"], capture_output=True, text=True, timeout=600, check=False, cwd="/"
-        )
+        done = subprocess.run(code(f"import {name}"), capture_output=True, text=True, timeout=600, check=False, cwd="/")
         if done.returncode == 0:
             yield Finding(f"library {name}", "ok", "loads")
         else:

@@ -90,7 +90,7 @@ class Server:
     """Binds `socket_path`; `hub.in_flight` and `hub.stop` are set here."""
 
     def __init__(self, hub: Hub, socket_path: Path) -> None:
-        self._hub, self._path = hub, socket_path
+        self._hub, self._path = hub, socket_path.parent.resolve() / socket_path.name  # a link in /tmp may go
         self._exchanges: dict[Key, Exchange] = {}
         self._stopping = False
         self._endings: list[asyncio.Task[list[str]]] = []
@@ -106,7 +106,7 @@ class Server:
         self._socket.set(zmq.MAXMSGSIZE, wire.MAX_BODY_BYTES)
         self._path.unlink(missing_ok=True)  # stale: the lock is ours
         self._socket.bind(f"ipc://{socket_path}")
-        self._inode = socket_path.stat().st_ino
+        self._inode = self._path.stat().st_ino
         self._descriptor = int(self._socket.get(zmq.FD))
         self._loop.add_reader(self._descriptor, self._receive)
         self._beating = asyncio.create_task(self._beat())

@@ -5,12 +5,12 @@ It knows how to ask, and that a question may cost the child its life; what a sch
 
 import asyncio
 import subprocess
-import sys
 from collections import OrderedDict
 
 import msgspec
 
 from llmctl.errors import Usage
+from llmctl.interpreter import module
 
 REMEMBERED = 256
 """Schemas and grammars that compiled: they are not tried again."""
@@ -73,9 +73,12 @@ class Trial:
         return verdict
 
     async def _start(self) -> asyncio.subprocess.Process:
-        command = (sys.executable, "-m", "llmctld.engine.trial")
         self._child = await asyncio.create_subprocess_exec(
-            *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, limit=2**20
+            *module("llmctld.engine.trial"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            limit=2**20,
         )
         return self._child
 

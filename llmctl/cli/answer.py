@@ -50,7 +50,8 @@ class Shown:
     def _think(self, text: str) -> None:
         if self._thinking and not out.Mode.json:
             self._thought += text
-            out.aside(f"{DIM}{text}{PLAIN}" if self._dim else text)
+            words = out.shown(text, sys.stderr)
+            out.aside(f"{DIM}{words}{PLAIN}" if self._dim else words)
 
     def _speak(self, text: str) -> None:
         if self._thought and not self.text and not self._thought.endswith("\n"):

@@ -2,6 +2,7 @@
 answered.
 """
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -105,7 +106,7 @@ def ask(
         out.notice(remark)
     if not out.Mode.json:
         for line in answer.explained(done[0]):
-            out.aside(f"{line}\n")
+            out.aside(out.shown(f"{line}\n", sys.stderr))
 
 
 def gather(values: dict[str, Any]) -> Asked:

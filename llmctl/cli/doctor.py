@@ -7,6 +7,8 @@ import msgspec
 
 from llmctl.cli import out
 from llmctl.errors import Unreachable
+from llmctl.interpreter import module
+from llmctl.paths import find_paths
 from llmctl.view.daemon import finding
 
 
@@ -21,9 +23,9 @@ class Finding(msgspec.Struct):
 
 def examine() -> bool:
     """Prints each finding as it comes. Whether nothing failed."""
+    find_paths()  # without places there is nothing to examine
     healthy = True
-    command = [sys.executable, "-m", "llmctld.doctor"]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as doctor:
+    with subprocess.Popen(module("llmctld.doctor"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as doctor:
         assert doctor.stdout is not None
         for line in doctor.stdout:
             healthy &= _show(line)
@@ -36,7 +38,7 @@ def _show(line: bytes) -> bool:
     try:
         found = msgspec.json.decode(line, type=Finding)
     except msgspec.DecodeError:
-        out.aside(line.decode(errors="replace"))
+        out.aside(out.shown(line.decode(errors="replace"), sys.stderr))
         return True
     if out.Mode.json:
         out.json_line(found)

@@ -6,7 +6,6 @@ It refuses to know any single command.
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,7 +73,7 @@ def confirm(yes: bool, what: Sequence[str]) -> None:
         return
     if out.is_terminal(sys.stdin) and out.is_terminal(sys.stdout):
         for item in what:
-            out.aside(f"{item}\n")
+            out.aside(f"{out.shown(item, sys.stderr)}\n")
         if not typer.confirm("Delete?", err=True):
             raise Usage("nothing was deleted", "")
         return
@@ -87,7 +86,9 @@ def confirm(yes: bool, what: Sequence[str]) -> None:
 
 
 def absolute(name: str) -> str:
-    return str(Path(name).expanduser().absolute())
+    from llmctl.paths import absolute as full
+
+    return str(full(name))
 
 
 def pairs(option: str, given: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from llmctl.cli import out
 from llmctl.errors import Storage
+from llmctl.interpreter import module
+from llmctl.paths import at_home, find_paths
 
 SYSTEMD = """[Unit]
 Description=llmctl: the hub that keeps language models loaded
@@ -38,7 +40,9 @@ LAUNCHD = """<?xml version="1.0" encoding="UTF-8"?>
 def systemd(home: str | None) -> str:
     """The text of the unit; `home` is LLMCTL_HOME when that is set."""
     environment = f'Environment="LLMCTL_HOME={_escaped(home)}"\n' if home else ""
-    return SYSTEMD.format(command=f'"{_escaped(sys.executable)}" -m llmctld', environment=environment)
+    return SYSTEMD.format(
+        command=" ".join(f'"{_escaped(word)}"' for word in module("llmctld")), environment=environment
+    )
 
 
 def _escaped(text: str) -> str:
@@ -48,20 +52,20 @@ def _escaped(text: str) -> str:
 def launchd(home: str | None) -> str:
     from xml.sax.saxutils import escape
 
-    arguments = "".join(f"<string>{escape(part)}</string>" for part in (sys.executable, "-m", "llmctld"))
+    arguments = "".join(f"<string>{escape(part)}</string>" for part in module("llmctld"))
     variables = f"<dict><key>LLMCTL_HOME</key><string>{escape(home or '')}</string></dict>"
     environment = f"  <key>EnvironmentVariables</key>{variables}\n" if home else ""
     return LAUNCHD.format(arguments=arguments, environment=environment)
 
 
 def install(print_only: bool) -> None:
-    home = os.environ.get("LLMCTL_HOME")
-    home = os.path.abspath(os.path.expanduser(home)) if home else None
+    named = find_paths().home
+    home = str(named) if named else None
     if sys.platform == "darwin":
-        file, text = Path("~/Library/LaunchAgents/llmctl.hub.plist").expanduser(), launchd(home)
+        file, text = at_home("~/Library/LaunchAgents/llmctl.hub.plist"), launchd(home)
         commands = [f"launchctl bootstrap gui/{os.getuid()} {file}"]
     else:
-        folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
+        folder = at_home(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
         file, text = folder / "systemd/user/llmctld.service", systemd(home)
         commands = ["systemctl --user daemon-reload", "systemctl --user enable --now llmctld", "loginctl enable-linger"]
     if not print_only:

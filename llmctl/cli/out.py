@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from llmctl.errors import LlmctlError, Storage
-from llmctl.view.printable import printable
+from llmctl.view.printable import AS_JSON, printable
 
 
 class Mode:
@@ -21,16 +21,25 @@ class Mode:
     quiet = False
 
 
-def text(piece: str) -> None:
-    """Writes to stdout and flushes. Raises BrokenPipeError when the reader went away; a closed stdout takes nothing."""
+def text(piece: str, styled: bool = False) -> None:
+    """Writes to stdout and flushes. A terminal obeys nothing in it, unless it is `styled` by us; a pipe gets it as it is.
+
+    Raises BrokenPipeError when the reader went away; a closed stdout takes nothing.
+    """
     if sys.stdout is not None and piece:
+        words = piece if styled else shown(piece, sys.stdout)
         try:
-            sys.stdout.buffer.write(piece.encode("utf-8", "replace"))
+            sys.stdout.buffer.write(words.encode("utf-8", "replace"))
             sys.stdout.buffer.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
             raise Storage(f"stdout cannot be written: {error.strerror}", "Make room where the output goes.") from error
+
+
+def shown(piece: str, stream: Any) -> str:
+    """What others wrote, as this stream gets it."""
+    return printable(piece.replace("\r\n", "\n")) if is_terminal(stream) else piece
 
 
 def line(piece: str) -> None:
@@ -42,7 +51,7 @@ def json_line(value: Any) -> None:
     plain = msgspec.to_builtins(value)
     if isinstance(value, msgspec.Struct) and isinstance(plain, dict) and value.__struct_config__.tag is not None:
         plain.pop("type", None)
-    text(msgspec.json.encode(plain).decode() + "\n")
+    text(_json(plain, sys.stdout) + "\n", styled=True)
 
 
 def aside(piece: str) -> None:
@@ -57,7 +66,7 @@ def notice(words: str) -> None:
     """What the user should know that is not the answer; `-q` silences it."""
     if Mode.quiet:
         return
-    aside((_json({"notice": words}) if Mode.json else f"llmctl: {printable(words)}") + "\n")
+    aside((_json({"notice": words}, sys.stderr) if Mode.json else f"llmctl: {printable(words)}") + "\n")
 
 
 def passing(words: str) -> None:
@@ -69,13 +78,16 @@ def passing(words: str) -> None:
 def failure(error: LlmctlError) -> None:
     """The last thing on stderr: what happened, and what to do next."""
     if Mode.json:
-        aside(_json({"error": {"code": error.code, "message": error.message, "hint": error.hint}}) + "\n")
+        what = {"code": error.code, "message": error.message, "hint": error.hint}
+        aside(_json({"error": what}, sys.stderr) + "\n")
     else:
         aside(printable(f"llmctl: {error.message}\n" + (f"{error.hint}\n" if error.hint else "")))
 
 
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode("utf-8", "replace")
+def _json(value: Any, stream: Any) -> str:
+    """The same value whatever the stream; for a terminal also those letters are escaped that it obeys and JSON lets through."""
+    line = msgspec.json.encode(value).decode("utf-8", "replace")
+    return line.translate(AS_JSON) if is_terminal(stream) else line
 
 
 def one_place() -> bool:

@@ -10,6 +10,7 @@ import msgspec
 from llmctl.cli import out, stdin
 from llmctl.cli.show import show
 from llmctl.errors import Internal, Usage, from_code
+from llmctl.interpreter import module
 from llmctl.view import replay as view
 
 
@@ -37,7 +38,7 @@ def replay(trace: str | None, size: int | None) -> None:
     """Without `trace` the history; `-` is stdin. `size` in bytes. Raises what it says."""
     if trace == "-" and sys.stdin is None:
         raise Usage("stdin is closed, and TRACE is -", "Pipe the trace in, or name a file.")
-    command = [sys.executable, "-m", "llmctld.replay"]
+    command = module("llmctld.replay")
     command += [] if size is None else ["--bytes", str(size)]
     command += ["--history"] if trace is None else ["--", trace]
     given = subprocess.PIPE if trace == "-" else subprocess.DEVNULL

@@ -12,6 +12,6 @@ def show(content: Table) -> None:
     head, rows = content
     if out.is_terminal(sys.stdout):
         width = shutil.get_terminal_size().columns
-        out.text(table.fitted(head, rows, width, colour=out.has_colour(sys.stdout)))
+        out.text(table.fitted(head, rows, width, colour=out.has_colour(sys.stdout)), styled=True)
     else:
         out.text(table.plain(head, rows))

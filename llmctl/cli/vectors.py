@@ -17,6 +17,7 @@ import msgspec
 from llmctl.cli import out
 from llmctl.embedding import Vector
 from llmctl.errors import Storage, Usage
+from llmctl.paths import absolute
 
 Put = Callable[[Vector], None]
 Write = Callable[[int], AbstractContextManager[Put]]
@@ -26,7 +27,7 @@ def writer(output: str | None) -> Write:
     """For a number of vectors, what takes them one after another. Raises Usage where the file's name tells no format."""
     if output is None:
         return _to_stdout
-    path = Path(output).expanduser().resolve()  # what a link leads to is written, not the link
+    path = Path(os.path.realpath(absolute(output)))  # what a link leads to is written, not the link
     formats = {".npy": _npy, ".jsonl": _jsonl}
     if path.suffix not in formats:
         raise Usage(f"-o {output}: the name must end in .npy or .jsonl", "The ending decides what is written.")

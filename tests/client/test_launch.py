@@ -128,7 +128,7 @@ def test_a_hub_that_is_frozen_is_killed(
 
 @pytest.fixture
 def starter(house: House, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A script in the place of Python; called as `starter -m llmctld --ready-fd N`."""
+    """A script in the place of Python; called as `starter ... llmctld --ready-fd N`."""
     script = house.home / "starter"
     monkeypatch.setattr(sys, "executable", str(script))
     return script
@@ -140,7 +140,7 @@ def write(script: Path, body: str) -> None:
 
 
 def test_the_reason_that_a_hub_gives_is_told(starter: Path, paths: Paths) -> None:
-    write(starter, """echo '{"error":{"code":"config","message":"cache.ttll: no","hint":"look"}}' >&"$4"; exit 2""")
+    write(starter, """echo '{"error":{"code":"config","message":"cache.ttll: no","hint":"look"}}' >&"${!#}"; exit 2""")
     with pytest.raises(errors.ConfigError, match=r"cache\.ttll: no") as caught:
         launch.start(paths)
     assert caught.value.hint == "look"

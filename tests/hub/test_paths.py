@@ -1,12 +1,13 @@
 """Where everything lives, and that nobody else can look into it."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from llmctl.errors import Unreachable
-from llmctl.paths import SOCKET_PATH_MAX, find_paths, make_private
+from llmctl.errors import InvalidRequest, Unreachable
+from llmctl.paths import SOCKET_PATH_MAX, Paths, absolute, expanded, find_paths, make_private, make_reachable
 
 
 def test_a_home_holds_everything(tmp_path: Path) -> None:
@@ -40,23 +41,84 @@ def test_lock_and_socket_do_not_depend_on_the_callers_session(monkeypatch: pytes
     assert find_paths({}) == shell
 
 
-@pytest.mark.parametrize("letter", ["x", "ä"])
-def test_a_long_home_has_its_socket_in_a_short_folder_of_its_own(letter: str) -> None:
-    long, longer = f"/tmp/{letter * 90}", f"/tmp/{letter * 91}"
-    runs = {find_paths({"LLMCTL_HOME": home}).run for home in (long, longer)}
-    assert len(runs) == 2
-    for home in (long, longer):
-        paths = find_paths({"LLMCTL_HOME": home})
-        assert len(os.fsencode(paths.socket)) <= SOCKET_PATH_MAX
-        assert paths.run == find_paths({"LLMCTL_HOME": home}).run
-        assert paths.state.is_relative_to(home)
+@pytest.fixture
+def long_home(tmp_path: Path) -> Iterator[Paths]:
+    """The places in a folder whose path is too long for a socket; no link leads there yet, or any more."""
+    paths = find_paths({"LLMCTL_HOME": str(tmp_path / ("ä" * 60))})
+    yield paths
+    paths.socket.parent.unlink(missing_ok=True)
+
+
+def test_a_long_home_is_reached_over_a_short_link(long_home: Paths) -> None:
+    assert long_home.home is not None
+    assert long_home.run == long_home.home / "run", "lock and socket lie there all the same"
+    assert len(os.fsencode(long_home.socket)) <= SOCKET_PATH_MAX
+    make_private(long_home.run)
+    for _ in range(2):
+        make_reachable(long_home)
+        assert long_home.socket.parent.samefile(long_home.run)
+        long_home.socket.parent.unlink()  # as whoever cleans /tmp does it
+    long_home.socket.parent.symlink_to("/")
+    make_reachable(long_home)
+    assert long_home.socket.parent.samefile(long_home.run), "one that leads elsewhere is made anew"
+
+
+def test_a_link_whose_name_is_taken_is_said(long_home: Paths) -> None:
+    taken = long_home.socket.parent
+    taken.mkdir()
+    with pytest.raises(Unreachable, match=str(taken)):
+        make_reachable(long_home)
+    assert [path.name for path in taken.parent.glob(f"{taken.name}*")] == [taken.name]
+    taken.rmdir()
+
+
+def test_every_path_to_one_home_finds_one_socket(long_home: Paths, tmp_path: Path) -> None:
+    make_private(long_home.run)
+    (tmp_path / "short").symlink_to(long_home.run.parent)
+    (tmp_path / "again").symlink_to("short")
+    for other in ("short", "again", "short/../" + "ä" * 60):
+        assert find_paths({"LLMCTL_HOME": str(tmp_path / other)}) == long_home
 
 
 def test_the_border_of_a_long_home() -> None:
     room = SOCKET_PATH_MAX - len("/run/hub.sock")
     fits, does_not = ("/" + "x" * (length - 1) for length in (room, room + 1))
-    assert find_paths({"LLMCTL_HOME": fits}).run == Path(fits) / "run"
-    assert not find_paths({"LLMCTL_HOME": does_not}).run.is_relative_to(does_not)
+    assert find_paths({"LLMCTL_HOME": fits}).socket == Path(fits) / "run" / "hub.sock"
+    assert find_paths({"LLMCTL_HOME": does_not}).socket.is_relative_to("/tmp")
+    make_reachable(find_paths({"LLMCTL_HOME": fits}))
+
+
+def test_a_user_whom_the_system_does_not_know_has_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    for environ in ({}, {"LLMCTL_HOME": "~/x"}):
+        with pytest.raises(Unreachable, match="no home folder") as caught:
+            find_paths(environ)
+        assert "LLMCTL_HOME" in caught.value.hint
+    assert find_paths({"LLMCTL_HOME": "/tmp/x"}).home == Path("/tmp/x")
+    assert expanded("~/x") == Path("~/x")
+
+
+def test_in_a_folder_that_is_gone_only_full_paths_lead_somewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert absolute("/a/../b") == Path("/b")
+    assert find_paths({"LLMCTL_HOME": "/tmp/x"}).home == Path("/tmp/x")
+    with pytest.raises(InvalidRequest, match="x cannot be found: the current folder is gone"):
+        absolute("x")
+    with pytest.raises(InvalidRequest, match="folder is gone"):
+        find_paths({"LLMCTL_HOME": "/tmp/x", "LLMCTL_CONFIG": "x"})
+    with pytest.raises(Unreachable, match="folder is gone"):
+        find_paths({"LLMCTL_HOME": "x"})
 
 
 def test_folders_are_made_private(tmp_path: Path) -> None:

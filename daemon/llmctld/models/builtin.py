@@ -7,12 +7,12 @@ import asyncio
 import errno
 import os
 import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from llmctl.config import BUILTIN, ModelEntry
 from llmctl.errors import ModelUnavailable, Storage
+from llmctl.interpreter import module
 from llmctl.paths import make_private
 from llmctld.models.catalog import Catalog
 from llmctld.watch import log
@@ -64,7 +64,7 @@ class Builtin:
             hint = f"`{INSTALL}` installs it; `llmctl models add NAME TARGET` adds another."
             raise ModelUnavailable(message, hint) from error
         make_private(self._folder)
-        command = (sys.executable, "-m", "llmctld.engine.convert", str(source), str(file), "--sha256", SHA256)
+        command = module("llmctld.engine.convert", str(source), str(file), "--sha256", SHA256)
         child = await asyncio.create_subprocess_exec(
             *command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )

@@ -6,7 +6,6 @@ It knows what to call them and where they lie; the network is the child's busine
 import asyncio
 import re
 import subprocess
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import msgspec
 from llmctl import wire
 from llmctl.config import ModelEntry
 from llmctl.errors import EngineFailed, InvalidRequest, LlmctlError, from_code
+from llmctl.interpreter import module
 from llmctld.models import fetch, split
 from llmctld.models.catalog import Catalog
 from llmctld.models.choose import size
@@ -86,7 +86,7 @@ class Puller:
             room=int(self._room()),
         )  # fmt: skip
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "llmctld.models.fetch",
+            *module("llmctld.models.fetch"),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, limit=2**20,
         )  # fmt: skip
         try:

@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import psutil
 import structlog
 
 from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable, from_code
+from llmctl.interpreter import module
 from llmctld.engine import messages
 from llmctld.engine.messages import Adapter, ChatMessage, Embedded, Load, Piece, Remark, Submit, Texts
 from llmctld.models.environment import for_engine
@@ -252,7 +252,7 @@ class Worker(Lent):
         with theirs, self._log_file.open("ab") as errors:
             reader, self._writer = await asyncio.open_unix_connection(sock=ours)
             self._process = subprocess.Popen(  # noqa: ASYNC220 - from this thread: PR_SET_PDEATHSIG follows it
-                [sys.executable, "-m", "llmctld.engine", str(theirs.fileno())],
+                module("llmctld.engine", str(theirs.fileno())),
                 stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=[theirs.fileno()],
                 env=for_engine(os.environ),
             )  # fmt: skip

@@ -1,0 +1,239 @@
+"""Where a command stands, and who calls it: folders with odd files, gone ones, two paths to one, no home, a terminal."""
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.house import LLMCTL, PATIENCE_S, House, until
+from tests.e2e.house import house as a_house
+from tests.e2e.test_bad_input import refused
+
+SHADOW = "import os; open(os.environ['SHADOWED'], 'a').write(__name__ + '\\n')\n"
+NAMES = (
+    "random",
+    "json",
+    "signal",
+    "typing",
+    "numpy",
+    "msgspec",
+    "zmq",
+    "llmctl",
+    "llmctld",
+    "runpy",
+    "sitecustomize",
+    "torch",
+)
+"""Modules of the library, of others and of ours, as somebody may well call his own file."""
+
+
+# ---- the folder that a command stands in ----------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
+def test_no_module_comes_out_of_the_current_folder(house: House) -> None:
+    """Of the command, the hub, an engine, and each of the children that look something up, fetch, convert or try something."""
+    noted = house.home / "noted"
+    house.variables["SHADOWED"] = str(noted)
+    for name in NAMES:
+        (house.home / f"{name}.py").write_text(SHADOW)
+    (house.home / "trace.jsonl").write_text('{"time": 1, "key": "a", "bytes": 9, "kind": "x", "seconds": 1}\n')
+    house.echo()
+    house.ok(
+        "ask", "hi", "--schema", "name", "--max-tokens", "40"
+    )  # the hub, an engine, and the child that tries a schema
+    house.ok("embed", "hi")  # the child that converts
+    house.run("pull", "nobody/nothing", HF_ENDPOINT="http://127.0.0.1:9")
+    outcome = house.run("daemon", "doctor")
+    assert "library" in outcome.out
+    house.run("cache", "replay", "trace.jsonl")
+    house.ok("cache", "replay", "--history")
+    house.stop()
+    assert not noted.exists(), noted.read_text()
+
+
+def test_every_child_is_started_without_the_current_folder() -> None:
+    """By one file, which knows how; whoever starts Python otherwise fails here."""
+    package = Path(__file__).parents[2]
+    files = [*package.glob("llmctl/**/*.py"), *package.glob("daemon/**/*.py")]
+    assert {file.name for file in files if "sys.executable" in file.read_text()} == {"interpreter.py"}
+
+
+@pytest.mark.parametrize("has_safe_path", [True, False])
+def test_a_child_of_an_older_python_finds_its_modules_too(
+    house: House, monkeypatch: pytest.MonkeyPatch, has_safe_path: bool
+) -> None:
+    from llmctl import interpreter
+
+    monkeypatch.setattr(interpreter, "HAS_SAFE_PATH", has_safe_path and interpreter.HAS_SAFE_PATH)
+    (house.home / "json.py").write_text("raise SystemExit('shadowed')")
+    for command in (interpreter.module("json.tool", "--help"), interpreter.code("import json; print('--help', json)")):
+        done = subprocess.run(command, cwd=house.home, capture_output=True, text=True, check=True)
+        assert "--help" in done.stdout
+
+
+def in_a_gone_folder(house: House, command: str, **variables: str) -> tuple[int, str, str]:
+    outcome = house.shell(f"mkdir gone && cd gone && rmdir ../gone && {command}", timeout=PATIENCE_S, **variables)
+    return outcome.status, outcome.out, outcome.err
+
+
+def test_a_folder_that_is_gone_matters_only_to_relative_paths(house: House) -> None:
+    house.echo()
+    for command in (
+        "ask hi",
+        "models ls",
+        "ps",
+        "config show",
+        "daemon status",
+        "cache ls",
+        "embed hi",
+        "templates ls",
+    ):
+        status, out, err = in_a_gone_folder(house, f"llmctl {command}")
+        assert (status, "bug" in err) == (0, False), (command, out, err)
+    (house.home / "text").write_text("a text")
+    assert in_a_gone_folder(house, f"llmctl ask hi -f {house.home}/text")[0] == 0
+    house.ok("daemon", "stop")
+    assert in_a_gone_folder(house, "llmctl ask again")[0] == 0, "a hub is started from there too"
+    for command, words in {
+        "ask hi -f x.txt": "x.txt", "ask hi -t x/t.yaml": "x/t.yaml", "models add m x.gguf": "the current folder is gone",
+        "models estimate ./x.gguf": "the current folder is gone", "embed hi -o x.npy": "the current folder is gone",
+        "models add m echo --set draft=x": "the current folder is gone", "cache replay x.jsonl": "x.jsonl",
+        "ask hi --schema x/s.json": "x/s.json", "ask hi --grammar x.gbnf": "x.gbnf", "cache warm x.txt": "x.txt",
+    }.items():  # fmt: skip
+        status, _, err = in_a_gone_folder(house, f"llmctl {command}")
+        assert (status in (2, 4, 5), words in err, "bug" in err, "Traceback" in err) == (True, True, False, False), (
+            command,
+            err,
+        )
+    for name in ("LLMCTL_HOME", "LLMCTL_CONFIG"):
+        status, _, err = in_a_gone_folder(house, "llmctl ask hi", **{name: "x"})
+        assert (status in (3, 5), "the current folder is gone" in err) == (True, True), err
+
+
+# ---- two paths to one state -----------------------------------------------------------------------------------------
+
+
+def test_a_long_path_and_a_link_lead_to_one_hub(house: House) -> None:
+    long = house.home / ("x" * 100) / "home"
+    long.parent.mkdir()
+    (house.home / "l").symlink_to(long)
+    paths = {"long": str(long), "short": str(house.home / "l"), "dots": f"{long}/../home/"}
+    try:
+        house.ok("models", "add", "echo", "echo", LLMCTL_HOME=paths["long"])
+        lines = []
+        for name, path in paths.items():
+            house.ok("ask", name, LLMCTL_HOME=path)
+            lines.append(house.ok("daemon", "status", "--json", LLMCTL_HOME=path).last)
+        assert len({line["pid"] for line in lines}) == 1, "one hub, whoever calls it what"
+        os.unlink(Path(lines[0]["socket"]).parent)  # as whoever cleans /tmp does it
+        assert house.ok("daemon", "status", "--json", LLMCTL_HOME=paths["long"]).last["pid"] == lines[0]["pid"]
+        house.place = long
+        assert len(house.records()) == 3, "and every row that was acknowledged is there"
+        assert (long / "run" / "hub.lock").exists()
+    finally:
+        house.run("daemon", "stop", LLMCTL_HOME=paths["short"])
+        until(lambda: not house.daemons())
+        Path(lines[0]["socket"]).parent.unlink(missing_ok=True)
+
+
+# ---- a user whom the system does not know ---------------------------------------------------------------------------
+
+NOBODY = "import pwd\ndef nobody(*_): raise KeyError('uid not found')\npwd.getpwuid = pwd.getpwnam = nobody\n"
+
+
+@pytest.fixture
+def nobody(house: House) -> House:
+    """A house of a user without an entry in the system's list, as in a container with `--user 54321`; HOME is not set."""
+    (house.home / "sitecustomize.py").write_text(NOBODY)
+    house.variables["PYTHONPATH"] = str(house.home)
+    return house
+
+
+def test_a_user_whom_the_system_does_not_know_can_do_everything_with_a_home_of_ours(nobody: House) -> None:
+    def llmctl(command: str) -> str:
+        outcome = nobody.shell(f"env -u HOME llmctl {command}")
+        assert (outcome.status, "Traceback" in outcome.err) == (0, False), outcome
+        return outcome.out
+
+    llmctl("models add echo echo")
+    assert llmctl("ask hi -m echo") == "hi\n"
+    assert "embedding" in llmctl("embed hi")
+    assert "ok" in llmctl("daemon doctor")
+    (record,) = nobody.records("user")
+    assert record["user"] == str(os.getuid())
+    assert sorted(path.name for path in nobody.home.iterdir() if path.name.startswith("~")) == []
+
+
+def test_without_any_home_a_command_says_what_to_set(nobody: House) -> None:
+    for command in ("ask hi", "ps", "daemon doctor", "config show", "daemon install --print", "models ls"):
+        outcome = nobody.shell(f"env -u HOME -u LLMCTL_HOME llmctl {command}")
+        assert outcome.status == 3, outcome
+        assert outcome.err.count("has no home folder") == 1, outcome
+        assert "LLMCTL_HOME" in outcome.err
+        assert "Traceback" not in outcome.err
+    refused(nobody.run("ask", "hi", LLMCTL_HOME="~nobody/x"), 3, "has no home folder")
+
+
+# ---- what a terminal obeys ------------------------------------------------------------------------------------------
+
+STEERING = "a\x1b]52;c;ZWNobyBoaQ==\x07b\x9b2Jc\u202ed\te\nf\x08\x7f"
+WRITTEN_OUT = "a\\x1b]52;c;ZWNobyBoaQ==\\x07b\\x9b2Jc\\u202ed\te\nf\\x08\\x7f"
+
+
+def in_a_terminal(house: House, *arguments: str) -> str:
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [str(LLMCTL), *arguments], stdin=subprocess.DEVNULL, stdout=follower, stderr=follower, cwd=house.home,
+        env=house.environ(TERM="xterm", NO_COLOR="1"),
+    ) as process:  # fmt: skip
+        os.close(follower)
+        seen = b""
+        try:
+            while piece := os.read(leader, 65536):
+                seen += piece
+        except OSError:  # its last end was closed
+            pass
+        os.close(leader)
+    assert process.returncode == 0, seen
+    return seen.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture(scope="module")
+def steering() -> Iterator[House]:
+    with a_house() as made:
+        made.echo()
+        (made.home / "text").write_bytes(STEERING.encode())
+        yield made
+
+
+def test_a_terminal_obeys_nothing_in_an_answer_and_a_pipe_gets_its_bytes(steering: House) -> None:
+    asking = ("ask", "-f", "text", "--raw", "-m", "echo", "-q")
+    plain = steering.ok(*asking, "--no-cache").out
+    assert STEERING in plain, "a pipe gets the bytes as they are"
+    written = plain.replace(STEERING, WRITTEN_OUT)
+    for more in (["--no-cache"], ["--no-stream"], [], ["-n", "2", "--no-cache"]):
+        seen = in_a_terminal(steering, *asking, *more)
+        assert written in seen, more
+        assert not set("\x1b\x07\x9b\u202e\x08\x7f") & set(seen)
+
+
+def test_a_terminal_obeys_nothing_in_json_either(steering: House) -> None:
+    import json
+
+    seen = in_a_terminal(steering, "ask", "-f", "text", "--raw", "-m", "echo", "--json")
+    assert not set("\x1b\x07\x9b\u202e\x08\x7f") & set(seen)
+    assert STEERING in next(found["text"] for line in seen.splitlines() if "text" in (found := json.loads(line))), (
+        "and it is the same value"
+    )
+
+
+def test_a_terminal_obeys_nothing_that_a_model_thinks(steering: House) -> None:
+    (steering.home / "thought").write_bytes(b"<think>" + STEERING.encode() + b"</think>fine")
+    seen = in_a_terminal(steering, "ask", "-f", "thought", "--raw", "-m", "echo", "--reasoning", "show")
+    assert WRITTEN_OUT in seen
+    assert not set("\x1b\x07\x9b\u202e\x08\x7f") & set(seen)
