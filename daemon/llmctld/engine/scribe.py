@@ -6,10 +6,10 @@ It knows orders and answers, and nothing of what is rendered; the process costs 
 import contextlib
 import signal
 import subprocess
-import sys
 import weakref
 from typing import Any
 
+from llmctl.interpreter import module
 from llmctld.engine.messages import LENGTH
 from llmctld.engine.orders import (
     CPU_S,
@@ -77,8 +77,7 @@ class Scribe:
 
     def _start(self) -> "weakref.finalize[[subprocess.Popen[bytes]], Scribe]":
         """Returns what ends it; that is done when nobody has a use for this any more, too."""
-        command = [sys.executable, "-m", "llmctld.engine.ink"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(module("llmctld.engine.ink"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return weakref.finalize(self, _end, self._process)
 
     def _say(self, order: Open | Render) -> Opened | Rendered | Failed:
