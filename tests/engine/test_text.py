@@ -5,7 +5,7 @@ from itertools import pairwise
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from llmctld.engine.reasoning import TAGS, Tags
+from llmctld.engine.reasoning import TAGS, Splitter, Tags
 from llmctld.engine.tags import Found
 from llmctld.engine.text import Text
 
@@ -166,3 +166,55 @@ def test_of_two_stop_strings_the_first_to_be_complete_counts() -> None:
 
 def test_a_thousand_thoughts_are_read_like_one() -> None:
     assert feed([b"<think>a</think>" * 1000 + b"b"]) == ("b", "\n\n".join(["a"] * 1000), False)
+
+
+# ---- closing tags that come alone -----------------------------------------------------------------------------------
+
+
+def split(pieces: list[str], guess: bool = False) -> tuple[list[tuple[str, str]], bool]:
+    """What each piece told, and whether all before it was thought after all."""
+    splitter = Splitter(lone=True, guess=guess)
+    told = [*map(splitter.feed, pieces), splitter.end()]
+    return told, splitter.moved
+
+
+LONE = ["6 times ", "7</th", "ink>", "\n\n4", "2"]
+
+
+def test_a_closing_tag_alone_says_that_all_before_it_was_thought() -> None:
+    told, moved = split(LONE)
+    assert moved
+    assert told == [("6 times ", ""), ("7", ""), ("", ""), ("4", ""), ("2", ""), ("", "")]
+    told, moved = split(LONE, guess=True)
+    assert (told, moved) == ([("", ""), ("", ""), ("", "6 times 7"), ("4", ""), ("2", ""), ("", "")], True)
+
+
+def test_without_one_what_was_held_is_the_answer() -> None:
+    assert split(["4", "2"], guess=True) == ([("", ""), ("", ""), ("42", "")], False)
+    assert split(["4", "2"]) == ([("4", ""), ("2", ""), ("", "")], False)
+
+
+def test_a_tag_that_was_opened_or_is_in_quotes_is_no_lone_one() -> None:
+    assert split(["<think>a</think>b</think>c"])[0][0] == ("b</think>c", "a")
+    assert split(["it ends with `</think>`"]) == ([("it ends with `</think>`", ""), ("", "")], False)
+    assert split(["</think>\n\n42"]) == ([("42", ""), ("", "")], False)
+
+
+ALONE = ["a", " ", "`", "<", "</think>", "[/THINK]", "<think>"]
+
+
+@given(st.lists(st.sampled_from(ALONE), max_size=9), st.lists(st.integers(0, 99)))
+def test_a_lone_tag_is_found_however_the_text_is_cut(atoms: list[str], at: list[int]) -> None:
+    whole = "".join(atoms)
+
+    def told(pieces: list[str]) -> tuple[str, str]:
+        splitter, answer, thought = Splitter(lone=True), "", ""
+        for piece in [*pieces, None]:
+            before = splitter.moved
+            said, more = splitter.feed(piece) if piece is not None else splitter.end()
+            if splitter.moved and not before:
+                answer, thought = "", answer + thought
+            answer, thought = answer + said, thought + more
+        return answer, thought.strip()
+
+    assert told([piece.decode() for piece in cut(whole.encode(), at)]) == told([whole])

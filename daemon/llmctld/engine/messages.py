@@ -203,6 +203,8 @@ class Piece(msgspec.Struct, tag="piece"):
     id: int
     text: str = ""
     reasoning: str = ""
+    moved: bool = False
+    """All text before this piece was thought, as only now is known: of an endpoint that leaves out the opening tag."""
 
 
 class Scored(msgspec.Struct):

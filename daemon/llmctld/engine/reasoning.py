@@ -59,6 +59,7 @@ RENDERED = units(TAGS)
 """Control tokens that become text although others do not: without them nothing could be told apart."""
 LONE = tuple(tags for tags in TAGS if tags.closing != HARMONY[0])
 """Whose closing tag means the end of a thought also where no opening one came: servers lose it, as it was part of the prompt."""
+CLOSINGS = re.compile("|".join(re.escape(tags.closing) for tags in LONE))
 QUOTES = "`'\""
 
 
@@ -91,6 +92,10 @@ class Splitter:
             self._thought = self._thought or bool(thought)
             if self._read == state:
                 return answer, reasoning
+
+    def is_told(self) -> None:
+        """Thoughts come by another way: so a closing tag is text."""
+        self._lone = False
 
     def end(self) -> tuple[str, str]:
         """What was held back, now that nothing follows."""
@@ -186,12 +191,11 @@ class Splitter:
 
     def _closed(self) -> tuple[Tags, int] | None:
         """The first closing tag of the text, and where; one in quotes is talked about."""
-        places = [(at, tags) for tags in LONE if (at := self._held.find(tags.closing)) >= 0]
-        if not places:
-            return None
-        at, tags = min(places, key=lambda place: place[0])
-        before = self._held[at - 1] if at else self._last
-        return None if before and before in QUOTES else (tags, at)
+        for match in CLOSINGS.finditer(self._held):
+            before = self._held[match.start() - 1] if match.start() else self._last
+            if not before or before not in QUOTES:
+                return next(tags for tags in LONE if tags.closing == match[0]), match.start()
+        return None
 
 
 def overlap(text: str, word: str) -> int:

@@ -3,7 +3,7 @@
 It knows no connection and no form of an event (`chunk.py` does). An answer that did not come to its end is never taken for one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -45,15 +45,22 @@ class Empty(Trouble):
 class Piece(NamedTuple):
     text: str = ""
     reasoning: str = ""
+    moved: bool = False
+    """All text before was thought."""
 
 
 @dataclass
 class Reading:
-    """Token counts are the endpoint's; without them the parts that came are counted. `clean` takes secrets out of words."""
+    """Token counts are the endpoint's; without them the parts that came are counted. `clean` takes secrets out of words.
+
+    `lone`, `guess`: see Splitter.
+    """
 
     who: str
     raw: bool
     clean: Callable[[str], str] = str
+    lone: bool = False
+    guess: bool = False
     events: int = 0
     """Those that said something."""
     begun: bool = False
@@ -66,9 +73,16 @@ class Reading:
     """Characters, so far."""
     logprobs: list[Scored] = field(default_factory=list)
     _counted: int | None = None
-    _splitter: Splitter = field(default_factory=Splitter)
     _text: Letters = field(default_factory=Letters)
     _thought: Letters = field(default_factory=Letters)
+
+    def __post_init__(self) -> None:
+        self._splitter = Splitter(lone=self.lone, guess=self.guess)
+
+    @property
+    def had_lone(self) -> bool:
+        """Whether a closing tag came alone."""
+        return self._splitter.moved
 
     @property
     def completion_tokens(self) -> int:
@@ -89,7 +103,7 @@ class Reading:
             message = f"{self.who} answers with something that is not what was asked for ({self.clean(str(error))})"
             raise Trouble(EngineFailed(message, refusal.ASK_AGAIN), again=False) from error
         pieces = [self._take(chunk) for chunk in chunks]
-        return Piece("".join(piece.text for piece in pieces), "".join(piece.reasoning for piece in pieces))
+        return joined(pieces)
 
     def _take(self, chunk: Chunk) -> Piece:
         if chunk.error is not None:
@@ -113,10 +127,13 @@ class Reading:
         return self._split(self._text.feed(chunk.text), self._thought.feed(chunk.thought))
 
     def _split(self, text: str, thought: str) -> Piece:
+        if thought:
+            self._splitter.is_told()
         if self.raw or not text:
             return Piece(text, thought)
+        before = self.had_lone
         answer, tagged = self._splitter.feed(text)
-        return Piece(answer, thought + tagged)
+        return Piece(answer, thought + tagged, self.had_lone and not before)
 
     def end(self) -> Piece:
         """What was held back. Raises Trouble where the answer was cut, or was none."""
@@ -129,4 +146,12 @@ class Reading:
             raise Trouble(EngineFailed(f"{self.who} ended its answer without a finish_reason", refusal.ASK_AGAIN))
         last = self._split(self._text.end(), self._thought.end())
         held, tagged = ("", "") if self.raw else self._splitter.end()
-        return Piece(last.text + held, last.reasoning + tagged)
+        return Piece(last.text + held, last.reasoning + tagged, last.moved)
+
+
+def joined(pieces: Sequence[Piece]) -> Piece:
+    """As one; what came before a move goes with it."""
+    moved = max((place for place, piece in enumerate(pieces) if piece.moved), default=0)
+    before, after = pieces[:moved], pieces[moved:]
+    thought = "".join(piece.reasoning + piece.text for piece in before) + "".join(piece.reasoning for piece in after)
+    return Piece("".join(piece.text for piece in after), thought, any(piece.moved for piece in pieces))

@@ -5,6 +5,7 @@ Nothing runs here: memory is 0 and there is no process. It does not know which m
 
 import asyncio
 import itertools
+import re
 import time
 
 from llmctl.config import ModelSettings
@@ -17,7 +18,7 @@ from llmctld.models.breaker import Breaker, Trouble
 from llmctld.models.endpoint import NAMES, Endpoint
 from llmctld.models.keys import find_key
 from llmctld.models.listing import Listed
-from llmctld.models.reading import Empty, Piece, Reading
+from llmctld.models.reading import Empty, Piece, Reading, joined
 from llmctld.models.reply import rest
 from llmctld.models.sse import MOST
 from llmctld.models.target import REMOTE
@@ -29,6 +30,9 @@ from llmctld.watch import log
 RETRIES, IDLE_S = 3, 300.0
 BATCH = 64
 """Texts of one request for embeddings."""
+THINKERS = re.compile(r"think|reason|qwq|\br1\b|magistral", re.IGNORECASE)
+"""Names of models that think before each answer: of these text is held back until it is known not to be a thought."""
+LONE = "what came first was its thinking: the endpoint leaves out the tag that opens it; the answer is what stands behind it"
 LETTERS = 100
 """Of one token, on average, and at most: an endpoint that sends more does not keep to `max_tokens`."""
 NORMAL = 1
@@ -81,6 +85,8 @@ class Remote(Lent):
         self._quirks: list[openai.Quirk] = []
         self._rate = Rate()
         self._model = ""
+        self._lone: bool | None = None
+        """Whether its last answer had a closing tag without an opening one."""
 
     async def start(self) -> None:
         """Finds the key, and asks which models there are. Raises ModelUnavailable, EngineFailed, Busy."""
@@ -170,6 +176,8 @@ class Remote(Lent):
         for quirk in self._quirks:
             quirk.mend(question.body)
         await self._endpoint.persist(lambda: self._once(run, question, submit), lambda: run.reading.begun)
+        if run.reading.lone:
+            self._lone = run.reading.had_lone
         if submit.logprobs is not None and not run.reading.logprobs:
             run.ticket.hear(Remark(submit.id, "the endpoint reports no log-probabilities"))
         if run.reading.notice is not None:
@@ -200,7 +208,9 @@ class Remote(Lent):
         return quirk is not None
 
     async def _read(self, run: Run, question: openai.Question, submit: Submit) -> None:
-        run.reading = reading = Reading(self._endpoint.name, run.raw, self._endpoint.clean)
+        lone = not run.raw and submit.schema is None and submit.grammar is None
+        guess = lone and (self._lone or (self._lone is None and bool(THINKERS.search(self._model))))
+        run.reading = reading = Reading(self._endpoint.name, run.raw, self._endpoint.clean, lone, guess)
         async with self._endpoint.send("POST", question.path, question.body) as reply:
             stream = reply.events()
             async for events in stream:
@@ -224,9 +234,11 @@ class Remote(Lent):
             await rest(stream)
 
     def _tell(self, run: Run, pieces: list[Piece]) -> None:
-        text, thought = "".join(each.text for each in pieces), "".join(each.reasoning for each in pieces)
-        if text or thought:
-            run.ticket.hear(Told(run.request.id, text, thought))
+        piece = joined(pieces)
+        if piece.moved and not run.reading.guess:
+            run.ticket.hear(Remark(run.request.id, LONE))
+        if piece.text or piece.reasoning or piece.moved:
+            run.ticket.hear(Told(run.request.id, *piece))
 
     def _count(self, tokens: int) -> None:
         self._rate.add(time.monotonic(), tokens)

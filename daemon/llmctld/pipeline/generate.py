@@ -99,9 +99,12 @@ class Generator:
                         yield Notice(text=f"{entry.name}: {piece.text}")
                         continue
                     work.state = "working"
-                    work.text += piece.text
+                    gap = "\n\n" if piece.moved and work.text else ""
                     work.reasoning += piece.reasoning
-                    yield Delta(text=piece.text, reasoning=piece.reasoning)
+                    if piece.moved:
+                        work.reasoning, work.text = (work.text + work.reasoning).strip(), ""
+                    work.text += piece.text
+                    yield Delta(text=gap + piece.text, reasoning=piece.reasoning)
             finally:
                 await asyncio.shield(ticket.drop())  # a second cancel must not leave the slot busy
                 _note_use(call, ticket)

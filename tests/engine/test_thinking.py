@@ -1,0 +1,185 @@
+"""What a chat template knows of thinking, and between which tags its model thinks: of each trait, and of today's families."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llmctld.engine.backend import Refusal
+from llmctld.engine.messages import ChatMessage
+from llmctld.engine.reasoning import TAGS, Tags
+from llmctld.engine.template import Template
+from transformers.utils import chat_template_utils
+
+from tests.engine.traits import CHANNELS, TRAITS
+
+TALKS = [
+    [("user", "Hi there")],
+    [("system", "Be brief."), ("user", "Hi")],
+    [("user", "One?"), ("assistant", "Yes."), ("user", "Two?"), ("assistant", "No."), ("user", "Three?")],
+]
+THEIRS: Any = chat_template_utils.render_jinja_template
+KNOWN = {"bos_token": "<s>", "eos_token": "</s>"}
+ON, OFF = {"on", "off"}, {"off"}
+SOURCES = Path(os.environ.get("LLMCTL_LLAMA_CPP", "/nonexistent")) / "models" / "templates"
+"""llama.cpp's own, as they lie in the source distribution of llama-cpp-python under vendor/llama.cpp."""
+
+
+def check_as_transformers(source: str) -> None:
+    """The same text as that library's own renderer makes, of the messages as they are given to the template."""
+    template = Template(source, KNOWN)
+    wanted = {"tools": None, "documents": None} | template._given({}) if not template.nature.broken else {}
+    for talk in TALKS:
+        messages = [ChatMessage(*turn) for turn in talk]
+        given = [{"role": message.role, "content": message.content} for message in template.fitted(messages)]
+        expected = THEIRS([given], chat_template=source, add_generation_prompt=True, **KNOWN, **wanted)
+        assert template.render(messages) == expected[0][0]
+
+
+@pytest.mark.parametrize("trait", TRAITS)
+def test_each_trait_is_rendered_as_transformers_does(trait: str) -> None:
+    check_as_transformers(TRAITS[trait])
+
+
+WORDS: dict[str, dict[str, dict[str, Any]]] = {
+    "plain": {},
+    "a switch, and the tag in the prompt": {"on": {"enable_thinking": True}, "off": {"enable_thinking": False}},
+    "a switch that closes the tag": {"on": {"thinking": True}, "off": {"thinking": False}},
+    "modes by name": {"on": {"thinking_mode": "enabled"}, "off": {"thinking_mode": "disabled"}},
+    "an effort that is written down": {
+        "on": {}, "low": {"reasoning_effort": "low"}, "medium": {"reasoning_effort": "medium"},
+        "high": {"reasoning_effort": "high"},
+    },
+    "efforts of its own": {
+        "on": {"reasoning_effort": "high"}, "off": {"reasoning_effort": "no_think"}, "low": {"reasoning_effort": "low"},
+        "high": {"reasoning_effort": "high"},
+    },
+    "a budget": {
+        "on": {"thinking_budget": -1}, "off": {"thinking_budget": 0}, "low": {"thinking_budget": 512},
+        "medium": {"thinking_budget": 2048}, "high": {"thinking_budget": 8192},
+    },
+    "a line of the system message": {"on": {}, "off": {}},
+    "a sentence of the system message": {"on": {}, "off": {}},
+    "always thinks": {"on": {}},
+    "writes thoughts": {"on": {}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("trait", WORDS)
+def test_the_words_that_a_template_understands(trait: str) -> None:
+    thinking = Template(TRAITS[trait]).nature.thinking
+    assert {word: thinking.way(word).variables for word in thinking.words} == WORDS[trait]
+
+
+def test_a_word_that_it_does_not_understand_is_refused_with_those_that_it_does() -> None:
+    template = Template(TRAITS["efforts of its own"])
+    with pytest.raises(Refusal, match=r"'medium'.* it understands on, off, low, high") as refusal:
+        template.render([ChatMessage("user", "hi")], "medium")
+    assert refusal.value.code == "invalid_request"
+    with pytest.raises(Refusal, match="knows nothing of thinking"):
+        Template(TRAITS["plain"]).render([ChatMessage("user", "hi")], "on")
+
+
+def test_a_word_is_in_what_the_model_reads() -> None:
+    hi = [ChatMessage("user", "hi")]
+    switch, line = Template(TRAITS["a switch that closes the tag"]), Template(TRAITS["a line of the system message"])
+    assert [switch.render(hi, word)[-8:] for word in ("on", "off", None)] == ["|><think>"[-8:], "</think>", "</think>"]
+    assert line.render(hi, "off") == "<|system|><|user|>hi<|assistant|><think></think>"
+    more = [ChatMessage("system", "Be brief."), *hi]
+    assert line.render(more, "off") == "<|system|>\nBe brief.<|user|>hi<|assistant|><think></think>"
+    sentence = Template(TRAITS["a sentence of the system message"])
+    assert sentence.render(more, "on").startswith("<|system|>detailed thinking on\nBe brief.<|end|>")
+    assert sentence.render(more).startswith("<|system|>Be brief.<|end|>")
+
+
+@pytest.mark.parametrize(
+    ("source", "tags"),
+    [
+        (TRAITS["plain"], None),
+        (TRAITS["writes thoughts"], Tags("<think>", "</think>")),
+        (TRAITS["writes thoughts between tags of its own"], Tags("<ponder>", "</ponder>")),
+        (TRAITS["words begin every thought"], Tags("I think as follows:", "[BEGIN ANSWER]")),
+        (
+            CHANNELS,
+            Tags(
+                "<|channel|>analysis<|message|>", "<|end|>", "<|start|>assistant<|channel|>final<|message|>",
+                "<|channel|>final<|message|>",
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_the_tags_are_what_stands_around_a_thought(source: str, tags: Tags | None) -> None:
+    found = Template(source).nature.tags
+    assert found.own == tags
+    assert found.all == ((tags, *TAGS) if tags else TAGS)
+
+
+def opened(template: Template, think: str | None = None) -> str:
+    found = template.nature.tags.opened(template.render([ChatMessage("user", "hi")], think))
+    return found.opening if found else ""
+
+
+def test_an_answer_begins_inside_the_thinking_where_the_prompt_ends_so() -> None:
+    assert opened(Template(TRAITS["a switch, and the tag in the prompt"])) == "<think>"
+    assert opened(Template(TRAITS["a switch, and the tag in the prompt"]), "off") == ""
+    assert opened(Template(TRAITS["words begin every thought"])) == "I think as follows:"
+    assert opened(Template(TRAITS["plain"])) == ""
+    assert opened(Template("[BEGIN FINAL RESPONSE] comes behind your thoughts." + TRAITS["plain"])) != ""
+
+
+# ---- today's families -----------------------------------------------------------------------------------------------
+
+EVERY = {"on", "off", "low", "medium", "high"}
+FAMILIES: dict[str, tuple[set[str], str, bool]] = {
+    "Apertus-8B-Instruct": ({"on", "off"}, "<|inner_prefix|>", False),
+    "Apriel-1.6-15b-Thinker-fixed": ({"on"}, "Here are my reasoning steps:", True),
+    "ByteDance-Seed-OSS": (EVERY, "<seed:think>", False),
+    "Cohere2MoE": ({"on", "off"}, "<|START_THINKING|>", True),
+    "GLM-4.6": ({"on", "off"}, "<think>", False),
+    "Kimi-K3": ({"on", "off", "low", "high"}, "<|open|>think<|sep|>", True),
+    "MiniMax-M2": ({"on"}, "<think>", True),
+    "MiniMax-M3": ({"on", "off"}, "<mm:think>", False),
+    "NVIDIA-Nemotron-Nano-v2": ({"on", "off"}, "", True),
+    "Qwen-Qwen2.5-7B-Instruct": (set(), "", False),
+    "Qwen-Qwen3-0.6B": ({"on", "off"}, "<think>", False),
+    "Qwen3.5-4B": ({"on", "off"}, "<think>", True),
+    "deepseek-ai-DeepSeek-R1-Distill-Llama-8B": ({"on"}, "", True),
+    "deepseek-ai-DeepSeek-V3.1": ({"on", "off"}, "", False),
+    "deepseek-ai-DeepSeek-V4-Flash-0731": ({"on", "off", "high"}, "<think>", False),
+    "google-gemma-2-2b-it": (set(), "", False),
+    "google-gemma-4-31B-it": ({"on", "off"}, "", False),
+    "ibm-granite-granite-3.3-2B-Instruct": ({"on", "off"}, "", False),
+    "inclusionai-ling-3.0-flash": ({"on", "off"}, "<think>", True),
+    "meta-llama-Llama-3.3-70B-Instruct": (set(), "", False),
+    "mistralai-Ministral-3-14B-Reasoning-2512": ({"on"}, "[THINK]", False),
+    "muse-glimmer": ({"on", "low", "medium", "high"}, "to=self<|message|>", False),
+    "openai-gpt-oss-120b": ({"on", "low", "medium", "high"}, "<|channel|>analysis<|message|>", False),
+    "tencent-Hy3": ({"on", "off", "low", "high"}, "<think:opensource>", False),
+    "unsloth-Apriel-1.5": ({"on"}, "", True),
+    "upstage-Solar-Open-100B": ({"on", "off", "low"}, "<|think|>", False),
+}
+"""Name -> the words that it understands, how a thought begins by its template, and whether an answer begins in one by default."""
+
+
+@pytest.mark.skipif(not SOURCES.is_dir(), reason="LLMCTL_LLAMA_CPP names no folder of llama.cpp's sources")
+def test_all_of_llama_cpps_templates_are_rendered_as_transformers_does() -> None:
+    files = sorted(SOURCES.glob("*.jinja"))
+    assert len(files) > 60
+    for file in files:
+        check_as_transformers(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.skipif(not SOURCES.is_dir(), reason="LLMCTL_LLAMA_CPP names no folder of llama.cpp's sources")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families(family: str) -> None:
+    words, opening, begins = FAMILIES[family]
+    file = SOURCES / f"{family}.jinja"
+    if not file.is_file():
+        pytest.skip(f"these sources have no {file.name}")
+    template = Template(file.read_text(encoding="utf-8"), KNOWN)
+    nature = template.nature
+    assert set(nature.thinking.words) == words
+    assert (nature.tags.own.opening if nature.tags.own else "") == opening
+    assert bool(opened(template)) == begins
+    if "on" in words and "off" in words:
+        assert not opened(template, "off")
