@@ -26,6 +26,7 @@ from llmctld import kernels
 from llmctld.history import MIGRATIONS
 from llmctld.models.ladder import Ladder
 from llmctld.models.target import ECHO, MODULES, REMOTE
+from llmctld.signals import named
 
 LIBRARIES = {
     "llama_cpp": "pip install llama-cpp-python",
@@ -159,7 +160,7 @@ def libraries(paths: Paths) -> Iterator[Finding]:
         if done.returncode == 0:
             yield Finding(f"library {name}", "ok", "loads")
         else:
-            last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+            last = (done.stderr.strip().splitlines() or [named(done.returncode)])[-1]
             yield Finding(f"library {name}", "fail", last, remedy)
 
 

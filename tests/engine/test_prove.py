@@ -1,6 +1,10 @@
 """The first decode before Ready, the rungs and what they change, and the trials of single kernels."""
 
 import json
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import llama_cpp.llama_cpp as lib
@@ -59,6 +63,18 @@ def test_a_model_whose_numbers_are_none_is_unproven_and_one_damaged_token_is_not
                 prove.text("m", model, 255)
 
 
+def test_a_draft_model_is_proven_too_and_may_say_what_is_no_number(tmp_path: Path) -> None:
+    for name in ("model", "draft"):
+        tiny_gguf.write(tmp_path / f"{name}.gguf")
+    _poison(tmp_path / "draft.gguf", None)
+    model = Gguf(load(tmp_path / "model.gguf", draft=str(tmp_path / "draft.gguf"), speculation="ngram"))
+    assert model.second is not None
+    prove.draft(model.second, 255)
+    assert model.second.holds(0, 0)
+    assert model.draft_model is not None
+    model.draft_model.check()
+
+
 def _poison(path: Path, token: str | None) -> None:
     """NaN in the first number of a token's embedding, or of what every token goes through."""
     from gguf import GGUFReader
@@ -85,8 +101,6 @@ def test_the_second_rung_repacks_what_the_first_does_and_the_third_nothing(quant
 def test_patterns_name_those_tensors_alone() -> None:
     names = ["blk.0.attn_q.weight", "blk.10.attn_q.weight", "blk.1.ffn_down.weight", "output.weight"]
     patterns = repack.grouped([*names, "token_embd.weight", "blk.2.attn_norm.bias"])
-    import re
-
     matched = [
         name
         for name in (*names, "blk.1.attn_q.weight", "blk.0.ffn_down.weight", "token_embd.weight", "output_norm.weight")
@@ -106,3 +120,23 @@ def test_every_kernel_computes_about_what_numpy_does() -> None:
     assert len(tried) >= len(kernels.TYPES)
     assert all(share < kernels.ROUGH for share in tried.values()), json.dumps(tried)
     assert tried["plain F16"] < 0.01 < tried["plain Q2_K"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "heard"),
+    [
+        ("CUDA error: out of memory", 1, "CUDA error: out of memory"),
+        ("GGML_ASSERT(rows == 2) failed", -signal.SIGABRT, ""),
+    ],
+)
+def test_memory_that_ran_out_is_no_crash(words: str, status: int, heard: str) -> None:
+    """The library aborts in both cases."""
+    script = (
+        "from llmctld.engine import abort\nimport ctypes, llama_cpp.llama_cpp as lib\n"
+        "abort.listen(lambda words: print(words, flush=True))\n"
+        f"lib._lib.ggml_abort(b'x.cpp', ctypes.c_int(1), b'%s', {words!r}.encode())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert heard in done.stdout
+    assert words in done.stderr, "and what it said is in the engine's log"

@@ -8,18 +8,18 @@ import msgspec
 import pytest
 from llmctld.models import ladder as ladders
 from llmctld.models.build import build, processor
-from llmctld.models.ladder import Descent, Ladder, Learned
+from llmctld.models.ladder import Descent, Kind, Ladder, Learned
 
 from llmctl.errors import ModelUnavailable
 
-KIND = "Q4_K Q6_K"
+KIND = Kind("Q4_K Q6_K", "llama")
 
 
-def descent(ladder: Ladder, model: str = "one", kind: str = KIND, paths: list[Path] | None = None) -> Descent:
+def descent(ladder: Ladder, model: str = "one", kind: Kind = KIND, paths: list[Path] | None = None) -> Descent:
     return ladder.descent("m", model, kind, paths or [])
 
 
-def fallen(ladder: Ladder, model: str = "one", kind: str = KIND) -> Descent:
+def fallen(ladder: Ladder, model: str = "one", kind: Kind = KIND) -> Descent:
     """A load that stood on the second rung."""
     found = descent(ladder, model, kind)
     assert found.fell("SIGSEGV")
@@ -36,7 +36,16 @@ def test_files_of_that_kind_begin_where_one_stood_and_others_at_the_top(ladder: 
     fallen(ladder)
     for known in (ladder, Ladder(tmp_path / "rungs.json")):
         assert descent(known, "another").rung.name == "no AMX"
-        assert descent(known, "another", "Q4_K").rung.name == "as it is"
+        assert descent(known, "another", Kind(KIND.types, "qwen3")).rung.name == "no AMX"
+        assert descent(known, "another", Kind("Q4_K", "llama")).rung.name == "as it is"
+
+
+def test_what_the_second_rung_does_not_mend_may_be_the_architectures_own(ladder: Ladder) -> None:
+    found = descent(ladder)
+    assert [found.fell("SIGABRT"), found.fell("SIGABRT")] == [True, True]
+    found.stood()
+    assert descent(ladder, "another").rung.name == "no extra buffers"
+    assert descent(ladder, "another", Kind(KIND.types, "qwen3")).rung.name == "as it is"
 
 
 def test_a_load_that_has_not_stood_teaches_nothing_about_others(ladder: Ladder) -> None:
@@ -57,7 +66,7 @@ def test_another_build_forgets_and_another_processor_does_not(
     monkeypatch.setattr(ladders, "build", lambda: "a newer one")
     newer = Ladder(tmp_path / "rungs.json")
     assert descent(newer).rung.name == "as it is"
-    fallen(newer, kind="Q8_0")
+    fallen(newer, kind=Kind("Q8_0"))
     kept = msgspec.json.decode((tmp_path / "rungs.json").read_bytes(), type=Learned)
     assert {(it.build, it.of) for it in kept.kinds if it.processor == processor()} == {("a newer one", "Q8_0")}
 
@@ -83,6 +92,7 @@ def test_a_model_that_no_rung_holds_is_refused_until_somebody_wants_it(ladder: L
     assert caught.value.message == said
     for rung, cause in (("as it is", "SIGSEGV"), ("no AMX", "SIGILL"), ("no flash attention", "SIGFPE")):
         assert f"{rung!r} ({cause})" in said
+    assert "built for a processor" not in caught.value.hint
     assert descent(ladder, "another").rung.name == "as it is"
     ladder.retry("one")
     assert descent(ladder).rung.name == "as it is"
@@ -129,3 +139,10 @@ def test_files_that_change_are_told(tmp_path: Path, ladder: Ladder) -> None:
     found = descent(ladder, paths=[path])
     path.rename(tmp_path / "elsewhere")
     assert found.moved().startswith(f"{path} cannot be read any more")
+
+
+def test_illegal_instructions_everywhere_are_a_library_built_for_another_processor(ladder: Ladder) -> None:
+    found = descent(ladder)
+    while found.fell("SIGILL"):
+        pass
+    assert "built for a processor that knows more" in found.died().hint

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+from llmctld.models.ladder import Kind, Ladder
 from llmctld.models.worker import ChatMessage, Load, Submit, Ticket, Worker
 
 from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable
@@ -127,3 +128,20 @@ async def test_a_load_that_is_cancelled_leaves_no_process(tmp_path: Path) -> Non
     with pytest.raises(asyncio.CancelledError):
         await starting
     await until(lambda: not children())
+
+
+@in_loop
+async def test_a_file_that_changes_while_it_is_loaded_is_named_and_no_rung_is_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF" * 1000)
+    ladder = Ladder(tmp_path / "rungs.json")
+    descent = ladder.descent("m", "one", Kind("F32"), [path])
+    os.truncate(path, 10)
+    monkeypatch.setenv("LLMCTL_ENGINE_CRASH", "SIGBUS@load:*")
+    load = Load(name="m", backend="llama.cpp", path=str(path), threads=1, memory_bytes=2**30)
+    with pytest.raises(ModelUnavailable, match=f"{path} had 4000 bytes when it was loaded, and has 10 now"):
+        await Worker(load, tmp_path, descent).start()
+    assert not (tmp_path / "rungs.json").exists()
+    assert ladder.descent("m", "one", Kind("F32"), [path]).rung.name == "as it is"

@@ -104,6 +104,11 @@ class Gguf:
         self._vocabulary.render(template.nature.tags.rendered)
         return template.prompt(self._reader.prompt(rendered), rendered, submit.messages)
 
+    @property
+    def second(self) -> "Gguf | None":
+        """The draft model's own, where there is one."""
+        return self._second
+
     def tokens_of(self, text: str) -> list[int]:
         """Of plain words, as they stand."""
         return self._vocabulary.encode(text)

@@ -44,6 +44,11 @@ def text(name: str, model: Texter, most: int) -> None:
     _try_each(name, lambda words: _says_something(model, model.tokens_of(words)[: min(PROMPT, most)]))
 
 
+def draft(model: Texter, most: int) -> None:
+    """Only that it does not crash: a draft that is no number is passed over."""
+    _says_something(model, model.tokens_of(TEXTS[0])[: min(PROMPT, most)])
+
+
 def embedding(name: str, model: TextReader, most: int) -> None:
     """A text of many tokens, and one of few. Raises Unproven."""
     _try_each(name, lambda words: _finite(model.embed([_of_length(model, words, most)])) and _short(model, words))

@@ -107,7 +107,10 @@ def _model(load: Load) -> Model:
 
         model = Gguf(load)
         crash.at("proof", load.rung, load.name)
-        prove.text(load.name, model, min(load.batch, model.loaded.context - 1))
+        most = min(load.batch, model.loaded.context - 1)
+        prove.text(load.name, model, most)
+        if model.second is not None:
+            prove.draft(model.second, most)
         return model
     if load.backend == "transformers":
         from llmctld.engine.hf_files import check

@@ -102,6 +102,11 @@ class Estimates:
         types = frozenset[str]().union(*(part.types for part in parts))
         return parts[0]._replace(weights=sum(part.weights or 0 for part in parts), shapes=shapes, types=types)
 
+    def architectures(self, paths: Iterable[Path]) -> list[str]:
+        """Of these models' files, as each calls its own."""
+        headers = (self._header(path) for path in paths)
+        return [str(header.values.get("general.architecture", "")) for header in headers if header is not None]
+
     def types(self, paths: Iterable[Path]) -> frozenset[str]:
         """Of the tensors in these models' files; none of one that cannot be read."""
         headers = (self._header(path) for path in paths)

@@ -15,7 +15,7 @@ from llmctl.config import Config, ModelEntry, ModelSettings
 from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable
 from llmctld.models import split, swap
 from llmctld.models.catalog import Catalog
-from llmctld.models.ladder import Descent, Ladder
+from llmctld.models.ladder import Descent, Kind, Ladder
 from llmctld.models.loading import load_of
 from llmctld.models.remote import Remotes
 from llmctld.models.replicas import Model, Replica
@@ -94,7 +94,7 @@ class Fleet:
         """Raises ModelUnavailable where no rung is left."""
         settings = self._catalog.settings(entry)
         files = [entry.target, *([settings.draft] if settings.draft and settings.speculation != "off" else [])]
-        kind = self._supply.types(Path(file) for file in files)
+        kind = Kind(*self._supply.kind([Path(file) for file in files]))
         parts = [part for file in files for part in split.parts(Path(file))]
         return self._ladder.descent(entry.name, self._stand(entry), kind, parts)
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,7 +22,24 @@ AGAIN_S = 86400.0
 """After so long a rung is tried again from which an engine fell at work: that may have been chance, a fall at load is not."""
 MOST = 256
 """Of each list that is kept; the oldest go."""
+FOREIGN = "SIGILL: llama.cpp was built for a processor that knows more than this one. "
 REPAIR = "`llmctl daemon doctor` says which kernels are broken, and how the library is built anew."
+
+
+class Kind(NamedTuple):
+    """Of file. A fall from the first rung alone is the fault of kernels for these `types` of tensors, whatever is computed with
+    them; what goes deeper may be the `architecture`'s own.
+    """
+
+    types: str
+    architecture: str = ""
+
+    @property
+    def names(self) -> tuple[str, str]:
+        return self.types, f"{self.architecture}: {self.types}"
+
+    def blamed(self, falls: "list[Fall]") -> str:
+        return self.names[0] if {fall.rung for fall in falls} <= {LADDER[0].name} else self.names[1]
 
 
 class Fall(msgspec.Struct):
@@ -37,7 +55,7 @@ class Fall(msgspec.Struct):
 
 
 class Known(msgspec.Struct):
-    """What was learned on a processor with one build of the library. `of`: a kind of tensors, or a model's file and settings."""
+    """What was learned on a processor with one build of the library. `of`: a kind of file, or a model's file and settings."""
 
     build: str
     processor: str
@@ -63,12 +81,13 @@ class Ladder:
         self.spent: set[str] = set()
         """Models whose work ended every rung: it is not the rungs that are at fault."""
 
-    def descent(self, name: str, model: str, kind: str, paths: Sequence[Path]) -> "Descent":
+    def descent(self, name: str, model: str, kind: Kind, paths: Sequence[Path]) -> "Descent":
         """`model`: its files' identity and its settings. Raises ModelUnavailable where no rung held it the last time."""
         here, falls = build(), self._of(self._learned.dead, build(), model)
         if falls:
             raise dead(name, falls)
-        known = [*self._of(self._learned.kinds, here, kind), *self.suspected.get(model, [])]
+        learned = [fall for name in kind.names for fall in self._of(self._learned.kinds, here, name)]
+        known = list({fall.rung: fall for fall in [*self.suspected.get(model, []), *learned]}.values())
         return Descent(self, name, model, kind, here, known, places_of(paths))
 
     def retry(self, model: str) -> None:
@@ -116,7 +135,7 @@ class Descent:
     """One load's way down the ladder: where it stands, and why not higher. `moved` says whether its files have changed since."""
 
     def __init__(
-        self, ladder: Ladder, name: str, model: str, kind: str, build: str, known: list[Fall], places: list[Place]
+        self, ladder: Ladder, name: str, model: str, kind: Kind, build: str, known: list[Fall], places: list[Place]
     ) -> None:
         self._ladder, self._name, self._model, self._kind, self._build = ladder, name, model, kind, build
         self._known, self._new, self._places = known, list[Fall](), places
@@ -143,7 +162,7 @@ class Descent:
     def stood(self) -> None:
         """It is ready: those above are of no use to others of its kind either."""
         if self._new:
-            self._ladder.learn(self._build, self._kind, [fall for fall in self.falls if fall not in self._suspected])
+            self._learn([fall for fall in self.falls if fall not in self._suspected])
 
     def died(self) -> ModelUnavailable:
         """There is no lower one: until something changes nobody need try again."""
@@ -158,9 +177,10 @@ class Descent:
     def answered(self) -> None:
         """A request has ended well: what was suspected of the rungs above holds."""
         if found := self._ladder.suspected.pop(self._model, None):
-            self._ladder.learn(
-                self._build, self._kind, [*self._known, *(fall for fall in found if fall not in self._known)]
-            )
+            self._learn([*self._known, *(fall for fall in found if fall not in self._known)])
+
+    def _learn(self, falls: list[Fall]) -> None:
+        self._ladder.learn(self._build, self._kind.blamed(falls), falls)
 
     def died_at_work(self, cause: str) -> bool:
         """Before it had answered anything. Whether the next one begins on a lower rung: each is tried once."""
@@ -170,7 +190,8 @@ class Descent:
             self._known.append(Fall(self.rung.name, cause, time.time(), False))
             self._ladder.spent.add(self._model)
             self._ladder.suspected.pop(self._model, None)
-            self._ladder.doubt(self._build, self._kind)
+            for name in self._kind.names:
+                self._ladder.doubt(self._build, name)
             return False
         suspected = self._ladder.suspected.setdefault(self._model, [])
         if self.rung.name not in [fall.rung for fall in suspected]:
@@ -196,7 +217,8 @@ class Descent:
 def dead(name: str, falls: list[Fall]) -> ModelUnavailable:
     """Every rung by name, and what ended it there."""
     message = f"{name} cannot be loaded: llama.cpp crashes at its first words, whatever is left out: {_each(falls)}"
-    return ModelUnavailable(message, f"{REPAIR} `llmctl models load {name}` tries each rung once more.")
+    foreign = FOREIGN if {fall.cause for fall in falls} == {"SIGILL"} else ""
+    return ModelUnavailable(message, f"{foreign}{REPAIR} `llmctl models load {name}` tries each rung once more.")
 
 
 def _each(falls: list[Fall]) -> str:
@@ -215,4 +237,4 @@ def _read(file: Path) -> Learned:
         return Learned()
 
 
-__all__ = ["Descent", "Fall", "Ladder", "Rung"]
+__all__ = ["Descent", "Fall", "Kind", "Ladder", "Rung"]

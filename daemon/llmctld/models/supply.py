@@ -47,10 +47,12 @@ class Supply:
         self._estimates.note(entry, memory)
         return Room(memory - gpu, gpu)
 
-    def types(self, paths: Iterable[Path]) -> str:
-        """Of the tensors in these files together; the one that every file has counts only where there is no other."""
-        found = self._estimates.types(paths)
-        return " ".join(sorted(found - {"F32"} or found))
+    def kind(self, paths: Sequence[Path]) -> tuple[str, str]:
+        """The types of the tensors in these files together (the one that every file has counts only where there is no other), and
+        the architectures.
+        """
+        types, architectures = self._estimates.types(paths), self._estimates.architectures(paths)
+        return " ".join(sorted(types - {"F32"} or types)), " ".join(architectures)
 
     def _split(self, entry: ModelEntry, amount: int) -> Room:
         settings = self._catalog.settings(entry)

@@ -71,6 +71,7 @@ class Death(NamedTuple):
 Heard = messages.Event | EngineFailed | Broken
 
 CRASHES = ("SIGSEGV", "SIGILL", "SIGABRT", "SIGBUS", "SIGFPE")
+OTHERWISE = "Ask otherwise, or with fewer options; `llmctl daemon doctor` tries each of the library's kernels."
 WRITTEN_OVER = "Put a new file into a model's place with `mv`, and never write into one that is in use."
 CLOSE_WAIT_S = 10.0
 """How long an engine may take to save what it has computed, when it is unloaded."""
@@ -279,7 +280,7 @@ class Worker(Lent):
         crashed = isinstance(report, Death) and report.is_crash
         if self._descent is None or not (unproven or crashed) or self._descent.moved():
             return False
-        cause = report.signal if isinstance(report, Death) else "numbers that are none"
+        cause = report.signal if isinstance(report, Death) else "NaN"
         log.warning("a model does not load on this rung", model=self.name, rung=self._descent.rung.name, cause=cause)
         return self._descent.fell(cause)
 
@@ -379,7 +380,9 @@ class Worker(Lent):
         if self._tickets and not self._answered and self._descent.died_at_work(death.signal):
             return Stepped(f"{said} on the rung {self.rung!r}")
         tried = self._descent.all_tried()
-        return Spent(f"{said}, at the same requests whatever is left out: {tried}") if tried else EngineFailed(said)
+        if not tried:
+            return EngineFailed(said)
+        return Spent(f"{said}, at the same requests whatever is left out: {tried}", OTHERWISE)
 
     async def _death(self) -> Death:
         assert self._process is not None

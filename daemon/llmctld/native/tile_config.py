@@ -65,8 +65,9 @@ def _assembly(command: Sequence[str]) -> str:
 
 
 def cmake_args() -> str:
-    """The value of CMAKE_ARGS that forces the header into the build."""
-    return shlex.quote(f"-DCMAKE_CXX_FLAGS=-include {shlex.quote(str(HEADER))}")
+    """The value of CMAKE_ARGS that forces the header into the build, beside the user's own flags, which it would replace."""
+    flags = [os.environ.get("CXXFLAGS", ""), f"-include {shlex.quote(str(HEADER))}"]
+    return shlex.quote(f"-DCMAKE_CXX_FLAGS={' '.join(filter(None, flags))}")
 
 
 def needed(cpuinfo: Path = CPUINFO) -> bool:
