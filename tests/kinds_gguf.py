@@ -128,7 +128,8 @@ def _decided(tensors: Tensors) -> Tensors:
                 tensors[matrix] *= factor
         if (name := f"blk.{layer}.attn_output.weight") in tensors:
             tensors[name] *= np.repeat(HEAD_STRENGTHS, WIDTH) if layer == last else 0.25
-    value = tensors[f"blk.{last}.attn_v.weight"].reshape(KEY_HEADS, WIDTH, DIM).repeat(HEADS // KEY_HEADS, 0)
+    value = tensors[f"blk.{last}.attn_v.weight"].reshape(-1, WIDTH, DIM)
+    value = value.repeat(HEADS // len(value), 0)
     brought = tensors["token_embd.weight"][-len(LETTERS) :] @ value.reshape(HEADS * WIDTH, DIM).T
     letters = brought @ tensors[f"blk.{last}.attn_output.weight"].T
     letters /= np.linalg.norm(letters, axis=1, keepdims=True) / 2
@@ -243,11 +244,34 @@ def _phi3(writer: GGUFWriter, dice: np.random.Generator) -> Tensors:
     writer.add_rope_dimension_count(WIDTH)
     writer.add_feed_forward_length(INNER)
     tensors = _decided(_ends(dice) | _layers(dice, ATTENTION | FEED, NORMS))
+    return _fused(tensors, {"attn_qkv": ("attn_q", "attn_k", "attn_v"), "ffn_up": ("ffn_gate", "ffn_up")})
+
+
+def _fused(tensors: Tensors, into: dict[str, tuple[str, ...]]) -> Tensors:
+    """Several matrices of each layer one below the other in one."""
     for layer in range(LAYERS):
-        for fused, parts in {"attn_qkv": ("attn_q", "attn_k", "attn_v"), "ffn_up": ("ffn_gate", "ffn_up")}.items():
+        for fused, parts in into.items():
             matrices = [tensors.pop(f"blk.{layer}.{part}.weight") for part in parts]
             tensors[f"blk.{layer}.{fused}.weight"] = np.concatenate(matrices)
     return tensors
+
+
+def _gpt2(writer: GGUFWriter, dice: np.random.Generator) -> Tensors:
+    """Positions come out of a table; plain norms, and a bias everywhere."""
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(DIM)
+    writer.add_block_count(LAYERS)
+    writer.add_layer_norm_eps(1e-5)
+    writer.add_head_count(HEADS)
+    writer.add_feed_forward_length(INNER)
+    _words(writer)
+    matrices: Shapes = dict.fromkeys(ATTENTION, (DIM, DIM))
+    matrices |= {"ffn_up": (INNER, DIM), "ffn_down": (DIM, INNER)}
+    biases: Shapes = dict.fromkeys(("attn_norm", "ffn_norm", "attn_output", "ffn_down"), (DIM,))
+    biases |= {"attn_qkv": (3 * DIM,), "ffn_up": (INNER,)}
+    tensors = _decided(_ends(dice) | _layers(dice, matrices, NORMS, biases))
+    ends = {"output_norm.bias": np.zeros(DIM, np.float32), "position_embd.weight": _matrix(dice, CONTEXT, DIM)}
+    return _fused(tensors, {"attn_qkv": ("attn_q", "attn_k", "attn_v")}) | ends
 
 
 def _granite(writer: GGUFWriter, dice: np.random.Generator) -> Tensors:
@@ -355,7 +379,8 @@ def _marked(token: str) -> str:
 
 ARCHITECTURES: dict[str, Callable[[GGUFWriter, np.random.Generator], Tensors]] = {
     "llama": _llama, "llama+experts": _mixtral, "qwen2": _qwen2, "qwen3": _qwen3, "qwen3moe": _qwen3moe, "gemma3": _gemma3,
-    "phi3": _phi3, "granite": _granite, "gpt-oss": _gpt_oss, "mamba": _mamba, "lfm2": _lfm2, "bert": _bert,
+    "phi3": _phi3, "granite": _granite, "gpt2": _gpt2,
+    "gpt-oss": _gpt_oss, "mamba": _mamba, "lfm2": _lfm2, "bert": _bert,
 }  # fmt: skip
 """Name (what stands behind a `+` is not written) -> what writes its numbers, and makes its tensors."""
 STATEFUL = ("mamba", "lfm2")

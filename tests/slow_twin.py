@@ -4,12 +4,21 @@ It knows the library and nothing of llmctl: what the engine does in batches, wit
 """
 
 import ctypes
+import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
 from numpy.typing import NDArray
+
+FAR, NOISE = 0.3, 0.15
+"""Of the spread of all logits: how far apart the two best are at least, and how much a way of computing may change any."""
+TRIES = 100
+BEGIN = 40
+"""Letters that two prompts have in common: so many that they are worth saving."""
+LETTERS = "etaoin shrdlu"
 
 
 class Said(NamedTuple):
@@ -82,3 +91,24 @@ class Twin:
         found = np.ctypeslib.as_array(lib.llama_get_logits_ith(self._context, -1), (self._size,))
         row: NDArray[np.float32] = found.copy()  # the next call writes over it
         return row
+
+
+def sure(twin: Twin, count: int) -> Iterator[tuple[str, str]]:
+    """Prompts of which rounding decides nothing, with their answers; two at a time begin alike."""
+    dice = random.Random(5)
+    for _ in range(TRIES):
+        begin = "".join(dice.choices(LETTERS, k=BEGIN))
+        pair = [begin + "".join(dice.choices(LETTERS, k=10)) for _ in range(2)]
+        answers = [_answer(twin, twin.tokens(prompt), count) for prompt in pair]
+        if all(answer is not None for answer in answers):
+            yield from zip(pair, map(str, answers), strict=True)
+    raise AssertionError(f"of {2 * TRIES} prompts too few are sure")
+
+
+def _answer(twin: Twin, prompt: list[int], count: int) -> str | None:
+    slowly, at_once = twin.greedy(prompt, count), twin.greedy(prompt, count, at_once=True)
+    if len(slowly) < count or [each.token for each in slowly] != [each.token for each in at_once]:
+        return None
+    noise = max(np.abs(a.row - b.row).max() / a.row.std() for a, b in zip(slowly, at_once, strict=True))
+    is_sure = noise < NOISE and min(each.margin for each in slowly) > FAR
+    return twin.text(slowly) if is_sure else None

@@ -275,6 +275,17 @@ def test_a_folder_on_torch_never_cuts_a_text_and_knows_its_prompts(tmp_path: Pat
     assert "query, document, mine" in flaw.hint
 
 
+def test_a_token_that_only_the_tokenizer_has_fails_its_text_alone(tmp_path: Path) -> None:
+    folder = tiny_bert.write(tmp_path / "tiny")
+    with (folder / "vocab.txt").open("a") as file:
+        file.write("beyond\n")
+    found = Driver(_embedder(load(folder, backend="sentence-transformers"))).embed("cat", "beyond", "dog")
+    (flaw,) = found.flaws
+    assert (flaw.index, flaw.code) == (1, "invalid_request")
+    assert f"the id {len(tiny_bert.VOCABULARY)}" in flaw.message
+    assert np.isfinite(rows(found)[[0, 2]]).all()
+
+
 def test_what_normalizes_may_be_told_not_to(folder: Path) -> None:
     driver = Driver(_embedder(load(folder, backend="sentence-transformers", normalize=False)))
     assert abs(np.linalg.norm(rows(driver.embed("the cat"))) - 1) > 0.01

@@ -246,6 +246,9 @@ def test_other_kinds_of_models_say_what_they_say_alone(kind: str, folder: Path, 
     causal(config(**fields)).save_pretrained(tmp_path)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(folder / name, tmp_path / name)
+    if kind == "GPT2":
+        with pytest.raises(LoadError, match=r"`context` is 300, and .* has 256 positions"):
+            Hf(load(tmp_path, context=300))
     driver = Driver(Hf(load(tmp_path)))
     assert driver.hf.loaded.slots == slots
     assert any("one request at a time" in notice for notice in driver.hf.loaded.notices) == (slots == 1)
@@ -254,6 +257,67 @@ def test_other_kinds_of_models_say_what_they_say_alone(kind: str, folder: Path, 
     for id, prompt in zip(ids, PROMPTS[:6], strict=True):
         expected = text_of(driver.hf, generated(tmp_path, driver.tokens(prompt), 12))
         assert driver.replies[id].text + driver.replies[id].reasoning == expected
+
+
+def test_weights_that_lie_there_twice_are_counted_once(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "m")
+    alone = Hf(load(tmp_path / "m", context=256))
+    limit = alone.loaded.memory_bytes + (tmp_path / "m" / "model.safetensors").stat().st_size // 2
+    transformers.AutoModelForCausalLM.from_pretrained(folder).save_pretrained(tmp_path / "m", max_shard_size="200KB")
+    (tmp_path / "m" / "model.safetensors").rename(tmp_path / "m" / "consolidated.safetensors")
+    assert len(list((tmp_path / "m").glob("model-*.safetensors"))) > 1
+    assert (
+        Driver(Hf(load(tmp_path / "m", context=256, memory_bytes=limit))).ask("a").text == Driver(alone).ask("a").text
+    )
+
+
+# ---- what one request does wrong ------------------------------------------------------------------------------------
+
+
+def test_a_token_that_only_the_tokenizer_has_ends_that_prompt_alone(folder: Path, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    shutil.copytree(folder, tmp_path / "m")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "m" / "tokenizer.json"))
+    tokenizer.add_tokens(["<beyond>"])
+    tokenizer.save(str(tmp_path / "m" / "tokenizer.json"))
+    driver = Driver(Hf(load(tmp_path / "m")))
+    good, bad, listed = driver.submit(PROMPTS[0]), driver.submit("say <beyond>"), driver.submit("", tokens=[400])
+    driver.run()
+    refusal = driver.replies[bad].refusal
+    assert (refusal.code, "'<beyond>' (id 400)" in refusal.message, "0 to 399" in refusal.message) == (
+        "invalid_request", True, True,
+    )  # fmt: skip
+    assert driver.replies[listed].refusal.code == "invalid_request"
+    assert driver.replies[good].text == Driver(driver.hf).ask(PROMPTS[0]).text
+
+
+@pytest.mark.parametrize("steps", [1, 6])
+def test_a_step_that_fails_ends_the_one_who_cannot_be_computed_alone(model: Hf, folder: Path, steps: int) -> None:
+    """In its prompt, and among those who generate; what the others drew by their seeds is not drawn again."""
+    drawn = {"temperature": 1.5, "seed": 5}
+    meant = [Driver(model).ask(PROMPTS[0], **drawn).text, Driver(model).ask(PROMPTS[5]).text]
+    driver = Driver(model)
+    first, bad, last = driver.submit(PROMPTS[0], **drawn), driver.submit(PROMPTS[1]), driver.submit(PROMPTS[5])
+    driver.step(steps)
+    running = driver.loop.scheduler.running[bad]
+    model._steps.drop(bad)  # it comes again, with all its tokens
+    running.tokens[-1] = 10**6
+    driver.run()
+    assert "IndexError" in driver.replies[bad].refusal.message
+    assert [driver.replies[first].text, driver.replies[last].text] == meant
+    assert Driver(model).ask(PROMPTS[5]).text == meant[1]
+
+
+def test_a_bug_that_one_choice_meets_ends_that_request_alone(model: Hf, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(model)
+    meant = Driver(model).ask(PROMPTS[0]).text
+    good, bad = driver.submit(PROMPTS[0]), driver.submit(PROMPTS[1], logprobs=2)
+    driver.step(2)
+    monkeypatch.setattr(model._choices[bad], "pick", lambda _: 1 / 0)
+    driver.run()
+    assert driver.replies[bad].refusal.code == "internal"
+    assert driver.replies[good].text == meant
 
 
 # ---- what cannot be loaded ------------------------------------------------------------------------------------------
@@ -283,10 +347,18 @@ def pickled(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def sharded(folder: Path) -> None:
+    """Its index names two files, and one of them is not there."""
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+
+
 FAULTS: dict[str, tuple[Callable[[Path], None], dict[str, Any], str]] = {
     "no weights": (damage("model.safetensors", None), {}, "has no weights"),
     "cut weights": (cut, {}, "is cut short"),
     "no header": (damage("model.safetensors", b"\xff" * 64), {}, "cannot be read"),
+    "a missing part": (sharded, {}, "1 of them are missing: model-00002-of-00002.safetensors"),
     "a pickle": (pickled, {}, "are a pickle"),
     "no JSON": (damage("config.json", b"{"), {}, "config.json cannot be read"),
     "no tokenizer": (damage("tokenizer.json", None), {}, "no tokenizer"),

@@ -4,12 +4,11 @@ The models are random and small, and quantised here. What is asked is chosen so 
 says the same of the prompt read at once and token by token, within NOISE, and of two tokens one is always likelier by far.
 """
 
-import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from llmctld.engine.backend import LoadError
 from llmctld.engine.embed_gguf import GgufEmbedder
 from llmctld.engine.gguf import Gguf
 from llmctld.engine.pace import Pace
@@ -18,22 +17,15 @@ from llmctld.engine.saved import Saved
 from tests import kinds_gguf
 from tests.engine.driver import Driver, llama
 from tests.kinds_gguf import QUANTS, STATEFUL
-from tests.slow_twin import Twin
+from tests.slow_twin import BEGIN, Twin, sure
 
-FAR, NOISE = 0.3, 0.15
-"""Of the spread of all logits: how far apart the two best are at least, and how much a way of computing may change any."""
 COUNT, FEW = 16, 6
 """Tokens of an answer; few where no attention decides, so that the best are seldom far apart."""
-TRIES = 100
-BEGIN = 40
-"""Letters that two prompts have in common: so many that they are worth saving."""
-LETTERS = "etaoin shrdlu"
-
 CASES = [("llama" if kind != "MXFP4_MOE" else "llama+experts", kind) for kind in QUANTS]
 CASES += [
     (name, kind)
     for name in kinds_gguf.ARCHITECTURES
-    for kind in ("MXFP4_MOE" if "gpt" in name else "Q4_0", "Q4_K_M")
+    for kind in ("MXFP4_MOE" if name == "gpt-oss" else "Q4_0", "Q4_K_M")
     if name not in ("llama", "bert")
 ]
 
@@ -58,27 +50,6 @@ class Floats:
     def of(self, architecture: str) -> Path:
         path = self._folder / f"{architecture}.gguf"
         return path if path.exists() else kinds_gguf.write(path, architecture)
-
-
-def sure(twin: Twin, count: int) -> Iterator[tuple[str, str]]:
-    """Prompts of which rounding decides nothing, with their answers; two at a time begin alike."""
-    dice = random.Random(5)
-    for _ in range(TRIES):
-        begin = "".join(dice.choices(LETTERS, k=BEGIN))
-        pair = [begin + "".join(dice.choices(LETTERS, k=10)) for _ in range(2)]
-        answers = [_answer(twin, twin.tokens(prompt), count) for prompt in pair]
-        if all(answer is not None for answer in answers):
-            yield from zip(pair, map(str, answers), strict=True)
-    raise AssertionError(f"of {2 * TRIES} prompts too few are sure")
-
-
-def _answer(twin: Twin, prompt: list[int], count: int) -> str | None:
-    slowly, at_once = twin.greedy(prompt, count), twin.greedy(prompt, count, at_once=True)
-    if len(slowly) < count or [each.token for each in slowly] != [each.token for each in at_once]:
-        return None
-    noise = max(np.abs(a.row - b.row).max() / a.row.std() for a, b in zip(slowly, at_once, strict=True))
-    is_sure = noise < NOISE and min(each.margin for each in slowly) > FAR
-    return twin.text(slowly) if is_sure else None
 
 
 @pytest.mark.parametrize(("architecture", "kind"), CASES)
@@ -117,6 +88,14 @@ def test_a_file_answers_the_same_whichever_way_it_is_computed(
     elif architecture not in WINDOWED:
         assert again[1].done.cached_tokens >= BEGIN, "the prompt before began alike"
         assert min(reply.done.cached_tokens for reply in restored) >= BEGIN
+
+
+def test_a_table_of_positions_has_an_end(floats: Floats) -> None:
+    """The library would end the process, and everybody's answers, where a prompt goes beyond it."""
+    path = floats.of("gpt2")
+    with pytest.raises(LoadError, match=r"`context` is 1024, and .*gpt2\.gguf has 512 positions"):
+        Gguf(llama(path, context=1024))
+    assert Driver(Gguf(llama(path, slots=1, context=512))).ask("e" * 600).refusal.code == "context_overflow"
 
 
 WINDOWED = ("gemma3", "gpt-oss")

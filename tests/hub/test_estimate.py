@@ -1,6 +1,7 @@
 """What a model will take, told from its header, held against what the library then takes; and what was measured."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,28 @@ def test_a_transformers_folder_takes_its_numbers_in_32_bits_and_pages_for_every_
     assert folder.text(path, ModelSettings()) == wanted
     half = folder.text(path, ModelSettings(context=100, slots=1, retained=0, batch=64))
     assert (half.kv, half.compute) == (256 * kept * 4, (256 * read + 64 * (256 + 64)) * 4)
+
+
+def test_a_folder_in_the_words_of_gpt2_is_estimated_alike(tmp_path: Path) -> None:
+    plain = a_transformers_folder(tmp_path / "t", num_key_value_heads=4)
+    older = a_transformers_folder(tmp_path / "o")
+    names = {"n_layer": 2, "n_head": 4, "n_embd": 64, "n_positions": 512, "architectures": ["GPT2LMHeadModel"]}
+    (older / "config.json").write_text(json.dumps(names))
+    assert folder.text(older, ModelSettings()) == folder.text(plain, ModelSettings())
+
+
+def test_weights_that_lie_there_twice_are_counted_once(tmp_path: Path) -> None:
+    path = a_transformers_folder(tmp_path / "t")
+    wanted = folder.text(path, ModelSettings())
+    shutil.copy(path / "model.safetensors", path / "consolidated.safetensors")
+    assert folder.text(path, ModelSettings()) == wanted
+    (path / "model.safetensors").unlink()
+    for number, name in ((1, "a"), (2, "b")):
+        tensor = load_file(path / "consolidated.safetensors")[name]
+        save_file({name: tensor}, path / f"model-0000{number}-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert folder.text(path, ModelSettings()) == wanted
 
 
 @pytest.mark.parametrize("config", ["nonsense", '{"num_attention_heads": "many"}', "[]"])

@@ -29,10 +29,16 @@ def test_a_folder_of_transformers_generates_text_and_one_of_sentence_transformer
     assert nature(str(embedding)) == ("sentence-transformers", "embedding")
 
 
+@pytest.mark.parametrize("config", [{"architectures": ["GPT2LMHeadModel"]}, {"model_type": "llama"}])
+def test_so_does_one_of_the_older_ones_and_one_that_names_its_type_alone(tmp_path: Path, config: Any) -> None:
+    assert nature(str(a_folder(tmp_path / "text", config))) == ("transformers", "text")
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
         ({"architectures": ["BertModel"]}, "BertModel"), ({"architectures": ["T5ForConditionalGeneration"]}, "T5For"),
+        ({"model_type": "t5", "is_encoder_decoder": True}, "kind t5"),
         ({}, "does not name"), ([1], "cannot be read"), ({"architectures": 7}, "cannot be read"),
     ],
 )  # fmt: skip

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from llmctld.engine import torch_device
-from llmctld.engine.backend import LoadError
+from llmctld.engine.backend import LoadError, Refusal
 from llmctld.engine.embed import Reading, Vectors, too_long, unknown_prompt
 from llmctld.engine.fit import mebibytes
 from llmctld.engine.messages import Load, Loaded
@@ -49,6 +49,7 @@ class TorchEmbedder:
             raise LoadError(message, "Set a smaller `context`.")
         context = load.context or own
         self._texts = load.slots
+        self._rows = _rows(self._model)
         self.batch_tokens = max(load.slots * load.batch, context)
         size = _bytes(self._model)
         self.loaded = Loaded(
@@ -67,6 +68,11 @@ class TorchEmbedder:
         tokens = _tokens(self._model.tokenizer, before + text)
         if len(tokens) > self.loaded.context:
             raise too_long(len(tokens), self.loaded.context)
+        if tokens and (last := max(tokens)) >= self._rows:
+            message = f"the text has a token with the id {last}, and this model knows the ids 0 to {self._rows - 1}"
+            raise Refusal(
+                "invalid_request", message, "The folder's tokenizer does not belong to its weights: fetch it again."
+            )
         return Reading(text, tokens, before)
 
     def embed(self, readings: Sequence[Reading]) -> Vectors:
@@ -138,6 +144,12 @@ def _read_as_text(tokenizer: Any, prompts: dict[str, str | None]) -> list[str]:
 def _bound(model: SentenceTransformer) -> int:
     found = model.get_max_seq_length()
     return int(found) if found is not None and found < UNBOUNDED else UNBOUNDED
+
+
+def _rows(model: SentenceTransformer) -> int:
+    """Of the table that a token is looked up in; UNBOUNDED where there is none to be seen."""
+    inner: Any = getattr(model[0], "auto_model", None)
+    return UNBOUNDED if inner is None else int(inner.get_input_embeddings().weight.shape[0])
 
 
 def _without_normalization(model: SentenceTransformer) -> None:

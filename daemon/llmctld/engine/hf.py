@@ -15,6 +15,7 @@ It knows how a request becomes tokens and a row of logits the next one; who runs
 """
 
 import math
+import traceback
 from functools import partial
 from typing import Any
 
@@ -65,6 +66,8 @@ class Hf:
         tokenizer.chat_template = load.template or tokenizer.chat_template
         rows = int(self._model.get_output_embeddings().weight.shape[0])
         self._words = HfWords(tokenizer, rows, ends, load.template_options)
+        self._rows = int(self._model.get_input_embeddings().weight.shape[0])
+        """Of the table that a token is looked up in: one behind its end would end the step, and all who are in it."""
         self._reader = HfReader(tokenizer)
         self._defaults = Defaults.of(named)
         self._choices: dict[int, Choice] = {}
@@ -85,6 +88,12 @@ class Hf:
         prompt = self._read(submit)
         if not prompt.tokens:
             raise Refusal("invalid_request", "the prompt is empty")
+        if (last := max(prompt.tokens)) >= self._rows:
+            name = f"the token {self._words.name(last)!r} (id {last})"
+            message = f"the prompt has {name}, and this model knows the ids 0 to {self._rows - 1}"
+            raise Refusal(
+                "invalid_request", message, "Leave it out: the folder's tokenizer has it, its weights have not."
+            )
         return prompt
 
     def _read(self, submit: Submit) -> Prompt:
@@ -146,15 +155,28 @@ class Hf:
 
     def _pick(self, ids: list[int], rows: torch.Tensor) -> torch.Tensor:
         """Rows whose largest number is at what each request's Choice says; what that is is noted in `_said` too."""
+        if rows.shape[-1] > self._rows:
+            rows[:, self._rows :] = -math.inf  # it could be said, and not be read
         broken = rows.isnan().any(dim=-1).tolist()
         for place, id in enumerate(ids):
             if broken[place]:
                 self._said[id] = no_number()
             elif not self._choices[id].is_plain:
-                self._said[id] = token = self._choices[id].pick(rows[place].float().cpu().numpy().copy())
+                if id not in self._said:  # a step that failed is taken again, one by one
+                    self._said[id] = self._choose(id, rows[place])
+                said = self._said[id]
                 rows[place].fill_(-math.inf)
-                rows[place, max(token, 0)] = 0.0
+                rows[place, 0 if isinstance(said, Refusal) else max(said, 0)] = 0.0
         return rows
+
+    def _choose(self, id: int, row: torch.Tensor) -> int | Refusal:
+        try:
+            return self._choices[id].pick(row.float().cpu().numpy().copy())
+        except Refusal as refusal:
+            return refusal
+        except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
+            traceback.print_exc()
+            return Refusal("internal", f"request {id}: {error!r}")
 
 
 def _outcome(said: int | Refusal | None) -> list[int] | Refusal:

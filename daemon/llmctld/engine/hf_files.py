@@ -71,12 +71,32 @@ def config_of(load: Load) -> dict[str, Any]:
 
 
 def weights_of(load: Load) -> list[Path]:
-    """The files with weights: safetensors, and where there is none, pickles."""
+    """The files with weights, as the library reads them: `model.safetensors`, else those that its index names, else all of that
+    kind, and where there is none, pickles. Others beside them are the same weights once more.
+    """
     folder = Path(load.path)
+    if (whole := folder / "model.safetensors").is_file():
+        return [whole]
+    if (index := folder / "model.safetensors.index.json").is_file():
+        return _indexed(load, index)
     found = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not found:
         raise LoadError(f"{load.name}: {folder} has no weights: no file *.safetensors", FETCH)
     return found
+
+
+def _indexed(load: Load, index: Path) -> list[Path]:
+    try:
+        names = sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LoadError(f"{load.name}: {index} cannot be read: {words(error)}", FETCH) from error
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing or not names:
+        message = (
+            f"{load.name}: {index.name} names {len(names)} files of weights, and {len(missing)} of them are missing"
+        )
+        raise LoadError(f"{message}: {', '.join(missing[:3])}", FETCH)
+    return [index.parent / name for name in names]
 
 
 def numbers_of(load: Load, file: Path) -> int:

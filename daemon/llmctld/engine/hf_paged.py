@@ -73,6 +73,8 @@ class Paged:
         self._ids: dict[str, int] = {}
         self._fresh: set[str] = set()
         self._count = 0
+        self._failed = False
+        """Whether the last step of several failed, and each of them could be computed alone."""
 
     @property
     def bytes(self) -> int:
@@ -89,8 +91,8 @@ class Paged:
     def step(self, sequences: list[Sequence]) -> dict[int, int | Refusal]:
         """One step for these, and nobody else: those who came are let in, those who are not named any more let go.
 
-        Returns what came for each; nothing for those of whose prompt a part is still to be computed. Whatever goes wrong
-        in the middle ends them all: half a step cannot be taken back.
+        Returns what came for each; nothing for those of whose prompt a part is still to be computed. Where something goes wrong
+        in the middle, all is forgotten, and each is computed alone: so one that cannot be computed ends alone.
         """
         for id in self._names.keys() - {sequence.id for sequence in sequences}:
             self.drop(id)
@@ -98,12 +100,26 @@ class Paged:
             if sequence.id not in self._names:
                 self._add(sequence)
         try:
-            return self._step({sequence.id: sequence for sequence in sequences})
+            came = self._step({sequence.id: sequence for sequence in sequences})
         except Exception as error:  # noqa: BLE001 - a bug met by one step must not end the process
             traceback.print_exc()
             self._reset()
+            return self._after(error, sequences)
+        self._failed = False
+        return came
+
+    def _after(self, error: Exception, sequences: list[Sequence]) -> dict[int, int | Refusal]:
+        """Up to each one's next token, or its end. Twice in a row, with nobody to blame, is the end of all of them."""
+        if len(sequences) == 1 or self._failed:
+            self._failed = False
             refusal = Refusal("engine_failed", f"transformers failed at a step: {type(error).__name__}: {error}")
             return {sequence.id: refusal for sequence in sequences}
+        came: dict[int, int | Refusal] = {}
+        for sequence in sequences:
+            while sequence.id not in came:  # a long prompt is computed in parts
+                came |= self.step([sequence])
+        self._failed = not any(isinstance(said, Refusal) for said in came.values())
+        return came
 
     @torch.no_grad()
     def _step(self, sequences: dict[int, Sequence]) -> dict[int, int | Refusal]:

@@ -95,6 +95,7 @@ class Trial:
 
 def steps_for(load: Load, model: Any, size: int, limit: int) -> tuple[Steps, Loaded]:
     """`size`: of a row of logits; `limit`: bytes that all may take together. Raises LoadError."""
+    _check_positions(load, model)
     trial = Trial(load, model, size)
     implementation = model.config._attn_implementation
     reason = "it computes something else together than alone"
@@ -149,6 +150,19 @@ def _single(load: Load, model: Any, limit: int, trial: Trial, reason: str) -> tu
 
 def _own_context(model: Any) -> int:
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or CONTEXT_CAP)
+
+
+def _check_positions(load: Load, model: Any) -> None:
+    """Where positions are looked up in a table, there is nothing behind its end."""
+    inputs = model.get_input_embeddings()
+    tables = [
+        each.num_embeddings
+        for name, each in model.named_modules()
+        if isinstance(each, torch.nn.Embedding) and each is not inputs and ("pos" in name or name.endswith("wpe"))
+    ]
+    if tables and (load.context or 0) > min(tables):
+        message = f"{load.name}: `context` is {load.context}, and {load.path} has {min(tables)} positions"
+        raise LoadError(message, "Set a smaller `context`.")
 
 
 def _stretched(load: Load, shape: Shape, own: int) -> list[str]:

@@ -61,6 +61,10 @@ class HfWords:
         """A silent token by its name, a part of a character as U+FFFD."""
         return self.piece(token).decode(errors="replace") or self._added.get(token, "")
 
+    def name(self, token: int) -> str:
+        """As its tokenizer writes it."""
+        return str(self._tokenizer.convert_ids_to_tokens(token))
+
     def is_end(self, token: int) -> bool:
         return token < 0 or token in self.ends
 

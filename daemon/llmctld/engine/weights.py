@@ -14,14 +14,15 @@ import llama_cpp.llama_cpp as lib
 
 from llmctld.engine.backend import LoadError
 from llmctld.engine.fit import Shape, mebibytes
-from llmctld.engine.ggml import Device
+from llmctld.engine.ggml import Device, tensor_bytes
 from llmctld.engine.messages import Load, Loaded
 from llmctld.engine.native_log import NativeLog
-from llmctld.engine.offload import Needs, Plan, layer_bytes, make_plan, on
+from llmctld.engine.offload import Needs, Plan, layer_bytes, make_plan, on, parts
 from llmctld.engine.repack import place
 
 TryOut = Callable[[Any], tuple[Any, Shape]]
 """From a model without weights to a context of the shape that is wanted."""
+TABLE = "position_embd.weight"
 REFUSED = re.compile(r"alloc|out of memory", re.IGNORECASE)
 """How the library's first error reads where a device had less memory than it said."""
 
@@ -121,6 +122,13 @@ def _open(load: Load, log: NativeLog, plan: Plan, *, empty: bool = False) -> Any
             "The file may be damaged or cut short: fetch it again.",
         )
     return model
+
+
+def check_positions(load: Load, context: int, own: int) -> None:
+    """Some look positions up in a table, and behind its end the library ends the process. Raises LoadError."""
+    if context > own and any(name == TABLE for part in parts(load.path) for name, _ in tensor_bytes(part)):
+        message = f"{load.name}: `context` is {context}, and {load.path} has {own} positions"
+        raise LoadError(message, "Set a smaller `context`.")
 
 
 def _check_file(load: Load) -> None:

@@ -166,7 +166,7 @@ def _read(file: Path) -> dict[str, Measured]:
 def _bytes_of(path: Path) -> int:
     """Of a file with its other parts, or of the weights in a folder; 0 where there is none."""
     try:
-        files = path.rglob("*.safetensors") if path.is_dir() else split.parts(path)
+        files = folder.files(path) if path.is_dir() else split.parts(path)
         return sum(file.stat().st_size for file in files if file.is_file())
-    except OSError:
+    except (OSError, ValueError):
         return 0

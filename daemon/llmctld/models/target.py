@@ -20,8 +20,8 @@ ECHO, LLAMA, TORCH, TRANSFORMERS = "echo", "llama.cpp", "sentence-transformers",
 REMOTE = "remote"
 MODULES, CONFIG = "modules.json", "config.json"
 """The files by which a folder is one of sentence-transformers, or of transformers."""
-TEXT = "ForCausalLM"
-"""How the architectures end that continue a text."""
+TEXT = ("ForCausalLM", "LMHeadModel")
+"""How the architectures end that continue a text; the second in GPT-2's times."""
 RANK = 4
 """The pooling of a model that compares two texts, instead of giving a vector for one."""
 KINDS_OF_TARGET = (
@@ -36,6 +36,8 @@ class Described(msgspec.Struct):
     """What a folder's config.json says, as far as it is looked at."""
 
     architectures: list[str] | None = None
+    model_type: str = ""
+    is_encoder_decoder: bool = False
 
 
 class Nature(NamedTuple):
@@ -71,13 +73,16 @@ def _of_folder(path: Path) -> Nature:
         message = f"{path} is a folder without {MODULES} and without {CONFIG}: it holds no model"
         raise ModelUnavailable(message, KINDS_OF_TARGET)
     try:
-        architectures = msgspec.json.decode((path / CONFIG).read_bytes(), type=Described).architectures or []
+        config = msgspec.json.decode((path / CONFIG).read_bytes(), type=Described)
     except (OSError, msgspec.DecodeError) as error:
         raise ModelUnavailable(f"{path / CONFIG} cannot be read: {error}", "Check the folder.") from error
-    if not any(name.endswith(TEXT) for name in architectures):
-        kind = ", ".join(architectures) or f"that its {CONFIG} does not name"
+    architectures = config.architectures or []
+    # one that names its type alone may be anything: the library knows, and the engine tries it at load
+    goes_on = any(name.endswith(TEXT) for name in architectures) or (config.model_type and not architectures)
+    if config.is_encoder_decoder or not goes_on:
+        kind = ", ".join(architectures) or config.model_type or f"that its {CONFIG} does not name"
         message = f"{path} is a folder without {MODULES}, and holds a model of the kind {kind}"
-        raise ModelUnavailable(message, f"Take one that generates text (its architecture ends in {TEXT}).")
+        raise ModelUnavailable(message, f"Take one that generates text (its architecture ends in {' or '.join(TEXT)}).")
     return Nature(TRANSFORMERS, "text")
 
 

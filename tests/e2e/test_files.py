@@ -1,0 +1,111 @@
+"""Files and folders as people have them, by the installed command: quantised, older, and not quite right."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import kinds_gguf, tiny_llama
+from tests.e2e.house import House, until
+from tests.e2e.house import house as a_house
+from tests.slow_twin import Twin, sure
+
+ASK = ("--raw", "--no-cache", "--temperature", "0", "--max-tokens", "12", "--json", "--no-stream")
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[House]:
+    with a_house() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama.write(tmp_path_factory.mktemp("llama") / "tiny", layers=1)
+
+
+def test_a_quantised_file_is_added_estimated_and_answers_as_the_library_does(home: House, tmp_path: Path) -> None:
+    path = kinds_gguf.quantise(kinds_gguf.write(tmp_path / "f.gguf", "llama"), tmp_path / "m.gguf", "Q4_K_M")
+    home.ok("models", "add", "q", path, "--set=slots=2", "--set=threads=1")
+    told = home.ok("models", "estimate", "q", "--json").last
+    twin = Twin(path)
+    meant = dict(pair for pair, _ in zip(sure(twin, 12), range(2), strict=False))
+    twin.close()
+    answers = [home.ok("ask", prompt, "-m", "q", *ASK).last["text"] for prompt in meant]
+    with home.held("q"):
+        commands = [home.spawn("ask", prompt, "-m", "q", *ASK) for prompt in meant]
+        until(lambda: home.status()["requests_in_flight"] == len(meant))
+    assert answers == list(meant.values()) == [command.end().last["text"] for command in commands]
+    line = home.ps("q")
+    assert (line["backend"], line["slots"], line["context"]) == ("llama.cpp", 2, 512)
+    measured = home.ok("models", "estimate", "q", "--json").last["measured_bytes"]
+    assert abs(told["total_bytes"] / measured - 1) <= 0.15, (told, measured)
+
+
+def test_a_quantised_embedding_model_makes_vectors(home: House, tmp_path: Path) -> None:
+    path = kinds_gguf.quantise(kinds_gguf.write(tmp_path / "f.gguf", "bert"), tmp_path / "m.gguf", "Q4_K_M")
+    home.ok("models", "add", "v", path, "--set=threads=1")
+    (one, other) = home.ok("embed", "-m", "v", "the cat sleeps", "the old bridge").lines
+    assert len(one["embedding"]) == len(other["embedding"]) == kinds_gguf.DIM
+    assert one["embedding"] != other["embedding"]
+    refused = home.run("ask", "hi", "-m", "v")
+    assert (refused.status, "embed" in refused.err) == (5, True), refused
+
+
+def test_weights_that_lie_in_a_folder_twice_are_counted_once(home: House, folder: Path, tmp_path: Path) -> None:
+    alone = home.ok("models", "estimate", folder, "--json").last
+    twice = shutil.copytree(folder, tmp_path / "twice")
+    shutil.copy(twice / "model.safetensors", twice / "consolidated.safetensors")
+    assert home.ok("models", "estimate", twice, "--json").last == alone
+
+
+def test_a_folder_without_architectures_and_with_a_word_too_many_answers_everybody_else(
+    home: House, folder: Path, tmp_path: Path
+) -> None:
+    """Its tokenizer has a token for which the weights have nothing: who says that is told so, and nobody else hears of it."""
+    from tokenizers import Tokenizer
+
+    place = shutil.copytree(folder, tmp_path / "m")
+    config = json.loads((place / "config.json").read_text())
+    del config["architectures"]
+    (place / "config.json").write_text(json.dumps(config))
+    tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
+    tokenizer.add_tokens(["<beyond>"])
+    tokenizer.save(str(place / "tokenizer.json"))
+    home.ok("models", "add", "t", place, "--set=threads=1", "--set=slots=4")
+    meant = home.ok("ask", "The sky", "-m", "t", *ASK).last["text"]
+    with home.held("t"):
+        good, bad = (home.spawn("ask", prompt, "-m", "t", *ASK) for prompt in ("The sky", "say <beyond>"))
+        until(lambda: home.status()["requests_in_flight"] == 2)
+    outcome = bad.end()
+    assert (outcome.status, outcome.out) == (5, "")
+    assert outcome.error["message"] == (
+        "the prompt has the token '<beyond>' (id 400), and this model knows the ids 0 to 399"
+    )
+    assert good.end().last["text"] == meant
+
+
+def test_gpt2_as_its_folder_lies_there_is_added_and_answers(home: House, folder: Path, tmp_path: Path) -> None:
+    """Positions from a table, one matrix at both ends, its matrices the other way round, and other words for its sizes."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=400, n_embd=64, n_layer=2, n_head=4, n_positions=256, initializer_range=0.2, bos_token_id=0, eos_token_id=1
+    )  # fmt: skip
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folder / name, tmp_path / "gpt2" / name)
+    home.ok("models", "add", "g", tmp_path / "gpt2", "--set=threads=1", "--set=slots=2")
+    told = home.ok("models", "estimate", "g", "--json").last
+    assert home.ok("ask", "The sky", "-m", "g", *ASK).last["usage"]["completion_tokens"] > 0
+    line = home.ps("g")
+    assert line["context"] == 256
+    measured = home.ok("models", "estimate", "g", "--json").last["measured_bytes"]
+    assert abs(told["total_bytes"] / measured - 1) <= 0.15, (told, measured)
+    home.ok("models", "add", "longer", tmp_path / "gpt2", "--set=context=1000")
+    refused = home.run("ask", "The sky", "-m", "longer", *ASK)
+    assert (refused.status, "has 256 positions" in refused.err) == (4, True), refused
