@@ -20,6 +20,8 @@ __llmctl_words() {
         "") printf "%s" "--version --json --quiet -q --help ask chat embed models ps pull templates cache daemon config completion" ;;
         "ask") printf "%s" "--model -m --system -s --template -t --param -p --file -f --continue -c --conversation --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --extract -x --xl --n -n --schema --grammar --logprobs --reasoning --think --cache --no-cache --refresh --cache-only --semantic --max-age --user --tag --adapter --repro --priority --timeout --keep-alive --explain --save --no-stream --json --no-stdin --quiet -q --help" ;;
         "chat") printf "%s" "--model -m --system -s --template -t --continue -c --conversation --max-tokens --temperature --reasoning --think --user --json --quiet -q --help" ;;
+        "ask") printf "%s" "--model -m --system -s --template -t --param -p --file -f --continue -c --conversation --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --extract -x --xl --n -n --schema --grammar --logprobs --reasoning --overflow --cache --no-cache --refresh --cache-only --semantic --max-age --user --tag --adapter --repro --priority --timeout --keep-alive --explain --save --no-stream --json --no-stdin --quiet -q --help" ;;
+        "chat") printf "%s" "--model -m --system -s --template -t --continue -c --conversation --max-tokens --temperature --overflow --reasoning --user --json --quiet -q --help" ;;
         "embed") printf "%s" "--file -f --model -m --output -o --prompt --user --no-stdin --json --quiet -q --help" ;;
         "models") printf "%s" "--help ls show add pull estimate rm load pin unload" ;;
         "models ls") printf "%s" "--json --quiet -q --help" ;;
@@ -88,6 +90,7 @@ __llmctl_values() {
         "ask --logprobs") printf "%s" "" ;;
         "ask --reasoning") printf "%s" "show hide" ;;
         "ask --think") printf "%s" "on off low medium high" ;;
+        "ask --overflow") printf "%s" "error head middle tail" ;;
         "ask --max-age") printf "%s" "" ;;
         "ask --user") printf "%s" "" ;;
         "ask --tag") printf "%s" "" ;;
@@ -102,6 +105,7 @@ __llmctl_values() {
         "chat --conversation") printf "%s" "" ;;
         "chat --max-tokens") printf "%s" "" ;;
         "chat --temperature") printf "%s" "" ;;
+        "chat --overflow") printf "%s" "error head middle tail" ;;
         "chat --reasoning") printf "%s" "show hide" ;;
         "chat --think") printf "%s" "on off low medium high" ;;
         "chat --user") printf "%s" "" ;;

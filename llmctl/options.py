@@ -47,6 +47,7 @@ class Options(
     adapter: list[str] | str | dict[str, float] = []
     repro: bool = False
     priority: str | None = None
+    overflow: str | None = None
     cache: bool = False
     no_cache: bool = False
     refresh: bool = False

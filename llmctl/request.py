@@ -35,6 +35,7 @@ SAME = (
     "logprobs",
     "n",
     "think",
+    "overflow",
 )
 """Options that wire.Generate knows by the same name."""
 FROM_DEFAULTS = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "timeout")

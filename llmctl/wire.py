@@ -95,6 +95,8 @@ class Generate(Request, kw_only=True, tag="generate"):
     """0..20: report so many of the likeliest tokens at each place, beside the one that was sampled."""
     think: str | None = None
     """One of THINK; null: as the model's settings say, or else its chat template."""
+    overflow: str | None = None
+    """Where a prompt is too long for the context: "error" (default), or what is left out of it: "head", "middle" or "tail"."""
     n: int | None = None
     """1..64 samples: the result is then `answers`, their deltas come one sample after another."""
     cache: str = "auto"

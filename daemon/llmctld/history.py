@@ -48,7 +48,12 @@ def _m003_systems(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS = [_m001_requests, _m002_samples, _m003_systems]
+def _m004_sent(connection: sqlite3.Connection) -> None:
+    """`prompt` is what was asked; `sent`, where it is not NULL, what of it the model read (`--overflow`)."""
+    connection.execute("ALTER TABLE requests ADD COLUMN sent TEXT")
+
+
+MIGRATIONS = [_m001_requests, _m002_samples, _m003_systems, _m004_sent]
 
 
 MOST_HITS = 1000
@@ -116,7 +121,7 @@ class History:
 
     async def turns(self, user: str, conversation: str) -> list[Turn]:
         rows = await self._store.read(
-            "SELECT prompt, text, coalesce(system, ''), model FROM requests WHERE user = ? AND conversation = ? "
+            "SELECT coalesce(sent, prompt), text, coalesce(system, ''), model FROM requests WHERE user = ? AND conversation = ? "
             "AND state = 'done' AND NOT undone AND prompt IS NOT NULL ORDER BY number",
             (user, conversation),
         )

@@ -58,6 +58,8 @@ def ask(
     reasoning: Annotated[Text, Option(help="show or hide what the model thinks.", metavar="show|hide")] = None,
     think: Annotated[
         Text, Option(help="How much the model thinks before it answers.", metavar="on|off|low|medium|high")
+    overflow: Annotated[
+        Text, Option(help="What is left out where the text is too long.", metavar="error|head|middle|tail")
     ] = None,
     cache: Annotated[bool, Option("--cache", help="Store the answer, and take a stored one, in any case.")] = False,
     no_cache: Annotated[bool, Option("--no-cache", help="Neither take a stored answer nor store this one.")] = False,

@@ -42,6 +42,9 @@ def chat(
     conversation: Annotated[str | None, Option(help="Continue this conversation; made when new.")] = None,
     max_tokens: Annotated[int | None, Option(help="At most so many tokens for each answer.")] = None,
     temperature: Annotated[float | None, Option(help="0 is greedy; at most 2.")] = None,
+    overflow: Annotated[
+        str | None, Option(help="What is left out of a message that is too long.", metavar="error|head|middle|tail")
+    ] = None,
     reasoning: Annotated[str | None, Option(help="show or hide what the model thinks.", metavar="show|hide")] = None,
     think: Annotated[
         str | None, Option(help="How much the model thinks before it answers.", metavar="on|off|low|medium|high")
@@ -59,6 +62,7 @@ def chat(
         conversation=conversation,
         max_tokens=max_tokens,
         temperature=temperature,
+        overflow=overflow,
         reasoning=reasoning,
         think=think,
         user=user,

@@ -28,6 +28,7 @@ VALUES = {
     "--file": "@files",
     "--reasoning": "show hide",
     "--think": "on off low medium high",
+    "--overflow": "error head middle tail",
     "--tier": "premium standard economy",
 }
 """What follows a flag; nothing is offered after the others that take a value."""

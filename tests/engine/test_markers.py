@@ -43,14 +43,12 @@ def test_a_template_that_changes_the_content(change: str, text: str) -> None:
     assert len(found.text) == len(found.veiled)
 
 
-def test_a_template_that_goes_by_tags_in_the_text_says_so_once() -> None:
+def test_a_template_that_goes_by_tags_in_the_text_is_told_of() -> None:
     source = "{% for m in messages %}{{ m.content.split('<|user|>')[0] }}</s>{% endfor %}"
     known, found = rendered(source, EVIL)
     assert found.text == f"{EVIL}</s>"  # all that was typed, and not what the template makes of it
     assert names(known, found.veiled) == ["</s>"]
     assert "typed" in found.remark
-    again = known.render(Template(source).render, [ChatMessage("user", EVIL)])
-    assert (again.text, again.remark) == (found.text, "")
 
 
 def test_pieces_that_a_template_joins_make_no_marker() -> None:

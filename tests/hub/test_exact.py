@@ -40,6 +40,7 @@ MATTERS: dict[str, Any] = {
     "default_model": "usual",
     "user": "bob",
     "max_tokens": 7,
+    "overflow": "head",
     "temperature": 0.5,
     "top_p": 0.5,
     "top_k": 7,

@@ -28,6 +28,7 @@ EDGES: dict[str, tuple[list[Any], list[Any]]] = {
     "extract": (["first", "last"], ["", "First", "all"]),
     "adapters": ([{}, {"a": 100.0, "b": -100.0}], [{"a": 100.1}, {"a": nan}, {"a": 1.0, "b": -inf}]),
     "think": (["on", "off", "low", "medium", "high"], ["", "On", "max", "true"]),
+    "overflow": (["error", "head", "middle", "tail"], ["", "Head", "front"]),
     "priority": (["high", "normal", "batch"], ["", "High", "low"]),
     "keep_alive": ([0.0, 1.5, -1.0], [-0.5, -2.0, nan, inf, 1e12]),
     "n": ([1, 64], [0, -1, 65, 1000]),

@@ -31,6 +31,18 @@ class About(msgspec.Struct, array_like=True, frozen=True):
     template: str = ""
 
 
+class LeftOut(msgspec.Struct, array_like=True, frozen=True):
+    """What was not sent of a prompt that was too long: its characters from `start` to `end`, where `glue` stood instead, and so
+    `tokens` fewer than the `of` that it had.
+    """
+
+    start: int
+    end: int
+    glue: str
+    tokens: int
+    of: int
+
+
 class Stored(msgspec.Struct, array_like=True):
     """One stored answer. `created` is seconds since 1970, `seconds` what computing it took."""
 
@@ -46,6 +58,7 @@ class Stored(msgspec.Struct, array_like=True):
     """The other samples, where several were asked for."""
     about: About = About()
     """So that what is known of the entries can be told again from the entries alone."""
+    left_out: LeftOut | None = None
 
 
 class Found(NamedTuple):

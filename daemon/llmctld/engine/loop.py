@@ -26,6 +26,7 @@ from llmctld.engine.messages import (
     Step,
     Submit,
 )
+from llmctld.engine.overflow import fitted
 from llmctld.engine.pace import Pace
 from llmctld.engine.price import Price
 from llmctld.engine.rate import Rate
@@ -141,12 +142,14 @@ class Loop:
         """Queue a request. Whatever is wrong with it ends this one, and no other."""
         try:
             self.scheduler.expect(submit.id)
-            prompt = self._model.encode(submit)
+            submit, prompt, shortened = fitted(self._model.encode, submit, self._model.loaded.context)
             limit = room(prompt.tokens, self._model.loaded.context, submit.max_tokens)
             held = submit.schema is not None or submit.grammar is not None
             # what is held to a form does not think first
             text = Text(submit.stop, None if held else prompt.opened, prompt.known)
             self._model.open(submit, prompt)
+            if shortened is not None:
+                self._events.append(Remark(submit.id, "", shortened))
             self.scheduler.submit(
                 Sequence(
                     submit.id, prompt.tokens, len(prompt.tokens), limit, text=text, user=submit.user,

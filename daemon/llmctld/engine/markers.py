@@ -46,7 +46,6 @@ class Markers:
         self._lengths: dict[str, dict[int, None]] = defaultdict(dict)
         for name in names:
             self._lengths[name[0]][len(name)] = None
-        self._told = False
 
     def render(self, render: Render, messages: list[ChatMessage]) -> Rendered:
         """What a template makes of the messages; raises what `render` does."""
@@ -61,7 +60,7 @@ class Markers:
         holds = any(self._names(message.content) for message in messages)
         if not holds and self._names(text) == self._names(veiled):
             return Rendered(text, text)  # it goes by what is no marker of this model, and makes none of it
-        return Rendered(lifted, veiled, self._once(CHANGED))
+        return Rendered(lifted, veiled, CHANGED)
 
     def typed(self, text: str, before: str = "") -> Rendered:
         """Text without a template; `before` is put in front of it, and is not typed."""
@@ -102,10 +101,6 @@ class Markers:
         held = [first for first in self.firsts if any(first in content for content in contents)]
         free = (chr(code) for code in count(VEILS) if not any(chr(code) in content for content in contents))
         return dict(zip(held, free, strict=False))
-
-    def _once(self, remark: str) -> str:
-        told, self._told = self._told, True
-        return "" if told else remark
 
 
 def _is_tag(name: str, source: str) -> bool:

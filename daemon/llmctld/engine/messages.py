@@ -94,6 +94,16 @@ class Adapter(msgspec.Struct, frozen=True, array_like=True):
     identity: str = ""
 
 
+class Overflow(msgspec.Struct):
+    """How to make room where a prompt is too long: what is left out of the last message of the user.
+
+    `part`: "head", "middle" or "tail". `within`: of which characters of it (from, to), the first that will do.
+    """
+
+    part: str
+    within: list[tuple[int, int]]
+
+
 class Submit(msgspec.Struct, tag="submit", kw_only=True):
     """One request. Either `messages` or `tokens`. `raw`: no chat template, the contents as they stand.
 
@@ -133,6 +143,8 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     """How many of the likeliest tokens to report at each place, beside the one that was sampled."""
     think: str | None = None
     """"on", "off", "low", "medium" or "high"; None: as the template does by itself."""
+    overflow: Overflow | None = None
+    """None: a prompt that is too long is refused."""
 
 
 class Texts(msgspec.Struct, tag="texts", kw_only=True):
@@ -255,11 +267,25 @@ class Embedded(msgspec.Struct, tag="embedded", kw_only=True):
     flaws: list[Flaw] = []
 
 
+class Shortened(msgspec.Struct):
+    """What was left out of the last message of the user: its characters from `start` to `end`, where `glue` stands instead.
+
+    `tokens`: so many fewer than the `of` that the prompt had.
+    """
+
+    start: int
+    end: int
+    glue: str
+    tokens: int
+    of: int
+
+
 class Remark(msgspec.Struct, tag="remark"):
-    """Something that the one who asked for request `id` should know."""
+    """Something that the one who asked for request `id` should know: in words, or what was left out."""
 
     id: int
     text: str
+    shortened: Shortened | None = None
 
 
 class Recalled(msgspec.Struct, tag="recalled"):

@@ -53,6 +53,15 @@ def ask(submit: Submit, model: str, takes_grammar: bool, options: dict[str, Any]
     return _legacy(submit, body) if submit.raw or submit.tokens is not None else _chat(submit, body)
 
 
+def say(submit: Submit, body: Body) -> None:
+    """Other messages in the place of those that were asked before."""
+    body["prompt" if "prompt" in body else "messages"] = _text(submit) if "prompt" in body else submit.messages
+
+
+def _text(submit: Submit) -> str:
+    return "\n\n".join(message.content for message in submit.messages)
+
+
 def _chat(submit: Submit, body: Body) -> Question:
     if submit.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": submit.logprobs}
@@ -63,8 +72,7 @@ def _legacy(submit: Submit, body: Body) -> Question:
     """A text, or tokens, as they stand: what has no chat template in front of it."""
     if submit.logprobs is not None:
         body["logprobs"] = submit.logprobs
-    text = "\n\n".join(message.content for message in submit.messages)
-    return Question("/completions", body | {"prompt": text if submit.tokens is None else submit.tokens})
+    return Question("/completions", body | {"prompt": _text(submit) if submit.tokens is None else submit.tokens})
 
 
 def _refuse(submit: Submit, takes_grammar: bool) -> None:

@@ -29,7 +29,10 @@ CODES_IN = ("code", "status_code", "http_status_code", "status", "type", "error_
 TITLE = re.compile(r"<title>\s*(.+?)\s*</title>", re.IGNORECASE | re.DOTALL)
 
 MOST_TOKENS = re.compile(r"context (?:length|window|size)\D{0,24}?(\d+)")
-PROMPT_TOKENS = re.compile(r"(\d+) (?:in the (?:messages|prompt)|(?:input|prompt) tokens)|\bpassed (\d+) input")
+PROMPT_TOKENS = re.compile(
+    r"(\d+) (?:in the (?:messages|prompt)|(?:input|prompt) tokens)|\bpassed (\d+) input|\brequest \((\d+) tokens\)"
+    r"|resulted in (\d+) tokens"
+)
 
 
 class Said(NamedTuple):
@@ -117,8 +120,11 @@ def refused(who: str, status: int, said: Said, after: float = 0.0) -> Trouble | 
 
 def room(words: str) -> int | None:
     """The tokens that are left for an answer, where a refusal says how long prompt and context are."""
+    most, prompt = lengths(words)
+    return most - prompt if most is not None and prompt is not None and most > prompt else None
+
+
+def lengths(words: str) -> tuple[int | None, int | None]:
+    """Tokens of the context and of the prompt, as far as a refusal names them."""
     most, prompt = MOST_TOKENS.search(words), PROMPT_TOKENS.search(words)
-    if most is None or prompt is None:
-        return None
-    left = int(most[1]) - int(prompt[1] or prompt[2])
-    return left if left > 0 else None
+    return int(most[1]) if most else None, next(int(found) for found in prompt.groups() if found) if prompt else None

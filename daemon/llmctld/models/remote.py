@@ -20,6 +20,7 @@ from llmctld.models.keys import find_key
 from llmctld.models.listing import Listed
 from llmctld.models.reading import Empty, Piece, Reading, joined
 from llmctld.models.reply import rest
+from llmctld.models.shorter import Shorter
 from llmctld.models.sse import MOST
 from llmctld.models.target import REMOTE
 from llmctld.models.turns import Turns
@@ -175,16 +176,20 @@ class Remote(Lent):
         question = openai.ask(submit, self._model, bool(settings.takes_grammar), settings.template_options)
         for quirk in self._quirks:
             quirk.mend(question.body)
-        await self._endpoint.persist(lambda: self._once(run, question, submit), lambda: run.reading.begun)
+        assert self.loaded is not None
+        shorter = Shorter(submit, self.loaded.context)
+        await self._endpoint.persist(lambda: self._once(run, question, submit, shorter), lambda: run.reading.begun)
         if run.reading.lone:
             self._lone = run.reading.had_lone
+        if shortened := shorter.told(run.reading.prompt_tokens):
+            run.ticket.hear(Remark(submit.id, "", shortened))
         if submit.logprobs is not None and not run.reading.logprobs:
             run.ticket.hear(Remark(submit.id, "the endpoint reports no log-probabilities"))
         if run.reading.notice is not None:
             run.ticket.hear(Remark(submit.id, run.reading.notice))
         run.ticket.hear(run.finished(run.reading.finish_reason or "stop"))
 
-    async def _once(self, run: Run, question: openai.Question, submit: Submit) -> None:
+    async def _once(self, run: Run, question: openai.Question, submit: Submit, shorter: Shorter) -> None:
         """One attempt, in the words that the endpoint takes: each refusal may teach one of them."""
         while True:
             try:
@@ -195,12 +200,15 @@ class Remote(Lent):
             except (InvalidRequest, Trouble) as error:
                 # also a 500: some servers call a field that they do not know a failure of their own
                 refusal = error.error if isinstance(error, Trouble) else error
-                if run.reading.begun or not self._mend(refusal, question.body):
+                if run.reading.begun or not self._mend(refusal, question.body, shorter):
                     raise
 
-    def _mend(self, error: LlmctlError, body: openai.Body) -> bool:
+    def _mend(self, error: LlmctlError, body: openai.Body, shorter: Shorter) -> bool:
         """Whether the endpoint may take the question as it is now: what it does not take is remembered."""
         if isinstance(error, ContextOverflow):
+            if shorter.submit.overflow is not None and shorter.cut(error):
+                openai.say(shorter.submit, body)
+                return True
             return openai.fit(error.message, body)
         quirk = openai.quirk_in(error.message, body)
         if quirk is not None:

@@ -22,14 +22,26 @@ import structlog
 from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable, from_code
 from llmctl.interpreter import module
 from llmctld.engine import messages
-from llmctld.engine.messages import Adapter, ChatMessage, Embedded, Load, Piece, Remark, Submit, Texts
+from llmctld.engine.messages import (
+    Adapter,
+    ChatMessage,
+    Embedded,
+    Load,
+    Overflow,
+    Piece,
+    Remark,
+    Shortened,
+    Submit,
+    Texts,
+)  # fmt: skip
 from llmctld.models.environment import for_engine
 from llmctld.models.ladder import Descent
 from llmctld.signals import named
 from llmctld.watch import log
 
 __all__ = [
-    "Adapter", "Broken", "ChatMessage", "Embedded", "Lent", "Load", "Piece", "Recalled", "Remark", "Spent", "Stepped", "Submit",
+    "Adapter", "Broken", "ChatMessage", "Embedded", "Lent", "Load", "Overflow", "Piece", "Recalled", "Remark", "Shortened",
+    "Spent", "Stepped", "Submit",
     "Texts", "Ticket", "Worker",
 ]  # fmt: skip
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from llmctl.config import ModelEntry
 from llmctl.wire import Answer, Answers, CacheUse, Delta, Explained, Generate, Notice, Sampled, Timings, Usage
+from llmctld.cache.level import LeftOut
 from llmctld.models.worker import ChatMessage
 
 Event = Delta | Notice | Answer | Answers
@@ -28,6 +29,8 @@ class Work:
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
     logprobs: list[Sampled] | None = None
+    left_out: LeftOut | None = None
+    """Of the prompt, with `--overflow`."""
     stored: bool = False
     """Whether a level of the cache took the answer."""
 

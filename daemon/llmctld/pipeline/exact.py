@@ -19,6 +19,7 @@ from llmctld.cache.level import About, Stored
 from llmctld.cache.tiers import Hit, Tiers
 from llmctld.models.catalog import Catalog
 from llmctld.pipeline.call import Call, Event, Link, Stage
+from llmctld.pipeline.cuttable import told
 from llmctld.pipeline.flight import Flights
 from llmctld.pipeline.identity import key_of
 from llmctld.pipeline.semantic import wanted
@@ -122,9 +123,15 @@ def _several(request: Generate) -> bool:
 def _served(call: Call, hit: Hit) -> list[Event]:
     call.hit = hit.level
     each = [hit.answer, *hit.answer.more]
+    call.work.left_out = hit.answer.left_out
     answers = [_answer(call, stored, index, round(hit.age, 3)) for index, stored in enumerate(each)]
     deltas = [Delta(text=found.text, reasoning=found.reasoning or "", index=found.index) for found in answers]
-    return [*deltas, Answers(answers=answers) if _several(call.request) else answers[0]]
+    notices = (
+        [Notice(text=f"{call.entry.name}: {told(left_out, call.request, call.prompt or '')}")]
+        if (left_out := call.work.left_out)
+        else []
+    )
+    return [*notices, *deltas, Answers(answers=answers) if _several(call.request) else answers[0]]
 
 
 def _answer(call: Call, stored: Stored, index: int, age: float) -> Answer:
@@ -147,7 +154,8 @@ def storing(tiers: Tiers, next_: Stage, catalog: Catalog) -> Stage:
                 answers = [event] if isinstance(event, Answer) else event.answers if isinstance(event, Answers) else []
                 if answers and all(map(_whole, answers)) and call.key is not None and _unchanged(call, catalog):
                     first, *more = [_stored(answer) for answer in answers]
-                    put = await tiers.put(call.key, msgspec.structs.replace(first, more=more), _about(call))
+                    first = msgspec.structs.replace(first, more=more, left_out=call.work.left_out)
+                    put = await tiers.put(call.key, first, _about(call))
                     call.work.stored = put.taken
                     for text in [*tiers.news(), *([put.notice] if put.notice is not None else [])]:
                         yield Notice(text=text)

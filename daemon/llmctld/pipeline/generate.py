@@ -12,11 +12,25 @@ from weakref import WeakSet
 from llmctl.config import ModelEntry
 from llmctl.errors import EngineFailed, ModelUnavailable
 from llmctl.wire import PRIORITIES, Answer, Delta, Likely, Notice, Sampled, Usage
+from llmctld.cache.level import LeftOut
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
 from llmctld.models.systems import folded, is_later
 from llmctld.models.target import REMOTE
-from llmctld.models.worker import Adapter, Lent, Recalled, Remark, Spent, Stepped, Submit, Ticket
+from llmctld.models.worker import (
+    Adapter,
+    ChatMessage,
+    Lent,
+    Overflow,
+    Recalled,
+    Remark,
+    Shortened,
+    Spent,
+    Stepped,
+    Submit,
+    Ticket,
+)
+from llmctld.pipeline import cuttable
 from llmctld.pipeline.call import Call, Event, Work
 from llmctld.pipeline.places import Places
 from llmctld.watch import log
@@ -92,11 +106,14 @@ class Generator:
             work.state = "queued"
             for notice in self._notices(worker, call):
                 yield notice
-            ticket = worker.submit(self._submission(call, entry, _folds(worker, call)))
+            submit = self._submission(call, entry, _folds(worker, call))
+            ticket = worker.submit(submit)
             try:
                 async for piece in ticket:
                     if isinstance(piece, Remark):
-                        yield Notice(text=f"{entry.name}: {piece.text}")
+                        cut = piece.shortened
+                        said = piece.text if cut is None else _left_out(call, cut, submit.messages)
+                        yield Notice(text=f"{entry.name}: {said}")
                         continue
                     work.state = "working"
                     gap = "\n\n" if piece.moved and work.text else ""
@@ -130,9 +147,11 @@ class Generator:
             return getattr(settings, name) if given is None else given
 
         top_k = chosen("top_k")
+        messages = folded(call.messages) if folds else call.messages
         return Submit(
             id=0,
-            messages=folded(call.messages) if folds else call.messages,
+            messages=messages,
+            overflow=_overflow(call, messages),
             tokens=request.tokens,
             raw=request.raw,
             max_tokens=request.max_tokens or MAX_TOKENS,
@@ -174,6 +193,23 @@ def _note_use(call: Call, ticket: Ticket) -> None:
     timings.drafted, timings.accepted = end.drafted, end.accepted
     if end.decode_ms > 0 and end.completion_tokens > 1:
         timings.tokens_per_second = round((end.completion_tokens - 1) / end.decode_ms * 1e3, 2)
+
+
+def _overflow(call: Call, messages: list[ChatMessage]) -> Overflow | None:
+    """In characters of the last message, which may begin with a system prompt."""
+    within = cuttable.parts(call.request, call.prompt)
+    if not within:
+        return None
+    ahead = len(messages[-1].content) - len(call.prompt or "")
+    return Overflow(call.request.overflow or "", [(ahead + part.start, ahead + part.end) for part in within])
+
+
+def _left_out(call: Call, told: Shortened, messages: list[ChatMessage]) -> str:
+    """In words; noted for the history, too, and for who is served this answer later."""
+    prompt = call.prompt or ""
+    ahead = len(messages[-1].content) - len(prompt)
+    call.work.left_out = LeftOut(told.start - ahead, told.end - ahead, told.glue, told.tokens, told.of)
+    return cuttable.told(call.work.left_out, call.request, prompt)
 
 
 def _folds(worker: Lent, call: Call) -> bool:

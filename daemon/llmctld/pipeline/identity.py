@@ -71,7 +71,7 @@ def _identity(call: Call, catalog: Catalog, scope: list[str]) -> Identity:
         messages=call.messages,
         tokens=request.tokens,
         raw=request.raw,
-        sampling=[getattr(request, name) for name in SAMPLING],
+        sampling=[*(getattr(request, name) for name in SAMPLING), *_cut(request.overflow)],
         stop=request.stop,
         logit_bias=sorted(request.logit_bias.items()),
         ignore_eos=request.ignore_eos,
@@ -84,6 +84,11 @@ def _identity(call: Call, catalog: Catalog, scope: list[str]) -> Identity:
         n=request.n or 1,
         scope=[str(getattr(request, name)) for name in scope],
     )
+
+
+def _cut(overflow: str | None) -> list[str]:
+    """Nothing where nothing is cut: so the keys of such requests are what they were before there was a choice."""
+    return [] if overflow in (None, "error") else [str(overflow)]
 
 
 def _digest(identity: Identity) -> str:

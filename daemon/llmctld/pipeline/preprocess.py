@@ -33,12 +33,12 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
                 )
                 call.prompt = call.messages[-1].content
                 call.system = next((each.content for each in reversed(call.messages) if each.role == "system"), "")
-                call.typed = typed(request, _values(request), limit)
+                call.typed = typed(request, values_of(request), limit)
                 async with aclosing(next_(call)) as events:
                     async for event in events:
                         yield event
                 return
-            values = _values(request)
+            values = values_of(request)
             call.prompt = compose_prompt(request, values, limit)
             call.typed = typed(request, values, limit)
             turns = await _take_turn(call, history)
@@ -103,7 +103,7 @@ def normal(text: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
-def _values(request: Generate) -> dict[str, str]:
+def values_of(request: Generate) -> dict[str, str]:
     """What each `{name}` stands for. Raises InvalidRequest when a declared parameter has no value."""
     values = {name: value for name, value in request.declared.items() if value is not None} | request.params
     missing = [
@@ -137,6 +137,11 @@ def typed(request: Generate, values: Mapping[str, str], limit: int) -> str | Non
     return fill(normal(request.prompt or ""), values, limit).strip() or None
 
 
+def body(text: str, raw: bool) -> str:
+    """Of a file or of stdin: without the end of its last line."""
+    return normal(text) if raw else normal(text).removesuffix("\n")
+
+
 def compose_prompt(request: Generate, values: Mapping[str, str], limit: int) -> str | None:
     """PROMPT, each file under its name, stdin, with an empty line between; None for a prompt of token ids."""
     if request.tokens is not None:
@@ -147,14 +152,11 @@ def compose_prompt(request: Generate, values: Mapping[str, str], limit: int) -> 
         raise InvalidRequest(
             "the prompt holds {stdin}, and there is no stdin", "Pipe the text in: `cat FILE | llmctl ask ...`."
         )
-
-    def body(text: str) -> str:
-        return normal(text) if request.raw else normal(text).removesuffix("\n")
-
-    filled = fill(prompt, {**values, "stdin": body(stdin)} if placed and stdin is not None else values, limit)
-    parts = [filled, *(f"{file.name}:\n{body(file.text)}" for file in request.files)]
+    stdin = None if stdin is None else body(stdin, request.raw)
+    filled = fill(prompt, {**values, "stdin": stdin} if placed and stdin is not None else values, limit)
+    parts = [filled, *(f"{file.name}:\n{body(file.text, request.raw)}" for file in request.files)]
     if stdin is not None and not placed:
-        parts.append(body(stdin))
+        parts.append(stdin)
     text = "\n\n".join(part for part in parts if part)
     if not text.strip():
         raise InvalidRequest(

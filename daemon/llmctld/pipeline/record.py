@@ -14,6 +14,7 @@ from llmctl.errors import Internal, LlmctlError, Storage, Timeout
 from llmctl.wire import Answer, Answers, Delta
 from llmctld.history import History
 from llmctld.pipeline.call import Call, Event, Link, Stage
+from llmctld.pipeline.cuttable import shortened
 from llmctld.watch import log
 
 NOTE_EVERY_S = 1.0
@@ -117,6 +118,12 @@ def _beginning(call: Call) -> dict[str, Any]:
             "system": request.system if call.system is None else call.system, "prompt": prompt}  # fmt: skip
 
 
+def _sent(call: Call) -> str | None:
+    """The text of this turn as the model read it, where that is not all that was asked."""
+    left_out = call.work.left_out
+    return shortened(call.prompt, left_out) if left_out is not None and call.prompt is not None else None
+
+
 def _outcome(call: Call, answer: Answer, state: str) -> dict[str, Any]:
     timings, usage = answer.timings, answer.usage
     return {
@@ -126,5 +133,5 @@ def _outcome(call: Call, answer: Answer, state: str) -> dict[str, Any]:
         "hit": answer.cache.hit, "key": answer.cache.key, "prompt_tokens": usage.prompt_tokens,
         "cached_tokens": usage.cached_tokens, "completion_tokens": usage.completion_tokens, "queue_ms": timings.queue_ms,
         "load_ms": timings.load_ms, "prefill_ms": timings.prefill_ms, "decode_ms": timings.decode_ms,
-        "total_ms": timings.total_ms,
+        "total_ms": timings.total_ms, "sent": _sent(call),
     }  # fmt: skip
