@@ -58,6 +58,7 @@ def ask(
     reasoning: Annotated[Text, Option(help="show or hide what the model thinks.", metavar="show|hide")] = None,
     think: Annotated[
         Text, Option(help="How much the model thinks before it answers.", metavar="on|off|low|medium|high")
+    ] = None,
     overflow: Annotated[
         Text, Option(help="What is left out where the text is too long.", metavar="error|head|middle|tail")
     ] = None,

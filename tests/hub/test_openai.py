@@ -35,7 +35,7 @@ SENT: dict[str, tuple[Any, dict[str, Any]]] = {
 }  # fmt: skip
 """Field of a Submit -> a value, and what an endpoint gets for it."""
 REFUSED = {"adapters": (Adapter("a.gguf", 1.0),), "repro": True}
-OURS = {"id", "user", "priority", "streams"}
+OURS = {"id", "user", "priority", "streams", "overflow"}
 """Who asks, and in which order they are served, is no endpoint's business; how an answer is told to the client neither."""
 
 
