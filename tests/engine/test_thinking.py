@@ -1,6 +1,7 @@
 """What a chat template knows of thinking, and between which tags its model thinks: of each trait, and of today's families."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from llmctld.engine.backend import Refusal
 from llmctld.engine.messages import ChatMessage
 from llmctld.engine.reasoning import TAGS, Tags
+from llmctld.engine.scribe import Scribe
 from llmctld.engine.template import Template
 from transformers.utils import chat_template_utils
 
@@ -25,9 +27,17 @@ SOURCES = Path(os.environ.get("LLMCTL_LLAMA_CPP", "/nonexistent")) / "models" / 
 """llama.cpp's own, as they lie in the source distribution of llama-cpp-python under vendor/llama.cpp."""
 
 
-def check_as_transformers(source: str) -> None:
+@pytest.fixture(scope="module")
+def scribe() -> Iterator[Scribe]:
+    """One process for those that are looked at one after another."""
+    made = Scribe()
+    yield made
+    made.close()
+
+
+def check_as_transformers(source: str, scribe: Scribe) -> None:
     """The same text as that library's own renderer makes, of the messages as they are given to the template."""
-    template = Template(source, KNOWN)
+    template = Template(source, KNOWN, scribe)
     wanted = {"tools": None, "documents": None} | template._given({}) if not template.nature.broken else {}
     for talk in TALKS:
         messages = [ChatMessage(*turn) for turn in talk]
@@ -37,8 +47,8 @@ def check_as_transformers(source: str) -> None:
 
 
 @pytest.mark.parametrize("trait", TRAITS)
-def test_each_trait_is_rendered_as_transformers_does(trait: str) -> None:
-    check_as_transformers(TRAITS[trait])
+def test_each_trait_is_rendered_as_transformers_does(trait: str, scribe: Scribe) -> None:
+    check_as_transformers(TRAITS[trait], scribe)
 
 
 WORDS: dict[str, dict[str, dict[str, Any]]] = {
@@ -66,8 +76,8 @@ WORDS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("trait", WORDS)
-def test_the_words_that_a_template_understands(trait: str) -> None:
-    thinking = Template(TRAITS[trait]).nature.thinking
+def test_the_words_that_a_template_understands(trait: str, scribe: Scribe) -> None:
+    thinking = Template(TRAITS[trait], scribe=scribe).nature.thinking
     assert {word: thinking.way(word).variables for word in thinking.words} == WORDS[trait]
 
 
@@ -92,6 +102,13 @@ def test_a_word_is_in_what_the_model_reads() -> None:
     assert sentence.render(more).startswith("<|system|>Be brief.<|end|>")
 
 
+def test_a_family_whose_template_says_nothing_is_known_by_its_files_name() -> None:
+    template = Template(TRAITS["plain"], model="Llama 3.3 Nemotron Super 49B v1")
+    assert template.nature.thinking.words == ["on", "off"]
+    assert template.render([ChatMessage("user", "hi")], "off").startswith("<|system|>detailed thinking off<|end|>")
+    assert Template(TRAITS["plain"], model="Llama 3.3").nature.thinking.words == []
+
+
 @pytest.mark.parametrize(
     ("source", "tags"),
     [
@@ -108,8 +125,8 @@ def test_a_word_is_in_what_the_model_reads() -> None:
         ),
     ],
 )  # fmt: skip
-def test_the_tags_are_what_stands_around_a_thought(source: str, tags: Tags | None) -> None:
-    found = Template(source).nature.tags
+def test_the_tags_are_what_stands_around_a_thought(source: str, tags: Tags | None, scribe: Scribe) -> None:
+    found = Template(source, scribe=scribe).nature.tags
     assert found.own == tags
     assert found.all == ((tags, *TAGS) if tags else TAGS)
 
@@ -162,21 +179,21 @@ FAMILIES: dict[str, tuple[set[str], str, bool]] = {
 
 
 @pytest.mark.skipif(not SOURCES.is_dir(), reason="LLMCTL_LLAMA_CPP names no folder of llama.cpp's sources")
-def test_all_of_llama_cpps_templates_are_rendered_as_transformers_does() -> None:
+def test_all_of_llama_cpps_templates_are_rendered_as_transformers_does(scribe: Scribe) -> None:
     files = sorted(SOURCES.glob("*.jinja"))
     assert len(files) > 60
     for file in files:
-        check_as_transformers(file.read_text(encoding="utf-8"))
+        check_as_transformers(file.read_text(encoding="utf-8"), scribe)
 
 
 @pytest.mark.skipif(not SOURCES.is_dir(), reason="LLMCTL_LLAMA_CPP names no folder of llama.cpp's sources")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_families(family: str) -> None:
+def test_families(family: str, scribe: Scribe) -> None:
     words, opening, begins = FAMILIES[family]
     file = SOURCES / f"{family}.jinja"
     if not file.is_file():
         pytest.skip(f"these sources have no {file.name}")
-    template = Template(file.read_text(encoding="utf-8"), KNOWN)
+    template = Template(file.read_text(encoding="utf-8"), KNOWN, scribe)
     nature = template.nature
     assert set(nature.thinking.words) == words
     assert (nature.tags.own.opening if nature.tags.own else "") == opening

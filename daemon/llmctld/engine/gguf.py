@@ -26,6 +26,7 @@ from llmctld.engine.native_log import NativeLog
 from llmctld.engine.pages import give_back_zeros, stretches
 from llmctld.engine.reader import Reader
 from llmctld.engine.sampling import Sampler
+from llmctld.engine.scribe import Scribe
 from llmctld.engine.sequence import Chunk
 from llmctld.engine.speculation import ROWS
 from llmctld.engine.systems import takes_later
@@ -53,6 +54,7 @@ class Gguf:
     def __init__(self, load: Load) -> None:
         _check_kv_type(load)
         self._context: Any = None
+        scribe = Scribe() if load.speaks else None  # first: its process starts while the weights are read
         self._second = second.read(load, Gguf)  # before our own log: the library talks to the one that was made last
         self._log = NativeLog()
         self._weights = read_weights(load, self._log, lambda model: self._try_out(load, model), self._draft_bytes(load))
@@ -63,7 +65,8 @@ class Gguf:
         self._defaults = Defaults.named_by(told)
         source = load.template or told.get("tokenizer.chat_template", "")
         own = {"bos_token": self._vocabulary.bos_text, "eos_token": self._vocabulary.eos_text}
-        self._template = Template(source, own | load.template_options) if source and load.speaks else None
+        name = told.get("general.name", "")
+        self._template = Template(source, own | load.template_options, scribe, name) if source and scribe else None
         self._reader = Reader(self._vocabulary, source)
         self.reuses = reuses(self._model)
         self.drafts = self.reuses and load.speculation == "ngram"

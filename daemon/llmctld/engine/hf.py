@@ -65,7 +65,7 @@ class Hf:
         ends = sorted({*_listed(named.eos_token_id), *_listed(tokenizer.eos_token_id)})
         tokenizer.chat_template = load.template or tokenizer.chat_template
         rows = int(self._model.get_output_embeddings().weight.shape[0])
-        self._words = HfWords(tokenizer, rows, ends, load.template_options)
+        self._words = HfWords(tokenizer, rows, ends, load)
         self._rows = int(self._model.get_input_embeddings().weight.shape[0])
         """Of the table that a token is looked up in: one behind its end would end the step, and all who are in it."""
         self._reader = HfReader(tokenizer)

@@ -6,9 +6,11 @@ limits.
 
 import json
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmctld.engine.backend import Refusal
+from llmctld.engine.messages import Load
 from llmctld.engine.reasoning import RENDERED
 from llmctld.engine.template import Template
 from llmctld.engine.token_ids import checked, named
@@ -23,9 +25,9 @@ SPACE = "\u2581"
 class HfWords:
     """`size`: of the model's rows of logits; `ends`: the tokens that end an answer."""
 
-    def __init__(self, tokenizer: Any, size: int, ends: list[int], options: dict[str, Any] | None = None) -> None:
+    def __init__(self, tokenizer: Any, size: int, ends: list[int], load: Load | None = None) -> None:
         self._tokenizer, self.size, self.ends = tokenizer, size, ends
-        self.template = _template(tokenizer, options or {})
+        self.template = _template(tokenizer, load)
         self._bos = tokenizer.bos_token_id
         self._added = {token: str(added.content) for token, added in tokenizer.added_tokens_decoder.items()}
         self._silent = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
@@ -94,11 +96,15 @@ class HfWords:
         return text.replace(SPACE, " ").encode()
 
 
-def _template(tokenizer: Any, options: dict[str, Any]) -> Template | None:
+def _template(tokenizer: Any, load: Load | None) -> Template | None:
     """Of several the one for chats without tools."""
-    if not tokenizer.chat_template:
+    source = (load.template if load else "") or tokenizer.chat_template
+    if not source:
         return None
-    return Template(tokenizer.get_chat_template(), {**tokenizer.special_tokens_map, **options})
+    if isinstance(source, dict):
+        source = source.get("default") or next(iter(source.values()))
+    options, name = (load.template_options, Path(load.path).name) if load else ({}, "")
+    return Template(source, {**tokenizer.special_tokens_map, **options}, model=name)
 
 
 def _kinds(tokenizer: Any) -> set[str]:

@@ -19,11 +19,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from llmctld.engine.messages import LENGTH
-from llmctld.engine.orders import BYTES_PER_S, CPU_S, Failed, Open, Opened, Rendered, decode_order, encode
+from llmctld.engine.orders import BYTES_PER_S, CPU_S, Failed, Open, Opened, Render, Rendered, decode_order, encode
 
 ROOM = 256 * 2**20
 """Bytes that one rendering may take, beside TIMES those that it is given: a template copies what it is given a few times."""
 TIMES = 32
+LONGEST, LONGER = 2**20, 4
+"""Characters of what it makes, and how many more for each byte that it is given."""
 
 
 class Generation(Extension):
@@ -93,11 +95,7 @@ def main() -> None:
                 program = Program(order.source, order.known)
                 word: Opened | Rendered | Failed = Opened(program.names)
             else:
-                word = (
-                    Rendered(program.render(order.messages, order.variables))
-                    if program
-                    else Failed("nothing to render")
-                )
+                word = _rendered(program, order, len(body))
             said = encode(word)
         except MemoryError:
             said = _failed(program, f"it takes more than {(ROOM + TIMES * len(body)) >> 20} MiB")
@@ -106,6 +104,16 @@ def main() -> None:
         _limit(0.0, None)
         sys.stdout.buffer.write(LENGTH.pack(len(said)) + said)
         sys.stdout.buffer.flush()
+
+
+def _rendered(program: Program | None, order: Render, size: int) -> Rendered | Failed:
+    """A text that is much longer than what it was made of would hold up everybody when it becomes tokens."""
+    if program is None:
+        return Failed("nothing was opened")
+    text, most = program.render(order.messages, order.variables), LONGEST + LONGER * size
+    if len(text) > most:
+        return Failed(f"it makes {len(text)} characters of {size} bytes; at most {most} are taken")
+    return Rendered(text)
 
 
 def _failed(program: Program | None, message: str) -> bytes:
@@ -118,8 +126,10 @@ def _limit(cpu_s: float, room: int | None) -> None:
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     size = _size()
-    if size:
-        wanted = resource.RLIM_INFINITY if room is None else size + room
+    if size and room is None:
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    elif size and room is not None:
+        wanted = size + room
         resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 

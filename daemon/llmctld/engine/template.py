@@ -48,13 +48,16 @@ def untold(submit: Submit) -> None:
 
 class Template:
     """`known`: what it may name in each rendering, as the texts of the model's own tokens, and `template_options`.
+    `model`: what its file calls itself.
 
-    Its process starts at once; it is read when it is first used.
+    Its process, `scribe`, has started; the template is read when it is first used.
     """
 
-    def __init__(self, source: str, known: dict[str, Any] | None = None) -> None:
-        self._source, self._known = source, known or {}
-        self._scribe = Scribe()
+    def __init__(
+        self, source: str, known: dict[str, Any] | None = None, scribe: Scribe | None = None, model: str = ""
+    ) -> None:
+        self._source, self._known, self._model = source, known or {}, model
+        self._scribe = scribe or Scribe()
         self._wanted: dict[str, Any] = {}
 
     @cached_property
@@ -71,7 +74,7 @@ class Template:
             if (alone := self._tried([user], {})) is not None:
                 break
         both = self._tried([{"role": "system", "content": SYSTEM}, user], {})
-        thinking = Thinking(self._tried, names, self._source)
+        thinking = Thinking(self._tried, names, self._source, self._model)
         found = Found(derive(self._tried, thinking), self._source)
         thinking.always = found.own is not None or found.opened(alone or "") is not None
         takes_system = alone is None or (both is not None and SYSTEM in both)

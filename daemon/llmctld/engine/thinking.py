@@ -1,8 +1,10 @@
 """How much a model is to think, in the words that its chat template understands: found out by rendering it with each of them.
 
-It knows the variables and lines by which families say it, and no family by name; what is thought is told apart elsewhere.
+It knows the variables and lines by which families say it, and by name only those whose template says nothing; what is thought is
+told apart elsewhere.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -31,6 +33,11 @@ BUDGETS: tuple[tuple[str, dict[str, int]], ...] = (
 """Variables that take a number of tokens."""
 LINES = (("/think", "/no_think"), ("/think", "/nothink"), ("detailed thinking on", "detailed thinking off"))
 """What is written into the system message, on and off, where the template speaks of it."""
+FAMILIES = (
+    (re.compile(r"llama[-_ .0-9]*nemotron", re.IGNORECASE), "detailed thinking on", "detailed thinking off"),
+    (re.compile(r"\bmimo[-_ ]vl", re.IGNORECASE), "/think", "/no_think"),
+)
+"""What some were trained on without a word of it in their template: by the name that the model's file has for itself."""
 NONSENSE = "qx7nonsense"
 PROBE = "qx7question"
 
@@ -45,11 +52,14 @@ class Way(NamedTuple):
 class Thinking:
     """What a template understands. `always`: it makes the model think, whatever it is told."""
 
-    def __init__(self, render: Render, names: Iterable[str], source: str) -> None:
+    def __init__(self, render: Render, names: Iterable[str], source: str, model: str = "") -> None:
         self._render, self._names, self._source = render, frozenset(names), source
         self.always = False
         self._ways: dict[str, Way] = {}
         self._ways = self._switch() or self._lines()
+        lines = next(((on, off) for name, on, off in FAMILIES if name.search(model)), None)
+        if lines and not self._ways:
+            self._ways = {word: Way({}, line) for word, line in zip(("on", "off"), lines, strict=True)}
         for name in EFFORTS:
             if name in self._names:
                 self._ways = self._effort(name) | self._ways
