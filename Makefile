@@ -29,7 +29,7 @@ INDEXES := $(addprefix --extra-index-url=,$(TORCH_INDEX) $(LLAMA_INDEX))
 SOURCES := pyproject.toml constraints.txt Makefile
 STRESS ?= 1.0
 
-.PHONY: help install demo test check lint format generate generated bench bench-cache bench-draft bench-engine bench-torch stress clean
+.PHONY: help install demo test check lint format generate generated bench bench-busy bench-cache bench-draft bench-engine bench-torch stress clean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo "make check  the static part of it;  make lint  without the generated files;  make format  mends what a tool can"
 	@echo "make bench  the numbers [MODEL=FILE.gguf];  make bench-engine PEER=FOLDER MODEL=FILE.gguf  against llama-server"
 	@echo "make bench-draft  drafts over real texts;  make bench-torch  a folder, eight at once;  make stress  the long tests;  make generate  writes generated files;  make clean"
+	@echo "make bench-busy MODEL=FILE.gguf [PEER=FOLDER]  beside busy programs"
 	@echo "make bench-cache DATA=FOLDER  the caches over real questions"
 
 # Where the processor has AMX and the compiler drops its tile configurations, llama.cpp is built with a header of ours (see
@@ -115,6 +116,11 @@ bench-draft: $(DEV)
 # DATA is a folder with questions_stream.jsonl.gz, near_pairs.jsonl.gz and question_pairs.jsonl.gz; rows that need none run without.
 bench-cache: $(DEV)
 	$(BIN)/python -m tests.bench.cache $(if $(DATA),--data "$(DATA)") $(if $(ROWS),--rows "$(ROWS)")
+
+# How threads wait, how many there are, and how many programs are busy beside them; with PEER llama-server too.
+bench-busy: $(DEV)
+	@if [ -z "$(MODEL)" ]; then echo "make bench-busy needs a model: make bench-busy MODEL=FILE.gguf [PEER=FOLDER] [ROUNDS=3]" >&2; exit 2; fi
+	$(BIN)/python -m tests.bench.bench_busy --model "$(MODEL)" --rounds $(ROUNDS) $(if $(PEER),--peer "$(PEER)")
 
 bench-torch: $(DEV)
 	$(BIN)/python -m tests.bench.bench_torch --rounds $(ROUNDS)

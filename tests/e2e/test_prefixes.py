@@ -15,7 +15,7 @@ ONE = ("--no-cache", "--max-tokens", "8", "--temperature", "0", "--json", "--no-
 
 @pytest.fixture(scope="session")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Large enough that 2,000 tokens take a second, and a state that is read does not."""
+    """With room for 2,000 tokens."""
     path = tmp_path_factory.mktemp("models") / "long.gguf"
     tiny_gguf.write(path, seed=7, context=4096, layers=3, dim=128)
     return path
@@ -39,14 +39,11 @@ def test_a_prompt_is_not_computed_again_after_the_engine_has_ended(home: House, 
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
     assert first["usage"]["cached_tokens"] == 0
-    for _ in range(10):  # once is enough, unless the machine stands still while the state is read
-        second = home.ok("ask", TEXT, *ONE).last
-        assert second["usage"]["cached_tokens"] >= 1900
-        assert second["text"] == first["text"]
-        if second["timings"]["prefill_ms"] <= first["timings"]["prefill_ms"] / 3:
-            return
-        home.ok(*ending)
-    pytest.fail(f"the prompt took {first['timings']}, and with its saved state {second['timings']}")
+    second = home.ok("ask", TEXT, *ONE).last
+    assert second["usage"]["cached_tokens"] == first["usage"]["prompt_tokens"] - 1, (
+        "but for the last: it is asked for more"
+    )
+    assert second["text"] == first["text"]
 
 
 @pytest.mark.parametrize("place", [0.5, 0.0])

@@ -7,6 +7,8 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from llmctl import config, wire
 from tests.bench.engine.drive import Prompt, Use
 from tests.e2e.dealer import Dealer
@@ -67,6 +69,10 @@ class Ours:
         self._home = home
         self._options = options
 
+    def daemons(self) -> list[psutil.Process]:
+        """The hub and its engines."""
+        return self._home.daemons()
+
     @contextmanager
     def talk(self) -> Iterator[Talk]:
         with Dealer(self._home.socket, timeout=PATIENCE_S) as dealer:
@@ -75,13 +81,19 @@ class Ours:
 
 @contextmanager
 def installed(
-    model: Path, slots: int, context: int, more: dict[str, str], options: dict[str, float] | None = None
+    model: Path,
+    slots: int,
+    context: int,
+    more: dict[str, str],
+    options: dict[str, float] | None = None,
+    **variables: str,
 ) -> Iterator[Ours]:
-    """A hub that knows the model and has not loaded it; nothing of it is left behind. `more` are further settings, `options`
-    fields of each request."""
+    """A hub that knows the model and has not loaded it; nothing of it is left behind. `more` are further settings, an empty
+    one is left out; `options` fields of each request, `variables` the hub's environment."""
     settings = {"slots": str(slots), "context": str(context), "threads": "2", **more}
-    with house() as home:
-        home.ok("models", "add", NAME, model, *(f"--set={key}={value}" for key, value in settings.items()))
+    with house(**variables) as home:
+        set_ = (f"--set={key}={value}" for key, value in settings.items() if value)
+        home.ok("models", "add", NAME, model, *set_)
         home.ok("daemon", "start")
         yield Ours(home, options or {})
         home.stop()
@@ -89,10 +101,15 @@ def installed(
 
 @contextmanager
 def ours(
-    model: Path, slots: int, context: int, more: dict[str, str], options: dict[str, float] | None = None
+    model: Path,
+    slots: int,
+    context: int,
+    more: dict[str, str],
+    options: dict[str, float] | None = None,
+    **variables: str,
 ) -> Iterator[Ours]:
     """Loaded and warm."""
-    with installed(model, slots, context, more, options) as engine, engine.talk() as talk:
+    with installed(model, slots, context, more, options, **variables) as engine, engine.talk() as talk:
         talk.ask([1], 2)
         yield engine
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from tests.bench.engine import drive
+from tests.bench.engine import busy, drive
 from tests.bench.engine.drive import Engine, Outcome, Stall
 from tests.bench.engine.figure import Figure, count, ratio
 from tests.bench.engine.ours import Ours, installed, knows, ours
@@ -23,6 +23,8 @@ CONTEXT = 512
 SPEED = "tok/s"
 DECODED = 128
 """Tokens that are generated where nothing but generating is measured."""
+BEFORE = {"GOMP_SPINCOUNT": "300000"}
+"""What libgomp does where nothing is said."""
 TUNING = 1000
 """The seed of the prompts that choose the peer's flags: none of those that are measured."""
 
@@ -40,6 +42,10 @@ class Bench(NamedTuple):
 
     def ours(self, slots: int, context: int = CONTEXT, **settings: str) -> AbstractContextManager[Ours]:
         return ours(self.model, slots, context, settings)
+
+    def waiting(self, settings: dict[str, str], **variables: str) -> AbstractContextManager[Ours]:
+        """One slot without drafts, with these settings, in this environment."""
+        return ours(self.model, 1, CONTEXT, {"speculation": "off", **settings}, None, **variables)
 
     def peer(self, slots: int, context: int = CONTEXT, flags: Flags = ()) -> AbstractContextManager[Peer]:
         return llama_server(self.place, self.model, slots, context, flags)
@@ -223,6 +229,31 @@ def python(bench: Bench) -> list[Figure]:
     return [ratio("8 clients, over llama-cpp-python's server", speeds, others, 1.5, SPEED)]
 
 
+def beside_busy(bench: Bench) -> list[Figure]:
+    """One sequence that generates, alone and beside a program that only counts; as it comes, as it was before threads
+    waited shortly and became fewer, and llama-server. Each answer in a window in which others had nearly nothing."""
+    others: list[float] = []
+    with bench.waiting({"threads": ""}) as mine, bench.waiting({}, **BEFORE) as before, bench.peer(1) as other:
+        watch = busy.Watch(lambda: [*mine.daemons(), *before.daemons()])
+
+        def run(engine: Engine, count: int, seed: int) -> float:
+            (prompt,) = prompts(Load(1, 1, 1, 0, 8, 1), seed)
+            with busy.programs(count):
+                value, disturbed = watch.quiet(lambda: busy.rate(engine, prompt))
+            others.append(disturbed)
+            return value
+
+        quiet, earlier, loud, theirs = bench.interleaved(
+            *(partial(run, engine, count) for engine, count in ((mine, 0), (before, 0), (mine, 1), (other, 1)))
+        )
+    bench.say(f"busy: others had {statistics.median(others):.2f} processors in a window, {max(others):.2f} at most")
+    return [
+        ratio("beside one busy program, over llama-server beside one", loud, theirs, 2.5, SPEED),
+        ratio("beside one busy program, over alone (aim 0.45)", loud, quiet, 0.3, SPEED),
+        ratio("alone, over threads that spin for 3 ms", quiet, earlier, 1.0, SPEED),
+    ]
+
+
 def _speeds(outcomes: Sequence[Outcome]) -> list[float]:
     return [outcome.tokens_per_second for outcome in outcomes]
 
@@ -240,6 +271,7 @@ ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
     "templates": partial(templates, distinct=8, target=1.25),
     "four-templates": partial(templates, distinct=4, target=1.2),
     "few": few_busy,
+    "busy": beside_busy,
     "shared": shared,
     "long": long_prompt,
     "loops": loops,

@@ -1,18 +1,22 @@
 """The parts of the engine benchmark that decide what its figures mean: prompts, statistics, the choice of flags."""
 
+import os
 import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import pytest
 
 from tests import tiny_gguf
-from tests.bench.engine import drive
+from tests.bench.engine import busy, drive
+from tests.bench.engine.busy import Spent
 from tests.bench.engine.figure import Figure, count, ratio
 from tests.bench.engine.ours import Ours, knows, ours
 from tests.bench.engine.prompts import Load, arrivals, prompts, words
 from tests.bench.engine.tune import Flags, best
+from tests.e2e.house import until
 
 TEMPLATES = Load(8, 48, 8, 256, 32, 32)
 
@@ -166,3 +170,30 @@ def test_a_stream_gives_its_pieces_and_can_be_left(engine: Ours) -> None:
 def test_a_row_about_a_setting_that_does_not_exist_is_not_measured() -> None:
     assert knows("slots")
     assert not knows("levitation")
+
+
+def test_busy_programs_are_busy_and_gone_afterwards() -> None:
+    with busy.programs(2) as pids:
+        running = [psutil.Process(pid) for pid in pids]
+        assert len({os.getsid(pid) for pid in pids} | {os.getsid(0)}) == 3, "each in a session of its own"
+        until(lambda: all(sum(process.cpu_times()[:2]) > 0.05 for process in running), what="they compute")
+    assert not any(process.is_running() for process in running)
+
+
+def test_what_others_had_is_what_the_machine_had_and_ours_did_not() -> None:
+    watch = busy.Watch(list)
+    assert watch.others(Spent(0, 100, 10), Spent(2, 104, 13)) == 0.5
+    assert watch.others(Spent(0, 100, 10), Spent(2, 104, 14.5)) == 0, "the kernel counts in hundredths of a second"
+
+
+def test_a_window_in_which_others_had_processors_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, values = busy.Watch(list), iter(range(100))
+    disturbed = iter([1.5, 0.3, 0.05, 0.0])
+    monkeypatch.setattr(watch, "others", lambda *_: next(disturbed))
+    assert watch.quiet(lambda: next(values)) == (2, 0.05)
+    disturbed = iter([1.5, 0.3, 0.9, *[2.0] * busy.TRIES])
+    assert watch.quiet(lambda: next(values)) == (4, 0.3), "the best of them where all were disturbed"
+
+
+def test_a_rate_is_that_of_an_answer_that_lasts_long_enough(engine: Ours) -> None:
+    assert busy.rate(engine, [50, 51, 52], least_s=0.01) > 0
