@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from llmctl.config import check_name
-from llmctl.errors import ConfigError, NotFound, Storage, nearest, short
+from llmctl.errors import ConfigError, InvalidRequest, NotFound, Storage, nearest, short
 from llmctl.options import Options, given
 from llmctl.paths import expanded
-from llmctl.written import misfit
+from llmctl.written import decode_text, misfit
 
 Value = str | int | float | bool | None
 
@@ -61,10 +61,17 @@ def find(folder: Path, name: str) -> Path:
 
 def load(folder: Path, name: str) -> Template:
     file = find(folder, name)
+    return parse(read(file), str(file))
+
+
+def read(file: Path) -> str:
+    """Raises ConfigError."""
     try:
-        return parse(file.read_text(encoding="utf-8"), str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}", "") from error
+        return decode_text(file.read_bytes(), str(file))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", "") from error
+    except InvalidRequest as error:
+        raise ConfigError(error.message, error.hint) from error
 
 
 def parse(text: str, source: str) -> Template:

@@ -753,9 +753,37 @@ class HubInfo(msgspec.Struct, kw_only=True):
     fingerprint: int = 0
 
 
-_encoder = msgspec.msgpack.Encoder()
+WHOLE = 1
+"""The extension type of a whole number that no 64 bits hold: its decimal digits."""
+BITS_64 = range(-(2**63), 2**64)
+
+
+class Whole(int):
+    """One of those."""
+
+
+def with_whole(value: Any) -> Any:
+    """What JSON holds, as a message can carry it."""
+    if isinstance(value, dict):
+        return {name: with_whole(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [with_whole(each) for each in value]
+    return Whole(value) if isinstance(value, int) and value not in BITS_64 else value
+
+
+def _extended(value: Any) -> msgspec.msgpack.Ext:
+    if not isinstance(value, Whole):
+        raise NotImplementedError(f"no message carries a {type(value).__name__}")
+    return msgspec.msgpack.Ext(WHOLE, str(int(value)).encode())
+
+
+def _whole(code: int, data: memoryview) -> int | msgspec.msgpack.Ext:
+    return int(bytes(data)) if code == WHOLE else msgspec.msgpack.Ext(code, bytes(data))
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_extended)
 _requests: msgspec.msgpack.Decoder[AnyRequest] = msgspec.msgpack.Decoder(AnyRequest)
-_replies: msgspec.msgpack.Decoder[AnyReply] = msgspec.msgpack.Decoder(AnyReply)
+_replies: msgspec.msgpack.Decoder[AnyReply] = msgspec.msgpack.Decoder(AnyReply, ext_hook=_whole)
 
 M = TypeVar("M", bound=Message)
 

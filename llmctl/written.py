@@ -17,6 +17,8 @@ from llmctl.paths import expanded
 T = TypeVar("T")
 MARK = b"\xef\xbb\xbf"
 """The UTF-8 byte order mark, with which some editors begin a file."""
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+"""The marks of the other one, which some shells of Windows write."""
 TO_UTF8 = "Only UTF-8 text can be sent; convert it, for instance with `iconv -t utf-8`."
 KINDS = {
     "str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false", "object": "an object",
@@ -56,7 +58,9 @@ def unmarked(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def decode_text(data: bytes, source: str) -> str:
-    """UTF-8 without NUL. Raises InvalidRequest that names the byte and where it stands."""
+    """UTF-8 without NUL, and without a mark at its beginning. Raises InvalidRequest that names the byte and where it stands."""
+    if data.startswith(UTF16):
+        raise InvalidRequest(f"{source} is UTF-16 text", TO_UTF8.replace("-t", "-f utf-16 -t"))
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -64,7 +68,7 @@ def decode_text(data: bytes, source: str) -> str:
         raise InvalidRequest(f"{source} is not text: byte 0x{byte:02x} at offset {error.start}", TO_UTF8) from error
     if "\0" in text:
         raise InvalidRequest(f"{source} is not text: byte 0x00 at offset {data.index(0)}", TO_UTF8)
-    return text
+    return text.removeprefix("\ufeff")
 
 
 def object_of(line: bytes, example: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from llmctl import __version__
-from llmctl.cli import flags, out, signals
+from llmctl.cli import flags, out, signals, texts
 from llmctl.errors import Cancelled, LlmctlError, Storage, Usage, nearest
 
 COMMANDS = {
@@ -128,6 +128,8 @@ def run(arguments: list[str]) -> int:
         return _usage(error, arguments)
     except LlmctlError as error:
         out.Mode.json = out.Mode.json or "--json" in arguments
+        if error.code == "invalid_request" and (hint := texts.behind_dashes(arguments)):
+            error.hint = hint  # as when `-say hi` was taken for `-s "ay hi"`, and there is no prompt
         out.failure(error)
         return error.status
     except typer.Abort:
@@ -157,7 +159,8 @@ def _usage(error: Any, arguments: list[str]) -> int:
         out.aside(error.format_message() + "\n")
     else:
         message = error.format_message().rstrip(".")
-        out.failure(Usage(message[:1].lower() + message[1:], f"`{path} --help` lists what it takes."))
+        hint = texts.behind_dashes(arguments) or f"`{path} --help` lists what it takes."
+        out.failure(Usage(message[:1].lower() + message[1:], hint))
     return Usage.status
 
 

@@ -12,7 +12,7 @@ from typer import Argument, Option
 from llmctl.cli import flags, out
 from llmctl.cli.labels import Alias, Force, PriceCached, PriceIn, PriceOut, Set, Tag, Tier, labels
 from llmctl.cli.pull import pull
-from llmctl.errors import ModelUnavailable, nearest, short
+from llmctl.errors import InvalidRequest, ModelUnavailable, nearest, short
 
 if TYPE_CHECKING:
     from llmctl import wire
@@ -127,9 +127,13 @@ def add(
 ) -> None:
     """Make a model known. The file stays where it is."""
     from llmctl import wire
+    from llmctl.pages import is_page, repo_of
     from llmctl.snapshots import locate
     from llmctl.view import models
 
+    if is_page(target):
+        hint = f"`llmctl pull {repo_of(target)} --as {name}` fetches it, and adds it."
+        raise InvalidRequest(f"{target} is a page of the Hugging Face hub, and no endpoint", hint)
     settings = labels(set, tier, price_in, price_cached, price_out, tag)
     given = {"remote_model": remote_model, "api_key_env": api_key_env}
     settings |= {key: value for key, value in given.items() if value is not None}

@@ -17,7 +17,9 @@ app = flags.group()
 
 @app.command()
 def pull(
-    repo: Annotated[str, Argument(help="OWNER/NAME, and a GGUF file or quantisation of it.", metavar="REPO[:FILE]")],
+    repo: Annotated[
+        str, Argument(help="OWNER/NAME or its page, and a GGUF file or quantisation of it.", metavar="REPO[:FILE]")
+    ],
     as_: Annotated[str | None, Option("--as", help="What to call the model; as its file.", metavar="NAME")] = None,
     alias: Alias = None,
     tier: Tier = None,
@@ -33,12 +35,13 @@ def pull(
     """Fetch a model of the Hugging Face hub, and add it. What was cut off goes on where it stopped."""
     from llmctl import wire
     from llmctl.client import result_of
+    from llmctl.pages import repo_of
     from llmctl.view.models import added, progress
 
-    name, _, file = repo.partition(":")
+    wanted = repo_of(repo)
     request = wire.PullModel(
-        repo=name,
-        file=file or None,
+        repo=wanted.name,
+        file=wanted.file,
         name=as_,
         aliases=alias or [],
         settings=labels(set, tier, price_in, price_cached, price_out, tag),

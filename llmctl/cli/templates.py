@@ -39,7 +39,7 @@ def show(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> No
         template = templates.load(folder, name)
         out.json_line({"name": name, "params": template.declared(), **_given(template)})
     else:
-        text = templates.find(folder, name).read_text(encoding="utf-8")
+        text = templates.read(templates.find(folder, name))
         out.text(text if text.endswith("\n") else text + "\n")
 
 
@@ -71,7 +71,7 @@ def edit(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> No
     try:
         _run([*shlex.split(editor), str(file)])
     finally:
-        unchanged = file.exists() and file.read_text(encoding="utf-8") == BEGINNING
+        unchanged = file.exists() and templates.read(file) == BEGINNING
         if unchanged:
             file.unlink()
     if unchanged:

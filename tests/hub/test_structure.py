@@ -40,12 +40,17 @@ async def test_a_whole_answer_has_its_value() -> None:
 
 
 @in_loop
-async def test_a_number_that_no_message_holds_is_rounded() -> None:
+async def test_a_whole_number_keeps_its_digits_however_long() -> None:
     async with a_trial() as trial:
         answer = await answer_of(structure(trial)(Speaker('{"age":' + "9" * 400 + "}")), a_call(schema=AGE))
-        assert wire.encode(wire.Done(result=answer))
+        reply = wire.decode_reply(wire.encode(wire.Done(result=answer)))
+        assert isinstance(reply, wire.Done)
+        assert isinstance(reply.result, wire.Answer)
+        assert reply.result.value == {"age": 10**400 - 1}
         answer = await answer_of(structure(trial)(Speaker('{"age":-999999999999999999999}')), a_call(schema=AGE))
-        assert answer.value == {"age": -1e21}
+        assert answer.value == {"age": 1 - 10**21}
+        with pytest.raises(Incomplete):
+            await answer_of(structure(trial)(Speaker('{"age":' + "9" * 5000 + "}")), a_call(schema=AGE))
 
 
 @pytest.mark.parametrize(

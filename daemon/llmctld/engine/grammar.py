@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from llmctld.engine import gbnf
 from llmctld.engine.backend import Refusal
+from llmctld.engine.numbers import holdable
 from llmctld.engine.smallest import shortest_text, smallest_value
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def written(schema: str | None, grammar: str | None) -> str:
     """A schema (JSON) or a grammar (GBNF) in the library's notation. Raises Refusal (`usage`)."""
     if schema is not None:
         try:
-            return LLMatcher.grammar_from_json_schema(schema, overrides=JSON)
-        except (ValueError, RecursionError) as error:
+            return LLMatcher.grammar_from_json_schema(holdable(schema), overrides=JSON)
+        except (ValueError, msgspec.DecodeError, RecursionError) as error:
             raise Refusal("usage", f"the schema is no JSON: {error}") from error
     try:
         rules = gbnf.parse(grammar or "")
@@ -119,6 +120,7 @@ HINTS = {
     "Unimplemented keys": "Leave these keywords out: an answer cannot be held to them while it is generated.",
     "retrieving it failed": "Nothing is fetched: copy the definition under `$defs` and refer to it as `#/$defs/NAME`.",
     "oneOf": "Use `anyOf`.",
+    "Failed to generate regex for": "No answer can be held to a bound so far away: leave it out, and say it in words.",
     "Unsatisfiable": "Something in it contradicts itself.",
     **dict.fromkeys(("too", "fuel"), SIMPLER),
 }

@@ -15,6 +15,7 @@ from queue import SimpleQueue
 
 import msgspec
 
+from llmctl.pointers import pointer_at
 from llmctld.engine import crash, rungs
 from llmctld.engine.backend import LoadError, Model
 from llmctld.engine.embed import Embedder, EmbedLoop
@@ -95,12 +96,21 @@ def _damage(words: str) -> str:
     return f"a saved prefix is damaged and removed: its prompt will be computed anew ({words})"
 
 
+def _check_pointers(load: Load) -> None:
+    """A file may have become one since the model was added. Raises LoadError."""
+    for path in filter(None, (load.path, load.draft)):
+        found = pointer_at(Path(path))
+        if found is not None:
+            raise LoadError(f"{load.name}: {found[0]}", found[1])
+
+
 def _model(load: Load) -> Model:
     """On first use of a backend: the native library takes 200 ms to import, and echo needs none of it."""
     if load.backend == "echo":
         from llmctld.engine.echo import Echo
 
         return Echo(load)
+    _check_pointers(load)
     if load.backend == "llama.cpp":
         from llmctld.engine import prove
         from llmctld.engine.gguf import Gguf
@@ -130,6 +140,7 @@ def _no_memory(load: Load, words: str) -> LoadFailed:
 
 def _embedder(load: Load) -> Embedder:
     """Likewise: torch takes seconds."""
+    _check_pointers(load)
     if load.backend == "sentence-transformers":
         from llmctld.engine.embed_torch import TorchEmbedder
 

@@ -156,11 +156,13 @@ def _nearest_to_zero(schema: Schema, step: float, unit: float) -> Any:
     low = max(schema.get("minimum", -math.inf), schema.get("exclusiveMinimum", -math.inf))
     high = min(schema.get("maximum", math.inf), schema.get("exclusiveMaximum", math.inf))
     start = low if low > 0 else high if high < 0 else 0
-    value = (math.ceil(start / step) if start >= 0 else math.floor(start / step)) * step
+    whole = isinstance(start, int) and isinstance(step, int)  # which a float of more than 53 bits is not
+    steps = -(-start // step) if start >= 0 else start // step
+    value = (steps if whole else math.ceil(start / step) if start >= 0 else math.floor(start / step)) * step
     if value in (schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")):
         value += step if value == schema.get("exclusiveMinimum") else -step
-    whole = int(value) if value == int(value) else value
-    return whole if low <= value <= high and (unit != 1 or value == int(value)) else NONE
+    found = int(value) if value == int(value) else value
+    return found if low <= value <= high and (unit != 1 or value == int(value)) else NONE
 
 
 def _string(schema: Schema) -> Any:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from llmctl.errors import ModelUnavailable
+from llmctl.pointers import pointer_at
 from llmctld.models import split
 from llmctld.models.address import check_address, is_address
 from llmctld.models.header import CutOff, Damaged, Value, read_header, read_whole_header
@@ -55,6 +56,7 @@ def nature(target: str) -> Nature:
         check_address(target)
         return Nature(REMOTE, "text")
     path = Path(target)
+    check_pointers(path)
     if path.is_dir():
         return _of_folder(path)
     for part in _parts(path):
@@ -125,8 +127,16 @@ def _parts(path: Path) -> list[Path]:
     return parts
 
 
+def check_pointers(path: Path) -> None:
+    """Raises ModelUnavailable where a clone holds git-lfs pointers instead of files."""
+    found = pointer_at(path)
+    if found is not None:
+        raise ModelUnavailable(*found)
+
+
 def check_gguf(path: Path) -> None:
     """Raises ModelUnavailable when `path` is no GGUF file."""
+    check_pointers(path)
     try:
         regular(path)
         with path.open("rb") as file:

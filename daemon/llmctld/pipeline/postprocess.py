@@ -1,8 +1,9 @@
 """Stage `postprocess`: what is done to a complete answer before it is stored and shown: the code block that was asked for."""
 
-import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import cache
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -10,8 +11,8 @@ from llmctl.errors import Incomplete
 from llmctl.wire import Answer, Delta
 from llmctld.pipeline.call import Call, Event, Stage
 
-FENCED = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})[^\n]*\n(.*?)(?:^[ ]{0,3}\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
-"""A fenced code block (spec.commonmark.org, 4.5); one that is not closed reaches to the end."""
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 
 def postprocess(next_: Stage) -> Stage:
@@ -33,10 +34,23 @@ def postprocess(next_: Stage) -> Stage:
 
 
 def code_block(text: str, which: str) -> str:
-    """The content of the first or last fenced block, without its fences."""
-    blocks = [match[2] for match in FENCED.finditer(text)]
+    """The content of the first or last fenced block (spec.commonmark.org, 4.5), without its fences and their indentation.
+
+    Also within lists and quotations. One that is not closed reaches to the end of what it stands in. Lines end with LF.
+    """
+    blocks = [token.content for token in _blocks().parse(text) if token.type == "fence"]
     if not blocks:
         raise Incomplete(
             f"the answer of {len(text)} characters holds no code block", "Ask for a fenced code block in the prompt."
         )
     return blocks[0 if which == "first" else -1].removesuffix("\n")
+
+
+@cache
+def _blocks() -> "MarkdownIt":
+    """Blocks alone, and a fence is one behind `<details>` too, where CommonMark sees nothing but HTML up to an empty line."""
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark").disable(["html_block", "reference"])
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    return parser

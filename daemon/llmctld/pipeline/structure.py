@@ -3,14 +3,13 @@
 It knows that an answer cut short or invalid is not an answer; how tokens are kept in line is the engine's part.
 """
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import msgspec
 
 from llmctl.errors import Incomplete
-from llmctl.wire import Answer
+from llmctl.wire import Answer, with_whole
 from llmctld.pipeline.call import Call, Event, Link, Stage
 from llmctld.trial import Trial
 
@@ -48,9 +47,5 @@ async def _checked(call: Call, trial: Trial, answer: Answer) -> Answer:
 
 
 def value_of(schema: str | None, text: str) -> object:
-    """What a text that satisfies a schema says; None without one. A number beyond 64 bits is rounded: no message holds it."""
-    return None if schema is None else json.loads(text, parse_int=_whole)
-
-
-def _whole(digits: str) -> int | float:
-    return int(digits) if len(digits) < 19 else float(digits)
+    """What a text that satisfies a schema says, whole numbers to their last digit; None without one."""
+    return None if schema is None else with_whole(msgspec.json.decode(text))

@@ -1,0 +1,33 @@
+"""The hint for a text that begins with `-`."""
+
+import pytest
+
+from llmctl.cli.texts import behind_dashes
+
+
+@pytest.mark.parametrize("text", ["-5 + 3?", "--what is this?", "- one\n- two", "-say hi", "-why?", "-3"])
+def test_a_text_stands_behind_two_dashes(text: str) -> None:
+    for command in ("ask", "embed"):
+        hint = behind_dashes([command, "--json", "-m", "echo", text])
+        assert hint is not None
+        assert f'`llmctl {command} -- "{text}"`' in hint
+
+
+def test_what_a_shell_would_change_is_quoted_otherwise() -> None:
+    assert "`llmctl ask -- '-$5 \"now\"'`" in (behind_dashes(["ask", '-$5 "now"']) or "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ask", "--temprature", "0"],
+        ["ask", "-z"],
+        ["ask", "--", "-5 + 3?"],
+        ["models", "add", "-5 x"],
+        ["ask", "-"],
+        [],
+        ["--json"],
+    ],
+)
+def test_what_is_no_such_text_has_no_such_hint(arguments: list[str]) -> None:
+    assert behind_dashes(arguments) is None

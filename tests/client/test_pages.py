@@ -1,0 +1,58 @@
+"""Addresses of pages of the Hugging Face hub, in each form in which they are copied, and those that are no model's."""
+
+import pytest
+
+from llmctl.errors import InvalidRequest
+from llmctl.pages import is_page, repo_of
+
+OWN = {"HF_ENDPOINT": "http://mirror.example:8080"}
+
+
+@pytest.mark.parametrize(
+    ("given", "repo"),
+    [
+        ("a/b", "a/b"), ("a/b:Q4_K_M", "a/b:Q4_K_M"), ("gpt2", "gpt2"),
+        ("https://huggingface.co/a/b", "a/b"), ("https://huggingface.co/a/b/", "a/b"), ("http://www.HuggingFace.co/a/b", "a/b"),
+        ("https://huggingface.co/a/b/tree/main", "a/b"), ("https://hf.co/a/b", "a/b"), ("hf.co/a/b", "a/b"), ("hf://a/b", "a/b"),
+        ("huggingface.co/a/b", "a/b"), ("hf.co/a/b:Q4_K_M", "a/b:Q4_K_M"),
+        ("https://huggingface.co/a/b/blob/main/c.gguf", "a/b:c.gguf"),
+        ("https://huggingface.co/a/b/resolve/main/sub/c.gguf?download=true", "a/b:sub/c.gguf"),
+        ("https://huggingface.co/a/b/raw/main/config%20x.json#L3", "a/b:config x.json"),
+        ("https://huggingface.co/a/b?library=llama-cpp", "a/b"), ("https://huggingface.co/a/b/discussions/1", "a/b"),
+        ("http://mirror.example:8080/a/b/blob/main/c.gguf", "a/b:c.gguf"),
+    ],
+)  # fmt: skip
+def test_what_they_mean(given: str, repo: str) -> None:
+    assert str(repo_of(given, OWN)) == repo
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("https://example.com/a/b", "no page of the Hugging Face hub"),
+        ("http://mirror.example/a/b", "no page of the Hugging Face hub"),
+        ("https://huggingface.co/a", "no page of a model"),
+        ("https://huggingface.co/datasets/a/b", "no page of a model"),
+        ("https://huggingface.co/a/b/settings", "stands 'settings'"),
+        ("https://huggingface.co/a/b/tree/v1.1", "only `main` is fetched"),
+        ("https://huggingface.co/a/b/blob/0123abc/c.gguf", "only `main` is fetched"),
+        ("https://huggingface.co/a/b/tree/main/Q4", "names the folder Q4"),
+    ],
+)
+def test_what_means_nothing_is_said(given: str, words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words) as caught:
+        repo_of(given, OWN)
+    assert "llmctl pull" in caught.value.hint
+
+
+def test_endpoints_are_no_pages() -> None:
+    for target in (
+        "https://router.huggingface.co/v1",
+        "http://localhost:8080/v1",
+        "http://mirror.example:8080/v1",
+        "echo",
+        "a/b",
+    ):
+        assert not is_page(target, OWN), target
+    assert not is_page("http://mirror.example:8080/a/b", {})
+    assert is_page("https://huggingface.co/a/b", {})

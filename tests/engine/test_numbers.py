@@ -1,0 +1,79 @@
+"""Numbers in schemas: far bounds and long whole numbers, which the grammar library takes for an error or for another number."""
+
+import json
+from typing import Any
+
+import pytest
+from llmctld.engine.backend import Refusal
+from llmctld.engine.grammar import Grammar, of_bytes, smallest
+from llmctld.engine.numbers import holdable
+
+FLOAT32, DOUBLE = 3.4028234663852886e38, 1.7976931348623157e308
+LONG = 1285704473650888702
+WORDS = of_bytes()
+
+
+def takes(schema: Any, text: str) -> bool:
+    grammar = Grammar(WORDS, json.dumps(schema), None)
+    return all(grammar.take(byte) for byte in text.encode()) and grammar.is_complete
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"type": "number", "minimum": -FLOAT32, "maximum": FLOAT32}, ["6.02e23", "-1.5", "0"], ["x"]),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": DOUBLE}, ["0.25", "7"], ["0", "-7"]),
+        ({"type": "number", "minimum": 0, "exclusiveMaximum": FLOAT32}, ["0", "7.5"], ["-7"]),
+        ({"type": "number", "minimum": 2.2250738585072014e-308, "maximum": 10}, ["0.25", "10"], ["0", "-1", "11"]),
+        ({"type": "number", "minimum": -10, "maximum": -5e-324}, ["-0.25", "-10"], ["0", "1", "-11"]),
+        ({"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}, ["-5", str(2**63 - 1)], ["1.5"]),
+        ({"type": "integer", "minimum": 0, "maximum": 2**64 - 1}, ["0", str(2**64 - 1)], ["-1"]),
+        ({"type": "integer", "minimum": LONG, "maximum": LONG + 9}, [str(LONG), str(LONG + 9)], ["7", str(LONG + 9999)]),
+        ({"type": ["integer", "null"], "maximum": 1e300}, ["null", "5"], ["1.5"]),
+        ({"const": LONG}, [str(LONG)], ["1", "1.5", str(LONG + 9999)]),
+        ({"type": "integer", "enum": [LONG, 7]}, [str(LONG), "7"], ["8"]),
+        ({"enum": ["a", 2**64]}, ['"a"', str(2**64)], ['"b"']),
+        (
+            {"const": {"id": LONG, "of": [1, 2**70]}}, [f'{{"id":{LONG},"of":[1,{2**70}]}}'],
+            ["{}", f'{{"id":{LONG},"of":[2,{2**70}]}}'],
+        ),
+        ({"$ref": "#/$defs/id", "$defs": {"id": {"anyOf": [{"const": LONG}]}}}, [str(LONG)], ["1"]),
+        ({"type": "array", "items": {"maximum": FLOAT32, "type": "number"}, "minItems": 1}, ["[1e30]"], ["[]"]),
+    ],
+)  # fmt: skip
+def test_an_answer_is_held_to_them(schema: Any, right: list[str], wrong: list[str]) -> None:
+    assert all(takes(schema, text) for text in right)
+    assert not any(takes(schema, text) for text in wrong)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer", "minimum": -5, "maximum": 2**53},
+        {"const": 2**53}, {"enum": [True, None, 1.5, "1285704473650888702"]},
+        {"properties": {"maximum": {"type": "string"}, "const": {"type": "number"}, "enum": {"maximum": 7}}},
+        {"default": LONG, "examples": [FLOAT32], "type": "integer"},
+        {"exclusiveMinimum": True}, True, {},
+    ],
+)  # fmt: skip
+def test_what_the_library_takes_stays_as_it_is_written(schema: Any) -> None:
+    text = json.dumps(schema, indent=1)
+    assert holdable(text) is text
+
+
+def test_what_nothing_could_satisfy_by_chance_is_refused_with_what_to_do() -> None:
+    with pytest.raises(Refusal, match="range") as refusal:
+        takes({"type": "number", "minimum": 1e30}, "2e30")
+    assert "leave it out" in refusal.value.hint
+    with pytest.raises(Refusal, match="no JSON"):
+        Grammar(WORDS, '{"const": 1e999}', None)
+
+
+def test_the_smallest_value_is_the_number_itself() -> None:
+    for schema, found in (
+        ({"const": LONG}, str(LONG)), ({"enum": [2**80]}, str(2**80)),
+        ({"type": "integer", "minimum": LONG, "maximum": LONG + 9}, str(LONG)),
+        ({"type": "integer", "maximum": -LONG, "minimum": -LONG - 9}, str(-LONG)),
+        ({"type": "number", "minimum": -FLOAT32, "maximum": FLOAT32}, "0"),
+    ):  # fmt: skip
+        assert smallest(WORDS, json.dumps(schema), None) == found
