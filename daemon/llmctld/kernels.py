@@ -4,11 +4,11 @@ It knows how to ask the child again behind a trial that ended it; the trials are
 """
 
 import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from llmctl.interpreter import module
 from llmctld.models.build import version
 from llmctld.native.tile_config import rebuild
 from llmctld.signals import named
@@ -46,7 +46,7 @@ def outcomes() -> Iterator[Outcome]:
     """Of every trial; none where the library cannot be loaded at all, which others find out."""
     done = 0
     while True:
-        command = [sys.executable, "-m", "llmctld.engine.kernels", str(done)]
+        command = module("llmctld.engine.kernels", str(done))
         child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S, cwd="/")
         words = [line.split(" ") for line in child.stdout.splitlines()]
         for buffers, type, *verdict in words:

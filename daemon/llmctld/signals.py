@@ -5,4 +5,9 @@ import signal
 
 def named(status: int) -> str:
     """The name of the signal that ended it, else its exit status."""
-    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:  # one of those for real time
+        return f"signal {-status}"

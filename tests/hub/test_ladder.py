@@ -96,6 +96,21 @@ def test_a_model_that_no_rung_holds_is_refused_until_somebody_wants_it(ladder: L
     assert descent(ladder, "another").rung.name == "as it is"
     ladder.retry("one")
     assert descent(ladder).rung.name == "as it is"
+    before = (tmp_path / "rungs.json").stat()
+    ladder.retry("another")
+    assert (tmp_path / "rungs.json").stat() == before, "nothing to forget, nothing to write"
+
+
+def test_bus_errors_hold_for_a_day_also_on_every_rung(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = descent(ladder)
+    while found.fell("SIGBUS"):
+        pass
+    found.died()
+    later = time.time() + ladders.AGAIN_S
+    with pytest.raises(ModelUnavailable):
+        descent(ladder)
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert descent(ladder).rung.name == "as it is"
 
 
 def test_a_crash_at_work_counts_once_a_lower_rung_has_answered_and_for_a_day(
@@ -136,6 +151,10 @@ def test_files_that_change_are_told(tmp_path: Path, ladder: Ladder) -> None:
     assert found.moved() == ""
     path.write_bytes(b"123")
     assert found.moved() == f"{path} had 5 bytes when it was loaded, and has 3 now"
+    found = descent(ladder, paths=[path])
+    (tmp_path / "new.gguf").write_bytes(b"1234567")
+    (tmp_path / "new.gguf").replace(path)
+    assert found.moved() == "", "what was opened is still there"
     found = descent(ladder, paths=[path])
     path.rename(tmp_path / "elsewhere")
     assert found.moved().startswith(f"{path} cannot be read any more")

@@ -145,3 +145,23 @@ async def test_a_file_that_changes_while_it_is_loaded_is_named_and_no_rung_is_bl
         await Worker(load, tmp_path, descent).start()
     assert not (tmp_path / "rungs.json").exists()
     assert ladder.descent("m", "one", Kind("F32"), [path]).rung.name == "as it is"
+
+
+@in_loop
+async def test_a_library_that_gives_up_for_want_of_memory_is_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The words are those of another process here: nobody else writes into the log between its start and its end."""
+    words = "CUDA error: out of memory"
+    ladder = Ladder(tmp_path / "rungs.json")
+    monkeypatch.setenv("LLMCTL_ENGINE_CRASH", "SIGABRT@load:*")
+    load = Load(name="m", backend="llama.cpp", path="m.gguf", threads=1, memory_bytes=2**30)
+    worker = Worker(load, tmp_path, ladder.descent("m", "one", Kind("F32"), []))
+    (tmp_path / "engine-m.log").write_text("std::bad_alloc of another time\n")
+    starting = asyncio.create_task(worker.start())
+    await at_once(lambda: worker.pid)
+    with (tmp_path / "engine-m.log").open("a") as file:
+        file.write(f"{words}\n")
+    with pytest.raises(ModelUnavailable, match=f"does not fit in memory: llama.cpp says '{words}'"):
+        await starting
+    assert not (tmp_path / "rungs.json").exists()

@@ -5,7 +5,6 @@ It knows the library's log lines and nothing else; warnings and errors go to std
 
 import re
 import sys
-from collections import deque
 
 import llama_cpp.llama_cpp as lib
 
@@ -15,8 +14,6 @@ LAYERS = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 CELLS = re.compile(r"llama_(?:kv_cache|memory)\w*: size = +([\d.]+) MiB")
 """What all layers' KV memory (or recurrent state) takes, also where only the sizes are asked for."""
 MIB = 2**20
-errors: deque[str] = deque(maxlen=8)
-"""The last lines of the kind, whoever hears them."""
 _kept: list[object] = []
 """The library calls the last callback for as long as the process lives, whoever holds it in Python."""
 
@@ -74,5 +71,4 @@ class NativeLog:
         if self._level >= WARN and line.strip():
             sys.stderr.write(line + "\n")
         if self._level == ERROR:
-            errors.append(line.strip())
             self.first_error = self.first_error or line.strip()

@@ -41,7 +41,7 @@ def serve(hub: socket.socket) -> int:
         if load.backend == "llama.cpp":
             from llmctld.engine import abort
 
-            abort.listen(lambda words: _send(hub, _no_memory(load, words)))
+            abort.listen()
         if load.kind == "embedding":
             _embed(load, inbox, hub)
         else:
@@ -131,11 +131,6 @@ def _model(load: Load) -> Model:
         return Hf(load)
     there = "There are llama.cpp, transformers and echo."
     raise LoadError(f"{load.name}: there is no backend {load.backend!r} for text", there)
-
-
-def _no_memory(load: Load, words: str) -> LoadFailed:
-    hint = "Unload another model, or set a smaller `context`, `batch` or `gpu_layers` for this one."
-    return LoadFailed(f"{load.name} does not fit in memory: llama.cpp says {words!r}", hint)
 
 
 def _embedder(load: Load) -> Embedder:

@@ -83,18 +83,21 @@ class Ladder:
 
     def descent(self, name: str, model: str, kind: Kind, paths: Sequence[Path]) -> "Descent":
         """`model`: its files' identity and its settings. Raises ModelUnavailable where no rung held it the last time."""
-        here, falls = build(), self._of(self._learned.dead, build(), model)
-        if falls:
-            raise dead(name, falls)
-        learned = [fall for name in kind.names for fall in self._of(self._learned.kinds, here, name)]
-        known = list({fall.rung: fall for fall in [*self.suspected.get(model, []), *learned]}.values())
-        return Descent(self, name, model, kind, here, known, places_of(paths))
+        here = build()
+        for known in self._kept(self._learned.dead, here, model):
+            if all(_holds(fall) for fall in known.falls):
+                raise dead(name, known.falls)
+        learned = [known for of in kind.names for known in self._kept(self._learned.kinds, here, of)]
+        falls = [*self.suspected.get(model, []), *(fall for known in learned for fall in known.falls if _holds(fall))]
+        above = list({fall.rung: fall for fall in falls}.values())
+        return Descent(self, name, model, kind, here, above, places_of(paths))
 
     def retry(self, model: str) -> None:
         """Somebody wants to see for himself what a model does that no rung held."""
-        self._learned.dead = [each for each in self._learned.dead if each.of != model]
         self.spent.discard(model)
-        self._write()
+        if any(each.of == model for each in self._learned.dead):
+            self._learned.dead = [each for each in self._learned.dead if each.of != model]
+            self._write()
 
     def here(self) -> list[Known]:
         """What is known of kinds of tensors with the library and the processor that are there now."""
@@ -112,14 +115,13 @@ class Ladder:
 
     def doubt(self, build: str, of: str) -> None:
         """What was learned at work alone is no better founded than what has just turned out wrong."""
-        for each in self._learned.kinds:
-            if (each.build, each.processor, each.of) == (build, self._processor, of):
-                each.falls = [fall for fall in each.falls if fall.stays]
-        self._write()
+        for each in self._kept(self._learned.kinds, build, of):
+            each.falls = [fall for fall in each.falls if fall.stays]
+            self._write()
 
-    def _of(self, kept: list[Known], build: str, of: str) -> list[Fall]:
-        found = [each for each in kept if (each.build, each.processor, each.of) == (build, self._processor, of)]
-        return [fall for each in found for fall in each.falls if fall.stays or time.time() - fall.at < AGAIN_S]
+    def _kept(self, kept: list[Known], build: str, of: str) -> list[Known]:
+        """One, or none."""
+        return [each for each in kept if (each.build, each.processor, each.of) == (build, self._processor, of)]
 
     def _write(self) -> None:
         temporary = self._file.with_suffix(".tmp")
@@ -219,6 +221,10 @@ def dead(name: str, falls: list[Fall]) -> ModelUnavailable:
     message = f"{name} cannot be loaded: llama.cpp crashes at its first words, whatever is left out: {_each(falls)}"
     foreign = FOREIGN if {fall.cause for fall in falls} == {"SIGILL"} else ""
     return ModelUnavailable(message, f"{foreign}{REPAIR} `llmctl models load {name}` tries each rung once more.")
+
+
+def _holds(fall: Fall) -> bool:
+    return fall.stays or time.time() - fall.at < AGAIN_S
 
 
 def _each(falls: list[Fall]) -> str:

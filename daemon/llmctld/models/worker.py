@@ -7,6 +7,7 @@ that was still waiting. It does not know which models exist or who may use them.
 import asyncio
 import itertools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -84,6 +85,9 @@ Heard = messages.Event | EngineFailed | Broken
 
 CRASHES = ("SIGSEGV", "SIGILL", "SIGABRT", "SIGBUS", "SIGFPE")
 OTHERWISE = "Ask otherwise, or with fewer options; `llmctl daemon doctor` tries each of the library's kernels."
+NO_MEMORY = re.compile(r"bad_alloc|out of memory|(cannot|failed to) allocate", re.IGNORECASE)
+LAST_WORDS = 2**20
+SMALLER = "Unload another model, or set a smaller `context`, `batch` or `gpu_layers` for this one."
 WRITTEN_OVER = "Put a new file into a model's place with `mv`, and never write into one that is in use."
 CLOSE_WAIT_S = 10.0
 """How long an engine may take to save what it has computed, when it is unloaded."""
@@ -232,6 +236,8 @@ class Worker(Lent):
         self._log_file = log_folder / f"engine-{load.name}.log"
         self._load, self._descent = load, descent
         self._answered = False
+        self._began = 0
+        """How long the log was when the process was started."""
 
     @property
     def rung(self) -> str | None:
@@ -263,6 +269,7 @@ class Worker(Lent):
         """One process, until it says what became of its load, or ends."""
         ours, theirs = socket.socketpair()
         with theirs, self._log_file.open("ab") as errors:
+            self._began = errors.tell()
             reader, self._writer = await asyncio.open_unix_connection(sock=ours)
             self._process = subprocess.Popen(  # noqa: ASYNC220 - from this thread: PR_SET_PDEATHSIG follows it
                 module("llmctld.engine", str(theirs.fileno())),
@@ -289,7 +296,7 @@ class Worker(Lent):
     def _climbs_down(self, report: messages.Report | Death) -> bool:
         """Whether the next rung is to be tried: the library died of this one, and of nothing else."""
         unproven = isinstance(report, messages.LoadFailed) and report.unproven
-        crashed = isinstance(report, Death) and report.is_crash
+        crashed = isinstance(report, Death) and report.is_crash and not self._ran_out(report)
         if self._descent is None or not (unproven or crashed) or self._descent.moved():
             return False
         cause = report.signal if isinstance(report, Death) else "NaN"
@@ -302,6 +309,8 @@ class Worker(Lent):
         if self._descent is not None and (moved := self._descent.moved()):
             return ModelUnavailable(f"{self.name} cannot be loaded while its file changes: {moved}", WRITTEN_OVER)
         if isinstance(report, Death):
+            if words := self._ran_out(report):
+                return ModelUnavailable(f"{self.name} does not fit in memory: llama.cpp says {words!r}", SMALLER)
             if self._descent is not None and report.is_crash:
                 return self._descent.died()
             hint = f"Its last words are in {self._log_file}."
@@ -389,12 +398,23 @@ class Worker(Lent):
             return EngineFailed(said)
         if moved := self._descent.moved():
             return EngineFailed(f"{said}: {moved}", WRITTEN_OVER)
+        if words := self._ran_out(death):
+            return EngineFailed(f"{said}: {words}", SMALLER)
         if self._tickets and not self._answered and self._descent.died_at_work(death.signal):
             return Stepped(f"{said} on the rung {self.rung!r}")
         tried = self._descent.all_tried()
         if not tried:
             return EngineFailed(said)
         return Spent(f"{said}, at the same requests whatever is left out: {tried}", OTHERWISE)
+
+    def _ran_out(self, death: Death) -> str:
+        """The words of a library that gave up since it could have no memory: no rung is at fault, and there may be more later."""
+        if death.signal != "SIGABRT":
+            return ""
+        with self._log_file.open("rb") as log_file:
+            log_file.seek(self._began)
+            lines = log_file.read(LAST_WORDS).decode(errors="replace").splitlines()
+        return next((line.strip() for line in lines if NO_MEMORY.search(line)), "")
 
     async def _death(self) -> Death:
         assert self._process is not None
