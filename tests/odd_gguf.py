@@ -44,15 +44,15 @@ def recurrent(path: Path) -> None:
     _end(writer, tensors)
 
 
-def sliding(path: Path) -> None:
-    """Gemma 2: every second layer looks back WINDOW tokens only."""
-    writer = _begin(path, "gemma2")
+def sliding(path: Path, context: int = CONTEXT, window: int = WINDOW) -> None:
+    """Gemma 2: every second layer looks back `window` tokens only."""
+    writer = _begin(path, "gemma2", context)
     writer.add_head_count(2)
     writer.add_head_count_kv(1)
     writer.add_key_length(DIM // 2)
     writer.add_value_length(DIM // 2)
     writer.add_feed_forward_length(2 * DIM)
-    writer.add_sliding_window(WINDOW)
+    writer.add_sliding_window(window)
     writer.add_attn_logit_softcapping(50.0)
     writer.add_final_logit_softcapping(30.0)
     dice = np.random.default_rng(2)
@@ -82,9 +82,9 @@ def lora(path: Path, seed: int = 0, rank: int = 4, layers: int = 2, dim: int = 6
     _close(writer)
 
 
-def _begin(path: Path, architecture: str) -> GGUFWriter:
+def _begin(path: Path, architecture: str, context: int = CONTEXT) -> GGUFWriter:
     writer = GGUFWriter(path, architecture)
-    writer.add_context_length(CONTEXT)
+    writer.add_context_length(context)
     writer.add_embedding_length(DIM)
     writer.add_block_count(LAYERS)
     writer.add_layer_norm_rms_eps(1e-5)

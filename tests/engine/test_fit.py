@@ -59,3 +59,14 @@ def test_the_shape_fits_and_is_never_more_than_wanted(
     assert 1 <= shape.slots <= slots
     assert min(context, LEAST_CONTEXT) <= shape.context <= context
     assert shape.slots == 1 or shape.context == context
+
+
+def test_layers_that_look_back_a_window_take_no_more_for_a_longer_context() -> None:
+    memory = Memory(limit=100 * MIB, fixed=10 * MIB, cell=1024, near=4096, window=1024)
+    assert memory.needs(Shape(2, 1024)) == 10 * MIB + 2 * (1 + 4) * MIB
+    assert memory.needs(Shape(2, 8192)) == 10 * MIB + 2 * (8 + 4) * MIB
+    assert memory.needs(Shape(2, 512)) == 10 * MIB + 5 * MIB
+    assert fit("m", Shape(4, 8192, 4), memory) == Shape(4, 8192, 3)
+    corrected = memory.corrected(Shape(2, 8192), measured=10 * MIB + 2 * 18 * MIB)
+    assert (corrected.cell, corrected.near, corrected.window) == (1536, 6144, 1024)
+    assert fit("m", Shape(1, 8192), Memory(17 * MIB, 10 * MIB, 1024, 4096, 1024)) == Shape(1, 3072)

@@ -13,6 +13,8 @@ from llmctld.engine.gguf import Gguf
 from llmctld.models import folder
 from llmctld.models.catalog import Catalog
 from llmctld.models.estimate import Estimate, Estimates
+from llmctld.models.header import Header
+from llmctld.models.windows import window
 from safetensors.numpy import load_file, save_file
 
 from llmctl.config import ModelEntry, ModelSettings
@@ -44,7 +46,11 @@ def wide(path: Path) -> None:
     tiny_gguf.write(path, dim=256, layers=4, context=4096)
 
 
-WRITERS: list[Callable[[Path], None]] = [tiny_gguf.write, wide, odd_gguf.sliding, odd_gguf.recurrent]
+def far(path: Path) -> None:
+    odd_gguf.sliding(path, context=4096, window=64)
+
+
+WRITERS: list[Callable[[Path], None]] = [tiny_gguf.write, wide, odd_gguf.sliding, far, odd_gguf.recurrent]
 SETTINGS: list[dict[str, Any]] = [
     {},
     {"context": 300, "slots": 1, "retained": 0},
@@ -64,6 +70,36 @@ def test_an_estimate_is_near_what_the_library_takes(
     write(path)
     estimate = told(tmp_path, path, **{key: str(value) for key, value in settings.items()})
     assert abs(estimate.total / taken(path, settings) - 1) <= NEAR, estimate
+
+
+def test_layers_that_look_back_a_window_are_told_from_those_that_look_back_whole(tmp_path: Path) -> None:
+    """Two layers, of which one has a window of 64, and 64 values of each cell."""
+    path = tmp_path / "m.gguf"
+    far(path)
+    assert told(tmp_path, path).kv == 8 * (4096 + 768) * 64 * 2
+    assert told(tmp_path, path, context="512", batch="64").kv == 8 * (512 + 256) * 64 * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "whole"),
+    [
+        ("gemma3", None, [5, 11]),
+        ("cohere2moe", None, [0, 4, 8]),
+        ("gemma3", 3, [2, 5, 8, 11]),
+        ("any", [True] * 6 + [False] * 6, [6, 7, 8, 9, 10, 11]),
+        ("any", None, list(range(12))),
+        ("phi3", None, list(range(12))),
+    ],
+)
+def test_which_layers_those_are_says_the_file_or_its_architecture(kind: str, rule: Any, whole: list[int]) -> None:
+    name = f"{kind}.attention.sliding_window"
+    values: dict[str, Any] = {"general.architecture": kind, name: 512}
+    lists = {f"{name}_pattern": tuple(rule)} if isinstance(rule, list) else {}
+    if isinstance(rule, int):
+        values[f"{name}_pattern"] = rule
+    tokens, near = window(Header(values, lists, {}, {}, None), 12)
+    assert [layer for layer, looks in enumerate(near) if not looks] == whole
+    assert tokens == (512 if len(whole) < 12 else 0)
 
 
 def test_a_file_whose_header_is_damaged_counts_with_its_size(tmp_path: Path) -> None:

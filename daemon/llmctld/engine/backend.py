@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from llmctld.engine.draft_model import DraftModel
+from llmctld.engine.marks import Window
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.reasoning import TAGS, Tags
 from llmctld.engine.sequence import Chunk
@@ -66,6 +67,10 @@ class Model(Protocol):
         """Whether streams can be copied and cut."""
 
     @property
+    def window(self) -> Window:
+        """How far streams and saved states can be cut."""
+
+    @property
     def mixes(self) -> bool:
         """Whether a step with several prompts, and with those who generate, costs less than one of each."""
 
@@ -96,6 +101,9 @@ class Model(Protocol):
 
     def cut(self, stream: int, keep: int) -> bool:
         """The stream has exactly its first `keep` tokens. False when they are not (all) there: then it is empty."""
+
+    def least(self, stream: int) -> int:
+        """The fewest tokens, above 0, to which the stream can be cut now."""
 
     def copy(self, source: int, target: int) -> None:
         """`target` holds what `source` does; called only where the model `reuses`."""

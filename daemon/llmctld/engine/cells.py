@@ -7,7 +7,7 @@ from typing import Any
 
 import llama_cpp.llama_cpp as lib
 
-from llmctld.engine.fit import Shape
+from llmctld.engine.fit import CELLS, Shape
 from llmctld.engine.messages import Load
 
 CONTEXT_CAP = 8192
@@ -34,6 +34,11 @@ def wanted_shape(load: Load, model: Any, retained: int | None = None) -> Shape:
     own: int = lib.llama_model_n_ctx_train(model)
     most = load.retained if retained is None else retained
     return Shape(load.slots, load.context or min(own, CONTEXT_CAP), most if reuses(model) else 0)
+
+
+def window_cells(window: int, batch: int, context: int) -> int:
+    """Cells that a stream of `context` has for those layers that look back a window: that, and what a step computes."""
+    return min(context, -(-(window + batch) // CELLS) * CELLS) if window else context
 
 
 def cell_bytes(model: Any, kv_type: str) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from llmctld.engine.backend import LoadError, Prompt, Refusal
 from llmctld.engine.fit import mebibytes
+from llmctld.engine.marks import Window
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.sequence import Chunk
 from llmctld.engine.template import untold
@@ -52,6 +53,7 @@ class Echo:
             takes, left = mebibytes(load.takes_bytes), mebibytes(load.memory_bytes)
             raise LoadError(f"{load.name} is set to take {takes}, and {left} are left", "Unload another model.")
         self.reuses, self.drafts, self.mixes = False, False, True
+        self.window = Window()
         self.streams, self.stream_bytes, self.draft_model = load.slots, 0, None
         self._load = load
         self._answers: dict[int, Answer] = {}
@@ -107,6 +109,9 @@ class Echo:
     def cut(self, stream: int, keep: int) -> bool:
         """Nothing is computed, so nothing is to be kept."""
         return keep == 0
+
+    def least(self, stream: int) -> int:
+        return 0
 
     def copy(self, source: int, target: int) -> None:
         """Never called: it does not reuse."""

@@ -3,7 +3,8 @@
 It knows byte counts and reads no file; it says in words what it had to take away.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from llmctld.engine.backend import LoadError
 
@@ -28,24 +29,39 @@ class Shape:
         return self.slots + self.retained
 
     @property
+    def stream_cells(self) -> int:
+        return -(-self.context // CELLS) * CELLS
+
+    @property
     def cells(self) -> int:
-        return self.streams * -(-self.context // CELLS) * CELLS
+        return self.streams * self.stream_cells
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: what may be used, what is needed whatever the shape (the weights), what one KV cell takes."""
+    """Bytes: what may be used, what is needed whatever the shape (the weights), what one KV cell takes, over all layers.
+
+    Those layers that look back a window have `window` cells in a stream, however long it is, and one takes `near`.
+    """
 
     limit: int
     fixed: int
     cell: int
+    near: int = 0
+    window: int = 0
 
     def needs(self, shape: Shape) -> int:
-        return self.fixed + self.cell * shape.cells
+        return self.fixed + shape.streams * self.stream(shape)
+
+    def stream(self, shape: Shape) -> int:
+        return self.cell * shape.stream_cells + self.near * min(self.window, shape.stream_cells)
 
     def corrected(self, shape: Shape, measured: int) -> "Memory":
         """A shape took more than was thought: dearer cells, so that the next try is a smaller one."""
-        return Memory(self.limit, self.fixed, -(-(measured - self.fixed) // shape.cells))
+        if not self.near:
+            return Memory(self.limit, self.fixed, -(-(measured - self.fixed) // shape.cells))
+        dearer = (measured - self.fixed) / (self.needs(shape) - self.fixed)
+        return replace(self, cell=math.ceil(self.cell * dearer), near=math.ceil(self.near * dearer))
 
 
 def fit(name: str, wanted: Shape, memory: Memory) -> Shape:
@@ -56,8 +72,8 @@ def fit(name: str, wanted: Shape, memory: Memory) -> Shape:
         if memory.needs(shape) <= memory.limit:
             return shape
     least = Shape(1, min(wanted.context, LEAST_CONTEXT))
-    cells = (memory.limit - memory.fixed) // max(memory.cell, 1)
-    context = min(wanted.context, cells // CELLS * CELLS)
+    contexts = (wanted.context, *range((wanted.context - 1) // CELLS * CELLS, 0, -CELLS))
+    context = next((each for each in contexts if memory.needs(Shape(1, each)) <= memory.limit), 0)
     if context < least.context:
         raise LoadError(
             f"{name} does not fit in memory: it needs about {mebibytes(memory.needs(least))} "

@@ -6,6 +6,7 @@ It knows streams, batches and the library's calls; when to compute what is the s
 import ctypes
 import mmap
 import traceback
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,10 +18,11 @@ from llmctld.engine import second
 from llmctld.engine.adapters import Adapters
 from llmctld.engine.backend import LoadError, Prompt, Refusal
 from llmctld.engine.batch import Batch
-from llmctld.engine.cells import KV_TYPES, cell_bytes, reuses, wanted_shape
+from llmctld.engine.cells import KV_TYPES, cell_bytes, reuses, wanted_shape, window_cells
 from llmctld.engine.crew import Crew
 from llmctld.engine.draft_model import DraftModel
 from llmctld.engine.fit import Memory, Shape, fit, notice
+from llmctld.engine.marks import NO_WINDOW, Window
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.native_log import NativeLog
 from llmctld.engine.pages import give_back_zeros, stretches
@@ -36,6 +38,8 @@ from llmctld.engine.vocabulary import Vocabulary
 from llmctld.engine.wanted import Defaults
 from llmctld.engine.weights import check_positions, metadata, read_weights
 
+PROBE = 512
+"""Tokens of the context of which the sizes are taken."""
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
 """Memory for a state of megabytes, there at once: page by page it took 4 ms instead of 3 for 7 MiB, in huge pages 14."""
 
@@ -54,6 +58,7 @@ class Gguf:
     def __init__(self, load: Load) -> None:
         _check_kv_type(load)
         self._context: Any = None
+        self.window = NO_WINDOW
         scribe = Scribe() if load.speaks else None  # first: its process starts while the weights are read
         self._second = second.read(load, Gguf)  # before our own log: the library talks to the one that was made last
         self._log = NativeLog()
@@ -74,6 +79,7 @@ class Gguf:
         self.loaded = self._make_context(load)
         self.loaded.notices += unusable
         self.streams = self.loaded.slots + self.loaded.retained
+        self.window = self._window(max(load.batch, self.loaded.slots))
         self._memory = lib.llama_get_memory(self._context)
         self._batch = Batch(max(load.batch, self.loaded.slots))
         self._crew = Crew(load, on_gpu=self._weights.plan.layers > 0)
@@ -206,8 +212,11 @@ class Gguf:
         """Whether a stream holds exactly so many tokens, as far back as the next one will look."""
         first: int = lib.llama_memory_seq_pos_min(self._memory, stream)
         last: int = lib.llama_memory_seq_pos_max(self._memory, stream)
-        window: int = lib.llama_model_n_swa(self._model)
-        return last == tokens - 1 and first <= (max(0, tokens - window) if window else 0)
+        return last == tokens - 1 and first <= max(0, tokens - self.window.tokens + 1 if self.window.tokens else 0)
+
+    def least(self, stream: int) -> int:
+        first: int = lib.llama_memory_seq_pos_min(self._memory, stream)
+        return first + self.window.tokens - 1 if first > 0 else 0
 
     def copy(self, source: int, target: int) -> None:
         """The library notes it, and does it when it decodes next."""
@@ -276,13 +285,33 @@ class Gguf:
         cells = wanted_shape(load, self._second._model).cells
         return int(cell_bytes(self._second._model, "f16") * (1 - self._second._weights.cells) * cells)
 
-    def _needs(self, load: Load) -> tuple[int, int]:
-        """Bytes of the machine's memory for the weights and for one KV cell, with those of the draft model."""
-        weights, cell = self._weights.host, int(cell_bytes(self._model, load.kv_type) * self._weights.cells)
+    def _window(self, batch: int) -> Window:
+        looks: int = lib.llama_model_n_swa(self._model) if self.reuses else 0
+        cells = window_cells(looks, batch, self.loaded.context)
+        return Window(looks, cells - looks if cells < self.loaded.context else cells)
+
+    def _needs(self, load: Load, cells: Memory) -> Memory:
+        """The machine's memory that the weights and these cells take, with those of the draft model, all looking back whole."""
+        share = self._weights.cells
+        memory = replace(cells, fixed=self._weights.host, cell=int(cells.cell * share), near=int(cells.near * share))
         if self._second is None:
-            return weights, cell
-        more, larger = self._second._needs(second.load_of(load))
-        return weights + more, cell + larger
+            return memory
+        other = second.load_of(load)
+        more = self._second._needs(other, Memory(0, 0, cell_bytes(self._second._model, other.kv_type)))
+        return replace(memory, fixed=memory.fixed + more.fixed, cell=memory.cell + more.cell)
+
+    def _cells(self, load: Load) -> Memory:
+        """What cells take, wherever they lie: as the library lays out a small context, where some layers look back a window,
+        since it does not tell which.
+        """
+        if self.reuses and (looks := lib.llama_model_n_swa(self._model)):
+            self._log.clear()
+            lib.llama_free(self._new_context(self._model, load, Shape(1, PROBE)))
+            if len(self._log.caches) == 2 and all(cells == PROBE for _, cells in self._log.caches):
+                (whole, _), (near, _) = self._log.caches
+                window = window_cells(looks, max(load.batch, load.slots), 2**31)
+                return Memory(load.memory_bytes, 0, whole // PROBE, near // PROBE, window)
+        return Memory(load.memory_bytes, 0, cell_bytes(self._model, load.kv_type))
 
     def _reshape(self, load: Load, shape: Shape, log: NativeLog) -> None:
         """As a draft model: the shape of the model that it drafts for, whose log hears what that takes."""
@@ -297,10 +326,10 @@ class Gguf:
         """Estimate, create, measure; what the estimate missed (compute buffers) makes a cell dearer in the next one."""
         own: int = lib.llama_model_n_ctx_train(self._model)
         check_positions(load, load.context or 0, own)
-        weights, cell = self._needs(load)
+        cells = self._cells(load)
+        memory = self._needs(load, cells)
         name = f"{load.name} with its draft" if self._second else load.name
         wanted = wanted_shape(load, self._model, self._weights.plan.retained)
-        memory = Memory(load.memory_bytes, weights, cell)
         before = stretches()
         while True:
             shape = fit(name, wanted, memory)
@@ -308,14 +337,14 @@ class Gguf:
             self._context = self._new_context(self._model, load, shape)
             if self._second is not None:
                 self._second._reshape(second.load_of(load), shape, self._log)
-            total = weights + self._weights.buffers(self._log)
+            total = memory.fixed + self._weights.buffers(self._log)
             if total <= load.memory_bytes:
                 break
             lib.llama_free(self._context)
             memory = memory.corrected(shape, total)
         if not self._weights.plan.gpus:  # a device may know the addresses of pages that it shares with the machine
             give_back_zeros(before)
-        self.stream_bytes = cell_bytes(self._model, load.kv_type) * shape.cells // shape.streams
+        self.stream_bytes = cells.stream(shape)
         notices = [notice(name, wanted, shape, memory)] if shape != wanted else []
         if shape.context > own:
             notices.append(
@@ -343,6 +372,7 @@ class Gguf:
         # a row of logits per stream, and those of drafts: 512 rows of 150,000 would be 300 MB
         parameters.n_outputs_max = shape.streams + (ROWS if self.drafts else 0)
         parameters.kv_unified = False
+        parameters.swa_full = False  # layers with a window keep that, and what a step computes
         parameters.n_threads = parameters.n_threads_batch = load.threads
         parameters.type_k = parameters.type_v = KV_TYPES[load.kv_type][0]
         if load.kv_type.startswith("q"):

@@ -35,6 +35,7 @@ from llmctld.engine.hf_folder import (
 from llmctld.engine.hf_reader import HfReader
 from llmctld.engine.hf_steps import steps_for
 from llmctld.engine.hf_words import HfWords
+from llmctld.engine.marks import Window
 from llmctld.engine.messages import Load, Scored, Submit
 from llmctld.engine.sequence import Chunk
 from llmctld.engine.systems import takes_later
@@ -48,6 +49,7 @@ class Hf:
 
     mixes = True
     reuses = drafts = False
+    window = Window()
     draft_model: DraftModel | None = None
     stream_bytes = 0
 
@@ -137,6 +139,9 @@ class Hf:
 
     def cut(self, stream: int, keep: int) -> bool:
         return keep == 0  # which pages a request has is the manager's
+
+    def least(self, stream: int) -> int:
+        return 0
 
     def copy(self, source: int, target: int) -> None:
         """Never called: it does not reuse."""

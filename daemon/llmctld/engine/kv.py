@@ -28,6 +28,8 @@ class Kv:
         return remarks
 
     def _save(self, action: Save) -> None:
+        if action.cut and not self._model.cut(action.stream, len(action.tokens)):
+            return
         state = self._model.save(action.stream)
         if state:
             self._scheduler.saved.put(action.tokens, state, action.lasting)

@@ -55,8 +55,9 @@ class Loop:
         self._price = price
         self.pace = Pace(model.stream_bytes) if pace is None else pace
         self.scheduler = Scheduler(
-            model.loaded.slots, batch, model.streams, model.reuses, self.pace, saved, model.mixes, model.draft_model
-        )
+            model.loaded.slots, batch, model.streams, model.reuses, self.pace, saved, model.mixes, model.draft_model,
+            model.window, model.least,
+        )  # fmt: skip
         if price and model.draft_model:
             model.draft_model.price = price.of_draft
         self._kv = Kv(model, self.scheduler)
@@ -98,6 +99,7 @@ class Loop:
             except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
                 traceback.print_exc()
                 self._fail(chunk.sequence, Refusal("internal", f"request {chunk.sequence.id}: {error!r}"))
+        self._kv.do(self.scheduler.marked())
         self._rate.add(now, sum(len(outcome) for outcome in outcomes if isinstance(outcome, list)))
         self._report()
 
@@ -174,7 +176,8 @@ class Loop:
 
     def _admit(self) -> None:
         before = time.monotonic()
-        self._events += self._kv.do(self.scheduler.admit())
+        while actions := self.scheduler.admit():
+            self._events += self._kv.do(actions)
         for sequence in self.scheduler.running.values():
             if sequence.admitted is None:
                 sequence.admitted = before

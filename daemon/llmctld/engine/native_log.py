@@ -11,8 +11,8 @@ import llama_cpp.llama_cpp as lib
 WARN, ERROR, CONTINUED = 3, 4, 5
 BUFFER = re.compile(r"(\S+) (model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
 LAYERS = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
-CELLS = re.compile(r"llama_(?:kv_cache|memory)\w*: size = +([\d.]+) MiB")
-"""What all layers' KV memory (or recurrent state) takes, also where only the sizes are asked for."""
+CELLS = re.compile(r"llama_(?:kv_cache|memory)\w*: size = +([\d.]+) MiB(?: \( *(\d+) cells)?")
+"""What a KV memory (or recurrent state) takes, and its cells in a stream."""
 MIB = 2**20
 _kept: list[object] = []
 """The library calls the last callback for as long as the process lives, whoever holds it in Python."""
@@ -32,9 +32,10 @@ class NativeLog:
         self.kinds: dict[str, int] = {}
         """Kind (KV, RS, compute, output) -> bytes, over all devices."""
         self.weights: dict[str, int] = {}
+        self.caches: list[tuple[int, int]] = []
+        """Of each KV memory of a context its bytes, and the cells that a stream has there."""
         self.gpu_layers = self.layers = 0
         """Of the model that was read last; 0 of 0 where the library was built for no GPU."""
-        self.cell_bytes = 0
         self._level = 0
         self._line = ""
         self._callback = lib.llama_log_callback(self._hear)
@@ -42,7 +43,12 @@ class NativeLog:
         lib.llama_log_set(self._callback, None)
 
     def clear(self) -> None:
-        self.first_error, self.buffers, self.kinds, self.cell_bytes = "", {}, {}, 0
+        self.first_error, self.buffers, self.kinds, self.caches = "", {}, {}, []
+
+    @property
+    def cell_bytes(self) -> int:
+        """Of all KV memory, also where only the sizes are asked for."""
+        return sum(size for size, _ in self.caches)
 
     def begin(self) -> None:
         """Another model is read."""
@@ -67,7 +73,7 @@ class NativeLog:
         elif found := LAYERS.search(line):
             self.gpu_layers, self.layers = int(found[1]), int(found[2])
         elif found := CELLS.search(line):
-            self.cell_bytes += int(float(found[1]) * MIB)
+            self.caches.append((int(float(found[1]) * MIB), int(found[2] or 0)))
         if self._level >= WARN and line.strip():
             sys.stderr.write(line + "\n")
         if self._level == ERROR:

@@ -78,6 +78,6 @@ def worth(streams: Streams, stream: int, keep: int, pace: Pace) -> float:
     return pace.token_ms * streams.sole(stream, keep) / (1 + streams.age(stream) / streams.count)
 
 
-def worth_saving(lost: int, pace: Pace) -> bool:
-    """Whether a stream's state should be kept outside the KV memory before so many tokens of it are lost."""
-    return lost >= SAVE_TOKENS and lost * pace.token_ms > SAVE_MARGIN * pace.copy_ms
+def worth_keeping(tokens: int, pace: Pace) -> bool:
+    """Whether to save a state costs little beside computing so many tokens again."""
+    return tokens >= SAVE_TOKENS and tokens * pace.token_ms > SAVE_MARGIN * pace.copy_ms

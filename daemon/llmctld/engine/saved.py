@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from llmctld.engine.marks import NO_WINDOW, Window
 from llmctld.engine.radix import Radix, Tokens
 
 HEAD = struct.Struct("<8sI32s32s")
@@ -49,8 +50,8 @@ class Saved:
     `folder` holds only states of one model file, one library version and one set of context settings.
     """
 
-    def __init__(self, folder: Path | None, memory_bytes: int, disk_bytes: int) -> None:
-        self._folder, self._limits = folder, (memory_bytes, disk_bytes)
+    def __init__(self, folder: Path | None, memory_bytes: int, disk_bytes: int, window: Window = NO_WINDOW) -> None:
+        self._folder, self._limits, self._window = folder, (memory_bytes, disk_bytes), window
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._tree = Radix()
         self._next = 0
@@ -69,20 +70,27 @@ class Saved:
     def size(self, entry: int) -> int:
         return self._entries[entry].size
 
+    def least(self, entry: int) -> int:
+        """The fewest tokens to which the state can be cut once it is restored."""
+        return self._window.least(len(self._entries[entry].tokens))
+
     def covers(self, tokens: Tokens) -> bool:
-        """Whether an entry begins with all of `tokens`, so that they need not be saved again."""
-        return len(tokens) in self.match(tokens).values()
+        """Whether an entry holds all of `tokens` and can be cut to them, so that they need not be saved again."""
+        return any(self._serves(entry, length, tokens) for entry, length in self.match(tokens).items())
 
     def holding(self, tokens: Tokens, entry: int) -> int | None:
         """`entry`, or another that begins with all of `tokens`: it may have made room for one since it was chosen."""
         if entry in self._entries:
             return entry
-        return next((other for other, length in self.match(tokens).items() if length == len(tokens)), None)
+        return next(
+            (other for other, length in self.match(tokens).items() if self._serves(other, length, tokens)), None
+        )
 
     def put(self, tokens: Tokens, data: bytes | memoryview, lasting: bool = True) -> None:
-        """Keep a state; those that are its beginning go."""
+        """Keep a state; those go that it can be cut to."""
+        least = self._window.least(len(tokens))
         for entry, length in self.match(tokens).items():
-            if length == len(self._entries[entry].tokens):
+            if least <= length == len(self._entries[entry].tokens):
                 self._forget(entry)
         number = self._add(Entry(tokens, len(data), data, lasting=lasting))
         if len(data) * LARGE > self._limits[0]:
@@ -121,6 +129,9 @@ class Saved:
     def check(self) -> None:
         """Prove that tree and entries agree; RuntimeError if not."""
         self._tree.check({number: entry.tokens for number, entry in self._entries.items()})
+
+    def _serves(self, entry: int, length: int, tokens: Tokens) -> bool:
+        return self.least(entry) <= length == len(tokens)
 
     def _add(self, entry: Entry) -> int:
         number, self._next = self._next, self._next + 1

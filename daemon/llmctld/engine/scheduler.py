@@ -4,6 +4,7 @@ It knows token counts, streams and priorities; it refuses to know text, samplers
 be done to the memory it returns as a list of actions, in order.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from llmctld.engine import place
 from llmctld.engine.asking import Asking
 from llmctld.engine.draft_model import DraftModel
+from llmctld.engine.marks import NO_WINDOW, TAIL, Window, until_mark
 from llmctld.engine.messages import Adapter
 from llmctld.engine.pace import Pace
 from llmctld.engine.place import Source
@@ -29,11 +31,15 @@ SAVED_BYTES_PER_MS = 1e6
 
 @dataclass(frozen=True)
 class Save:
-    """Put the state of `stream`, which holds `tokens`, outside the memory; `lasting`: and into a file, if need be."""
+    """Put the state of `stream`, which holds `tokens`, outside the memory; `lasting`: and into a file, if need be.
+
+    `cut`: it holds more, and is cut to these before.
+    """
 
     stream: int
     tokens: Tokens
     lasting: bool
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,13 @@ class Scheduler:
 
     `reuses`: whether the memory can be copied between streams and cut; without it everything is computed anew.
     `mixes`: whether a step with prompts and those who generate costs less than one of each.
+    `window`: what of the memory can be cut only by so much, and `least` to how many tokens a stream can be now.
     """
 
     def __init__(
         self, slots: int, batch: int, streams: int = 0, reuses: bool = True, pace: Pace | None = None,
         saved: Saved | None = None, mixes: bool = False, draft_model: DraftModel | None = None,
+        window: Window = NO_WINDOW, least: Callable[[int], int] = lambda _: 0,
     ) -> None:  # fmt: skip
         self.slots, self.batch = slots, max(batch, slots)
         self.streams = Streams(max(streams, slots))
@@ -87,6 +95,7 @@ class Scheduler:
         self.running: dict[int, Sequence] = {}
         self._reuses = reuses
         self._mixes, self._shortest, self._turn = mixes, False, 0
+        self._window, self._least = window, least
 
     @property
     def idle(self) -> bool:
@@ -105,7 +114,10 @@ class Scheduler:
     # ---- who runs ---------------------------------------------------------------------------------------------------
 
     def admit(self) -> list[Action]:
-        """Let those who are next run, as far as there are slots; then close the gaps that are left."""
+        """Let those who are next run, as far as there are slots; then close the gaps that are left.
+
+        With a window one at a time, and the others once that is done: only the memory knows how far it can be cut.
+        """
         actions: list[Action] = []
         if not self.waiting and not self.streams.gaps():
             return actions
@@ -115,6 +127,8 @@ class Scheduler:
                 break  # nobody else begins before it has had its turn
             self.waiting.take(sequence, self._ready)
             actions += self._begin(sequence)
+            if self._window.tokens:
+                return actions
         return actions + self._pack()
 
     def _preempt(self) -> None:
@@ -136,16 +150,23 @@ class Scheduler:
             return True
         tokens = np.array(sequence.tokens, np.int32)
         best = promised = 0
+        promising: Sequence | None = None
         for owner, length in self._matches(tokens, sequence.adapters).items():
             if isinstance(owner, Sequence):
-                promised = max(promised, min(length, owner.prompt_tokens, len(tokens) - 1))
+                said = min(length, owner.prompt_tokens, len(tokens) - 1)
+                if max(promised, owner.position) < said:
+                    promised, promising = said, owner
                 length = min(length, owner.position)
-            best = max(best, length)
-        return promised - best < WAIT_TOKENS
+            if length >= self._least(_stream(owner) if isinstance(owner, Sequence) else owner):
+                best = max(best, length)
+        if promising is None or promised - best < WAIT_TOKENS:
+            return True
+        self._window.mark(promising, promised)
+        return False
 
     def _begin(self, sequence: Sequence) -> list[Action]:
         """Its stream, and what must happen to the memory before its first step."""
-        chosen = self._place(sequence)
+        chosen, common = self._place(sequence)
         target, source = chosen.target, chosen.source
         actions: list[Action] = []
         if chosen.aside is not None:
@@ -163,17 +184,27 @@ class Scheduler:
         sequence.stream, sequence.position = target, source.keep
         if not sequence.begun:
             sequence.cached = source.keep
+        self._window.begun(sequence, common, self.pace)
         return actions
 
-    def _place(self, sequence: Sequence) -> place.Place:
+    def _place(self, sequence: Sequence) -> tuple[place.Place, int]:
+        """... and how many tokens it has in common with others, those included that can no longer be taken from them."""
         if not self._reuses:
-            return place.Place(self.streams.free[0], Source())
+            return place.Place(self.streams.free[0], Source()), 0
         tokens = np.array(sequence.tokens, np.int32)
         sources = [] if sequence.alone else self._sources(tokens, sequence.adapters)
-        return place.choose(self.streams, len(tokens), sources, self.pace)
+        common = max((source.keep for source in sources), default=0)
+        there = [source for source in sources if source.keep >= self._least_of(source)]
+        return place.choose(self.streams, len(tokens), there, self.pace), common
+
+    def _least_of(self, source: Source) -> int:
+        """The fewest tokens that can be taken from there."""
+        if source.entry is not None:
+            return self.saved.least(source.entry)
+        return 0 if source.stream is None else self._least(source.stream)
 
     def _sources(self, tokens: Tokens, adapters: tuple[Adapter, ...]) -> list[Source]:
-        """What is computed already of `tokens`, but for the last: a model must be asked for at least one."""
+        """What was computed of `tokens`, but for the last: a model must be asked for at least one."""
         most = len(tokens) - 1
         sources = []
         for stream, length in self.streams.match(tokens, adapters).items():
@@ -200,17 +231,22 @@ class Scheduler:
     def _owner(self, stream: int) -> Sequence | None:
         return next((sequence for sequence in self.running.values() if sequence.stream == stream), None)
 
-    def _rescue(self, stream: int, keep: int = 0) -> list[Action]:
-        """What is about to be cut off is saved, where that is worth it."""
-        return [*self._saving(stream, self.streams.sole(stream, keep))]
-
-    def _saving(self, stream: int, lost: int) -> list[Save]:
-        """`lost`: so many tokens of the stream are nowhere else."""
+    def _rescue(self, stream: int, keep: int = 0, lost: int | None = None) -> list[Save]:
+        """What is about to be cut off is saved, where that is worth it: so many tokens are `lost`, else those of it alone."""
         held = self.streams.held(stream)
-        if self.streams.adapters(stream):
+        if not self._reuses or self.streams.adapters(stream):
             return []  # saved states are of the model as its file is
-        if self._reuses and place.worth_saving(lost, self.pace) and not self.saved.covers(held):
-            return [Save(stream, held, lost >= place.LASTING_TOKENS)]
+        lost = self.streams.sole(stream, keep) if lost is None else lost
+        if not place.worth_keeping(lost, self.pace) or self.saved.covers(held):
+            return []
+        lasting = lost >= place.LASTING_TOKENS
+        return [Save(stream, held, lasting), *self._rescue_prompt(stream, keep, lasting)]
+
+    def _rescue_prompt(self, stream: int, keep: int, lasting: bool) -> list[Save]:
+        """The state that can be cut to no less than itself is of no use to who asks the same again: so that one too."""
+        prompt, held = self.streams.prompt(stream) - TAIL, self.streams.held(stream)
+        if max(keep, self._least(stream), place.SAVE_TOKENS) <= prompt < len(held) and self._window.tokens < len(held):
+            return [Save(stream, held[:prompt], lasting, cut=True)] if self._window.tokens else []
         return []
 
     def _pack(self) -> list[Action]:
@@ -229,7 +265,7 @@ class Scheduler:
         return actions
 
     def _put_aside(self, stream: int, other: int) -> list[Action]:
-        actions = [*self._rescue(other), Copy(stream, other)]
+        actions: list[Action] = [*self._rescue(other), Copy(stream, other)]
         self.streams.copy(stream, other)
         return actions
 
@@ -261,7 +297,7 @@ class Scheduler:
         if not prompts:
             return []
         prompt = min(prompts, key=lambda prompt: prompt.pending) if self._shortest else prompts[0]
-        count = min(prompt.pending, self.batch, self.pace.chunk if waited_for else self.batch)
+        count = min(until_mark(prompt), prompt.pending, self.batch, self.pace.chunk if waited_for else self.batch)
         if waited_for and not self.pace.has_time_for(count):
             return []
         self._shortest = not self._shortest  # in turn, so that neither the long nor the short wait for all the others
@@ -288,6 +324,21 @@ class Scheduler:
         """The chunk is computed, and so many tokens of its draft were right."""
         chunk.sequence.position = chunk.start + chunk.count + accepted
 
+    def marked(self) -> list[Action]:
+        """What is to be saved on the way, of those that have just come so far."""
+        actions: list[Action] = []
+        for sequence in self.running.values():
+            if sequence.position in sequence.marks:
+                sequence.marks.discard(sequence.position)
+                actions += self._keep(sequence)
+        return actions
+
+    def _keep(self, sequence: Sequence) -> list[Action]:
+        computed = sequence.computed
+        if sequence.adapters or not place.worth_keeping(len(computed), self.pace) or self.saved.covers(computed):
+            return []
+        return [Save(_stream(sequence), computed, len(computed) >= place.LASTING_TOKENS)]
+
     def forget(self, sequence: Sequence) -> None:
         """What its stream was to keep is not there: it is computed from the first token."""
         sequence.position = sequence.cached = 0
@@ -295,7 +346,8 @@ class Scheduler:
     def finish(self, sequence: Sequence) -> None:
         """A running sequence has ended, or is put off: its stream is free, and holds what it computed."""
         del self.running[sequence.id]
-        self.streams.give(_stream(sequence), sequence.computed if self._reuses else sequence.computed[:0])
+        computed = sequence.computed if self._reuses else sequence.computed[:0]
+        self.streams.give(_stream(sequence), computed, min(sequence.prompt_tokens, len(computed)))
         sequence.stream = None
 
     def cancel(self, id: int) -> Sequence | None:
@@ -315,12 +367,16 @@ class Scheduler:
         return unbegun
 
     def farewell(self) -> list[Action]:
-        """At the end: all that is worth it is saved, what was used last first. What several streams share is lost with all."""
-        saves: list[Save] = []
+        """At the end: all that is worth it is saved, what was used last first. Nobody keeps what another has too."""
+        actions: list[Action] = []
+        kept: list[Tokens] = []
         for stream in sorted(self.streams.free, key=self.streams.age):
             held = self.streams.held(stream)
-            saves += self._saving(stream, len(held) - max((common(held, save.tokens) for save in saves), default=0))
-        return [*saves]
+            there = (self._window.of_saved(common(held, tokens), len(tokens)) for tokens in kept)
+            saves = self._rescue(stream, lost=len(held) - max(there, default=0))
+            kept += [save.tokens for save in saves]
+            actions += saves
+        return actions
 
     def check(self) -> None:
         """Prove the invariants; RuntimeError names the one that does not hold."""

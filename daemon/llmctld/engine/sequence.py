@@ -43,6 +43,8 @@ class Sequence:
     """Prompt tokens that were computed before it came."""
     batched: bool = False
     """Whether anything but its own tokens, computed in order from the first, may have touched the rounding."""
+    marks: set[int] = field(default_factory=set)
+    """Counts of tokens: when so many are computed, its state is saved (marks.py)."""
     drafts: Drafts | None = None
     """None: it does not speculate."""
     drafted: int = 0

@@ -62,7 +62,7 @@ def _embed(load: Load, inbox: Inbox, hub: socket.socket) -> None:
 def _generate(load: Load, inbox: Inbox, hub: socket.socket) -> None:
     price = _price()
     model = _model(load)
-    saved = _saved(load, model.loaded.context) if model.reuses else Saved(None, 0, 0)
+    saved = _saved(load, model) if model.reuses else Saved(None, 0, 0)
     crash.arm(model, "decode", "close", load.rung, load.name)
     loaded = msgspec.structs.replace(model.loaded, notices=[*model.loaded.notices, *map(_damage, saved.damaged)])
     _send(hub, loaded)
@@ -78,18 +78,19 @@ def _price() -> Price | None:
         raise LoadError(str(error), "Unset it: it is there for tests.") from error
 
 
-def _saved(load: Load, context: int) -> Saved:
+def _saved(load: Load, model: Model) -> Saved:
     """The states that fit this model as it is loaded: another file, another library or other settings make others."""
     if not load.saved_folder:
-        return Saved(None, load.saved_memory_bytes, 0)
+        return Saved(None, load.saved_memory_bytes, 0, model.window)
     import llama_cpp
 
-    settings = f"{load.identity} {context} {load.kv_type} {load.gpu_layers} {llama_cpp.__version__}"
+    shape = f"{model.loaded.context} {load.kv_type} {load.gpu_layers} {model.window.tokens}"
+    settings = f"{load.identity} {shape} {llama_cpp.__version__}"
     folder = Path(load.saved_folder) / hashlib.blake2b(settings.encode(), digest_size=16).hexdigest()
     for other in Path(load.saved_folder).glob("*"):
         if other != folder:  # of an earlier file, library or context: nobody will ask for them again
             shutil.rmtree(other, ignore_errors=True)
-    return Saved(folder, load.saved_memory_bytes, load.saved_disk_bytes)
+    return Saved(folder, load.saved_memory_bytes, load.saved_disk_bytes, model.window)
 
 
 def _damage(words: str) -> str:

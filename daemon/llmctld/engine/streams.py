@@ -24,6 +24,7 @@ class Streams:
         self._held: list[Tokens] = [NOTHING] * count
         self._adapters: list[tuple[Adapter, ...]] = [()] * count
         self._used = [0] * count
+        self._prompts = [0] * count
         self._clock = 0
         self._tree = Radix()
 
@@ -55,15 +56,18 @@ class Streams:
         self._owner[stream], self._adapters[stream] = owner, adapters
         self._hold(stream, prompt)
 
-    def give(self, stream: int, computed: Tokens) -> None:
-        """The owner leaves; `computed` is what the memory holds now. KeyError when nobody owned it."""
+    def give(self, stream: int, computed: Tokens, prompt: int = 0) -> None:
+        """The owner leaves; `computed` is what the memory holds now, the first `prompt` tokens of it were asked.
+
+        KeyError when nobody owned it.
+        """
         del self._owner[stream]
-        self._hold(stream, computed)
+        self._hold(stream, computed, prompt)
 
     def copy(self, source: int, target: int) -> None:
         """A free stream holds what another, free one does."""
         self._adapters[target] = self._adapters[source]
-        self._hold(target, self._held[source])
+        self._hold(target, self._held[source], self._prompts[source])
 
     def move(self, source: int, target: int, computed: Tokens) -> None:
         """The owner of `source` goes on in the free stream `target`; both hold what it has `computed` so far."""
@@ -73,6 +77,10 @@ class Streams:
 
     def held(self, stream: int) -> Tokens:
         return self._held[stream]
+
+    def prompt(self, stream: int) -> int:
+        """How many tokens of a free stream were asked, and not answered."""
+        return self._prompts[stream]
 
     def adapters(self, stream: int) -> tuple[Adapter, ...]:
         """With which adapters its tokens were computed."""
@@ -101,8 +109,8 @@ class Streams:
         if any(len(held) for stream, held in enumerate(self._held) if stream not in self._tree):
             raise RuntimeError("slots: a stream holds tokens that the tree does not know")
 
-    def _hold(self, stream: int, tokens: Tokens) -> None:
+    def _hold(self, stream: int, tokens: Tokens, prompt: int = 0) -> None:
         self._clock += 1
         self._used[stream] = self._clock
-        self._held[stream] = tokens
+        self._held[stream], self._prompts[stream] = tokens, prompt
         self._tree.hold(stream, tokens)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from llmctl.config import ModelSettings
 from llmctld.models.catalog import SLOTS
 from llmctld.models.header import Header
+from llmctld.models.windows import window
 
 CONTEXT_CAP = 8192
 """As engine/gguf.py has it, where the settings name no context."""
@@ -53,15 +54,17 @@ class Layout(NamedTuple):
     keys: int
     """Of the widest layer, all heads."""
     cell: int
-    """K and V, over all layers."""
+    """K and V, over all layers that look back whole."""
+    near: int
+    """K and V, over those that look back a window only."""
+    window: int
+    """Tokens of that; 0: all look back whole."""
     state: int
     """Of a stream, over all recurrent layers."""
     inner: int
     """Width of a recurrent layer; 0: there is none."""
     words: int
     trained: int
-    masks: int
-    """One more where some layers look back a window only."""
     causal: bool
 
 
@@ -93,12 +96,15 @@ def layout(header: Header) -> Layout:
     head = width // max(heads, 1)
     key, value = number("attention.key_length", head), number("attention.value_length", head)
     attending = fields.layers - recurrent if number("full_attention_interval") else fields.layers
-    cell = sum(key_heads) * (key + value) * attending // max(fields.layers, 1)
+    looks, near_layers = window(header, fields.layers)
+    near_heads = sum(heads for heads, near in zip(key_heads, near_layers, strict=True) if near)
+    near = near_heads * (number("attention.key_length_swa", key) + number("attention.value_length_swa", value))
+    cell = (sum(key_heads) - near_heads) * (key + value) * attending // max(fields.layers, 1)
     causal = header.values.get(f"{header.values.get('general.architecture')}.attention.causal") is not False
     return Layout(
-        fields.layers, width, _forward(header, fields), heads, heads * key, max(key_heads, default=0) * key, cell,
+        fields.layers, width, _forward(header, fields), heads, heads * key, max(key_heads, default=0) * key, cell, near, looks,
         recurrent * _state(fields), number("ssm.inner_size"), header.shapes.get("token_embd.weight", (0, 0))[-1],
-        number("context_length"), 2 if number("attention.sliding_window") else 1, causal,
+        number("context_length"), causal,
     )  # fmt: skip
 
 
@@ -134,17 +140,20 @@ def context(header: Header, settings: ModelSettings) -> int:
 
 
 def text(header: Header, settings: ModelSettings) -> Estimate:
-    """Of a model that generates: a stream of whole cells for each slot and each retained prefix."""
+    """Of a model that generates, all of its memory in use: a stream of whole cells for each slot and each retained prefix."""
     of = layout(header)
     slots = settings.slots or SLOTS["text"]
     retained = slots if settings.retained is None else settings.retained
     streams = slots + (0 if of.state else retained)  # what has a state can be neither cut nor copied
     cells = -(-context(header, settings) // CELLS) * CELLS
-    kv = int(streams * cells * of.cell * VALUE_BYTES[settings.kv_type or "f16"]) + streams * of.state * F32
-    batch = min(max(settings.batch or BATCH, slots), streams * cells)
+    batch = max(settings.batch or BATCH, slots)
+    near = _near(of, cells, batch)
+    values = streams * (cells * of.cell + near * of.near)
+    kv = int(values * VALUE_BYTES[settings.kv_type or "f16"]) + streams * of.state * F32
+    batch = min(batch, streams * cells)
     rows = streams + (DRAFTED if settings.speculation != "off" and not of.state else 0)
     quantised = (settings.kv_type or "").startswith("q")
-    compute = _compute(of, batch, cells, rows, settings.flash_attention is False and not quantised)
+    compute = _compute(of, batch, (cells, near), rows, settings.flash_attention is False and not quantised)
     return Estimate(header.weights or 0, kv, compute + streams * of.words * F32)
 
 
@@ -153,25 +162,36 @@ def embedding(header: Header, settings: ModelSettings) -> Estimate:
     of = layout(header)
     batch = max(settings.batch or BATCH, context(header, settings))
     cells = -(-batch // CELLS) * CELLS
-    kv = cells * of.cell * F16 if of.causal else 0
+    kv = cells * (of.cell + of.near) * F16 if of.causal else 0
     texts = settings.slots or SLOTS["embedding"]
-    compute = _compute(of, batch, cells if of.causal else batch, 0, settings.flash_attention is False)
+    seen = cells if of.causal else batch
+    compute = _compute(of, batch, (seen, seen), 0, settings.flash_attention is False)
     return Estimate(header.weights or 0, kv, compute + texts * (of.words + of.width) * F32)
 
 
-def _compute(of: Layout, batch: int, cells: int, rows: int, plain: bool) -> int:
+def _near(of: Layout, cells: int, batch: int) -> int:
+    """Cells of a stream for layers that look back a window: that, and what a step computes."""
+    return min(cells, -(-(of.window + batch) // CELLS) * CELLS)
+
+
+def _compute(of: Layout, batch: int, cells: tuple[int, int], rows: int, plain: bool) -> int:
     """The widest moment of a step: within attention, within the feed-forward part, or at the logits.
 
+    `cells`: of a stream, for layers that look back whole and for those with a window, of which each kind has its mask.
     `plain`: without flash attention, which never has all scores of all heads at once. The last layer goes on with those rows
     that are wanted, so its feed-forward part counts for nothing.
     """
-    mask, before = F16 * cells, min(of.masks, max(of.layers - 1, 0))
+    whole, masks = cells[0], sum(cells) if of.window else cells[0]
+    before = of.layers > 1
     if plain:
-        scores = of.heads * cells + cells * of.masks
+        scores = of.heads * whole + masks
         attention = F32 * (3 * of.width + 2 * of.query + 2 * of.keys + scores)
     else:
-        attention = F32 * (3 * of.width + of.query + max(2 * of.keys, of.query)) + mask * of.masks
-    forward = F32 * (of.forward + 3 * of.width + (of.query if of.causal else 0)) + mask * before
+        attention = F32 * (3 * of.width + of.query + max(2 * of.keys, of.query)) + F16 * masks
+    forward = (
+        F32 * (of.forward + 3 * of.width + (of.query if of.causal else 0))
+        + F16 * (masks if of.layers > 2 else whole) * before
+    )
     state = F32 * (3 * of.width + 5 * of.inner) if of.inner else 0
     if not of.heads:
         attention = forward = 0
