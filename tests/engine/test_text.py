@@ -138,6 +138,7 @@ def test_a_character_waits_for_its_last_byte() -> None:
             "<|start|>assistant<|channel|>final<|message|>hi",
             "", "hi", "hm\n\nso",
         ),
+        ("<|channel|>final<|message|>hi<|end|><|start|>assistant", "", "hi", ""),
         ("<seed:think>x</seed:think>y", "", "y", "x"),
         ("<think:opensource>x</think:opensource>y", "", "y", "x"),
         ("<mm:think>x</mm:think>y", "", "y", "x"),

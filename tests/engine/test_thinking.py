@@ -120,7 +120,7 @@ def test_a_family_whose_template_says_nothing_is_known_by_its_files_name() -> No
             CHANNELS,
             Tags(
                 "<|channel|>analysis<|message|>", "<|end|>", "<|start|>assistant<|channel|>final<|message|>",
-                "<|channel|>final<|message|>",
+                "<|channel|>final<|message|>", "<|end|>",
             ),
         ),
     ],

@@ -21,7 +21,7 @@ class Tags(NamedTuple):
 
 
 FINAL = "<|channel|>final<|message|>"
-HARMONY = ("<|end|>", "<|start|>assistant" + FINAL, FINAL)
+HARMONY = ("<|end|>", "<|start|>assistant" + FINAL, FINAL, "<|end|>")
 TAGS = (
     Tags("<think>", "</think>"),
     Tags("<thinking>", "</thinking>"),

@@ -86,7 +86,9 @@ def _whole(text: str, start: int) -> str:
 def _footer(after: str, opening: str, closing: str) -> str:
     """What ends an answer, where it is markup that tells thoughts apart too, and so becomes text."""
     first = UNIT.match(after.lstrip())
-    return first[0] if first and first[0] in {closing, *UNIT.findall(opening)} else ""
+    if first and first[0] in {closing, *UNIT.findall(opening)}:
+        return first[0]
+    return next((known.footer for known in TAGS if known[:2] == (opening, closing) and known.footer == closing), "")
 
 
 def _after(text: str, word: str) -> str:
