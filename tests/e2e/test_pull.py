@@ -344,6 +344,8 @@ def test_an_endpoint_that_is_down_is_named(shared: House) -> None:
 def test_the_address_of_a_page_or_a_file_is_understood(home: House, hub: Hub) -> None:
     page = f"{hub.url}/ana/tiny"
     assert home.ok("pull", f"{page}/tree/main", "--json").last["name"] == "tiny-Q4_0"
-    assert home.ok("pull", f"{page}/resolve/main/{FILE}?download=true", "--as", "again", "--json").last["name"] == "again"
+    assert (
+        home.ok("pull", f"{page}/resolve/main/{FILE}?download=true", "--as", "again", "--json").last["name"] == "again"
+    )
     added = home.run("models", "add", "m", page)
     assert (added.status, "`llmctl pull ana/tiny --as m`" in added.err) == (5, True)

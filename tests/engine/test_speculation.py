@@ -146,3 +146,14 @@ def test_passes_are_counted_as_llama_cpp_splits_a_batch(rows: dict[int, int]) ->
                 left[stream] -= 1
         count += 1
     assert passes(rows) == count
+
+
+def test_a_step_in_which_nobody_samples_has_no_drafts_whatever_was_measured() -> None:
+    """On a busy machine more rows may have taken less time than one: then a pass is thought to cost nothing."""
+    speculation = Speculation()
+    for _ in range(20):
+        speculation.cost.learn(1, 1, 1.0)
+        speculation.cost.learn(1, 8, 16.0)
+    assert speculation.cost.estimate(1, 0) == 0.0
+    assert speculation.lengths({}, 8) == {}
+    assert speculation.lengths({0: []}, 8) == {0: 0}

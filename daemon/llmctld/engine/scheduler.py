@@ -306,6 +306,8 @@ class Scheduler:
 
     def _single(self, single: list[Sequence]) -> list[Chunk]:
         """One token of each, and what was drafted of the next."""
+        if not single:
+            return []
         streams = {_stream(sequence): sequence for sequence in single}
         drafts = self.asking.drafts(streams, self.batch - len(single), self.speculation)
         for sequence in single:

@@ -188,6 +188,8 @@ class Speculation:
         room = min(room, ROWS)
         found = nothing = dict.fromkeys(chances, 0)
         likeliest = max((each[0] for each in chances.values() if each), default=0.0)
+        if not likeliest:
+            return nothing  # also where nobody samples: a step without rows may cost nothing, and nothing can be a share of it
         if self._since_plain >= PLAIN_EVERY or likeliest <= self._least(len(chances)):
             return nothing
         best = self.gain(chances, nothing) * MARGIN
