@@ -3,6 +3,7 @@
 #
 # PYTHON=python3.12   the interpreter of .venv
 # TORCH_INDEX=URL     a package index with the build of torch to take (README, "Which build of torch")
+# LLMCTL_LLAMA_CPP=FOLDER  llama.cpp's sources (vendor/llama.cpp in llama-cpp-python's sdist): the tests try all templates and vocabularies there
 # LLAMA_INDEX=URL     a package index with ready-made llama-cpp-python wheels
 
 PYTHON ?= python3

@@ -421,10 +421,10 @@ def test_a_server_that_says_when_is_asked_again_no_sooner(home: House, endpoint:
 
 def test_nothing_is_asked_again_after_the_first_token(home: House, endpoint: Server) -> None:
     endpoint.usual = cut("he", "llo")
-    outcome = home.run("ask", "why?", "-m", added(home, endpoint))
+    outcome = home.run("ask", "why?", "-m", name := added(home, endpoint))
     assert (outcome.status, outcome.out) == (9, "hello\n")
     assert len(endpoint.asked) == 1
-    (record,) = home.records("completion_tokens, text", "state = 'failed' AND text = 'hello'")
+    (record,) = home.records("completion_tokens, text", f"state = 'failed' AND model = '{name}'")
     assert record["completion_tokens"] == 2, "what it has cost so far is written down"
 
 

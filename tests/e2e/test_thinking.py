@@ -106,7 +106,7 @@ def test_a_setting_of_the_model_holds_where_a_request_does_not_say(home: House) 
     assert asked(home, "why?", "-m", "quiet")["text"]
     assert not asked(home, "why?", "-m", "quiet", "--think", "on")["text"]
     assert asked(home, "why?", "-m", "quiet", "--raw")["text"], "a raw prompt is nobody's to tell"
-    wrong = home.run("models", "add", "other", home.home / "m.gguf", "--set", "think=much")
+    wrong = home.run("models", "add", "never", home.home / "m.gguf", "--set", "think=much")
     refused(wrong, 5, "think", "on, off, low, medium, high")
 
 
