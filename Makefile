@@ -36,6 +36,7 @@ STRESS ?= 1.0
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 	@echo "make check  the static part of it;  make lint  without the generated files;  make format  mends what a tool can"
+	@echo "make test-real MODEL=FILE.gguf  the tests that take a real model"
 	@echo "make bench  the numbers [MODEL=FILE.gguf];  make bench-engine PEER=FOLDER MODEL=FILE.gguf  against llama-server"
 	@echo "make bench-draft  drafts over real texts;  make bench-torch  a folder, eight at once;  make stress  the long tests;  make generate  writes generated files;  make clean"
 	@echo "make bench-busy MODEL=FILE.gguf [PEER=FOLDER]  beside busy programs"
@@ -104,6 +105,18 @@ check: lint generated
 
 test: check
 	$(BIN)/pytest -n $(JOBS) $(PYTEST_ARGS)
+
+# With one real model, at llmctl's defaults: its text against llama.cpp's own plain loop, a long file, a schema, eight at once.
+.PHONY: test-real-model test-real
+test-real-model:
+	@if [ -z "$(MODEL)" ]; then \
+	    echo "make test-real needs a real model that generates text: give it a GGUF file," >&2; \
+	    echo "    make test-real MODEL=FILE.gguf" >&2; \
+	    exit 2; \
+	fi
+
+test-real: test-real-model $(DEV)
+	LLMCTL_TEST_MODEL="$(MODEL)" $(BIN)/pytest -n 0 -rP --timeout 7200 tests/real $(PYTEST_ARGS)
 
 stress: $(DEV)
 	LLMCTL_STRESS=$(STRESS) $(BIN)/pytest -n 0 -s --timeout 7200 tests/stress $(PYTEST_ARGS)

@@ -5,6 +5,8 @@ It knows the library and nothing of llmctl: what the engine does in batches, wit
 
 import ctypes
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,14 +35,20 @@ class Said(NamedTuple):
         second, first = np.partition(self.row, -2)[-2:]
         return float((first - second) / self.row.std())
 
+    @property
+    def gap(self) -> float:
+        """The same in logits."""
+        second, first = np.partition(self.row, -2)[-2:]
+        return float(first - second)
+
 
 class Twin:
-    """Of one file, computed by the plainest kernels: no weight is laid out anew for a special one."""
+    """Of one file. `extra`: with weights laid out anew for special kernels, as the library does by itself."""
 
-    def __init__(self, path: Path, context: int = 512, threads: int = 1) -> None:
+    def __init__(self, path: Path, context: int = 512, threads: int = 1, *, extra: bool = True) -> None:
         lib.llama_backend_init()
         parameters = lib.llama_model_default_params()
-        parameters.n_gpu_layers, parameters.use_extra_bufts = 0, False
+        parameters.n_gpu_layers, parameters.use_extra_bufts = 0, extra
         self._model: Any = lib.llama_model_load_from_file(str(path).encode(), parameters)
         assert self._model, path
         self._vocab = lib.llama_model_get_vocab(self._model)
@@ -75,6 +83,18 @@ class Twin:
             row = self._decode([said[-1].token])
         return said
 
+    def gaps(self, prompt: list[int], said: list[Said]) -> list[float]:
+        """By how much the best token's logit is larger than the next one's, at each of those, read token by token."""
+        lib.llama_memory_clear(lib.llama_get_memory(self._context), True)
+        for token in prompt:
+            row = self._decode([token])
+        found = []
+        for each in said:
+            second, first = np.argsort(each.row)[-2:]
+            found.append(float(row[first] - row[second]))
+            row = self._decode([each.token])
+        return found
+
     def text(self, said: list[Said]) -> str:
         """As a reader sees it: control tokens are silent."""
         whole = b""
@@ -99,16 +119,25 @@ def sure(twin: Twin, count: int) -> Iterator[tuple[str, str]]:
     for _ in range(TRIES):
         begin = "".join(dice.choices(LETTERS, k=BEGIN))
         pair = [begin + "".join(dice.choices(LETTERS, k=10)) for _ in range(2)]
-        answers = [_answer(twin, twin.tokens(prompt), count) for prompt in pair]
+        answers = [answer(twin, prompt, count) for prompt in pair]
         if all(answer is not None for answer in answers):
             yield from zip(pair, map(str, answers), strict=True)
     raise AssertionError(f"of {2 * TRIES} prompts too few are sure")
 
 
-def _answer(twin: Twin, prompt: list[int], count: int) -> str | None:
-    slowly, at_once = twin.greedy(prompt, count), twin.greedy(prompt, count, at_once=True)
+def answer(twin: Twin, prompt: str, count: int) -> str | None:
+    """None where rounding may decide about one of its tokens."""
+    tokens = twin.tokens(prompt)
+    slowly, at_once = twin.greedy(tokens, count), twin.greedy(tokens, count, at_once=True)
     if len(slowly) < count or [each.token for each in slowly] != [each.token for each in at_once]:
         return None
     noise = max(np.abs(a.row - b.row).max() / a.row.std() for a, b in zip(slowly, at_once, strict=True))
     is_sure = noise < NOISE and min(each.margin for each in slowly) > FAR
     return twin.text(slowly) if is_sure else None
+
+
+def extra_works(path: Path) -> bool:
+    """Whether a process that multiplies with the library's special kernels lives: on some machines it does not."""
+    script = "from pathlib import Path; from tests.slow_twin import Twin; "
+    script += f"Twin(Path({str(path)!r})).greedy([1] * 33, 2, at_once=True)"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0

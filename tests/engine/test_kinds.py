@@ -12,12 +12,13 @@ from llmctld.engine.backend import LoadError
 from llmctld.engine.embed_gguf import GgufEmbedder
 from llmctld.engine.gguf import Gguf
 from llmctld.engine.pace import Pace
+from llmctld.engine.rungs import LADDER
 from llmctld.engine.saved import Saved
 
 from tests import kinds_gguf
 from tests.engine.driver import Driver, llama
 from tests.kinds_gguf import QUANTS, STATEFUL
-from tests.slow_twin import BEGIN, Twin, sure
+from tests.slow_twin import BEGIN, Twin, answer, extra_works, sure
 
 COUNT, FEW = 16, 6
 """Tokens of an answer; few where no attention decides, so that the best are seldom far apart."""
@@ -41,6 +42,13 @@ def floats(tmp_path_factory: pytest.TempPathFactory) -> "Floats":
     return Floats(tmp_path_factory.mktemp("kinds"))
 
 
+@pytest.fixture(scope="module")
+def extra(floats: "Floats", tmp_path_factory: pytest.TempPathFactory) -> bool:
+    """Whether quantised files can be computed here as the library does by itself; else without its special kernels."""
+    path = tmp_path_factory.mktemp("extra") / "m.gguf"
+    return extra_works(kinds_gguf.quantise(floats.of("llama"), path, "Q8_0"))
+
+
 class Floats:
     """Each architecture's file in float32, written when it is first asked for."""
 
@@ -54,17 +62,19 @@ class Floats:
 
 @pytest.mark.parametrize(("architecture", "kind"), CASES)
 def test_a_file_answers_the_same_whichever_way_it_is_computed(
-    floats: Floats, tmp_path: Path, architecture: str, kind: str
+    floats: Floats, extra: bool, tmp_path: Path, architecture: str, kind: str
 ) -> None:
     path = kinds_gguf.quantise(floats.of(architecture), tmp_path / "m.gguf", kind)
     types = kinds_gguf.types_of(path)
     del types["F32"]  # norms and biases
     assert QUANTS[kind] in types
     assert max(types, key=lambda name: types[name]) in (QUANTS[kind], "Q8_0"), types
-    twin, count = Twin(path), FEW if architecture in STATEFUL else COUNT
+    twin, count = Twin(path, extra=extra), FEW if architecture in STATEFUL else COUNT
     asked = dict(pair for pair, _ in zip(sure(twin, count), range(4), strict=False))
+    asked |= shortened(twin, next(iter(asked)), count)
     twin.close()
-    model = Gguf(llama(path, slots=4, retained=2, context=512))
+    rung = LADDER[0 if extra else 1].name
+    model = Gguf(llama(path, slots=4, retained=2, context=512, rung=rung))
     assert model.reuses is (architecture not in STATEFUL)
 
     alone = Driver(model)
@@ -72,11 +82,13 @@ def test_a_file_answers_the_same_whichever_way_it_is_computed(
     driver = Driver(model)
     ids = [driver.submit(prompt, max_tokens=count) for prompt in asked]
     driver.run()
-    assert all(driver.replies[id].done.batched for id in ids)
+    assert all(driver.replies[id].done.batched for id in ids[:4])
     answers["in a batch of four"] = [driver.replies[id].text for id in ids]
     reusing = Driver(model, saved=Saved(tmp_path / "saved", 2**22, 2**30), pace=Dear())
     again = [reusing.ask(prompt, max_tokens=count) for prompt in [*asked, *asked]]
-    answers["after others"], answers["again"] = ([reply.text for reply in part] for part in (again[:4], again[4:]))
+    answers["after others"], answers["again"] = (
+        [reply.text for reply in part] for part in (again[: len(asked)], again[len(asked) :])
+    )
     reusing.loop.farewell()
     later = Driver(model, saved=Saved(tmp_path / "saved", 2**22, 2**30), pace=Dear())
     restored = [later.ask(prompt, max_tokens=count) for prompt in asked]
@@ -87,7 +99,15 @@ def test_a_file_answers_the_same_whichever_way_it_is_computed(
         assert not any(reply.done.cached_tokens for reply in (*again, *restored)), "it is computed anew"
     elif architecture not in WINDOWED:
         assert again[1].done.cached_tokens >= BEGIN, "the prompt before began alike"
-        assert min(reply.done.cached_tokens for reply in restored) >= BEGIN
+        assert min(reply.done.cached_tokens for reply in restored[:4]) >= BEGIN
+
+
+def shortened(twin: Twin, prompt: str, count: int) -> dict[str, str]:
+    """A prompt that ends so early that no window reaches from the end of the whole one back to it, with its answer."""
+    for length in range(12, BEGIN):
+        if (said := answer(twin, prompt[:length], count)) is not None:
+            return {prompt[:length]: said}
+    return {}
 
 
 def test_a_table_of_positions_has_an_end(floats: Floats) -> None:
