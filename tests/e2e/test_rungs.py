@@ -159,7 +159,8 @@ def test_an_embedding_model_goes_down_the_ladder_too(house: House) -> None:
     house.variables[CRASH] = "SIGSEGV@proof:as it is,SIGFPE@batch:no AMX"
     outcome = house.ok("embed", "the cat", "-m", "b")
     assert outcome.out == vectors
-    assert notices(outcome)
+    (said,) = notices(outcome)
+    assert "'as it is' ended with SIGSEGV, 'no AMX' ended with SIGFPE" in said, "the last load is what is spoken of"
     assert house.ps("b")["rung"] == "no extra buffers"
 
 

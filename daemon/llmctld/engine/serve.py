@@ -79,12 +79,12 @@ def _price() -> Price | None:
 
 
 def _saved(load: Load, model: Model) -> Saved:
-    """The states that fit this model as it is loaded: another file, another library or other settings make others."""
+    """The states that fit this model as it is loaded: another file, another library, rung or settings make others."""
     if not load.saved_folder:
         return Saved(None, load.saved_memory_bytes, 0, model.window)
     import llama_cpp
 
-    shape = f"{model.loaded.context} {load.kv_type} {load.gpu_layers} {model.window.tokens}"
+    shape = f"{model.loaded.context} {load.kv_type} {load.gpu_layers} {model.window.tokens} {load.rung}"
     settings = f"{load.identity} {shape} {llama_cpp.__version__}"
     folder = Path(load.saved_folder) / hashlib.blake2b(settings.encode(), digest_size=16).hexdigest()
     for other in Path(load.saved_folder).glob("*"):

@@ -89,7 +89,7 @@ class Ladder:
                 raise dead(name, known.falls)
         learned = [known for of in kind.names for known in self._kept(self._learned.kinds, here, of)]
         falls = [*self.suspected.get(model, []), *(fall for known in learned for fall in known.falls if _holds(fall))]
-        above = list({fall.rung: fall for fall in falls}.values())
+        above = sorted({fall.rung: fall for fall in falls}.values(), key=_place)
         return Descent(self, name, model, kind, here, above, places_of(paths))
 
     def retry(self, model: str) -> None:
@@ -228,8 +228,12 @@ def _holds(fall: Fall) -> bool:
 
 
 def _each(falls: list[Fall]) -> str:
-    by_name = sorted(falls, key=lambda fall: NAMES.index(fall.rung) if fall.rung in NAMES else len(NAMES))
-    return ", ".join(f"{fall.rung!r} ({fall.cause})" for fall in by_name)
+    return ", ".join(f"{fall.rung!r} ({fall.cause})" for fall in sorted(falls, key=_place))
+
+
+def _place(fall: Fall) -> int:
+    """On the ladder; a rung of another version comes last."""
+    return NAMES.index(fall.rung) if fall.rung in NAMES else len(NAMES)
 
 
 def _read(file: Path) -> Learned:

@@ -5,13 +5,14 @@ A request whose engine died is computed once more, since nobody has seen a part 
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from weakref import WeakSet
 
 from llmctl.config import Limits, ModelEntry
 from llmctl.errors import EngineFailed, InvalidRequest
 from llmctl.wire import TEXTS, Embed, Embeddings, Flaw, Notice
 from llmctld.models.residency import Residency
 from llmctld.models.target import REMOTE
-from llmctld.models.worker import Recalled, Spent, Stepped, Texts
+from llmctld.models.worker import Lent, Recalled, Spent, Stepped, Texts
 from llmctld.pipeline.places import Places
 from llmctld.pipeline.validate import check_field
 from llmctld.watch import log
@@ -25,6 +26,7 @@ class Embedding:
     def __init__(self, residency: Residency, choose: Choose, limits: Limits) -> None:
         self._residency, self._choose, self._limits = residency, choose, limits
         self._places = Places(residency, limits.queue)
+        self._told: WeakSet[Lent] = WeakSet()
 
     async def __call__(self, request: Embed) -> AsyncGenerator[Notice | Embeddings, None]:
         """Raises InvalidRequest, Busy, ModelUnavailable, EngineFailed."""
@@ -33,9 +35,11 @@ class Embedding:
         with self._places.one(entry):
             if not self._residency.is_loaded(entry):
                 yield Notice(text=self._residency.outlook(entry))
-                for text in await self._load(entry):
-                    yield Notice(text=text)
-            yield await self._compute(entry, request)
+            notices: list[str] = []
+            found = await self._compute(entry, request, notices)
+            for text in notices:
+                yield Notice(text=text)
+            yield found
 
     def _check(self, request: Embed) -> None:
         check_field("user", request.user)
@@ -46,19 +50,16 @@ class Embedding:
             message = f"a text has {size} bytes; limits.prompt_bytes is {self._limits.prompt_bytes}"
             raise InvalidRequest(message, "Shorten it, or raise `limits.prompt_bytes` in the configuration.")
 
-    async def _load(self, entry: ModelEntry) -> list[str]:
-        """What there is to say about a model, to the one who had it loaded."""
-        worker = await self._residency.load(entry)
-        return worker.loaded.notices if worker.loaded else []
-
-    async def _compute(self, entry: ModelEntry, request: Embed) -> Embeddings:
+    async def _compute(self, entry: ModelEntry, request: Embed, notices: list[str]) -> Embeddings:
+        """`notices` gets what there is to say about the model, once for each time it is loaded."""
         failed = False
         while True:
             try:
-                return await self._attempt(entry, request)
+                return await self._attempt(entry, request, notices)
             except Recalled:
                 log.debug("texts wait for their model again", model=entry.name)
             except Stepped as error:
+                notices.clear()  # the next one says it all
                 log.warning("texts are embedded again, with less of the library", model=entry.name, error=error.message)
             except EngineFailed as error:
                 if (
@@ -68,8 +69,11 @@ class Embedding:
                 log.warning("texts are embedded again", model=entry.name, error=error.message)
                 failed = True
 
-    async def _attempt(self, entry: ModelEntry, request: Embed) -> Embeddings:
+    async def _attempt(self, entry: ModelEntry, request: Embed, notices: list[str]) -> Embeddings:
         async with self._residency.lease(entry) as worker:
+            if worker.loaded and worker not in self._told:
+                self._told.add(worker)
+                notices += worker.loaded.notices
             ticket = worker.submit(Texts(id=0, texts=request.texts, prompt=request.prompt))
             try:
                 async for _ in ticket:
