@@ -88,12 +88,15 @@ class GgufEmbedder:
             lib.llama_memory_clear(self._memory, True)
         tokens: int = self._batch.struct.n_tokens
         threads = self._one if tokens <= self._little else self._threads
-        if (status := step(self._context, threads, 1, tokens, self._compute)) != 0:
+        if (status := step(threads, self._use, 1, tokens, self._compute)) != 0:
             raise RuntimeError(f"llama.cpp returned {status} for {tokens} tokens")
         vectors: Vectors = np.stack([self._vector(index) for index in range(len(readings))])
         if self._normalize:
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
+
+    def _use(self, threads: int) -> None:
+        lib.llama_set_n_threads(self._context, threads, threads)
 
     def _compute(self) -> int:
         status: int = (lib.llama_decode if self._memory else lib.llama_encode)(self._context, self._batch.struct)

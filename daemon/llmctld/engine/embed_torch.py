@@ -6,6 +6,7 @@ It knows the library's one class; who asked for which text is the loop's.
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import numpy as np
 
 from llmctld.engine import torch_device
 from llmctld.engine.backend import LoadError, Refusal
+from llmctld.engine.crew import step
 from llmctld.engine.embed import Reading, Vectors, too_long, unknown_prompt
 from llmctld.engine.fit import mebibytes
 from llmctld.engine.messages import Load, Loaded
+from llmctld.engine.threads import Threads
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}  # both are read at the import
 import torch
@@ -34,6 +37,7 @@ class TorchEmbedder:
     def __init__(self, load: Load) -> None:
         torch.set_num_threads(load.threads)
         device = torch_device.choose(load)
+        self._threads = Threads(load.threads, load.fewer_threads and device.type == "cpu")
         _check(load, torch_device.room(load, device))
         self._model = _read(load, device)
         self._model.prompts |= load.prompts
@@ -82,7 +86,9 @@ class TorchEmbedder:
         for row, reading in enumerate(readings):
             rows[reading.prompt].append(row)
         for prompt, places in rows.items():
-            vectors[places] = self._encode([readings[row].text for row in places], prompt)
+            texts, tokens = [readings[row].text for row in places], sum(len(readings[row].tokens) for row in places)
+            encode = partial(self._encode, texts, prompt)
+            vectors[places] = step(self._threads, torch.set_num_threads, 1, tokens, encode)
         return vectors
 
     def _encode(self, texts: list[str], prompt: str) -> Vectors:

@@ -82,7 +82,7 @@ class Gguf:
         self.window = self._window(max(load.batch, self.loaded.slots))
         self._memory = lib.llama_get_memory(self._context)
         self._batch = Batch(max(load.batch, self.loaded.slots))
-        self._crew = Crew(load, on_gpu=self._weights.plan.layers > 0)
+        self._crew = Crew(load, self._weights.plan.layers > 0, self._use)
         self._samplers: dict[int, Sampler] = {}
         self._sources: set[int] = set()
         self._targets: set[int] = set()
@@ -141,7 +141,7 @@ class Gguf:
         except Refusal as refusal:  # those of one step have the same adapters
             return [refusal] * len(chunks)
         rows = self._batch.fill(chunks)
-        if (status := self._crew.compute(self._context, chunks, self._decode)) != 0:
+        if (status := self._crew.compute(chunks, self._decode)) != 0:
             return self._one_by_one(chunks, status)
         return [[] if row is None else self._sample(chunk, row) for chunk, row in zip(chunks, rows, strict=True)]
 
@@ -158,7 +158,7 @@ class Gguf:
         lib.llama_memory_seq_rm(self._memory, chunk.stream, chunk.start, -1)  # what a part of the batch left there
         (row,) = self._batch.fill([chunk])
         self._log.first_error = ""
-        if (status := self._crew.compute(self._context, [chunk], self._decode)) != 0:
+        if (status := self._crew.compute([chunk], self._decode)) != 0:
             lib.llama_memory_seq_rm(self._memory, chunk.stream, chunk.start, -1)
             reason = self._log.first_error or "it gives no reason"
             return Refusal("engine_failed", f"llama.cpp cannot compute this request (llama_decode: {status}): {reason}")
@@ -170,10 +170,13 @@ class Gguf:
         A token that this vocabulary has not is read as another: what it drafts for may have more of them. Raises RuntimeError.
         """
         rows, shape = self._batch.fill(chunks, self._vocabulary.size), (self._vocabulary.size,)
-        if (status := self._crew.compute(self._context, chunks, self._decode)) != 0:
+        if (status := self._crew.compute(chunks, self._decode)) != 0:
             raise RuntimeError(f"llama_decode returned {status} for {self._batch.struct.n_tokens} tokens of a draft")
         get = lib.llama_get_logits_ith
         return [None if row is None else np.ctypeslib.as_array(get(self._context, row), shape) for row in rows]
+
+    def _use(self, threads: int) -> None:
+        lib.llama_set_n_threads(self._context, threads, threads)
 
     def _decode(self) -> int:
         """What is in the batch, after the copies that were noted; 0 where all went well."""

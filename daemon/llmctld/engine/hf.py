@@ -25,6 +25,7 @@ import torch
 from llmctld.engine import torch_device
 from llmctld.engine.backend import Prompt, Refusal
 from llmctld.engine.choice import Choice, no_number
+from llmctld.engine.crew import Crew
 from llmctld.engine.draft_model import DraftModel
 from llmctld.engine.hf_folder import (
     dtype_of,
@@ -56,6 +57,7 @@ class Hf:
     def __init__(self, load: Load) -> None:
         torch.set_num_threads(load.threads)
         device = torch_device.choose(load)
+        self._crew = Crew(load, device.type != "cpu", torch.set_num_threads)
         if device.type == "cuda":
             torch.cuda.set_device(device)
         config = read_config(load)
@@ -131,7 +133,8 @@ class Hf:
     def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
         """The manager takes each prompt in parts as it likes: who has got nothing yet comes again."""
         self._said = {}
-        came = self._steps.step([chunk.sequence for chunk in chunks]) | self._said
+        sequences = [chunk.sequence for chunk in chunks]
+        came = self._crew.compute(chunks, lambda: self._steps.step(sequences)) | self._said
         ids = [chunk.sequence.id for chunk in chunks]
         for chunk in chunks:
             chunk.sequence.batched |= chunk.sequence.cached > 0

@@ -1,0 +1,95 @@
+"""The threads of a model, on the real library: which number it is told before which step."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from llmctld.engine import crew
+from llmctld.engine.crew import Crew
+from llmctld.engine.gguf import Gguf
+from llmctld.engine.sequence import Chunk
+from llmctld.engine.threads import Threads
+
+from tests.engine.driver import Driver, echo, llama
+from tests.engine.test_scheduler import request
+
+
+class Told(list[int]):
+    """What the library was told, step by step."""
+
+
+def crowded(self: Threads, passes: int, rows: int, ms: float, share: float) -> None:
+    """Whatever this machine measures: two threads stand in each other's way."""
+    REALLY(self, passes, rows, 50.0 if self.count == 2 else 20.0, 0.5 if self.count == 2 else 1.0)
+
+
+REALLY = Threads.measured
+
+
+def listen(model: Gguf, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the library is told of this model stands in `told` too."""
+
+    def use(count: int) -> None:
+        told.append(count)
+        model._use(count)
+
+    monkeypatch.setattr(model._crew, "_use", use)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    monkeypatch.setattr(Threads, "measured", crowded)
+    return Told()
+
+
+def test_beside_others_a_model_computes_with_fewer_threads_and_says_the_same(
+    files: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = llama(files / "base.gguf", threads=2, kv_type="f32", flash_attention=False)
+    fixed, model = Gguf(load), Gguf(msgspec.structs.replace(load, fewer_threads=True))
+    listen(model, told, monkeypatch)
+    for options in ({}, {"temperature": 0.8, "seed": 3}):
+        asked: dict[str, Any] = {"max_tokens": 120, "ignore_eos": True, **options}
+        assert Driver(model).ask("why?", **asked).text == Driver(fixed).ask("why?", **asked).text
+    assert told[0] == 2
+    assert told[-20:].count(1) > 15
+
+
+def test_a_request_that_is_to_be_repeatable_has_all_threads_in_each_step(
+    files: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Gguf(llama(files / "base.gguf", threads=2, fewer_threads=True))
+    Driver(model).ask("why?", max_tokens=60, ignore_eos=True)
+    listen(model, told, monkeypatch)
+    Driver(model).ask("why?", max_tokens=60, ignore_eos=True, repro=True)
+    assert set(told) == {2}
+
+
+def test_prompts_and_those_who_generate_have_numbers_of_their_own() -> None:
+    told = Told()
+    made = Crew(echo(threads=2, fewer_threads=True), False, told.append)
+    sequence = request(1, 100)
+    generating, prompt = Chunk(sequence, 0, 0, 1), Chunk(sequence, 0, 0, 90)
+    made._texts._rung = 1
+    for chunk in (generating, prompt, generating):
+        assert made.compute([chunk], lambda: "outcome") == "outcome"
+    assert told == [1, 2, 1]
+
+
+def test_where_a_gpu_computes_idle_processors_mean_nothing(told: Told) -> None:
+    made = Crew(echo(threads=2, fewer_threads=True), True, told.append)
+    for _ in range(50):
+        made.compute([Chunk(request(1, 1), 0, 0, 1)], lambda: None)
+    assert set(told) == {2}
+
+
+def test_what_a_step_had_is_its_share_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int, float, float]] = []
+    monkeypatch.setattr(Threads, "measured", lambda _, *said: seen.append(said))
+    clock, spent = iter([10.0, 10.5]), iter([3.0, 3.25])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "process_time", lambda: next(spent))
+    crew.step(Threads(2), lambda _: None, 1, 7, lambda: None)
+    assert seen == [(1, 7, 500.0, 0.25)]
