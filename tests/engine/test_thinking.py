@@ -153,6 +153,7 @@ FAMILIES: dict[str, tuple[set[str], str, bool]] = {
     "ByteDance-Seed-OSS": (EVERY, "<seed:think>", False),
     "Cohere2MoE": ({"on", "off"}, "<|START_THINKING|>", True),
     "GLM-4.6": ({"on", "off"}, "<think>", False),
+    "Kimi-K2-Thinking": ({"on"}, "", False),
     "Kimi-K3": ({"on", "off", "low", "high"}, "<|open|>think<|sep|>", True),
     "MiniMax-M2": ({"on"}, "<think>", True),
     "MiniMax-M3": ({"on", "off"}, "<mm:think>", False),

@@ -99,9 +99,16 @@ class Found:
     """The tags of a model: its `own`, as its template has them, before those of the table."""
 
     def __init__(self, own: Tags | None, source: str) -> None:
-        self.own = own
+        self.own, self._source = own, source
         self._implied = APRIEL if own is None and APRIEL.closing in source else None
         self.all = (own, *TAGS) if own is not None else TAGS
+
+    @property
+    def spoken_of(self) -> bool:
+        """Whether the template renders thoughts, or names tags of the table."""
+        return self.own is not None or any(
+            tags.opening in self._source and tags.closing in self._source for tags in TAGS
+        )
 
     def opened(self, prompt: str) -> Tags | None:
         """The tags whose opening the prompt ends with: the output begins inside the thinking."""

@@ -76,7 +76,7 @@ class Template:
         both = self._tried([{"role": "system", "content": SYSTEM}, user], {})
         thinking = Thinking(self._tried, names, self._source, self._model)
         found = Found(derive(self._tried, thinking), self._source)
-        thinking.always = found.own is not None or found.opened(alone or "") is not None
+        thinking.always = found.spoken_of or found.opened(alone or "") is not None
         takes_system = alone is None or (both is not None and SYSTEM in both)
         return Nature("", self._wanted, takes_system, thinking, found)
 
