@@ -138,6 +138,22 @@ def test_a_model_that_dies_on_every_rung_is_refused_until_something_changes(hous
     assert falls(house, "m") == tried * 3, "and other settings are tried"
 
 
+def test_a_model_that_computes_no_number_for_plain_words_is_never_ready(house: House) -> None:
+    from gguf import GGUFReader
+
+    path = house.home / "m.gguf"
+    tiny_gguf.write(path, chat_template=tiny_gguf.CHAT_TEMPLATE)
+    tensor = next(tensor for tensor in GGUFReader(path).tensors if tensor.name == "output_norm.weight")
+    with path.open("r+b") as file:
+        file.seek(int(tensor.data_offset))
+        file.write(b"\x00\x00\xc0\x7f")
+    house.ok("models", "add", "m", path)
+    outcome = house.run("ask", "hi", "-m", "m", *SHORT)
+    assert (outcome.status, outcome.out) == (4, "")
+    for rung in LADDER:
+        assert f"'{rung}' (NaN)" in outcome.err
+
+
 def test_an_engine_that_somebody_killed_is_no_crash_of_the_library(house: House) -> None:
     house.variables[CRASH] = "SIGKILL@proof:as it is"
     add(house, "m")

@@ -22,7 +22,12 @@ AGAIN_S = 86400.0
 """After so long a rung is tried again from which an engine fell at work: that may have been chance, a fall at load is not."""
 MOST = 256
 """Of each list that is kept; the oldest go."""
-FOREIGN = "SIGILL: llama.cpp was built for a processor that knows more than this one. "
+ADVICE = {
+    "SIGILL": "SIGILL: llama.cpp was built for a processor that knows more than this one. ",
+    "NaN": "NaN: what it computes is no number; its file may be damaged, fetch it again. ",
+    "SIGBUS": "SIGBUS: the file could not be read, as on a disk that fails. ",
+}
+"""Cause -> what it means when every rung ends with it."""
 REPAIR = "`llmctl daemon doctor` says which kernels are broken, and how the library is built anew."
 
 
@@ -219,8 +224,9 @@ class Descent:
 def dead(name: str, falls: list[Fall]) -> ModelUnavailable:
     """Every rung by name, and what ended it there."""
     message = f"{name} cannot be loaded: llama.cpp crashes at its first words, whatever is left out: {_each(falls)}"
-    foreign = FOREIGN if {fall.cause for fall in falls} == {"SIGILL"} else ""
-    return ModelUnavailable(message, f"{foreign}{REPAIR} `llmctl models load {name}` tries each rung once more.")
+    causes = [fall.cause for fall in falls]
+    advice = next((words for cause, words in ADVICE.items() if causes.count(cause) == len(causes)), "")
+    return ModelUnavailable(message, f"{advice}{REPAIR} `llmctl models load {name}` tries each rung once more.")
 
 
 def _holds(fall: Fall) -> bool:
