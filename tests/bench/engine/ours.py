@@ -73,6 +73,11 @@ class Ours:
         """The hub and its engines."""
         return self._home.daemons()
 
+    @property
+    def pid(self) -> int:
+        """Of the engine's process."""
+        return int(self._home.ok("ps", "--json").last["pid"])
+
     @contextmanager
     def talk(self) -> Iterator[Talk]:
         with Dealer(self._home.socket, timeout=PATIENCE_S) as dealer:
@@ -112,6 +117,16 @@ def ours(
     with installed(model, slots, context, more, options, **variables) as engine, engine.talk() as talk:
         talk.ask([1], 2)
         yield engine
+
+
+@contextmanager
+def at_defaults(model: Path) -> Iterator[Ours]:
+    """Loaded with no setting at all."""
+    with house() as home:
+        home.ok("models", "add", NAME, model)
+        home.ok("models", "load", NAME)
+        yield Ours(home, {})
+        home.stop()
 
 
 def knows(setting: str) -> bool:

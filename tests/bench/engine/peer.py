@@ -70,8 +70,8 @@ class PythonTalk(Talk):
 class Peer:
     """Implements drive.Engine: a server that listens."""
 
-    def __init__(self, port: int, kind: type[Talk]) -> None:
-        self.port = port
+    def __init__(self, port: int, kind: type[Talk], pid: int) -> None:
+        self.port, self.pid = port, pid
         self._kind = kind
 
     @contextmanager
@@ -93,8 +93,8 @@ def llama_server(place: Path, model: Path, slots: int, context: int, flags: Sequ
     """A fresh one, loaded and warm."""
     port = free_port()
     command = [str(place / "llama-server"), "-m", str(model), "--port", str(port), *arguments(slots, context, flags)]
-    with _running(command, port, "/health"):
-        peer = Peer(port, Talk)
+    with _running(command, port, "/health") as pid:
+        peer = Peer(port, Talk, pid)
         with peer.talk() as talk:
             talk.ask([1], 2)
         yield peer
@@ -114,22 +114,22 @@ def python_server(python: Path, model: Path, context: int) -> Iterator[Peer]:
     command = [str(python), "-m", "llama_cpp.server", "--model", str(model), "--port", str(port)]
     with _running(
         [*command, "--n_ctx", str(context), "--n_threads", "2", "--n_threads_batch", "2"], port, "/v1/models"
-    ):
-        peer = Peer(port, PythonTalk)
+    ) as pid:
+        peer = Peer(port, PythonTalk, pid)
         with peer.talk() as talk:
             talk.ask("1", 2)
         yield peer
 
 
 @contextmanager
-def _running(command: Sequence[str], port: int, path: str) -> Iterator[None]:
-    """A server until the end of the block. Raises RuntimeError with its last words when it does not come up."""
+def _running(command: Sequence[str], port: int, path: str) -> Iterator[int]:
+    """Its pid: a server until the end of the block. Raises RuntimeError with its last words when it does not come up."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: process.poll() is not None or _answers(port, path), LOAD_S, f"an answer of {command[0]}")
         if process.poll() is not None:
             raise RuntimeError(f"ended with status {process.returncode} instead of listening: {' '.join(command)}")
-        yield
+        yield process.pid
     finally:
         process.terminate()
         try:

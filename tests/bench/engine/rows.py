@@ -13,9 +13,10 @@ from typing import NamedTuple, TypeVar
 from tests.bench.engine import busy, drive
 from tests.bench.engine.drive import Engine, Outcome, Stall
 from tests.bench.engine.figure import Figure, count, ratio
-from tests.bench.engine.ours import Ours, installed, knows, ours
+from tests.bench.engine.ours import Ours, at_defaults, installed, knows, ours
 from tests.bench.engine.peer import Peer, arguments, llama_bench, llama_server, python_server
 from tests.bench.engine.prompts import Load, arrivals, prompts, words
+from tests.bench.engine.resident import Resident, of_process
 from tests.bench.engine.tune import SPECULATION, TRIES, Flags, best
 
 T = TypeVar("T")
@@ -254,6 +255,30 @@ def beside_busy(bench: Bench) -> list[Figure]:
     ]
 
 
+def memory(bench: Bench) -> list[Figure]:
+    """What is resident at our defaults after one answer, over llama-server with as many slots and tokens; after 8 clients it
+    is told and has no target: what a stream has held stays, and saved prefixes have a share of their own.
+    """
+    slots, context = 4, 8192
+    with at_defaults(bench.model) as mine, bench.peer(slots, context) as other:
+        after = [(resident(mine, 1, 16), resident(other, 1, 16)), (resident(mine, 8, 16), resident(other, 8, 16))]
+    told = "; ".join(
+        f"{a.rss:,.0f} against {b.rss:,.0f} MiB resident, {a.pss:,.0f} against {b.pss:,.0f} PSS" for a, b in after
+    )
+    bench.say(
+        f"memory: `llama-server {' '.join(arguments(slots, context))}`; after one answer, and after 8 clients: {told}"
+    )
+    return [
+        ratio("resident at defaults after one answer", [after[0][0].rss], [after[0][1].rss], 1.25, "MiB", most=True)
+    ]
+
+
+def resident(engine: Ours | Peer, clients: int, generated: int) -> Resident:
+    """After so many clients have had an answer each, all at once."""
+    drive.closed_loop(engine, prompts(Load(clients, clients, 1, 0, 64, 1), clients), clients, generated)
+    return of_process(engine.pid)
+
+
 def _speeds(outcomes: Sequence[Outcome]) -> list[float]:
     return [outcome.tokens_per_second for outcome in outcomes]
 
@@ -274,6 +299,7 @@ ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
     "busy": beside_busy,
     "shared": shared,
     "long": long_prompt,
+    "memory": memory,
     "loops": loops,
     "no-loops": no_loops,
     "draft": draft,

@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from tests.bench.engine.busy import Spent
 from tests.bench.engine.figure import Figure, count, ratio
 from tests.bench.engine.ours import Ours, knows, ours
 from tests.bench.engine.prompts import Load, arrivals, prompts, words
+from tests.bench.engine.resident import of_process
 from tests.bench.engine.tune import Flags, best
 from tests.e2e.house import until
 
@@ -197,3 +199,13 @@ def test_a_window_in_which_others_had_processors_is_measured_again(monkeypatch: 
 
 def test_a_rate_is_that_of_an_answer_that_lasts_long_enough(engine: Ours) -> None:
     assert busy.rate(engine, [50, 51, 52], least_s=0.01) > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is resident")
+def test_what_is_resident_grows_with_what_is_touched() -> None:
+    before = of_process(os.getpid())
+    held = bytearray(b"a" * (64 * 2**20))
+    after = of_process(os.getpid())
+    assert 60 < after.rss - before.rss < 200
+    assert 60 < after.pss - before.pss < 200
+    assert len(held) == 64 * 2**20
