@@ -37,6 +37,8 @@ def opened(name: str, hint: str) -> BinaryIO:
     try:
         return path.open("rb")
     except FileNotFoundError as error:
+        if name == "-":
+            raise NotFound("there is no file -", "Stdin is read by itself: leave `-f -` out.") from error
         near = ""
         with suppress(OSError):
             near = nearest(path.name, os.listdir(path.parent))

@@ -260,8 +260,7 @@ async def undo_hit(hub: Hub, call: Call | None, request: wire.UndoHit) -> Replie
 
 
 async def undo(hub: Hub, call: Call | None, request: wire.Undo) -> Replies:
-    conversation = request.conversation or await hub.history.last_conversation(request.user)
-    turn = None if conversation is None else await hub.history.undo(request.user, conversation, request.look)
+    turn = await hub.history.undo(request.user, request.conversation, request.look)
     yield wire.Done(result=wire.Undone(prompt=turn and turn.prompt, system=turn and turn.system))
 
 

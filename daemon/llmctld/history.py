@@ -82,7 +82,9 @@ class History:
 
     def __init__(self, path: Path) -> None:
         self._store = Store(path, MIGRATIONS)
-        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._arrivals: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._last: dict[tuple[str, str], asyncio.Future[None]] = {}
+        """Of each conversation at which somebody is or waits: done when the last of them has left."""
         self._numbers = itertools.count(1)
 
     async def open(self) -> int:
@@ -113,11 +115,33 @@ class History:
     # ---- conversations ----------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def turn(self, user: str, conversation: str) -> AsyncIterator[list[Turn]]:
-        """The turns so far; who comes next on this conversation waits until the block is left."""
-        lock = self._turns.setdefault((user, conversation), asyncio.Lock())
-        async with lock:
-            yield await self.turns(user, conversation)
+    async def turn(self, user: str, conversation: str | None) -> AsyncIterator[tuple[str | None, list[Turn]]]:
+        """The conversation, this user's last one for None, and its turns so far. Who comes next waits until the block is left.
+
+        In the order of coming, whichever way each of them named it. (None, []) where there is no last one.
+        """
+        async with self._arrivals.setdefault(user, asyncio.Lock()):
+            name = conversation or await self.last_conversation(user)
+            if name is not None:
+                before, mine = self._last.get((user, name)), asyncio.get_running_loop().create_future()
+                self._last[user, name] = mine
+        if name is None:
+            yield None, []
+            return
+        try:
+            if before is not None:
+                await asyncio.wait([before])  # to await it would end it when this request is cancelled
+            yield name, await self.turns(user, name)
+        finally:
+            if before is None or before.done():
+                self._leave(user, name, mine)
+            else:
+                before.add_done_callback(lambda _: self._leave(user, name, mine))
+
+    def _leave(self, user: str, name: str, mine: "asyncio.Future[None]") -> None:
+        mine.set_result(None)
+        if self._last[user, name] is mine:
+            del self._last[user, name]
 
     async def turns(self, user: str, conversation: str) -> list[Turn]:
         rows = await self._store.read(
@@ -151,9 +175,9 @@ class History:
             "SELECT id, user, at, prompt FROM requests WHERE hit = ? AND key = ? ORDER BY number DESC", (kind, key)
         )
 
-    async def undo(self, user: str, conversation: str, look: bool = False) -> Turn | None:
+    async def undo(self, user: str, conversation: str | None, look: bool = False) -> Turn | None:
         """Takes the last turn out of the conversation (not with `look`), and gives it back; None when there is none."""
-        async with self.turn(user, conversation) as turns:
+        async with self.turn(user, conversation) as (name, turns):
             if not turns:
                 return None
             if look:
@@ -161,6 +185,6 @@ class History:
             await self._store.write(
                 "UPDATE requests SET undone = 1 WHERE number = (SELECT max(number) FROM requests WHERE user = ? AND "
                 "conversation = ? AND state = 'done' AND NOT undone AND prompt IS NOT NULL)",
-                (user, conversation),
+                (user, name),
             )
             return turns[-1]

@@ -247,3 +247,14 @@ def test_rows_of_before_go_on_with_their_system_prompt(house: House, tmp_path: P
     last = house.ok("ask", "four", "--conversation", "old", "--json").last
     assert last["usage"]["prompt_tokens"] == len("SYSonetwothreeonetwothreefour")
     assert [row["system"] for row in house.records("system")] == ["SYS"] * 4
+
+
+def test_many_at_once_are_answered_in_one_order_whichever_way_they_name_it(house: House) -> None:
+    house.echo()
+    house.ok("ask", "first", "--conversation", "many")
+    line = "for i in 1 2 3 4 5 6; do llmctl ask c$i -c & llmctl ask d$i --conversation many & done; wait"
+    assert len(house.shell(line).out.split()) == 12
+    so_far = 0
+    for row in house.records("prompt, prompt_tokens"):
+        assert row["prompt_tokens"] == so_far + len(row["prompt"]), "each saw those before it, and no other"
+        so_far += 2 * len(row["prompt"])

@@ -122,7 +122,7 @@ async def test_two_turns_of_a_conversation_wait_for_each_other_and_others_do_not
     inside = asyncio.Event()
 
     async def second() -> None:
-        async with history.turn("ana", "talk") as turns:
+        async with history.turn("ana", "talk") as (_, turns):
             order.append(f"second, after {len(turns)}")
 
     async with history.turn("ana", "talk"):
@@ -133,3 +133,39 @@ async def test_two_turns_of_a_conversation_wait_for_each_other_and_others_do_not
         order.append("first")
     await waiting
     assert order == ["first", "second, after 1"]
+
+
+@in_loop
+async def test_turns_come_in_the_order_of_their_coming_whichever_way_they_are_named(history: History) -> None:
+    await history.save(turn("1", "one"))
+    order: list[int] = []
+
+    async def take(place: int, conversation: str | None) -> None:
+        async with history.turn("ana", conversation) as (name, _):
+            assert name == "talk"
+            order.append(place)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(take(place, None if place % 2 else "talk") for place in range(12)))
+    assert order == list(range(12))
+    assert not history._last, "and nothing of them is left"
+
+
+@in_loop
+async def test_who_leaves_the_queue_early_lets_nobody_pass(history: History) -> None:
+    order: list[str] = []
+
+    async def take(word: str) -> None:
+        async with history.turn("ana", "talk"):
+            order.append(word)
+
+    async with history.turn("ana", "talk"):
+        tasks = [asyncio.create_task(take(word)) for word in ("gone", "next")]
+        await history.turns("ana", "talk")  # by now both of them wait
+        tasks[0].cancel()
+        await asyncio.wait(tasks[:1])
+        assert not order
+        order.append("first")
+    await tasks[1]
+    assert order == ["first", "next"]
+    assert not history._last

@@ -69,17 +69,16 @@ async def _take_turn(call: Call, history: History) -> list[Turn]:
     request = call.request
     if call.fills:
         return []
-    call.conversation = request.conversation
-    if request.continue_last:
-        call.conversation = await history.last_conversation(request.user)
-        if call.conversation is None:
-            raise NotFound(
-                f"{request.user or 'this user'} has no conversation to continue", "Ask without `--continue` first."
-            )
-    if call.conversation is None:
+    if request.conversation is None and not request.continue_last:
         call.conversation = call.id[:12]
         return []
-    return await call.cleanup.enter_async_context(history.turn(request.user, call.conversation))
+    turn = history.turn(request.user, request.conversation)
+    call.conversation, turns = await call.cleanup.enter_async_context(turn)
+    if call.conversation is None:
+        raise NotFound(
+            f"{request.user or 'this user'} has no conversation to continue", "Ask without `--continue` first."
+        )
+    return turns
 
 
 def _messages(turns: list[Turn], system: str, prompt: str | None) -> list[ChatMessage]:
