@@ -123,6 +123,7 @@ def test_a_model_that_dies_on_every_rung_is_refused_until_something_changes(hous
         for rung, cause in zip(LADDER, causes, strict=True):
             assert f"'{rung}' ({cause})" in outcome.err
         assert "llmctl models load m" in outcome.err
+        assert ("engine-m.log" in outcome.err) == (question == "one"), "where its last words are, to who saw it die"
         assert falls(house, "m") == tried, "nobody tries again what was tried"
     assert house.ps("m") == {}
     house.ok("ask", "hi", "-m", "fine", *SHORT)

@@ -7,7 +7,6 @@ that was still waiting. It does not know which models exist or who may use them.
 import asyncio
 import itertools
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -35,9 +34,9 @@ from llmctld.engine.messages import (
     Submit,
     Texts,
 )  # fmt: skip
+from llmctld.models.death import Death, ran_out
 from llmctld.models.environment import for_engine
 from llmctld.models.ladder import Descent
-from llmctld.signals import named
 from llmctld.watch import log
 
 __all__ = [
@@ -62,31 +61,9 @@ class Spent(EngineFailed):
     """It has died of the same requests whatever was left out: asking once more is of no use."""
 
 
-class Death(NamedTuple):
-    """How a process ended: a signal's number, negative, or its exit status."""
-
-    code: int
-
-    @property
-    def words(self) -> str:
-        return f"killed by {named(self.code)}" if self.code < 0 else named(self.code)
-
-    @property
-    def signal(self) -> str:
-        return named(self.code) if self.code < 0 else ""
-
-    @property
-    def is_crash(self) -> bool:
-        """Whether it may be the library's own doing: memory that ran out, or somebody's `kill`, is not."""
-        return self.signal in CRASHES
-
-
 Heard = messages.Event | EngineFailed | Broken
 
-CRASHES = ("SIGSEGV", "SIGILL", "SIGABRT", "SIGBUS", "SIGFPE")
 OTHERWISE = "Ask otherwise, or with fewer options; `llmctl daemon doctor` tries each of the library's kernels."
-NO_MEMORY = re.compile(r"bad_alloc|out of memory|(cannot|failed to) allocate", re.IGNORECASE)
-LAST_WORDS = 2**20
 SMALLER = "Unload another model, or set a smaller `context`, `batch` or `gpu_layers` for this one."
 WRITTEN_OVER = "Put a new file into a model's place with `mv`, and never write into one that is in use."
 CLOSE_WAIT_S = 10.0
@@ -296,7 +273,7 @@ class Worker(Lent):
     def _climbs_down(self, report: messages.Report | Death) -> bool:
         """Whether the next rung is to be tried: the library died of this one, and of nothing else."""
         unproven = isinstance(report, messages.LoadFailed) and report.unproven
-        crashed = isinstance(report, Death) and report.is_crash and not self._ran_out(report)
+        crashed = isinstance(report, Death) and report.is_crash and not ran_out(report, self._log_file, self._began)
         if self._descent is None or not (unproven or crashed) or self._descent.moved():
             return False
         cause = report.signal if isinstance(report, Death) else "NaN"
@@ -309,15 +286,20 @@ class Worker(Lent):
         if self._descent is not None and (moved := self._descent.moved()):
             return ModelUnavailable(f"{self.name} cannot be loaded while its file changes: {moved}", WRITTEN_OVER)
         if isinstance(report, Death):
-            if words := self._ran_out(report):
+            if words := ran_out(report, self._log_file, self._began):
                 return ModelUnavailable(f"{self.name} does not fit in memory: llama.cpp says {words!r}", SMALLER)
             if self._descent is not None and report.is_crash:
-                return self._descent.died()
+                return self._dead(self._descent)
             hint = f"Its last words are in {self._log_file}."
             return ModelUnavailable(f"the engine of {self.name} ended while loading ({report.words})", hint)
         if isinstance(report, messages.LoadFailed):
-            return self._descent.died() if self._descent else ModelUnavailable(report.message, report.hint)
+            return self._dead(self._descent) if self._descent else ModelUnavailable(report.message, report.hint)
         return ModelUnavailable(f"unexpected {report}")
+
+    def _dead(self, descent: Descent) -> ModelUnavailable:
+        error = descent.died()
+        error.hint += f" Its last words are in {self._log_file}."
+        return error
 
     @property
     def pid(self) -> int:
@@ -398,7 +380,7 @@ class Worker(Lent):
             return EngineFailed(said)
         if moved := self._descent.moved():
             return EngineFailed(f"{said}: {moved}", WRITTEN_OVER)
-        if words := self._ran_out(death):
+        if words := ran_out(death, self._log_file, self._began):
             return EngineFailed(f"{said}: {words}", SMALLER)
         if self._tickets and not self._answered and self._descent.died_at_work(death.signal):
             return Stepped(f"{said} on the rung {self.rung!r}")
@@ -406,15 +388,6 @@ class Worker(Lent):
         if not tried:
             return EngineFailed(said)
         return Spent(f"{said}, at the same requests whatever is left out: {tried}", OTHERWISE)
-
-    def _ran_out(self, death: Death) -> str:
-        """The words of a library that gave up since it could have no memory: no rung is at fault, and there may be more later."""
-        if death.signal != "SIGABRT":
-            return ""
-        with self._log_file.open("rb") as log_file:
-            log_file.seek(self._began)
-            lines = log_file.read(LAST_WORDS).decode(errors="replace").splitlines()
-        return next((line.strip() for line in lines if NO_MEMORY.search(line)), "")
 
     async def _death(self) -> Death:
         assert self._process is not None
