@@ -255,13 +255,6 @@ class House:
             rows = connection.execute(f"SELECT {columns} FROM requests WHERE {where} ORDER BY number")
             return [dict(row) for row in rows]
 
-    def execute(self, *statements: str) -> None:
-        """On the history; no hub may run."""
-        with closing(sqlite3.connect(self.place / "state" / "history.db")) as connection:
-            for statement in statements:
-                connection.execute(statement)
-            connection.commit()
-
     def running(self) -> int:
         return len(self.records(where="state = 'running'"))
 

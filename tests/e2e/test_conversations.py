@@ -4,7 +4,6 @@ import itertools
 import json
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -235,18 +234,6 @@ def test_chat_begun_on_a_conversation_asks_its_last_turn_as_it_was_sent(
     home.ok("chat", "-c", "--user", "cho", stdin="/save held\n/undo\n/undo\n/undo\n")
     assert "system: Of tea." in home.ok("templates", "show", "held").out
     assert home.run("chat", "-c", "--user", "cho", stdin="/retry\n").status == 2
-
-
-def test_rows_of_before_go_on_with_their_system_prompt(house: House, tmp_path: Path) -> None:
-    house.echo()
-    house.ok("ask", "one", "-s", "SYS", "--conversation", "old")
-    for prompt in ("two", "three"):
-        house.ok("ask", prompt, "--conversation", "old")
-    house.stop()
-    house.execute("UPDATE requests SET system = NULL WHERE prompt != 'one'", "PRAGMA user_version = 2")
-    last = house.ok("ask", "four", "--conversation", "old", "--json").last
-    assert last["usage"]["prompt_tokens"] == len("SYSonetwothreeonetwothreefour")
-    assert [row["system"] for row in house.records("system")] == ["SYS"] * 4
 
 
 def test_many_at_once_are_answered_in_one_order_whichever_way_they_name_it(house: House) -> None:
