@@ -6,10 +6,10 @@ It writes files and knows nothing of llmctl; the vocabulary is that of tiny_gguf
 from pathlib import Path
 
 import numpy as np
-from gguf import GGUFWriter
+from gguf import GGUFReader, GGUFWriter
 from numpy.typing import NDArray
 
-from tests.tiny_gguf import BOS, EOS, LETTERS, UNKNOWN, vocabulary
+from tests.tiny_gguf import BOS, EOS, LETTERS, UNKNOWN, vocabulary, write
 
 Tensors = dict[str, NDArray[np.float32]]
 DIM, LAYERS, CONTEXT = 64, 2, 512
@@ -67,6 +67,16 @@ def sliding(path: Path, context: int = CONTEXT, window: int = WINDOW) -> None:
         for name in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
             tensors[f"blk.{layer}.{name}.weight"] = np.ones(DIM, np.float32)
     _end(writer, tensors)
+
+
+def poisoned(path: Path) -> None:
+    """A model of tiny_gguf that has no number (NaN) where it looks up the letter z."""
+    write(path)
+    tensor = next(tensor for tensor in GGUFReader(path).tensors if tensor.name == "token_embd.weight")
+    row = int(tensor.data_offset) + [text for text, _ in vocabulary()].index("z") * DIM * 4
+    content = bytearray(path.read_bytes())
+    content[row : row + 4] = b"\x00\x00\xc0\x7f"
+    path.write_bytes(content)
 
 
 def lora(path: Path, seed: int = 0, rank: int = 4, layers: int = 2, dim: int = 64) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import kinds_gguf, tiny_llama
+from tests import kinds_gguf, odd_gguf, tiny_llama
 from tests.e2e.house import House, until
 from tests.e2e.house import house as a_house
 from tests.slow_twin import Twin, sure
@@ -42,6 +42,28 @@ def test_a_quantised_file_is_added_estimated_and_answers_as_the_library_does(hom
     assert (line["backend"], line["slots"], line["context"]) == ("llama.cpp", 2, 512)
     measured = home.ok("models", "estimate", "q", "--json").last["measured_bytes"]
     assert abs(told["total_bytes"] / measured - 1) <= 0.15, (told, measured)
+
+
+def test_a_prompt_that_a_damaged_file_has_no_number_for_ends_alone(home: House, tmp_path: Path) -> None:
+    odd_gguf.poisoned(tmp_path / "m.gguf")
+    home.ok("models", "add", "d", tmp_path / "m.gguf", "--set=slots=2", "--set=threads=1")
+    meant = home.ok("ask", "eee", "-m", "d", *ASK).last["text"]
+    with home.held("d"):
+        good, bad = (home.spawn("ask", prompt, "-m", "d", *ASK) for prompt in ("eee", "zzz"))
+        until(lambda: home.status()["requests_in_flight"] == 2)
+    outcome = bad.end()
+    assert (outcome.status, outcome.out, outcome.error["code"]) == (9, "", "engine_failed")
+    assert "NaN" in outcome.error["message"]
+    assert good.end().last["text"] == meant
+
+
+def test_a_context_beyond_a_table_of_positions_is_refused(home: House, tmp_path: Path) -> None:
+    path = kinds_gguf.write(tmp_path / "m.gguf", "gpt2")
+    home.ok("models", "add", "p", path, "--set=context=1024", "--set=threads=1")
+    refused = home.run("ask", "e" * 600, "-m", "p", *ASK)
+    assert (refused.status, refused.out) == (4, "")
+    assert f"`context` is 1024, and {path} has 512 positions" in refused.error["message"]
+    assert refused.error["hint"] == "Set a smaller `context`."
 
 
 def test_a_quantised_embedding_model_makes_vectors(home: House, tmp_path: Path) -> None:

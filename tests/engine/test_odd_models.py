@@ -9,7 +9,7 @@ from llmctld.engine.gguf import Gguf
 from llmctld.engine.pace import Pace
 from llmctld.engine.saved import Saved
 
-from tests import odd_gguf, tiny_gguf
+from tests import odd_gguf
 from tests.engine.driver import Driver, llama
 
 
@@ -59,25 +59,10 @@ def test_a_sliding_window_reuses_what_is_still_there(tmp_path: Path) -> None:
 def test_a_model_that_computes_no_number_fails_that_request_alone(tmp_path: Path) -> None:
     """NaN in one token's embedding: who says it gets an error, who does not gets an answer."""
 
-    def write(path: Path) -> None:
-        tiny_gguf.write(path)
-        content = bytearray(path.read_bytes())
-        _poison(path, content)
-
-    driver = Driver(load(tmp_path, write))
+    driver = Driver(load(tmp_path, odd_gguf.poisoned))
     bad, good = driver.submit("zzz"), driver.submit("eee", max_tokens=3, logit_bias={"e": 100.0})
     driver.run()
     assert driver.replies[bad].refusal.code == "engine_failed"
     assert "NaN" in driver.replies[bad].refusal.message
     assert driver.replies[good].text == "eee"
     assert driver.ask("eee", max_tokens=3, logit_bias={"e": 100.0}).text == "eee"
-
-
-def _poison(path: Path, content: bytearray) -> None:
-    from gguf import GGUFReader
-
-    tensor = next(tensor for tensor in GGUFReader(path).tensors if tensor.name == "token_embd.weight")
-    token = [text for text, _ in tiny_gguf.vocabulary()].index("z")
-    row = int(tensor.data_offset) + token * 64 * 4
-    content[row : row + 4] = b"\x00\x00\xc0\x7f"
-    path.write_bytes(content)
