@@ -1,5 +1,6 @@
 # make demo   an answer from a model, on a fresh machine:  make demo MODEL=story.gguf
 # make test   everything that must pass; sets up what it needs
+# make test-pythons   the built package in each Python that is here, and ten commands of it [PYTHONS="3.10 newest"]
 #
 # PYTHON=python3.12   the interpreter of .venv
 # TORCH_INDEX=URL     a package index with the build of torch to take (README, "Which build of torch")
@@ -20,6 +21,7 @@ PEER_FLAGS ?=
 JOBS ?= 2
 PYTEST_ARGS ?=
 CPUINFO ?=
+PYTHONS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,7 +32,7 @@ INDEXES := $(addprefix --extra-index-url=,$(TORCH_INDEX) $(LLAMA_INDEX))
 SOURCES := pyproject.toml constraints.txt Makefile
 STRESS ?= 1.0
 
-.PHONY: help install demo test check lint format generate generated bench bench-busy bench-cache bench-draft bench-engine bench-torch stress clean
+.PHONY: help install demo test test-pythons check lint format generate generated bench bench-busy bench-cache bench-draft bench-engine bench-torch stress clean
 .DEFAULT_GOAL := help
 
 help:
@@ -50,7 +52,8 @@ REPAIRED := $(VENV)/.llama-with-tiles
 LLAMA = args=$$($(BIN)/python $(TILES) $(CPUINFO)); \
 	if [ -n "$$args" ] && [ -z "$${CMAKE_ARGS+set}$(LLAMA_INDEX)" ] && [ ! -e $(REPAIRED) ]; then \
 	    echo "llama.cpp is built with a tile configuration that this compiler does not drop: CMAKE_ARGS=\"$$args\"" >&2; \
-	    CMAKE_ARGS="$$args" $(PIP) -c constraints.txt --force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python llama-cpp-python >&2 && touch $(REPAIRED); \
+	    CMAKE_ARGS="$$args" $(BIN)/python -m pip --disable-pip-version-check wheel -q -c constraints.txt --no-deps --no-cache-dir --no-binary llama-cpp-python -w $(VENV)/wheels llama-cpp-python >&2 && \
+	    $(PIP) --force-reinstall --no-deps $(VENV)/wheels/llama_cpp_python-*.whl >&2 && touch $(REPAIRED); \
 	fi
 
 # ---- setting up: a stamp per kind of install, so that the second time installs nothing --------------------------------
@@ -118,6 +121,9 @@ test-real-model:
 test-real: test-real-model $(DEV)
 	LLMCTL_TEST_MODEL="$(MODEL)" $(BIN)/pytest -n 0 -rP --timeout 7200 tests/real $(PYTEST_ARGS)
 
+test-pythons: $(DEV)
+	$(BIN)/python -m tests.pythons $(PYTHONS)
+
 stress: $(DEV)
 	LLMCTL_STRESS=$(STRESS) $(BIN)/pytest -n 0 -s --timeout 7200 tests/stress $(PYTEST_ARGS)
 
@@ -168,6 +174,6 @@ generated: $(DEV)
 
 clean:
 	@if [ -x $(BIN)/llmctl ] && [ -d .demo ]; then LLMCTL_HOME="$(CURDIR)/.demo" $(BIN)/llmctl daemon stop >&2 || true; fi
-	rm -rf .demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .demo .pythons build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find llmctl daemon tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "$(VENV) stays; rm -rf $(VENV) removes it too"

@@ -1,11 +1,13 @@
 """Which models exist, what they are called, and what identifies a model's file."""
 
 import os
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from llmctld.models import catalog as module
 from llmctld.models.catalog import Catalog
 
 from llmctl.config import ModelEntry, ModelSettings, read_models
@@ -144,6 +146,22 @@ def test_an_identity_names_the_library_that_computes(tmp_path: Path) -> None:
     catalog, path = a_catalog(tmp_path, e={}), tmp_path / "m.gguf"
     write(path, GGUF, 1000)
     assert catalog.identity(entry(path)) != catalog.identity(msgspec.structs.replace(entry(path), backend="echo"))
+
+
+def test_a_library_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    catalog, path = a_catalog(tmp_path), tmp_path / "m.gguf"
+    write(path, GGUF, 1000)
+    module._library.cache_clear()
+    monkeypatch.setattr(module, "version", missing)
+    with pytest.raises(ModelUnavailable, match="run by llama-cpp-python, which is not installed") as caught:
+        catalog.identity(entry(path))
+    assert "pip install llama-cpp-python" in caught.value.hint
+    monkeypatch.setattr(module, "PYTHON", "3.10")
+    with pytest.raises(ModelUnavailable, match=r"takes Python 3\.11 or newer, and this is 3\.10"):
+        module._library("transformers")
 
 
 def test_a_file_that_has_gone_or_become_a_folder_is_unavailable(tmp_path: Path) -> None:

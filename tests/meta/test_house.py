@@ -28,6 +28,21 @@ def test_the_daemon_folder_is_no_package() -> None:
     assert not (ROOT / "daemon" / "__init__.py").exists(), "`daemon` is python-daemon's name"
 
 
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_message_names_itself_in_quotes_around_the_whole_type(path: Path) -> None:
+    """Python 3.10 does not look into `list["Stored"]`, and msgspec then does not know the type; `"list[Stored]"` is looked at."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    structs = [found for found in classes if any("Struct" in ast.unparse(base) for base in found.bases)]
+    for line in (node for found in structs for node in found.body if isinstance(node, ast.AnnAssign)):
+        quoted = [
+            node for node in ast.walk(line.annotation) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        assert not quoted or isinstance(line.annotation, ast.Constant) or "Literal" in ast.unparse(line.annotation), (
+            line.lineno
+        )
+
+
 def test_no_path_of_the_author_s_machine_is_in_the_project() -> None:
     here = {str(ROOT), str(Path.home())} - {"/"}
     for path in tracked():
@@ -91,6 +106,7 @@ def test_what_is_installed_is_what_is_pinned() -> None:
 
 
 def test_ci_runs_make_test_and_nothing_weaker() -> None:
+    assert re.search(r"^make test-pythons ", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), flags=re.M)
     assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), flags=re.M)
     dry = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for tool in ("ruff format --check", "ruff check", "mypy", "lint-imports", "tests.meta.generate --check", "pytest"):

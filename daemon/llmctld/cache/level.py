@@ -54,7 +54,7 @@ class Stored(msgspec.Struct, array_like=True):
     created: float
     seconds: float
     logprobs: list[Sampled] | None = None
-    more: list["Stored"] = []
+    more: "list[Stored]" = []
     """The other samples, where several were asked for."""
     about: About = About()
     """So that what is known of the entries can be told again from the entries alone."""

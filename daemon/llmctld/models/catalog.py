@@ -4,10 +4,11 @@ It does not know what is loaded, nor how a model's file is read.
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -42,6 +43,7 @@ from llmctld.models.target import (
 from llmctld.watch import log
 
 T = TypeVar("T")
+PYTHON = "{}.{}".format(*sys.version_info)
 BACKENDS = {ECHO: "llmctl", LLAMA: "llama-cpp-python", TORCH: "sentence-transformers", TRANSFORMERS: "transformers"}
 """Backend -> the distribution whose version belongs to an answer's identity."""
 
@@ -288,7 +290,15 @@ class Catalog:
 
 @cache
 def _library(backend: str) -> str:
-    return version(BACKENDS[backend])
+    """The release of what computes. Raises ModelUnavailable where it is not installed: not everything runs on every Python."""
+    package = BACKENDS[backend]
+    try:
+        return version(package)
+    except PackageNotFoundError as error:
+        old = backend == TRANSFORMERS and PYTHON == "3.10"
+        newer = f"; it takes Python 3.11 or newer, and this is {PYTHON}" if old else ""
+        message = f"such a model is run by {package}, which is not installed{newer}"
+        raise ModelUnavailable(message, f"`pip install {package}` installs it.") from error
 
 
 def _given(settings: dict[str, str]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What `make test-pythons` runs: the built package in each Python that is here."""
