@@ -60,7 +60,7 @@ def test_every_child_is_started_without_the_current_folder() -> None:
     """By one file, which knows how; whoever starts Python otherwise fails here."""
     package = Path(__file__).parents[2]
     files = [*package.glob("llmctl/**/*.py"), *package.glob("daemon/**/*.py")]
-    assert {file.name for file in files if "sys.executable" in file.read_text()} == {"interpreter.py"}
+    assert {file.name for file in files if "sys.executable," in file.read_text()} == {"interpreter.py"}
 
 
 @pytest.mark.parametrize("has_safe_path", [True, False])

@@ -3,9 +3,8 @@
 It reads text, and knows nothing of what the text means.
 """
 
-from pathlib import Path
-
 from llmctl.errors import ModelUnavailable
+from llmctl.paths import expanded
 from llmctld.models.target import regular
 
 MOST_BYTES = 2**20
@@ -15,7 +14,7 @@ HINT = "`--set template=FILE` (or `models.NAME.template`) names a file with a ch
 
 def read_template(name: str) -> str:
     """Raises ModelUnavailable where there is no file of text."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     try:
         size = regular(path).st_size
         if size > MOST_BYTES:
