@@ -1,11 +1,8 @@
 """Chat templates: rendered as the model's makers meant them, and refused in their own words."""
 
-import resource
-
 import pytest
 from llmctld.engine.backend import Refusal
 from llmctld.engine.messages import ChatMessage
-from llmctld.engine.orders import CPU_S
 from llmctld.engine.scribe import STRIKES
 from llmctld.engine.template import Template
 
@@ -98,7 +95,7 @@ WIDE = "{{ 'x'.ljust(10 ** 11) }}"
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [(POWER, "within 1 s"), (DOUBLING, "MiB"), (WIDE, "MiB"), (LONG, "characters")],
+    [(POWER, "to an end within"), (DOUBLING, "MiB"), (WIDE, "MiB"), (LONG, "characters")],
 )
 def test_a_template_may_neither_last_nor_grow(source: str, words: str) -> None:
     """Only when it is asked for: what it is tried out with looks harmless."""
@@ -115,7 +112,7 @@ def test_a_template_that_is_stopped_time_and_again_is_left_alone() -> None:
     template = Template("{% if messages[0].content == 'now' %}" + ENDLESS + "{% endif %}{{ messages[0].content }}")
     assert template.render(HI) == "hi"
     for _ in range(STRIKES):
-        with pytest.raises(Refusal, match="within 1 s"):
+        with pytest.raises(Refusal, match="to an end within"):
             template.render([ChatMessage("user", "now")])
     with pytest.raises(Refusal, match="not tried again"):
         template.render(HI)
@@ -123,8 +120,7 @@ def test_a_template_that_is_stopped_time_and_again_is_left_alone() -> None:
 
 def test_a_template_that_never_ends_is_found_out_once() -> None:
     template = Template(ENDLESS)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     for _ in range(5):
-        with pytest.raises(Refusal, match="within 1 s"):
+        with pytest.raises(Refusal, match="to an end within"):
             template.render(HI)
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 2 * CPU_S + 1
+    assert template._scribe.strikes == 1, "and is not tried again"

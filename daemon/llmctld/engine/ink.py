@@ -19,7 +19,18 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from llmctld.engine.messages import LENGTH
-from llmctld.engine.orders import BYTES_PER_S, CPU_S, Failed, Open, Opened, Render, Rendered, decode_order, encode
+from llmctld.engine.orders import (
+    BYTES_PER_S,
+    CPU_S,
+    PATIENCE,
+    Failed,
+    Open,
+    Opened,
+    Render,
+    Rendered,
+    decode_order,
+    encode,
+)
 
 ROOM = 256 * 2**20
 """Bytes that one rendering may take, beside TIMES those that it is given: a template copies what it is given a few times."""
@@ -85,6 +96,7 @@ def _tojson(value: Any, indent: int | None = None, **options: Any) -> str:
 def main() -> None:
     """One order after another, until there is no more to read: whoever started this is gone then."""
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     program: Program | None = None
     while len(head := sys.stdin.buffer.read(LENGTH.size)) == LENGTH.size:
         body = sys.stdin.buffer.read(LENGTH.unpack(head)[0])
@@ -124,6 +136,7 @@ def _failed(program: Program | None, message: str) -> bytes:
 def _limit(cpu_s: float, room: int | None) -> None:
     """From now on; 0 and None: none. Where the system does not tell its size (macOS), time alone is the limit."""
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE * cpu_s)
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     size = _size()
     if size and room is None:

@@ -11,6 +11,8 @@ CPU_S = 1.0
 """Processor time of one reading, or one rendering: the slowest of the templates that are known takes 0.3 ms. A long text has one
 more for each BYTES_PER_S: 16 MB take a tenth of that."""
 BYTES_PER_S = 16 * 2**20
+PATIENCE = 10
+"""Times as long by the clock: on a machine that is busy beyond measure too, others wait no longer than that."""
 
 
 class Open(msgspec.Struct, tag="open"):

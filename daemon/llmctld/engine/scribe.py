@@ -13,6 +13,7 @@ from llmctl.interpreter import module
 from llmctld.engine.messages import LENGTH
 from llmctld.engine.orders import (
     CPU_S,
+    PATIENCE,
     Failed,
     Open,
     Opened,
@@ -111,5 +112,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def _why(status: int) -> str:
     if status == -signal.SIGPROF:
         return f"it was stopped, since it did not come to an end within {CPU_S:g} s of processor time"
+    if status == -signal.SIGALRM:
+        return f"it was stopped, since it did not come to an end within {PATIENCE * CPU_S:g} s"
     name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
     return f"the process that renders it ended ({name})"
