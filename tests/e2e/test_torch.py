@@ -61,6 +61,13 @@ def test_what_is_typed_becomes_no_control_token(home: House) -> None:
     assert tokens(typed, "--raw") == tokens(alike, "--raw") - 5  # one instead of four, and of three
 
 
+def test_what_is_left_out_of_a_long_prompt_is_counted_by_its_own_tokenizer(home: House) -> None:
+    text = " ".join(f"word {number} of many" for number in range(2000))
+    cut = home.ok("ask", "-m", "t", "--overflow", "middle", "--max-tokens", "8", "--json", "--no-stream", stdin=text)
+    assert 4096 - 8 - 24 <= cut.last["usage"]["prompt_tokens"] <= 4096 - 8
+    assert "the middle of stdin is left out: " in cut.err
+
+
 def test_a_folder_is_added_and_answers(home: House) -> None:
     (listed,) = home.ok("models", "ls", "--json").lines
     assert (listed["name"], listed["kind"], listed["state"]) == ("t", "text", "ready")

@@ -117,6 +117,7 @@ def _holds(vocabulary: Vocabulary, source: str) -> int:
         assert _steer(reader, vocabulary, typed) == _steer(reader, vocabulary, plain)
         assert EVIL in typed.text
         count += 1
+    template.close()
     return count
 
 
