@@ -159,7 +159,9 @@ def _usage(error: Any, arguments: list[str]) -> int:
         out.aside(error.format_message() + "\n")
     else:
         message = error.format_message().rstrip(".")
-        hint = texts.behind_dashes(arguments) or f"`{path} --help` lists what it takes."
+        hint = (
+            texts.behind_dashes(arguments) or texts.unquoted(path, message) or f"`{path} --help` lists what it takes."
+        )
         out.failure(Usage(message[:1].lower() + message[1:], hint))
     return Usage.status
 

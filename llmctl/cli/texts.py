@@ -1,4 +1,4 @@
-"""A text that begins with `-` among the arguments, where an option was seen in it: what to write instead.
+"""A text among the arguments in which the shell, or typer, saw something else: what to write instead.
 
 It looks at words alone; which options a command has is typer's business.
 """
@@ -27,3 +27,10 @@ def behind_dashes(arguments: Sequence[str]) -> str | None:
     shown = short(text)
     quoted = f'"{shown}"' if PLAIN.fullmatch(shown) else shlex.quote(shown)
     return f"A text that begins with - stands behind --, after all options: `llmctl {words[0]} -- {quoted}`."
+
+
+def unquoted(path: str, message: str) -> str | None:
+    """The hint where a prompt's words came as several arguments."""
+    if path != "llmctl ask" or "unexpected extra argument" not in message:
+        return None
+    return 'A prompt of several words stands in quotes: `llmctl ask "why is the sky blue?"`.'

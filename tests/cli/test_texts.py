@@ -3,6 +3,7 @@
 import pytest
 
 from llmctl.cli.texts import behind_dashes
+from tests.e2e.house import House
 
 
 @pytest.mark.parametrize("text", ["-5 + 3?", "--what is this?", "- one\n- two", "-say hi", "-why?", "-3"])
@@ -31,3 +32,9 @@ def test_what_a_shell_would_change_is_quoted_otherwise() -> None:
 )
 def test_what_is_no_such_text_has_no_such_hint(arguments: list[str]) -> None:
     assert behind_dashes(arguments) is None
+
+
+def test_a_prompt_whose_words_came_one_by_one_is_told_of_quotes(house: House) -> None:
+    outcome = house.run("ask", "why", "is", "the", "sky", "blue?")
+    assert (outcome.status, "stands in quotes" in outcome.err) == (2, True)
+    assert "stands in quotes" not in house.run("models", "show", "a", "b").err
