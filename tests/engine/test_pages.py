@@ -7,12 +7,21 @@ import numpy as np
 import psutil
 import pytest
 from llmctld.engine.gguf import Gguf
+from llmctld.engine.pace import Pace
 from llmctld.engine.pages import LARGE, STEP, give_back_zeros, stretches
 
 from tests.engine.driver import Driver, llama
 from tests.tiny_gguf import write
 
 MIB = 2**20
+
+
+class Dear(Pace):
+    """This model computes a prompt sooner than anything could be copied; as if it were a thousand times larger."""
+
+    token_ms = 100.0
+
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells where memory lies")
 
 
@@ -73,3 +82,20 @@ def test_a_model_s_kv_memory_is_there_once_it_is_used_and_the_answer_is_the_same
     assert resident() - before < 64 * MIB
     monkeypatch.setattr("llmctld.engine.gguf.give_back_zeros", lambda _: 0)
     assert Driver(Gguf(load)).ask("a" * 3000).text == text
+
+
+def test_a_copy_takes_no_more_than_the_text_that_is_copied(tmp_path: Path) -> None:
+    """A stream has 16 MiB, of which 600 tokens are one part in a hundred."""
+    path = tmp_path / "wide.gguf"
+    write(path, context=65_536)
+    model = Gguf(llama(path, context=65_536, slots=4, retained=4))
+    prompts = ["etaoin " * 80 + str(number) for number in range(8)]
+    alone = [Driver(model).ask(prompt, repro=True).text for prompt in prompts]
+    for stream in range(model.streams):
+        model.cut(stream, 0)
+    before, driver = resident(), Driver(model, pace=Dear())
+    ids = [driver.submit(prompt) for prompt in prompts]
+    driver.run()
+    assert sum(driver.replies[id].done.cached_tokens > 500 for id in ids) == 7
+    assert resident() - before < 16 * MIB
+    assert [driver.replies[id].text for id in ids] == alone

@@ -40,6 +40,8 @@ from llmctld.engine.weights import check_positions, metadata, read_weights
 
 PROBE = 512
 """Tokens of the context of which the sizes are taken."""
+SHORT = 4
+"""A text that takes at most a quarter of its stream is short."""
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
 """Memory for a state of megabytes, there at once: page by page it took 4 ms instead of 3 for 7 MiB, in huge pages 14."""
 
@@ -222,7 +224,12 @@ class Gguf:
         return first + self.window.tokens - 1 if first > 0 else 0
 
     def copy(self, source: int, target: int) -> None:
-        """The library notes it, and does it when it decodes next."""
+        """The library notes it, and does it when it decodes next: of the whole stream. So a short text goes as a state."""
+        held: int = lib.llama_memory_seq_pos_max(self._memory, source) + 1
+        if not self.window.tokens and held * SHORT <= self.loaded.context:
+            state = self.save(source)
+            if state and self.restore(target, state):
+                return
         lib.llama_memory_seq_rm(self._memory, target, -1, -1)
         lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
         self._sources.add(source)
