@@ -1,16 +1,14 @@
-"""Tiny random models of the architectures that people run, and what llama.cpp's own quantiser makes of them.
+"""Tiny random models of the architectures that people run; quantised.py makes of them the files that people have.
 
 It writes files and knows nothing of llmctl. The vocabulary of those that write text is that of tiny_gguf, an embedding model's
-that of tiny_bert. All rows have multiples of 256 numbers, as K-quants want them. IQ1, IQ2 and the smallest of IQ3 want an
-importance matrix, which nobody has for random weights: they are left out.
+that of tiny_bert. All rows have multiples of 256 numbers, as K-quants want them.
 """
 
-import ctypes
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from gguf import GGUFReader, GGUFWriter, PoolingType, TokenType
+from gguf import GGUFWriter, PoolingType, TokenType
 from numpy.typing import NDArray
 
 from tests import tiny_bert
@@ -28,13 +26,6 @@ POSITIONS = 64
 LITTLE = 0.1
 """What tokens that are no letter say, so that the output can be printed."""
 
-QUANTS = {
-    "Q4_0": "Q4_0", "Q4_1": "Q4_1", "Q5_0": "Q5_0", "Q5_1": "Q5_1", "Q8_0": "Q8_0", "Q2_K": "Q2_K", "Q3_K_M": "Q3_K",
-    "Q4_K_M": "Q4_K", "Q5_K_M": "Q5_K", "Q6_K": "Q6_K", "IQ4_NL": "IQ4_NL", "IQ4_XS": "IQ4_XS", "BF16": "BF16",
-    "MXFP4_MOE": "MXFP4",
-}  # fmt: skip
-"""How people call a kind of file -> the type that most of its matrices have."""
-
 
 def write(path: Path, architecture: str, seed: int = 0) -> Path:
     """A model of one of ARCHITECTURES, in float32; the same seed gives the same file."""
@@ -48,27 +39,6 @@ def write(path: Path, architecture: str, seed: int = 0) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return path
-
-
-def quantise(source: Path, target: Path, kind: str) -> Path:
-    """`kind`: one of QUANTS. Raises ValueError where the library refuses."""
-    import llama_cpp.llama_cpp as lib
-
-    lib.llama_backend_init()
-    parameters = lib.llama_model_quantize_default_params()
-    parameters.nthread = 1
-    parameters.ftype = getattr(lib, f"LLAMA_FTYPE_MOSTLY_{kind}")
-    parameters.output_tensor_type = parameters.token_embedding_type = 0x7FFFFFFF
-    status = lib.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(parameters))
-    if status != 0:
-        raise ValueError(f"llama_model_quantize returned {status} for {kind} of {source}")
-    return target
-
-
-def types_of(path: Path) -> dict[str, int]:
-    """Type of tensors -> how many have it."""
-    names = [tensor.tensor_type.name for tensor in GGUFReader(path).tensors]
-    return {name: names.count(name) for name in names}
 
 
 # ---- parts ------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from tests import kinds_gguf, odd_gguf, tiny_llama
 from tests.e2e.house import House, until
 from tests.e2e.house import house as a_house
+from tests.quantised import quantise
 from tests.slow_twin import Twin, sure
 
 ASK = ("--raw", "--no-cache", "--temperature", "0", "--max-tokens", "12", "--json", "--no-stream")
@@ -27,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_quantised_file_is_added_estimated_and_answers_as_the_library_does(home: House, tmp_path: Path) -> None:
-    path = kinds_gguf.quantise(kinds_gguf.write(tmp_path / "f.gguf", "llama"), tmp_path / "m.gguf", "Q4_K_M")
+    path = quantise(kinds_gguf.write(tmp_path / "f.gguf", "llama"), tmp_path / "m.gguf", "Q4_K_M")
     home.ok("models", "add", "q", path, "--set=slots=2", "--set=threads=1")
     told = home.ok("models", "estimate", "q", "--json").last
     twin = Twin(path)
@@ -67,7 +68,7 @@ def test_a_context_beyond_a_table_of_positions_is_refused(home: House, tmp_path:
 
 
 def test_a_quantised_embedding_model_makes_vectors(home: House, tmp_path: Path) -> None:
-    path = kinds_gguf.quantise(kinds_gguf.write(tmp_path / "f.gguf", "bert"), tmp_path / "m.gguf", "Q4_K_M")
+    path = quantise(kinds_gguf.write(tmp_path / "f.gguf", "bert"), tmp_path / "m.gguf", "Q4_K_M")
     home.ok("models", "add", "v", path, "--set=threads=1")
     (one, other) = home.ok("embed", "-m", "v", "the cat sleeps", "the old bridge").lines
     assert len(one["embedding"]) == len(other["embedding"]) == kinds_gguf.DIM

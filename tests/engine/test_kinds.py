@@ -17,7 +17,8 @@ from llmctld.engine.saved import Saved
 
 from tests import kinds_gguf
 from tests.engine.driver import Driver, llama
-from tests.kinds_gguf import QUANTS, STATEFUL
+from tests.kinds_gguf import STATEFUL
+from tests.quantised import QUANTS, quantise, types_of
 from tests.slow_twin import BEGIN, Twin, answer, extra_works, sure
 
 COUNT, FEW = 16, 6
@@ -46,7 +47,7 @@ def floats(tmp_path_factory: pytest.TempPathFactory) -> "Floats":
 def extra(floats: "Floats", tmp_path_factory: pytest.TempPathFactory) -> bool:
     """Whether quantised files can be computed here as the library does by itself; else without its special kernels."""
     path = tmp_path_factory.mktemp("extra") / "m.gguf"
-    return extra_works(kinds_gguf.quantise(floats.of("llama"), path, "Q8_0"))
+    return extra_works(quantise(floats.of("llama"), path, "Q8_0"))
 
 
 class Floats:
@@ -64,8 +65,8 @@ class Floats:
 def test_a_file_answers_the_same_whichever_way_it_is_computed(
     floats: Floats, extra: bool, tmp_path: Path, architecture: str, kind: str
 ) -> None:
-    path = kinds_gguf.quantise(floats.of(architecture), tmp_path / "m.gguf", kind)
-    types = kinds_gguf.types_of(path)
+    path = quantise(floats.of(architecture), tmp_path / "m.gguf", kind)
+    types = types_of(path)
     del types["F32"]  # norms and biases
     assert QUANTS[kind] in types
     assert max(types, key=lambda name: types[name]) in (QUANTS[kind], "Q8_0"), types
@@ -127,8 +128,8 @@ def test_a_quantised_embedding_model_says_about_the_same_alone_and_among_others(
     floats: Floats, tmp_path: Path, kind: str
 ) -> None:
     exact = GgufEmbedder(llama(floats.of("bert")))
-    path = kinds_gguf.quantise(floats.of("bert"), tmp_path / "m.gguf", kind)
-    assert QUANTS[kind] in kinds_gguf.types_of(path)
+    path = quantise(floats.of("bert"), tmp_path / "m.gguf", kind)
+    assert QUANTS[kind] in types_of(path)
     embedder = GgufEmbedder(llama(path))
     texts = ["the cat sleeps", "the dog runs, and the old cat sleeps", "a river", "the bridge is new"]
     together = embedder.embed([embedder.read(text, None) for text in texts])
