@@ -92,10 +92,12 @@ def test_eight_different_prompts_at_once_say_what_generate_says_one_by_one(home:
 
 def test_eight_at_once_are_busy_together(home: House) -> None:
     with home.held("t"):
-        commands = [home.spawn(*ASK, prompt, "--max-tokens", "400") for prompt in PROMPTS]
+        commands = [home.spawn(*ASK, prompt, *LONG) for prompt in PROMPTS]
         until(lambda: home.status()["requests_in_flight"] == len(PROMPTS))
     assert until(lambda: (busy := home.busy("t")) > 1 and busy, what="several in the engine") <= 8
-    assert [command.end().status for command in commands] == [0] * len(commands)
+    for command in commands:
+        command.send_signal(signal.SIGINT)
+    assert [command.end().status for command in commands] == [130] * len(commands)
     until(lambda: home.busy("t") == 0)
 
 
