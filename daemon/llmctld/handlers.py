@@ -261,7 +261,7 @@ async def undo_hit(hub: Hub, call: Call | None, request: wire.UndoHit) -> Replie
 
 async def undo(hub: Hub, call: Call | None, request: wire.Undo) -> Replies:
     turn = await hub.history.undo(request.user, request.conversation, request.look)
-    yield wire.Done(result=wire.Undone(prompt=turn and turn.prompt, system=turn and turn.system))
+    yield wire.Done(result=wire.Undone(prompt=turn and (turn.whole or turn.prompt), system=turn and turn.system))
 
 
 def call_of(id: str, request: wire.Request) -> Call | None:

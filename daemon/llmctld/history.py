@@ -68,6 +68,8 @@ class Turn(NamedTuple):
     system: str
     """The system prompt that was in force, its places filled; empty: none."""
     model: str
+    whole: str | None = None
+    """What was asked, where a part of it was not sent."""
 
 
 @cache
@@ -145,8 +147,9 @@ class History:
 
     async def turns(self, user: str, conversation: str) -> list[Turn]:
         rows = await self._store.read(
-            "SELECT coalesce(sent, prompt), text, coalesce(system, ''), model FROM requests WHERE user = ? AND conversation = ? "
-            "AND state = 'done' AND NOT undone AND prompt IS NOT NULL ORDER BY number",
+            "SELECT coalesce(sent, prompt), text, coalesce(system, ''), model, CASE WHEN sent IS NOT NULL THEN prompt END "
+            "FROM requests WHERE user = ? AND conversation = ? AND state = 'done' AND NOT undone AND prompt IS NOT NULL "
+            "ORDER BY number",
             (user, conversation),
         )
         return [Turn(*row) for row in rows]

@@ -82,6 +82,15 @@ async def test_a_prompt_of_token_ids_is_no_turn_of_a_conversation(history: Histo
 
 
 @in_loop
+async def test_what_was_sent_of_a_turn_is_what_the_next_ones_repeat_and_undo_knows_the_whole(history: History) -> None:
+    await history.save({**turn("1", "a long text"), "sent": "a long"})
+    assert await history.turns("ana", "talk") == [Turn("a long", "re: a long text", "", "e", "a long text")]
+    undone = await history.undo("ana", "talk")
+    assert undone is not None
+    assert undone.whole == "a long text"
+
+
+@in_loop
 async def test_undo_takes_back_one_turn_at_a_time(history: History) -> None:
     for id, prompt in enumerate(("one", "two")):
         await history.save(turn(str(id), prompt))
