@@ -74,3 +74,23 @@ def test_a_token_that_the_draft_model_lacks_is_no_end_of_both(tmp_path: Path) ->
         proposals = model.propose({1: Ask(text, 3), 2: Ask([1, 300], 3)})
         assert list(proposals) == [1, 2]
         model.check()
+
+
+def test_a_draft_model_that_cannot_be_computed_proposes_nothing_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("big.gguf", "small.gguf"):
+        write(tmp_path / name, sharp=8.0)
+    model = Gguf(
+        llama(tmp_path / "big.gguf", speculation="ngram", draft=str(tmp_path / "small.gguf"), slots=2)
+    ).draft_model
+    assert model is not None
+    asks = {1: Ask([1, 300, 301], 3), 2: Ask([1, 302], 3)}
+    model.seat({id: ask.tokens for id, ask in asks.items()})
+    meant = [proposal.tokens for proposal in model.propose(asks).values()]
+    assert all(meant)
+    with monkeypatch.context() as broken:
+        broken.setattr(model._model, "_decode", lambda: -3)
+        assert not any(proposal.tokens for proposal in model.propose(asks).values())
+    assert [proposal.tokens for proposal in model.propose(asks).values()] == meant
+    model.check()

@@ -169,11 +169,12 @@ class Gguf:
     def logits(self, chunks: list[Chunk]) -> list[NDArray[np.float32] | None]:
         """Compute the chunks; for each that reaches the end of its sequence, what may follow, until the next call.
 
-        A token that this vocabulary has not is read as another: what it drafts for may have more of them. Raises RuntimeError.
+        A token that this vocabulary has not is read as another: what it drafts for may have more of them. Where
+        the library fails, nothing follows: it is only a draft.
         """
         rows, shape = self._batch.fill(chunks, self._vocabulary.size), (self._vocabulary.size,)
-        if (status := self._crew.compute(chunks, self._decode)) != 0:
-            raise RuntimeError(f"llama_decode returned {status} for {self._batch.struct.n_tokens} tokens of a draft")
+        if self._crew.compute(chunks, self._decode) != 0:
+            return [None] * len(chunks)
         get = lib.llama_get_logits_ith
         return [None if row is None else np.ctypeslib.as_array(get(self._context, row), shape) for row in rows]
 
