@@ -162,6 +162,9 @@ def test_a_library_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(module, "PYTHON", "3.10")
     with pytest.raises(ModelUnavailable, match=r"takes Python 3\.11 or newer, and this is 3\.10"):
         module._library("transformers")
+    monkeypatch.setattr(module, "PYTHON", "3.11")
+    with pytest.raises(ModelUnavailable, match="by transformers, which is not installed$"):
+        module._library("transformers")
 
 
 def test_a_file_that_has_gone_or_become_a_folder_is_unavailable(tmp_path: Path) -> None:

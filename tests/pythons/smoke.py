@@ -83,7 +83,7 @@ def torch_folder(scene: Scene) -> str:
         return repr(outcome.out.strip())
     assert not scene.torch or "3.11 or newer" in outcome.err, outcome
     assert outcome.status == 4, outcome
-    assert "pip install" in outcome.err, outcome
+    assert "pip install" in outcome.err or "a newer Python" in outcome.err, outcome
     return outcome.err.splitlines()[-2].removeprefix("llmctl: ")
 
 

@@ -298,7 +298,8 @@ def _library(backend: str) -> str:
         old = backend == TRANSFORMERS and PYTHON == "3.10"
         newer = f"; it takes Python 3.11 or newer, and this is {PYTHON}" if old else ""
         message = f"such a model is run by {package}, which is not installed{newer}"
-        raise ModelUnavailable(message, f"`pip install {package}` installs it.") from error
+        hint = "Run llmctl with a newer Python." if old else f"`pip install {package}` installs it."
+        raise ModelUnavailable(message, hint) from error
 
 
 def _given(settings: dict[str, str]) -> dict[str, Any]:
