@@ -132,9 +132,9 @@ def models(paths: Paths) -> Iterator[Finding]:
     for words in broken:
         yield Finding("model", "fail", *words.split("; ", 1))
     for entry in found.values():
-        there = (
-            entry.backend in (ECHO, REMOTE) or Path(entry.target).is_file() or (Path(entry.target) / MODULES).is_file()
-        )
+        target = Path(entry.target)
+        files = (target, target / MODULES, target / "config.json")  # a file, or either kind of folder
+        there = entry.backend in (ECHO, REMOTE) or any(file.is_file() for file in files)
         hint = "" if there else f"Put the file back, or `llmctl models rm {entry.name}`."
         yield Finding(
             f"model {entry.name}", "ok" if there else "fail", entry.target if there else f"{entry.target} is gone", hint

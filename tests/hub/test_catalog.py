@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from llmctld import doctor
 from llmctld.models import catalog as module
 from llmctld.models.catalog import Catalog
 
 from llmctl.config import ModelEntry, ModelSettings, read_models
 from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable, Storage, Usage
+from llmctl.paths import find_paths
 from tests.hub.scene import a_catalog
 
 GGUF = b"GGUF" + b"\x03\0\0\0" + bytes(16)
@@ -163,8 +165,20 @@ def test_a_library_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: p
     with pytest.raises(ModelUnavailable, match=r"takes Python 3\.11 or newer, and this is 3\.10"):
         module._library("transformers")
     monkeypatch.setattr(module, "PYTHON", "3.11")
-    with pytest.raises(ModelUnavailable, match="by transformers, which is not installed$"):
+    with pytest.raises(ModelUnavailable, match=r"by transformers, which is not installed$"):
         module._library("transformers")
+
+
+def test_the_doctor_finds_a_model_that_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCTL_HOME", str(tmp_path))
+    folder = tmp_path / "llama"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    (folder / "model.safetensors").write_bytes(b"")
+    a_catalog(tmp_path).add("folder", str(folder), [], {}, False)
+    assert [found.state for found in doctor.models(find_paths())] == ["ok"]
+    (folder / "config.json").unlink()
+    assert [found.state for found in doctor.models(find_paths())] == ["fail"]
 
 
 def test_a_file_that_has_gone_or_become_a_folder_is_unavailable(tmp_path: Path) -> None:
