@@ -241,8 +241,9 @@ def test_many_at_once_are_answered_in_one_order_whichever_way_they_name_it(house
     house.echo()
     house.ok("ask", "first", "--conversation", "many")
     line = "for i in 1 2 3 4 5 6; do llmctl ask c$i -c & llmctl ask d$i --conversation many & done; wait"
-    assert len(house.shell(line).out.split()) == 12
-    so_far = 0
-    for row in house.records("prompt, prompt_tokens"):
+    assert house.shell(line).status == 0
+    so_far, rows = 0, house.records("prompt, prompt_tokens", where="state = 'done'")
+    assert len(rows) == 13
+    for row in rows:
         assert row["prompt_tokens"] == so_far + len(row["prompt"]), "each saw those before it, and no other"
         so_far += 2 * len(row["prompt"])
