@@ -161,10 +161,11 @@ def test_whatever_is_cut_copied_and_restored_no_answer_is_another(model: Gguf, a
             prompt = base[: dice.randrange(len(base))] + story(dice, dice.choice([3, 60, 200]))
             texts.append(prompt)
             asked.append((driver.submit(prompt, max_tokens=dice.choice([5, 80])), prompt))
-            driver.step(dice.randrange(6))
+            driver.step(dice.randrange(4))  # never to the end of them all: it would wait for the next
         driver.run()
         for id, prompt in asked:
-            assert driver.replies[id].text[:5] == alone(prompt)[:5]
+            text, slow = driver.replies[id].text, alone(prompt)
+            assert text[: len(slow)] == slow[: len(text)]
             assert driver.replies[id].remarks == []
         driver = again(model, driver, tmp_path)
 
