@@ -24,8 +24,8 @@ VARIABLES = (
     Variable("GOMP_SPINCOUNT", "1000", ("OMP_WAIT_POLICY",)),
 )
 """Not here, since it was tried and gains nothing (docs/decisions.md): KMP_BLOCKTIME of LLVM's and Intel's libomp (torch on
-macOS), which gives way by itself where others want the processors, and OMP_PROC_BIND. Without OpenMP (llama.cpp on macOS)
-threads spin without an end, and nothing can be set: there only fewer threads help (engine/threads.py)."""
+macOS), which gives way by itself where others want the processors. Without OpenMP (llama.cpp on macOS) threads spin without
+an end, and nothing can be set: there only fewer threads help (engine/threads.py)."""
 
 
 def for_engine(hub: Mapping[str, str]) -> dict[str, str]:

@@ -13,8 +13,8 @@ from llmctld.models.catalog import AdapterUse, Catalog
 from llmctld.models.worker import ChatMessage
 from llmctld.pipeline.call import Call
 
-KEY_FORMAT = 1
-"""Raised when the meaning of a stored answer changes."""
+KEY_FORMAT = 2
+"""Raised when the meaning of a stored answer changes. 2: what was typed is text, and forges no turns."""
 
 
 class Identity(msgspec.Struct, array_like=True):
