@@ -52,8 +52,7 @@ REPAIRED := $(VENV)/.llama-with-tiles
 LLAMA = args=$$($(BIN)/python $(TILES) $(CPUINFO)); \
 	if [ -n "$$args" ] && [ -z "$${CMAKE_ARGS+set}$(LLAMA_INDEX)" ] && [ ! -e $(REPAIRED) ]; then \
 	    echo "llama.cpp is built with a tile configuration that this compiler does not drop: CMAKE_ARGS=\"$$args\"" >&2; \
-	    rm -f $(VENV)/wheels/llama_cpp_python-*.whl; CMAKE_ARGS="$$args" $(BIN)/python -m pip --disable-pip-version-check wheel -q -c constraints.txt --no-deps --no-cache-dir --no-binary llama-cpp-python -w $(VENV)/wheels llama-cpp-python >&2 && \
-	    $(PIP) --force-reinstall --no-deps $(VENV)/wheels/llama_cpp_python-*.whl >&2 && touch $(REPAIRED); \
+	    CMAKE_ARGS="$$args" $(PIP) -c constraints.txt --force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python llama-cpp-python >&2 && touch $(REPAIRED); \
 	fi
 
 # ---- setting up: a stamp per kind of install, so that the second time installs nothing --------------------------------

@@ -5,7 +5,6 @@ It knows pip, and nothing of what the package does.
 
 import json
 import platform
-import shutil
 import subprocess
 import sys
 from email.parser import Parser
@@ -49,10 +48,7 @@ def build(folder: Path) -> Path:
         old.unlink()
     pip(Path(sys.executable), "wheel", "-q", "--no-deps", "-w", folder, ".")
     wanted = metadata.version(COMPILED)
-    ready = next(Path(sys.prefix, "wheels").glob(f"llama_cpp_python-{wanted}-*.whl"), None)
-    if ready is not None:  # `make` built one for itself
-        shutil.copy(ready, folder)
-    elif not list(folder.glob(f"llama_cpp_python-{wanted}-*.whl")):  # out of pip's cache where it was compiled before
+    if not list(folder.glob(f"llama_cpp_python-{wanted}-*.whl")):  # out of pip's cache where it was compiled before
         pip(Path(sys.executable), "wheel", "-q", "--no-deps", "-w", folder, f"{COMPILED}=={wanted}")
     return next(folder.glob("llmctl-*.whl"))
 
