@@ -153,7 +153,8 @@ def test_each_policy_keeps_memory_below_its_bytes_and_serves(own: House, policy:
     }  # fmt: skip
     own.echo()
     refused = warmed(own, "question")
-    assert len(refused) == (26 if policy == "wtinylfu" else 0), "only W-TinyLFU keeps what is there before what is new"
+    # some of thirty keys may share the counters of another, and so seem to have been asked for before
+    assert (len(refused) > 20) if policy == "wtinylfu" else not refused, "only W-TinyLFU keeps what is there"
     (memory, *_) = own.ok("cache", "stats", "--json").lines
     assert 1000 < memory["bytes"] <= 2000
     assert 2 <= memory["entries"] <= 5

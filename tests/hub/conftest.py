@@ -6,6 +6,7 @@ import psutil
 import pytest
 from llmctld.models import worker
 
+from tests.hub import scene
 from tests.hub.scene import LIMIT_S
 
 
@@ -17,7 +18,10 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def reaped() -> None:
-    """Other tests of this process leave hubs that have ended: here each child that is counted is an engine."""
+    """Other tests of this process leave hubs that have ended, and models whose templates have a process: only those that come
+    now are counted.
+    """
     for child in psutil.Process().children():
         if child.status() == psutil.STATUS_ZOMBIE:
             os.waitpid(child.pid, 0)
+    scene.others = set(psutil.Process().children())

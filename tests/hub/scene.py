@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec
 
+import psutil
 import zmq
 import zmq.asyncio
 from llmctld.app import build_semantic
@@ -39,6 +40,15 @@ from llmctl.config import Cache, Config, Limits
 P = ParamSpec("P")
 LIMIT_S = 120.0
 """A ceiling for each test, and no measurement."""
+
+
+others: set[psutil.Process] = set()
+"""Children of this process that were here before the test (conftest.py)."""
+
+
+def children() -> list[psutil.Process]:
+    """Those that the test has started, zombies too."""
+    return [child for child in psutil.Process().children() if child not in others]
 
 
 def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:

@@ -87,7 +87,7 @@ async def test_an_engine_that_always_dies_is_an_error(
     room = Room(tmp_path, gguf)
     tries = 0
 
-    async def dies(entry: ModelEntry, request: Embed) -> Embeddings:
+    async def dies(entry: ModelEntry, request: Embed, notices: list[str]) -> Embeddings:
         nonlocal tries
         tries += 1
         raise EngineFailed("the engine of tiny died")

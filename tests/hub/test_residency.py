@@ -3,14 +3,13 @@
 import asyncio
 from pathlib import Path
 
-import psutil
 import pytest
 from llmctld.models.residency import Residency
 from llmctld.models.worker import ChatMessage, Piece, Recalled, Submit, Worker
 
 from llmctl.config import Config, Duration, Limits, ModelEntry, Resources, Size
 from llmctl.errors import InvalidRequest, ModelUnavailable
-from tests.hub.scene import at_once, engines, in_loop, until
+from tests.hub.scene import at_once, children, engines, in_loop, until
 
 
 @in_loop
@@ -28,7 +27,7 @@ async def test_a_model_is_loaded_once_however_many_ask(tmp_path: Path) -> None:
         assert (line.name, line.backend, line.state, line.pid) == ("e", "echo", "ready", workers[0].pid)
         await residency.load(catalog.find("f"))
         assert residency.names == ["e", "f"]
-    assert not psutil.Process().children()
+    assert not children()
 
 
 @in_loop
@@ -126,7 +125,7 @@ async def test_closing_ends_what_is_loaded_and_what_is_loading(tmp_path: Path) -
         await at_once(lambda: loading_pid(residency))
     with pytest.raises(ModelUnavailable, match="the loading of f was ended"):
         await loading
-    await until(lambda: not psutil.Process().children())
+    await until(lambda: not children())
 
 
 @in_loop

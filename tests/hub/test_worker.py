@@ -14,7 +14,7 @@ from llmctld.models.ladder import Kind, Ladder
 from llmctld.models.worker import ChatMessage, Load, Submit, Ticket, Worker
 
 from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable
-from tests.hub.scene import at_once, in_loop, until
+from tests.hub.scene import at_once, children, in_loop, until
 
 
 @asynccontextmanager
@@ -91,10 +91,6 @@ async def test_a_crash_in_the_engine_names_how_it_ended(tmp_path: Path) -> None:
     async with an_engine(tmp_path, fail="crash") as worker:
         with pytest.raises(EngineFailed, match="exit status 134"):
             await heard(worker.submit(question("hello")))
-
-
-def children() -> list[psutil.Process]:
-    return psutil.Process().children()
 
 
 @in_loop
