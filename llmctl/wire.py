@@ -773,7 +773,7 @@ def with_whole(value: Any) -> Any:
 
 def _extended(value: Any) -> msgspec.msgpack.Ext:
     if not isinstance(value, Whole):
-        raise NotImplementedError(f"no message carries a {type(value).__name__}")
+        raise TypeError(f"no message carries a {type(value).__name__}")
     return msgspec.msgpack.Ext(WHOLE, str(int(value)).encode())
 
 

@@ -12,7 +12,7 @@ from gguf import GGUFWriter, PoolingType, TokenType
 from numpy.typing import NDArray
 
 from tests import tiny_bert
-from tests.tiny_gguf import BOS, EOS, LETTERS, UNKNOWN, vocabulary
+from tests.tiny_gguf import BOS, LETTERS, vocabulary, words
 
 Tensors = dict[str, NDArray[np.float32]]
 Shapes = dict[str, tuple[int, ...]]
@@ -49,18 +49,6 @@ def _begin(writer: GGUFWriter) -> None:
     writer.add_embedding_length(DIM)
     writer.add_block_count(LAYERS)
     writer.add_layer_norm_rms_eps(1e-5)
-
-
-def _words(writer: GGUFWriter) -> None:
-    tokens = vocabulary()
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list([text for text, _ in tokens])
-    writer.add_token_scores([0.0] * len(tokens))
-    writer.add_token_types([kind for _, kind in tokens])
-    writer.add_unk_token_id(UNKNOWN)
-    writer.add_bos_token_id(BOS)
-    writer.add_eos_token_id(EOS)
-    writer.add_add_bos_token(True)
 
 
 def _heads(writer: GGUFWriter, key_heads: int | list[int] = KEY_HEADS) -> None:
@@ -153,7 +141,7 @@ def _experts(writer: GGUFWriter) -> None:
 
 def _plain(writer: GGUFWriter) -> None:
     _begin(writer)
-    _words(writer)
+    words(writer, vocabulary())
     _heads(writer)
     writer.add_feed_forward_length(INNER)
 
@@ -166,7 +154,7 @@ def _llama(writer: GGUFWriter, dice: np.random.Generator) -> Tensors:
 def _mixtral(writer: GGUFWriter, dice: np.random.Generator) -> Tensors:
     """llama with experts: what MXFP4_MOE is for."""
     _begin(writer)
-    _words(writer)
+    words(writer, vocabulary())
     _heads(writer)
     writer.add_feed_forward_length(EXPERT_INNER)
     _experts(writer)
@@ -208,7 +196,7 @@ def _gemma3(writer: GGUFWriter, dice: np.random.Generator) -> Tensors:
 def _phi3(writer: GGUFWriter, dice: np.random.Generator) -> Tensors:
     """Q, K and V in one matrix, gate and up in another."""
     _begin(writer)
-    _words(writer)
+    words(writer, vocabulary())
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(KEY_HEADS)
     writer.add_rope_dimension_count(WIDTH)
@@ -234,7 +222,7 @@ def _gpt2(writer: GGUFWriter, dice: np.random.Generator) -> Tensors:
     writer.add_layer_norm_eps(1e-5)
     writer.add_head_count(HEADS)
     writer.add_feed_forward_length(INNER)
-    _words(writer)
+    words(writer, vocabulary())
     matrices: Shapes = dict.fromkeys(ATTENTION, (DIM, DIM))
     matrices |= {"ffn_up": (INNER, DIM), "ffn_down": (DIM, INNER)}
     biases: Shapes = dict.fromkeys(("attn_norm", "ffn_norm", "attn_output", "ffn_down"), (DIM,))
@@ -270,7 +258,7 @@ def _gpt_oss(writer: GGUFWriter, dice: np.random.Generator) -> Tensors:
 def _mamba(writer: GGUFWriter, dice: np.random.Generator) -> Tensors:
     """A state of fixed size instead of KV cells."""
     _begin(writer)
-    _words(writer)
+    words(writer, vocabulary())
     writer.add_head_count(0)
     writer.add_feed_forward_length(0)
     writer.add_ssm_conv_kernel(CONV)
@@ -292,7 +280,7 @@ def _mamba(writer: GGUFWriter, dice: np.random.Generator) -> Tensors:
 def _lfm2(writer: GGUFWriter, dice: np.random.Generator) -> Tensors:
     """A hybrid: the first layer is a short convolution with a state, the second has attention."""
     _begin(writer)
-    _words(writer)
+    words(writer, vocabulary())
     _heads(writer, [0, KEY_HEADS])
     writer.add_feed_forward_length(INNER)
     writer.add_shortconv_l_cache(3)

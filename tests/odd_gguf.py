@@ -9,7 +9,7 @@ import numpy as np
 from gguf import GGUFReader, GGUFWriter
 from numpy.typing import NDArray
 
-from tests.tiny_gguf import BOS, EOS, LETTERS, UNKNOWN, vocabulary, write
+from tests.tiny_gguf import LETTERS, vocabulary, words, write
 
 Tensors = dict[str, NDArray[np.float32]]
 DIM, LAYERS, CONTEXT = 64, 2, 512
@@ -98,15 +98,7 @@ def _begin(path: Path, architecture: str, context: int = CONTEXT) -> GGUFWriter:
     writer.add_embedding_length(DIM)
     writer.add_block_count(LAYERS)
     writer.add_layer_norm_rms_eps(1e-5)
-    tokens = vocabulary()
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list([text for text, _ in tokens])
-    writer.add_token_scores([0.0] * len(tokens))
-    writer.add_token_types([kind for _, kind in tokens])
-    writer.add_unk_token_id(UNKNOWN)
-    writer.add_bos_token_id(BOS)
-    writer.add_eos_token_id(EOS)
-    writer.add_add_bos_token(True)
+    words(writer, vocabulary())
     return writer
 
 

@@ -68,16 +68,9 @@ def write(
     _describe(writer, context, layers, dim)
     if not causal:
         writer.add_causal_attention(False)
-    writer.add_tokenizer_model(vocabulary_type)
     if vocabulary_type == "gpt2":
         writer.add_token_merges(["e t"])
-    writer.add_token_list([text for text, _ in tokens])
-    writer.add_token_scores([0.0] * len(tokens))
-    writer.add_token_types([kind for _, kind in tokens])
-    writer.add_unk_token_id(UNKNOWN)
-    writer.add_bos_token_id(BOS)
-    writer.add_eos_token_id(EOS)
-    writer.add_add_bos_token(True)
+    words(writer, tokens, vocabulary_type)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     for key, value in (numbers or {}).items():
@@ -90,6 +83,18 @@ def write(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def words(writer: GGUFWriter, tokens: list[tuple[str, TokenType]], kind: str = "llama") -> None:
+    """What a file says of its vocabulary; `tokens`: text and kind of each."""
+    writer.add_tokenizer_model(kind)
+    writer.add_token_list([text for text, _ in tokens])
+    writer.add_token_scores([0.0] * len(tokens))
+    writer.add_token_types([kind for _, kind in tokens])
+    writer.add_unk_token_id(UNKNOWN)
+    writer.add_bos_token_id(BOS)
+    writer.add_eos_token_id(EOS)
+    writer.add_add_bos_token(True)
 
 
 def _describe(writer: GGUFWriter, context: int, layers: int, dim: int) -> None:

@@ -100,7 +100,7 @@ def test_a_user_whom_the_system_does_not_know_has_no_home(monkeypatch: pytest.Mo
         with pytest.raises(Unreachable, match="no home folder") as caught:
             find_paths(environ)
         assert "LLMCTL_HOME" in caught.value.hint
-    assert find_paths({"LLMCTL_HOME": "/tmp/x"}).home == Path("/tmp/x")
+    assert find_paths({"LLMCTL_HOME": "/x"}).home == Path("/x")
     assert expanded("~/x") == Path("~/x")
 
 
@@ -112,11 +112,11 @@ def test_in_a_folder_that_is_gone_only_full_paths_lead_somewhere(
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert absolute("/a/../b") == Path("/b")
-    assert find_paths({"LLMCTL_HOME": "/tmp/x"}).home == Path("/tmp/x")
+    assert find_paths({"LLMCTL_HOME": "/x"}).home == Path("/x")
     with pytest.raises(InvalidRequest, match="x cannot be found: the current folder is gone"):
         absolute("x")
     with pytest.raises(InvalidRequest, match="folder is gone"):
-        find_paths({"LLMCTL_HOME": "/tmp/x", "LLMCTL_CONFIG": "x"})
+        find_paths({"LLMCTL_HOME": "/x", "LLMCTL_CONFIG": "x"})
     with pytest.raises(Unreachable, match="folder is gone"):
         find_paths({"LLMCTL_HOME": "x"})
 
