@@ -213,10 +213,13 @@ def test_a_file_without_a_chat_template_is_a_base_model_and_says_so_once(house: 
     tiny_gguf.write(path, seed=7, context=256, chat_template=None)
     house.ok("models", "add", "base", path)
     options = ("-m", "base", "--max-tokens", "4", "--temperature", "0", "--no-cache")
-    first = house.ok("ask", "a text", *options)
-    assert "base model" in first.err or "chat template" in first.err
+    words = "base has no chat template: a base model"
     raw = house.ok("ask", "a text", "--raw", *options)
+    assert words not in raw.err, "who asks for no template knows"
+    first = house.ok("ask", "a text", *options)
+    assert words in first.err
     assert raw.out == first.out, "the text stands as it is either way"
+    assert words not in house.ok("ask", "a text", *options).err
 
 
 def test_an_engine_that_crashes_takes_nothing_else_with_it(house: House) -> None:

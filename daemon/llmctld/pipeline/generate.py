@@ -49,6 +49,7 @@ class Generator:
         self._residency, self._catalog = residency, catalog
         self._places = Places(residency, queue)
         self._told: WeakSet[Lent] = WeakSet()
+        self._told_of_base: WeakSet[Lent] = WeakSet()
 
     async def __call__(self, call: Call) -> AsyncGenerator[Event, None]:
         """Raises Busy, ModelUnavailable, EngineFailed, and what the engine refuses."""
@@ -131,11 +132,11 @@ class Generator:
         """What the user should know about this model, once for each time it is loaded; and about this turn's system prompt."""
         assert worker.loaded is not None
         moved = [f"{worker.name}: {MOVED}"] if _folds(worker, call) and is_later(call.messages) else []
-        if worker in self._told:
-            return [Notice(text=text) for text in moved]
+        texts = [*([] if worker in self._told else worker.loaded.notices), *moved]
         self._told.add(worker)
-        texts = [*worker.loaded.notices, *moved]
-        if worker.loaded.base and not call.request.raw and call.request.tokens is None:
+        spoken_to = not call.request.raw and call.request.tokens is None
+        if worker.loaded.base and spoken_to and worker not in self._told_of_base:
+            self._told_of_base.add(worker)
             texts.append(f"{worker.name} has no chat template: a base model, which continues the text as it stands")
         return [Notice(text=text) for text in texts]
 
