@@ -1,6 +1,6 @@
 """A model's chat template at work in a process of its own (ink.py), and what becomes of a request when that one is ended.
 
-It knows orders and answers, and nothing of what is rendered; the process costs 100 ms once, and a rendering 0.2 ms.
+It knows orders and answers, and nothing of what is rendered; the process costs 100 ms once, and a rendering 0.06 ms (median).
 """
 
 import contextlib

@@ -18,7 +18,7 @@ class Variable(NamedTuple):
 VARIABLES = (
     # libgomp (llama.cpp and torch on Linux, each with its own copy): turns of a loop that a thread waits at a barrier before it
     # sleeps. A step has hundreds of barriers. By default it is 300,000 turns, about 3 ms: who waits so for a thread that
-    # another program has put aside keeps a processor from both, and decoding falls to a twentieth or less. 1,000 turns are
+    # another program has put aside keeps a processor from both, and decoding falls to a tenth or less. 1,000 turns are
     # longer than a barrier takes when nobody is in the way, so a quiet machine is as fast (tests/bench/LOG.md). With `passive`
     # threads sleep at once, which costs a third to a half of a quiet machine.
     Variable("GOMP_SPINCOUNT", "1000", ("OMP_WAIT_POLICY",)),
