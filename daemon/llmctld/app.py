@@ -54,8 +54,6 @@ from llmctld.pipeline.exact import exact
 from llmctld.pipeline.foresee import computing, foresee
 from llmctld.pipeline.generate import Generator
 from llmctld.pipeline.given import given
-from llmctld.pipeline.judge import Judge
-from llmctld.pipeline.knowledge import Knowledge
 from llmctld.pipeline.postprocess import postprocess
 from llmctld.pipeline.preprocess import preprocess
 from llmctld.pipeline.record import record
@@ -63,8 +61,10 @@ from llmctld.pipeline.samples import samples
 from llmctld.pipeline.semantic import Semantic
 from llmctld.pipeline.structure import structure
 from llmctld.pipeline.validate import validate
-from llmctld.pipeline.verify import Verifier
 from llmctld.pipeline.worth import worth
+from llmctld.semantic.judge import Judge
+from llmctld.semantic.knowledge import Knowledge
+from llmctld.semantic.verify import Verifier
 from llmctld.server import Server
 from llmctld.trial import Trial
 from llmctld.watch import log, open_log

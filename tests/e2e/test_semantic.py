@@ -393,7 +393,7 @@ def fair(request: str, answer: str, other: str) -> str:
 
 
 def examination() -> list[dict[str, Any]]:
-    from llmctld.pipeline import judge
+    from llmctld.semantic import judge
 
     return [{"request": each.request, "other": each.other, "serves": each.serves} for each in judge.exams()]
 

@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from llmctld.cache.level import Stored
-from llmctld.cache.semantic.bound import Decision
-from llmctld.cache.semantic.entries import Entry, digest, packed
-from llmctld.cache.semantic.pair import Pair
 from llmctld.models.worker import ChatMessage
 from llmctld.pipeline.background import Background
 from llmctld.pipeline.call import Call, Event
-from llmctld.pipeline.judge import QUESTION, Exam, Judge, exams
-from llmctld.pipeline.knowledge import Knowledge
-from llmctld.pipeline.verify import Verifier
+from llmctld.semantic.decision.bound import Decision
+from llmctld.semantic.decision.pair import Pair
+from llmctld.semantic.entries import Entry, digest, packed
+from llmctld.semantic.judge import QUESTION, Exam, Judge, exams
+from llmctld.semantic.knowledge import Knowledge
+from llmctld.semantic.verify import Verifier
 
 from llmctl.config import Semantic
 from llmctl.wire import Answer, Timings, Usage

@@ -5,8 +5,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from llmctld.cache.semantic.bound import Audit, Bound
-from llmctld.cache.semantic.pair import Pair
+from llmctld.semantic.decision.bound import Audit, Bound
+from llmctld.semantic.decision.pair import Pair
 
 
 def natural(pair: Pair, when: float) -> float:

@@ -10,8 +10,8 @@ from llmctld.history import History
 from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
 from llmctld.models.worker import ChatMessage
-from llmctld.pipeline.background import OWN, Background, GaveWay, background_gives_way
-from llmctld.pipeline.call import Stage, compose
+from llmctld.pipeline.background import Background, background_gives_way
+from llmctld.pipeline.call import OWN, GaveWay, Stage, compose
 from llmctld.pipeline.exact import exact
 from llmctld.pipeline.generate import Generator
 from llmctld.pipeline.preprocess import preprocess

@@ -4,9 +4,9 @@ import json
 import time
 
 import pytest
-from llmctld.cache.semantic import prior
-from llmctld.cache.semantic.bound import ASKED_FIRST, Bound, Decision
-from llmctld.cache.semantic.pair import Near, Pair, describe
+from llmctld.semantic.decision import prior
+from llmctld.semantic.decision.bound import ASKED_FIRST, Bound, Decision
+from llmctld.semantic.decision.pair import Near, Pair, describe
 
 from tests.hub.pairs import WRONG, play, stream
 

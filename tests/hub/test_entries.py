@@ -5,8 +5,8 @@ import struct
 from pathlib import Path
 
 import pytest
-from llmctld.cache.semantic.entries import Entries, digest, packed
-from llmctld.cache.semantic.pair import Pair
+from llmctld.semantic.decision.pair import Pair
+from llmctld.semantic.entries import Entries, digest, packed
 from llmctld.vectors import Vectors
 
 from tests.hub.scene import in_loop

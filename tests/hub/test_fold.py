@@ -5,7 +5,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmctld.cache.semantic.fold import fold, restated
+from llmctld.semantic.words.fold import fold, restated
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmctld.cache.semantic.fold import LONG, restated
-from llmctld.cache.semantic.guards import GUARDS, Reading, refusal
+from llmctld.semantic.guards.refusal import GUARDS, Reading, refusal
+from llmctld.semantic.words.fold import LONG, restated
 
 REFUSED = {
     "negation": [

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from llmctld.cache.semantic.guards import refusal
+from llmctld.semantic.guards.refusal import refusal
 
 
 def pairs(name: str) -> list[tuple[str, str]]:

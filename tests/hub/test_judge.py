@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from llmctld.pipeline.background import GaveWay
-from llmctld.pipeline.judge import LONGEST, MOST_WRONG, exams
+from llmctld.pipeline.call import GaveWay
+from llmctld.semantic.judge import LONGEST, MOST_WRONG, exams
 
 from llmctl.config import NO_JUDGE, Semantic
 from llmctl.errors import Busy, ContextOverflow, EngineFailed, Incomplete, InvalidRequest, ModelUnavailable

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from llmctld.cache.semantic.bound import Bound
-from llmctld.pipeline.knowledge import BOUND, CURRENT, UNDONE
+from llmctld.semantic.decision.bound import Bound
+from llmctld.semantic.knowledge import BOUND, CURRENT, UNDONE
 
 from llmctl.config import Semantic
 from tests.hub.learning import CLOSE, DIMENSION, SERVED, WALL, Learning, learning, stored, vector

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmctld.cache.semantic.same import same_answer
+from llmctld.semantic.same import same_answer
 
 
 @pytest.mark.parametrize(

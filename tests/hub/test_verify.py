@@ -4,11 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from llmctld.cache.semantic.bound import Decision
-from llmctld.cache.semantic.entries import Entry
-from llmctld.pipeline import verify
-from llmctld.pipeline.background import OWN
-from llmctld.pipeline.judge import exams
+from llmctld.pipeline.call import OWN
+from llmctld.semantic import verify
+from llmctld.semantic.decision.bound import Decision
+from llmctld.semantic.entries import Entry
+from llmctld.semantic.judge import exams
 
 from llmctl.config import Semantic
 from llmctl.errors import EngineFailed

@@ -17,17 +17,11 @@ from llmctl.errors import LlmctlError
 from llmctl.wire import ID_BYTES, Answer, Answers, Generate
 from llmctld.models.residency import Residency
 from llmctld.models.worker import ChatMessage
-from llmctld.pipeline.call import Call, Event, Link, Stage
+from llmctld.pipeline.call import OWN, Call, Event, GaveWay, Link, Stage
 from llmctld.watch import log
 
-OWN = "_llmctl"
-"""The label under which it stands in the history, and is paid for."""
 QUIET_S, LOOK_S = 0.2, 0.05
 """Idle is a hub that nobody has asked for so long; how often that is looked at. A script asks again sooner."""
-
-
-class GaveWay(Exception):
-    """What was asked has no answer, since a user's request, or the end of the hub, came first."""
 
 
 class Background:

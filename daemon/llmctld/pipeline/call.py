@@ -17,6 +17,12 @@ from llmctld.models.worker import ChatMessage
 Event = Delta | Notice | Answer | Answers
 Stage = Callable[["Call"], AsyncGenerator[Event, None]]
 Link = Callable[[Stage], Stage]
+OWN = "_llmctl"
+"""The user of the hub's own requests, in the history and in what is charged."""
+
+
+class GaveWay(Exception):
+    """A request of the hub's own was cancelled, since a user's request, or the end of the hub, came first."""
 
 
 @dataclass

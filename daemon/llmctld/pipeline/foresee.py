@@ -19,8 +19,8 @@ from llmctld.models.catalog import Catalog
 from llmctld.models.residency import Residency
 from llmctld.models.target import REMOTE
 from llmctld.models.worker import ChatMessage
-from llmctld.pipeline.background import Background, GaveWay
-from llmctld.pipeline.call import Call, Event, Link, Stage
+from llmctld.pipeline.background import Background
+from llmctld.pipeline.call import Call, Event, GaveWay, Link, Stage
 from llmctld.pipeline.exact import keeps, repeatable
 
 BODY_BYTES = 256 * 1024

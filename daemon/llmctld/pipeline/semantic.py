@@ -15,17 +15,17 @@ from llmctl.config import Cache
 from llmctl.errors import CacheMiss, LlmctlError, ModelUnavailable
 from llmctl.wire import Answer, CacheAudit, CacheUse, Delta, Embed, Embeddings, Generate, Notice, Timings
 from llmctld.cache.level import Stored
-from llmctld.cache.semantic.bound import Decision
-from llmctld.cache.semantic.entries import Entry, digest, packed
-from llmctld.cache.semantic.pair import Near, Pair, describe
 from llmctld.cache.tiers import Tiers
 from llmctld.models.catalog import Catalog
 from llmctld.pipeline.call import Call, Event, Stage
 from llmctld.pipeline.embed import Embedding
 from llmctld.pipeline.identity import wall_of
-from llmctld.pipeline.knowledge import Knowledge
 from llmctld.pipeline.structure import value_of
-from llmctld.pipeline.verify import Verifier
+from llmctld.semantic.decision.bound import Decision
+from llmctld.semantic.decision.pair import Near, Pair, describe
+from llmctld.semantic.entries import Entry, digest, packed
+from llmctld.semantic.knowledge import Knowledge
+from llmctld.semantic.verify import Verifier
 from llmctld.watch import log
 
 LONGEST = 32_768
@@ -163,7 +163,7 @@ class Semantic:
     # ---- the look-up ------------------------------------------------------------------------------------------------
 
     async def _look(self, call: Call, question: Question) -> Found | None:
-        from llmctld.cache.semantic.guards import refusal  # its tables take 30 ms, which no start of the hub should
+        from llmctld.semantic.guards.refusal import refusal  # its tables take 30 ms, which no start of the hub should
 
         start = time.perf_counter()
         entries, settings = self.knowledge.entries, self._settings.semantic

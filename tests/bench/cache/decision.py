@@ -6,7 +6,7 @@ Net hit rate = 1 - calls / requests, calls to verify and to explore included; er
 import statistics
 from pathlib import Path
 
-from llmctld.cache.semantic.bound import Bound
+from llmctld.semantic.decision.bound import Bound
 
 from tests.bench.cache.data import stream
 from tests.bench.cache.embedded import embed

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from llmctld.pipeline.judge import exams
+from llmctld.semantic.judge import exams
 
 WORDS = """
 amber anchor apple arrow bamboo basil beacon berry birch bottle branch breeze brick bridge bronze bucket button cable

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llmctld.cache.semantic import prior
-from llmctld.cache.semantic.bound import Decision
-from llmctld.cache.semantic.pair import Pair
+from llmctld.semantic.decision import prior
+from llmctld.semantic.decision.bound import Decision
+from llmctld.semantic.decision.pair import Pair
 
 from tests.bench.cache import made
 from tests.bench.cache.data import question_pairs, stream

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from llmctld.cache.semantic import guards
+from llmctld.semantic.guards import refusal as guards
 
 from tests.bench.cache.data import Question, near_pairs, question_pairs, stream
 from tests.bench.cache.embedded import embed

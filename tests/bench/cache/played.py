@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from llmctld.cache.semantic.bound import Decision
-from llmctld.cache.semantic.guards import refusal
-from llmctld.cache.semantic.pair import Near, Pair, describe
+from llmctld.semantic.decision.bound import Decision
+from llmctld.semantic.decision.pair import Near, Pair, describe
+from llmctld.semantic.guards.refusal import refusal
 
 NEAREST, NEIGHBOURS = 300, 5
 """Nearest of all questions that are kept for each, and of those stored by then that are looked at."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmctld.cache.semantic.same import same_answer
-from llmctld.pipeline.judge import exams
+from llmctld.semantic.judge import exams
+from llmctld.semantic.same import same_answer
 
 from tests.bench.cache import data, stream
 from tests.bench.cache.data import TextPair

@@ -17,11 +17,11 @@ import msgspec
 from llmctl.config import Semantic
 from llmctl.errors import LlmctlError, Storage
 from llmctl.wire import LevelStats, SemanticAudit
-from llmctld.cache.semantic.bound import Bound, Decision
-from llmctld.cache.semantic.entries import Entries
-from llmctld.cache.semantic.pair import Pair
 from llmctld.cache.tiers import Tiers
 from llmctld.models.catalog import Catalog
+from llmctld.semantic.decision.bound import Bound, Decision
+from llmctld.semantic.decision.pair import Pair
+from llmctld.semantic.entries import Entries
 from llmctld.watch import log
 
 CURRENT = "current.json"

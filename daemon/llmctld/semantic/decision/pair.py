@@ -6,7 +6,7 @@ Knows similarities, which stored answers are equal, and how an entry fared; not 
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
-from llmctld.cache.semantic.fold import restated
+from llmctld.semantic.words.fold import restated
 
 
 class Near(NamedTuple):

@@ -1,6 +1,6 @@
 """Units: how they are written, and how many of the base unit of its dimension one is."""
 
-from llmctld.cache.semantic.tables import words
+from llmctld.semantic.words.tables import words
 
 _TABLE = """
 length: mm millimeter millimeters millimetre millimetres = 0.001

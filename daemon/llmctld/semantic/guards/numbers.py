@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from llmctld.cache.semantic import tables
-from llmctld.cache.semantic.units import FACTORS, GROUPS, SIGNS, UNITS, WRITTEN_AFTER
-from llmctld.cache.semantic.wordnumbers import ORDINAL_ENDINGS, firsts, word_number
+from llmctld.semantic.words import tables
+from llmctld.semantic.words.units import FACTORS, GROUPS, SIGNS, UNITS, WRITTEN_AFTER
+from llmctld.semantic.words.wordnumbers import ORDINAL_ENDINGS, firsts, word_number
 
 
 class Quantity(NamedTuple):

@@ -3,8 +3,8 @@
 A row is one thing under several names. It is no encyclopaedia: other names are told by their capitals.
 """
 
-from llmctld.cache.semantic.places import PLACES
-from llmctld.cache.semantic.tables import rows, words
+from llmctld.semantic.words.places import PLACES
+from llmctld.semantic.words.tables import rows, words
 
 THINGS = rows("""
 vim vi neovim

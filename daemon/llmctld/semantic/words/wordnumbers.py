@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 
-from llmctld.cache.semantic import tables
+from llmctld.semantic.words import tables
 
 ORDINAL_ENDINGS = frozenset(("st", "nd", "rd", "th", ".", "er", "ère", "e", "º", "ª", "o"))
 _ROMAN = (

@@ -7,10 +7,10 @@ languages, two scripts, texts longer than what an embedding sees.
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 
-from llmctld.cache.semantic import code, dates, languages, nouns, numbers, order, polarity, questions
-from llmctld.cache.semantic.fold import LONG, fold, plain, restated
-from llmctld.cache.semantic.names import Mentions, Name, exchanged
-from llmctld.cache.semantic.names import names as read_names
+from llmctld.semantic.guards import code, dates, languages, nouns, numbers, order, polarity, questions
+from llmctld.semantic.guards.names import Mentions, Name, exchanged
+from llmctld.semantic.guards.names import names as read_names
+from llmctld.semantic.words.fold import LONG, fold, plain, restated
 
 TOO_LONG = "length"
 """What refuses a text longer than `fold.LONG` characters: an embedding has seen only its beginning, and

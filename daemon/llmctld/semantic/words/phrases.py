@@ -1,6 +1,6 @@
 """Contractions written out, and what people say out of politeness: the tables of `fold`."""
 
-from llmctld.cache.semantic.tables import words
+from llmctld.semantic.words.tables import words
 
 
 def _by_word(phrases: str, place: int) -> dict[str, list[tuple[str, ...]]]:

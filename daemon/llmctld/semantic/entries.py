@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from llmctl.errors import Storage
-from llmctld.cache.semantic.fold import fold
+from llmctld.semantic.words.fold import fold
 from llmctld.store import Store, set_aside
 from llmctld.vectors import Vectors
 from llmctld.watch import log

@@ -3,7 +3,7 @@
 It is no atlas: other places are told by their capitals.
 """
 
-from llmctld.cache.semantic.tables import rows
+from llmctld.semantic.words.tables import rows
 
 PLACES = rows("""
 usa us america american americans u.s united_states states

@@ -6,8 +6,8 @@ Does not know that "not forbidden" is "allowed": where it cannot tell, the texts
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmctld.cache.semantic.opposites import EXCHANGED, NEGATORS, PREFIXES, phrase_starts, scales
-from llmctld.cache.semantic.tables import words
+from llmctld.semantic.words.opposites import EXCHANGED, NEGATORS, PREFIXES, phrase_starts, scales
+from llmctld.semantic.words.tables import words
 
 _EMPTY_AFTER = {"not": ("only", "just", "why", "then"), "no": ("why", "then", "how")}
 _EMPTY_BEFORE = {"not": ("or", "why")}

@@ -5,7 +5,7 @@ Each line is one scale: what stands left of the bar against what stands right of
 
 from functools import cache
 
-from llmctld.cache.semantic.tables import words
+from llmctld.semantic.words.tables import words
 
 VERBS = """
 enable activate | disable deactivate

@@ -7,7 +7,7 @@ say something.
 import re
 import unicodedata
 
-from llmctld.cache.semantic import phrases
+from llmctld.semantic.words import phrases
 
 _CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
 

@@ -3,9 +3,9 @@
 Comparing vectors is no part of it: they cannot tell "enabled" from "disabled".
 """
 
-from llmctld.cache.semantic import names, numbers
-from llmctld.cache.semantic.fold import fold
-from llmctld.cache.semantic.tables import words
+from llmctld.semantic.guards import names, numbers
+from llmctld.semantic.words.fold import fold
+from llmctld.semantic.words.tables import words
 
 _LIST_MARKS = ".):"
 _YES = words("yes yep yeah true correct right ja oui sí wahr vrai")

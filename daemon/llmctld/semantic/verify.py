@@ -13,15 +13,15 @@ import msgspec
 from llmctl.errors import LlmctlError
 from llmctl.wire import Answer
 from llmctld.cache.level import Stored
-from llmctld.cache.semantic.bound import Decision
-from llmctld.cache.semantic.entries import Entry
-from llmctld.cache.semantic.pair import Pair
-from llmctld.cache.semantic.same import same_answer
 from llmctld.models.residency import Residency
-from llmctld.pipeline.background import Background, GaveWay
-from llmctld.pipeline.call import Call
-from llmctld.pipeline.judge import Judge
-from llmctld.pipeline.knowledge import Knowledge
+from llmctld.pipeline.call import Call, GaveWay
+from llmctld.semantic.asker import Asker
+from llmctld.semantic.decision.bound import Decision
+from llmctld.semantic.decision.pair import Pair
+from llmctld.semantic.entries import Entry
+from llmctld.semantic.judge import Judge
+from llmctld.semantic.knowledge import Knowledge
+from llmctld.semantic.same import same_answer
 from llmctld.watch import log
 
 WAITING, TOGETHER = 256, 2
@@ -34,8 +34,8 @@ LONG = 20_000
 class Verifier:
     """`judge` says what folding leaves open."""
 
-    def __init__(self, background: Background, residency: Residency, knowledge: Knowledge, judge: Judge) -> None:
-        self._background, self._residency, self._knowledge, self.judge = background, residency, knowledge, judge
+    def __init__(self, asker: Asker, residency: Residency, knowledge: Knowledge, judge: Judge) -> None:
+        self._asker, self._residency, self._knowledge, self.judge = asker, residency, knowledge, judge
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(TOGETHER)
         self.dropped = 0
@@ -51,12 +51,10 @@ class Verifier:
     async def _shadow(self, call: Call, entry: Entry, stored: Stored, pair: Pair, decision: Decision) -> None:
         loaded = self._residency.is_loaded(call.entry)
         if not loaded:
-            await self._background.quiet()
+            await self._asker.quiet()
         request = msgspec.structs.replace(call.request, cache="refresh", semantic=True, explain=False)
         try:
-            answer = await self._background.generate(
-                request, messages=call.messages, load=not loaded, yields=not loaded
-            )
+            answer = await self._asker.generate(request, messages=call.messages, load=not loaded, yields=not loaded)
         except (LlmctlError, GaveWay) as error:
             log.info("a semantic hit could not be verified", request=call.id, error=str(error))
             return

@@ -5,7 +5,7 @@ Years and hours are numbers, and left to `numbers`.
 
 from collections.abc import Sequence
 
-from llmctld.cache.semantic.tables import rows, words
+from llmctld.semantic.words.tables import rows, words
 
 _NAMED = rows("""
 january jan januar janvier enero

@@ -14,8 +14,9 @@ from llmctl.errors import ContextOverflow, Incomplete, InvalidRequest, LlmctlErr
 from llmctl.wire import Answer, Generate
 from llmctld.models.catalog import Catalog
 from llmctld.models.worker import ChatMessage
-from llmctld.pipeline.background import OWN, Background, GaveWay
-from llmctld.pipeline.knowledge import Knowledge
+from llmctld.pipeline.call import OWN, GaveWay
+from llmctld.semantic.asker import Asker
+from llmctld.semantic.knowledge import Knowledge
 
 SCHEMA = (
     '{"type":"object","properties":{"serves":{"type":"boolean"}},"required":["serves"],"additionalProperties":false}'
@@ -66,15 +67,15 @@ class Unasked(Exception):
 
 @cache
 def exams() -> list[Exam]:
-    text = files("llmctld.cache.semantic").joinpath("exam.json").read_bytes()
+    text = files("llmctld.semantic").joinpath("exam.json").read_bytes()
     return msgspec.json.decode(text, type=list[Exam])
 
 
 class Judge:
     """`usable` says at once whether asking may lead to anything; `verdict` asks."""
 
-    def __init__(self, background: Background, catalog: Catalog, knowledge: Knowledge, settings: Semantic) -> None:
-        self._background, self._catalog, self._knowledge, self._settings = background, catalog, knowledge, settings
+    def __init__(self, asker: Asker, catalog: Catalog, knowledge: Knowledge, settings: Semantic) -> None:
+        self._asker, self._catalog, self._knowledge, self._settings = asker, catalog, knowledge, settings
         self._record: Record | None = None
         self._turn = asyncio.Lock()
 
@@ -145,7 +146,7 @@ class Judge:
             semantic=False,
         )  # fmt: skip
         try:
-            reply = await self._background.generate(asked, messages=[ChatMessage("user", text)], yields=False)
+            reply = await self._asker.generate(asked, messages=[ChatMessage("user", text)], yields=False)
         except (Incomplete, InvalidRequest, ContextOverflow, Usage):
             return None
         except (LlmctlError, GaveWay) as error:

@@ -7,7 +7,7 @@ Only pairs of kinds that people do not use for one another are held apart: "how 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from llmctld.cache.semantic.tables import words
+from llmctld.semantic.words.tables import words
 
 
 class Asked(NamedTuple):

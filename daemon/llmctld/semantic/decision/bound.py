@@ -21,12 +21,12 @@ import math
 import random
 from typing import NamedTuple
 
-from llmctld.cache.semantic import prior as priors
-from llmctld.cache.semantic.belief import Belief
-from llmctld.cache.semantic.odds import Odds, gamma_upper
-from llmctld.cache.semantic.pair import Pair
-from llmctld.cache.semantic.prior import Prior, features
-from llmctld.cache.semantic.traffic import Traffic
+from llmctld.semantic.decision import prior as priors
+from llmctld.semantic.decision.belief import Belief
+from llmctld.semantic.decision.odds import Odds, gamma_upper
+from llmctld.semantic.decision.pair import Pair
+from llmctld.semantic.decision.prior import Prior, features
+from llmctld.semantic.decision.traffic import Traffic
 
 MARGIN = 0.8
 """Standard deviations that the number of errors, which is a sum of rare ones, stays under the limit."""

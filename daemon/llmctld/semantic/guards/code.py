@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from llmctld.cache.semantic.known import KNOWN
-from llmctld.cache.semantic.tables import words
+from llmctld.semantic.words.known import KNOWN
+from llmctld.semantic.words.tables import words
 
 _PIECES = re.compile(
     r"""

@@ -7,9 +7,9 @@ equal but for two parts which have changed places.
 
 from collections.abc import Sequence
 
-from llmctld.cache.semantic.known import KNOWN
-from llmctld.cache.semantic.polarity import stem
-from llmctld.cache.semantic.tables import words
+from llmctld.semantic.guards.polarity import stem
+from llmctld.semantic.words.known import KNOWN
+from llmctld.semantic.words.tables import words
 
 _PASSED_OVER = words(
     """

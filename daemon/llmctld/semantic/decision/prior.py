@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from llmctld.cache.semantic.pair import Pair
+from llmctld.semantic.decision.pair import Pair
 
 FEATURES = ("constant", "similarity", "size", "gap", "narrow gap", "kin", "likeness", "failed", "restated")
 

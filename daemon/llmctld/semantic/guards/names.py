@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from llmctld.cache.semantic.known import AMBIGUOUS, FIRSTS, KNOWN, PHRASES
-from llmctld.cache.semantic.tables import words
-from llmctld.cache.semantic.units import UNITS
+from llmctld.semantic.words.known import AMBIGUOUS, FIRSTS, KNOWN, PHRASES
+from llmctld.semantic.words.tables import words
+from llmctld.semantic.words.units import UNITS
 
 
 class Name(NamedTuple):

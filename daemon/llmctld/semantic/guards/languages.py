@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmctld.cache.semantic.tables import rows, words
+from llmctld.semantic.words.tables import rows, words
 
 _COMMON = {
     "en": words("""
