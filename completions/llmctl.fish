@@ -17,7 +17,7 @@ __llmctl_names() {
 }
 __llmctl_words() {
     case "$1" in
-        "") printf "%s" "--version --json --quiet -q --help ask chat embed models ps pull templates cache daemon config completion" ;;
+        "") printf "%s" "--version --json --quiet -q --help ask chat embed models ps pull cache daemon templates config completion" ;;
         "ask") printf "%s" "--model -m --system -s --template -t --param -p --file -f --continue -c --conversation --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --extract -x --xl --n -n --schema --grammar --logprobs --reasoning --think --overflow --cache --no-cache --refresh --cache-only --semantic --max-age --user --tag --adapter --repro --priority --timeout --keep-alive --explain --save --no-stream --json --no-stdin --quiet -q --help" ;;
         "chat") printf "%s" "--model -m --system -s --template -t --continue -c --conversation --max-tokens --temperature --overflow --reasoning --think --user --json --quiet -q --help" ;;
         "embed") printf "%s" "--file -f --model -m --output -o --prompt --user --no-stdin --json --quiet -q --help" ;;
@@ -33,11 +33,6 @@ __llmctl_words() {
         "models unload") printf "%s" "@models --json --quiet -q --help" ;;
         "ps") printf "%s" "--json --quiet -q --help" ;;
         "pull") printf "%s" "--as --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
-        "templates") printf "%s" "--help ls show edit rm" ;;
-        "templates ls") printf "%s" "--json --quiet -q --help" ;;
-        "templates show") printf "%s" "@templates --json --quiet -q --help" ;;
-        "templates edit") printf "%s" "@templates --json --quiet -q --help" ;;
-        "templates rm") printf "%s" "@templates --yes -y --json --quiet -q --help" ;;
         "cache") printf "%s" "--help stats ls show audit undo clear warm replay" ;;
         "cache stats") printf "%s" "--json --quiet -q --help" ;;
         "cache ls") printf "%s" "--model -m --user --tag --older --newer --json --quiet -q --help" ;;
@@ -55,6 +50,11 @@ __llmctl_words() {
         "daemon logs") printf "%s" "--lines -n --follow -f --json --quiet -q --help" ;;
         "daemon doctor") printf "%s" "--json --quiet -q --help" ;;
         "daemon install") printf "%s" "--print --json --quiet -q --help" ;;
+        "templates") printf "%s" "--help ls show edit rm" ;;
+        "templates ls") printf "%s" "--json --quiet -q --help" ;;
+        "templates show") printf "%s" "@templates --json --quiet -q --help" ;;
+        "templates edit") printf "%s" "@templates --json --quiet -q --help" ;;
+        "templates rm") printf "%s" "@templates --yes -y --json --quiet -q --help" ;;
         "config") printf "%s" "--help show path check init" ;;
         "config show") printf "%s" "--json --quiet -q --help" ;;
         "config path") printf "%s" "--json --quiet -q --help" ;;
@@ -170,7 +170,7 @@ __llmctl_candidates() {
             -*) ;;
             *) case "$__path" in
                 "") __path="$__word" ;;
-                models|templates|cache|daemon|config) __path="$__path $__word" ;;
+                models|cache|daemon|templates|config) __path="$__path $__word" ;;
             esac ;;
         esac
         __previous="$__word"

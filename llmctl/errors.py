@@ -57,7 +57,7 @@ class Usage(LlmctlError):
 
     code = "usage"
     status = 2
-    default_hint = "`--help` after the command lists what it takes."
+    default_hint = "`--help` after the command lists the options."
 
 
 class ConfigError(Usage):

@@ -1,4 +1,4 @@
-"""The commands: one file per group, assembled in main.py and imported when they are called."""
+"""The commands, a folder for each group; main.py assembles them, and a command's file is imported when it is called."""
 
 import gc
 import os

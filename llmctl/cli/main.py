@@ -14,24 +14,34 @@ import typer
 from typer.core import TyperGroup
 
 from llmctl import __version__
-from llmctl.cli import flags, out, signals, texts
+from llmctl.cli.console import flags, out, signals
 from llmctl.errors import Cancelled, LlmctlError, Storage, Usage, nearest
 
-COMMANDS = {
-    "ask": "Ask a model; the answer is on stdout.",
-    "chat": "Hold a conversation at a prompt.",
-    "embed": "Make texts into vectors: a JSON line for each, in order.",
-    "models": "Add, load and list models.",
-    "ps": "Show the engine processes.",
-    "pull": "Fetch a model of the Hugging Face hub, and add it.",
-    "templates": "List, show, edit and remove templates.",
-    "cache": "Show and clear what is stored.",
-    "daemon": "Start, stop and examine the hub.",
-    "config": "Show, check and begin the configuration.",
-    "completion": "Print the completion script of a shell.",
+ROOMS = {
+    "asking": {
+        "ask": "Ask a model; the answer is on stdout.",
+        "chat": "Hold a conversation at a prompt.",
+        "embed": "Make texts into vectors: a JSON line for each, in order.",
+    },
+    "models": {
+        "models": "Add, load and list models.",
+        "ps": "Show the engine processes.",
+        "pull": "Fetch a model of the Hugging Face hub, and add it.",
+    },
+    "cache": {"cache": "Show and clear what is stored."},
+    "daemon": {"daemon": "Start, stop and examine the hub."},
+    "setup": {
+        "templates": "List, show, edit and remove templates.",
+        "config": "Show, check and begin the configuration.",
+        "completion": "Print the completion script of a shell.",
+    },
 }
-"""Name -> help. The file is cli/NAME.py, and its `app` holds the command."""
+"""Folder -> its commands, each with its help. The file is cli/FOLDER/NAME.py, and its `app` holds the command."""
+COMMANDS = {name: help for commands in ROOMS.values() for name, help in commands.items()}
+MODULES = {name: f"llmctl.cli.{folder}.{name}" for folder, commands in ROOMS.items() for name in commands}
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+"""Errors of the operating system that say that a disk takes no more."""
 UsageError: Any = typer.BadParameter.__base__
 """typer carries its own copy of click since 0.27; its usage errors are found through the one name that it exports."""
 
@@ -45,7 +55,7 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        command = typer.main.get_command(import_module(f"llmctl.cli.{cmd_name}").app)
+        command = typer.main.get_command(import_module(MODULES[cmd_name]).app)
         command.name = cmd_name
         return command
 
@@ -123,24 +133,27 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except UsageError as error:
+    except Exception as error:  # noqa: BLE001  the last one: a bug becomes status 1 and a traceback in the log
         out.Mode.json = out.Mode.json or "--json" in arguments
-        return _usage(error, arguments)
-    except LlmctlError as error:
-        out.Mode.json = out.Mode.json or "--json" in arguments
-        if error.code == "invalid_request" and (hint := texts.behind_dashes(arguments)):
-            error.hint = hint  # as when `-say hi` was taken for `-s "ay hi"`, and there is no prompt
-        out.failure(error)
-        return error.status
-    except typer.Abort:
+        return _failed(error, arguments)
+
+
+def _failed(error: Exception, arguments: list[str]) -> int:
+    from llmctl.cli import failures
+    from llmctl.cli.console import quoting
+
+    if isinstance(error, typer.Abort):
         return 130
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
-            return _bug(error)
-        out.failure(Storage(f"a write was refused: {error.strerror}"))  # help is not printed by `out`
-        return Storage.status
-    except Exception as error:  # noqa: BLE001  the last one: it becomes status 1 and a trace in the log
-        return _bug(error)
+    if isinstance(error, UsageError):
+        return failures.usage(error, typer.main.get_command(app), arguments)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        error = Storage(f"a write was refused: {error.strerror}")  # help is not printed by `out`
+    if not isinstance(error, LlmctlError):
+        return failures.bug(error)
+    if error.code == "invalid_request" and (hint := quoting.behind_dashes(arguments)):
+        error.hint = hint  # as when `-say hi` was taken for `-s "ay hi"`, and there is no prompt
+    out.failure(error)
+    return error.status
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -151,51 +164,3 @@ def _invoke(arguments: list[str]) -> int:
     except typer.Exit as end:
         return end.exit_code
     return 0
-
-
-def _usage(error: Any, arguments: list[str]) -> int:
-    path = error.ctx.command_path if error.ctx is not None else _called(arguments)
-    if type(error).__name__ == "NoArgsIsHelpError":
-        out.aside(error.format_message() + "\n")
-    else:
-        message = error.format_message().rstrip(".")
-        hint = (
-            texts.behind_dashes(arguments) or texts.unquoted(path, message) or f"`{path} --help` lists what it takes."
-        )
-        out.failure(Usage(message[:1].lower() + message[1:], hint))
-    return Usage.status
-
-
-def _called(arguments: list[str]) -> str:
-    """The command that a command line names. An option without its value is told without it."""
-    command: Any = typer.main.get_command(app)
-    path = ["llmctl"]
-    for word in arguments:
-        found = command.get_command(None, word) if hasattr(command, "get_command") else None
-        if found is not None:
-            command = found
-            path.append(word)
-        elif not word.startswith("-"):
-            break
-    return " ".join(path)
-
-
-def _bug(error: Exception) -> int:
-    import traceback
-
-    from llmctl.errors import Internal
-    from llmctl.paths import make_private
-
-    if os.environ.get("LLMCTL_DEBUG", "0") not in ("", "0"):
-        traceback.print_exc()
-        return Internal.status
-    log = flags.places().logs / "client.err"
-    hint = f"The trace is in {log}; LLMCTL_DEBUG=1 shows it here."
-    try:
-        make_private(log.parent)
-        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
-            traceback.print_exc(file=file)
-    except (OSError, LlmctlError):
-        hint = "LLMCTL_DEBUG=1 shows the trace."
-    out.failure(Internal(f"this is a bug of llmctl: {type(error).__name__}: {error}", hint))
-    return Internal.status

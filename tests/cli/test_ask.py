@@ -115,7 +115,7 @@ def test_a_second_interruption_ends_at_once(house: House, fake: MakeFake) -> Non
     assert asking.end().status == 130
 
 
-@pytest.mark.parametrize("module", ["typer", "msgspec", "zmq", "llmctl.cli.stdin"])
+@pytest.mark.parametrize("module", ["typer", "msgspec", "zmq", "llmctl.cli.console.stdin"])
 def test_ctrl_c_leaves_no_trace_however_early(house: House, fake: MakeFake, module: str) -> None:
     """Python itself tells on stderr what it has just imported; the signal comes in the middle of the rest."""
     fake()

@@ -355,7 +355,7 @@ def test_an_option_without_its_value_leads_to_the_help_of_its_command(
     outcome = house.run(*arguments)
     assert (outcome.status, outcome.out) == (2, "")
     assert f"option '{arguments[-1]}' requires an argument" in outcome.err
-    assert f"`llmctl {command} --help` lists what it takes." in outcome.err
+    assert f"`llmctl {command} --help` lists the options." in outcome.err
 
 
 def test_an_unknown_command_has_a_near_name(house: House) -> None:

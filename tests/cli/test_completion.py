@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from llmctl.cli import completion, main
+from llmctl.cli import main
+from llmctl.cli.setup import completion
 from tests.e2e.house import REPOSITORY, House
 
 FILES = {"bash": "llmctl.bash", "zsh": "_llmctl", "fish": "llmctl.fish"}

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from llmctl import embedding, wire
-from llmctl.cli import out
-from llmctl.cli.embed import failure, lines
-from llmctl.cli.vectors import line, writer
+from llmctl.cli.asking.embed import failure, lines
+from llmctl.cli.asking.vectors import line, writer
+from llmctl.cli.console import out
 from llmctl.embedding import BYTES_AT_ONCE, TEXTS_AT_ONCE, Vector, batches, vectors_of
 from llmctl.errors import ContextOverflow, Storage, Usage
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llmctl import errors, options, request, templates, wire
-from llmctl.cli import ask
+from llmctl.cli.asking import ask
 from llmctl.config import Config, Defaults, Duration
 from llmctl.options import Asked, Options
 from llmctl.paths import Paths

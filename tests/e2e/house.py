@@ -297,7 +297,7 @@ def with_signal(process: psutil.Process, number: int) -> None:
 
 def wait_for_the_hub(house: House) -> None:
     """From now on an interrupted command waits ten minutes for the hub's last word, which is longer than any test."""
-    (house.home / "sitecustomize.py").write_text("import llmctl.cli.answer\nllmctl.cli.answer.CANCEL_S = 600.0\n")
+    (house.home / "sitecustomize.py").write_text("import llmctl.cli.asking.answer as a\na.CANCEL_S = 600.0\n")
     house.variables["PYTHONPATH"] = str(house.home)
 
 

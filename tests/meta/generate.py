@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llmctl import example
-from llmctl.cli import completion
+from llmctl.cli.setup import completion
 
 ROOT = Path(__file__).resolve().parents[2]
 

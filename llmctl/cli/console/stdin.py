@@ -9,7 +9,7 @@ import stat
 import sys
 from collections.abc import Iterator
 
-from llmctl.cli import out
+from llmctl.cli.console import out
 from llmctl.errors import InvalidRequest
 from llmctl.wire import MAX_BODY_BYTES
 from llmctl.written import decode_text

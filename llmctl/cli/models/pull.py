@@ -9,8 +9,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from llmctl.cli import flags, out, signals
-from llmctl.cli.labels import Alias, Force, PriceCached, PriceIn, PriceOut, Set, Tag, Tier, labels
+from llmctl.cli.console import flags, out, signals
+from llmctl.cli.models.labels import Alias, Force, PriceCached, PriceIn, PriceOut, Set, Tag, Tier, labels
 
 app = flags.group()
 

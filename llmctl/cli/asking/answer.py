@@ -7,7 +7,7 @@ does not.
 import sys
 
 from llmctl import wire
-from llmctl.cli import out, signals
+from llmctl.cli.console import out, signals
 from llmctl.client import Client, answers_of, remainder, result_of
 from llmctl.errors import Unreachable
 from llmctl.link import Exchange

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument
 
-from llmctl.cli import flags, out
+from llmctl.cli.console import flags, out
 
 app = flags.group()
 

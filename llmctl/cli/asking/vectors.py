@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from llmctl.cli import out
+from llmctl.cli.console import out
 from llmctl.embedding import Vector
 from llmctl.errors import Storage, Usage
 from llmctl.paths import absolute

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from typer import Argument, Option
 
-from llmctl.cli import flags, out
+from llmctl.cli.console import flags, out
 from llmctl.errors import LlmctlError, Unreachable
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ app = flags.group("Show and clear what is stored.")
 def stats(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Show hits and sizes, a line for each level. Without a hub: as the last one left them."""
     from llmctl import wire
-    from llmctl.cli.show import show
+    from llmctl.cli.console.show import show
     from llmctl.view import cache
 
     found = flags.look(wire.GetCacheStats())
@@ -99,7 +99,7 @@ def ls(
 ) -> None:
     """List what is stored, of all users of this hub, in the order in which it came."""
     from llmctl import wire
-    from llmctl.cli.show import show
+    from llmctl.cli.console.show import show
     from llmctl.view import cache
 
     which = _which(model, user, tag, older, newer)
@@ -125,7 +125,7 @@ def show_one(
 ) -> None:
     """Show one stored answer whole, and what is known of it."""
     from llmctl import wire
-    from llmctl.cli.show import show
+    from llmctl.cli.console.show import show
     from llmctl.view import cache
     from llmctl.view.printable import printable
 
@@ -175,7 +175,7 @@ def undo(
     Prints who was served it, a line each. The stored answer stays, for its own question.
     """
     from llmctl import wire
-    from llmctl.cli.show import show
+    from llmctl.cli.console.show import show
     from llmctl.request import user_label
     from llmctl.view import cache
 
@@ -239,7 +239,7 @@ def warm(
 
     A row is {"prompt": "..."} with any option of `ask` beside it; "text" is an answer that is there already.
     """
-    from llmctl.cli import warm as rows
+    from llmctl.cli.cache import warm as rows
 
     given = {name: value for name, value in (("model", model), ("user", user)) if value is not None}
     with flags.connect() as client:
@@ -257,7 +257,7 @@ def replay(
     quiet: flags.Quiet = False,
 ) -> None:
     """Compare what each policy of eviction would save on your own requests. Needs no hub."""
-    from llmctl.cli import replay as playing
+    from llmctl.cli.cache import replay as playing
     from llmctl.config import parse_size
     from llmctl.errors import Usage
 

@@ -12,7 +12,8 @@ import typer
 from typer import Option
 
 from llmctl import wire
-from llmctl.cli import answer, flags, out, signals
+from llmctl.cli.asking import answer
+from llmctl.cli.console import flags, out, signals
 from llmctl.client import Client
 from llmctl.errors import LlmctlError, Usage
 from llmctl.options import Asked

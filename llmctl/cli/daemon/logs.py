@@ -7,7 +7,7 @@ from typing import IO
 
 import msgspec
 
-from llmctl.cli import out
+from llmctl.cli.console import out
 from llmctl.view.daemon import log_line
 
 EVERY_S = 0.25

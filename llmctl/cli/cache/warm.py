@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from llmctl import wire, written
-from llmctl.cli import out, signals, stdin
+from llmctl.cli.console import out, signals, stdin
 from llmctl.client import Client, result_of
 from llmctl.errors import Cancelled, InvalidRequest, LlmctlError, Unreachable, Usage, from_code, nearest, short
 from llmctl.link import Exchange

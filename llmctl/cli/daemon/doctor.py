@@ -5,7 +5,7 @@ import sys
 
 import msgspec
 
-from llmctl.cli import out
+from llmctl.cli.console import out
 from llmctl.errors import Unreachable
 from llmctl.interpreter import module
 from llmctl.paths import find_paths

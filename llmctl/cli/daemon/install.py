@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from llmctl.cli import out
+from llmctl.cli.console import out
 from llmctl.errors import Storage
 from llmctl.interpreter import module
 from llmctl.paths import at_home, find_paths

@@ -1,6 +1,6 @@
 """`llmctl ps`: the engine processes. It looks, and never starts the hub."""
 
-from llmctl.cli import flags, out
+from llmctl.cli.console import flags, out
 
 app = flags.group()
 
@@ -8,7 +8,7 @@ app = flags.group()
 @app.command()
 def ps(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Show the engine processes, a line for each."""
-    from llmctl.cli.show import show
+    from llmctl.cli.console.show import show
     from llmctl.view import models
 
     engines = flags.engines()

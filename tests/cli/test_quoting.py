@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmctl.cli.texts import behind_dashes
+from llmctl.cli.console.quoting import behind_dashes
 from tests.e2e.house import House
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from llmctl.cli import flags, out
-from llmctl.cli.labels import Alias, Force, PriceCached, PriceIn, PriceOut, Set, Tag, Tier, labels
-from llmctl.cli.pull import pull
+from llmctl.cli.console import flags, out
+from llmctl.cli.models.labels import Alias, Force, PriceCached, PriceIn, PriceOut, Set, Tag, Tier, labels
+from llmctl.cli.models.pull import pull
 from llmctl.errors import InvalidRequest, ModelUnavailable, nearest, short
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Name = Annotated[str, Argument(help="Name or alias of a model.", metavar="NAME")
 @app.command("ls")
 def ls(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """List the models, the default one first."""
-    from llmctl.cli.show import show
+    from llmctl.cli.console.show import show
     from llmctl.hashes import sha256_of
     from llmctl.view import models
 
@@ -82,7 +82,7 @@ def _find(name: str) -> "tuple[ModelEntry, dict[str, ModelEntry]]":
 @app.command("show")
 def show_one(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Show one model."""
-    from llmctl.cli.show import show
+    from llmctl.cli.console.show import show
     from llmctl.hashes import sha256_of
     from llmctl.view import models
 
@@ -169,7 +169,7 @@ def estimate(
 ) -> None:
     """Tell what a model would take in memory, without loading it."""
     from llmctl import wire
-    from llmctl.cli.show import show
+    from llmctl.cli.console.show import show
     from llmctl.snapshots import locate
     from llmctl.view import models
 
@@ -231,7 +231,7 @@ def pin(
 
 def _print_engines(request: "wire.Request", json: bool) -> None:
     from llmctl import wire
-    from llmctl.cli.show import show
+    from llmctl.cli.console.show import show
     from llmctl.view import models
 
     with flags.connect() as client:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from llmctl import config as configuration
-from llmctl.cli import flags, out
+from llmctl.cli.console import flags, out
 from llmctl.errors import ConfigError, Storage, Usage, nearest
 
 if TYPE_CHECKING:

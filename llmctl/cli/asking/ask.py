@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from llmctl.cli import answer, flags, out, stdin
+from llmctl.cli.asking import answer
+from llmctl.cli.console import flags, out, stdin
 from llmctl.errors import Usage
 from llmctl.options import Asked
 from llmctl.request import show_reasoning

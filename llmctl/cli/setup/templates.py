@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Argument
 
 from llmctl import templates
-from llmctl.cli import flags, out
+from llmctl.cli.console import flags, out
 from llmctl.config import check_name
 from llmctl.errors import ConfigError, Usage
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Option
 
-from llmctl.cli import flags
+from llmctl.cli.console import flags
 
 Alias = Annotated[list[str] | None, Option(help="Another name for it.")]
 Tier = Annotated[str | None, Option(help="How good it is, and how dear.", metavar="premium|standard|economy")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmctl.cli import out
+from llmctl.cli.console import out
 from llmctl.errors import Usage
 
 if TYPE_CHECKING:

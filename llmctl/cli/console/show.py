@@ -3,7 +3,7 @@
 import shutil
 import sys
 
-from llmctl.cli import out
+from llmctl.cli.console import out
 from llmctl.view import table
 from llmctl.view.models import Table
 

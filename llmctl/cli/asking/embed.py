@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from llmctl.cli import flags, stdin
+from llmctl.cli.console import flags, stdin
 from llmctl.errors import LlmctlError, Usage
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def embed(
 
     The texts are those given, then the lines of each file, then the lines of stdin.
     """
-    from llmctl.cli.vectors import writer
+    from llmctl.cli.asking.vectors import writer
 
     write = writer(output)
     texts = gather(text or [], file or [], no_stdin)

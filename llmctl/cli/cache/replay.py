@@ -7,8 +7,8 @@ from typing import IO
 
 import msgspec
 
-from llmctl.cli import out, stdin
-from llmctl.cli.show import show
+from llmctl.cli.console import out, stdin
+from llmctl.cli.console.show import show
 from llmctl.errors import Internal, Usage, from_code
 from llmctl.interpreter import module
 from llmctl.view import replay as view

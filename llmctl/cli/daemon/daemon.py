@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from llmctl.cli import flags, out
+from llmctl.cli.console import flags, out
 from llmctl.errors import Unreachable, Usage
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def logs(
     quiet: flags.Quiet = False,
 ) -> None:
     """Print the hub's log."""
-    from llmctl.cli import logs as reading
+    from llmctl.cli.daemon import logs as reading
 
     reading.show(flags.places().logs / "hub.log", lines, follow)
 
@@ -115,7 +115,7 @@ def logs(
 @app.command("doctor")
 def doctor(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Look for what ails this installation, and say what to do. Status 3 when something fails."""
-    from llmctl.cli import doctor as examining
+    from llmctl.cli.daemon import doctor as examining
 
     if not examining.examine():
         raise typer.Exit(Unreachable.status)
@@ -128,6 +128,6 @@ def install(
     quiet: flags.Quiet = False,
 ) -> None:
     """Write a unit that starts the hub at login, and print the commands that turn it on."""
-    from llmctl.cli import install as installing
+    from llmctl.cli.daemon import install as installing
 
     installing.install(print_only)

@@ -1,0 +1,1 @@
+"""`ask`, `chat` and `embed`: a request, and its answer on stdout."""

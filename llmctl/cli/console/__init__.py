@@ -1,0 +1,1 @@
+"""What every command shares: the two streams, signals, stdin, common flags, tables. No command is known here."""

@@ -1,0 +1,1 @@
+"""`daemon`: the hub as a process."""
