@@ -163,7 +163,7 @@ class Semantic:
     # ---- the look-up ------------------------------------------------------------------------------------------------
 
     async def _look(self, call: Call, question: Question) -> Found | None:
-        from llmctld.semantic.guards.refusal import refusal  # its tables take 30 ms, which no start of the hub should
+        from llmctld.semantic.guards.refusal import refusal  # reads the word tables, which no start of the hub should
 
         start = time.perf_counter()
         entries, settings = self.knowledge.entries, self._settings.semantic

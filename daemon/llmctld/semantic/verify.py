@@ -21,7 +21,6 @@ from llmctld.semantic.decision.pair import Pair
 from llmctld.semantic.entries import Entry
 from llmctld.semantic.judge import Judge
 from llmctld.semantic.knowledge import Knowledge
-from llmctld.semantic.same import same_answer
 from llmctld.watch import log
 
 WAITING, TOGETHER = 256, 2
@@ -66,6 +65,8 @@ class Verifier:
     ) -> None:
         """What is not equal, and on what nobody gives a verdict, counts as different. Whether a pair is learned may not depend
         on how it comes out."""
+        from llmctld.semantic.same import same_answer  # reads the word tables, which no start of the hub should
+
         judged = self.judge.usable(call.entry)
         if judged and not decision.judge:
             return

@@ -5,47 +5,9 @@ Years and hours are numbers, and left to `numbers`.
 
 from collections.abc import Sequence
 
-from llmctld.semantic.words.tables import rows, words
+from llmctld.semantic.words.tables import rows, section, words
 
-_NAMED = rows("""
-january jan januar janvier enero
-february feb februar février febrero
-april apr avril abril
-june jun juni juin junio
-july jul juli juillet julio
-august aug août agosto
-september sept september septembre septiembre
-october oct oktober octobre octubre
-november nov novembre noviembre
-december dec dezember décembre diciembre
-monday montag lundi lunes mondays
-tuesday tues dienstag mardi martes tuesdays
-wednesday mittwoch mercredi miércoles wednesdays
-thursday thurs donnerstag jeudi jueves thursdays
-friday freitag vendredi viernes fridays
-saturday samstag samedi sábado saturdays
-sunday sonntag dimanche domingo sundays
-christmas xmas weihnachten noël navidad
-easter ostern pâques pascua
-halloween
-thanksgiving
-diwali deepavali
-ramadan ramzan
-tomorrow morgen demain mañana
-yesterday gestern hier ayer
-noon midday
-midnight
-bc bce
-twenties
-thirties
-forties
-fifties
-sixties
-seventies
-eighties
-nineties
-noughties aughts
-""")
+_NAMED = rows(section("dates", "dates"))
 _MONTHS_TOO = words("may march mar mai mars mayo marzo märz")  # also other words
 _ERA = words("ad ce")  # an ad is no date
 _BEFORE_MONTH = words("in of since until till by on during last next this from before after im en début fin")

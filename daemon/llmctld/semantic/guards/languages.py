@@ -4,93 +4,19 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmctld.semantic.words.tables import rows, words
+from llmctld.semantic.words.tables import by_name, rows, section, words
 
-_COMMON = {
-    "en": words("""
-        the is are what how do does i you in of to and for a can my it why which who when where from with that be
-    """),
-    "de": words("""
-        der die das ist sind und ich du wie was warum wer wo wann ein eine einen nicht für mit von zu den dem
-        kann man im
-    """),
-    "fr": words("""
-        le la les est sont et je tu vous comment que quoi pourquoi qui où quand un une des du dans pour avec de
-        ne pas ce quel quelle
-    """),
-    "es": words("""
-        el la los las es son y yo tú cómo qué por quién dónde cuándo un una de en para con del al no se cuál mi
-        puedo como que
-    """),
-    "it": words("""
-        il lo la gli è sono e come che perché chi dove quando un una di in per con del non si qual quale mi posso
-    """),
-    "pt": words("""
-        o a os as é são e eu como que porque quem onde quando um uma de em para com do da não se qual posso meu
-    """),
-    "nl": words("""
-        de het een is zijn en ik hoe wat waarom wie waar wanneer niet voor met van te kan mijn dat
-    """),
-}  # fmt: skip
+_COMMON = {language: words(row) for language, row in by_name(section("languages", "common")).items()}
 _ALL_COMMON = frozenset[str]().union(*_COMMON.values())
 _COMMON_IN = {word: [name for name, common in _COMMON.items() if word in common] for word in _ALL_COMMON}
 
-_PROGRAMS = rows("""
-python python3 py
-java
-javascript js
-typescript ts
-c++ cpp
-c# csharp
-.net dotnet
-golang
-kotlin
-php
-perl
-ruby
-scala
-haskell
-erlang
-elixir
-clojure
-fortran
-cobol
-matlab
-sql
-html html5
-css css3
-bash
-powershell
-lua
-groovy
-ocaml
-prolog
-lisp
-objective-c
-assembly assembler
-vba
-cuda
-""")
-_PROGRAM_WORDS = rows("""
-c
-go golang
-r
-rust
-swift
-dart
-julia
-basic
-scheme
-""")
+_PROGRAMS = rows(section("languages", "programs"))
+_PROGRAM_WORDS = rows(section("languages", "programs in context"))
 _PROGRAM_CONTEXT = words(
     "program programs programming language code coding function compiler developer script library array"
 )
 _PROGRAM_NAMES = frozenset((*_PROGRAMS.values(), *_PROGRAM_WORDS.values()))
-_NATURAL = words("""
-    english hindi urdu bengali tamil telugu marathi sanskrit persian farsi arabic hebrew mandarin cantonese latin swahili
-    esperanto afrikaans catalan basque gaelic yiddish kannada malayalam punjabi gujarati nepali tagalog
-    englisch deutsch französisch spanisch anglais allemand espagnol inglés alemán francés español
-""")
+_NATURAL = words(section("languages", "natural"))
 _AS_LANGUAGE = words(
     "french german spanish italian portuguese dutch russian chinese japanese korean turkish polish greek swedish"
 )

@@ -7,7 +7,7 @@ say something.
 import re
 import unicodedata
 
-from llmctld.semantic.words import phrases
+from llmctld.semantic.words.phrases import BE, INVERTED, QUESTION_WORDS, ByWord, Phrases, phrases
 
 _CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
 
@@ -53,7 +53,6 @@ _DROPPED = re.compile(
     """,
     re.VERBOSE,
 )
-_CONTRACTED = frozenset(phrases.CONTRACTIONS)
 _FLAG = re.compile(r"(?<!\S)-{1,2}[A-Za-z][\w-]*|(?<!\S)(?:~|\.{1,2})?/[\w.~/+-]+")  # -r is not -R, /Tmp is not /tmp
 _JOINED = re.compile(r"(?<=[\u3040-\u30ff\u3400-\u9fff]) (?=[\u3040-\u30ff\u3400-\u9fff])")  # scripts without spaces
 
@@ -100,14 +99,14 @@ def restated(a: str, b: str) -> bool:
 
 def plain(folded: str) -> str:
     """A folded text without contractions and without what is said out of politeness before and after it."""
-    words = folded.split()
-    if "'" in folded or not _CONTRACTED.isdisjoint(words):
-        words = [part for word in words for part in _written_out(word)]
-    return " ".join(_without_politeness(words)) or folded
+    words, tables = folded.split(), phrases()
+    if "'" in folded or not tables.contractions.keys().isdisjoint(words):
+        words = [part for word in words for part in _written_out(word, tables)]
+    return " ".join(_without_politeness(words, tables)) or folded
 
 
-def _written_out(word: str) -> list[str]:
-    known = phrases.CONTRACTIONS.get(word)
+def _written_out(word: str, tables: Phrases) -> list[str]:
+    known = tables.contractions.get(word)
     if known is not None:
         return known.split()
     if "'" not in word:
@@ -115,53 +114,53 @@ def _written_out(word: str) -> list[str]:
     stem, _, end = word.rpartition("'")
     if end == "t" and stem.endswith("n"):
         return [stem[:-1], "not"]
-    if stem in phrases.ELIDED:
+    if stem in tables.elided:
         return [stem, end]
-    if end in phrases.ENDINGS:
-        return [stem, phrases.ENDINGS[end]]
-    if end == "s" and stem in phrases.BEFORE_IS:
+    if end in tables.endings:
+        return [stem, tables.endings[end]]
+    if end == "s" and stem in tables.before_is:
         return [stem, "is"]
     return [word]
 
 
-def _without_politeness(words: list[str]) -> list[str]:
+def _without_politeness(words: list[str], tables: Phrases) -> list[str]:
     start, end = 0, len(words)
     asked = False
     while start < end:
-        length = _starts(words, start, phrases.OPENINGS)
+        length = _starts(words, start, tables.openings)
         if not length:
-            length = _starts(words, start, phrases.REQUESTS)
+            length = _starts(words, start, tables.requests)
             following = words[start + length : start + length + 2]
             if not length or not following:
                 break
             if words[start + length - 1] == "you":  # "can you tell ...", but not "can you eat ..."
-                if following[0] not in phrases.REQUEST_VERBS and following[0] not in phrases.OPENING_WORDS:
+                if following[0] not in tables.request_verbs and following[0] not in tables.openings:
                     break
-            elif following[0] in phrases.QUESTION_WORDS:
+            elif following[0] in QUESTION_WORDS:
                 asked = True
             else:
                 break
         start += length
     while end > start:
-        length = _ends(words, start, end)
+        length = _ends(words, start, end, tables.closings)
         if not length:
             break
         end -= length
     rest = words[start:end]
-    if asked and len(rest) > 2 and rest[0] in phrases.INVERTED and rest[-1] in phrases.IS:
+    if asked and len(rest) > 2 and rest[0] in INVERTED and rest[-1] in BE:
         rest = [rest[0], rest[-1], *rest[1:-1]]  # "tell me where Paris is" asks "where is Paris"
     return rest or words
 
 
-def _starts(words: list[str], at: int, table: dict[str, list[tuple[str, ...]]]) -> int:
+def _starts(words: list[str], at: int, table: ByWord) -> int:
     for phrase in table.get(words[at], ()):
         if tuple(words[at : at + len(phrase)]) == phrase:
             return len(phrase)
     return 0
 
 
-def _ends(words: list[str], start: int, end: int) -> int:
-    for phrase in phrases.CLOSINGS.get(words[end - 1], ()):
+def _ends(words: list[str], start: int, end: int, table: ByWord) -> int:
+    for phrase in table.get(words[end - 1], ()):
         if end - len(phrase) >= start and tuple(words[end - len(phrase) : end]) == phrase:
             return len(phrase)
     return 0

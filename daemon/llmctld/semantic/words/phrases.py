@@ -1,126 +1,55 @@
-"""Contractions written out, and what people say out of politeness: the tables of `fold`."""
+"""Contractions written out, and what people say out of politeness: the tables of `fold`, read on first use."""
 
-from llmctld.semantic.words.tables import words
+from functools import cache
+from typing import NamedTuple
 
+from llmctld.semantic.words.tables import section, words
 
-def _by_word(phrases: str, place: int) -> dict[str, list[tuple[str, ...]]]:
-    """The phrases (one a line), longest first, by their first (0) or last (-1) word."""
-    table: dict[str, list[tuple[str, ...]]] = {}
-    for line in sorted(phrases.strip().splitlines(), key=len, reverse=True):
-        words = tuple(line.split())
-        table.setdefault(words[place], []).append(words)
-    return table
-
-
-CONTRACTIONS = {
-    "can't": "can not", "cannot": "can not", "cant": "can not", "won't": "will not", "shan't": "shall not",
-    "ain't": "is not", "let's": "let us", "y'all": "you all", "gonna": "going to", "wanna": "want to",
-    "dont": "do not", "doesnt": "does not", "didnt": "did not", "isnt": "is not", "arent": "are not",
-    "wasnt": "was not", "werent": "were not", "havent": "have not", "hasnt": "has not", "hadnt": "had not",
-    "wouldnt": "would not", "couldnt": "could not", "shouldnt": "should not", "mustnt": "must not",
-    "whats": "what is", "wheres": "where is", "whos": "who is", "hows": "how is", "thats": "that is",
-    "im": "i am", "ive": "i have", "youre": "you are", "theyre": "they are", "youve": "you have",
-}  # fmt: skip
-ENDINGS = {"re": "are", "ve": "have", "ll": "will", "d": "would", "m": "am"}
-ELIDED = words("l d qu j n s c m t jusqu lorsqu puisqu")
-"""What French leaves of a word before a vowel."""
-BEFORE_IS = words("what who where when why how that this there here it he she which everything something")
-
-IS = frozenset(("is", "are", "was", "were"))
+BE = frozenset(("is", "are", "was", "were"))
 INVERTED = frozenset(("what", "who", "where", "when", "why"))
+"""Question words behind which the verb comes before its subject."""
 QUESTION_WORDS = INVERTED | {"which", "whose", "whom", "how"}
-REQUEST_VERBS = words(
-    """
-    tell explain give show describe list write help say define summarize summarise translate name suggest recommend provide
-    let find calculate compute convert create generate compare clarify elaborate advise
-    """
-)
 
-OPENINGS = _by_word(
-    """
-    hi
-    hi there
-    hello
-    hello there
-    hey
-    hey there
-    greetings
-    good morning
-    good afternoon
-    good evening
-    dear sir
-    please
-    pls
-    plz
-    kindly
-    excuse me
-    quick question
-    bitte
-    hallo
-    bonjour
-    s il vous plaît
-    s il te plaît
-    hola
-    por favor
-    """.replace("    ", ""),
-    0,
-)
-"""Said before anything."""
+ByWord = dict[str, list[tuple[str, ...]]]
+"""Phrases, longest first, by their first or last word."""
 
-REQUESTS = _by_word(
-    """
-    could you
-    can you
-    would you
-    will you
-    tell me
-    let me know
-    may i ask
-    may i know
-    can i ask
-    can i know
-    could i ask
-    i would like to know
-    i want to know
-    i wanted to know
-    i wonder
-    i was wondering
-    i am wondering
-    do you know
-    would you mind telling me
-    do you mind telling me
-    """.replace("    ", ""),
-    0,
-)
-"""Said before a question, or (`... you`) before a verb that asks for something."""
 
-CLOSINGS = _by_word(
-    """
-    please
-    pls
-    plz
-    thanks
-    many thanks
-    thanks a lot
-    thanks in advance
-    thank you
-    thank you very much
-    thank you so much
-    thank you in advance
-    thx
-    ty
-    cheers
-    bitte
-    danke
-    vielen dank
-    merci
-    s il vous plaît
-    s il te plaît
-    gracias
-    por favor
-    """.replace("    ", ""),
-    -1,
-)
-"""Said after anything."""
+class Phrases(NamedTuple):
+    """The sections of phrases.txt."""
 
-OPENING_WORDS = frozenset(OPENINGS)
+    contractions: dict[str, str]
+    endings: dict[str, str]
+    elided: frozenset[str]
+    before_is: frozenset[str]
+    request_verbs: frozenset[str]
+    openings: ByWord
+    requests: ByWord
+    closings: ByWord
+
+
+@cache
+def phrases() -> Phrases:
+    return Phrases(
+        contractions=_pairs("contractions"),
+        endings=_pairs("endings"),
+        elided=words(section("phrases", "elided")),
+        before_is=words(section("phrases", "before 's")),
+        request_verbs=words(section("phrases", "request verbs")),
+        openings=_by_word("openings", 0),
+        requests=_by_word("requests", 0),
+        closings=_by_word("closings", -1),
+    )
+
+
+def _pairs(name: str) -> dict[str, str]:
+    lines = section("phrases", name).splitlines()
+    return {short: long for short, _, long in (line.partition(" = ") for line in lines)}
+
+
+def _by_word(name: str, place: int) -> ByWord:
+    """By the first (0) or last (-1) word."""
+    table: ByWord = {}
+    for line in sorted(section("phrases", name).splitlines(), key=len, reverse=True):
+        phrase = tuple(line.split())
+        table.setdefault(phrase[place], []).append(phrase)
+    return table
