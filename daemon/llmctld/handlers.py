@@ -293,6 +293,4 @@ HANDLERS: dict[type[wire.Request], Handler] = {
     wire.UndoHit: undo_hit,
     wire.Undo: undo,
 }
-NEEDS_MODELS = (wire.RemoveModel, wire.LoadModel, wire.PinModel, wire.UnloadModel)
-"""What would wait for a model's requests: those that nobody asked for end before."""
 """Cancel and Ack are not here: the server handles them at once, never behind work."""

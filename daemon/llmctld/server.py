@@ -16,15 +16,12 @@ import zmq
 
 from llmctl import __version__, wire
 from llmctl.errors import Internal, LlmctlError, Timeout
-from llmctld.handlers import HANDLERS, NEEDS_MODELS, Hub, call_of
+from llmctld.handlers import HANDLERS, Hub, call_of
 from llmctld.pipeline.call import Call
 from llmctld.watch import log
 
 BURST = 64
 """Frames taken from the socket before other work gets its turn."""
-
-STABLE = (wire.Status, wire.Stop, wire.Cancel, wire.Ack)
-"""Understood from a client of any protocol, so that an old hub can be asked and stopped."""
 
 Key = tuple[bytes, bytes]
 
@@ -37,14 +34,13 @@ class Exchange:
         self.id = key[1].hex()
         self.call = call_of(self.id, request)
         self.task: asyncio.Task[None] | None = None
-        self.is_work = isinstance(request, wire.Generate | wire.Embed | wire.Warm)
         self._unread = 0
         self._waiting: list[wire.Delta] = []
         """Of each sample one at most; those before the last are whole."""
 
     @property
     def name(self) -> str:
-        model = self.call.model.name if self.call and self.call.model else getattr(self.request, "model", None)
+        model = self.call.model.name if self.call and self.call.model else self.request.subject
         return f"{self.id[:12]} ({model or '?'})"
 
     def reply(self, reply: wire.Reply) -> None:
@@ -147,14 +143,14 @@ class Server:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._send(key, _undecodable(body, error))
             return
-        if request.protocol != wire.PROTOCOL and not isinstance(request, STABLE):
+        if request.protocol != wire.PROTOCOL and not request.any_protocol:
             self._send(key, _foreign(request.protocol))
         elif isinstance(request, wire.Cancel):
             self._cancel(key)
         elif isinstance(request, wire.Ack):
             if key in self._exchanges:
                 self._exchanges[key].acknowledge(request.count)
-        elif self._stopping and not isinstance(request, STABLE):
+        elif self._stopping and not request.any_protocol:
             self._send(
                 key, wire.Failed(code="unreachable", message="the hub is stopping", hint="Ask again.", retry=True)
             )
@@ -189,7 +185,7 @@ class Server:
     async def _final(self, exchange: Exchange) -> wire.Done | wire.Failed | wire.Cancelled:
         """Runs the handler to its end; whatever happens there, exactly one final reply comes of it."""
         handler = HANDLERS[type(exchange.request)]
-        if isinstance(exchange.request, NEEDS_MODELS):
+        if exchange.request.ends_background:
             self._hub.background.give_way(all_=True)
         try:
             async with aclosing(handler(self._hub, exchange.call, exchange.request)) as replies:
@@ -206,7 +202,7 @@ class Server:
             return _unexpected(exchange, error)
 
     def _in_flight(self) -> int:
-        return sum(exchange.is_work for exchange in self._exchanges.values())
+        return sum(exchange.request.is_work for exchange in self._exchanges.values())
 
     async def _beat(self) -> None:
         """Each second: a sign of life for every request, and a look whether our socket is still ours."""
@@ -242,7 +238,9 @@ class Server:
             if self._is_ours():
                 self._path.unlink(missing_ok=True)  # the next command starts the next hub, which waits for our lock
         running = {
-            exchange.task: exchange for exchange in self._exchanges.values() if exchange.is_work and exchange.task
+            exchange.task: exchange
+            for exchange in self._exchanges.values()
+            if exchange.request.is_work and exchange.task
         }
         pending = (await asyncio.wait(running, timeout=timeout))[1] if running else set()
         cancelled = [running[task].name for task in pending]

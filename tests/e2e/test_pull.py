@@ -210,6 +210,26 @@ def test_ctrl_c_stops_the_transfer_and_the_same_command_goes_on(home: House, hub
     assert (hub.got[1].start, hub.got[1].sent) == (kept, len(model) - kept)
 
 
+def test_a_hub_that_pulls_is_not_restarted_under_the_pull(home: House, hub: Hub, tmp_path: Path) -> None:
+    """Neither an upgrade nor a stop takes it for idle: a pull is work like a question."""
+    (tmp_path / "sitecustomize.py").write_text("import llmctl\nllmctl.__version__ = '0.0.9'\n")
+    home.echo()
+    home.ok("daemon", "stop")
+    hub.stop_after = HALF
+    command = home.spawn("pull", "ana/tiny", variables={"PYTHONPATH": str(tmp_path)})
+    assert hub.standing.wait(60)
+    pid = home.hub().pid
+    assert home.status()["requests_in_flight"] == 1
+    outcome = home.ok("ask", "hi")
+    assert (outcome.out, home.hub().pid) == ("hi\n", pid)
+    assert "0.0.9" in outcome.err
+    assert "it is busy with 1 requests" in outcome.err
+    assert re.search(r"cancelled: \w+ \(ana/tiny\)", home.ok("daemon", "stop", "--timeout", "0.1s").err)
+    assert command.end().status != 0
+    hub.go.set()
+    home.ok("pull", "ana/tiny")
+
+
 def test_a_connection_that_breaks_is_taken_up_again_where_it_broke(home: House, hub: Hub, model: bytes) -> None:
     hub.cut_after = HALF
     home.ok("pull", "ana/tiny")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from llmctl import example
 from llmctl.cli.setup import completion
+from tests.meta import protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,6 +18,7 @@ FILES: dict[str, Callable[[], str]] = {
     "completions/llmctl.bash": lambda: completion.script("bash"),
     "completions/_llmctl": lambda: completion.script("zsh"),
     "completions/llmctl.fish": lambda: completion.script("fish"),
+    "daemon/PROTOCOL.md": lambda: protocol.text((ROOT / "daemon" / "PROTOCOL.md").read_text(encoding="utf-8")),
 }
 
 

@@ -1,0 +1,60 @@
+"""Texts and their vectors: the two messages of `llmctl embed`."""
+
+from typing import ClassVar
+
+import msgspec
+
+from llmctl.wire.message import Plain, Result
+
+TEXTS = 1024
+"""Most texts in one `embed` request; a client that has more sends several."""
+
+
+class Embed(Plain, kw_only=True, tag="embed"):
+    """Texts to be made into vectors, each by itself. -> `embeddings`
+
+    At most 1,024 texts; a client that has more sends several requests, of which a few may be under way at once.
+    """
+
+    is_work: ClassVar[bool] = True
+
+    texts: list[str]
+    """1..1024 of them; an empty one gets a flaw"""
+    model: str | None = None
+    """name or alias; null: the first embedding model that was added, or all-MiniLM-L6-v2"""
+    prompt: str | None = None
+    """name of one of the model's prompts, which is put before each text"""
+    user: str = ""
+    """label of the request"""
+
+    @property
+    def subject(self) -> str | None:
+        return self.model
+
+
+class Flaw(msgspec.Struct):
+    """Why a text has no vector."""
+
+    index: int
+    """of the text in this request"""
+    code: str
+    """an error's code"""
+    message: str
+    """what happened"""
+    hint: str = ""
+    """what to do next"""
+
+
+class Embeddings(Result, kw_only=True, tag="embeddings", omit_defaults=False):
+    """A vector for each text, in their order. A text with a flaw has a vector of NaN."""
+
+    model: str
+    """its name"""
+    dimension: int
+    """numbers in one vector"""
+    vectors: bytes
+    """float32, little endian, one vector after another"""
+    tokens: int
+    """tokens that went through the model"""
+    flaws: list[Flaw] = []
+    """by index"""
