@@ -40,6 +40,19 @@ def test_batched_equals_one_by_one(base: Gguf, alone: list[str]) -> None:
     assert [driver.replies[id].text for id in ids] == alone
 
 
+def test_the_library_logs_nothing_while_it_generates(base: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line is a call from the library into Python: it costs as much as sampling the token."""
+    heard: list[str] = []
+    monkeypatch.setattr(base._log, "_keep", heard.append)
+    driver = Driver(base)
+    driver.submit("a", max_tokens=24)
+    driver.step(4)
+    heard.clear()
+    driver.step(16)
+    assert heard == []
+    driver.run()
+
+
 def test_prompts_in_small_chunks_equal_prompts_at_once(base: Gguf, alone: list[str]) -> None:
     driver = Driver(base, batch=7)
     ids = [driver.submit(prompt, max_tokens=32) for prompt in PROMPTS]

@@ -163,6 +163,8 @@ class Asking:
 
     def drafts(self, running: dict[int, Sequence], room: int, speculation: Speculation) -> dict[int, list[int]]:
         """Stream -> what goes through the large model, of all who run, by their streams."""
+        if all(sequence.drafts is None for sequence in running.values()):
+            return {}
         offers = {stream: sequence.offer() for stream, sequence in running.items()}
         able = {stream: sequence for stream, sequence in running.items() if sequence.drafts is not None}
         if self._model is None or not able:

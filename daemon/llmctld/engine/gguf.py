@@ -85,6 +85,10 @@ class Gguf:
         self._memory = lib.llama_get_memory(self._context)
         self._batch = Batch(max(load.batch, self.loaded.slots))
         self._crew = Crew(load, self._weights.plan.layers > 0, self._use)
+        self._threads = 0
+        """What the library was told last; 0: nothing yet."""
+        self._views: dict[int, NDArray[np.float32]] = {}
+        """Address of a row of logits -> the row as an array: making one takes longer than reading it."""
         self._samplers: dict[int, Sampler] = {}
         self._sources: set[int] = set()
         self._targets: set[int] = set()
@@ -172,14 +176,24 @@ class Gguf:
         A token that this vocabulary has not is read as another: what it drafts for may have more of them. Where
         the library fails, nothing follows: it is only a draft.
         """
-        rows, shape = self._batch.fill(chunks, self._vocabulary.size), (self._vocabulary.size,)
+        rows = self._batch.fill(chunks, self._vocabulary.size)
         if self._crew.compute(chunks, self._decode) != 0:
             return [None] * len(chunks)
-        get = lib.llama_get_logits_ith
-        return [None if row is None else np.ctypeslib.as_array(get(self._context, row), shape) for row in rows]
+        return [None if row is None else self._row(row) for row in rows]
+
+    def _row(self, row: int) -> NDArray[np.float32]:
+        """The logits behind row `row` of the last batch, in the library's own memory."""
+        first = lib.llama_get_logits_ith(self._context, row)
+        address = ctypes.addressof(first.contents)
+        if address not in self._views:
+            self._views[address] = np.ctypeslib.as_array(first, (self._vocabulary.size,))
+        return self._views[address]
 
     def _use(self, threads: int) -> None:
-        lib.llama_set_n_threads(self._context, threads, threads)
+        """Only a change is told: the library logs each call, and its log is a callback into Python."""
+        if threads != self._threads:
+            lib.llama_set_n_threads(self._context, threads, threads)
+            self._threads = threads
 
     def _decode(self) -> int:
         """What is in the batch, after the copies that were noted; 0 where all went well."""
@@ -195,7 +209,9 @@ class Gguf:
         said: list[int] = []
         for drafted in (*chunk.draft, None):
             try:
-                token = self._samplers[chunk.sequence.id].sample(self._context, row + len(said))
+                token = self._samplers[chunk.sequence.id].sample(
+                    self._context, row + len(said), self._row(row + len(said))
+                )
             except Refusal as refusal:
                 return refusal
             except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
@@ -329,7 +345,7 @@ class Gguf:
         check_positions(load, shape.context, lib.llama_model_n_ctx_train(self._model))
         lib.llama_free(self._context)
         self._log = log
-        self._context = self._new_context(self._model, load, shape)
+        self._context, self._threads = self._new_context(self._model, load, shape), 0
         self._memory = lib.llama_get_memory(self._context)
         self._batch = Batch(max(load.batch, shape.streams))
 

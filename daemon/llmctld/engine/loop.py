@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from llmctld.engine.backend import Model, Refusal, room
 from llmctld.engine.kv import Kv
@@ -118,11 +118,8 @@ class Loop:
         if self.scheduler.idle:
             self.scheduler.check()
             self._obey(*self._inbox.get())
-        while True:
-            try:
-                self._obey(*self._inbox.get_nowait())
-            except Empty:
-                return
+        while not self._inbox.empty():  # nobody else takes from it
+            self._obey(*self._inbox.get())
 
     def _obey(self, arrived: float, command: Command) -> None:
         if isinstance(command, Submit):

@@ -42,12 +42,11 @@ class Sampler:
             None if self._is_plain(submit, defaults) else self._make_chain(submit, defaults, bias, prompt)
         )
 
-    def sample(self, context: Any, row: int) -> int:
+    def sample(self, context: Any, row: int, logits: NDArray[np.float32]) -> int:
         """The token after row `row` of the last batch, accepted; an end token where the grammar allows no other.
 
-        Raises Refusal where the model computed no number.
+        `logits`: that row, which may be changed. Raises Refusal where the model computed no number.
         """
-        logits = np.ctypeslib.as_array(lib.llama_get_logits_ith(context, row), (self._vocabulary.size,))
         raw = logits.copy() if self._top is not None else logits
         token = self._sample(context, row, logits)
         if token >= 0 and math.isnan(raw[token]):

@@ -226,6 +226,8 @@ def passes(rows: dict[int, int]) -> int:
     A pass takes equally many rows from streams with consecutive ids (`llama_batch_allocr::split_equal`): so drafts of
     different lengths cost passes of their own.
     """
+    if len(rows) == 1:
+        return 1
     left = dict(rows)
     count = 0
     while left:
