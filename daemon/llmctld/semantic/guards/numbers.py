@@ -1,6 +1,6 @@
 """Numbers and units as they are read out of folded words: digits, number words, ordinals, percent, currencies.
 
-Knows how numbers are written in English, German, French and Spanish; does not know what they count.
+Knows how numbers are written; does not know what they count.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from llmctld.semantic.words import tables
 from llmctld.semantic.words.units import FACTORS, GROUPS, SIGNS, UNITS, WRITTEN_AFTER
-from llmctld.semantic.words.wordnumbers import ORDINAL_ENDINGS, firsts, word_number
+from llmctld.semantic.words.wordnumbers import ORDINAL_ENDINGS, WordNumber, word_numbers
 
 
 class Quantity(NamedTuple):
@@ -49,7 +49,7 @@ _MULTIPLES |= {"million": 10**6, "millions": 10**6, "billion": 10**9, "billions"
 def quantities(words: Sequence[str], language: str = "en") -> list[Quantity]:
     """The numbers of a folded text, in their order."""
     found: list[Quantity] = []
-    first = firsts(language)
+    in_words = word_numbers(words, language)
     at = 0
     while at < len(words):
         word = words[at]
@@ -58,14 +58,19 @@ def quantities(words: Sequence[str], language: str = "en") -> list[Quantity]:
             continue
         if word == "half" and words[at + 1 : at + 2] in (["a"], ["an"]):
             found.append(Quantity(word))
-        length, value, loose = word_number(words, at, language) if word in first else (0, 0, False)
-        if length:
-            loose = loose or _counts_a_list(words, at, at + length)
-            at += length
-            at = _with_unit(words, at, value, None, loose, found)
-        else:
+        number = in_words.get(at)
+        if number is None:
             at += 1
+        else:
+            at = _in_words(words, at, number, found)
     return found
+
+
+def _in_words(words: Sequence[str], at: int, number: WordNumber, found: list[Quantity]) -> int:
+    """Notes the number that begins at `at`; where to go on."""
+    end = at + number.length
+    loose = number.loose or _counts_a_list(words, at, end)
+    return _with_unit(words, end, number.value, None, loose, found)
 
 
 def _counts_a_list(words: Sequence[str], start: int, end: int) -> bool:

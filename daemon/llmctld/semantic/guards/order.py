@@ -7,8 +7,8 @@ equal but for two parts which have changed places.
 
 from collections.abc import Sequence
 
-from llmctld.semantic.guards.polarity import stem
 from llmctld.semantic.words.known import KNOWN
+from llmctld.semantic.words.stems import stem
 from llmctld.semantic.words.tables import words
 
 _PASSED_OVER = words(
@@ -60,7 +60,7 @@ def triples(folded: Sequence[str], language: str) -> set[Triple]:
         if word in ands:
             row.append("and")
         elif word not in _PASSED_OVER and (row[-1] if row else "", word) not in _ONE:
-            row.append(_stem(word))
+            row.append(word if word in _NO_END or word.endswith("ing") else stem(word))
     ends = ["" if word in _NO_END else word for word in row]
     found: set[Triple] = set()
     for at, middle in enumerate(row):
@@ -160,9 +160,3 @@ def _nearest(ends: Sequence[str], place: int, step: int, count: int) -> list[str
         found.append(ends[place])
         place += step
     return found
-
-
-def _stem(word: str) -> str:
-    if word.endswith("'s"):
-        word = word[:-2]
-    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word

@@ -3,10 +3,11 @@
 Does not know that "not forbidden" is "allowed": where it cannot tell, the texts differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from llmctld.semantic.words.opposites import EXCHANGED, NEGATORS, PREFIXES, phrase_starts, scales
+from llmctld.semantic.words.stems import stem
 from llmctld.semantic.words.tables import words
 
 _EMPTY_AFTER = {"not": ("only", "just", "why", "then"), "no": ("why", "then", "how")}
@@ -22,12 +23,12 @@ _BEHIND = ("de", "fr")
 _EXCHANGED = tuple(EXCHANGED)
 _LITTLE = words(
     """
-    a an th the any it i you we they he she me my your our is are was wer were be been being do doe did don hav have ha has
+    a an the any it i you we they he she me my your our is are was were be been being do does did don have has
     had to of in on at for and or but with that this so as than then there what which who how why when wher where if can
     could will would should not no der die das ein ist sind ich du wir le la les un une est es el los las una
     """
 )
-"""What is not said to be denied: words, and stems of words, that stand in any sentence."""
+"""What is not said to be denied: words that stand in any sentence."""
 
 Sides = dict[int, int]
 """scale -> 1 (left), 2 (right) or 3 (both)."""
@@ -56,12 +57,12 @@ def negations(folded: Sequence[str], language: str) -> list[Negation]:
         if word == "no" and (after in _NO_NEGATION or before in _NO_NEGATION or not after):
             continue
         reach = folded[max(0, at - 2) : at + _REACH] if language in _BEHIND else folded[at + 1 : at + _REACH]
-        found.append(Negation(word, frozenset(map(stem, reach)) - _LITTLE))
+        found.append(Negation(word, stems(reach, language)))
     return found
 
 
-def denied(ones: Sequence[Negation], others: Sequence[str], theirs: Sequence[Negation]) -> bool:
-    """Whether a text denies, by one of `ones`, what the other, of the words `others`, says and does not deny.
+def denied(ones: Sequence[Negation], others: Iterable[str], said: frozenset[str], theirs: Sequence[Negation]) -> bool:
+    """Whether a text denies, by one of `ones`, what the other, of the words `others` with the stems `said`, does not deny.
 
     What the other does not speak of is not denied: a clause more, or the same in other words. "Without" always tells texts
     apart, and so does a negation of nothing that can be named ("it is not").
@@ -70,17 +71,12 @@ def denied(ones: Sequence[Negation], others: Sequence[str], theirs: Sequence[Neg
     ones = [one for one in ones if one.word not in common]
     if not ones or len(theirs) > len(common) or not _DENYING.isdisjoint(others):
         return False
-    said = set(map(stem, others)) - _LITTLE
     return any(one.word in _STRICT or not one.denies or not one.denies.isdisjoint(said) for one in ones)
 
 
-def stem(word: str) -> str:
-    """A word without the ends of English verbs and plurals: what is left need not be a word."""
-    for end in ("'s", "ing", "ed", "es", "s"):
-        if word.endswith(end) and len(word) - len(end) > 2:
-            word = word[: -len(end)]
-            break
-    return word.rstrip("e")
+def stems(folded: Iterable[str], language: str) -> frozenset[str]:
+    """The stems of the words of a text that can be denied."""
+    return frozenset(stem(word, language) for word in folded if word not in _LITTLE)
 
 
 def sides(folded: Sequence[str], language: str) -> Sides:

@@ -7,6 +7,7 @@ Only pairs of kinds that people do not use for one another are held apart: "how 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from llmctld.semantic.words.stems import stem
 from llmctld.semantic.words.tables import words
 
 
@@ -71,7 +72,8 @@ _MEANT = {
 _MEANINGS: dict[str, frozenset[str]] = {}
 for _kind, _row in _MEANT.items():
     for _word in _row.split():
-        _MEANINGS[_word] = _MEANINGS.get(_word, frozenset()) | {_kind}
+        for _form in (_word, stem(_word)):
+            _MEANINGS[_form] = _MEANINGS.get(_form, frozenset()) | {_kind}
 
 _AUXILIARY = words(
     """
@@ -153,17 +155,11 @@ def _thing(folded: Sequence[str], at: int) -> frozenset[str]:
 
 
 def _meanings(noun: str) -> frozenset[str]:
-    return _MEANINGS.get(noun) or _MEANINGS.get(_singular(noun), frozenset())
-
-
-def _singular(noun: str) -> str:
-    if noun.endswith("ies"):
-        return noun[:-3] + "y"
-    return noun[:-1] if noun.endswith("s") else noun
+    return _MEANINGS.get(noun) or _MEANINGS.get(stem(noun), frozenset())
 
 
 def _counted(noun: str) -> str | None:
-    return None if noun in _AUXILIARY or noun in _LITTLE or noun in _SOMEBODY else _singular(noun)
+    return None if noun in _AUXILIARY or noun in _LITTLE or noun in _SOMEBODY else stem(noun)
 
 
 def differ(a: Asked, b: Asked) -> bool:

@@ -49,6 +49,10 @@ class Reading:
         return polarity.negations(self.words, self.language)
 
     @cached_property
+    def stems(self) -> frozenset[str]:
+        return polarity.stems(self.words, self.language)
+
+    @cached_property
     def sides(self) -> polarity.Sides:
         return polarity.sides(self.words, self.language)
 
@@ -105,8 +109,8 @@ def _one_text(one: str, other: str) -> bool:
 
 def _negation(a: Reading, b: Reading) -> bool:
     return (
-        polarity.denied(a.negations, b.words, b.negations)
-        or polarity.denied(b.negations, a.words, a.negations)
+        polarity.denied(a.negations, b.own, b.stems, b.negations)
+        or polarity.denied(b.negations, a.own, a.stems, a.negations)
         or polarity.opposed(a.sides, b.sides)
         or polarity.prefixed(a.own, b.own)
     )

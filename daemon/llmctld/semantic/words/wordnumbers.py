@@ -1,134 +1,106 @@
-"""Numbers that are written as words, in English, German, French and Spanish."""
+"""Numbers that are written as words, read by `text2num`; what it does not read in English is added here.
+
+It knows English, German, French, Spanish, Italian, Portuguese and Dutch; texts in other languages are read as English.
+"""
 
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
-from llmctld.semantic.words import tables
+from text_to_num import find_numbers
+
+from llmctld.semantic.words.tables import section, words
+
+LANGUAGES = frozenset(("en", "de", "fr", "es", "it", "pt", "nl"))
 
 ORDINAL_ENDINGS = frozenset(("st", "nd", "rd", "th", ".", "er", "ère", "e", "º", "ª", "o"))
-_ROMAN = (
-    "ii=2 iii=3 iv=4 vii=7 viii=8 ix=9 xii=12 xiii=13 xiv=14 xvi=16 xvii=17 xviii=18 xix=19 xxi=21 wwi=1 wwii=2 wwiii=3"
-)
-ROMAN = {word: int(value) for word, _, value in (pair.partition("=") for pair in tables.words(_ROMAN))}
+"""What stands behind the digits of an ordinal number."""
 
-_CARDINALS = {
-    "en": """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-             seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety""",
-    "fr": """zéro un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize
-             dix-sept dix-huit dix-neuf vingt trente quarante cinquante soixante septante huitante nonante""",
-    "es": """cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis
-             diecisiete dieciocho diecinueve veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa""",
-    "de": """null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn
-             siebzehn achtzehn neunzehn zwanzig dreissig vierzig fünfzig sechzig siebzig achtzig neunzig""",
-}
-_ORDINALS = """zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth
-               fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"""
-_SCALES = {
-    "en": {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "lakh": 10**5,
-           "crore": 10**7, "dozen": 12},
-    "fr": {"cent": 100, "cents": 100, "mille": 10**3, "million": 10**6, "millions": 10**6, "milliard": 10**9},
-    "es": {"cien": 100, "ciento": 100, "mil": 10**3, "millón": 10**6, "millones": 10**6},
-    "de": {"hundert": 100, "tausend": 10**3, "million": 10**6, "millionen": 10**6, "milliarde": 10**9,
-           "milliarden": 10**9},
-}  # fmt: skip
-_EXTRA = {
-    "en": {"twice": 2, "thrice": 3},
-    "fr": {"une": 1, "premier": 1, "première": 1, "deuxième": 2, "troisième": 3, "vingts": 20},
-    "es": {"una": 1, "un": 1, "primero": 1, "primera": 1, "segundo": 2, "tercero": 3,
-           **{f"veinti{end}": 20 + value for end, value in zip(
-               ("uno", "dós", "trés", "cuatro", "cinco", "séis", "siete", "ocho", "nueve"), range(1, 10), strict=True)}},
-    "de": {"ein": 1, "eine": 1, "einen": 1, "erste": 1, "ersten": 1, "zweite": 2, "zweiten": 2, "dritte": 3},
-}  # fmt: skip
-_LOOSE = tables.words(
-    """one first once un une uno una ein eine einen eins premier première primero primera erste ersten"""
-)
-_AND = {"en": "and", "fr": "et", "es": "y", "de": "und"}
-_NOT_BEFORE_SECOND = tables.words("a per each every split one")
-_VALUES = (*range(21), *range(30, 100, 10))
+
+class WordNumber(NamedTuple):
+    """A number and how many words it takes. `loose`: it says nothing where another text has no number."""
+
+    length: int
+    value: float | str
+    loose: bool
+
+
+class _Token:
+    """A word as `find_numbers` takes it."""
+
+    __slots__ = ("_excluded", "_word")
+
+    def __init__(self, word: str, excluded: bool) -> None:
+        self._word, self._excluded = word, excluded
+
+    def text(self) -> str:
+        return self._word
+
+    def nt_separated(self, previous: "_Token") -> bool:
+        return False
+
+    def not_a_number_part(self) -> bool:
+        return self._excluded
 
 
 @cache
-def _table(language: str) -> dict[str, int]:
-    table = dict(zip(_CARDINALS[language].split(), _VALUES, strict=True))
-    table |= _EXTRA[language]
-    if language == "en":
-        table |= {word: value for value, word in enumerate(_ORDINALS.split())}
-        table |= {f"{word[:-1]}ieth": value for word, value in table.items() if word.endswith("ty")}
-    if language == "de":  # written as one word: fünfundzwanzig, zweihundertdrei
-        ones = {"ein" if word == "eins" else word: value for word, value in table.items() if 0 < value < 10}
-        tens = {word: value for word, value in table.items() if value >= 20}
-        table |= {f"{one}und{ten}": a + b for one, a in ones.items() for ten, b in tens.items()}
-        below = {word: value for word, value in table.items() if 0 < value < 100}
-        hundreds = {f"{one}hundert": a * 100 for one, a in ones.items()}
-        table |= hundreds | {f"{h}{rest}": a + b for h, a in hundreds.items() for rest, b in below.items()}
-    return table
+def _singles() -> dict[str, WordNumber]:
+    """Words of one number each, that `text2num` does not know."""
+    pairs = (pair.partition("=") for pair in section("numbers", "singles").split())
+    return {word: WordNumber(1, int(value), False) for word, _, value in pairs}
 
 
 @cache
-def firsts(language: str) -> frozenset[str]:
-    """The words that a number may begin with."""
-    language = language if language in _CARDINALS else "en"
-    return frozenset((*ROMAN, *_table(language), *_SCALES[language]))
+def _loose() -> frozenset[str]:
+    return words(section("numbers", "loose"))
 
 
-def word_number(words: Sequence[str], at: int, language: str) -> tuple[int, int, bool]:
-    """The number that begins at `at`: (how many words, its value, whether it says nothing by itself); 0 words: none."""
-    if words[at] in ROMAN:
-        return 1, ROMAN[words[at]], False
-    if language not in _CARDINALS:
-        language = "en"
-    table, scales = _table(language), _SCALES[language]
-    total = current = length = 0
-    for place in range(at, min(len(words), at + 12)):
-        word = words[place]
-        value = table.get(word)
-        if value is not None and not _meant(words, place, word):
-            break
-        if value is not None and _joins(current, value, length, language):
-            current = _joined(current, value, language)
-        elif word in scales:
-            scale = scales[word]
-            if scale < 1000:
-                current = (current or 1) * scale
-            else:
-                total, current = total + (current or 1) * scale, 0
-        elif word == _AND[language] and length and _goes_on(words, place + 1, current, language):
+@cache
+def _no_numbers() -> frozenset[str]:
+    return words(section("numbers", "no numbers"))
+
+
+@cache
+def _not_before_second() -> frozenset[str]:
+    return words(section("numbers", "before a second of time"))
+
+
+def word_numbers(folded: Sequence[str], language: str) -> dict[int, WordNumber]:
+    """Where a number in words begins -> that number."""
+    language = language if language in LANGUAGES else "en"
+    none = _no_numbers()
+    tokens = [
+        _Token(word, word in none or (word == "second" and _is_time(folded, at))) for at, word in enumerate(folded)
+    ]
+    found: dict[int, WordNumber] = {}
+    last: int | None = None
+    for number in find_numbers(tokens, language, threshold=0):
+        start, length, value = number.start, number.end - number.start, _plain(number.value)
+        year = None if last is None else _year(found[last], last, start, value)
+        if last is not None and year is not None:
+            found[last] = WordNumber(start + length - last, year, False)
             continue
-        else:
-            break
-        length = place + 1 - at
-    return length, total + current, length == 1 and words[at] in _LOOSE
+        found[start] = WordNumber(length, value, length == 1 and folded[start] in _loose())
+        last = start
+    singles = _singles()
+    for at, word in enumerate(folded):
+        if word in singles:
+            found[at] = singles[word]
+    return found
 
 
-def _goes_on(words: Sequence[str], place: int, current: int, language: str) -> bool:
-    """Whether the word at `place`, after an "and", belongs to the same number: a hundred and two, not twenty and two."""
-    known = place < len(words) and words[place] in _table(language)
-    return known and (current % 100 == 0 or language in ("fr", "es"))
+def _plain(value: float) -> float | str:
+    """Whole numbers as int, others as they are written in digits."""
+    return int(value) if value.is_integer() else f"{value:g}"
 
 
-def _meant(words: Sequence[str], place: int, word: str) -> bool:
-    return word != "second" or (place > 0 and words[place - 1] not in _NOT_BEFORE_SECOND)
+def _year(before: WordNumber, at: int, start: int, value: float | str) -> int | None:
+    """The year of two numbers side by side, nineteen eighty; None where they are two."""
+    if at + before.length != start or not isinstance(before.value, int) or not isinstance(value, int):
+        return None
+    return before.value * 100 + value if 13 <= before.value <= 20 and 10 <= value < 100 else None
 
 
-def _joins(current: int, value: int, length: int, language: str) -> bool:
-    """Whether `value` goes on with the number that is at `current`: twenty + five, hundred + five, not two + five."""
-    if not length:
-        return True
-    if language == "fr" and (current, value) == (4, 20):
-        return True
-    if language == "fr" and current % 100 in (60, 80) and value < 20:
-        return True
-    if language == "fr" and current % 100 == 10 and 7 <= value <= 9:
-        return True
-    rest = current % 100
-    if rest == 0:
-        return value < 100
-    return (rest >= 20 and rest % 10 == 0 and 0 < value < 10) or (13 <= current <= 20 and 10 <= value < 100)
-
-
-def _joined(current: int, value: int, language: str) -> int:
-    if language == "fr" and (current, value) == (4, 20):
-        return 80
-    if 13 <= current <= 20 and value >= 10:
-        return current * 100 + value  # nineteen eighty
-    return current + value
+def _is_time(folded: Sequence[str], at: int) -> bool:
+    """Whether "second" is sixty to a minute: "per second"."""
+    return at == 0 or folded[at - 1] in _not_before_second()
