@@ -1,6 +1,6 @@
 """Writes a tiny embedding model as a sentence-transformers folder: random weights, real files, no download.
 
-It knows the files of such a folder and nothing of llmctl; engine/convert.py makes a GGUF file of it.
+It knows the files of such a folder and nothing of llmctl; engine/embed/convert.py makes a GGUF file of it.
 """
 
 import json

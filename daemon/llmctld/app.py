@@ -24,30 +24,30 @@ from llmctl import __version__, wire
 from llmctl.config import Cache, Config, load
 from llmctl.errors import LlmctlError, Storage, Unreachable
 from llmctl.paths import Paths, find_paths, make_private, make_reachable
-from llmctld.cache.book import Book
-from llmctld.cache.disk import Disk, scrap
+from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
-from llmctld.cache.lane import Lane
-from llmctld.cache.learned import Learned
-from llmctld.cache.memory import Memory
+from llmctld.cache.levels.disk import Disk, scrap
+from llmctld.cache.levels.lane import Lane
+from llmctld.cache.levels.memory import Memory
+from llmctld.cache.levels.shared import LIMIT as SHARED_LIMIT
+from llmctld.cache.levels.shared import Shared
+from llmctld.cache.levels.tiers import DEFAULT_TTL_S, Tiers
+from llmctld.cache.lifetimes.learned import Learned
 from llmctld.cache.prefetch.prefetch import Computed, Prefetch, opened
 from llmctld.cache.prefetch.shelf import Shelf
-from llmctld.cache.shared import LIMIT as SHARED_LIMIT
-from llmctld.cache.shared import Shared
-from llmctld.cache.tiers import DEFAULT_TTL_S, Tiers
+from llmctld.call import Link, Stage, compose
 from llmctld.handlers import Hub, figures
 from llmctld.history import History
-from llmctld.models.builtin import Builtin
-from llmctld.models.catalog import Catalog
-from llmctld.models.contents import Contents
-from llmctld.models.estimate import Estimates
-from llmctld.models.hashing import Hasher
-from llmctld.models.ladder import Ladder
-from llmctld.models.pull import Puller
-from llmctld.models.residency import Residency
-from llmctld.models.supply import Supply
+from llmctld.models.catalogue.builtin import Builtin
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.catalogue.contents import Contents
+from llmctld.models.catalogue.hashing import Hasher
+from llmctld.models.engines.ladder import Ladder
+from llmctld.models.memory.estimate import Estimates
+from llmctld.models.pull.pull import Puller
+from llmctld.models.running.residency import Residency
+from llmctld.models.running.supply import Supply
 from llmctld.pipeline.background import Background, background_gives_way
-from llmctld.pipeline.call import Link, Stage, compose
 from llmctld.pipeline.deadline import deadline
 from llmctld.pipeline.embed import Embedding
 from llmctld.pipeline.exact import exact

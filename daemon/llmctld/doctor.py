@@ -24,8 +24,8 @@ from llmctl.interpreter import code
 from llmctl.paths import Paths, find_paths
 from llmctld import kernels
 from llmctld.history import MIGRATIONS
-from llmctld.models.ladder import Ladder
-from llmctld.models.target import ECHO, MODULES, REMOTE
+from llmctld.models.catalogue.target import ECHO, MODULES, REMOTE
+from llmctld.models.engines.ladder import Ladder
 from llmctld.signals import named
 
 LIBRARIES = {

@@ -14,17 +14,17 @@ from typing import Any
 from llmctl import __version__, wire
 from llmctl.config import ModelEntry
 from llmctl.errors import InvalidRequest, ModelUnavailable, NotFound, Storage, short
+from llmctld.cache.entries.selection import Which
+from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.prefetch.prefetch import Prefetch
-from llmctld.cache.tiers import Tiers
-from llmctld.cache.which import Which
+from llmctld.call import Call, Stage
 from llmctld.history import History
-from llmctld.models.address import is_open
-from llmctld.models.catalog import Catalog
-from llmctld.models.estimate import Estimates
-from llmctld.models.pull import Puller
-from llmctld.models.residency import Residency
+from llmctld.models.catalogue.address import is_open
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.memory.estimate import Estimates
+from llmctld.models.pull.pull import Puller
+from llmctld.models.running.residency import Residency
 from llmctld.pipeline.background import Background
-from llmctld.pipeline.call import Call, Stage
 from llmctld.pipeline.embed import Embedding
 from llmctld.pipeline.semantic import NAME as SEMANTIC
 from llmctld.pipeline.semantic import Semantic

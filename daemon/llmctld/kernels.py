@@ -1,6 +1,6 @@
 """Which of llama.cpp's kernels are broken on this machine, as a child finds out that may die of them; and what that costs.
 
-It knows how to ask the child again behind a trial that ended it; the trials are engine/kernels.py's.
+It knows how to ask the child again behind a trial that ended it; the trials are engine/llama/library/kernels.py's.
 """
 
 import subprocess
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmctl.interpreter import module
-from llmctld.models.build import version
+from llmctld.models.machine.build import version
 from llmctld.native.tile_config import rebuild
 from llmctld.signals import named
 
@@ -57,7 +57,7 @@ def outcomes() -> Iterator[Outcome]:
 
 def _run(skip: int) -> tuple[str, str]:
     """What the child said, and how it ended."""
-    command = module("llmctld.engine.kernels", str(skip))
+    command = module("llmctld.engine.llama.library.kernels", str(skip))
     try:
         child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S, cwd="/")
     except subprocess.TimeoutExpired as slow:

@@ -17,7 +17,7 @@ from llmctl.config import Config, ModelSettings, decode, load, read_models
 from llmctl.errors import InvalidRequest, LlmctlError, Storage
 from llmctl.paths import Paths, find_paths
 from llmctl.written import opened, unreadable
-from llmctld.cache.context import groups_of
+from llmctld.cache.entries.context import groups_of
 from llmctld.cache.eviction import POLICIES
 from llmctld.cache.replay import Request, play, read
 

@@ -16,8 +16,8 @@ import zmq
 
 from llmctl import __version__, wire
 from llmctl.errors import Internal, LlmctlError, Timeout
+from llmctld.call import Call
 from llmctld.handlers import HANDLERS, Hub, call_of
-from llmctld.pipeline.call import Call
 from llmctld.watch import log
 
 BURST = 64

@@ -1,6 +1,6 @@
 """The hub's handle on the child that compiles schemas and grammars on trial, and checks complete answers against them.
 
-It knows how to ask, and that a question may cost the child its life; what a schema means stands in engine/trial.py.
+It knows how to ask, and that a question may cost the child its life; what a schema means stands in engine/forms/trial.py.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class Trial:
 
     async def _start(self) -> asyncio.subprocess.Process:
         self._child = await asyncio.create_subprocess_exec(
-            *module("llmctld.engine.trial"),
+            *module("llmctld.engine.forms.trial"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

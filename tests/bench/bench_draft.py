@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmctld.engine.speculation import LONGEST, Drafts, Speculation
+from llmctld.engine.drafts.speculation import LONGEST, Drafts, Speculation
 
 TEXTS = Path(__file__).with_name("texts")
 NAMES = {"edit": "an edit of a file in the prompt", "json": "JSON extraction", "prose": "prose"}
@@ -70,8 +70,8 @@ def in_words(prompt: str, answer: str) -> tuple[list[int], list[int]]:
 
 def in_tokens(model: Path, prompt: str, answer: str) -> tuple[list[int], list[int]]:
     import llama_cpp.llama_cpp as lib
-    from llmctld.engine.native_log import NativeLog
-    from llmctld.engine.vocabulary import Vocabulary
+    from llmctld.engine.llama.library.native_log import NativeLog
+    from llmctld.engine.llama.vocabulary import Vocabulary
 
     log = NativeLog()
     parameters = lib.llama_model_default_params()

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from llmctld.models.machine import gpus
+from llmctld.models.machine.machine import gpus
 
 from tests.bench.measure import Number
 from tests.e2e.house import House

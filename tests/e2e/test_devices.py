@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from llmctld.models.machine import gpus
+from llmctld.models.machine.machine import gpus
 
 from tests import tiny_bert, tiny_gguf
 from tests.e2e.house import House

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from llmctld.engine.convert import convert
+from llmctld.engine.embed.convert import convert
 
 from tests import odd_gguf, tiny_bert, tiny_gguf
 from tests.e2e.house import House, Outcome

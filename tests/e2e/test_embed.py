@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from llmctld.engine.convert import convert
+from llmctld.engine.embed.convert import convert
 from numpy.typing import NDArray
 
 from tests import tiny_bert, tiny_gguf

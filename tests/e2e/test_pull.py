@@ -303,7 +303,7 @@ def test_a_token_opens_what_is_private_and_stands_in_no_file_and_no_process_list
         command = house.spawn("pull", "ana/tiny", variables={"HF_TOKEN": TOKEN})
         assert hub.standing.wait(60)
         lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-        assert any("llmctld.models.fetch" in line for line in lines)
+        assert any("llmctld.models.pull.fetch" in line for line in lines)
         assert not any(TOKEN in line for line in lines)
         hub.go.set()
         assert command.end().status == 0

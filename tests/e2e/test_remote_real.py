@@ -122,7 +122,7 @@ def test_a_prompt_that_does_not_fit(home: House) -> None:
 
 
 def test_embeddings_are_those_of_the_same_file_here(home: House, tmp_path: Path) -> None:
-    from llmctld.engine.convert import convert
+    from llmctld.engine.embed.convert import convert
 
     folder = tiny_bert.write(tmp_path / "bert")
     convert(folder, tmp_path / "bert.gguf")

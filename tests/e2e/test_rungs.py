@@ -166,7 +166,7 @@ def test_an_engine_that_somebody_killed_is_no_crash_of_the_library(house: House)
 
 
 def test_an_embedding_model_goes_down_the_ladder_too(house: House) -> None:
-    from llmctld.engine.convert import convert
+    from llmctld.engine.embed.convert import convert
 
     tiny_bert.write(house.home / "bert")
     convert(house.home / "bert", house.home / "bert.gguf")

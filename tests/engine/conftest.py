@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from llmctld.engine.gguf import Gguf
+from llmctld.engine.llama.model import Gguf
 
 from tests.engine.driver import llama
 from tests.tiny_gguf import CHAT_TEMPLATE, write

@@ -9,8 +9,10 @@ from time import monotonic
 from typing import Any
 
 import msgspec
-from llmctld.engine.backend import Model
-from llmctld.engine.loop import Inbox, Loop
+from llmctld.engine.core.backend import Model
+from llmctld.engine.core.loop import Inbox, Loop
+from llmctld.engine.cost.pace import Pace
+from llmctld.engine.cost.price import given
 from llmctld.engine.messages import (
     ChatMessage,
     Drop,
@@ -24,9 +26,7 @@ from llmctld.engine.messages import (
     Step,
     Submit,
 )
-from llmctld.engine.pace import Pace
-from llmctld.engine.price import given
-from llmctld.engine.saved import Saved
+from llmctld.engine.streams.saved import Saved
 
 
 @dataclass

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from llmctld.engine.gguf import Gguf
+from llmctld.engine.cost.pace import Pace
+from llmctld.engine.llama.model import Gguf
 from llmctld.engine.messages import Adapter
-from llmctld.engine.pace import Pace
 
 from tests import odd_gguf
 from tests.engine.driver import Driver, llama

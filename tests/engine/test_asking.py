@@ -4,10 +4,10 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from llmctld.engine.asking import TRY_SHARE, Asking, Fared
-from llmctld.engine.draft_model import Ask, DraftModel, Proposal, Took
-from llmctld.engine.sequence import Sequence
-from llmctld.engine.speculation import Drafts, Speculation
+from llmctld.engine.core.asking import TRY_SHARE, Asking, Fared
+from llmctld.engine.core.draft_model import Ask, DraftModel, Proposal, Took
+from llmctld.engine.drafts.speculation import Drafts, Speculation
+from llmctld.engine.streams.sequence import Sequence
 
 from tests.bench.bench_draft import agreeing
 

@@ -7,11 +7,11 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
-from llmctld.engine.backend import Refusal
-from llmctld.engine.choice import Choice
-from llmctld.engine.grammar import of_bytes
+from llmctld.engine.answer.choice import Choice
+from llmctld.engine.answer.sampling import PENALTY_WINDOW, Defaults
+from llmctld.engine.errors import Refusal
+from llmctld.engine.forms.grammar import of_bytes
 from llmctld.engine.messages import Submit
-from llmctld.engine.wanted import PENALTY_WINDOW, Defaults
 
 SIZE = 257
 

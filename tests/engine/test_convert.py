@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from llmctld.engine.convert import Unfit, convert
-from llmctld.models.header import read_header
+from llmctld.engine.embed.convert import Unfit, convert
+from llmctld.models.catalogue.header import read_header
 
 from tests import tiny_bert
 
 
 def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "llmctld.engine.convert", *map(str, arguments)]
+    command = [sys.executable, "-m", "llmctld.engine.embed.convert", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

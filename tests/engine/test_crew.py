@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from llmctld.engine import crew
-from llmctld.engine.crew import Crew
-from llmctld.engine.gguf import Gguf
-from llmctld.engine.sequence import Chunk
-from llmctld.engine.threads import Threads
+from llmctld.engine.core import crew
+from llmctld.engine.core.crew import Crew
+from llmctld.engine.cost.threads import Threads
+from llmctld.engine.llama.model import Gguf
+from llmctld.engine.streams.sequence import Chunk
 
 from tests.engine.driver import Driver, echo, llama
 from tests.engine.test_scheduler import request

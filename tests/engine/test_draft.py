@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from llmctld.engine.draft import SIZES, Draft, Drafter, Guess
+from llmctld.engine.drafts.lookup import SIZES, Draft, Drafter, Guess
 
 TEXT = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 

@@ -7,9 +7,9 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
-from llmctld.engine.draft_model import Ask, DraftModel, agreement, likeliest
-from llmctld.engine.gguf import Gguf
-from llmctld.engine.sequence import Chunk, Sequence
+from llmctld.engine.core.draft_model import Ask, DraftModel, agreement, likeliest
+from llmctld.engine.llama.model import Gguf
+from llmctld.engine.streams.sequence import Chunk, Sequence
 
 from tests.engine.driver import llama
 from tests.stress.scale import count, seeded

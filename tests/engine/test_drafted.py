@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 import pytest
 from gguf import GGUFReader
-from llmctld.engine.asking import Asking, Prospect
-from llmctld.engine.draft_model import Ask, Proposal
-from llmctld.engine.gguf import Gguf
-from llmctld.engine.pace import Pace
-from llmctld.engine.saved import Saved
+from llmctld.engine.core.asking import Asking, Prospect
+from llmctld.engine.core.draft_model import Ask, Proposal
+from llmctld.engine.cost.pace import Pace
+from llmctld.engine.llama.model import Gguf
+from llmctld.engine.streams.saved import Saved
 from numpy.typing import NDArray
 
 from tests import tiny_gguf

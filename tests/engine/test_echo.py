@@ -3,8 +3,8 @@
 import time
 
 import pytest
-from llmctld.engine.backend import LoadError
 from llmctld.engine.echo import Echo
+from llmctld.engine.errors import LoadError
 from llmctld.engine.messages import Finished
 
 from tests.engine.driver import Driver, echo

@@ -9,12 +9,12 @@ import llama_cpp.llama_cpp as lib
 import msgspec
 import numpy as np
 import pytest
-from llmctld.engine import embed_gguf
-from llmctld.engine.backend import LoadError
-from llmctld.engine.convert import convert
-from llmctld.engine.embed import Embedder, EmbedLoop, Reading, Vectors
-from llmctld.engine.embed_gguf import GgufEmbedder
-from llmctld.engine.loop import Inbox
+from llmctld.engine.core.loop import Inbox
+from llmctld.engine.embed import gguf as embed_gguf
+from llmctld.engine.embed.convert import convert
+from llmctld.engine.embed.gguf import GgufEmbedder
+from llmctld.engine.embed.loop import Embedder, EmbedLoop, Reading, Vectors
+from llmctld.engine.errors import LoadError
 from llmctld.engine.messages import Close, Command, Drop, Embedded, Load, Refused, Report, Step, Submit, Texts
 from llmctld.engine.serve import _embedder
 

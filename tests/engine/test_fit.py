@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from llmctld.engine.backend import LoadError
+from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import LEAST_CONTEXT, Memory, Shape, fit, notice
 
 MIB = 2**20

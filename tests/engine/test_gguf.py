@@ -4,8 +4,8 @@ import random
 from pathlib import Path
 
 import pytest
-from llmctld.engine.backend import LoadError
-from llmctld.engine.gguf import Gguf
+from llmctld.engine.errors import LoadError
+from llmctld.engine.llama.model import Gguf
 
 from tests.engine.driver import Driver, llama
 from tests.tiny_gguf import BOS, write

@@ -9,11 +9,11 @@ import jsonschema_rs
 import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
-from llmctld.engine import gbnf
-from llmctld.engine.backend import Refusal
-from llmctld.engine.gguf import Gguf
-from llmctld.engine.grammar import Grammar, of_bytes, smallest
-from llmctld.engine.smallest import shortest_text
+from llmctld.engine.errors import Refusal
+from llmctld.engine.forms import gbnf
+from llmctld.engine.forms.grammar import Grammar, of_bytes, smallest
+from llmctld.engine.forms.smallest import shortest_text
+from llmctld.engine.llama.model import Gguf
 
 from tests.engine.driver import Driver, echo
 from tests.tiny_gguf import EOS

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 import torch
 import transformers
-from llmctld.engine.backend import LoadError
-from llmctld.engine.hf import Hf
-from llmctld.engine.hf_files import check
+from llmctld.engine.errors import LoadError
+from llmctld.engine.hf.files import check
+from llmctld.engine.hf.model import Hf
 from llmctld.engine.messages import Adapter, Load
 
 from tests import tiny_llama

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from llmctld.engine.hf_reader import HfReader
-from llmctld.engine.markers import Rendered
+from llmctld.engine.hf.reader import HfReader
 from llmctld.engine.messages import ChatMessage
+from llmctld.engine.prompt.markers import Rendered
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 

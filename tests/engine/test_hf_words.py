@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from llmctld.engine.backend import Refusal
-from llmctld.engine.hf_words import HfWords
+from llmctld.engine.errors import Refusal
+from llmctld.engine.hf.words import HfWords
 from llmctld.engine.messages import ChatMessage
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from llmctld.engine.backend import LoadError
-from llmctld.engine.embed_gguf import GgufEmbedder
-from llmctld.engine.gguf import Gguf
-from llmctld.engine.pace import Pace
-from llmctld.engine.rungs import LADDER
-from llmctld.engine.saved import Saved
+from llmctld.engine.cost.pace import Pace
+from llmctld.engine.embed.gguf import GgufEmbedder
+from llmctld.engine.errors import LoadError
+from llmctld.engine.llama.library.rungs import LADDER
+from llmctld.engine.llama.model import Gguf
+from llmctld.engine.streams.saved import Saved
 
 from tests import kinds_gguf
 from tests.engine.driver import Driver, llama

@@ -3,11 +3,12 @@
 import time
 
 import pytest
-from llmctld.engine import loop
-from llmctld.engine.backend import Prompt, Refusal
+from llmctld.engine.core import loop
 from llmctld.engine.echo import Echo
+from llmctld.engine.errors import Refusal
 from llmctld.engine.messages import Finished, Piece, Submit
-from llmctld.engine.sequence import Chunk
+from llmctld.engine.prompt.prompt import Prompt
+from llmctld.engine.streams.sequence import Chunk
 
 from tests.engine.driver import Driver, echo
 

@@ -1,9 +1,9 @@
 """What was typed stays text, whatever a template does to it; and where nobody typed a marker, all is as it was."""
 
 import pytest
-from llmctld.engine.markers import Markers, Rendered
 from llmctld.engine.messages import ChatMessage
-from llmctld.engine.template import Template
+from llmctld.engine.prompt.markers import Markers, Rendered
+from llmctld.engine.prompt.template import Template
 
 CONTROL = ["<s>", "</s>", "<|user|>", "<|end|>", "<unk>"]
 PLAIN = "{% for m in messages %}<|user|>{{ m.content }}</s>{% endfor %}"

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from llmctld.engine.backend import Refusal
-from llmctld.engine.grammar import Grammar, of_bytes, smallest
-from llmctld.engine.numbers import holdable
+from llmctld.engine.errors import Refusal
+from llmctld.engine.forms.grammar import Grammar, of_bytes, smallest
+from llmctld.engine.forms.numbers import holdable
 
 FLOAT32, DOUBLE = 3.4028234663852886e38, 1.7976931348623157e308
 LONG = 1285704473650888702

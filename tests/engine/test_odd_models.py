@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from llmctld.engine.gguf import Gguf
-from llmctld.engine.pace import Pace
-from llmctld.engine.saved import Saved
+from llmctld.engine.cost.pace import Pace
+from llmctld.engine.llama.model import Gguf
+from llmctld.engine.streams.saved import Saved
 
 from tests import odd_gguf
 from tests.engine.driver import Driver, llama

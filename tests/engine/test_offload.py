@@ -7,14 +7,14 @@ import hypothesis.strategies as st
 import msgspec
 import pytest
 from hypothesis import given
-from llmctld.engine.backend import LoadError
-from llmctld.engine.cells import KV_TYPES, cell_bytes
+from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import Shape, gpu_room
-from llmctld.engine.ggml import Device, devices, tensor_bytes
-from llmctld.engine.gguf import Gguf
+from llmctld.engine.llama.cells import KV_TYPES, cell_bytes
+from llmctld.engine.llama.library.ggml import Device, devices, tensor_bytes
+from llmctld.engine.llama.library.native_log import NativeLog
+from llmctld.engine.llama.library.offload import Needs, arrange, layer_bytes, make_plan, on, parts, placed
+from llmctld.engine.llama.model import Gguf
 from llmctld.engine.messages import Load
-from llmctld.engine.native_log import NativeLog
-from llmctld.engine.offload import Needs, arrange, layer_bytes, make_plan, on, parts, placed
 
 from tests.tiny_gguf import write
 

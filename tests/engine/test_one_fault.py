@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmctld.engine.draft_model import Ask
-from llmctld.engine.gguf import Gguf
-from llmctld.engine.sampling import Sampler
+from llmctld.engine.core.draft_model import Ask
+from llmctld.engine.llama.model import Gguf
+from llmctld.engine.llama.sampler import Sampler
 
 from tests.engine.driver import Driver, llama
 from tests.tiny_gguf import vocabulary, write

@@ -3,10 +3,11 @@
 import itertools
 
 import pytest
-from llmctld.engine.backend import Prompt, Refusal
-from llmctld.engine.gaps import GAPS, begin_of_word, end_of_word
+from llmctld.engine.errors import Refusal
 from llmctld.engine.messages import ChatMessage, Overflow, Submit
-from llmctld.engine.overflow import fitted
+from llmctld.engine.prompt.gaps import GAPS, begin_of_word, end_of_word
+from llmctld.engine.prompt.overflow import fitted
+from llmctld.engine.prompt.prompt import Prompt
 
 WORDS = " ".join(f"word{number:04}" for number in range(1000))
 LINES = "\n".join(f"    {number}: a line of words, some of them long" for number in range(500))

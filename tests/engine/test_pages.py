@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from llmctld.engine.gguf import Gguf
-from llmctld.engine.pace import Pace
-from llmctld.engine.pages import LARGE, STEP, give_back_zeros, stretches
+from llmctld.engine.cost.pace import Pace
+from llmctld.engine.llama.model import Gguf
+from llmctld.engine.llama.pages import LARGE, STEP, give_back_zeros, stretches
 
 from tests.engine.driver import Driver, llama
 from tests.tiny_gguf import write
@@ -32,7 +32,7 @@ def resident() -> int:
 @pytest.fixture
 def nothing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As on a system without /proc."""
-    monkeypatch.setattr("llmctld.engine.pages.MAPS", tmp_path / "none")
+    monkeypatch.setattr("llmctld.engine.llama.pages.MAPS", tmp_path / "none")
 
 
 def filled(size: int) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
@@ -80,7 +80,7 @@ def test_a_model_s_kv_memory_is_there_once_it_is_used_and_the_answer_is_the_same
     text = driver.ask("a" * 3000).text
     assert model.loaded.memory_bytes > 128 * MIB, "admission counts what it can come to"
     assert resident() - before < 64 * MIB
-    monkeypatch.setattr("llmctld.engine.gguf.give_back_zeros", lambda _: 0)
+    monkeypatch.setattr("llmctld.engine.llama.model.give_back_zeros", lambda _: 0)
     assert Driver(Gguf(load)).ask("a" * 3000).text == text
 
 

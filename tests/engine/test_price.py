@@ -1,8 +1,8 @@
 """What a step counts as: what it takes, or what a test says."""
 
 import pytest
-from llmctld.engine.gguf import Gguf
-from llmctld.engine.price import Price, given
+from llmctld.engine.cost.price import Price, given
+from llmctld.engine.llama.model import Gguf
 
 from tests.engine.driver import Driver
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import llama_cpp.llama_cpp as lib
 import pytest
-from llmctld.engine import ggml, kernels, prove, repack, rungs
-from llmctld.engine.gguf import Gguf
+from llmctld.engine import prove
+from llmctld.engine.llama.library import ggml, kernels, repack, rungs
+from llmctld.engine.llama.model import Gguf
 from llmctld.engine.messages import Load
 
 from tests import tiny_gguf

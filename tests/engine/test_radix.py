@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from llmctld.engine.radix import Radix, Tokens, common
+from llmctld.engine.streams.radix import Radix, Tokens, common
 
 sequences = st.lists(st.integers(0, 2), max_size=12)
 holders = st.integers(0, 5)

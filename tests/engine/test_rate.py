@@ -1,6 +1,6 @@
 """Tokens per second, by a clock that the test holds in its hand."""
 
-from llmctld.engine.rate import WINDOW_S, Rate
+from llmctld.engine.cost.rate import WINDOW_S, Rate
 
 
 def test_the_pace_is_tokens_over_time() -> None:

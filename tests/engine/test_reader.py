@@ -6,13 +6,13 @@ from typing import Any
 
 import llama_cpp.llama_cpp as lib
 import pytest
-from llmctld.engine.backend import Refusal
-from llmctld.engine.gguf import Gguf
-from llmctld.engine.markers import Rendered
+from llmctld.engine.errors import Refusal
+from llmctld.engine.llama.model import Gguf
+from llmctld.engine.llama.reader import Reader
+from llmctld.engine.llama.vocabulary import Vocabulary
 from llmctld.engine.messages import ChatMessage
-from llmctld.engine.reader import Reader
-from llmctld.engine.template import Template
-from llmctld.engine.vocabulary import Vocabulary
+from llmctld.engine.prompt.markers import Rendered
+from llmctld.engine.prompt.template import Template
 
 from tests.engine.driver import Driver, llama
 from tests.tiny_gguf import write

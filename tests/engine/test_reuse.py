@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from llmctld.engine.gguf import Gguf
-from llmctld.engine.pace import Pace
-from llmctld.engine.saved import SUFFIX, Saved
-from llmctld.engine.sequence import Chunk, Sequence
+from llmctld.engine.cost.pace import Pace
+from llmctld.engine.llama.model import Gguf
+from llmctld.engine.streams.saved import SUFFIX, Saved
+from llmctld.engine.streams.sequence import Chunk, Sequence
 from numpy.typing import NDArray
 
 from tests.engine.driver import Driver, llama

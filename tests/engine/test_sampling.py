@@ -7,8 +7,8 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
-from llmctld.engine.gguf import Gguf
-from llmctld.engine.wanted import Defaults
+from llmctld.engine.answer.sampling import Defaults
+from llmctld.engine.llama.model import Gguf
 
 from tests.engine.driver import Driver, llama
 from tests.tiny_gguf import CHAT_TEMPLATE, EOS, write

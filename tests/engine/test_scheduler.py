@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from llmctld.engine.pace import FIRST_CHUNK, STALL_MS, Pace
-from llmctld.engine.saved import Saved
-from llmctld.engine.scheduler import Action, Copy, Cut, Restore, Save, Scheduler
-from llmctld.engine.sequence import BATCH, Chunk, Sequence
+from llmctld.engine.core.scheduler import Action, Copy, Cut, Restore, Save, Scheduler
+from llmctld.engine.cost.pace import FIRST_CHUNK, STALL_MS, Pace
+from llmctld.engine.streams.saved import Saved
+from llmctld.engine.streams.sequence import BATCH, Chunk, Sequence
 
 
 def request(id: int, prompt: int | Iterable[int], max_tokens: int = 4, **options: object) -> Sequence:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from llmctld.engine.backend import LoadError
-from llmctld.engine.gguf import Gguf
+from llmctld.engine.errors import LoadError
+from llmctld.engine.llama.model import Gguf
 from llmctld.engine.messages import Load
 
 from tests import odd_gguf

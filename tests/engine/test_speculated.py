@@ -6,11 +6,11 @@ from typing import Any
 
 import llama_cpp.llama_cpp as lib
 import pytest
-from llmctld.engine.backend import Refusal
-from llmctld.engine.gguf import Gguf
+from llmctld.engine.drafts.speculation import ROWS, Price, Speculation, free
+from llmctld.engine.errors import Refusal
+from llmctld.engine.llama.model import Gguf
 from llmctld.engine.messages import Finished
-from llmctld.engine.sequence import Chunk
-from llmctld.engine.speculation import ROWS, Price, Speculation, free
+from llmctld.engine.streams.sequence import Chunk
 
 from tests.engine.driver import Driver, llama
 from tests.stress.scale import count, seeded

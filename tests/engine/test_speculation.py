@@ -3,8 +3,9 @@
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from llmctld.engine.draft import Guess
-from llmctld.engine.speculation import LONGEST, PLAIN_EVERY, WHOLE_EVERY, Acceptance, Speculation, StepCost, passes
+from llmctld.engine.cost.step_cost import StepCost, passes
+from llmctld.engine.drafts.lookup import Guess
+from llmctld.engine.drafts.speculation import LONGEST, PLAIN_EVERY, WHOLE_EVERY, Acceptance, Speculation
 
 from tests.bench import bench_draft
 

@@ -1,8 +1,8 @@
 """Which chat templates take a system message behind turns: tried with those of today's families in short."""
 
 import pytest
-from llmctld.engine.systems import takes_later
-from llmctld.engine.template import Template
+from llmctld.engine.prompt.systems import takes_later
+from llmctld.engine.prompt.template import Template
 
 EACH = "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}"
 KINDS = {

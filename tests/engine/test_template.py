@@ -1,10 +1,10 @@
 """Chat templates: rendered as the model's makers meant them, and refused in their own words."""
 
 import pytest
-from llmctld.engine.backend import Refusal
+from llmctld.engine.errors import Refusal
 from llmctld.engine.messages import ChatMessage
-from llmctld.engine.scribe import STRIKES
-from llmctld.engine.template import Template
+from llmctld.engine.prompt.template import Template
+from llmctld.engine.sandbox.process import STRIKES
 
 CHATML = """{% for message in messages %}
 {{- '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' -}}

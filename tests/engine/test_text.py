@@ -5,9 +5,9 @@ from itertools import pairwise
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from llmctld.engine.reasoning import TAGS, Splitter, Tags
-from llmctld.engine.tags import Found
-from llmctld.engine.text import Text
+from llmctld.engine.answer.reasoning import TAGS, Splitter, Tags
+from llmctld.engine.answer.text import Text
+from llmctld.engine.prompt.tags import Found
 
 
 def opened_by(prompt: str) -> Tags | None:

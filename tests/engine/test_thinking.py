@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmctld.engine.backend import Refusal
+from llmctld.engine.answer.reasoning import TAGS, Tags
+from llmctld.engine.errors import Refusal
 from llmctld.engine.messages import ChatMessage
-from llmctld.engine.reasoning import TAGS, Tags
-from llmctld.engine.scribe import Scribe
-from llmctld.engine.template import Template
+from llmctld.engine.prompt.template import Template
+from llmctld.engine.sandbox.process import Scribe
 from transformers.utils import chat_template_utils
 
 from tests.engine.traits import CHANNELS, TRAITS

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from llmctld.engine.threads import LAST_WAIT, Threads, ladder
+from llmctld.engine.cost.threads import LAST_WAIT, Threads, ladder
 
 Machine = Callable[[int], tuple[float, float]]
 """Threads -> milliseconds of a step with one row, and the share of that time for which they had processors."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from llmctld.engine.gguf import Gguf
-from llmctld.engine.marks import NO_WINDOW, TAIL, Window
-from llmctld.engine.pace import Pace
-from llmctld.engine.saved import Saved
-from llmctld.engine.scheduler import WAIT_TOKENS
+from llmctld.engine.core.scheduler import WAIT_TOKENS
+from llmctld.engine.cost.pace import Pace
+from llmctld.engine.llama.model import Gguf
+from llmctld.engine.streams.checkpoints import NO_WINDOW, TAIL, Window
+from llmctld.engine.streams.saved import Saved
 
 from tests import odd_gguf
 from tests.engine.driver import Driver, llama

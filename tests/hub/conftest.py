@@ -4,7 +4,7 @@ import os
 
 import psutil
 import pytest
-from llmctld.models import worker
+from llmctld.models.engines import worker
 
 from tests.hub import scene
 from tests.hub.scene import LIMIT_S

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from llmctld.cache.level import Stored
-from llmctld.models.worker import ChatMessage
+from llmctld.call import Call, Event
+from llmctld.models.engines.worker import ChatMessage
 from llmctld.pipeline.background import Background
-from llmctld.pipeline.call import Call, Event
 from llmctld.semantic.decision.bound import Decision
 from llmctld.semantic.decision.pair import Pair
 from llmctld.semantic.entries import Entry, digest, packed

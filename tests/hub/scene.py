@@ -14,23 +14,23 @@ import psutil
 import zmq
 import zmq.asyncio
 from llmctld.app import build_semantic
-from llmctld.cache.book import Book
-from llmctld.cache.disk import Disk
+from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
-from llmctld.cache.lane import Lane
-from llmctld.cache.memory import Memory
-from llmctld.cache.tiers import Tiers
+from llmctld.cache.levels.disk import Disk
+from llmctld.cache.levels.lane import Lane
+from llmctld.cache.levels.memory import Memory
+from llmctld.cache.levels.tiers import Tiers
+from llmctld.call import Call, Event, Stage
 from llmctld.handlers import Hub
 from llmctld.history import History
-from llmctld.models.builtin import Builtin
-from llmctld.models.catalog import Catalog
-from llmctld.models.estimate import Estimates
-from llmctld.models.ladder import Ladder
-from llmctld.models.pull import Puller
-from llmctld.models.residency import Residency
-from llmctld.models.supply import Supply
+from llmctld.models.catalogue.builtin import Builtin
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.engines.ladder import Ladder
+from llmctld.models.memory.estimate import Estimates
+from llmctld.models.pull.pull import Puller
+from llmctld.models.running.residency import Residency
+from llmctld.models.running.supply import Supply
 from llmctld.pipeline.background import Background
-from llmctld.pipeline.call import Call, Event, Stage
 from llmctld.pipeline.embed import Embedding
 from llmctld.server import Server
 

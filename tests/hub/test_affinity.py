@@ -1,6 +1,6 @@
 """Which replica a request goes to."""
 
-from llmctld.models.affinity import BLOCK, BLOCKS, Affinity
+from llmctld.models.running.affinity import BLOCK, BLOCKS, Affinity
 
 LONG = "".join(chr(97 + place * 7 % 26) for place in range(BLOCK * 8))
 

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from llmctld.call import OWN, GaveWay, Stage, compose
 from llmctld.history import History
-from llmctld.models.catalog import Catalog
-from llmctld.models.residency import Residency
-from llmctld.models.worker import ChatMessage
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.engines.worker import ChatMessage
+from llmctld.models.running.residency import Residency
 from llmctld.pipeline.background import Background, background_gives_way
-from llmctld.pipeline.call import OWN, GaveWay, Stage, compose
 from llmctld.pipeline.exact import exact
 from llmctld.pipeline.generate import Generator
 from llmctld.pipeline.preprocess import preprocess

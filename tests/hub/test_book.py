@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from llmctld.cache.book import REMEMBERED, Book, digest_of
+from llmctld.cache.entries.book import REMEMBERED, Book, digest_of
+from llmctld.cache.entries.selection import Which
 from llmctld.cache.level import About, Stored
-from llmctld.cache.tiers import Tiers
-from llmctld.cache.which import Which
+from llmctld.cache.levels.tiers import Tiers
 
 from llmctl.errors import NotFound, Storage
 from llmctl.wire import Usage
@@ -251,7 +251,7 @@ async def test_a_book_that_cannot_be_written_for_a_while_is_compared_again(tmp_p
 @in_loop
 async def test_what_is_remembered_of_what_is_gone_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert REMEMBERED >= 10_000
-    monkeypatch.setattr("llmctld.cache.book.REMEMBERED", 5)
+    monkeypatch.setattr("llmctld.cache.entries.book.REMEMBERED", 5)
     tiers = some(tmp_path)
     for number in range(20):
         await tiers.put(f"{number:02}", answer(), ANA)

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from llmctld.models.breaker import COOL_S, FAILURES, Breaker, Trouble
+from llmctld.models.remote.http.breaker import COOL_S, FAILURES, Breaker, Trouble
 
 from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable
 

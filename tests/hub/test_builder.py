@@ -2,7 +2,7 @@
 
 import threading
 
-from llmctld.builder import Builder
+from llmctld.vectors.builder import Builder
 
 
 def test_what_is_wanted_is_done_in_order_and_once() -> None:

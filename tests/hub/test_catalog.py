@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 from llmctld import doctor
-from llmctld.models import catalog as module
-from llmctld.models.catalog import Catalog
+from llmctld.models.catalogue import catalog as module
+from llmctld.models.catalogue.catalog import Catalog
 
 from llmctl.config import ModelEntry, ModelSettings, read_models
 from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable, Storage, Usage

@@ -1,8 +1,8 @@
 """Which files of a repository are taken: names alone decide, and what is missing is said."""
 
 import pytest
-from llmctld.models import split
-from llmctld.models.choose import Remote, choose
+from llmctld.models.catalogue import split
+from llmctld.models.pull.choose import Remote, choose
 
 from llmctl.errors import ModelUnavailable
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from llmctld.models.contents import BLOCK, HEADER, SAMPLES, Contents, files_of
-from llmctld.models.hashing import Hasher
+from llmctld.models.catalogue.contents import BLOCK, HEADER, SAMPLES, Contents, files_of
+from llmctld.models.catalogue.hashing import Hasher
 
 from llmctl.errors import ModelUnavailable
 from llmctl.hashes import place_of, read_hashes, sha256_of

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
-from llmctld.pipeline.call import Call, Event, compose
+from llmctld.call import Call, Event, compose
 from llmctld.pipeline.deadline import deadline
 
 from llmctl import wire

@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from llmctld.cache.disk import BytesDisk, Disk
 from llmctld.cache.eviction import Item
 from llmctld.cache.level import Found, seal
+from llmctld.cache.levels.disk import BytesDisk, Disk
 
 from tests.hub.scene import a_disk
 

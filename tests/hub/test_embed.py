@@ -7,10 +7,10 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from llmctld.engine.convert import convert
-from llmctld.models import builtin
-from llmctld.models.builtin import NAME, Builtin
-from llmctld.models.catalog import Catalog
+from llmctld.engine.embed.convert import convert
+from llmctld.models.catalogue import builtin
+from llmctld.models.catalogue.builtin import NAME, Builtin
+from llmctld.models.catalogue.catalog import Catalog
 from llmctld.pipeline.embed import Embedding
 
 from llmctl.config import Limits, ModelEntry

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from llmctld.semantic.decision.pair import Pair
 from llmctld.semantic.entries import Entries, digest, packed
-from llmctld.vectors import Vectors
+from llmctld.vectors.index import Vectors
 
 from tests.hub.scene import in_loop
 

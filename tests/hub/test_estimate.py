@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from gguf import GGUFWriter
-from llmctld.engine.gguf import Gguf
-from llmctld.models import folder
-from llmctld.models.catalog import Catalog
-from llmctld.models.estimate import Estimate, Estimates
-from llmctld.models.header import Header
-from llmctld.models.windows import window
+from llmctld.engine.llama.model import Gguf
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.catalogue.header import Header
+from llmctld.models.memory import folder
+from llmctld.models.memory.estimate import Estimate, Estimates
+from llmctld.models.memory.windows import window
 from safetensors.numpy import load_file, save_file
 
 from llmctl.config import ModelEntry, ModelSettings
@@ -143,8 +143,8 @@ def test_a_folder_takes_what_its_weights_take(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"batch": 128, "slots": 4}, {"batch": 1024}], ids=str)
 def test_an_embedding_model_is_estimated_by_its_batch(tmp_path: Path, settings: dict[str, Any]) -> None:
-    from llmctld.engine.convert import convert
-    from llmctld.engine.embed_gguf import GgufEmbedder
+    from llmctld.engine.embed.convert import convert
+    from llmctld.engine.embed.gguf import GgufEmbedder
 
     path = tmp_path / "bert.gguf"
     convert(tiny_bert.write(tmp_path / "bert"), path)

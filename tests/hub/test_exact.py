@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmctld.cache.tiers import Tiers
+from llmctld.cache.levels.tiers import Tiers
+from llmctld.call import Call, Stage, compose
 from llmctld.history import History
-from llmctld.models.catalog import Catalog
-from llmctld.models.worker import ChatMessage
-from llmctld.pipeline.call import Call, Stage, compose
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.engines.worker import ChatMessage
 from llmctld.pipeline.exact import exact
 from llmctld.pipeline.identity import key_of
 from llmctld.pipeline.preprocess import preprocess

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from llmctld.pipeline.call import Call
+from llmctld.call import Call
 from llmctld.pipeline.flight import Flights
 
 from llmctl.errors import Busy, LlmctlError

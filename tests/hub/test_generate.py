@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from llmctld.models.catalog import Catalog
-from llmctld.models.residency import Residency
-from llmctld.models.worker import ChatMessage, Worker
-from llmctld.pipeline.call import Call
+from llmctld.call import Call
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.engines.worker import ChatMessage, Worker
+from llmctld.models.running.residency import Residency
 from llmctld.pipeline.generate import Generator
 
 from llmctl.errors import Busy, EngineFailed, InvalidRequest

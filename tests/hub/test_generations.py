@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from llmctld.cache.eviction import POLICIES
-from llmctld.cache.generations import Generations
-from llmctld.cache.lane import Lane
 from llmctld.cache.level import Found
-from llmctld.cache.memory import Memory
-from llmctld.cache.tiers import Tiers
+from llmctld.cache.levels.generations import Generations
+from llmctld.cache.levels.lane import Lane
+from llmctld.cache.levels.memory import Memory
+from llmctld.cache.levels.tiers import Tiers
 
 from tests.hub.scene import in_loop, some_tiers
 from tests.hub.test_tiers import answer

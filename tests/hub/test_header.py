@@ -7,8 +7,8 @@ import pytest
 from gguf import GGUFWriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from llmctld.models.header import Damaged, read_header
-from llmctld.models.target import nature
+from llmctld.models.catalogue.header import Damaged, read_header
+from llmctld.models.catalogue.target import nature
 
 from llmctl.errors import ModelUnavailable
 from tests import odd_gguf, tiny_bert, tiny_gguf
@@ -33,7 +33,7 @@ def test_scalars_are_read_and_arrays_passed_over(tmp_path: Path) -> None:
 
 
 def test_the_kind_of_a_model_stands_in_its_file(tmp_path: Path) -> None:
-    from llmctld.engine.convert import convert
+    from llmctld.engine.embed.convert import convert
 
     tiny_gguf.write(tmp_path / "text.gguf")
     odd_gguf.recurrent(tmp_path / "mamba.gguf")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from llmctld.models import ladder as ladders
-from llmctld.models.build import build, processor
-from llmctld.models.ladder import Descent, Kind, Ladder, Learned
+from llmctld.models.engines import ladder as ladders
+from llmctld.models.engines.ladder import Descent, Kind, Ladder, Learned
+from llmctld.models.machine.build import build, processor
 
 from llmctl.errors import ModelUnavailable
 

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from llmctld.cache.book import Book
-from llmctld.cache.kinds import TEXT, TIME
-from llmctld.cache.learned import Learned
+from llmctld.cache.entries.book import Book
 from llmctld.cache.level import About, Stored
-from llmctld.cache.lifetime import DAY, HOUR, START
-from llmctld.cache.tiers import Tiers
+from llmctld.cache.levels.tiers import Tiers
+from llmctld.cache.lifetimes.kinds import TEXT, TIME
+from llmctld.cache.lifetimes.learned import Learned
+from llmctld.cache.lifetimes.lifetime import DAY, HOUR, START
 
 from llmctl.wire import Usage
 from tests.hub.scene import in_loop, some_tiers

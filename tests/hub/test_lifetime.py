@@ -5,8 +5,8 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmctld.cache.kinds import ARITHMETIC, CODE, TEXT, TIME, kind_of
-from llmctld.cache.lifetime import (
+from llmctld.cache.lifetimes.kinds import ARITHMETIC, CODE, TEXT, TIME, kind_of
+from llmctld.cache.lifetimes.lifetime import (
     BELIEF,
     DAY,
     FICKLE_KEYS,
@@ -21,8 +21,8 @@ from llmctld.cache.lifetime import (
     best_span,
     likelihood,
 )
-from llmctld.cache.lifetime import _beforehand as beforehand
-from llmctld.cache.lifetime import _stale as stale
+from llmctld.cache.lifetimes.lifetime import _beforehand as beforehand
+from llmctld.cache.lifetimes.lifetime import _stale as stale
 
 ages = st.sampled_from([5.0, 10 * MINUTE, HOUR, 5 * HOUR, DAY, 20 * DAY])
 observed = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from([*START]), ages, st.booleans()), max_size=25)
@@ -173,7 +173,7 @@ def test_a_state_that_cannot_be_read_is_ignored(state: bytes) -> None:
 
 
 def test_keys_are_forgotten_and_what_they_taught_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmctld.cache.lifetime.KEYS", 5)
+    monkeypatch.setattr("llmctld.cache.lifetimes.lifetime.KEYS", 5)
     learned = Lifetimes()
     for number in range(30):
         learned.recomputed(f"k{number}", TEXT, DAY, True)

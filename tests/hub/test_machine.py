@@ -6,8 +6,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from llmctld.models import machine
-from llmctld.models.machine import gpus, memory, visible
+from llmctld.models.machine import machine
+from llmctld.models.machine.machine import gpus, memory, visible
 
 GIB = 2**30
 TOTAL = psutil.virtual_memory().total
@@ -104,7 +104,7 @@ def test_the_gpus_are_those_that_the_driver_lists() -> None:
 
 
 def test_the_library_is_not_imported_before_it_is_asked() -> None:
-    script = "import sys, llmctld.models.machine; sys.exit('pynvml' in sys.modules)"
+    script = "import sys, llmctld.models.machine.machine; sys.exit('pynvml' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 

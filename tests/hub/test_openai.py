@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from llmctld.engine.messages import Adapter, ChatMessage, Submit
-from llmctld.models import openai, refusal
-from llmctld.models.breaker import Trouble
+from llmctld.models.remote import openai
+from llmctld.models.remote.http import refusal
+from llmctld.models.remote.http.breaker import Trouble
 
 from llmctl.errors import InvalidRequest, ModelUnavailable
 

@@ -1,7 +1,7 @@
 """The code block that was asked for, out of a complete answer."""
 
 import pytest
-from llmctld.pipeline.call import compose
+from llmctld.call import compose
 from llmctld.pipeline.postprocess import code_block, postprocess
 
 from llmctl.errors import Incomplete

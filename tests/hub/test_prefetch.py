@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
-from llmctld.cache.book import Which
+from llmctld.cache.entries.book import Which
 from llmctld.cache.prefetch.ledger import CHANCE, JUDGED, REQUESTS, RIGHT, STEPS, TRIAL, Ledger, Open
 from llmctld.cache.prefetch.prefetch import Asked, Computed, NotNow, Prefetch, opened
 from llmctld.cache.prefetch.sequences import FOLLOWERS, SESSION_S, Sequences

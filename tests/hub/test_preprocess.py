@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llmctld.call import Call, compose
 from llmctld.history import History
-from llmctld.pipeline.call import Call, compose
 from llmctld.pipeline.preprocess import compose_prompt, fill, normal, preprocess
 
 from llmctl.errors import InvalidRequest, ModelUnavailable, NotFound

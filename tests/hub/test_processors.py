@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from llmctld.models import loading
-from llmctld.models.environment import for_engine
-from llmctld.models.processors import cores
+from llmctld.models.machine.environment import for_engine
+from llmctld.models.machine.processors import cores
+from llmctld.models.running import loading
 
 from llmctl.config import Config
 from tests.hub.scene import a_catalog

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from llmctld.models.breaker import Trouble
-from llmctld.models.reading import FAILED, Empty, Piece, Reading
-from llmctld.models.sse import Event
+from llmctld.models.remote.http.breaker import Trouble
+from llmctld.models.remote.http.sse import Event
+from llmctld.models.remote.reading import FAILED, Empty, Piece, Reading
 
 from llmctl.errors import ContextOverflow, InvalidRequest
 

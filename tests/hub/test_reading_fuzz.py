@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from llmctld.models.breaker import Trouble
-from llmctld.models.reading import Reading
-from llmctld.models.sse import Reader
+from llmctld.models.remote.http.breaker import Trouble
+from llmctld.models.remote.http.sse import Reader
+from llmctld.models.remote.reading import Reading
 
 from llmctl.errors import LlmctlError
 

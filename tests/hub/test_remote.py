@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from llmctld import doctor
-from llmctld.models import breaker, keys
-from llmctld.models.address import check_address, is_loopback, is_open
-from llmctld.models.remote import Remote, Remotes
-from llmctld.models.worker import ChatMessage, Load, Submit, Texts, Ticket
+from llmctld.models.catalogue.address import check_address, is_loopback, is_open
+from llmctld.models.engines.worker import ChatMessage, Load, Submit, Texts, Ticket
+from llmctld.models.remote.http import breaker, keys
+from llmctld.models.remote.model import Remote, Remotes
 
 from llmctl.config import ModelSettings
 from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmctld.cache.context import Reuse, groups_of, template_of
+from llmctld.cache.entries.context import Reuse, groups_of, template_of
 from llmctld.cache.eviction import POLICIES
 from llmctld.cache.replay import SECONDS, SIZE, Request, play, read
 
@@ -123,7 +123,7 @@ def test_a_template_is_told_by_its_system_prompt_and_its_places() -> None:
 
 
 def test_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmctld.cache.context.GROUPS", 3)
+    monkeypatch.setattr("llmctld.cache.entries.context.GROUPS", 3)
     reuse = Reuse()
     for number in range(10):
         reuse.note([f"user {number}"], True)

@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from llmctld.models.residency import Residency
-from llmctld.models.worker import ChatMessage, Piece, Recalled, Submit, Worker
+from llmctld.models.engines.worker import ChatMessage, Piece, Recalled, Submit, Worker
+from llmctld.models.running.residency import Residency
 
 from llmctl.config import Config, Duration, Limits, ModelEntry, Resources, Size
 from llmctl.errors import InvalidRequest, ModelUnavailable

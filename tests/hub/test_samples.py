@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from llmctld.call import Call, Event, Stage, compose
 from llmctld.history import History
-from llmctld.pipeline.call import Call, Event, Stage, compose
 from llmctld.pipeline.record import record
 from llmctld.pipeline.samples import samples
 

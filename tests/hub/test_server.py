@@ -8,8 +8,8 @@ from typing import get_args
 
 import msgspec
 import pytest
+from llmctld.call import Call, Event, Link, Stage, compose
 from llmctld.handlers import HANDLERS
-from llmctld.pipeline.call import Call, Event, Link, Stage, compose
 
 from llmctl import wire
 from llmctl.errors import ERRORS, Busy

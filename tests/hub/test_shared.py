@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmctld.cache import lane as lanes
-from llmctld.cache.book import Book
+from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import Item
-from llmctld.cache.lane import Lane
 from llmctld.cache.level import Level
-from llmctld.cache.shared import LIMIT, PREFIX, Shared, SharedError
-from llmctld.cache.tiers import Tiers
+from llmctld.cache.levels import lane as lanes
+from llmctld.cache.levels.lane import Lane
+from llmctld.cache.levels.shared import LIMIT, PREFIX, Shared, SharedError
+from llmctld.cache.levels.tiers import Tiers
 from structlog.testing import capture_logs
 
 from llmctl.errors import Storage

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmctld.models.sse import TRIES, Event, Reader, TooLong
+from llmctld.models.remote.http.sse import TRIES, Event, Reader, TooLong
 
 LINES = st.sampled_from(
     ["data: one", "data:two", "data", "data: ünï", ": a comment", "event: x", "id: 7", "retry: 1", ""]

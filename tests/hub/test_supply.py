@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from llmctld.models import machine
-from llmctld.models.estimate import Estimates
-from llmctld.models.machine import Gpu
-from llmctld.models.supply import Supply
-from llmctld.models.swap import Room
-from llmctld.models.target import ECHO, LLAMA, TORCH, TRANSFORMERS
+from llmctld.models.catalogue.target import ECHO, LLAMA, TORCH, TRANSFORMERS
+from llmctld.models.machine import machine
+from llmctld.models.machine.machine import Gpu
+from llmctld.models.memory.estimate import Estimates
+from llmctld.models.running.supply import Supply
+from llmctld.models.running.swap import Room
 
 from llmctl.config import Limits, ModelEntry, Size
 from tests.hub.scene import a_catalog

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from llmctld.models.swap import Decision, Group, Resident, Room, decide, value
+from llmctld.models.running.swap import Decision, Group, Resident, Room, decide, value
 
 from tests.hub.traces import Request, fewest, mixed, play
 

@@ -1,8 +1,8 @@
 """A system message that came with a later turn becomes the beginning of its question; nothing before it changes."""
 
 from llmctld.engine.messages import ChatMessage
-from llmctld.models.openai import quirk_in
-from llmctld.models.systems import folded, is_later
+from llmctld.models.remote.openai import quirk_in
+from llmctld.models.remote.systems import folded, is_later
 
 
 def talk(text: str) -> list[ChatMessage]:

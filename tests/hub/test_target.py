@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmctld.models.catalog import Catalog
-from llmctld.models.contents import Contents
-from llmctld.models.target import check_weights, nature
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.catalogue.contents import Contents
+from llmctld.models.catalogue.target import check_weights, nature
 
 from llmctl.config import ModelSettings
 from llmctl.errors import InvalidRequest, ModelUnavailable

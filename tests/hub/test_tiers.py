@@ -13,15 +13,15 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from llmctld.cache.answers import encode
-from llmctld.cache.book import Book
-from llmctld.cache.disk import Disk, Held
+from llmctld.cache.entries.book import Book
+from llmctld.cache.entries.selection import Which
 from llmctld.cache.eviction import POLICIES, Item
-from llmctld.cache.lane import Lane
 from llmctld.cache.level import Stored
-from llmctld.cache.memory import Memory
-from llmctld.cache.tiers import Tiers
-from llmctld.cache.which import Which
+from llmctld.cache.levels.answers import encode
+from llmctld.cache.levels.disk import Disk, Held
+from llmctld.cache.levels.lane import Lane
+from llmctld.cache.levels.memory import Memory
+from llmctld.cache.levels.tiers import Tiers
 
 from llmctl.errors import Storage
 from llmctl.wire import LevelStats, Usage
@@ -274,7 +274,7 @@ async def test_a_level_that_raises_what_it_must_not_fails_no_request(tmp_path: P
 
 @in_loop
 async def test_a_disk_whose_folder_was_removed_is_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmctld.cache.lane.REOPEN_S", 0.0)
+    monkeypatch.setattr("llmctld.cache.levels.lane.REOPEN_S", 0.0)
     tiers = some_tiers(tmp_path, memory=10)
     await tiers.put("before", answer("text", created=time.time()))
     shutil.rmtree(tmp_path / "answers")

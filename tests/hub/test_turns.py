@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from llmctld.models.idle import Idle, Silence
-from llmctld.models.turns import Turns
+from llmctld.models.remote.concurrency import Turns
+from llmctld.models.remote.http.idle import Idle, Silence
 
 from tests.hub.scene import in_loop
 

@@ -4,7 +4,7 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from llmctld.pipeline.call import compose
+from llmctld.call import compose
 from llmctld.pipeline.validate import RANGES, check, validate
 
 from llmctl.config import Limits

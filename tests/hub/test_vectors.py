@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from llmctld.vectors import Check, Sizes, Vectors
+from llmctld.vectors.index import Check, Sizes, Vectors
 
 from llmctl.errors import Storage
 from tests.stress.scale import count, seeded
@@ -236,7 +236,7 @@ def test_more_of_the_nearest_removed_than_are_looked_at(tmp_path: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from llmctld.vectors import Sizes, Vectors
+from llmctld.vectors.index import Sizes, Vectors
 from tests.hub.test_vectors import SMALL, unit
 vectors = Vectors(Path(sys.argv[1]), 8, SMALL)
 vectors.open()

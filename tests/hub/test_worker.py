@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 import pytest
-from llmctld.models.ladder import Kind, Ladder
-from llmctld.models.worker import ChatMessage, Load, Submit, Ticket, Worker
+from llmctld.models.engines.ladder import Kind, Ladder
+from llmctld.models.engines.worker import ChatMessage, Load, Submit, Ticket, Worker
 
 from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable
 from tests.hub.scene import at_once, children, in_loop, until

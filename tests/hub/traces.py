@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from llmctld.models.swap import Decision, Group, Resident, Room, decide
+from llmctld.models.running.swap import Decision, Group, Resident, Room, decide
 
 
 class Request(NamedTuple):

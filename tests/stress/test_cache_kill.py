@@ -9,7 +9,7 @@ import zlib
 from collections import Counter
 from contextlib import closing
 
-from llmctld.vectors import Vectors
+from llmctld.vectors.index import Vectors
 
 from llmctl import wire
 from tests.e2e.dealer import Dealer, Silent

@@ -11,7 +11,7 @@ import msgspec
 
 from llmctl.errors import InvalidRequest
 from llmctl.written import fitted, object_of, unmarked
-from llmctld.cache.context import Reuse, groups_of
+from llmctld.cache.entries.context import Reuse, groups_of
 from llmctld.cache.eviction import POLICIES, Item
 
 _Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]

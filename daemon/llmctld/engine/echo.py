@@ -7,12 +7,13 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from llmctld.engine.backend import LoadError, Prompt, Refusal
+from llmctld.engine.errors import LoadError, Refusal
 from llmctld.engine.fit import mebibytes
-from llmctld.engine.marks import Window
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
-from llmctld.engine.sequence import Chunk
-from llmctld.engine.template import untold
+from llmctld.engine.prompt.prompt import Prompt
+from llmctld.engine.prompt.template import untold
+from llmctld.engine.streams.checkpoints import Window
+from llmctld.engine.streams.sequence import Chunk
 
 CONTEXT = 8192
 END = 0x110000
@@ -135,7 +136,7 @@ def _last_question(submit: Submit) -> list[int]:
 
 
 def _smallest(submit: Submit) -> list[int]:
-    from llmctld.engine.grammar import (
+    from llmctld.engine.forms.grammar import (
         of_bytes,
         smallest,
     )  # on first use: it imports what most of echo's days do not need

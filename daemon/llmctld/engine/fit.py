@@ -6,7 +6,7 @@ It knows byte counts and reads no file; it says in words what it had to take awa
 import math
 from dataclasses import dataclass, replace
 
-from llmctld.engine.backend import LoadError
+from llmctld.engine.errors import LoadError
 
 CELLS = 256
 """llama.cpp rounds the context of a stream up to a multiple of this."""

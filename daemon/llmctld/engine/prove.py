@@ -8,11 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
-from llmctld.engine.backend import LoadError
-from llmctld.engine.draft_model import Rows
-from llmctld.engine.embed import Reading, Vectors
-from llmctld.engine.sequence import Chunk
-from llmctld.engine.sequence import Sequence as Request
+from llmctld.engine.core.draft_model import Rows
+from llmctld.engine.embed.loop import Reading, Vectors
+from llmctld.engine.errors import LoadError
+from llmctld.engine.streams.sequence import Chunk
+from llmctld.engine.streams.sequence import Sequence as Request
 
 PROMPT = 33
 """Tokens of the prompt: above 32, from which on every library multiplies matrices by matrices; a single one follows."""

@@ -16,13 +16,15 @@ from queue import SimpleQueue
 import msgspec
 
 from llmctl.pointers import pointer_at
-from llmctld.engine import crash, rungs
-from llmctld.engine.backend import LoadError, Model
-from llmctld.engine.embed import Embedder, EmbedLoop
-from llmctld.engine.loop import Inbox, Loop
+from llmctld.engine import crash
+from llmctld.engine.core.backend import Model
+from llmctld.engine.core.loop import Inbox, Loop
+from llmctld.engine.cost.price import Price, given
+from llmctld.engine.embed.loop import Embedder, EmbedLoop
+from llmctld.engine.errors import LoadError
+from llmctld.engine.llama.library import rungs
 from llmctld.engine.messages import LENGTH, Load, LoadFailed, Report, decode_command, frame
-from llmctld.engine.price import Price, given
-from llmctld.engine.saved import Saved
+from llmctld.engine.streams.saved import Saved
 
 WHOLE = 2**30
 """Tokens of a step: no bound."""
@@ -39,7 +41,7 @@ def serve(hub: socket.socket) -> int:
     try:
         crash.at("load", load.rung, load.name)
         if load.backend == "llama.cpp":
-            from llmctld.engine import abort
+            from llmctld.engine.llama.library import abort
 
             abort.listen()
         if load.kind == "embedding":
@@ -114,7 +116,7 @@ def _model(load: Load) -> Model:
     _check_pointers(load)
     if load.backend == "llama.cpp":
         from llmctld.engine import prove
-        from llmctld.engine.gguf import Gguf
+        from llmctld.engine.llama.model import Gguf
 
         model = Gguf(load)
         crash.at("proof", load.rung, load.name)
@@ -124,10 +126,10 @@ def _model(load: Load) -> Model:
             prove.draft(model.second, most)
         return model
     if load.backend == "transformers":
-        from llmctld.engine.hf_files import check
+        from llmctld.engine.hf.files import check
 
         check(load)  # before torch, which takes seconds
-        from llmctld.engine.hf import Hf
+        from llmctld.engine.hf.model import Hf
 
         return Hf(load)
     there = "There are llama.cpp, transformers and echo."
@@ -138,12 +140,12 @@ def _embedder(load: Load) -> Embedder:
     """Likewise: torch takes seconds."""
     _check_pointers(load)
     if load.backend == "sentence-transformers":
-        from llmctld.engine.embed_torch import TorchEmbedder
+        from llmctld.engine.embed.torch import TorchEmbedder
 
         return TorchEmbedder(load)
     if load.backend == "llama.cpp":
         from llmctld.engine import prove
-        from llmctld.engine.embed_gguf import GgufEmbedder
+        from llmctld.engine.embed.gguf import GgufEmbedder
 
         embedder = GgufEmbedder(load)
         crash.at("proof", load.rung, load.name)

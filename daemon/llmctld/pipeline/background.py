@@ -15,9 +15,9 @@ import structlog
 
 from llmctl.errors import LlmctlError
 from llmctl.wire import ID_BYTES, Answer, Answers, Generate
-from llmctld.models.residency import Residency
-from llmctld.models.worker import ChatMessage
-from llmctld.pipeline.call import OWN, Call, Event, GaveWay, Link, Stage
+from llmctld.call import OWN, Call, Event, GaveWay, Link, Stage
+from llmctld.models.engines.worker import ChatMessage
+from llmctld.models.running.residency import Residency
 from llmctld.watch import log
 
 QUIET_S, LOOK_S = 0.2, 0.05

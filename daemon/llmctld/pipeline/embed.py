@@ -10,9 +10,9 @@ from weakref import WeakSet
 from llmctl.config import Limits, ModelEntry
 from llmctl.errors import EngineFailed, InvalidRequest
 from llmctl.wire import TEXTS, Embed, Embeddings, Flaw, Notice
-from llmctld.models.residency import Residency
-from llmctld.models.target import REMOTE
-from llmctld.models.worker import Lent, Recalled, Spent, Stepped, Texts
+from llmctld.models.catalogue.target import REMOTE
+from llmctld.models.engines.worker import Lent, Recalled, Spent, Stepped, Texts
+from llmctld.models.running.residency import Residency
 from llmctld.pipeline.places import Places
 from llmctld.pipeline.validate import check_field
 from llmctld.watch import log

@@ -12,13 +12,13 @@ import msgspec
 from llmctl.config import Cache
 from llmctl.errors import CacheMiss, ConfigError, InvalidRequest, nearest
 from llmctl.wire import Answer, Answers, Delta, Generate, Notice, Timings, Usage
-from llmctld.cache.book import WORDS
-from llmctld.cache.context import groups_of, template_of
-from llmctld.cache.kinds import kind_of
+from llmctld.cache.entries.book import WORDS
+from llmctld.cache.entries.context import groups_of, template_of
 from llmctld.cache.level import About, Stored
-from llmctld.cache.tiers import Hit, Tiers
-from llmctld.models.catalog import Catalog
-from llmctld.pipeline.call import Call, Event, Link, Stage
+from llmctld.cache.levels.tiers import Hit, Tiers
+from llmctld.cache.lifetimes.kinds import kind_of
+from llmctld.call import Call, Event, Link, Stage
+from llmctld.models.catalogue.catalog import Catalog
 from llmctld.pipeline.cuttable import told
 from llmctld.pipeline.flight import Flights
 from llmctld.pipeline.identity import key_of

@@ -12,7 +12,7 @@ import msgspec
 
 from llmctl.errors import LlmctlError
 from llmctl.wire import Answer
-from llmctld.pipeline.call import Call, Event, Stage
+from llmctld.call import Call, Event, Stage
 
 
 class Flight:

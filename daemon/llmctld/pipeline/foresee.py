@@ -15,12 +15,12 @@ from llmctl.config import Cache
 from llmctl.errors import ModelUnavailable
 from llmctl.wire import Answer, Answers, Generate
 from llmctld.cache.prefetch.prefetch import Asked, Computed, NotNow, Prefetch
-from llmctld.models.catalog import Catalog
-from llmctld.models.residency import Residency
-from llmctld.models.target import REMOTE
-from llmctld.models.worker import ChatMessage
+from llmctld.call import Call, Event, GaveWay, Link, Stage
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.catalogue.target import REMOTE
+from llmctld.models.engines.worker import ChatMessage
+from llmctld.models.running.residency import Residency
 from llmctld.pipeline.background import Background
-from llmctld.pipeline.call import Call, Event, GaveWay, Link, Stage
 from llmctld.pipeline.exact import keeps, repeatable
 
 BODY_BYTES = 256 * 1024

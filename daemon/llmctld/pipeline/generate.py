@@ -13,11 +13,10 @@ from llmctl.config import ModelEntry
 from llmctl.errors import EngineFailed, ModelUnavailable
 from llmctl.wire import PRIORITIES, Answer, Delta, Likely, Notice, Sampled, Usage
 from llmctld.cache.level import LeftOut
-from llmctld.models.catalog import Catalog
-from llmctld.models.residency import Residency
-from llmctld.models.systems import folded, is_later
-from llmctld.models.target import REMOTE
-from llmctld.models.worker import (
+from llmctld.call import Call, Event, Work
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.catalogue.target import REMOTE
+from llmctld.models.engines.worker import (
     Adapter,
     ChatMessage,
     Lent,
@@ -30,8 +29,9 @@ from llmctld.models.worker import (
     Submit,
     Ticket,
 )
+from llmctld.models.remote.systems import folded, is_later
+from llmctld.models.running.residency import Residency
 from llmctld.pipeline import cuttable
-from llmctld.pipeline.call import Call, Event, Work
 from llmctld.pipeline.places import Places
 from llmctld.watch import log
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from llmctl.wire import Delta
-from llmctld.pipeline.call import Call, Event, Stage
+from llmctld.call import Call, Event, Stage
 
 
 def given(next_: Stage) -> Stage:

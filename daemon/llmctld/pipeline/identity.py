@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from llmctl.config import ModelSettings
-from llmctld.models.catalog import AdapterUse, Catalog
-from llmctld.models.worker import ChatMessage
-from llmctld.pipeline.call import Call
+from llmctld.call import Call
+from llmctld.models.catalogue.catalog import AdapterUse, Catalog
+from llmctld.models.engines.worker import ChatMessage
 
 KEY_FORMAT = 2
 """Raised when the meaning of a stored answer changes. 2: what was typed is text, and forges no turns."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from llmctl.config import ModelEntry
 from llmctl.errors import Busy
-from llmctld.models.residency import Residency
+from llmctld.models.running.residency import Residency
 
 
 class Places:

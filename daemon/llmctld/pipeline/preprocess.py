@@ -9,10 +9,10 @@ from contextlib import aclosing
 
 from llmctl.errors import InvalidRequest, NotFound
 from llmctl.wire import Generate
+from llmctld.call import Call, Event, Link, Stage
 from llmctld.history import History, Turn
-from llmctld.models.catalog import Catalog
-from llmctld.models.worker import ChatMessage
-from llmctld.pipeline.call import Call, Event, Link, Stage
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.engines.worker import ChatMessage
 
 PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from llmctl.errors import Internal, LlmctlError, Storage, Timeout
 from llmctl.wire import Answer, Answers, Delta
+from llmctld.call import Call, Event, Link, Stage
 from llmctld.history import History
-from llmctld.pipeline.call import Call, Event, Link, Stage
 from llmctld.pipeline.cuttable import shortened
 from llmctld.watch import log
 

@@ -15,9 +15,9 @@ from llmctl.config import Cache
 from llmctl.errors import CacheMiss, LlmctlError, ModelUnavailable
 from llmctl.wire import Answer, CacheAudit, CacheUse, Delta, Embed, Embeddings, Generate, Notice, Timings
 from llmctld.cache.level import Stored
-from llmctld.cache.tiers import Tiers
-from llmctld.models.catalog import Catalog
-from llmctld.pipeline.call import Call, Event, Stage
+from llmctld.cache.levels.tiers import Tiers
+from llmctld.call import Call, Event, Stage
+from llmctld.models.catalogue.catalog import Catalog
 from llmctld.pipeline.embed import Embedding
 from llmctld.pipeline.identity import wall_of
 from llmctld.pipeline.structure import value_of

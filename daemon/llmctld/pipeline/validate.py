@@ -7,7 +7,7 @@ from typing import Any
 from llmctl.config import LONGEST_S, Limits, check_name
 from llmctl.errors import InvalidRequest, Usage
 from llmctl.wire import CACHE_MODES, PRIORITIES, THINK, Generate
-from llmctld.pipeline.call import Call, Event, Link, Stage
+from llmctld.call import Call, Event, Link, Stage
 
 
 def between(low: float, high: float) -> tuple[Callable[[Any], bool], str]:

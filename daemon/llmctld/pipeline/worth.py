@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from llmctl.errors import LlmctlError
 from llmctld.cache.level import Stored
-from llmctld.models.catalog import Catalog
+from llmctld.models.catalogue.catalog import Catalog
 
 SECONDS_PER_UNIT = 3600.0
 """A unit of money counts like an hour of computing, so that priced and unpriced models can be compared."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from llmctl.wire import Answer, Answers, Generate
-from llmctld.models.worker import ChatMessage
+from llmctld.models.engines.worker import ChatMessage
 
 
 class Asker(Protocol):

@@ -20,7 +20,7 @@ import msgspec
 from llmctl.errors import Storage
 from llmctld.semantic.words.fold import fold
 from llmctld.store import Store, set_aside
-from llmctld.vectors import Vectors
+from llmctld.vectors.index import Vectors
 from llmctld.watch import log
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ import msgspec
 from llmctl.config import NO_JUDGE, ModelEntry, Semantic
 from llmctl.errors import ContextOverflow, Incomplete, InvalidRequest, LlmctlError, Usage
 from llmctl.wire import Answer, Generate
-from llmctld.models.catalog import Catalog
-from llmctld.models.worker import ChatMessage
-from llmctld.pipeline.call import OWN, GaveWay
+from llmctld.call import OWN, GaveWay
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.engines.worker import ChatMessage
 from llmctld.semantic.asker import Asker
 from llmctld.semantic.knowledge import Knowledge
 

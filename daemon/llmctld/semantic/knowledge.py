@@ -17,8 +17,8 @@ import msgspec
 from llmctl.config import Semantic
 from llmctl.errors import LlmctlError, Storage
 from llmctl.wire import LevelStats, SemanticAudit
-from llmctld.cache.tiers import Tiers
-from llmctld.models.catalog import Catalog
+from llmctld.cache.levels.tiers import Tiers
+from llmctld.models.catalogue.catalog import Catalog
 from llmctld.semantic.decision.bound import Bound, Decision
 from llmctld.semantic.decision.pair import Pair
 from llmctld.semantic.entries import Entries

@@ -16,13 +16,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from llmctld.cache.book import Book
+from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
-from llmctld.cache.kinds import TEXT
-from llmctld.cache.learned import Learned
 from llmctld.cache.level import About, Stored
-from llmctld.cache.memory import Memory
-from llmctld.cache.tiers import Tiers
+from llmctld.cache.levels.memory import Memory
+from llmctld.cache.levels.tiers import Tiers
+from llmctld.cache.lifetimes.kinds import TEXT
+from llmctld.cache.lifetimes.learned import Learned
 
 from llmctl.wire import Usage
 from tests.bench.measure import Number

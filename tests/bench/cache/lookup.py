@@ -15,7 +15,7 @@ from typing import Any
 import faiss
 import numpy as np
 import psutil
-from llmctld.vectors import Vectors
+from llmctld.vectors.index import Vectors
 
 from tests.bench.cache.embedded import all_texts, embed
 from tests.bench.measure import Number, spread

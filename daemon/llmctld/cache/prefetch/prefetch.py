@@ -14,7 +14,7 @@ from typing import NamedTuple
 from llmctl.config import Prefetch as Settings
 from llmctl.errors import LlmctlError, Storage
 from llmctl.wire import PrefetchStats
-from llmctld.cache.book import Which
+from llmctld.cache.entries.book import Which
 from llmctld.cache.prefetch.ledger import CHANCE, HORIZON_S, Ledger, Open
 from llmctld.cache.prefetch.sequences import Guess, Place, Sequences
 from llmctld.cache.prefetch.shelf import Request, Shelf

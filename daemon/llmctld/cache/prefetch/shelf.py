@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from llmctld.cache.book import Which
+from llmctld.cache.entries.book import Which
 from llmctld.cache.prefetch.ledger import Ledger
 from llmctld.cache.prefetch.sequences import Place, Row, Sequences
 from llmctld.store import Store

@@ -1,0 +1,320 @@
+"""The book of the cache: what is known about each entry without its answer, in cache.db; and what remains of it afterwards.
+
+It does not decide what is kept. What it loses can be told again from the entries on disk, so a damaged file costs nothing.
+"""
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmctl.errors import LlmctlError, Storage
+from llmctl.wire import CacheEntry
+from llmctld.cache.entries.selection import Which as Which
+from llmctld.cache.level import Stored
+from llmctld.store import Operation, Store, T, set_aside
+from llmctld.watch import log
+
+REMEMBERED = 200_000
+"""Rows of entries that are gone: enough to learn from, and no more than 100 MB."""
+WORDS = 200
+"""Characters of a prompt, for `cache ls`."""
+BATCH = 500
+
+
+def _m001_entries(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """CREATE TABLE entries (
+            number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, model TEXT NOT NULL, user TEXT NOT NULL,
+            tags TEXT NOT NULL, conversation TEXT, prompt TEXT NOT NULL, created REAL NOT NULL, expires REAL NOT NULL,
+            bytes INTEGER NOT NULL, seconds REAL NOT NULL, hits INTEGER NOT NULL DEFAULT 0, last_hit REAL,
+            digest BLOB NOT NULL, held INTEGER NOT NULL DEFAULT 1)"""
+    )
+    connection.execute("CREATE INDEX ends ON entries (expires) WHERE held")
+    connection.execute("CREATE INDEX gone ON entries (number) WHERE NOT held")
+
+
+MIGRATIONS = [_m001_entries]
+
+
+class Row(NamedTuple):
+    """What is known of one entry. Times are seconds since 1970; `seconds` is what computing it took.
+
+    `digest` is that of the folded answer. `held`: some level has it; else hits and digest are all that remains.
+    """
+
+    key: str
+    model: str
+    user: str
+    tags: list[str]
+    conversation: str | None
+    prompt: str
+    created: float
+    expires: float
+    size: int
+    seconds: float
+    digest: bytes
+    hits: int = 0
+    last_hit: float | None = None
+    held: bool = True
+
+    @property
+    def used(self) -> float:
+        return self.last_hit or self.created
+
+
+COLUMNS = ", ".join(Row._fields).replace("size", "bytes")
+_PUT = (
+    "INSERT INTO entries (key, model, user, tags, conversation, prompt, created, expires, bytes, seconds, digest) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET model = excluded.model, "
+    "user = excluded.user, tags = excluded.tags, conversation = excluded.conversation, prompt = excluded.prompt, "
+    "created = excluded.created, expires = excluded.expires, bytes = excluded.bytes, seconds = excluded.seconds, "
+    "digest = excluded.digest, held = 1"
+)
+
+
+def row_of(key: str, answer: Stored, expires: float, size: int) -> Row:
+    """`size` in bytes."""
+    about = answer.about
+    return Row(
+        key, answer.model, about.user, about.tags, about.conversation, about.prompt[:WORDS], answer.created, expires, size,
+        answer.seconds, digest_of(answer),
+    )  # fmt: skip
+
+
+def digest_of(answer: Stored) -> bytes:
+    """Equal for answers that are the same but for case and spaces."""
+    texts = [" ".join(each.text.casefold().split()) for each in (answer, *answer.more)]
+    return hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=16).digest()
+
+
+class Book:
+    """Made by whoever may wait for a disk. Writes never fail for their caller; `complete` is False when one got lost.
+
+    Reading raises Storage.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._store: Store | None = None
+        self.complete = False
+        """Whether what it says is what the levels hold; it is compared with them at the start."""
+        self.news: list[str] = []
+        self._error = "it was not opened"
+        self.open()
+
+    def open(self) -> None:
+        """Opens the file, and sets a damaged one, or one of a newer version, aside."""
+        if self._store is not None:
+            return
+        with suppress(OSError):  # somebody may have removed it; if it cannot be made, the file cannot either
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for _ in range(2):
+            try:
+                self._store = Store(self._path, MIGRATIONS)
+                return
+            except Storage as error:
+                self._error = error.message
+                if "malformed" not in error.message and "not a database" not in error.message:
+                    return
+            except LlmctlError as error:
+                self._error = error.message
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        try:
+            aside = set_aside(self._path)
+        except OSError as error:
+            self._error = str(error)
+            return
+        log.warning(
+            "the book of the cache was damaged and is made again from the entries",
+            moved_to=str(aside),
+            error=self._error,
+        )
+        self.news.append(
+            f"the book of the cache was damaged and is made again from the entries; the damaged one is now {aside}"
+        )
+
+    @property
+    def is_open(self) -> bool:
+        return self._store is not None
+
+    def lost(self) -> bool:
+        """Whether the file was removed from outside."""
+        return self._store is not None and self._store.lost()
+
+    async def check(self) -> None:
+        """Begins anew where the file is damaged in its middle, or was removed."""
+        if self.lost():
+            log.warning("the book of the cache was removed from outside, and is made again from the entries")
+            self.complete = False
+            await asyncio.to_thread(self.close)
+        if self._store is None:
+            await asyncio.to_thread(self.open)
+        try:
+            (verdict,) = await self._read("PRAGMA quick_check(1)", (), _first)
+        except Storage as error:
+            verdict = error.message
+            if "malformed" not in verdict and "not a database" not in verdict:
+                raise
+        if verdict != "ok":
+            self._error = verdict
+            await asyncio.to_thread(self._replace)
+
+    def _replace(self) -> None:
+        self.close()
+        self._begin_anew()
+        self.open()
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    # ---- writing ----------------------------------------------------------------------------------------------------
+
+    def put(self, row: Row) -> "asyncio.Future[Row | None]":
+        """The row of the same key that was there before, also of an entry that is gone."""
+
+        def change(connection: sqlite3.Connection) -> Row | None:
+            before = connection.execute(f"SELECT {COLUMNS} FROM entries WHERE key = ?", (row.key,)).fetchone()
+            connection.execute(_PUT, _values(row))
+            return None if before is None else _row(before)
+
+        return self._write(change, None)
+
+    def put_all(self, rows: Iterable[Row]) -> "asyncio.Future[None]":
+        values = [_values(row) for row in rows]
+        return self._write(lambda connection: _many(connection, _PUT, values), None)
+
+    def hit(self, hits: Mapping[str, int]) -> "asyncio.Future[None]":
+        """So many more hits of each key, just now."""
+        now = time.time()
+        values = [(count, now, key) for key, count in hits.items()]
+        change = "UPDATE entries SET hits = hits + ?, last_hit = ? WHERE key = ?"
+        return self._write(lambda connection: _many(connection, change, values), None)
+
+    def gone(self, keys: Iterable[str]) -> "asyncio.Future[None]":
+        """No level holds them any more. What was asked is forgotten, the digest stays."""
+        values = [(key,) for key in keys]
+        excess = (
+            "DELETE FROM entries WHERE number IN (SELECT number FROM entries WHERE NOT held ORDER BY number "
+            "LIMIT max(0, (SELECT count(*) FROM entries WHERE NOT held) - ?))"
+        )
+
+        def change(connection: sqlite3.Connection) -> None:
+            _many(connection, "UPDATE entries SET held = 0, prompt = '' WHERE key = ?", values)
+            connection.execute(excess, (REMEMBERED,))
+
+        return self._write(change, None)
+
+    def forget(self, keys: Iterable[str] | None) -> "asyncio.Future[None]":
+        """Removes the rows of `keys`, or all, as if they had never been."""
+        if keys is None:
+            return self._write(lambda connection: _many(connection, "DELETE FROM entries", [()]), None)
+        values = [(key,) for key in keys]
+        return self._write(lambda connection: _many(connection, "DELETE FROM entries WHERE key = ?", values), None)
+
+    def _write(self, change: Operation[T], lost: T) -> "asyncio.Future[T]":
+        """The future is `lost` where the change is."""
+        told: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if self._store is None:
+            self.complete = False
+            told.set_result(lost)
+            return told
+
+        def tell(done: "asyncio.Future[T]") -> None:
+            error = done.exception()
+            if error is not None:
+                if self.complete:
+                    log.warning("the book of the cache cannot be written", error=str(error))
+                self.complete = False
+            if not told.done():
+                told.set_result(lost if error is not None else done.result())
+
+        self._store.submit(change).add_done_callback(tell)
+        return told
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    async def row(self, key: str) -> Row | None:
+        """Of an entry, also of one that is gone."""
+        rows = await self._read(f"SELECT {COLUMNS} FROM entries WHERE key = ?", (key,), _row)
+        return rows[0] if rows else None
+
+    async def held(self) -> list[Row]:
+        """Of every entry that some level has, in the order of their last use."""
+        return await self._read(
+            f"SELECT {COLUMNS} FROM entries WHERE held ORDER BY coalesce(last_hit, created)", (), _row
+        )
+
+    async def keys(self, which: Which) -> list[str]:
+        condition, values = which.sql()
+        return await self._read(f"SELECT key FROM entries WHERE {condition}", values, _first)
+
+    async def beginning(self, with_: str) -> list[str]:
+        """The keys of entries that begin so, three at most."""
+        sql = "SELECT key FROM entries WHERE held AND substr(key, 1, ?) = ? LIMIT 3"
+        return await self._read(sql, (len(with_), with_), _first)
+
+    async def entries(self, which: Which, after: int, limit: int) -> list[CacheEntry]:
+        """At most `limit` of them in the order in which they came, those with a number above `after`."""
+        condition, values = which.sql()
+        return await self._read(
+            f"SELECT number, {COLUMNS} FROM entries WHERE {condition} AND number > ? ORDER BY number LIMIT ?",
+            [*values, after, limit],
+            _entry,
+        )
+
+    async def entry(self, key: str) -> CacheEntry | None:
+        rows = await self._read(f"SELECT number, {COLUMNS} FROM entries WHERE key = ?", (key,), _entry)
+        return rows[0] if rows else None
+
+    async def models(self) -> list[str]:
+        return await self._read("SELECT DISTINCT model FROM entries WHERE held", (), _first)
+
+    async def expired(self, now: float) -> list[str]:
+        """The keys of entries that ended before `now`."""
+        return await self._read("SELECT key FROM entries WHERE held AND expires <= ? LIMIT ?", (now, BATCH), _first)
+
+    async def _read(self, sql: str, values: Sequence[Any], make: Callable[[tuple[Any, ...]], T]) -> list[T]:
+        """The rows, each made into what is wanted of it on the store's thread: there may be a hundred thousand."""
+        if self._store is None:
+            hint = f"Correct that, or move {self._path.name} away: it is made again from the entries."
+            raise Storage(f"the book of the cache cannot be read: {self._error}", hint)
+        return await self._store.submit(lambda connection: [make(row) for row in connection.execute(sql, values)])
+
+
+def _first(values: tuple[Any, ...]) -> Any:
+    return values[0]
+
+
+def _entry(values: tuple[Any, ...]) -> CacheEntry:
+    number, row = values[0], _row(values[1:])
+    return CacheEntry(
+        number=number, key=row.key, model=row.model, user=row.user, tags=row.tags, conversation=row.conversation,
+        created=row.created, expires=row.expires, bytes=row.size, seconds=row.seconds, hits=row.hits,
+        last_hit=row.last_hit, prompt=row.prompt,
+    )  # fmt: skip
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    row = Row(*values)
+    tags: list[str] = []
+    with suppress(ValueError, TypeError):
+        tags = json.loads(values[3])
+    return row._replace(tags=tags, held=bool(row.held))
+
+
+def _values(row: Row) -> tuple[Any, ...]:
+    return (*row[:3], json.dumps(row.tags), *row[4:11])
+
+
+def _many(connection: sqlite3.Connection, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
+    connection.executemany(sql, values)

@@ -1,0 +1,1 @@
+"""The levels (memory, disk, shared), and the levels as one cache."""

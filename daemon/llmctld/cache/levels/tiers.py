@@ -1,0 +1,365 @@
+"""The levels as one cache: a lookup goes down until it hits and fills what lies above; a failing level is passed over.
+
+Every level but memory works on a thread of its own, so that nothing here makes the event loop wait.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from llmctl.errors import InvalidRequest, NotFound, Storage, short
+from llmctl.wire import CacheShown, CacheStats, LevelShown
+from llmctld.cache.entries.book import Book, Row, row_of
+from llmctld.cache.entries.context import Reuse, groups_of
+from llmctld.cache.entries.selection import Which
+from llmctld.cache.eviction import Item
+from llmctld.cache.level import About, Found, Meter, Stored
+from llmctld.cache.levels.answers import Seen, decode, encode, look
+from llmctld.cache.levels.disk import Disk
+from llmctld.cache.levels.generations import Generations
+from llmctld.cache.levels.lane import Lane
+from llmctld.cache.levels.memory import Memory
+from llmctld.cache.levels.rounds import Rounds
+
+T = TypeVar("T")
+
+DEFAULT_TTL_S = 30 * 86400.0
+YOUNG_S = 60.0
+"""An answer that is younger has no limit: nothing predicts less, and most hits are."""
+NOWHERE = Seen()
+
+
+class Hit(NamedTuple):
+    """A stored answer and where it lay; `age` in seconds."""
+
+    level: str
+    answer: Stored
+    age: float
+
+
+class Put(NamedTuple):
+    """What became of an answer that was to be stored. `taken`: by some level; it may have been put out again since.
+    `notice`: what a user should know.
+    """
+
+    taken: bool
+    notice: str | None = None
+
+
+class Newsworthy(Protocol):
+    """Who has something to say to the next user."""
+
+    news: list[str]
+
+
+class Tiers:
+    """Memory, then the lanes in their order. `ttl`: seconds that every answer is served, None: as `lifetime` says.
+
+    `book` may be left out: then nothing is known of the entries but their answers. `start` begins what happens in the
+    background.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        lanes: Sequence[Lane[Any]] = (),
+        ttl: float | None = None,
+        book: Book | None = None,
+        lifetime: Callable[[str, Stored], float] = lambda key, answer: DEFAULT_TTL_S,
+    ) -> None:
+        self.requests = self.joined = 0
+        self.saved_s = 0.0
+        self.book = book
+        self.gone: list[Callable[[Sequence[str]], None]] = []
+        """Called on the event loop with the keys that no level holds any more, or only memory for as long as it likes."""
+        self.recomputed: list[Callable[[Row, Stored], None]] = []
+        """Called with what was known of a key whose answer was computed again, and the new answer, before that is stored."""
+        self.lifetime = lifetime
+        self.limit: Callable[[str, Stored], float] = lambda key, answer: float("inf")
+        """Seconds of age up to which a stored answer is served, though it has not ended."""
+        self.worth: Callable[[Stored], float] = lambda answer: answer.seconds
+        """What computing an answer once more would cost: seconds, or what counts like them."""
+        self.reuse = Reuse()
+        """Told of each request by whoever knows what it belongs to."""
+        self.explain: dict[str, Callable[[str], Awaitable[dict[str, Any]]]] = {}
+        """What other parts know of a key: name -> a question whose answer `show` prints."""
+        self._ttl = ttl
+        self._oldest = float("inf") if ttl is None else ttl
+        self._memory, self._lanes = memory, list(lanes)
+        self._meter = Meter()
+        self.sources: list[Newsworthy] = [*self._lanes, *([book] if book is not None else [])]
+        self._generations = Generations()
+        self._rounds: Rounds | None = None
+        if book is not None:
+            self._rounds = Rounds(memory, self._lanes, book, self._generations, self._call_gone)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        for lane in self._lanes:
+            lane.start()
+
+    def start(self) -> None:
+        """Needs a running loop. Compares book and levels, then notes what happens."""
+        if self._rounds is not None:
+            self._rounds.start()
+
+    async def round(self) -> None:
+        """Everything that is noted until now is written down, and what left is seen off."""
+        if self._rounds is not None:
+            await self._rounds.round()
+
+    # ---- what the pipeline asks -------------------------------------------------------------------------------------
+
+    async def get(self, key: str, max_age: float | None) -> Hit | None:
+        """The stored answer if it has not ended, and is no older than `max_age` seconds and the configured ttl."""
+        self.requests += 1
+        oldest = self._oldest if max_age is None else min(self._oldest, max_age)
+        hit = self._in_memory(key, oldest)
+        if hit is None and self._lanes:
+            hit = await self._below(key, oldest)
+        if hit is not None:
+            self.saved_s += hit.answer.seconds
+            if self._rounds is not None:
+                self._rounds.hit(key)
+        return hit
+
+    async def peek(self, key: str) -> Stored | None:
+        """The stored answer, if it has not ended. It counts as no use, and nothing is copied upward."""
+        return (await self._seen(key)).answer
+
+    async def expires(self, key: str) -> float | None:
+        """When the stored answer ends, in seconds since 1970; None where there is none. It counts as no use."""
+        seen = await self._seen(key)
+        if seen.answer is None:
+            return None
+        return min(seen.found.expires, seen.answer.created + min(self._oldest, self.limit(key, seen.answer)))
+
+    async def _seen(self, key: str) -> Seen:
+        found = self._memory.peek(key)
+        seen = NOWHERE if found is None else Seen(decode(found.value), found)
+        for lane in self._lanes:
+            if seen.answer is None:
+                seen = await lane.read(look(lane, key, self._lost, counts=False), NOWHERE)
+        return NOWHERE if seen.answer is None or self._hit("", key, seen.answer, self._oldest) is None else seen
+
+    async def put(self, key: str, answer: Stored, about: About | None = None) -> Put:
+        """Stores on every level at once. A level that fails is passed over, and the answer is served all the same."""
+        if about is not None:
+            answer = msgspec.structs.replace(answer, about=about)
+        value = encode(answer)
+        largest = max([self._memory.limit, *(lane.limit for lane in self._lanes)])
+        if not largest:
+            return Put(False)  # it is switched off
+        before = await self._known(key)
+        if before is not None and before.created != answer.created:
+            for tell in self.recomputed:
+                tell(before, answer)
+        expires = answer.created + (self._ttl if self._ttl is not None else self.lifetime(key, answer))
+        if len(value) > largest:
+            await self.delete([key])  # what was there no longer holds
+            told = f"the answer was not stored: it takes {len(value)} bytes, and no level of the cache takes more than {largest}"
+            return Put(False, told)
+        self._generations.next(key)
+        hits = 0 if before is None else before.hits
+        return Put(await self._store(key, answer, Found(value, expires), self._lanes, hits))
+
+    async def delete(self, keys: Sequence[str]) -> int:
+        """Removes the answers of `keys` everywhere; the number on the level that held most."""
+        for key in keys:
+            self._generations.next(key)
+        counts = [self._memory.delete(keys)]
+        doing = (lane.write(lambda level: level.delete(keys), 0, keys) for lane in self._lanes)
+        counts += await asyncio.gather(*doing)
+        if self.book is not None:
+            self.book.forget(keys)
+        self._call_gone(keys)
+        return max(counts)
+
+    async def keys(self) -> set[str] | None:
+        """Of every entry that some level has; None where that is not known, or not yet. Raises Storage."""
+        if self.book is None or not self.book.complete:
+            return None
+        return set(await self.book.keys(Which()))
+
+    async def clear(self, which: Which | None = None) -> int:
+        """Removes every answer, or those that the book says `which` are; how many. Raises Storage where a level keeps some."""
+        if which is not None and not which.everything:
+            keys = await (await self.reopened()).keys(which)
+            removed = await self.delete(keys)
+            keeping = [lane.name for lane in self._lanes if lane.failing]
+        else:
+            keys = []
+            if self.book is not None:
+                with suppress(Storage):
+                    keys = await self.book.keys(Which())
+            self._generations.next_of_all()
+            in_memory = self._memory.clear()
+            counts = await asyncio.gather(*(lane.clear() for lane in self._lanes))
+            if self.book is not None:
+                self.book.forget(None)
+            self._call_gone(keys)
+            removed = max(len(keys), in_memory, *(count or 0 for count in counts))
+            keeping = [lane.name for lane, count in zip(self._lanes, counts, strict=True) if count is None]
+        if keeping:
+            raise Storage(
+                f"the answers on {' and '.join(keeping)} could not be removed: that level of the cache fails",
+                "They are not served, and are removed when it works again; `llmctl daemon logs` says why it fails.",
+            )
+        return removed
+
+    def news(self) -> list[str]:
+        """What the next user should hear: a level fails, or works again; a database was damaged and is begun anew."""
+        told = []
+        for source in self.sources:
+            if source.news:
+                told += source.news
+                source.news = []
+        return told
+
+    async def stats(self) -> CacheStats:
+        sizes = await asyncio.gather(*(lane.read(lambda level: level.size(), (0, 0)) for lane in self._lanes))
+        levels = [self._meter.report(Memory.name, *self._memory.size())]
+        levels += [lane.meter.report(lane.name, *size) for lane, size in zip(self._lanes, sizes, strict=True)]
+        hits = sum(level.hits for level in levels)
+        rate = round(hits / self.requests, 4) if self.requests else 0.0
+        return CacheStats(
+            levels=levels, requests=self.requests, hit_rate=rate, joined=self.joined, saved_s=round(self.saved_s, 3)
+        )
+
+    @property
+    def noted(self) -> Book:
+        """The book. Raises Storage where there is none."""
+        if self.book is None:
+            raise Storage("this cache keeps no book of its entries")
+        return self.book
+
+    async def reopened(self) -> Book:
+        """The book, tried again where it could not be opened. Raises Storage where there is none."""
+        book = self.noted
+        if self._rounds is not None and not book.is_open:
+            with suppress(Storage):  # reading says why
+                await self._rounds.mend()
+        return book
+
+    async def show(self, beginning: str) -> CacheShown:
+        """The one entry whose key begins so. Raises NotFound, InvalidRequest where there are several."""
+        book = await self.reopened()
+        keys = await book.beginning(beginning)
+        answer = await self.peek(keys[0]) if len(keys) == 1 else None
+        entry = await book.entry(keys[0]) if answer is not None else None
+        if len(keys) > 1:
+            raise InvalidRequest(
+                f"{len(keys)} or more keys begin with {short(beginning)!r}",
+                "Give more of it; `llmctl cache ls` lists them.",
+            )
+        if answer is None or entry is None:
+            raise NotFound(
+                f"no stored answer has the key {short(beginning)!r}", "`llmctl cache ls` lists what is stored."
+            )
+        return CacheShown(
+            entry=entry, levels=await self._where(entry.key), text=answer.text, reasoning=answer.reasoning,
+            finish_reason=answer.finish_reason, usage=answer.usage, samples=[each.text for each in answer.more],
+            more={name: await explain(entry.key) for name, explain in self.explain.items()},
+        )  # fmt: skip
+
+    async def _where(self, key: str) -> list[LevelShown]:
+        """The levels that hold an answer, with its bytes and seconds until its end on each."""
+        held = self._memory.peek(key)
+        found = [(Memory.name, held)] if held is not None else []
+        for lane in self._lanes:
+            seen = await lane.read(look(lane, key, self._lost, counts=False), NOWHERE)
+            if seen.answer is not None:
+                found.append((lane.name, seen.found))
+        now = time.time()
+        return [
+            LevelShown(level=name, bytes=len(value), left_s=round(expires - now, 3)) for name, (value, expires) in found
+        ]
+
+    async def close(self) -> None:
+        """Finishes what is under way and what is queued, then closes the levels."""
+        if self._rounds is not None:
+            await self._rounds.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.gather(*(lane.close() for lane in self._lanes))
+        if self.book is not None:
+            await asyncio.to_thread(self.book.close)
+
+    # ---- the levels -------------------------------------------------------------------------------------------------
+
+    def _in_memory(self, key: str, oldest: float) -> Hit | None:
+        with self._meter.lookup():
+            found = self._memory.get(key)
+        hit = None if found is None else self._hit(Memory.name, key, decode(found.value), oldest)
+        self._meter.count(hit is not None)
+        return hit
+
+    def _hit(self, level: str, key: str, answer: Stored, oldest: float) -> Hit | None:
+        age = max(0.0, time.time() - answer.created)
+        over = age > oldest or (age > YOUNG_S and age > self.limit(key, answer))
+        return None if over else Hit(level, answer, age)
+
+    async def _below(self, key: str, oldest: float) -> Hit | None:
+        with self._generations.looking(key) as unchanged:
+            for depth, lane in enumerate(self._lanes):
+                seen = await lane.read(look(lane, key, self._lost), None)
+                if seen is None:
+                    continue  # it fails
+                hit = None if seen.answer is None else self._hit(lane.name, key, seen.answer, oldest)
+                lane.meter.count(hit is not None)
+                if hit is not None:
+                    if unchanged():
+                        self._store(key, hit.answer, seen.found, self._lanes[:depth], known=lane.name == Disk.name)
+                    return hit
+        return None
+
+    async def _known(self, key: str) -> Row | None:
+        """What the book knows of a key, also of one whose entry is gone."""
+        with suppress(Storage):
+            return None if self.book is None else await self.book.row(key)
+        return None
+
+    def _store(
+        self, key: str, answer: Stored, found: Found, lanes: Sequence[Lane[Any]], hits: int = 0, known: bool = False
+    ) -> "asyncio.Task[bool]":
+        """Into memory and `lanes`, with the end that it has; whether one of them takes it. In memory at once, and queued on
+        each lane when this returns: so a removal that comes later comes later everywhere. `known`: the book has it.
+        `hits`: from before.
+        """
+        (value, expires), about = found, answer.about
+        context = self.reuse.importance(groups_of(about.user, about.conversation, about.template))
+        item = Item(len(value), self.worth(answer), hits, context)
+        displaced = self._memory.put(key, value, expires, item)
+        self._leaving(displaced)
+        if self.book is not None and not known:
+            self.book.put(row_of(key, answer, expires, len(value)))
+        doing = [lane.write(lambda level: level.put(key, value, expires, item), [key], [key]) for lane in lanes]
+
+        async def finish() -> bool:
+            outs = await asyncio.gather(*doing)
+            for out in outs:
+                self._leaving(out)
+            return not all(key in out for out in (displaced, *outs))
+
+        return self._spawn(finish())
+
+    def _leaving(self, keys: Sequence[str]) -> None:
+        if self._rounds is not None:
+            self._rounds.leaving(keys)
+
+    def _lost(self, key: str) -> None:
+        if self._rounds is not None:
+            self._rounds.lost(key)
+
+    def _call_gone(self, keys: Sequence[str]) -> None:
+        if keys:
+            for tell in self.gone:
+                tell(keys)
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

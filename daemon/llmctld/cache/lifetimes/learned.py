@@ -1,0 +1,146 @@
+"""What the cache has learned, between the levels and the pure parts: lifetimes and reuse, kept in a file over restarts.
+
+It is told what the levels see and asked how long an answer holds; it decides nothing about what is stored where.
+"""
+
+import asyncio
+import os
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llmctld.cache.entries.book import Row, digest_of
+from llmctld.cache.entries.context import Reuse
+from llmctld.cache.level import Stored
+from llmctld.cache.levels.tiers import Tiers
+from llmctld.cache.lifetimes.lifetime import Lifetimes
+from llmctld.store import set_aside
+from llmctld.watch import log
+
+SAVE_S = 1.0
+"""What is learned in this time is written down together."""
+ASKED = 20_000
+"""Keys whose limit is remembered."""
+
+
+class Saved(msgspec.Struct):
+    lifetimes: msgspec.Raw
+    reuse: msgspec.Raw
+
+
+class Learned:
+    """`ttl`: seconds that `cache.ttl` fixes, None: predicted. Reads `path`, so it is made by whoever may wait for a disk."""
+
+    def __init__(self, path: Path, ttl: float | None = None) -> None:
+        self._path, self._ttl = path, ttl
+        self.news: list[str] = []
+        """What a user should hear."""
+        saved = self._load()
+        self.lifetimes = Lifetimes(bytes(saved.lifetimes) if saved else None)
+        self.reuse = Reuse(bytes(saved.reuse) if saved else None)
+        self._limits: dict[str, tuple[int, float]] = {}
+        """Revision of the prediction, and the prediction."""
+        self._saving: asyncio.Task[None] | None = None
+
+    def _load(self) -> Saved | None:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=Saved)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.warning("what the cache had learned cannot be read", error=str(error))
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            with suppress(OSError):
+                aside = set_aside(self._path)
+                log.warning("what the cache had learned was damaged", moved_to=str(aside), error=str(error))
+                self.news.append(f"what the cache had learned was damaged and is begun anew; the file is now {aside}")
+            return None
+
+    def join(self, tiers: Tiers) -> None:
+        """From now on `tiers` asks and tells what is here."""
+        tiers.lifetime, tiers.limit, tiers.reuse = self.lifetime, self.limit, self.reuse
+        tiers.recomputed.append(self.recomputed)
+        tiers.sources.append(self)
+        tiers.explain["lifetime"] = partial(self.explain, tiers)
+
+    # ---- what the levels ask and tell -------------------------------------------------------------------------------
+
+    def lifetime(self, key: str, answer: Stored) -> float:
+        """Seconds for which a new answer of `key` is kept."""
+        self._limits.pop(key, None)
+        return self.lifetimes.predict(key, answer.about.kind).seconds
+
+    def limit(self, key: str, answer: Stored) -> float:
+        """Seconds of age up to which a stored answer is served: more may have been learned since it was stored."""
+        if self._ttl is not None:
+            return self._ttl
+        revision = self.lifetimes.revision(answer.about.kind)
+        known = self._limits.get(key)
+        if known is None or known[0] != revision:
+            known = self._limits[key] = (revision, self.lifetimes.predict(key, answer.about.kind).holds)
+            if len(self._limits) > ASKED:
+                del self._limits[next(iter(self._limits))]
+        return known[1]
+
+    def recomputed(self, before: Row, answer: Stored) -> None:
+        """`before` is what the book knew of the answer that was there."""
+        changed = before.digest != digest_of(answer)
+        age = answer.created - before.created
+        self.lifetimes.recomputed(before.key, answer.about.kind, age, changed, before.hits, answer.model)
+        self._limits.pop(before.key, None)
+        self.save_soon()
+
+    async def explain(self, tiers: Tiers, key: str) -> dict[str, Any]:
+        """What `cache show` says about the lifetime. Times in seconds."""
+        answer = await tiers.peek(key)
+        if answer is None:
+            return {}
+        found = self.lifetimes.predict(key, answer.about.kind)
+        source = "fixed" if self._ttl is not None else "learned" if found.learned else "start"
+        seconds = found.seconds if self._ttl is None else self._ttl
+        probe = found.probe if self._ttl is None else None
+        left = answer.created + (seconds if probe is None else min(seconds, probe)) - time.time()
+        return {
+            "seconds": round(seconds, 3),
+            "from": source,
+            "kind": found.kind,
+            "left_s": round(max(0.0, left), 3),
+            "probe_s": probe and round(probe, 3),
+            "observations": [{"age_s": one.age, "changed": one.changed} for one in found.observations],
+            "kind_observations": found.kind_observations,
+        }
+
+    # ---- the file ---------------------------------------------------------------------------------------------------
+
+    def save_soon(self) -> None:
+        """Needs a running loop."""
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.get_running_loop().create_task(self._save_later())
+
+    async def close(self) -> None:
+        """Writes down what is not."""
+        if self._saving is not None:
+            self._saving.cancel()
+            await asyncio.wait([self._saving])
+        await asyncio.to_thread(self._write, self._state())
+
+    async def _save_later(self) -> None:
+        await asyncio.sleep(SAVE_S)
+        await asyncio.to_thread(self._write, self._state())
+
+    def _state(self) -> bytes:
+        return msgspec.json.encode(Saved(msgspec.Raw(self.lifetimes.state()), msgspec.Raw(self.reuse.state())))
+
+    def _write(self, state: bytes) -> None:
+        temporary = self._path.with_suffix(".tmp")
+        try:
+            temporary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary.write_bytes(state)
+            os.replace(temporary, self._path)
+        except OSError as error:
+            log.warning("what the cache has learned cannot be written down", error=str(error))

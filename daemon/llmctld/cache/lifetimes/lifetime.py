@@ -1,0 +1,254 @@
+"""How long an answer holds: predicted from what recomputations of it, and of others of its kind, have shown.
+
+A recomputation tells whether the answer changed within its age. From these follows how likely each rate of change is,
+and from that and how often it is asked for the lifetime at which computing anew and serving what is stale cost least
+together. Pure: no clock, no file; it does not know what an answer says.
+"""
+
+import math
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from llmctld.cache.lifetimes.kinds import ARITHMETIC, CODE, TEXT, TIME
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+START = {TIME: HOUR, TEXT: 30 * DAY, CODE: 90 * DAY, ARITHMETIC: 365 * DAY}
+"""Lifetimes while nothing was learned, by kind."""
+LASTING = {TIME: 0.15, TEXT: 0.94, CODE: 0.98, ARITHMETIC: 0.998}
+"""The share of answers that never change, as it is thought of beforehand: such that START follows from it."""
+
+STALE = 4.0
+"""One stale answer served counts as so many recomputations."""
+MEANS = tuple(math.ldexp(HOUR, power) for power in range(-6, 14))
+"""Mean seconds until an answer changes: one minute to eleven months, each twice the last; the last hypothesis is never."""
+SPANS = tuple(min(HOUR * math.pow(2.0, power / 2), 365 * DAY) for power in range(-12, 27))
+"""Lifetimes to choose from."""
+SURPRISE = 0.001
+"""That something happens although a hypothesis excludes it: an answer that changed back, one that was mended."""
+BELIEF = 2.0
+"""Keys that what is thought of a kind beforehand stands for."""
+WITNESSES = 8
+"""Observations of a key that count, the last ones; an older truth may have changed."""
+FICKLE, FICKLE_KEYS = 0.8, 12
+"""A model of which more than this share of so many answers changed within an hour words each answer anew: what changes
+there says nothing of time, and teaches nothing.
+"""
+PATIENCE = 0.99
+"""What remains of the pace of a kind after each recomputation."""
+KEYS = 10_000
+"""Whose observations are kept; those observed last."""
+PROBES, PROBED = 4, 64
+"""One key in PROBES is computed anew early, as long as fewer than PROBED observations of its kind are known."""
+
+
+class Observation(NamedTuple):
+    """`age` in seconds: of the answer that was there when it was computed anew."""
+
+    age: float
+    changed: bool
+
+
+class Lifetime(NamedTuple):
+    """`seconds`: what is predicted. `probe`: seconds after which it is computed anew all the same, to learn, or None."""
+
+    seconds: float
+    kind: str
+    learned: bool
+    probe: float | None
+    observations: tuple[Observation, ...]
+    kind_observations: int
+
+    @property
+    def holds(self) -> float:
+        """Seconds for which the answer is served."""
+        return self.seconds if self.probe is None else min(self.seconds, self.probe)
+
+
+def _stale(mean: float, span: float) -> float:
+    """Of `span` seconds, for how many an answer that changes with this mean is expected to be stale."""
+    return span - mean * -math.expm1(-span / mean)
+
+
+_STALE = [[*(_stale(mean, span) for mean in MEANS), 0.0] for span in SPANS]
+
+
+def _beforehand(kind: str) -> list[float]:
+    """Weights of the hypotheses while nothing was observed: around a mean that fits START, broadly."""
+    middle, never = math.log2(8 * START[kind]), LASTING[kind]
+    near = [math.exp(-abs(math.log2(mean) - middle) / 4) for mean in MEANS]
+    scale = BELIEF * (1 - never) / sum(near)
+    return [*(weight * scale for weight in near), BELIEF * never]
+
+
+def likelihood(observations: Sequence[Observation]) -> list[float]:
+    """Of each hypothesis."""
+    found = [1.0] * (len(MEANS) + 1)
+    for age, changed in observations:
+        for index, mean in enumerate(MEANS):
+            same = min(max(math.exp(-age / mean), SURPRISE), 1 - SURPRISE)
+            found[index] *= 1 - same if changed else same
+        found[-1] *= SURPRISE if changed else 1 - SURPRISE
+    return found
+
+
+def best_span(weights: Sequence[float], rate: float) -> float:
+    """The lifetime that costs least per second, for an entry asked for `rate` times a second.
+
+    A life of it is `span` and the wait for the next request after it, and costs one computation and STALE for each
+    answer that is expected to be stale.
+    """
+
+    def cost(index: int) -> float:
+        stale = sum(weight * seconds for weight, seconds in zip(weights, _STALE[index], strict=True))
+        return (1 + STALE * rate * stale) / (SPANS[index] + 1 / rate)
+
+    return SPANS[min(range(len(SPANS)), key=cost)]
+
+
+class Known(NamedTuple):
+    """Of a key that was computed anew. `uses` in `span` seconds is how often it was asked for, older lives counting less;
+    `hits`: all that there were by then.
+    """
+
+    kind: str
+    model: str = ""
+    observations: tuple[Observation, ...] = ()
+    hits: int = 0
+    uses: float = 0.0
+    span: float = 0.0
+
+
+class Lifetimes:
+    """What was learned. `state` is what `state()` gave; one that cannot be read is ignored, and `restored` says so."""
+
+    def __init__(self, state: bytes | None = None) -> None:
+        self._known: dict[str, Known] = {}  # those observed last at the end
+        self._shares: dict[str, list[float]] = {}
+        """Of each key: what it adds to the weights of its kind."""
+        self._counts = dict.fromkeys(START, 0)
+        self._weights = {kind: _beforehand(kind) for kind in START}
+        self._pace = dict.fromkeys(START, (10.0, 10 * DAY))
+        """How often answers of a kind are asked for, and in what time."""
+        self._models: dict[str, tuple[float, float]] = {}
+        """Of each model: answers that were computed anew within an hour, and those of them that had changed."""
+        self.restored = state is not None and self._restore(state)
+
+    def predict(self, key: str, kind: str) -> Lifetime:
+        """Of the answer of `key`. A kind that is none of START counts as text."""
+        kind = kind if kind in START else TEXT
+        known, count = self._known.get(key, Known(kind)), self._counts[kind]
+        learned = count > 0 or key in self._shares
+        seconds = START[kind]
+        if learned:
+            weights = self._posterior(key, kind, known.observations if key in self._shares else ())
+            uses, span = self._pace[kind]
+            seconds = best_span(weights, (known.uses + DAY * uses / span) / (known.span + DAY))
+            if key in self._shares and any(one.changed for one in known.observations):
+                seconds = min(seconds, START[kind])
+        return Lifetime(seconds, kind, learned, self._probe(key, seconds, count), known.observations, count)
+
+    def recomputed(self, key: str, kind: str, age: float, changed: bool, hits: int = 0, model: str = "") -> None:
+        """The answer of `key`, `age` seconds old, was computed anew by `model`. `hits`: all that the key ever had."""
+        kind = kind if kind in START else TEXT
+        known = self._known.pop(key, Known(kind))
+        one = Observation(max(0.0, round(age, 3)), changed)
+        self._judge(model, kind, known, one)
+        uses = max(0, hits - known.hits) + 1
+        pace = self._pace[kind]
+        self._pace[kind] = (pace[0] * PATIENCE + uses, pace[1] * PATIENCE + one.age)
+        uses_span = known.uses / 2 + uses, known.span / 2 + one.age
+        observations = (*known.observations, one)[-WITNESSES:]
+        self._known[key] = Known(kind, model, observations, hits, *uses_span)
+        self._withdraw(key, known.kind)
+        if not self._fickle(model):
+            self._counts[kind] += _tells(one)
+            self._contribute(key)
+        if len(self._known) > KEYS:
+            oldest = next(iter(self._known))
+            del self._known[oldest]
+            self._shares.pop(oldest, None)  # what it taught of its kind stays
+
+    def _judge(self, model: str, kind: str, known: Known, one: Observation) -> None:
+        """The first recomputation of a key within an hour tells whether its model words answers anew each time."""
+        if kind == TIME or one.age >= HOUR or any(before.age < HOUR for before in known.observations):
+            return
+        was = self._fickle(model)
+        keys, changed = self._models.get(model, (0.0, 0.0))
+        self._models[model] = (keys * PATIENCE + 1, changed * PATIENCE + one.changed)
+        if self._fickle(model) and not was:
+            for key, other in self._known.items():
+                if other.model == model and key in self._shares:
+                    self._withdraw(key, other.kind)
+                    self._counts[other.kind] -= sum(map(_tells, other.observations))
+            self._counts = {kind: max(0, count) for kind, count in self._counts.items()}
+
+    def _fickle(self, model: str) -> bool:
+        keys, changed = self._models.get(model, (0.0, 0.0))
+        return keys >= FICKLE_KEYS * PATIENCE**FICKLE_KEYS and changed > FICKLE * keys
+
+    def revision(self, kind: str) -> int:
+        """Rises when predictions of this kind may have changed so much that those made before should be made again."""
+        return self._counts[kind if kind in START else TEXT].bit_length()
+
+    def state(self) -> bytes:
+        """Everything, as JSON."""
+        return msgspec.json.encode(
+            _State(self._known, self._shares, self._counts, self._weights, self._pace, self._models)
+        )
+
+    def _restore(self, state: bytes) -> bool:
+        try:
+            found = msgspec.json.decode(state, type=_State)
+        except msgspec.DecodeError:
+            return False
+        fits = all(len(weights) == len(MEANS) + 1 for weights in (*found.weights.values(), *found.shares.values()))
+        if not fits or any(set(part) != set(START) for part in (found.weights, found.counts, found.pace)):
+            return False
+        self._known, self._counts, self._weights = found.known, found.counts, found.weights
+        self._shares, self._pace, self._models = found.shares, found.pace, found.models
+        return True
+
+    def _posterior(self, key: str, kind: str, observations: Sequence[Observation]) -> list[float]:
+        """Weights of the hypotheses, which sum to 1; what others of the kind have shown counts, its own not twice."""
+        own = self._shares.get(key, [0.0] * (len(MEANS) + 1))
+        before = [max(weight - share, 1e-9) for weight, share in zip(self._weights[kind], own, strict=True)]
+        found = [weight * much for weight, much in zip(before, likelihood(observations), strict=True)]
+        total = sum(found)
+        return [weight / total for weight in found]
+
+    def _contribute(self, key: str) -> None:
+        kind = self._known[key].kind
+        telling = [one for one in self._known[key].observations if _tells(one)]
+        if not telling:
+            return
+        share = self._shares[key] = self._posterior(key, kind, telling)
+        self._weights[kind] = [weight + part for weight, part in zip(self._weights[kind], share, strict=True)]
+
+    def _withdraw(self, key: str, kind: str) -> None:
+        share = self._shares.pop(key, None)
+        if share is not None:
+            self._weights[kind] = [weight - part for weight, part in zip(self._weights[kind], share, strict=True)]
+
+    def _probe(self, key: str, seconds: float, count: int) -> float | None:
+        """Between an hour and the lifetime, evenly in the logarithm, and the same whenever it is asked."""
+        draw = zlib.crc32(key.encode())
+        if count >= PROBED or seconds <= HOUR or draw % PROBES:
+            return None
+        return float(HOUR * (seconds / HOUR) ** (draw // PROBES % 1000 / 1000))
+
+
+def _tells(one: Observation) -> bool:
+    """Nobody learns from an answer that is the same a moment later."""
+    return one.changed or one.age >= MINUTE
+
+
+class _State(msgspec.Struct):
+    known: dict[str, Known]
+    shares: dict[str, list[float]]
+    counts: dict[str, int]
+    weights: dict[str, list[float]]
+    pace: dict[str, tuple[float, float]]
+    models: dict[str, tuple[float, float]]

@@ -1,0 +1,282 @@
+"""Whether asking the draft model pays, for whom, and for how many tokens.
+
+It knows how its tokens fared and what its calls took, and no clock; what it says is draft_model.py's, and how much of what
+is offered goes through the large model is speculation.py's.
+"""
+
+from typing import NamedTuple
+
+from llmctld.engine.core.draft_model import Ask, DraftModel, Proposal
+from llmctld.engine.cost.step_cost import StepCost
+from llmctld.engine.drafts.speculation import LONGEST, Offer, Speculation
+from llmctld.engine.streams.sequence import Sequence
+
+WEIGHT = 3.0
+"""Tokens that an expectation counts as: in a new text, how the draft model fared in others."""
+MEMORY = 0.96
+"""Of what was learned, the share that is kept at the next token: about the last 25 count."""
+ANSWER = 128
+"""Tokens that are expected to come yet, and over which the reading of a prompt is spread."""
+TRY_TOKENS = 7
+TRY_SHARE, TRY_AFTER = 0.02, 32
+"""While the draft model does not pay, it is asked for so many tokens whenever that costs at most this share of the time
+since it was last asked, and that is at least so many steps: texts change, and what a step takes does; and so much nobody
+notices. A text that costs more than that share to keep up with is only tried at its beginning."""
+
+
+KEPT, DOUBT = 0.9, 8.0
+"""Of what steps with asking brought, the share that is kept at the next one; and the tokens that count as if they had
+brought what was expected."""
+
+
+class Rates(NamedTuple):
+    """Of the tokens that it was asked for while all before them were right: the shares that it said, and said rightly.
+    `trust`: right ones for each that it had promised, by its own likelihoods."""
+
+    right: float
+    said: float
+    trust: float
+
+
+EXPECTED = Rates(0.6, 0.8, 0.9)
+"""Of a draft model that has not said anything yet."""
+
+
+class Fared:
+    """How what the draft model said came out, in one text, or in all of them together."""
+
+    def __init__(self, everywhere: "Fared | None" = None) -> None:
+        self._everywhere = everywhere
+        self._asked = self._said = self._promised = self._right = 0.0
+        self._told: list[tuple[int | None, float]] = []
+        self._at = 0
+
+    @property
+    def rates(self) -> Rates:
+        before = self._everywhere.rates if self._everywhere else EXPECTED
+        asked = self._asked + WEIGHT
+        return Rates(
+            (self._right + WEIGHT * before.right) / asked,
+            (self._said + WEIGHT * before.said) / asked,
+            (self._right + WEIGHT * before.trust) / (self._promised + WEIGHT),
+        )
+
+    def note(self, at: int, proposal: Proposal) -> None:
+        """It was asked what follows the first `at` tokens. No token (None) stands where it doubted."""
+        self._told = [*zip(proposal.tokens, proposal.sure, strict=True), *([(None, 0.0)] if proposal.doubted else [])]
+        self._at = at
+
+    def read(self, tokens: list[int]) -> None:
+        """Judge what it said by what came, whether it was drafted or not: the first wrong one ends it."""
+        while self._told and self._at < len(tokens):
+            (token, sure), *self._told = self._told
+            right = token == tokens[self._at]
+            self._learn(token is not None, sure, right)
+            self._at += 1
+            if not right:
+                self._told = []
+
+    def _learn(self, said: bool, sure: float, right: bool) -> None:
+        self._asked = self._asked * MEMORY + 1
+        self._said = self._said * MEMORY + said
+        self._promised = self._promised * MEMORY + sure
+        self._right = self._right * MEMORY + right
+        if self._everywhere:
+            self._everywhere._learn(said, sure, right)
+
+    def halve(self) -> None:
+        """What was learned long ago counts half, so that a few right tokens are enough to be asked again."""
+        self._asked, self._said, self._promised, self._right = (
+            each / 2 for each in (self._asked, self._said, self._promised, self._right)
+        )
+
+    def chances(self, count: int) -> list[float]:
+        """Before it is asked: for each of `count` tokens, that it will say it and all before it rightly."""
+        right = self.rates.right
+        return [right**at for at in range(1, count + 1)]
+
+    def offer(self, proposal: Proposal) -> Offer:
+        """What it said, with chances that follow from its own likelihoods and how far those were to be trusted."""
+        chance, chances, trust = 1.0, [], self.rates.trust
+        for sure in proposal.sure:
+            chance *= min(sure * trust, 1.0)
+            chances.append(chance)
+        return Offer(proposal.tokens, chances)
+
+
+class Prospect(NamedTuple):
+    """What asking for one sequence may bring and cost. `left`: tokens that are expected to come yet."""
+
+    chances: list[float]
+    said: float
+    behind: int
+    left: int
+
+
+class Bet(NamedTuple):
+    """A step for which it was asked: the requests with their lengths, the tokens per millisecond that were expected, and
+    what all steps before it and its draft took."""
+
+    lengths: dict[int, int]
+    gain: float
+    spent_ms: float
+    draft_ms: float
+
+
+class Truth:
+    """What steps with asking really brought, of what was expected: what a step costs is a line through others, and a
+    machine need not be one."""
+
+    def __init__(self) -> None:
+        self._bet: Bet | None = None
+        self._hoped = self._came = 0.0
+
+    @property
+    def share(self) -> float:
+        return min(1.0, (self._came + DOUBT) / (self._hoped + DOUBT))
+
+    def bet(self, bet: Bet) -> None:
+        self._bet = bet
+
+    def settle(self, lengths: dict[int, int], spent_ms: float) -> None:
+        """The next step begins. Where others run now, what the last one brought is not told apart."""
+        bet, self._bet = self._bet, None
+        if bet is not None and bet.lengths.keys() == lengths.keys():
+            ms = spent_ms - bet.spent_ms + bet.draft_ms
+            self._hoped = self._hoped * KEPT + bet.gain * ms
+            self._came = self._came * KEPT + sum(lengths.values()) - sum(bet.lengths.values())
+
+    def halve(self) -> None:
+        """What was long ago counts half."""
+        self._hoped, self._came = self._hoped / 2, self._came / 2
+
+
+class Asking:
+    """Finds the drafts of each step: out of what a text repeats, or what the draft model says, whichever is the better."""
+
+    def __init__(self, model: DraftModel | None = None) -> None:
+        self._model = model
+        self._cost = StepCost()
+        self._everywhere = Fared()
+        self._fared: dict[int, Fared] = {}
+        self._asked_ms = 0.0
+        self._truth = Truth()
+
+    def drafts(self, running: dict[int, Sequence], room: int, speculation: Speculation) -> dict[int, list[int]]:
+        """Stream -> what goes through the large model, of all who run, by their streams."""
+        if all(sequence.drafts is None for sequence in running.values()):
+            return {}
+        offers = {stream: sequence.offer() for stream, sequence in running.items()}
+        able = {stream: sequence for stream, sequence in running.items() if sequence.drafts is not None}
+        if self._model is None or not able:
+            return speculation.drafts(offers, room)
+        self._meet(self._model, able)
+        lengths = {sequence.id: len(sequence.tokens) for sequence in able.values()}
+        self._truth.settle(lengths, speculation.spent_ms)
+        asked, gain = self._worth(self._model, able, offers, room, speculation)
+        asked = asked or self._trial(self._model, able, speculation)
+        if not asked:
+            return speculation.drafts(offers, room)
+        # the first of all goes through the large model whole: what a wide step costs is to be known too
+        first = None if self._cost.known else next(iter(asked))
+        said, ms = self._ask(self._model, able, asked)
+        self._asked_ms = speculation.spent_ms
+        if gain:
+            self._truth.bet(Bet(lengths, gain, speculation.spent_ms, ms))
+        better = {stream: offer for stream, offer in said.items() if sum(offer.chances) > sum(offers[stream].chances)}
+        return speculation.drafts(offers | better, room, first)
+
+    def _meet(self, model: DraftModel, able: dict[int, Sequence]) -> None:
+        """Those who left are forgotten; what was said of the others is judged by what came."""
+        model.seat({sequence.id: sequence.tokens for sequence in able.values()})
+        ids = [sequence.id for sequence in able.values()]
+        self._fared = {id: self._fared.get(id) or Fared(self._everywhere) for id in ids}
+        for sequence in able.values():
+            self._fared[sequence.id].read(sequence.tokens)
+
+    def _worth(
+        self,
+        model: DraftModel,
+        able: dict[int, Sequence],
+        offers: dict[int, Offer],
+        room: int,
+        speculation: Speculation,
+    ) -> tuple[dict[int, int], float]:
+        """Stream -> tokens to ask for, where that pays more than what is offered for nothing; and the tokens per
+        millisecond that are then expected."""
+        if not (self._cost.known and speculation.cost.known):
+            return {}, 0.0
+        offered = {stream: offer.chances for stream, offer in offers.items()}
+        prospects = {stream: self._prospect(model, sequence) for stream, sequence in able.items()}
+        asked = {
+            stream: prospect for stream, prospect in prospects.items() if sum(prospect.chances) > sum(offered[stream])
+        }
+
+        def price(lengths: dict[int, int]) -> float:
+            return self._price([(prospect, lengths[stream]) for stream, prospect in asked.items() if lengths[stream]])
+
+        hoped = offered | {stream: prospect.chances for stream, prospect in asked.items()}
+        lengths = speculation.lengths(hoped, room, price)
+        plain = speculation.gain(offered, speculation.lengths(offered, room))
+        gain = speculation.gain(hoped, lengths, price)
+        if gain * self._truth.share <= plain:
+            return {}, 0.0
+        return {stream: lengths[stream] for stream in asked if lengths[stream]}, gain
+
+    def _prospect(self, model: DraftModel, sequence: Sequence) -> Prospect:
+        fared = self._fared[sequence.id]
+        chances = fared.chances(min(sequence.left - 1, LONGEST))
+        behind = model.behind(sequence.id, len(sequence.tokens))
+        return Prospect(chances, fared.rates.said, behind, min(sequence.left, ANSWER))
+
+    def _price(self, asked: list[tuple[Prospect, int]]) -> float:
+        """Milliseconds: a call for each token of the longest draft, with a row of each who still has something to say;
+        and what must be read before. Of a long text each step pays the part that its tokens are of the answer."""
+        ms = 0.0
+        for call in range(max((length for _, length in asked), default=0)):
+            going = [prospect.said**call for prospect, length in asked if length > call]
+            ms += self._cost.estimate(max(going), sum(going))
+        for prospect, length in asked:
+            share = min(1.0, (1 + sum(prospect.chances[:length])) / prospect.left)
+            ms += self._cost.estimate(0, (prospect.behind - 1) * share)
+        return ms
+
+    def _trial(self, model: DraftModel, able: dict[int, Sequence], speculation: Speculation) -> dict[int, int]:
+        """A few tokens, for the sequence that costs least, when that is little against the time since the last ones."""
+        behind = {
+            stream: model.behind(sequence.id, len(sequence.tokens))
+            for stream, sequence in able.items()
+            if sequence.left > 1
+        }
+        if not behind or not speculation.cost.known:
+            return {}
+        stream = min(behind, key=lambda stream: behind[stream])
+        count = min(able[stream].left - 1, TRY_TOKENS)
+        ms = self._cost.estimate(count, count + behind[stream] - 1)
+        wait = max(ms / TRY_SHARE, TRY_AFTER * speculation.cost.estimate(1, 1))
+        if self._cost.known and speculation.spent_ms - self._asked_ms < wait:
+            return {}
+        self._fared[able[stream].id].halve()
+        self._truth.halve()
+        return {stream: count}
+
+    def _ask(
+        self, model: DraftModel, able: dict[int, Sequence], asked: dict[int, int]
+    ) -> tuple[dict[int, Offer], float]:
+        """Stream -> offer, and the milliseconds that it took."""
+        said = model.propose({able[stream].id: Ask(able[stream].tokens, count) for stream, count in asked.items()})
+        for took in model.took:
+            self._cost.learn(*took)
+        ms = sum(took.ms for took in model.took)
+        model.took.clear()
+        offers: dict[int, Offer] = {}
+        for stream in asked:
+            fared, proposal = self._fared[able[stream].id], said[able[stream].id]
+            fared.note(len(able[stream].tokens), proposal)
+            offers[stream] = fared.offer(proposal)
+        return offers, ms
+
+    def check(self) -> None:
+        """Prove the invariants of the draft model's streams."""
+        if self._model is not None:
+            self._model.check()

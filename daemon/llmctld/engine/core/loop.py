@@ -1,0 +1,271 @@
+"""The loop of an engine: drain commands, admit, build the batch, decode, sample, report.
+
+It knows the order of things and nothing of how they are done: models stand behind backend.Model, the hub behind `send`.
+"""
+
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+
+from llmctld.engine.answer.text import Gain, Text
+from llmctld.engine.core.backend import Model, room
+from llmctld.engine.core.kv import Kv
+from llmctld.engine.core.scheduler import Scheduler
+from llmctld.engine.cost.pace import Pace
+from llmctld.engine.cost.price import Price
+from llmctld.engine.cost.rate import Rate
+from llmctld.engine.cost.step_cost import passes
+from llmctld.engine.drafts.speculation import Drafts
+from llmctld.engine.errors import Refusal
+from llmctld.engine.messages import (
+    Close,
+    Command,
+    Drop,
+    Event,
+    Finished,
+    Piece,
+    Recall,
+    Recalled,
+    Refused,
+    Remark,
+    Report,
+    Step,
+    Submit,
+)
+from llmctld.engine.prompt.overflow import fitted
+from llmctld.engine.streams.saved import Saved
+from llmctld.engine.streams.sequence import Chunk, Sequence
+
+Inbox = SimpleQueue[tuple[float, Command]]
+"""Commands with the time they arrived, in seconds of the monotonic clock."""
+
+
+TELL_S = 0.5
+"""How often the hub hears of text that nobody is waiting to see: it writes down what was generated once a second."""
+
+
+class Loop:
+    """Owns the model: everything that others want of it comes through `inbox`. `price`: what steps count as, instead of what
+    they take."""
+
+    def __init__(
+        self, model: Model, batch: int, inbox: Inbox, send: Callable[[Report], None],
+        saved: Saved | None = None, pace: Pace | None = None, price: Price | None = None,
+    ) -> None:  # fmt: skip
+        self._price = price
+        self.pace = Pace(model.stream_bytes) if pace is None else pace
+        self.scheduler = Scheduler(
+            model.loaded.slots, batch, model.streams, model.reuses, self.pace, saved, model.mixes, model.draft_model,
+            model.window, model.least,
+        )  # fmt: skip
+        if price and model.draft_model:
+            model.draft_model.price = price.of_draft
+        self._kv = Kv(model, self.scheduler)
+        self._model = model
+        self._inbox = inbox
+        self._send = send
+        self._events: list[Event] = []
+        self._remarked: set[str] = set()
+        self._rate = Rate()
+        self._told, self._told_at = (0, 0), time.monotonic()
+        self._closing = False
+
+    def run(self) -> None:
+        """Until it is told to close; the end of the process ends it too."""
+        while not self._closing:
+            self.step()
+        self.farewell()
+
+    def farewell(self) -> None:
+        """Saves what is worth it."""
+        self._kv.do(self.scheduler.farewell())
+        self.scheduler.saved.close()
+
+    def step(self) -> None:
+        """One round. It waits for a command only when there is nothing to compute."""
+        self._drain()
+        self._admit()
+        self._report()
+        chunks = self.scheduler.plan()
+        if not chunks:
+            return
+        begin = time.monotonic()
+        outcomes = self._model.decode(chunks)
+        now = time.monotonic()
+        self._learn(chunks, (now - begin) * 1e3)
+        for chunk, outcome in zip(chunks, outcomes, strict=True):
+            try:
+                self._settle(chunk, outcome, now)
+            except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
+                traceback.print_exc()
+                self._fail(chunk.sequence, Refusal("internal", f"request {chunk.sequence.id}: {error!r}"))
+        self._kv.do(self.scheduler.marked())
+        self._rate.add(now, sum(len(outcome) for outcome in outcomes if isinstance(outcome, list)))
+        self._report()
+
+    def _learn(self, chunks: list[Chunk], ms: float) -> None:
+        """What the step took tells what the next ones cost: of a prompt, or of those who generate."""
+        rows = {chunk.stream: chunk.count + len(chunk.draft) for chunk in chunks}
+        if self._price:
+            ms = self._price.ms(passes(rows), sum(rows.values()))
+        if all(chunk.count == 1 for chunk in chunks):
+            self.pace.generated()
+            self.scheduler.speculation.measured(rows, ms)
+        elif not self._model.mixes:
+            self.pace.prompted(chunks[0].count, ms)
+
+    def _drain(self) -> None:
+        if self.scheduler.idle:
+            self.scheduler.check()
+            self._obey(*self._inbox.get())
+        while not self._inbox.empty():  # nobody else takes from it
+            self._obey(*self._inbox.get())
+
+    def _obey(self, arrived: float, command: Command) -> None:
+        if isinstance(command, Submit):
+            self._open(arrived, command)
+        elif isinstance(command, Drop):
+            sequence = self.scheduler.cancel(command.id)
+            if sequence is not None:
+                self._close(sequence, "cancelled", Gain(), time.monotonic())
+        elif isinstance(command, Recall):
+            for id in self.scheduler.recall():
+                self._model.close(id)
+                self._events.append(Recalled(id))
+        elif isinstance(command, Close):
+            self._closing = True
+        else:
+            raise RuntimeError("a second load: an engine holds one model for its whole life")
+
+    def _open(self, arrived: float, submit: Submit) -> None:
+        """Queue a request. Whatever is wrong with it ends this one, and no other."""
+        try:
+            self.scheduler.expect(submit.id)
+            submit, prompt, shortened = fitted(self._model.encode, submit, self._model.loaded.context)
+            limit = room(prompt.tokens, self._model.loaded.context, submit.max_tokens)
+            held = submit.schema is not None or submit.grammar is not None
+            # what is held to a form does not think first
+            text = Text(submit.stop, None if held else prompt.opened, prompt.known)
+            self._model.open(submit, prompt)
+            if shortened is not None:
+                self._events.append(Remark(submit.id, "", shortened))
+            self.scheduler.submit(
+                Sequence(
+                    submit.id, prompt.tokens, len(prompt.tokens), limit, text=text, user=submit.user,
+                    every_s=0.0 if submit.streams else TELL_S, priority=submit.priority, adapters=submit.adapters,
+                    alone=submit.repro, submitted=arrived,
+                    drafts=Drafts() if self._model.drafts and not submit.repro else None,
+                )
+            )  # fmt: skip
+            self._remark(submit.id, prompt.remarks)
+        except Refusal as refusal:
+            self._refused(submit.id, refusal)
+        except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
+            traceback.print_exc()
+            self._events.append(Refused(submit.id, "internal", f"request {submit.id}: {error!r}"))
+
+    def _remark(self, id: int, remarks: list[str]) -> None:
+        """Each once, as long as the model is loaded."""
+        for text in remarks:
+            if text not in self._remarked:
+                self._remarked.add(text)
+                self._events.append(Remark(id, text))
+
+    def _admit(self) -> None:
+        before = time.monotonic()
+        while actions := self.scheduler.admit():
+            self._events += self._kv.do(actions)
+        for sequence in self.scheduler.running.values():
+            if sequence.admitted is None:
+                sequence.admitted = before
+
+    def _settle(self, chunk: Chunk, outcome: list[int] | Refusal, now: float) -> None:
+        sequence = chunk.sequence
+        if isinstance(outcome, Refusal):
+            self._fail(sequence, outcome)
+            return
+        if not chunk.samples:
+            self.scheduler.advance(chunk)
+        sequence.drafted += len(chunk.draft)
+        for accepted, token in enumerate(outcome):
+            self.scheduler.advance(chunk, accepted)
+            sequence.accepted += accepted > 0
+            if not self._gains(sequence, token, now):
+                if accepted + 1 < len(outcome):
+                    self._model.cut(chunk.stream, sequence.position)  # it was to say more
+                return
+
+    def _gains(self, sequence: Sequence, token: int, now: float) -> bool:
+        """One more token; False when it was the last."""
+        sequence.add(token, now)
+        if self._model.is_end(token):
+            self._end(sequence, "stop", Gain(), now)
+            return False
+        gain = sequence.text.feed(self._model.piece(token))
+        if gain.stopped or sequence.is_full:
+            self._end(sequence, "stop" if gain.stopped else "length", gain, now)
+            return False
+        self._gained(sequence, gain, now)
+        return True
+
+    def _end(self, sequence: Sequence, reason: str, gain: Gain, now: float) -> None:
+        self.scheduler.finish(sequence)
+        self._close(sequence, reason, gain, now)
+
+    def _close(self, sequence: Sequence, reason: str, gain: Gain, now: float) -> None:
+        """The last words of a request that holds no slot any more. A stop string in the held-back rest counts too."""
+        rest = sequence.text.end()
+        if rest.stopped and reason == "length":
+            reason = "stop"
+        sequence.every_s = 0.0
+        self._gained(sequence, Gain(gain.text + rest.text, gain.reasoning + rest.reasoning), now)
+        logprobs = self._model.close(sequence.id)
+        queue_ms, prefill_ms, decode_ms = sequence.timings(now)
+        self._events.append(
+            Finished(
+                id=sequence.id,
+                reason=reason,
+                prompt_tokens=sequence.prompt_tokens,
+                cached_tokens=sequence.cached,
+                completion_tokens=sequence.completion_tokens,
+                drafted=sequence.drafted if sequence.drafts else None,
+                accepted=sequence.accepted if sequence.drafts else None,
+                queue_ms=queue_ms,
+                prefill_ms=prefill_ms,
+                decode_ms=decode_ms,
+                batched=sequence.batched,
+                logprobs=logprobs,
+            )
+        )
+
+    def _fail(self, sequence: Sequence, refusal: Refusal) -> None:
+        """Its end, wherever in its end something went wrong."""
+        if sequence.id in self.scheduler.running:
+            self.scheduler.finish(sequence)
+        with suppress(KeyError):
+            self._model.close(sequence.id)
+        self._refused(sequence.id, refusal)
+
+    def _refused(self, id: int, refusal: Refusal) -> None:
+        self._events.append(Refused(id, refusal.code, refusal.message, refusal.hint))
+
+    def _gained(self, sequence: Sequence, gain: Gain, now: float) -> None:
+        text, reasoning = sequence.held.text + gain.text, sequence.held.reasoning + gain.reasoning
+        if (text or reasoning) and now - sequence.told >= sequence.every_s:
+            self._events.append(Piece(sequence.id, text, reasoning))
+            sequence.held, sequence.told = Gain(), now
+        else:
+            sequence.held = Gain(text, reasoning)
+
+    def _report(self) -> None:
+        """Send what happened, if anything did, and now and then how fast it is."""
+        busy, waiting = len(self.scheduler.running), len(self.scheduler.waiting)
+        now = time.monotonic()
+        if not self._events and self._told == (busy, waiting) and now - self._told_at < TELL_S:
+            return
+        if not busy:
+            self._rate.clear()
+        self._send(Step(events=self._events, busy=busy, waiting=waiting, tokens_per_second=self._rate.per_second()))
+        self._events, self._told, self._told_at = [], (busy, waiting), now

@@ -1,0 +1,402 @@
+"""Which requests run, in which streams, and which of their tokens go into the next step: continuous batching.
+
+It knows token counts, streams and priorities; it refuses to know text, samplers and the library that computes. What is to
+be done to the memory it returns as a list of actions, in order.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmctld.engine.core.asking import Asking
+from llmctld.engine.core.draft_model import DraftModel
+from llmctld.engine.core.queue import Queue
+from llmctld.engine.cost.pace import Pace
+from llmctld.engine.drafts.speculation import Speculation
+from llmctld.engine.messages import Adapter
+from llmctld.engine.streams import placement as place
+from llmctld.engine.streams.checkpoints import NO_WINDOW, TAIL, Window, until_mark
+from llmctld.engine.streams.placement import Source
+from llmctld.engine.streams.radix import Tokens, common
+from llmctld.engine.streams.saved import Saved
+from llmctld.engine.streams.sequence import BATCH, Chunk, Sequence
+from llmctld.engine.streams.streams import Streams
+
+WAIT_TOKENS = 32
+"""A request waits for a prefix that is being computed when that is at least so many tokens longer than what there is."""
+SAVED_BYTES_PER_MS = 1e6
+"""How fast a saved state is read, checked and set."""
+
+
+@dataclass(frozen=True)
+class Save:
+    """Put the state of `stream`, which holds `tokens`, outside the memory; `lasting`: and into a file, if need be.
+
+    `cut`: it holds more, and is cut to these before.
+    """
+
+    stream: int
+    tokens: Tokens
+    lasting: bool
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Everything in `source` is in `target` too, and nothing else."""
+
+    source: int
+    target: int
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Set the saved state `entry`, which begins with `tokens`, into `stream`, in which `sequence` begins."""
+
+    stream: int
+    entry: int
+    tokens: Tokens
+    sequence: Sequence
+
+
+@dataclass(frozen=True)
+class Cut:
+    """`stream`, in which `sequence` begins, keeps its first `keep` tokens."""
+
+    stream: int
+    keep: int
+    sequence: Sequence
+
+
+Action = Save | Copy | Restore | Cut
+
+
+class Scheduler:
+    """`streams`: those of the memory, at least as many as `slots` requests that run together.
+
+    `reuses`: whether the memory can be copied between streams and cut; without it everything is computed anew.
+    `mixes`: whether a step with prompts and those who generate costs less than one of each.
+    `window`: what of the memory can be cut only by so much, and `least` to how many tokens a stream can be now.
+    """
+
+    def __init__(
+        self, slots: int, batch: int, streams: int = 0, reuses: bool = True, pace: Pace | None = None,
+        saved: Saved | None = None, mixes: bool = False, draft_model: DraftModel | None = None,
+        window: Window = NO_WINDOW, least: Callable[[int], int] = lambda _: 0,
+    ) -> None:  # fmt: skip
+        self.slots, self.batch = slots, max(batch, slots)
+        self.streams = Streams(max(streams, slots))
+        self.pace = Pace() if pace is None else pace
+        self.saved = Saved(None, 0, 0) if saved is None else saved
+        self.speculation = Speculation()
+        self.asking = Asking(draft_model)
+        self.waiting = Queue()
+        self.running: dict[int, Sequence] = {}
+        self._reuses = reuses
+        self._mixes, self._shortest, self._turn = mixes, False, 0
+        self._window, self._least = window, least
+
+    @property
+    def idle(self) -> bool:
+        return not self.waiting and not self.running
+
+    def expect(self, id: int) -> None:
+        """ValueError when a request of this id is here already."""
+        if id in self.waiting or id in self.running:
+            raise ValueError(f"request {id} is already here")
+
+    def submit(self, sequence: Sequence) -> None:
+        """Queue a request."""
+        self.expect(sequence.id)
+        self.waiting.put(sequence)
+
+    # ---- who runs ---------------------------------------------------------------------------------------------------
+
+    def admit(self) -> list[Action]:
+        """Let those who are next run, as far as there are slots; then close the gaps that are left.
+
+        With a window one at a time, and the others once that is done: only the memory knows how far it can be cut.
+        """
+        actions: list[Action] = []
+        if not self.waiting and not self.streams.gaps():
+            return actions
+        self._preempt()
+        while len(self.running) < self.slots and (sequence := self.waiting.choose(self._ready)) is not None:
+            if sequence.alone and self.running:
+                break  # nobody else begins before it has had its turn
+            self.waiting.take(sequence, self._ready)
+            actions += self._begin(sequence)
+            if self._window.tokens:
+                return actions
+        return actions + self._pack()
+
+    def _preempt(self) -> None:
+        """Batch work makes room for who is more urgent; what it has computed stays in its stream while it can."""
+        if len(self.running) < self.slots or self.waiting.most_urgent in (None, BATCH):
+            return
+        batch = [sequence for sequence in self.running.values() if sequence.priority == BATCH and not sequence.alone]
+        next_ = self.waiting.choose(self._ready) if batch else None
+        if next_ is not None and next_.priority < BATCH:
+            last = batch[-1]
+            self.finish(last)
+            self.waiting.put(last, first=True)
+
+    def _ready(self, sequence: Sequence) -> bool:
+        """Not while someone alone runs, and not while a good part of its prompt is being computed for another."""
+        if any(running.alone for running in self.running.values()):
+            return False
+        if sequence.alone or not self._reuses:
+            return True
+        tokens = np.array(sequence.tokens, np.int32)
+        best = promised = 0
+        promising: Sequence | None = None
+        for owner, length in self._matches(tokens, sequence.adapters).items():
+            if isinstance(owner, Sequence):
+                said = min(length, owner.prompt_tokens, len(tokens) - 1)
+                if max(promised, owner.position) < said:
+                    promised, promising = said, owner
+                length = min(length, owner.position)
+            if length >= self._least(_stream(owner) if isinstance(owner, Sequence) else owner):
+                best = max(best, length)
+        if promising is None or promised - best < WAIT_TOKENS:
+            return True
+        self._window.mark(promising, promised)
+        return False
+
+    def _begin(self, sequence: Sequence) -> list[Action]:
+        """Its stream, and what must happen to the memory before its first step."""
+        chosen, common = self._place(sequence)
+        target, source = chosen.target, chosen.source
+        actions: list[Action] = []
+        if chosen.aside is not None:
+            actions += self._put_aside(target, chosen.aside)
+        else:
+            actions += self._rescue(target, source.keep if source.stream == target else 0)
+        if source.entry is not None:
+            begins = np.array(sequence.tokens[: source.keep], np.int32)
+            actions.append(Restore(target, source.entry, begins, sequence))
+        elif source.stream is not None and source.stream != target:
+            actions.append(Copy(source.stream, target))
+        actions.append(Cut(target, source.keep, sequence))
+        self.streams.take(target, sequence.id, np.array(sequence.tokens, np.int32), sequence.adapters)
+        self.running[sequence.id] = sequence
+        sequence.stream, sequence.position = target, source.keep
+        if not sequence.begun:
+            sequence.cached = source.keep
+        self._window.begun(sequence, common, self.pace)
+        return actions
+
+    def _place(self, sequence: Sequence) -> tuple[place.Place, int]:
+        """... and how many tokens it has in common with others, those included that can no longer be taken from them."""
+        if not self._reuses:
+            return place.Place(self.streams.free[0], Source()), 0
+        tokens = np.array(sequence.tokens, np.int32)
+        sources = [] if sequence.alone else self._sources(tokens, sequence.adapters)
+        common = max((source.keep for source in sources), default=0)
+        there = [source for source in sources if source.keep >= self._least_of(source)]
+        return place.choose(self.streams, len(tokens), there, self.pace), common
+
+    def _least_of(self, source: Source) -> int:
+        """The fewest tokens that can be taken from there."""
+        if source.entry is not None:
+            return self.saved.least(source.entry)
+        return 0 if source.stream is None else self._least(source.stream)
+
+    def _sources(self, tokens: Tokens, adapters: tuple[Adapter, ...]) -> list[Source]:
+        """What was computed of `tokens`, but for the last: a model must be asked for at least one."""
+        most = len(tokens) - 1
+        sources = []
+        for stream, length in self.streams.match(tokens, adapters).items():
+            owner = self._owner(stream)
+            if owner is not None:
+                length = self._agreement(owner, tokens, length)
+            sources.append(Source(min(length, most), stream, cost_ms=self.pace.copy_ms))
+        for entry, length in () if adapters else self.saved.match(tokens).items():
+            cost = self.pace.copy_ms + self.saved.size(entry) / SAVED_BYTES_PER_MS
+            sources.append(Source(min(length, most), entry=entry, cost_ms=cost))
+        return [source for source in sources if source.keep]
+
+    def _matches(self, tokens: Tokens, adapters: tuple[Adapter, ...]) -> "dict[Sequence | int, int]":
+        """Running sequence, or stream that nobody owns -> leading tokens in common, computed or to be computed."""
+        found = self.streams.match(tokens, adapters)
+        return {self._owner(stream) or stream: length for stream, length in found.items()}
+
+    def _agreement(self, owner: Sequence, tokens: Tokens, length: int) -> int:
+        """The tree knows a running sequence as it began: it has grown since, and it may not be computed so far."""
+        if length == len(self.streams.held(_stream(owner))):
+            length += common(tokens[length:], np.array(owner.tokens[length:], np.int32))
+        return min(length, owner.position)
+
+    def _owner(self, stream: int) -> Sequence | None:
+        return next((sequence for sequence in self.running.values() if sequence.stream == stream), None)
+
+    def _rescue(self, stream: int, keep: int = 0, lost: int | None = None) -> list[Save]:
+        """What is about to be cut off is saved, where that is worth it: so many tokens are `lost`, else those of it alone."""
+        held = self.streams.held(stream)
+        if not self._reuses or self.streams.adapters(stream):
+            return []  # saved states are of the model as its file is
+        lost = self.streams.sole(stream, keep) if lost is None else lost
+        if not place.worth_keeping(lost, self.pace) or self.saved.covers(held):
+            return []
+        lasting = lost >= place.LASTING_TOKENS
+        return [Save(stream, held, lasting), *self._rescue_prompt(stream, keep, lasting)]
+
+    def _rescue_prompt(self, stream: int, keep: int, lasting: bool) -> list[Save]:
+        """The state that can be cut to no less than itself is of no use to who asks the same again: so that one too."""
+        prompt, held = self.streams.prompt(stream) - TAIL, self.streams.held(stream)
+        if max(keep, self._least(stream), place.SAVE_TOKENS) <= prompt < len(held) and self._window.tokens < len(held):
+            return [Save(stream, held[:prompt], lasting, cut=True)] if self._window.tokens else []
+        return []
+
+    def _pack(self) -> list[Action]:
+        """While nobody fills the gaps, those who run at the end move into them: a copy, once, against a split of each
+        step."""
+        actions: list[Action] = []
+        while self._reuses and (gaps := self.streams.gaps()):
+            gap, last = gaps[0], self.streams.owned[-1]
+            mover = self._owner(last)
+            assert mover is not None
+            other = place.aside(self.streams, gap, self.pace)
+            actions += self._rescue(gap) if other is None else self._put_aside(gap, other)
+            actions.append(Copy(last, gap))
+            self.streams.move(last, gap, mover.computed)
+            mover.stream = gap
+        return actions
+
+    def _put_aside(self, stream: int, other: int) -> list[Action]:
+        actions: list[Action] = [*self._rescue(other), Copy(stream, other)]
+        self.streams.copy(stream, other)
+        return actions
+
+    # ---- what they compute ------------------------------------------------------------------------------------------
+
+    def plan(self) -> list[Chunk]:
+        """The next step, in ascending stream order: a part of one prompt, or the next token of each who generates.
+
+        In turn, since the library computes a batch in parts of equal length: together they cost more than one by one.
+        """
+        together = self._together()
+        single = [sequence for sequence in together if sequence.pending < 2]
+        prompts = [sequence for sequence in together if sequence.pending > 1]
+        chunks = self._mixed(together) if self._mixes else self._prompt(prompts, bool(single)) or self._single(single)
+        return sorted(chunks, key=lambda chunk: chunk.stream)
+
+    def _mixed(self, together: list[Sequence]) -> list[Chunk]:
+        room = self.batch - len(together)
+        chunks = []
+        for sequence in together:
+            count = min(sequence.pending, 1 + room)
+            room -= count - 1
+            sequence.batched |= len(together) > 1
+            chunks.append(_chunk(sequence, count))
+        return chunks
+
+    def _prompt(self, prompts: list[Sequence], waited_for: bool) -> list[Chunk]:
+        """A part of one prompt; nothing when those who generate have stood still for long enough."""
+        if not prompts:
+            return []
+        prompt = min(prompts, key=lambda prompt: prompt.pending) if self._shortest else prompts[0]
+        count = min(until_mark(prompt), prompt.pending, self.batch, self.pace.chunk if waited_for else self.batch)
+        if waited_for and not self.pace.has_time_for(count):
+            return []
+        self._shortest = not self._shortest  # in turn, so that neither the long nor the short wait for all the others
+        prompt.batched |= waited_for or prompt.cached > 0
+        return [_chunk(prompt, count)]
+
+    def _single(self, single: list[Sequence]) -> list[Chunk]:
+        """One token of each, and what was drafted of the next."""
+        if not single:
+            return []
+        streams = {_stream(sequence): sequence for sequence in single}
+        drafts = self.asking.drafts(streams, self.batch - len(single), self.speculation)
+        for sequence in single:
+            sequence.batched |= len(single) > 1 or sequence.cached > 0 or bool(drafts.get(_stream(sequence)))
+        return [_chunk(sequence, sequence.pending, drafts.get(_stream(sequence))) for sequence in single]
+
+    def _together(self) -> list[Sequence]:
+        """Those who run with the same adapters; each set of adapters in turn."""
+        sets = list(dict.fromkeys(sequence.adapters for sequence in self.running.values()))
+        if len(sets) < 2:
+            return list(self.running.values())
+        self._turn += 1
+        return [sequence for sequence in self.running.values() if sequence.adapters == sets[self._turn % len(sets)]]
+
+    def advance(self, chunk: Chunk, accepted: int = 0) -> None:
+        """The chunk is computed, and so many tokens of its draft were right."""
+        chunk.sequence.position = chunk.start + chunk.count + accepted
+
+    def marked(self) -> list[Action]:
+        """What is to be saved on the way, of those that have just come so far."""
+        actions: list[Action] = []
+        for sequence in self.running.values():
+            if sequence.position in sequence.marks:
+                sequence.marks.discard(sequence.position)
+                actions += self._keep(sequence)
+        return actions
+
+    def _keep(self, sequence: Sequence) -> list[Action]:
+        computed = sequence.computed
+        if sequence.adapters or not place.worth_keeping(len(computed), self.pace) or self.saved.covers(computed):
+            return []
+        return [Save(_stream(sequence), computed, len(computed) >= place.LASTING_TOKENS)]
+
+    def forget(self, sequence: Sequence) -> None:
+        """What its stream was to keep is not there: it is computed from the first token."""
+        sequence.position = sequence.cached = 0
+
+    def finish(self, sequence: Sequence) -> None:
+        """A running sequence has ended, or is put off: its stream is free, and holds what it computed."""
+        del self.running[sequence.id]
+        computed = sequence.computed if self._reuses else sequence.computed[:0]
+        self.streams.give(_stream(sequence), computed, min(sequence.prompt_tokens, len(computed)))
+        sequence.stream = None
+
+    def cancel(self, id: int) -> Sequence | None:
+        """Take a request out, waiting or running; None when it is not here (any more)."""
+        if id in self.waiting:
+            return self.waiting.remove(id)
+        sequence = self.running.get(id)
+        if sequence is not None:
+            self.finish(sequence)
+        return sequence
+
+    def recall(self) -> list[int]:
+        """Takes out what waits and has never run."""
+        unbegun = [id for id in self.waiting if not self.waiting.begun(id)]
+        for id in unbegun:
+            self.waiting.remove(id)
+        return unbegun
+
+    def farewell(self) -> list[Action]:
+        """At the end: all that is worth it is saved, what was used last first. Nobody keeps what another has too."""
+        actions: list[Action] = []
+        kept: list[Tokens] = []
+        for stream in sorted(self.streams.free, key=self.streams.age):
+            held = self.streams.held(stream)
+            there = (self._window.of_saved(common(held, tokens), len(tokens)) for tokens in kept)
+            saves = self._rescue(stream, lost=len(held) - max(there, default=0))
+            kept += [save.tokens for save in saves]
+            actions += saves
+        return actions
+
+    def check(self) -> None:
+        """Prove the invariants; RuntimeError names the one that does not hold."""
+        self.streams.check({_stream(sequence): sequence.id for sequence in self.running.values()})
+        self.saved.check()
+        self.asking.check()
+        if len(self.running) > self.slots:
+            raise RuntimeError(f"{len(self.running)} requests run in {self.slots} slots")
+        for sequence in self.running.values():
+            if not 0 <= sequence.position <= len(sequence.tokens):
+                raise RuntimeError(f"request {sequence.id}: position {sequence.position} of {len(sequence.tokens)}")
+
+
+def _chunk(sequence: Sequence, count: int, draft: list[int] | None = None) -> Chunk:
+    return Chunk(sequence, _stream(sequence), sequence.position, count, draft or [])
+
+
+def _stream(sequence: Sequence) -> int:
+    if sequence.stream is None:
+        raise RuntimeError(f"request {sequence.id} runs without a stream")
+    return sequence.stream

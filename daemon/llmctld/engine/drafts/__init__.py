@@ -1,0 +1,1 @@
+"""Drafts from the text itself, and whether drafted tokens pay."""

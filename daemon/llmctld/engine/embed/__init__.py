@@ -1,0 +1,1 @@
+"""Embedding models: their loop, and the two libraries that compute them."""

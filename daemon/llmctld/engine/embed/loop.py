@@ -1,0 +1,235 @@
+"""The loop of an engine that embeds: what has come while one batch was computed forms the next, without a timer.
+
+It knows requests of several texts and whose turn it is; how a text becomes a vector is an Embedder's own.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from queue import Empty
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmctld.engine.core.loop import Inbox
+from llmctld.engine.cost.rate import Rate
+from llmctld.engine.errors import Refusal
+from llmctld.engine.messages import (
+    Close,
+    Command,
+    Drop,
+    Embedded,
+    Event,
+    Flaw,
+    Loaded,
+    Recall,
+    Recalled,
+    Refused,
+    Report,
+    Step,
+    Texts,
+)  # fmt: skip
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text, its tokens (those of the prompt before it too), and that prompt's text where it is not part of `text`."""
+
+    text: str
+    tokens: Sequence[int]
+    prompt: str = ""
+
+
+class Embedder(Protocol):
+    """A loaded embedding model. One thread calls it."""
+
+    @property
+    def loaded(self) -> Loaded:
+        """What to tell the hub; `dimension` is that of every vector, `context` bounds one text, `slots` a batch."""
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of one batch, at least `loaded.context`."""
+
+    def read(self, text: str, prompt: str | None) -> Reading:
+        """Raises Refusal for a text of which a part would be cut off, and for a prompt that nobody knows."""
+
+    def embed(self, readings: Sequence[Reading]) -> Vectors:
+        """(texts, dimension); raises whatever it likes, and then each text is tried alone."""
+
+
+@dataclass
+class Work:
+    """One request: `next` is the first text that is in no batch yet, `left` how many have no vector and no flaw."""
+
+    texts: Texts
+    vectors: Vectors
+    left: int
+    next: int = 0
+    tokens: int = 0
+    flaws: list[Flaw] = field(default_factory=list)
+
+    def fail(self, index: int, refusal: Refusal) -> None:
+        self.flaws.append(Flaw(index, refusal.code, refusal.message, refusal.hint))
+        self.left -= 1
+
+    def succeed(self, index: int, vector: Vectors) -> None:
+        self.vectors[index] = vector
+        self.left -= 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """One text of a batch, and where its vector goes."""
+
+    work: Work
+    index: int
+    reading: Reading
+
+
+class EmbedLoop:
+    """Owns the model: everything that others want of it comes through `inbox`."""
+
+    def __init__(self, embedder: Embedder, inbox: Inbox, send: Callable[[Report], None]) -> None:
+        self._embedder, self._inbox, self._send = embedder, inbox, send
+        self._works: dict[int, Work] = {}
+        """In the order of their turns: who had a text in a batch goes to the end."""
+        self._events: list[Event] = []
+        self._rate = Rate()
+        self._closing = False
+
+    def run(self) -> None:
+        while not self._closing:
+            self.step()
+
+    def step(self) -> None:
+        """One batch. It waits for a command only when there is nothing to compute."""
+        self._drain()
+        batch = self._form()
+        self._report(len(batch))
+        if batch:
+            self._compute(batch)
+            self._rate.add(time.monotonic(), sum(len(place.reading.tokens) for place in batch))
+        self._settle()
+        self._report(0)
+
+    # ---- commands ---------------------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        if not self._works:
+            self._rate.clear()
+            self._obey(self._inbox.get()[1])
+        while True:
+            try:
+                self._obey(self._inbox.get_nowait()[1])
+            except Empty:
+                return
+
+    def _obey(self, command: Command) -> None:
+        if isinstance(command, Texts):
+            self._take(command)
+        elif isinstance(command, Drop):
+            if self._works.pop(command.id, None) is not None:
+                self._events.append(Refused(command.id, "cancelled", "cancelled"))
+        elif isinstance(command, Recall):
+            for work in [work for work in self._works.values() if not work.next]:
+                del self._works[work.texts.id]
+                self._events.append(Recalled(work.texts.id))
+        elif isinstance(command, Close):
+            self._closing = True
+        else:
+            refused = Refused(getattr(command, "id", 0), "invalid_request", "this model makes embeddings, and no text")
+            self._events.append(refused)
+
+    def _take(self, texts: Texts) -> None:
+        if texts.id in self._works:
+            self._events.append(Refused(texts.id, "internal", f"request {texts.id} is already here"))
+            return
+        count = len(texts.texts)
+        self._works[texts.id] = Work(texts, np.full((count, self._embedder.loaded.dimension), np.nan, "<f4"), count)
+
+    # ---- batches ----------------------------------------------------------------------------------------------------
+
+    def _form(self) -> list[Place]:
+        """A text of each request in turn, so that one text does not wait for another's thousand; as many as fit."""
+        batch: list[Place] = []
+        room = self._embedder.batch_tokens
+        while len(batch) < self._embedder.loaded.slots:
+            work = next((work for work in self._works.values() if work.next < len(work.texts.texts)), None)
+            if work is None:
+                break
+            reading = self._read(work)
+            if reading is not None:
+                if len(reading.tokens) > room:
+                    break  # it comes first in the next one
+                room -= len(reading.tokens)
+                batch.append(Place(work, work.next, reading))
+                work.tokens += len(reading.tokens)
+            work.next += 1
+            self._works[work.texts.id] = self._works.pop(work.texts.id)
+        return batch
+
+    def _read(self, work: Work) -> Reading | None:
+        """None, and a flaw, where the text cannot be read."""
+        text = work.texts.texts[work.next]
+        try:
+            if not text.strip():
+                raise Refusal("invalid_request", "the text is empty", "Leave it out.")
+            return self._embedder.read(text, work.texts.prompt)
+        except Refusal as refusal:
+            work.fail(work.next, refusal)
+        except Exception as error:  # noqa: BLE001 - a bug met by one text must not take the others down
+            traceback.print_exc()
+            work.fail(work.next, Refusal("internal", f"the text cannot be read: {error!r}"))
+        return None
+
+    def _compute(self, batch: list[Place]) -> None:
+        """A text that a batch cannot be computed with fails alone: then each goes by itself.
+
+        One that brings no number takes the others along too, since a weight of 0 times NaN is NaN.
+        """
+        refusal = None
+        try:
+            vectors = self._embedder.embed([place.reading for place in batch])
+            if not np.isfinite(vectors).all():
+                message = "the model computed something that is no number (NaN or infinite) for this text"
+                refusal = Refusal("engine_failed", message, "Its file may be damaged.")
+        except Exception as error:  # noqa: BLE001 - as above
+            traceback.print_exc()
+            refusal = Refusal("engine_failed", f"the model failed at this text: {error!r}")
+        if refusal is None:
+            for place, vector in zip(batch, vectors, strict=True):
+                place.work.succeed(place.index, vector)
+        elif len(batch) == 1:
+            batch[0].work.fail(batch[0].index, refusal)
+        else:
+            for place in batch:
+                self._compute([place])
+
+    def _settle(self) -> None:
+        for work in [work for work in self._works.values() if not work.left]:
+            id = work.texts.id
+            del self._works[id]
+            flaws = sorted(work.flaws, key=lambda flaw: flaw.index)
+            self._events.append(Embedded(id=id, vectors=work.vectors.tobytes(), tokens=work.tokens, flaws=flaws))
+
+    def _report(self, busy: int) -> None:
+        waiting = sum(len(work.texts.texts) - work.next for work in self._works.values())
+        speed = self._rate.per_second()
+        self._send(Step(events=self._events, busy=busy, waiting=waiting, tokens_per_second=speed))
+        self._events = []
+
+
+def unknown_prompt(given: str, known: Sequence[str]) -> Refusal:
+    there = f"There are {', '.join(known)}." if known else "It has none; `models.NAME.prompts` gives it some."
+    return Refusal("invalid_request", f"the model has no prompt {given!r}", there)
+
+
+def too_long(tokens: int, most: int) -> Refusal:
+    """A part of a text is another text: it is never cut off without a word."""
+    message = f"the text has {tokens} tokens, and this model reads at most {most}"
+    return Refusal("context_overflow", message, "Shorten the text, or split it.")

@@ -1,0 +1,20 @@
+"""The two errors of an engine: a model that cannot be loaded, and one request that cannot be computed."""
+
+
+class LoadError(Exception):
+    """The model cannot be loaded: what happened, and what to do next."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Refusal(Exception):
+    """One request cannot be computed; `code` is an error code of llmctl.errors."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint

@@ -1,0 +1,1 @@
+"""Schemas and grammars: compiled, and the tokens that they allow next."""

@@ -1,0 +1,101 @@
+"""A child of the hub's that may be lost: it compiles schemas and grammars on trial, and holds complete answers against them.
+
+Both can be made to take hours or all memory; here that ends one process that nobody else needs. It knows no model: a line
+of JSON in (a Question), a line of JSON out (a Verdict), until the end of its input.
+"""
+
+import resource
+import signal
+import sys
+
+import jsonschema_rs
+import msgspec
+
+from llmctld.engine.errors import Refusal
+from llmctld.engine.forms.grammar import Grammar, of_bytes
+from llmctld.engine.lifeline import die_with_hub
+
+COMPUTING_S = 1.0
+"""Of processor time for one question; the kernel ends the process that takes more."""
+MEMORY_BYTES = 2 * 2**30
+DEEPEST = 64
+"""Nesting of a schema."""
+
+
+class Question(msgspec.Struct):
+    """Whether a schema (JSON) or a grammar (GBNF) compiles, and, with a text, whether that satisfies it."""
+
+    schema: str | None = None
+    grammar: str | None = None
+    text: str | None = None
+
+
+class Verdict(msgspec.Struct):
+    """`error` is empty where all is well; else what is wrong, and what to do."""
+
+    error: str = ""
+    hint: str = ""
+
+
+def main() -> int:
+    die_with_hub()
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for line in sys.stdin.buffer:
+        signal.setitimer(signal.ITIMER_PROF, COMPUTING_S)  # counts this process's own time, and ends it by SIGPROF
+        verdict = judge(msgspec.json.decode(line, type=Question))
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        sys.stdout.buffer.write(msgspec.json.encode(verdict) + b"\n")
+        sys.stdout.buffer.flush()
+    return 0
+
+
+def judge(question: Question) -> Verdict:
+    try:
+        if question.text is not None:
+            return Verdict(flaw(question, question.text))
+        if question.schema is not None:
+            _check_schema(question.schema)
+        Grammar(of_bytes(), question.schema, question.grammar)
+    except Refusal as refusal:
+        return Verdict(refusal.message, refusal.hint)
+    return Verdict()
+
+
+def flaw(question: Question, text: str) -> str:
+    """Why the text does not satisfy the schema or grammar; empty when it does."""
+    if question.schema is None:
+        grammar = Grammar(of_bytes(), None, question.grammar)
+        taken = all(grammar.take(byte) for byte in text.encode())
+        return "" if taken and grammar.is_complete else "it is not a text of the grammar"
+    try:
+        value = msgspec.json.decode(text)
+        schema = msgspec.json.decode(question.schema)
+        linear = jsonschema_rs.RegexOptions()  # regular expressions that take no more than linear time
+        jsonschema_rs.validator_for(schema, offline=True, pattern_options=linear).validate(value)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return f"it is no JSON: {error}"
+    except jsonschema_rs.ValidationError as error:
+        place = "/".join(map(str, error.instance_path))
+        return f"{place}: {error.message}" if place else error.message
+    return ""
+
+
+def _check_schema(schema: str) -> None:
+    try:
+        value = msgspec.json.decode(schema)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Refusal("usage", f"the schema is no JSON: {error}", "Mend the schema.") from error
+    if not _is_flat(value, DEEPEST):
+        raise Refusal("usage", f"the schema is nested more than {DEEPEST} deep", "Use `$defs` and `$ref`.")
+
+
+def _is_flat(value: object, limit: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return limit >= 0 and all(_is_flat(each, limit - 1) for each in inner)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

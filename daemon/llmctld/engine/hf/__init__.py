@@ -1,0 +1,1 @@
+"""A transformers folder computed by torch."""

@@ -1,0 +1,198 @@
+"""Any causal language model of a transformers folder, computed by torch behind that library's continuous batching.
+
+It knows how a request becomes tokens and a row of logits the next one; who runs is the scheduler's, text is the loop's.
+
+| of a request | where it is done |
+|---|---|
+| who runs, and who waits, by priority and user | scheduler.py, as for a GGUF file |
+| prompts in parts, one batch for all who run, prefixes in common | the library's manager (paged.py) |
+| all of these on a model that the manager computes wrongly | its own forward, one request at a time (single.py) |
+| temperature, top-k, top-p, min-p, penalties, biases, seed | choice.py, on the rows of logits that the manager hands out |
+| schema, grammar, log-probabilities, ignore_eos | there too |
+| stop strings, reasoning, max_tokens, ends | loop.py and text.py |
+| `repro` | alone, without pages that were computed before |
+| adapters | nowhere: refused (status 5) |
+"""
+
+import math
+import traceback
+from functools import partial
+from typing import Any
+
+import msgspec
+import torch
+
+from llmctld.engine.answer.choice import Choice, no_number
+from llmctld.engine.answer.sampling import Defaults
+from llmctld.engine.core.crew import Crew
+from llmctld.engine.core.draft_model import DraftModel
+from llmctld.engine.errors import Refusal
+from llmctld.engine.hf import device as torch_device
+from llmctld.engine.hf.folder import (
+    dtype_of,
+    read_config,
+    read_model,
+    read_tokenizer,
+)
+from llmctld.engine.hf.reader import HfReader
+from llmctld.engine.hf.steps import steps_for
+from llmctld.engine.hf.words import HfWords
+from llmctld.engine.messages import Load, Scored, Submit
+from llmctld.engine.prompt.prompt import Prompt
+from llmctld.engine.prompt.systems import takes_later
+from llmctld.engine.prompt.tags import Found
+from llmctld.engine.prompt.template import untold
+from llmctld.engine.streams.checkpoints import Window
+from llmctld.engine.streams.sequence import Chunk
+
+
+class Hf:
+    """Implements backend.Model. Its streams are the manager's pages, which nobody else can cut or copy."""
+
+    mixes = True
+    reuses = drafts = False
+    window = Window()
+    draft_model: DraftModel | None = None
+    stream_bytes = 0
+
+    def __init__(self, load: Load) -> None:
+        torch.set_num_threads(load.threads)
+        device = torch_device.choose(load)
+        self._crew = Crew(load, device.type != "cpu", torch.set_num_threads)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        config = read_config(load)
+        dtype = dtype_of(load, device, config)
+        tokenizer = read_tokenizer(load)
+        limit = torch_device.room(load, device)
+        self._model = read_model(load, config, device, dtype, limit)
+        named = self._model.generation_config
+        ends = sorted({*_listed(named.eos_token_id), *_listed(tokenizer.eos_token_id)})
+        tokenizer.chat_template = load.template or tokenizer.chat_template
+        rows = int(self._model.get_output_embeddings().weight.shape[0])
+        self._words = HfWords(tokenizer, rows, ends, load)
+        self._rows = int(self._model.get_input_embeddings().weight.shape[0])
+        """Of the table that a token is looked up in: one behind its end would end the step, and all who are in it."""
+        self._reader = HfReader(tokenizer)
+        self._defaults = Defaults.of(named)
+        self._choices: dict[int, Choice] = {}
+        self._said: dict[int, int | Refusal] = {}
+        self._steps, loaded = steps_for(load, self._model, self._words.size, limit)
+        self._steps.pick = self._pick
+        self.loaded = msgspec.structs.replace(
+            loaded, base=self._words.template is None, devices=[str(device)],
+            system_later=self._words.template is None or takes_later(self._words.template.render),
+            gpu_bytes=0 if device.type == "cpu" else loaded.memory_bytes,
+            notices=[*loaded.notices, *torch_device.notices(load, device)],
+        )  # fmt: skip
+        self.streams = loaded.slots
+
+    # ---- requests ---------------------------------------------------------------------------------------------------
+
+    def encode(self, submit: Submit) -> Prompt:
+        prompt = self._read(submit)
+        if not prompt.tokens:
+            raise Refusal("invalid_request", "the prompt is empty")
+        if (last := max(prompt.tokens)) >= self._rows:
+            name = f"the token {self._words.name(last)!r} (id {last})"
+            message = f"the prompt has {name}, and this model knows the ids 0 to {self._rows - 1}"
+            raise Refusal(
+                "invalid_request", message, "Leave it out: the folder's tokenizer has it, its weights have not."
+            )
+        return prompt
+
+    def _read(self, submit: Submit) -> Prompt:
+        """Only of a raw prompt are the names of control tokens more than text, beside those that the template writes."""
+        template = self._words.template
+        if submit.raw or submit.tokens is not None or template is None:
+            untold(submit)
+        if submit.tokens is not None:
+            return Prompt(self._words.checked(submit.tokens))
+        if submit.raw or template is None:
+            text = "\n\n".join(message.content for message in submit.messages)
+            if submit.raw:
+                return Prompt(self._words.encode(text), opened=Found(None, "").opened(text))
+            return Prompt(self._reader.tokens(self._reader.markers.typed(text), around=True))
+        rendered = self._reader.markers.render(partial(template.render, think=submit.think), submit.messages)
+        self._words.render(template.nature.tags.rendered)
+        return template.prompt(self._reader.tokens(rendered), rendered, submit.messages)
+
+    def open(self, submit: Submit, prompt: Prompt) -> None:
+        if submit.adapters:
+            message = "this model is a transformers folder, which takes no LoRA adapters"
+            raise Refusal("invalid_request", message, "Merge the adapter into the model, or use a GGUF file of it.")
+        bias = {self._words.named(key): value for key, value in submit.logit_bias.items()}
+        if submit.ignore_eos:
+            bias |= dict.fromkeys(self._words.ends, -math.inf)
+        end = self._words.ends[0] if self._words.ends else -1
+        self._choices[submit.id] = Choice(submit, self._defaults, self._words, bias, prompt.tokens, end)
+
+    def close(self, id: int) -> list[Scored] | None:
+        self._steps.drop(id)
+        return self._choices.pop(id).scored
+
+    def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
+        """The manager takes each prompt in parts as it likes: who has got nothing yet comes again."""
+        self._said = {}
+        sequences = [chunk.sequence for chunk in chunks]
+        came = self._crew.compute(chunks, lambda: self._steps.step(sequences)) | self._said
+        ids = [chunk.sequence.id for chunk in chunks]
+        for chunk in chunks:
+            chunk.sequence.batched |= chunk.sequence.cached > 0
+        return [_outcome(came.get(id)) for id in ids]
+
+    def cut(self, stream: int, keep: int) -> bool:
+        return keep == 0  # which pages a request has is the manager's
+
+    def least(self, stream: int) -> int:
+        return 0
+
+    def copy(self, source: int, target: int) -> None:
+        """Never called: it does not reuse."""
+
+    def save(self, stream: int) -> bytes:
+        return b""
+
+    def restore(self, stream: int, state: bytes | memoryview) -> int:
+        return 0
+
+    def piece(self, token: int) -> bytes:
+        return self._words.piece(token)
+
+    def is_end(self, token: int) -> bool:
+        return self._words.is_end(token)
+
+    def _pick(self, ids: list[int], rows: torch.Tensor) -> torch.Tensor:
+        """Rows whose largest number is at what each request's Choice says; what that is is noted in `_said` too."""
+        if rows.shape[-1] > self._rows:
+            rows[:, self._rows :] = -math.inf  # it could be said, and not be read
+        broken = rows.isnan().any(dim=-1).tolist()
+        for place, id in enumerate(ids):
+            if broken[place]:
+                self._said[id] = no_number()
+            elif not self._choices[id].is_plain:
+                if id not in self._said:  # a step that failed is taken again, one by one
+                    self._said[id] = self._choose(id, rows[place])
+                said = self._said[id]
+                rows[place].fill_(-math.inf)
+                rows[place, 0 if isinstance(said, Refusal) else max(said, 0)] = 0.0
+        return rows
+
+    def _choose(self, id: int, row: torch.Tensor) -> int | Refusal:
+        try:
+            return self._choices[id].pick(row.float().cpu().numpy().copy())
+        except Refusal as refusal:
+            return refusal
+        except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
+            traceback.print_exc()
+            return Refusal("internal", f"request {id}: {error!r}")
+
+
+def _outcome(said: int | Refusal | None) -> list[int] | Refusal:
+    if said is None:
+        return []
+    return said if isinstance(said, Refusal) else [said]
+
+
+def _listed(tokens: Any) -> list[int]:
+    return [] if tokens is None else [tokens] if isinstance(tokens, int) else list(tokens)

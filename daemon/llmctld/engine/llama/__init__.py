@@ -1,0 +1,1 @@
+"""A GGUF file computed by llama.cpp."""

@@ -1,0 +1,109 @@
+"""Tries the library's kernels one by one: a small product of matrices for each type of weights, in each kind of buffer.
+
+Runs in a child (`python -m llmctld.engine.llama.library.kernels [SKIP]`), since a broken kernel ends the process. Prints the name
+of each trial before it, and the outcome after it: the last name without an outcome is the broken kernel. SKIP: trials to omit.
+"""
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+from numpy.typing import NDArray
+
+from llmctld.engine import crash
+from llmctld.engine.llama.library import ggml
+
+TYPES = {
+    "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8, "Q2_K": 10, "Q3_K": 11, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14,
+    "IQ4_NL": 20, "IQ4_XS": 23, "MXFP4": 39, "F16": 1, "BF16": 30,
+}  # fmt: skip
+"""Kinds of weights that people run -> the format's number; those that need a matrix of importance are left out."""
+PLAIN = "plain"
+COLUMNS, ROWS = 512, 64
+"""Of the weights: whole blocks of every type, and whole tiles of every kernel."""
+TOKENS = (1, 33)
+"""A token that follows, and a prompt: kernels of their own."""
+ROUGH = 0.5
+"""Share of the result by which the coarsest type may be off; a kernel that computes something else is off by more."""
+
+Matrix = NDArray[np.float32]
+_quantize = ggml.call(
+    "ggml_quantize_chunk", ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64,
+    ctypes.c_int64, ctypes.c_void_p,
+)  # fmt: skip
+_row_size = ggml.call("ggml_row_size", ctypes.c_size_t, ctypes.c_int, ctypes.c_int64)
+_start = ggml.call("ggml_backend_dev_init", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
+_lay = ggml.call("ggml_backend_alloc_ctx_tensors_from_buft", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+_set = ggml.call("ggml_backend_tensor_set", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)
+_get = ggml.call("ggml_backend_tensor_get", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)
+_graph = ggml.call("ggml_new_graph", ctypes.c_void_p, ctypes.c_void_p)
+_expand = ggml.call("ggml_build_forward_expand", None, ctypes.c_void_p, ctypes.c_void_p)
+_compute = ggml.call("ggml_backend_graph_compute", ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+
+
+class Trial(NamedTuple):
+    """`buffers`: the kind's name, and its handle."""
+
+    buffers: str
+    handle: int
+    type: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.buffers} {self.type}"
+
+
+def trials() -> Iterator[Trial]:
+    """All that this processor has kernels for, the special ones first."""
+    for buffers, handle in ggml.extra_buffers().items():
+        for name, kind in TYPES.items():
+            if ggml.multiplies(kind, (COLUMNS, ROWS), handle, False):
+                yield Trial(buffers, handle, name)
+    for name in TYPES:
+        yield Trial(PLAIN, ggml.plain_buffers(), name)
+
+
+def off(trial: Trial, tokens: int) -> float:
+    """By which share of it the product is off; NaN where it is no number."""
+    random = np.random.default_rng(7)
+    weights = random.normal(0, 1, (ROWS, COLUMNS)).astype(np.float32)
+    given = random.normal(0, 1, (tokens, COLUMNS)).astype(np.float32)
+    exact = given @ weights.T
+    return float(np.linalg.norm(product(trial, weights, given) - exact) / np.linalg.norm(exact))
+
+
+def product(trial: Trial, weights: Matrix, given: Matrix) -> Matrix:
+    """(tokens, rows), as the library computes it. What it allocates goes with the process."""
+    kind = TYPES[trial.type]
+    packed = np.zeros(_row_size(kind, COLUMNS) * ROWS, np.uint8)
+    _quantize(kind, weights.ctypes.data, packed.ctypes.data, 0, ROWS, COLUMNS, None)
+    held, work = (ggml.begin(ggml.Room(2**21, None, True)) for _ in range(2))
+    matrix = ggml.tensor(held, kind, COLUMNS, ROWS)
+    _lay(held, trial.handle)
+    _set(matrix, packed.ctypes.data, 0, packed.nbytes)
+    asked = ggml.tensor(work, ggml.F32, COLUMNS, len(given))
+    result, graph = ggml.product(work, matrix, asked), _graph(work)
+    _expand(graph, result)
+    _lay(work, ggml.plain_buffers())
+    _set(asked, given.ctypes.data, 0, given.nbytes)
+    if (status := _compute(_start(ggml.cpu(), None), graph)) != 0:
+        raise RuntimeError(f"the library returned {status}")
+    found = np.empty((len(given), ROWS), np.float32)
+    _get(result, found.ctypes.data, 0, found.nbytes)
+    return found
+
+
+def main(skip: int) -> None:
+    lib.llama_backend_init()
+    for trial in list(trials())[skip:]:
+        print(trial.name, end="", flush=True)  # noqa: T201 - this is its output
+        crash.at("kernel", trial.name)
+        good = all(off(trial, tokens) < ROUGH for tokens in TOKENS)
+        print("", "good" if good else "wrong", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 0)

@@ -1,0 +1,171 @@
+"""Which layers of a model lie on which GPU: the devices that were asked for, as many layers as fit, and what came of it.
+
+It knows sizes and the library's rule by which layers follow each other; it reads no weights and keeps no memory.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import NamedTuple
+
+import llama_cpp.llama_cpp as lib
+
+from llmctld.engine.errors import LoadError
+from llmctld.engine.fit import Shape, gpu_room, mebibytes
+from llmctld.engine.llama.library.ggml import Device, devices, tensor_bytes
+from llmctld.engine.messages import Load
+
+UNKNOWN = 2**62
+"""Room on a device that does not tell its memory: then the library must find out."""
+PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The last `layers` lie on `gpus`, in these `shares`. `of`: how many there are, once the library said so, that of the output
+    included. `retained`: streams that there is room for; None: as many as are wanted.
+    """
+
+    gpus: list[Device] = field(default_factory=list)
+    layers: int = 0
+    of: int = 0
+    shares: list[float] = field(default_factory=list)
+    retained: int | None = None
+    notices: list[str] = field(default_factory=list)
+
+    def fewer(self, name: str, why: str) -> "Plan":
+        """The next one to try, after the memory that was thought free could not be had."""
+        told = f"{name}: gpu_layers {self.layers} -> {self.layers // 2}, because the GPU refused memory ({why})"
+        return replace(self, layers=self.layers // 2, notices=[*self.notices, told])
+
+
+class Needs(NamedTuple):
+    """Bytes: of each layer's weights, the output last; of all layers' KV memory in this shape; of work on each GPU."""
+
+    weights: list[int]
+    cells: int
+    compute: list[int]
+    shape: Shape
+
+    def sizes(self, retained: int) -> list[int]:
+        """Of each layer, with so many retained streams."""
+        layers = len(self.weights) - 1
+        each = self.cells * (self.shape.slots + retained) // self.shape.streams // max(layers, 1)
+        return [size + each for size in self.weights[:-1]] + self.weights[-1:]
+
+
+def make_plan(load: Load, ask: Callable[[Plan], Needs], reserve: int = 0) -> Plan:
+    """All layers that were asked for, or as many as fit. `ask` tells what a plan would take. `reserve`: bytes that something
+    else will take of the GPUs.
+
+    Raises LoadError for a device that is not there.
+    """
+    gpus = chosen(load)
+    if not gpus or load.gpu_layers == 0:
+        return Plan(notices=without(load))
+    if len(load.tensor_split) > len(gpus):
+        there = ", ".join(f"{gpu.word} ({gpu.name})" for gpu in gpus)
+        message = (
+            f"{load.name}: tensor_split has {len(load.tensor_split)} shares, and there are {len(gpus)} GPUs: {there}"
+        )
+        raise LoadError(message, "Give a share for each of them, or leave `tensor_split` out.")
+    needs = ask(Plan(gpus, load.gpu_layers, shares=_shares(load, [gpu.free for gpu in gpus])))
+    rooms = [gpu_room(load.gpu_memory_bytes, gpu.total, gpu.free) if gpu.total else UNKNOWN for gpu in gpus]
+    return arrange(load, gpus, needs, [max(0, room - reserve // len(gpus)) for room in rooms])
+
+
+def chosen(load: Load) -> list[Device]:
+    """The GPUs to use. Raises LoadError for one that is not there, which lists those that are."""
+    if load.device == "cpu":
+        return []
+    there = devices()
+    found = [gpu for gpu in there if load.device in ("auto", gpu.word, gpu.word.partition(":")[0])]
+    if not found and load.device != "auto":
+        hint = f"There are: {', '.join(['cpu', *(gpu.word for gpu in there)])}."
+        raise LoadError(f"{load.name}: llama.cpp finds no device {load.device}", hint + _no_support())
+    return found
+
+
+def _no_support() -> str:
+    return "" if lib.llama_supports_gpu_offload() else " This build of llama-cpp-python has no GPU support."
+
+
+def without(load: Load) -> list[str]:
+    """The notice that layers were asked for, and there is no GPU to have them."""
+    if load.gpu_layers <= 0 or load.device == "cpu":
+        return []
+    why = _no_support().strip(" .") or "No GPU is there"
+    return [f"{load.name}: `gpu_layers` is {load.gpu_layers}, and all runs on the CPU: {why[0].lower()}{why[1:]}"]
+
+
+def layer_bytes(path: str, layers: int) -> list[int]:
+    """Of each layer's weights; the last counts for the output, which may share its weights with the input's."""
+    found = [0] * layers
+    tied, own = 0, False
+    for name, size in (tensor for part in parts(path) for tensor in tensor_bytes(part)):
+        word, _, rest = name.partition(".")
+        if word == "blk":
+            found[min(int(rest.partition(".")[0]), layers - 1)] += size
+        elif word.startswith("output"):
+            found[-1] += size
+            own |= name == "output.weight"
+        elif word == "token_embd":
+            tied += size
+    found[-1] += 0 if own else tied
+    return found
+
+
+def parts(path: str) -> Iterable[str]:
+    """The files of a model that was split: the library finds them by their names."""
+    if (found := PART.search(path)) is None:
+        return [path]
+    return [f"{path[: found.start()]}-{part:05}-of-{found[2]}.gguf" for part in range(1, int(found[2]) + 1)]
+
+
+def _shares(load: Load, otherwise: Sequence[float]) -> list[float]:
+    """Of each GPU: as the settings say, else by the room on each."""
+    if load.tensor_split:
+        return [*load.tensor_split, *[0.0] * (len(otherwise) - len(load.tensor_split))]
+    return [float(room) for room in otherwise] if any(otherwise) else [1.0] * len(otherwise)
+
+
+def arrange(load: Load, gpus: list[Device], needs: Needs, rooms: list[int]) -> Plan:
+    """Retained streams go first: they only save work. Then layers, from the first on, to the CPU."""
+    shares = _shares(load, rooms)
+    most = len(needs.weights)
+    asked = most if load.gpu_layers < 0 else min(load.gpu_layers, most)
+    wanted = needs.shape.retained
+
+    def fits(layers: int, retained: int) -> bool:
+        taken = placed(needs.sizes(retained), layers, shares)
+        return all(
+            not size or size + work <= room for size, work, room in zip(taken, needs.compute, rooms, strict=True)
+        )
+
+    choices = [*((asked, retained) for retained in range(wanted, -1, -1)), *((n, 0) for n in range(asked - 1, 0, -1))]
+    layers, retained = next((choice for choice in choices if fits(*choice)), (0, wanted))
+    if (layers, retained) == (asked, wanted):
+        return Plan(gpus, layers, shares=shares)
+    changes = [f"gpu_layers {asked} -> {layers}"] if layers != asked else []
+    changes += [f"retained {wanted} -> {retained}"] if retained != wanted else []
+    needed = sum(placed(needs.sizes(wanted), asked, shares)) + sum(needs.compute)
+    told = f"about {mebibytes(needed)} would be needed on the GPU and {mebibytes(sum(rooms))} may be used"
+    notices = [f"{load.name}: {', '.join(changes)}, because {told}"]
+    return Plan(gpus if layers else [], layers, shares=shares if layers else [], retained=retained, notices=notices)
+
+
+def placed(sizes: Sequence[int], layers: int, shares: Sequence[float]) -> list[int]:
+    """Bytes on each GPU when they have the last `layers`: one after the other, by the library's rule."""
+    ends = [end / sum(shares) for end in accumulate(shares)]
+    found = [0] * len(shares)
+    for index, size in enumerate(sizes[len(sizes) - layers :]):
+        found[min(bisect_right(ends, index / layers), len(shares) - 1)] += size
+    return found
+
+
+def on(buffers: dict[str, int], gpus: Iterable[Device]) -> int:
+    """Bytes of those buffers that lie on these GPUs: theirs are named after them, pinned host memory is not."""
+    names = [re.compile(re.escape(gpu.buffer) + r"(?!\d)") for gpu in gpus]
+    return sum(size for buffer, size in buffers.items() if any(name.match(buffer) for name in names))

@@ -1,0 +1,125 @@
+"""How the next token is chosen: one llama.cpp sampler chain per request, behind what a schema or grammar allows.
+
+It knows the request's numbers and the file's defaults for them, and nothing of batches; what a grammar is stands in
+grammar.py. A token that is not allowed never gets into the chain: the library would end the process.
+"""
+
+import math
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+from numpy.typing import NDArray
+
+from llmctld.engine.answer.sampling import NO_PENALTIES, PENALTY_WINDOW, Defaults, check, grammar_of, penalties, score
+from llmctld.engine.errors import Refusal
+from llmctld.engine.llama.vocabulary import Vocabulary
+from llmctld.engine.messages import Scored, Submit
+
+RANDOM_SEED = 0xFFFFFFFF
+"""llama.cpp's word for "seed yourself"; no seed of a user's may mean that."""
+
+
+class Sampler:
+    """`bias`: token -> what is added to its logit. `prompt` counts for the penalties, as far as they look back.
+
+    `scored` is filled where the request asks for log-probabilities, else None.
+    """
+
+    def __init__(
+        self, submit: Submit, defaults: Defaults, vocabulary: Vocabulary, bias: Mapping[int, float], prompt: list[int]
+    ) -> None:
+        check(submit)
+        self._vocabulary = vocabulary
+        self._grammar = grammar_of(submit, vocabulary)
+        self._banned = [token for token, value in bias.items() if value == -math.inf]
+        self._top = submit.logprobs
+        self.scored: list[Scored] | None = None if submit.logprobs is None else []
+        self._biased = np.array(list(bias), np.int32), np.array(list(bias.values()), np.float32)
+        self._chain: Any = (
+            None if self._is_plain(submit, defaults) else self._make_chain(submit, defaults, bias, prompt)
+        )
+
+    def sample(self, context: Any, row: int, logits: NDArray[np.float32]) -> int:
+        """The token after row `row` of the last batch, accepted; an end token where the grammar allows no other.
+
+        `logits`: that row, which may be changed. Raises Refusal where the model computed no number.
+        """
+        raw = logits.copy() if self._top is not None else logits
+        token = self._sample(context, row, logits)
+        if token >= 0 and math.isnan(raw[token]):
+            message = "the model computed no number (NaN) for the next token"
+            raise Refusal("engine_failed", message, "Its file may be damaged: fetch it again, or try another kv_type.")
+        if self.scored is not None:
+            self.scored.append(score(raw, token, self._top or 0, self._vocabulary))
+        return token
+
+    def _sample(self, context: Any, row: int, logits: NDArray[np.float32]) -> int:
+        if self._grammar is None:
+            return self._pick(context, row, logits)
+        allowed = self._grammar.allowed()
+        allowed[self._banned] = False
+        if not allowed.any():
+            return self._vocabulary.end
+        logits[~allowed] = -math.inf
+        token = self._pick(context, row, logits)
+        return token if allowed[token] and self._grammar.take(token) else self._vocabulary.end
+
+    def _pick(self, context: Any, row: int, logits: NDArray[np.float32]) -> int:
+        """Greedy here: the library's chain first copies all logits into a list of candidates, which takes 50 us."""
+        if self._chain is not None:
+            token: int = lib.llama_sampler_sample(self._chain, context, row)
+            return token
+        tokens, values = self._biased
+        if len(tokens):
+            logits[tokens] += values
+        return int(logits.argmax())
+
+    @staticmethod
+    def _is_plain(submit: Submit, defaults: Defaults) -> bool:
+        """Whether the likeliest token is what is wanted, with nothing that depends on those before it."""
+        temperature = defaults.temperature if submit.temperature is None else submit.temperature
+        return temperature <= 0 and penalties(submit) == NO_PENALTIES
+
+    def _make_chain(self, submit: Submit, defaults: Defaults, bias: Mapping[int, float], prompt: list[int]) -> Any:
+        parameters = lib.llama_sampler_chain_default_params()
+        parameters.no_perf = True
+        self._chain = lib.llama_sampler_chain_init(parameters)
+        self._bias(bias)
+        self._penalise(submit, prompt)
+        self._choose(submit, defaults)
+        return self._chain
+
+    def free(self) -> None:
+        if self._chain is not None:
+            lib.llama_sampler_free(self._chain)
+
+    def _bias(self, bias: Mapping[int, float]) -> None:
+        if bias:
+            pairs = (lib.llama_logit_bias * len(bias))(*bias.items())
+            self._add(lib.llama_sampler_init_logit_bias(self._vocabulary.size, len(bias), pairs))
+
+    def _penalise(self, submit: Submit, prompt: list[int]) -> None:
+        repeat, frequency, presence = penalties(submit)
+        if (repeat, frequency, presence) != NO_PENALTIES:
+            size = self._vocabulary.size
+            self._add(lib.llama_sampler_init_penalties(size, PENALTY_WINDOW, repeat, frequency, presence))
+            for token in prompt[-PENALTY_WINDOW:]:
+                lib.llama_sampler_accept(self._chain, token)
+
+    def _choose(self, submit: Submit, defaults: Defaults) -> None:
+        temperature = defaults.temperature if submit.temperature is None else submit.temperature
+        if temperature <= 0:
+            self._add(lib.llama_sampler_init_greedy())
+            return
+        self._add(lib.llama_sampler_init_top_k(defaults.top_k if submit.top_k is None else submit.top_k))
+        self._add(lib.llama_sampler_init_top_p(defaults.top_p if submit.top_p is None else submit.top_p, 1))
+        self._add(lib.llama_sampler_init_min_p(defaults.min_p if submit.min_p is None else submit.min_p, 1))
+        self._add(lib.llama_sampler_init_temp(temperature))
+        seed = secrets.randbelow(RANDOM_SEED) if submit.seed is None else submit.seed % RANDOM_SEED
+        self._add(lib.llama_sampler_init_dist(seed))
+
+    def _add(self, sampler: Any) -> None:
+        lib.llama_sampler_chain_add(self._chain, sampler)

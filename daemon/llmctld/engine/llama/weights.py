@@ -1,0 +1,161 @@
+"""A GGUF file as llama.cpp opens it: the checks before, the weights, and what the file says about itself.
+
+It knows files and the library's calls for them; what is computed with the weights is for those who asked for them.
+"""
+
+import ctypes
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import llama_cpp.llama_cpp as lib
+
+from llmctld.engine.errors import LoadError
+from llmctld.engine.fit import Shape, mebibytes
+from llmctld.engine.llama.library.ggml import Device, tensor_bytes
+from llmctld.engine.llama.library.native_log import NativeLog
+from llmctld.engine.llama.library.offload import Needs, Plan, layer_bytes, make_plan, on, parts
+from llmctld.engine.llama.library.repack import place
+from llmctld.engine.messages import Load, Loaded
+
+TryOut = Callable[[Any], tuple[Any, Shape]]
+"""From a model without weights to a context of the shape that is wanted."""
+TABLE = "position_embd.weight"
+REFUSED = re.compile(r"alloc|out of memory", re.IGNORECASE)
+"""How the library's first error reads where a device had less memory than it said."""
+
+
+class Weights(NamedTuple):
+    """The library's model, and where it lies. `host`: bytes of it in the machine's memory; `on_gpus`: GPU -> bytes there;
+    `cells`: the share of the KV memory that lies in the machine's.
+    """
+
+    model: Any
+    plan: Plan
+    host: int
+    on_gpus: dict[str, int]
+    cells: float
+
+    def buffers(self, log: NativeLog) -> int:
+        """Bytes of the machine's memory that a context takes."""
+        return sum(log.buffers.values()) - on(log.buffers, _own(self.plan))
+
+    def tell(self, loaded: Loaded, log: NativeLog, *others: "Weights") -> None:
+        """Where it all lies, as the library said, with the weights of `others` whose buffers are in the same log."""
+        gpus = {gpu.name: on(log.buffers, [gpu]) for each in (self, *others) for gpu in each.plan.gpus}
+        own = {gpu.name for gpu in _own(self.plan)}
+        for each in (self, *others):
+            for name, size in each.on_gpus.items():
+                gpus[name] += size
+        host = sum(each.host for each in (self, *others)) + self.buffers(log)
+        loaded.gpu_bytes = sum(gpus.values())
+        loaded.memory_bytes = host + sum(size for name, size in gpus.items() if name in own)
+        loaded.layers = self.plan.of or lib.llama_model_n_layer(self.model) + 1
+        loaded.gpu_layers = min(self.plan.layers, loaded.layers)
+        loaded.devices = [*(name for name, size in gpus.items() if size), "CPU"]
+        loaded.notices += [notice for each in (self, *others) for notice in each.plan.notices]
+
+
+def _own(plan: Plan) -> list[Device]:
+    """Those GPUs whose memory is not the machine's."""
+    return [gpu for gpu in plan.gpus if not gpu.shared]
+
+
+def read_weights(load: Load, log: NativeLog, try_out: TryOut, reserve: int = 0) -> Weights:
+    """Raises LoadError: no such file, no GGUF, more than may be used, no such device, or the library's reason.
+
+    `reserve`: see offload.make_plan.
+    """
+    _check_file(load)
+    lib.llama_backend_init()
+    plan = make_plan(load, lambda trial: _ask(load, log, trial, try_out), reserve)
+    if not _own(plan):
+        _check_size(load)
+    while True:
+        try:
+            model = _open(load, log, plan)
+            break
+        except LoadError:
+            if not plan.layers or not REFUSED.search(log.first_error):
+                raise
+            plan = plan.fewer(load.name, log.first_error)
+    plan = replace(plan, layers=log.gpu_layers if plan.gpus else 0, of=log.layers)
+    size: int = lib.llama_model_size(model)
+    layers = max(1, lib.llama_model_n_layer(model))
+    cells = 1 - min(layers, max(0, plan.layers - 1)) / layers if _own(plan) else 1.0
+    there = {gpu.name: on(log.weights, [gpu]) for gpu in plan.gpus}
+    return Weights(model, plan, max(0, size - on(log.weights, _own(plan))), there, cells)
+
+
+def _ask(load: Load, log: NativeLog, plan: Plan, try_out: TryOut) -> Needs:
+    """The library tells what it would take without allocating it."""
+    model = _open(load, log, plan, empty=True)
+    try:
+        context, shape = try_out(model)
+        lib.llama_free(context)
+        compute = [on(log.buffers, [gpu]) for gpu in plan.gpus]
+        return Needs(layer_bytes(load.path, log.layers), log.cell_bytes, compute, shape)
+    finally:
+        lib.llama_model_free(model)
+
+
+def _open(load: Load, log: NativeLog, plan: Plan, *, empty: bool = False) -> Any:
+    """The library's model, `empty`: without its weights, to see what it would take. Raises LoadError."""
+    log.begin()
+    parameters = lib.llama_model_default_params()
+    parameters.n_gpu_layers = plan.layers
+    devices = (ctypes.c_void_p * (len(plan.gpus) + 1))(*(gpu.handle for gpu in plan.gpus), None)
+    shares = (ctypes.c_float * max(lib.llama_max_devices(), len(plan.shares)))(*plan.shares)
+    parameters.devices = ctypes.addressof(devices)
+    if plan.shares:
+        parameters.tensor_split = shares
+    kept = place(parameters, load, bool(plan.layers))
+    if empty:
+        parameters.no_alloc, parameters.load_mode = True, lib.LLAMA_LOAD_MODE_NONE
+    model = lib.llama_model_load_from_file(load.path.encode(), parameters)
+    del kept  # the library reads what is named there while it reads the file
+    if not model:
+        raise LoadError(
+            f"{load.name}: llama.cpp cannot load {load.path}: {log.first_error or 'it gives no reason'}",
+            "The file may be damaged or cut short: fetch it again.",
+        )
+    return model
+
+
+def check_positions(load: Load, context: int, own: int) -> None:
+    """Some look positions up in a table, and behind its end the library ends the process. Raises LoadError."""
+    if context > own and any(name == TABLE for part in parts(load.path) for name, _ in tensor_bytes(part)):
+        message = f"{load.name}: `context` is {context}, and {load.path} has {own} positions"
+        raise LoadError(message, "Set a smaller `context`.")
+
+
+def _check_file(load: Load) -> None:
+    path = Path(load.path)
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise LoadError(f"{load.name}: cannot read {path}: {error.strerror}", "Check the path.") from error
+    if magic != b"GGUF":
+        raise LoadError(f"{load.name}: {path} is no GGUF file (it begins with {magic!r})", "Check the path.")
+
+
+def _check_size(load: Load) -> None:
+    if (size := Path(load.path).stat().st_size) > load.memory_bytes:
+        message = f"{load.name} does not fit in memory: the file has {mebibytes(size)}, "
+        raise LoadError(message + f"and it may use {mebibytes(load.memory_bytes)}", "Take a smaller file.")
+
+
+def metadata(model: Any) -> dict[str, str]:
+    """What the file says about itself, but for its arrays."""
+
+    def read(call: Any, index: int) -> str:
+        size = call(model, index, None, 0) + 1
+        buffer = ctypes.create_string_buffer(size)
+        call(model, index, buffer, size)
+        return buffer.value.decode(errors="replace")
+
+    keys, values = lib.llama_model_meta_key_by_index, lib.llama_model_meta_val_str_by_index
+    return {read(keys, index): read(values, index) for index in range(lib.llama_model_meta_count(model))}

@@ -1,0 +1,138 @@
+"""The chat template of a model: messages in, the text that the model was trained to read out.
+
+What it takes (a system message, lists of tools, words about thinking) is found out by rendering it, once; it knows neither
+tokens nor what the text is for.
+"""
+
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from typing import Any
+
+from llmctld.engine.errors import Refusal
+from llmctld.engine.messages import ChatMessage, Submit
+from llmctld.engine.prompt.markers import Rendered
+from llmctld.engine.prompt.prompt import Prompt
+from llmctld.engine.prompt.tags import Found, derive
+from llmctld.engine.prompt.thinking import Thinking, Way
+from llmctld.engine.sandbox.process import Scribe, Unrendered
+
+RAW_HINT = "Ask with `--raw` to send the prompt without the template."
+MERGED = "its template takes no system message: the system prompt stands at the beginning of the first message"
+PROBE, SYSTEM = "qx7question", "qx7system"
+WANTED: tuple[dict[str, Any], ...] = (
+    {}, {"tools": []}, {"functions": []}, {"tools": [], "functions": []},
+    {"tools": [], "functions": [], "documents": []}, {"functions": "[]", "datetime": ""},
+)  # fmt: skip
+"""What a template may want to be there: the first of these with which it renders. A `datetime` is today's, by the day: a prompt
+that changes each second is computed anew each time."""
+
+
+@dataclass
+class Nature:
+    """What was found out about a template; `broken`: why it cannot be used at all."""
+
+    broken: str = ""
+    wanted: dict[str, Any] = field(default_factory=dict)
+    takes_system: bool = True
+    thinking: Thinking = field(default_factory=lambda: Thinking(lambda messages, variables: None, (), ""))
+    tags: Found = field(default_factory=lambda: Found(None, ""))
+
+
+def untold(submit: Submit) -> None:
+    """Raises Refusal where a word about thinking would reach nobody."""
+    if submit.think is not None:
+        what = "no chat template was asked for (--raw)" if submit.raw else "this model has no chat template"
+        message = f"think is {submit.think!r}, and {what}: there is nobody to tell it"
+        raise Refusal("invalid_request", message, "Ask without `--think`.")
+
+
+class Template:
+    """`known`: what it may name in each rendering, as the texts of the model's own tokens, and `template_options`.
+    `model`: what its file calls itself.
+
+    Its process, `scribe`, has started; the template is read when it is first used.
+    """
+
+    def __init__(
+        self, source: str, known: dict[str, Any] | None = None, scribe: Scribe | None = None, model: str = ""
+    ) -> None:
+        self._source, self._known, self._model = source, known or {}, model
+        self._scribe = scribe or Scribe()
+        self._wanted: dict[str, Any] = {}
+
+    @cached_property
+    def nature(self) -> Nature:
+        try:
+            names = self._scribe.open(self._source, self._known)
+            return self._find_out(names)
+        except Unrendered as error:
+            return Nature(str(error))  # told to whoever asks with it: `--raw` works without a template
+
+    def _find_out(self, names: list[str]) -> Nature:
+        user = {"role": "user", "content": PROBE}
+        for self._wanted in (*WANTED, {}):
+            if (alone := self._tried([user], {})) is not None:
+                break
+        both = self._tried([{"role": "system", "content": SYSTEM}, user], {})
+        thinking = Thinking(self._tried, names, self._source, self._model)
+        found = Found(derive(self._tried, thinking), self._source)
+        thinking.always = found.spoken_of or found.opened(alone or "") is not None
+        takes_system = alone is None or (both is not None and SYSTEM in both)
+        return Nature("", self._wanted, takes_system, thinking, found)
+
+    def render(self, messages: list[ChatMessage], think: str | None = None) -> str:
+        """The text up to where the assistant's answer begins; raises Refusal with the template's own words."""
+        if self.nature.broken:
+            raise Refusal("invalid_request", f"the model's chat template is broken: {self.nature.broken}", RAW_HINT)
+        plain = [{"role": message.role, "content": message.content} for message in self.fitted(messages, think)]
+        try:
+            return self._scribe.render(plain, self._given(self._way(think).variables))
+        except Unrendered as error:
+            raise Refusal("invalid_request", f"the model's chat template refuses: {error}", RAW_HINT) from error
+
+    def fitted(self, messages: list[ChatMessage], think: str | None = None) -> list[ChatMessage]:
+        """The messages as the template is given them: where it takes no system message, that begins the first one."""
+        line = self._way(think).line
+        begins = bool(messages) and messages[0].role == "system"
+        if self.nature.takes_system:
+            first = f"{line}\n{messages[0].content}" if begins else line
+            return [ChatMessage("system", first), *messages[begins:]] if line else messages
+        said = [line] * bool(line) + [message.content for message in messages if message.role == "system"]
+        others = [message for message in messages if message.role != "system"]
+        if not said:
+            return messages
+        if not others or others[0].role != "user":
+            return [ChatMessage("user", "\n".join(said)), *others]
+        return [ChatMessage("user", "\n\n".join([*said, others[0].content])), *others[1:]]
+
+    def prompt(self, tokens: list[int], rendered: Rendered, messages: list[ChatMessage]) -> Prompt:
+        """What it made of the messages, with what is known of the answer."""
+        tags = self.nature.tags
+        remarks = [*self.remarks(messages), *filter(None, [rendered.remark])]
+        return Prompt(tokens, rendered.veiled, tags.opened(rendered.veiled), tags.all, remarks)
+
+    def remarks(self, messages: list[ChatMessage]) -> list[str]:
+        """What the one who asks should know, once."""
+        merged = not self.nature.takes_system and any(message.role == "system" for message in messages)
+        return [MERGED] if merged else []
+
+    def close(self) -> None:
+        """Ends its process."""
+        self._scribe.close()
+
+    def _way(self, think: str | None) -> Way:
+        return Way({}) if think is None else self.nature.thinking.way(think)
+
+    def _given(self, variables: dict[str, Any]) -> dict[str, Any]:
+        today = {"datetime": date.today().isoformat()} if "datetime" in self._wanted else {}
+        return self._wanted | today | variables
+
+    def _tried(self, messages: list[dict[str, Any]], variables: dict[str, Any]) -> str | None:
+        """None where it refuses; one that has to be stopped is broken, and is not tried again."""
+        try:
+            return self._scribe.render(messages, self._given(variables))
+        except Unrendered:
+            if self._scribe.strikes:
+                raise
+            return None

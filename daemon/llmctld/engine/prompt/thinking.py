@@ -1,0 +1,140 @@
+"""How much a model is to think, in the words that its chat template understands: found out by rendering it with each of them.
+
+It knows the variables and lines by which families say it, and by name only those whose template says nothing; what is thought is
+told apart elsewhere.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from llmctld.engine.errors import Refusal
+
+Render = Callable[[list[dict[str, Any]], dict[str, Any]], str | None]
+"""What a template makes of messages and variables; None where it refuses."""
+
+WORDS = ("on", "off", "low", "medium", "high")
+LEVELS = ("low", "medium", "high")
+SWITCHES: tuple[tuple[str, Any, Any], ...] = (
+    ("enable_thinking", True, False),
+    ("thinking", True, False),
+    ("reasoning", True, False),
+    ("thinking_mode", "enabled", "disabled"),
+    ("thinking_option", "on", "off"),
+)
+"""Variable -> what turns thinking on, and off."""
+EFFORTS = ("reasoning_effort", "thinking_effort", "reasoning_strength")
+"""Variables that take a level by its name."""
+NONE = ("none", "no_think", "minimal")
+"""What some of them call off."""
+BUDGETS: tuple[tuple[str, dict[str, int]], ...] = (
+    ("thinking_budget", {"on": -1, "off": 0, "low": 512, "medium": 2048, "high": 8192}),
+)
+"""Variables that take a number of tokens."""
+LINES = (("/think", "/no_think"), ("/think", "/nothink"), ("detailed thinking on", "detailed thinking off"))
+"""What is written into the system message, on and off, where the template speaks of it."""
+FAMILIES = (
+    (re.compile(r"llama[-_ .0-9]*nemotron", re.IGNORECASE), "detailed thinking on", "detailed thinking off"),
+    (re.compile(r"\bmimo[-_ ]vl", re.IGNORECASE), "/think", "/no_think"),
+)
+"""What some were trained on without a word of it in their template: by the name that the model's file has for itself."""
+NONSENSE = "qx7nonsense"
+PROBE = "qx7question"
+
+
+class Way(NamedTuple):
+    """How a word is said to a template: by variables, or by a line of the system message."""
+
+    variables: dict[str, Any]
+    line: str = ""
+
+
+class Thinking:
+    """What a template understands. `always`: it makes the model think, whatever it is told."""
+
+    def __init__(self, render: Render, names: Iterable[str], source: str, model: str = "") -> None:
+        self._render, self._names, self._source = render, frozenset(names), source
+        self.always = False
+        self._ways: dict[str, Way] = {}
+        self._ways = self._switch() or self._lines()
+        lines = next(((on, off) for name, on, off in FAMILIES if name.search(model)), None)
+        if lines and not self._ways:
+            self._ways = {word: Way({}, line) for word, line in zip(("on", "off"), lines, strict=True)}
+        for name in EFFORTS:
+            if name in self._names:
+                self._ways = self._effort(name) | self._ways
+        for name, numbers in BUDGETS:
+            if name in self._names:
+                self._ways = self._budget(name, numbers) | self._ways
+
+    @property
+    def words(self) -> list[str]:
+        """Those that it understands."""
+        found = dict(self._ways) | ({"on": Way({})} if self.always else {})
+        return [word for word in WORDS if word in found]
+
+    def way(self, word: str) -> Way:
+        """Raises Refusal that says what there is instead."""
+        if word in self._ways:
+            return self._ways[word]
+        if word == "on" and self.always:
+            return Way({})
+        there = f"it understands {', '.join(self.words)}" if self.words else "its template knows nothing of thinking"
+        hint = "Ask without `--think`; a model's setting `think` stands in `llmctl models show`."
+        if self.words:
+            hint = f"Ask with `--think {self.words[0]}`, or without."
+        raise Refusal("invalid_request", f"think is {word!r}, which this model does not understand: {there}", hint)
+
+    def _text(self, variables: dict[str, Any], system: str = "") -> str | None:
+        before = [{"role": "system", "content": system}] if system else []
+        return self._render([*before, {"role": "user", "content": PROBE}], variables)
+
+    def _switch(self) -> dict[str, Way]:
+        for name, on, off in SWITCHES:
+            if name in self._names:
+                texts = self._text({name: on}), self._text({name: off})
+                if None not in texts and texts[0] != texts[1]:
+                    return {"on": Way({name: on}), "off": Way({name: off})}
+        return {}
+
+    def _lines(self) -> dict[str, Way]:
+        for on, off in LINES:
+            if off not in self._source:
+                continue
+            texts = self._text({}, on), self._text({}, off)
+            if texts[0] is None or texts[1] is None:
+                continue
+            if " " in off or texts[0].replace(on, "") != texts[1].replace(off, ""):
+                return {"on": Way({}, on), "off": Way({}, off)}
+        return {}
+
+    def _effort(self, name: str) -> dict[str, Way]:
+        """Levels that make another text than a word that nobody knows, and what is called off by more than its name."""
+        on = self._ways["on"].variables if "on" in self._ways else {}
+        nonsense = self._text(on | {name: NONSENSE})
+        found = {}
+        for word in LEVELS:
+            text = self._text(on | {name: word})
+            if text is not None and text != nonsense:
+                found[word] = Way(on | {name: word})
+        for word in NONE:
+            text = self._text({name: word})
+            if text is None or "off" in self._ways or "off" in found:
+                continue
+            if nonsense is None or text.replace(word, "") != nonsense.replace(NONSENSE, ""):
+                found["off"] = Way({name: word})
+        if found and "on" not in self._ways:
+            found["on"] = self._on(name, found)
+        return found
+
+    def _on(self, name: str, found: dict[str, Way]) -> Way:
+        """As it is without a word, unless that is off."""
+        base = self._text({})
+        if "off" not in found or base != self._text(found["off"].variables):
+            return Way({})
+        return next((found[word] for word in ("medium", "high", "low") if word in found), Way({}))
+
+    def _budget(self, name: str, numbers: dict[str, int]) -> dict[str, Way]:
+        texts = {word: self._text({name: number}) for word, number in numbers.items()}
+        others = {word for word, text in texts.items() if text is not None and (word == "on" or text != texts["on"])}
+        return {word: Way({name: numbers[word]}) for word in others} if len(others) > 1 else {}

@@ -1,0 +1,1 @@
+"""What each stream of the KV memory holds: sequences, shared prefixes, checkpoints, saved states."""

@@ -1,0 +1,1 @@
+"""Which models exist, and which files they are."""

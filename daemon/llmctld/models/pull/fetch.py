@@ -1,0 +1,251 @@
+"""A child of the hub that fetches the files of one model from the Hugging Face hub: `python -m llmctld.models.pull.fetch`.
+
+It reads a Want from stdin, says what it Chose, and goes on at the next line; it ends at the end of stdin, and so with the
+hub. Each file comes under a name that ends in `.part`, is checked against the hash that the repository names, and gets
+its own name last: what was cut off goes on there the next time. It adds no model, and decides nothing about names.
+"""
+
+import fcntl
+import glob
+import hashlib
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from llmctl.errors import Internal, LlmctlError, ModelUnavailable, Storage
+from llmctld.models.pull import repository
+from llmctld.models.pull.choose import Choice, Remote, choose, size
+from llmctld.models.pull.repository import Want
+
+TELL_S = 0.2
+"""So often at most it is said how far a transfer has come."""
+BLOCK = 2**20
+
+
+class Chose(msgspec.Struct, tag="chose"):
+    """Nothing is transferred before a line on stdin says so. `target`: the path that names the model."""
+
+    name: str
+    target: str
+    files: int
+    bytes: int
+
+
+class Note(msgspec.Struct, tag="note"):
+    text: str
+
+
+class Got(msgspec.Struct, tag="got"):
+    """Bytes of all files: those that are here, and all."""
+
+    done: int
+    total: int
+
+
+class Ended(msgspec.Struct, tag="ended"):
+    """Every file is here and checked; `transferred`: bytes that came over the network."""
+
+    transferred: int
+
+
+class Gave(msgspec.Struct, tag="gave_up"):
+    """An error by its code."""
+
+    code: str
+    message: str
+    hint: str
+
+
+Said = Chose | Note | Got | Ended | Gave
+
+
+def say(line: Said) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def main() -> int:
+    want = msgspec.json.decode(sys.stdin.buffer.readline(), type=Want)
+    repository.choose_the_library(want)
+    try:
+        with repository.named(want):
+            files, revision = repository.files(want)
+            choice = choose(want.repo, files, want.file, want.room)
+            folder = Path(want.folder).joinpath(*want.repo.split("/"))
+            say(Chose(choice.name, str(folder / choice.target), len(choice.files), choice.size))
+            if not sys.stdin.buffer.readline():
+                return 0
+            threading.Thread(target=_end_with_the_hub, daemon=True).start()
+            say(Ended(Transfer(want, folder, revision, choice).run()))
+    except LlmctlError as error:
+        say(Gave(error.code, error.message, error.hint))
+    except Exception as error:  # noqa: BLE001 - what the library may raise besides is a reply too, and no silence
+        say(Gave("internal", f"{want.repo} cannot be pulled: {type(error).__name__}: {error}", Internal.default_hint))
+    return 0
+
+
+def _end_with_the_hub() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+class Transfer:
+    """The files of one choice, one after another."""
+
+    def __init__(self, want: Want, folder: Path, revision: str, choice: Choice) -> None:
+        self._want, self._folder, self._revision, self._choice = want, folder, revision, choice
+        self._before = self._transferred = 0
+        self._total, self._told = choice.size, 0.0
+
+    def run(self) -> int:
+        """Bytes that came over the network."""
+        missing = [file for file in self._choice.files if not is_there(self._folder / file.name, file)]
+        self._check_room(missing)
+        self._before = self._total - sum(file.size for file in missing)
+        for file in missing:
+            self._fetch(file)
+            self._before += file.size
+        self.tell(0, last=True)
+        return self._transferred
+
+    def _check_room(self, missing: list[Remote]) -> None:
+        needed = sum(max(0, file.size - _bytes_of(self._part(file))) for file in missing)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self._folder).free
+        if needed > free:
+            raise Storage(
+                f"{self._want.repo} needs {size(needed)} more on the disk of {self._folder}, and {size(free)} are free: "
+                f"{size(needed - free)} are missing",
+                "Make room there, or take a smaller file.",
+            )
+
+    def _part(self, file: Remote) -> Path:
+        """Of this content: another commit's is another file."""
+        place = self._folder / file.name
+        mark = re.sub(r"\W", "", file.digest)[:16] or "unknown"
+        return place.with_name(f".{place.name}.{mark}.part")
+
+    def _fetch(self, file: Remote) -> None:
+        """One transfer of a file at a time, whoever asked for it: who comes second waits, and finds it there."""
+        place, part = self._folder / file.name, self._part(file)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        while not is_there(place, file):
+            with part.open("ab+") as stream:
+                self._wait_for(stream, file)
+                if not _is_named(stream, part):
+                    continue  # whoever we waited for has finished it, or given it up
+                self._transfer(stream, file)
+                os.fsync(stream.fileno())
+                os.replace(part, place)
+        for other in place.parent.glob(f".{glob.escape(place.name)}.*.part"):
+            other.unlink(missing_ok=True)
+
+    def _wait_for(self, stream: BinaryIO, file: Remote) -> None:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(Note(f"{file.name} is being pulled already; waiting for that"))
+            fcntl.flock(stream, fcntl.LOCK_EX)
+
+    def _transfer(self, stream: BinaryIO, file: Remote) -> None:
+        tally = Tally(stream, file, self)
+        if tally.count:
+            say(Note(f"{file.name}: {size(tally.count)} of {size(file.size)} are here already; going on there"))
+        repository.fetch(self._want, file, self._revision, tally, tally.count)
+        stream.flush()
+        if tally.digest() != file.digest:
+            self._part(file).unlink(missing_ok=True)
+            raise ModelUnavailable(
+                f"{file.name} of {self._want.repo} is not what it should be: its hash is {tally.digest()}, and the "
+                f"repository names {file.digest or 'none'}; it was deleted",
+                "Pull it again; if that does not help, the endpoint gives wrong bytes.",
+            )
+
+    def received(self, count: int, length: int) -> None:
+        self._transferred += count
+        self.tell(length)
+
+    def tell(self, length: int, last: bool = False) -> None:
+        if last or time.monotonic() - self._told >= TELL_S:
+            self._told = time.monotonic()
+            say(Got(self._before + length, self._total))
+
+
+class Tally:
+    """A file that is being written, as the library writes it; hashes what passes, and what was there before."""
+
+    def __init__(self, stream: BinaryIO, file: Remote, transfer: Transfer) -> None:
+        self._stream, self._file, self._transfer = stream, file, transfer
+        self._begin()
+        stream.seek(0)
+        while block := stream.read(BLOCK):
+            self._hash.update(block)
+            self.count += len(block)
+        if self.count > file.size:
+            self.truncate()
+
+    def _begin(self) -> None:
+        self._hash, self.count = _hash_of(self._file), 0
+
+    def write(self, chunk: bytes) -> int:
+        self._hash.update(chunk)
+        self.count += len(chunk)
+        written = self._stream.write(chunk)
+        self._transfer.received(len(chunk), self.count)
+        return written
+
+    def tell(self) -> int:
+        return self.count
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self.count  # the one use that the library has for it is to begin anew
+
+    def truncate(self) -> int:
+        self._begin()
+        return self._stream.truncate(0)
+
+    def digest(self) -> str:
+        return str(self._hash.hexdigest())
+
+
+def _hash_of(file: Remote) -> Any:
+    """sha256 of large files; of others SHA-1 as git computes it: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects"""
+    if len(file.digest) == 40:
+        return hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
+    return hashlib.sha256()
+
+
+def is_there(place: Path, file: Remote) -> bool:
+    """Whether it is here, with the content that the repository names."""
+    if _bytes_of(place) != file.size or not place.is_file():
+        return False
+    found = _hash_of(file)
+    with place.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            found.update(block)
+    return bool(found.hexdigest() == file.digest)
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _is_named(stream: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""Models of the Hugging Face hub, fetched by a child process (fetch.py), and then models like any other.
+
+It knows what to call them and where they lie; the network is the child's business, whose death costs one request.
+"""
+
+import asyncio
+import re
+import subprocess
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from llmctl import wire
+from llmctl.config import ModelEntry
+from llmctl.errors import EngineFailed, InvalidRequest, LlmctlError, from_code
+from llmctl.interpreter import module
+from llmctld.models.catalogue import split
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.pull import fetch
+from llmctld.models.pull.choose import size
+from llmctld.models.pull.repository import Want
+from llmctld.watch import log
+
+REPO = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+LONGEST = 64
+"""Letters of a model's name."""
+
+_decoder = msgspec.json.Decoder(fetch.Said)
+
+
+class Puller:
+    """`folder`: where the files lie, OWNER/NAME/FILE. `room`: bytes that a model may take in memory."""
+
+    def __init__(self, catalog: Catalog, folder: Path, room: Callable[[], int]) -> None:
+        self._catalog, self._folder, self._room = catalog, folder, room
+
+    async def pull(self, request: wire.PullModel) -> AsyncGenerator[wire.Notice | wire.Progress | ModelEntry, None]:
+        """Notices, how far it has come, and last the model. Raises ModelUnavailable, Storage, Usage and InvalidRequest."""
+        if not REPO.fullmatch(request.repo):
+            raise InvalidRequest(f"{request.repo!r} is no name of a repository", "It reads OWNER/NAME[:FILE].")
+        self._catalog.check_settings(request.settings)
+        if request.name is not None:
+            self._catalog.check_names(request.name, request.aliases, request.force)
+        async with self._child(request) as child, aclosing(_said(child)) as lines:
+            chose = await anext(lines)
+            assert isinstance(chose, fetch.Chose)
+            name = request.name or _name(chose.name)
+            known = self._known(name, chose.target, request)
+            if known is None:
+                self._catalog.check_names(name, request.aliases, request.force)
+            what = Path(chose.target).name if chose.files == 1 else f"{chose.files} files"
+            yield wire.Notice(text=f"pulling {what} of {request.repo} ({size(chose.bytes)}) as {name}")
+            assert child.stdin is not None
+            child.stdin.write(b"\n")
+            async for line in lines:
+                if isinstance(line, fetch.Note):
+                    yield wire.Notice(text=line.text)
+                elif isinstance(line, fetch.Got):
+                    yield wire.Progress(state="pulling", done=line.done, total=line.total)
+                elif isinstance(line, fetch.Ended):
+                    log.info("a model was pulled", model=name, repo=request.repo, transferred=line.transferred)
+                    yield known or self._add(name, chose.target, request)
+
+    def _known(self, name: str, target: str, request: wire.PullModel) -> ModelEntry | None:
+        """The model that this was pulled as before: it stays as its owner has set it up, if nothing else is asked for."""
+        if request.force or request.aliases or request.settings:
+            return None
+        return next((entry for entry in self._catalog.all() if (entry.name, entry.target) == (name, target)), None)
+
+    def _add(self, name: str, target: str, request: wire.PullModel) -> ModelEntry:
+        """What turns out to be no model is deleted again: nobody could find it, nor remove it."""
+        try:
+            return self._catalog.add(
+                name, target, request.aliases, request.settings, request.force, pulled=request.repo
+            )
+        except LlmctlError:
+            self.delete(self.files(ModelEntry(name=name, target=target, backend="", pulled=request.repo)))
+            raise
+
+    @asynccontextmanager
+    async def _child(self, request: wire.PullModel) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Its last line is its end; left earlier, it is ended at once, and what has come stays."""
+        want = Want(
+            repo=request.repo, file=request.file, endpoint=request.endpoint, token=request.token, folder=str(self._folder),
+            room=int(self._room()),
+        )  # fmt: skip
+        child = await asyncio.create_subprocess_exec(
+            *module("llmctld.models.pull.fetch"),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, limit=2**20,
+        )  # fmt: skip
+        try:
+            assert child.stdin is not None
+            child.stdin.write(msgspec.json.encode(want) + b"\n")  # a token stands in no command line
+            yield child
+        finally:
+            if child.returncode is None:
+                child.kill()
+            await asyncio.shield(child.wait())
+
+    def files(self, entry: ModelEntry) -> list[Path]:
+        """What `pull` fetched for this model alone; nothing of a model that was added by hand."""
+        target = Path(entry.target)
+        if not entry.pulled or self._folder not in target.parents:
+            return []
+        others = [other for other in self._catalog.all() if other.name != entry.name]
+        if any(_uses(other, target) for other in others):
+            return []
+        if not target.is_dir():
+            return [part for part in split.parts(target) if part.is_file()]
+        models = [Path(other.target) for other in others]
+        return [file for file in sorted(target.rglob("*")) if file.is_file() and file not in models]
+
+    def delete(self, files: list[Path]) -> None:
+        """With the folders that are empty then."""
+        for file in files:
+            file.unlink(missing_ok=True)
+            for folder in file.parents:
+                if folder == self._folder or not folder.is_dir() or any(folder.iterdir()):
+                    break
+                folder.rmdir()
+
+
+def _uses(entry: ModelEntry, target: Path) -> bool:
+    """Also as a draft, or as an adapter."""
+    adapters = entry.settings.get("adapters") or {}
+    return str(target) in (entry.target, entry.settings.get("draft"), *adapters.values())
+
+
+def _name(wanted: str) -> str:
+    """As a model may be called."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("._-")[:LONGEST] or "model"
+
+
+async def _said(child: asyncio.subprocess.Process) -> AsyncGenerator[fetch.Said, None]:
+    """Each line until the last. Raises what the child gave up with, and EngineFailed where it died."""
+    assert child.stdout is not None
+    while True:
+        line = await child.stdout.readline()
+        if not line:
+            raise EngineFailed("the process that pulls a model died", "Pull it again: it goes on where it stopped.")
+        said = _decoder.decode(line)
+        if isinstance(said, fetch.Gave):
+            raise from_code(said.code, said.message, said.hint)
+        yield said
+        if isinstance(said, fetch.Ended):
+            return

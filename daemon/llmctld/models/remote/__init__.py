@@ -1,0 +1,1 @@
+"""A model behind an endpoint of the OpenAI kind."""

@@ -1,0 +1,1 @@
+"""HTTP to such an endpoint: attempts, limits, errors, events."""

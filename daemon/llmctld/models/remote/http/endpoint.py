@@ -1,0 +1,232 @@
+"""HTTP to one endpoint of the OpenAI kind: attempts, their limits of time, when there is another, and what a failure is called.
+
+It knows no model's name and no request's meaning. httpx2 is imported when the first endpoint is opened, never before.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from llmctl import __version__
+from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable
+from llmctld.models.catalogue.address import is_loopback
+from llmctld.models.remote.http import refusal
+from llmctld.models.remote.http.breaker import Breaker, Trouble
+from llmctld.models.remote.http.idle import Idle, Silence
+from llmctld.models.remote.http.keys import RESTART, Key
+from llmctld.models.remote.http.listing import Listed, read_list
+from llmctld.models.remote.http.reply import Reply
+from llmctld.watch import log
+
+if TYPE_CHECKING:
+    import httpx2
+
+T = TypeVar("T")
+CONNECT_S = 10.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
+"""Before the second attempt, at most; it doubles. A random half of it is waited, so that many do not come back at once."""
+PATIENCE_S = 30.0
+"""A server that asks to wait longer is not waited for."""
+MOST_REFUSAL, MOST_LIST = 64 * 2**10, 4 * 2**20
+"""Bytes of a refusal that are read, and of a list of models."""
+KEPT_S = 60.0
+"""How long a connection without work is kept."""
+NAMES = 10
+"""Of models, in a message."""
+
+
+class Endpoint:
+    """`url` without a final slash. `retries`: attempts after the first; `idle_s`: how long it may say nothing."""
+
+    def __init__(self, url: str, key: Key | None, breaker: Breaker, retries: int, idle_s: float) -> None:
+        self.url, self.breaker = url, breaker
+        self._key, self._retries, self._idle_s = key, retries, idle_s
+        self._client: httpx2.AsyncClient | None = None
+
+    @property
+    def name(self) -> str:
+        return f"the endpoint {self.url}"
+
+    async def open(self) -> None:
+        """Connects to nothing yet: it reads certificates and the proxies of the environment."""
+        self._client = await asyncio.to_thread(self._make_client)
+
+    def _make_client(self) -> "httpx2.AsyncClient":
+        import httpx2
+
+        for name in ("httpx2", "httpcore2"):
+            logging.getLogger(name).setLevel(logging.WARNING)  # below that they tell of addresses and headers
+        headers = {"User-Agent": f"llmctl/{__version__}"}
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key.secret}"
+        local = is_loopback(self.url)
+        try:
+            return httpx2.AsyncClient(
+                headers=headers,
+                # an endpoint on this machine without TLS needs no certificates, which take 50 ms to read
+                verify=False if local and self.url.startswith("http:") else httpx2.create_ssl_context(),
+                trust_env=not local,  # no proxy leads to this machine
+                timeout=httpx2.Timeout(None, connect=CONNECT_S),
+                limits=httpx2.Limits(max_connections=None, keepalive_expiry=KEPT_S),
+            )
+        except (OSError, ValueError, ImportError) as error:
+            hint = f"Correct SSL_CERT_FILE or the *_PROXY variables, then {RESTART}"
+            raise ModelUnavailable(
+                f"{self.name} cannot be asked: its certificates or proxy are wrong ({error})", hint
+            ) from error
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    # ---- attempts ---------------------------------------------------------------------------------------------------
+
+    async def persist(self, once: Callable[[], Awaitable[T]], has_begun: Callable[[], bool]) -> T:
+        """`once`, and again where that may help: never when it `has_begun`, because somebody has seen a part by then.
+
+        Raises what the last attempt raised.
+        """
+        last: LlmctlError | None = None
+        for tries in count():
+            try:
+                return await once()
+            except Trouble as trouble:
+                last = trouble.error
+                if not trouble.again or has_begun() or tries >= self._retries or trouble.after > PATIENCE_S:
+                    raise last from trouble
+                wait = max(trouble.after, self._pause(tries))
+            except ModelUnavailable as closed:
+                if last is not None and self.breaker.is_open:  # it has opened meanwhile: say what is wrong with it
+                    raise last from closed
+                raise
+            log.info(
+                "an endpoint is tried again", endpoint=self.url, code=last.code, tries=tries + 1, wait_s=round(wait, 2)
+            )
+            await asyncio.sleep(wait)
+        raise AssertionError("count does not end")
+
+    def _pause(self, tries: int) -> float:
+        return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**tries) * random.uniform(0.5, 1)
+
+    @asynccontextmanager
+    async def send(self, method: str, path: str, body: object = None) -> AsyncIterator["Reply"]:
+        """One attempt: the answer, once its status says that it is one. Raises Trouble, or what another attempt cannot mend."""
+        import httpx2
+
+        assert self._client is not None
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json"} if content else {}
+        request = self._client.build_request(method, self.url + path, content=content, headers=headers)
+        with self.breaker.attempt():
+            try:
+                with Idle(self._idle_s) as idle:
+                    response = await self._client.send(request, stream=True)
+                    try:
+                        reply = Reply(self.name, response, idle, self.clean)
+                        if response.status_code < 500:
+                            self.breaker.answered()
+                        if not 200 <= response.status_code < 300:
+                            raise await self._refusal(path, response.status_code, reply)
+                        yield reply
+                    finally:
+                        await response.aclose()
+            except Silence as silence:
+                raise Trouble(
+                    EngineFailed(
+                        f"{self.name} sent nothing for {self._idle_s:g} s", "`idle_s` of the model allows more."
+                    ),
+                    again=False,
+                ) from silence
+            except httpx2.HTTPError as error:
+                raise self._broken(error) from error
+
+    def _broken(self, error: "httpx2.HTTPError") -> Trouble:
+        """What a connection's failure is called."""
+        import httpx2
+
+        words = _cause(error)
+        if isinstance(error, httpx2.ProxyError):
+            hint = f"Correct HTTPS_PROXY, or name the host in NO_PROXY, then {RESTART}"
+            return Trouble(ModelUnavailable(f"{self.name} cannot be reached through the proxy: {words}", hint))
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.UnsupportedProtocol):
+            certificate = "CERTIFICATE" in words.upper()
+            hint = f"SSL_CERT_FILE names more certificates to trust, then {RESTART}" if certificate else (
+                "Check the address, and that its server runs.")  # fmt: skip
+            return Trouble(ModelUnavailable(f"{self.name} cannot be reached: {words}", hint), again=not certificate)
+        return Trouble(EngineFailed(f"{self.name} broke off the connection: {words}", refusal.ASK_AGAIN))
+
+    async def _refusal(self, path: str, status: int, reply: "Reply") -> Exception:
+        said = refusal.read(await reply.body(MOST_REFUSAL, whole=False))
+        said = said._replace(words=self.clean(said.words))
+        if status in (401, 403):
+            return self._locked(status, said)
+        if status == 404:
+            return await self._missing(path, said)
+        if 300 <= status < 400:
+            said = said._replace(words=f"it has moved to {reply.header('location')}")
+        return refusal.refused(self.name, status, said, refusal.retry_after(reply.header("retry-after")))
+
+    def clean(self, words: str) -> str:
+        """The endpoint's words without the key, which some repeat."""
+        return words if self._key is None else self._key.hide(words)
+
+    def _locked(self, status: int, said: refusal.Said) -> ModelUnavailable:
+        if self._key is None:
+            message = f"{self.name} wants a key, and the model has none ({status}: {said.words})"
+            return ModelUnavailable(message, "`llmctl models add ... --api-key-env VAR --force` names its variable.")
+        message = f"{self.name} refuses the key of {self._key.source} ({status}: {said.words})"
+        return ModelUnavailable(message, f"Correct the key, then {RESTART}")
+
+    async def _missing(self, path: str, said: refusal.Said) -> ModelUnavailable:
+        names: list[str] = []
+        if path != "/models":
+            with suppress(LlmctlError, Trouble):  # the first failure is the one to tell
+                names = [model.id for model in await self._list()]
+        hint = _names(names) or "Does the address have to end with /v1?"
+        return ModelUnavailable(f"{self.name} answers 404 to {path}: {said.words or 'not found'}", hint)
+
+    # ---- which models there are -------------------------------------------------------------------------------------
+
+    async def models(self, needed: bool = True) -> list[Listed]:
+        """Those that the endpoint names. Where none is `needed`, any answer will do: some have no such page, or hide it.
+
+        Raises ModelUnavailable, EngineFailed, Busy.
+        """
+        return await self.persist(self._list if needed else self._list_if_told, lambda: False)
+
+    async def _list(self) -> list[Listed]:
+        async with self.send("GET", "/models") as reply:
+            return read_list(await reply.json(MOST_LIST), self.name)
+
+    async def _list_if_told(self) -> list[Listed]:
+        try:
+            return await self._list()
+        except (Trouble, LlmctlError) as failure:
+            error = failure.error if isinstance(failure, Trouble) else failure
+            if self.breaker.is_open or (isinstance(failure, Trouble) and isinstance(error, ModelUnavailable)):
+                raise  # nobody is there
+            log.info("an endpoint does not list its models", endpoint=self.url, why=error.message)
+            return []
+
+
+def _names(names: list[str]) -> str:
+    more = ", ..." if len(names) > NAMES else ""
+    return f"It names these models: {', '.join(names[:NAMES])}{more}." if names else ""
+
+
+def _cause(error: BaseException) -> str:
+    """The words of what lies at the bottom of an exception: the layers above it only say that something failed."""
+    words = str(error) or type(error).__name__
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, OSError) and below.strerror:
+            words = below.strerror
+        several: tuple[BaseException, ...] = getattr(below, "exceptions", ())  # an address of each kind was tried
+        below = several[-1] if several else below.__cause__ or below.__context__
+    return words

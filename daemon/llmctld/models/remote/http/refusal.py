@@ -1,0 +1,130 @@
+"""What an endpoint's refusal means: a status and a body become one of our errors, with its own words and what to do next.
+
+It knows the forms in which servers of the OpenAI kind say no, and no connection.
+"""
+
+import re
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+
+from llmctl.errors import Busy, ContextOverflow, EngineFailed, InvalidRequest, LlmctlError, ModelUnavailable
+from llmctld.models.remote.http.breaker import Trouble
+from llmctld.models.remote.http.lenient_json import loads, mapping, whole
+
+AGAIN = (500, 502, 503, 504)
+"""With 429, what another attempt may mend."""
+OVERFLOW = re.compile(
+    r"context_length_exceeded|exceed_context_size|maximum context length|context (length|size|window)"
+    r"|prompt is too long|too many tokens",
+    re.IGNORECASE,
+)
+WORDS = 400
+"""Characters of an endpoint's own words that are passed on."""
+ASK_AGAIN = "Ask again; if it stays so, look at the server's own log."
+
+WORDS_IN = ("message", "detail", "msg", "error_message", "error_msg", "errmsg", "status_msg")
+CODES_IN = ("code", "status_code", "http_status_code", "status", "type", "error_type")
+"""Names under which servers put words, and codes."""
+TITLE = re.compile(r"<title>\s*(.+?)\s*</title>", re.IGNORECASE | re.DOTALL)
+
+MOST_TOKENS = re.compile(r"context (?:length|window|size)\D{0,24}?(\d+)")
+PROMPT_TOKENS = re.compile(
+    r"(\d+) (?:in the (?:messages|prompt)|(?:input|prompt) tokens)|\bpassed (\d+) input|\brequest \((\d+) tokens\)"
+    r"|resulted in (\d+) tokens"
+)
+
+
+class Said(NamedTuple):
+    """A refusal's words, as a person reads them, and its code, as a program does."""
+
+    words: str
+    code: str
+
+
+def read(body: bytes) -> Said:
+    """The words in any of the usual forms; of a page its title, of anything else its first line."""
+    try:
+        return of_json(loads(body.strip().removeprefix(b"data:")))
+    except ValueError:
+        text = body.decode(errors="replace").strip()
+    title = TITLE.search(text)
+    lines = title[1].split("\n") if title else text.splitlines()
+    return Said(lines[0].strip()[:WORDS] if lines else "", "")
+
+
+def of_json(found: Any) -> Said:
+    """Of an object that tells of a failure, or of a list that holds some."""
+    outer = mapping(next(iter(found), None) if isinstance(found, list) else found)
+    inner = outer.get("error") or outer.get("errors")
+    inner = mapping(next(iter(inner), None) if isinstance(inner, list) else inner)
+    codes = [
+        str(value) for name in CODES_IN if isinstance(value := inner.get(name, outer.get(name)), int | str) and value
+    ]
+    words = _words(inner or found)
+    raw = mapping(inner.get("metadata")).get("raw")  # what the server behind a gateway said
+    return Said(whole(f"{words}: {raw}" if isinstance(raw, str) else words)[:WORDS], whole(" ".join(codes)))
+
+
+def _words(found: Any, depth: int = 8) -> str:
+    if isinstance(found, list):
+        return "; ".join(_words(each, depth - 1) for each in found) if depth else str(found)
+    if not isinstance(found, dict):
+        return str(found)
+    named = next((found[name] for name in (*WORDS_IN, "error", "errors") if found.get(name)), None)
+    if named is None or named is True or not depth:
+        return str(found)
+    place = found.get("loc")
+    return f"{'.'.join(map(str, place))}: {_words(named)}" if isinstance(place, list) else _words(named, depth - 1)
+
+
+def status_in(said: Said) -> int:
+    """The status that a refusal would have had, had it come before the answer began."""
+    return next((int(word) for word in said.code.split() if len(word) == 3 and word.isdecimal() and word >= "400"), 500)
+
+
+def retry_after(value: str | None) -> float:
+    """Seconds, of a number or a date; 0 where it says nothing."""
+    if not value:
+        return 0.0
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def refused(who: str, status: int, said: Said, after: float = 0.0) -> Trouble | LlmctlError:
+    """What to raise for an answer with this status, but for those that depend on keys and on which models there are.
+
+    `who` names the endpoint in words.
+    """
+    what = f"{who} answers {status}: {said.words or 'without a word'}"
+    if status == 429:
+        hint = f"Ask again in {after:g} s." if after else "Ask again later."
+        return Trouble(Busy(what, hint), after=after, counts=False)
+    if status in AGAIN:
+        # a 500 is an answer, and some servers give it to a wrong question: the others' questions may well be right
+        return Trouble(EngineFailed(what, ASK_AGAIN), after=after, counts=status != 500)
+    if 300 <= status < 400:
+        return ModelUnavailable(what, "Add the model with the address that it leads to.")
+    if status >= 500:
+        return Trouble(EngineFailed(what, ASK_AGAIN), again=False)
+    if status in (400, 413, 422) and OVERFLOW.search(f"{said.code} {said.words}"):
+        return ContextOverflow(what, "Shorten the prompt: the endpoint decides how long one may be.")
+    return InvalidRequest(what, "Leave out, or change, what the endpoint's words name.")
+
+
+def room(words: str) -> int | None:
+    """The tokens that are left for an answer, where a refusal says how long prompt and context are."""
+    most, prompt = lengths(words)
+    return most - prompt if most is not None and prompt is not None and most > prompt else None
+
+
+def lengths(words: str) -> tuple[int | None, int | None]:
+    """Tokens of the context and of the prompt, as far as a refusal names them."""
+    most, prompt = MOST_TOKENS.search(words), PROMPT_TOKENS.search(words)
+    return int(most[1]) if most else None, next(int(found) for found in prompt.groups() if found) if prompt else None

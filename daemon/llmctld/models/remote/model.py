@@ -1,0 +1,315 @@
+"""A model behind an HTTP endpoint, with the face of an engine's worker: submit a request, hear its pieces, drop it.
+
+Nothing runs here: memory is 0 and there is no process. It does not know which models exist or who may use them.
+"""
+
+import asyncio
+import itertools
+import re
+import time
+
+from llmctl.config import ModelSettings
+from llmctl.errors import ContextOverflow, EngineFailed, InvalidRequest, LlmctlError, ModelUnavailable
+from llmctld.engine.cost.rate import Rate
+from llmctld.engine.messages import Embedded, Finished, Flaw, Load, Loaded, Refused, Remark, Submit, Texts
+from llmctld.engine.messages import Piece as Told
+from llmctld.models.catalogue.target import REMOTE
+from llmctld.models.engines.worker import Broken, Lent, Ticket
+from llmctld.models.remote import openai
+from llmctld.models.remote.concurrency import Turns
+from llmctld.models.remote.http.breaker import Breaker, Trouble
+from llmctld.models.remote.http.endpoint import NAMES, Endpoint
+from llmctld.models.remote.http.keys import find_key
+from llmctld.models.remote.http.listing import Listed
+from llmctld.models.remote.http.reply import rest
+from llmctld.models.remote.http.sse import MOST
+from llmctld.models.remote.reading import Empty, Piece, Reading, joined
+from llmctld.models.remote.shorter import Shorter
+from llmctld.models.remote.vectors import Found, pack, read_vectors, unit
+from llmctld.watch import log
+
+RETRIES, IDLE_S = 3, 300.0
+BATCH = 64
+"""Texts of one request for embeddings."""
+THINKERS = re.compile(r"think|reason|qwq|\br1\b|magistral", re.IGNORECASE)
+"""Names of models that think before each answer: of these text is held back until it is known not to be a thought."""
+LONE = "what came first was its thinking: the endpoint leaves out the tag that opens it; the answer is what stands behind it"
+LETTERS = 100
+"""Of one token, on average, and at most: an endpoint that sends more does not keep to `max_tokens`."""
+NORMAL = 1
+"""The priority of texts, which name none."""
+
+
+class Remotes:
+    """Makes workers, and remembers about each endpoint whether it answers: also when no model of it is loaded any more."""
+
+    def __init__(self) -> None:
+        self._breakers: dict[str, Breaker] = {}
+
+    def worker(self, load: Load, settings: ModelSettings) -> "Remote":
+        url = load.path.rstrip("/")
+        breaker = self._breakers.setdefault(url, Breaker(f"the endpoint {url}"))
+        return Remote(load, settings, breaker)
+
+
+class Run:
+    """One request while it is served: when what happened, and what has come."""
+
+    def __init__(self, ticket: Ticket, request: Submit | Texts, who: str) -> None:
+        self.ticket, self.request = ticket, request
+        self.queued = self.asked = self.first = time.monotonic()
+        self.raw = isinstance(request, Submit) and request.raw
+        self.reading = Reading(who, self.raw)
+
+    def finished(self, reason: str) -> Finished:
+        """What is known of its use by now."""
+        reading, now = self.reading, time.monotonic()
+        wants = isinstance(self.request, Submit) and self.request.logprobs is not None
+        return Finished(
+            id=self.request.id, reason=reason, prompt_tokens=reading.prompt_tokens, cached_tokens=reading.cached_tokens,
+            completion_tokens=reading.completion_tokens, queue_ms=_ms(self.asked - self.queued),
+            prefill_ms=_ms(self.first - self.asked), decode_ms=_ms(now - self.first) if reading.begun else 0.0,
+            batched=True, logprobs=reading.logprobs if wants and reading.logprobs else None,
+        )  # fmt: skip
+
+
+class Remote(Lent):
+    """`load.path` is the endpoint's address. `busy` are the requests that it is answering."""
+
+    def __init__(self, load: Load, settings: ModelSettings, breaker: Breaker) -> None:
+        super().__init__(load.name, REMOTE)
+        self._load, self._settings, self._breaker = load, settings, breaker
+        self._url = load.path.rstrip("/")
+        self._turns = Turns(load.slots)
+        self._numbers = itertools.count(1)
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._quirks: list[openai.Quirk] = []
+        self._rate = Rate()
+        self._model = ""
+        self._lone: bool | None = None
+        """Whether its last answer had a closing tag without an opening one."""
+
+    async def start(self) -> None:
+        """Finds the key, and asks which models there are. Raises ModelUnavailable, EngineFailed, Busy."""
+        settings = self._settings
+        key = await find_key(self.name, self._url, settings.api_key_env)
+        retries = RETRIES if settings.retries is None else settings.retries
+        self._endpoint = Endpoint(self._url, key, self._breaker, retries, settings.idle_s or IDLE_S)
+        await self._endpoint.open()
+        try:
+            listed = await self._endpoint.models(needed=settings.remote_model is None)
+            self._model = settings.remote_model or self._only(listed)
+        except BaseException:
+            await self._endpoint.close()
+            raise
+        self.loaded = self._describe(listed)
+        log.info("an endpoint answers", model=self.name, endpoint=self._url, remote_model=self._model)
+
+    def _only(self, listed: list[Listed]) -> str:
+        if len(listed) == 1:
+            return listed[0].id
+        names = ", ".join(model.id for model in listed[:NAMES]) + (", ..." if len(listed) > NAMES else "")
+        message = f"the endpoint {self._url} has {len(listed)} models{': ' * bool(names)}{names}"
+        hint = f"Say which: `llmctl models add {self.name} {self._load.path} --remote-model ID --force`."
+        raise ModelUnavailable(message, hint)
+
+    def _describe(self, listed: list[Listed]) -> Loaded:
+        found = next((model for model in listed if model.id == self._model), None)
+        notices = []
+        if listed and found is None:
+            names = ", ".join(model.id for model in listed[:NAMES])
+            notices.append(f"the endpoint {self._url} does not name a model {self._model}; it names: {names}")
+        context = self._load.context or (found.context if found else 0)
+        return Loaded(backend=REMOTE, context=context, slots=self._load.slots, memory_bytes=0, notices=notices)
+
+    @property
+    def state(self) -> str:
+        """What `ps` says of it."""
+        return "down" if self._breaker.is_open else super().state
+
+    # ---- requests ---------------------------------------------------------------------------------------------------
+
+    def submit(self, request: Submit | Texts) -> Ticket:
+        if self.ended.is_set():
+            raise EngineFailed(f"the connections of {self.name} have been closed", "Ask again.")
+        request.id = next(self._numbers)
+        run = Run(Ticket(self, request.id), request, self._endpoint.name)
+        task = self._tasks[request.id] = asyncio.create_task(self._serve(run))
+        task.add_done_callback(lambda task: self._ended(run, task))
+        return run.ticket
+
+    def _ended(self, run: Run, task: "asyncio.Task[None]") -> None:
+        """A request may be dropped before its task has taken a step: so here is where that is told."""
+        request = run.request
+        del self._tasks[request.id]
+        if task.cancelled():
+            refused = Refused(request.id, "cancelled", "cancelled")
+            run.ticket.hear(run.finished("cancelled") if isinstance(request, Submit) else refused)
+        if not self.busy:
+            self._rate.clear()
+            self.tokens_per_second = 0.0
+
+    def drop(self, number: int) -> bool:
+        """Closes the request's connection at once; False when it has already ended."""
+        task = self._tasks.get(number)
+        return task is not None and task.cancel()
+
+    async def _serve(self, run: Run) -> None:
+        """Whatever becomes of a request, its ticket hears the end; of one that is cancelled from `_ended`."""
+        request = run.request
+        try:
+            async with self._turns.one(request.priority if isinstance(request, Submit) else NORMAL):
+                self.busy += 1
+                run.asked = run.first = time.monotonic()
+                try:
+                    await (self._generate(run, request) if isinstance(request, Submit) else self._embed(run, request))
+                finally:
+                    self.busy -= 1
+        except LlmctlError as error:
+            run.ticket.hear(Broken(_in_the_midst(error) if run.reading.begun else error, run.finished("error")))
+        except Exception as error:  # noqa: BLE001 - the one who asked is told
+            log.exception("a request to an endpoint broke a rule of ours", model=self.name)
+            run.ticket.hear(Broken(EngineFailed(f"{self.name}: {type(error).__name__}", None), run.finished("error")))
+
+    async def _generate(self, run: Run, submit: Submit) -> None:
+        settings = self._settings
+        question = openai.ask(submit, self._model, bool(settings.takes_grammar), settings.template_options)
+        for quirk in self._quirks:
+            quirk.mend(question.body)
+        assert self.loaded is not None
+        shorter = Shorter(submit, self.loaded.context)
+        await self._endpoint.persist(lambda: self._once(run, question, submit, shorter), lambda: run.reading.begun)
+        if run.reading.lone:
+            self._lone = run.reading.had_lone
+        if shortened := shorter.told(run.reading.prompt_tokens):
+            run.ticket.hear(Remark(submit.id, "", shortened))
+        if submit.logprobs is not None and not run.reading.logprobs:
+            run.ticket.hear(Remark(submit.id, "the endpoint reports no log-probabilities"))
+        if run.reading.notice is not None:
+            run.ticket.hear(Remark(submit.id, run.reading.notice))
+        run.ticket.hear(run.finished(run.reading.finish_reason or "stop"))
+
+    async def _once(self, run: Run, question: openai.Question, submit: Submit, shorter: Shorter) -> None:
+        """One attempt, in the words that the endpoint takes: each refusal may teach one of them."""
+        while True:
+            try:
+                return await self._read(run, question, submit)
+            except Empty:
+                if not openai.unstream(question.body):
+                    raise
+            except (InvalidRequest, Trouble) as error:
+                # also a 500: some servers call a field that they do not know a failure of their own
+                refusal = error.error if isinstance(error, Trouble) else error
+                if run.reading.begun or not self._mend(refusal, question.body, shorter):
+                    raise
+
+    def _mend(self, error: LlmctlError, body: openai.Body, shorter: Shorter) -> bool:
+        """Whether the endpoint may take the question as it is now: what it does not take is remembered."""
+        if isinstance(error, ContextOverflow):
+            if shorter.submit.overflow is not None and shorter.cut(error):
+                openai.say(shorter.submit, body)
+                return True
+            return openai.fit(error.message, body)
+        quirk = openai.quirk_in(error.message, body)
+        if quirk is not None:
+            self._quirks.append(quirk)
+        return quirk is not None
+
+    async def _read(self, run: Run, question: openai.Question, submit: Submit) -> None:
+        lone = not run.raw and submit.schema is None and submit.grammar is None
+        guess = lone and (self._lone or (self._lone is None and bool(THINKERS.search(self._model))))
+        run.reading = reading = Reading(self._endpoint.name, run.raw, self._endpoint.clean, lone, guess)
+        async with self._endpoint.send("POST", question.path, question.body) as reply:
+            stream = reply.events()
+            async for events in stream:
+                before, begun = reading.parts, reading.begun
+                pieces: list[Piece] = []
+                try:
+                    for event in events:
+                        pieces.append(reading.feed(event))
+                finally:
+                    self._tell(run, pieces)  # also what came in front of an error
+                if reading.begun and not begun:
+                    run.first = time.monotonic()
+                if reading.parts > before:
+                    reply.heard()
+                    self._count(reading.parts - before)
+                if reading.size > LETTERS * (submit.max_tokens) + MOST:
+                    raise Trouble(EngineFailed(f"{self._endpoint.name} does not come to an end"), again=False)
+                if reading.done:
+                    break
+            self._tell(run, [reading.end()])
+            await rest(stream)
+
+    def _tell(self, run: Run, pieces: list[Piece]) -> None:
+        piece = joined(pieces)
+        if piece.moved and not run.reading.guess:
+            run.ticket.hear(Remark(run.request.id, LONE))
+        if piece.text or piece.reasoning or piece.moved:
+            run.ticket.hear(Told(run.request.id, *piece))
+
+    def _count(self, tokens: int) -> None:
+        self._rate.add(time.monotonic(), tokens)
+        self.tokens_per_second = self._rate.per_second()
+
+    # ---- embeddings -------------------------------------------------------------------------------------------------
+
+    async def _embed(self, run: Run, texts: Texts) -> None:
+        before = self._prompt(texts.prompt)
+        found = Found(len(texts.texts))
+        for start in range(0, len(texts.texts), BATCH):
+            batch = [before + text for text in texts.texts[start : start + BATCH]]
+            await self._batch(found, start, batch)
+        assert self.loaded is not None
+        self.loaded.dimension = found.dimension(self._endpoint.name)
+        packed = pack(found.vectors, self.loaded.dimension)
+        run.ticket.hear(Embedded(id=texts.id, vectors=packed, tokens=found.tokens, flaws=found.flaws))
+
+    async def _batch(self, found: Found, start: int, texts: list[str]) -> None:
+        """Where one of several texts is too long, each is asked for alone: the others have done nothing wrong."""
+        try:
+            each, tokens = await self._endpoint.persist(lambda: self._vectors(texts), lambda: False)
+        except ContextOverflow as error:
+            if len(texts) == 1:
+                found.flaws.append(Flaw(start, error.code, error.message, error.hint))
+                return
+            for index, text in enumerate(texts):
+                await self._batch(found, start + index, [text])
+            return
+        found.tokens += tokens
+        found.vectors[start : start + len(texts)] = [
+            unit(vector) if self._settings.normalize else vector for vector in each
+        ]
+
+    async def _vectors(self, texts: list[str]) -> tuple[list[list[float]], int]:
+        body = {"model": self._model, "input": texts, "encoding_format": "float"}
+        async with self._endpoint.send("POST", "/embeddings", body) as reply:
+            return read_vectors(await reply.json(), len(texts), self._endpoint.name)
+
+    def _prompt(self, name: str | None) -> str:
+        if name is None:
+            return ""
+        known = self._load.prompts
+        if name not in known:
+            there = f"There are {', '.join(known)}." if known else "It has none; `models.NAME.prompts` gives it some."
+            raise InvalidRequest(f"the model has no prompt {name!r}", there)
+        return known[name]
+
+    async def stop(self) -> None:
+        """Ends what still runs, and closes the connections."""
+        self.ended.set()
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._endpoint.close()
+        log.info("an endpoint is let go", model=self.name, endpoint=self._url)
+
+
+def _in_the_midst(error: LlmctlError) -> EngineFailed:
+    """An answer that has begun cannot be asked for again, whatever ended it."""
+    return error if isinstance(error, EngineFailed) else EngineFailed(error.message, error.hint)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 3)

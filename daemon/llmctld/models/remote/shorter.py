@@ -1,0 +1,76 @@
+"""A prompt that an endpoint finds too long, made shorter by what its refusals say: they count tokens, and nothing here can.
+
+Each refusal says how many tokens what it was sent had. So the first cut is near, and a second one nearer.
+"""
+
+import math
+
+import msgspec
+
+from llmctl.errors import ContextOverflow
+from llmctld.engine.messages import ChatMessage, Shortened, Submit
+from llmctld.engine.prompt.gaps import GAPS, Gap, room_for_prompt
+from llmctld.models.remote.http import refusal
+
+CUTS = 8
+"""Of one request, at most."""
+SPARE = 1.05
+"""Of what is too much, since what is left out may have more characters to a token than the rest."""
+UNSAID = "--overflow needs the length of its context and of the prompt, and the endpoint names {}"
+
+
+class Shorter:
+    """`submit` is what is to be sent next; `context`: tokens, 0 where the endpoint did not list it."""
+
+    def __init__(self, submit: Submit, context: int) -> None:
+        self.submit, self._whole, self._context = submit, submit, context
+        self._within = list(submit.overflow.within) if submit.overflow else []
+        self._place = max((at for at, each in enumerate(submit.messages) if each.role == "user"), default=0)
+        self._keep: int | None = None
+        self._gap, self._of, self._cuts = Gap(0, 0), 0, 0
+
+    def cut(self, error: ContextOverflow) -> bool:
+        """Whether there is something shorter to send now. False: the prompt fits, and it is the answer that has no room.
+
+        Raises ContextOverflow where nothing can be cut, or it is not known how much.
+        """
+        most, tokens = refusal.lengths(error.message)
+        context = most or self._context
+        if not context or tokens is None:
+            unsaid = "neither" if not context and tokens is None else "no context" if not context else "no prompt"
+            raise ContextOverflow(f"{error.message} ({UNSAID.format(unsaid)})", error.hint)
+        room = room_for_prompt(context, self._whole.max_tokens)
+        if tokens <= room:
+            return False
+        self._of = self._of or tokens
+        self._cuts += 1
+        letters = sum(len(message.content) for message in self.submit.messages)
+        gap = self._next(math.ceil((tokens - room) * letters / tokens * SPARE)) if self._cuts <= CUTS else None
+        if gap is None:
+            raise ContextOverflow(f"{error.message} (nothing more can be left out of the last question)", error.hint)
+        self._gap = gap
+        content = self._whole.messages[self._place].content
+        messages = list(self._whole.messages)
+        messages[self._place] = ChatMessage("user", content[: gap.start] + gap.glue + content[gap.end :])
+        self.submit = msgspec.structs.replace(self._whole, messages=messages)
+        return True
+
+    def _next(self, surplus: int) -> Gap | None:
+        """With so many characters less than before; None where not a word would stay."""
+        content = self._whole.messages[self._place].content
+        while self._within:
+            start, end = self._within[0]
+            text = content[start:end]
+            self._keep = (len(text) if self._keep is None else self._keep) - surplus
+            gap = GAPS[self._whole.overflow.part if self._whole.overflow else "tail"](text, self._keep)
+            if self._keep > 0 and (text[: gap.start] + text[gap.end :]).strip():
+                return gap._replace(start=gap.start + start, end=gap.end + start)
+            surplus, self._keep = surplus + (self._gap.end - self._gap.start), None
+            self._within.pop(0)
+        return None
+
+    def told(self, tokens: int) -> Shortened | None:
+        """What was left out, once the endpoint has said how many `tokens` the prompt had then."""
+        if self._gap.start == self._gap.end:
+            return None
+        return Shortened(*self._gap, max(self._of - tokens, 0), self._of)

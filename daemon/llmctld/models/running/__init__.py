@@ -1,0 +1,1 @@
+"""Loaded models: leases, replicas, who is loaded next, who makes room."""

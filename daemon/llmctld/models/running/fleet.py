@@ -1,0 +1,259 @@
+"""The engine processes that are there and who waits for one: begun and ended as swap.decide says, whatever has changed.
+
+It does what is decided, and sees to it that nobody waits without an answer; how long a model stays, and who asks, is not its
+concern.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+
+import msgspec
+
+from llmctl.config import Config, ModelEntry, ModelSettings
+from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable
+from llmctld.models.catalogue import split
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.catalogue.target import LLAMA, REMOTE
+from llmctld.models.engines.ladder import Descent, Kind, Ladder
+from llmctld.models.engines.worker import Lent, Worker
+from llmctld.models.remote.model import Remotes
+from llmctld.models.running import swap
+from llmctld.models.running.loading import load_of
+from llmctld.models.running.replicas import Model, Replica
+from llmctld.models.running.supply import Supply
+from llmctld.models.running.swap import Group, Resident
+from llmctld.watch import log
+
+
+class Fleet:
+    """`prefixes` is where computed prefixes are kept, `rest` hears of a model that is loaded. After a change that it cannot
+    see, somebody calls `turn`.
+    """
+
+    def __init__(
+        self, catalog: Catalog, supply: Supply, log_folder: Path, prefixes: Path, config: Config, ladder: Ladder,
+        rest: Callable[[Model], None],
+    ) -> None:  # fmt: skip
+        self._catalog, self._log_folder, self._prefixes, self._config = catalog, log_folder, prefixes, config
+        self._supply, self._remotes, self._ladder, self._rest = supply, Remotes(), ladder, rest
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self.models: dict[str, Model] = {}
+        self.closed = False
+        self.loads = 0
+        """Processes that were started: what swaps cost."""
+
+    def model(self, entry: ModelEntry) -> Model:
+        model = self.models.setdefault(entry.name, Model(entry))
+        model.entry = entry
+        return model
+
+    def replicas(self) -> Iterator[Replica]:
+        for model in self.models.values():
+            yield from model.replicas
+
+    def residents(self) -> Iterator[Resident]:
+        for model in self.models.values():
+            pinned = bool(self._catalog.settings(model.entry).pin)
+            for it in model.replicas:
+                leaving = bool(it.worker.retiring)
+                yield Resident(
+                    it, model.entry.name, it.room, it.worker.leases, pinned, it.loading, leaving, it.used, it.load_s,
+                    len(model.waiting),
+                )  # fmt: skip
+
+    def renew(self, model: Model) -> None:
+        """A replica whose file or settings are others now takes no one any more."""
+        self._catalog.identity(model.entry)  # a file that is gone is said, and what is loaded stays
+        if not all(self._is_current(model.entry, replica) for replica in model.ready):
+            for replica in model.ready:
+                self.let_go(replica)
+
+    def _is_current(self, entry: ModelEntry, replica: Replica) -> bool:
+        identity, settings = replica.made_for
+        return settings == self._catalog.settings(entry).computing() and self._catalog.still(identity, entry)
+
+    def _identity(self, entry: ModelEntry) -> tuple[str, ModelSettings]:
+        return self._catalog.identity(entry), self._catalog.settings(entry).computing()
+
+    def _made(self, entry: ModelEntry, number: int, memory_bytes: int) -> Lent:
+        """A worker that has not begun to load. Raises ModelUnavailable."""
+        folder = self._prefixes / (f"{entry.name}+{number}" if number else entry.name)
+        load = load_of(entry, self._catalog, self._config, folder, memory_bytes)
+        if entry.backend == REMOTE:
+            return self._remotes.worker(load, self._catalog.settings(entry))
+        return Worker(load, self._log_folder, self._descent(entry) if entry.backend == LLAMA else None)
+
+    def check(self, entry: ModelEntry) -> None:
+        """Raises ModelUnavailable where it crashed whatever was left out, and nothing has changed since."""
+        if entry.backend == LLAMA:
+            self._descent(entry)
+
+    def _descent(self, entry: ModelEntry) -> Descent:
+        """Raises ModelUnavailable where no rung is left."""
+        settings = self._catalog.settings(entry)
+        files = [entry.target, *([settings.draft] if settings.draft and settings.speculation != "off" else [])]
+        kind = Kind(*self._supply.kind([Path(file) for file in files]))
+        parts = [part for file in files for part in split.parts(Path(file))]
+        return self._ladder.descent(entry.name, self._stand(entry), kind, parts)
+
+    def _stand(self, entry: ModelEntry) -> str:
+        """The model as the ladder knows it: other files and other settings are another one."""
+        identity, settings = self._identity(entry)
+        return f"{identity} {msgspec.json.encode(settings, enc_hook=int).decode()}"
+
+    def retry(self, entry: ModelEntry) -> None:
+        """Somebody asks for it who may know that it was not loaded for good reasons."""
+        if entry.backend == LLAMA:
+            self._ladder.retry(self._stand(entry))
+
+    def turn(self) -> None:
+        """Whatever has changed: who can be loaded now is, and who must make room ends."""
+        missing = {
+            name: model for name, model in self.models.items()
+            if model.waiting and not model.leaving and len(model.replicas) < model.wanted
+        }  # fmt: skip
+        if not missing or self.closed:
+            return
+        now, max_wait = time.monotonic(), self._config.resources.max_wait
+        groups = [
+            Group(name, self._supply.needs(model.entry), min(waiter.since for waiter in model.waiting))
+            for name, model in missing.items()
+        ]
+        decision = swap.decide(now, self._supply.limit, list(self.residents()), groups, max_wait)
+        for replica in [replica for replica in self.replicas() if replica in decision.evict]:
+            log.info("a model makes room", model=replica.worker.name, leases=replica.worker.leases)
+            self.let_go(replica)
+        for name in decision.load:
+            self._start(missing[name])
+        self._set_alarm([group.since + max_wait for group in groups if group.name not in decision.load])
+        if decision.load:
+            self.turn()  # for those that want more than one
+
+    def _set_alarm(self, times: list[float]) -> None:
+        """For the first who will have waited long enough."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        later = [at for at in times if at > time.monotonic()]
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_later(min(later) - time.monotonic() + 0.001, self.turn) if later else None
+
+    def _start(self, model: Model) -> None:
+        number = next(n for n in range(model.wanted) if n not in {replica.number for replica in model.replicas})
+        try:
+            left = self._supply.left(list(self.residents()))
+            made_for, worker = self._identity(model.entry), self._made(model.entry, number, left.host)
+        except LlmctlError as error:
+            self._fail(model, error)
+            return
+        room = self._supply.needs(model.entry).at_most(left)
+        replica = Replica(number, worker, made_for, room, asyncio.create_task(worker.start()))
+        model.replicas.append(replica)
+        self.loads += 1
+        replica.task.add_done_callback(lambda task: self._settle(model, replica))
+        self.background(self._bury(model, replica))
+
+    def _settle(self, model: Model, replica: Replica) -> None:
+        """Whatever happens, nobody waits on: an exception in a callback is heard by no one."""
+        try:
+            self._loaded(model, replica)
+        except Exception as error:  # noqa: BLE001 - a bug here must not leave requests without an answer
+            log.exception("a loaded model could not be taken in", model=model.entry.name)
+            self._fail(model, error)
+
+    def _loaded(self, model: Model, replica: Replica) -> None:
+        """It serves those who wait; or they hear why not."""
+        if replica.given_up:
+            pass  # who has come meanwhile waits for the next one
+        elif replica.task.cancelled():
+            self._fail(model, ModelUnavailable(f"the loading of {model.entry.name} was ended", "Ask again to load it."))
+        elif (error := replica.task.exception()) is not None:
+            self._fail(model, error)
+        else:
+            replica.load_s, replica.used, replica.loading = time.monotonic() - replica.begun, time.monotonic(), False
+            replica.room = self._supply.taken(model.entry, replica.worker)
+            if replica.ready and not self._is_current(model.entry, replica):
+                self.let_go(replica)  # its file became another while it was read: those who wait get that one
+            elif replica.ready:
+                self._serve(model)
+                self._rest(model)
+            else:
+                self._fail(model, EngineFailed(f"the engine of {model.entry.name} ended as soon as it was loaded"))
+        self.turn()
+
+    def _serve(self, model: Model) -> None:
+        """Each who waits gets a worker, and at once the right to it: nobody can unload it before they use it."""
+        for waiter in model.waiting:
+            if not waiter.worker.done():
+                worker = model.choose(waiter.prompt)
+                if waiter.leases:
+                    worker.take()
+                waiter.worker.set_result(worker)
+        model.waiting.clear()
+
+    def _fail(self, model: Model, error: BaseException) -> None:
+        for waiter in model.waiting:
+            if not waiter.worker.done():
+                waiter.worker.set_exception(error)
+        model.waiting.clear()
+
+    async def _bury(self, model: Model, replica: Replica) -> None:
+        """Takes the replica off the books when its process has ended, or has not come to be."""
+        await asyncio.wait([replica.task])
+        if not replica.loading:
+            await replica.worker.ended.wait()
+        model.replicas.remove(replica)
+        model.affinity.forget(replica.number)
+        if not model.replicas:
+            model.stop_timer()
+            if not model.waiting:
+                model.wanted = 1
+        self.turn()
+
+    def let_go(self, replica: Replica) -> None:
+        """It ends once it serves nobody; what it has not begun comes back, and waits for another. A load is given up."""
+        if replica.loading:
+            replica.given_up = True
+            replica.task.cancel()
+            return
+        self.background(self.retire(replica))
+        replica.worker.recall()
+
+    def retire(self, replica: Replica) -> Coroutine[None, None, None]:
+        """From now on it takes nobody. It ends, as awaited, once it serves nobody."""
+        replica.worker.retiring += 1
+        return self._end(replica)
+
+    async def _end(self, replica: Replica) -> None:
+        worker = replica.worker
+        try:
+            await worker.unused.wait()
+            await worker.stop()
+        finally:
+            worker.retiring -= 1
+            if replica.ready:  # the end was given up
+                self._serve(self.models[worker.name])
+
+    def background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Ends every engine, also those still loading."""
+        self.closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for model in self.models.values():
+            model.stop_timer()
+        replicas = list(self.replicas())
+        loads = [replica.task for replica in replicas if replica.loading]
+        for load in loads:
+            load.cancel()
+        await asyncio.gather(*loads, return_exceptions=True)
+        await asyncio.gather(*(it.worker.stop() for it in replicas if not it.loading and not it.worker.ended.is_set()))
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,55 @@
+"""What an engine is told to load: a model's entry and its settings with every default filled in, and the limits that hold.
+
+It decides nothing about when, nor whether there is room.
+"""
+
+from pathlib import Path
+
+from llmctl.config import Config, ModelEntry
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.catalogue.chat_template import read_template
+from llmctld.models.engines.worker import Load
+from llmctld.models.machine.processors import cores
+
+
+def load_of(entry: ModelEntry, catalog: Catalog, config: Config, prefixes: Path, memory_bytes: int) -> Load:
+    """`prefixes`: where it keeps what it has computed. Raises ModelUnavailable without the model's file."""
+    settings, cache, slots = catalog.settings(entry), config.cache, catalog.slots(entry)
+    return Load(
+        name=entry.name,
+        backend=entry.backend,
+        kind=entry.kind,
+        path=entry.target,
+        context=settings.context,
+        slots=slots,
+        retained=slots if settings.retained is None else settings.retained,
+        threads=settings.threads or cores(),
+        fewer_threads=settings.threads is None,
+        gpu_layers=-1 if settings.gpu_layers is None else settings.gpu_layers,
+        device=settings.device or "auto",
+        tensor_split=settings.tensor_split or [],
+        kv_type=settings.kv_type or "f16",
+        flash_attention=settings.flash_attention,
+        batch=settings.batch or 512,
+        speculation=settings.speculation or "ngram",
+        pooling=settings.pooling,
+        normalize=settings.normalize,
+        prompts=settings.prompts or {},
+        draft=settings.draft or "",
+        dtype=settings.dtype or "auto",
+        quantization=settings.quantization,
+        trust=bool(settings.trust),
+        template=read_template(settings.template) if settings.template else "",
+        template_options=settings.template_options or {},
+        memory_bytes=memory_bytes,
+        gpu_memory_bytes=config.limits.gpu_memory_bytes,
+        identity=catalog.identity(entry),
+        saved_folder=str(prefixes) if cache.prefix_disk_bytes else "",
+        saved_memory_bytes=int(cache.prefix_memory_bytes),
+        saved_disk_bytes=int(cache.prefix_disk_bytes),
+        load_ms=settings.load_ms or 0.0,
+        takes_bytes=int(settings.takes or 0),
+        first_ms=settings.first_ms or 0.0,
+        token_ms=settings.token_ms or 0.0,
+        fail=settings.fail,
+    )

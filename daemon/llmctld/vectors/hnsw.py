@@ -1,0 +1,106 @@
+"""A graph over vectors (HNSW, half precision), and the comparison one by one: the only file that imports
+faiss.
+
+What the graph finds is roughly ordered: its caller compares again, exactly. It cannot forget: a removed vector leaves a position
+that is passed over. vectors.py imports this on first use.
+"""
+
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from llmctld.vectors.slots import CHECKSUM, seal, sound, write_whole
+
+LINKS, BUILD, LOOK = 32, 100, 256
+"""Links of each vector, and how many candidates are kept while one is inserted, and while one is looked up."""
+GONE = -1
+
+faiss.omp_set_num_threads(1)  # the cores are the models'
+
+
+def nearest(row: Any, rows: Any, k: int) -> list[int]:
+    """Which `k` of the rows are nearest to this one, by comparing it with each."""
+    _, places = faiss.knn(row[None], rows, min(k, len(rows)), faiss.METRIC_INNER_PRODUCT)
+    found: list[int] = places[0].tolist()
+    return found
+
+
+class Graph:
+    """HNSW over vectors of a wall. A position is a place in it: `slots` says whose it is, GONE when nobody's any more."""
+
+    def __init__(self, dimension: int, index: Any = None) -> None:
+        kind: Any = faiss.ScalarQuantizer.QT_fp16
+        self.index: Any = index or faiss.IndexHNSWSQ(dimension, kind, LINKS, faiss.METRIC_INNER_PRODUCT)
+        self.index.hnsw.efConstruction = BUILD
+        self.slots, self.checks = array("q"), array("I")
+        """Of each position: where its vector lies in the table, and the checksum that it had there."""
+        self.position: dict[int, int] = {}
+        self.changed = False
+        """Since it was last written."""
+
+    @property
+    def worn(self) -> bool:
+        """Whether a third of it, or more, is positions of removed vectors."""
+        return len(self.position) * 3 <= len(self.slots) * 2
+
+    def insert(self, slots: Sequence[int], checks: Sequence[int], rows: Any) -> None:
+        self.index.add(rows)
+        self.position.update(zip(slots, range(len(self.slots), self.index.ntotal), strict=True))
+        self.slots.extend(slots)
+        self.checks.extend(checks)
+        self.changed = True
+
+    def forget(self, slot: int) -> None:
+        """Its vector goes, too: the position gets the numbers of its first neighbour, so that the ways through it stay."""
+        place = self.position.pop(slot)
+        self.slots[place] = GONE
+        self.changed = True
+        hnsw = self.index.hnsw
+        storage: Any = faiss.downcast_index(self.index.storage)
+        first = faiss.rev_swig_ptr(hnsw.neighbors.data(), hnsw.neighbors.size())[hnsw.offsets.at(place)]
+        codes = faiss.rev_swig_ptr(storage.codes.data(), storage.codes.size()).reshape(-1, storage.code_size)
+        codes[place] = codes[first] if first >= 0 else 0
+
+    def near(self, row: Any, k: int) -> list[int]:
+        """The slots of `k` that are near; fewer where there are no more."""
+        want, total = k + 8, self.index.ntotal
+        while True:
+            want = min(want, total)
+            self.index.hnsw.efSearch = max(LOOK, want)
+            _, places = self.index.search(row[None], want)
+            found = [self.slots[place] for place in places[0].tolist() if place >= 0 and self.slots[place] != GONE]
+            if len(found) >= min(k, len(self.position)) or want == total:
+                return found
+            want *= 4
+
+    # a file: checksum | how many positions | their slots | their checksums | the index as faiss writes it
+
+    def write(self, path: Path) -> None:
+        """Raises OSError."""
+        count = len(self.slots).to_bytes(8, "little")
+        payload = b"".join((count, self.slots.tobytes(), self.checks.tobytes(), faiss.serialize_index(self.index).data))
+        write_whole(path, seal(payload))
+        self.changed = False
+
+    @classmethod
+    def read(cls, path: Path, dimension: int) -> "Graph | None":
+        """None when the file is not what was written. Raises OSError."""
+        whole = memoryview(path.read_bytes())
+        if len(whole) < CHECKSUM + 8 or not sound(whole):
+            return None
+        count, at = int.from_bytes(whole[CHECKSUM : CHECKSUM + 8], "little"), CHECKSUM + 8
+        try:
+            index = faiss.deserialize_index(np.frombuffer(whole[at + 12 * count :], np.uint8))
+        except RuntimeError:  # another faiss wrote it
+            return None
+        if index.ntotal != count or index.d != dimension:
+            return None
+        graph = cls(dimension, index)
+        graph.slots.frombytes(whole[at : at + 8 * count])
+        graph.checks.frombytes(whole[at + 8 * count : at + 12 * count])
+        graph.position = {slot: place for place, slot in enumerate(graph.slots) if slot != GONE}
+        return graph
