@@ -51,6 +51,33 @@ def test_a_proof_leaves_nothing_in_memory(quantised: Path) -> None:
     assert Driver(model).ask("hello").done.cached_tokens == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({}, [1, 1, 2]),
+        ({"slots": 1, "retained": 0, "speculation": "ngram"}, [1, 1, 2]),
+        ({"slots": 1, "retained": 0, "speculation": "off"}, [1, 1]),  # nothing ever asks it for two
+        ({"context": 4}, [1, 1, 2]),
+        ({"context": 3}, [1, 1]),
+    ],
+)
+def test_a_proof_computes_as_many_rows_of_logits_as_two_requests_at_once_do(
+    quantised: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], asked: list[int]
+) -> None:
+    """The matrix that makes logits may be the only one whose kernel crashes, and for one row it has another kernel."""
+    model = Gguf(load(quantised, **options))
+    rows: list[int] = []
+    decode = model._decode
+
+    def counted() -> int:
+        rows.append(int(model._batch._output[: model._batch.struct.n_tokens].sum()))
+        return decode()
+
+    monkeypatch.setattr(model, "_decode", counted)
+    prove.text("m", model, model.loaded.context - 1)
+    assert rows == asked
+
+
 def test_a_model_whose_numbers_are_none_is_unproven_and_one_damaged_token_is_not(tmp_path: Path) -> None:
     for name, damaged in (("token", "z"), ("all", None)):
         path = tmp_path / f"{name}.gguf"

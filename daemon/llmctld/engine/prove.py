@@ -25,7 +25,9 @@ class Unproven(LoadError):
 
 
 class Texter(Rows, Protocol):
-    """What is proven of a model that generates text."""
+    """What is proven of a model that generates text. `rows`: of logits that one step may ask for."""
+
+    rows: int
 
     def tokens_of(self, text: str) -> list[int]:
         """With the beginning that the model wants."""
@@ -40,13 +42,13 @@ class TextReader(Protocol):
 
 
 def text(name: str, model: Texter, most: int) -> None:
-    """A prompt of PROMPT tokens, or of `most`, and the token after it. Raises Unproven."""
-    _try_each(name, lambda words: _says_something(model, model.tokens_of(words)[: min(PROMPT, most)]))
+    """A prompt of PROMPT tokens, or fewer where `most` are too few, and the tokens after it. Raises Unproven."""
+    _try_each(name, lambda words: _says_something(model, model.tokens_of(words), most))
 
 
 def draft(model: Texter, most: int) -> None:
     """Only that it does not crash: a draft that is no number is passed over."""
-    _says_something(model, model.tokens_of(TEXTS[0])[: min(PROMPT, most)])
+    _says_something(model, model.tokens_of(TEXTS[0]), most)
 
 
 def embedding(name: str, model: TextReader, most: int) -> None:
@@ -60,11 +62,17 @@ def _try_each(name: str, proven: Callable[[str], bool]) -> None:
         raise Unproven(message, "Its file may be damaged: fetch it again.")
 
 
-def _says_something(model: Texter, tokens: list[int]) -> bool:
+def _says_something(model: Texter, words: list[int], most: int) -> bool:
+    """A prompt, one token, and a token with a draft: the matrix that makes logits is multiplied with the rows asked for alone,
+    so what several at once do is seen only where there are two.
+    """
+    drafts = [0, 0, 1] if model.rows > 1 and most > 2 else [0, 0]
+    tokens = words[: min(PROMPT, most - len(drafts) + 2)]
     request = Request(0, tokens, len(tokens), 1)
     try:
-        for _ in range(2):
-            (row,) = model.logits([Chunk(request, 0, request.position, request.pending)])
+        for drafted in drafts:
+            draft = request.tokens[:1] * drafted
+            (row,) = model.logits([Chunk(request, 0, request.position, request.pending, draft)])
             if row is None or np.isnan(row).any() or not np.isfinite(row.max()):  # -inf: a token that is never said
                 return False
             request.position = len(request.tokens)

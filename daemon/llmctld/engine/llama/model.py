@@ -398,7 +398,7 @@ class Gguf:
         parameters.n_batch = max(load.batch, shape.slots)
         parameters.n_ubatch = parameters.n_batch
         # a row of logits per stream, and those of drafts: 512 rows of 150,000 would be 300 MB
-        parameters.n_outputs_max = shape.streams + (ROWS if self.drafts else 0)
+        self.rows = parameters.n_outputs_max = shape.streams + (ROWS if self.drafts else 0)
         parameters.kv_unified = False
         parameters.swa_full = False  # layers with a window keep that, and what a step computes
         parameters.n_threads = parameters.n_threads_batch = load.threads
