@@ -18,9 +18,9 @@ __llmctl_names() {
 __llmctl_words() {
     case "$1" in
         "") printf "%s" "--version --json --quiet -q --help ask chat embed models ps pull cache daemon templates config completion" ;;
-        "ask") printf "%s" "--model -m --system -s --template -t --param -p --file -f --continue -c --conversation --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --extract -x --xl --n -n --schema --grammar --logprobs --reasoning --think --overflow --cache --no-cache --refresh --cache-only --semantic --max-age --user --tag --adapter --repro --priority --timeout --keep-alive --explain --save --no-stream --json --no-stdin --quiet -q --help" ;;
-        "chat") printf "%s" "--model -m --system -s --template -t --continue -c --conversation --max-tokens --temperature --overflow --reasoning --think --user --json --quiet -q --help" ;;
-        "embed") printf "%s" "--file -f --model -m --output -o --prompt --user --no-stdin --json --quiet -q --help" ;;
+        "ask") printf "%s" "--system -s --template -t --param -p --file -f --raw --overflow --save --no-stdin --continue -c --conversation --model -m --adapter --keep-alive --priority --timeout --user --tag --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --n -n --repro --schema --grammar --extract -x --xl --think --reasoning --logprobs --explain --no-stream --cache --no-cache --refresh --cache-only --semantic --max-age --json --quiet -q --help" ;;
+        "chat") printf "%s" "--system -s --template -t --overflow --continue -c --conversation --model -m --user --max-tokens --temperature --think --reasoning --json --quiet -q --help" ;;
+        "embed") printf "%s" "--file -f --prompt --no-stdin --model -m --user --output -o --json --quiet -q --help" ;;
         "models") printf "%s" "--help ls show add pull estimate rm load pin unload" ;;
         "models ls") printf "%s" "--json --quiet -q --help" ;;
         "models show") printf "%s" "@models --json --quiet -q --help" ;;
@@ -65,12 +65,20 @@ __llmctl_words() {
 }
 __llmctl_values() {
     case "$1 $2" in
-        "ask --model"|"ask -m") printf "%s" "@models" ;;
         "ask --system"|"ask -s") printf "%s" "" ;;
         "ask --template"|"ask -t") printf "%s" "@templates" ;;
         "ask --param"|"ask -p") printf "%s" "" ;;
         "ask --file"|"ask -f") printf "%s" "@files" ;;
+        "ask --overflow") printf "%s" "error head middle tail" ;;
+        "ask --save") printf "%s" "" ;;
         "ask --conversation") printf "%s" "" ;;
+        "ask --model"|"ask -m") printf "%s" "@models" ;;
+        "ask --adapter") printf "%s" "" ;;
+        "ask --keep-alive") printf "%s" "" ;;
+        "ask --priority") printf "%s" "" ;;
+        "ask --timeout") printf "%s" "" ;;
+        "ask --user") printf "%s" "" ;;
+        "ask --tag") printf "%s" "" ;;
         "ask --max-tokens") printf "%s" "" ;;
         "ask --temperature") printf "%s" "" ;;
         "ask --top-p") printf "%s" "" ;;
@@ -85,33 +93,25 @@ __llmctl_values() {
         "ask --n"|"ask -n") printf "%s" "" ;;
         "ask --schema") printf "%s" "" ;;
         "ask --grammar") printf "%s" "" ;;
-        "ask --logprobs") printf "%s" "" ;;
-        "ask --reasoning") printf "%s" "show hide" ;;
         "ask --think") printf "%s" "on off low medium high" ;;
-        "ask --overflow") printf "%s" "error head middle tail" ;;
+        "ask --reasoning") printf "%s" "show hide" ;;
+        "ask --logprobs") printf "%s" "" ;;
         "ask --max-age") printf "%s" "" ;;
-        "ask --user") printf "%s" "" ;;
-        "ask --tag") printf "%s" "" ;;
-        "ask --adapter") printf "%s" "" ;;
-        "ask --priority") printf "%s" "" ;;
-        "ask --timeout") printf "%s" "" ;;
-        "ask --keep-alive") printf "%s" "" ;;
-        "ask --save") printf "%s" "" ;;
-        "chat --model"|"chat -m") printf "%s" "@models" ;;
         "chat --system"|"chat -s") printf "%s" "" ;;
         "chat --template"|"chat -t") printf "%s" "@templates" ;;
+        "chat --overflow") printf "%s" "error head middle tail" ;;
         "chat --conversation") printf "%s" "" ;;
+        "chat --model"|"chat -m") printf "%s" "@models" ;;
+        "chat --user") printf "%s" "" ;;
         "chat --max-tokens") printf "%s" "" ;;
         "chat --temperature") printf "%s" "" ;;
-        "chat --overflow") printf "%s" "error head middle tail" ;;
-        "chat --reasoning") printf "%s" "show hide" ;;
         "chat --think") printf "%s" "on off low medium high" ;;
-        "chat --user") printf "%s" "" ;;
+        "chat --reasoning") printf "%s" "show hide" ;;
         "embed --file"|"embed -f") printf "%s" "@files" ;;
-        "embed --model"|"embed -m") printf "%s" "@models" ;;
-        "embed --output"|"embed -o") printf "%s" "" ;;
         "embed --prompt") printf "%s" "" ;;
+        "embed --model"|"embed -m") printf "%s" "@models" ;;
         "embed --user") printf "%s" "" ;;
+        "embed --output"|"embed -o") printf "%s" "" ;;
         "models add --alias") printf "%s" "" ;;
         "models add --tier") printf "%s" "premium standard economy" ;;
         "models add --price-in") printf "%s" "" ;;

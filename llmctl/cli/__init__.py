@@ -5,7 +5,9 @@ import os
 import signal
 import sys
 
-gc.disable()  # a command that lasts a tenth of a second makes no cycles worth a search; `chat` enables it
+gc.disable()  # not worth it for a command of 100 ms; `chat` enables it
 
 if os.path.basename(sys.argv[0]) == "llmctl" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until main() takes over: Ctrl-C during the imports leaves no trace
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # until main() sets its handlers: no traceback on Ctrl-C during the imports

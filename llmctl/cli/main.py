@@ -1,6 +1,6 @@
-"""The assembly: which commands there are, and how each exception becomes words and an exit status.
+"""The table of commands, and the way from a command line to an exit status.
 
-A command's file is imported when it is called; nothing here knows what a command does.
+A command's file is imported when the command is called; nothing here knows what a command does.
 """
 
 import contextlib
@@ -15,39 +15,47 @@ from typer.core import TyperGroup
 
 from llmctl import __version__
 from llmctl.cli.console import flags, out, signals
-from llmctl.errors import Cancelled, LlmctlError, Storage, Usage, nearest
+from llmctl.errors import Cancelled, LlmctlError, Storage, Usage, short
 
 ROOMS = {
     "asking": {
         "ask": "Ask a model; the answer is on stdout.",
         "chat": "Hold a conversation at a prompt.",
-        "embed": "Make texts into vectors: a JSON line for each, in order.",
+        "embed": "Turn texts into vectors: one JSON line per text, in order.",
     },
     "models": {
         "models": "Add, load and list models.",
         "ps": "Show the engine processes.",
-        "pull": "Fetch a model of the Hugging Face hub, and add it.",
+        "pull": "Download a model from Hugging Face and add it.",
     },
-    "cache": {"cache": "Show and clear what is stored."},
+    "cache": {"cache": "Show, fill and clear the stored answers."},
     "daemon": {"daemon": "Start, stop and examine the hub."},
     "setup": {
         "templates": "List, show, edit and remove templates.",
-        "config": "Show, check and begin the configuration.",
+        "config": "Show, check and create the configuration.",
         "completion": "Print the completion script of a shell.",
     },
 }
 """Folder -> its commands, each with its help. The file is cli/FOLDER/NAME.py, and its `app` holds the command."""
+HEADINGS = {"asking": "Ask", "models": "Models", "cache": "Cache", "daemon": "Hub", "setup": "Setup"}
+"""Folder -> the heading of its commands in `llmctl --help`."""
 COMMANDS = {name: help for commands in ROOMS.values() for name, help in commands.items()}
 MODULES = {name: f"llmctl.cli.{folder}.{name}" for folder, commands in ROOMS.items() for name in commands}
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 """Errors of the operating system that say that a disk takes no more."""
+FIRST_STEPS = [
+    ("llmctl pull ggml-org/gemma-3-1b-it-GGUF", "Download a small model (0.8 GB)."),
+    ('llmctl ask "Why is the sky blue?"', "Ask it; this starts the hub in the background."),
+    ("llmctl ask --help", "See what else a request can have."),
+]
+"""(command, help) for somebody who types `llmctl` for the first time."""
 UsageError: Any = typer.BadParameter.__base__
-"""typer carries its own copy of click since 0.27; its usage errors are found through the one name that it exports."""
+"""Usage errors of the copy of click inside typer (since 0.27), reached through the one name that typer exports."""
 
 
 class Commands(TyperGroup):
-    """The commands of the table; the file of one is imported when it is called."""
+    """The commands of the table; a command's file is imported when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -61,12 +69,20 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise Usage(f"there is no command {args[0]!r}", nearest(args[0], COMMANDS))
+            from llmctl.cli.console.quoting import instead
+
+            raise Usage(f"there is no command {short(args[0])!r}", instead(args[0], COMMANDS))
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("First steps"):
+            formatter.write_dl(FIRST_STEPS, col_max=max(len(command) for command, _ in FIRST_STEPS))
+        width = max(map(len, COMMANDS))
+        for folder, commands in ROOMS.items():
+            with formatter.section(HEADINGS[folder]):
+                formatter.write_dl([(name.ljust(width), words) for name, words in commands.items()])
+        with formatter.section("Options"):
+            formatter.write_dl([param.get_help_record(ctx) for param in self.get_params(ctx)])
 
 
 app = flags.group()
@@ -75,7 +91,9 @@ app = flags.group()
 @app.callback(cls=Commands, invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Client, hub (if it runs) and protocol.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the versions of client, protocol and running hub.")
+    ] = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -92,7 +110,7 @@ def print_version() -> None:
     from llmctl import launch, wire
 
     hub = None
-    with contextlib.suppress(LlmctlError):  # one that does not answer has no version to tell
+    with contextlib.suppress(LlmctlError):  # a hub that does not answer is left out
         hub = launch.running(flags.places())
     if out.Mode.json:
         running = {"pid": hub.pid, "version": hub.version, "protocol": hub.protocol} if hub else None
@@ -111,11 +129,11 @@ def main() -> NoReturn:
         with contextlib.suppress(OSError):
             if stream is not None:
                 stream.flush()
-    os._exit(status)  # taking the interpreter apart takes 10 ms, and nothing is left to do
+    os._exit(status)  # skips the interpreter's shutdown, which takes 10 ms
 
 
 def _occupy_standard_streams() -> None:
-    """A file opened later must not become stdin, stdout or stderr because that one was closed."""
+    """Opens closed standard streams on /dev/null, so that no file opened later takes their number."""
     while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(handle)
@@ -151,7 +169,7 @@ def _failed(error: Exception, arguments: list[str]) -> int:
     if not isinstance(error, LlmctlError):
         return failures.bug(error)
     if error.code == "invalid_request" and (hint := quoting.behind_dashes(arguments)):
-        error.hint = hint  # as when `-say hi` was taken for `-s "ay hi"`, and there is no prompt
+        error.hint = hint  # `-say hi` was parsed as `-s "ay hi"`, without a prompt
     out.failure(error)
     return error.status
 

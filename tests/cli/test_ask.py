@@ -238,6 +238,28 @@ def test_saving_does_not_ask(house: House, fake: MakeFake) -> None:
     )  # fmt: skip
 
 
+def test_each_flag_sets_its_own_option(house: House) -> None:
+    """What the shell was given is what the template holds: no two flags are exchanged on the way."""
+    one = {
+        "system": "s", "overflow": "head", "conversation": "talk", "model": "m", "keep_alive": "5m", "priority": "high",
+        "timeout": "90s", "max_tokens": 7, "temperature": 0.5, "top_p": 0.6, "top_k": 8, "min_p": 0.7,
+        "repeat_penalty": 1.1, "presence_penalty": 1.2, "frequency_penalty": 1.3, "seed": 9, "n": 2, "schema": "name",
+        "think": "low", "reasoning": "hide", "logprobs": 3, "max_age": "2h",
+    }  # fmt: skip
+    switches = ["raw", "repro", "explain", "no_cache"]
+    words = [word for name, value in one.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    words += [f"--{name.replace('_', '-')}" for name in switches]
+    words += ["-f", "notes.txt", "--stop", "END", "--tag", "trip", "--adapter", "a=0.5", "--logit-bias", "12=-3"]
+    house.ok("ask", "why?", "-p", "k=v", *words, "--semantic", "--save", "all")
+    template = house.ok("templates", "show", "all", "--json").last
+    many = {
+        "file": ["notes.txt"], "stop": ["END"], "tag": ["trip"], "adapter": ["a=0.5"], "logit_bias": {"12": -3.0},
+    }  # fmt: skip
+    given = {name: value for name, value in template.items() if name in {*one, *many, *switches, "prompt", "semantic"}}
+    assert given == {"prompt": "why?", **one, **dict.fromkeys(switches, True), "semantic": True, **many}
+    assert template["params"] == {"k": "v"}
+
+
 @pytest.mark.parametrize("flag", ["--max-cost=1", "--tier=auto"])
 def test_a_flag_of_later_does_not_exist(house: House, flag: str) -> None:
     outcome = house.run("ask", "x", flag)

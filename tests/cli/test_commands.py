@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from llmctl import __version__, wire
+from llmctl.cli import main
 from tests.client.conftest import MakeFake
 from tests.e2e.house import PATIENCE_S, House
 
@@ -140,7 +142,7 @@ def test_a_model_that_goes_by_another_name_is_named_when_it_is_removed(house: Ho
     folder.mkdir(parents=True)
     entry = {"name": "small", "target": "echo", "backend": "echo", "aliases": ["s"]}
     (folder / "small.json").write_text(json.dumps(entry))
-    assert house.ok("models", "rm", "s", "--yes").err == "llmctl: model small is removed\n"
+    assert house.ok("models", "rm", "s", "--yes").err == "llmctl: removed model small\n"
     assert house.ok("models", "rm", "s", "--yes", "--json").last == {"removed": "small"}
     assert hub.kinds() == ["remove_model", "remove_model"]
 
@@ -273,10 +275,10 @@ MISTAKES = [
     ("LLMCTL_CACHE__SHARED_URL", "redis://[::1/0", "cache.shared_url cannot be read"),
     ("LLMCTL_CACHE__SHARED_URL", "unix://", "cache.shared_url names no socket"),
     ("LLMCTL_CACHE__SEMANTIC__JUDGE", "smal", "cache.semantic.judge: there is no model 'smal'"),
-    ("LLMCTL_CACHE__SEMANTIC__JUDGE", "vectors", "cache.semantic.judge: the model vectors is of the kind embedding"),
+    ("LLMCTL_CACHE__SEMANTIC__JUDGE", "vectors", "cache.semantic.judge: the model vectors is of kind embedding"),
     ("LLMCTL_CACHE__SEMANTIC__MODEL", "nobody", "cache.semantic.model: there is no model 'nobody'"),
-    ("LLMCTL_CACHE__SEMANTIC__MODEL", "my-small", "cache.semantic.model: the model my-small is of the kind text"),
-    ("LLMCTL_CACHE__SCOPE", '["usr"]', "cache.scope: 'usr' is no field"),
+    ("LLMCTL_CACHE__SEMANTIC__MODEL", "my-small", "cache.semantic.model: the model my-small is of kind text"),
+    ("LLMCTL_CACHE__SCOPE", '["usr"]', "cache.scope: 'usr' is not a field"),
 ]
 
 
@@ -330,13 +332,39 @@ def test_a_bug_leaves_a_trace_in_the_log_only(house: House, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["nonsense"], ["models"], ["models", "nonsense"], ["ps", "x"], ["--nonsense"]]
+    ("arguments", "message", "hint"),
+    [
+        (["nonsens"], "there is no command 'nonsens'", "`llmctl --help` lists the commands."),
+        (["model"], "there is no command 'model'", "Did you mean: models? `llmctl --help` lists the commands."),
+        (["run"], "there is no command 'run'", "Use `llmctl ask` or `llmctl chat`."),
+        (["why is it?"], "there is no command 'why is it?'", 'A prompt follows `ask`: `llmctl ask "why is it?"`.'),
+        (["models", "nonsense"], "no such command 'nonsense'", "`llmctl models --help` lists the options."),
+        (["ps", "x"], "got unexpected extra argument(s) (x)", "`llmctl ps --help` lists the options."),
+        (["--nonsense"], "no such option: --nonsense", "`llmctl --help` lists the options."),
+        (["models", "show"], "missing argument 'NAME'", "`llmctl models show --help` lists the options."),
+    ],
 )
-def test_a_wrong_command_line(house: House, arguments: list[str]) -> None:
+def test_a_wrong_command_line_is_named_with_what_to_do(
+    house: House, arguments: list[str], message: str, hint: str
+) -> None:
     outcome = house.run(*arguments)
+    assert (outcome.status, outcome.out, outcome.err) == (2, "", f"llmctl: {message}\n{hint}\n")
+
+
+def test_llmctl_alone_prints_three_first_steps_and_then_its_commands(house: House) -> None:
+    outcome = house.run()
     assert (outcome.status, outcome.out) == (2, "")
-    assert "Usage" in outcome.err or "llmctl" in outcome.err
-    assert "Traceback" not in outcome.err
+    before, _, after = outcome.err.partition("\nAsk:\n")
+    steps = re.findall(r"^  (llmctl \w+ .*?)  ", before.partition("First steps:\n")[2], flags=re.M)
+    assert [step.split()[1] for step in steps] == ["pull", "ask", "ask"]
+    for name in main.COMMANDS:
+        assert re.search(rf"^  {name} +[A-Z]", after, flags=re.M), name
+
+
+def test_a_group_alone_lists_its_commands(house: House) -> None:
+    outcome = house.run("models")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert re.search(r"^  estimate +Estimate how much memory", outcome.err, flags=re.M)
 
 
 @pytest.mark.parametrize(
@@ -358,6 +386,5 @@ def test_an_option_without_its_value_leads_to_the_help_of_its_command(
     assert f"`llmctl {command} --help` lists the options." in outcome.err
 
 
-def test_an_unknown_command_has_a_near_name(house: House) -> None:
-    assert "models" in house.run("model").err
+def test_an_unknown_command_in_json(house: House) -> None:
     assert house.run("ak", "--json").error["code"] == "usage"

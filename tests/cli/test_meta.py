@@ -1,5 +1,6 @@
 """What must hold for every command: help, the flags that all have, and what none may import."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,57 @@ def test_every_command_has_help_and_the_common_flags(path: str) -> None:
 def test_the_table_says_what_the_command_says(name: str) -> None:
     command = ROOT.get_command(None, name)
     assert (command.help or "").splitlines()[0].startswith(main.COMMANDS[name].rstrip("."))
+
+
+SECTIONS = {
+    "Input": {"--system", "--template", "--param", "--file", "--raw", "--overflow", "--save", "--no-stdin"},
+    "Conversation": {"--continue", "--conversation"},
+    "Model, routing and limits": {
+        "--model", "--adapter", "--keep-alive", "--priority", "--timeout", "--user", "--tag",
+    },
+    "Sampling": {
+        "--max-tokens", "--temperature", "--top-p", "--top-k", "--min-p", "--repeat-penalty", "--presence-penalty",
+        "--frequency-penalty", "--logit-bias", "--seed", "--stop", "--n", "--repro",
+    },
+    "Output": {
+        "--schema", "--grammar", "--extract", "--xl", "--think", "--reasoning", "--logprobs", "--explain", "--no-stream",
+    },
+    "Cache": {"--cache", "--no-cache", "--refresh", "--cache-only", "--semantic", "--max-age"},
+    "Common options": {"--json", "--quiet", "--help"},
+}  # fmt: skip
+
+
+def sections(text: str) -> dict[str, list[str]]:
+    """Heading -> its lines."""
+    parts = re.split(r"^([A-Z][\w, ]+):\n", text, flags=re.M)
+    return {heading: body.rstrip().splitlines() for heading, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_ask_help_groups_its_options_and_ends_with_four_examples(house: House, columns: int) -> None:
+    outcome = house.ok("ask", "--help", COLUMNS=str(columns))
+    found = sections(outcome.out)
+    assert list(found) == ["Arguments", *SECTIONS, "Examples"]
+    for heading, options in SECTIONS.items():
+        named = [re.match(r"  (?:-\w, )?(--[\w-]+)", line) for line in found[heading]]
+        assert {match[1] for match in named if match} == options
+    assert len(found["Examples"]) == 4
+    assert all("llmctl ask" in line for line in found["Examples"])
+    assert max(map(len, outcome.out.splitlines())) <= columns
+
+
+BIG = ["ask", "chat", "embed", "pull", "models add"]
+
+
+@pytest.mark.parametrize("path", BIG)
+def test_big_commands_end_with_four_examples_of_real_options(house: House, path: str) -> None:
+    lines = sections(house.ok(*path.split(), "--help").out)["Examples"]
+    assert len(lines) == 4
+    known = {flag for param in EVERY[path].params for flag in param.opts}
+    for line in lines:
+        _, called, rest = line.partition(f"llmctl {path}")
+        assert called
+        assert set(re.findall(r"(?<!\S)--?[a-z][\w-]*", re.sub(r"'[^']*'|\"[^\"]*\"", "", rest))) <= known
 
 
 def test_help_is_printed_without_importing_the_commands(house: House) -> None:

@@ -36,5 +36,5 @@ def test_what_is_no_such_text_has_no_such_hint(arguments: list[str]) -> None:
 
 def test_a_prompt_whose_words_came_one_by_one_is_told_of_quotes(house: House) -> None:
     outcome = house.run("ask", "why", "is", "the", "sky", "blue?")
-    assert (outcome.status, "stands in quotes" in outcome.err) == (2, True)
-    assert "stands in quotes" not in house.run("models", "show", "a", "b").err
+    assert (outcome.status, "Quote a prompt" in outcome.err) == (2, True)
+    assert "Quote a prompt" not in house.run("models", "show", "a", "b").err

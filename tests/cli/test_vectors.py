@@ -103,8 +103,8 @@ def test_a_link_is_followed_and_what_is_no_file_is_refused(tmp_path: Path, capsy
             put(vector)
     assert (tmp_path / "link.npy").is_symlink()
     assert np.load(tmp_path / "there.npy").shape == (3, 7)
-    assert "2 vectors are in" in (told := capsys.readouterr().err)
-    assert "1 of the texts have none" in told
+    assert "wrote 2 vectors to" in (told := capsys.readouterr().err)
+    assert "1 text failed, with NaN or null instead" in told
     os.mkfifo(tmp_path / "pipe.jsonl")
     (tmp_path / "folder.npy").mkdir()
     for name in ("pipe.jsonl", "folder.npy"):

@@ -24,7 +24,8 @@ def template(paths: Paths, text: str, name: str = "t") -> None:
 
 
 def test_the_flags_of_ask_are_the_options_of_the_client() -> None:
-    flags = set(inspect.signature(ask.ask).parameters) - set(ask.SHELL_ONLY) - {"prompt"}
+    shell_only = {"save", "no_stream", "json", "no_stdin", "quiet"}
+    flags = set(inspect.signature(ask.ask).parameters) - shell_only - {"prompt"}
     assert flags == set(Options.__struct_fields__)
     assert set(Asked.__struct_fields__) - set(Options.__struct_fields__) == {"prompt", "stdin", "tokens", "ignore_eos"}
 

@@ -365,7 +365,7 @@ with Client(user="ana") as c:
     try:
         c.ask("hi", temperature=9)
     except InvalidRequest as error:
-        caught = [isinstance(error, LlmctlError), error.code, error.status, error.hint]
+        caught = [isinstance(error, LlmctlError), error.code, error.status, error.message, error.hint]
     print(json.dumps([a.text, a.user, a.usage.completion_tokens, a.cache.hit, "".join(pieces), first, caught]))
 """
     done = subprocess.run(
@@ -377,7 +377,9 @@ with Client(user="ana") as c:
     assert (text, user, tokens, streamed) == ("why?", "ana", 5, "tell me")
     assert set(first) == {"x"}
     assert caught[:3] == [True, "invalid_request", 5]
-    assert "temperature" in caught[3] or caught[3]
+    assert "temperature" in caught[3]
+    assert "9" in caught[3]
+    assert caught[4]
     assert done.stderr == ""
 
 

@@ -94,7 +94,7 @@ def test_a_file_takes_the_vectors_in_numpys_format_or_as_lines(home: House) -> N
     plain = home.ok("embed", "cat", "dog", "-m", NAME)
     to_npy = home.ok("embed", "cat", "dog", "-m", NAME, "-o", "x.npy")
     assert to_npy.out == ""
-    assert f"2 vectors are in {home.home / 'x.npy'}" in to_npy.err
+    assert f"wrote 2 vectors to {home.home / 'x.npy'}" in to_npy.err
     found = np.load(home.home / "x.npy", allow_pickle=False)
     assert (found.dtype, found.shape) == (np.float32, (2, 384))
     assert (found == embeddings(plain)).all()

@@ -96,7 +96,7 @@ def test_a_restatement_is_served_on_a_fresh_install(home: House, endpoint: Serve
     assert 0.8 < cache["similarity"] <= 1
     assert cache["key"] == first.last["cache"]["key"]
     assert outcome.last["text"] == first.last["text"]
-    assert "a question like this one (similarity" in outcome.err
+    assert "the answer to a similar question (similarity" in outcome.err
     assert "cache undo" in outcome.err
 
 

@@ -1,7 +1,6 @@
-"""How an answer appears: deltas as they come, reasoning beside them, and one last line whatever happened.
+"""Printing an answer: text as it arrives, reasoning on stderr, and with --json one last line whatever happened.
 
-It knows the two streams and the replies; how a request is made, and what its end means for the exit status, it
-does not.
+It knows the two streams and the hub's replies, not how a request is built or which exit status follows.
 """
 
 import sys
@@ -13,14 +12,15 @@ from llmctl.errors import Unreachable
 from llmctl.link import Exchange
 
 CANCEL_S = 10.0
-"""How long an interrupted command waits for what had come; whoever will not wait interrupts a second time."""
+"""How long an interrupted command waits for the hub's last reply; a second interrupt ends the wait."""
 DIM, PLAIN = "\x1b[2m", "\x1b[22m"
 
 
 class Shown:
-    """What of one answer has been shown. `thinking` None: reasoning goes to stderr when that is a terminal.
+    """One answer, and how much of it has been printed.
 
-    `index` numbers it among several samples, None: it is the only one.
+    `thinking`: whether reasoning is printed; None: if stderr is a terminal. `index` is its number among several samples, None for
+    a single one.
     """
 
     def __init__(self, thinking: bool | None, extract: bool = False, index: int | None = None) -> None:
@@ -41,7 +41,7 @@ class Shown:
             self._speak(reply.text)
 
     def notice(self, words: str) -> None:
-        """Where it would stand amid the answer, it waits for that one's end."""
+        """Prints a notice, after the answer if it would appear in the middle of it."""
         if self.text and not self.ended and not out.Mode.json and out.one_place():
             self._later.append(words)
         else:
@@ -63,7 +63,7 @@ class Shown:
             out.text(text)
 
     def last(self, answer: wire.Answer) -> None:
-        """The rest of the text, and the last line."""
+        """Prints the rest of the text, and the last line."""
         if self.ended and not out.Mode.json:
             return
         self.ended = True
@@ -77,7 +77,7 @@ class Shown:
         self.close(remainder(answer, self.text))
 
     def close(self, rest: str = "") -> None:
-        """In plain output: the rest of the text, the end of its line, and what waited for that."""
+        """In plain output: prints the rest of the text, a final newline and the delayed notices."""
         self.ended = True
         end = "" if (self.text + rest).endswith("\n") else "\n"
         self._speak(rest + end)  # one write: lines of commands that run side by side do not mix
@@ -91,7 +91,7 @@ class Shown:
         out.json_line(answer)
 
     def partial(self, answer: wire.Answer | None, request_id: bytes) -> None:
-        """What came of an answer that has no end; nothing when its last line was begun."""
+        """Prints what arrived of an unfinished answer; nothing if its last line has been printed."""
         if self.ended:
             return
         if out.Mode.json:
@@ -101,7 +101,7 @@ class Shown:
 
 
 class Page:
-    """The answers to one request, one after another: a line `---` between them, or one last line for each."""
+    """The answers to one request in order: separated by a line `---`, or with --json one last line each."""
 
     def __init__(self, request: wire.Generate, thinking: bool | None) -> None:
         self._several = (request.n or 1) > 1
@@ -111,11 +111,11 @@ class Page:
 
     @property
     def now(self) -> Shown:
-        """The answer whose turn it is."""
+        """The answer that is being printed."""
         return self._shown[-1]
 
     def at(self, index: int) -> Shown:
-        """The answer with this index; if its turn comes now, the one before it is closed."""
+        """The answer with this index; begins it, and closes the one before it, if needed."""
         while len(self._shown) <= index:
             if not out.Mode.json:
                 self.now.close()
@@ -128,7 +128,7 @@ class Page:
             self.at(answer.index).last(answer)
 
     def partial(self, answers: list[wire.Answer], request_id: bytes) -> None:
-        """What came of answers of which one at least has no end."""
+        """Prints what arrived of answers of which at least one is unfinished."""
         if not answers:
             self.now.partial(None, request_id)
         for answer in answers:
@@ -140,7 +140,7 @@ class Page:
 
 
 def unfinished(request_id: bytes, text: str) -> wire.Answer:
-    """The answer of a request whose end was not heard."""
+    """The answer to a request whose final reply never came."""
     return wire.Answer(
         id=request_id.hex(),
         text=text,
@@ -152,15 +152,15 @@ def unfinished(request_id: bytes, text: str) -> wire.Answer:
 
 
 def remarks(*answers: wire.Answer) -> list[str]:
-    """What the reader should know about complete answers."""
+    """Notices about complete answers."""
     found = []
     cache = answers[0].cache
     if cache.hit in ("memory", "disk", "shared"):
-        found.append(f"a stored answer, {_ago(cache.age_s or 0.0)} old; --refresh computes anew")
+        found.append(f"from the cache, {_ago(cache.age_s or 0.0)} old; --refresh computes a new answer")
     if cache.hit == "semantic":
         found.append(
-            f"the stored answer to a question like this one (similarity {cache.similarity or 0:.3f}), "
-            f"{_ago(cache.age_s or 0.0)} old; --refresh computes anew, `llmctl cache undo` takes it back"
+            f"from the cache, the answer to a similar question (similarity {cache.similarity or 0:.3f}), "
+            f"{_ago(cache.age_s or 0.0)} old; --refresh computes a new answer, `llmctl cache undo` rejects this one"
         )
     cut = [answer for answer in answers if answer.finish_reason == "length"]
     if cut:
@@ -172,7 +172,7 @@ def remarks(*answers: wire.Answer) -> list[str]:
 
 
 def explained(answer: wire.Answer) -> list[str]:
-    """What `--explain` asked for, a line each."""
+    """The lines of `--explain`."""
     return [f"{found.stage:<10} {_measured(found)}{found.text}" for found in answer.explain or ()]
 
 
@@ -190,8 +190,9 @@ def _ago(seconds: float) -> str:
 
 
 def show(client: Client, request: wire.Generate, thinking: bool | None = None) -> list[wire.Answer]:
-    """Sends, shows what comes, and returns the answer, or each sample. Raises what `result_of` raises, once what came
-    was shown.
+    """Sends the request, prints the answer as it arrives, and returns it, or all samples.
+
+    Raises what `result_of` raises, after printing what arrived.
     """
     page = Page(request, thinking)
     exchange = client.begin(request)
@@ -200,7 +201,7 @@ def show(client: Client, request: wire.Generate, thinking: bool | None = None) -
     except signals.Interrupt:
         page.partial(answers_of(exchange.cancel(CANCEL_S)), exchange.id)
         raise
-    except Unreachable:  # the hub went away in the middle: what came still ends like an answer
+    except Unreachable:  # the connection broke: end what was printed like an answer
         page.partial([], exchange.id)
         raise
     finally:

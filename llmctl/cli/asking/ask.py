@@ -1,133 +1,167 @@
-"""`llmctl ask`: one question, its answer on stdout. It gathers what was given and knows nothing of how it is
-answered.
+"""`llmctl ask`: one prompt, its answer on stdout.
+
+It gathers options and input into an `Asked`; how that is answered is for the hub to decide.
 """
 
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated
 
 import typer
-from typer import Option
 
-from llmctl.cli.asking import answer
-from llmctl.cli.console import flags, out, stdin
+from llmctl.cli.asking import answer, options
+from llmctl.cli.console import flags, help, out, stdin
 from llmctl.errors import Usage
 from llmctl.options import Asked
 from llmctl.request import show_reasoning
 
 app = flags.group()
 
-SHELL_ONLY = ("save", "no_stream", "json", "no_stdin", "quiet")
-"""What concerns the shell and not the request."""
-Text = str | None
-Real = float | None
-Whole = int | None
-Many = list[str] | None
+EXAMPLES = """
+llmctl ask "Why is the sky blue?"
+git diff | llmctl ask "Write a commit message for this."
+llmctl ask -f report.txt "List the risks." --schema 'risk, severity int'
+llmctl ask -c "And the worst of them?"
+"""
 
 
-@app.command()
+@app.command(cls=help.Sectioned, epilog=EXAMPLES)
 def ask(
-    prompt: Annotated[Text, typer.Argument(help="The question; {stdin} in it is the place for stdin.")] = None,
-    model: Annotated[Text, Option("--model", "-m", help="Name or alias of a model.")] = None,
-    system: Annotated[Text, Option("--system", "-s", help="System prompt.")] = None,
-    template: Annotated[Text, Option("--template", "-t", help="Name or path of a template.")] = None,
-    param: Annotated[Many, Option("--param", "-p", help="k=v: fills {k} in the prompt.", metavar="K=V")] = None,
-    file: Annotated[Many, Option("--file", "-f", help="A text file that belongs to the question.")] = None,
-    continue_: Annotated[bool, Option("--continue", "-c", help="Continue the last conversation.")] = False,
-    conversation: Annotated[Text, Option(help="Continue this conversation; made when new.")] = None,
-    max_tokens: Annotated[Whole, Option(help="At most so many tokens.")] = None,
-    temperature: Annotated[Real, Option(help="0 is greedy; at most 2.")] = None,
-    top_p: Annotated[Real, Option(help="Sample among the likeliest that add up to this.")] = None,
-    top_k: Annotated[Whole, Option(help="Sample among so many.")] = None,
-    min_p: Annotated[Real, Option(help="Leave out what is less likely than this share of the best.")] = None,
-    repeat_penalty: Annotated[Real, Option(help="Above 1: repeats become less likely.")] = None,
-    presence_penalty: Annotated[Real, Option(help="Against tokens that occurred.")] = None,
-    frequency_penalty: Annotated[Real, Option(help="Against tokens, by how often they occurred.")] = None,
-    logit_bias: Annotated[Many, Option(help="TOKEN=X, -100..100.", metavar="TOKEN=X")] = None,
-    seed: Annotated[Whole, Option(help="The same seed, the same answer.")] = None,
-    stop: Annotated[Many, Option(help="End before this text.")] = None,
-    raw: Annotated[bool, Option("--raw", help="The prompt as it stands, without the chat template.")] = False,
-    extract: Annotated[bool, Option("--extract", "-x", help="Print only the first code block.")] = False,
-    xl: Annotated[bool, Option("--xl", help="Print only the last code block.")] = False,
-    n: Annotated[Whole, Option("--n", "-n", help="So many samples, one after another.")] = None,
-    schema: Annotated[
-        Text, Option(help="Answer in JSON that satisfies this schema.", metavar="FILE|JSON|'name, age int'")
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="[PROMPT]", help="The question; {stdin} in it is replaced by stdin.")
     ] = None,
-    grammar: Annotated[Text, Option(help="Answer in a text of this grammar (GBNF).", metavar="FILE")] = None,
-    logprobs: Annotated[
-        Whole, Option(help="With --json: each token's log-probability, and so many of the likeliest.")
-    ] = None,
-    reasoning: Annotated[Text, Option(help="show or hide what the model thinks.", metavar="show|hide")] = None,
-    think: Annotated[
-        Text, Option(help="How much the model thinks before it answers.", metavar="on|off|low|medium|high")
-    ] = None,
-    overflow: Annotated[
-        Text, Option(help="What is left out where the text is too long.", metavar="error|head|middle|tail")
-    ] = None,
-    cache: Annotated[bool, Option("--cache", help="Store the answer, and take a stored one, in any case.")] = False,
-    no_cache: Annotated[bool, Option("--no-cache", help="Neither take a stored answer nor store this one.")] = False,
-    refresh: Annotated[bool, Option("--refresh", help="Compute anew, and store.")] = False,
-    cache_only: Annotated[bool, Option("--cache-only", help="Only a stored answer; status 13 without one.")] = False,
-    semantic: Annotated[
-        bool | None,
-        Option("--semantic/--no-semantic", help="Whether the stored answer to a question of the same meaning will do."),
-    ] = None,
-    max_age: Annotated[Text, Option(help="Take no stored answer older than this: 90s 15m 2h 7d.", metavar="T")] = None,
-    user: Annotated[Text, Option(help="Whose request this is.")] = None,
-    tag: Annotated[Many, Option(help="A label in every record of this request.")] = None,
-    adapter: Annotated[
-        Many, Option(help="A LoRA adapter of the model, and its strength.", metavar="NAME[=SCALE]")
-    ] = None,
-    repro: Annotated[bool, Option("--repro", help="Alone, and computed anew: the same bytes each time.")] = False,
-    priority: Annotated[
-        Text, Option(help="Who goes first when all slots are busy; batch work makes room.", metavar="high|normal|batch")
-    ] = None,
-    timeout: Annotated[Text, Option(help="Time limit of the whole request: 90s 15m.", metavar="T")] = None,
-    keep_alive: Annotated[
-        Text, Option(help="How long the model stays loaded afterwards: 5m, 0, -1.", metavar="T")
-    ] = None,
-    explain: Annotated[bool, Option("--explain", help="Say on stderr what became of the request on its way.")] = False,
-    save: Annotated[Text, Option(help="Store what was given as this template, and do not ask.", metavar="NAME")] = None,
-    no_stream: Annotated[bool, Option("--no-stream", help="Print the answer when it is whole.")] = False,
+    system: options.System = None,
+    template: options.Template = None,
+    param: options.Param = None,
+    file: options.File = None,
+    raw: options.Raw = False,
+    overflow: options.Overflow = None,
+    save: options.Save = None,
+    no_stdin: options.NoStdin = False,
+    continue_: options.Continue = False,
+    conversation: options.Conversation = None,
+    model: options.Model = None,
+    adapter: options.Adapter = None,
+    keep_alive: options.KeepAlive = None,
+    priority: options.Priority = None,
+    timeout: options.Timeout = None,
+    user: options.User = None,
+    tag: options.Tag = None,
+    max_tokens: options.MaxTokens = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    min_p: options.MinP = None,
+    repeat_penalty: options.RepeatPenalty = None,
+    presence_penalty: options.PresencePenalty = None,
+    frequency_penalty: options.FrequencyPenalty = None,
+    logit_bias: options.LogitBias = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
+    n: options.Samples = None,
+    repro: options.Repro = False,
+    schema: options.Schema = None,
+    grammar: options.Grammar = None,
+    extract: options.Extract = False,
+    xl: options.ExtractLast = False,
+    think: options.Think = None,
+    reasoning: options.Reasoning = None,
+    logprobs: options.Logprobs = None,
+    explain: options.Explain = False,
+    no_stream: options.NoStream = False,
+    cache: options.Cache = False,
+    no_cache: options.NoCache = False,
+    refresh: options.Refresh = False,
+    cache_only: options.CacheOnly = False,
+    semantic: options.Semantic = None,
+    max_age: options.MaxAge = None,
     json: flags.Json = False,
-    no_stdin: Annotated[bool, Option("--no-stdin", help="Do not read stdin.")] = False,
     quiet: flags.Quiet = False,
 ) -> None:
     """Ask a model; the answer is on stdout.
 
-    The text of the request is PROMPT, then each file under a line with its name, then stdin.
+    The text of the request is PROMPT, then each file below its name, then stdin.
     """
-    asked = gather(locals())
+    asked = Asked(
+        prompt=prompt,
+        system=system,
+        template=template,
+        param=dict(flags.pairs("--param", param or ())),
+        file=file or [],
+        raw=raw,
+        overflow=overflow,
+        continue_=continue_,
+        conversation=conversation,
+        model=model,
+        adapter=adapter or [],
+        keep_alive=keep_alive,
+        priority=priority,
+        timeout=timeout,
+        user=user,
+        tag=tag or [],
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        repeat_penalty=repeat_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        logit_bias=biases(logit_bias or ()),
+        seed=seed,
+        stop=stop or [],
+        n=n,
+        repro=repro,
+        schema=schema,
+        grammar=grammar,
+        extract=extract,
+        xl=xl,
+        think=think,
+        reasoning=reasoning,
+        logprobs=logprobs,
+        explain=explain,
+        cache=cache,
+        no_cache=no_cache,
+        refresh=refresh,
+        cache_only=cache_only,
+        semantic=semantic,
+        max_age=max_age,
+    )
     if save is not None:
         store(save, asked)
-        return
+    else:
+        send(asked, stream=not no_stream, skip_stdin=no_stdin)
+
+
+def biases(items: Iterable[str]) -> dict[str, float]:
+    """The values of --logit-bias. Raises Usage."""
+    found = {}
+    for item in items:
+        token, _, bias = item.rpartition("=")
+        try:
+            if not token:
+                raise ValueError(item)
+            found[token] = float(bias)
+        except ValueError as error:
+            raise Usage(
+                f"--logit-bias {item!r} is not TOKEN=X with a number X", "An example: --logit-bias 1532=-100."
+            ) from error
+    return found
+
+
+def send(asked: Asked, stream: bool, skip_stdin: bool) -> None:
+    """Adds stdin, sends the request and prints the answer."""
     show = show_reasoning(asked)
-    asked.stdin = stdin.read(no_stdin, prompt is not None) if asked.tokens is None else None
-    if asked.stdin == "" and "{stdin}" not in (prompt or ""):
+    asked.stdin = stdin.read(skip_stdin, asked.prompt is not None)
+    if asked.stdin == "" and "{stdin}" not in (asked.prompt or ""):
         asked.stdin = None
     with flags.connect() as client:
-        done = answer.show(client, client.pack(asked, stream=not no_stream), show)
+        done = answer.show(client, client.pack(asked, stream=stream), show)
     for remark in answer.remarks(*done):
         out.notice(remark)
     if not out.Mode.json:
         for line in answer.explained(done[0]):
             out.aside(out.shown(f"{line}\n", sys.stderr))
-
-
-def gather(values: dict[str, Any]) -> Asked:
-    """The command's arguments as options: `k=v` lists become mappings."""
-    options = {name: value for name, value in values.items() if name not in SHELL_ONLY}
-    options.update({name: options[name] or [] for name in ("file", "stop", "tag", "adapter")})
-    options["param"] = flags.pairs("--param", options["param"] or ())
-    options["logit_bias"] = {}
-    for item in values["logit_bias"] or ():
-        token, _, bias = item.rpartition("=")
-        try:
-            if not token:
-                raise ValueError(item)
-            options["logit_bias"][token] = float(bias)
-        except ValueError as error:
-            raise Usage(f"--logit-bias {item!r} does not read TOKEN=X with a number X", "") from error
-    return Asked(**options)
 
 
 def store(name: str, asked: Asked) -> None:

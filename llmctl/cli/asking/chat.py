@@ -1,19 +1,17 @@
-"""`llmctl chat`: a stored conversation at a prompt, or from a pipe, one line a message.
+"""`llmctl chat`: a stored conversation at a prompt, or from a pipe, one message per line.
 
-It owns the dialogue and its commands; the hub owns the conversation.
+It reads messages and carries out the commands that begin with /; the hub stores the conversation.
 """
 
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from typing import Annotated
 
 import typer
-from typer import Option
 
 from llmctl import wire
-from llmctl.cli.asking import answer
-from llmctl.cli.console import flags, out, signals
+from llmctl.cli.asking import answer, options
+from llmctl.cli.console import flags, help, out, signals
 from llmctl.client import Client
 from llmctl.errors import LlmctlError, Usage
 from llmctl.options import Asked
@@ -22,39 +20,44 @@ from llmctl.written import decode_text
 
 app = flags.group()
 
-HELP = """/model NAME     answer with another model
-/system TEXT    another system prompt; without TEXT: none
-/think WORD     on, off, low, medium or high; without WORD: as it does by itself
+HELP = """/model NAME     use another model
+/system TEXT    set the system prompt; without TEXT: remove it
+/think LEVEL    on, off, low, medium or high; without LEVEL: the model's default
 /save NAME      store model and system prompt as a template
-/retry          take the last answer back and ask again
-/undo           take the last question and its answer back
-/help           this
-/exit           end; so does Ctrl-D. Ctrl-C ends only the answer
+/retry          discard the last answer and ask again
+/undo           remove the last question and its answer
+/help           print this list
+/exit           quit (also Ctrl-D); Ctrl-C stops only the current answer
 \"\"\"             alone on a line: begins and ends a message of several lines
+"""
+EXAMPLES = """
+llmctl chat
+llmctl chat -m qwen -s "You are a terse Unix expert."
+llmctl chat -c
+printf 'My name is Ana.\\nWhat is my name?\\n' | llmctl chat
 """
 
 
-@app.command()
+@app.command(cls=help.Sectioned, epilog=EXAMPLES)
 def chat(
-    model: Annotated[str | None, Option("--model", "-m", help="Name or alias of a model.")] = None,
-    system: Annotated[str | None, Option("--system", "-s", help="System prompt.")] = None,
-    template: Annotated[str | None, Option("--template", "-t", help="Name or path of a template.")] = None,
-    continue_: Annotated[bool, Option("--continue", "-c", help="Continue the last conversation.")] = False,
-    conversation: Annotated[str | None, Option(help="Continue this conversation; made when new.")] = None,
-    max_tokens: Annotated[int | None, Option(help="At most so many tokens for each answer.")] = None,
-    temperature: Annotated[float | None, Option(help="0 is greedy; at most 2.")] = None,
-    overflow: Annotated[
-        str | None, Option(help="What is left out of a message that is too long.", metavar="error|head|middle|tail")
-    ] = None,
-    reasoning: Annotated[str | None, Option(help="show or hide what the model thinks.", metavar="show|hide")] = None,
-    think: Annotated[
-        str | None, Option(help="How much the model thinks before it answers.", metavar="on|off|low|medium|high")
-    ] = None,
-    user: Annotated[str | None, Option(help="Whose conversation this is.")] = None,
+    system: options.System = None,
+    template: options.Template = None,
+    overflow: options.Overflow = None,
+    continue_: options.Continue = False,
+    conversation: options.Conversation = None,
+    model: options.Model = None,
+    user: options.User = None,
+    max_tokens: options.MaxTokens = None,
+    temperature: options.Temperature = None,
+    think: options.Think = None,
+    reasoning: options.Reasoning = None,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Hold a conversation at a prompt. From a pipe, each line is a message."""
+    """Hold a conversation at a prompt.
+
+    From a pipe, each line is a message. /help lists the commands of the prompt.
+    """
     asked = Asked(
         model=model,
         system=system,
@@ -78,11 +81,11 @@ def chat(
 
 
 def _typed() -> Iterator[str]:
-    """Lines as they are typed, with history; Ctrl-C begins the line anew, Ctrl-D ends."""
+    """Typed lines, with editing and history; Ctrl-C discards the current line, Ctrl-D ends."""
     gc.enable()
     import readline  # noqa: F401  input() edits lines once it is imported
 
-    out.aside("/help lists the commands, Ctrl-D ends\n")
+    out.aside("/help lists the commands, Ctrl-D quits\n")
     while True:
         try:
             yield input("> ")
@@ -104,7 +107,7 @@ def _piped() -> Iterator[str]:
 
 
 def messages(lines: Iterator[str]) -> Iterator[str]:
-    """Lines joined to messages: what stands between two lines of three quotes is one."""
+    """Joins lines to messages: a message is one line, or all lines between two lines of three quotes."""
     block: list[str] | None = None
     for line in lines:
         if line.strip() == '"""':
@@ -120,8 +123,11 @@ def messages(lines: Iterator[str]) -> Iterator[str]:
 
 
 class Dialogue:
-    """One conversation. `last` is the latest question, `kept` whether the hub has it; `changed`: the next turn's system prompt
-    was given since; `failed` the first bad status."""
+    """One conversation.
+
+    `last` is the latest request and `kept` whether the hub stored its turn; `changed`: the system prompt was set since the last
+    turn; `failed` is the exit status of the first failure.
+    """
 
     def __init__(self, client: Client, asked: Asked) -> None:
         self.client = client
@@ -160,7 +166,7 @@ class Dialogue:
         if name.startswith("/") and name[1:] in self.commands:
             self.commands[name[1:]](rest.strip())
         elif name.startswith("/") and name[1:].isalpha():
-            raise Usage(f"there is no command {name}", "/help lists them.")
+            raise Usage(f"there is no command {name}", "/help lists the commands.")
         else:
             self.say(message)
 
@@ -188,11 +194,11 @@ class Dialogue:
         self.asked.think = word or None
 
     def save(self, name: str) -> None:
-        """What would be asked with now: a template's system prompt with its places, else the one that is in force."""
+        """Stores the model and the system prompt in use: the option, else the template's (unfilled), else the last turn's."""
         from llmctl import templates
 
         if not name:
-            raise Usage("/save needs a name", "")
+            raise Usage("/save needs a name", "An example: /save brief.")
         folder, system, params = self.client.paths.templates, self.asked.system, {}
         if system is None and self.asked.template is not None:
             of = templates.load(folder, self.asked.template)
@@ -200,13 +206,11 @@ class Dialogue:
         if system is None:
             system = self._last_turn(look=True).system
         asked = self.asked
-        options = Asked(
-            model=asked.model, system=system, temperature=asked.temperature, think=asked.think, param=params
-        )
-        out.notice(f"template {name} is stored in {templates.save(folder, name, None, options)}")
+        kept = Asked(model=asked.model, system=system, temperature=asked.temperature, think=asked.think, param=params)
+        out.notice(f"template {name} is stored in {templates.save(folder, name, None, kept)}")
 
     def retry(self, _: str) -> None:
-        """The last turn as it was sent, whatever a template would make of it now; with what was changed since."""
+        """Sends the last turn again as it was sent, without its template, but with the options changed since."""
         lost = self.last is not None and not self.kept
         last = (lost and self.last) or _as_sent(self._last_turn())
         request = self.client.pack(self.asked, stream=True)
@@ -218,10 +222,10 @@ class Dialogue:
     def undo(self, _: str) -> None:
         prompt = self._last_turn().prompt
         self.last, self.kept = None, False
-        out.notice("the conversation has no turn" if prompt is None else f"taken back: {prompt}")
+        out.notice("this conversation has no turn to remove" if prompt is None else f"removed: {prompt}")
 
     def _last_turn(self, look: bool = False) -> wire.Undone:
-        """Taken back, or only looked at."""
+        """Removes the last turn and returns it; with `look` it only returns it."""
         if self.asked.conversation is None and not self.asked.continue_:
             return wire.Undone(prompt=None)
         user = self.client.pack(Asked(user=self.asked.user)).user
@@ -230,9 +234,9 @@ class Dialogue:
 
 
 def _as_sent(turn: wire.Undone) -> wire.Generate:
-    """A prompt whose places were filled once: those that its text still shows are text. Raises Usage where there is none."""
+    """The turn as a request. Its parameters are filled already, so braces in it are text. Raises Usage if there is no turn."""
     if turn.prompt is None:
-        raise Usage("nothing was asked yet", "")
+        raise Usage("there is no earlier question to ask again", "Ask something first.")
     if "{" not in turn.prompt:
         return wire.Generate(prompt=turn.prompt, system=turn.system)
     return wire.Generate(prompt="{as_it_was_sent}", params={"as_it_was_sent": turn.prompt}, system=turn.system)

@@ -1,13 +1,14 @@
-"""`llmctl embed`: a vector for each text, on stdout or in a file. It gathers the texts and knows nothing of how they are
-embedded.
+"""`llmctl embed`: a vector for each text, on stdout or in a file.
+
+It gathers the texts; the hub computes the vectors, and vectors.py writes them.
 """
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer import Option
 
-from llmctl.cli.console import flags, stdin
+from llmctl.cli.asking import options
+from llmctl.cli.console import flags, help, stdin
 from llmctl.errors import LlmctlError, Usage
 
 if TYPE_CHECKING:
@@ -15,34 +16,51 @@ if TYPE_CHECKING:
 
 app = flags.group()
 
-Many = list[str] | None
-Text = str | None
+EXAMPLES = """
+llmctl embed "good morning"
+llmctl embed -f lines.txt -o vectors.npy
+cut -f2 table.tsv | llmctl embed -m minilm > vectors.jsonl
+llmctl embed --prompt query "how tall is the tower?"
+"""
+Texts = Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="A text; each gets a vector.")]
+File = Annotated[
+    list[str] | None, help.option(options.INPUT, "--file", "-f", metavar="FILE", help="A file with one text per line.")
+]
+Prompt = Annotated[
+    str | None, help.option(options.INPUT, metavar="NAME", help="Put this prompt of the model before each text.")
+]
+Output = Annotated[
+    str | None,
+    help.option(
+        options.OUTPUT, "--output", "-o", metavar="FILE", help="Write to this .npy or .jsonl file, not to stdout."
+    ),
+]
 
 
-@app.command()
+@app.command(cls=help.Sectioned, epilog=EXAMPLES)
 def embed(
-    text: Annotated[Many, typer.Argument(help="A text; several make several vectors.")] = None,
-    file: Annotated[Many, Option("--file", "-f", help="A text file of which each line is a text.")] = None,
-    model: Annotated[Text, Option("--model", "-m", help="Name or alias of an embedding model.")] = None,
-    output: Annotated[
-        Text, Option("--output", "-o", help="A file instead of stdout.", metavar="OUT.npy|OUT.jsonl")
-    ] = None,
-    prompt: Annotated[Text, Option(help="One of the model's prompts, put before each text.", metavar="NAME")] = None,
-    user: Annotated[Text, Option(help="Whose request this is.")] = None,
-    no_stdin: Annotated[bool, Option("--no-stdin", help="Do not read stdin.")] = False,
+    text: Texts = None,
+    file: File = None,
+    prompt: Prompt = None,
+    no_stdin: options.NoStdin = False,
+    model: options.Model = None,
+    user: options.User = None,
+    output: Output = None,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Make texts into vectors: a JSON line for each, in order.
+    """Turn texts into vectors: one JSON line per text, in order.
 
-    The texts are those given, then the lines of each file, then the lines of stdin.
+    The texts are the arguments, then the lines of each file, then the lines of stdin.
     """
     from llmctl.cli.asking.vectors import writer
 
     write = writer(output)
     texts = gather(text or [], file or [], no_stdin)
     if not texts:
-        raise Usage("there is no text to embed", "Give it as an argument, as the lines of `-f FILE`, or on stdin.")
+        raise Usage(
+            "there is no text to embed", "Give texts as arguments, as lines of `-f FILE`, or as lines on stdin."
+        )
     with flags.connect() as client, write(len(texts)) as put:
         first, bad = None, 0
         for vector in client.embeddings(texts, model=model, prompt=prompt, user=user):
@@ -54,7 +72,7 @@ def embed(
 
 
 def gather(texts: list[str], files: list[str], no_stdin: bool) -> list[str]:
-    """Of a file and of stdin each line; an empty last line is none."""
+    """The arguments, then each line of each file and of stdin."""
     from llmctl.request import read_file
 
     found = list(texts)
@@ -64,13 +82,13 @@ def gather(texts: list[str], files: list[str], no_stdin: bool) -> list[str]:
 
 
 def lines(text: str) -> list[str]:
-    """Ended by LF or CRLF alone: other separators may stand within a text. A leading BOM belongs to none."""
+    """Splits at LF and CRLF only, since a text may hold other separators; drops a leading BOM and an empty last line."""
     text = text.removeprefix("\ufeff")
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def failure(first: "Vector", bad: int, count: int) -> LlmctlError:
-    """What the command ends with when a text has no vector: the first one's error; the others' vectors are printed."""
+    """The error of the first text without a vector; the vectors of the others have been printed."""
     from llmctl.embedding import named
 
     if count == 1 and first.error is not None:

@@ -1,6 +1,6 @@
-"""Where vectors go: JSON lines on stdout or in a file, or numpy's own format, which needs no numpy to be written.
+"""Writing vectors: JSON lines on stdout or in a file, or numpy's .npy format, written without numpy.
 
-It knows formats and files; where the vectors come from is the command's business.
+It knows formats and files, not where the vectors come from.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ Write = Callable[[int], AbstractContextManager[Put]]
 
 
 def writer(output: str | None) -> Write:
-    """For a number of vectors, what takes them one after another. Raises Usage where the file's name tells no format."""
+    """A function that, given the number of vectors, opens the output. Raises Usage for a file name that cannot be used."""
     if output is None:
         return _to_stdout
-    path = Path(os.path.realpath(absolute(output)))  # what a link leads to is written, not the link
+    path = Path(os.path.realpath(absolute(output)))  # write the target of a link, do not replace the link
     formats = {".npy": _npy, ".jsonl": _jsonl}
     if path.suffix not in formats:
-        raise Usage(f"-o {output}: the name must end in .npy or .jsonl", "The ending decides what is written.")
+        raise Usage(f"-o {output}: the name must end in .npy or .jsonl", "The ending selects the format.")
     if not path.parent.is_dir():
-        raise Usage(f"-o {output}: there is no folder {path.parent}", "Make it first.")
+        raise Usage(f"-o {output}: there is no folder {path.parent}", f"Create it first: mkdir -p {path.parent}")
     if path.exists() and not path.is_file():
-        raise Usage(f"-o {output}: {path} is no file that could be replaced", "Without -o the vectors go to stdout.")
+        raise Usage(f"-o {output}: {path} is not a regular file", "Name a regular file, or omit -o to write to stdout.")
     return lambda count: _to_file(path, count, formats[path.suffix])
 
 
@@ -45,7 +45,7 @@ def _to_stdout(count: int) -> Iterator[Put]:
 
 @contextmanager
 def _to_file(path: Path, count: int, put: Callable[[BinaryIO, int, Vector], None]) -> Iterator[Put]:
-    """Whole or not at all: written beside its place and moved there at the end."""
+    """Writes a temporary file in the same folder and renames it at the end, so that the output is complete or absent."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     bad = 0
 
@@ -59,16 +59,18 @@ def _to_file(path: Path, count: int, put: Callable[[BinaryIO, int, Vector], None
             yield take
         os.replace(temporary, path)
     except OSError as error:
-        raise Storage(f"{path} cannot be written: {error.strerror}", "Make room, or name another place.") from error
+        raise Storage(
+            f"{path} cannot be written: {error.strerror}", "Free some disk space, or name another file."
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    told = f"; {bad} of the texts have none, and NaN or null instead" if bad else ""
-    out.notice(f"{count - bad} vectors are in {path}{told}")
+    failed = f"; {bad} {'texts' if bad > 1 else 'text'} failed, with NaN or null instead" if bad else ""
+    out.notice(f"wrote {count - bad} vectors to {path}{failed}")
 
 
 def line(vector: Vector) -> str:
-    """A line of JSON; nine digits tell every float32 from its neighbours."""
+    """A line of JSON; nine significant digits identify every float32."""
     if vector.error is not None:
         error = vector.error
         told = {"code": error.code, "message": error.message, "hint": error.hint}
@@ -83,7 +85,7 @@ def _jsonl(file: BinaryIO, count: int, vector: Vector) -> None:
 
 
 def _npy(file: BinaryIO, count: int, vector: Vector) -> None:
-    """(count, d) float32 in numpy's format 1.0 (numpy.lib.format); a text without a vector is a row of NaN."""
+    """(count, d) float32 in numpy's format 1.0 (see numpy.lib.format); a text that failed is a row of NaN."""
     if file.tell() == 0:
         shape = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {len(vector.values)}), }}"
         head = shape + " " * (-(len(shape) + 11) % 64) + "\n"

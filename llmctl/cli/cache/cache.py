@@ -1,4 +1,4 @@
-"""`llmctl cache`: what the cache did, what it holds, and removing that."""
+"""`llmctl cache`: statistics of the cache, its entries, and their removal."""
 
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-app = flags.group("Show and clear what is stored.")
+app = flags.group("Show, fill and clear the stored answers.")
 
 
 @app.command("stats")
 def stats(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Show hits and sizes, a line for each level. Without a hub: as the last one left them."""
+    """Show hits and sizes of each cache level. If no hub is running: as the last one left them."""
     from llmctl import wire
     from llmctl.cli.console.show import show
     from llmctl.view import cache
@@ -64,17 +64,19 @@ def _left_behind() -> "wire.CacheStats":
         return wire.CacheStats(levels=[wire.LevelStats("memory"), wire.LevelStats("disk")])
 
 
-Model = Annotated[str | None, Option("--model", "-m", help="Only the answers of this model.")]
-User = Annotated[str | None, Option("--user", help="Only answers that were computed for this user.")]
-Tags = Annotated[list[str] | None, Option("--tag", help="Only answers with this tag; with several, with all of them.")]
-Older = Annotated[str | None, Option("--older", metavar="T", help="Only what is at least so old: 90s, 15m, 2h, 7d.")]
-Newer = Annotated[str | None, Option("--newer", metavar="T", help="Only what is at most so old.")]
+Model = Annotated[str | None, Option("--model", "-m", metavar="NAME", help="Only answers of this model.")]
+User = Annotated[str | None, Option("--user", metavar="NAME", help="Only answers computed for this user.")]
+Tags = Annotated[
+    list[str] | None, Option("--tag", metavar="T", help="Only answers with this tag. Repeatable: with all of them.")
+]
+Older = Annotated[str | None, Option("--older", metavar="T", help="Only answers at least this old: 90s, 15m, 2h, 7d.")]
+Newer = Annotated[str | None, Option("--newer", metavar="T", help="Only answers at most this old.")]
 
 
 def _which(
     model: str | None, user: str | None, tags: list[str] | None, older: str | None, newer: str | None
 ) -> dict[str, Any]:
-    """The fields by which entries are chosen; none that was not given."""
+    """The selection of entries as fields of a request; only those that were given."""
     ages = {"--older": older, "--newer": newer}
     seconds = {name: flags.duration(name, text) for name, text in ages.items() if text is not None}
     fields = {
@@ -97,7 +99,7 @@ def ls(
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """List what is stored, of all users of this hub, in the order in which it came."""
+    """List the stored answers of all users of this hub, oldest first."""
     from llmctl import wire
     from llmctl.cli.console.show import show
     from llmctl.view import cache
@@ -119,11 +121,13 @@ def ls(
 
 @app.command("show")
 def show_one(
-    key: Annotated[str, Argument(help="The key of an answer, as `ls` and `ask --json` give it, or its beginning.")],
+    key: Annotated[
+        str, Argument(help="Key of an answer, as `ls` and `ask --json` print it, or its beginning.", metavar="KEY")
+    ],
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Show one stored answer whole, and what is known of it."""
+    """Show one stored answer and its details."""
     from llmctl import wire
     from llmctl.cli.console.show import show
     from llmctl.view import cache
@@ -138,10 +142,12 @@ def show_one(
 
 
 def _look(request: "wire.Request", kind: "type[R]") -> "R":
-    """What the hub says. Raises Unreachable where none runs: only a hub reads the cache."""
+    """The hub's result. Raises Unreachable if no hub is running: only a hub reads the cache."""
     found = flags.look(request)
     if found is None:
-        raise Unreachable("no hub runs, and only a hub reads the cache", "`llmctl daemon start` starts one.")
+        raise Unreachable(
+            "the hub is not running, and only the hub reads the cache", "`llmctl daemon start` starts it."
+        )
     if not isinstance(found, kind):
         raise LlmctlError(f"the hub answered with {type(found).__name__}")
     return found
@@ -149,7 +155,10 @@ def _look(request: "wire.Request", kind: "type[R]") -> "R":
 
 @app.command("audit")
 def audit(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Show how often similar questions share an answer, and how often wrongly. Without a hub: as the last one left it."""
+    """Show how often similar questions got the same answer.
+
+    And how often that was wrong. If no hub is running: as the last one left it.
+    """
     from llmctl import wire
     from llmctl.view import cache
 
@@ -164,15 +173,16 @@ def audit(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 @app.command("undo")
 def undo(
     id: Annotated[
-        str | None, Argument(help="The id of the request, or how it begins; without it the last one.")
+        str | None, Argument(metavar="[ID]", help="Id of the request, or its beginning. Default: the last such answer.")
     ] = None,
-    user: Annotated[str | None, Option(help="Whose last one.")] = None,
+    user: Annotated[str | None, Option(help="User whose last such answer is meant.", metavar="NAME")] = None,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Take back an answer that came from a similar question: it is not served so again, and the decision learns.
+    """Reject an answer that was served to a similar question.
 
-    Prints who was served it, a line each. The stored answer stays, for its own question.
+    It is not served to a similar question again, and future decisions take that into account. Prints every request that
+    got it. The answer stays stored for its own question.
     """
     from llmctl import wire
     from llmctl.cli.console.show import show
@@ -201,7 +211,10 @@ def clear(
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Remove stored answers: all, with those of other hubs on a shared server, or those that are named."""
+    """Remove stored answers: all, or a selection.
+
+    On a shared server this includes the answers of other hubs.
+    """
     from llmctl import wire
 
     which = _which(model, user, tag, older, newer)
@@ -213,7 +226,7 @@ def clear(
     if json:
         out.json_line(result)
     else:
-        out.notice(f"{result.entries} stored answers were removed")
+        out.notice(f"removed {result.entries} stored answers")
 
 
 def _named(model: str | None, user: str | None, tags: list[str] | None, older: str | None, newer: str | None) -> str:
@@ -229,15 +242,15 @@ def _named(model: str | None, user: str | None, tags: list[str] | None, older: s
 
 @app.command("warm")
 def warm(
-    file: Annotated[str, Argument(help="JSON lines, each with a prompt; - is stdin.", metavar="FILE")],
-    model: Annotated[str | None, Option("--model", "-m", help="For rows that name none.")] = None,
-    user: Annotated[str | None, Option(help="For rows that name none.")] = None,
+    file: Annotated[str, Argument(help="File of JSON lines, one prompt each; - is stdin.", metavar="FILE")],
+    model: Annotated[str | None, Option("--model", "-m", metavar="NAME", help="Model for rows that name none.")] = None,
+    user: Annotated[str | None, Option(metavar="NAME", help="User for rows that name none.")] = None,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Store answers to the questions of a file, so that whoever asks them waits for none.
+    """Compute and store the answers to a file of questions.
 
-    A row is {"prompt": "..."} with any option of `ask` beside it; "text" is an answer that is there already.
+    A row is {"prompt": "..."} and may hold any option of `ask`; "text" is an answer to store instead of computing one.
     """
     from llmctl.cli.cache import warm as rows
 
@@ -248,23 +261,28 @@ def warm(
 
 @app.command("replay")
 def replay(
-    trace: Annotated[str | None, Argument(help="JSON lines, a request each; - is stdin.", metavar="TRACE")] = None,
-    history: Annotated[bool, Option("--history", help="What was asked of this hub, instead of a trace.")] = False,
+    trace: Annotated[
+        str | None, Argument(help="File of JSON lines, one request each; - is stdin.", metavar="TRACE")
+    ] = None,
+    history: Annotated[bool, Option("--history", help="Replay the requests to this hub instead of a trace.")] = False,
     size: Annotated[
-        str | None, Option("--bytes", help="Of the cache, as in 64M; `cache.memory_bytes` without it.", metavar="SIZE")
+        str | None, Option("--bytes", help="Size of the cache, as 64M. Default: cache.memory_bytes.", metavar="SIZE")
     ] = None,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Compare what each policy of eviction would save on your own requests. Needs no hub."""
+    """Compare eviction policies on your own requests.
+
+    Prints what each would have saved. Needs no hub.
+    """
     from llmctl.cli.cache import replay as playing
     from llmctl.config import parse_size
     from llmctl.errors import Usage
 
     if (trace is None) == (not history):
-        raise Usage("give a TRACE or --history, and not both", "`llmctl cache replay --history` plays what you asked.")
+        raise Usage("give either a TRACE or --history", "`llmctl cache replay --history` replays your own requests.")
     try:
         limit = None if size is None else int(parse_size(size))
     except ValueError as error:
-        raise Usage(f"--bytes: {error}", "") from error
+        raise Usage(f"--bytes: {error}") from error
     playing.replay(trace, limit)

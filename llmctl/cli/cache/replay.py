@@ -1,4 +1,4 @@
-"""`cache replay`: the policies compared in a process of their own, and a line for each."""
+"""`cache replay`: runs the comparison of eviction policies in a process of its own and prints a line per policy."""
 
 import subprocess
 import sys
@@ -15,13 +15,15 @@ from llmctl.view import replay as view
 
 
 class Trouble(msgspec.Struct):
+    """The error that ended a replay."""
+
     code: str
     message: str
     hint: str = ""
 
 
 class Line(msgspec.Struct):
-    """Of `python -m llmctld.replay`: what is replayed, or a policy, or the error that ended it."""
+    """A line of `python -m llmctld.replay`: the head, a policy, or the error that ended it."""
 
     requests: int = 0
     keys: int = 0
@@ -35,9 +37,9 @@ class Line(msgspec.Struct):
 
 
 def replay(trace: str | None, size: int | None) -> None:
-    """Without `trace` the history; `-` is stdin. `size` in bytes. Raises what it says."""
+    """Replays `trace`, or the history if it is None; `-` is stdin. `size` is in bytes. Raises the error of the process."""
     if trace == "-" and sys.stdin is None:
-        raise Usage("stdin is closed, and TRACE is -", "Pipe the trace in, or name a file.")
+        raise Usage("TRACE is -, but stdin is closed", "Pipe the trace in, or name a file.")
     command = module("llmctld.replay")
     command += [] if size is None else ["--bytes", str(size)]
     command += ["--history"] if trace is None else ["--", trace]
@@ -55,18 +57,18 @@ def replay(trace: str | None, size: int | None) -> None:
                 )
                 if out.Mode.json:
                     out.json_line(played[-1]._asdict())
-        except BaseException:  # an interrupt, or a reader that went away: nobody waits for the rest
+        except BaseException:  # an interrupt, or the reader of stdout is gone
             process.kill()
             raise
     if process.returncode != 0:
-        raise Internal(f"the replay ended with status {process.returncode}", "Its words are above.")
+        raise Internal(f"the replay ended with status {process.returncode}", "Its own output is above.")
     if not out.Mode.json:
         show(view.table(played))
         out.line(view.summary(head.requests, head.keys, head.bytes))
 
 
 def _feed(pipe: IO[bytes]) -> None:
-    """All of stdin. A process that takes no more has said why."""
+    """Copies stdin to the process. If it stops reading, its own error says why."""
     with suppress(BrokenPipeError), pipe:
         for line in stdin.lines():
             pipe.write(line + b"\n")
@@ -76,7 +78,7 @@ def _read(raw: bytes) -> Line:
     try:
         line = msgspec.json.decode(raw, type=Line)
     except msgspec.DecodeError as error:
-        raise Internal("the replay ended without a word", "Its words are above.") from error
+        raise Internal(f"the replay printed {raw[:80]!r} instead of JSON", "Its own output is above.") from error
     if line.error is not None:
         raise from_code(line.error.code, line.error.message, line.error.hint)
     return line

@@ -1,6 +1,6 @@
-"""`llmctl cache warm`: questions from JSON lines, each with an answer that is computed, or given beside it, and stored.
+"""`llmctl cache warm`: stores answers to the questions in a file of JSON lines, computed or given in the file.
 
-It reads rows and says what became of each; what an answer is stored under is the hub's business.
+It reads the rows and reports each result; the hub decides under which key an answer is stored.
 """
 
 import sys
@@ -20,22 +20,22 @@ from llmctl.link import Exchange
 from llmctl.options import Asked
 
 AT_ONCE = 8
-"""Rows that are with the hub at the same time: more than most models have slots."""
+"""Rows sent to the hub at the same time: more than most models have slots."""
 REFUSED = {
-    "continue": "an answer within a conversation depends on the turns before it",
-    "conversation": "an answer within a conversation depends on the turns before it",
-    "no_cache": "what is warmed is to be stored",
-    "cache_only": "what is warmed is to be stored",
+    "continue": "the answer would depend on the earlier turns of a conversation",
+    "conversation": "the answer would depend on the earlier turns of a conversation",
+    "no_cache": "`cache warm` stores every answer",
+    "cache_only": "`cache warm` stores every answer",
 }
-"""Options of `ask` that have no place here, and why."""
+"""Options of `ask` that a row cannot have -> why."""
 ASKED = {field.encode_name for field in msgspec.structs.fields(Asked)}
 EXAMPLE = '{"prompt": "why?"}'
 OWN = ("id", "text")
-WORDS = {"generated": "generated", "given": "given", "stored": "there before"}
+WORDS = {"generated": "generated", "given": "given", "stored": "stored before"}
 
 
 class Row(NamedTuple):
-    """A line of the file: what is to be sent, or why nothing can be."""
+    """A line of the file: the request to send, or the error if it is not valid."""
 
     number: int
     id: str | None
@@ -56,7 +56,7 @@ class Done(msgspec.Struct):
 
 
 def warm(client: Client, file: str, defaults: dict[str, Any]) -> None:
-    """Sends each row, and says what became of it. Raises the first bad row's error once all others are done."""
+    """Sends each row and reports its result. Raises the first failed row's error after all rows are done."""
     outcomes: Counter[str] = Counter()
     bad: list[tuple[int, LlmctlError]] = []
     lines = enumerate(written.unmarked(_lines(file)), 1)
@@ -71,7 +71,7 @@ def warm(client: Client, file: str, defaults: dict[str, Any]) -> None:
                 out.passing(f"{outcomes.total()} rows ({summary(outcomes)})")
     except signals.Interrupt:
         out.passing("")
-        out.notice("interrupted: what is stored stays, and the same command goes on from there")
+        out.notice("interrupted: stored answers are kept, and the same command resumes after them")
         raise
     finally:
         out.passing("")
@@ -95,8 +95,8 @@ def _tell(done: Done, error: LlmctlError | None) -> None:
 
 
 def _named(line: int, error: LlmctlError, outcomes: "Counter[str]") -> LlmctlError:
-    """The first bad row's error, with its status: what the others became stands above it."""
-    bad = f" ({outcomes['failed']} of {outcomes.total()} rows have no stored answer)" if outcomes["failed"] > 1 else ""
+    """The first failed row's error with its line number; the other results have been reported."""
+    bad = f" ({outcomes['failed']} of {outcomes.total()} rows failed)" if outcomes["failed"] > 1 else ""
     return from_code(error.code, f"line {line}: {error.message}{bad}", error.hint)
 
 
@@ -106,10 +106,10 @@ def _named(line: int, error: LlmctlError, outcomes: "Counter[str]") -> LlmctlErr
 def _lines(file: str) -> Iterator[bytes]:
     if file == "-":
         if sys.stdin is None:
-            raise Usage("stdin is closed, and FILE is -", "Pipe the rows in, or name a file.")
+            raise Usage("FILE is -, but stdin is closed", "Pipe the rows in, or name a file.")
         yield from stdin.lines()
         return
-    with written.opened(file, "FILE holds JSON lines; - is stdin.") as rows:
+    with written.opened(file, "Name a file of JSON lines, or - for stdin.") as rows:
         try:
             yield from rows
         except OSError as error:
@@ -123,7 +123,7 @@ def _row(client: Client, number: int, line: bytes, defaults: dict[str, Any]) -> 
         id = None if values.get("id") is None else str(values["id"])
         text = values.pop("text", None)
         if text is not None and not isinstance(text, str):
-            raise InvalidRequest(f"text is {short(str(text))}, and must be a string: the answer")
+            raise InvalidRequest(f"text is {short(str(text))}, not a string", "`text` is the answer to store.")
         values.pop("id", None)
         asked = _asked(defaults | values)
         return Row(number, id, wire.Warm(request=client.pack(asked), text=text), None)
@@ -132,7 +132,7 @@ def _row(client: Client, number: int, line: bytes, defaults: dict[str, Any]) -> 
 
 
 def _values(line: bytes) -> dict[str, Any]:
-    """The row's object, its keys with underscores. Raises InvalidRequest."""
+    """The row as a dict, with underscores in its keys. Raises InvalidRequest."""
     return {key.replace("-", "_"): value for key, value in written.object_of(line, EXAMPLE).items()}
 
 
@@ -142,9 +142,9 @@ def _asked(values: dict[str, Any]) -> Asked:
             raise InvalidRequest(f"{name}: {why}", f"Leave out `{name}`.")
     for name in values:
         if name not in ASKED:
-            raise InvalidRequest(f"{name}: no such option of `ask`", nearest(name, [*ASKED, *OWN]))
+            raise InvalidRequest(f"{name}: `ask` has no such option", nearest(name, [*ASKED, *OWN]))
     if all(values.get(name) is None for name in ("prompt", "template", "file", "tokens")):
-        raise InvalidRequest("there is no prompt", f"A line reads {EXAMPLE}")
+        raise InvalidRequest("there is no prompt", f"A line looks like {EXAMPLE}")
     asked = written.fitted(values, Asked)
     asked.priority = asked.priority or "batch"
     return asked
@@ -154,8 +154,8 @@ def _asked(values: dict[str, Any]) -> Asked:
 
 
 def _results(client: Client, rows: Iterable[Row]) -> Generator[tuple[Done, LlmctlError | None], None, None]:
-    """What became of each row, in order; closing it cancels what is under way."""
-    notify = cache(out.notice)  # once, although each request is told that the model is being loaded
+    """The result of each row, in order; closing the generator cancels the rows still running."""
+    notify = cache(out.notice)  # once: every request gets the notice that the model is being loaded
     under_way: deque[tuple[Row, Exchange | None]] = deque()
     try:
         for row in rows:
@@ -177,7 +177,7 @@ def _result(row: Row, exchange: Exchange | None, notify: Callable[[str], None]) 
             found = _wait(exchange, notify)
             done.outcome, done.key, done.model, done.seconds = found.outcome, found.key, found.model, found.seconds
         except (Unreachable, Cancelled):
-            raise  # the hub ends: no row that follows would fare better
+            raise  # the hub is ending: later rows would fail too
         except LlmctlError as failure:
             error = failure
     if error is not None:

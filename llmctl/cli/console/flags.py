@@ -1,7 +1,6 @@
-"""What the commands share: the making of a group, the flags that each has, and the question before something is
-deleted.
+"""What all commands share: command groups, the common flags, the configuration, the hub, and the question before deleting.
 
-It refuses to know any single command.
+It knows no single command.
 """
 
 import sys
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def group(help: str | None = None) -> typer.Typer:
-    """A group of commands without rich, and without typer's own completion and tracebacks."""
+    """A command group without typer's rich help, completion and tracebacks."""
     return typer.Typer(
         help=help,
         add_completion=False,
@@ -41,11 +40,13 @@ def _set(name: str) -> Callable[[bool], bool]:
     return set_mode
 
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.", callback=_set("json"), is_eager=True)]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No notices on stderr.", callback=_set("quiet"), is_eager=True)
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object per line.", callback=_set("json"), is_eager=True)
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is deleted.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print no notices on stderr.", callback=_set("quiet"), is_eager=True)
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
 
 
 def places() -> "Paths":
@@ -61,14 +62,14 @@ def settings() -> "Config":
 
 
 def connect() -> "Client":
-    """A client whose notices go to stderr."""
+    """A connected client whose notices go to stderr."""
     from llmctl.client import Client
 
     return Client(on_notice=out.notice)
 
 
 def confirm(yes: bool, what: Sequence[str]) -> None:
-    """Asks in a terminal. Elsewhere, without `--yes`, prints what would go and raises Usage."""
+    """Asks in a terminal. Elsewhere, without `--yes`, prints what would be deleted and raises Usage."""
     if yes:
         return
     if out.is_terminal(sys.stdin) and out.is_terminal(sys.stdout):
@@ -82,7 +83,9 @@ def confirm(yes: bool, what: Sequence[str]) -> None:
             out.json_line({"would_delete": item})
         else:
             out.line(item)
-    raise Usage("nothing was deleted: without a terminal this needs --yes", "What would go is on stdout.")
+    raise Usage(
+        "nothing was deleted: without a terminal this command needs --yes", "stdout lists what would be deleted."
+    )
 
 
 def absolute(name: str) -> str:
@@ -92,12 +95,12 @@ def absolute(name: str) -> str:
 
 
 def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    """`key=value` items. Raises Usage for one without `=`."""
+    """Items `key=value` as a dict. Raises Usage for an item without `=`."""
     found = {}
     for item in given:
         key, equals, value = item.partition("=")
         if not equals or not key:
-            raise Usage(f"{option} {item!r} does not read key=value", "")
+            raise Usage(f"{option} {item!r} is not KEY=VALUE", f"Write it as {option} KEY=VALUE.")
         found[key] = value
     return found
 
@@ -109,11 +112,11 @@ def duration(option: str, text: str) -> float:
     try:
         return float(parse_duration(text))
     except ValueError as error:
-        raise Usage(f"{option}: {error}", "") from error
+        raise Usage(f"{option}: {error}") from error
 
 
 def look(request: "wire.Request") -> "wire.AnyResult | None":
-    """The hub's answer to a request that only looks, or None when no hub runs. A broken configuration is an error."""
+    """The hub's result for a request that must not start a hub, or None if none is running. Checks the configuration first."""
     from llmctl import launch
     from llmctl.client import result_of
     from llmctl.link import Link, call
@@ -131,7 +134,7 @@ def look(request: "wire.Request") -> "wire.AnyResult | None":
 
 
 def engines() -> "list[wire.EngineStatus] | None":
-    """The engine processes, or None when no hub runs."""
+    """The engine processes, or None if no hub is running."""
     from llmctl import wire
 
     found = look(wire.Ps())

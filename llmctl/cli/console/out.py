@@ -1,6 +1,6 @@
-"""The two streams: answers on stdout, everything else on stderr, plain or as JSON lines.
+"""Output: results on stdout, everything else on stderr, as plain text or JSON lines.
 
-It knows what a terminal allows; it refuses to know what is being said.
+It knows terminals and pipes, not what is printed.
 """
 
 import contextlib
@@ -15,16 +15,16 @@ from llmctl.view.printable import AS_JSON, printable
 
 
 class Mode:
-    """What the flags `--json` and `--quiet` of this command decided."""
+    """The flags `--json` and `--quiet` of the running command."""
 
     json = False
     quiet = False
 
 
 def text(piece: str, styled: bool = False) -> None:
-    """Writes to stdout and flushes. A terminal obeys nothing in it, unless it is `styled` by us; a pipe gets it as it is.
+    """Writes to stdout and flushes. For a terminal, control characters are escaped unless `styled`; a pipe gets the text as is.
 
-    Raises BrokenPipeError when the reader went away; a closed stdout takes nothing.
+    Raises BrokenPipeError if the reader is gone and Storage if the write fails. A closed stdout is ignored.
     """
     if sys.stdout is not None and piece:
         words = piece if styled else shown(piece, sys.stdout)
@@ -34,11 +34,13 @@ def text(piece: str, styled: bool = False) -> None:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise Storage(f"stdout cannot be written: {error.strerror}", "Make room where the output goes.") from error
+            raise Storage(
+                f"cannot write to stdout: {error.strerror}", "Free some space where the output goes."
+            ) from error
 
 
 def shown(piece: str, stream: Any) -> str:
-    """What others wrote, as this stream gets it."""
+    """Text from elsewhere, made safe for a terminal; unchanged for other streams."""
     return printable(piece.replace("\r\n", "\n")) if is_terminal(stream) else piece
 
 
@@ -47,7 +49,7 @@ def line(piece: str) -> None:
 
 
 def json_line(value: Any) -> None:
-    """One JSON object on a line of stdout; a message of the wire without its tag."""
+    """Writes a JSON object on one line of stdout; the tag of a wire message is left out."""
     plain = msgspec.to_builtins(value)
     if isinstance(value, msgspec.Struct) and isinstance(plain, dict) and value.__struct_config__.tag is not None:
         plain.pop("type", None)
@@ -55,7 +57,7 @@ def json_line(value: Any) -> None:
 
 
 def aside(piece: str) -> None:
-    """Writes to stderr; one that went away is no trouble."""
+    """Writes to stderr; errors are ignored."""
     if sys.stderr is not None and piece:
         with contextlib.suppress(OSError):
             sys.stderr.buffer.write(piece.encode("utf-8", "replace"))
@@ -63,20 +65,20 @@ def aside(piece: str) -> None:
 
 
 def notice(words: str) -> None:
-    """What the user should know that is not the answer; `-q` silences it."""
+    """Writes a notice to stderr, unless `-q` was given."""
     if Mode.quiet:
         return
     aside((_json({"notice": words}, sys.stderr) if Mode.json else f"llmctl: {printable(words)}") + "\n")
 
 
 def passing(words: str) -> None:
-    """A line of stderr that the next one takes the place of; only for a terminal, and "" at the end wipes it away."""
+    """Shows a progress line on stderr that the next call replaces and "" erases; only in a terminal."""
     if is_terminal(sys.stderr) and not Mode.quiet and not Mode.json and os.environ.get("TERM") != "dumb":
         aside(f"\r{words}\x1b[K")
 
 
 def failure(error: LlmctlError) -> None:
-    """The last thing on stderr: what happened, and what to do next."""
+    """Writes an error and its hint to stderr."""
     if Mode.json:
         what = {"code": error.code, "message": error.message, "hint": error.hint}
         aside(_json({"error": what}, sys.stderr) + "\n")
@@ -85,13 +87,13 @@ def failure(error: LlmctlError) -> None:
 
 
 def _json(value: Any, stream: Any) -> str:
-    """The same value whatever the stream; for a terminal also those letters are escaped that it obeys and JSON lets through."""
+    """JSON; for a terminal, control characters that JSON permits are escaped too."""
     line = msgspec.json.encode(value).decode("utf-8", "replace")
     return line.translate(AS_JSON) if is_terminal(stream) else line
 
 
 def one_place() -> bool:
-    """Whether what goes to stderr stands amid what goes to stdout: both are a terminal, or one file or pipe (`2>&1`)."""
+    """Whether stdout and stderr end in the same place: both in a terminal, or in one file or pipe (`2>&1`)."""
     if is_terminal(sys.stdout) and is_terminal(sys.stderr):
         return True
     try:

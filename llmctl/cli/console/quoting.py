@@ -1,36 +1,67 @@
-"""A text among the arguments in which the shell, or typer, saw something else: what to write instead.
+"""Hints for words that the parser cannot place: a prompt that begins with -, one without quotes, a command of another program.
 
-It looks at words alone; which options a command has is typer's business.
+It looks only at the words of the command line; which options exist is typer's business.
 """
 
+import difflib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from llmctl.errors import short
 
 TAKE_TEXT = ("ask", "embed")
-"""Commands whose arguments are anything that people write."""
+"""Commands whose arguments are free text."""
 OPTION = re.compile(r"--?[A-Za-z][A-Za-z0-9-]*(=.*)?", re.DOTALL)
-"""An option, or one that was mistyped."""
+"""What looks like an option, known or mistyped."""
+ELSEWHERE = {
+    "run": "llmctl ask` or `llmctl chat",
+    "list": "llmctl models ls",
+    "ls": "llmctl models ls",
+    "show": "llmctl models show",
+    "rm": "llmctl models rm",
+    "add": "llmctl models add",
+    "start": "llmctl daemon start",
+    "stop": "llmctl daemon stop",
+    "status": "llmctl daemon status",
+    "doctor": "llmctl daemon doctor",
+    "logs": "llmctl daemon logs",
+    "help": "llmctl --help",
+    "version": "llmctl --version",
+}
+"""What people type for the command that llmctl calls otherwise, often because another program calls it so."""
 PLAIN = re.compile(r"[^\"$`\\!]*")
 
 
 def behind_dashes(arguments: Sequence[str]) -> str | None:
-    """The hint for such a command line; None where there is no such text, or it stands behind `--`."""
+    """The hint for a text that begins with -; None if there is none, or if `--` precedes it."""
     words = [word for word in arguments if word not in ("-q", "--quiet", "--json")]
     if not words or words[0] not in TAKE_TEXT or "--" in words:
         return None
     text = next((word for word in words[1:] if len(word) > 1 and word[0] == "-" and not OPTION.fullmatch(word)), None)
     if text is None:
         return None
+    return f"Write a text that begins with - after -- and all options: `llmctl {words[0]} -- {_quoted(text)}`."
+
+
+def _quoted(text: str) -> str:
+    """The text as one argument in a shell, shortened."""
     shown = short(text)
-    quoted = f'"{shown}"' if PLAIN.fullmatch(shown) else shlex.quote(shown)
-    return f"A text that begins with - stands behind --, after all options: `llmctl {words[0]} -- {quoted}`."
+    return f'"{shown}"' if PLAIN.fullmatch(shown) else shlex.quote(shown)
 
 
 def unquoted(path: str, message: str) -> str | None:
-    """The hint where a prompt's words came as several arguments."""
+    """The hint for a prompt whose words are several arguments."""
     if path != "llmctl ask" or "unexpected extra argument" not in message:
         return None
-    return 'A prompt of several words stands in quotes: `llmctl ask "why is the sky blue?"`.'
+    return 'Quote a prompt of several words: `llmctl ask "why is the sky blue?"`.'
+
+
+def instead(word: str, commands: Iterable[str]) -> str:
+    """The hint for a command that does not exist: the one that was meant, if that can be told."""
+    if word in ELSEWHERE:
+        return f"Use `{ELSEWHERE[word]}`."
+    if " " in word:
+        return f"A prompt follows `ask`: `llmctl ask {_quoted(word)}`."
+    near = difflib.get_close_matches(word, commands, n=1, cutoff=0.6)
+    return (f"Did you mean: {near[0]}? " if near else "") + "`llmctl --help` lists the commands."

@@ -1,4 +1,4 @@
-"""A table onto stdout: fitted to a terminal, plain in a pipe."""
+"""Printing a table on stdout: fitted to the width of a terminal, plain in a pipe."""
 
 import shutil
 import sys

@@ -1,6 +1,6 @@
-"""Ctrl-C, SIGTERM and SIGHUP as one exception with its exit status; a second one ends the process at once.
+"""Ctrl-C, SIGTERM and SIGHUP as an exception with an exit status; a second signal ends the process at once.
 
-What is cancelled, and what is still printed, is for the command that was interrupted to decide.
+The interrupted command decides what is cancelled and what is still printed.
 """
 
 import os
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class Interrupt(BaseException):
-    """The command was told to end; `status` is 130, 143 or 129."""
+    """A signal told the command to end; `status` is 130, 143 or 129."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -20,7 +20,7 @@ _seen = False
 
 
 def install() -> None:
-    """A signal that was ignored when the command began (nohup, a job in the background) stays ignored."""
+    """Installs the handlers. A signal that is already ignored (nohup, a background job) stays ignored."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -35,6 +35,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def forget() -> None:
-    """The interruption was dealt with, and the command goes on: `chat`."""
+    """The interrupt has been handled and the command goes on: the next signal counts as the first."""
     global _seen
     _seen = False

@@ -1,6 +1,6 @@
-"""What comes in on stdin: read to its end however slowly it comes, and never cut off without a word.
+"""Reading stdin: to its end however slow it is, with a notice while waiting, and never cut off silently.
 
-It knows pipes, files, sockets and their absence; what the text is for is the command's business.
+It knows pipes, files and sockets, not what the text is for.
 """
 
 import os
@@ -18,7 +18,7 @@ SILENCE_S = 2.0
 
 
 def read(skip: bool, has_prompt: bool) -> str | None:
-    """The text on stdin, or None when there is none: a terminal, /dev/null, closed, or `skip`."""
+    """The text on stdin, or None for a terminal, /dev/null, a closed stdin or `skip`."""
     if skip or os.environ.get("LLMCTL_NO_STDIN", "0") not in ("", "0") or sys.stdin is None:
         return None
     kind = os.fstat(0).st_mode
@@ -28,23 +28,23 @@ def read(skip: bool, has_prompt: bool) -> str | None:
     data = _whole()
     if begun and data and has_prompt:
         out.notice(
-            f"stdin is a file of which {begun} bytes had been read; the other {len(data)} bytes were taken into this "
-            "request. `--no-stdin` or `</dev/null` leaves them to the next reader"
+            f"stdin is a partly read file: its last {len(data)} bytes, after the first {begun}, went into this request. "
+            "With `--no-stdin` or `</dev/null` they stay for the next reader"
         )
     return decode_text(data, "stdin")
 
 
 def _whole() -> bytes:
     data = bytearray()
-    for piece in _pieces("; `--no-stdin` or LLMCTL_NO_STDIN=1 goes on without it"):
+    for piece in _pieces("; `--no-stdin` or LLMCTL_NO_STDIN=1 skips it"):
         data += piece
         if len(data) > MAX_BODY_BYTES:
-            raise InvalidRequest(f"stdin has more than {MAX_BODY_BYTES} bytes", "Send a part of it.")
+            raise InvalidRequest(f"stdin has more than {MAX_BODY_BYTES} bytes, the limit", "Send a part of it.")
     return bytes(data)
 
 
 def lines() -> Iterator[bytes]:
-    """The lines of stdin as they come, without their ends."""
+    """The lines of stdin as they arrive, without line ends."""
     rest = b""
     for piece in _pieces():
         *whole, rest = (rest + piece).split(b"\n")

@@ -1,4 +1,4 @@
-"""`llmctl daemon`: the hub as a process. What it logs and what ails it is read here and judged elsewhere."""
+"""`llmctl daemon`: starting, stopping and examining the hub process."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 app = flags.group("Start, stop and examine the hub.")
 
 Timeout = Annotated[
-    str, Option("--timeout", help="Let what runs go on for at most this long, then cancel it.", metavar="T")
+    str, Option("--timeout", help="Wait this long for running requests, then cancel them.", metavar="T")
 ]
 
 
@@ -41,7 +41,7 @@ def _print(found: "wire.HubStatus | None") -> None:
 
 @app.command("start")
 def start(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Start the hub; one that runs is left as it is."""
+    """Start the hub, if it is not running."""
     from llmctl import launch
 
     paths = flags.places()
@@ -51,7 +51,7 @@ def start(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 
 @app.command("stop")
 def stop(timeout: Timeout = "10s", json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Stop the hub; what runs may end first."""
+    """Stop the hub after its running requests."""
     _stop(flags.places(), timeout)
     _print(None)
 
@@ -63,11 +63,11 @@ def _stop(paths: "Paths", timeout: str) -> None:
     pid = launch.listening(paths)
     if pid is None:
         if not launch.wait_gone(paths, seconds + launch.GRACE_S):
-            raise Unreachable(f"a hub that is stopping still holds {paths.lock}")
+            raise Unreachable(f"a stopping hub still holds the lock {paths.lock}")
         return
     cancelled = launch.stop(paths, pid, seconds, out.notice)
     if cancelled:
-        out.notice(f"cancelled: {', '.join(cancelled)}")
+        out.notice(f"cancelled these requests: {', '.join(cancelled)}")
 
 
 def _seconds(timeout: str) -> float:
@@ -81,7 +81,7 @@ def _seconds(timeout: str) -> float:
 
 @app.command("restart")
 def restart(timeout: Timeout = "10s", json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Stop the hub and start it with the configuration as it is now."""
+    """Stop the hub and start it again with the current configuration."""
     from llmctl import launch
 
     paths, config = flags.places(), flags.settings()
@@ -92,7 +92,7 @@ def restart(timeout: Timeout = "10s", json: flags.Json = False, quiet: flags.Qui
 
 @app.command("status")
 def status(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Say in a line how the hub is: status 0 when it runs, 3 when not."""
+    """Print the state of the hub on one line; exit status 0 if it is running, 3 if not."""
     found = _status(flags.places())
     _print(found)
     if found is None:
@@ -101,8 +101,8 @@ def status(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 
 @app.command("logs")
 def logs(
-    lines: Annotated[int, Option("--lines", "-n", help="So many of the last lines.")] = 50,
-    follow: Annotated[bool, Option("--follow", "-f", help="Go on with what is written from now on.")] = False,
+    lines: Annotated[int, Option("--lines", "-n", help="Number of last lines to print.", metavar="N")] = 50,
+    follow: Annotated[bool, Option("--follow", "-f", help="Keep printing new lines.")] = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -114,7 +114,7 @@ def logs(
 
 @app.command("doctor")
 def doctor(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Look for what ails this installation, and say what to do. Status 3 when something fails."""
+    """Check this installation and say how to fix what is wrong; exit status 3 if a check fails."""
     from llmctl.cli.daemon import doctor as examining
 
     if not examining.examine():
@@ -123,11 +123,11 @@ def doctor(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 
 @app.command("install")
 def install(
-    print_only: Annotated[bool, Option("--print", help="Print the unit and write nothing.")] = False,
+    print_only: Annotated[bool, Option("--print", help="Print the unit instead of writing it.")] = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Write a unit that starts the hub at login, and print the commands that turn it on."""
+    """Write a unit that starts the hub at login, and print the commands that enable it."""
     from llmctl.cli.daemon import install as installing
 
     installing.install(print_only)

@@ -1,4 +1,4 @@
-"""`daemon doctor`: runs the hub's own examination in a process of its own and renders what it finds."""
+"""`daemon doctor`: runs the checks in a process of their own and prints the findings."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from llmctl.view.daemon import finding
 
 
 class Finding(msgspec.Struct):
-    """A line of `python -m llmctld.doctor`; `state` is ok, warn or fail."""
+    """A line of `python -m llmctld.doctor`; `state` is "ok", "warn" or "fail"."""
 
     check: str
     state: str
@@ -22,15 +22,15 @@ class Finding(msgspec.Struct):
 
 
 def examine() -> bool:
-    """Prints each finding as it comes. Whether nothing failed."""
-    find_paths()  # without places there is nothing to examine
+    """Prints the findings as they arrive. Returns whether no check failed."""
+    find_paths()  # raises if the folders cannot be determined
     healthy = True
     with subprocess.Popen(module("llmctld.doctor"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as doctor:
         assert doctor.stdout is not None
         for line in doctor.stdout:
             healthy &= _show(line)
     if doctor.returncode not in (0, Unreachable.status):
-        raise Unreachable(f"the examination itself ended with status {doctor.returncode}", "Its words are above.")
+        raise Unreachable(f"the check itself ended with status {doctor.returncode}", "Its own output is above.")
     return healthy
 
 

@@ -1,6 +1,6 @@
-"""`daemon install`: the unit that starts the hub at login, for systemd or launchd.
+"""`daemon install`: a systemd or launchd unit that starts the hub at login.
 
-It writes one file and runs nothing.
+It writes one file and runs no command.
 """
 
 import os
@@ -38,7 +38,7 @@ LAUNCHD = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def systemd(home: str | None) -> str:
-    """The text of the unit; `home` is LLMCTL_HOME when that is set."""
+    """The text of the unit; `home` is LLMCTL_HOME if that is set."""
     environment = f'Environment="LLMCTL_HOME={_escaped(home)}"\n' if home else ""
     return SYSTEMD.format(
         command=" ".join(f'"{_escaped(word)}"' for word in module("llmctld")), environment=environment
@@ -78,7 +78,7 @@ def _write(file: Path, text: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise Storage(f"{file} cannot be written: {error.strerror}", "Correct its permissions.") from error
+        raise Storage(f"cannot write {file}: {error.strerror}", "Correct its permissions, or use --print.") from error
 
 
 def _tell(file: Path, text: str, commands: list[str], print_only: bool) -> None:
@@ -87,6 +87,6 @@ def _tell(file: Path, text: str, commands: list[str], print_only: bool) -> None:
     elif print_only:
         out.text(text)
     else:
-        out.notice(f"{file} is written; these commands turn it on:")
+        out.notice(f"wrote {file}; these commands enable it:")
         for command in commands:
             out.line(command)

@@ -1,4 +1,4 @@
-"""Reading the hub's log: the last lines, and what follows. Lines that are no JSON are shown as they stand."""
+"""`daemon logs`: the last lines of the hub's log, and new ones. Lines that are not JSON are printed as they are."""
 
 import select
 import sys
@@ -11,7 +11,7 @@ from llmctl.cli.console import out
 from llmctl.view.daemon import log_line
 
 EVERY_S = 0.25
-"""How often a log that is followed is looked at: inotify is not in the standard library."""
+"""How often a followed log is read: inotify is not in the standard library."""
 
 
 def show(file: Path, lines: int, follow: bool) -> None:
@@ -40,7 +40,7 @@ def _print(line: bytes) -> None:
 
 
 def _follow(file: Path, log: IO[bytes]) -> None:
-    """Until it is interrupted or its reader goes away; a log that was rotated is opened anew."""
+    """Prints new lines until interrupted or the reader is gone; reopens a rotated log."""
     kept = b""
     while True:
         piece = log.read()
@@ -55,7 +55,7 @@ def _follow(file: Path, log: IO[bytes]) -> None:
 
 
 def _wait() -> None:
-    """A moment, or until the reader of stdout has gone: that raises BrokenPipeError."""
+    """Waits EVERY_S. Raises BrokenPipeError if the reader of stdout goes away."""
     watch = select.poll()
     if sys.stdout is not None:
         watch.register(sys.stdout.fileno(), 0)

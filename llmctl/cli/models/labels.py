@@ -1,23 +1,36 @@
-"""The flags that `models add` and `pull` share: what a model is called, what it costs, and how it is set up.
+"""What `models add` and `pull` share: options for names, prices and settings, and the report of the added model.
 
-It packs them as settings; what a setting means is the hub's to say.
+The options become settings as text; the hub checks what they mean.
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from typer import Option
+from llmctl.cli.console import flags, out
+from llmctl.cli.console.help import option
 
-from llmctl.cli.console import flags
+if TYPE_CHECKING:
+    from llmctl import wire
 
-Alias = Annotated[list[str] | None, Option(help="Another name for it.")]
-Tier = Annotated[str | None, Option(help="How good it is, and how dear.", metavar="premium|standard|economy")]
-PriceIn = Annotated[str | None, Option(help="Money per million tokens of a prompt.", metavar="X")]
-PriceCached = Annotated[str | None, Option(help="The same for tokens computed before.", metavar="X")]
-PriceOut = Annotated[str | None, Option(help="The same for tokens of an answer.", metavar="X")]
-Tag = Annotated[list[str] | None, Option(help="A word of yours about it.", metavar="T")]
-Set = Annotated[list[str] | None, Option("--set", help="A setting of this model.", metavar="KEY=VALUE")]
-Force = Annotated[bool, Option("--force", help="Replace a model of this name.")]
+NAMES = "Name and labels"
+PRICES = "Prices"
+SETTINGS = "Settings"
+ENDPOINT = "For endpoints"
+
+Alias = Annotated[list[str] | None, option(NAMES, help="Another name for the model. Repeatable.", metavar="NAME")]
+Tier = Annotated[
+    str | None, option(PRICES, help="Quality and price class: premium, standard or economy.", metavar="TIER")
+]
+PriceIn = Annotated[str | None, option(PRICES, help="Price per million prompt tokens.", metavar="X")]
+PriceCached = Annotated[
+    str | None, option(PRICES, help="Price per million prompt tokens found in the provider's cache.", metavar="X")
+]
+PriceOut = Annotated[str | None, option(PRICES, help="Price per million generated tokens.", metavar="X")]
+Tag = Annotated[list[str] | None, option(NAMES, help="Label for the model. Repeatable.", metavar="T")]
+Set = Annotated[
+    list[str] | None, option(SETTINGS, "--set", help="Set a setting of this model. Repeatable.", metavar="KEY=VALUE")
+]
+Force = Annotated[bool, option(NAMES, "--force", help="Replace an existing model of this name.")]
 
 
 def labels(
@@ -28,11 +41,11 @@ def labels(
     price_out: str | None,
     tags: Sequence[str] | None,
 ) -> dict[str, str]:
-    """Settings as text; a flag of its own wins over `--set`."""
+    """The settings as text; an option of its own wins over `--set`."""
     import msgspec
 
     settings = flags.pairs("--set", set or ())
-    for name in ("draft", "template"):  # the hub stands in another folder
+    for name in ("draft", "template"):  # paths: the hub runs in another folder
         if name in settings:
             settings[name] = flags.absolute(settings[name])
     given = {"tier": tier, "price_in": price_in, "price_cached": price_cached, "price_out": price_out}
@@ -40,3 +53,14 @@ def labels(
     if tags:
         settings["tags"] = msgspec.json.encode(list(tags)).decode()
     return settings
+
+
+def report(model: "wire.Model") -> None:
+    """Prints the model that was added."""
+    from llmctl.view.models import added
+
+    if out.Mode.json:
+        out.json_line(added(model))
+    else:
+        use = "embed" if model.kind == "embedding" else "ask"
+        out.notice(f"added model {model.name}; use it with `llmctl {use} -m {model.name} ...`")

@@ -1,6 +1,6 @@
-"""`llmctl models`: what exists and what is loaded.
+"""`llmctl models`: the models that are known, and those that are loaded.
 
-Adding, loading and removing are the hub's work; this asks for it.
+The hub adds, loads and removes them; listing needs no hub.
 """
 
 import os
@@ -9,10 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from llmctl.cli.console import flags, out
-from llmctl.cli.models.labels import Alias, Force, PriceCached, PriceIn, PriceOut, Set, Tag, Tier, labels
+from llmctl.cli.console import flags, help, out
+from llmctl.cli.models.labels import (
+    ENDPOINT,
+    Alias,
+    Force,
+    PriceCached,
+    PriceIn,
+    PriceOut,
+    Set,
+    Tag,
+    Tier,
+    labels,
+    report,
+)
+from llmctl.cli.models.ps import print_engines
 from llmctl.cli.models.pull import pull
-from llmctl.errors import InvalidRequest, ModelUnavailable, nearest, short
+from llmctl.errors import FIRST_MODEL, InvalidRequest, ModelUnavailable, nearest, short
 
 if TYPE_CHECKING:
     from llmctl import wire
@@ -26,7 +39,7 @@ Name = Annotated[str, Argument(help="Name or alias of a model.", metavar="NAME")
 
 @app.command("ls")
 def ls(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """List the models, the default one first."""
+    """List the models in the order in which they were added."""
     from llmctl.cli.console.show import show
     from llmctl.hashes import sha256_of
     from llmctl.view import models
@@ -35,7 +48,7 @@ def ls(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     default = _default(entries)
     loaded = _loaded()
     if not entries and not json:
-        out.notice("no model has been added; `llmctl models add NAME FILE.gguf` adds one")
+        out.notice(f"no model has been added. {FIRST_MODEL}")
     if not json:
         show(models.models(entries, loaded))
         return
@@ -46,7 +59,7 @@ def ls(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 
 
 def _default(entries: "Sequence[ModelEntry]") -> str | None:
-    """The name of the model that answers when none is named: the configured one, else the oldest."""
+    """The name of the model used when none is named: the configured one, else the oldest text model."""
     wanted = flags.settings().defaults.model
     if wanted is None:
         return next((entry.name for entry in entries if entry.kind == "text"), None)
@@ -70,7 +83,7 @@ def _entries() -> "dict[str, ModelEntry]":
 
 
 def _find(name: str) -> "tuple[ModelEntry, dict[str, ModelEntry]]":
-    """The model of that name or alias, and all there are. Raises ModelUnavailable."""
+    """The model with this name or alias, and all models. Raises ModelUnavailable."""
     entries = _entries()
     found = next((entry for entry in entries.values() if name in (entry.name, *entry.aliases)), None)
     if found is None:
@@ -99,17 +112,30 @@ def show_one(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -
 
 
 def _overrides(name: str) -> dict[str, Any]:
-    """What [models.NAME] of the configuration says: it wins over what the model was added with."""
+    """The settings in [models.NAME] of the configuration, which win over those the model was added with."""
     over = flags.settings().models.get(name)
     found = {} if over is None else {key: getattr(over, key) for key in over.__struct_fields__}
     return {key: value for key, value in found.items() if value is not None}
 
 
-@app.command("add")
+EXAMPLES = """
+llmctl models add story ~/models/story.gguf --alias s
+llmctl models add qwen ./qwen3-4b --set dtype=bfloat16
+llmctl models add gpt https://api.openai.com/v1 --remote-model gpt-4o-mini --api-key-env OPENAI_API_KEY
+llmctl models add dry echo
+"""
+
+
+@app.command("add", cls=help.Sectioned, epilog=EXAMPLES)
 def add(
-    name: Annotated[str, Argument(help="What the model shall be called.")],
+    name: Annotated[str, Argument(help="Name to give the model.", metavar="NAME")],
     target: Annotated[
-        str, Argument(help="FILE.gguf, a FOLDER, http(s)://HOST/v1, echo, or a REPO[:FILE] in the cache.")
+        str,
+        Argument(
+            metavar="TARGET",
+            help="FILE.gguf; a FOLDER with safetensors; an endpoint http(s)://HOST/v1; OWNER/NAME[:FILE] in the Hugging Face "
+            "cache; or echo, a model for tests that repeats the prompt.",
+        ),
     ],
     alias: Alias = None,
     tier: Tier = None,
@@ -117,23 +143,28 @@ def add(
     price_cached: PriceCached = None,
     price_out: PriceOut = None,
     tag: Tag = None,
-    remote_model: Annotated[str | None, Option(help="What the endpoint calls it.", metavar="ID")] = None,
-    api_key_env: Annotated[str | None, Option(help="The variable that holds its key.", metavar="VAR")] = None,
-    embedding: Annotated[bool, Option("--embedding", help="The endpoint's model makes embeddings.")] = False,
+    remote_model: Annotated[
+        str | None, help.option(ENDPOINT, help="The endpoint's own name for the model.", metavar="ID")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, help.option(ENDPOINT, help="Environment variable that holds the API key.", metavar="VAR")
+    ] = None,
+    embedding: Annotated[
+        bool, help.option(ENDPOINT, "--embedding", help="The endpoint's model computes embeddings.")
+    ] = False,
     set: Set = None,
     force: Force = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Make a model known. The file stays where it is."""
+    """Add a model: a file, a folder or an endpoint. Files stay where they are."""
     from llmctl import wire
     from llmctl.pages import is_page, repo_of
     from llmctl.snapshots import locate
-    from llmctl.view import models
 
     if is_page(target):
-        hint = f"`llmctl pull {repo_of(target)} --as {name}` fetches it, and adds it."
-        raise InvalidRequest(f"{target} is a page of the Hugging Face hub, and no endpoint", hint)
+        hint = f"`llmctl pull {repo_of(target)} --as {name}` downloads the model and adds it."
+        raise InvalidRequest(f"{target} is a page of Hugging Face, not an endpoint", hint)
     settings = labels(set, tier, price_in, price_cached, price_out, tag)
     given = {"remote_model": remote_model, "api_key_env": api_key_env}
     settings |= {key: value for key, value in given.items() if value is not None}
@@ -147,11 +178,8 @@ def add(
     )
     with flags.connect() as client:
         model = client.call(request)
-    if json and isinstance(model, wire.Model):
-        out.json_line(models.added(model))
-    else:
-        use = "embed" if isinstance(model, wire.Model) and model.kind == "embedding" else "ask"
-        out.notice(f"model {name} is added; `llmctl {use} -m {name} ...` uses it")
+    assert isinstance(model, wire.Model)
+    report(model)
 
 
 app.command("pull")(pull)
@@ -159,15 +187,17 @@ app.command("pull")(pull)
 
 @app.command("estimate")
 def estimate(
-    target: Annotated[str, Argument(help="Name or alias of a model, or its file.", metavar="NAME|FILE")],
-    context: Annotated[str | None, Option(help="Tokens that one request may use.", metavar="N")] = None,
-    slots: Annotated[str | None, Option(help="Requests that run together.", metavar="N")] = None,
-    retained: Annotated[str | None, Option(help="Streams that keep prefixes.", metavar="N")] = None,
-    kv_type: Annotated[str | None, Option(help="Type of the KV memory.", metavar="T")] = None,
+    target: Annotated[str, Argument(help="Name or alias of a model, or a file.", metavar="NAME|FILE")],
+    context: Annotated[str | None, Option(help="Context size in tokens for one request.", metavar="N")] = None,
+    slots: Annotated[str | None, Option(help="Number of requests that run at the same time.", metavar="N")] = None,
+    retained: Annotated[
+        str | None, Option(help="Number of idle streams that keep prefixes of earlier requests.", metavar="N")
+    ] = None,
+    kv_type: Annotated[str | None, Option(help="Type of the KV cache, as f16 or q8_0.", metavar="T")] = None,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Tell what a model would take in memory, without loading it."""
+    """Estimate how much memory a model needs, without loading it."""
     from llmctl import wire
     from llmctl.cli.console.show import show
     from llmctl.snapshots import locate
@@ -189,67 +219,69 @@ def estimate(
 
 @app.command("rm")
 def rm(name: Name, yes: flags.Yes = False, json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Forget a model and unload it. Deletes what `pull` fetched for it; a file of yours is never deleted."""
+    """Remove a model and unload it.
+
+    Deletes files that `pull` downloaded for it, and no others.
+    """
     from llmctl import wire
 
     found, _ = _find(name)
-    what = f"its files of {found.pulled} at {found.target}"
+    what = f"its files downloaded from {found.pulled}: {found.target}"
     flags.confirm(yes, [f"model {name}", *([what] if found.pulled else [])])
     with flags.connect() as client:
         client.call(wire.RemoveModel(name=name))
     if json:
         out.json_line({"removed": found.name})
     else:
-        out.notice(f"model {found.name} is removed{f', and {what} are deleted' if found.pulled else ''}")
+        out.notice(f"removed model {found.name}{f' and {what}' if found.pulled else ''}")
 
 
 @app.command("load")
 def load(
     name: Name,
-    replicas: Annotated[int | None, Option(help="So many processes of it.", metavar="N")] = None,
+    replicas: Annotated[int | None, Option(help="Number of engine processes.", metavar="N")] = None,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Load a model now, so that the first question does not wait for it."""
+    """Load a model now, before the first request."""
     from llmctl import wire
 
-    _print_engines(wire.LoadModel(name=name, replicas=replicas), json)
+    _change(wire.LoadModel(name=name, replicas=replicas))
 
 
 @app.command("pin")
 def pin(
     name: Name,
-    off: Annotated[bool, Option("--off", help="Let it go again.")] = False,
+    off: Annotated[bool, Option("--off", help="Unpin the model.")] = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Load a model and keep it: it makes room for no other, and is there when the hub starts."""
+    """Load a model and keep it loaded.
+
+    It is never unloaded to make room for others, and is loaded again whenever the hub starts.
+    """
     from llmctl import wire
 
-    _print_engines(wire.PinModel(name=name, pinned=not off), json)
+    _change(wire.PinModel(name=name, pinned=not off))
 
 
-def _print_engines(request: "wire.Request", json: bool) -> None:
+def _change(request: "wire.Request") -> None:
+    """Sends a request that changes what is loaded, and prints the engines of the model."""
     from llmctl import wire
-    from llmctl.cli.console.show import show
-    from llmctl.view import models
 
     with flags.connect() as client:
         result = client.call(request)
-    engines = result.engines if isinstance(result, wire.Engines) else []
-    if json:
-        for engine in engines:
-            out.json_line(engine)
-    else:
-        show(models.engines(engines))
+    print_engines(result.engines if isinstance(result, wire.Engines) else [])
 
 
 @app.command("unload")
 def unload(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """End a model's engine and give its memory back."""
+    """Unload a model and free its memory."""
     from llmctl import wire
 
     if flags.look(wire.UnloadModel(name=name)) is None:
-        raise ModelUnavailable(f"model {short(name)!r} is not loaded: the hub is not running", "")
+        raise ModelUnavailable(
+            f"model {short(name)!r} is not loaded: the hub is not running", "Nothing needs to be unloaded."
+        )
     if json:
         out.json_line({"unloaded": name})

@@ -1,26 +1,40 @@
-"""`llmctl pull` and `llmctl models pull`: fetch a model of the Hugging Face hub, and add it.
+"""`llmctl pull` and `llmctl models pull`: download a model from Hugging Face and add it.
 
-The hub of llmctl does the work; this tells it whose token counts, and shows how far it has come.
+The hub (llmctl's own) downloads; this sends it the user's token and shows the progress.
 """
 
 import os
 import time
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument
 
-from llmctl.cli.console import flags, out, signals
-from llmctl.cli.models.labels import Alias, Force, PriceCached, PriceIn, PriceOut, Set, Tag, Tier, labels
+from llmctl.cli.console import flags, help, out, signals
+from llmctl.cli.models.labels import NAMES, Alias, Force, PriceCached, PriceIn, PriceOut, Set, Tag, Tier, labels, report
 
 app = flags.group()
 
 
-@app.command()
+EXAMPLES = """
+llmctl pull ggml-org/gemma-3-1b-it-GGUF
+llmctl pull Qwen/Qwen3-4B-GGUF:Q8_0 --as qwen
+llmctl pull https://huggingface.co/ggml-org/gemma-3-270m-it-GGUF --alias tiny
+HF_TOKEN=... llmctl pull OWNER/PRIVATE --set context=16384
+"""
+
+
+@app.command(cls=help.Sectioned, epilog=EXAMPLES)
 def pull(
     repo: Annotated[
-        str, Argument(help="OWNER/NAME or its page, and a GGUF file or quantisation of it.", metavar="REPO[:FILE]")
+        str,
+        Argument(
+            help="OWNER/NAME or the address of its page; FILE: a GGUF file or a quantisation such as Q8_0.",
+            metavar="REPO[:FILE]",
+        ),
     ],
-    as_: Annotated[str | None, Option("--as", help="What to call the model; as its file.", metavar="NAME")] = None,
+    as_: Annotated[
+        str | None, help.option(NAMES, "--as", help="Name of the model. Default: from its file name.", metavar="NAME")
+    ] = None,
     alias: Alias = None,
     tier: Tier = None,
     price_in: PriceIn = None,
@@ -32,11 +46,14 @@ def pull(
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Fetch a model of the Hugging Face hub, and add it. What was cut off goes on where it stopped."""
+    """Download a model from Hugging Face and add it.
+
+    An interrupted download resumes where it stopped.
+    """
     from llmctl import wire
     from llmctl.client import result_of
     from llmctl.pages import repo_of
-    from llmctl.view.models import added, progress
+    from llmctl.view.models import progress
 
     wanted = repo_of(repo)
     request = wire.PullModel(
@@ -64,11 +81,7 @@ def pull(
                     result = result_of(reply)
     except signals.Interrupt:
         out.passing("")
-        out.notice("what has come is kept: the same command goes on where this one stopped")
+        out.notice("interrupted: what has been downloaded is kept, and the same command resumes there")
         raise
     assert isinstance(result, wire.Model)
-    if json:
-        out.json_line(added(result))
-    else:
-        use = "embed" if result.kind == "embedding" else "ask"
-        out.notice(f"model {result.name} is added; `llmctl {use} -m {result.name} ...` uses it")
+    report(result)

@@ -1,7 +1,6 @@
-"""`llmctl completion`: scripts that complete commands, flags and names in the shell itself, without Python or a hub.
+"""`llmctl completion`: scripts that complete commands, options and names in the shell itself, without Python or a hub.
 
-They are made from the live command table, so a new flag appears by itself; names of models and templates are those of
-their files.
+They are generated from the table of commands; names of models and templates are read from the names of their files.
 """
 
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ VALUES = {
     "--overflow": "error head middle tail",
     "--tier": "premium standard economy",
 }
-"""What follows a flag; nothing is offered after the others that take a value."""
+"""Option -> the values to complete; other options that take a value complete nothing."""
 ARGUMENTS = {
     "models show": "@models",
     "models rm": "@models",
@@ -44,7 +43,7 @@ ARGUMENTS = {
     "templates rm": "@templates",
     "completion": "bash zsh fish",
 }
-"""What a command takes besides flags."""
+"""Command -> what its arguments complete."""
 
 COMMON = """# Completion of llmctl. Made by `llmctl completion {shell}`; do not edit.
 __llmctl_names() {{
@@ -146,14 +145,17 @@ complete -c llmctl -f -a '(__llmctl_complete)'
 def completion(shell: Annotated[Shell, Argument(help="bash, zsh or fish.")]) -> None:
     """Print the completion script of a shell.
 
-    bash: llmctl completion bash >> ~/.bash_completion. zsh: llmctl completion zsh > a folder of $fpath, as _llmctl.
-    fish: llmctl completion fish > ~/.config/fish/completions/llmctl.fish.
+    bash: llmctl completion bash >> ~/.bash_completion
+
+    zsh: llmctl completion zsh > DIR/_llmctl, where DIR is a folder of $fpath
+
+    fish: llmctl completion fish > ~/.config/fish/completions/llmctl.fish
     """
     out.text(script(shell.value))
 
 
 def script(shell: str) -> str:
-    """The whole script. `shell` is bash, zsh or fish."""
+    """The whole script for "bash", "zsh" or "fish"."""
     commands = list(_commands())
     common = COMMON.format(
         shell=shell,
@@ -169,7 +171,7 @@ def script(shell: str) -> str:
 
 
 def _commands() -> Iterator[tuple[str, str, Any]]:
-    """(path, what can stand there, the command) of the root, each command, each subcommand."""
+    """(path, words to complete, command) of the root, each command and each subcommand."""
     from llmctl.cli import main
 
     root: Any = typer.main.get_command(main.app)

@@ -1,4 +1,4 @@
-"""`llmctl config`: what the settings are and where they come from. The user's file is written once, by `init`."""
+"""`llmctl config`: the settings and where they come from. Only `init` writes the user's file."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,12 +14,12 @@ from llmctl.errors import ConfigError, Storage, Usage, nearest
 if TYPE_CHECKING:
     from llmctl.view.config import Setting
 
-app = flags.group("Show, check and begin the configuration.")
+app = flags.group("Show, check and create the configuration.")
 
 
 @app.command("show")
 def show(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Show every setting that holds, and where it comes from."""
+    """Show every setting in effect, and where it comes from."""
     from llmctl.view import config as view
 
     file = flags.places().config_file
@@ -33,7 +33,7 @@ def show(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 
 
 def effective(config: configuration.Config, file: Path) -> "Iterator[Setting]":
-    """A Setting for each key of the struct tree, and for each that a model's section gives."""
+    """A Setting for each key, and for each setting in a model's section."""
     from llmctl import example
     from llmctl.view.config import Setting
 
@@ -64,7 +64,7 @@ def _keys(config: configuration.Config) -> Iterator[str]:
 
 
 def value_of(config: configuration.Config, key: str) -> Any:
-    """What a dotted key holds; amounts and durations as bare numbers."""
+    """The value of a dotted key; sizes and durations as numbers."""
     value = _value(config, key)
     if isinstance(value, configuration.Size):
         return int(value)
@@ -72,7 +72,7 @@ def value_of(config: configuration.Config, key: str) -> Any:
 
 
 def _value(config: configuration.Config, key: str) -> Any:
-    """A model's name may hold dots itself."""
+    """The value of a dotted key. A model's name may contain dots."""
     section, _, name = key.rpartition(".")
     if section.startswith("models."):
         return getattr(config.models[section.removeprefix("models.")], name)
@@ -80,7 +80,7 @@ def _value(config: configuration.Config, key: str) -> Any:
 
 
 def _masked(value: Any) -> Any:
-    """The value without the password of an address: what is listed is often shown to others."""
+    """The value without the password of an address, since output is often shown to others."""
     return re.sub(r"(://[^/@:]*:).*@|(password=)[^&]*", _stars, value) if isinstance(value, str) else value
 
 
@@ -98,7 +98,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 @app.command("path")
 def path(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Print where the configuration file belongs, and the other folders."""
+    """Print the path of the configuration file and the folders."""
     places = flags.places()
     found = {
         "config": places.config_file,
@@ -117,7 +117,7 @@ def path(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 
 @app.command("check")
 def check(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Read the configuration and name the first mistake; status 2 then."""
+    """Check the configuration; print the first mistake and exit with status 2 if there is one."""
     file = flags.places().config_file
     config = configuration.load(file)
     known = configuration.read_models(flags.places().models, out.notice)
@@ -126,20 +126,20 @@ def check(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
         raise ConfigError(f"{mistake[0]} (in {file} or the environment)", mistake[1])
     for name in config.models:
         if name not in known:
-            out.notice(f"models.{name}: no model of this name was added. {nearest(name, known)}".rstrip())
+            out.notice(f"models.{name}: there is no model of this name. {nearest(name, known)}".rstrip())
     if json:
         out.json_line({"file": str(file), "exists": file.exists(), "ok": True})
     else:
-        out.line(f"{file} is correct" if file.exists() else f"there is no {file}; the defaults hold")
+        out.line(f"{file} is correct" if file.exists() else f"{file} does not exist; the defaults apply")
 
 
 def _mistakes(cache: configuration.Cache, models: Iterable[configuration.ModelEntry]) -> Iterator[tuple[str, str]]:
-    """(what is wrong, what to do) of values that are right by themselves, and yet lead nowhere."""
+    """(message, hint) for each value that is valid by itself but refers to something that does not exist."""
     from llmctl import shared_url, wire
 
     for name in cache.scope:
         if name not in wire.Generate.__struct_fields__:
-            yield f"cache.scope: {name!r} is no field of a request", nearest(name, wire.Generate.__struct_fields__)
+            yield f"cache.scope: {name!r} is not a field of a request", nearest(name, wire.Generate.__struct_fields__)
     wrong = None if cache.shared_url is None else shared_url.flaw(cache.shared_url)
     if wrong is not None:
         yield f"cache.shared_url {wrong}", "`llmctl config show` prints it without its password."
@@ -152,35 +152,35 @@ def _mistakes(cache: configuration.Cache, models: Iterable[configuration.ModelEn
 
 
 def _misfit(key: str, name: str, kind: str, kinds: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What is wrong with the model that `cache.semantic.KEY` names, if anything. `kinds`: of each that may be named."""
+    """(message, hint) if `cache.semantic.KEY` names a missing or unsuitable model. `kinds`: name -> kind of model."""
     if name not in kinds:
         yield f"cache.semantic.{key}: there is no model {name!r}", nearest(name, kinds)
     elif kinds[name] != kind:
         fitting = ", ".join(known for known in kinds if kinds[known] == kind)
         yield (
-            f"cache.semantic.{key}: the model {name} is of the kind {kinds[name]}, not {kind}",
-            f"There are: {fitting}.",
+            f"cache.semantic.{key}: the model {name} is of kind {kinds[name]}, and this setting needs kind {kind}",
+            f"Possible: {fitting}.",
         )
 
 
 @app.command("init")
 def init(
-    force: Annotated[bool, Option("--force", help="Replace the file that is there.")] = False,
+    force: Annotated[bool, Option("--force", help="Replace an existing file.")] = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Write a configuration file that names every setting and changes none."""
+    """Write a configuration file that lists every setting, commented out."""
     from llmctl import example
 
     file = flags.places().config_file
     if file.exists() and not force:
-        raise Usage(f"{file} exists", "--force replaces it.")
+        raise Usage(f"{file} exists already", "--force replaces it.")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.write_text(example.text(), encoding="utf-8")
     except OSError as error:
-        raise Storage(f"{file} cannot be written: {error.strerror}", "Correct its permissions.") from error
+        raise Storage(f"cannot write {file}: {error.strerror}", "Correct its permissions.") from error
     if json:
         out.json_line({"file": str(file)})
     else:
-        out.notice(f"{file} is written")
+        out.notice(f"wrote {file}")

@@ -1,4 +1,4 @@
-"""`llmctl templates`: the files in the templates folder. What a template may hold is decided elsewhere."""
+"""`llmctl templates`: the files in the templates folder. `llmctl.templates` defines what a template contains."""
 
 import os
 import shlex
@@ -14,7 +14,7 @@ from llmctl.errors import ConfigError, Usage
 
 app = flags.group("List, show, edit and remove templates.")
 
-Name = Annotated[str, Argument(help="Name of a template, or a path.", metavar="NAME")]
+Name = Annotated[str, Argument(help="Name or path of a template.", metavar="NAME")]
 
 
 @app.command("ls")
@@ -23,7 +23,7 @@ def ls(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     folder = flags.places().templates
     found = templates.names(folder)
     if not found and not json:
-        out.notice(f"{folder} holds no template; `llmctl ask --save NAME ...` writes one")
+        out.notice(f"there are no templates in {folder}; `llmctl ask --save NAME ...` creates one")
     for name in found:
         if json:
             out.json_line({"name": name, "file": str(folder / f"{name}.yaml")})
@@ -60,12 +60,12 @@ BEGINNING = """# prompt: Summarise this in three lines. {stdin}
 
 @app.command("edit")
 def edit(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Open a template in $VISUAL or $EDITOR, and check it afterwards. One that is new begins with examples."""
+    """Edit a template in $VISUAL or $EDITOR and check it afterwards. A new one starts with examples."""
     folder = flags.places().templates
     file = Path(name) if "/" in name else folder / f"{check_name('template', name)}.yaml"
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not editor:
-        raise Usage("neither VISUAL nor EDITOR names an editor", f"Edit {file} by hand.")
+        raise Usage("neither VISUAL nor EDITOR is set", f"Set EDITOR, or edit {file} yourself.")
     if not file.exists():
         templates.write(file, BEGINNING)
     try:
@@ -75,7 +75,7 @@ def edit(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> No
         if unchanged:
             file.unlink()
     if unchanged:
-        out.notice("nothing was written")
+        out.notice("no changes: the template was not written")
         return
     templates.load(folder, str(file))
     if json:
@@ -88,9 +88,9 @@ def _run(command: list[str]) -> None:
     try:
         status = subprocess.run(command, check=False).returncode
     except OSError as error:
-        raise Usage(f"the editor {command[0]} cannot be started: {error.strerror}", "Set VISUAL or EDITOR.") from error
+        raise Usage(f"cannot start the editor {command[0]}: {error.strerror}", "Set VISUAL or EDITOR.") from error
     if status:
-        raise ConfigError(f"the editor {command[0]} ended with status {status}", "The template may be unfinished.")
+        raise ConfigError(f"the editor {command[0]} ended with status {status}", "The template may be incomplete.")
 
 
 @app.command("rm")

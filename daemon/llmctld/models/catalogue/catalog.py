@@ -16,6 +16,7 @@ import msgspec
 
 from llmctl.config import ModelEntry, ModelSettings, Size, check_name, decode, read_models
 from llmctl.errors import (
+    FIRST_MODEL,
     ConfigError,
     InvalidRequest,
     LlmctlError,
@@ -92,7 +93,7 @@ class Catalog:
         """The model of that name or alias. Raises ModelUnavailable."""
         entry = self._names().get(name)
         if entry is None:
-            hint = nearest(name, self._names()) or "`llmctl models add NAME FILE.gguf` adds one."
+            hint = nearest(name, self._names()) or FIRST_MODEL
             raise ModelUnavailable(f"there is no model {short(name)!r}", hint)
         return entry
 
@@ -104,8 +105,9 @@ class Catalog:
         if name is None:
             entry = next((entry for entry in self._entries.values() if entry.kind == kind), None)
             if entry is None:
-                message = f"no model has been added that makes {MAKES[kind]}"
-                raise ModelUnavailable(message, "`llmctl models add NAME FILE.gguf` adds one.")
+                raise ModelUnavailable(
+                    f"no model has been added that makes {MAKES[kind]}", FIRST_MODEL if kind == "text" else None
+                )
             return entry
         entry = self.find(name)
         if entry.kind != kind:
