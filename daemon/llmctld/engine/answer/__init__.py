@@ -1,1 +1,1 @@
-"""From logits to text: what a request asks of sampling, the next token, thinking told apart, stop strings."""
+"""From logits to text: sampling options, the next token, reasoning apart from the answer, stop strings."""

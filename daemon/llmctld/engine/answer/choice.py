@@ -1,7 +1,7 @@
-"""How the next token is chosen from a row of logits, in numpy: one Choice per request, behind what a form allows.
+"""Chooses the next token from a row of logits, in numpy: one Choice per request, restricted by its schema or grammar.
 
-It takes the steps that llama.cpp's sampler chain takes, in its order (bias, penalties, top-k, top-p, min-p, temperature),
-and knows neither batches nor the library that computed the row.
+Applies the steps of llama.cpp's sampler chain in the same order (bias, penalties, top-k, top-p, min-p, temperature). It does not
+know batches or the library that computed the row.
 """
 
 import math
@@ -28,9 +28,9 @@ Row = NDArray[np.float32]
 
 
 class Choice:
-    """`bias`: token -> what is added to its logit; `prompt` counts for the penalties; `end`: a token that ends, -1: none.
+    """`bias`: token -> value added to its logit. `prompt` counts for the penalties. `end`: an end token, or -1 for none.
 
-    `scored` is filled where the request asks for log-probabilities, else None.
+    `scored` collects log-probabilities if the request asks for them; else None.
     """
 
     def __init__(
@@ -52,15 +52,12 @@ class Choice:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the likeliest token is what is wanted, and nothing else is asked of the row."""
+        """Whether the request wants the likeliest token and nothing changes the row."""
         changed = self._grammar is not None or len(self._bias[0]) or self._penalties != NO_PENALTIES
         return self._temperature <= 0 and not changed and self.scored is None
 
     def pick(self, logits: Row) -> int:
-        """The next token; an end token where the form allows no other. `logits` may be changed.
-
-        Raises Refusal where the model computed no number.
-        """
+        """The next token, or an end token if the grammar allows nothing else. May change `logits`. Raises Refusal on NaN."""
         if np.isnan(logits).any():
             raise no_number()
         raw = logits.copy() if self._top is not None else logits
@@ -119,7 +116,7 @@ def _or(given: float | None, default: float) -> float:
 
 
 def _best(logits: Row, count: int) -> NDArray[np.intp]:
-    """The likeliest tokens, the best first; of two alike the one with the lower number first."""
+    """Indices of the `count` largest logits, descending; ties go to the lower index."""
     if count < len(logits):
         chosen = np.argpartition(-logits, count)[:count]
         chosen.sort()
@@ -129,7 +126,7 @@ def _best(logits: Row, count: int) -> NDArray[np.intp]:
 
 
 def _nucleus(logits: Row, share: float) -> int:
-    """How many of the likeliest, best first, make up the share; at least one."""
+    """Number of top tokens whose probabilities sum to `share`; at least one."""
     if share >= 1:
         return len(logits)
     weights = np.exp(logits.astype(np.float64) - logits[0])

@@ -1,6 +1,6 @@
-"""What a reasoning model thinks, told apart from what it answers, while the text is still arriving.
+"""Separates a model's reasoning from its answer while the text arrives.
 
-It knows the tags by which models mark their thinking, and only before an answer has begun: later ones are text.
+Reasoning tags count only before the answer begins; later ones are text.
 """
 
 import re
@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 
 class Tags(NamedTuple):
-    """`header` may stand between the end of the thinking and the answer, `direct` at the very start of an answer without any
-    thinking, `footer` ends an answer: none of them belongs to either.
-    """
+    """Markup of one model family. `header` may stand between reasoning and answer, `direct` at the start of an answer without
+    reasoning, `footer` at the end of an answer; none of the three belongs to the text."""
 
     opening: str
     closing: str
@@ -45,30 +44,30 @@ TAGS = (
     Tags("<|channel|>commentary<|message|>", *HARMONY),
 )
 APRIEL = Tags("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", footer="[END FINAL RESPONSE]")
-"""Its template asks for this form, and some versions of it do not begin it."""
+"""The template asks for this form; some versions of the model omit the opening."""
 UNIT = re.compile(r"<[^<>\s][^<>]*>|\[/?[A-Z][A-Z _]*\]")
 """One piece of markup."""
 
 
 def units(all: Iterable[Tags]) -> frozenset[str]:
-    """The markup that tags are made of."""
+    """All markup that `all` consists of."""
     return frozenset(unit for tags in all for text in tags for unit in UNIT.findall(text))
 
 
 RENDERED = units(TAGS)
-"""Control tokens that become text although others do not: without them nothing could be told apart."""
+"""Control tokens that are rendered as text, because the reasoning tags would be lost otherwise."""
 LONE = tuple(tags for tags in TAGS if tags.closing != HARMONY[0])
-"""Whose closing tag means the end of a thought also where no opening one came: servers lose it, as it was part of the prompt."""
+"""Families whose closing tag also counts without an opening one: servers drop the opening tag when it is part of the prompt."""
 CLOSINGS = re.compile("|".join(re.escape(tags.closing) for tags in LONE))
 QUOTES = "`'\""
 
 
 class Splitter:
-    """Feed it text in any pieces; each call returns what is known of (answer, reasoning), never a part of a tag.
+    """Feed text in pieces of any size; each call returns (answer, reasoning) and never part of a tag.
 
-    `opened`: the output begins inside these. `known`: all that may come, the likeliest first; the footer is the first one's.
-    `lone`: a closing tag may come without an opening one. Then all before it was thought, which is told by `moved`; with
-    `guess` nothing is told before that is decided.
+    `opened`: the output begins inside these tags. `known`: tags that may occur, likeliest first; the first one's footer applies.
+    `lone`: a closing tag may occur without an opening one. Then all text before it was reasoning, and `moved` is set. With
+    `guess`, nothing is returned until that is decided.
     """
 
     def __init__(
@@ -94,18 +93,18 @@ class Splitter:
                 return answer, reasoning
 
     def is_told(self) -> None:
-        """Thoughts come by another way: so a closing tag is text."""
+        """Reasoning arrives in a separate field, so closing tags are text."""
         self._lone = False
 
     def end(self) -> tuple[str, str]:
-        """What was held back, now that nothing follows."""
+        """The text held back, at the end of the stream."""
         held, self._held = self._held, ""
         if self._read in (self._think, self._enter):
             thought = held.strip() if self._read == self._enter else held.rstrip()
             return "", "\n\n" * bool(thought and self._gap) + thought
         return (held.lstrip() if self._read == self._leave else held), ""
 
-    # ---- states: each takes from what is held, and says which one is next ------------------------------------------
+    # ---- states: each consumes held text and sets the next state ----------------------------------------------------
 
     def _begin(self) -> tuple[str, str]:
         start = self._held.lstrip()
@@ -126,7 +125,7 @@ class Splitter:
         return "", ""
 
     def _enter(self) -> tuple[str, str]:
-        """White space at the start of the thinking is no part of it."""
+        """Skip white space at the start of the reasoning."""
         self._held = self._held.lstrip()
         if self._held:
             self._read = self._think
@@ -143,7 +142,7 @@ class Splitter:
         return "", ready
 
     def _leave(self) -> tuple[str, str]:
-        """After a thought: the header, another thought (behind what begins a header too), or the answer."""
+        """After reasoning: a header, more reasoning (perhaps behind the beginning of a header), or the answer."""
         header, direct = (self._tags.header, self._tags.direct) if self._tags else ("", "")
         start = self._held.lstrip()
         lead = header.removesuffix(direct) if direct else ""
@@ -184,13 +183,13 @@ class Splitter:
         return "", ""
 
     def _to(self, state: Callable[[], tuple[str, str]], held: str, tags: Tags | None) -> None:
-        """The next state, and what it has to read; once there was a tag, a closing one alone means nothing."""
+        """Switch to `state`. After any tag, a lone closing tag is text."""
         self._read, self._held, self._tags, self._lone = state, held, tags, False
         if tags is not None:
             self._footer = tags.footer
 
     def _closed(self) -> tuple[Tags, int] | None:
-        """The first closing tag of the text, and where; one in quotes is talked about."""
+        """The first lone closing tag and its position. A tag in quotes is text."""
         for match in CLOSINGS.finditer(self._held):
             before = self._held[match.start() - 1] if match.start() else self._last
             if not before or before not in QUOTES:
@@ -199,7 +198,7 @@ class Splitter:
 
 
 def overlap(text: str, word: str) -> int:
-    """The length of the longest end of `text` that is a beginning of `word`, but not all of it."""
+    """Length of the longest suffix of `text` that is a proper prefix of `word`."""
     for length in range(min(len(text), len(word) - 1), 0, -1):
         if text.endswith(word[:length]):
             return length

@@ -1,6 +1,6 @@
-"""What a request asks of sampling, whatever computes the logits: defaults, penalties, checks, log-probabilities.
+"""Sampling options of a request, for any backend: defaults, penalties, checks, log-probabilities.
 
-It knows the request's numbers and a row of logits; how a token is drawn is each backend's own (sampler.py, choice.py).
+Drawing a token is up to the backend (llama/sampler.py, answer/choice.py).
 """
 
 import math
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
 PENALTY_WINDOW = 64
-"""Tokens that the penalties look back."""
+"""Number of last tokens that the penalties consider."""
 
 
 class Words(Protocol):
-    """A vocabulary, as far as sampling looks into it."""
+    """The part of a vocabulary that sampling needs."""
 
     @property
     def words(self) -> "LLTokenizer":
-        """As grammars read it."""
+        """The tokenizer in the form that the grammar library takes."""
 
     def shown(self, token: int) -> str:
-        """A token for somebody who looks at single tokens."""
+        """A token as text for display."""
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What holds where a request names nothing: the file's own values, else these."""
+    """Sampling values for requests that set none: from the model file, else these."""
 
     temperature: float = 0.7
     top_p: float = 0.9
@@ -58,7 +58,7 @@ class Defaults:
 
     @classmethod
     def of(cls, generation: Any) -> "Defaults":
-        """Those of a transformers folder (its GenerationConfig)."""
+        """Defaults of a transformers folder (its GenerationConfig)."""
         plain = cls()
         return cls(
             temperature=_given(generation.temperature, plain.temperature),
@@ -77,13 +77,13 @@ NO_PENALTIES = (1.0, 0.0, 0.0)
 
 
 def penalties(submit: Submit, repeat_penalty: float = 1.0) -> tuple[float, float, float]:
-    """(repeat, frequency, presence); `repeat_penalty` where the request names none."""
+    """(repeat, frequency, presence); `repeat_penalty` is the default for the first."""
     repeat = repeat_penalty if submit.repeat_penalty is None else submit.repeat_penalty
     return repeat, submit.frequency_penalty or 0.0, submit.presence_penalty or 0.0
 
 
 def score(logits: NDArray[np.float32], token: int, top: int, vocabulary: Words) -> Scored:
-    """What the model itself thought of `token`, and of the `top` likeliest, before any option changed it."""
+    """Log-probabilities of `token` and of the `top` likeliest tokens, before sampling options change them."""
     exact = logits.astype(np.float64)
     largest = float(exact.max())
     logprobs = exact - (largest + math.log(np.exp(exact - largest).sum()))
@@ -100,7 +100,7 @@ def grammar_of(submit: Submit, vocabulary: Words) -> Grammar | None:
 
 
 def check(submit: Submit) -> None:
-    """What the library would answer with an abort of the process."""
+    """Refuse values on which the library would abort the process."""
     numbers = (submit.temperature, submit.top_p, submit.min_p, submit.frequency_penalty, submit.presence_penalty)
     if not all(number is None or math.isfinite(number) for number in numbers):
         raise Refusal("invalid_request", "a sampling option is not a finite number")

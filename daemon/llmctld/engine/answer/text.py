@@ -1,6 +1,6 @@
-"""From the bytes of tokens to text for a reader: whole characters, thinking apart, stop strings never printed in part.
+"""Turns token bytes into text: whole characters, reasoning apart from the answer, stop strings never shown in part.
 
-It knows nothing of models and tokens: bytes go in, in any pieces, and the same text comes out.
+Bytes may arrive in pieces of any size; the resulting text is the same.
 """
 
 import codecs
@@ -11,7 +11,7 @@ from llmctld.engine.answer.reasoning import TAGS, Splitter, Tags, overlap
 
 @dataclass(frozen=True)
 class Gain:
-    """What one step adds; `stopped`: a stop string was reached, and nothing after it counts."""
+    """New text of one step. `stopped`: a stop string was reached, and all later text is dropped."""
 
     text: str = ""
     reasoning: str = ""
@@ -19,7 +19,7 @@ class Gain:
 
 
 class Text:
-    """The text of one answer. Stop strings are looked for in the answer, not in what the model thinks."""
+    """The text of one answer. Stop strings are matched in the answer, not in the reasoning."""
 
     def __init__(
         self, stop: list[str] | None = None, opened: Tags | None = None, known: tuple[Tags, ...] = TAGS
@@ -34,7 +34,7 @@ class Text:
         return Gain(text, reasoning, stopped)
 
     def end(self) -> Gain:
-        """What was held back, now that the model has nothing more to say."""
+        """The text held back, at the end of the answer."""
         first, thought = self._splitter.feed(self._decoder.decode(b"", final=True))
         last, more = self._splitter.end()
         text, stopped = self._stop.feed(first + last)
@@ -42,7 +42,7 @@ class Text:
 
 
 class Stop:
-    """Passes text on up to the first stop string that is complete, and holds back what could begin one."""
+    """Passes text through up to the first complete stop string, and holds back the beginning of a possible one."""
 
     def __init__(self, words: list[str]) -> None:
         self._words = [word for word in words if word]
@@ -50,7 +50,7 @@ class Stop:
         self._stopped = False
 
     def feed(self, text: str) -> tuple[str, bool]:
-        """The text that is safe to print, and whether a stop string was reached."""
+        """Text that is safe to show, and whether a stop string was reached."""
         if self._stopped or not text:
             return "", self._stopped
         text = self._held + text

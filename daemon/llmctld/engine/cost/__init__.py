@@ -1,1 +1,1 @@
-"""What a step takes: times per token, per row and per thread, measured or (in tests) counted."""
+"""What a step costs: time per token, per row and per thread, measured or (in tests) fixed."""

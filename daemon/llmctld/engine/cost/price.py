@@ -1,6 +1,6 @@
-"""What a step counts as, where what is decided must not hang on a clock: so many milliseconds, whatever it takes.
+"""Fixed step times for tests, so that scheduling decisions do not depend on a clock.
 
-It reads a variable that tests set. Without it steps count as what they take, and that is how everybody but a test wants it.
+Set by the environment variable LLMCTL_ENGINE_STEP_MS. Without it, steps count with their measured times.
 """
 
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 VARIABLE = "LLMCTL_ENGINE_STEP_MS"
 DRAFT_SHARE = 0.1
-"""What a step of a draft model counts as, of one of the model that it drafts for."""
+"""Cost of a draft model's step, as a share of a step of the main model."""
 
 
 class Price(NamedTuple):
-    """Milliseconds of each pass through the weights, and of each row."""
+    """Milliseconds per pass through the weights, and per row."""
 
     pass_ms: float
     row_ms: float
@@ -26,7 +26,7 @@ class Price(NamedTuple):
 
 
 def given(environ: Mapping[str, str]) -> Price | None:
-    """`LLMCTL_ENGINE_STEP_MS="8 2"`: 8 ms a pass and 2 a row. None without it, or with an empty one. ValueError else."""
+    """Parse `LLMCTL_ENGINE_STEP_MS="8 2"` (8 ms per pass, 2 ms per row). None if unset or empty. Raises ValueError."""
     if not (said := environ.get(VARIABLE)):
         return None
     try:

@@ -1,40 +1,38 @@
-"""What a step takes: a time for each pass through the weights and one for each row, learned from steps."""
+"""Predicts the time of a step from its passes through the weights and its rows, learned from measured steps."""
 
 ROW_SHARE = 0.2
-"""Of a step with one row, what is due to the row and not to reading the weights, before steps were measured."""
+"""Assumed share of a one-row step that is due to the row, not to reading the weights, before any measurement."""
 ROW_SHARE_WEIGHT = 0.1
-"""Steps that this expectation counts as."""
+"""Weight of that assumption, in steps."""
 STEP_MEMORY = 0.97
-"""The share of what was measured that is kept at the next step. A row's cost is only seen in wider steps: when the last
-of them is forgotten it is expected to be ROW_SHARE again, and so tried again."""
+"""Weight of earlier steps at each new one. Only wider steps show the cost of a row; when the last one is forgotten, the estimate
+returns to ROW_SHARE, and wider steps are tried again."""
 FIRST_STEPS, HELD_UP = 3, 3.0
-"""A machine that reads its file, or computes for others, makes the first steps a hundred times as long as they are."""
+"""The first FIRST_STEPS steps may be outliers by a factor of HELD_UP or more, e.g. while the file is read or the machine is
+busy."""
 
 
 class StepCost:
-    """What a step takes, learned from steps: a time for each pass through the weights, and one for each row.
-
-    A line is fitted through the steps' times per row (least squares, older steps count less); where they do not tell
-    the two times apart, ROW_SHARE does.
-    """
+    """Time per pass and time per row, fitted by least squares over the steps' times per row. Older steps count less. Where the
+    measurements cannot separate the two, ROW_SHARE does."""
 
     def __init__(self) -> None:
         self._pp = self._pr = self._rr = self._pt = self._rt = 0.0
 
     @property
     def known(self) -> bool:
-        """Whether anything was measured."""
+        """Whether any step was measured."""
         return self._pp > 0
 
     def learn(self, passes: int, rows: int, ms: float) -> None:
-        """One step took `ms`. A step that was held up counts as twice what was expected, at most; the first ones of all, where
-        nothing was expected yet, are forgotten after one that took a fraction of it."""
+        """Record a step that took `ms`. An outlier counts as twice the expected time at most. Early outliers are dropped when a
+        later step is HELD_UP times faster."""
         if self._pp:
             expected = self.estimate(passes, rows)
             ms = min(ms, 2 * expected)
             if self._rr < FIRST_STEPS and ms * HELD_UP < expected:
                 self._pp = self._pr = self._rr = self._pt = self._rt = 0.0
-        share, each = passes / rows, ms / rows  # a step that is twice as long is told as well, not twice as well
+        share, each = passes / rows, ms / rows  # longer steps are weighted like short ones
         self._pp = self._pp * STEP_MEMORY + share * share
         self._pr = self._pr * STEP_MEMORY + share
         self._rr = self._rr * STEP_MEMORY + 1
@@ -42,12 +40,12 @@ class StepCost:
         self._rt = self._rt * STEP_MEMORY + each
 
     def estimate(self, passes: float, rows: float) -> float:
-        """Milliseconds; while no step was measured, in units of a step with one row."""
+        """Expected milliseconds; before any measurement, in units of a one-row step."""
         a, b = self._fit() if self._pp else (1 - ROW_SHARE, ROW_SHARE)
         return a * passes + b * rows
 
     def _fit(self) -> tuple[float, float]:
-        """Milliseconds of a pass and of a row. ROW_SHARE is one point more, at which their ratio errs by nothing."""
+        """Milliseconds per pass and per row. ROW_SHARE enters as one more point, which their ratio fits exactly."""
         pp = self._pp + ROW_SHARE_WEIGHT * ROW_SHARE**2
         pr = self._pr - ROW_SHARE_WEIGHT * ROW_SHARE * (1 - ROW_SHARE)
         rr = self._rr + ROW_SHARE_WEIGHT * (1 - ROW_SHARE) ** 2
@@ -59,10 +57,10 @@ class StepCost:
 
 
 def passes(rows: dict[int, int]) -> int:
-    """How often llama.cpp goes through the weights for `rows` in each stream (ascending).
+    """Number of passes through the weights that llama.cpp needs for `rows` rows per stream (ascending).
 
-    A pass takes equally many rows from streams with consecutive ids (`llama_batch_allocr::split_equal`): so drafts of
-    different lengths cost passes of their own.
+    One pass takes the same number of rows from each of a run of consecutive streams (`llama_batch_allocr::split_equal`), so
+    drafts of different lengths need extra passes.
     """
     if len(rows) == 1:
         return 1

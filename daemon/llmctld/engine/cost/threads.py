@@ -1,32 +1,33 @@
-"""How many threads compute a step: all that a model may have, or fewer while other programs want the processors too.
+"""Chooses the number of threads per step: all that the model may use, or fewer while other programs need the processors.
 
-It knows counts and times that are handed to it, and no clock. Threads wait for each other hundreds of times in a step, so one
-that has to share its processor holds up all of them, and fewer that share with nobody may be faster: that is found by trying.
+Callers pass in counts and times; this module reads no clock. Threads synchronise hundreds of times per step, so one thread that
+shares its processor delays all of them. Whether fewer threads are faster is found by trying.
 """
 
 from llmctld.engine.cost.step_cost import StepCost
 
 CROWDED = 0.8
-"""The share of a step's time for which its threads had processors, below which others are thought to want them. With nobody
-else it is 0.95 to 0.98 where all threads have work."""
+"""Below this share of processor time per thread, other programs are assumed to compete. On an idle machine it is 0.95 to 0.98."""
 FEWER_AT_MOST, MORE_AT_MOST = 0.9, 1.0
-"""Of the time as it is, what fewer and what more threads must take to be kept: where both are equal it is the larger number."""
+"""Fewer threads are kept if they take at most FEWER_AT_MOST of the current time; more threads if at most MORE_AT_MOST. On a tie
+the larger number wins."""
 WORTH = 0.8
-"""Fewer threads than so many of the processors that all of them really had are not tried: they could not have as much."""
+"""A number of threads below this share of the processors that the threads really had is not tried: it could not be faster."""
 ROUND_STEPS, ROUND_MS = 2, 25.0
-"""A round has both at least: a step of a small model lies within a time slice of the kernel (a few ms), and tells nothing."""
+"""Minimum steps and minimum milliseconds of a round. A step of a small model fits into one time slice of the kernel (a few ms)
+and shows nothing."""
 HOPELESS = 2.0
-"""Times as long as now: a trial that has come to this ends after its first step."""
+"""A trial that is this many times slower ends after its first step."""
 FIRST_WAIT, LAST_WAIT = 8, 64
-"""Rounds after a trial that brought nothing until the next one in that direction; they double up to the last."""
+"""Rounds between a failed trial and the next in that direction; doubled up to LAST_WAIT."""
 SETTLED = 2
-"""Rounds until the first trial of all: a model's first steps wait for its file."""
+"""Rounds before the very first trial: the first steps of a model wait for its file."""
 FORGIVEN = 0.8
-"""What remains of that wait after each round in which nobody wanted the processors."""
+"""The wait shrinks to this share after each round without competition."""
 
 
 class Round:
-    """A few steps with the same number of threads: what they took for each millisecond that was expected of them."""
+    """Several steps with the same number of threads: measured time relative to expected time."""
 
     def __init__(self) -> None:
         self._steps = 0
@@ -52,28 +53,28 @@ class Round:
 
 
 class Threads:
-    """Of steps of one kind. It begins with `most`, and without `fewer` that is all."""
+    """Number of threads for one kind of step. Starts with `most`; with `fewer=False` it never changes."""
 
     def __init__(self, most: int, fewer: bool = True) -> None:
         self._ladder = ladder(most) if fewer else [most]
         self._rung = 0
         self._trial = 0
-        """How many rungs further down the number on trial stands; -1: one up."""
+        """Rungs below the current number that the trial uses; -1 is one above; 0 is no trial."""
         self._round = Round()
         self._slowness = 0.0
-        """Of the last round with the present number."""
+        """Of the last round with the current number."""
         self._fewer, self._more = Wait(SETTLED), Wait(0)
         self._reach = 1
-        """How many rungs down the next trial goes: where two processors are taken, one thread fewer brings nothing."""
+        """Rungs below that the next trial uses: where two processors are taken, one thread fewer does not help."""
         self._cost = StepCost()
 
     @property
     def count(self) -> int:
-        """Of the next step."""
+        """Number of threads for the next step."""
         return self._ladder[self._rung + self._trial]
 
     def measured(self, passes: int, rows: int, ms: float, share: float) -> None:
-        """A step with `count` threads took so long; `share`: of that time, for how much of it they had processors."""
+        """Record a step with `count` threads. `share`: fraction of `ms` for which the threads had processors."""
         if len(self._ladder) == 1:
             return
         expected_ms = self._cost.estimate(passes, rows) if self._cost.known else ms
@@ -85,7 +86,7 @@ class Threads:
             self._judge(done) if self._trial else self._look(done)
 
     def _look(self, done: Round) -> None:
-        """After a round as usual: is it time to try another number?"""
+        """After a normal round: decide whether to try another number."""
         self._slowness = done.slowness
         self._fewer.rounds += 1
         self._more.rounds += 1
@@ -99,25 +100,25 @@ class Threads:
             self._trial = -1
 
     def _below(self, share: float) -> int:
-        """How many of the rungs further down are worth a trial."""
+        """Number of lower rungs that are worth a trial."""
         least = WORTH * share * self.count
         return sum(number >= least for number in self._ladder[self._rung + 1 :])
 
     def _judge(self, done: Round) -> None:
-        """After a round on trial: that number from now on, or back to the one before."""
+        """After a trial round: keep the number on trial, or return to the one before."""
         trial, self._trial = self._trial, 0
         if done.slowness <= (FEWER_AT_MOST if trial > 0 else MORE_AT_MOST) * self._slowness:
             self._rung += trial
             self._reach = 1
             self._fewer, self._more = (Wait(0), Wait(FIRST_WAIT)) if trial > 0 else (Wait(FIRST_WAIT), Wait(0))
         elif trial > 0:
-            self._fewer.fail(longer=self._reach == 1)  # only when all of them have failed
+            self._fewer.fail(longer=self._reach == 1)  # only after all lower rungs have failed
         else:
             self._more.fail()
 
 
 class Wait:
-    """How many rounds it is until the next trial in one direction."""
+    """Rounds until the next trial in one direction."""
 
     def __init__(self, least: float) -> None:
         self._least = least
@@ -132,11 +133,11 @@ class Wait:
         self.rounds = 0
 
     def forgive(self) -> None:
-        """A round in which nobody wanted the processors: as soon as somebody does, there is a trial."""
+        """Record a round without competition, so that the next competition starts a trial sooner."""
         self._least *= FORGIVEN
 
 
 def ladder(most: int) -> list[int]:
-    """The numbers that are tried, each beside its neighbours: one and two fewer, then by quarters, and one alone."""
+    """Numbers of threads to try, descending: `most`, one and two fewer, quarters, and one."""
     rungs = {most, most - 1, most - 2, *(most * quarters // 4 for quarters in (3, 2, 1)), 1}
     return sorted((rung for rung in rungs if rung > 0), reverse=True)

@@ -1,32 +1,32 @@
-"""Drafts out of a sequence itself: what followed the last time that its last few tokens stood there.
+"""Drafts tokens by n-gram lookup: what followed the last occurrence of the sequence's last tokens.
 
-It knows token ids only; whether a draft pays is for speculation.py to say, and whether it was right for the model.
+It knows token ids only. speculation.py decides whether a draft pays.
 """
 
 from typing import NamedTuple
 
 SIZES = (8, 4, 2, 1)
-"""The n-grams that are looked up, the longest first: the longer what was found, the likelier it goes on the same way."""
+"""N-gram sizes, longest first: a longer match continues the same way more often."""
 
 
 class Draft(NamedTuple):
-    """Tokens that may come next, and the size of the n-gram that they were found by (0: nothing was found)."""
+    """Tokens that may come next, and the size of the n-gram that matched (0: no match)."""
 
     tokens: list[int]
     size: int
 
 
 class Guess(NamedTuple):
-    """A token that has come: the size that would have named it, and whether it was named rightly."""
+    """The outcome for one token: the size of the n-gram that predicted it, and whether the prediction was right."""
 
     size: int
     right: bool
 
 
 class Drafter:
-    """The drafts of one sequence, a function of its tokens alone.
+    """Drafts for one sequence; a function of its tokens alone.
 
-    Where each n-gram ended last is noted once, so that a step costs microseconds however long the text is.
+    The last end of each n-gram is indexed, so a step takes microseconds for a text of any length.
     """
 
     def __init__(self) -> None:
@@ -34,10 +34,7 @@ class Drafter:
         self._read = 0
 
     def read(self, tokens: list[int]) -> list[Guess]:
-        """Note what `tokens` gained since the last time, and tell how it had been guessed; the first time only note.
-
-        `tokens` only ever grows.
-        """
+        """Index the new tokens and return how each had been predicted; the first call only indexes. `tokens` only ever grows."""
         if not self._read:
             for size, ends in self._ends.items():
                 grams = zip(*(tokens[first:] for first in range(size)), strict=False)
@@ -49,7 +46,7 @@ class Drafter:
         return [guess for guess in guesses if guess.size]
 
     def _note(self, tokens: list[int], at: int) -> Guess:
-        """The n-grams before index `at` are followed by the token there."""
+        """Index the n-grams before index `at`, which the token there follows."""
         guess = Guess(0, False)
         for size, ends in self._ends.items():
             if size <= at:
@@ -63,7 +60,7 @@ class Drafter:
     def propose(self, tokens: list[int], limit: int) -> Draft:
         """At most `limit` tokens after `tokens`, all of which have been read.
 
-        A draft that reaches the end of the text goes on with itself: so a loop is drafted at any length.
+        A draft that reaches the end of the text continues with itself, so a loop is drafted at any length.
         """
         for size, ends in self._ends.items():
             at = ends.get(tuple(tokens[-size:]))

@@ -1,6 +1,6 @@
-"""Whether drafted tokens pay: what they would bring, by how such guesses fared, against what a wider step costs.
+"""Decides whether drafted tokens pay: expected accepted tokens against the cost of a wider step.
 
-It knows rates and times that are handed to it, and no clock; where drafts come from is lookup.py's and asking.py's.
+Callers pass in rates and times; this module reads no clock. Drafts come from drafts/lookup.py and core/asking.py.
 """
 
 from collections.abc import Callable
@@ -10,28 +10,28 @@ from llmctld.engine.cost.step_cost import StepCost, passes
 from llmctld.engine.drafts.lookup import SIZES, Drafter, Guess
 
 EXPECTED = {8: 0.8, 4: 0.5, 2: 0.2, 1: 0.1}
-"""The share of right guesses, by size, before a text has shown its own (tests/bench/LOG.md has three texts' shares)."""
+"""Expected acceptance by n-gram size before a text has shown its own (three texts in tests/bench/LOG.md)."""
 EXPECTED_WEIGHT = 3.0
-"""Guesses that the expectation counts as."""
+"""Weight of that expectation, in guesses."""
 MEMORY = 0.98
-"""Of what was learned, the share that is kept at the next guess: about the last 50 count."""
+"""Weight of earlier guesses at each new one: about the last 50 count."""
 LONGEST = 15
-"""Tokens of one draft, at most: 16 rows with the token before them. Kernels compute rows in fours, eights or sixteens."""
+"""Most tokens of one draft: 16 rows with the token before them. Kernels compute rows in groups of 4, 8 or 16."""
 ROWS = 32
-"""Drafted tokens in one step, of all sequences together: each needs a row of logits, kept free in memory."""
+"""Most drafted tokens in one step over all sequences. Each needs a row of logits in memory."""
 LENGTHENED = {
     size: [max(known for known in SIZES if known <= size + more) for more in range(LONGEST)] for size in SIZES
 }
-"""By the size of a match, the size that it counts as for each token of the draft: right ones lengthen it."""
+"""By match size, the size that each token of the draft counts as: accepted tokens lengthen the match."""
 PLAIN_EVERY = WHOLE_EVERY = 32
-"""Steps with drafts after which one goes without, and one with a draft as long as any: so that both ends of the line stay
-known, and no step between is the best only because another was not tried."""
+"""After this many steps with drafts, one goes without a draft and one with the longest, so that both ends of the cost line stay
+measured."""
 LIKELY = 0.5
-"""The chance at which a whole draft may be tried."""
+"""Minimum chance of each token in a trial of the longest draft."""
 MARGIN = 1.05
-"""Expected gain below which it is not worth the risk."""
+"""Minimum expected gain that is worth the risk."""
 FLOORS = (0.8, 0.65, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
-"""Chances that are tried as the least with which a token is drafted."""
+"""Candidates for the minimum chance of a drafted token."""
 
 
 class Offer(NamedTuple):
@@ -44,18 +44,18 @@ class Offer(NamedTuple):
 NO_OFFER = Offer([], [])
 
 Price = Callable[[dict[int, int]], float]
-"""Milliseconds that it takes to make drafts of these lengths (by stream), before a step can compute them."""
+"""Milliseconds to make drafts of these lengths (by stream) before a step can compute them."""
 
 
 def free(_: dict[int, int]) -> float:
-    """The price of drafts that are looked up, or made already."""
+    """The price of drafts that are looked up or made already."""
     return 0.0
 
 
 class Acceptance:
-    """How often the next token of one sequence was the one that its drafter would have named.
+    """Acceptance rate of one sequence's drafter.
 
-    Every token tells, drafted or not: so a sequence whose drafts do not pay goes on to be judged at no cost.
+    Every token counts, drafted or not, so that a sequence whose drafts do not pay is still judged at no cost.
     """
 
     def __init__(self) -> None:
@@ -67,12 +67,12 @@ class Acceptance:
         self._all[guess.size] = self._all[guess.size] * MEMORY + 1
 
     def rate(self, size: int) -> float:
-        """The expected share of right guesses, 0..1."""
+        """Expected acceptance for an n-gram size, 0..1."""
         expected = EXPECTED[size] * EXPECTED_WEIGHT
         return (self._right[size] + expected) / (self._all[size] + EXPECTED_WEIGHT)
 
     def chances(self, size: int, count: int) -> list[float]:
-        """For each of `count` drafted tokens that it and all before it are accepted; each one lengthens the match."""
+        """For each of `count` drafted tokens, the chance that it and all before it are accepted."""
         if not size:
             return []
         rates = {known: self.rate(known) for known in SIZES}
@@ -84,7 +84,7 @@ class Acceptance:
 
 
 class Drafts:
-    """What one sequence has to offer in each step, a function of its tokens alone."""
+    """Drafts of one sequence; a function of its tokens alone."""
 
     def __init__(self) -> None:
         self._drafter = Drafter()
@@ -99,16 +99,16 @@ class Drafts:
 
 
 class Speculation:
-    """Decides for each step of an engine how many tokens of each sequence's draft go through the model with it."""
+    """Decides for each step how many drafted tokens of each sequence are computed."""
 
     def __init__(self) -> None:
         self.cost = StepCost()
         self.spent_ms = 0.0
-        """What all measured steps took."""
+        """Total milliseconds of all measured steps."""
         self._since_plain = self._since_whole = 0
 
     def measured(self, rows: dict[int, int], ms: float) -> None:
-        """A step of sampling sequences alone, with `rows` in each stream, took `ms`."""
+        """Record a step in which every sequence samples, with `rows` per stream, which took `ms`."""
         self.cost.learn(passes(rows), sum(rows.values()), ms)
         self.spent_ms += ms
         longest = max(rows.values()) - 1
@@ -116,7 +116,7 @@ class Speculation:
         self._since_whole = self._since_whole + (longest > 0) if longest < LONGEST else 0
 
     def drafts(self, offers: dict[int, Offer], room: int, whole: int | None = None) -> dict[int, list[int]]:
-        """Of each stream's offer, what goes through the model; that of the stream `whole` all, whatever it costs."""
+        """Tokens of each stream's offer to compute; the offer of stream `whole` is taken in full regardless of cost."""
         chances = {stream: offer.chances for stream, offer in offers.items()}
         lengths = dict(self.lengths(chances, room))
         if whole is not None:
@@ -125,16 +125,16 @@ class Speculation:
         return {stream: offer.tokens[: lengths[stream]] for stream, offer in offers.items()}
 
     def lengths(self, chances: dict[int, list[float]], room: int, price: Price = free) -> dict[int, int]:
-        """Stream -> tokens to draft, so that most tokens come per millisecond.
+        """Stream -> number of tokens to draft, for the most tokens per millisecond.
 
-        `chances`: for each stream that samples, those of its drafted tokens, none where there is no draft. `room`: rows
-        that the step has beyond one for each stream. `price`: of making the drafts, where they are not made yet.
+        `chances`: per sampling stream, those of its drafted tokens (empty: no draft). `room`: rows left in the step beyond one
+        per stream. `price`: cost of making the drafts, if they are not made yet.
         """
         room = min(room, ROWS)
         found = nothing = dict.fromkeys(chances, 0)
         likeliest = max((each[0] for each in chances.values() if each), default=0.0)
         if not likeliest:
-            return nothing  # also where nobody samples: a step without rows may cost nothing, and nothing can be a share of it
+            return nothing  # also if no stream samples: a step without rows may cost 0, and the gain divides by it
         if self._since_plain >= PLAIN_EVERY or likeliest <= self._least(len(chances)):
             return nothing
         best = self.gain(chances, nothing) * MARGIN
@@ -148,18 +148,18 @@ class Speculation:
         return found
 
     def _least(self, streams: int) -> float:
-        """The chance that even one token more for every stream, which costs no pass of its own, must have to pay."""
+        """Minimum chance for one more token per stream to pay, which needs no extra pass."""
         return MARGIN * self.cost.estimate(1, 2 * streams) / self.cost.estimate(1, streams) - 1
 
     def gain(self, chances: dict[int, list[float]], lengths: dict[int, int], price: Price = free) -> float:
-        """Tokens per millisecond that are expected."""
+        """Expected tokens per millisecond."""
         tokens = sum(1 + sum(each[: lengths[stream]]) for stream, each in chances.items())
         rows = {stream: 1 + length for stream, length in lengths.items()}
         return tokens / (self.cost.estimate(passes(rows), sum(rows.values())) + price(lengths))
 
 
 def _above(floor: float, chances: dict[int, list[float]], room: int) -> dict[int, int]:
-    """Stream -> how many of its tokens have at least that chance, the room being shared out equally."""
+    """Stream -> number of its tokens with at least that chance; `room` is shared equally."""
     lengths = {stream: sum(chance >= floor for chance in each) for stream, each in chances.items()}
     share = room // max(sum(length > 0 for length in lengths.values()), 1)
     return {stream: min(length, share) for stream, length in lengths.items()}
