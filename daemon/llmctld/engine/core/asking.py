@@ -1,7 +1,7 @@
-"""Whether asking the draft model pays, for whom, and for how many tokens.
+"""Decides whether to ask the draft model, for which sequences, and for how many tokens.
 
-It knows how its tokens fared and what its calls took, and no clock; what it says is draft_model.py's, and how much of what
-is offered goes through the large model is speculation.py's.
+It knows the accuracy of the draft model's tokens and the time of its calls, and reads no clock. The drafts come from
+draft_model.py; how many of them the main model computes is up to drafts/speculation.py.
 """
 
 from typing import NamedTuple
@@ -12,26 +12,25 @@ from llmctld.engine.drafts.speculation import LONGEST, Offer, Speculation
 from llmctld.engine.streams.sequence import Sequence
 
 WEIGHT = 3.0
-"""Tokens that an expectation counts as: in a new text, how the draft model fared in others."""
+"""Weight of the prior in tokens: in a new text, the accuracy in other texts."""
 MEMORY = 0.96
-"""Of what was learned, the share that is kept at the next token: about the last 25 count."""
+"""Weight of earlier tokens at each new one: about the last 25 count."""
 ANSWER = 128
-"""Tokens that are expected to come yet, and over which the reading of a prompt is spread."""
+"""Expected remaining tokens, over which the cost of reading a prompt is spread."""
 TRY_TOKENS = 7
 TRY_SHARE, TRY_AFTER = 0.02, 32
-"""While the draft model does not pay, it is asked for so many tokens whenever that costs at most this share of the time
-since it was last asked, and that is at least so many steps: texts change, and what a step takes does; and so much nobody
-notices. A text that costs more than that share to keep up with is only tried at its beginning."""
+"""While the draft model does not pay, it is asked for TRY_TOKENS tokens if that costs at most TRY_SHARE of the time since the
+last trial, and at most every TRY_AFTER steps. Texts and step costs change, and such a small share is not noticed. A sequence that
+costs more than that share to catch up with is tried only at its beginning."""
 
 
 KEPT, DOUBT = 0.9, 8.0
-"""Of what steps with asking brought, the share that is kept at the next one; and the tokens that count as if they had
-brought what was expected."""
+"""Weight of earlier steps in the realised gain, and weight of the prior in tokens."""
 
 
 class Rates(NamedTuple):
-    """Of the tokens that it was asked for while all before them were right: the shares that it said, and said rightly.
-    `trust`: right ones for each that it had promised, by its own likelihoods."""
+    """Of the tokens asked for while all before them were right: the share proposed, and the share proposed rightly. `trust`:
+    right tokens per promised one, by the draft model's own likelihoods."""
 
     right: float
     said: float
@@ -39,11 +38,11 @@ class Rates(NamedTuple):
 
 
 EXPECTED = Rates(0.6, 0.8, 0.9)
-"""Of a draft model that has not said anything yet."""
+"""Prior for a draft model without any history."""
 
 
 class Fared:
-    """How what the draft model said came out, in one text, or in all of them together."""
+    """Accuracy of the draft model, in one text or in all texts."""
 
     def __init__(self, everywhere: "Fared | None" = None) -> None:
         self._everywhere = everywhere
@@ -62,12 +61,12 @@ class Fared:
         )
 
     def note(self, at: int, proposal: Proposal) -> None:
-        """It was asked what follows the first `at` tokens. No token (None) stands where it doubted."""
+        """Record a proposal for what follows the first `at` tokens. None stands where the draft model was in doubt."""
         self._told = [*zip(proposal.tokens, proposal.sure, strict=True), *([(None, 0.0)] if proposal.doubted else [])]
         self._at = at
 
     def read(self, tokens: list[int]) -> None:
-        """Judge what it said by what came, whether it was drafted or not: the first wrong one ends it."""
+        """Compare the proposal with the tokens that came, drafted or not; the first wrong one ends it."""
         while self._told and self._at < len(tokens):
             (token, sure), *self._told = self._told
             right = token == tokens[self._at]
@@ -85,18 +84,18 @@ class Fared:
             self._everywhere._learn(said, sure, right)
 
     def halve(self) -> None:
-        """What was learned long ago counts half, so that a few right tokens are enough to be asked again."""
+        """Halve the weight of the history, so that a few right tokens are enough to ask again."""
         self._asked, self._said, self._promised, self._right = (
             each / 2 for each in (self._asked, self._said, self._promised, self._right)
         )
 
     def chances(self, count: int) -> list[float]:
-        """Before it is asked: for each of `count` tokens, that it will say it and all before it rightly."""
+        """Before asking: for each of `count` tokens, the chance that it and all before it are proposed rightly."""
         right = self.rates.right
         return [right**at for at in range(1, count + 1)]
 
     def offer(self, proposal: Proposal) -> Offer:
-        """What it said, with chances that follow from its own likelihoods and how far those were to be trusted."""
+        """The proposal with chances from its own likelihoods, corrected by `trust`."""
         chance, chances, trust = 1.0, [], self.rates.trust
         for sure in proposal.sure:
             chance *= min(sure * trust, 1.0)
@@ -105,7 +104,7 @@ class Fared:
 
 
 class Prospect(NamedTuple):
-    """What asking for one sequence may bring and cost. `left`: tokens that are expected to come yet."""
+    """Expected benefit and cost of asking for one sequence. `left`: expected remaining tokens."""
 
     chances: list[float]
     said: float
@@ -114,8 +113,8 @@ class Prospect(NamedTuple):
 
 
 class Bet(NamedTuple):
-    """A step for which it was asked: the requests with their lengths, the tokens per millisecond that were expected, and
-    what all steps before it and its draft took."""
+    """A step with drafts of the draft model: lengths of the sequences, expected tokens per millisecond, total milliseconds of all
+    steps before it, and of its drafts."""
 
     lengths: dict[int, int]
     gain: float
@@ -124,8 +123,8 @@ class Bet(NamedTuple):
 
 
 class Truth:
-    """What steps with asking really brought, of what was expected: what a step costs is a line through others, and a
-    machine need not be one."""
+    """Realised against expected gain of steps with drafts of the draft model: step cost is fitted by a line, which the machine
+    need not follow."""
 
     def __init__(self) -> None:
         self._bet: Bet | None = None
@@ -139,7 +138,7 @@ class Truth:
         self._bet = bet
 
     def settle(self, lengths: dict[int, int], spent_ms: float) -> None:
-        """The next step begins. Where others run now, what the last one brought is not told apart."""
+        """Settle the bet at the next step. If other sequences run now, its result cannot be told apart and is dropped."""
         bet, self._bet = self._bet, None
         if bet is not None and bet.lengths.keys() == lengths.keys():
             ms = spent_ms - bet.spent_ms + bet.draft_ms
@@ -147,12 +146,12 @@ class Truth:
             self._came = self._came * KEPT + sum(lengths.values()) - sum(bet.lengths.values())
 
     def halve(self) -> None:
-        """What was long ago counts half."""
+        """Halve the weight of the history."""
         self._hoped, self._came = self._hoped / 2, self._came / 2
 
 
 class Asking:
-    """Finds the drafts of each step: out of what a text repeats, or what the draft model says, whichever is the better."""
+    """Finds the drafts of each step: by lookup in the text, or from the draft model, whichever is better."""
 
     def __init__(self, model: DraftModel | None = None) -> None:
         self._model = model
@@ -163,7 +162,7 @@ class Asking:
         self._truth = Truth()
 
     def drafts(self, running: dict[int, Sequence], room: int, speculation: Speculation) -> dict[int, list[int]]:
-        """Stream -> what goes through the large model, of all who run, by their streams."""
+        """Stream -> drafted tokens that the main model computes, for all running sequences (by stream)."""
         if all(sequence.drafts is None for sequence in running.values()):
             return {}
         offers = {stream: sequence.offer() for stream, sequence in running.items()}
@@ -177,7 +176,7 @@ class Asking:
         asked = asked or self._trial(self._model, able, speculation)
         if not asked:
             return speculation.drafts(offers, room)
-        # the first of all goes through the large model whole: what a wide step costs is to be known too
+        # the very first draft is computed in full, to measure the cost of a wide step
         first = None if self._cost.known else next(iter(asked))
         said, ms = self._ask(self._model, able, asked)
         self._asked_ms = speculation.spent_ms
@@ -187,7 +186,7 @@ class Asking:
         return speculation.drafts(offers | better, room, first)
 
     def _meet(self, model: DraftModel, able: dict[int, Sequence]) -> None:
-        """Those who left are forgotten; what was said of the others is judged by what came."""
+        """Forget sequences that ended; compare the proposals for the others with what came."""
         model.seat({sequence.id: sequence.tokens for sequence in able.values()})
         ids = [sequence.id for sequence in able.values()]
         self._fared = {id: self._fared.get(id) or Fared(self._everywhere) for id in ids}
@@ -202,8 +201,7 @@ class Asking:
         room: int,
         speculation: Speculation,
     ) -> tuple[dict[int, int], float]:
-        """Stream -> tokens to ask for, where that pays more than what is offered for nothing; and the tokens per
-        millisecond that are then expected."""
+        """Stream -> number of tokens to ask for, if that beats the lookup; and the expected tokens per millisecond."""
         if not (self._cost.known and speculation.cost.known):
             return {}, 0.0
         offered = {stream: offer.chances for stream, offer in offers.items()}
@@ -230,8 +228,8 @@ class Asking:
         return Prospect(chances, fared.rates.said, behind, min(sequence.left, ANSWER))
 
     def _price(self, asked: list[tuple[Prospect, int]]) -> float:
-        """Milliseconds: a call for each token of the longest draft, with a row of each who still has something to say;
-        and what must be read before. Of a long text each step pays the part that its tokens are of the answer."""
+        """Milliseconds: one call per token of the longest draft, with a row for each sequence that is still sure; plus reading
+        what is not computed yet, spread over the expected answer."""
         ms = 0.0
         for call in range(max((length for _, length in asked), default=0)):
             going = [prospect.said**call for prospect, length in asked if length > call]
@@ -242,7 +240,7 @@ class Asking:
         return ms
 
     def _trial(self, model: DraftModel, able: dict[int, Sequence], speculation: Speculation) -> dict[int, int]:
-        """A few tokens, for the sequence that costs least, when that is little against the time since the last ones."""
+        """A few tokens for the cheapest sequence, if that costs little compared with the time since the last trial."""
         behind = {
             stream: model.behind(sequence.id, len(sequence.tokens))
             for stream, sequence in able.items()
@@ -263,7 +261,7 @@ class Asking:
     def _ask(
         self, model: DraftModel, able: dict[int, Sequence], asked: dict[int, int]
     ) -> tuple[dict[int, Offer], float]:
-        """Stream -> offer, and the milliseconds that it took."""
+        """Stream -> offer, and the milliseconds it took."""
         said = model.propose({able[stream].id: Ask(able[stream].tokens, count) for stream, count in asked.items()})
         for took in model.took:
             self._cost.learn(*took)
@@ -277,6 +275,6 @@ class Asking:
         return offers, ms
 
     def check(self) -> None:
-        """Prove the invariants of the draft model's streams."""
+        """Verify the invariants of the draft model's streams."""
         if self._model is not None:
             self._model.check()

@@ -1,6 +1,6 @@
-"""The seam between the loop and what computes: a model that opens requests, decodes chunks and names its tokens.
+"""The interface between the loop and a model: it opens requests, decodes chunks and names its tokens.
 
-It fixes the shape alone; which library, which file and which machine stand behind it is each backend's own.
+It says nothing about the library, the file or the machine behind it.
 """
 
 from collections.abc import Callable
@@ -15,19 +15,19 @@ from llmctld.engine.streams.sequence import Chunk
 
 
 class Model(Protocol):
-    """A loaded model. One thread calls it. Streams are numbered from 0; a stream's tokens have positions from 0 on."""
+    """A loaded model, used by one thread. Streams are numbered from 0; positions in a stream start at 0."""
 
     @property
     def loaded(self) -> Loaded:
-        """What to tell the hub."""
+        """What the hub is told about the model."""
 
     @property
     def streams(self) -> int:
-        """Streams of the memory: those that run, and those that keep what was computed."""
+        """Number of streams: for running sequences, and for retained prefixes."""
 
     @property
     def stream_bytes(self) -> int:
-        """What a copy of one stream moves."""
+        """Bytes moved by a stream copy."""
 
     @property
     def reuses(self) -> bool:
@@ -39,60 +39,60 @@ class Model(Protocol):
 
     @property
     def mixes(self) -> bool:
-        """Whether a step with several prompts, and with those who generate, costs less than one of each."""
+        """Whether one step with several prompts and generating sequences costs less than separate steps."""
 
     @property
     def drafts(self) -> bool:
-        """Whether chunks may have drafts: what was computed for rejected ones can be taken back, and it is wanted."""
+        """Whether chunks may carry drafts: rejected tokens can be removed, and speculation is on."""
 
     @property
     def draft_model(self) -> DraftModel | None:
-        """What may be asked for drafts, beside what a text repeats."""
+        """A second model to ask for drafts, or None."""
 
     def encode(self, submit: Submit) -> Prompt:
-        """Template and tokenise; raises Refusal."""
+        """Render the template and tokenise. Raises Refusal."""
 
     def open(self, submit: Submit, prompt: Prompt) -> None:
-        """Prepare to sample for this request, until it is closed by its id. Raises Refusal: then nothing is open."""
+        """Prepare sampling for this request, until `close`. Raises Refusal, and then nothing is open."""
 
     def close(self, id: int) -> list[Scored] | None:
-        """Let go of what `open` prepared; returns the log-probabilities that were asked for."""
+        """Release what `open` prepared. Returns the log-probabilities if they were asked for."""
 
     def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
-        """Compute the chunks (ascending streams) and sample after each one that `samples`.
+        """Compute the chunks (in ascending stream order) and sample after each that `samples`.
 
-        Nothing stands for a chunk that does not sample, and for a model that is not ready: that chunk comes again. A
-        Refusal ends that one request. Each token of a chunk's draft that is sampled is followed by one more; the stream
-        then has all tokens but the last one sampled.
+        The list is empty for a chunk that does not sample, and for a model that is not ready: that chunk comes again. A Refusal
+        ends that request only. Each accepted draft token is followed by one more token; the stream then holds all tokens but the
+        last one sampled.
         """
 
     def cut(self, stream: int, keep: int) -> bool:
-        """The stream has exactly its first `keep` tokens. False when they are not (all) there: then it is empty."""
+        """Cut the stream to its first `keep` tokens. False if they are not all there: then the stream is empty."""
 
     def least(self, stream: int) -> int:
-        """The fewest tokens, above 0, to which the stream can be cut now."""
+        """Fewest tokens, above 0, to which the stream can be cut now."""
 
     def copy(self, source: int, target: int) -> None:
-        """`target` holds what `source` does; called only where the model `reuses`."""
+        """Copy a stream. Called only if the model `reuses`."""
 
     def save(self, stream: int) -> bytes | memoryview:
-        """The state of a stream, empty when there is none; called only where the model `reuses`."""
+        """State of a stream; empty if there is none. Called only if the model `reuses`."""
 
     def restore(self, stream: int, state: bytes | memoryview) -> int:
-        """Set what `save` returned; the number of tokens that the stream has now."""
+        """Load a state that `save` returned. Returns the number of tokens in the stream."""
 
     def piece(self, token: int) -> bytes:
-        """The bytes of a token as a reader sees them; a part of a character is possible."""
+        """Bytes of a token as shown to a reader; may be part of a character."""
 
     def is_end(self, token: int) -> bool:
-        """Whether the model ends its answer with this token."""
+        """Whether this token ends the answer."""
 
 
 Loader = Callable[[Load], Model]
 
 
 def room(prompt: list[int], context: int, max_tokens: int) -> int:
-    """Tokens that may be generated: those asked for, at most what the prompt leaves. Refusal if none is left."""
+    """Number of tokens that may be generated: `max_tokens`, or what the context leaves. Raises Refusal if none is left."""
     if len(prompt) >= context:
         message = f"the prompt has {len(prompt)} tokens, but the model's context is {context}"
         raise Refusal("context_overflow", message, "Shorten the prompt, or give the model a larger `context`.")

@@ -1,6 +1,6 @@
-"""The threads that compute a model's steps: sets their number before each, and measures what it took and what they had.
+"""Threads of a model's steps: sets their number before each step, and measures time and processor share.
 
-It knows clocks, and a library as something that takes a number; which number is the best is found by threads.py.
+It reads clocks, and passes the number to the library. cost/threads.py chooses the number.
 """
 
 import time
@@ -16,31 +16,31 @@ T = TypeVar("T")
 
 
 class Crew:
-    """Steps with a part of a prompt, and those of sequences that generate, have numbers of their own: the former compute
-    and the latter read the weights, which more threads may not do faster. `use` tells the library the number."""
+    """Prompt steps and generating steps have separate thread counts: prompt steps are bound by compute, generating steps by
+    reading the weights, which more threads may not speed up. `use` sets the library's number."""
 
     def __init__(self, load: Load, on_gpu: bool, use: Callable[[int], None]) -> None:
         self._most, self._batch, self._use = load.threads, load.batch, use
-        fewer = load.fewer_threads and not on_gpu  # where a GPU computes, the processors are idle for another reason
+        fewer = load.fewer_threads and not on_gpu  # on a GPU, idle processors say nothing about competition
         self._prompts, self._texts = Threads(load.threads, fewer), Threads(load.threads, fewer)
 
     def compute(self, chunks: list[Chunk], decode: Callable[[], T]) -> T:
-        """What `decode` returns.
+        """Call `decode` and return its result.
 
-        A request that is to be repeatable has all threads, always: over 512 cells llama.cpp attends in one part for each
-        thread, and sums them up.
+        A repeatable request (`--repro`) always gets all threads: above 512 cells, llama.cpp splits attention into one part per
+        thread and adds up the parts, so the count changes rounding.
         """
         if any(chunk.sequence.alone for chunk in chunks):
             self._use(self._most)
             return decode()
         rows = {chunk.stream: chunk.count + len(chunk.draft) for chunk in chunks}
         threads = self._texts if all(chunk.count == 1 for chunk in chunks) else self._prompts
-        # a library that takes prompts in parts itself is handed more than it computes at once
+        # transformers splits prompts itself, so it gets more rows than it computes at once
         return step(threads, self._use, passes(rows), min(sum(rows.values()), max(self._batch, len(rows))), decode)
 
 
 def step(threads: Threads, use: Callable[[int], None], passes: int, rows: int, decode: Callable[[], T]) -> T:
-    """What `decode` returns, which goes so often through the weights, for so many rows."""
+    """Call `decode`, which makes `passes` passes with `rows` rows, and return its result."""
     count = threads.count
     use(count)
     began, had = time.monotonic(), time.process_time()

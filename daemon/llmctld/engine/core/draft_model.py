@@ -1,7 +1,6 @@
-"""What a second, smaller model thinks comes next: its own KV streams, and drafts that it makes token by token.
+"""A second, smaller model that drafts tokens: its own KV streams, one token per call.
 
-It knows tokens and what its streams hold of them; whether asking it pays is for asking.py to say. What it says is only
-proposed: nothing that goes wrong here can change an answer.
+asking.py decides whether asking it pays. Its tokens are proposals only, so an error here cannot change an answer.
 """
 
 import time
@@ -16,33 +15,33 @@ from llmctld.engine.cost.step_cost import passes
 from llmctld.engine.streams.sequence import Chunk, Sequence
 
 FLOOR = 0.3
-"""It says no token that it thinks less likely than this: what it doubts itself is hardly ever right."""
+"""Minimum likelihood of a drafted token: less likely ones are hardly ever right."""
 
 Logits = NDArray[np.float32]
 
 
 class Rows(Protocol):
-    """The model that computes. Its streams are numbered from 0, their tokens have positions from 0 on."""
+    """The computing model. Streams are numbered from 0; positions in a stream start at 0."""
 
     def logits(self, chunks: list[Chunk]) -> list[Logits | None]:
-        """Compute the chunks (ascending streams); for each that reaches the end of its sequence, what may follow."""
+        """Compute the chunks (in ascending stream order); logits for each that reaches the end of its sequence."""
 
     def cut(self, stream: int, keep: int) -> bool:
-        """The stream has exactly its first `keep` tokens. False when they are not (all) there: then it is empty."""
+        """Cut the stream to its first `keep` tokens. False if they are not all there: then the stream is empty."""
 
     def holds(self, stream: int, tokens: int) -> bool:
-        """Whether the stream has exactly so many tokens."""
+        """Whether the stream holds exactly `tokens` tokens."""
 
 
 class Ask(NamedTuple):
-    """What may follow `tokens`, `most` tokens of it at most, at least one."""
+    """Request for up to `most` (at least 1) tokens after `tokens`."""
 
     tokens: list[int]
     most: int
 
 
 class Proposal(NamedTuple):
-    """Tokens that may come next, and how likely the draft model thinks each. `doubted`: it ended for want of a likely one."""
+    """Drafted tokens with the draft model's likelihoods. `doubted`: it stopped because no token was likely enough."""
 
     tokens: list[int]
     sure: list[float]
@@ -50,7 +49,7 @@ class Proposal(NamedTuple):
 
 
 class Took(NamedTuple):
-    """What one call of the model took: how often it read the weights, for how many rows."""
+    """Time of one call: passes through the weights, rows, milliseconds."""
 
     passes: int
     rows: int
@@ -59,14 +58,14 @@ class Took(NamedTuple):
 
 @dataclass
 class Seat:
-    """The stream of a running request, and how many of its tokens were last known to lie there."""
+    """The stream of a running request, and the number of its tokens that were last known to be in it."""
 
     stream: int
     agreed: int
 
 
 class Draft:
-    """One draft in the making. `text` is the request's tokens as far as they go, then what was drafted."""
+    """A draft in progress. `text`: the request's tokens, then the drafted ones."""
 
     def __init__(self, ask: Ask, stream: int, agreed: int) -> None:
         self.stream = stream
@@ -78,11 +77,11 @@ class Draft:
         return Chunk(self.text, self.stream, self.text.position, min(self.text.pending, most))
 
     def goes_on(self, said: tuple[int, float] | None, floor: float) -> bool:
-        """Whether it is to say one more, after it `said` this token with this likelihood; None: its text is not read yet."""
+        """Whether to draft another token after this one with this likelihood. None: the text is not computed yet."""
         if said is None:
             return False
         token, sure = said
-        if not sure >= floor:  # NaN is no likelihood either
+        if not sure >= floor:  # also false for NaN
             self.doubted = True
             return False
         self.text.add(token, 0.0)
@@ -95,10 +94,10 @@ class Draft:
 
 
 class DraftModel:
-    """`streams`: of its memory, at least as many as requests run together. `batch`: tokens that it computes at once, at
-    most. `words`: the tokens that the model it drafts for has too.
+    """`streams`: at least the number of requests that run together. `batch`: most tokens per call. `words`: number of tokens that
+    both models share.
 
-    `took` is what its calls took since that was last cleared; with a `price`, what they count as.
+    `took` collects the time of calls until it is cleared; with `price`, fixed times instead.
     """
 
     def __init__(self, model: Rows, streams: int, batch: int, words: int, floor: float = FLOOR) -> None:
@@ -107,14 +106,12 @@ class DraftModel:
         self._seats: dict[int, Seat] = {}
         self.took: list[Took] = []
         self.price: Price | None = None
-        self._compute(
-            [Chunk(Sequence(0, [0], 1, 0), 0, 0, 1)]
-        )  # the first call of all takes longest: nobody pays for it
+        self._compute([Chunk(Sequence(0, [0], 1, 0), 0, 0, 1)])  # warm up: the first call is the slowest
         self._model.cut(0, 0)
         self.took.clear()
 
     def seat(self, running: dict[int, list[int]]) -> None:
-        """These requests run, with these tokens: each has a stream of its own, that which holds most of its text."""
+        """Assign a stream to each running request: the one that holds most of its tokens."""
         self._seats = {id: seat for id, seat in self._seats.items() if id in running}
         for id in [id for id in running if id not in self._seats]:
             taken = {seat.stream for seat in self._seats.values()}
@@ -125,13 +122,13 @@ class DraftModel:
             self._seats[id] = Seat(best, agreed[best])
 
     def behind(self, id: int, length: int) -> int:
-        """How many of the request's `length` tokens it has to compute before it can say what follows, about."""
+        """Approximate number of the request's `length` tokens to compute before drafting."""
         return max(1, length - self._seats[id].agreed)
 
     def propose(self, asks: dict[int, Ask]) -> dict[int, Proposal]:
-        """What may follow each request's tokens, all of them computed together.
+        """Draft tokens for all requests together.
 
-        One that is far behind reads a part of its text instead, so that nobody waits long for a token.
+        A request that is far behind computes a part of its text instead, so that the others do not wait.
         """
         drafts = {id: self._open(self._seats[id], ask) for id, ask in asks.items()}
         going = sorted(drafts.values(), key=lambda draft: draft.stream)
@@ -145,7 +142,7 @@ class DraftModel:
         return {id: draft.proposal for id, draft in drafts.items()}
 
     def _open(self, seat: Seat, ask: Ask) -> Draft:
-        """The stream is cut to what it has in common with the tokens, whatever happened to either since it last was."""
+        """Cut the stream to the prefix it shares with the request's tokens."""
         keep = min(agreement(self._held[seat.stream], ask.tokens), len(ask.tokens) - 1)
         if not self._model.cut(seat.stream, keep):
             keep = 0
@@ -164,7 +161,7 @@ class DraftModel:
         return said
 
     def check(self) -> None:
-        """Prove that no two requests share a stream, and that each stream holds as many tokens as it is thought to."""
+        """Verify that no two requests share a stream, and that each stream holds the expected number of tokens."""
         taken = [seat.stream for seat in self._seats.values()]
         if len(set(taken)) < len(taken):
             raise RuntimeError(f"draft model: two requests in one stream of {taken}")
@@ -174,13 +171,13 @@ class DraftModel:
 
 
 def likeliest(row: Logits) -> tuple[int, float]:
-    """The token with the largest logit, and its share in the softmax; NaN where one of them is."""
+    """The token with the largest logit, and its softmax probability; NaN if any logit is NaN."""
     token = int(row.argmax())
     return token, float(1 / np.exp(row - row[token]).sum())
 
 
 def agreement(first: list[int], second: list[int]) -> int:
-    """How many leading tokens are equal: slices are compared, since making arrays of lists takes longer."""
+    """Length of the common prefix. Compares slices, which is faster than building arrays from lists."""
     low, high = 0, min(len(first), len(second))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,6 +1,6 @@
-"""The scheduler's actions done to a model's KV memory, each proven; what cannot be proven is computed anew.
+"""Carries out the scheduler's actions on the KV memory and verifies each; what fails verification is recomputed.
 
-It knows copies, cuts and saved states; it refuses to know why they are wanted.
+It knows copies, cuts and saved states, not why they are wanted.
 """
 
 from llmctld.engine.core.backend import Model
@@ -14,7 +14,7 @@ class Kv:
         self._model, self._scheduler = model, scheduler
 
     def do(self, actions: list[Action]) -> list[Remark]:
-        """In order; returns what the requests concerned should know."""
+        """Perform the actions in order; returns remarks for the requests concerned."""
         remarks = []
         for action in actions:
             if isinstance(action, Copy):
@@ -51,10 +51,10 @@ class Kv:
 
     def _anew(self, action: Restore, why: str) -> list[Remark]:
         self._scheduler.forget(action.sequence)
-        text = f"a saved prefix could not be used and is removed; the prompt is computed anew ({why})"
+        text = f"a saved prefix is unusable and was removed; the prompt is computed from the start ({why})"
         return [Remark(action.sequence.id, text)]
 
     def _cut(self, action: Cut) -> None:
-        keep = min(action.keep, action.sequence.position)  # less, when a restore has failed
+        keep = min(action.keep, action.sequence.position)  # less if a restore failed
         if not self._model.cut(action.stream, keep):
             self._scheduler.forget(action.sequence)

@@ -1,6 +1,6 @@
 """The loop of an engine: drain commands, admit, build the batch, decode, sample, report.
 
-It knows the order of things and nothing of how they are done: models stand behind backend.Model, the hub behind `send`.
+It knows the order of these steps. The model is behind backend.Model, the hub behind `send`.
 """
 
 import time
@@ -39,16 +39,15 @@ from llmctld.engine.streams.saved import Saved
 from llmctld.engine.streams.sequence import Chunk, Sequence
 
 Inbox = SimpleQueue[tuple[float, Command]]
-"""Commands with the time they arrived, in seconds of the monotonic clock."""
+"""Commands with their arrival time, in seconds of the monotonic clock."""
 
 
 TELL_S = 0.5
-"""How often the hub hears of text that nobody is waiting to see: it writes down what was generated once a second."""
+"""Report interval for text that no client is waiting to see: the hub stores generated text once a second."""
 
 
 class Loop:
-    """Owns the model: everything that others want of it comes through `inbox`. `price`: what steps count as, instead of what
-    they take."""
+    """Owns the model: all commands come through `inbox`. `price`: fixed step times instead of measured ones."""
 
     def __init__(
         self, model: Model, batch: int, inbox: Inbox, send: Callable[[Report], None],
@@ -73,18 +72,18 @@ class Loop:
         self._closing = False
 
     def run(self) -> None:
-        """Until it is told to close; the end of the process ends it too."""
+        """Run until told to close."""
         while not self._closing:
             self.step()
         self.farewell()
 
     def farewell(self) -> None:
-        """Saves what is worth it."""
+        """Save states that are worth it."""
         self._kv.do(self.scheduler.farewell())
         self.scheduler.saved.close()
 
     def step(self) -> None:
-        """One round. It waits for a command only when there is nothing to compute."""
+        """One round. Waits for a command only if there is nothing to compute."""
         self._drain()
         self._admit()
         self._report()
@@ -106,7 +105,7 @@ class Loop:
         self._report()
 
     def _learn(self, chunks: list[Chunk], ms: float) -> None:
-        """What the step took tells what the next ones cost: of a prompt, or of those who generate."""
+        """Record the time of a step, of a prompt or of generating sequences."""
         rows = {chunk.stream: chunk.count + len(chunk.draft) for chunk in chunks}
         if self._price:
             ms = self._price.ms(passes(rows), sum(rows.values()))
@@ -120,7 +119,7 @@ class Loop:
         if self.scheduler.idle:
             self.scheduler.check()
             self._obey(*self._inbox.get())
-        while not self._inbox.empty():  # nobody else takes from it
+        while not self._inbox.empty():  # no other thread reads from it
             self._obey(*self._inbox.get())
 
     def _obey(self, arrived: float, command: Command) -> None:
@@ -140,13 +139,13 @@ class Loop:
             raise RuntimeError("a second load: an engine holds one model for its whole life")
 
     def _open(self, arrived: float, submit: Submit) -> None:
-        """Queue a request. Whatever is wrong with it ends this one, and no other."""
+        """Queue a request. An error ends this request only."""
         try:
             self.scheduler.expect(submit.id)
             submit, prompt, shortened = fitted(self._model.encode, submit, self._model.loaded.context)
             limit = room(prompt.tokens, self._model.loaded.context, submit.max_tokens)
             held = submit.schema is not None or submit.grammar is not None
-            # what is held to a form does not think first
+            # with a schema or grammar there is no reasoning
             text = Text(submit.stop, None if held else prompt.opened, prompt.known)
             self._model.open(submit, prompt)
             if shortened is not None:
@@ -167,7 +166,7 @@ class Loop:
             self._events.append(Refused(submit.id, "internal", f"request {submit.id}: {error!r}"))
 
     def _remark(self, id: int, remarks: list[str]) -> None:
-        """Each once, as long as the model is loaded."""
+        """Send each remark once while the model is loaded."""
         for text in remarks:
             if text not in self._remarked:
                 self._remarked.add(text)
@@ -198,7 +197,7 @@ class Loop:
                 return
 
     def _gains(self, sequence: Sequence, token: int, now: float) -> bool:
-        """One more token; False when it was the last."""
+        """Record a token; False if it was the last."""
         sequence.add(token, now)
         if self._model.is_end(token):
             self._end(sequence, "stop", Gain(), now)
@@ -215,7 +214,7 @@ class Loop:
         self._close(sequence, reason, gain, now)
 
     def _close(self, sequence: Sequence, reason: str, gain: Gain, now: float) -> None:
-        """The last words of a request that holds no slot any more. A stop string in the held-back rest counts too."""
+        """Send the final message of a request that holds no slot. A stop string in the held-back text still counts."""
         rest = sequence.text.end()
         if rest.stopped and reason == "length":
             reason = "stop"
@@ -241,7 +240,7 @@ class Loop:
         )
 
     def _fail(self, sequence: Sequence, refusal: Refusal) -> None:
-        """Its end, wherever in its end something went wrong."""
+        """End a request with an error, at any point."""
         if sequence.id in self.scheduler.running:
             self.scheduler.finish(sequence)
         with suppress(KeyError):
@@ -260,7 +259,7 @@ class Loop:
             sequence.held = Gain(text, reasoning)
 
     def _report(self) -> None:
-        """Send what happened, if anything did, and now and then how fast it is."""
+        """Send pending messages, and periodically the speed."""
         busy, waiting = len(self.scheduler.running), len(self.scheduler.waiting)
         now = time.monotonic()
         if not self._events and self._told == (busy, waiting) and now - self._told_at < TELL_S:

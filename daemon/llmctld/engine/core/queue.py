@@ -1,7 +1,7 @@
-"""Who is next: interactive requests before batch work, and users in deficit round-robin within a priority.
+"""The waiting requests: by priority, and within a priority by deficit round-robin over users.
 
-It knows sequences by priority, user and cost in tokens; it refuses to know slots and what is computed.
-(M. Shreedhar, G. Varghese: Efficient Fair Queueing using Deficit Round Robin, 1995.)
+It knows priority, user and cost in tokens, neither slots nor what is computed. (M. Shreedhar, G. Varghese: Efficient Fair
+Queueing using Deficit Round Robin, 1995.)
 """
 
 from collections import deque
@@ -11,14 +11,14 @@ from itertools import islice
 from llmctld.engine.streams.sequence import Sequence
 
 LOOK_AHEAD = 32
-"""Of one user's queue, how many are asked whether they are ready: that compares prompts."""
+"""Requests per user that are checked for readiness, which compares prompts."""
 QUANTUM = 64
-"""Tokens that a user gains in each round. Small, so that a newcomer with a short question is served almost at once."""
+"""Tokens that each user gains per round. Small, so that a new user with a short question is served almost at once."""
 PRIORITIES = ("high", "normal", "batch")
 
 
 class Line:
-    """The waiting requests of one priority: a queue for each user, and the users in a ring."""
+    """The waiting requests of one priority: a queue per user, and the users in a ring."""
 
     def __init__(self) -> None:
         self._queues: dict[str, deque[Sequence]] = {}
@@ -30,7 +30,7 @@ class Line:
         (queue.appendleft if first else queue.append)(sequence)
 
     def choose(self, ready: Callable[[Sequence], bool]) -> Sequence | None:
-        """The next one that is ready; nothing changes before it is taken."""
+        """The next ready request. Changes nothing; `take` does."""
         heads = self._heads(ready)
         if not heads:
             return None
@@ -38,13 +38,13 @@ class Line:
         return next(head for head in heads if self._rounds(head) <= rounds)
 
     def take(self, sequence: Sequence, ready: Callable[[Sequence], bool]) -> None:
-        """It is served: every user who could have been gains the rounds that this took, and its own pays."""
+        """Serve a request: every user with a ready request gains the rounds that passed, and its own user pays."""
         rounds = self._rounds(sequence)
         for head in self._heads(ready):
             self._deficits[head.user] += rounds * QUANTUM
         self._deficits[sequence.user] -= sequence.cost
         self.remove(sequence)
-        if sequence.user in self._queues:  # to the end of the ring: others come first when it is a draw
+        if sequence.user in self._queues:  # to the end of the ring: on a tie others come first
             self._queues[sequence.user] = self._queues.pop(sequence.user)
 
     def remove(self, sequence: Sequence) -> None:
@@ -62,7 +62,7 @@ class Line:
 
 
 class Queue:
-    """All that wait. A mapping of ids to look into, and `choose` and `take` for the next one."""
+    """All waiting requests: a mapping of ids, with `choose` and `take` for the next one."""
 
     def __init__(self) -> None:
         self._lines = [Line() for _ in PRIORITIES]
@@ -79,11 +79,11 @@ class Queue:
 
     @property
     def most_urgent(self) -> int | None:
-        """The first priority in which somebody waits."""
+        """The highest priority with a waiting request."""
         return min((sequence.priority for sequence in self._all.values()), default=None)
 
     def put(self, sequence: Sequence, first: bool = False) -> None:
-        """`first`: before the others of its user, for one that had begun already."""
+        """`first`: before the others of its user, for a preempted request."""
         self._all[sequence.id] = sequence
         self._lines[sequence.priority].put(sequence, first)
 
@@ -99,11 +99,11 @@ class Queue:
         self._lines[sequence.priority].take(sequence, ready)
 
     def begun(self, id: int) -> bool:
-        """Whether this one has run before."""
+        """Whether this request has run before."""
         return self._all[id].begun
 
     def remove(self, id: int) -> Sequence:
-        """Out of the queue unserved. KeyError when it does not wait."""
+        """Remove a request without serving it. KeyError if it does not wait."""
         sequence = self._all.pop(id)
         self._lines[sequence.priority].remove(sequence)
         return sequence

@@ -1,7 +1,7 @@
-"""Which requests run, in which streams, and which of their tokens go into the next step: continuous batching.
+"""Continuous batching: which requests run, in which streams, and which of their tokens the next step computes.
 
-It knows token counts, streams and priorities; it refuses to know text, samplers and the library that computes. What is to
-be done to the memory it returns as a list of actions, in order.
+It knows token counts, streams and priorities, not text, samplers or the library. Changes to the KV memory are returned as a list
+of actions, in order.
 """
 
 from collections.abc import Callable
@@ -24,16 +24,17 @@ from llmctld.engine.streams.sequence import BATCH, Chunk, Sequence
 from llmctld.engine.streams.streams import Streams
 
 WAIT_TOKENS = 32
-"""A request waits for a prefix that is being computed when that is at least so many tokens longer than what there is."""
+"""A request waits for a prefix that another is computing if that prefix is at least this many tokens longer than any that
+exists."""
 SAVED_BYTES_PER_MS = 1e6
-"""How fast a saved state is read, checked and set."""
+"""Speed of reading, verifying and loading a saved state."""
 
 
 @dataclass(frozen=True)
 class Save:
-    """Put the state of `stream`, which holds `tokens`, outside the memory; `lasting`: and into a file, if need be.
+    """Save the state of `stream`, which holds `tokens`. `lasting`: to a file when memory is full.
 
-    `cut`: it holds more, and is cut to these before.
+    `cut`: the stream holds more, and is cut to these first.
     """
 
     stream: int
@@ -44,7 +45,7 @@ class Save:
 
 @dataclass(frozen=True)
 class Copy:
-    """Everything in `source` is in `target` too, and nothing else."""
+    """Replace the content of `target` with that of `source`."""
 
     source: int
     target: int
@@ -52,7 +53,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Restore:
-    """Set the saved state `entry`, which begins with `tokens`, into `stream`, in which `sequence` begins."""
+    """Load the saved state `entry`, which starts with `tokens`, into `stream` for `sequence`."""
 
     stream: int
     entry: int
@@ -62,7 +63,7 @@ class Restore:
 
 @dataclass(frozen=True)
 class Cut:
-    """`stream`, in which `sequence` begins, keeps its first `keep` tokens."""
+    """Cut `stream`, in which `sequence` begins, to its first `keep` tokens."""
 
     stream: int
     keep: int
@@ -73,11 +74,11 @@ Action = Save | Copy | Restore | Cut
 
 
 class Scheduler:
-    """`streams`: those of the memory, at least as many as `slots` requests that run together.
+    """`streams`: number of streams, at least `slots` (requests that run together).
 
-    `reuses`: whether the memory can be copied between streams and cut; without it everything is computed anew.
-    `mixes`: whether a step with prompts and those who generate costs less than one of each.
-    `window`: what of the memory can be cut only by so much, and `least` to how many tokens a stream can be now.
+    `reuses`: whether streams can be copied and cut; if not, everything is computed from the start. `mixes`: whether one step with
+    prompts and generating sequences costs less than separate ones. `window`: limits on cutting, and `least`: fewest tokens to
+    which a stream can be cut now.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Scheduler:
         return not self.waiting and not self.running
 
     def expect(self, id: int) -> None:
-        """ValueError when a request of this id is here already."""
+        """Raises ValueError if a request with this id exists."""
         if id in self.waiting or id in self.running:
             raise ValueError(f"request {id} is already here")
 
@@ -114,9 +115,9 @@ class Scheduler:
     # ---- who runs ---------------------------------------------------------------------------------------------------
 
     def admit(self) -> list[Action]:
-        """Let those who are next run, as far as there are slots; then close the gaps that are left.
+        """Start the next requests while there are slots; then close the gaps between streams.
 
-        With a window one at a time, and the others once that is done: only the memory knows how far it can be cut.
+        With a sliding window one at a time: only the memory knows how far it can be cut after that.
         """
         actions: list[Action] = []
         if not self.waiting and not self.streams.gaps():
@@ -124,7 +125,7 @@ class Scheduler:
         self._preempt()
         while len(self.running) < self.slots and (sequence := self.waiting.choose(self._ready)) is not None:
             if sequence.alone and self.running:
-                break  # nobody else begins before it has had its turn
+                break  # no other request starts before it has run
             self.waiting.take(sequence, self._ready)
             actions += self._begin(sequence)
             if self._window.tokens:
@@ -132,7 +133,7 @@ class Scheduler:
         return actions + self._pack()
 
     def _preempt(self) -> None:
-        """Batch work makes room for who is more urgent; what it has computed stays in its stream while it can."""
+        """Preempt batch work for more urgent requests; its computed tokens stay in the stream while possible."""
         if len(self.running) < self.slots or self.waiting.most_urgent in (None, BATCH):
             return
         batch = [sequence for sequence in self.running.values() if sequence.priority == BATCH and not sequence.alone]
@@ -143,7 +144,8 @@ class Scheduler:
             self.waiting.put(last, first=True)
 
     def _ready(self, sequence: Sequence) -> bool:
-        """Not while someone alone runs, and not while a good part of its prompt is being computed for another."""
+        """Whether the request may start: not while an exclusive request runs, and not while another computes a long part of its
+        prompt."""
         if any(running.alone for running in self.running.values()):
             return False
         if sequence.alone or not self._reuses:
@@ -165,7 +167,7 @@ class Scheduler:
         return False
 
     def _begin(self, sequence: Sequence) -> list[Action]:
-        """Its stream, and what must happen to the memory before its first step."""
+        """Assign a stream, and return what must happen to the memory before the first step."""
         chosen, common = self._place(sequence)
         target, source = chosen.target, chosen.source
         actions: list[Action] = []
@@ -188,7 +190,7 @@ class Scheduler:
         return actions
 
     def _place(self, sequence: Sequence) -> tuple[place.Place, int]:
-        """... and how many tokens it has in common with others, those included that can no longer be taken from them."""
+        """The place, and the longest prefix shared with others, including prefixes that can no longer be taken."""
         if not self._reuses:
             return place.Place(self.streams.free[0], Source()), 0
         tokens = np.array(sequence.tokens, np.int32)
@@ -198,13 +200,13 @@ class Scheduler:
         return place.choose(self.streams, len(tokens), there, self.pace), common
 
     def _least_of(self, source: Source) -> int:
-        """The fewest tokens that can be taken from there."""
+        """Fewest tokens that can be taken from this source."""
         if source.entry is not None:
             return self.saved.least(source.entry)
         return 0 if source.stream is None else self._least(source.stream)
 
     def _sources(self, tokens: Tokens, adapters: tuple[Adapter, ...]) -> list[Source]:
-        """What was computed of `tokens`, but for the last: a model must be asked for at least one."""
+        """Computed prefixes of `tokens`, at most all but the last: the model must compute at least one."""
         most = len(tokens) - 1
         sources = []
         for stream, length in self.streams.match(tokens, adapters).items():
@@ -218,12 +220,13 @@ class Scheduler:
         return [source for source in sources if source.keep]
 
     def _matches(self, tokens: Tokens, adapters: tuple[Adapter, ...]) -> "dict[Sequence | int, int]":
-        """Running sequence, or stream that nobody owns -> leading tokens in common, computed or to be computed."""
+        """Running sequence or free stream -> length of the common prefix, computed or to be computed."""
         found = self.streams.match(tokens, adapters)
         return {self._owner(stream) or stream: length for stream, length in found.items()}
 
     def _agreement(self, owner: Sequence, tokens: Tokens, length: int) -> int:
-        """The tree knows a running sequence as it began: it has grown since, and it may not be computed so far."""
+        """Common prefix with a running sequence. The tree holds its prompt; it has grown since, and may not be computed so
+        far."""
         if length == len(self.streams.held(_stream(owner))):
             length += common(tokens[length:], np.array(owner.tokens[length:], np.int32))
         return min(length, owner.position)
@@ -232,10 +235,11 @@ class Scheduler:
         return next((sequence for sequence in self.running.values() if sequence.stream == stream), None)
 
     def _rescue(self, stream: int, keep: int = 0, lost: int | None = None) -> list[Save]:
-        """What is about to be cut off is saved, where that is worth it: so many tokens are `lost`, else those of it alone."""
+        """Save what is about to be overwritten, if worth it. `lost`: number of tokens; default: those that only this stream
+        holds."""
         held = self.streams.held(stream)
         if not self._reuses or self.streams.adapters(stream):
-            return []  # saved states are of the model as its file is
+            return []  # saved states are only kept for the model without adapters
         lost = self.streams.sole(stream, keep) if lost is None else lost
         if not place.worth_keeping(lost, self.pace) or self.saved.covers(held):
             return []
@@ -243,15 +247,14 @@ class Scheduler:
         return [Save(stream, held, lasting), *self._rescue_prompt(stream, keep, lasting)]
 
     def _rescue_prompt(self, stream: int, keep: int, lasting: bool) -> list[Save]:
-        """The state that can be cut to no less than itself is of no use to who asks the same again: so that one too."""
+        """Also save the state at the end of the prompt: a state that cannot be cut is useless for the same prompt again."""
         prompt, held = self.streams.prompt(stream) - TAIL, self.streams.held(stream)
         if max(keep, self._least(stream), place.SAVE_TOKENS) <= prompt < len(held) and self._window.tokens < len(held):
             return [Save(stream, held[:prompt], lasting, cut=True)] if self._window.tokens else []
         return []
 
     def _pack(self) -> list[Action]:
-        """While nobody fills the gaps, those who run at the end move into them: a copy, once, against a split of each
-        step."""
+        """Move sequences from the end of the window into gaps: one copy, instead of a split of every step."""
         actions: list[Action] = []
         while self._reuses and (gaps := self.streams.gaps()):
             gap, last = gaps[0], self.streams.owned[-1]
@@ -272,9 +275,10 @@ class Scheduler:
     # ---- what they compute ------------------------------------------------------------------------------------------
 
     def plan(self) -> list[Chunk]:
-        """The next step, in ascending stream order: a part of one prompt, or the next token of each who generates.
+        """The chunks of the next step in ascending stream order: a part of one prompt, or the next token of each generating
+        sequence.
 
-        In turn, since the library computes a batch in parts of equal length: together they cost more than one by one.
+        They alternate, since the library computes a batch in parts of equal length: together they cost more than separately.
         """
         together = self._together()
         single = [sequence for sequence in together if sequence.pending < 2]
@@ -293,19 +297,19 @@ class Scheduler:
         return chunks
 
     def _prompt(self, prompts: list[Sequence], waited_for: bool) -> list[Chunk]:
-        """A part of one prompt; nothing when those who generate have stood still for long enough."""
+        """A part of one prompt; nothing if the generating sequences have paused long enough."""
         if not prompts:
             return []
         prompt = min(prompts, key=lambda prompt: prompt.pending) if self._shortest else prompts[0]
         count = min(until_mark(prompt), prompt.pending, self.batch, self.pace.chunk if waited_for else self.batch)
         if waited_for and not self.pace.has_time_for(count):
             return []
-        self._shortest = not self._shortest  # in turn, so that neither the long nor the short wait for all the others
+        self._shortest = not self._shortest  # alternate, so that neither long nor short prompts wait for all others
         prompt.batched |= waited_for or prompt.cached > 0
         return [_chunk(prompt, count)]
 
     def _single(self, single: list[Sequence]) -> list[Chunk]:
-        """One token of each, and what was drafted of the next."""
+        """One token per sequence, and its drafted tokens."""
         if not single:
             return []
         streams = {_stream(sequence): sequence for sequence in single}
@@ -315,7 +319,7 @@ class Scheduler:
         return [_chunk(sequence, sequence.pending, drafts.get(_stream(sequence))) for sequence in single]
 
     def _together(self) -> list[Sequence]:
-        """Those who run with the same adapters; each set of adapters in turn."""
+        """Sequences with the same adapters; each set of adapters in turn."""
         sets = list(dict.fromkeys(sequence.adapters for sequence in self.running.values()))
         if len(sets) < 2:
             return list(self.running.values())
@@ -323,11 +327,11 @@ class Scheduler:
         return [sequence for sequence in self.running.values() if sequence.adapters == sets[self._turn % len(sets)]]
 
     def advance(self, chunk: Chunk, accepted: int = 0) -> None:
-        """The chunk is computed, and so many tokens of its draft were right."""
+        """Record that the chunk is computed and `accepted` tokens of its draft were right."""
         chunk.sequence.position = chunk.start + chunk.count + accepted
 
     def marked(self) -> list[Action]:
-        """What is to be saved on the way, of those that have just come so far."""
+        """Save actions for sequences that have just reached a checkpoint."""
         actions: list[Action] = []
         for sequence in self.running.values():
             if sequence.position in sequence.marks:
@@ -342,18 +346,18 @@ class Scheduler:
         return [Save(_stream(sequence), computed, len(computed) >= place.LASTING_TOKENS)]
 
     def forget(self, sequence: Sequence) -> None:
-        """What its stream was to keep is not there: it is computed from the first token."""
+        """The reused prefix is not there: compute the sequence from the first token."""
         sequence.position = sequence.cached = 0
 
     def finish(self, sequence: Sequence) -> None:
-        """A running sequence has ended, or is put off: its stream is free, and holds what it computed."""
+        """End or preempt a running sequence: its stream becomes free and keeps what is computed."""
         del self.running[sequence.id]
         computed = sequence.computed if self._reuses else sequence.computed[:0]
         self.streams.give(_stream(sequence), computed, min(sequence.prompt_tokens, len(computed)))
         sequence.stream = None
 
     def cancel(self, id: int) -> Sequence | None:
-        """Take a request out, waiting or running; None when it is not here (any more)."""
+        """Remove a request, waiting or running; None if it is not here."""
         if id in self.waiting:
             return self.waiting.remove(id)
         sequence = self.running.get(id)
@@ -362,14 +366,14 @@ class Scheduler:
         return sequence
 
     def recall(self) -> list[int]:
-        """Takes out what waits and has never run."""
+        """Remove waiting requests that have never run; returns their ids."""
         unbegun = [id for id in self.waiting if not self.waiting.begun(id)]
         for id in unbegun:
             self.waiting.remove(id)
         return unbegun
 
     def farewell(self) -> list[Action]:
-        """At the end: all that is worth it is saved, what was used last first. Nobody keeps what another has too."""
+        """Save actions at the end: everything worth it, most recently used first, each prefix once."""
         actions: list[Action] = []
         kept: list[Tokens] = []
         for stream in sorted(self.streams.free, key=self.streams.age):
@@ -381,7 +385,7 @@ class Scheduler:
         return actions
 
     def check(self) -> None:
-        """Prove the invariants; RuntimeError names the one that does not hold."""
+        """Verify the invariants; RuntimeError names the one that fails."""
         self.streams.check({_stream(sequence): sequence.id for sequence in self.running.values()})
         self.saved.check()
         self.asking.check()

@@ -1,1 +1,1 @@
-"""What each stream of the KV memory holds: sequences, shared prefixes, checkpoints, saved states."""
+"""Contents of the KV memory's streams: sequences, shared prefixes, checkpoints, saved states."""

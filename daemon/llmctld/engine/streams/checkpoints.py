@@ -1,8 +1,8 @@
-"""Where a sequence's state is kept on the way, for models of which some layers look back a window only.
+"""Checkpoints of a sequence's state while it is computed, for models with sliding-window layers.
 
-Such a layer forgets: a stream can be cut back by a few hundred tokens and not by more, and a saved state to itself alone. So
-what another request may want to begin with is saved while it is there. It knows counts of tokens and what they cost, and
-neither streams nor the library.
+Such layers drop old tokens, so a stream can be cut back only by a few hundred tokens, and a saved state not at all. A prefix that
+another request may reuse must therefore be saved while it is there. This module knows token counts and costs, neither streams nor
+the library.
 """
 
 from typing import NamedTuple
@@ -12,32 +12,31 @@ from llmctld.engine.streams.placement import worth_keeping
 from llmctld.engine.streams.sequence import Sequence
 
 TAIL = 8
-"""A prompt's end is where it is to go on as an answer, in the template's words: the next turn may have others there."""
+"""Tokens at the end of a prompt that the template adds to start the answer; the next turn may have others there."""
 APART = 64
-"""Two marks that are nearer are one."""
+"""Minimum distance of two checkpoints, in tokens."""
 
 
 class Window(NamedTuple):
-    """`tokens`: how far those layers look back; 0: there are none. `spare`: by how many a stream can be cut in any case.
+    """`tokens`: size of the sliding window; 0: none. `spare`: by how many tokens a stream can always be cut.
 
-    Of a longer sequence the library saves no more than its next token needs.
+    Of a longer sequence, the library saves only what the next token needs.
     """
 
     tokens: int = 0
     spare: int = 0
 
     def least(self, saved: int) -> int:
-        """The fewest tokens to which a saved state of so many can be cut."""
+        """Fewest tokens to which a saved state of `saved` tokens can be cut."""
         return saved - 1 if 0 < self.tokens < saved else 0
 
     def of_saved(self, common: int, saved: int) -> int:
-        """How many of `common` tokens can be taken from a saved state of so many."""
+        """How many of `common` tokens can be taken from a saved state of `saved` tokens."""
         return common if common >= self.least(saved) else 0
 
     def begun(self, sequence: Sequence, common: int, pace: Pace) -> None:
-        """Marks the beginning that it has in common with others, where that is gone from them; and the end of its prompt,
-        where the answer may be too long to come back to it.
-        """
+        """Set checkpoints for a new sequence: at the end of the prefix it shares with others, if that is gone from them; and at
+        the end of its prompt, if the answer may be too long to cut back to it."""
         if not self.tokens or sequence.alone:
             return
         end = sequence.prompt_tokens - TAIL
@@ -57,7 +56,7 @@ NO_WINDOW = Window()
 
 
 def until_mark(sequence: Sequence) -> int:
-    """Tokens that may be computed before the next mark, all of them if there is none."""
+    """Tokens to compute before the next checkpoint; all pending ones if there is none."""
     return min(
         (mark - sequence.position for mark in sequence.marks if mark > sequence.position), default=sequence.pending
     )

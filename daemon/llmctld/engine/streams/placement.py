@@ -1,6 +1,6 @@
-"""Where a new request runs, and from where it takes what is computed already: the choice that costs the fewest milliseconds.
+"""Chooses the stream of a new request and the source of its prefix: the choice with the lowest cost in milliseconds.
 
-It knows streams and saved states by what they have in common with the request; it refuses to know who is waiting.
+It knows how many tokens streams and saved states share with the request, not which requests wait.
 """
 
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from llmctld.engine.cost.pace import Pace
 from llmctld.engine.streams.streams import Streams
 
 SAVE_TOKENS = 32
-"""A shorter end of a sequence is computed again sooner than it is kept in order."""
+"""A shorter part is recomputed rather than saved."""
 LASTING_TOKENS = 128
-"""From here on it is worth a file."""
+"""From this length on, a saved state is worth a file."""
 SAVE_MARGIN = 8
-"""To save a state takes about a copy, and it may never be asked for: it must be worth several."""
+"""Saving a state costs about one copy, and the state may never be used: it must save several times that."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The first `keep` tokens, out of a stream or a saved state (`entry`), for `cost_ms`; neither: computed anew."""
+    """The first `keep` tokens from a stream or a saved state (`entry`), for `cost_ms`. With neither, everything is computed."""
 
     keep: int = 0
     stream: int | None = None
@@ -29,7 +29,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Place:
-    """The request runs in `target`; what that held is copied to `aside` before, if that is not None."""
+    """The request runs in `target`. If `aside` is set, the content of `target` is copied there first."""
 
     target: int
     source: Source
@@ -37,7 +37,7 @@ class Place:
 
 
 def choose(streams: Streams, prompt_tokens: int, sources: list[Source], pace: Pace) -> Place:
-    """The cheapest of all places: computing what the source lacks, the copies, and what is lost by overwriting."""
+    """The cheapest place: computing what the source lacks, plus copies, plus the value of what is overwritten."""
     return min(_costed(streams, prompt_tokens, [Source(), *sources], pace), key=lambda pair: pair[0])[1]
 
 
@@ -54,7 +54,7 @@ def _costed(streams: Streams, prompt_tokens: int, sources: list[Source], pace: P
 
 
 def aside(streams: Streams, stream: int, pace: Pace) -> int | None:
-    """Where the content of a free stream should go before it is overwritten; None when it is not worth a copy."""
+    """The stream that takes the content of a free stream before it is overwritten; None if that is not worth a copy."""
     worths = sorted((worth(streams, other, 0, pace), other) for other in streams.free)
     return _aside(worths, worth(streams, stream, 0, pace), (stream,), pace)[1]
 
@@ -62,7 +62,7 @@ def aside(streams: Streams, stream: int, pace: Pace) -> int | None:
 def _aside(
     worths: list[tuple[float, int]], lost: float, taken: tuple[int | None, ...], pace: Pace
 ) -> tuple[float, int | None]:
-    """The milliseconds that moving it to the least worthy other stream saves, and which that is."""
+    """Milliseconds saved by moving the content to the least valuable other stream, and that stream."""
     for price, other in worths:
         if other not in taken:
             saving = lost - pace.copy_ms - price
@@ -71,13 +71,13 @@ def _aside(
 
 
 def worth(streams: Streams, stream: int, keep: int, pace: Pace) -> float:
-    """Milliseconds that are thrown away, probably, by cutting a free stream down to `keep` tokens.
+    """Expected milliseconds lost by cutting a free stream to `keep` tokens.
 
-    What nobody else holds would have to be computed again; the longer nobody asked for it, the less likely.
+    Only tokens that no other stream holds would be recomputed; the longer they are unused, the less likely that is.
     """
     return pace.token_ms * streams.sole(stream, keep) / (1 + streams.age(stream) / streams.count)
 
 
 def worth_keeping(tokens: int, pace: Pace) -> bool:
-    """Whether to save a state costs little beside computing so many tokens again."""
+    """Whether saving a state is cheap compared with computing `tokens` again."""
     return tokens >= SAVE_TOKENS and tokens * pace.token_ms > SAVE_MARGIN * pace.copy_ms

@@ -1,6 +1,6 @@
-"""A radix tree over token sequences: which holder holds which tokens, and how far a new sequence agrees with each.
+"""A radix tree over token sequences: which holder holds which tokens, and how long a prefix a new sequence shares with each.
 
-It knows holders as numbers and sequences as arrays; it refuses to know what a holder is (a stream, a saved state).
+Holders are numbers; whether one is a stream or a saved state is not known here.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Tokens = NDArray[np.int32]
 
 @dataclass(eq=False)
 class Node:
-    """`edge`: the tokens between the parent and this node. Every holder of a node is a holder of its parent."""
+    """`edge`: tokens between the parent and this node. Every holder of a node also holds its parent."""
 
     edge: Tokens
     parent: Optional["Node"] = None
@@ -23,7 +23,7 @@ class Node:
 
 
 class Radix:
-    """Each holder holds one sequence; sequences that begin alike share the nodes of what they have in common."""
+    """Each holder holds one sequence. Sequences with a common prefix share its nodes."""
 
     def __init__(self) -> None:
         self._root = Node(np.empty(0, np.int32))
@@ -33,7 +33,7 @@ class Radix:
         return holder in self._tails
 
     def hold(self, holder: int, tokens: Tokens) -> None:
-        """`holder` holds `tokens` from now on, instead of what it held before."""
+        """Set the sequence of `holder`, replacing the previous one."""
         self.release(holder)
         node, done = self._root, 0
         while done < len(tokens):
@@ -48,7 +48,7 @@ class Radix:
         self._tails[holder] = node
 
     def release(self, holder: int) -> None:
-        """`holder` holds nothing any more; it need not have held anything."""
+        """Remove the sequence of `holder`, if it has one."""
         node = self._tails.pop(holder, None)
         while node is not None and node.parent is not None:
             node.holders.discard(holder)
@@ -60,7 +60,7 @@ class Radix:
             node = parent
 
     def match(self, tokens: Tokens) -> dict[int, int]:
-        """Holder -> how many leading tokens it has in common with `tokens`; without those that have none."""
+        """Holder -> length of the prefix it shares with `tokens`; holders without one are omitted."""
         found: dict[int, int] = {}
         node, done = self._root, 0
         while done < len(tokens):
@@ -76,7 +76,7 @@ class Radix:
         return found
 
     def shared(self, holder: int) -> int:
-        """How many leading tokens of `holder` somebody else holds too."""
+        """Length of the prefix of `holder` that other holders hold too."""
         node: Node | None = self._tails.get(holder)
         while node is not None and len(node.holders) == 1:
             node = node.parent
@@ -87,7 +87,7 @@ class Radix:
         return length
 
     def check(self, held: dict[int, Tokens]) -> None:
-        """Prove that the tree says exactly `held`; RuntimeError names what it says instead."""
+        """Verify that the tree contains exactly `held`. RuntimeError names the difference."""
         if self._tails.keys() != held.keys():
             raise RuntimeError(f"radix: holders {sorted(self._tails)}, but {sorted(held)} hold something")
         for holder, tokens in held.items():
@@ -96,7 +96,7 @@ class Radix:
         _check_node(self._root)
 
     def _join(self, node: Node) -> None:
-        """A node whose only child has the same holders is no fork: the two become one."""
+        """Merge a node with its only child if both have the same holders."""
         (child,) = node.children.values()
         if child.holders != node.holders or any(tail is node for tail in self._tails.values()):
             return
@@ -109,7 +109,7 @@ class Radix:
 
 
 def common(first: Tokens, second: Tokens) -> int:
-    """How many leading tokens are equal."""
+    """Length of the common prefix."""
     length = min(len(first), len(second))
     differs = first[:length] != second[:length]
     place = int(differs.argmax()) if length else 0
@@ -122,7 +122,7 @@ def _attach(parent: Node, edge: Tokens) -> Node:
 
 
 def _split(node: Node, length: int) -> Node:
-    """The node's edge is cut after `length` tokens; returns the upper part, a new node."""
+    """Split the node's edge after `length` tokens; return the upper part, a new node."""
     assert node.parent is not None
     upper = _attach(node.parent, node.edge[:length])
     upper.holders = set(node.holders)

@@ -1,6 +1,6 @@
-"""States of sequences outside the KV memory: in host memory, and above a size or at the end in files.
+"""Saved sequence states outside the KV memory: in host memory, then (large ones, or at the end) in files.
 
-It knows bytes, the tokens they stand for and a checksum; it refuses to know what a state consists of.
+It knows bytes, the tokens they belong to and checksums, not what a state consists of.
 """
 
 import contextlib
@@ -23,18 +23,18 @@ HEAD = struct.Struct("<8sI32s32s")
 MAGIC = b"LLMCTLS1"
 SUFFIX, PART = ".state", ".part"
 LARGE = 4
-"""One that would take a quarter of the host memory's share goes to disk at once."""
+"""A state larger than 1/LARGE of the memory limit goes to disk at once."""
 
 
 class Damaged(Exception):
-    """A file is not what was written; it has been removed."""
+    """A file does not hold what was written; it has been removed."""
 
 
 @dataclass
 class Entry:
-    """`data` is the state while it is in memory, `path` its file once there is one. `size` in bytes.
+    """`data`: the state while in memory. `path`: its file, once there is one. `size` in bytes.
 
-    `lasting`: worth a file when memory is full; one that is not would wear out the disk for a few tokens.
+    `lasting`: worth a file when memory is full. Short ones would wear the disk for a few tokens.
     """
 
     tokens: Tokens
@@ -45,7 +45,7 @@ class Entry:
 
 
 class Saved:
-    """The least recently used goes first: from memory to disk, from disk to nowhere. Without a folder, to nowhere.
+    """Evicts the least recently used state from memory to disk, and from disk for good. Without a folder there is no disk.
 
     `folder` holds only states of one model file, one library version and one set of context settings.
     """
@@ -56,7 +56,7 @@ class Saved:
         self._tree = Radix()
         self._next = 0
         self.damaged: list[str] = []
-        """Files that were found damaged at the start, and removed."""
+        """Files found damaged at the start, and removed."""
         if folder is not None:
             self._open(folder)
 
@@ -64,22 +64,22 @@ class Saved:
         return len(self._entries)
 
     def match(self, tokens: Tokens) -> dict[int, int]:
-        """Entry -> how many leading tokens it has in common with `tokens`."""
+        """Entry -> length of the prefix it shares with `tokens`."""
         return self._tree.match(tokens)
 
     def size(self, entry: int) -> int:
         return self._entries[entry].size
 
     def least(self, entry: int) -> int:
-        """The fewest tokens to which the state can be cut once it is restored."""
+        """Fewest tokens to which the restored state can be cut."""
         return self._window.least(len(self._entries[entry].tokens))
 
     def covers(self, tokens: Tokens) -> bool:
-        """Whether an entry holds all of `tokens` and can be cut to them, so that they need not be saved again."""
+        """Whether an entry holds all of `tokens` and can be cut to them, so that saving them again is unnecessary."""
         return any(self._serves(entry, length, tokens) for entry, length in self.match(tokens).items())
 
     def holding(self, tokens: Tokens, entry: int) -> int | None:
-        """`entry`, or another that begins with all of `tokens`: it may have made room for one since it was chosen."""
+        """`entry`, or another one that starts with all of `tokens`: the first may have been evicted since it was chosen."""
         if entry in self._entries:
             return entry
         return next(
@@ -87,7 +87,7 @@ class Saved:
         )
 
     def put(self, tokens: Tokens, data: bytes | memoryview, lasting: bool = True) -> None:
-        """Keep a state; those go that it can be cut to."""
+        """Store a state; entries that it can be cut to are removed."""
         least = self._window.least(len(tokens))
         for entry, length in self.match(tokens).items():
             if least <= length == len(self._entries[entry].tokens):
@@ -98,7 +98,7 @@ class Saved:
         self._trim()
 
     def get(self, entry: int) -> tuple[Tokens, bytes | memoryview]:
-        """The tokens and the state. Raises Damaged, and then the entry is gone."""
+        """The tokens and the state. Raises Damaged and removes the entry if the file is not intact."""
         found = self._entries[entry]
         self._entries.move_to_end(entry)
         if found.data is not None:
@@ -116,18 +116,18 @@ class Saved:
         return tokens, data
 
     def forget(self, entry: int) -> None:
-        """It was no good."""
+        """Remove an entry that could not be used."""
         self._forget(entry)
 
     def close(self) -> None:
-        """Everything that is only in memory is written."""
+        """Write everything that is only in memory."""
         for number, entry in list(self._entries.items()):
             if entry.path is None:
                 self._write(number)
         self._trim()
 
     def check(self) -> None:
-        """Prove that tree and entries agree; RuntimeError if not."""
+        """Verify that tree and entries agree; RuntimeError if not."""
         self._tree.check({number: entry.tokens for number, entry in self._entries.items()})
 
     def _serves(self, entry: int, length: int, tokens: Tokens) -> bool:
@@ -140,7 +140,7 @@ class Saved:
         return number
 
     def _open(self, folder: Path) -> None:
-        """The files of earlier processes: only their tokens are read; the state's checksum is proven when it is used."""
+        """Index the files of earlier processes. Only their tokens are read; the state's checksum is verified on use."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in folder.glob(f"*{PART}"):
             path.unlink(missing_ok=True)
@@ -156,7 +156,7 @@ class Saved:
                 self._add(Entry(tokens, size, path=path))
 
     def _write(self, number: int) -> None:
-        """Atomically; a disk that refuses costs the entry, never the request."""
+        """Write a file atomically. A disk error loses the entry, never the request."""
         entry = self._entries[number]
         if self._folder is None or entry.data is None:
             self._forget(number)
@@ -168,7 +168,7 @@ class Saved:
             self._forget(number)
 
     def _put_out(self, number: int) -> None:
-        """Of memory."""
+        """Remove from memory."""
         if self._entries[number].lasting:
             self._write(number)
         else:
@@ -200,7 +200,7 @@ class Saved:
 
 def _write(folder: Path, tokens: Tokens, data: bytes | memoryview) -> Path:
     body = tokens.astype("<i4").tobytes()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have removed it since it was opened
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # the folder may have been removed meanwhile
     handle, name = tempfile.mkstemp(dir=folder, suffix=PART)  # 0600 from the first byte
     try:
         with os.fdopen(handle, "wb") as file:
@@ -217,14 +217,14 @@ def _write(folder: Path, tokens: Tokens, data: bytes | memoryview) -> Path:
 
 
 def _read_head(file: BinaryIO) -> tuple[Tokens, bytes]:
-    """The tokens, and the checksum that the state must have. Raises Damaged."""
+    """The tokens, and the expected checksum of the state. Raises Damaged."""
     head = file.read(HEAD.size)
     if len(head) < HEAD.size:
         raise Damaged("the file is cut short")
     magic, count, tokens_sum, state_sum = HEAD.unpack(head)
     body = file.read(4 * count) if magic == MAGIC else b""
     if magic != MAGIC or len(body) < 4 * count or _checksum(body) != tokens_sum:
-        raise Damaged("its head is not what was written")
+        raise Damaged("its header is damaged")
     return np.frombuffer(body, "<i4").astype(np.int32), state_sum
 
 

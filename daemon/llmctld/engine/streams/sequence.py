@@ -1,6 +1,6 @@
-"""One request while the engine works on it: its tokens, how far they are computed, and when what happened.
+"""One request in the engine: its tokens, how many are computed, and its timestamps.
 
-It knows neither the model nor the hub; what it tells is derived from plain fields that the scheduler and loop set.
+It knows neither the model nor the hub; everything it reports derives from fields that scheduler and loop set.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ NORMAL, BATCH = 1, 2
 
 @dataclass(eq=False)
 class Sequence:
-    """Times are seconds of one monotonic clock. `tokens` holds the prompt, then what was sampled."""
+    """Times are seconds of one monotonic clock. `tokens` holds the prompt, then the sampled tokens."""
 
     id: int
     tokens: list[int]
@@ -25,31 +25,31 @@ class Sequence:
     max_tokens: int
     text: Text = field(default_factory=Text)
     held: Gain = field(default_factory=Gain)
-    """What the hub has not been told yet."""
+    """Text not sent to the hub yet."""
     told: float = float("-inf")
     every_s: float = 0.0
-    """How often it is told, at most; 0: of each gain."""
+    """Minimum seconds between two reports to the hub; 0: report every gain."""
     user: str = ""
     priority: int = NORMAL
     """An index of queue.PRIORITIES."""
     adapters: tuple[Adapter, ...] = ()
-    """What they compute is of no use to other adapters, and one step computes with one set of them."""
+    """Cached tokens are valid for the same adapters only, and one step computes with one set of adapters."""
     alone: bool = False
-    """Nothing else is computed while it runs, and nothing computed before is used."""
+    """Runs by itself (`--repro`): nothing else is computed meanwhile, and no cached prefix is used."""
     stream: int | None = None
     position: int = 0
-    """Tokens whose KV is computed; the token at this index goes into the model next."""
+    """Number of tokens whose KV is computed; the token at this index goes into the model next."""
     cached: int = 0
-    """Prompt tokens that were computed before it came."""
+    """Prompt tokens that were already computed at admission."""
     batched: bool = False
-    """Whether anything but its own tokens, computed in order from the first, may have touched the rounding."""
+    """Whether rounding may have been influenced by anything but its own tokens, computed in order from the first."""
     marks: set[int] = field(default_factory=set)
-    """Counts of tokens: when so many are computed, its state is saved (checkpoints.py)."""
+    """Token counts at which its state is saved (checkpoints.py)."""
     drafts: Drafts | None = None
-    """None: it does not speculate."""
+    """None: no speculation."""
     drafted: int = 0
     accepted: int = 0
-    """Drafted tokens that are part of the answer."""
+    """Drafted tokens that became part of the answer."""
     submitted: float = 0.0
     admitted: float | None = None
     first_token: float | None = None
@@ -72,17 +72,17 @@ class Sequence:
 
     @property
     def left(self) -> int:
-        """Tokens that may still come."""
+        """Tokens that may still be generated."""
         return self.max_tokens - self.completion_tokens
 
     @property
     def begun(self) -> bool:
-        """Whether it has run before, and was put off."""
+        """Whether it has run before and was preempted."""
         return self.admitted is not None
 
     @property
     def cost(self) -> int:
-        """Tokens that its user pays in the queue: what it may take. One that was put off has paid."""
+        """Tokens that its user pays in the queue: the most it may take. A preempted sequence has paid."""
         return 0 if self.begun else self.prompt_tokens + self.max_tokens
 
     @property
@@ -94,7 +94,7 @@ class Sequence:
         return np.array(self.tokens[: self.position], np.int32)
 
     def offer(self) -> Offer:
-        """Tokens that may come next, as far as any may."""
+        """Drafted tokens for the next step, if any."""
         return self.drafts.offer(self.tokens, self.left - 1) if self.drafts else NO_OFFER
 
     def add(self, token: int, now: float) -> None:
@@ -104,7 +104,7 @@ class Sequence:
         self.tokens.append(token)
 
     def timings(self, now: float) -> tuple[float, float, float]:
-        """Milliseconds (waiting for a slot, computing the prompt, generating) if the request ends now."""
+        """Milliseconds (waiting for a slot, computing the prompt, generating) if the request ended now."""
         admitted = now if self.admitted is None else self.admitted
         first = now if self.first_token is None else self.first_token
         return (admitted - self.submitted) * 1e3, (first - admitted) * 1e3, (now - first) * 1e3
@@ -112,9 +112,9 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Chunk:
-    """`count` tokens of one sequence that go through the model in this step, from the sequence's position on.
+    """`count` tokens of one sequence to compute in this step, from the sequence's position on.
 
-    Behind them go those of `draft`, which may come next: as far as they do, the step gains more than one token.
+    `draft` follows them: tokens that may come next. Each one that is right saves a step.
     """
 
     sequence: Sequence
@@ -129,5 +129,5 @@ class Chunk:
 
     @property
     def samples(self) -> bool:
-        """Whether the model's next token follows this chunk: it reaches the end of what is known."""
+        """Whether a token is sampled after this chunk: it reaches the end of the known tokens."""
         return self.start + self.count == len(self.sequence.tokens)

@@ -1,6 +1,6 @@
-"""What each stream of the KV memory holds, and for which request: the tokens, their common beginnings, who owns it.
+"""Contents and owners of the KV memory's streams.
 
-It knows streams, owners and tokens; it refuses to know when a request runs, and never touches the memory itself.
+It knows streams, owners and tokens, not when a request runs, and never touches the memory itself.
 """
 
 import numpy as np
@@ -12,10 +12,10 @@ NOTHING: Tokens = np.empty(0, np.int32)
 
 
 class Streams:
-    """Streams 0..count-1. A stream without an owner keeps what its last owner computed until somebody overwrites it.
+    """Streams 0..count-1. A stream without an owner keeps its last content until it is overwritten.
 
-    The owned ones form a window without gaps, as far as the scheduler can keep it so: llama.cpp splits a batch wherever
-    two neighbours in it are not neighbours in memory, and reads all weights again for each part.
+    Owned streams form a contiguous window as far as the scheduler can keep it so: llama.cpp splits a batch between streams that
+    are not adjacent, and reads all weights again for each part.
     """
 
     def __init__(self, count: int) -> None:
@@ -42,7 +42,7 @@ class Streams:
         return [stream for stream in range(owned[0], owned[-1]) if stream not in self._owner] if owned else []
 
     def targets(self) -> list[int]:
-        """Where the next request may run: in a gap, else at an end of the window; anywhere while nothing runs."""
+        """Streams where the next request may run: a gap, else next to the window; any stream while nothing runs."""
         owned = self.owned
         if not owned:
             return self.free
@@ -50,27 +50,27 @@ class Streams:
         return self.gaps() or [stream for stream in ends if 0 <= stream < self.count]
 
     def take(self, stream: int, owner: int, prompt: Tokens, adapters: tuple[Adapter, ...] = ()) -> None:
-        """`owner` runs in a free stream, which will hold `prompt` when that is computed."""
+        """Make `owner` run in a free stream, which will hold `prompt` once it is computed."""
         if stream in self._owner:
             raise RuntimeError(f"stream {stream} belongs to request {self._owner[stream]}")
         self._owner[stream], self._adapters[stream] = owner, adapters
         self._hold(stream, prompt)
 
     def give(self, stream: int, computed: Tokens, prompt: int = 0) -> None:
-        """The owner leaves; `computed` is what the memory holds now, the first `prompt` tokens of it were asked.
+        """Release the stream. `computed`: what the memory holds now, of which the first `prompt` tokens were the prompt.
 
-        KeyError when nobody owned it.
+        Raises KeyError if it has no owner.
         """
         del self._owner[stream]
         self._hold(stream, computed, prompt)
 
     def copy(self, source: int, target: int) -> None:
-        """A free stream holds what another, free one does."""
+        """Copy the content of a free stream to another free one."""
         self._adapters[target] = self._adapters[source]
         self._hold(target, self._held[source], self._prompts[source])
 
     def move(self, source: int, target: int, computed: Tokens) -> None:
-        """The owner of `source` goes on in the free stream `target`; both hold what it has `computed` so far."""
+        """Move the owner of `source` to the free stream `target`; both hold its `computed` tokens."""
         owner, prompt = self._owner[source], self._held[source]
         self.give(source, computed)
         self.take(target, owner, prompt, self._adapters[source])
@@ -79,28 +79,28 @@ class Streams:
         return self._held[stream]
 
     def prompt(self, stream: int) -> int:
-        """How many tokens of a free stream were asked, and not answered."""
+        """Number of prompt tokens in a free stream; the rest was generated."""
         return self._prompts[stream]
 
     def adapters(self, stream: int) -> tuple[Adapter, ...]:
-        """With which adapters its tokens were computed."""
+        """Adapters with which the stream's tokens were computed."""
         return self._adapters[stream]
 
     def match(self, tokens: Tokens, adapters: tuple[Adapter, ...] = ()) -> dict[int, int]:
-        """Stream -> how many leading tokens it has in common with `tokens`, whether computed already or not."""
+        """Stream -> length of the prefix it shares with `tokens`, computed or still to be computed."""
         found = self._tree.match(tokens)
         return {stream: length for stream, length in found.items() if self._adapters[stream] == adapters}
 
     def sole(self, stream: int, keep: int = 0) -> int:
-        """How many tokens would be lost for good if the stream kept only its first `keep`."""
+        """Number of tokens that would be lost if the stream kept only its first `keep`: no other stream holds them."""
         return max(0, len(self._held[stream]) - max(keep, self._tree.shared(stream)))
 
     def age(self, stream: int) -> int:
-        """How many changes ago the stream was last used, from 0."""
+        """Number of changes since the stream was last used, from 0."""
         return self._clock - self._used[stream]
 
     def check(self, owners: dict[int, int]) -> None:
-        """Prove that exactly `owners` (stream -> request) own streams, and that the tree says what they hold."""
+        """Verify that exactly `owners` (stream -> request) own streams, and that the tree matches the contents."""
         if self._owner != owners:
             raise RuntimeError(f"slots: owned {self._owner}, but the running requests hold {owners}")
         if len(set(owners.values())) < len(owners):
