@@ -8,7 +8,8 @@ LlmctlError
  ├── ModelUnavailable    4    unknown, broken, or does not fit
  ├── InvalidRequest      5    a field out of range
  │    ├── ContextOverflow  5  the prompt is longer than the context
- │    └── NotFound       5    no template, conversation, ... of that name
+ │    ├── NotFound       5    no template, conversation, ... of that name
+ │    └── Unsupported    5    a field that is known and does nothing yet
  ├── BudgetExceeded      6
  ├── Timeout             7
  ├── Incomplete          8    the output was cut short or does not validate
@@ -103,6 +104,13 @@ class NotFound(InvalidRequest):
 
     code = "not_found"
     default_hint = "Check the name."
+
+
+class Unsupported(InvalidRequest):
+    """The request asks for something that this version cannot do; the message names the field."""
+
+    code = "unsupported"
+    default_hint = "Leave it out."
 
 
 class BudgetExceeded(LlmctlError):

@@ -7,14 +7,11 @@ part.
 import os
 from typing import Any
 
-import msgspec
-
 from llmctl.errors import Usage
+from llmctl.wire import Sampling
 
 
-class Options(
-    msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, rename={"continue_": "continue"}
-):
+class Options(Sampling, kw_only=True, forbid_unknown_fields=True, rename={"continue_": "continue"}):
     """Options of `ask` that concern the request. A default means: not given."""
 
     model: str | None = None
@@ -24,24 +21,13 @@ class Options(
     file: list[str] | str = []
     continue_: bool = False
     conversation: str | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repeat_penalty: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[str, float] = {}
-    seed: int | None = None
-    stop: list[str] | str = []
+    stop: list[str] | str = []  # type: ignore[assignment] # one or many, until it is packed
     raw: bool = False
     extract: bool = False
     xl: bool = False
     n: int | None = None
     schema: str | dict[str, Any] | None = None
     grammar: str | None = None
-    logprobs: int | None = None
     reasoning: str | None = None
     think: str | bool | None = None
     adapter: list[str] | str | dict[str, float] = []
@@ -62,9 +48,13 @@ class Options(
 
 
 class Asked(Options, kw_only=True, forbid_unknown_fields=True):
-    """The options with what else belongs to a question; `tokens` and `ignore_eos` are for programs only."""
+    """The options with what else belongs to a question; all but `prompt` and `stdin` are for programs only."""
 
     prompt: str | None = None
+    messages: list[Any] | None = None
+    """Dicts, or wire.ChatMessage."""
+    tools: list[dict[str, Any]] = []
+    tool_choice: Any = None
     stdin: str | None = None
     tokens: list[int] | None = None
     ignore_eos: bool = False

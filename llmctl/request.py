@@ -15,29 +15,10 @@ from llmctl.paths import Paths
 from llmctl.schema import from_short_form, parse_schema
 
 SAME = (
-    "model",
-    "system",
-    "raw",
-    "conversation",
-    "max_tokens",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repeat_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "seed",
-    "repro",
-    "priority",
-    "semantic",
-    "explain",
-    "logprobs",
-    "n",
-    "think",
-    "overflow",
-)
-"""Options that wire.Generate knows by the same name."""
+    *(name for name in wire.Sampling.__struct_fields__ if name not in ("logit_bias", "stop")),
+    "model", "system", "raw", "conversation", "repro", "priority", "semantic", "explain", "n", "think", "overflow",
+)  # fmt: skip
+"""Options that wire.Generate has under the same name, with the same type."""
 FROM_DEFAULTS = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "timeout")
 
 
@@ -60,6 +41,9 @@ def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) ->
         params=params,
         declared=template.declared(),
         tokens=asked.tokens,
+        messages=None if asked.messages is None else _chat(asked.messages),
+        tools=asked.tools,
+        tool_choice=asked.tool_choice,
         user=user_label(values.get("user"), config),
         tags=listed(values.get("tag", ())),
         continue_last=values.get("continue_", False),
@@ -77,6 +61,12 @@ def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) ->
         stream=stream,
         **{name: values[name] for name in SAME if name in values},
     )
+
+
+def _chat(messages: list[Any]) -> list[wire.ChatMessage]:
+    from llmctl.chat import chat_of  # no command needs it
+
+    return chat_of(messages)
 
 
 def _join(template: str | None, prompt: str | None, params: dict[str, str]) -> str | None:

@@ -53,7 +53,12 @@ def _m004_sent(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE requests ADD COLUMN sent TEXT")
 
 
-MIGRATIONS = [_m001_requests, _m002_samples, _m003_systems, _m004_sent]
+def _m005_messages(connection: sqlite3.Connection) -> None:
+    """The whole chat of a request that brought one (`wire.Generate.messages`), as JSON; `prompt` is its last question."""
+    connection.execute("ALTER TABLE requests ADD COLUMN messages TEXT")
+
+
+MIGRATIONS = [_m001_requests, _m002_samples, _m003_systems, _m004_sent, _m005_messages]
 
 
 MOST_HITS = 1000

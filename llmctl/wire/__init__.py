@@ -28,6 +28,7 @@ from llmctl.wire.cache import (
     Warm,
     Warmed,
 )
+from llmctl.wire.chat import ROLES, ChatMessage, FunctionCall, ToolCall
 from llmctl.wire.codec import (
     BITS_64,
     WHOLE,
@@ -70,6 +71,7 @@ from llmctl.wire.models import (
     UnloadModel,
 )
 from llmctl.wire.replies import FINAL, AnyReply, AnyResult, Cancelled, Delta, Done, Failed, Notice, Progress
+from llmctl.wire.sampling import Sampling, sampling_of
 
 __all__ = [
     "BITS_64",
@@ -80,6 +82,7 @@ __all__ = [
     "MAX_BODY_BYTES",
     "PRIORITIES",
     "PROTOCOL",
+    "ROLES",
     "TEXTS",
     "THINK",
     "WHOLE",
@@ -100,6 +103,7 @@ __all__ = [
     "CacheUse",
     "Cancel",
     "Cancelled",
+    "ChatMessage",
     "ClearCache",
     "Cleared",
     "Delta",
@@ -114,6 +118,7 @@ __all__ = [
     "Failed",
     "File",
     "Flaw",
+    "FunctionCall",
     "Generate",
     "GetCacheStats",
     "HitUndone",
@@ -139,6 +144,7 @@ __all__ = [
     "Request",
     "Result",
     "Sampled",
+    "Sampling",
     "SemanticAudit",
     "ServedTo",
     "ShowCache",
@@ -146,6 +152,7 @@ __all__ = [
     "Stop",
     "Stopped",
     "Timings",
+    "ToolCall",
     "Undo",
     "UndoHit",
     "Undone",
@@ -158,5 +165,6 @@ __all__ = [
     "decode_request",
     "encode",
     "protocol_of",
+    "sampling_of",
     "with_whole",
 ]

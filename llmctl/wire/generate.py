@@ -3,11 +3,13 @@
 It knows names and types; the ranges of the fields are checked by the hub (`pipeline/validate.py`).
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
-from llmctl.wire.message import Plain
+from llmctl.wire.chat import ChatMessage
+from llmctl.wire.message import Request
+from llmctl.wire.sampling import Sampling
 
 CACHE_MODES = ("auto", "store", "skip", "refresh", "only")
 """auto: serve and store as the rules say; store: `--cache`; skip: `--no-cache`; refresh; only: `--cache-only`."""
@@ -26,8 +28,10 @@ class File(msgspec.Struct, omit_defaults=True):
     """its text"""
 
 
-class Generate(Plain, kw_only=True, tag="generate"):
-    """One question. A field that is null was not given: the default of the model or the configuration holds.
+class Generate(Request, Sampling, kw_only=True, tag="generate"):
+    """One question, as a `prompt` (the short form, with `system`, `files`, a conversation ...) or as `messages`, a whole chat.
+
+    A field that is null was not given: the default of the model or the configuration holds.
 
     -> `answer`, or `answers` where several samples were asked for: sample k has the seed `seed` + k, and its deltas come
     after all those of the sample before it. The hub always separates reasoning from the answer; the client decides what
@@ -36,8 +40,16 @@ class Generate(Plain, kw_only=True, tag="generate"):
 
     is_work: ClassVar[bool] = True
 
+    protocol: int = 0
     prompt: str | None = None
     """the question"""
+    messages: list[ChatMessage] | None = None
+    """a whole chat, the question or the result of a tool last; instead of `prompt`, `stdin`, `files`, `params`, `declared`,
+    `tokens`, `system`, `raw`, and of a conversation, for it belongs to none"""
+    tools: list[dict[str, Any]] = []
+    """functions that the model may call; reserved: `unsupported` when it is given"""
+    tool_choice: Any = None
+    """which of them; reserved: `unsupported` when it is given"""
     stdin: str | None = None
     """the text of standard input"""
     files: list[File] = []
@@ -64,28 +76,6 @@ class Generate(Plain, kw_only=True, tag="generate"):
     """its name; a new name begins a new conversation"""
     continue_last: bool = False
     """continue this user's last conversation"""
-    max_tokens: int | None = None
-    """clipped to the room that the prompt leaves"""
-    temperature: float | None = None
-    """0..2; 0 is greedy"""
-    top_p: float | None = None
-    """0..1"""
-    top_k: int | None = None
-    """0 is off"""
-    min_p: float | None = None
-    """0..1"""
-    repeat_penalty: float | None = None
-    """1 is off"""
-    presence_penalty: float | None = None
-    """0 is off"""
-    frequency_penalty: float | None = None
-    """0 is off"""
-    logit_bias: dict[str, float] = {}
-    """a token id in decimal, or a text that is one token -> added to its logit, -100..100"""
-    seed: int | None = None
-    """the same seed gives the same answer"""
-    stop: list[str] = []
-    """the answer ends before any of these"""
     ignore_eos: bool = False
     """continue where the model would end"""
     extract: str | None = None
@@ -100,8 +90,6 @@ class Generate(Plain, kw_only=True, tag="generate"):
     """a JSON schema, as JSON: the answer satisfies it"""
     grammar: str | None = None
     """a grammar in GBNF: the answer is a text of it; not with a schema"""
-    logprobs: int | None = None
-    """0..20: report so many of the likeliest tokens at each place, beside the sampled one"""
     think: str | None = None
     """how much the model thinks: `on`, `off`, `low`, `medium`, `high`; null: as its settings say, or else its
     chat template. A value that it does not know is `invalid_request`"""

@@ -27,7 +27,9 @@ def test_the_flags_of_ask_are_the_options_of_the_client() -> None:
     shell_only = {"save", "no_stream", "json", "no_stdin", "quiet"}
     flags = set(inspect.signature(ask.ask).parameters) - shell_only - {"prompt"}
     assert flags == set(Options.__struct_fields__)
-    assert set(Asked.__struct_fields__) - set(Options.__struct_fields__) == {"prompt", "stdin", "tokens", "ignore_eos"}
+    assert set(Asked.__struct_fields__) - set(Options.__struct_fields__) == {
+        "prompt", "stdin", "tokens", "ignore_eos", "messages", "tools", "tool_choice",
+    }  # fmt: skip
 
 
 def test_every_option_reaches_the_wire(paths: Paths, tmp_path: Path) -> None:
@@ -38,7 +40,7 @@ def test_every_option_reaches_the_wire(paths: Paths, tmp_path: Path) -> None:
     samples: dict[str, Any] = {
         "template": "t", "param": {"a": "b"}, "file": [str(tmp_path / "f")], "logit_bias": {"5": 1.0}, "stop": ["x"],
         "tag": ["x"], "max_age": "1m", "timeout": 3, "keep_alive": "-1",
-        "tokens": [1], "user": "v", "grammar": str(tmp_path / "f"),
+        "tokens": [1], "user": "v", "messages": [{"role": "user", "content": "x"}], "tools": [{}], "grammar": str(tmp_path / "f"),
     }  # fmt: skip
     for name in Asked.__struct_fields__:
         value: Any = samples.get(name)

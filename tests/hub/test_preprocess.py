@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llmctld.call import Call, compose
 from llmctld.history import History
-from llmctld.pipeline.preprocess import compose_prompt, fill, normal, preprocess
+from llmctld.pipeline.chat import normal
+from llmctld.pipeline.preprocess import compose_prompt, fill, preprocess
 
 from llmctl.errors import InvalidRequest, ModelUnavailable, NotFound
 from llmctl.wire import File, Generate

@@ -86,14 +86,16 @@ def _default(default: str) -> str:
 
 
 def fields(kind: type) -> dict[str, Field]:
-    """The fields that a struct sends, inherited ones first; `protocol`, which every request has, is left out."""
+    """The fields that a struct sends, its own first; `protocol`, which every request has, is left out."""
     found: dict[str, Field] = {}
     for base in reversed(kind.__mro__):
         if base.__module__.startswith("llmctl."):
             found |= _own(base)
     if issubclass(kind, wire.Request):
         del found["protocol"]
-    return {name: found[name] for name in kind.__struct_fields__ if name in found}  # type: ignore[attr-defined]
+    sent = {name: found[name] for name in kind.__struct_fields__ if name in found}  # type: ignore[attr-defined]
+    own = _own(kind)
+    return dict(sorted(sent.items(), key=lambda item: item[0] not in own))
 
 
 def _own(kind: type) -> dict[str, Field]:

@@ -1,14 +1,17 @@
 """The private dialect between the hub and one engine process: what they say to each other, and how it is framed.
 
-A frame on the socket pair is a length of four bytes (big endian) and that many bytes of msgpack. Both sides are of one
-version, always: the hub starts the engine. The end of the stream is the only way to stop: an engine whose hub is gone
-ends at once.
+A frame on the socket pair is a length of four bytes (big endian) and that many bytes of msgpack. Both sides always have the
+same version: the hub starts the engine. An engine ends when it is told to (Close) or cannot load its model (LoadFailed), and
+at once when the stream ends: its hub is gone.
 """
 
 import struct
 from typing import Any
 
 import msgspec
+
+from llmctl.wire import ChatMessage as ChatMessage
+from llmctl.wire import Sampling
 
 LENGTH = struct.Struct(">I")
 
@@ -79,13 +82,6 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
     fail: str | None = None
 
 
-class ChatMessage(msgspec.Struct):
-    """`role` is system, user or assistant."""
-
-    role: str
-    content: str
-
-
 class Adapter(msgspec.Struct, frozen=True, array_like=True):
     """A LoRA adapter's file, how strongly it works, and what changes when the file does."""
 
@@ -104,10 +100,10 @@ class Overflow(msgspec.Struct):
     within: list[tuple[int, int]]
 
 
-class Submit(msgspec.Struct, tag="submit", kw_only=True):
+class Submit(Sampling, tag="submit", kw_only=True):
     """One request. Either `messages` or `tokens`. `raw`: no chat template, the contents as they stand.
 
-    A sampling field that is None takes what the model's file names, else 0.7 (temperature), 0.9, 40, 0.05.
+    A sampling field that is None takes the default of the model's file, else that of `wanted.Defaults`.
     """
 
     id: int
@@ -115,16 +111,6 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     tokens: list[int] | None = None
     raw: bool = False
     max_tokens: int
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repeat_penalty: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[str, float] = {}
-    seed: int | None = None
-    stop: list[str] = []
     ignore_eos: bool = False
     streams: bool = True
     """Whether each piece is wanted as it comes; without it pieces are joined, and sent now and then."""
@@ -139,8 +125,6 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     """JSON; the answer satisfies it."""
     grammar: str | None = None
     """GBNF; one of the two at most."""
-    logprobs: int | None = None
-    """How many of the likeliest tokens to report at each place, beside the one that was sampled."""
     think: str | None = None
     """"on", "off", "low", "medium" or "high"; None: as the template does by itself."""
     overflow: Overflow | None = None

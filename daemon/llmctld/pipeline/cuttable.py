@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from llmctl.wire import Generate
 from llmctld.cache.level import LeftOut
-from llmctld.pipeline.preprocess import PLACE, body, compose_prompt, fill, normal, values_of
+from llmctld.pipeline.chat import normal
+from llmctld.pipeline.preprocess import PLACE, body, compose_prompt, fill, values_of
 
 WHERE = {"head": "the beginning", "middle": "the middle", "tail": "the end"}
 """`--overflow` -> what is left out."""
@@ -28,6 +29,8 @@ def parts(request: Generate, prompt: str | None) -> list[Part]:
     if request.overflow not in WHERE or prompt is None:
         return []
     whole, values = Part(0, len(prompt), "the prompt"), values_of(request)
+    if request.messages is not None:
+        return [whole]
     if compose_prompt(request, values, sys.maxsize) != prompt:  # put together elsewhere
         return [whole]
     came = _came_with_it(request, values, prompt)

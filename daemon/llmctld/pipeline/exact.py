@@ -177,7 +177,8 @@ def _about(call: Call) -> About:
 
 def _template(call: Call) -> str:
     request = call.request
-    return template_of(request.system, request.prompt, bool(request.declared or request.params))
+    system = request.system if request.messages is None else call.system
+    return template_of(system, request.prompt, bool(request.declared or request.params))
 
 
 def _groups(call: Call) -> list[str]:

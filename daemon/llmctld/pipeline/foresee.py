@@ -26,8 +26,8 @@ from llmctld.pipeline.exact import keeps, repeatable
 BODY_BYTES = 256 * 1024
 """A longer request is not kept."""
 ALIKE: dict[str, Any] = {
-    "prompt": None, "stdin": None, "files": [], "params": {}, "declared": {}, "system": None, "conversation": None,
-    "continue_last": False,
+    "prompt": None, "messages": None, "stdin": None, "files": [], "params": {}, "declared": {}, "system": None,
+    "conversation": None, "continue_last": False,
 }  # fmt: skip
 """What the messages hold already; a field that `cache.scope` names stays, for it is part of the key."""
 SERVED = ("memory", "disk", "shared", "semantic")

@@ -7,11 +7,12 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, nullcontext
+from typing import Any
 from weakref import WeakSet
 
 from llmctl.config import ModelEntry
 from llmctl.errors import EngineFailed, ModelUnavailable
-from llmctl.wire import PRIORITIES, Answer, Delta, Likely, Notice, Sampled, Usage
+from llmctl.wire import PRIORITIES, Answer, Delta, Likely, Notice, Sampled, Usage, sampling_of
 from llmctld.cache.level import LeftOut
 from llmctld.call import Call, Event, Work
 from llmctld.models.catalogue.catalog import Catalog
@@ -29,15 +30,18 @@ from llmctld.models.engines.worker import (
     Submit,
     Ticket,
 )
-from llmctld.models.remote.systems import folded, is_later
+from llmctld.models.remote.systems import folded, has_later, is_later
 from llmctld.models.running.residency import Residency
 from llmctld.pipeline import cuttable
+from llmctld.pipeline.chat import question_of
 from llmctld.pipeline.places import Places
 from llmctld.watch import log
 
 MAX_TOKENS = 2048
 """For a client that sends none; the engine clips it to the room that the prompt leaves."""
 MOVED = "its chat template takes a system prompt at the beginning only: this one is sent in front of its question"
+SET_BY_MODEL = ("temperature", "top_p", "top_k", "min_p")
+"""Sampling fields that `models.NAME` may set."""
 TRIES = {REMOTE: 1}
 """By backend; 2. What may be asked again of an endpoint, its own worker has asked again by then."""
 
@@ -131,7 +135,8 @@ class Generator:
     def _notices(self, worker: Lent, call: Call) -> list[Notice]:
         """What the user should know about this model, once for each time it is loaded; and about this turn's system prompt."""
         assert worker.loaded is not None
-        moved = [f"{worker.name}: {MOVED}"] if _folds(worker, call) and is_later(call.messages) else []
+        came_now = is_later if call.request.messages is None else has_later
+        moved = [f"{worker.name}: {MOVED}"] if _folds(worker, call) and came_now(call.messages) else []
         texts = [*([] if worker in self._told else worker.loaded.notices), *moved]
         self._told.add(worker)
         spoken_to = not call.request.raw and call.request.tokens is None
@@ -143,11 +148,10 @@ class Generator:
     def _submission(self, call: Call, entry: ModelEntry, folds: bool = False) -> Submit:
         request, settings = call.request, self._catalog.settings(entry)
 
-        def chosen(name: str) -> float | None:
-            given: float | None = getattr(request, name)
-            return getattr(settings, name) if given is None else given
-
-        top_k = chosen("top_k")
+        sampling: dict[str, Any] = {**sampling_of(request), "max_tokens": request.max_tokens or MAX_TOKENS}
+        for name in SET_BY_MODEL:
+            if sampling[name] is None:
+                sampling[name] = getattr(settings, name)
         messages = folded(call.messages) if folds else call.messages
         return Submit(
             id=0,
@@ -155,17 +159,7 @@ class Generator:
             overflow=_overflow(call, messages),
             tokens=request.tokens,
             raw=request.raw,
-            max_tokens=request.max_tokens or MAX_TOKENS,
-            temperature=chosen("temperature"),
-            top_p=chosen("top_p"),
-            top_k=None if top_k is None else int(top_k),
-            min_p=chosen("min_p"),
-            repeat_penalty=request.repeat_penalty,
-            presence_penalty=request.presence_penalty,
-            frequency_penalty=request.frequency_penalty,
-            logit_bias=request.logit_bias,
-            seed=request.seed,
-            stop=request.stop,
+            **sampling,
             ignore_eos=request.ignore_eos,
             streams=request.stream,
             user=request.user,
@@ -174,7 +168,6 @@ class Generator:
             repro=request.repro,
             schema=request.schema,
             grammar=request.grammar,
-            logprobs=request.logprobs,
             think=request.think or (None if request.raw or request.tokens is not None else settings.think),
         )
 
@@ -197,18 +190,23 @@ def _note_use(call: Call, ticket: Ticket) -> None:
 
 
 def _overflow(call: Call, messages: list[ChatMessage]) -> Overflow | None:
-    """In characters of the last message, which may begin with a system prompt."""
+    """In characters of the last question, which may begin with a system prompt."""
     within = cuttable.parts(call.request, call.prompt)
     if not within:
         return None
-    ahead = len(messages[-1].content) - len(call.prompt or "")
+    ahead = _ahead(call, messages)
     return Overflow(call.request.overflow or "", [(ahead + part.start, ahead + part.end) for part in within])
+
+
+def _ahead(call: Call, messages: list[ChatMessage]) -> int:
+    """Characters of a system prompt that was folded into the last question."""
+    return len(question_of(messages) or "") - len(call.prompt or "")
 
 
 def _left_out(call: Call, told: Shortened, messages: list[ChatMessage]) -> str:
     """In words; noted for the history, too, and for who is served this answer later."""
     prompt = call.prompt or ""
-    ahead = len(messages[-1].content) - len(prompt)
+    ahead = _ahead(call, messages)
     call.work.left_out = LeftOut(told.start - ahead, told.end - ahead, told.glue, told.tokens, told.of)
     return cuttable.told(call.work.left_out, call.request, prompt)
 

@@ -13,6 +13,7 @@ from llmctld.call import Call, Event, Link, Stage
 from llmctld.history import History, Turn
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.engines.worker import ChatMessage
+from llmctld.pipeline.chat import normal, normal_chat, question_of, system_of
 
 PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 
@@ -25,28 +26,15 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
 
     def link(next_: Stage) -> Stage:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
-            request = call.request
             if call.messages:  # put together before: the hub asks by itself what a user has asked once
-                call.model, call.conversation = (
-                    catalog.choose(request.model or request.default_model, "text"),
-                    call.id[:12],
-                )
-                call.prompt = call.messages[-1].content
-                call.system = next((each.content for each in reversed(call.messages) if each.role == "system"), "")
-                call.typed = typed(request, values_of(request), limit)
-                async with aclosing(next_(call)) as events:
-                    async for event in events:
-                        yield event
-                return
-            values = values_of(request)
-            call.prompt = compose_prompt(request, values, limit)
-            call.typed = typed(request, values, limit)
-            turns = await _take_turn(call, history)
-            call.model = catalog.choose(request.model or (turns[-1].model if turns else request.default_model), "text")
-            held = turns[-1].system if turns else ""
-            call.system = held if request.system is None else fill(normal(request.system), values, limit)
-            call.messages = _messages(turns, call.system, call.prompt)
-            _explain(call, len(turns))
+                call.conversation = call.id[:12]
+                call.typed = typed(call.request, values_of(call.request), limit)
+                _take_chat(call, catalog, call.messages)
+            elif call.request.messages is not None:
+                _take_chat(call, catalog, normal_chat(call.request.messages))
+                _explain(call, 0)
+            else:
+                await _put_together(call, catalog, history, limit)
             async with aclosing(next_(call)) as events:
                 async for event in events:
                     yield event
@@ -54,6 +42,27 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
         return stage
 
     return link
+
+
+def _take_chat(call: Call, catalog: Catalog, messages: list[ChatMessage]) -> None:
+    """A chat that is whole already: it continues no conversation, and no place in it is filled."""
+    request = call.request
+    call.model = catalog.choose(request.model or request.default_model, "text")
+    call.messages, call.prompt, call.system = messages, question_of(messages), system_of(messages)
+
+
+async def _put_together(call: Call, catalog: Catalog, history: History, limit: int) -> None:
+    """The messages out of the short form and the turns before."""
+    request = call.request
+    values = values_of(request)
+    call.prompt = compose_prompt(request, values, limit)
+    call.typed = typed(request, values, limit)
+    turns = await _take_turn(call, history)
+    call.model = catalog.choose(request.model or (turns[-1].model if turns else request.default_model), "text")
+    held = turns[-1].system if turns else ""
+    call.system = held if request.system is None else fill(normal(request.system), values, limit)
+    call.messages = _messages(turns, call.system, call.prompt)
+    _explain(call, len(turns))
 
 
 def _explain(call: Call, turns: int) -> None:
@@ -96,10 +105,6 @@ def _messages(turns: list[Turn], system: str, prompt: str | None) -> list[ChatMe
         messages += [ChatMessage("user", turn.prompt)]
         messages += [ChatMessage("assistant", turn.text)] if turn.text is not None else []
     return messages if prompt is not None else messages[:-1]
-
-
-def normal(text: str) -> str:
-    return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
 def values_of(request: Generate) -> dict[str, str]:

@@ -14,6 +14,7 @@ from llmctl.errors import Internal, LlmctlError, Storage, Timeout
 from llmctl.wire import Answer, Answers, Delta
 from llmctld.call import Call, Event, Link, Stage
 from llmctld.history import History
+from llmctld.pipeline.chat import as_json, question_of
 from llmctld.pipeline.cuttable import shortened
 from llmctld.watch import log
 
@@ -111,11 +112,12 @@ def _beginning(call: Call) -> dict[str, Any]:
     request = call.request
     prompt = request.prompt if call.prompt is None else call.prompt
     if prompt is None and request.tokens is None:
-        prompt = request.stdin
+        prompt = request.stdin if request.messages is None else question_of(request.messages)
+    chat = {} if request.messages is None else {"messages": as_json(request.messages)}
     return {"number": call.number, "id": call.id, "at": call.at, "user": call.charge or request.user,
             "tags": json.dumps(request.tags) if request.tags else "[]", "state": "running",
             "model": request.model or request.default_model,
-            "system": request.system if call.system is None else call.system, "prompt": prompt}  # fmt: skip
+            "system": request.system if call.system is None else call.system, "prompt": prompt, **chat}  # fmt: skip
 
 
 def _sent(call: Call) -> str | None:

@@ -8,6 +8,7 @@ from llmctl.config import LONGEST_S, Limits, check_name
 from llmctl.errors import InvalidRequest, Usage
 from llmctl.wire import CACHE_MODES, PRIORITIES, THINK, Generate
 from llmctld.call import Call, Event, Link, Stage
+from llmctld.pipeline.chat import check_chat, texts_of
 
 
 def between(low: float, high: float) -> tuple[Callable[[Any], bool], str]:
@@ -79,6 +80,7 @@ def check_field(name: str, value: Any) -> None:
 def check(request: Generate, limits: Limits) -> None:
     for name in RANGES:
         check_field(name, getattr(request, name))
+    check_chat(request)
     if request.schema is not None and request.grammar is not None:
         raise Usage("a schema and a grammar exclude each other", "Give one of the two.")
     if request.conversation is not None:
@@ -118,5 +120,5 @@ def check_fills(request: Generate, given: str | None) -> None:
 
 def _prompt_bytes(request: Generate) -> int:
     texts = [request.prompt, request.stdin, request.system, *(file.text for file in request.files), *request.params.values(),
-             *request.declared.values()]  # fmt: skip
-    return sum(len(text.encode()) for text in texts if text) + 8 * len(request.tokens or ())
+             *request.declared.values(), *(text for message in request.messages or () for text in texts_of(message))]  # fmt: skip
+    return sum(len(text.encode()) for text in texts if text) + 8 * len(request.tokens or request.messages or ())

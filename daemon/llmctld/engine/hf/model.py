@@ -38,6 +38,7 @@ from llmctld.engine.hf.reader import HfReader
 from llmctld.engine.hf.steps import steps_for
 from llmctld.engine.hf.words import HfWords
 from llmctld.engine.messages import Load, Scored, Submit
+from llmctld.engine.prompt.chat import whole
 from llmctld.engine.prompt.prompt import Prompt
 from llmctld.engine.prompt.systems import takes_later
 from llmctld.engine.prompt.tags import Found
@@ -109,7 +110,7 @@ class Hf:
         if submit.tokens is not None:
             return Prompt(self._words.checked(submit.tokens))
         if submit.raw or template is None:
-            text = "\n\n".join(message.content for message in submit.messages)
+            text = whole(submit.messages)
             if submit.raw:
                 return Prompt(self._words.encode(text), opened=Found(None, "").opened(text))
             return Prompt(self._reader.tokens(self._reader.markers.typed(text), around=True))

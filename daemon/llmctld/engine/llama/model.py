@@ -31,6 +31,7 @@ from llmctld.engine.llama.sampler import Sampler
 from llmctld.engine.llama.vocabulary import Vocabulary
 from llmctld.engine.llama.weights import check_positions, metadata, read_weights
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
+from llmctld.engine.prompt.chat import whole
 from llmctld.engine.prompt.prompt import Prompt
 from llmctld.engine.prompt.systems import takes_later
 from llmctld.engine.prompt.tags import Found
@@ -112,7 +113,7 @@ class Gguf:
         if submit.tokens is not None:
             return Prompt(self._vocabulary.checked(submit.tokens))
         if submit.raw or template is None:
-            text = "\n\n".join(message.content for message in submit.messages)
+            text = whole(submit.messages)
             if submit.raw:
                 return Prompt(self._vocabulary.encode(text), opened=Found(None, "").opened(text))
             return Prompt(self._reader.prompt(self._reader.markers.typed(text)))

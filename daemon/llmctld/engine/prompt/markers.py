@@ -12,6 +12,7 @@ from itertools import count
 from typing import NamedTuple
 
 from llmctld.engine.messages import ChatMessage
+from llmctld.engine.prompt.chat import rewritten, texts
 
 VEILS = 0xF0000
 """From here on lie characters that mean nothing: private use, in a plane that hardly anybody uses."""
@@ -50,14 +51,15 @@ class Markers:
     def render(self, render: Render, messages: list[ChatMessage]) -> Rendered:
         """What a template makes of the messages; raises what `render` does."""
         text = render(messages)
-        veils = self._veils([message.content for message in messages])
+        typed = [text for message in messages for text in texts(message)]
+        veils = self._veils(typed)
         if not veils:
             return Rendered(text, text)
-        veiled = render([ChatMessage(message.role, _replaced(message.content, veils)) for message in messages])
+        veiled = render([rewritten(message, lambda text: _replaced(text, veils)) for message in messages])
         lifted = _replaced(veiled, {veil: first for first, veil in veils.items()})
         if lifted == text:
             return Rendered(text, veiled)
-        holds = any(self._names(message.content) for message in messages)
+        holds = any(map(self._names, typed))
         if not holds and self._names(text) == self._names(veiled):
             return Rendered(text, text)  # it goes by what is no marker of this model, and makes none of it
         return Rendered(lifted, veiled, CHANGED)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from llmctld.engine.errors import Refusal
-from llmctld.engine.messages import ChatMessage, Overflow, Shortened, Submit
+from llmctld.engine.messages import Overflow, Shortened, Submit
 from llmctld.engine.prompt.gaps import GAPS, Gap, room_for_prompt
 from llmctld.engine.prompt.prompt import Prompt
 
@@ -80,7 +80,7 @@ class _Search:
     def with_gap(self, gap: Gap) -> Submit:
         content = self._whole[: gap.start] + gap.glue + self._whole[gap.end :]
         messages = list(self._submit.messages)
-        messages[self._place] = ChatMessage("user", content)
+        messages[self._place] = msgspec.structs.replace(messages[self._place], content=content)
         return msgspec.structs.replace(self._submit, messages=messages)
 
     def _smallest(self) -> int:

@@ -9,8 +9,11 @@ from datetime import date
 from functools import cached_property
 from typing import Any
 
+from msgspec.structs import replace
+
 from llmctld.engine.errors import Refusal
 from llmctld.engine.messages import ChatMessage, Submit
+from llmctld.engine.prompt.chat import SHOWN, TOOLS, plain, refused_tools, uses_tools
 from llmctld.engine.prompt.markers import Rendered
 from llmctld.engine.prompt.prompt import Prompt
 from llmctld.engine.prompt.tags import Found, derive
@@ -85,9 +88,11 @@ class Template:
         """The text up to where the assistant's answer begins; raises Refusal with the template's own words."""
         if self.nature.broken:
             raise Refusal("invalid_request", f"the model's chat template is broken: {self.nature.broken}", RAW_HINT)
-        plain = [{"role": message.role, "content": message.content} for message in self.fitted(messages, think)]
+        if uses_tools(messages) and not self._takes_tools:
+            raise refused_tools("the model's chat template does not write them")
+        said = [plain(message) for message in self.fitted(messages, think)]
         try:
-            return self._scribe.render(plain, self._given(self._way(think).variables))
+            return self._scribe.render(said, self._given(self._way(think).variables))
         except Unrendered as error:
             raise Refusal("invalid_request", f"the model's chat template refuses: {error}", RAW_HINT) from error
 
@@ -104,7 +109,13 @@ class Template:
             return messages
         if not others or others[0].role != "user":
             return [ChatMessage("user", "\n".join(said)), *others]
-        return [ChatMessage("user", "\n\n".join([*said, others[0].content])), *others[1:]]
+        return [replace(others[0], content="\n\n".join([*said, others[0].content])), *others[1:]]
+
+    @cached_property
+    def _takes_tools(self) -> bool:
+        """Whether it writes calls and results, found out when a chat first has some."""
+        text = self._tried([plain(message) for message in TOOLS], {}) or ""
+        return all(word in text for word in SHOWN)
 
     def prompt(self, tokens: list[int], rendered: Rendered, messages: list[ChatMessage]) -> Prompt:
         """What it made of the messages, with what is known of the answer."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from llmctl.errors import InvalidRequest
-from llmctld.engine.messages import Submit
+from llmctld.engine.messages import ChatMessage, Submit
 from llmctld.models.remote.http import refusal
 from llmctld.models.remote.systems import folded
 
@@ -55,7 +55,15 @@ def ask(submit: Submit, model: str, takes_grammar: bool, options: dict[str, Any]
 
 def say(submit: Submit, body: Body) -> None:
     """Other messages in the place of those that were asked before."""
-    body["prompt" if "prompt" in body else "messages"] = _text(submit) if "prompt" in body else submit.messages
+    body["prompt" if "prompt" in body else "messages"] = _text(submit) if "prompt" in body else said(submit.messages)
+
+
+class Said(ChatMessage, rename={"reasoning": "reasoning_content"}):
+    """A message in the words of llama-server, vLLM and DeepSeek."""
+
+
+def said(messages: list[ChatMessage]) -> list[Said]:
+    return [Said(**{name: getattr(message, name) for name in Said.__struct_fields__}) for message in messages]
 
 
 def _text(submit: Submit) -> str:
@@ -65,7 +73,7 @@ def _text(submit: Submit) -> str:
 def _chat(submit: Submit, body: Body) -> Question:
     if submit.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": submit.logprobs}
-    return Question("/chat/completions", body | {"messages": submit.messages})
+    return Question("/chat/completions", body | {"messages": said(submit.messages)})
 
 
 def _legacy(submit: Submit, body: Body) -> Question:
@@ -132,6 +140,13 @@ def _system_first(body: Body) -> bool:
     return True
 
 
+def _no_reasoning(body: Body) -> bool:
+    """Of a server that wants what was thought in no message."""
+    was = body.get("messages", [])
+    body["messages"] = [msgspec.structs.replace(message, reasoning=None) for message in was]
+    return any(message.reasoning for message in was)
+
+
 NO_SYSTEM_LATER = (
     "must be at the beginning",
     "roles must alternate",
@@ -143,6 +158,7 @@ QUIRKS = (
     Quirk("stream_options", _no_stream_options),
     Quirk("max_completion_tokens", _max_completion_tokens),
     Quirk("'json_object'", _json_object),
+    Quirk("reasoning_content", _no_reasoning),
     *(Quirk(words, _system_first) for words in NO_SYSTEM_LATER),
 )
 

@@ -8,7 +8,7 @@ import math
 import msgspec
 
 from llmctl.errors import ContextOverflow
-from llmctld.engine.messages import ChatMessage, Shortened, Submit
+from llmctld.engine.messages import Shortened, Submit
 from llmctld.engine.prompt.gaps import GAPS, Gap, room_for_prompt
 from llmctld.models.remote.http import refusal
 
@@ -51,7 +51,9 @@ class Shorter:
         self._gap = gap
         content = self._whole.messages[self._place].content
         messages = list(self._whole.messages)
-        messages[self._place] = ChatMessage("user", content[: gap.start] + gap.glue + content[gap.end :])
+        messages[self._place] = msgspec.structs.replace(
+            messages[self._place], content=content[: gap.start] + gap.glue + content[gap.end :]
+        )
         self.submit = msgspec.structs.replace(self._whole, messages=messages)
         return True
 
