@@ -1,6 +1,7 @@
 """What the key of an answer covers, and which answers are stored and served."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,21 +15,21 @@ from llmctld.cache.levels.tiers import Tiers
 from llmctld.call import Call, Stage, compose
 from llmctld.history import History
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.models.engines.worker import ChatMessage
 from llmctld.pipeline.exact import exact
-from llmctld.pipeline.identity import key_of
+from llmctld.pipeline.identity import key_of, wall_of
 from llmctld.pipeline.preprocess import preprocess
 
 from llmctl import wire
 from llmctl.config import LABELS, Cache, KeepAlive, ModelSettings, Size
 from llmctl.errors import Busy, CacheMiss, ConfigError, Timeout
-from llmctl.wire import CACHE_MODES, File, Generate
+from llmctl.wire import CACHE_MODES, ChatMessage, File, FunctionCall, Generate, ToolCall
 from tests.hub.scene import Speaker, a_call, a_catalog, answer_of, events_of, in_loop, some_tiers, text_of
 
 # ---- the key --------------------------------------------------------------------------------------------------------
 
 MATTERS: dict[str, Any] = {
     "prompt": "how?",
+    "messages": [ChatMessage("user", "how so?")],
     "stdin": "more",
     "files": [File("a.txt", "text")],
     "params": {"x": "2"},
@@ -79,11 +80,14 @@ DOES_NOT_MATTER: dict[str, Any] = {
 }
 """How an answer is delivered, labelled, awaited or looked up is no part of what it is."""
 
+REFUSED = {"tools", "tool_choice"}
+"""Reserved: `validate` refuses them."""
+
 BASE: dict[str, Any] = {"prompt": "why {x} {y}?", "params": {"x": "1"}, "declared": {"y": "1"}, "user": "ana"}
 
 
 def test_every_field_of_a_request_is_in_one_of_the_two_lists() -> None:
-    assert set(Generate.__struct_fields__) == MATTERS.keys() | DOES_NOT_MATTER.keys()
+    assert set(Generate.__struct_fields__) == MATTERS.keys() | DOES_NOT_MATTER.keys() | REFUSED
     assert not MATTERS.keys() & DOES_NOT_MATTER.keys()
 
 
@@ -124,6 +128,46 @@ async def test_the_key_covers_everything_that_changes_the_answer_and_nothing_els
         seen[found] = name
     for name, value in DOES_NOT_MATTER.items():
         assert await key(tmp_path, catalog, scope, **{name: value}) == base, name
+
+
+@in_loop
+async def test_a_chat_has_the_key_of_the_short_form_that_says_the_same(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path, e={})
+    short = {"prompt": "why?\r\nnow", "system": "Be brief.", "params": {}, "declared": {}}
+    system, user = ChatMessage("system", "Be brief."), ChatMessage("user", "why?\nnow")
+    chat: dict[str, Any] = {"prompt": None, "params": {}, "declared": {}}
+    expected = await key(tmp_path, catalog, [], **short)
+    assert await key(tmp_path, catalog, [], **chat, messages=[system, user]) == expected
+    turn = [ChatMessage("user", "hello"), ChatMessage("assistant", "hi")]
+    expected = await key(tmp_path, catalog, [], **{**short, "system": None}, conversation="talk")
+    assert await key(tmp_path, catalog, [], **chat, messages=[*turn, user]) == expected
+    expected = await key(tmp_path, catalog, [], **{**short, "system": ""})
+    assert await key(tmp_path, catalog, [], **chat, messages=[ChatMessage("system", ""), user]) == expected
+    called = [ToolCall("c", FunctionCall("f", "{}"))]
+    others = [
+        ChatMessage("user", "why?\nnow", "bob"), ChatMessage("assistant", "hi", reasoning="hm"),
+        ChatMessage("assistant", "hi", tool_calls=called), ChatMessage("tool", "hi", tool_call_id="c"),
+    ]  # fmt: skip
+    keys = [await key(tmp_path, catalog, [], **chat, messages=[user, each, user]) for each in others]
+    assert len({expected, *keys}) == len(others) + 1, "every field of a message is part of what was asked"
+
+
+@in_loop
+async def test_the_wall_of_a_chat_is_everything_before_its_last_question(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path, e={})
+
+    async def wall(*texts: str) -> str:
+        roles = itertools.cycle(("user", "assistant"))
+        messages = [ChatMessage(role, text) for role, text in zip(roles, texts, strict=False)]
+        call = a_call(prompt=None, messages=messages)
+        history = History(tmp_path / "h.db")
+        await answer_of(compose([preprocess(catalog, history, 10**6)], Speaker("x")), call)
+        history.close()
+        return wall_of(call, catalog, [])
+
+    assert await wall("a", "b", "why?") == await wall("a", "b", "how come?")
+    assert await wall("a", "b", "why?") != await wall("a", "c", "why?")
+    assert await wall("a", "b", "why?") != await wall("why?")
 
 
 @pytest.mark.parametrize("name", sorted({*ModelSettings.__struct_fields__} - {*LABELS}))

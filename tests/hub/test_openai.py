@@ -14,7 +14,7 @@ from llmctl.errors import InvalidRequest, ModelUnavailable
 
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "schema": True, "strict": True}}
 SENT: dict[str, tuple[Any, dict[str, Any]]] = {
-    "messages": ([ChatMessage("user", "why?")], {"messages": [ChatMessage("user", "why?")]}),
+    "messages": ([ChatMessage("user", "why?")], {"messages": openai.said([ChatMessage("user", "why?")])}),
     "tokens": ([1, 2], {"prompt": [1, 2]}),
     "raw": (True, {"prompt": "hi"}),
     "max_tokens": (7, {"max_tokens": 7}),
