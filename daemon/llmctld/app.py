@@ -36,7 +36,8 @@ from llmctld.cache.lifetimes.learned import Learned
 from llmctld.cache.prefetch.prefetch import Computed, Prefetch, opened
 from llmctld.cache.prefetch.shelf import Shelf
 from llmctld.call import Link, Stage, compose
-from llmctld.handlers import Hub, figures
+from llmctld.handlers.cache import figures
+from llmctld.handlers.hub import Hub
 from llmctld.history import History
 from llmctld.models.catalogue.builtin import Builtin
 from llmctld.models.catalogue.catalog import Catalog
@@ -62,6 +63,7 @@ from llmctld.pipeline.semantic import Semantic
 from llmctld.pipeline.structure import structure
 from llmctld.pipeline.validate import validate
 from llmctld.pipeline.worth import worth
+from llmctld.requests import Requests
 from llmctld.semantic.judge import Judge
 from llmctld.semantic.knowledge import Knowledge
 from llmctld.semantic.verify import Verifier
@@ -153,7 +155,9 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     supply = Supply(catalog, estimates, config.limits)
     residency = Residency(catalog, supply, paths.logs, paths.cache / "prefixes", config, Ladder(paths.rungs))
     trial = Trial()
-    background = Background(lambda: hub.in_flight())
+    requests = Requests()
+    background = Background(requests.in_flight)
+    requests.when_stopping(background.end)
     compute = computing(background, residency, catalog, tiers.expires)
     prefetch = await build_prefetch(paths, config.cache, tiers, background, compute)
     embedding = Embedding(residency, Builtin(catalog, paths.cache / "models").choose, config.limits)
@@ -162,29 +166,30 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
         config, catalog, history, tiers, residency, trial, background, prefetch, semantic
     )
     hub = Hub(
-        str(paths.socket),
-        background.pipeline,
-        embedding,
-        catalog,
-        residency,
-        tiers,
-        history,
-        Puller(catalog, paths.pulled, lambda: supply.limit.host),
-        estimates,
-        background,
-        semantic,
-        prefetch,
+        socket=str(paths.socket),
+        requests=requests,
+        pipeline=background.pipeline,
+        embedding=embedding,
+        catalog=catalog,
+        residency=residency,
+        tiers=tiers,
+        history=history,
+        puller=Puller(catalog, paths.pulled, lambda: supply.limit.host),
+        estimates=estimates,
+        background=background,
+        semantic=semantic,
+        prefetch=prefetch,
     )
     server = Server(hub, paths.socket)
-    hasher = Hasher(catalog.contents, lambda: bool(hub.in_flight()))
+    hasher = Hasher(catalog.contents, lambda: bool(requests.in_flight()))
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, lambda: asyncio.ensure_future(server.stop(DRAIN_S)))
+        asyncio.get_running_loop().add_signal_handler(number, lambda: asyncio.ensure_future(requests.stop(DRAIN_S)))
     gc.freeze()  # what stands now stays: no collection need look at it again
     _announce(paths, config, ready_fd)
     tiers.start()
     residency.preload()
     log.info("the hub is ready", version=__version__, pid=os.getpid(), abandoned_requests=abandoned)
-    await server.stopped.wait()
+    await requests.stopped.wait()
     await server.close()
     if prefetch is not None:
         await prefetch.close()
@@ -311,6 +316,6 @@ def _tell(ready_fd: int | None, line: object) -> None:
 async def _keep_figures(paths: Paths, hub: Hub) -> None:
     """What `cache stats` and `cache audit` print while no hub runs."""
     with contextlib.suppress(OSError, Storage):
-        paths.cache_stats.write_bytes(msgspec.json.encode(await figures(hub)))
+        paths.cache_stats.write_bytes(msgspec.json.encode(await figures(hub.tiers, hub.semantic, hub.prefetch)))
         if hub.semantic.knowledge.is_open:
             paths.cache_audit.write_bytes(msgspec.json.encode(await hub.semantic.audit()))

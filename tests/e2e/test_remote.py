@@ -632,9 +632,9 @@ def test_what_cannot_be_is_refused_when_it_is_added(
 
 def test_a_key_in_plain_sight_is_warned_of(home: House) -> None:
     outcome = home.ok("models", "add", "plain", "http://models.example/v1", "--api-key-env", "THE_KEY")
-    assert "travels in plain sight" in outcome.err
+    assert "is sent unencrypted" in outcome.err
     for safe in ("https://models.example/v1", "http://127.0.0.1:1/v1", "http://localhost:1/v1"):
-        assert "plain sight" not in home.ok("models", "add", "plain", safe, "--api-key-env", "THE_KEY", "--force").err
+        assert "unencrypted" not in home.ok("models", "add", "plain", safe, "--api-key-env", "THE_KEY", "--force").err
     home.ok("models", "rm", "plain", "--yes")
 
 

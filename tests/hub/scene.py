@@ -21,7 +21,7 @@ from llmctld.cache.levels.lane import Lane
 from llmctld.cache.levels.memory import Memory
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.call import Call, Event, Stage
-from llmctld.handlers import Hub
+from llmctld.handlers.hub import Hub
 from llmctld.history import History
 from llmctld.models.catalogue.builtin import Builtin
 from llmctld.models.catalogue.catalog import Catalog
@@ -32,6 +32,7 @@ from llmctld.models.running.residency import Residency
 from llmctld.models.running.supply import Supply
 from llmctld.pipeline.background import Background
 from llmctld.pipeline.embed import Embedding
+from llmctld.requests import Requests
 from llmctld.server import Server
 
 from llmctl import wire
@@ -251,17 +252,30 @@ async def a_server(folder: Path, pipeline: Stage) -> AsyncIterator[Scene]:
     path = folder / "hub.sock"
     embedding = Embedding(residency, Builtin(catalog, folder / "builtin").choose, Limits())
     puller, estimates = Puller(catalog, folder / "pulled", lambda: 2**30), Estimates(catalog, folder / "measured.json")
-    background = Background()
+    requests = Requests()
+    background = Background(requests.in_flight)
+    requests.when_stopping(background.end)
     semantic = build_semantic(folder / "semantic", Cache(), tiers, catalog, embedding, residency, background)
     hub = Hub(
-        str(path), pipeline, embedding, catalog, residency, tiers, history, puller, estimates, background, semantic
+        socket=str(path),
+        requests=requests,
+        pipeline=pipeline,
+        embedding=embedding,
+        catalog=catalog,
+        residency=residency,
+        tiers=tiers,
+        history=history,
+        puller=puller,
+        estimates=estimates,
+        background=background,
+        semantic=semantic,
     )
     server = Server(hub, path)
     dealer = Dealer(path)
     try:
         yield Scene(server, hub, path, dealer)
     finally:
-        await server.stop(0.0)
+        await requests.stop(0.0)
         dealer.vanish()
         await server.close()
         await residency.close()

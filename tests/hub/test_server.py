@@ -4,12 +4,13 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import msgspec
 import pytest
 from llmctld.call import Call, Event, Link, Stage, compose
-from llmctld.handlers import HANDLERS
+from llmctld.handlers.hub import Hub, Tell
+from llmctld.handlers.table import CALLS, HANDLERS
 
 from llmctl import wire
 from llmctl.errors import ERRORS, Busy
@@ -20,6 +21,16 @@ ASK = wire.Generate(prompt="why?", stream=True)
 
 def test_every_request_has_a_handler_or_is_the_servers_own() -> None:
     assert set(get_args(wire.AnyRequest)) == {*HANDLERS, wire.Cancel, wire.Ack}
+
+
+def test_every_handler_takes_the_hub_what_it_is_listed_for_and_a_way_to_tell_and_returns_a_result() -> None:
+    for kind, handler in HANDLERS.items():
+        hub, subject, tell, result = get_type_hints(handler).values()
+        assert (hub, tell) == (Hub, Tell), handler
+        assert subject is (Call if kind in CALLS else kind), handler
+        assert set(get_args(result) or [result]) <= set(get_args(wire.AnyResult)), handler
+    for kind, make in CALLS.items():
+        assert get_type_hints(make) == {"id": str, "request": kind, "return": Call}
 
 
 # ---- every request gets one final reply -----------------------------------------------------------------------------
@@ -74,7 +85,7 @@ async def test_a_stage_that_raises_anything_ends_in_one_failed(tmp_path: Path, p
             assert final.code == ("busy" if isinstance(error, Busy) else "internal")
             assert final.code == "busy" or identity.hex() in final.message, "it can be found in the log"
             assert await scene.dealer.is_silent()
-            assert scene.hub.in_flight() == 0
+            assert scene.hub.requests.in_flight() == 0
 
 
 @in_loop
@@ -106,7 +117,7 @@ async def test_an_answer_that_cannot_be_encoded_is_still_a_final_reply(tmp_path:
         assert isinstance(final, wire.Failed)
         assert final.code == "internal"
         assert await scene.dealer.is_silent()
-        assert scene.hub.in_flight() == 0
+        assert scene.hub.requests.in_flight() == 0
 
 
 @in_loop
@@ -174,14 +185,14 @@ async def test_cancel_is_handled_at_once_and_brings_what_came(tmp_path: Path) ->
     async with a_server(tmp_path, speaker) as scene:
         identity = await scene.dealer.send(ASK)
         await speaker.said.wait()
-        assert scene.hub.in_flight() == 1
+        assert scene.hub.requests.in_flight() == 1
         await scene.dealer.send(wire.Cancel(), identity)
         final = (await scene.dealer.replies(identity))[-1]
         assert isinstance(final, wire.Cancelled)
         assert final.answer is not None
         assert (final.answer.text, final.answer.finish_reason) == ("half an answer", "cancelled")
         assert speaker.cancelled == 1
-        assert scene.hub.in_flight() == 0
+        assert scene.hub.requests.in_flight() == 0
         assert await scene.dealer.is_silent()
 
 
@@ -198,7 +209,7 @@ async def test_a_cancel_right_behind_its_request_still_brings_a_final_reply(tmp_
             identity, reply = await scene.dealer.receive()
             if isinstance(reply, wire.FINAL):
                 waiting.remove(identity)
-        assert scene.hub.in_flight() == 0
+        assert scene.hub.requests.in_flight() == 0
 
 
 @in_loop
@@ -228,7 +239,7 @@ async def test_the_work_of_a_client_that_vanished_is_cancelled(tmp_path: Path, m
         await speaker.left.wait()
         assert speaker.cancelled == 1
         assert isinstance(await scene.dealer.ask(wire.Status()), wire.Done)
-        assert scene.hub.in_flight() == 0
+        assert scene.hub.requests.in_flight() == 0
 
 
 @in_loop
@@ -346,7 +357,7 @@ async def test_a_stopping_hub_finishes_what_is_in_flight_and_takes_nothing_new(t
                 finals[to] = reply
         assert isinstance(finals[identity], wire.Done)
         assert finals[stop] == wire.Done(result=wire.Stopped(cancelled=[]))
-        assert scene.server.stopped.is_set()
+        assert scene.hub.requests.stopped.is_set()
 
 
 @in_loop
@@ -378,7 +389,7 @@ async def test_a_stop_that_is_cancelled_by_its_client_still_ends_the_hub(tmp_pat
         assert isinstance((await scene.dealer.replies(stop))[-1], wire.Cancelled)
         speaker.go.set()
         assert isinstance((await scene.dealer.replies(asked))[-1], wire.Done)
-        await scene.server.stopped.wait()
+        await scene.hub.requests.stopped.wait()
 
 
 @in_loop
@@ -387,5 +398,5 @@ async def test_a_hub_whose_socket_file_vanishes_ends(tmp_path: Path, monkeypatch
     async with a_server(tmp_path, Speaker("x")) as scene:
         scene.path.unlink()
         scene.path.touch()  # of another: it must not be removed
-        await scene.server.stopped.wait()
+        await scene.hub.requests.stopped.wait()
         assert scene.path.exists()

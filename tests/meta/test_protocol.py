@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from llmctld.handlers import HANDLERS
+from llmctld.handlers.table import HANDLERS
 
 from llmctl import wire
 from tests.meta import protocol

@@ -1,0 +1,50 @@
+"""The parts of the hub that handlers use, and the one signature of a handler.
+
+It holds parts and does nothing with them.
+"""
+
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from llmctl import wire
+from llmctld.cache.levels.tiers import Tiers
+from llmctld.cache.prefetch.prefetch import Prefetch
+from llmctld.call import Call, Stage
+from llmctld.history import History
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.memory.estimate import Estimates
+from llmctld.models.pull.pull import Puller
+from llmctld.models.running.residency import Residency
+from llmctld.pipeline.background import Background
+from llmctld.pipeline.embed import Embedding
+from llmctld.pipeline.semantic import Semantic
+from llmctld.requests import Requests
+
+
+@dataclass(kw_only=True)
+class Hub:
+    """Everything a handler may use. Built once, by app.py."""
+
+    socket: str
+    requests: Requests
+    pipeline: Stage
+    embedding: Embedding
+    catalog: Catalog
+    residency: Residency
+    tiers: Tiers
+    history: History
+    puller: Puller
+    estimates: Estimates
+    background: Background
+    semantic: Semantic
+    prefetch: Prefetch | None = None
+    started: float = field(default_factory=time.monotonic)
+
+
+Tell = Callable[[wire.Delta | wire.Notice | wire.Progress], None]
+"""Sends a reply that is not the final one. It never blocks."""
+S = TypeVar("S", bound="wire.Request | Call")
+Handler = Callable[[Hub, S, Tell], Coroutine[Any, Any, wire.AnyResult]]
+"""Takes the request (or the Call that was made of it), tells what happens on the way, and returns the result or raises."""

@@ -1,0 +1,143 @@
+"""The requests under way: what each client has been sent, how many there are, and how all of them end when the hub stops.
+
+It knows no socket and no handler: server.py reads the one and calls the other.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from llmctl import wire
+from llmctld.call import Call
+from llmctld.watch import log
+
+Key = tuple[bytes, bytes]
+"""(client, request id)"""
+
+
+class Pending:
+    """One request and what its client has been sent: at most WINDOW deltas unread; later ones are joined meanwhile.
+
+    `send` returns False when the client is gone.
+    """
+
+    def __init__(
+        self, key: Key, request: wire.AnyRequest, call: Call | None, send: Callable[[Key, wire.Reply], bool]
+    ) -> None:
+        self.key, self.request, self.call, self._send = key, request, call, send
+        self.id = key[1].hex()
+        self.task: asyncio.Task[None] | None = None
+        self._unread = 0
+        self._waiting: list[wire.Delta] = []
+        """At most one of each sample; only the last one still grows."""
+
+    @property
+    def name(self) -> str:
+        model = self.call.model.name if self.call and self.call.model else self.request.subject
+        return f"{self.id[:12]} ({model or '?'})"
+
+    def reply(self, reply: wire.Reply) -> None:
+        if not isinstance(reply, wire.Delta):
+            self._flush()
+            self._post(reply)
+        elif isinstance(self.request, wire.Generate) and self.request.stream:
+            if self._waiting and self._waiting[-1].index == reply.index:
+                last = self._waiting[-1]
+                text, reasoning = last.text + reply.text, last.reasoning + reply.reasoning
+                self._waiting[-1] = wire.Delta(text=text, reasoning=reasoning, index=reply.index)
+            else:
+                self._waiting.append(reply)
+            if self._unread < wire.WINDOW:
+                self._flush()
+
+    def acknowledge(self, count: int) -> None:
+        self._unread = max(0, self._unread - max(0, count))
+        if self._unread < wire.WINDOW:
+            self._flush()
+
+    def beat(self) -> None:
+        """Tells the client that the request is still under way."""
+        self._post(wire.Progress(state=self.call.work.state if self.call else "working"))
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for delta in waiting:
+            if delta.text or delta.reasoning:
+                self._unread += 1
+                self._post(delta)
+
+    def _post(self, reply: wire.Reply) -> None:
+        if not self._send(self.key, reply):
+            self.cancel()  # the client is gone: nobody waits for this work any more
+
+    def cancel(self) -> None:
+        """In the next turn of the loop: a task that is cancelled before it runs would end without its final reply."""
+        if self.task is not None:
+            self.task.get_loop().call_soon(self.task.cancel)
+
+
+class Requests:
+    """All requests under way. `stopping`: no more are taken; `stopped` is set when those that are work have ended."""
+
+    def __init__(self) -> None:
+        self._pending: dict[Key, Pending] = {}
+        self._when_stopping: list[Callable[[], None]] = []
+        self._endings: list[asyncio.Task[list[str]]] = []
+        self.stopping = False
+        self.stopped = asyncio.Event()
+
+    def __iter__(self) -> Iterator[Pending]:
+        return iter(list(self._pending.values()))
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._pending
+
+    def get(self, key: Key) -> Pending | None:
+        return self._pending.get(key)
+
+    def add(self, pending: Pending) -> None:
+        self._pending[pending.key] = pending
+
+    def remove(self, pending: Pending) -> None:
+        del self._pending[pending.key]
+
+    def in_flight(self) -> int:
+        """The number of requests that are work (`wire.Request.is_work`)."""
+        return sum(pending.request.is_work for pending in self._pending.values())
+
+    def when_stopping(self, do: Callable[[], None]) -> None:
+        """`do` is called once, at the moment from which no more requests are taken."""
+        self._when_stopping.append(do)
+
+    async def stop(self, timeout: float) -> list[str]:
+        """Takes no more requests, waits at most `timeout` seconds for those that are work, cancels the rest, and names them.
+
+        It goes on when its caller is cancelled: a hub that takes no requests must end.
+        """
+        ending = asyncio.create_task(self._end(timeout))
+        self._endings.append(ending)
+        return await asyncio.shield(ending)
+
+    async def _end(self, timeout: float) -> list[str]:
+        if not self.stopping:
+            self.stopping = True
+            for do in self._when_stopping:
+                do()
+        running = {each.task: each for each in self._pending.values() if each.request.is_work and each.task}
+        pending = (await asyncio.wait(running, timeout=timeout))[1] if running else set()
+        cancelled = [running[task].name for task in pending]
+        for task in pending:
+            running[task].cancel()
+        if pending:
+            await asyncio.wait(pending)
+            log.warning("requests were cancelled because the hub stops", requests=cancelled)
+        self.stopped.set()
+        return cancelled
+
+    async def close(self) -> None:
+        """Ends what is not work too, so that each client gets its final reply."""
+        others = [pending.task for pending in self._pending.values() if pending.task is not None]
+        if others:
+            await asyncio.wait(others, timeout=1.0)
+            for pending in self:
+                pending.cancel()
+            await asyncio.wait(others, timeout=1.0)
