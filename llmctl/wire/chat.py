@@ -16,7 +16,7 @@ class FunctionCall(msgspec.Struct):
     """JSON, as the model wrote it"""
 
 
-class ToolCall(msgspec.Struct, omit_defaults=True):
+class ToolCall(msgspec.Struct):
     """A call of a tool, inside a message of the assistant."""
 
     id: str

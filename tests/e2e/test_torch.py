@@ -68,6 +68,34 @@ def test_what_is_left_out_of_a_long_prompt_is_counted_by_its_own_tokenizer(home:
     assert "the middle of stdin is left out: " in cut.err
 
 
+def test_a_chat_of_a_program_gives_what_the_same_conversation_gives(home: House) -> None:
+    options = (
+        "-m",
+        "t",
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "4",
+        "--no-cache",
+        "--conversation",
+        "twin",
+        "--json",
+        "--no-stream",
+    )
+    first = home.ok("ask", "one", "-s", "SYS", *options).last
+    second = home.ok("ask", "two", *options).last
+    chat = [
+        {"role": "system", "content": "SYS"}, {"role": "user", "content": "one"},
+        {"role": "assistant", "content": first["text"]}, {"role": "user", "content": "two"},
+    ]  # fmt: skip
+    script = f"""
+from llmctl import Client
+answer = Client().ask(messages={chat!r}, model="t", temperature=0, max_tokens=4, no_cache=True)
+print([answer.text, answer.usage.prompt_tokens])
+"""
+    assert home.python(script).end().out.strip() == str([second["text"], second["usage"]["prompt_tokens"]])
+
+
 def test_a_folder_is_added_and_answers(home: House) -> None:
     (listed,) = home.ok("models", "ls", "--json").lines
     assert (listed["name"], listed["kind"], listed["state"]) == ("t", "text", "ready")

@@ -103,7 +103,7 @@ class Overflow(msgspec.Struct):
 class Submit(Sampling, tag="submit", kw_only=True):
     """One request. Either `messages` or `tokens`. `raw`: no chat template, the contents as they stand.
 
-    A sampling field that is None takes the default of the model's file, else that of `wanted.Defaults`.
+    A sampling field that is None takes the default of the model's file, else that of `answer.sampling.Defaults`.
     """
 
     id: int

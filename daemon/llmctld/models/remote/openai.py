@@ -58,8 +58,10 @@ def say(submit: Submit, body: Body) -> None:
     body["prompt" if "prompt" in body else "messages"] = _text(submit) if "prompt" in body else said(submit.messages)
 
 
-class Said(ChatMessage, rename={"reasoning": "reasoning_content"}):
+class Said(ChatMessage):
     """A message in the words of llama-server, vLLM and DeepSeek."""
+
+    reasoning: str | None = msgspec.field(default=None, name="reasoning_content")
 
 
 def said(messages: list[ChatMessage]) -> list[Said]:
