@@ -32,6 +32,18 @@ def driver() -> Driver:
     return Driver(Echo(echo(slots=2)))
 
 
+@pytest.fixture
+def each_token_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the clock says: no token waits for the next one."""
+    monkeypatch.setattr(loop, "SHOW_S", 0.0)
+
+
+@pytest.fixture
+def told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the clock says: after the first token, a stream's next piece is never due."""
+    monkeypatch.setattr(loop, "SHOW_S", 3600.0)
+
+
 def test_a_stop_string_ends_the_answer_before_it(driver: Driver) -> None:
     reply = driver.ask("one two three", stop=["two", "zzz"], max_tokens=99)
     assert (reply.text, reply.done.reason) == ("one ", "stop")
@@ -100,6 +112,7 @@ def test_max_tokens_below_one_is_refused(driver: Driver) -> None:
     assert driver.ask("abc", max_tokens=0).refusal.code == "invalid_request"
 
 
+@pytest.mark.usefixtures("each_token_told")
 def test_one_step_tells_of_all_sequences_in_one_frame(driver: Driver) -> None:
     one, two = driver.submit("ab"), driver.submit("xy")
     driver.run()
@@ -130,6 +143,7 @@ def test_waiting_for_a_slot_and_computing_are_timed_apart() -> None:
         assert done.queue_ms + done.prefill_ms + done.decode_ms <= whole + 0.1, "no moment counts twice"
 
 
+@pytest.mark.usefixtures("each_token_told")
 def test_tokens_per_second_are_told_while_it_generates() -> None:
     """How they are counted is test_rate's."""
     driver = Driver(Echo(echo()))
@@ -138,6 +152,7 @@ def test_tokens_per_second_are_told_while_it_generates() -> None:
     assert driver.steps[-1].tokens_per_second == 0.0
 
 
+@pytest.mark.usefixtures("each_token_told")
 def test_text_that_nobody_waits_to_see_is_told_in_few_pieces_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "many words that come one by one " * 8
     monkeypatch.setattr(loop, "TELL_S", 3600.0)
@@ -146,6 +161,40 @@ def test_text_that_nobody_waits_to_see_is_told_in_few_pieces_and_whole(monkeypat
     assert told.text == held.text == text
     assert told.pieces == len(text)
     assert held.pieces == 2, "that it has begun, and what it is at its end"
+
+
+@pytest.mark.usefixtures("told_once")
+def test_tokens_of_a_stream_that_come_within_a_blink_are_one_piece(driver: Driver) -> None:
+    id = driver.submit("abcdefgh", max_tokens=99)
+    driver.step()
+    assert driver.replies[id].text == "a", "the first one waits for nothing"
+    driver.run()
+    assert (driver.replies[id].text, driver.replies[id].pieces) == ("abcdefgh", 2)
+
+
+@pytest.mark.usefixtures("told_once")
+def test_a_token_of_a_stream_never_waits_for_a_step_that_computes_a_prompt(driver: Driver) -> None:
+    first = driver.submit("abcdef", max_tokens=99)
+    driver.step(2)
+    assert driver.replies[first].text == "a"
+    driver.submit("x" * 8, max_tokens=99)
+    before = len(driver.steps)
+    driver.step()
+    assert driver.replies[first].text.startswith("ab")
+    assert any(isinstance(event, Piece) and event.text == "b" for event in driver.steps[before].events), (
+        "told before it"
+    )
+
+
+@pytest.mark.usefixtures("told_once")
+def test_a_request_that_fails_has_told_all_that_it_gained(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Echo(echo())
+    driver = Driver(model)
+    id = driver.submit("abcdef", max_tokens=99)
+    driver.step(3)
+    monkeypatch.setattr(model, "decode", lambda chunks: [Refusal("engine_failed", "it cannot")] * len(chunks))
+    driver.run()
+    assert (driver.replies[id].text, driver.replies[id].refusal.code) == ("abc", "engine_failed")
 
 
 def test_what_was_held_back_comes_with_the_end_of_a_cancelled_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from llmctld.engine.core.loop import SHOW_S
 from llmctld.engine.messages import (
     LENGTH,
     ChatMessage,
@@ -29,6 +31,7 @@ from llmctld.engine.messages import (
     decode_report,
     frame,
 )
+from llmctld.engine.serve import _frames
 
 from tests.engine.driver import Reply, echo, llama
 
@@ -153,7 +156,7 @@ def test_the_end_of_the_stream_ends_it_in_the_middle_of_work(child: Child) -> No
 
 
 def test_a_crash_on_order_comes_at_the_third_token(child: Child) -> None:
-    child.say(echo(fail="crash"), ask(1, "abcdef"))
+    child.say(echo(fail="crash", token_ms=1.5e3 * SHOW_S), ask(1, "abcdef"))  # so each token is a piece
     child.hear()
     texts = []
     with suppress(ConnectionError):
@@ -229,3 +232,25 @@ def ends(process: psutil.Process) -> bool:
             if process.status() == psutil.STATUS_ZOMBIE:
                 return True
     return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells how often a thread was woken")
+def test_the_thread_that_reads_is_not_woken_when_the_hub_reads() -> None:
+    ours, theirs = socket.socketpair()
+    heard: list[bytes] = []
+    reader = threading.Thread(target=lambda: heard.extend(_frames(theirs)))
+    reader.start()
+    ours.sendall(LENGTH.pack(2) + b"hi" + LENGTH.pack(0))
+    status = Path(f"/proc/self/task/{reader.native_id}/status")
+    woken = 0
+    for _ in range(100):
+        theirs.sendall(b"a step")
+        ours.recv(100)
+        while "State:\tS" not in (text := status.read_text()):
+            pass  # woken, and not asleep again yet
+        woken = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("voluntary"))
+    ours.close()
+    reader.join(WAIT_S)
+    theirs.close()
+    assert heard == [b"hi", b""]
+    assert woken < 50

@@ -17,6 +17,9 @@ class Gain:
     reasoning: str = ""
     stopped: bool = False
 
+    def __add__(self, more: "Gain") -> "Gain":
+        return Gain(self.text + more.text, self.reasoning + more.reasoning, self.stopped or more.stopped)
+
 
 class Text:
     """The text of one answer. Stop strings are matched in the answer, not in the reasoning."""
