@@ -36,6 +36,7 @@ from llmctld.cache.lifetimes.learned import Learned
 from llmctld.cache.prefetch.prefetch import Computed, Prefetch, opened
 from llmctld.cache.prefetch.shelf import Shelf
 from llmctld.call import Link, Stage, compose
+from llmctld.files import write_whole
 from llmctld.handlers.cache import figures
 from llmctld.handlers.hub import Hub
 from llmctld.history import History
@@ -298,10 +299,8 @@ def _announce(paths: Paths, config: Config, ready_fd: int | None) -> None:
         pid=os.getpid(), version=__version__, protocol=wire.PROTOCOL, socket=str(paths.socket), started=time.time(),
         fingerprint=config.fingerprint(),
     )  # fmt: skip
-    temporary = paths.hub_info.with_suffix(".tmp")
     try:
-        temporary.write_bytes(msgspec.json.encode(info))
-        os.replace(temporary, paths.hub_info)
+        write_whole(paths.hub_info, msgspec.json.encode(info))
     except OSError as error:
         raise Storage(f"{paths.hub_info} cannot be written: {error.strerror}") from error
     _tell(ready_fd, {"pid": info.pid})
@@ -316,6 +315,7 @@ def _tell(ready_fd: int | None, line: object) -> None:
 async def _keep_figures(paths: Paths, hub: Hub) -> None:
     """What `cache stats` and `cache audit` print while no hub runs."""
     with contextlib.suppress(OSError, Storage):
-        paths.cache_stats.write_bytes(msgspec.json.encode(await figures(hub.tiers, hub.semantic, hub.prefetch)))
+        stats = await figures(hub.tiers, hub.semantic, hub.prefetch)
+        write_whole(paths.cache_stats, msgspec.json.encode(stats))
         if hub.semantic.knowledge.is_open:
-            paths.cache_audit.write_bytes(msgspec.json.encode(await hub.semantic.audit()))
+            write_whole(paths.cache_audit, msgspec.json.encode(await hub.semantic.audit()))

@@ -7,7 +7,6 @@ import asyncio
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -167,19 +166,6 @@ class Store:
 
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             jobs[0].loop.call_soon_threadsafe(settle_all)
-
-
-def set_aside(path: Path) -> Path:
-    """Renames a damaged file or folder, a database with its log, so that a new one can be begun; where it is now."""
-    stamp, number = int(time.time()), 0
-    while (aside := path.with_name(f"{path.name}.damaged-{stamp + number}")).exists():
-        number += 1
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        log = path.with_name(path.name + suffix)
-        if log.exists():
-            log.rename(aside.with_name(aside.name + suffix))
-    return aside
 
 
 def _open(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connection:

@@ -18,8 +18,9 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from llmctl.errors import Storage
+from llmctld.files import set_aside
 from llmctld.semantic.words.fold import fold
-from llmctld.store import Store, set_aside
+from llmctld.store import Store
 from llmctld.vectors.index import Vectors
 from llmctld.watch import log
 

@@ -13,7 +13,8 @@ from typing import Any
 import faiss
 import numpy as np
 
-from llmctld.vectors.slots import CHECKSUM, seal, sound, write_whole
+from llmctld.files import write_whole
+from llmctld.vectors.slots import CHECKSUM, seal, sound
 
 LINKS, BUILD, LOOK = 32, 100, 256
 """Links of each vector, and how many candidates are kept while one is inserted, and while one is looked up."""
@@ -83,7 +84,7 @@ class Graph:
         """Raises OSError."""
         count = len(self.slots).to_bytes(8, "little")
         payload = b"".join((count, self.slots.tobytes(), self.checks.tobytes(), faiss.serialize_index(self.index).data))
-        write_whole(path, seal(payload))
+        write_whole(path, seal(payload), sync=True)
         self.changed = False
 
     @classmethod

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmctl.paths import make_private
 from llmctld.vectors.builder import Builder
-from llmctld.vectors.slots import CHECKSUM, Slots, refused, set_aside
+from llmctld.vectors.slots import CHECKSUM, Slots, damaged, refused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,7 @@ class Vectors:
                 if graph is not None:
                     self._take(wall, graph)
                 elif wall in self._flat:
-                    told.append(set_aside(path, "the graph of a wall"))
+                    told.append(damaged(path, "the graph of a wall"))
                 else:
                     path.unlink()
         for wall in list(self._flat):

@@ -6,14 +6,13 @@ somebody cuts short must not end the hub.
 """
 
 import os
-import tempfile
-import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from llmctl.errors import Storage
+from llmctld.files import set_aside, write_whole
 from llmctld.watch import log
 
 CHECKSUM = 4
@@ -38,8 +37,8 @@ class Slots:
             image, bad = self._read()
             if image is None or len(bad) > 1:  # a crash tears one record: more is damage
                 what = f"{len(bad)} of its records" if image is not None else "its beginning"
-                told.append(set_aside(self._path, what))
-                write_whole(self._path, self._head, image or b"")
+                told.append(damaged(self._path, what))
+                write_whole(self._path, self._head, image or b"", sync=True)
             self._file = os.open(self._path, os.O_RDWR)
             os.fchmod(self._file, 0o600)
             image = image or bytearray()
@@ -51,7 +50,7 @@ class Slots:
     def _read(self) -> tuple[bytearray | None, list[int]]:
         """What is there, its bad records zeroed and named; None when it does not begin as it should."""
         if not self._path.exists():
-            write_whole(self._path, self._head)
+            write_whole(self._path, self._head, sync=True)
         with self._path.open("rb") as file:
             if file.read(self._size) != self._head:
                 return None, []
@@ -126,25 +125,8 @@ def refused(path: Path) -> Iterator[None]:
         raise Storage(f"{path} cannot be written or read: {error.strerror or error}") from error
 
 
-def set_aside(path: Path, what: str) -> str:
-    """Renames a damaged file; the words for it, which are logged, too."""
-    aside = path.with_name(f"{path.name}.damaged-{time.time_ns() // 10**6}")
-    path.rename(aside)
+def damaged(path: Path, what: str) -> str:
+    """Sets a damaged file aside and logs it; the notice of it."""
+    aside = set_aside(path)
     log.warning("a damaged file was set aside and is begun anew", file=str(path), moved_to=str(aside), damaged=what)
     return f"{path} was damaged ({what}) and is begun anew; the old one is {aside}"
-
-
-def write_whole(path: Path, *parts: bytes | bytearray | memoryview) -> None:
-    """All of it or nothing, readable by the user only. Raises OSError."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.new-")
-    try:
-        with open(descriptor, "wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -17,7 +17,8 @@ from llmctl.errors import LlmctlError, Storage
 from llmctl.wire import CacheEntry
 from llmctld.cache.entries.selection import Which as Which
 from llmctld.cache.level import Stored
-from llmctld.store import Operation, Store, T, set_aside
+from llmctld.files import set_aside
+from llmctld.store import Operation, Store, T
 from llmctld.watch import log
 
 REMEMBERED = 200_000

@@ -17,7 +17,8 @@ from diskcache.core import DBNAME, MODE_PICKLE, UNKNOWN
 
 from llmctld.cache.eviction import Item, Policy
 from llmctld.cache.level import Found, seal, unseal
-from llmctld.store import mark_of, set_aside
+from llmctld.files import set_aside
+from llmctld.store import mark_of
 from llmctld.watch import log
 
 

@@ -4,7 +4,6 @@ It is told what the levels see and asked how long an answer holds; it decides no
 """
 
 import asyncio
-import os
 import time
 from contextlib import suppress
 from functools import partial
@@ -18,7 +17,7 @@ from llmctld.cache.entries.context import Reuse
 from llmctld.cache.level import Stored
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.lifetimes.lifetime import Lifetimes
-from llmctld.store import set_aside
+from llmctld.files import set_aside, write_whole
 from llmctld.watch import log
 
 SAVE_S = 1.0
@@ -137,10 +136,8 @@ class Learned:
         return msgspec.json.encode(Saved(msgspec.Raw(self.lifetimes.state()), msgspec.Raw(self.reuse.state())))
 
     def _write(self, state: bytes) -> None:
-        temporary = self._path.with_suffix(".tmp")
         try:
-            temporary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.write_bytes(state)
-            os.replace(temporary, self._path)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(self._path, state)
         except OSError as error:
             log.warning("what the cache has learned cannot be written down", error=str(error))

@@ -18,7 +18,7 @@ from llmctld.cache.entries.book import Which
 from llmctld.cache.prefetch.ledger import CHANCE, HORIZON_S, Ledger, Open
 from llmctld.cache.prefetch.sequences import Guess, Place, Sequences
 from llmctld.cache.prefetch.shelf import Request, Shelf
-from llmctld.store import set_aside
+from llmctld.files import set_aside
 from llmctld.watch import log
 
 SAVE_S = 1.0

@@ -3,7 +3,6 @@
 It does not know what is loaded, nor how a model's file is read.
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +26,7 @@ from llmctl.errors import (
     nearest,
     short,
 )
+from llmctld.files import write_whole
 from llmctld.models.catalogue.chat_template import read_template
 from llmctld.models.catalogue.contents import Contents
 from llmctld.models.catalogue.target import (
@@ -229,10 +229,8 @@ class Catalog:
 
     def _write(self, entry: ModelEntry) -> None:
         file = self._folder / f"{entry.name}.json"
-        temporary = file.with_suffix(".tmp")
         try:
-            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(entry), indent=2))
-            os.replace(temporary, file)
+            write_whole(file, msgspec.json.format(msgspec.json.encode(entry), indent=2))
         except OSError as error:
             raise Storage(f"{file} cannot be written: {error.strerror}") from error
 

@@ -5,7 +5,6 @@ It knows places, sampled blocks and hashes; when a file is read to its end is fo
 
 import asyncio
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import msgspec
 
 from llmctl.errors import ModelUnavailable
 from llmctl.hashes import Hashed, Hashes, Place, place_of, read_hashes
+from llmctld.files import write_whole
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.target import regular
 from llmctld.watch import log
@@ -102,10 +102,8 @@ class Contents:
     def _write(self) -> None:
         if self._file is None:
             return
-        temporary = self._file.with_suffix(".tmp")
         try:
-            temporary.write_bytes(msgspec.json.encode(self._kept))
-            os.replace(temporary, self._file)
+            write_whole(self._file, msgspec.json.encode(self._kept))
         except OSError as error:
             log.warning("the hashes of models cannot be written down", file=str(self._file), reason=error.strerror)
 

@@ -4,7 +4,6 @@ It keeps what it has learned in a file, and knows no process: who has died, and 
 engine/llama/library/rungs.py.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 from llmctl.errors import ModelUnavailable
 from llmctl.hashes import Place
 from llmctld.engine.llama.library.rungs import LADDER, NAMES, Rung
+from llmctld.files import write_whole
 from llmctld.models.engines.mapped_files import changed, places_of
 from llmctld.models.machine.build import build, processor
 from llmctld.watch import log
@@ -130,11 +130,8 @@ class Ladder:
         return [each for each in kept if (each.build, each.processor, each.of) == (build, self._processor, of)]
 
     def _write(self) -> None:
-        temporary = self._file.with_suffix(".tmp")
         try:
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(self._learned))
-            os.replace(temporary, self._file)
+            write_whole(self._file, msgspec.json.encode(self._learned))
         except OSError as error:
             log.warning("what crashes cannot be written down", file=str(self._file), reason=error.strerror)
 

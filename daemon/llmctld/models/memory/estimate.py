@@ -3,7 +3,6 @@
 It knows where the numbers stand, and loads no model; how llama.cpp lays out its memory is layout.py's.
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import msgspec
 from llmctl import wire
 from llmctl.config import ModelEntry, ModelSettings
 from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable
+from llmctld.files import write_whole
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.header import Damaged, Header, read_whole_header
@@ -141,10 +141,8 @@ class Estimates:
         if key is None or self._measured.get(entry.name) == Measured(key, measured_bytes):
             return
         self._measured[entry.name] = Measured(key, measured_bytes)
-        temporary = self._file.with_suffix(".tmp")
         try:
-            temporary.write_bytes(msgspec.json.encode(self._measured))
-            os.replace(temporary, self._file)
+            write_whole(self._file, msgspec.json.encode(self._measured))
         except OSError as error:
             log.warning("what a model takes cannot be written down", file=str(self._file), reason=error.strerror)
 
