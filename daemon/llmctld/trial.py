@@ -36,7 +36,7 @@ class Trial:
         verdict = await self._ask({"schema": schema, "grammar": grammar})
         if verdict is None:
             message = f"the {what} does not compile within the time and memory that it may take"
-            raise Usage(message, "Make it simpler: smaller numbers, fewer alternatives, shorter repetitions.")
+            raise Usage(message, "Simplify it: smaller numbers, fewer alternatives, shorter repetitions.")
         if verdict["error"]:
             raise Usage(verdict["error"], verdict["hint"])
         self._good[schema, grammar] = None

@@ -181,7 +181,7 @@ REFUSED = {
         "Nothing is fetched",
     ),
     "a reference to nothing": ('{"$ref": "#/$defs/none"}', "/$defs/none"),
-    "an unsupported keyword": ('{"not": {"type": "string"}}', '"not"', "Leave these keywords out"),
+    "an unsupported keyword": ('{"not": {"type": "string"}}', '"not"', "Remove these keywords"),
     "a type that is none": ('{"type": "integr"}', "integr"),
     "a contradiction": ('{"type": "integer", "minimum": 5, "maximum": 3}', "minimum (5)"),
     "no value at all": ('{"$ref": "#"}', "no text satisfies it"),

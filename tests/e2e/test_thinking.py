@@ -85,9 +85,9 @@ def test_think_is_told_in_the_templates_words_and_what_is_thought_is_told_apart(
 @pytest.mark.parametrize(
     ("model", "word", "words"),
     [
-        ("switch", "low", "it understands on, off"),
-        ("efforts", "medium", "it understands on, off, low, high"),
-        ("plain", "on", "knows nothing of thinking"),
+        ("switch", "low", "it supports on, off"),
+        ("efforts", "medium", "it supports on, off, low, high"),
+        ("plain", "on", "has no thinking option"),
         ("base", "off", "no chat template"),
         ("echo", "on", "no chat template"),
         ("switch", "much", "one of on, off, low, medium, high"),
@@ -136,9 +136,9 @@ def test_a_folder_of_transformers_is_told_likewise(home: House) -> None:
     home.ok("models", "add", "folder", folder)
     on, off = (asked(home, "why?", "-m", "folder", "--think", word) for word in ("on", "off"))
     assert (on["text"], off["reasoning"]) == ("", None)
-    refused(home.run("ask", "why?", "-m", "folder", "--think", "high"), 5, "it understands on, off")
+    refused(home.run("ask", "why?", "-m", "folder", "--think", "high"), 5, "it supports on, off")
     home.ok("models", "add", "other", folder, "--set", f"template={home.home}/plain.jinja")
-    refused(home.run("ask", "why?", "-m", "other", "--think", "on"), 5, "knows nothing of thinking")
+    refused(home.run("ask", "why?", "-m", "other", "--think", "on"), 5, "has no thinking option")
 
 
 # ---- templates of the user's own ------------------------------------------------------------------------------------

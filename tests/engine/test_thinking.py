@@ -83,10 +83,10 @@ def test_the_words_that_a_template_understands(trait: str, scribe: Scribe) -> No
 
 def test_a_word_that_it_does_not_understand_is_refused_with_those_that_it_does() -> None:
     template = Template(TRAITS["efforts of its own"])
-    with pytest.raises(Refusal, match=r"'medium'.* it understands on, off, low, high") as refusal:
+    with pytest.raises(Refusal, match=r"'medium'.* it supports on, off, low, high") as refusal:
         template.render([ChatMessage("user", "hi")], "medium")
     assert refusal.value.code == "invalid_request"
-    with pytest.raises(Refusal, match="knows nothing of thinking"):
+    with pytest.raises(Refusal, match="has no thinking option"):
         Template(TRAITS["plain"]).render([ChatMessage("user", "hi")], "on")
 
 
@@ -176,7 +176,7 @@ FAMILIES: dict[str, tuple[set[str], str, bool]] = {
     "unsloth-Apriel-1.5": ({"on"}, "", True),
     "upstage-Solar-Open-100B": ({"on", "off", "low"}, "<|think|>", False),
 }
-"""Name -> the words that it understands, how a thought begins by its template, and whether an answer begins in one by default."""
+"""Name -> the options it supports, how a thought begins by its template, and whether an answer begins in one by default."""
 
 
 @pytest.mark.skipif(not SOURCES.is_dir(), reason="LLMCTL_LLAMA_CPP names no folder of llama.cpp's sources")

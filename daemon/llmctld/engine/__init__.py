@@ -1,4 +1,4 @@
-"""One engine process: a model, its sequences and the loop that steps them; started as `python -m llmctld.engine FD`.
+"""The engine: a process that holds one model, its sequences and the loop that steps them. Run as `python -m llmctld.engine FD`.
 
-It knows the hub only as the other end of one socket and imports no other room: a crash in here ends nothing else.
+The hub is the other end of one socket; no other room is imported. A crash here ends nothing else.
 """

@@ -1,9 +1,9 @@
-"""Dies on purpose, by the signal that a crashing library would die of: for tests on processors where none crashes.
+"""Crashes on purpose, by the signal that a crashing library would cause. For tests on processors where no kernel crashes.
 
-LLMCTL_ENGINE_CRASH holds `SIGNAL@MOMENT:WHERE`, several with commas between: `SIGSEGV@proof:as it is,SIGILL@proof:no AMX`.
-MOMENT is one of `load` (before the weights are read), `proof` (the first decode, before Ready), `batch` (the first batch
-of a request), `late` (the first one after a request has ended), `kernel` (a trial of the doctor). WHERE is the name of a rung,
-or of a trial; `*` is each of them; `:NAME` behind it means that model alone. Where the variable is not set nothing happens.
+LLMCTL_ENGINE_CRASH holds `SIGNAL@MOMENT:WHERE`, comma-separated: `SIGSEGV@proof:as it is,SIGILL@proof:no AMX`. MOMENT is `load`
+(before the weights are read), `proof` (the first decode, before Ready), `batch` (the first batch of a request), `late` (the first
+batch after a request has ended) or `kernel` (a trial of the doctor). WHERE is the name of a rung or of a trial; `*` matches all.
+A trailing `:NAME` limits it to that model.
 """
 
 import os
@@ -15,7 +15,7 @@ VARIABLE = "LLMCTL_ENGINE_CRASH"
 
 
 def planned(moment: str, where: str, name: str = "") -> int | None:
-    """The signal to die of then and there."""
+    """The signal to crash with at this moment, or None."""
     places = {f"{moment}:{place}{model}" for place in (where, "*") for model in ("", f":{name}")}
     for plan in filter(None, os.environ.get(VARIABLE, "").split(",")):
         number, _, place = plan.strip().partition("@")
@@ -30,7 +30,7 @@ def at(moment: str, where: str, name: str = "") -> None:
 
 
 def arm(model: Any, works: str, ends: str, where: str, name: str) -> None:
-    """Makes the method `works` of a loaded model the end of it, at its first call or at the first after one of `ends`."""
+    """Make the method `works` of a loaded model crash, at its first call or at the first after a call of `ends`."""
     first, late = planned("batch", where, name), planned("late", where, name)
     if first is not None:
         _before(model, works, lambda: os.kill(os.getpid(), first))

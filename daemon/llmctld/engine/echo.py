@@ -1,6 +1,6 @@
-"""The engine for tests and dry runs: it answers with the last user message, one token per character.
+"""The echo model, for tests and dry runs: answers with the last user message, one token per character.
 
-It computes nothing and needs no file; delays and failures come from its settings, and only from them.
+It computes nothing and needs no file. Its settings define delays and failures.
 """
 
 import os
@@ -17,15 +17,15 @@ from llmctld.engine.streams.sequence import Chunk
 
 CONTEXT = 8192
 END = 0x110000
-"""One past the last code point: the end token."""
+"""The end token: one past the last code point."""
 SLICE_S = 0.01
-"""The longest sleep in one step, so that a cancel never waits for a delay to pass."""
+"""Longest sleep in one step, so that a cancel does not wait for a delay."""
 FAILS = ("load", "error", "crash")
 
 
 @dataclass
 class Answer:
-    """What is left to say, and not before when (seconds of the monotonic clock; None: the first step has not come)."""
+    """Remaining text, and the earliest time to continue (seconds of the monotonic clock; None: before the first step)."""
 
     codes: list[int]
     repeat: bool
@@ -104,18 +104,20 @@ class Echo:
         token = answer.next()
         if answer.logprobs is not None:
             shown = "" if token == END else chr(token)
-            answer.scored.append(Scored(shown, 0.0, [(shown, 0.0)] if answer.logprobs else []))  # it never doubts
+            answer.scored.append(
+                Scored(shown, 0.0, [(shown, 0.0)] if answer.logprobs else [])
+            )  # every token has probability 1
         return [token]
 
     def cut(self, stream: int, keep: int) -> bool:
-        """Nothing is computed, so nothing is to be kept."""
+        """Nothing is computed, so nothing is kept."""
         return keep == 0
 
     def least(self, stream: int) -> int:
         return 0
 
     def copy(self, source: int, target: int) -> None:
-        """Never called: it does not reuse."""
+        """Never called: echo does not reuse."""
 
     def save(self, stream: int) -> bytes:
         return b""
@@ -139,7 +141,7 @@ def _smallest(submit: Submit) -> list[int]:
     from llmctld.engine.forms.grammar import (
         of_bytes,
         smallest,
-    )  # on first use: it imports what most of echo's days do not need
+    )  # imported on first use: few tests need it
 
     return [ord(character) for character in smallest(of_bytes(), submit.schema, submit.grammar)]
 

@@ -1,8 +1,8 @@
-"""The two errors of an engine: a model that cannot be loaded, and one request that cannot be computed."""
+"""The two errors of an engine: a model cannot be loaded, or one request cannot be computed."""
 
 
 class LoadError(Exception):
-    """The model cannot be loaded: what happened, and what to do next."""
+    """The model cannot be loaded. `hint`: what to do next."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -11,7 +11,7 @@ class LoadError(Exception):
 
 
 class Refusal(Exception):
-    """One request cannot be computed; `code` is an error code of llmctl.errors."""
+    """One request cannot be computed. `code`: an error code of llmctl.errors."""
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)

@@ -1,6 +1,6 @@
-"""How many requests of what length fit into a given memory: retained streams go first, then slots, then the context.
+"""Fits a model's shape into the given memory: retained streams shrink first, then slots, then the context.
 
-It knows byte counts and reads no file; it says in words what it had to take away.
+It knows byte counts and reads no files. It describes what was reduced.
 """
 
 import math
@@ -11,14 +11,14 @@ from llmctld.engine.errors import LoadError
 CELLS = 256
 """llama.cpp rounds the context of a stream up to a multiple of this."""
 LEAST_CONTEXT = 512
-"""Below this a model can hardly be asked anything: better no model than one that refuses every prompt."""
+"""Below this a model is of no use: refusing to load is better than refusing every prompt."""
 
 GPU_SHARE = 0.9
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Requests that run together, tokens that each of them may use, and streams that keep prefixes of ended ones."""
+    """Requests that run together, tokens that each may use, and streams for prefixes of ended requests."""
 
     slots: int
     context: int
@@ -39,9 +39,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: what may be used, what is needed whatever the shape (the weights), what one KV cell takes, over all layers.
+    """Bytes: what may be used, what is needed for any shape (the weights), and one KV cell over all layers.
 
-    Those layers that look back a window have `window` cells in a stream, however long it is, and one takes `near`.
+    Sliding-window layers have `window` cells per stream regardless of the context, of `near` bytes each.
     """
 
     limit: int
@@ -57,7 +57,7 @@ class Memory:
         return self.cell * shape.stream_cells + self.near * min(self.window, shape.stream_cells)
 
     def corrected(self, shape: Shape, measured: int) -> "Memory":
-        """A shape took more than was thought: dearer cells, so that the next try is a smaller one."""
+        """A shape took more than predicted: raise the cell size, so that the next try is smaller."""
         if not self.near:
             return Memory(self.limit, self.fixed, -(-(measured - self.fixed) // shape.cells))
         dearer = (measured - self.fixed) / (self.needs(shape) - self.fixed)
@@ -65,7 +65,7 @@ class Memory:
 
 
 def fit(name: str, wanted: Shape, memory: Memory) -> Shape:
-    """The largest shape, at most the wanted, that fits; raises LoadError with both numbers when none does."""
+    """The largest shape, at most `wanted`, that fits. Raises LoadError with both numbers if none does."""
     for streams in range(wanted.streams, 0, -1):
         slots = min(wanted.slots, streams)
         shape = Shape(slots, wanted.context, streams - slots)
@@ -84,7 +84,7 @@ def fit(name: str, wanted: Shape, memory: Memory) -> Shape:
 
 
 def notice(name: str, wanted: Shape, shape: Shape, memory: Memory) -> str:
-    """What was shrunk, with the numbers; empty when nothing was."""
+    """What was reduced, with the numbers; empty if nothing was."""
     pairs = (
         ("retained", wanted.retained, shape.retained),
         ("slots", wanted.slots, shape.slots),
@@ -98,9 +98,8 @@ def notice(name: str, wanted: Shape, shape: Shape, memory: Memory) -> str:
 
 
 def gpu_room(limit: int | None, total: int, free: int) -> int:
-    """Bytes that one more model may take of a GPU on which all may hold `limit`; without one 90 % of it: a tenth is for
-    what the libraries keep there beside models.
-    """
+    """Bytes that another model may take of a GPU on which all models may hold `limit`. Without a limit, 90 % of the GPU:
+    libraries keep buffers of their own there."""
     return max(0, min(int(total * GPU_SHARE) if limit is None else limit, total) - (total - free))
 
 

@@ -1,6 +1,6 @@
-"""The first decode of a model, before it is said to be ready: kernels that crash, do so here, and not at somebody's question.
+"""Proves a model by a first decode before Ready: crashing kernels crash here, not in a user's request.
 
-It knows how many tokens reach which kernels; what is to be done about a model that fails is the hub's. It leaves nothing behind.
+It knows which token counts reach which kernels. The hub decides what to do about a failure. Leaves no state behind.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,26 +15,26 @@ from llmctld.engine.streams.sequence import Chunk
 from llmctld.engine.streams.sequence import Sequence as Request
 
 PROMPT = 33
-"""Tokens of the prompt: above 32, from which on every library multiplies matrices by matrices; a single one follows."""
+"""Tokens of the prompt: above 32, where all libraries use matrix-matrix kernels. A single token follows."""
 TEXTS = ("The quick brown fox jumps over the lazy dog, and 12 rivers run under the old bridge. " * 2, "a b c d e " * 8)
-"""The second one is for a model of which one token is damaged: who does not say it may well use the model."""
+"""The second one allows for a model with one damaged token: others can still be used."""
 
 
 class Unproven(LoadError):
-    """What the model computes is no number."""
+    """The model computes NaN or infinity."""
 
 
 class Texter(Rows, Protocol):
-    """What is proven of a model that generates text. `rows`: of logits that one step may ask for."""
+    """The part of a text model that the proof needs. `rows`: rows of logits that one step may ask for."""
 
     rows: int
 
     def tokens_of(self, text: str) -> list[int]:
-        """With the beginning that the model wants."""
+        """Tokens of `text`, with the model's beginning-of-sequence token."""
 
 
 class TextReader(Protocol):
-    """What is proven of a model that embeds."""
+    """The part of an embedding model that the proof needs."""
 
     def read(self, text: str, prompt: str | None) -> Reading: ...
 
@@ -42,17 +42,17 @@ class TextReader(Protocol):
 
 
 def text(name: str, model: Texter, most: int) -> None:
-    """A prompt of PROMPT tokens, or fewer where `most` are too few, and the tokens after it. Raises Unproven."""
+    """Compute a prompt of PROMPT tokens (or `most`, if fewer) and the tokens after it. Raises Unproven."""
     _try_each(name, lambda words: _says_something(model, model.tokens_of(words), most))
 
 
 def draft(model: Texter, most: int) -> None:
-    """Only that it does not crash: a draft that is no number is passed over."""
+    """Check that the model does not crash. NaN in a draft is ignored later."""
     _says_something(model, model.tokens_of(TEXTS[0]), most)
 
 
 def embedding(name: str, model: TextReader, most: int) -> None:
-    """A text of many tokens, and one of few. Raises Unproven."""
+    """Embed a long text and a short one. Raises Unproven."""
     _try_each(name, lambda words: _finite(model.embed([_of_length(model, words, most)])) and _short(model, words))
 
 
@@ -63,9 +63,8 @@ def _try_each(name: str, proven: Callable[[str], bool]) -> None:
 
 
 def _says_something(model: Texter, words: list[int], most: int) -> bool:
-    """A prompt, one token, and a token with a draft: the matrix that makes logits is multiplied with the rows asked for alone,
-    so what several at once do is seen only where there are two.
-    """
+    """Compute a prompt, one token, and a token with a draft: the output matrix is multiplied with the requested rows only, so the
+    kernels for several rows run only with two."""
     drafts = [0, 0, 1] if model.rows > 1 and most > 2 else [0, 0]
     tokens = words[: min(PROMPT, most - len(drafts) + 2)]
     request = Request(0, tokens, len(tokens), 1)
@@ -73,7 +72,9 @@ def _says_something(model: Texter, words: list[int], most: int) -> bool:
         for drafted in drafts:
             draft = request.tokens[:1] * drafted
             (row,) = model.logits([Chunk(request, 0, request.position, request.pending, draft)])
-            if row is None or np.isnan(row).any() or not np.isfinite(row.max()):  # -inf: a token that is never said
+            if (
+                row is None or np.isnan(row).any() or not np.isfinite(row.max())
+            ):  # -inf is allowed: a token that is never sampled
                 return False
             request.position = len(request.tokens)
             request.add(int(row.argmax()), 0.0)

@@ -1,6 +1,6 @@
-"""From the socket to the loop: the first frame says what to load, every later one is a command for the running model.
+"""Connects the socket to the loop: the first frame says what to load, later ones are commands for the model.
 
-It knows which backend is which, and that the end of the stream is the end of the process; it computes nothing itself.
+It selects the backend. The end of the stream ends the process.
 """
 
 import hashlib
@@ -29,13 +29,13 @@ from llmctld.engine.messages import LENGTH, Load, LoadFailed, Report, decode_com
 from llmctld.engine.streams.saved import Saved
 
 WHOLE = 2**30
-"""Tokens of a step: no bound."""
+"""Tokens per step: no limit."""
 READ_BYTES = 2**18
-"""Read from the socket at once."""
+"""Bytes read from the socket at once."""
 
 
 def serve(hub: socket.socket) -> int:
-    """Load, then step for ever. Returns (the exit status) only when the model could not be loaded."""
+    """Load a model and step it until the process ends. Returns (an exit status) only if loading failed."""
     inbox: Inbox = SimpleQueue()
     threading.Thread(target=_read, args=(hub, inbox), name="reader", daemon=True).start()
     _, load = inbox.get()
@@ -72,7 +72,7 @@ def _generate(load: Load, inbox: Inbox, hub: socket.socket) -> None:
     crash.arm(model, "decode", "close", load.rung, load.name)
     loaded = msgspec.structs.replace(model.loaded, notices=[*model.loaded.notices, *map(_damage, saved.damaged)])
     _send(hub, loaded)
-    # the manager of transformers takes prompts in parts itself: each is handed over whole
+    # transformers' manager splits prompts itself: pass each in whole
     batch = WHOLE if load.backend == "transformers" else load.batch
     Loop(model, batch, inbox, lambda report: _send(hub, report), saved, price=price).run()
 
@@ -85,7 +85,7 @@ def _price() -> Price | None:
 
 
 def _saved(load: Load, model: Model) -> Saved:
-    """The states that fit this model as it is loaded: another file, another library, rung or settings make others."""
+    """Saved states that fit this load: same file, library, rung and settings."""
     if not load.saved_folder:
         return Saved(None, load.saved_memory_bytes, 0, model.window)
     import llama_cpp
@@ -94,17 +94,17 @@ def _saved(load: Load, model: Model) -> Saved:
     settings = f"{load.identity} {shape} {llama_cpp.__version__}"
     folder = Path(load.saved_folder) / hashlib.blake2b(settings.encode(), digest_size=16).hexdigest()
     for other in Path(load.saved_folder).glob("*"):
-        if other != folder:  # of an earlier file, library or context: nobody will ask for them again
+        if other != folder:  # of an earlier file, library or context: never usable again
             shutil.rmtree(other, ignore_errors=True)
     return Saved(folder, load.saved_memory_bytes, load.saved_disk_bytes, model.window)
 
 
 def _damage(words: str) -> str:
-    return f"a saved prefix is damaged and removed: its prompt will be computed anew ({words})"
+    return f"a saved prefix is damaged and was removed; its prompt is computed again ({words})"
 
 
 def _check_pointers(load: Load) -> None:
-    """A file may have become one since the model was added. Raises LoadError."""
+    """Raises LoadError if a file has become a git-lfs pointer since the model was added."""
     for path in filter(None, (load.path, load.draft)):
         found = pointer_at(Path(path))
         if found is not None:
@@ -112,7 +112,7 @@ def _check_pointers(load: Load) -> None:
 
 
 def _model(load: Load) -> Model:
-    """On first use of a backend: the native library takes 200 ms to import, and echo needs none of it."""
+    """Import the backend on first use: the native library takes 200 ms, and echo does not need it."""
     if load.backend == "echo":
         from llmctld.engine.echo import Echo
 
@@ -132,7 +132,7 @@ def _model(load: Load) -> Model:
     if load.backend == "transformers":
         from llmctld.engine.hf.files import check
 
-        check(load)  # before torch, which takes seconds
+        check(load)  # checked before torch is imported, which takes seconds
         from llmctld.engine.hf.model import Hf
 
         return Hf(load)
@@ -141,7 +141,7 @@ def _model(load: Load) -> Model:
 
 
 def _embedder(load: Load) -> Embedder:
-    """Likewise: torch takes seconds."""
+    """Imported on first use: torch takes seconds."""
     _check_pointers(load)
     if load.backend == "sentence-transformers":
         from llmctld.engine.embed.torch import TorchEmbedder
@@ -167,7 +167,7 @@ def _send(hub: socket.socket, report: Report) -> None:
 
 
 def _read(hub: socket.socket, inbox: Inbox) -> None:
-    """The reader thread. At the end of file the process ends at once, even in the middle of a native call."""
+    """The reader thread. At end of file the process ends at once, even during a native call."""
     status = 1
     try:
         for body in _frames(hub):

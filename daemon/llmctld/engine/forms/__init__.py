@@ -1,1 +1,1 @@
-"""Schemas and grammars: compiled, and the tokens that they allow next."""
+"""Schemas and grammars: compiling them, and the tokens they allow next."""

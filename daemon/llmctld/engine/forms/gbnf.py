@@ -1,7 +1,7 @@
-"""GBNF, llama.cpp's notation for grammars: read, and written down again for the library that keeps to it.
+"""Parses GBNF (llama.cpp's grammar notation) and writes it in Lark's notation for llguidance.
 
-It knows the notation (grammars/README.md of llama.cpp) and no vocabulary. Every character becomes a symbol of its own:
-the library would otherwise split text into longest words first, which GBNF does not.
+It follows grammars/README.md of llama.cpp. Every character becomes a symbol of its own: the library would otherwise match the
+longest word first, which GBNF does not.
 """
 
 import re
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 MOST_REPEATS = 2000
-"""What llama.cpp allows in `{n,m}`, too."""
+"""Limit of `{n,m}`, as in llama.cpp."""
 MOST_NESTED_REPEATS = 1_000_000
-"""`((x{1000}){1000}){1000}` is short to write; the library counts in 32 bits."""
+"""`((x{1000}){1000}){1000}` is short to write, and the library counts in 32 bits."""
 DEEPEST = 60
 SINGLE = {"n": "\n", "r": "\r", "t": "\t", **{character: character for character in '\\"[]-^'}}
 HEX = {"x": 2, "u": 4, "U": 8}
@@ -19,12 +19,12 @@ PLAIN = re.compile(r"[A-Za-z0-9]")
 
 
 class GbnfError(ValueError):
-    """The grammar cannot be read; the message names the line."""
+    """The grammar cannot be parsed; the message names the line."""
 
 
 @dataclass(frozen=True)
 class Chars:
-    """One character out of (or, negated, outside) these ranges, both ends included."""
+    """One character inside (or, if negated, outside) these ranges, ends included."""
 
     ranges: tuple[tuple[str, str], ...]
     negated: bool = False
@@ -58,11 +58,11 @@ ANY = Chars((), negated=True)
 REPEATS: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 
 
-# ---- reading --------------------------------------------------------------------------------------------------------
+# ---- parsing --------------------------------------------------------------------------------------------------------
 
 
 def parse(text: str) -> Rules:
-    """The rules by name. GbnfError also for a name without a rule, and where there is no `root`."""
+    """Rules by name. Raises GbnfError, also for an undefined rule or a missing `root`."""
     rules = Parser(text).rules()
     for used in {node.rule for body in rules.values() for node in _all(body) if isinstance(node, Name)} | {"root"}:
         if used not in rules:
@@ -71,7 +71,7 @@ def parse(text: str) -> Rules:
 
 
 class Parser:
-    """A descent along the notation; `_at` is the place in the text."""
+    """Recursive descent; `_at` is the position in the text."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -104,7 +104,7 @@ class Parser:
         return options[0] if len(options) == 1 else Choice(tuple(options))
 
     def _bar(self, nested: bool) -> bool:
-        """Past the next `|`, if one comes; at the top level it may begin the next line."""
+        """Consume the next `|`, if one follows; at the top level it may be on the next line."""
         before = self._at
         self._skip(lines=True)
         if self._peek() == "|":
@@ -122,7 +122,7 @@ class Parser:
         return items[0] if len(items) == 1 else Sequence(tuple(items))
 
     def _reader(self) -> Callable[[], Node] | None:
-        """What reads the item that begins here; None: none does."""
+        """The function that reads the item at this position; None if there is none."""
         character = self._peek()
         if character == "<":
             raise self._error("tokens (`<...>`) cannot stand in a grammar here: write the text instead")
@@ -196,7 +196,7 @@ class Parser:
     # ---- characters ----
 
     def _character(self) -> str:
-        """One character, its escape resolved."""
+        """One character, escapes resolved."""
         character = self._peek()
         if character in ("", "\n", "\r"):
             raise self._error("a string or [...] is not closed on its line")
@@ -232,7 +232,7 @@ class Parser:
         self._at += len(word)
 
     def _skip(self, lines: bool = False) -> None:
-        """Past blanks and comments, and where a rule may go on, past the ends of lines."""
+        """Skip blanks and comments, and line ends where a rule may continue."""
         blank = r"(?:[ \t\r\n]|#[^\n]*)*" if lines else r"[ \t]*(?:#[^\n]*)?"
         found = re.compile(blank).match(self._text, self._at)
         self._at = found.end() if found else self._at
@@ -254,16 +254,16 @@ def _all(node: Node) -> Iterator[Node]:
 
 
 def _repeats(node: Node) -> int:
-    """How often the innermost item may stand there, as far as that is bounded."""
+    """Maximum number of the innermost item, as far as it is bounded."""
     inner = max((_repeats(child) for child in children(node)), default=1)
     return inner * max(node.low, node.high or 1) if isinstance(node, Repeat) else inner
 
 
-# ---- writing down ---------------------------------------------------------------------------------------------------
+# ---- writing --------------------------------------------------------------------------------------------------------
 
 
 def lark(rules: Rules) -> str:
-    """The same grammar in Lark's notation, as llguidance reads it; `root` is its `start`."""
+    """The grammar in Lark's notation for llguidance; `root` becomes `start`."""
     names = {name: f"r{number}" for number, name in enumerate(rules)}
     lines = [f"{names[name]}: {_written(body, names)}" for name, body in rules.items()]
     return "\n".join([f"start: {names['root']}", *lines])

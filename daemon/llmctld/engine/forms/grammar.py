@@ -1,6 +1,6 @@
-"""What an answer may look like: a JSON schema or a GBNF grammar, compiled, and the tokens that it allows next.
+"""Restricts an answer to a JSON schema or GBNF grammar: compiles it, and tells the tokens it allows next.
 
-It knows llguidance, which does the work within limits of its own, and a vocabulary as bytes; neither logits nor samplers.
+llguidance does the work within its own limits. This module knows the vocabulary as bytes, neither logits nor samplers.
 """
 
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 JSON: "JsonCompileOptions" = {
     "whitespace_flexible": True,
-    "whitespace_pattern": r"( |\n {0,16})?",  # one blank or one line end: a model that loops on white space gets no further
+    "whitespace_pattern": r"( |\n {0,16})?",  # one blank or line end: prevents endless white space
     "item_separator": ",",
     "key_separator": ":",
-    "lenient": False,  # what cannot be kept to is refused, never left out
+    "lenient": False,  # refuse unsupported keywords rather than ignore them
     "coerce_one_of": False,
 }
-"""How JSON may be laid out. Given last, so that `x-guidance` in a schema changes nothing."""
+"""Layout of JSON answers. Passed last, so that `x-guidance` in a schema cannot change it."""
 LIMITS = LLParserLimits(step_lexer_fuel=50_000, precompute_large_lexemes=False, verbose_errors=False)
-"""What compiling, and each step after it, may cost; the library's own limits where none is named here."""
+"""Limits for compiling and for each step; the library's defaults otherwise."""
 
 
 def written(schema: str | None, grammar: str | None) -> str:
-    """A schema (JSON) or a grammar (GBNF) in the library's notation. Raises Refusal (`usage`)."""
+    """A schema (JSON) or grammar (GBNF) in the library's notation. Raises Refusal (`usage`)."""
     if schema is not None:
         try:
             return LLMatcher.grammar_from_json_schema(holdable(schema), overrides=JSON)
@@ -53,7 +53,7 @@ def written(schema: str | None, grammar: str | None) -> str:
 
 @dataclass
 class Bytes:
-    """A vocabulary without a model: each byte is a token, and one more is the end."""
+    """A vocabulary without a model: one token per byte, and an end token."""
 
     tokens: list[bytes]
     eos_token_id: int = 256
@@ -65,12 +65,12 @@ class Bytes:
 
 
 def of_bytes() -> LLTokenizer:
-    """What a text without a model is checked with."""
+    """Tokenizer for checking text without a model."""
     return LLTokenizer(TokenizerWrapper(Bytes([bytes([byte]) for byte in range(256)] + [b"<end>"])))
 
 
 class Grammar:
-    """Follows one answer, token by token. Raises Refusal (`usage`) where nothing would satisfy it, or it is too large."""
+    """Follows one answer token by token. Raises Refusal (`usage`) if nothing satisfies it or it is too large."""
 
     def __init__(self, words: LLTokenizer, schema: str | None, grammar: str | None) -> None:
         self._size = words.vocab_size
@@ -79,14 +79,14 @@ class Grammar:
             raise _refusal("grammar" if schema is None else "schema", self._matcher.get_error())
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Which tokens may come next, the end tokens too; none where it can neither go on nor end."""
+        """Tokens allowed next, including end tokens; none if it can neither continue nor end."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():
             return np.zeros(self._size, np.bool_)
         return np.unpackbits(bits, bitorder="little")[: self._size].view(np.bool_)
 
     def take(self, token: int) -> bool:
-        """The token came; False if it is not one of those allowed, and then nothing is allowed any more."""
+        """Consume a token. False if it is not allowed; then nothing is allowed any more."""
         return bool(self._matcher.consume_token(token))
 
     @property
@@ -96,7 +96,7 @@ class Grammar:
 
 
 def smallest(words: LLTokenizer, schema: str | None, grammar: str | None) -> str:
-    """The smallest text that satisfies one of the two, as far as one can be found. Raises Refusal."""
+    """A small text that satisfies the schema or grammar. Raises Refusal."""
     Grammar(words, schema, grammar)
     if grammar is not None:
         return shortest_text(gbnf.parse(grammar)) or ""
@@ -107,7 +107,7 @@ def smallest(words: LLTokenizer, schema: str | None, grammar: str | None) -> str
 
 
 def _refusal(what: str, error: str) -> Refusal:
-    """The library's words, where they say something, and what to do about them."""
+    """The library's message, if it has one, with a hint."""
     words = " ".join(error.partition("<")[0].split())
     hint = next((hint for sign, hint in HINTS.items() if sign in words), f"Mend the {what}.")
     if not words or "NoExtension" in words:
@@ -115,12 +115,12 @@ def _refusal(what: str, error: str) -> Refusal:
     return Refusal("usage", f"the {what} does not compile: {words}", hint)
 
 
-SIMPLER = "Make it simpler: fewer alternatives, shorter repetitions, less nesting."
+SIMPLER = "Simplify it: fewer alternatives, shorter repetitions, less nesting."
 HINTS = {
-    "Unimplemented keys": "Leave these keywords out: an answer cannot be held to them while it is generated.",
-    "retrieving it failed": "Nothing is fetched: copy the definition under `$defs` and refer to it as `#/$defs/NAME`.",
+    "Unimplemented keys": "Remove these keywords: they cannot be enforced during generation.",
+    "retrieving it failed": "Nothing is downloaded: copy the definition to `$defs` and refer to it as `#/$defs/NAME`.",
     "oneOf": "Use `anyOf`.",
-    "Failed to generate regex for": "No answer can be held to a bound so far away: leave it out, and say it in words.",
-    "Unsatisfiable": "Something in it contradicts itself.",
+    "Failed to generate regex for": "A bound this large cannot be enforced: remove it, or state it in the prompt.",
+    "Unsatisfiable": "Two of its requirements contradict each other.",
     **dict.fromkeys(("too", "fuel"), SIMPLER),
 }

@@ -1,8 +1,7 @@
-"""Numbers of a schema that the grammar library cannot hold an answer to, in a form that it takes; the check at the end has
-the schema itself.
+"""Rewrites numbers of a schema that the grammar library cannot handle. The final check uses the original schema.
 
-It compiles bounds as 64-bit floats: one beyond 9.2e18 fails, as the float32 and int64 bounds that programs write do, one nearer
-to 0 than 1e-60 fails, and a whole number of more than 53 bits comes out as another one. Nothing else of a schema is known here.
+The library compiles bounds as 64-bit floats: bounds beyond 9.2e18 fail (such as those of float32 and int64 types), bounds closer
+to 0 than 1e-60 fail, and integers of more than 53 bits are rounded.
 """
 
 import math
@@ -13,21 +12,21 @@ import msgspec
 FARTHEST = 9.0e18
 NEAREST = 1e-60
 EXACT = 2**53
-"""Up to here each whole number is a float of its own."""
+"""Largest range in which every integer is a float."""
 OF_ONE = (
     "items", "additionalItems", "unevaluatedItems", "contains", "additionalProperties", "unevaluatedProperties", "propertyNames",
     "not", "if", "then", "else",
 )  # fmt: skip
 OF_MANY = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 BY_NAME = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
-"""Keywords that hold schemas."""
+"""Keywords whose values map names to schemas."""
 BELOW = ("minimum", "exclusiveMinimum")
 ABOVE = ("maximum", "exclusiveMaximum")
 Schema = dict[str, Any]
 
 
 def holdable(schema: str) -> str:
-    """The schema (JSON), unchanged where the library takes all of its numbers. Raises msgspec.DecodeError, RecursionError."""
+    """The schema (JSON), unchanged if the library handles all its numbers. Raises msgspec.DecodeError, RecursionError."""
     was = msgspec.json.decode(schema)
     found = _schema(was)
     return schema if found == was else msgspec.json.encode(found).decode()
@@ -52,7 +51,7 @@ def _schema(schema: Any) -> Any:
 
 
 def _bound(key: str, value: Any) -> Schema:
-    """A far bound is none; one next to 0 is 0; a whole number becomes the next float outside."""
+    """Drop a bound that is too large; replace one close to 0 by 0, and an integer by the next float outside."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return {key: value}
     side = -1 if key in BELOW else 1
@@ -71,7 +70,7 @@ def _outside(value: float, side: int) -> float:
 
 
 def _listed(schema: Schema) -> Schema:
-    """`const` and `enum`: what holds such a number is described instead."""
+    """`const` and `enum`: describe values with such numbers instead of listing them."""
     values = [schema["const"]] if "const" in schema else schema.get("enum", [])
     if not isinstance(values, list) or not any(map(_is_long, values)):
         return schema

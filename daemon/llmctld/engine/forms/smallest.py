@@ -1,6 +1,6 @@
-"""The smallest answer that a schema or a grammar allows: what echo says when it is asked to keep to one.
+"""Finds a small answer that a schema or grammar allows: echo's answer when one is given.
 
-It knows JSON schemas and the rules of gbnf.py, and nothing of tokens; that the answer really satisfies is checked later.
+It knows JSON schemas and gbnf.py's rules, no tokens. The answer is validated later.
 """
 
 import math
@@ -12,7 +12,7 @@ import msgspec
 from llmctld.engine.forms.gbnf import Chars, Choice, Name, Node, Repeat, Rules, children
 
 LONGEST = 65_536
-"""Characters: two dozen rules that double each other would write gigabytes."""
+"""Limit in characters: two dozen rules that double each other would produce gigabytes."""
 FORMATS = {
     "date": "2000-01-01",
     "time": "00:00:00Z",
@@ -30,23 +30,23 @@ SPEAKS_OF = {
     **dict.fromkeys(("items", "prefixItems", "minItems"), "array"),
     **dict.fromkeys(("pattern", "minLength", "format"), "string"),
 }
-"""Keyword -> the type that it is about."""
+"""Keyword -> the type it applies to."""
 Schema = dict[str, Any]
 NONE = object()
-"""No value: null is one."""
+"""No value (null is a value)."""
 
 
 # ---- of a schema ----------------------------------------------------------------------------------------------------
 
 
 def smallest_value(schema: Any) -> str | None:
-    """A small JSON text that satisfies `schema`, members in its order; None where this finds none."""
+    """A small JSON text that satisfies `schema`, members in its order; None if none is found."""
     found = Search(schema).value(schema)
     return None if found is NONE else msgspec.json.encode(found).decode()
 
 
 class Search:
-    """`value` of a part of `root`; what it is in the middle of (a reference to itself) has no smallest value there."""
+    """`value` of a part of `root`; a part that refers to itself has no value within itself."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -117,7 +117,7 @@ def _without(schema: Schema, key: str) -> Schema:
 
 
 def _joined(schemas: list[Any]) -> Any:
-    """All of them in one, as far as their keywords do not meet; members and required names are gathered."""
+    """Merge schemas whose keywords do not conflict; members and required names are combined."""
     found: Schema = {}
     for schema in schemas:
         if isinstance(schema, bool):
@@ -133,7 +133,7 @@ def _joined(schemas: list[Any]) -> Any:
 
 
 def _guessed(schema: Schema) -> str:
-    """The type that the keywords speak of; where they name none, any type will do."""
+    """The type that the keywords apply to; any type if they name none."""
     return next((SPEAKS_OF[key] for key in schema if key in SPEAKS_OF), "integer")
 
 
@@ -156,7 +156,7 @@ def _nearest_to_zero(schema: Schema, step: float, unit: float) -> Any:
     low = max(schema.get("minimum", -math.inf), schema.get("exclusiveMinimum", -math.inf))
     high = min(schema.get("maximum", math.inf), schema.get("exclusiveMaximum", math.inf))
     start = low if low > 0 else high if high < 0 else 0
-    whole = isinstance(start, int) and isinstance(step, int)  # which a float of more than 53 bits is not
+    whole = isinstance(start, int) and isinstance(step, int)  # floats of more than 53 bits are not exact
     steps = -(-start // step) if start >= 0 else start // step
     value = (steps if whole else math.ceil(start / step) if start >= 0 else math.floor(start / step)) * step
     if value in (schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")):
@@ -172,7 +172,7 @@ def _string(schema: Schema) -> Any:
 
 
 def matching(pattern: str) -> Any:
-    """A short text in which the regular expression is found; NONE where this knows none."""
+    """A short text that the regular expression matches; NONE if none is found."""
     try:
         from re import _parser  # type: ignore[attr-defined]  # since Python 3.11
     except ImportError:
@@ -202,7 +202,7 @@ def _part(kind: str, argument: Any) -> str:
 
 
 def _member(members: Any) -> str:
-    """The first character of a class, the letter a before all others."""
+    """The first character of a class; `a` if it is a member."""
     wanted = str(members[0][0]) != "NEGATE"
     return next(
         chr(code) for code in (ord("a"), *range(0x20, 0x2000)) if wanted == any(_holds(code, *each) for each in members)
@@ -226,7 +226,7 @@ def _holds(code: int, kind: Any, argument: Any) -> bool:
 
 
 def shortest_text(rules: Rules) -> str | None:
-    """A shortest text of `root`; None where there is none, or none of at most LONGEST characters."""
+    """A shortest text of `root`; None if there is none of at most LONGEST characters."""
     known: dict[str, str] = {}
     changed = True
     while changed:  # Knuth's generalisation of Dijkstra's algorithm (1977), without its queue
@@ -254,7 +254,7 @@ def _shortest(node: Node, known: dict[str, str]) -> str | None:
 
 
 def _any_of(chars: Chars) -> str | None:
-    """The letter a, or else the first character of the class."""
+    """`a`, or else the first character of the class."""
     inside = [range(ord(low), ord(high) + 1) for low, high in chars.ranges]
     candidates = [ord("a"), *range(0x20, 0x2000)] if chars.negated else [ord("a"), *(each[0] for each in inside)]
     return next((chr(code) for code in candidates if any(code in each for each in inside) != chars.negated), None)

@@ -1,7 +1,7 @@
-"""A child of the hub's that may be lost: it compiles schemas and grammars on trial, and holds complete answers against them.
+"""An expendable child of the hub: compiles schemas and grammars on trial, and validates complete answers.
 
-Both can be made to take hours or all memory; here that ends one process that nobody else needs. It knows no model: a line
-of JSON in (a Question), a line of JSON out (a Verdict), until the end of its input.
+Both can be made to take hours or all memory; here that ends one process that nothing else depends on. Reads a line of JSON
+(Question), writes a line of JSON (Verdict), until the end of its input.
 """
 
 import resource
@@ -16,14 +16,14 @@ from llmctld.engine.forms.grammar import Grammar, of_bytes
 from llmctld.engine.lifeline import die_with_hub
 
 COMPUTING_S = 1.0
-"""Of processor time for one question; the kernel ends the process that takes more."""
+"""Processor seconds per question; the kernel ends the process beyond that."""
 MEMORY_BYTES = 2 * 2**30
 DEEPEST = 64
-"""Nesting of a schema."""
+"""Maximum nesting of a schema."""
 
 
 class Question(msgspec.Struct):
-    """Whether a schema (JSON) or a grammar (GBNF) compiles, and, with a text, whether that satisfies it."""
+    """Whether a schema (JSON) or grammar (GBNF) compiles and, with a text, whether the text satisfies it."""
 
     schema: str | None = None
     grammar: str | None = None
@@ -31,7 +31,7 @@ class Question(msgspec.Struct):
 
 
 class Verdict(msgspec.Struct):
-    """`error` is empty where all is well; else what is wrong, and what to do."""
+    """`error` is empty if all is well; else what is wrong and what to do."""
 
     error: str = ""
     hint: str = ""
@@ -44,7 +44,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin.buffer:
-        signal.setitimer(signal.ITIMER_PROF, COMPUTING_S)  # counts this process's own time, and ends it by SIGPROF
+        signal.setitimer(signal.ITIMER_PROF, COMPUTING_S)  # counts processor time and ends the process by SIGPROF
         verdict = judge(msgspec.json.decode(line, type=Question))
         signal.setitimer(signal.ITIMER_PROF, 0)
         sys.stdout.buffer.write(msgspec.json.encode(verdict) + b"\n")
@@ -65,7 +65,7 @@ def judge(question: Question) -> Verdict:
 
 
 def flaw(question: Question, text: str) -> str:
-    """Why the text does not satisfy the schema or grammar; empty when it does."""
+    """Why the text does not satisfy the schema or grammar; empty if it does."""
     if question.schema is None:
         grammar = Grammar(of_bytes(), None, question.grammar)
         taken = all(grammar.take(byte) for byte in text.encode())
@@ -73,7 +73,7 @@ def flaw(question: Question, text: str) -> str:
     try:
         value = msgspec.json.decode(text)
         schema = msgspec.json.decode(question.schema)
-        linear = jsonschema_rs.RegexOptions()  # regular expressions that take no more than linear time
+        linear = jsonschema_rs.RegexOptions()  # linear-time regular expressions
         jsonschema_rs.validator_for(schema, offline=True, pattern_options=linear).validate(value)
     except (msgspec.DecodeError, RecursionError) as error:
         return f"it is no JSON: {error}"

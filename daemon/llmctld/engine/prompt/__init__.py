@@ -1,1 +1,1 @@
-"""From messages to the text a model reads: chat templates (in a sandbox), thinking, control tokens, overflow."""
+"""From messages to the text a model reads: chat templates, thinking, control tokens, overflow."""

@@ -1,6 +1,6 @@
-"""Where a text may be cut: what `head`, `middle` and `tail` leave out of it when so many characters may stay.
+"""Where a text may be cut: what `head`, `middle` and `tail` remove to keep a given number of characters.
 
-It knows words, lines and signs, and no tokens; which is why who asks an endpoint can use it too.
+It knows words, lines and characters, no tokens, so remote models use it too.
 """
 
 import unicodedata
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 RUN = 100
-"""Characters without white space that are taken for a word: a longer run (Chinese, base64) is cut within."""
+"""Longest run without white space that counts as a word; a longer one (Chinese, base64) is cut inside."""
 JOINED = "\u200d"
-"""What stands on both sides of it is one sign."""
+"""Zero-width joiner: the characters on both sides are one glyph."""
 
 
 class Gap(NamedTuple):
-    """What is left out of a text, and what stands there instead."""
+    """The removed part of a text, and its replacement."""
 
     start: int
     end: int
@@ -22,7 +22,7 @@ class Gap(NamedTuple):
 
 
 def room_for_prompt(context: int, max_tokens: int) -> int:
-    """Tokens: the answer keeps what was asked for, at most half of the context."""
+    """Tokens left for the prompt: `max_tokens`, at most half of the context, is reserved for the answer."""
     return context - min(max_tokens, context // 2)
 
 
@@ -35,7 +35,7 @@ def tail(text: str, keep: int) -> Gap:
 
 
 def middle(text: str, keep: int) -> Gap:
-    """Both ends stay, as long as each other. Lines stay lines and words words where they now meet."""
+    """Keep both ends at equal length, cut between lines or words."""
     start, end = end_of_word(text, keep - keep // 2), begin_of_word(text, len(text) - keep // 2)
     if start >= end:
         return Gap(len(text), len(text))
@@ -47,7 +47,7 @@ GAPS: dict[str, Callable[[str, int], Gap]] = {"head": head, "middle": middle, "t
 
 
 def end_of_word(text: str, at: int) -> int:
-    """The last place up to `at` where a word ends."""
+    """The last position up to `at` where a word ends."""
     if at <= 0 or at >= len(text):
         return min(max(at, 0), len(text))
     place = at
@@ -62,7 +62,7 @@ def end_of_word(text: str, at: int) -> int:
 
 
 def begin_of_word(text: str, at: int) -> int:
-    """The first place from `at` on where a word begins, or a line that is not empty."""
+    """The first position from `at` on where a word or a non-empty line begins."""
     if at <= 0 or at >= len(text):
         return min(max(at, 0), len(text))
     place = at
@@ -78,7 +78,7 @@ def begin_of_word(text: str, at: int) -> int:
 
 
 def _whole_sign(text: str, at: int, step: int) -> int:
-    """From there on where no sign is taken apart: accents and joined emoji belong to the letter before them."""
+    """Move in direction `step` until no glyph is split: accents and joined emoji belong to the character before them."""
     while 0 < at < len(text) and (
         unicodedata.category(text[at]).startswith("M")
         or JOINED in text[at - 1 : at + 1]

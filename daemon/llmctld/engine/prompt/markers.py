@@ -1,8 +1,8 @@
-"""Text is text: what was typed, piped or read from a file never becomes one of the tokens that steer a model.
+"""Keeps text text: what was typed, piped or read from a file never becomes a control token.
 
-It knows the names of those tokens, the markers, and which of them a template wrote; how text becomes tokens is the
-vocabulary's. Two renderings tell: with the messages as they are, and with a veil over each typed character that begins a
-marker. Whatever a template does to a message, the veil goes with it, and under it nothing is a marker.
+It knows the names of control tokens (markers) and which of them the template wrote; the vocabulary makes tokens from text. The
+template is rendered twice: with the messages as they are, and with a veil character in place of each typed character that starts
+a marker. The veil passes through whatever the template does to a message, and marks where a marker was typed.
 """
 
 import re
@@ -15,28 +15,26 @@ from llmctld.engine.messages import ChatMessage
 from llmctld.engine.prompt.chat import rewritten, texts
 
 VEILS = 0xF0000
-"""From here on lie characters that mean nothing: private use, in a plane that hardly anybody uses."""
+"""First veil character: private use, in a rarely used plane."""
 SHAPE = re.compile("<[|\uff5c].+>|<.+[|\uff5c]>", re.DOTALL)
-"""What is named so is a marker, whatever kind of token its file says that it is: Command R's and DeepSeek's turns are called
-text there."""
-CHANGED = "its chat template goes by tags that stand in messages; the ones in these were typed, and stay text"
+"""A token with such a name is a marker, whatever type the file gives it: Command R and DeepSeek declare turn markers as text."""
+CHANGED = "the chat template interprets tags inside messages; tags typed in these messages stay text"
 
 Render = Callable[[list[ChatMessage]], str]
 
 
 class Rendered(NamedTuple):
-    """What the model reads. `veiled` is of the same length, and begins no marker where somebody typed one."""
+    """The text for the model. `veiled` has the same length and contains no typed markers."""
 
     text: str
     veiled: str
     remark: str = ""
-    """What the one who asks should know."""
+    """Remark for the user."""
 
 
 class Markers:
-    """`control`: names of tokens that are never text. `others`: of tokens that may be: those of them are markers that look so,
-    and tags that the template itself writes, by its `source`. White space and words stay what they are.
-    """
+    """`control`: names of tokens that are never text. `others`: tokens that may be text; of those, markers are the ones that look
+    like one, and tags that the template itself writes (by its `source`)."""
 
     def __init__(self, control: Iterable[str], others: Iterable[str] = (), source: str = "") -> None:
         self.control = frozenset(control) - {""}
@@ -49,7 +47,7 @@ class Markers:
             self._lengths[name[0]][len(name)] = None
 
     def render(self, render: Render, messages: list[ChatMessage]) -> Rendered:
-        """What a template makes of the messages; raises what `render` does."""
+        """Render the messages; raises what `render` raises."""
         text = render(messages)
         typed = [text for message in messages for text in texts(message)]
         veils = self._veils(typed)
@@ -61,15 +59,15 @@ class Markers:
             return Rendered(text, veiled)
         holds = any(map(self._names, typed))
         if not holds and self._names(text) == self._names(veiled):
-            return Rendered(text, text)  # it goes by what is no marker of this model, and makes none of it
+            return Rendered(text, text)  # it splits at text that is no marker of this model
         return Rendered(lifted, veiled, CHANGED)
 
     def typed(self, text: str, before: str = "") -> Rendered:
-        """Text without a template; `before` is put in front of it, and is not typed."""
+        """Typed text without a template. `before` is put in front and counts as written by us."""
         return Rendered(before + text, before + _replaced(text, self._veils([text])))
 
     def found(self, text: str) -> Iterator[tuple[int, str]]:
-        """(where it begins, its name) of the markers in a text, from left to right, the longest where several begin."""
+        """(position, name) of the markers in a text, left to right, the longest at each position."""
         end = 0
         for match in self._first.finditer(text):
             if match.start() >= end and (name := self._named(text, match.start())):
@@ -77,7 +75,7 @@ class Markers:
                 yield match.start(), name
 
     def forged(self, rendered: Rendered, tags: bool = False) -> Iterator[int]:
-        """Where a typed character begins a marker; `tags`: only those that may be text."""
+        """Positions where a typed character starts a marker; `tags`: only markers that may be text."""
         text, veiled = rendered.text, rendered.veiled
         if text is veiled or (tags and not self.tags):
             return
@@ -88,7 +86,7 @@ class Markers:
                 yield at
 
     def _named(self, text: str, at: int, among: frozenset[str] | None = None) -> str:
-        """The longest marker that begins there, empty where none does."""
+        """The longest marker at this position; empty if there is none."""
         for length in self._lengths[text[at]]:
             name = text[at : at + length]
             if name in among if among is not None else name in self.control or name in self.tags:
@@ -99,14 +97,14 @@ class Markers:
         return [name for _, name in self.found(text)]
 
     def _veils(self, contents: list[str]) -> dict[str, str]:
-        """First character of a marker -> one that none of the texts has; empty where none has a first character."""
+        """First character of a marker -> a veil that occurs in none of the texts; empty if no marker has a first character."""
         held = [first for first in self.firsts if any(first in content for content in contents)]
         free = (chr(code) for code in count(VEILS) if not any(chr(code) in content for content in contents))
         return dict(zip(held, free, strict=False))
 
 
 def _is_tag(name: str, source: str) -> bool:
-    """Whether it looks like one, `<think>` or `[/INST]`, and the template speaks of it."""
+    """Whether it looks like a tag (`<think>`, `[/INST]`) and occurs in the template."""
     in_signs = len(name) > 2 and not any(end.isalnum() or end.isspace() for end in (name[0], name[-1]))
     return in_signs and any(map(str.isalnum, name)) and name in source
 

@@ -1,6 +1,6 @@
-"""A prompt that is longer than the context has room for, cut so that it fits: only where asked for, and only the last question.
+"""`--overflow`: cuts a prompt that exceeds the context, in the last user message only.
 
-It searches for the smallest gap with which the prompt, encoded as it will be read, fits: a gap begins and ends between words.
+Searches for the smallest gap between words with which the encoded prompt fits.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Fitted(NamedTuple):
 
 
 def fitted(encode: Encode, submit: Submit, context: int) -> Fitted:
-    """The request as it can be computed; raises Refusal where there is no way."""
+    """The request, cut to fit. Raises Refusal if that is impossible."""
     prompt = encode(submit)
     most = room_for_prompt(context, submit.max_tokens)
     if submit.overflow is None or submit.tokens is not None or len(prompt.tokens) <= most:
@@ -42,11 +42,13 @@ def fitted(encode: Encode, submit: Submit, context: int) -> Fitted:
         f"the prompt has {len(prompt.tokens)} tokens, and {least} when nearly all of the last question is left out; "
         f"the context of {context} has room for {most} (max_tokens is {submit.max_tokens})"
     )
-    raise Refusal("context_overflow", message, "Shorten what stands before it, or give the model a larger `context`.")
+    raise Refusal(
+        "context_overflow", message, "Shorten the system prompt or earlier turns, or raise the `context`."
+    )
 
 
 class _Search:
-    """For the largest part of `start` to `end` of the last question that fits."""
+    """Finds the largest part of characters `start` to `end` of the last user message that fits."""
 
     def __init__(self, encode: Encode, submit: Submit, wanted: Overflow, start: int, end: int) -> None:
         self._encode, self._submit, self._start = encode, submit, start
@@ -57,7 +59,7 @@ class _Search:
         self.least = 0
 
     def best(self, most: int, all: int) -> tuple[Gap, Prompt] | None:
-        """Between a count of characters that fits and one that does not, it looks where the tokens say that the border is."""
+        """Interpolate between a length that fits and one that does not, by token counts."""
         low, high = self._smallest(), len(self._text)
         if not low or low >= high:
             self.least = all
@@ -84,7 +86,7 @@ class _Search:
         return msgspec.structs.replace(self._submit, messages=messages)
 
     def _smallest(self) -> int:
-        """Characters with which at least a word stays, on each side that stays; 0 where there is none."""
+        """Fewest characters that keep a word on each remaining side; 0 if there is none."""
         first = next((at for at, letter in enumerate(self._text) if not letter.isspace()), None)
         if first is None:
             return 0

@@ -1,4 +1,4 @@
-"""A request as a model reads it: its tokens, and what the template says about them."""
+"""A request in the form that a model reads."""
 
 from dataclasses import dataclass, field
 
@@ -7,10 +7,8 @@ from llmctld.engine.answer.reasoning import TAGS, Tags
 
 @dataclass(frozen=True)
 class Prompt:
-    """A request as the model reads it. `text` is what the template made, empty where there was none to make, and says of nothing
-    typed that it is a tag. The answer begins inside the tags `opened`; `known` are those that may come. `remarks`: what the one
-    who asks should know, each told once.
-    """
+    """`text`: the rendered template, empty if there was none; no typed text in it counts as a tag. The answer begins inside the
+    tags `opened`; `known` are the tags that may occur. `remarks`: for the user, each shown once."""
 
     tokens: list[int]
     text: str = ""

@@ -1,7 +1,7 @@
-"""Whether a chat template takes a system message behind turns, found out by rendering words of our own.
+"""Finds out whether a chat template accepts a system message after other turns, by rendering sample messages.
 
-Of 65 templates of today 42 write it where it stands, 10 move it to the beginning or take it for the only one, 8 drop it
-without a word, 5 refuse. It knows no model and no tokens; what is done where one does not take it is the hub's.
+Of 65 current templates, 42 write it in place, 10 move it to the beginning or use it as the only one, 8 drop it silently, 5 refuse
+it. The hub decides what to do in those cases.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,8 @@ FIRST = [ChatMessage("system", "WORD0")]
 
 
 def takes_later(render: Callable[[list[ChatMessage]], str]) -> bool:
-    """Behind a system message and a turn, and behind a turn alone: there, once, and nothing before it changed by it."""
+    """True if a system message after a system message and a turn, and after a turn alone, appears in place exactly once and
+    changes nothing before it."""
     return all(_in_place(render, [*before, *TURNS]) for before in (FIRST, []))
 
 

@@ -1,6 +1,6 @@
-"""Between which tags a model thinks, by its own chat template: what stands around a thought in a turn that it renders.
+"""Derives a model's reasoning tags from its chat template: the text around `reasoning_content` in a rendered turn.
 
-Where a template does not render thoughts, the tables of reasoning.py know the families; no output is read here.
+For templates that render no reasoning, answer/reasoning.py has a table of families.
 """
 
 from itertools import takewhile
@@ -14,7 +14,7 @@ KEEP = {"add_generation_prompt": False, "preserve_thinking": True, "preserved_th
 
 
 def derive(render: Render, thinking: Thinking) -> Tags | None:
-    """None where the template renders no thought, or without anything around it."""
+    """The tags; None if the template renders no reasoning, or nothing around it."""
     on = thinking.way("on") if "on" in thinking.words else Way({})
     user = {"role": "user", "content": USER}
     prompt = render([user], on.variables)
@@ -32,7 +32,7 @@ def derive(render: Render, thinking: Thinking) -> Tags | None:
         return None
     for known in TAGS:
         if known.opening != opening and known.opening.endswith(opening) and known.closing.startswith(closing[0]):
-            return known  # the prompt has its beginning
+            return known  # its beginning is in the prompt
     header = between[closing.end() :].strip() if found else ""
     return Tags(
         opening,
@@ -44,7 +44,7 @@ def derive(render: Render, thinking: Thinking) -> Tags | None:
 
 
 def _turns() -> list[dict[str, Any]]:
-    """An assistant's turn with a thought, as the families write it."""
+    """An assistant turn with reasoning, in the field names of the families."""
     names = dict.fromkeys(("reasoning_content", "reasoning", "thinking", "thought"), THOUGHT)
     blocks = [{"type": "thinking", "thinking": THOUGHT}, {"type": "text", "text": ANSWER}]
     inner = {"blocks": [{"type": "thoughts", "text": THOUGHT}, {"type": "response", "text": ANSWER}]}
@@ -52,12 +52,12 @@ def _turns() -> list[dict[str, Any]]:
 
 
 def _opening(render: Render, thinking: Thinking, head: str, lead: str) -> str:
-    """What stands before a thought and not in the prompt; where the prompt has it all, what it ends with."""
+    """The text before the reasoning that is not in the prompt; if the prompt has all of it, the end of the prompt."""
     shared = _shared(head, lead)
     if shared != head:
         return _whole(head, len(shared))
     if lead != head and not UNIT.search(lead[len(head) :]):
-        return lead[len(head) :].strip()  # words that begin every thought
+        return lead[len(head) :].strip()  # words that start all reasoning
     off = (
         None
         if "off" not in thinking.words
@@ -72,19 +72,19 @@ def _opening(render: Render, thinking: Thinking, head: str, lead: str) -> str:
 
 
 def _shared(one: str, other: str) -> str:
-    """What both begin with."""
+    """The common prefix."""
     same = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
     return one[: sum(1 for _ in same)]
 
 
 def _whole(text: str, start: int) -> str:
-    """From `start` on, or from where the markup begins that it lies within."""
+    """The text from `start` on, extended to the left to include markup that `start` is inside of."""
     unit = next((unit for unit in UNIT.finditer(text) if unit.start() < start < unit.end()), None)
     return text[unit.start() if unit else start :].strip()
 
 
 def _footer(after: str, opening: str, closing: str) -> str:
-    """What ends an answer, where it is markup that tells thoughts apart too, and so becomes text."""
+    """Markup that ends an answer and also separates reasoning, so that it is rendered as text."""
     first = UNIT.match(after.lstrip())
     if first and first[0] in {closing, *UNIT.findall(opening)}:
         return first[0]
@@ -96,7 +96,7 @@ def _after(text: str, word: str) -> str:
 
 
 class Found:
-    """The tags of a model: its `own`, as its template has them, before those of the table."""
+    """Tags of a model: its `own` from the template, before those of the table."""
 
     def __init__(self, own: Tags | None, source: str) -> None:
         self.own, self._source = own, source
@@ -105,17 +105,17 @@ class Found:
 
     @property
     def spoken_of(self) -> bool:
-        """Whether the template renders thoughts, or names tags of the table."""
+        """Whether the template renders reasoning or contains tags of the table."""
         return self.own is not None or any(
             tags.opening in self._source and tags.closing in self._source for tags in TAGS
         )
 
     def opened(self, prompt: str) -> Tags | None:
-        """The tags whose opening the prompt ends with: the output begins inside the thinking."""
+        """The tags whose opening ends the prompt: the output begins inside the reasoning."""
         end = prompt.rstrip()
         return next((tags for tags in self.all if end.endswith(tags.opening)), self._implied)
 
     @property
     def rendered(self) -> frozenset[str]:
-        """Control tokens that have to become text."""
+        """Control tokens that must be rendered as text."""
         return units(self.all)

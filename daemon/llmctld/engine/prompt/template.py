@@ -1,7 +1,6 @@
-"""The chat template of a model: messages in, the text that the model was trained to read out.
+"""A model's chat template: renders messages to the text that the model was trained on.
 
-What it takes (a system message, lists of tools, words about thinking) is found out by rendering it, once; it knows neither
-tokens nor what the text is for.
+What it supports (system messages, tool lists, thinking options) is found out once, by rendering. It knows no tokens.
 """
 
 from dataclasses import dataclass, field
@@ -21,19 +20,19 @@ from llmctld.engine.prompt.thinking import Thinking, Way
 from llmctld.engine.sandbox.process import Scribe, Unrendered
 
 RAW_HINT = "Ask with `--raw` to send the prompt without the template."
-MERGED = "its template takes no system message: the system prompt stands at the beginning of the first message"
+MERGED = "its chat template takes no system message: the system prompt is put at the beginning of the first message"
 PROBE, SYSTEM = "qx7question", "qx7system"
 WANTED: tuple[dict[str, Any], ...] = (
     {}, {"tools": []}, {"functions": []}, {"tools": [], "functions": []},
     {"tools": [], "functions": [], "documents": []}, {"functions": "[]", "datetime": ""},
 )  # fmt: skip
-"""What a template may want to be there: the first of these with which it renders. A `datetime` is today's, by the day: a prompt
-that changes each second is computed anew each time."""
+"""Variables that a template may require; the first set with which it renders is used. A `datetime` is the current date only: a
+prompt that changes every second is never cached."""
 
 
 @dataclass
 class Nature:
-    """What was found out about a template; `broken`: why it cannot be used at all."""
+    """What was found out about a template. `broken`: why it cannot be used at all."""
 
     broken: str = ""
     wanted: dict[str, Any] = field(default_factory=dict)
@@ -43,18 +42,18 @@ class Nature:
 
 
 def untold(submit: Submit) -> None:
-    """Raises Refusal where a word about thinking would reach nobody."""
+    """Raises Refusal if a thinking option would have no effect."""
     if submit.think is not None:
-        what = "no chat template was asked for (--raw)" if submit.raw else "this model has no chat template"
+        what = "--raw sends the prompt without a chat template" if submit.raw else "this model has no chat template"
         message = f"think is {submit.think!r}, and {what}: there is nobody to tell it"
         raise Refusal("invalid_request", message, "Ask without `--think`.")
 
 
 class Template:
-    """`known`: what it may name in each rendering, as the texts of the model's own tokens, and `template_options`.
-    `model`: what its file calls itself.
+    """`known`: variables for every rendering (the model's own tokens as text, `template_options`). `model`: name in the model
+    file.
 
-    Its process, `scribe`, has started; the template is read when it is first used.
+    The process `scribe` has started; the template is parsed on first use.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Template:
             names = self._scribe.open(self._source, self._known)
             return self._find_out(names)
         except Unrendered as error:
-            return Nature(str(error))  # told to whoever asks with it: `--raw` works without a template
+            return Nature(str(error))  # reported to requests that use the template; `--raw` works without it
 
     def _find_out(self, names: list[str]) -> Nature:
         user = {"role": "user", "content": PROBE}
@@ -85,7 +84,7 @@ class Template:
         return Nature("", self._wanted, takes_system, thinking, found)
 
     def render(self, messages: list[ChatMessage], think: str | None = None) -> str:
-        """The text up to where the assistant's answer begins; raises Refusal with the template's own words."""
+        """The text up to the start of the assistant's answer. Raises Refusal with the template's message."""
         if self.nature.broken:
             raise Refusal("invalid_request", f"the model's chat template is broken: {self.nature.broken}", RAW_HINT)
         if uses_tools(messages) and not self._takes_tools:
@@ -97,7 +96,7 @@ class Template:
             raise Refusal("invalid_request", f"the model's chat template refuses: {error}", RAW_HINT) from error
 
     def fitted(self, messages: list[ChatMessage], think: str | None = None) -> list[ChatMessage]:
-        """The messages as the template is given them: where it takes no system message, that begins the first one."""
+        """The messages for the template: without support for system messages, the system prompt starts the first user message."""
         line = self._way(think).line
         begins = bool(messages) and messages[0].role == "system"
         if self.nature.takes_system:
@@ -118,18 +117,18 @@ class Template:
         return all(word in text for word in SHOWN)
 
     def prompt(self, tokens: list[int], rendered: Rendered, messages: list[ChatMessage]) -> Prompt:
-        """What it made of the messages, with what is known of the answer."""
+        """The rendered prompt, with what is known about the answer."""
         tags = self.nature.tags
         remarks = [*self.remarks(messages), *filter(None, [rendered.remark])]
         return Prompt(tokens, rendered.veiled, tags.opened(rendered.veiled), tags.all, remarks)
 
     def remarks(self, messages: list[ChatMessage]) -> list[str]:
-        """What the one who asks should know, once."""
+        """Remarks for the user, each shown once."""
         merged = not self.nature.takes_system and any(message.role == "system" for message in messages)
         return [MERGED] if merged else []
 
     def close(self) -> None:
-        """Ends its process."""
+        """End its process."""
         self._scribe.close()
 
     def _way(self, think: str | None) -> Way:
@@ -140,7 +139,7 @@ class Template:
         return self._wanted | today | variables
 
     def _tried(self, messages: list[dict[str, Any]], variables: dict[str, Any]) -> str | None:
-        """None where it refuses; one that has to be stopped is broken, and is not tried again."""
+        """The text, or None if the template refuses. After a timeout it is marked broken and not tried again."""
         try:
             return self._scribe.render(messages, self._given(variables))
         except Unrendered:

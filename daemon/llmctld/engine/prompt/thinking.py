@@ -1,7 +1,6 @@
-"""How much a model is to think, in the words that its chat template understands: found out by rendering it with each of them.
+"""Which thinking options (on, off, low, medium, high) a chat template supports, found by rendering it with each.
 
-It knows the variables and lines by which families say it, and by name only those whose template says nothing; what is thought is
-told apart elsewhere.
+It knows the variables and system lines of the families, and by model name those whose template mentions nothing.
 """
 
 import re
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from llmctld.engine.errors import Refusal
 
 Render = Callable[[list[dict[str, Any]], dict[str, Any]], str | None]
-"""What a template makes of messages and variables; None where it refuses."""
+"""Renders messages with variables; None if the template refuses."""
 
 WORDS = ("on", "off", "low", "medium", "high")
 LEVELS = ("low", "medium", "high")
@@ -22,35 +21,35 @@ SWITCHES: tuple[tuple[str, Any, Any], ...] = (
     ("thinking_mode", "enabled", "disabled"),
     ("thinking_option", "on", "off"),
 )
-"""Variable -> what turns thinking on, and off."""
+"""Variable, value for on, value for off."""
 EFFORTS = ("reasoning_effort", "thinking_effort", "reasoning_strength")
-"""Variables that take a level by its name."""
+"""Variables that take a level by name."""
 NONE = ("none", "no_think", "minimal")
-"""What some of them call off."""
+"""Names that some templates use for off."""
 BUDGETS: tuple[tuple[str, dict[str, int]], ...] = (
     ("thinking_budget", {"on": -1, "off": 0, "low": 512, "medium": 2048, "high": 8192}),
 )
 """Variables that take a number of tokens."""
 LINES = (("/think", "/no_think"), ("/think", "/nothink"), ("detailed thinking on", "detailed thinking off"))
-"""What is written into the system message, on and off, where the template speaks of it."""
+"""Lines for the system message, on and off, for templates that contain them."""
 FAMILIES = (
     (re.compile(r"llama[-_ .0-9]*nemotron", re.IGNORECASE), "detailed thinking on", "detailed thinking off"),
     (re.compile(r"\bmimo[-_ ]vl", re.IGNORECASE), "/think", "/no_think"),
 )
-"""What some were trained on without a word of it in their template: by the name that the model's file has for itself."""
+"""Models trained on such lines whose template does not contain them, by the name in the model file."""
 NONSENSE = "qx7nonsense"
 PROBE = "qx7question"
 
 
 class Way(NamedTuple):
-    """How a word is said to a template: by variables, or by a line of the system message."""
+    """How to pass an option to a template: by variables or by a system line."""
 
     variables: dict[str, Any]
     line: str = ""
 
 
 class Thinking:
-    """What a template understands. `always`: it makes the model think, whatever it is told."""
+    """What a template supports. `always`: the model thinks whatever is set."""
 
     def __init__(self, render: Render, names: Iterable[str], source: str, model: str = "") -> None:
         self._render, self._names, self._source = render, frozenset(names), source
@@ -69,21 +68,21 @@ class Thinking:
 
     @property
     def words(self) -> list[str]:
-        """Those that it understands."""
+        """Supported options."""
         found = dict(self._ways) | ({"on": Way({})} if self.always else {})
         return [word for word in WORDS if word in found]
 
     def way(self, word: str) -> Way:
-        """Raises Refusal that says what there is instead."""
+        """Raises Refusal that lists the supported options."""
         if word in self._ways:
             return self._ways[word]
         if word == "on" and self.always:
             return Way({})
-        there = f"it understands {', '.join(self.words)}" if self.words else "its template knows nothing of thinking"
-        hint = "Ask without `--think`; a model's setting `think` stands in `llmctl models show`."
+        there = f"it supports {', '.join(self.words)}" if self.words else "its template has no thinking option"
+        hint = "Ask without `--think`, or check the model's setting `think` with `llmctl models show`."
         if self.words:
             hint = f"Ask with `--think {self.words[0]}`, or without."
-        raise Refusal("invalid_request", f"think is {word!r}, which this model does not understand: {there}", hint)
+        raise Refusal("invalid_request", f"think is {word!r}, which this model does not support: {there}", hint)
 
     def _text(self, variables: dict[str, Any], system: str = "") -> str | None:
         before = [{"role": "system", "content": system}] if system else []
@@ -109,7 +108,7 @@ class Thinking:
         return {}
 
     def _effort(self, name: str) -> dict[str, Way]:
-        """Levels that make another text than a word that nobody knows, and what is called off by more than its name."""
+        """Levels that change the text more than an unknown word does, and `off` if it changes more than its name."""
         on = self._ways["on"].variables if "on" in self._ways else {}
         nonsense = self._text(on | {name: NONSENSE})
         found = {}
@@ -128,7 +127,7 @@ class Thinking:
         return found
 
     def _on(self, name: str, found: dict[str, Way]) -> Way:
-        """As it is without a word, unless that is off."""
+        """The default rendering, unless that is off."""
         base = self._text({})
         if "off" not in found or base != self._text(found["off"].variables):
             return Way({})

@@ -1,1 +1,1 @@
-"""Chat templates run in a child process with limits of time and memory: they come from strangers."""
+"""Runs chat templates in a child process with limits on time and memory, because they come from strangers."""

@@ -1,7 +1,7 @@
-"""The process in which a model's chat template runs: a program of somebody else's, which may neither last nor grow.
+"""The child process that renders a chat template: untrusted code with limits on time and memory.
 
-It knows Jinja2 as transformers sets it up, and nothing of models. Its limits are the system's own, so no template can talk its
-way round them: processor time by a timer that ends the process, memory by the size of its address space.
+It sets up Jinja2 as transformers does. The operating system enforces the limits, so no template can avoid them: a timer for
+processor time, and the size of the address space.
 """
 
 import json
@@ -33,14 +33,14 @@ from llmctld.engine.sandbox.messages import (
 )
 
 ROOM = 256 * 2**20
-"""Bytes that one rendering may take, beside TIMES those that it is given: a template copies what it is given a few times."""
+"""Bytes for one rendering, besides TIMES the size of its input: templates copy their input a few times."""
 TIMES = 32
 LONGEST, LONGER = 2**20, 4
-"""Characters of what it makes, and how many more for each byte that it is given."""
+"""Characters of the output, and additional ones per byte of input."""
 
 
 class Generation(Extension):
-    """`{% generation %}` marks what the assistant said, for training; when asking it means nothing."""
+    """`{% generation %}` marks the assistant's text for training; it has no effect here."""
 
     tags = {"generation"}  # noqa: RUF012 - declared so by jinja2
 
@@ -50,7 +50,7 @@ class Generation(Extension):
 
 
 class Program:
-    """A template that was read. Raises jinja2.TemplateError, and what else reading it meets."""
+    """A parsed template. Raises jinja2.TemplateError and other parse errors."""
 
     def __init__(self, source: str, known: dict[str, Any]) -> None:
         environment = ImmutableSandboxedEnvironment(
@@ -63,13 +63,13 @@ class Program:
         self.names = sorted({name.name for name in read.find_all(nodes.Name)})
 
     def render(self, messages: list[dict[str, Any]], variables: dict[str, Any]) -> str:
-        # transformers always passes tools and documents: templates test them for none, not for being there
+        # transformers always passes tools and documents; templates test for none, not for defined
         given = {"tools": None, "documents": None, "add_generation_prompt": True, **variables}
         return self._template.render(messages=messages, **given)
 
 
 class _Names(Namespace):
-    """Without a way to what Python keeps behind underscores."""
+    """Blocks names with leading underscores, which lead into Python's internals."""
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name.startswith("_"):
@@ -86,7 +86,7 @@ def _strftime_now(format: str) -> str:
 
 
 def _tojson(value: Any, indent: int | None = None, **options: Any) -> str:
-    """Jinja's own escapes for HTML, which no model was trained on."""
+    """JSON without Jinja's HTML escapes, which no model was trained on."""
     return json.dumps(value, ensure_ascii=options.pop("ensure_ascii", False), indent=indent, **options)
 
 
@@ -94,7 +94,7 @@ def _tojson(value: Any, indent: int | None = None, **options: Any) -> str:
 
 
 def main() -> None:
-    """One order after another, until there is no more to read: whoever started this is gone then."""
+    """Handle orders until the input ends: then the parent is gone."""
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     program: Program | None = None
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def _rendered(program: Program | None, order: Render, size: int) -> Rendered | Failed:
-    """A text that is much longer than what it was made of would hold up everybody when it becomes tokens."""
+    """Render; refuse output that is much longer than its input, which would block everyone during tokenisation."""
     if program is None:
         return Failed("nothing was opened")
     text, most = program.render(order.messages, order.variables), LONGEST + LONGER * size
@@ -134,7 +134,7 @@ def _failed(program: Program | None, message: str) -> bytes:
 
 
 def _limit(cpu_s: float, room: int | None) -> None:
-    """From now on; 0 and None: none. Where the system does not tell its size (macOS), time alone is the limit."""
+    """Set the limits from now on; 0 and None remove them. Where the address space is unknown (macOS) only time is limited."""
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE * cpu_s)
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -147,7 +147,7 @@ def _limit(cpu_s: float, room: int | None) -> None:
 
 
 def _size() -> int:
-    """Of the address space, in bytes; 0 where /proc does not tell."""
+    """Size of the address space in bytes; 0 without /proc."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[0]) * resource.getpagesize()

@@ -1,6 +1,6 @@
-"""What an engine and the process that renders its template say to each other: orders one way, words the other.
+"""Messages between an engine and its template process.
 
-A frame is a length of four bytes and that much msgpack, as between hub and engine.
+A frame is a length of four bytes and that many bytes of msgpack, as between hub and engine.
 """
 
 from typing import Any
@@ -8,29 +8,29 @@ from typing import Any
 import msgspec
 
 CPU_S = 1.0
-"""Processor time of one reading, or one rendering: the slowest of the templates that are known takes 0.3 ms. A long text has one
-more for each BYTES_PER_S: 16 MB take a tenth of that."""
+"""Processor seconds for parsing or rendering; the slowest known template takes 0.3 ms. Long texts get one more second per
+BYTES_PER_S: 16 MB need a tenth of that."""
 BYTES_PER_S = 16 * 2**20
 PATIENCE = 10
-"""Times as long by the clock: on a machine that is busy beyond measure too, others wait no longer than that."""
+"""Wall-clock limit as a multiple of CPU_S, for a very busy machine."""
 
 
 class Open(msgspec.Struct, tag="open"):
-    """The template, once, before anything else; `known`: what it may name in every rendering. -> Opened"""
+    """Sent once, first: the template. `known`: variables for every rendering. Reply: Opened."""
 
     source: str
     known: dict[str, Any]
 
 
 class Render(msgspec.Struct, tag="render"):
-    """-> Rendered or Failed"""
+    """Reply: Rendered or Failed."""
 
     messages: list[dict[str, Any]]
     variables: dict[str, Any]
 
 
 class Opened(msgspec.Struct, tag="opened"):
-    """`names`: all that it speaks of; `broken`: why it cannot be read, empty where it can."""
+    """`names`: all variables it uses. `broken`: why it cannot be parsed; empty if it can."""
 
     names: list[str] = []
     broken: str = ""
@@ -41,7 +41,7 @@ class Rendered(msgspec.Struct, tag="rendered"):
 
 
 class Failed(msgspec.Struct, tag="failed"):
-    """In the template's own words."""
+    """The template's own message."""
 
     message: str
 

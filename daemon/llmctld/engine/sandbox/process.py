@@ -1,6 +1,6 @@
-"""Renders a model's chat template in a process of its own (child.py), and ends that process at its limits.
+"""Renders a model's chat template in a child process (child.py), and ends that process at its limits.
 
-It knows orders and answers, and nothing of what is rendered; the process costs 100 ms once, and a rendering 0.06 ms (median).
+The process costs 100 ms once, and a rendering 0.06 ms (median).
 """
 
 import contextlib
@@ -24,18 +24,16 @@ from llmctld.engine.sandbox.messages import (
 )
 
 STRIKES = 3
-"""Endings in a row, after which a template is not tried again: each costs everybody CPU_S."""
+"""Consecutive timeouts after which a template is not tried again: each costs CPU_S."""
 
 
 class Unrendered(Exception):
-    """The template refuses, in its own words, or was stopped."""
+    """The template refused (with its own message) or was stopped."""
 
 
 class Scribe:
-    """Starts its process at once, and does not wait for it: it reads the library while a model's weights are read.
-
-    `strikes`: how often in a row it had to be ended.
-    """
+    """Starts its process at once without waiting: it imports Jinja2 while the model's weights are read. `strikes`: consecutive
+    timeouts."""
 
     def __init__(self) -> None:
         self.strikes = 0
@@ -45,7 +43,7 @@ class Scribe:
         self._stopped = ""
 
     def open(self, source: str, known: dict[str, Any]) -> list[str]:
-        """Reads the template; the names that it speaks of. Raises Unrendered where it cannot be read."""
+        """Parse the template; returns the variables it uses. Raises Unrendered."""
         self._opening = Open(source, known)
         if self._process is None:
             self._end = self._start()
@@ -72,12 +70,12 @@ class Scribe:
         raise Unrendered(word.message if isinstance(word, Failed) else "it was opened twice")
 
     def close(self) -> None:
-        """Ends the process; `render` would start another."""
+        """End the process; `render` would start another."""
         self._process = None
         self._end()
 
     def _start(self) -> "weakref.finalize[[subprocess.Popen[bytes]], Scribe]":
-        """Returns what ends it; that is done when nobody has a use for this any more, too."""
+        """Start the process; returns the finalizer that ends it, also when this object is garbage-collected."""
         self._process = subprocess.Popen(
             module("llmctld.engine.sandbox.child"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -95,7 +93,7 @@ class Scribe:
             (length,) = LENGTH.unpack(process.stdout.read(LENGTH.size))
             word: Opened | Rendered | Failed = decode_word(process.stdout.read(length))
             return word
-        except Exception as error:  # the pipe, or a frame that was cut short: it is gone, or as good as gone
+        except Exception as error:  # a broken pipe or a truncated frame: the process is gone
             raise Unrendered(self._ended(process)) from error
 
     def _ended(self, process: subprocess.Popen[bytes]) -> str:
@@ -107,7 +105,7 @@ class Scribe:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    with contextlib.suppress(OSError):  # what was to be written to it
+    with contextlib.suppress(OSError):  # unwritten input
         process.communicate()
 
 
