@@ -1,6 +1,6 @@
-"""LoRA adapters of one model: read when a request first asks for one, and in force for one step at a time.
+"""LoRA adapters of one model: loaded on first use, applied to one step at a time.
 
-It knows the library's calls for them; which requests may share a step is the scheduler's.
+The scheduler decides which requests share a step.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ class Adapters:
         self._in_force: tuple[Adapter, ...] = ()
 
     def known(self, adapter: Adapter) -> Any:
-        """The adapter in that file, read once, and again when it is another. Raises Refusal when it is none for this model."""
+        """The adapter in that file, loaded once, and again if the file changed. Raises Refusal if it does not fit this model."""
         key = (adapter.path, adapter.identity)
         if key not in self._known:
             found = lib.llama_adapter_lora_init(self._model, adapter.path.encode())
@@ -30,7 +30,7 @@ class Adapters:
         return self._known[key]
 
     def use(self, context: Any, adapters: tuple[Adapter, ...]) -> None:
-        """What is computed from now on is computed with exactly these. Raises Refusal where the library will not."""
+        """Compute with exactly these adapters from now on. Raises Refusal if the library refuses."""
         if adapters == self._in_force:
             return
         count = len(adapters)

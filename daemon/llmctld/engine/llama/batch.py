@@ -1,6 +1,6 @@
-"""A llama_batch over arrays of our own, so that a step fills slices instead of looping over tokens.
+"""A llama_batch on numpy arrays, so that a step fills slices instead of looping over tokens.
 
-It knows the library's struct and how tokens lie in it; what is computed with them is for those who fill it.
+It knows the layout of the library's struct.
 """
 
 import ctypes
@@ -34,17 +34,15 @@ class Batch:
             setattr(self.struct, field, ctypes.cast(array.ctypes.data, kind))
 
     def fill(self, chunks: list[Chunk], vocabulary: int | None = None) -> list[int | None]:
-        """Lay the chunks out one after another; returns for each the first row to sample from, if it samples.
-
-        `vocabulary`: a token from there on becomes the last one before.
-        """
+        """Lay out the chunks one after another; returns, for each that samples, the first row to sample from. A token of
+        `vocabulary` or more becomes the last token."""
         rows: list[int | None] = []
         end = 0
         for chunk in chunks:
             begin, last = end, end + chunk.count - 1
             end += chunk.count + len(chunk.draft)
             rows.append(last if chunk.samples else None)
-            if end - begin == 1:  # as of everyone who generates without a draft: a slice costs ten times as much
+            if end - begin == 1:  # the common case (no draft); a slice costs ten times as much
                 token = chunk.sequence.tokens[chunk.start]
                 self._lay_one(begin, token, chunk.start, chunk.stream, chunk.samples)
                 continue
@@ -60,7 +58,7 @@ class Batch:
         return rows
 
     def one(self, token: int, position: int, stream: int) -> None:
-        """A single token of which nothing is wanted."""
+        """A single token without output."""
         self._lay_one(0, token, position, stream, False)
         self.struct.n_tokens = 1
 
@@ -69,7 +67,7 @@ class Batch:
         self._output[row] = output
 
     def lay(self, texts: Sequence[Sequence[int]]) -> None:
-        """Whole texts, each in a stream of its own from 0 on, every token of them wanted."""
+        """Whole texts, each in its own stream from 0 on, with output for every token."""
         end = 0
         for stream, tokens in enumerate(texts):
             begin, end = end, end + len(tokens)

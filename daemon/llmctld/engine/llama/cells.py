@@ -1,6 +1,6 @@
-"""The KV memory that a model of llama.cpp has: its types, the bytes of a cell, and the shape that is wanted.
+"""The KV memory of a llama.cpp model: types, bytes per cell, and the wanted shape.
 
-It knows what the library tells about a model; how much of it fits is fit.py's.
+fit.py decides how much of it fits.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from llmctld.engine.fit import CELLS, Shape
 from llmctld.engine.messages import Load
 
 CONTEXT_CAP = 8192
-"""Tokens a request may use where the settings name nothing: files promise up to a million, and memory pays for it."""
+"""Default context in tokens per request: files promise up to a million, which would cost too much memory."""
 KV_TYPES: dict[str, tuple[int, float]] = {
     "f32": (lib.GGML_TYPE_F32, 4),
     "f16": (lib.GGML_TYPE_F16, 2),
@@ -22,7 +22,7 @@ KV_TYPES: dict[str, tuple[int, float]] = {
     "q4_1": (lib.GGML_TYPE_Q4_1, 20 / 32),
     "q4_0": (lib.GGML_TYPE_Q4_0, 18 / 32),
 }
-"""Setting -> (ggml's number, bytes per value). The binding has no name for bf16."""
+"""Setting -> (ggml type number, bytes per value). The binding has no name for bf16."""
 
 
 def reuses(model: Any) -> bool:
@@ -30,19 +30,19 @@ def reuses(model: Any) -> bool:
 
 
 def wanted_shape(load: Load, model: Any, retained: int | None = None) -> Shape:
-    """`retained`: as many as there is room for on a GPU, where that is known."""
+    """`retained`: default number of retained streams; on a GPU as many as fit, if that is known."""
     own: int = lib.llama_model_n_ctx_train(model)
     most = load.retained if retained is None else retained
     return Shape(load.slots, load.context or min(own, CONTEXT_CAP), most if reuses(model) else 0)
 
 
 def window_cells(window: int, batch: int, context: int) -> int:
-    """Cells that a stream of `context` has for those layers that look back a window: that, and what a step computes."""
+    """Cells of a stream in sliding-window layers: the window plus what one step computes, at most `context`."""
     return min(context, -(-(window + batch) // CELLS) * CELLS) if window else context
 
 
 def cell_bytes(model: Any, kv_type: str) -> int:
-    """Bytes of K and V for one token, over all layers."""
+    """Bytes of K and V for one token over all layers."""
     heads: int = lib.llama_model_n_head(model)
     width = lib.llama_model_n_embd(model) / max(heads, 1) * lib.llama_model_n_head_kv(model)
     return int(2 * width * lib.llama_model_n_layer(model) * KV_TYPES[kv_type][1])

@@ -1,6 +1,6 @@
-"""The file of a draft model, read beside the model that it drafts for: how it is loaded, and whether it fits that one.
+"""Loads the file of a draft model beside its main model, and checks that the two fit.
 
-It knows files, vocabularies and words for what is wrong with them; what is drafted with it is draft_model.py's.
+core/draft_model.py drafts with it.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from llmctld.engine.llama.vocabulary import Vocabulary
 from llmctld.engine.messages import Load
 
 M = TypeVar("M")
-OTHER = "Give the path of another file as the model's `draft`, or leave that setting out."
+OTHER = "Set `draft` to another file, or remove the setting."
 
 
 def load_of(load: Load) -> Load:
-    """How the draft of a model is loaded: in the least shape, until that model's own is known."""
+    """Load settings of the draft: the smallest shape, until the main model's shape is known."""
     return msgspec.structs.replace(
         load, name="the draft", path=load.draft, draft="", context=CELLS, slots=1, retained=0, kv_type="f16",
         flash_attention=False if load.flash_attention is False else None, speculation="off", speaks=False,
@@ -26,7 +26,7 @@ def load_of(load: Load) -> Load:
 
 
 def read(load: Load, make: Callable[[Load], M]) -> M | None:
-    """The draft model, where one is wanted. Raises LoadError that names both files."""
+    """The draft model, if one is set. Raises LoadError that names both files."""
     if not load.draft or load.speculation == "off":
         return None
     try:
@@ -36,13 +36,13 @@ def read(load: Load, make: Callable[[Load], M]) -> M | None:
 
 
 def check(load: Load, words: Vocabulary, drafts: Vocabulary) -> None:
-    """Raises LoadError that names the first difference of the two vocabularies: a token must mean the same in both."""
+    """Raises LoadError with the first difference of the two vocabularies: a token must mean the same in both."""
     if difference := words.difference(drafts):
         raise _refused(load, f"its vocabulary is another: {difference}")
 
 
 def unusable(load: Load, model_reuses: bool) -> str:
-    """The notice that there are no drafts, of which of the two files is the cause."""
+    """Notice that there are no drafts, and which of the two files is the cause."""
     cause = load.draft if model_reuses else load.path
     return f"{load.name}: no drafts, because {cause} has a recurrent state, which cannot take back what was computed"
 

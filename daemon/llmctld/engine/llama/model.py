@@ -1,6 +1,6 @@
 """A model in a GGUF file, computed by llama.cpp through its C interface.
 
-It knows streams, batches and the library's calls; when to compute what is the scheduler's, and text is the loop's.
+It knows streams, batches and the library's calls. The scheduler decides when to compute; the loop handles text.
 """
 
 import ctypes
@@ -41,16 +41,16 @@ from llmctld.engine.streams.checkpoints import NO_WINDOW, Window
 from llmctld.engine.streams.sequence import Chunk
 
 PROBE = 512
-"""Tokens of the context of which the sizes are taken."""
+"""Context in tokens for measuring sizes."""
 SHORT = 4
-"""A text that takes at most a quarter of its stream is short."""
+"""A text that uses at most 1/SHORT of its stream is copied as a state."""
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
-"""Memory for a state of megabytes, there at once: page by page it took 4 ms instead of 3 for 7 MiB, in huge pages 14."""
+"""Memory for a state of megabytes, allocated at once: for 7 MiB this takes 3 ms, page by page 4 ms, with huge pages 14 ms."""
 
 
 REQUESTS_FAULT = (-1, 1)
-"""What llama_decode returns for tokens or positions that cannot be, and where the KV memory has no room: no other request has
-part in that (include/llama.h). Below -1 something failed while it computed."""
+"""Results of llama_decode for invalid tokens or positions, and for a full KV memory: errors of one request. Below -1 the
+computation itself failed (include/llama.h)."""
 
 
 class Gguf:
@@ -63,8 +63,8 @@ class Gguf:
         _check_kv_type(load)
         self._context: Any = None
         self.window = NO_WINDOW
-        scribe = Scribe() if load.speaks else None  # first: its process starts while the weights are read
-        self._second = second.read(load, Gguf)  # before our own log: the library talks to the one that was made last
+        scribe = Scribe() if load.speaks else None  # first: the template process starts while the weights are read
+        self._second = second.read(load, Gguf)  # before our own log: the library calls the newest log
         self._log = NativeLog()
         self._weights = read_weights(load, self._log, lambda model: self._try_out(load, model), self._draft_bytes(load))
         self._model = self._weights.model
@@ -88,13 +88,13 @@ class Gguf:
         self._batch = Batch(max(load.batch, self.loaded.slots))
         self._crew = Crew(load, self._weights.plan.layers > 0, self._use)
         self._threads = 0
-        """What the library was told last; 0: nothing yet."""
+        """Thread count last passed to the library; 0: none yet."""
         self._views: dict[int, NDArray[np.float32]] = {}
-        """Address of a row of logits -> the row as an array: making one takes longer than reading it."""
+        """Address of a row of logits -> its array: making the array takes longer than reading the row."""
         self._samplers: dict[int, Sampler] = {}
         self._sources: set[int] = set()
         self._targets: set[int] = set()
-        """Streams of copies that are noted and not done."""
+        """Target streams of copies that are noted but not done."""
         self._adapters = Adapters(self._model)
         batch, words = max(load.batch, self.loaded.slots), self._vocabulary.size
         self.draft_model = DraftModel(self._second, self.streams, batch, words) if self._second else None
@@ -106,7 +106,7 @@ class Gguf:
         return prompt
 
     def _read(self, submit: Submit) -> Prompt:
-        """Only of a raw prompt are the names of control tokens more than text, beside those that the template writes."""
+        """Only in a raw prompt are the names of control tokens more than text (beside those that the template writes)."""
         template = self._template
         if submit.raw or submit.tokens is not None or template is None:
             untold(submit)
@@ -123,11 +123,11 @@ class Gguf:
 
     @property
     def second(self) -> "Gguf | None":
-        """The draft model's own, where there is one."""
+        """The draft model, if there is one."""
         return self._second
 
     def tokens_of(self, text: str) -> list[int]:
-        """Of plain words, as they stand."""
+        """Tokens of plain text."""
         return self._vocabulary.encode(text)
 
     def open(self, submit: Submit, prompt: Prompt) -> None:
@@ -146,7 +146,7 @@ class Gguf:
     def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
         try:
             self._adapters.use(self._context, chunks[0].sequence.adapters)
-        except Refusal as refusal:  # those of one step have the same adapters
+        except Refusal as refusal:  # all chunks of a step have the same adapters
             return [refusal] * len(chunks)
         rows = self._batch.fill(chunks)
         if (status := self._crew.compute(chunks, self._decode)) != 0:
@@ -154,16 +154,17 @@ class Gguf:
         return [[] if row is None else self._sample(chunk, row) for chunk, row in zip(chunks, rows, strict=True)]
 
     def _one_by_one(self, chunks: list[Chunk], status: int) -> list[list[int] | Refusal]:
-        """A batch that cannot be computed: whose fault it is shows when each goes alone. Raises RuntimeError where it is
-        nobody's: then the library is at its end, and another process may fare better.
-        """
+        """Compute the chunks of a failed batch one by one, to find the one at fault. Raises RuntimeError if none is: then the
+        library is broken, and another process may do better."""
         outcomes = [self._alone(chunk) for chunk in chunks]
         if status not in REQUESTS_FAULT and all(isinstance(outcome, Refusal) for outcome in outcomes):
             raise RuntimeError(f"llama_decode returned {status} for {sum(chunk.count for chunk in chunks)} tokens")
         return outcomes
 
     def _alone(self, chunk: Chunk) -> list[int] | Refusal:
-        lib.llama_memory_seq_rm(self._memory, chunk.stream, chunk.start, -1)  # what a part of the batch left there
+        lib.llama_memory_seq_rm(
+            self._memory, chunk.stream, chunk.start, -1
+        )  # remove what a part of the batch left there
         (row,) = self._batch.fill([chunk])
         self._log.first_error = ""
         if (status := self._crew.compute([chunk], self._decode)) != 0:
@@ -173,10 +174,10 @@ class Gguf:
         return [] if row is None else self._sample(chunk, row)
 
     def logits(self, chunks: list[Chunk]) -> list[NDArray[np.float32] | None]:
-        """Compute the chunks; for each that reaches the end of its sequence, what may follow, until the next call.
+        """Compute the chunks; logits for each that reaches the end of its sequence, valid until the next call.
 
-        A token that this vocabulary has not is read as another: what it drafts for may have more of them. Where
-        the library fails, nothing follows: it is only a draft.
+        Tokens missing from this vocabulary are replaced: the main model may have more. On failure there are no logits: it is only
+        a draft.
         """
         rows = self._batch.fill(chunks, self._vocabulary.size)
         if self._crew.compute(chunks, self._decode) != 0:
@@ -184,7 +185,7 @@ class Gguf:
         return [None if row is None else self._row(row) for row in rows]
 
     def _row(self, row: int) -> NDArray[np.float32]:
-        """The logits behind row `row` of the last batch, in the library's own memory."""
+        """Logits of row `row` of the last batch, in the library's memory."""
         first = lib.llama_get_logits_ith(self._context, row)
         address = ctypes.addressof(first.contents)
         if address not in self._views:
@@ -192,22 +193,20 @@ class Gguf:
         return self._views[address]
 
     def _use(self, threads: int) -> None:
-        """Only a change is told: the library logs each call, and its log is a callback into Python."""
+        """Set the thread count if it changed: the library logs each call, and the log is a callback into Python."""
         if threads != self._threads:
             lib.llama_set_n_threads(self._context, threads, threads)
             self._threads = threads
 
     def _decode(self) -> int:
-        """What is in the batch, after the copies that were noted; 0 where all went well."""
+        """Decode the batch after the noted copies; 0 on success."""
         status: int = lib.llama_decode(self._context, self._batch.struct)
         self._sources, self._targets = set(), set()
         return status
 
     def _sample(self, chunk: Chunk, row: int) -> list[int] | Refusal:
-        """Row after row while the draft is what the sampler says: each token comes out of the model's own distribution.
-
-        An end token ends it too: behind that a grammar has nothing to say.
-        """
+        """Sample row after row while the draft matches: each token comes from the model's own distribution. Stops at an end
+        token, after which a grammar allows nothing."""
         said: list[int] = []
         for drafted in (*chunk.draft, None):
             try:
@@ -233,7 +232,7 @@ class Gguf:
         return keep == 0
 
     def holds(self, stream: int, tokens: int) -> bool:
-        """Whether a stream holds exactly so many tokens, as far back as the next one will look."""
+        """Whether a stream holds exactly `tokens` tokens, as far back as the next one attends."""
         first: int = lib.llama_memory_seq_pos_min(self._memory, stream)
         last: int = lib.llama_memory_seq_pos_max(self._memory, stream)
         return last == tokens - 1 and first <= max(0, tokens - self.window.tokens + 1 if self.window.tokens else 0)
@@ -243,7 +242,8 @@ class Gguf:
         return first + self.window.tokens - 1 if first > 0 else 0
 
     def copy(self, source: int, target: int) -> None:
-        """The library notes it, and does it when it decodes next: of the whole stream. So a short text goes as a state."""
+        """The library only notes the copy and copies the whole stream at the next decode. A short text is copied as a state
+        instead."""
         held: int = lib.llama_memory_seq_pos_max(self._memory, source) + 1
         if not self.window.tokens and held * SHORT <= self.loaded.context:
             state = self.save(source)
@@ -255,7 +255,7 @@ class Gguf:
         self._targets.add(target)
 
     def _do_copies(self, stream: int) -> None:
-        """Now: a token behind what the stream holds goes through the model, and is taken out again."""
+        """Force the noted copies: decode one token behind the content of the stream, then remove it."""
         end: int = lib.llama_memory_seq_pos_max(self._memory, stream) + 1
         self._batch.one(self._vocabulary.filler, end, stream)
         self._decode()
@@ -275,7 +275,7 @@ class Gguf:
 
     def restore(self, stream: int, state: bytes | memoryview) -> int:
         lib.llama_memory_seq_rm(self._memory, stream, -1, -1)
-        if stream in self._sources | self._targets:  # else what is set here would be copied, or copied over
+        if stream in self._sources | self._targets:  # otherwise the new content would be copied or overwritten later
             self._do_copies(stream)
         data = _bytes_at(np.frombuffer(state, np.uint8))
         if not lib.llama_state_seq_set_data(self._context, data, len(state), stream):
@@ -290,7 +290,8 @@ class Gguf:
         return self._vocabulary.is_end(token)
 
     def _check_second(self, load: Load) -> list[str]:
-        """Notices. What cannot be cut can neither draft nor have drafts, and its draft goes out of memory again."""
+        """Check the draft model; returns notices. A model that cannot be cut can neither draft nor use drafts, and its draft is
+        unloaded."""
         if self._second is None:
             return []
         if self.reuses and self._second.reuses:
@@ -308,7 +309,7 @@ class Gguf:
         return self._new_context(model, load, shape), shape
 
     def _draft_bytes(self, load: Load) -> int:
-        """What the draft's KV memory will take of the GPUs, once the shape is known."""
+        """GPU bytes of the draft's KV memory, once the shape is known."""
         if self._second is None or not self._second._weights.plan.layers:
             return 0
         cells = wanted_shape(load, self._second._model).cells
@@ -320,7 +321,7 @@ class Gguf:
         return Window(looks, cells - looks if cells < self.loaded.context else cells)
 
     def _needs(self, load: Load, cells: Memory) -> Memory:
-        """The machine's memory that the weights and these cells take, with those of the draft model, all looking back whole."""
+        """Host memory for the weights and these cells, including those of the draft model with full attention."""
         share = self._weights.cells
         memory = replace(cells, fixed=self._weights.host, cell=int(cells.cell * share), near=int(cells.near * share))
         if self._second is None:
@@ -330,9 +331,8 @@ class Gguf:
         return replace(memory, fixed=memory.fixed + more.fixed, cell=memory.cell + more.cell)
 
     def _cells(self, load: Load) -> Memory:
-        """What cells take, wherever they lie: as the library lays out a small context, where some layers look back a window,
-        since it does not tell which.
-        """
+        """Bytes per cell. With sliding windows, measured on a small context: the library does not tell which layers have a
+        window."""
         if self.reuses and (looks := lib.llama_model_n_swa(self._model)):
             self._log.clear()
             lib.llama_free(self._new_context(self._model, load, Shape(1, PROBE)))
@@ -343,7 +343,7 @@ class Gguf:
         return Memory(load.memory_bytes, 0, cell_bytes(self._model, load.kv_type))
 
     def _reshape(self, load: Load, shape: Shape, log: NativeLog) -> None:
-        """As a draft model: the shape of the model that it drafts for, whose log hears what that takes."""
+        """As a draft model: take the main model's shape; `log` records what that takes."""
         check_positions(load, shape.context, lib.llama_model_n_ctx_train(self._model))
         lib.llama_free(self._context)
         self._log = log
@@ -352,7 +352,7 @@ class Gguf:
         self._batch = Batch(max(load.batch, shape.streams))
 
     def _make_context(self, load: Load) -> Loaded:
-        """Estimate, create, measure; what the estimate missed (compute buffers) makes a cell dearer in the next one."""
+        """Estimate, create, measure; on an underestimate (compute buffers) raise the cell size and try again."""
         own: int = lib.llama_model_n_ctx_train(self._model)
         check_positions(load, load.context or 0, own)
         cells = self._cells(load)
@@ -371,7 +371,7 @@ class Gguf:
                 break
             lib.llama_free(self._context)
             memory = memory.corrected(shape, total)
-        if not self._weights.plan.gpus:  # a device may know the addresses of pages that it shares with the machine
+        if not self._weights.plan.gpus:  # a device may hold addresses of pages shared with the host
             give_back_zeros(before)
         self.stream_bytes = cells.stream(shape)
         notices = [notice(name, wanted, shape, memory)] if shape != wanted else []
@@ -398,14 +398,14 @@ class Gguf:
         parameters.n_seq_max = shape.streams
         parameters.n_batch = max(load.batch, shape.slots)
         parameters.n_ubatch = parameters.n_batch
-        # a row of logits per stream, and those of drafts: 512 rows of 150,000 would be 300 MB
+        # one row of logits per stream, plus drafts: 512 rows of 150,000 would take 300 MB
         self.rows = parameters.n_outputs_max = shape.streams + (ROWS if self.drafts else 0)
         parameters.kv_unified = False
-        parameters.swa_full = False  # layers with a window keep that, and what a step computes
+        parameters.swa_full = False  # window layers keep the window plus one step
         parameters.n_threads = parameters.n_threads_batch = load.threads
         parameters.type_k = parameters.type_v = KV_TYPES[load.kv_type][0]
         if load.kv_type.startswith("q"):
-            parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # without it V cannot be quantised
+            parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # required for a quantised V
         elif load.flash_attention is not None:
             parameters.flash_attn_type = int(load.flash_attention)
         context = lib.llama_init_from_model(model, parameters)
@@ -419,7 +419,7 @@ class Gguf:
 
 
 def _bytes_at(array: NDArray[np.uint8]) -> Any:
-    """The array as the library takes bytes; it reads or fills them before it returns."""
+    """The array as a byte pointer; the library reads or fills it before it returns."""
     return array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
@@ -429,7 +429,7 @@ def _check_kv_type(load: Load) -> None:
 
 
 def _check_kind(load: Load, told: dict[str, str]) -> None:
-    """The catalog looked at the file when it was added; it may be another one now."""
+    """The file may have changed since the catalog looked at it."""
     architecture = told.get("general.architecture", "")
     if told.get(f"{architecture}.attention.causal") == "false" or architecture.startswith("t5"):
         raise LoadError(f"{load.name} generates no text: {load.path} holds a model of the kind {architecture!r}")

@@ -1,6 +1,6 @@
-"""Gives the machine back the pages of memory that were only ever filled with zeros: the system keeps no page for those.
+"""Returns memory pages that contain only zeros to the system.
 
-It knows this process's address space and nothing of what lies in it; where the system does not tell, all stays as it is.
+It knows the address space of this process, not its contents. Where the system does not list mappings, it does nothing.
 """
 
 import ctypes
@@ -9,15 +9,15 @@ from pathlib import Path
 
 MAPS = Path("/proc/self/maps")
 LARGE = 16 * 2**20
-"""Bytes of a stretch that are worth a look: the library takes its KV memory from the system in one piece."""
+"""Minimum bytes of a mapping to look at: the library allocates its KV memory in one piece."""
 STEP = 2**20
-"""Bytes that are looked at, and given back, at once."""
+"""Bytes checked and returned at once."""
 
 Range = tuple[int, int]
 
 
 def stretches() -> list[Range]:
-    """Where memory lies that is this process's own and no file's, in ascending order; empty where nothing tells it."""
+    """Private anonymous mappings, ascending; empty where the system does not list them."""
     try:
         lines = MAPS.read_text().splitlines()
     except OSError:
@@ -32,11 +32,10 @@ def stretches() -> list[Range]:
 
 
 def give_back_zeros(before: list[Range]) -> int:
-    """Of the stretches that were not there `before`, what is zero in pieces of STEP; returns the bytes given back.
+    """Return the zero pages (in pieces of STEP) of mappings that did not exist `before`; returns the bytes.
 
-    llama.cpp fills its KV memory with zeros when it makes it, and so touches every page of what may never be used. A page
-    that is given back reads as zeros again (madvise(2), MADV_DONTNEED), so nothing is changed by it. Nobody may write to
-    these stretches meanwhile.
+    llama.cpp zeroes its KV memory at creation and so touches every page of what may never be used. A returned page reads as zeros
+    again (madvise(2), MADV_DONTNEED). No thread may write to these mappings meanwhile.
     """
     if not hasattr(mmap, "MADV_DONTNEED"):
         return 0

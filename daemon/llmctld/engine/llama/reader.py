@@ -1,7 +1,7 @@
-"""What was rendered, as the tokens of a GGUF file's vocabulary: the template's markers as such, and all else as text.
+"""Tokenises a rendered prompt for a GGUF vocabulary: the template's markers as control tokens, everything else as text.
 
-The library parses a text either with all control tokens or with none, so the text is cut at the markers that the template
-wrote, and what lies between is parsed with none. Where nobody typed a marker that gives the tokens of the whole.
+The library parses a text with all control tokens or with none, so the text is split at the template's markers and the parts are
+parsed without. If no marker was typed, the tokens equal those of the whole text.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from llmctld.engine.llama.vocabulary import Vocabulary
 from llmctld.engine.prompt.markers import Markers, Rendered
 
 SPACES = " \t\n\v\f\r"
-"""What the library takes for white space beside a marker that eats it."""
+"""White space that a marker with the strip attribute removes."""
 NEVER_TEXT = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN
 
 
 class Reader:
-    """`source`: of the model's chat template, empty where it has none."""
+    """`source`: the model's chat template, empty if it has none."""
 
     def __init__(self, vocabulary: Vocabulary, source: str = "") -> None:
         self._vocabulary = vocabulary
@@ -29,11 +29,11 @@ class Reader:
         self._marker = lru_cache(maxsize=None)(vocabulary.tokenise)
 
     def prompt(self, rendered: Rendered) -> list[int]:
-        """Tokens with the beginning-of-text token before them, where the model wants one, once."""
+        """Tokens, with the beginning-of-sequence token once if the model wants it."""
         return self._vocabulary.begun(self._tokens(rendered))
 
     def whole(self, rendered: Rendered) -> list[int]:
-        """Tokens with all that the model wants around them, as embedding models do."""
+        """Tokens with everything that embedding models want around a text."""
         text, veiled = self._vocabulary.normal(rendered.text), self._vocabulary.normal(rendered.veiled)
         begin, end = self._vocabulary.around
         return [*begin, *self._tokens(Rendered(text, veiled)), *end]
@@ -49,11 +49,11 @@ class Reader:
         return tokens
 
     def _parts(self, rendered: Rendered) -> Iterator[tuple[int, int, str]]:
-        """From where to where there is text, and the marker behind it: white space that a marker eats belongs to neither."""
+        """(start, end, marker behind it) of each text; white space that a marker strips belongs to neither."""
         text, start = rendered.text, 0
         for at, name in self.markers.found(rendered.veiled):
             if name in self.markers.tags:
-                continue  # the library knows it in a text, too
+                continue  # the library finds it in a text by itself
             end = at
             while name in self._eats_left and start < end and text[end - 1] in SPACES:
                 end -= 1

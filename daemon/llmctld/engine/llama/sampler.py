@@ -1,7 +1,6 @@
-"""How the next token is chosen: one llama.cpp sampler chain per request, behind what a schema or grammar allows.
+"""Chooses the next token: one llama.cpp sampler chain per request, restricted by its schema or grammar.
 
-It knows the request's numbers and the file's defaults for them, and nothing of batches; what a grammar is stands in
-grammar.py. A token that is not allowed never gets into the chain: the library would end the process.
+A token that the grammar forbids never reaches the chain: the library would abort the process.
 """
 
 import math
@@ -19,13 +18,13 @@ from llmctld.engine.llama.vocabulary import Vocabulary
 from llmctld.engine.messages import Scored, Submit
 
 RANDOM_SEED = 0xFFFFFFFF
-"""llama.cpp's word for "seed yourself"; no seed of a user's may mean that."""
+"""llama.cpp's value for a random seed; no user seed may equal it."""
 
 
 class Sampler:
-    """`bias`: token -> what is added to its logit. `prompt` counts for the penalties, as far as they look back.
+    """`bias`: token -> value added to its logit. `prompt` counts for the penalties.
 
-    `scored` is filled where the request asks for log-probabilities, else None.
+    `scored` collects log-probabilities if the request asks for them; else None.
     """
 
     def __init__(
@@ -43,10 +42,8 @@ class Sampler:
         )
 
     def sample(self, context: Any, row: int, logits: NDArray[np.float32]) -> int:
-        """The token after row `row` of the last batch, accepted; an end token where the grammar allows no other.
-
-        `logits`: that row, which may be changed. Raises Refusal where the model computed no number.
-        """
+        """Sample and accept the token after row `row` of the last batch; an end token if the grammar allows nothing else. May
+        change `logits` (that row). Raises Refusal on NaN."""
         raw = logits.copy() if self._top is not None else logits
         token = self._sample(context, row, logits)
         if token >= 0 and math.isnan(raw[token]):
@@ -68,7 +65,7 @@ class Sampler:
         return token if allowed[token] and self._grammar.take(token) else self._vocabulary.end
 
     def _pick(self, context: Any, row: int, logits: NDArray[np.float32]) -> int:
-        """Greedy here: the library's chain first copies all logits into a list of candidates, which takes 50 us."""
+        """Greedy sampling here: the library's chain first copies all logits to a list of candidates, which takes 50 us."""
         if self._chain is not None:
             token: int = lib.llama_sampler_sample(self._chain, context, row)
             return token
@@ -79,7 +76,7 @@ class Sampler:
 
     @staticmethod
     def _is_plain(submit: Submit, defaults: Defaults) -> bool:
-        """Whether the likeliest token is what is wanted, with nothing that depends on those before it."""
+        """Whether the request wants the likeliest token, independent of earlier tokens."""
         temperature = defaults.temperature if submit.temperature is None else submit.temperature
         return temperature <= 0 and penalties(submit) == NO_PENALTIES
 

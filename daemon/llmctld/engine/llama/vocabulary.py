@@ -1,6 +1,6 @@
 """Text to tokens and tokens to bytes, as the model's file defines them.
 
-It knows the vocabulary alone: no template, no sampling, no KV memory.
+No templates, sampling or KV memory.
 """
 
 import ctypes
@@ -24,38 +24,38 @@ class Vocabulary:
         bos: int = lib.llama_vocab_bos(self._vocab)
         self._bos = [bos] if bos >= 0 and lib.llama_vocab_get_add_bos(self._vocab) else []
         self.filler = max(bos, 0)
-        """A token that is there in any case."""
+        """A token that exists in any vocabulary."""
         self.bos_text = self.text(bos)
         self.eos_text = self.text(lib.llama_vocab_eos(self._vocab))
         self._rendered = RENDERED
         self.piece = lru_cache(maxsize=None)(self._piece)
 
     def encode(self, text: str) -> list[int]:
-        """Of a text that may name control tokens, with what stands at the beginning."""
+        """Tokens of a text that may contain control tokens, with the beginning-of-sequence token."""
         return self.begun(self.tokenise(text))
 
     def begun(self, tokens: list[int]) -> list[int]:
-        """With the beginning-of-text token before them, where the model wants one, once."""
+        """`tokens` with the beginning-of-sequence token once, if the model wants it."""
         return tokens if tokens[:1] == self._bos else self._bos + tokens
 
     def normal(self, text: str) -> str:
-        """As the model's own tokenizer reads it, where the library does not: BERT's takes Korean syllables apart."""
+        """The text as the model's own tokenizer normalises it, where the library does not: BERT splits Korean syllables."""
         is_bert = lib.llama_vocab_type(self._vocab) == lib.LLAMA_VOCAB_TYPE_WPM
         return unicodedata.normalize("NFD", text) if is_bert else text
 
     @cached_property
     def around(self) -> tuple[list[int], list[int]]:
-        """What an embedding model wants before and after a text."""
+        """Tokens that an embedding model wants before and after a text."""
         inside, whole = self.plain("a"), self._tokenise("a", around=True, parse=False)
         begin = next(at for at in range(len(whole)) if whole[at : at + len(inside)] == inside)
         return whole[:begin], whole[begin + len(inside) :]
 
     def tokenise(self, text: str) -> list[int]:
-        """The names of control tokens become those tokens."""
+        """Tokens; names of control tokens become those tokens."""
         return self._tokenise(text, around=False, parse=True)
 
     def plain(self, text: str, continued: bool = False) -> list[int]:
-        """Of text: no name in it is a control token's. `continued`: it goes on behind other text, so no space is put before."""
+        """Tokens of text without control tokens. `continued`: the text follows other text, so no space is put before it."""
         if not continued or lib.llama_vocab_type(self._vocab) != lib.LLAMA_VOCAB_TYPE_SPM:
             return self._tokenise(text, around=False, parse=False)
         before, both = self.plain("\n"), self.plain("\n" + text)
@@ -72,7 +72,7 @@ class Vocabulary:
             count = -found
 
     def kinds(self, attributes: int) -> list[int]:
-        """The tokens that have one of these attributes."""
+        """Tokens with one of these attributes."""
         return [token for token, has in enumerate(self._attributes) if has & attributes]
 
     def has(self, token: int, attribute: int) -> bool:
@@ -83,7 +83,7 @@ class Vocabulary:
         return [lib.llama_vocab_get_attr(self._vocab, token) for token in range(self.size)]
 
     def render(self, names: frozenset[str]) -> None:
-        """These control tokens become text too."""
+        """Render these control tokens as text from now on."""
         if not names <= self._rendered:
             self._rendered |= names
             self.piece.cache_clear()
@@ -93,17 +93,17 @@ class Vocabulary:
 
     @cached_property
     def ends(self) -> list[int]:
-        """All end tokens. On first use: asking 150,000 tokens takes a tenth of a second, and few requests need it."""
+        """All end tokens, computed on first use: for 150,000 tokens it takes a tenth of a second."""
         return [token for token in range(self.size) if self.is_end(token)]
 
     @cached_property
     def end(self) -> int:
-        """An end token, -1 where there is none: `is_end` says yes to it."""
+        """An end token; -1 if there is none (`is_end` accepts it)."""
         return self.ends[0] if self.ends else -1
 
     @cached_property
     def words(self) -> "LLTokenizer":
-        """The vocabulary as grammars read it. On first use: 150,000 tokens take most of a second."""
+        """The vocabulary for grammars, computed on first use: for 150,000 tokens it takes most of a second."""
         from llguidance import LLTokenizer
 
         ends = self.ends or [lib.llama_vocab_eos(self._vocab)]
@@ -117,9 +117,9 @@ class Vocabulary:
         )
 
     def difference(self, other: "Vocabulary") -> str:
-        """The first in which two vocabularies differ, in words; empty when a token means the same in both.
+        """The first difference of two vocabularies, in words; empty if each token means the same in both.
 
-        Places at the end that no token uses do not count: files of one family are filled up to different sizes.
+        Unused tokens at the end are ignored: files of one family are padded to different sizes.
         """
         kinds = lib.llama_vocab_type(self._vocab), lib.llama_vocab_type(other._vocab)
         if kinds[0] != kinds[1]:
@@ -133,31 +133,31 @@ class Vocabulary:
 
     @cached_property
     def used(self) -> int:
-        """The number of tokens, but for the unused ones at the end."""
+        """Number of tokens without the unused ones at the end."""
         unused = lib.LLAMA_TOKEN_ATTR_UNUSED
         backwards = range(self.size, 0, -1)
         return next((size for size in backwards if not self.has(size - 1, unused)), 0)
 
     def checked(self, tokens: list[int]) -> list[int]:
-        """Tokens that somebody else numbered; raises Refusal for one that is out of range."""
+        """Return `tokens`. Raises Refusal for an id that is out of range."""
         return checked(tokens, self.size)
 
     def named(self, key: str) -> int:
-        """The token that a key of `logit_bias` means: an id in decimal, or a text that is exactly one token."""
+        """The token of a `logit_bias` key: a decimal id, or a text that is exactly one token."""
         return named(key, self.size, self.tokenise, self.piece)
 
     def shown(self, token: int) -> str:
-        """A token for somebody who looks at single tokens: a silent one by its name, a part of a character as U+FFFD."""
+        """A token for display: a silent one by its name, part of a character as U+FFFD."""
         return self.piece(token).decode(errors="replace") or self.text(token)
 
     def _bytes(self, token: int) -> bytes:
-        """As llguidance wants them: 0xFF before the name of a token that is no text."""
+        """Bytes for llguidance: 0xFF before the name of a token that is not text."""
         if self.has(token, lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN):
             return b"\xff" + self.text(token).encode()
         return self._read(token, False)
 
     def _piece(self, token: int) -> bytes:
-        """Control tokens are silent, but for those that tell reasoning from the answer."""
+        """Bytes of a token. Control tokens are silent, except those that separate reasoning from the answer."""
         return self._read(token, self.text(token) in self._rendered)
 
     def _read(self, token: int, shown: bool) -> bytes:

@@ -1,7 +1,4 @@
-"""A GGUF file as llama.cpp opens it: the checks before, the weights, and what the file says about itself.
-
-It knows files and the library's calls for them; what is computed with the weights is for those who asked for them.
-"""
+"""Opens a GGUF file with llama.cpp: checks, weights, metadata."""
 
 import ctypes
 import re
@@ -21,16 +18,15 @@ from llmctld.engine.llama.library.repack import place
 from llmctld.engine.messages import Load, Loaded
 
 TryOut = Callable[[Any], tuple[Any, Shape]]
-"""From a model without weights to a context of the shape that is wanted."""
+"""Makes a context of the wanted shape from a model without weights."""
 TABLE = "position_embd.weight"
 REFUSED = re.compile(r"alloc|out of memory", re.IGNORECASE)
-"""How the library's first error reads where a device had less memory than it said."""
+"""Matches the library's first error when a device had less memory than it reported."""
 
 
 class Weights(NamedTuple):
-    """The library's model, and where it lies. `host`: bytes of it in the machine's memory; `on_gpus`: GPU -> bytes there;
-    `cells`: the share of the KV memory that lies in the machine's.
-    """
+    """The library's model and its placement. `host`: bytes in host memory. `on_gpus`: GPU -> bytes. `cells`: share of the KV
+    memory in host memory."""
 
     model: Any
     plan: Plan
@@ -39,11 +35,11 @@ class Weights(NamedTuple):
     cells: float
 
     def buffers(self, log: NativeLog) -> int:
-        """Bytes of the machine's memory that a context takes."""
+        """Host bytes of a context's buffers."""
         return sum(log.buffers.values()) - on(log.buffers, _own(self.plan))
 
     def tell(self, loaded: Loaded, log: NativeLog, *others: "Weights") -> None:
-        """Where it all lies, as the library said, with the weights of `others` whose buffers are in the same log."""
+        """Report the placement, including the weights of `others` whose buffers are in the same log."""
         gpus = {gpu.name: on(log.buffers, [gpu]) for each in (self, *others) for gpu in each.plan.gpus}
         own = {gpu.name for gpu in _own(self.plan)}
         for each in (self, *others):
@@ -59,15 +55,13 @@ class Weights(NamedTuple):
 
 
 def _own(plan: Plan) -> list[Device]:
-    """Those GPUs whose memory is not the machine's."""
+    """GPUs with memory of their own."""
     return [gpu for gpu in plan.gpus if not gpu.shared]
 
 
 def read_weights(load: Load, log: NativeLog, try_out: TryOut, reserve: int = 0) -> Weights:
-    """Raises LoadError: no such file, no GGUF, more than may be used, no such device, or the library's reason.
-
-    `reserve`: see offload.make_plan.
-    """
+    """Load the weights. Raises LoadError: no such file, not GGUF, too large, no such device, or the library's reason. `reserve`:
+    see offload.make_plan."""
     _check_file(load)
     lib.llama_backend_init()
     plan = make_plan(load, lambda trial: _ask(load, log, trial, try_out), reserve)
@@ -90,7 +84,7 @@ def read_weights(load: Load, log: NativeLog, try_out: TryOut, reserve: int = 0) 
 
 
 def _ask(load: Load, log: NativeLog, plan: Plan, try_out: TryOut) -> Needs:
-    """The library tells what it would take without allocating it."""
+    """Ask the library how much it would take, without allocating."""
     model = _open(load, log, plan, empty=True)
     try:
         context, shape = try_out(model)
@@ -102,7 +96,7 @@ def _ask(load: Load, log: NativeLog, plan: Plan, try_out: TryOut) -> Needs:
 
 
 def _open(load: Load, log: NativeLog, plan: Plan, *, empty: bool = False) -> Any:
-    """The library's model, `empty`: without its weights, to see what it would take. Raises LoadError."""
+    """The library's model. `empty`: without weights, to measure. Raises LoadError."""
     log.begin()
     parameters = lib.llama_model_default_params()
     parameters.n_gpu_layers = plan.layers
@@ -115,17 +109,17 @@ def _open(load: Load, log: NativeLog, plan: Plan, *, empty: bool = False) -> Any
     if empty:
         parameters.no_alloc, parameters.load_mode = True, lib.LLAMA_LOAD_MODE_NONE
     model = lib.llama_model_load_from_file(load.path.encode(), parameters)
-    del kept  # the library reads what is named there while it reads the file
+    del kept  # the library reads this memory while it reads the file
     if not model:
         raise LoadError(
             f"{load.name}: llama.cpp cannot load {load.path}: {log.first_error or 'it gives no reason'}",
-            "The file may be damaged or cut short: fetch it again.",
+            "The file may be damaged or truncated: download it again.",
         )
     return model
 
 
 def check_positions(load: Load, context: int, own: int) -> None:
-    """Some look positions up in a table, and behind its end the library ends the process. Raises LoadError."""
+    """Some models look positions up in a table, and the library aborts past its end. Raises LoadError."""
     if context > own and any(name == TABLE for part in parts(load.path) for name, _ in tensor_bytes(part)):
         message = f"{load.name}: `context` is {context}, and {load.path} has {own} positions"
         raise LoadError(message, "Set a smaller `context`.")
@@ -145,11 +139,11 @@ def _check_file(load: Load) -> None:
 def _check_size(load: Load) -> None:
     if (size := Path(load.path).stat().st_size) > load.memory_bytes:
         message = f"{load.name} does not fit in memory: the file has {mebibytes(size)}, "
-        raise LoadError(message + f"and it may use {mebibytes(load.memory_bytes)}", "Take a smaller file.")
+        raise LoadError(message + f"and it may use {mebibytes(load.memory_bytes)}", "Use a smaller file.")
 
 
 def metadata(model: Any) -> dict[str, str]:
-    """What the file says about itself, but for its arrays."""
+    """The file's metadata, without arrays."""
 
     def read(call: Any, index: int) -> str:
         size = call(model, index, None, 0) + 1

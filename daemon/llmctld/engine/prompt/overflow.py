@@ -42,9 +42,7 @@ def fitted(encode: Encode, submit: Submit, context: int) -> Fitted:
         f"the prompt has {len(prompt.tokens)} tokens, and {least} when nearly all of the last question is left out; "
         f"the context of {context} has room for {most} (max_tokens is {submit.max_tokens})"
     )
-    raise Refusal(
-        "context_overflow", message, "Shorten the system prompt or earlier turns, or raise the `context`."
-    )
+    raise Refusal("context_overflow", message, "Shorten the system prompt or earlier turns, or raise the `context`.")
 
 
 class _Search:

@@ -1,1 +1,1 @@
-"""llama.cpp as a library: devices, buffers, kernels that crash, and what it logs."""
+"""llama.cpp as a library: devices, buffers, crashing kernels, log lines."""

@@ -1,7 +1,5 @@
-"""When the library gives up by itself: its words go to the engine's log, where the hub looks for them.
-
-It starts no debugger for a backtrace, as the library would; the signal that follows is the hub's to hear.
-"""
+"""Logs the library's message when it aborts, for the hub to read. No debugger is started for a backtrace, as the library
+would."""
 
 import ctypes
 import sys
@@ -9,11 +7,11 @@ import sys
 import llama_cpp.llama_cpp as lib
 
 _kept: list[object] = []
-"""The library calls it for as long as the process lives."""
+"""Keeps the callback alive: the library may call it at any time."""
 
 
 def listen() -> None:
-    """From now on."""
+    """Install the callback."""
 
     def hear(words: bytes) -> None:
         sys.stderr.write(f"llama.cpp aborts: {words.decode(errors='replace').strip()}\n")

@@ -1,6 +1,6 @@
-"""What the binding leaves out of llama.cpp's lower library: its devices, its kinds of buffers, and the tensors of a file.
+"""Calls of ggml that the binding omits: devices, buffer types, and the tensors of a file.
 
-It knows those calls (ggml.h, ggml-backend.h, gguf.h); what is done with what they tell is offload.py's and repack.py's.
+See ggml.h, ggml-backend.h, gguf.h. offload.py and repack.py use them.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import llama_cpp.llama_cpp as lib
 
 GPU, INTEGRATED = 1, 2
-"""Of ggml_backend_dev_type: with memory of its own, and with that of the machine."""
+"""Values of ggml_backend_dev_type: with memory of its own, and with host memory."""
 WORDS = {
     "CUDA": "cuda",
     "ROCm": "cuda",
@@ -22,16 +22,13 @@ WORDS = {
     "Vulkan": "vulkan",
     "SYCL": "xpu",
 }
-"""The library's name of a kind of device -> ours; any other is its own, in small letters."""
+"""The library's name of a device type -> ours; others are used in lower case."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU. `name` is the library's ("CUDA0"), `word` ours ("cuda:0"), `buffer` begins the names of what lies there; bytes of
-    memory, 0 where it does not say.
-
-    `shared`: its memory is that of the machine.
-    """
+    """A GPU. `name`: the library's ("CUDA0"). `word`: ours ("cuda:0"). `buffer`: prefix of its buffer names. Bytes of memory; 0
+    if unknown. `shared`: it uses host memory."""
 
     handle: int
     name: str
@@ -43,7 +40,7 @@ class Device:
 
 
 class Shaped(NamedTuple):
-    """A tensor of a file. `kind`: the format's number of its type; `shape`: the row first, without trailing ones."""
+    """A tensor of a file. `kind`: the format's type number. `shape`: the row first, without trailing ones."""
 
     name: str
     kind: int
@@ -55,7 +52,7 @@ class _InitParams(ctypes.Structure):
 
 
 class Room(ctypes.Structure):
-    """ggml_init_params: for descriptions of tensors; their numbers lie elsewhere."""
+    """ggml_init_params: for tensor descriptions only, without data."""
 
     _fields_ = (("bytes", ctypes.c_size_t), ("at", ctypes.c_void_p), ("no_alloc", ctypes.c_bool))
 
@@ -101,13 +98,13 @@ new = call("ggml_new_tensor", _pointer, _pointer, ctypes.c_int, ctypes.c_int, ct
 product = call("ggml_mul_mat", _pointer, _pointer, _pointer, _pointer)
 _experts = call("ggml_mul_mat_id", _pointer, _pointer, _pointer, _pointer, _pointer)
 F32, I32 = 0, 26
-"""Types of tensors, by the format's numbers."""
+"""The format's type numbers."""
 LITTLE = 2**16
-"""Bytes that describe a handful of tensors."""
+"""Bytes for the descriptions of a handful of tensors."""
 
 
 def devices() -> list[Device]:
-    """The GPUs that the library uses by itself, in its order: integrated ones only where there is no other."""
+    """GPUs that the library uses by default, in its order: integrated ones only if there is no other."""
     found = []
     numbers: dict[str, int] = {}
     for index in range(_dev_count()):
@@ -127,7 +124,7 @@ def devices() -> list[Device]:
 
 
 def tensor_bytes(path: str) -> Iterator[tuple[str, int]]:
-    """Name and bytes of each tensor in a file; nothing where the library cannot read it."""
+    """Name and bytes of each tensor in a file; nothing if the library cannot read it."""
     file = _open(path.encode(), _InitParams(True, None))
     if not file:
         return
@@ -139,12 +136,12 @@ def tensor_bytes(path: str) -> Iterator[tuple[str, int]]:
 
 
 def cpu() -> int:
-    """The device of the processor."""
+    """The CPU device."""
     return int(_cpu(0))
 
 
 def extra_buffers() -> dict[str, int]:
-    """Kinds of buffers for special kernels of this processor, in the order in which the library tries them: name -> handle."""
+    """Buffer types for special kernels of this processor, in the library's order: name -> handle."""
     address = _procedure(_dev_reg(cpu()), b"ggml_backend_dev_get_extra_bufts")
     if not address:
         return {}
@@ -156,12 +153,12 @@ def extra_buffers() -> dict[str, int]:
 
 
 def plain_buffers() -> int:
-    """The kind of buffer for weights as they lie in the file."""
+    """The buffer type for weights in the file's layout."""
     return int(_dev_buffers(cpu()))
 
 
 def tensors(path: str) -> Iterator[Shaped]:
-    """Of one file; none where the library cannot read it."""
+    """Tensors of one file; none if the library cannot read it."""
     context = _pointer()
     file = _open(path.encode(), _InitParams(True, ctypes.addressof(context)))
     if not file:
@@ -181,13 +178,14 @@ def tensors(path: str) -> Iterator[Shaped]:
 
 
 def tensor(context: int, kind: int, *shape: int) -> int:
-    """A tensor's description."""
+    """A tensor description."""
     return int(new(context, kind, len(shape), (ctypes.c_int64 * len(shape))(*shape)))
 
 
 @cache
 def multiplies(kind: int, shape: tuple[int, ...], buffers: int, deep: bool) -> bool:
-    """Whether the processor multiplies such a matrix, or with `deep` one of several, when it lies in such buffers."""
+    """Whether the processor can multiply such a matrix in these buffers; with `deep`, one of several stacked matrices
+    (experts)."""
     context, empty = begin(Room(LITTLE, None, True)), _buffer(buffers, 0)
     try:
         matrix = tensor(context, kind, *shape)

@@ -20,14 +20,14 @@ TYPES = {
     "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8, "Q2_K": 10, "Q3_K": 11, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14,
     "IQ4_NL": 20, "IQ4_XS": 23, "MXFP4": 39, "F16": 1, "BF16": 30,
 }  # fmt: skip
-"""Kinds of weights that people run -> the format's number; those that need a matrix of importance are left out."""
+"""Weight types in common use -> the format's number, without those that need an importance matrix."""
 PLAIN = "plain"
 COLUMNS, ROWS = 512, 64
-"""Of the weights: whole blocks of every type, and whole tiles of every kernel."""
+"""Shape of the weights: whole blocks of every type and whole tiles of every kernel."""
 TOKENS = (1, 33)
-"""A token that follows, and a prompt: kernels of their own."""
+"""A single token and a prompt, which use different kernels."""
 ROUGH = 0.5
-"""Share of the result by which the coarsest type may be off; a kernel that computes something else is off by more."""
+"""Largest relative error of the coarsest type; a wrong kernel is off by more."""
 
 Matrix = NDArray[np.float32]
 _quantize = ggml.call(
@@ -45,7 +45,7 @@ _compute = ggml.call("ggml_backend_graph_compute", ctypes.c_int, ctypes.c_void_p
 
 
 class Trial(NamedTuple):
-    """`buffers`: the kind's name, and its handle."""
+    """`buffers`: name and handle of the buffer type."""
 
     buffers: str
     handle: int
@@ -57,7 +57,7 @@ class Trial(NamedTuple):
 
 
 def trials() -> Iterator[Trial]:
-    """All that this processor has kernels for, the special ones first."""
+    """Every combination that this processor has kernels for, special ones first."""
     for buffers, handle in ggml.extra_buffers().items():
         for name, kind in TYPES.items():
             if ggml.multiplies(kind, (COLUMNS, ROWS), handle, False):
@@ -67,7 +67,7 @@ def trials() -> Iterator[Trial]:
 
 
 def off(trial: Trial, tokens: int) -> float:
-    """By which share of it the product is off; NaN where it is no number."""
+    """Relative error of the product; NaN if it is not a number."""
     random = np.random.default_rng(7)
     weights = random.normal(0, 1, (ROWS, COLUMNS)).astype(np.float32)
     given = random.normal(0, 1, (tokens, COLUMNS)).astype(np.float32)
@@ -76,7 +76,7 @@ def off(trial: Trial, tokens: int) -> float:
 
 
 def product(trial: Trial, weights: Matrix, given: Matrix) -> Matrix:
-    """(tokens, rows), as the library computes it. What it allocates goes with the process."""
+    """(tokens, rows), as computed by the library. Its memory is freed at the end of the process."""
     kind = TYPES[trial.type]
     packed = np.zeros(_row_size(kind, COLUMNS) * ROWS, np.uint8)
     _quantize(kind, weights.ctypes.data, packed.ctypes.data, 0, ROWS, COLUMNS, None)

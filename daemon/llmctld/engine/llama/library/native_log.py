@@ -1,6 +1,6 @@
-"""What llama.cpp says while it works: errors kept for our own messages, buffer sizes added up, the rest dropped.
+"""Reads llama.cpp's log: keeps errors for our messages, adds up buffer sizes, drops the rest.
 
-It knows the library's log lines and nothing else; warnings and errors go to stderr as plain lines, for the hub's log.
+Warnings and errors also go to stderr, for the hub's log.
 """
 
 import re
@@ -12,30 +12,30 @@ WARN, ERROR, CONTINUED = 3, 4, 5
 BUFFER = re.compile(r"(\S+) (model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
 LAYERS = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 CELLS = re.compile(r"llama_(?:kv_cache|memory)\w*: size = +([\d.]+) MiB(?: \( *(\d+) cells)?")
-"""What a KV memory (or recurrent state) takes, and its cells in a stream."""
+"""Size of a KV memory (or recurrent state), and its cells per stream."""
 MIB = 2**20
 _kept: list[object] = []
-"""The library calls the last callback for as long as the process lives, whoever holds it in Python."""
+"""Keeps the last callback alive: the library may call it at any time."""
 
 
 class NativeLog:
-    """Hears the library from now on, until the next one is made.
+    """Receives the library's log until the next instance is made.
 
-    `weights`: buffer -> bytes of the model that was read last; those of the machine overlap where the file is mapped. `buffers`
-    (the rest of memory) and `first_error` are since the last `clear`.
+    `weights`: buffer -> bytes of the last model read; host buffers overlap if the file is mapped. `buffers` (other memory) and
+    `first_error` count since the last `clear`.
     """
 
     def __init__(self) -> None:
         self.first_error = ""
-        """The first is the cause, those after it say only what could not be done because of it."""
+        """The first error is the cause; later ones are its consequences."""
         self.buffers: dict[str, int] = {}
         self.kinds: dict[str, int] = {}
-        """Kind (KV, RS, compute, output) -> bytes, over all devices."""
+        """Kind (KV, RS, compute, output) -> bytes over all devices."""
         self.weights: dict[str, int] = {}
         self.caches: list[tuple[int, int]] = []
-        """Of each KV memory of a context its bytes, and the cells that a stream has there."""
+        """For each KV memory of a context: bytes, and cells per stream."""
         self.gpu_layers = self.layers = 0
-        """Of the model that was read last; 0 of 0 where the library was built for no GPU."""
+        """Of the last model read; 0 of 0 in a build without GPU support."""
         self._level = 0
         self._line = ""
         self._callback = lib.llama_log_callback(self._hear)
@@ -47,11 +47,11 @@ class NativeLog:
 
     @property
     def cell_bytes(self) -> int:
-        """Of all KV memory, also where only the sizes are asked for."""
+        """Bytes of all KV memory, also when only sizes are asked for."""
         return sum(size for size, _ in self.caches)
 
     def begin(self) -> None:
-        """Another model is read."""
+        """Start reading another model."""
         self.clear()
         self.weights, self.gpu_layers, self.layers = {}, 0, 0
 

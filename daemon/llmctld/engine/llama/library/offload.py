@@ -1,6 +1,6 @@
-"""Which layers of a model lie on which GPU: the devices that were asked for, as many layers as fit, and what came of it.
+"""Places a model's layers on GPUs: the devices asked for, and as many layers as fit.
 
-It knows sizes and the library's rule by which layers follow each other; it reads no weights and keeps no memory.
+It knows sizes and the library's order of layers. It allocates nothing.
 """
 
 import re
@@ -18,15 +18,14 @@ from llmctld.engine.llama.library.ggml import Device, devices, tensor_bytes
 from llmctld.engine.messages import Load
 
 UNKNOWN = 2**62
-"""Room on a device that does not tell its memory: then the library must find out."""
+"""Room on a device that does not report its memory: the library must find out."""
 PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The last `layers` lie on `gpus`, in these `shares`. `of`: how many there are, once the library said so, that of the output
-    included. `retained`: streams that there is room for; None: as many as are wanted.
-    """
+    """The last `layers` layers are on `gpus`, in these `shares`. `of`: total number once known, the output included. `retained`:
+    streams that fit; None: as many as wanted."""
 
     gpus: list[Device] = field(default_factory=list)
     layers: int = 0
@@ -36,13 +35,13 @@ class Plan:
     notices: list[str] = field(default_factory=list)
 
     def fewer(self, name: str, why: str) -> "Plan":
-        """The next one to try, after the memory that was thought free could not be had."""
+        """The next plan to try when memory that seemed free could not be allocated."""
         told = f"{name}: gpu_layers {self.layers} -> {self.layers // 2}, because the GPU refused memory ({why})"
         return replace(self, layers=self.layers // 2, notices=[*self.notices, told])
 
 
 class Needs(NamedTuple):
-    """Bytes: of each layer's weights, the output last; of all layers' KV memory in this shape; of work on each GPU."""
+    """Bytes: weights of each layer (the output last), KV memory of all layers in this shape, and work buffers per GPU."""
 
     weights: list[int]
     cells: int
@@ -50,18 +49,15 @@ class Needs(NamedTuple):
     shape: Shape
 
     def sizes(self, retained: int) -> list[int]:
-        """Of each layer, with so many retained streams."""
+        """Bytes per layer with this number of retained streams."""
         layers = len(self.weights) - 1
         each = self.cells * (self.shape.slots + retained) // self.shape.streams // max(layers, 1)
         return [size + each for size in self.weights[:-1]] + self.weights[-1:]
 
 
 def make_plan(load: Load, ask: Callable[[Plan], Needs], reserve: int = 0) -> Plan:
-    """All layers that were asked for, or as many as fit. `ask` tells what a plan would take. `reserve`: bytes that something
-    else will take of the GPUs.
-
-    Raises LoadError for a device that is not there.
-    """
+    """All layers asked for, or as many as fit. `ask` tells what a plan would take. `reserve`: GPU bytes for something else.
+    Raises LoadError for a device that does not exist."""
     gpus = chosen(load)
     if not gpus or load.gpu_layers == 0:
         return Plan(notices=without(load))
@@ -77,7 +73,7 @@ def make_plan(load: Load, ask: Callable[[Plan], Needs], reserve: int = 0) -> Pla
 
 
 def chosen(load: Load) -> list[Device]:
-    """The GPUs to use. Raises LoadError for one that is not there, which lists those that are."""
+    """The GPUs to use. Raises LoadError that lists the devices if one does not exist."""
     if load.device == "cpu":
         return []
     there = devices()
@@ -93,7 +89,7 @@ def _no_support() -> str:
 
 
 def without(load: Load) -> list[str]:
-    """The notice that layers were asked for, and there is no GPU to have them."""
+    """Notice that layers were asked for but there is no GPU."""
     if load.gpu_layers <= 0 or load.device == "cpu":
         return []
     why = _no_support().strip(" .") or "No GPU is there"
@@ -101,7 +97,7 @@ def without(load: Load) -> list[str]:
 
 
 def layer_bytes(path: str, layers: int) -> list[int]:
-    """Of each layer's weights; the last counts for the output, which may share its weights with the input's."""
+    """Weight bytes per layer; the last entry is the output, which may share weights with the input."""
     found = [0] * layers
     tied, own = 0, False
     for name, size in (tensor for part in parts(path) for tensor in tensor_bytes(part)):
@@ -118,21 +114,21 @@ def layer_bytes(path: str, layers: int) -> list[int]:
 
 
 def parts(path: str) -> Iterable[str]:
-    """The files of a model that was split: the library finds them by their names."""
+    """Files of a split model, found by name as the library does."""
     if (found := PART.search(path)) is None:
         return [path]
     return [f"{path[: found.start()]}-{part:05}-of-{found[2]}.gguf" for part in range(1, int(found[2]) + 1)]
 
 
 def _shares(load: Load, otherwise: Sequence[float]) -> list[float]:
-    """Of each GPU: as the settings say, else by the room on each."""
+    """Share of each GPU: from the settings, else by free memory."""
     if load.tensor_split:
         return [*load.tensor_split, *[0.0] * (len(otherwise) - len(load.tensor_split))]
     return [float(room) for room in otherwise] if any(otherwise) else [1.0] * len(otherwise)
 
 
 def arrange(load: Load, gpus: list[Device], needs: Needs, rooms: list[int]) -> Plan:
-    """Retained streams go first: they only save work. Then layers, from the first on, to the CPU."""
+    """Reduce retained streams first (they only save work), then move layers to the CPU, from the first on."""
     shares = _shares(load, rooms)
     most = len(needs.weights)
     asked = most if load.gpu_layers < 0 else min(load.gpu_layers, most)
@@ -157,7 +153,7 @@ def arrange(load: Load, gpus: list[Device], needs: Needs, rooms: list[int]) -> P
 
 
 def placed(sizes: Sequence[int], layers: int, shares: Sequence[float]) -> list[int]:
-    """Bytes on each GPU when they have the last `layers`: one after the other, by the library's rule."""
+    """Bytes on each GPU if they hold the last `layers` layers in the library's order."""
     ends = [end / sum(shares) for end in accumulate(shares)]
     found = [0] * len(shares)
     for index, size in enumerate(sizes[len(sizes) - layers :]):
@@ -166,6 +162,6 @@ def placed(sizes: Sequence[int], layers: int, shares: Sequence[float]) -> list[i
 
 
 def on(buffers: dict[str, int], gpus: Iterable[Device]) -> int:
-    """Bytes of those buffers that lie on these GPUs: theirs are named after them, pinned host memory is not."""
+    """Bytes of the buffers on these GPUs, matched by name; pinned host memory is not included."""
     names = [re.compile(re.escape(gpu.buffer) + r"(?!\d)") for gpu in gpus]
     return sum(size for buffer, size in buffers.items() if any(name.match(buffer) for name in names))

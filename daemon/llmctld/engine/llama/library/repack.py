@@ -1,6 +1,6 @@
-"""Which of a file's tensors the library lays out anew for fast kernels, where not all of its kernels may be used.
+"""Chooses the tensors to repack for fast kernels when not all special kernels may be used.
 
-It knows the library's kinds of buffers and asks it, tensor by tensor, what it can multiply; it reads no weights.
+Asks the library, tensor by tensor, what it can multiply. Reads no weights.
 """
 
 import ctypes
@@ -14,22 +14,20 @@ from llmctld.engine.llama.library.offload import parts
 from llmctld.engine.messages import Load
 
 REPACK = "CPU_REPACK"
-"""The kind of buffer whose kernels run on every processor that the library was built for."""
+"""The buffer type whose kernels run on every processor that the library was built for."""
 MATRIX = re.compile(r"blk\.(\d+)\.((?:attn|ffn|ssm_in|ssm_out)[\w.]*)\.weight|(output)\.weight")
-"""Tensors that are multiplied with, by the library's names; any other may be read row by row."""
+"""Names of tensors that are multiplied; others may be read row by row."""
 
 
 class Override(ctypes.Structure):
-    """llama_model_tensor_buft_override: tensors whose name matches lie in that kind of buffer. A NULL ends the list."""
+    """llama_model_tensor_buft_override: tensors whose name matches use that buffer type. A NULL ends the list."""
 
     _fields_ = (("pattern", ctypes.c_char_p), ("buffers", ctypes.c_void_p))
 
 
 def place(parameters: Any, load: Load, on_gpu: bool) -> object:
-    """Sets how the weights may lie, as the rung says; what is returned must live until the library has read the file.
-
-    With layers `on_gpu` nothing is named: a name would take its tensor to the processor.
-    """
+    """Set the layout of the weights for the rung. Keep the result alive until the library has read the file. With layers
+    `on_gpu`, no override is set: it would move the tensor to the CPU."""
     rung = rungs.of(load)
     if rung.extra:
         return None
@@ -43,7 +41,7 @@ def place(parameters: Any, load: Load, on_gpu: bool) -> object:
 
 
 def repackable(path: str, buffers: int) -> Iterable[str]:
-    """Names of the tensors that have a fast kernel in such buffers; experts lie three deep, and are multiplied their own way."""
+    """Names of tensors with a fast kernel in such buffers; experts are stacked and use kernels of their own."""
     for name, kind, shape in ggml.tensors(path):
         deep = len(shape) == 3 and "_exps" in name
         if MATRIX.fullmatch(name) and (len(shape) == 2 or deep) and ggml.multiplies(kind, shape, buffers, deep):
@@ -51,7 +49,7 @@ def repackable(path: str, buffers: int) -> Iterable[str]:
 
 
 def grouped(names: Iterable[str]) -> list[str]:
-    """A few patterns that match these names alone: the library reads each of them anew for every tensor."""
+    """A few patterns that match exactly these names: the library evaluates every pattern for every tensor."""
     layers: dict[str, set[str]] = defaultdict(set)
     for name in names:
         if found := MATRIX.fullmatch(name):

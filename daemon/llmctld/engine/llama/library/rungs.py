@@ -1,6 +1,6 @@
-"""The ladder that a model goes down when the library dies of it: what each rung changes when the model is loaded.
+"""The ladder of safer load options for models that crash the library: what each rung changes and costs.
 
-It knows names, values and words for what a rung costs. Who stands on which rung is the hub's to remember.
+The hub remembers which rung a model uses.
 """
 
 from typing import NamedTuple
@@ -11,11 +11,8 @@ from llmctld.engine.messages import Load
 
 
 class Rung(NamedTuple):
-    """`extra`: whether the library may lay weights out for the processor's special kernels, as it likes. `repacked`: whether
-    those that need no such processor may be used. `flash`: whether attention may be computed in one go.
-
-    `without` says what is missing, `cost` what that costs.
-    """
+    """`extra`: the library may use special layouts and kernels of this processor. `repacked`: it may use those that run on any
+    processor. `flash`: flash attention is allowed. `without`: what is missing. `cost`: what that costs."""
 
     name: str
     extra: bool = True
@@ -45,13 +42,13 @@ NAMES = [rung.name for rung in LADDER]
 
 
 def of(load: Load) -> Rung:
-    """The rung that a model is loaded on."""
+    """The rung of a model."""
     return LADDER[NAMES.index(load.rung)]
 
 
 def applied(load: Load) -> Load:
-    """What the rung changes in what was asked for; what it changes in how the weights lie is repack.py's."""
+    """The load settings as changed by the rung. The layout of weights is up to repack.py."""
     if of(load).flash:
         return load
-    kv_type = "f16" if load.kv_type.startswith("q") else load.kv_type  # V cannot be quantised without it
+    kv_type = "f16" if load.kv_type.startswith("q") else load.kv_type  # a quantised V requires it
     return msgspec.structs.replace(load, flash_attention=False, kv_type=kv_type)
