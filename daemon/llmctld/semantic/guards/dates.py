@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from llmctld.semantic.words.tables import rows, section, words
 
-_NAMED = rows(section("dates", "dates"))
 _MONTHS_TOO = words("may march mar mai mars mayo marzo märz")  # also other words
+_NAMED = {name: date for name, date in rows(section("cldr", "dates")).items() if name not in _MONTHS_TOO}
+_NAMED |= rows(section("dates", "dates"))
 _ERA = words("ad ce")  # an ad is no date
 _BEFORE_MONTH = words("in of since until till by on during last next this from before after im en début fin")
 _WHICH = words("last next past coming previous upcoming following")
@@ -24,7 +25,12 @@ def dates(folded: Sequence[str], language: str | None) -> set[str]:
     found = set()
     for at, word in enumerate(folded):
         word = word[:-2] if word.endswith("'s") else word
-        if word in _NAMED and not (word == "hier" and language != "fr") and not (word == "morgen" and language != "de"):
+        phrase = f"{word} {folded[at + 1]}" if at + 1 < len(folded) else ""
+        if phrase in _NAMED:  # segunda feira
+            found.add(_NAMED[phrase])
+        elif (
+            word in _NAMED and not (word == "hier" and language != "fr") and not (word == "morgen" and language != "de")
+        ):
             found.add(_NAMED[word])
         elif word[-2:] in ("am", "pm") and _is_hour(folded, at):
             found.add(word[-2:])

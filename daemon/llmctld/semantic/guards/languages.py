@@ -1,12 +1,20 @@
 """Which language a text is in, and which languages it speaks of: natural ones and those of programs."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmctld.semantic.words.tables import by_name, rows, section, words
+from llmctld.semantic.words.stems import stem
+from llmctld.semantic.words.tables import by_name, rows, section, sections, words
 
-_COMMON = {language: words(row) for language, row in by_name(section("languages", "common")).items()}
+READ = frozenset(by_name(section("languages", "common")))
+"""The languages that have tables. A text in another is served only to a restatement of it."""
+_COMMON = {
+    language: words(row)
+    for name in ("common", "common, not read")
+    for language, row in by_name(section("languages", name)).items()
+}
 _ALL_COMMON = frozenset[str]().union(*_COMMON.values())
 _COMMON_IN = {word: [name for name, common in _COMMON.items() if word in common] for word in _ALL_COMMON}
 
@@ -17,6 +25,13 @@ _PROGRAM_CONTEXT = words(
 )
 _PROGRAM_NAMES = frozenset((*_PROGRAMS.values(), *_PROGRAM_WORDS.values()))
 _NATURAL = words(section("languages", "natural"))
+_SPOKEN = {
+    name.removeprefix("languages "): {stem(word, name[-2:]): first for word, first in rows("\n".join(lines)).items()}
+    for name, lines in sections("cldr").items()
+    if name.startswith("languages ")
+}
+"""Language -> the stem of a language's name in it -> the English name. Adjectives have the same stem: französische."""
+_FOREIGN_LETTER = re.compile("[" + section("languages", "letters, not read") + "]")
 _AS_LANGUAGE = words(
     "french german spanish italian portuguese dutch russian chinese japanese korean turkish polish greek swedish"
 )
@@ -29,6 +44,8 @@ class Guess(NamedTuple):
 
     language: str
     sure: bool
+    read: bool = True
+    """Whether it has tables."""
 
 
 def detect(folded: Sequence[str]) -> Guess:
@@ -37,9 +54,12 @@ def detect(folded: Sequence[str]) -> Guess:
     for word in _ALL_COMMON.intersection(folded[:200]):
         for name in _COMMON_IN[word]:
             counts[name] += 1
-    second, best = sorted(counts.values())[-2:]
+    letters = sum(not word.isascii() and _FOREIGN_LETTER.search(word) is not None for word in folded[:200])
+    second, best = sorted(counts[name] for name in READ)[-2:]
+    unread = letters + max(count for name, count in counts.items() if name not in READ)
     likeliest = next(name for name, count in counts.items() if count == best)
-    return Guess(likeliest if best else "en", best > 1 and best > second + (best < 5))
+    sure = best > 1 and best > max(second, unread) + (best < 5)
+    return Guess(likeliest if best else "en", sure, best >= unread)
 
 
 UNREAD = words(
@@ -64,13 +84,16 @@ def script(text: str) -> str:
     return max(sorted(counts), key=counts.__getitem__) if counts else "LATIN"
 
 
-def spoken_of(text: str, folded: Sequence[str]) -> set[str]:
-    """The languages that a text names."""
+def spoken_of(text: str, folded: Sequence[str], language: str = "en") -> set[str]:
+    """The languages that a text names, by their English names."""
     found = set()
+    spoken = _SPOKEN.get(language, {})
     for at, word in enumerate(folded):
         word = word.rstrip("0123456789.") or word
         if word in _PROGRAMS:
             found.add(_PROGRAMS[word])
+        elif spoken and (name := spoken.get(stem(word, language))) is not None:
+            found.add(name)
         elif word in _NATURAL or (word in _AS_LANGUAGE and _named_as_language(folded, at)):
             found.add(word)
         elif word in _PROGRAM_WORDS and _named_as_program(text, folded, at):

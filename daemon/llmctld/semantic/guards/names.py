@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from llmctld.semantic.words.known import AMBIGUOUS, FIRSTS, KNOWN, PHRASES
+from llmctld.semantic.words.known import AMBIGUOUS, FIRSTS, KNOWN, LOCAL, PHRASES
 from llmctld.semantic.words.tables import words
 from llmctld.semantic.words.units import UNITS
 
@@ -46,13 +46,13 @@ _ORDINARY = words(
 )
 
 
-def names(text: str, folded: Sequence[str], capitals: bool = True) -> list[Name]:
-    """The names of `text`, whose folded words are `folded`. `capitals`: a capital makes a name (not so in German)."""
+def names(text: str, folded: Sequence[str], language: str = "en") -> list[Name]:
+    """The names of `text`, whose folded words are `folded`. In German a capital letter makes no name."""
     text = _ELIDED.sub(" ", text.replace("\u2019", "'"))
     matches = list(_CAPITAL.finditer(text))
     groups = _groups(matches)
-    found = {name.word: name for name in _known(text, folded, groups)}
-    for name in _capitalised(text, matches, groups, capitals):
+    found = {name.word: name for name in _known(text, folded, groups, language)}
+    for name in _capitalised(text, matches, groups, language != "de"):
         found.setdefault(name.word, name)
     return list(found.values())
 
@@ -73,7 +73,8 @@ def _plain(shape: str) -> str:
     return _POSSESSIVE.sub("", shape).rstrip(".").casefold()
 
 
-def _known(text: str, folded: Sequence[str], groups: dict[str, int]) -> Iterable[Name]:
+def _known(text: str, folded: Sequence[str], groups: dict[str, int], language: str) -> Iterable[Name]:
+    local = LOCAL.get(language, {})
     for at, word in enumerate(folded):
         if word in FIRSTS:
             for length in (3, 2):
@@ -83,7 +84,9 @@ def _known(text: str, folded: Sequence[str], groups: dict[str, int]) -> Iterable
                     break
         if word.endswith("'s"):
             word = word[:-2]
-        name = KNOWN.get(word)
+        if language == "de" and word not in KNOWN and word.endswith("s"):
+            word = word[:-1]  # Frankreichs
+        name = local.get(word) if word in local and _has_capital(text, word) else KNOWN.get(word)
         if name is not None and (word not in AMBIGUOUS or _has_capital(text, word)):
             yield Name(name, True, False, groups.get(word, 0))
 

@@ -12,30 +12,39 @@ Noun = tuple[str, str]
 """The kind of a thing, and its name."""
 
 
-def plural(word: str) -> str:
-    """The regular plural of an English noun."""
-    if word.endswith("y") and word[-2] not in "aeou":
-        return word[:-1] + "ies"
-    return word + ("es" if word.endswith(("s", "sh", "ch", "x", "z", "ato")) else "s")
-
-
 def _by_word() -> dict[str, frozenset[Noun]]:
-    """Each word and phrase, in singular and plural -> the things that it may be."""
-    table: dict[str, set[Noun]] = {}
-    kinds = {kind: " ".join(lines) for kind, lines in sections("nouns").items()}
-    listed = {word for things in kinds.values() for word in things.replace(",", " ").split()}
-    for kind, things in kinds.items():
-        for thing in things.split(","):
-            first, *others = (word.replace("_", " ") for word in thing.split())
-            for word in (first, *others):
-                for form in (word, plural(word)):
-                    if form == word or form not in listed:  # https is no two http
-                        table.setdefault(form, set()).add((kind, first))
-    return {word: frozenset(things) for word, things in table.items()}
+    """Each word and phrase, in the singular as it is listed -> the things that it may be."""
+    table: dict[str, frozenset[Noun]] = {}
+    for kind, things in _kinds().items():
+        for thing in things:
+            words = thing.split()
+            noun = frozenset(((kind, words[0]),))
+            for word in words:
+                table[word] = table[word] | noun if word in table else noun
+    return {word.replace("_", " "): nouns for word, nouns in table.items()}
+
+
+def _kinds() -> dict[str, list[str]]:
+    """Kind -> its things, each as the words for it."""
+    kinds = {kind: " ".join(lines).split(", ") for kind, lines in sections("nouns").items()}
+    for name, lines in sections("wordnet").items():
+        if name.startswith("nouns "):
+            kinds.setdefault(name.removeprefix("nouns "), []).extend(lines)
+    return kinds
 
 
 _NOUNS = _by_word()
 _STARTS = frozenset(word.split()[0] for word in _NOUNS if " " in word)
+
+
+def _of(word: str) -> frozenset[Noun] | None:
+    """The things that a word or phrase may be, in the singular or, where it is none, in a regular plural."""
+    found = _NOUNS.get(word)
+    if found is None and word.endswith("s"):
+        found = _NOUNS.get(word[:-1])
+        if found is None and word.endswith("es"):
+            found = _NOUNS.get(word[:-3] + "y" if word.endswith("ies") else word[:-2])
+    return found
 
 
 def nouns(folded: Sequence[str]) -> set[Noun]:
@@ -49,10 +58,10 @@ def nouns(folded: Sequence[str]) -> set[Noun]:
         if word in _STARTS:
             for length in (3, 2):
                 phrase = " ".join(folded[at : at + length])
-                if phrase in _NOUNS:
+                if _of(phrase) is not None:
                     word, end = phrase, at + length
                     break
-        found |= _NOUNS.get(word, frozenset())
+        found |= _of(word) or frozenset()
     return found
 
 

@@ -20,7 +20,10 @@ _PASSED_OVER = words(
     """
 )
 _SYMMETRIC = words("and or vs versus vs. between nor with both plus equal equals & = + as like near and/or compared")
-_AND = {"de": words("und oder"), "fr": words("et ou"), "es": words("y o e u")}
+_AND = {
+    "de": words("und oder"), "fr": words("et ou"), "es": words("y o e u"), "it": words("e o ed"), "pt": words("e ou"),
+    "nl": words("en of"),
+}  # fmt: skip
 _ANDS = frozenset().union(*_AND.values())
 _LONGEST = 40
 """Words of a text in which parts may have changed places; it takes their square."""

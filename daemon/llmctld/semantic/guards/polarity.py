@@ -14,7 +14,11 @@ _EMPTY_AFTER = {"not": ("only", "just", "why", "then"), "no": ("why", "then", "h
 _EMPTY_BEFORE = {"not": ("or", "why")}
 _YOU = words("you it there we this that he she they")
 _NO_NEGATION = words("matter doubt 1 one or roll phone question yes")
-_STRICT = words("without sans sin ohne neither nor never no none nobody nothing jamais nunca nie")
+_STRICT = words(
+    """
+    without sans sin ohne senza sem zonder neither nor né nem noch never jamais nunca nie mai nooit no none nobody nothing
+    """
+)
 _DENYING = words("stop avoid quit prevent lack lacking only rather except instead")
 """Words that deny as "not" does: "how do I not worry" asks "how do I stop worrying"."""
 _REACH = 5

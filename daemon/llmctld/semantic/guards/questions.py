@@ -29,6 +29,16 @@ _WORDS = {
     "thing": "what which was welche welcher welches quel quelle quelles qué cuál",
 }
 _KINDS = {word: kind for kind, row in _WORDS.items() for word in row.split()}
+_IN = {
+    "it": "chi=person quando=time dove=place perché=reason come=way che=thing cosa=thing quale=thing qual=thing",
+    "pt": "quem=person quando=time onde=place porque=reason como=way que=thing qual=thing quais=thing",
+    "nl": "wie=person wanneer=time waar=place waarom=reason hoe=way wat=thing welke=thing welk=thing",
+}
+"""Question words of one language, that may be other words elsewhere."""
+_KINDS_IN = {
+    language: _KINDS | {word: kind for word, _, kind in (pair.partition("=") for pair in row.split())}
+    for language, row in _IN.items()
+}
 _AFTER_HOW = {
     "many": "amount",
     "much": "amount",
@@ -106,13 +116,14 @@ def _pairs(row: Iterable[str]) -> set[frozenset[str]]:
 _APART = {frozenset((a, b)) for a in _ALONE for b in _ALONE if a != b} | _pairs(words(_MORE))
 
 
-def asked(folded: Sequence[str]) -> Asked:
+def asked(folded: Sequence[str], language: str = "en") -> Asked:
     """What a folded text asks for."""
+    kinds_of = _KINDS_IN.get(language, _KINDS)
     first: frozenset[str] = frozenset()
     mentioned: set[str] = set()
     counted: str | None = None
     for at, word in enumerate(folded[:80]):
-        kind = _KINDS.get(word)
+        kind = kinds_of.get(word)
         if kind is None:
             mentioned |= _meanings(word)
             if at == 0 and word in _YES_NO:

@@ -74,7 +74,7 @@ class Reading:
 
     @cached_property
     def names(self) -> list[Name]:
-        return read_names(self.text, self.words, self.language != "de")
+        return read_names(self.text, self.words, self.language)
 
     @cached_property
     def mentions(self) -> Mentions:
@@ -90,7 +90,7 @@ class Reading:
 
     @cached_property
     def spoken_of(self) -> set[str]:
-        return languages.spoken_of(self.text, self.words)
+        return languages.spoken_of(self.text, self.words, self.language)
 
     @cached_property
     def triples(self) -> set[order.Triple]:
@@ -98,7 +98,7 @@ class Reading:
 
     @cached_property
     def asked(self) -> questions.Asked:
-        return questions.asked(self.words)
+        return questions.asked(self.words, self.language)
 
 
 def _one_text(one: str, other: str) -> bool:
@@ -142,6 +142,7 @@ def _language(a: Reading, b: Reading) -> bool:
     if (
         a.script != b.script
         or a.script in languages.UNREAD
+        or not (a.guess.read and b.guess.read)
         or (a.guess.sure and b.guess.sure and a.language != b.language)
     ):
         return True

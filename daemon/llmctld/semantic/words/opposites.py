@@ -32,6 +32,7 @@ def scales(language: str) -> dict[str, tuple[tuple[int, int], ...]]:
     irregular = {line.split()[0]: line.split() for line in tables["irregular"]}
     lines = [(line, False) for line in tables.get(language, tables["en"])]
     if language == "en" or language not in tables:
+        lines += [(line, False) for line in sections("wordnet")["opposites"]]
         lines += [(line, True) for line in tables["verbs"]]
     for scale, (line, verbs) in enumerate(lines):
         for side, half in enumerate(line.split(" | ")):
