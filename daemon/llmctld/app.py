@@ -35,11 +35,13 @@ from llmctld.cache.levels.tiers import DEFAULT_TTL_S, Tiers
 from llmctld.cache.lifetimes.learned import Learned
 from llmctld.cache.prefetch.prefetch import Computed, Prefetch, opened
 from llmctld.cache.prefetch.shelf import Shelf
-from llmctld.call import Link, Stage, compose
+from llmctld.call.call import Link, Stage, compose
 from llmctld.files import write_whole
 from llmctld.handlers.cache import figures
 from llmctld.handlers.hub import Hub
 from llmctld.history import History
+from llmctld.inside.background import Background
+from llmctld.inside.prefetch import computing
 from llmctld.models.catalogue.builtin import Builtin
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.contents import Contents
@@ -49,21 +51,23 @@ from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.residency import Residency
 from llmctld.models.running.supply import Supply
-from llmctld.pipeline.background import Background, background_gives_way
-from llmctld.pipeline.deadline import deadline
-from llmctld.pipeline.embed import Embedding
-from llmctld.pipeline.exact import exact
-from llmctld.pipeline.foresee import computing, foresee
-from llmctld.pipeline.generate import Generator
-from llmctld.pipeline.given import given
-from llmctld.pipeline.postprocess import postprocess
-from llmctld.pipeline.preprocess import preprocess
-from llmctld.pipeline.record import record
-from llmctld.pipeline.samples import samples
-from llmctld.pipeline.semantic import Semantic
-from llmctld.pipeline.structure import structure
-from llmctld.pipeline.validate import validate
-from llmctld.pipeline.worth import worth
+from llmctld.money.recompute import recompute_cost
+from llmctld.pipeline.compute.embed import Embedding
+from llmctld.pipeline.compute.generate import Generator
+from llmctld.pipeline.compute.give_way import give_way
+from llmctld.pipeline.compute.postprocess import postprocess
+from llmctld.pipeline.compute.samples import samples
+from llmctld.pipeline.compute.structure import structure
+from llmctld.pipeline.compute.supplied import supplied
+from llmctld.pipeline.intake.deadline import deadline
+from llmctld.pipeline.intake.preprocess import preprocess
+from llmctld.pipeline.intake.record import record
+from llmctld.pipeline.intake.validate import validate
+from llmctld.pipeline.reuse.exact import exact
+from llmctld.pipeline.reuse.flight import flight
+from llmctld.pipeline.reuse.foresee import foresee
+from llmctld.pipeline.reuse.semantic import Semantic
+from llmctld.pipeline.reuse.store import store
 from llmctld.requests import Requests
 from llmctld.semantic.judge import Judge
 from llmctld.semantic.knowledge import Knowledge
@@ -151,7 +155,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     tiers = build_tiers(paths, config.cache)
     learned = Learned(paths.cache / "learned.json", config.cache.ttl)
     learned.join(tiers)
-    tiers.worth = worth(catalog)
+    tiers.worth = recompute_cost(catalog)
     estimates = Estimates(catalog, paths.measured)
     supply = Supply(catalog, estimates, config.limits)
     residency = Residency(catalog, supply, paths.logs, paths.cache / "prefixes", config, Ladder(paths.rungs))
@@ -276,20 +280,27 @@ def build_pipeline(
     prefetch: Prefetch | None,
     semantic: Semantic,
 ) -> Stage:
-    """The order of the stages, outermost first: this list is the path of every request."""
+    """The order of the stages, outermost first: this list is the path of every request.
+
+    `route` (which model answers) will stand before `exact`, since the key names the model; `budget` (reserves before the
+    computation, settles after it, charged to the Origin of the call) before `samples`, so that no hit and no joined flight
+    reaches it.
+    """
     links: list[Link] = [
         record(history),
         deadline,
         validate(config.limits),
         preprocess(catalog, history, config.limits.prompt_bytes),
         *([] if prefetch is None else [foresee(prefetch, config.cache)]),
-        exact(tiers, catalog, config.cache),
+        exact(tiers, catalog, config.cache),  # looks up a stored answer
+        flight(tiers),  # joins an equal request that is being computed
+        store(tiers, catalog),  # stores what comes from behind it
         semantic,
         samples,
         postprocess,
         structure(trial),
-        given,
-        background_gives_way(background, residency),
+        supplied,
+        give_way(background.give_way, residency),
     ]
     return compose(links, Generator(residency, catalog, config.limits.queue))
 

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 from llmctl import wire
-from llmctld.call import Call
+from llmctld.call.call import Call
 from llmctld.watch import log
 
 Key = tuple[bytes, bytes]

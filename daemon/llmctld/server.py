@@ -14,7 +14,7 @@ import zmq
 
 from llmctl import __version__, wire
 from llmctl.errors import Internal, LlmctlError, Timeout
-from llmctld.call import Call
+from llmctld.call.call import Call
 from llmctld.handlers.hub import Hub
 from llmctld.handlers.table import HANDLERS, call_of
 from llmctld.requests import Key, Pending

@@ -1,6 +1,6 @@
 """A chat as a client or a model has it: messages with their roles, in the field's usual form.
 
-It is data alone: which chats make sense is checked by the hub (`pipeline/chat.py`), what a model reads is its template's.
+It is data alone: which chats make sense is checked by the hub (`call/chat.py`), what a model reads is its template's.
 """
 
 import msgspec

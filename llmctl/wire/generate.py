@@ -1,6 +1,6 @@
 """The question: `Generate` and what it is made of, with the words that its fields take.
 
-It knows names and types; the ranges of the fields are checked by the hub (`pipeline/validate.py`).
+It knows names and types; the ranges of the fields are checked by the hub (`call/ranges.py`).
 """
 
 from typing import Any, ClassVar

@@ -20,9 +20,10 @@ from llmctld.cache.levels.disk import Disk
 from llmctld.cache.levels.lane import Lane
 from llmctld.cache.levels.memory import Memory
 from llmctld.cache.levels.tiers import Tiers
-from llmctld.call import Call, Event, Stage
+from llmctld.call.call import Call, Event, Stage
 from llmctld.handlers.hub import Hub
 from llmctld.history import History
+from llmctld.inside.background import Background
 from llmctld.models.catalogue.builtin import Builtin
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.engines.ladder import Ladder
@@ -30,8 +31,7 @@ from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.residency import Residency
 from llmctld.models.running.supply import Supply
-from llmctld.pipeline.background import Background
-from llmctld.pipeline.embed import Embedding
+from llmctld.pipeline.compute.embed import Embedding
 from llmctld.requests import Requests
 from llmctld.server import Server
 

@@ -6,16 +6,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from llmctld.call import OWN, GaveWay, Stage, compose
+from llmctld.call.call import OWN, GaveWay, Stage, compose
 from llmctld.history import History
+from llmctld.inside.background import Background
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.engines.worker import ChatMessage
 from llmctld.models.running.residency import Residency
-from llmctld.pipeline.background import Background, background_gives_way
-from llmctld.pipeline.exact import exact
-from llmctld.pipeline.generate import Generator
-from llmctld.pipeline.preprocess import preprocess
-from llmctld.pipeline.record import record
+from llmctld.pipeline.compute.generate import Generator
+from llmctld.pipeline.compute.give_way import give_way
+from llmctld.pipeline.intake.preprocess import preprocess
+from llmctld.pipeline.intake.record import record
+from llmctld.pipeline.reuse.exact import exact
+from llmctld.pipeline.reuse.flight import flight
+from llmctld.pipeline.reuse.store import store
 
 from llmctl.config import Cache
 from llmctl.errors import ModelUnavailable
@@ -50,7 +53,9 @@ async def scene(folder: Path, queue: int = 8, **model: str) -> AsyncIterator[Sce
                 record(made.history),
                 preprocess(catalog, made.history, 2**20),
                 exact(made.tiers, catalog, Cache()),
-                background_gives_way(made.background, residency),
+                flight(made.tiers),
+                store(made.tiers, catalog),
+                give_way(made.background.give_way, residency),
             ],
             Generator(residency, catalog, queue),
         )

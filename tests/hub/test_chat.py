@@ -1,7 +1,7 @@
 """Which whole chats are taken, and the words for those that are not."""
 
 import pytest
-from llmctld.pipeline.chat import check_chat, normal_chat, question_of, system_of
+from llmctld.call.chat import check_chat, normal_chat, question_of, system_of
 
 from llmctl.errors import LlmctlError, Unsupported, Usage
 from llmctl.wire import ChatMessage, File, FunctionCall, Generate, ToolCall

@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
-from llmctld.call import Call, Event, compose
-from llmctld.pipeline.deadline import deadline
+from llmctld.call.call import Call, Event, compose
+from llmctld.pipeline.intake.deadline import deadline
 
 from llmctl import wire
 from llmctl.errors import Busy, InvalidRequest, Timeout

@@ -11,7 +11,7 @@ from llmctld.engine.embed.convert import convert
 from llmctld.models.catalogue import builtin
 from llmctld.models.catalogue.builtin import NAME, Builtin
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.pipeline.embed import Embedding
+from llmctld.pipeline.compute.embed import Embedding
 
 from llmctl.config import Limits, ModelEntry
 from llmctl.errors import Busy, EngineFailed, InvalidRequest, LlmctlError, ModelUnavailable

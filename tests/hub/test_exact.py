@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from llmctld.cache.levels.tiers import Tiers
-from llmctld.call import Call, Stage, compose
+from llmctld.call.call import Call, Stage, compose
+from llmctld.call.identity import key_of, wall_of
 from llmctld.history import History
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.pipeline.exact import exact
-from llmctld.pipeline.identity import key_of, wall_of
-from llmctld.pipeline.preprocess import preprocess
+from llmctld.pipeline.intake.preprocess import preprocess
+from llmctld.pipeline.reuse.exact import exact
+from llmctld.pipeline.reuse.flight import flight
+from llmctld.pipeline.reuse.store import store
 
 from llmctl import wire
 from llmctl.config import LABELS, Cache, KeepAlive, ModelSettings, Size
@@ -270,7 +272,7 @@ async def a_stage(folder: Path, last: Stage, settings: Cache | None = None) -> A
     if not (folder / "models" / "e.json").exists():
         catalog.add("e", "echo", [], {}, False)
     tiers = some_tiers(folder)
-    choose = exact(tiers, catalog, settings or Cache())
+    links = [exact(tiers, catalog, settings or Cache()), flight(tiers), store(tiers, catalog)]
 
     async def stage(call: Call) -> Any:
         call.model = catalog.find("e")
@@ -278,7 +280,7 @@ async def a_stage(folder: Path, last: Stage, settings: Cache | None = None) -> A
         async for event in choose_stage(call):
             yield event
 
-    choose_stage = choose(last)
+    choose_stage = compose(links, last)
     try:
         yield stage, tiers
     finally:

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from llmctld.call import Call
-from llmctld.pipeline.flight import Flights
+from llmctld.call.call import Call
+from llmctld.pipeline.reuse.flight import Flights
 
 from llmctl.errors import Busy, LlmctlError
 from llmctl.wire import Answer

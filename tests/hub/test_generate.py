@@ -7,11 +7,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from llmctld.call import Call
+from llmctld.call.call import Call
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.engines.worker import ChatMessage, Worker
 from llmctld.models.running.residency import Residency
-from llmctld.pipeline.generate import Generator
+from llmctld.pipeline.compute.generate import Generator
 
 from llmctl.errors import Busy, EngineFailed, InvalidRequest
 from llmctl.wire import Answer, Notice

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from llmctld.call import GaveWay
+from llmctld.call.call import GaveWay
 from llmctld.semantic.judge import LONGEST, MOST_WRONG, exams
 
 from llmctl.config import NO_JUDGE, Semantic

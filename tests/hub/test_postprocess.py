@@ -1,8 +1,8 @@
 """The code block that was asked for, out of a complete answer."""
 
 import pytest
-from llmctld.call import compose
-from llmctld.pipeline.postprocess import code_block, postprocess
+from llmctld.call.call import compose
+from llmctld.pipeline.compute.postprocess import code_block, postprocess
 
 from llmctl.errors import Incomplete
 from llmctl.wire import Answer, Delta

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmctld.call import Call, compose
+from llmctld.call.call import Call, compose
+from llmctld.call.chat import normal
+from llmctld.call.prompt import compose_prompt, fill
 from llmctld.history import History
-from llmctld.pipeline.chat import normal
-from llmctld.pipeline.preprocess import compose_prompt, fill, preprocess
+from llmctld.pipeline.intake.preprocess import preprocess
 
 from llmctl.errors import InvalidRequest, ModelUnavailable, NotFound
 from llmctl.wire import File, Generate

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmctld.call import Call, Event, Stage, compose
+from llmctld.call.call import Call, Event, Stage, compose
 from llmctld.history import History
-from llmctld.pipeline import record as record_module
-from llmctld.pipeline.record import record
+from llmctld.pipeline.intake import record as record_module
+from llmctld.pipeline.intake.record import record
 
 from llmctl.errors import Busy, Incomplete, Storage, Timeout
 from llmctl.wire import Delta

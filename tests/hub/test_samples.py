@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-from llmctld.call import Call, Event, Stage, compose
+from llmctld.call.call import Call, Event, Stage, compose
 from llmctld.history import History
-from llmctld.pipeline.record import record
-from llmctld.pipeline.samples import samples
+from llmctld.pipeline.compute.samples import samples
+from llmctld.pipeline.intake.record import record
 
 from llmctl import wire
 from llmctl.errors import Busy, EngineFailed, Incomplete
@@ -186,7 +186,8 @@ async def test_deltas_that_wait_for_a_stalled_reader_are_not_mixed(tmp_path: Pat
 
 @in_loop
 async def test_the_levels_keep_all_samples_under_one_key(tmp_path: Path) -> None:
-    from llmctld.pipeline.exact import exact
+    from llmctld.pipeline.reuse.exact import exact
+    from llmctld.pipeline.reuse.store import store
 
     from llmctl.config import Cache
     from tests.hub.scene import a_catalog
@@ -196,7 +197,7 @@ async def test_the_levels_keep_all_samples_under_one_key(tmp_path: Path) -> None
     choir = Choir(3)
     for event in choir.go:
         event.set()
-    stage = compose([exact(tiers, catalog, Cache()), samples], choir)
+    stage = compose([exact(tiers, catalog, Cache()), store(tiers, catalog), samples], choir)
 
     def asking(n: int) -> Call:
         call = a_call(prompt="x", n=n, seed=1)

@@ -8,7 +8,7 @@ from typing import get_args, get_type_hints
 
 import msgspec
 import pytest
-from llmctld.call import Call, Event, Link, Stage, compose
+from llmctld.call.call import Call, Event, Link, Stage, compose
 from llmctld.handlers.hub import Hub, Tell
 from llmctld.handlers.table import CALLS, HANDLERS
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 import pytest
-from llmctld.pipeline.structure import structure
+from llmctld.pipeline.compute.structure import structure
 from llmctld.trial import MOST_BYTES, REMEMBERED, Trial
 
 from llmctl import wire

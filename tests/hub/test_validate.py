@@ -4,8 +4,9 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from llmctld.call import compose
-from llmctld.pipeline.validate import RANGES, check, validate
+from llmctld.call.call import compose
+from llmctld.call.ranges import RANGES
+from llmctld.pipeline.intake.validate import check, validate
 
 from llmctl.config import Limits
 from llmctl.errors import InvalidRequest

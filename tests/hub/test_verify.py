@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from llmctld.call import OWN
+from llmctld.call.call import OWN
 from llmctld.semantic import verify
 from llmctld.semantic.decision.bound import Decision
 from llmctld.semantic.entries import Entry

@@ -6,8 +6,8 @@ from llmctld.cache.entries.selection import Which
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.prefetch.prefetch import Prefetch
 from llmctld.handlers.hub import Hub, Tell
-from llmctld.pipeline.semantic import NAME as SEMANTIC
-from llmctld.pipeline.semantic import Semantic
+from llmctld.pipeline.reuse.semantic import NAME as SEMANTIC
+from llmctld.pipeline.reuse.semantic import Semantic
 
 MOST_ENTRIES = 10_000
 """Entries in one reply."""

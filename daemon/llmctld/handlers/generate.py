@@ -4,7 +4,7 @@ from contextlib import aclosing
 
 from llmctl import wire
 from llmctl.errors import Internal, Storage
-from llmctld.call import Call
+from llmctld.call.call import Call
 from llmctld.handlers.hub import Hub, Tell
 
 NOT_STORED_HINT = "`llmctl cache stats` shows the levels; `cache.memory_bytes` and `cache.disk_bytes` are their sizes."
@@ -15,7 +15,7 @@ def call_of_generate(id: str, request: wire.Generate) -> Call:
 
 
 def call_of_warm(id: str, request: wire.Warm) -> Call:
-    return Call(id, request.request, fills=True, given=request.text)
+    return Call(id, request.request, fills=True, supplied=request.text)
 
 
 async def generate(hub: Hub, call: Call, tell: Tell) -> wire.Answer | wire.Answers:
@@ -33,7 +33,7 @@ async def warm(hub: Hub, call: Call, tell: Tell) -> wire.Warmed:
     if call.hit != "stored" and not call.work.stored:
         raise Storage("the answer was not stored: no level of the cache took it", NOT_STORED_HINT)
     answers = [result] if isinstance(result, wire.Answer) else result.answers
-    outcome = "stored" if call.hit else "generated" if call.given is None else "given"
+    outcome = "stored" if call.hit else "generated" if call.supplied is None else "given"
     spent = 0.0 if call.hit else sum(each.timings.prefill_ms + each.timings.decode_ms for each in answers)
     return wire.Warmed(key=call.key or "", model=call.entry.name, outcome=outcome, seconds=round(spent / 1e3, 3))
 

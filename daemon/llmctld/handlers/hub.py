@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 from llmctl import wire
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.prefetch.prefetch import Prefetch
-from llmctld.call import Call, Stage
+from llmctld.call.call import Call, Stage
 from llmctld.history import History
+from llmctld.inside.background import Background
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.residency import Residency
-from llmctld.pipeline.background import Background
-from llmctld.pipeline.embed import Embedding
-from llmctld.pipeline.semantic import Semantic
+from llmctld.pipeline.compute.embed import Embedding
+from llmctld.pipeline.reuse.semantic import Semantic
 from llmctld.requests import Requests
 
 

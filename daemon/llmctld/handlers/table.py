@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llmctl import wire
-from llmctld.call import Call
+from llmctld.call.call import Call
 from llmctld.handlers import cache, daemon, generate, history, models
 from llmctld.handlers.hub import Handler
 

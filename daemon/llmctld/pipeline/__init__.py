@@ -1,1 +1,1 @@
-"""The path of a request: stages of one shape, each around the next; their order is one list in app.py."""
+"""The stages of a request and nothing else: async generators, each around the next, in the order of `build_pipeline` (app.py)."""

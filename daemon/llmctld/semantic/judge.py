@@ -12,7 +12,7 @@ import msgspec
 from llmctl.config import NO_JUDGE, ModelEntry, Semantic
 from llmctl.errors import ContextOverflow, Incomplete, InvalidRequest, LlmctlError, Usage
 from llmctl.wire import Answer, Generate
-from llmctld.call import OWN, GaveWay
+from llmctld.call.call import OWN, GaveWay
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.engines.worker import ChatMessage
 from llmctld.semantic.asker import Asker

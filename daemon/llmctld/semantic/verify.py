@@ -13,7 +13,7 @@ import msgspec
 from llmctl.errors import LlmctlError
 from llmctl.wire import Answer
 from llmctld.cache.level import Stored
-from llmctld.call import Call, GaveWay
+from llmctld.call.call import Call, GaveWay
 from llmctld.models.running.residency import Residency
 from llmctld.semantic.asker import Asker
 from llmctld.semantic.decision.bound import Decision

@@ -13,14 +13,15 @@ import msgspec
 
 from llmctl.config import Cache
 from llmctl.errors import CacheMiss, LlmctlError, ModelUnavailable
-from llmctl.wire import Answer, CacheAudit, CacheUse, Delta, Embed, Embeddings, Generate, Notice, Timings
+from llmctl.wire import Answer, CacheAudit, CacheUse, Delta, Embed, Embeddings, Notice, Timings
 from llmctld.cache.level import Stored
 from llmctld.cache.levels.tiers import Tiers
-from llmctld.call import Call, Event, Stage
+from llmctld.call.call import Call, Event, Stage
+from llmctld.call.identity import wall_of
+from llmctld.call.reuse import similar_will_do
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.pipeline.embed import Embedding
-from llmctld.pipeline.identity import wall_of
-from llmctld.pipeline.structure import value_of
+from llmctld.pipeline.compute.embed import Embedding
+from llmctld.pipeline.compute.structure import value_of
 from llmctld.semantic.decision.bound import Decision
 from llmctld.semantic.decision.pair import Near, Pair, describe
 from llmctld.semantic.entries import Entry, digest, packed
@@ -52,12 +53,6 @@ class Found(NamedTuple):
     decision: Decision
 
 
-def wanted(request: Generate, settings: Cache) -> bool:
-    """Whether a semantic hit would do for this request, if its answer may come out of a cache at all."""
-    asked = settings.semantic.enabled if request.semantic is None else request.semantic
-    return asked and request.tokens is None and request.logprobs is None and (request.n or 1) == 1
-
-
 class Semantic:
     """The link, with what it needs. `knowledge`: the entries and the decision; `verifier` compares answers."""
 
@@ -79,7 +74,7 @@ class Semantic:
 
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             question, found = None, None
-            if call.keep and wanted(call.request, self._settings):
+            if call.keep and similar_will_do(call.request, self._settings):
                 async with aclosing(self._ask(call)) as heard:
                     async for told in heard:
                         if isinstance(told, Question):

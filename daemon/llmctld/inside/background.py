@@ -7,7 +7,7 @@ business of whoever asks: prefetch, verification of hits, the judge.
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -15,9 +15,8 @@ import structlog
 
 from llmctl.errors import LlmctlError
 from llmctl.wire import ID_BYTES, Answer, Answers, Generate
-from llmctld.call import OWN, Call, Event, GaveWay, Link, Stage
+from llmctld.call.call import OWN, Call, GaveWay, Stage
 from llmctld.models.engines.worker import ChatMessage
-from llmctld.models.running.residency import Residency
 from llmctld.watch import log
 
 QUIET_S, LOOK_S = 0.2, 0.05
@@ -128,19 +127,3 @@ class Background:
         self.end()
         if self._running:
             await asyncio.wait(list(self._running))
-
-
-def background_gives_way(background: Background, residency: Residency) -> Link:
-    """Around the last stage: a user's request that has to be computed comes before all that nobody asked for."""
-
-    def link(next_: Stage) -> Stage:
-        async def stage(call: Call) -> AsyncGenerator[Event, None]:
-            if call.charge is None:
-                background.give_way(all_=not residency.is_loaded(call.entry))
-            async with aclosing(next_(call)) as events:
-                async for event in events:
-                    yield event
-
-        return stage
-
-    return link

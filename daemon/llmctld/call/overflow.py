@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from llmctl.wire import Generate
 from llmctld.cache.level import LeftOut
-from llmctld.pipeline.chat import normal
-from llmctld.pipeline.preprocess import PLACE, body, compose_prompt, fill, values_of
+from llmctld.call.chat import normal
+from llmctld.call.prompt import PLACE, body, compose_prompt, fill, values_of
 
 WHERE = {"head": "the beginning", "middle": "the middle", "tail": "the end"}
 """`--overflow` -> what is left out."""

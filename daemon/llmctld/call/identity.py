@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from llmctl.config import ModelSettings
-from llmctld.call import Call
+from llmctld.cache.entries.context import template_of
+from llmctld.call.call import Call
 from llmctld.models.catalogue.catalog import AdapterUse, Catalog
 from llmctld.models.engines.worker import ChatMessage
 
@@ -93,3 +94,10 @@ def _cut(overflow: str | None) -> list[str]:
 
 def _digest(identity: Identity) -> str:
     return hashlib.blake2b(msgspec.msgpack.encode(identity, enc_hook=str), digest_size=16).hexdigest()
+
+
+def template(call: Call) -> str:
+    """What tells the prompt's template apart from others; empty: it was made from none."""
+    request = call.request
+    system = request.system if request.messages is None else call.system
+    return template_of(system, request.prompt, bool(request.declared or request.params))

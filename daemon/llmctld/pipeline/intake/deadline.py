@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from llmctl.errors import InvalidRequest, Timeout
-from llmctld.call import Call, Event, Stage
+from llmctld.call.call import Call, Event, Stage
 
 
 def deadline(next_: Stage) -> Stage:

@@ -12,10 +12,10 @@ from typing import Any
 
 from llmctl.errors import Internal, LlmctlError, Storage, Timeout
 from llmctl.wire import Answer, Answers, Delta
-from llmctld.call import Call, Event, Link, Stage
+from llmctld.call.call import Call, Event, Link, Stage
+from llmctld.call.chat import as_json, question_of
+from llmctld.call.overflow import shortened
 from llmctld.history import History
-from llmctld.pipeline.chat import as_json, question_of
-from llmctld.pipeline.cuttable import shortened
 from llmctld.watch import log
 
 NOTE_EVERY_S = 1.0
@@ -90,7 +90,7 @@ def _what_came(call: Call, error: Exception) -> list[Answer]:
 
 async def _end(history: History, call: Call, answers: list[Answer], state: str, error: Exception | None = None) -> None:
     """A row for each sample, with what that one cost; the request's own is the first one's."""
-    if call.fills and (call.hit or call.given is not None):
+    if call.fills and (call.hit or call.supplied is not None):
         return  # nothing was computed: no request, and nothing spent
     rows = [_beginning(call) | _outcome(call, answer, state) for answer in answers]
     for row in rows[1:]:

@@ -10,11 +10,11 @@ from weakref import WeakSet
 from llmctl.config import Limits, ModelEntry
 from llmctl.errors import EngineFailed, InvalidRequest
 from llmctl.wire import TEXTS, Embed, Embeddings, Flaw, Notice
+from llmctld.call.ranges import check_field
 from llmctld.models.catalogue.target import REMOTE
 from llmctld.models.engines.worker import Lent, Recalled, Spent, Stepped, Texts
+from llmctld.models.running.admission import Admission
 from llmctld.models.running.residency import Residency
-from llmctld.pipeline.places import Places
-from llmctld.pipeline.validate import check_field
 from llmctld.watch import log
 
 Choose = Callable[[str | None], Awaitable[ModelEntry]]
@@ -25,14 +25,14 @@ class Embedding:
 
     def __init__(self, residency: Residency, choose: Choose, limits: Limits) -> None:
         self._residency, self._choose, self._limits = residency, choose, limits
-        self._places = Places(residency, limits.queue)
+        self._admission = Admission(residency, limits.queue)
         self._told: WeakSet[Lent] = WeakSet()
 
     async def __call__(self, request: Embed) -> AsyncGenerator[Notice | Embeddings, None]:
         """Raises InvalidRequest, Busy, ModelUnavailable, EngineFailed."""
         self._check(request)
         entry = await self._choose(request.model)
-        with self._places.one(entry):
+        with self._admission.place(entry):
             if not self._residency.is_loaded(entry):
                 yield Notice(text=self._residency.outlook(entry))
             notices: list[str] = []

@@ -12,7 +12,7 @@ import msgspec
 
 from llmctl.errors import Incomplete, LlmctlError
 from llmctl.wire import Answer, Answers, Delta, Notice
-from llmctld.call import Call, Event, Stage, Work
+from llmctld.call.call import Call, Event, Stage, Work
 
 SEEDS = 2**32
 

@@ -1,6 +1,6 @@
-"""Equal requests at the same time are one computation that belongs to none of them: it ends when the last one has left.
+"""Stage `flight`: equal requests at the same time are computed once, and each gets the whole answer.
 
-So a cancelled first request takes nothing from the others. It does not know what makes requests equal.
+The computation belongs to none of them: it ends when the last one has left. What makes requests equal is not known here.
 """
 
 import asyncio
@@ -12,7 +12,28 @@ import msgspec
 
 from llmctl.errors import LlmctlError
 from llmctl.wire import Answer
-from llmctld.call import Call, Event, Stage
+from llmctld.cache.levels.tiers import Tiers
+from llmctld.call.call import Call, Event, Link, Stage
+from llmctld.call.reuse import several
+
+
+def flight(tiers: Tiers) -> Link:
+    """Several samples, an answer that the user brings, and what is not stored join no flight."""
+
+    def link(next_: Stage) -> Stage:
+        flights = Flights(next_)
+
+        async def stage(call: Call) -> AsyncGenerator[Event, None]:
+            joins = call.keep and call.request.cache != "only" and call.supplied is None and not several(call.request)
+            async with aclosing(flights.join(call) if joins else next_(call)) as events:
+                async for event in events:
+                    if isinstance(event, Answer) and call.hit == "flight":
+                        tiers.joined += call.charge is None and not call.fills
+                    yield event
+
+        return stage
+
+    return link
 
 
 class Flight:

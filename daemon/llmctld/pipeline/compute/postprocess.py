@@ -9,7 +9,7 @@ import msgspec
 
 from llmctl.errors import Incomplete
 from llmctl.wire import Answer, Delta
-from llmctld.call import Call, Event, Stage
+from llmctld.call.call import Call, Event, Stage
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

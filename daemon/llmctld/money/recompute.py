@@ -1,4 +1,4 @@
-"""What computing an answer once more would cost, for the eviction: the seconds that it took, and its price where it has one."""
+"""What computing a stored answer again would cost, for eviction: the seconds it took, plus its price where the model has one."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -8,13 +8,13 @@ from llmctld.cache.level import Stored
 from llmctld.models.catalogue.catalog import Catalog
 
 SECONDS_PER_UNIT = 3600.0
-"""A unit of money counts like an hour of computing, so that priced and unpriced models can be compared."""
+"""One unit of money counts as much as an hour of computing, so that priced and unpriced models can be compared."""
 
 
-def worth(catalog: Catalog) -> Callable[[Stored], float]:
-    """Of an answer, in seconds. A model that is gone, or has no price, costs what it took."""
+def recompute_cost(catalog: Catalog) -> Callable[[Stored], float]:
+    """Cost of an answer in seconds. Without a model or a price it is the seconds that computing took."""
 
-    def of(answer: Stored) -> float:
+    def cost(answer: Stored) -> float:
         try:
             settings = catalog.settings(catalog.find(answer.model))
         except LlmctlError:
@@ -24,4 +24,4 @@ def worth(catalog: Catalog) -> Callable[[Stored], float]:
         completion = sum(usage.completion_tokens for usage in each) * (settings.price_out or Decimal(0))
         return answer.seconds + float(prompt + completion) / 1e6 * SECONDS_PER_UNIT
 
-    return of
+    return cost

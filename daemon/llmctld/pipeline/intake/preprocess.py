@@ -3,19 +3,16 @@
 It alters nothing but CRLF and a leading byte order mark; the model's own chat template is the engine's.
 """
 
-import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from llmctl.errors import InvalidRequest, NotFound
-from llmctl.wire import Generate
-from llmctld.call import Call, Event, Link, Stage
+from llmctl.errors import NotFound
+from llmctld.call.call import Call, Event, Link, Stage
+from llmctld.call.chat import normal, normal_chat, question_of, system_of
+from llmctld.call.prompt import compose_prompt, fill, typed, values_of
 from llmctld.history import History, Turn
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.engines.worker import ChatMessage
-from llmctld.pipeline.chat import normal, normal_chat, question_of, system_of
-
-PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 
 
 def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
@@ -105,65 +102,3 @@ def _messages(turns: list[Turn], system: str, prompt: str | None) -> list[ChatMe
         messages += [ChatMessage("user", turn.prompt)]
         messages += [ChatMessage("assistant", turn.text)] if turn.text is not None else []
     return messages if prompt is not None else messages[:-1]
-
-
-def values_of(request: Generate) -> dict[str, str]:
-    """What each `{name}` stands for. Raises InvalidRequest when a declared parameter has no value."""
-    values = {name: value for name, value in request.declared.items() if value is not None} | request.params
-    missing = [
-        name for name in request.declared if name not in values and not (name == "stdin" and request.stdin is not None)
-    ]
-    if missing:
-        raise InvalidRequest(f"the parameter {missing[0]} has no value", f"Give it with `-p {missing[0]}=VALUE`.")
-    return {name: normal(value) for name, value in values.items()}
-
-
-def fill(text: str, values: Mapping[str, str], limit: int) -> str:
-    """`{name}` replaced where the name has a value, in one pass; every other brace stands as it is.
-
-    Raises InvalidRequest before it makes a text of more than `limit` characters: a short prompt may name a long value often.
-    """
-    if not values:
-        return text
-    size = len(text) + sum(len(values[place[1]]) for place in PLACE.finditer(text) if place[1] in values)
-    if size > limit:
-        raise InvalidRequest(
-            f"the prompt has {size} characters once its parameters are filled in; limits.prompt_bytes is {limit}",
-            "Shorten it, or raise `limits.prompt_bytes` in the configuration.",
-        )
-    return PLACE.sub(lambda place: values.get(place[1], place[0]), text)
-
-
-def typed(request: Generate, values: Mapping[str, str], limit: int) -> str | None:
-    """The question, where files or stdin are what it is about; None where there are none, or nothing was typed."""
-    if request.stdin is None and not request.files:
-        return None
-    return fill(normal(request.prompt or ""), values, limit).strip() or None
-
-
-def body(text: str, raw: bool) -> str:
-    """Of a file or of stdin: without the end of its last line."""
-    return normal(text) if raw else normal(text).removesuffix("\n")
-
-
-def compose_prompt(request: Generate, values: Mapping[str, str], limit: int) -> str | None:
-    """PROMPT, each file under its name, stdin, with an empty line between; None for a prompt of token ids."""
-    if request.tokens is not None:
-        return None
-    prompt, stdin = normal(request.prompt or ""), request.stdin
-    placed = "stdin" not in values and any(place[1] == "stdin" for place in PLACE.finditer(prompt))
-    if placed and stdin is None:
-        raise InvalidRequest(
-            "the prompt holds {stdin}, and there is no stdin", "Pipe the text in: `cat FILE | llmctl ask ...`."
-        )
-    stdin = None if stdin is None else body(stdin, request.raw)
-    filled = fill(prompt, {**values, "stdin": stdin} if placed and stdin is not None else values, limit)
-    parts = [filled, *(f"{file.name}:\n{body(file.text, request.raw)}" for file in request.files)]
-    if stdin is not None and not placed:
-        parts.append(stdin)
-    text = "\n\n".join(part for part in parts if part)
-    if not text.strip():
-        raise InvalidRequest(
-            "the prompt is empty", 'Give a PROMPT, a file with `-f`, or pipe a text in: `llmctl ask "why?"`.'
-        )
-    return text

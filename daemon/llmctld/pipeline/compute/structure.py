@@ -10,7 +10,7 @@ import msgspec
 
 from llmctl.errors import Incomplete
 from llmctl.wire import Answer, with_whole
-from llmctld.call import Call, Event, Link, Stage
+from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.trial import Trial
 
 

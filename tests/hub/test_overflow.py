@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from llmctld.cache.level import LeftOut
-from llmctld.pipeline import cuttable
-from llmctld.pipeline.preprocess import compose_prompt, values_of
+from llmctld.call import overflow
+from llmctld.call.prompt import compose_prompt, values_of
 
 from llmctl.wire import File, Generate
 
@@ -17,7 +17,7 @@ def found(**fields: Any) -> list[tuple[str, str]]:
     request = Generate(overflow="tail", **fields)
     prompt = compose_prompt(request, values_of(request), LIMIT)
     assert prompt is not None
-    return [(prompt[part.start : part.end], part.name) for part in cuttable.parts(request, prompt)]
+    return [(prompt[part.start : part.end], part.name) for part in overflow.parts(request, prompt)]
 
 
 LOG = File("a.log", "one\r\ntwo\n")
@@ -48,10 +48,10 @@ def test_a_text_by_itself_is_one_part() -> None:
 
 
 def test_nothing_where_nothing_is_to_be_cut() -> None:
-    assert cuttable.parts(Generate(prompt="why?"), "why?") == []
-    assert cuttable.parts(Generate(prompt="why?", overflow="error"), "why?") == []
-    assert cuttable.parts(Generate(tokens=[1], overflow="tail"), None) == []
-    assert [part.name for part in cuttable.parts(Generate(prompt="a", stdin="b", overflow="tail"), "c")] == [
+    assert overflow.parts(Generate(prompt="why?"), "why?") == []
+    assert overflow.parts(Generate(prompt="why?", overflow="error"), "why?") == []
+    assert overflow.parts(Generate(tokens=[1], overflow="tail"), None) == []
+    assert [part.name for part in overflow.parts(Generate(prompt="a", stdin="b", overflow="tail"), "c")] == [
         "the prompt"
     ]
 
@@ -60,6 +60,6 @@ def test_what_was_left_out_is_told_in_bytes_and_tokens() -> None:
     request = Generate(prompt="why?", stdin="äöü eins", overflow="head")
     left_out = LeftOut(6, 10, "", 5, 17)
     prompt = "why?\n\näöü eins"
-    assert cuttable.shortened(prompt, left_out) == "why?\n\neins"
-    told = cuttable.told(left_out, request, prompt)
+    assert overflow.shortened(prompt, left_out) == "why?\n\neins"
+    told = overflow.told(left_out, request, prompt)
     assert told.endswith("the beginning of stdin is left out: 7 of 11 bytes, 5 of the prompt's 17 tokens")

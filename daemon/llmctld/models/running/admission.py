@@ -1,6 +1,6 @@
-"""How many requests are with each model, running or waiting, and when that is too many.
+"""Admission: how many requests run or wait at each model, and when the queue is full.
 
-It knows numbers alone; what a request is, and who runs first, is decided elsewhere.
+It knows numbers alone; what a request is, and which runs first, is decided elsewhere.
 """
 
 import asyncio
@@ -13,23 +13,23 @@ from llmctl.errors import Busy
 from llmctld.models.running.residency import Residency
 
 
-class Places:
-    """At most `queue` requests wait for a model, beside those that hold a slot of it."""
+class Admission:
+    """At most `queue` requests wait for a model, besides those that hold one of its slots."""
 
     def __init__(self, residency: Residency, queue: int) -> None:
         self._residency, self._queue = residency, queue
         self._taken: Counter[str] = Counter()
         self._left = asyncio.Event()
-        """Set, and begun anew, each time a place is given back."""
+        """Set, and replaced by a new one, each time a place becomes free."""
 
     async def free(self, entry: ModelEntry) -> None:
-        """Returns once a slot of the model is nobody's: for who can wait, and leaves the places of the queue to others."""
+        """Returns once a slot of the model is free: for requests that can wait, and leave the queue to others."""
         while self._taken[entry.name] >= self._residency.slots(entry):
             await self._left.wait()
 
     @contextmanager
-    def one(self, entry: ModelEntry) -> Iterator[None]:
-        """A place for one request, until the block is left. Raises Busy."""
+    def place(self, entry: ModelEntry) -> Iterator[None]:
+        """Holds a place for one request while the block runs. Raises Busy."""
         slots = self._residency.slots(entry)
         if self._taken[entry.name] >= slots + self._queue:
             raise Busy(f"the queue of {entry.name} is full: {slots} requests run and {self._queue} wait (limits.queue)")

@@ -56,7 +56,7 @@ class Call:
     """Whether a model that is not loaded is loaded for it."""
     fills: bool = False
     """Asked for the cache's sake: what is stored need not be fetched, counts as no hit, and no conversation comes of it."""
-    given: str | None = None
+    supplied: str | None = None
     """The answer's text, where the user has it already and wants it stored."""
     number: int = 0
     """Of its row in the history."""

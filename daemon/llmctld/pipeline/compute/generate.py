@@ -14,7 +14,9 @@ from llmctl.config import ModelEntry
 from llmctl.errors import EngineFailed, ModelUnavailable
 from llmctl.wire import PRIORITIES, Answer, Delta, Likely, Notice, Sampled, Usage, sampling_of
 from llmctld.cache.level import LeftOut
-from llmctld.call import Call, Event, Work
+from llmctld.call import overflow
+from llmctld.call.call import Call, Event, Work
+from llmctld.call.chat import question_of
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.target import REMOTE
 from llmctld.models.engines.worker import (
@@ -31,10 +33,8 @@ from llmctld.models.engines.worker import (
     Ticket,
 )
 from llmctld.models.remote.systems import folded, has_later, is_later
+from llmctld.models.running.admission import Admission
 from llmctld.models.running.residency import Residency
-from llmctld.pipeline import cuttable
-from llmctld.pipeline.chat import question_of
-from llmctld.pipeline.places import Places
 from llmctld.watch import log
 
 MAX_TOKENS = 2048
@@ -51,7 +51,7 @@ class Generator:
 
     def __init__(self, residency: Residency, catalog: Catalog, queue: int) -> None:
         self._residency, self._catalog = residency, catalog
-        self._places = Places(residency, queue)
+        self._admission = Admission(residency, queue)
         self._told: WeakSet[Lent] = WeakSet()
         self._told_of_base: WeakSet[Lent] = WeakSet()
 
@@ -60,9 +60,9 @@ class Generator:
         entry = call.entry
         if call.fills and call.charge is None:  # rows of a file, more than there are places
             call.work.state = "queued"
-            await self._places.free(entry)
+            await self._admission.free(entry)
         with (
-            self._places.one(entry) if call.charge is None else nullcontext()
+            self._admission.place(entry) if call.charge is None else nullcontext()
         ):  # a user's place is taken by users alone
             if call.may_load and not self._residency.is_loaded(entry):
                 yield Notice(text=self._residency.outlook(entry))
@@ -191,7 +191,7 @@ def _note_use(call: Call, ticket: Ticket) -> None:
 
 def _overflow(call: Call, messages: list[ChatMessage]) -> Overflow | None:
     """In characters of the last question, which may begin with a system prompt."""
-    within = cuttable.parts(call.request, call.prompt)
+    within = overflow.parts(call.request, call.prompt)
     if not within:
         return None
     ahead = _ahead(call, messages)
@@ -208,7 +208,7 @@ def _left_out(call: Call, told: Shortened, messages: list[ChatMessage]) -> str:
     prompt = call.prompt or ""
     ahead = _ahead(call, messages)
     call.work.left_out = LeftOut(told.start - ahead, told.end - ahead, told.glue, told.tokens, told.of)
-    return cuttable.told(call.work.left_out, call.request, prompt)
+    return overflow.told(call.work.left_out, call.request, prompt)
 
 
 def _folds(worker: Lent, call: Call) -> bool:

@@ -1,0 +1,1 @@
+"""What work costs. Budgets, the ledger and routing will stand here."""

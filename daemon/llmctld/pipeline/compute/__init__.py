@@ -1,0 +1,1 @@
+"""What computes an answer and checks it. `generate` is the innermost stage."""
