@@ -49,8 +49,8 @@ from llmctld.models.catalogue.hashing import Hasher
 from llmctld.models.engines.ladder import Ladder
 from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
+from llmctld.models.running.memory_budget import MemoryBudget
 from llmctld.models.running.residency import Residency
-from llmctld.models.running.supply import Supply
 from llmctld.money.recompute import recompute_cost
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.pipeline.compute.generate import Generator
@@ -157,7 +157,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     learned.join(tiers)
     tiers.worth = recompute_cost(catalog)
     estimates = Estimates(catalog, paths.measured)
-    supply = Supply(catalog, estimates, config.limits)
+    supply = MemoryBudget(catalog, estimates, config.limits)
     residency = Residency(catalog, supply, paths.logs, paths.cache / "prefixes", config, Ladder(paths.rungs))
     trial = Trial()
     requests = Requests()

@@ -20,6 +20,10 @@ Operation = Callable[[sqlite3.Connection], T]
 Migration = Callable[[sqlite3.Connection], None]
 
 
+class DamagedDatabase(Storage):
+    """The file is no database, or is corrupt: it can only be set aside."""
+
+
 BUSY_MS = 5000
 CHECKPOINT_EVERY = 1000
 """Rows written between two checkpoints: a few megabytes of log."""
@@ -192,13 +196,13 @@ def _set(future: "asyncio.Future[Any]", result: Any = None, failure: Storage | N
 
 
 def _storage(path: Path, error: Exception) -> Storage:
-    damaged = "malformed" in str(error) or "not a database" in str(error)
-    hint = (
-        f"Move {path} away, and a new one is begun; `sqlite3 {path} .recover` may save what it holds."
-        if damaged
-        else None
-    )
-    return Storage(f"{path} cannot be written or read: {error}", hint)
+    message = f"{path} cannot be written or read: {error}"
+    # sqlite3 raises DatabaseError itself for SQLITE_CORRUPT and SQLITE_NOTADB, a subclass for all else that files cause;
+    # the error's number (sqlite_errorcode) is known from Python 3.11 on only
+    if type(error) is not sqlite3.DatabaseError:
+        return Storage(message)
+    hint = f"Move {path} away, and a new one is begun; `sqlite3 {path} .recover` may save what it holds."
+    return DamagedDatabase(message, hint)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:

@@ -29,8 +29,8 @@ from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.engines.ladder import Ladder
 from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
+from llmctld.models.running.memory_budget import MemoryBudget
 from llmctld.models.running.residency import Residency
-from llmctld.models.running.supply import Supply
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.requests import Requests
 from llmctld.server import Server
@@ -164,7 +164,7 @@ def a_catalog(folder: Path, **models: dict[str, str]) -> Catalog:
 
 def a_residency(catalog: Catalog, folder: Path, config: Config | None = None) -> Residency:
     config = config or Config()
-    supply = Supply(catalog, Estimates(catalog, folder / "measured.json"), config.limits)
+    supply = MemoryBudget(catalog, Estimates(catalog, folder / "measured.json"), config.limits)
     return Residency(catalog, supply, folder, folder / "prefixes", config, Ladder(folder / "rungs.json"))
 
 

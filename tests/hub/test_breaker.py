@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from llmctld.models.remote.http.breaker import COOL_S, FAILURES, Breaker, Trouble
+from llmctld.models.remote.http.breaker import COOL_S, FAILURES, AttemptFailed, Breaker
 
 from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable
 
@@ -16,8 +16,8 @@ class Clock:
 
 
 def fail(breaker: Breaker, counts: bool = True) -> None:
-    with suppress(Trouble), breaker.attempt():
-        raise Trouble(EngineFailed("no"), counts=counts)
+    with suppress(AttemptFailed), breaker.attempt():
+        raise AttemptFailed(EngineFailed("no"), counts=counts)
 
 
 def opened(clock: Clock) -> Breaker:

@@ -2,7 +2,7 @@
 
 import pytest
 from llmctld.models.catalogue import split
-from llmctld.models.pull.choose import Remote, choose
+from llmctld.models.pull.choose import RepoFile, choose
 
 from llmctl.errors import ModelUnavailable
 
@@ -10,7 +10,7 @@ GIB = 2**30
 
 
 def taken(*names: str, wanted: str | None = None, room: int = GIB) -> list[str]:
-    choice = choose("o/n", [Remote(name, 100 + number, "") for number, name in enumerate(names)], wanted, room)
+    choice = choose("o/n", [RepoFile(name, 100 + number, "") for number, name in enumerate(names)], wanted, room)
     return [file.name for file in choice.files]
 
 
@@ -37,9 +37,9 @@ def test_the_usual_names(names: list[str], wanted: str | None, result: list[str]
 
 def test_the_largest_that_fits() -> None:
     there = [
-        Remote("a-Q8_0.gguf", 8 * GIB, ""),
-        Remote("a-Q4_K_M.gguf", 4 * GIB, ""),
-        Remote("a-Q4_0.gguf", 3 * GIB, ""),
+        RepoFile("a-Q8_0.gguf", 8 * GIB, ""),
+        RepoFile("a-Q4_K_M.gguf", 4 * GIB, ""),
+        RepoFile("a-Q4_0.gguf", 3 * GIB, ""),
     ]
     for room, name in ((9, "a-Q8_0"), (7, "a-Q4_K_M"), (3, "a-Q4_0")):
         assert choose("o/a", there, None, room * GIB).name == name

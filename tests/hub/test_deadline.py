@@ -56,15 +56,15 @@ async def test_the_limit_counts_from_the_arrival() -> None:
 @pytest.mark.parametrize("timeout", [None, LIMIT_S, float("inf")])
 @in_loop
 async def test_an_answer_in_time_leaves_no_alarm_behind(timeout: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would cancel whatever its task does by then."""
+    """A timer left behind would later cancel whatever the task does by then."""
     loop, alarms = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
-    plain = loop.call_later
+    plain = loop.call_at
 
-    def call_later(delay: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
-        alarms.append(plain(delay, callback, *args))
+    def call_at(when: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        alarms.append(plain(when, callback, *args))
         return alarms[-1]
 
-    monkeypatch.setattr(loop, "call_later", call_later)
+    monkeypatch.setattr(loop, "call_at", call_at)
     assert (await answer_of(compose([deadline], Speaker("x")), a_call(prompt="why?", timeout=timeout))).text == "x"
     assert len(alarms) == (timeout is not None)
     assert all(alarm.cancelled() for alarm in alarms)

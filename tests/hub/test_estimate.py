@@ -13,8 +13,8 @@ from llmctld.engine.llama.model import Gguf
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.header import Header
 from llmctld.models.memory import folder
+from llmctld.models.memory.attention_windows import window
 from llmctld.models.memory.estimate import Estimate, Estimates
-from llmctld.models.memory.windows import window
 from safetensors.numpy import load_file, save_file
 
 from llmctl.config import ModelEntry, ModelSettings

@@ -7,8 +7,8 @@ import pytest
 from gguf import GGUFWriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from llmctld.models.catalogue.header import Damaged, read_header
-from llmctld.models.catalogue.target import nature
+from llmctld.models.catalogue.header import DamagedHeader, read_header
+from llmctld.models.catalogue.target import type_of
 
 from llmctl.errors import ModelUnavailable
 from tests import odd_gguf, tiny_bert, tiny_gguf
@@ -39,13 +39,13 @@ def test_the_kind_of_a_model_stands_in_its_file(tmp_path: Path) -> None:
     odd_gguf.recurrent(tmp_path / "mamba.gguf")
     folder = tiny_bert.write(tmp_path / "bert")
     convert(folder, tmp_path / "bert.gguf")
-    assert nature(str(tmp_path / "text.gguf")) == ("llama.cpp", "text")
-    assert nature(str(tmp_path / "mamba.gguf")) == ("llama.cpp", "text")
-    assert nature(str(tmp_path / "bert.gguf")) == ("llama.cpp", "embedding")
-    assert nature(str(folder)) == ("sentence-transformers", "embedding")
-    assert nature("echo") == ("echo", "text")
+    assert type_of(str(tmp_path / "text.gguf")) == ("llama.cpp", "text")
+    assert type_of(str(tmp_path / "mamba.gguf")) == ("llama.cpp", "text")
+    assert type_of(str(tmp_path / "bert.gguf")) == ("llama.cpp", "embedding")
+    assert type_of(str(folder)) == ("sentence-transformers", "embedding")
+    assert type_of("echo") == ("echo", "text")
     with pytest.raises(ModelUnavailable, match=r"without modules\.json"):
-        nature(str(tmp_path))
+        type_of(str(tmp_path))
 
 
 def test_a_decoder_with_a_pooling_embeds_and_a_ranker_does_neither(tmp_path: Path) -> None:
@@ -55,10 +55,10 @@ def test_a_decoder_with_a_pooling_embeds_and_a_ranker_does_neither(tmp_path: Pat
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.close()
-    assert nature(str(tmp_path / "0.gguf")).kind == "text"
-    assert nature(str(tmp_path / "3.gguf")).kind == "embedding"
+    assert type_of(str(tmp_path / "0.gguf")).kind == "text"
+    assert type_of(str(tmp_path / "3.gguf")).kind == "embedding"
     with pytest.raises(ModelUnavailable, match="ranks pairs"):
-        nature(str(tmp_path / "4.gguf"))
+        type_of(str(tmp_path / "4.gguf"))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -74,7 +74,7 @@ def test_a_damaged_header_ends_in_damaged_and_reads_on_for_ever_never(tmp_path: 
     broken.write_bytes(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
     try:
         read_header(broken)
-    except Damaged:
+    except DamagedHeader:
         return
 
 
@@ -90,5 +90,5 @@ def test_numbers_beyond_reason_are_damage(tmp_path: Path) -> None:
     }.items():
         path = tmp_path / name
         path.write_bytes(b"GGUF" + struct.pack("<IQQ", 99, 0, 1) if name == "version" else head + key + rest)
-        with pytest.raises(Damaged):
+        with pytest.raises(DamagedHeader):
             read_header(path)

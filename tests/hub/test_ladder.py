@@ -7,19 +7,19 @@ from pathlib import Path
 import msgspec
 import pytest
 from llmctld.models.engines import ladder as ladders
-from llmctld.models.engines.ladder import Descent, Kind, Ladder, Learned
+from llmctld.models.engines.ladder import Descent, FileKind, Ladder, LadderState
 from llmctld.models.machine.build import build, processor
 
 from llmctl.errors import ModelUnavailable
 
-KIND = Kind("Q4_K Q6_K", "llama")
+KIND = FileKind("Q4_K Q6_K", "llama")
 
 
-def descent(ladder: Ladder, model: str = "one", kind: Kind = KIND, paths: list[Path] | None = None) -> Descent:
+def descent(ladder: Ladder, model: str = "one", kind: FileKind = KIND, paths: list[Path] | None = None) -> Descent:
     return ladder.descent("m", model, kind, paths or [])
 
 
-def fallen(ladder: Ladder, model: str = "one", kind: Kind = KIND) -> Descent:
+def fallen(ladder: Ladder, model: str = "one", kind: FileKind = KIND) -> Descent:
     """A load that stood on the second rung."""
     found = descent(ladder, model, kind)
     assert found.fell("SIGSEGV")
@@ -36,8 +36,8 @@ def test_files_of_that_kind_begin_where_one_stood_and_others_at_the_top(ladder: 
     fallen(ladder)
     for known in (ladder, Ladder(tmp_path / "rungs.json")):
         assert descent(known, "another").rung.name == "no AMX"
-        assert descent(known, "another", Kind(KIND.types, "qwen3")).rung.name == "no AMX"
-        assert descent(known, "another", Kind("Q4_K", "llama")).rung.name == "as it is"
+        assert descent(known, "another", FileKind(KIND.types, "qwen3")).rung.name == "no AMX"
+        assert descent(known, "another", FileKind("Q4_K", "llama")).rung.name == "as it is"
 
 
 def test_what_the_second_rung_does_not_mend_may_be_the_architectures_own(ladder: Ladder) -> None:
@@ -45,7 +45,7 @@ def test_what_the_second_rung_does_not_mend_may_be_the_architectures_own(ladder:
     assert [found.fell("SIGABRT"), found.fell("SIGABRT")] == [True, True]
     found.stood()
     assert descent(ladder, "another").rung.name == "no extra buffers"
-    assert descent(ladder, "another", Kind(KIND.types, "qwen3")).rung.name == "as it is"
+    assert descent(ladder, "another", FileKind(KIND.types, "qwen3")).rung.name == "as it is"
 
 
 def test_a_load_that_has_not_stood_teaches_nothing_about_others(ladder: Ladder) -> None:
@@ -66,8 +66,8 @@ def test_another_build_forgets_and_another_processor_does_not(
     monkeypatch.setattr(ladders, "build", lambda: "a newer one")
     newer = Ladder(tmp_path / "rungs.json")
     assert descent(newer).rung.name == "as it is"
-    fallen(newer, kind=Kind("Q8_0"))
-    kept = msgspec.json.decode((tmp_path / "rungs.json").read_bytes(), type=Learned)
+    fallen(newer, kind=FileKind("Q8_0"))
+    kept = msgspec.json.decode((tmp_path / "rungs.json").read_bytes(), type=LadderState)
     assert {(it.build, it.of) for it in kept.kinds if it.processor == processor()} == {("a newer one", "Q8_0")}
 
 

@@ -8,7 +8,7 @@ import pytest
 from llmctld.engine.messages import Adapter, ChatMessage, Submit
 from llmctld.models.remote import openai
 from llmctld.models.remote.http import refusal
-from llmctld.models.remote.http.breaker import Trouble
+from llmctld.models.remote.http.breaker import AttemptFailed, Refusal
 
 from llmctl.errors import InvalidRequest, ModelUnavailable
 
@@ -125,7 +125,7 @@ def test_when_to_come_back() -> None:
     ("status", "again"), [(429, True), (500, True), (502, True), (503, True), (504, True), (501, False)]
 )
 def test_what_another_attempt_may_mend(status: int, again: bool) -> None:
-    found = refusal.refused("it", status, refusal.Said("no", ""), 3.0)
-    assert isinstance(found, Trouble)
+    found = refusal.refused("it", status, Refusal("no", ""), 3.0)
+    assert isinstance(found, AttemptFailed)
     assert (found.again, found.after, found.counts) == (again, 3.0 * again, status not in (429, 500))
-    assert isinstance(refusal.refused("it", 308, refusal.Said("", "")), ModelUnavailable)
+    assert isinstance(refusal.refused("it", 308, Refusal("", "")), ModelUnavailable)

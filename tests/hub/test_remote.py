@@ -12,7 +12,7 @@ from llmctld import doctor
 from llmctld.models.catalogue.address import check_address, is_loopback, is_open
 from llmctld.models.engines.worker import ChatMessage, Load, Submit, Texts, Ticket
 from llmctld.models.remote.http import breaker, keys
-from llmctld.models.remote.model import Remote, Remotes
+from llmctld.models.remote.model import RemoteModel, Remotes
 
 from llmctl.config import ModelSettings
 from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable
@@ -22,7 +22,7 @@ from tests.hub.scene import a_catalog, in_loop, until
 
 
 @asynccontextmanager
-async def a_remote(server: Server, remotes: Remotes | None = None, **settings: Any) -> AsyncIterator[Remote]:
+async def a_remote(server: Server, remotes: Remotes | None = None, **settings: Any) -> AsyncIterator[RemoteModel]:
     load = Load(name="far", backend="remote", path=server.url + "/", slots=2, threads=1, memory_bytes=0)
     remote = (remotes or Remotes()).worker(load, ModelSettings(**settings))
     await remote.start()

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from llmctld.models.engines.worker import ChatMessage, Piece, Recalled, Submit, Worker
+from llmctld.models.engines.worker import ChatMessage, Piece, RequestRecalled, Submit, Worker
 from llmctld.models.running.residency import Residency
 
 from llmctl.config import Config, Duration, Limits, ModelEntry, Resources, Size
@@ -159,7 +159,7 @@ async def say(residency: Residency, entry: ModelEntry, text: str) -> str:
             ticket = worker.submit(Submit(id=0, messages=[ChatMessage("user", text)], max_tokens=99))
             try:
                 return "".join([piece.text async for piece in ticket if isinstance(piece, Piece)])
-            except Recalled:
+            except RequestRecalled:
                 continue
 
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmctld.models.remote.http.sse import TRIES, Event, Reader, TooLong
+from llmctld.models.remote.http.sse import WHOLE_CHECKS, Event, EventReader, TooLong
 
 LINES = st.sampled_from(
     ["data: one", "data:two", "data", "data: ünï", ": a comment", "event: x", "id: 7", "retry: 1", ""]
@@ -26,7 +26,7 @@ def expected(lines: list[str]) -> list[bytes]:
 
 
 def read(*pieces: bytes, most: int = 2**20) -> list[bytes]:
-    reader = Reader(most)
+    reader = EventReader(most)
     events = [event for piece in pieces for event in reader.feed(piece)]
     return [event.data for event in events + reader.end()]
 
@@ -43,7 +43,7 @@ def test_events_do_not_depend_on_how_their_bytes_come(lines: list[str], cuts: li
 
 
 def test_an_event_without_its_last_line_end_is_read() -> None:
-    reader = Reader()
+    reader = EventReader()
     assert reader.feed(b"data: a\n\ndata: b") == [Event(b"a")]
     assert reader.end() == [Event(b"b")]
     assert reader.end() == []
@@ -85,12 +85,12 @@ def test_what_servers_leave_out_is_understood(text: bytes, events: list[bytes]) 
     ],
 )
 def test_an_event_has_the_name_that_its_server_gives_it(text: bytes, event: Event) -> None:
-    reader = Reader()
+    reader = EventReader()
     assert reader.feed(text) + reader.end() == [event]
 
 
 def test_what_is_no_event_is_remembered() -> None:
-    reader = Reader()
+    reader = EventReader()
     assert reader.feed(b": fine\nid: 1\n<html>\n<title>Gone") + reader.end() == []
     assert reader.strange == b"<html>\n<title>Gone\n"
 
@@ -99,17 +99,17 @@ def test_what_is_no_event_is_remembered() -> None:
 def test_many_lines_of_one_event_are_not_read_again_for_each(line: bytes) -> None:
     """Of lines that never become whole, all are read so often at most: otherwise 1 MB would take minutes."""
     looks = 0
-    reader = Reader()
+    reader = EventReader()
     whole = reader._whole
 
     def count() -> bool:
         nonlocal looks
-        looks += reader._tries < TRIES
+        looks += reader._tries < WHOLE_CHECKS
         return whole()
 
     reader._whole = count  # type: ignore[method-assign]
     reader.feed(b"{\n" + line * 2**16)
-    assert looks <= 2 * TRIES
+    assert looks <= 2 * WHOLE_CHECKS
 
 
 @pytest.mark.parametrize("piece", [b"data: " + b"x" * 30, b"data: xxxxx\n" * 8, b"{" * 30, b"{\n" * 20])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.contents import Contents
-from llmctld.models.catalogue.target import check_weights, nature
+from llmctld.models.catalogue.target import check_weights, type_of
 
 from llmctl.config import ModelSettings
 from llmctl.errors import InvalidRequest, ModelUnavailable
@@ -24,14 +24,14 @@ def a_folder(path: Path, config: Any = LLAMA, **files: bytes) -> Path:
 
 
 def test_a_folder_of_transformers_generates_text_and_one_of_sentence_transformers_embeds(tmp_path: Path) -> None:
-    assert nature(str(a_folder(tmp_path / "text"))) == ("transformers", "text")
+    assert type_of(str(a_folder(tmp_path / "text"))) == ("transformers", "text")
     embedding = a_folder(tmp_path / "embedding", **{"modules.json": b"[]"})
-    assert nature(str(embedding)) == ("sentence-transformers", "embedding")
+    assert type_of(str(embedding)) == ("sentence-transformers", "embedding")
 
 
 @pytest.mark.parametrize("config", [{"architectures": ["GPT2LMHeadModel"]}, {"model_type": "llama"}])
 def test_so_does_one_of_the_older_ones_and_one_that_names_its_type_alone(tmp_path: Path, config: Any) -> None:
-    assert nature(str(a_folder(tmp_path / "text", config))) == ("transformers", "text")
+    assert type_of(str(a_folder(tmp_path / "text", config))) == ("transformers", "text")
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def test_so_does_one_of_the_older_ones_and_one_that_names_its_type_alone(tmp_pat
 )  # fmt: skip
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, config: Any, words: str) -> None:
     with pytest.raises(ModelUnavailable, match=words) as caught:
-        nature(str(a_folder(tmp_path / "other", config)))
+        type_of(str(a_folder(tmp_path / "other", config)))
     assert caught.value.hint
 
 
 def test_an_empty_folder_names_both_files_that_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"modules\.json and without config\.json"):
-        nature(str(tmp_path))
+        type_of(str(tmp_path))
 
 
 def test_every_file_of_a_folder_belongs_to_its_identity(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
-from llmctld.models.engines.ladder import Kind, Ladder
+from llmctld.models.engines.ladder import FileKind, Ladder
 from llmctld.models.engines.worker import ChatMessage, Load, Submit, Ticket, Worker
 
 from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable
@@ -133,14 +133,14 @@ async def test_a_file_that_changes_while_it_is_loaded_is_named_and_no_rung_is_bl
     path = tmp_path / "m.gguf"
     path.write_bytes(b"GGUF" * 1000)
     ladder = Ladder(tmp_path / "rungs.json")
-    descent = ladder.descent("m", "one", Kind("F32"), [path])
+    descent = ladder.descent("m", "one", FileKind("F32"), [path])
     os.truncate(path, 10)
     monkeypatch.setenv("LLMCTL_ENGINE_CRASH", "SIGBUS@load:*")
     load = Load(name="m", backend="llama.cpp", path=str(path), threads=1, memory_bytes=2**30)
     with pytest.raises(ModelUnavailable, match=f"{path} had 4000 bytes when it was loaded, and has 10 now"):
         await Worker(load, tmp_path, descent).start()
     assert not (tmp_path / "rungs.json").exists()
-    assert ladder.descent("m", "one", Kind("F32"), [path]).rung.name == "as it is"
+    assert ladder.descent("m", "one", FileKind("F32"), [path]).rung.name == "as it is"
 
 
 @in_loop
@@ -152,7 +152,7 @@ async def test_a_library_that_gives_up_for_want_of_memory_is_no_crash(
     ladder = Ladder(tmp_path / "rungs.json")
     monkeypatch.setenv("LLMCTL_ENGINE_CRASH", "SIGABRT@load:*")
     load = Load(name="m", backend="llama.cpp", path="m.gguf", threads=1, memory_bytes=2**30)
-    worker = Worker(load, tmp_path, ladder.descent("m", "one", Kind("F32"), []))
+    worker = Worker(load, tmp_path, ladder.descent("m", "one", FileKind("F32"), []))
     (tmp_path / "engine-m.log").write_text("std::bad_alloc of another time\n")
     starting = asyncio.create_task(worker.start())
     await at_once(lambda: worker.pid)

@@ -1,4 +1,4 @@
-"""Traces of requests for models, played through the decisions of swap.py without processes or time; and the fewest loads
+"""Traces of requests for models, played through the decisions of load_plan.py without processes or time; and the fewest loads
 that any schedule needs, found by trying them all.
 
 The simulation shares `decide` with the hub; how residency.py does what it says is told again here, and a test holds the two
@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from llmctld.models.running.swap import Decision, Group, Resident, Room, decide
+from llmctld.models.running.load_plan import Group, LoadPlan, MemorySize, Resident, decide
 
 
 class Request(NamedTuple):
@@ -28,7 +28,7 @@ class Played(NamedTuple):
     waits: list[float]
 
 
-Decide = Callable[[float, Room, Sequence[Resident], Iterable[Group], float], Decision]
+Decide = Callable[[float, MemorySize, Sequence[Resident], Iterable[Group], float], LoadPlan]
 
 
 def play(trace: Sequence[Request], room: int, max_wait: float, load_s: float = 1.0, decide: Decide = decide) -> Played:
@@ -60,12 +60,12 @@ def play(trace: Sequence[Request], room: int, max_wait: float, load_s: float = 1
         if not missing:
             return
         residents = [
-            Resident(name, name, Room(1), int(it["leases"]), leaving=bool(it["leaving"]), used=it["used"], load_s=load_s,
+            Resident(name, name, MemorySize(1), int(it["leases"]), leaving=bool(it["leaving"]), used=it["used"], load_s=load_s,
                      waiting=len(waiting.get(name, ())))
             for name, it in loaded.items()
-        ] + [Resident(name, name, Room(1), loading=True, waiting=1) for name in loading]  # fmt: skip
-        groups = [Group(name, Room(1), min(since for since, _ in them)) for name, them in missing.items()]
-        decision = decide(now, Room(room), residents, groups, max_wait)
+        ] + [Resident(name, name, MemorySize(1), loading=True, waiting=1) for name in loading]  # fmt: skip
+        groups = [Group(name, MemorySize(1), min(since for since, _ in them)) for name, them in missing.items()]
+        decision = decide(now, MemorySize(room), residents, groups, max_wait)
         for name in decision.load:
             loads += 1
             loading.add(name)
@@ -124,8 +124,8 @@ class Oracle:
         self._script, self._ways = script, list[int]()
 
     def __call__(
-        self, now: float, limit: Room, residents: Sequence[Resident], groups: Iterable[Group], max_wait: float
-    ) -> Decision:
+        self, now: float, limit: MemorySize, residents: Sequence[Resident], groups: Iterable[Group], max_wait: float
+    ) -> LoadPlan:
         options = _options(now, limit, residents, list(groups), max_wait)
         at = len(self._ways)
         self._ways.append(len(options))
@@ -140,8 +140,8 @@ class Oracle:
 
 
 def _options(
-    now: float, limit: Room, residents: Sequence[Resident], groups: list[Group], max_wait: float
-) -> list[Decision]:
+    now: float, limit: MemorySize, residents: Sequence[Resident], groups: list[Group], max_wait: float
+) -> list[LoadPlan]:
     """All that can be done at one moment; every model takes room 1."""
     free = limit.host - len(residents)
     coming = sum(resident.leaving for resident in residents)
@@ -149,10 +149,10 @@ def _options(
     able = [it.key for it in residents if not (it.loading or it.leaving) and (late or not it.leases)]
     served = late[:1] or groups
     if free > 0:
-        return [Decision([group.name], []) for group in served]
+        return [LoadPlan([group.name], []) for group in served]
     if coming >= len(late or groups) or not able:
-        return [Decision([], [])]
-    return [Decision([], [victim]) for victim in able]
+        return [LoadPlan([], [])]
+    return [LoadPlan([], [victim]) for victim in able]
 
 
 def mixed(dice: random.Random, count: int, models: str, gap_s: float, takes_s: tuple[int, int]) -> list[Request]:

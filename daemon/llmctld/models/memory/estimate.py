@@ -14,7 +14,7 @@ from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable
 from llmctld.files import write_whole
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.models.catalogue.header import Damaged, Header, read_whole_header
+from llmctld.models.catalogue.header import DamagedHeader, Header, read_whole_header
 from llmctld.models.catalogue.target import ECHO, LLAMA, REMOTE
 from llmctld.models.memory import folder
 from llmctld.models.memory.layout import Estimate, context, embedding, text
@@ -87,7 +87,7 @@ class Estimates:
         """Of the first part, with the weights of all; None where a part cannot be read."""
         try:
             return self._whole([self._one(part) for part in split.parts(path)])
-        except (OSError, Damaged):
+        except (OSError, DamagedHeader):
             return None
 
     def _one(self, path: Path) -> Header:

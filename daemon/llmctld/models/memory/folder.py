@@ -29,12 +29,12 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 class Index(msgspec.Struct):
-    """Tensor -> the file that it lies in."""
+    """StoredTensor -> the file that it lies in."""
 
     weight_map: dict[str, str]
 
 
-class Tensor(msgspec.Struct):
+class StoredTensor(msgspec.Struct):
     dtype: str = ""
     shape: list[int] = []
 
@@ -111,11 +111,11 @@ def _weights(folder: Path, width: float | None) -> int:
     return int(total)
 
 
-def _tensors(file: Path) -> list[Tensor]:
+def _tensors(file: Path) -> list[StoredTensor]:
     with file.open("rb") as stream:
         head = stream.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
         if length > MOST:
             raise ValueError(f"{file} has a header of {length} bytes")
-        found = msgspec.json.decode(stream.read(length), type=dict[str, Tensor])
+        found = msgspec.json.decode(stream.read(length), type=dict[str, StoredTensor])
     return [tensor for name, tensor in found.items() if name != "__metadata__"]

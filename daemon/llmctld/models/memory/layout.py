@@ -11,7 +11,7 @@ from typing import NamedTuple
 from llmctl.config import ModelSettings
 from llmctld.models.catalogue.catalog import SLOTS
 from llmctld.models.catalogue.header import Header
-from llmctld.models.memory.windows import window
+from llmctld.models.memory.attention_windows import window
 
 CONTEXT_CAP = 8192
 """As engine/llama/model.py has it, where the settings name no context."""

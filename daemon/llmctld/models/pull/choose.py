@@ -25,7 +25,7 @@ WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 """As transformers names them; where there are such, others beside them are the same weights once more."""
 
 
-class Remote(NamedTuple):
+class RepoFile(NamedTuple):
     """A file of a repository. `digest`: sha256 of its content, or SHA-1 as git computes it; empty where unknown."""
 
     name: str
@@ -33,10 +33,10 @@ class Remote(NamedTuple):
     digest: str
 
 
-class Choice(NamedTuple):
+class FileChoice(NamedTuple):
     """`files` in the order in which they are fetched; `target`: the one that names the model, empty for the folder."""
 
-    files: list[Remote]
+    files: list[RepoFile]
     target: str
     name: str
 
@@ -45,7 +45,7 @@ class Choice(NamedTuple):
         return sum(file.size for file in self.files)
 
 
-def choose(repo: str, files: Sequence[Remote], wanted: str | None, room: int) -> Choice:
+def choose(repo: str, files: Sequence[RepoFile], wanted: str | None, room: int) -> FileChoice:
     """`room`: bytes that a model may take. Raises ModelUnavailable with what is there, where nothing can be taken."""
     models = _models(files)
     if wanted is not None:
@@ -55,16 +55,16 @@ def choose(repo: str, files: Sequence[Remote], wanted: str | None, room: int) ->
     return _folder(repo, files)
 
 
-def _models(files: Iterable[Remote]) -> dict[str, list[Remote]]:
+def _models(files: Iterable[RepoFile]) -> dict[str, list[RepoFile]]:
     """The GGUF files of each model, by the name that they have in common; projectors of images are no models."""
-    found: dict[str, list[Remote]] = {}
+    found: dict[str, list[RepoFile]] = {}
     for file in sorted(files):
         if file.name.lower().endswith(".gguf") and "mmproj" not in file.name.lower():
             found.setdefault(split.whole(file.name), []).append(file)
     return found
 
 
-def _named(repo: str, files: Sequence[Remote], models: dict[str, list[Remote]], wanted: str) -> str:
+def _named(repo: str, files: Sequence[RepoFile], models: dict[str, list[RepoFile]], wanted: str) -> str:
     """The model of a file, of a part of it, or the only one of a quantisation: `REPO:Q8_0`."""
     for name, its in models.items():
         if wanted == name or any(wanted == file.name for file in its):
@@ -83,7 +83,7 @@ def _is(quantisation: str, name: str) -> bool:
     return bool(re.search(rf"(?<![A-Za-z0-9_]){re.escape(quantisation)}(?![A-Za-z0-9_])", name, re.IGNORECASE))
 
 
-def _largest(repo: str, files: Sequence[Remote], models: dict[str, list[Remote]], room: int) -> str:
+def _largest(repo: str, files: Sequence[RepoFile], models: dict[str, list[RepoFile]], room: int) -> str:
     sizes = {name: sum(file.size for file in its) for name, its in models.items()}
     known = [name for name in models if any(_is(wanted, name) for wanted in WANTED)]
     fitting = [name for name in known if sizes[name] <= room]
@@ -94,7 +94,7 @@ def _largest(repo: str, files: Sequence[Remote], models: dict[str, list[Remote]]
     return max(fitting, key=lambda name: (sizes[name], name))
 
 
-def _whole(repo: str, models: dict[str, list[Remote]], name: str) -> Choice:
+def _whole(repo: str, models: dict[str, list[RepoFile]], name: str) -> FileChoice:
     """All parts of a model. Raises ModelUnavailable that names the first one that the repository lacks."""
     there = {file.name: file for file in models[name]}
     needed = split.names(models[name][0].name)
@@ -102,10 +102,10 @@ def _whole(repo: str, models: dict[str, list[Remote]], name: str) -> Choice:
         if part not in there:
             raise ModelUnavailable(f"{repo} lacks {part}, a part of {name}", "Take another model of that repository.")
     short = name.rpartition("/")[2]
-    return Choice([there[part] for part in needed], needed[0], short[: -len(".gguf")])
+    return FileChoice([there[part] for part in needed], needed[0], short[: -len(".gguf")])
 
 
-def _folder(repo: str, files: Sequence[Remote]) -> Choice:
+def _folder(repo: str, files: Sequence[RepoFile]) -> FileChoice:
     taken = [file for file in files if BESIDE.fullmatch(file.name) and not file.name.lower().endswith(PICKLES)]
     names = {file.name for file in taken}
     if any(WEIGHTS.fullmatch(name) for name in names):
@@ -113,7 +113,7 @@ def _folder(repo: str, files: Sequence[Remote]) -> Choice:
         taken = [file for file in taken if file.name not in twice]
     weights = any(name.endswith(".safetensors") for name in names)
     if weights and ("config.json" in names or "modules.json" in names):
-        return Choice(sorted(taken), "", repo.rpartition("/")[2])
+        return FileChoice(sorted(taken), "", repo.rpartition("/")[2])
     pickles = any(file.name.lower().endswith(PICKLES) for file in files)
     why = "; its weights are pickles, which may run code when they are read" if pickles else ""
     raise ModelUnavailable(
@@ -122,7 +122,7 @@ def _folder(repo: str, files: Sequence[Remote]) -> Choice:
     )
 
 
-def listing(repo: str, files: Sequence[Remote]) -> str:
+def listing(repo: str, files: Sequence[RepoFile]) -> str:
     """What a repository holds, its models first, in a sentence."""
     if not files:
         return f"{repo} is empty."

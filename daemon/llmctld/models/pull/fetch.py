@@ -21,7 +21,7 @@ import msgspec
 
 from llmctl.errors import Internal, LlmctlError, ModelUnavailable, Storage
 from llmctld.models.pull import repository
-from llmctld.models.pull.choose import Choice, Remote, choose, size
+from llmctld.models.pull.choose import FileChoice, RepoFile, choose, size
 from llmctld.models.pull.repository import Want
 
 TELL_S = 0.2
@@ -99,7 +99,7 @@ def _end_with_the_hub() -> None:
 class Transfer:
     """The files of one choice, one after another."""
 
-    def __init__(self, want: Want, folder: Path, revision: str, choice: Choice) -> None:
+    def __init__(self, want: Want, folder: Path, revision: str, choice: FileChoice) -> None:
         self._want, self._folder, self._revision, self._choice = want, folder, revision, choice
         self._before = self._transferred = 0
         self._total, self._told = choice.size, 0.0
@@ -115,7 +115,7 @@ class Transfer:
         self.tell(0, last=True)
         return self._transferred
 
-    def _check_room(self, missing: list[Remote]) -> None:
+    def _check_room(self, missing: list[RepoFile]) -> None:
         needed = sum(max(0, file.size - _bytes_of(self._part(file))) for file in missing)
         self._folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self._folder).free
@@ -126,13 +126,13 @@ class Transfer:
                 "Make room there, or take a smaller file.",
             )
 
-    def _part(self, file: Remote) -> Path:
+    def _part(self, file: RepoFile) -> Path:
         """Of this content: another commit's is another file."""
         place = self._folder / file.name
         mark = re.sub(r"\W", "", file.digest)[:16] or "unknown"
         return place.with_name(f".{place.name}.{mark}.part")
 
-    def _fetch(self, file: Remote) -> None:
+    def _fetch(self, file: RepoFile) -> None:
         """One transfer of a file at a time, whoever asked for it: who comes second waits, and finds it there."""
         place, part = self._folder / file.name, self._part(file)
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -147,14 +147,14 @@ class Transfer:
         for other in place.parent.glob(f".{glob.escape(place.name)}.*.part"):
             other.unlink(missing_ok=True)
 
-    def _wait_for(self, stream: BinaryIO, file: Remote) -> None:
+    def _wait_for(self, stream: BinaryIO, file: RepoFile) -> None:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say(Note(f"{file.name} is being pulled already; waiting for that"))
             fcntl.flock(stream, fcntl.LOCK_EX)
 
-    def _transfer(self, stream: BinaryIO, file: Remote) -> None:
+    def _transfer(self, stream: BinaryIO, file: RepoFile) -> None:
         tally = Tally(stream, file, self)
         if tally.count:
             say(Note(f"{file.name}: {size(tally.count)} of {size(file.size)} are here already; going on there"))
@@ -181,7 +181,7 @@ class Transfer:
 class Tally:
     """A file that is being written, as the library writes it; hashes what passes, and what was there before."""
 
-    def __init__(self, stream: BinaryIO, file: Remote, transfer: Transfer) -> None:
+    def __init__(self, stream: BinaryIO, file: RepoFile, transfer: Transfer) -> None:
         self._stream, self._file, self._transfer = stream, file, transfer
         self._begin()
         stream.seek(0)
@@ -215,14 +215,14 @@ class Tally:
         return str(self._hash.hexdigest())
 
 
-def _hash_of(file: Remote) -> Any:
+def _hash_of(file: RepoFile) -> Any:
     """sha256 of large files; of others SHA-1 as git computes it: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects"""
     if len(file.digest) == 40:
         return hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
     return hashlib.sha256()
 
 
-def is_there(place: Path, file: Remote) -> bool:
+def is_there(place: Path, file: RepoFile) -> bool:
     """Whether it is here, with the content that the repository names."""
     if _bytes_of(place) != file.size or not place.is_file():
         return False

@@ -24,7 +24,7 @@ from llmctld.models.pull.repository import Want
 from llmctld.watch import log
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-LONGEST = 64
+NAME_LENGTH = 64
 """Letters of a model's name."""
 
 _decoder = msgspec.json.Decoder(fetch.Said)
@@ -130,7 +130,7 @@ def _uses(entry: ModelEntry, target: Path) -> bool:
 
 def _name(wanted: str) -> str:
     """As a model may be called."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("._-")[:LONGEST] or "model"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("._-")[:NAME_LENGTH] or "model"
 
 
 async def _said(child: asyncio.subprocess.Process) -> AsyncGenerator[fetch.Said, None]:

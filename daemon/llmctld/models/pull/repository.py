@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from llmctl.errors import ModelUnavailable, Storage
-from llmctld.models.pull.choose import Remote
+from llmctld.models.pull.choose import RepoFile
 
 CHUNK = 2**16
 """Bytes that are written at once: what is lost when all goes dark. The library gathers 10 MiB."""
@@ -86,7 +86,7 @@ def _refused(want: Want, place: str, status: int) -> ModelUnavailable:
     )
 
 
-def files(want: Want) -> tuple[list[Remote], str]:
+def files(want: Want) -> tuple[list[RepoFile], str]:
     """The files of the repository as they are now, and the commit that is now."""
     from huggingface_hub import HfApi
 
@@ -98,11 +98,11 @@ def files(want: Want) -> tuple[list[Remote], str]:
         if ".." in PurePosixPath(name).parts or name.startswith("/") or "\\" in name or not name.isprintable():
             continue  # a path that leads out of the folder, or a name that would play with the terminal
         digest = file.lfs.sha256 if file.lfs else file.blob_id
-        found.append(Remote(name, file.size or 0, digest or ""))
+        found.append(RepoFile(name, file.size or 0, digest or ""))
     return found, revision
 
 
-def fetch(want: Want, file: Remote, revision: str, into: Any, begun: int) -> None:
+def fetch(want: Want, file: RepoFile, revision: str, into: Any, begun: int) -> None:
     """Writes what comes behind the first `begun` bytes; `into` is a file, which is emptied where the server sends all."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import hf_hub_url, http_get

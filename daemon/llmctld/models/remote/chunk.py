@@ -10,6 +10,7 @@ import msgspec
 
 from llmctld.engine.messages import Scored
 from llmctld.models.remote.http import refusal
+from llmctld.models.remote.http.breaker import Refusal
 from llmctld.models.remote.http.lenient_json import count, loads, mapping, number, whole
 
 DONE = "[DONE]"
@@ -35,7 +36,7 @@ class Unreadable(ValueError):
     """Something that no form of an answer explains."""
 
 
-class Chunk(msgspec.Struct, frozen=True):
+class AnswerChunk(msgspec.Struct, frozen=True):
     """What an event adds to the answer. `text` and `thought` may begin or end with a half of a character.
 
     `choice`: which of several answers it is a part of. Numbers of tokens are None where it tells none.
@@ -49,20 +50,20 @@ class Chunk(msgspec.Struct, frozen=True):
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
-    error: refusal.Said | None = None
+    error: Refusal | None = None
     done: bool = False
 
 
-def read(data: bytes, kind: str = "") -> list[Chunk]:
+def read(data: bytes, kind: str = "") -> list[AnswerChunk]:
     """The chunks of an event that its server calls `kind`: mostly one, none of what only keeps a connection.
 
     Raises Unreadable.
     """
     words = data.decode(errors="replace").strip()
     if words.strip('"').upper().startswith(DONE):
-        return [Chunk(done=True)]
+        return [AnswerChunk(done=True)]
     if kind in ERRORS:
-        return [Chunk(error=refusal.read(data))]
+        return [AnswerChunk(error=refusal.read(data))]
     if not words:
         return []
     try:
@@ -75,7 +76,7 @@ def read(data: bytes, kind: str = "") -> list[Chunk]:
     return [chunk for each in several if each is not None for chunk in _object(each)]
 
 
-def _object(found: Any) -> Iterable[Chunk]:
+def _object(found: Any) -> Iterable[AnswerChunk]:
     if not isinstance(found, dict):
         raise Unreadable(f"an object was expected, and not {_shown(found)}")
     choices = found.get("choices")
@@ -87,11 +88,11 @@ def _object(found: Any) -> Iterable[Chunk]:
     if usage or not read:
         read.append(_usage(mapping(usage)))
     if error is not None:
-        read.append(Chunk(error=error))
+        read.append(AnswerChunk(error=error))
     return read
 
 
-def _error(found: dict[str, Any]) -> refusal.Said | None:
+def _error(found: dict[str, Any]) -> Refusal | None:
     """What went wrong, in each form in which an object says so. An answer may hold any of the fields, but for `error`, unused."""
     if found.get("error") or found.get("errors"):
         return refusal.of_json(found)
@@ -105,7 +106,7 @@ def _error(found: dict[str, Any]) -> refusal.Said | None:
     return refusal.of_json(found) if named or worded else None
 
 
-def _choice(choice: Any) -> Chunk:
+def _choice(choice: Any) -> AnswerChunk:
     if not isinstance(choice, dict):
         raise Unreadable(f"a choice is {_shown(choice)}")
     message = choice.get("delta") or choice.get("message") or {}
@@ -117,7 +118,7 @@ def _choice(choice: Any) -> Chunk:
         thought += within
     other = next((said for name in THOUGHTS if (said := _thought(message.get(name)))), "")
     error = choice.get("error")
-    return Chunk(
+    return AnswerChunk(
         text=text or "".join(_split(message.get("refusal"))),
         thought=thought + other,
         reason=_reason(choice.get("finish_reason")),
@@ -166,9 +167,9 @@ def _reason(value: Any) -> str | None:
     return SAME_REASON.get(plain, plain) or None
 
 
-def _usage(usage: dict[str, Any]) -> Chunk:
+def _usage(usage: dict[str, Any]) -> AnswerChunk:
     details = mapping(usage.get("prompt_tokens_details") or usage.get("input_tokens_details"))
-    return Chunk(
+    return AnswerChunk(
         prompt_tokens=_first(usage, "prompt_tokens", "input_tokens"),
         completion_tokens=_first(usage, "completion_tokens", "output_tokens"),
         cached_tokens=_first(details | usage, "cached_tokens", "prompt_cache_hit_tokens"),

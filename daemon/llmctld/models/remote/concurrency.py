@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class PrioritySemaphore:
     def __init__(self, slots: int) -> None:
         self._free = slots
         self._numbers = itertools.count()

@@ -11,21 +11,20 @@ import time
 from llmctl.config import ModelSettings
 from llmctl.errors import ContextOverflow, EngineFailed, InvalidRequest, LlmctlError, ModelUnavailable
 from llmctld.engine.cost.rate import Rate
-from llmctld.engine.messages import Embedded, Finished, Flaw, Load, Loaded, Refused, Remark, Submit, Texts
-from llmctld.engine.messages import Piece as Told
+from llmctld.engine.messages import Embedded, Finished, Flaw, Load, Loaded, Piece, Refused, Remark, Submit, Texts
 from llmctld.models.catalogue.target import REMOTE
-from llmctld.models.engines.worker import Broken, Lent, Ticket
+from llmctld.models.engines.worker import FailedRequest, ModelHandle, Ticket
 from llmctld.models.remote import openai
-from llmctld.models.remote.concurrency import Turns
-from llmctld.models.remote.http.breaker import Breaker, Trouble
+from llmctld.models.remote.answer_reader import AnswerPart, AnswerReader, Empty, joined
+from llmctld.models.remote.concurrency import PrioritySemaphore
+from llmctld.models.remote.http.breaker import AttemptFailed, Breaker
 from llmctld.models.remote.http.endpoint import NAMES, Endpoint
 from llmctld.models.remote.http.keys import find_key
 from llmctld.models.remote.http.listing import Listed
 from llmctld.models.remote.http.reply import rest
 from llmctld.models.remote.http.sse import MOST
-from llmctld.models.remote.reading import Empty, Piece, Reading, joined
 from llmctld.models.remote.shorter import Shorter
-from llmctld.models.remote.vectors import Found, pack, read_vectors, unit
+from llmctld.models.remote.vectors import CollectedVectors, pack, read_vectors, unit
 from llmctld.watch import log
 
 RETRIES, IDLE_S = 3, 300.0
@@ -46,10 +45,10 @@ class Remotes:
     def __init__(self) -> None:
         self._breakers: dict[str, Breaker] = {}
 
-    def worker(self, load: Load, settings: ModelSettings) -> "Remote":
+    def worker(self, load: Load, settings: ModelSettings) -> "RemoteModel":
         url = load.path.rstrip("/")
         breaker = self._breakers.setdefault(url, Breaker(f"the endpoint {url}"))
-        return Remote(load, settings, breaker)
+        return RemoteModel(load, settings, breaker)
 
 
 class Run:
@@ -59,7 +58,7 @@ class Run:
         self.ticket, self.request = ticket, request
         self.queued = self.asked = self.first = time.monotonic()
         self.raw = isinstance(request, Submit) and request.raw
-        self.reading = Reading(who, self.raw)
+        self.reading = AnswerReader(who, self.raw)
 
     def finished(self, reason: str) -> Finished:
         """What is known of its use by now."""
@@ -73,14 +72,14 @@ class Run:
         )  # fmt: skip
 
 
-class Remote(Lent):
+class RemoteModel(ModelHandle):
     """`load.path` is the endpoint's address. `busy` are the requests that it is answering."""
 
     def __init__(self, load: Load, settings: ModelSettings, breaker: Breaker) -> None:
         super().__init__(load.name, REMOTE)
         self._load, self._settings, self._breaker = load, settings, breaker
         self._url = load.path.rstrip("/")
-        self._turns = Turns(load.slots)
+        self._turns = PrioritySemaphore(load.slots)
         self._numbers = itertools.count(1)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._quirks: list[openai.Quirk] = []
@@ -166,10 +165,12 @@ class Remote(Lent):
                 finally:
                     self.busy -= 1
         except LlmctlError as error:
-            run.ticket.hear(Broken(_in_the_midst(error) if run.reading.begun else error, run.finished("error")))
+            run.ticket.hear(FailedRequest(_in_the_midst(error) if run.reading.begun else error, run.finished("error")))
         except Exception as error:  # noqa: BLE001 - the one who asked is told
             log.exception("a request to an endpoint broke a rule of ours", model=self.name)
-            run.ticket.hear(Broken(EngineFailed(f"{self.name}: {type(error).__name__}", None), run.finished("error")))
+            run.ticket.hear(
+                FailedRequest(EngineFailed(f"{self.name}: {type(error).__name__}", None), run.finished("error"))
+            )
 
     async def _generate(self, run: Run, submit: Submit) -> None:
         settings = self._settings
@@ -189,7 +190,7 @@ class Remote(Lent):
             run.ticket.hear(Remark(submit.id, run.reading.notice))
         run.ticket.hear(run.finished(run.reading.finish_reason or "stop"))
 
-    async def _once(self, run: Run, question: openai.Question, submit: Submit, shorter: Shorter) -> None:
+    async def _once(self, run: Run, question: openai.HttpRequest, submit: Submit, shorter: Shorter) -> None:
         """One attempt, in the words that the endpoint takes: each refusal may teach one of them."""
         while True:
             try:
@@ -197,33 +198,34 @@ class Remote(Lent):
             except Empty:
                 if not openai.unstream(question.body):
                     raise
-            except (InvalidRequest, Trouble) as error:
-                # also a 500: some servers call a field that they do not know a failure of their own
-                refusal = error.error if isinstance(error, Trouble) else error
-                if run.reading.begun or not self._mend(refusal, question.body, shorter):
+            except AttemptFailed as trouble:  # a 500 too: some servers answer so to a field that they do not know
+                if run.reading.begun or not self._mend(trouble, question.body, shorter):
                     raise
 
-    def _mend(self, error: LlmctlError, body: openai.Body, shorter: Shorter) -> bool:
-        """Whether the endpoint may take the question as it is now: what it does not take is remembered."""
+    def _mend(self, trouble: AttemptFailed, body: openai.Body, shorter: Shorter) -> bool:
+        """Changes `body` to what the refusal asks for. False: nothing can be changed. Quirks are kept for later requests."""
+        error, said = trouble.error, trouble.refusal
+        if said is None:
+            return False
         if isinstance(error, ContextOverflow):
-            if shorter.submit.overflow is not None and shorter.cut(error):
+            if shorter.submit.overflow is not None and shorter.cut(error, said.words):
                 openai.say(shorter.submit, body)
                 return True
-            return openai.fit(error.message, body)
-        quirk = openai.quirk_in(error.message, body)
+            return openai.fit(said.words, body)
+        quirk = openai.quirk_in(said.words, body)
         if quirk is not None:
             self._quirks.append(quirk)
         return quirk is not None
 
-    async def _read(self, run: Run, question: openai.Question, submit: Submit) -> None:
+    async def _read(self, run: Run, question: openai.HttpRequest, submit: Submit) -> None:
         lone = not run.raw and submit.schema is None and submit.grammar is None
         guess = lone and (self._lone or (self._lone is None and bool(THINKERS.search(self._model))))
-        run.reading = reading = Reading(self._endpoint.name, run.raw, self._endpoint.clean, lone, guess)
+        run.reading = reading = AnswerReader(self._endpoint.name, run.raw, self._endpoint.clean, lone, guess)
         async with self._endpoint.send("POST", question.path, question.body) as reply:
             stream = reply.events()
             async for events in stream:
                 before, begun = reading.parts, reading.begun
-                pieces: list[Piece] = []
+                pieces: list[AnswerPart] = []
                 try:
                     for event in events:
                         pieces.append(reading.feed(event))
@@ -235,18 +237,18 @@ class Remote(Lent):
                     reply.heard()
                     self._count(reading.parts - before)
                 if reading.size > LETTERS * (submit.max_tokens) + MOST:
-                    raise Trouble(EngineFailed(f"{self._endpoint.name} does not come to an end"), again=False)
+                    raise AttemptFailed(EngineFailed(f"{self._endpoint.name} does not come to an end"), again=False)
                 if reading.done:
                     break
             self._tell(run, [reading.end()])
             await rest(stream)
 
-    def _tell(self, run: Run, pieces: list[Piece]) -> None:
+    def _tell(self, run: Run, pieces: list[AnswerPart]) -> None:
         piece = joined(pieces)
         if piece.moved and not run.reading.guess:
             run.ticket.hear(Remark(run.request.id, LONE))
         if piece.text or piece.reasoning or piece.moved:
-            run.ticket.hear(Told(run.request.id, *piece))
+            run.ticket.hear(Piece(run.request.id, *piece))
 
     def _count(self, tokens: int) -> None:
         self._rate.add(time.monotonic(), tokens)
@@ -256,7 +258,7 @@ class Remote(Lent):
 
     async def _embed(self, run: Run, texts: Texts) -> None:
         before = self._prompt(texts.prompt)
-        found = Found(len(texts.texts))
+        found = CollectedVectors(len(texts.texts))
         for start in range(0, len(texts.texts), BATCH):
             batch = [before + text for text in texts.texts[start : start + BATCH]]
             await self._batch(found, start, batch)
@@ -265,7 +267,7 @@ class Remote(Lent):
         packed = pack(found.vectors, self.loaded.dimension)
         run.ticket.hear(Embedded(id=texts.id, vectors=packed, tokens=found.tokens, flaws=found.flaws))
 
-    async def _batch(self, found: Found, start: int, texts: list[str]) -> None:
+    async def _batch(self, found: CollectedVectors, start: int, texts: list[str]) -> None:
         """Where one of several texts is too long, each is asked for alone: the others have done nothing wrong."""
         try:
             each, tokens = await self._endpoint.persist(lambda: self._vectors(texts), lambda: False)

@@ -10,7 +10,7 @@ import msgspec
 
 from llmctl.errors import InvalidRequest
 from llmctld.engine.messages import ChatMessage, Submit
-from llmctld.models.remote.http import refusal
+from llmctld.models.remote.http import phrases, refusal
 from llmctld.models.remote.systems import folded
 
 Body = dict[str, Any]
@@ -22,12 +22,12 @@ EFFORTS = {"on": "medium", "off": "none"}
 LEAVE_OUT = "Leave it out, or ask a model that runs here."
 
 
-class Question(NamedTuple):
+class HttpRequest(NamedTuple):
     path: str
     body: Body
 
 
-def ask(submit: Submit, model: str, takes_grammar: bool, options: dict[str, Any] | None = None) -> Question:
+def ask(submit: Submit, model: str, takes_grammar: bool, options: dict[str, Any] | None = None) -> HttpRequest:
     """`options`: what the endpoint's chat template may name. Raises InvalidRequest for what no such endpoint can do."""
     _refuse(submit, takes_grammar)
     body: Body = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
@@ -72,17 +72,17 @@ def _text(submit: Submit) -> str:
     return "\n\n".join(message.content for message in submit.messages)
 
 
-def _chat(submit: Submit, body: Body) -> Question:
+def _chat(submit: Submit, body: Body) -> HttpRequest:
     if submit.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": submit.logprobs}
-    return Question("/chat/completions", body | {"messages": said(submit.messages)})
+    return HttpRequest("/chat/completions", body | {"messages": said(submit.messages)})
 
 
-def _legacy(submit: Submit, body: Body) -> Question:
+def _legacy(submit: Submit, body: Body) -> HttpRequest:
     """A text, or tokens, as they stand: what has no chat template in front of it."""
     if submit.logprobs is not None:
         body["logprobs"] = submit.logprobs
-    return Question("/completions", body | {"prompt": _text(submit) if submit.tokens is None else submit.tokens})
+    return HttpRequest("/completions", body | {"prompt": _text(submit) if submit.tokens is None else submit.tokens})
 
 
 def _refuse(submit: Submit, takes_grammar: bool) -> None:
@@ -143,25 +143,18 @@ def _system_first(body: Body) -> bool:
 
 
 def _no_reasoning(body: Body) -> bool:
-    """Of a server that wants what was thought in no message."""
+    """For a server that refuses the reasoning of earlier turns."""
     was = body.get("messages", [])
     body["messages"] = [msgspec.structs.replace(message, reasoning=None) for message in was]
     return any(message.reasoning for message in was)
 
 
-NO_SYSTEM_LATER = (
-    "must be at the beginning",
-    "roles must alternate",
-    "Only user, assistant and tool roles",
-    "Invalid message role",
-)
-"""How the templates of Qwen 3.5, Mistral, Ministral and Apertus refuse one; servers pass it on."""
 QUIRKS = (
-    Quirk("stream_options", _no_stream_options),
-    Quirk("max_completion_tokens", _max_completion_tokens),
-    Quirk("'json_object'", _json_object),
-    Quirk("reasoning_content", _no_reasoning),
-    *(Quirk(words, _system_first) for words in NO_SYSTEM_LATER),
+    Quirk(phrases.STREAM_OPTIONS, _no_stream_options),
+    Quirk(phrases.MAX_COMPLETION_TOKENS, _max_completion_tokens),
+    Quirk(phrases.JSON_OBJECT, _json_object),
+    Quirk(phrases.REASONING_CONTENT, _no_reasoning),
+    *(Quirk(words, _system_first) for words in phrases.SYSTEM_FIRST),
 )
 
 

@@ -29,12 +29,12 @@ class Shorter:
         self._keep: int | None = None
         self._gap, self._of, self._cuts = Gap(0, 0), 0, 0
 
-    def cut(self, error: ContextOverflow) -> bool:
+    def cut(self, error: ContextOverflow, words: str) -> bool:
         """Whether there is something shorter to send now. False: the prompt fits, and it is the answer that has no room.
 
         Raises ContextOverflow where nothing can be cut, or it is not known how much.
         """
-        most, tokens = refusal.lengths(error.message)
+        most, tokens = refusal.lengths(words)
         context = most or self._context
         if not context or tokens is None:
             unsaid = "neither" if not context and tokens is None else "no context" if not context else "no prompt"

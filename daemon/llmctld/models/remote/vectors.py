@@ -12,7 +12,7 @@ from typing import Any
 from llmctl.errors import EngineFailed, from_code
 from llmctld.engine.messages import Flaw
 from llmctld.models.remote.http import refusal
-from llmctld.models.remote.http.breaker import Trouble
+from llmctld.models.remote.http.breaker import AttemptFailed
 from llmctld.models.remote.http.lenient_json import count, mapping, number
 
 LARGEST = 3.4028234663852886e38
@@ -23,7 +23,7 @@ NAN = math.nan
 def read_vectors(found: Any, texts: int, who: str) -> tuple[list[list[float]], int]:
     """A vector for each of so many texts, in their order, all of one length; and the tokens that were counted.
 
-    Raises Trouble for anything else.
+    Raises AttemptFailed for anything else.
     """
     outer = mapping(found)
     listed = found if isinstance(found, list) else outer.get("data") or outer.get("embeddings")
@@ -32,7 +32,7 @@ def read_vectors(found: Any, texts: int, who: str) -> tuple[list[list[float]], i
     lengths = {len(vector) for vector in vectors.values()}
     if sorted(vectors) != list(range(texts)) or len(placed) != texts or len(lengths) != 1 or 0 in lengths:
         message = f"{who} gives {len(placed)} vectors with {sorted(lengths)} numbers for {texts} texts"
-        raise Trouble(EngineFailed(message, refusal.ASK_AGAIN), again=False)
+        raise AttemptFailed(EngineFailed(message, refusal.ASK_AGAIN), again=False)
     usage = mapping(outer.get("usage"))
     counted = (count(usage.get(name)) for name in ("prompt_tokens", "input_tokens", "total_tokens"))
     return [vectors[index] for index in range(texts)], next((tokens for tokens in counted if tokens), 0)
@@ -81,7 +81,7 @@ def unit(vector: list[float]) -> list[float]:
     return [number / length for number in vector] if length else vector
 
 
-class Found:
+class CollectedVectors:
     """The vectors of so many texts, each in its place, as they come; None where there is none yet, or never."""
 
     def __init__(self, texts: int) -> None:

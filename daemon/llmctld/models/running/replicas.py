@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llmctl.config import ModelEntry, ModelSettings
-from llmctld.models.engines.worker import Lent
-from llmctld.models.running.affinity import Affinity
-from llmctld.models.running.swap import Room
+from llmctld.models.engines.worker import ModelHandle
+from llmctld.models.running.load_plan import MemorySize
+from llmctld.models.running.prefix_affinity import PrefixAffinity
 
 
 @dataclass(eq=False)
@@ -19,9 +19,9 @@ class Replica:
     """One process of a model. `made_for`: the identity and settings that it is loaded with; `task`: its loading."""
 
     number: int
-    worker: Lent
+    worker: ModelHandle
     made_for: tuple[str, ModelSettings]
-    room: Room
+    room: MemorySize
     task: "asyncio.Task[None]"
     begun: float = field(default_factory=time.monotonic)
     used: float = field(default_factory=time.monotonic)
@@ -44,11 +44,11 @@ class Waiter:
     since: float
     leases: bool
     prompt: str
-    worker: "asyncio.Future[Lent]"
+    worker: "asyncio.Future[ModelHandle]"
 
 
 @dataclass(eq=False)
-class Model:
+class ReplicaSet:
     """The processes of one model, `wanted` of them, and who waits. `ends`: when it is unloaded if nobody asks for it, in
     seconds since 1970.
     """
@@ -59,7 +59,7 @@ class Model:
     waiting: list[Waiter] = field(default_factory=list)
     ends: float | None = None
     timer: asyncio.TimerHandle | None = None
-    affinity: Affinity[int] = field(default_factory=Affinity)
+    affinity: PrefixAffinity[int] = field(default_factory=PrefixAffinity)
 
     @property
     def ready(self) -> list[Replica]:
@@ -69,7 +69,7 @@ class Model:
     def leaving(self) -> bool:
         return any(replica.worker.retiring for replica in self.replicas)
 
-    def start_timer(self, seconds: float, expire: "Callable[[Model], None]") -> None:
+    def start_timer(self, seconds: float, expire: "Callable[[ReplicaSet], None]") -> None:
         self.ends = time.time() + seconds
         self.timer = asyncio.get_running_loop().call_later(seconds, expire, self)
 
@@ -78,7 +78,7 @@ class Model:
             self.timer.cancel()
         self.timer = self.ends = None
 
-    def choose(self, prompt: str) -> Lent:
+    def choose(self, prompt: str) -> ModelHandle:
         """Of the ready ones: with the longest common beginning, unless it has half its slots more to do than another."""
         ready = self.ready
         if len(ready) == 1:

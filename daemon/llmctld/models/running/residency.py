@@ -1,6 +1,6 @@
 """What requests ask about loaded models: lends workers, keeps models for as long as was said, loads and unloads by hand.
 
-It keeps the books of leases and keep-alive; fleet.py holds the processes. It does not decide which model a request
+It keeps the books of leases and keep-alive; model_pool.py holds the processes. It does not decide which model a request
 should use, nor compute anything itself.
 """
 
@@ -19,12 +19,12 @@ from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable
 from llmctl.wire import EngineStatus
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.engines.ladder import Ladder
-from llmctld.models.engines.worker import Lent
-from llmctld.models.running import swap
-from llmctld.models.running.fleet import Fleet
-from llmctld.models.running.replicas import Model, Replica, Waiter
-from llmctld.models.running.supply import Supply, size
-from llmctld.models.running.swap import Group
+from llmctld.models.engines.worker import ModelHandle
+from llmctld.models.running import load_plan
+from llmctld.models.running.load_plan import Group
+from llmctld.models.running.memory_budget import MemoryBudget, size
+from llmctld.models.running.model_pool import ModelPool
+from llmctld.models.running.replicas import Replica, ReplicaSet, Waiter
 from llmctld.watch import log
 
 KEEP_ALIVE_S = 15 * 60.0
@@ -35,10 +35,10 @@ class Residency:
     """The engine processes of this hub, within `config.limits`; `prefixes` is where their computed prefixes are kept."""
 
     def __init__(
-        self, catalog: Catalog, supply: Supply, log_folder: Path, prefixes: Path, config: Config, ladder: Ladder
+        self, catalog: Catalog, supply: MemoryBudget, log_folder: Path, prefixes: Path, config: Config, ladder: Ladder
     ) -> None:
         self._catalog, self._supply, self._prefixes, self._config = catalog, supply, prefixes, config
-        self._fleet = Fleet(catalog, supply, log_folder, prefixes, config, ladder, self._rest)
+        self._fleet = ModelPool(catalog, supply, log_folder, prefixes, config, ladder, self._rest)
 
     # ---- what others ask --------------------------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class Residency:
         residents = list(self._fleet.residents())
         self._supply.check(entry, residents)
         group = Group(entry.name, self._supply.needs(entry), time.monotonic())
-        decision = swap.decide(group.since, self._supply.limit, residents, [group], float("inf"))
+        decision = load_plan.decide(group.since, self._supply.limit, residents, [group], float("inf"))
         leaving = [replica.worker.name for replica in self._fleet.replicas() if replica in decision.evict]
         if leaving:
             return f"loading {entry.name}, and unloading {', '.join(sorted(leaving))} for it"
@@ -95,7 +95,9 @@ class Residency:
     # ---- leases -----------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def lease(self, entry: ModelEntry, prompt: str = "", keep_alive: float | None = None) -> AsyncIterator[Lent]:
+    async def lease(
+        self, entry: ModelEntry, prompt: str = "", keep_alive: float | None = None
+    ) -> AsyncIterator[ModelHandle]:
         """The right to use a loaded model: it is not unloaded before the block is left. Raises ModelUnavailable.
 
         `prompt` finds the replica that knows its beginning; `keep_alive`: seconds that the model stays loaded afterwards,
@@ -117,7 +119,7 @@ class Residency:
             worker.give_back()
             self._given_back(model, worker, keep_alive)
 
-    async def load(self, entry: ModelEntry, replicas: int | None = None) -> Lent:
+    async def load(self, entry: ModelEntry, replicas: int | None = None) -> ModelHandle:
         """The model's worker, or the last one of so many. All who ask during a load wait for the same one; it goes on when
         one of them leaves. Raises ModelUnavailable, and InvalidRequest for too many replicas.
         """
@@ -137,19 +139,19 @@ class Residency:
         """The next load tries what was given up: the files, or the machine, may be better than they were."""
         self._fleet.retry(entry)
 
-    def _rest(self, model: Model) -> None:
+    def _rest(self, model: ReplicaSet) -> None:
         """It is loaded, and nobody uses it yet. What is loaded by hand is to be used at least once."""
         if not any(replica.worker.leases for replica in model.replicas):
             self._start_timer(model, self._keep_alive(model.entry, None) or KEEP_ALIVE_S)
 
-    async def _restore(self, model: Model) -> None:
+    async def _restore(self, model: ReplicaSet) -> None:
         """A replica that died comes back, while the others serve."""
         try:
             await self.load(model.entry, model.wanted)
         except LlmctlError as error:
             log.warning("a replica could not be loaded again", model=model.entry.name, error=error.message)
 
-    def _resize(self, model: Model, wanted: int) -> None:
+    def _resize(self, model: ReplicaSet, wanted: int) -> None:
         most = self._config.resources.max_replicas or psutil.cpu_count() or 1
         if not 1 <= wanted <= most:
             raise InvalidRequest(f"replicas is {wanted}; it must be between 1 and {most} (resources.max_replicas)")
@@ -157,7 +159,7 @@ class Residency:
         for replica in sorted(model.ready, key=lambda replica: replica.number)[wanted:]:
             self._fleet.let_go(replica)
 
-    async def _wait(self, model: Model, waiter: Waiter) -> Lent:
+    async def _wait(self, model: ReplicaSet, waiter: Waiter) -> ModelHandle:
         """Until a process of this model is loaded. Whoever gives up leaves what he was given."""
         self._supply.check(model.entry, list(self._fleet.residents()))
         model.waiting.append(waiter)
@@ -178,7 +180,7 @@ class Residency:
             if waiter in model.waiting:
                 model.waiting.remove(waiter)
 
-    def _given_back(self, model: Model, worker: Lent, keep_alive: float | None) -> None:
+    def _given_back(self, model: ReplicaSet, worker: ModelHandle, keep_alive: float | None) -> None:
         for replica in model.replicas:
             if replica.worker is worker:
                 replica.used = _now()
@@ -195,12 +197,12 @@ class Residency:
             return -1.0
         return asked if asked is not None else KEEP_ALIVE_S if settings.keep_alive is None else settings.keep_alive
 
-    def _start_timer(self, model: Model, keep_alive: float) -> None:
+    def _start_timer(self, model: ReplicaSet, keep_alive: float) -> None:
         model.stop_timer()
         if keep_alive >= 0 and not self._fleet.closed:
             model.start_timer(keep_alive, self._expire)
 
-    def _expire(self, model: Model) -> None:
+    def _expire(self, model: ReplicaSet) -> None:
         model.stop_timer()
         for replica in model.ready:
             if not replica.worker.leases:
@@ -257,7 +259,7 @@ class Residency:
         )
         return [self._status(model, replica) for model, replica in found if not replica.worker.ended.is_set()]
 
-    def _status(self, model: Model, replica: Replica) -> EngineStatus:
+    def _status(self, model: ReplicaSet, replica: Replica) -> EngineStatus:
         worker, loaded = replica.worker, replica.worker.loaded
         if loaded is None:
             return EngineStatus(
@@ -285,5 +287,5 @@ def _now() -> float:
     return time.monotonic()
 
 
-def _future() -> "asyncio.Future[Lent]":
+def _future() -> "asyncio.Future[ModelHandle]":
     return asyncio.get_running_loop().create_future()

@@ -12,7 +12,7 @@ from llmctl.errors import EngineFailed, InvalidRequest
 from llmctl.wire import TEXTS, Embed, Embeddings, Flaw, Notice
 from llmctld.call.ranges import check_field
 from llmctld.models.catalogue.target import REMOTE
-from llmctld.models.engines.worker import Lent, Recalled, Spent, Stepped, Texts
+from llmctld.models.engines.worker import LowerRung, ModelHandle, NoRungLeft, RequestRecalled, Texts
 from llmctld.models.running.admission import Admission
 from llmctld.models.running.residency import Residency
 from llmctld.watch import log
@@ -26,7 +26,7 @@ class Embedding:
     def __init__(self, residency: Residency, choose: Choose, limits: Limits) -> None:
         self._residency, self._choose, self._limits = residency, choose, limits
         self._admission = Admission(residency, limits.queue)
-        self._told: WeakSet[Lent] = WeakSet()
+        self._told: WeakSet[ModelHandle] = WeakSet()
 
     async def __call__(self, request: Embed) -> AsyncGenerator[Notice | Embeddings, None]:
         """Raises InvalidRequest, Busy, ModelUnavailable, EngineFailed."""
@@ -56,14 +56,14 @@ class Embedding:
         while True:
             try:
                 return await self._attempt(entry, request, notices)
-            except Recalled:
+            except RequestRecalled:
                 log.debug("texts wait for their model again", model=entry.name)
-            except Stepped as error:
+            except LowerRung as error:
                 notices.clear()  # the next one says it all
                 log.warning("texts are embedded again, with less of the library", model=entry.name, error=error.message)
             except EngineFailed as error:
                 if (
-                    isinstance(error, Spent) or failed or entry.backend == REMOTE
+                    isinstance(error, NoRungLeft) or failed or entry.backend == REMOTE
                 ):  # an endpoint's own worker has asked again by then
                     raise
                 log.warning("texts are embedded again", model=entry.name, error=error.message)

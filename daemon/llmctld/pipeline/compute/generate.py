@@ -22,13 +22,13 @@ from llmctld.models.catalogue.target import REMOTE
 from llmctld.models.engines.worker import (
     Adapter,
     ChatMessage,
-    Lent,
+    LowerRung,
+    ModelHandle,
+    NoRungLeft,
     Overflow,
-    Recalled,
     Remark,
+    RequestRecalled,
     Shortened,
-    Spent,
-    Stepped,
     Submit,
     Ticket,
 )
@@ -52,8 +52,8 @@ class Generator:
     def __init__(self, residency: Residency, catalog: Catalog, queue: int) -> None:
         self._residency, self._catalog = residency, catalog
         self._admission = Admission(residency, queue)
-        self._told: WeakSet[Lent] = WeakSet()
-        self._told_of_base: WeakSet[Lent] = WeakSet()
+        self._told: WeakSet[ModelHandle] = WeakSet()
+        self._told_of_base: WeakSet[ModelHandle] = WeakSet()
 
     async def __call__(self, call: Call) -> AsyncGenerator[Event, None]:
         """Raises Busy, ModelUnavailable, EngineFailed, and what the engine refuses."""
@@ -78,9 +78,9 @@ class Generator:
                     async for event in events:
                         yield event
                 return
-            except Recalled:
+            except RequestRecalled:
                 log.debug("a request waits for its model again", model=entry.name)
-            except Stepped as error:  # as often as there are rungs: each engine that dies so leaves out more
+            except LowerRung as error:  # as often as there are rungs: each engine that dies so leaves out more
                 if call.work.text or call.work.reasoning:
                     raise
                 log.warning(
@@ -88,7 +88,7 @@ class Generator:
                 )
             except EngineFailed as error:
                 if (
-                    isinstance(error, Spent)
+                    isinstance(error, NoRungLeft)
                     or attempt == TRIES.get(entry.backend, 2)
                     or call.work.text
                     or call.work.reasoning
@@ -132,7 +132,7 @@ class Generator:
                 _note_use(call, ticket)
             yield _answer(call, ticket)
 
-    def _notices(self, worker: Lent, call: Call) -> list[Notice]:
+    def _notices(self, worker: ModelHandle, call: Call) -> list[Notice]:
         """What the user should know about this model, once for each time it is loaded; and about this turn's system prompt."""
         assert worker.loaded is not None
         came_now = is_later if call.request.messages is None else has_later
@@ -211,7 +211,7 @@ def _left_out(call: Call, told: Shortened, messages: list[ChatMessage]) -> str:
     return overflow.told(call.work.left_out, call.request, prompt)
 
 
-def _folds(worker: Lent, call: Call) -> bool:
+def _folds(worker: ModelHandle, call: Call) -> bool:
     """Whether a system message that came with a later turn goes into that turn's question."""
     assert worker.loaded is not None
     return not worker.loaded.system_later and not call.request.raw

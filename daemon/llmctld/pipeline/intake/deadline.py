@@ -7,38 +7,26 @@ from contextlib import aclosing
 
 from llmctl.errors import InvalidRequest, Timeout
 from llmctld.call.call import Call, Event, Stage
+from llmctld.timeouts import expired, timeout
 
 
 def deadline(next_: Stage) -> Stage:
-    """Raises Timeout with what had been generated. asyncio.timeout would do, but Python 3.10 has none."""
+    """Raises Timeout with the part of the answer that had been generated."""
 
     async def stage(call: Call) -> AsyncGenerator[Event, None]:
         limit = call.request.timeout
         if limit is not None and not limit > 0:
             raise InvalidRequest(f"timeout is {limit}; it must be above 0 seconds")
-        task, expired = asyncio.current_task(), False
-
-        def expire() -> None:
-            nonlocal expired
-            expired = True
-            assert task is not None
-            task.cancel()
-
-        loop = asyncio.get_running_loop()
-        remaining = None if limit is None else limit - (time.monotonic() - call.arrived)
-        timer = None if remaining is None else loop.call_later(remaining, expire)
+        scope = timeout(None if limit is None else limit - (time.monotonic() - call.arrived))
         try:
-            async with aclosing(next_(call)) as events:
+            async with scope, aclosing(next_(call)) as events:
                 async for event in events:
                     yield event
-        except asyncio.CancelledError:
-            if not expired:
+        except asyncio.TimeoutError:
+            if not expired(scope):
                 raise
             answer = call.partial("timeout")
             raise Timeout(f"no complete answer within {limit:g} s ({_reached(call)})", answer=answer) from None
-        finally:
-            if timer is not None:
-                timer.cancel()
 
     return stage
 

@@ -6,6 +6,7 @@ It knows neither HTTP nor models; what counts as a failure is said by who tries.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from llmctl.errors import LlmctlError, ModelUnavailable
 
@@ -15,16 +16,31 @@ COOL_S = 15.0
 """How long it stays open; then one request tries."""
 
 
-class Trouble(Exception):
-    """An attempt that failed: `error` is what to raise when no other one is made.
+class Refusal(NamedTuple):
+    """An endpoint's own account of a failure: `words` for a person, `code` for a program."""
 
-    `again`: whether another attempt may do better; `after`: seconds that the server asks to wait; `counts`: whether the
-    endpoint is to be thought of as broken.
+    words: str
+    code: str
+
+
+class AttemptFailed(Exception):
+    """One attempt failed. `error` is raised to the caller if there is no further attempt.
+
+    `again`: another attempt may succeed. `after`: seconds that the server asks the client to wait. `counts`: the breaker counts
+    this failure. `refusal`: the endpoint's own account, if it answered.
     """
 
-    def __init__(self, error: LlmctlError, *, again: bool = True, after: float = 0.0, counts: bool = True) -> None:
+    def __init__(
+        self,
+        error: LlmctlError,
+        *,
+        again: bool = True,
+        after: float = 0.0,
+        counts: bool = True,
+        refusal: Refusal | None = None,
+    ) -> None:
         super().__init__(error.message)
-        self.error, self.again, self.after, self.counts = error, again, after, counts
+        self.error, self.again, self.after, self.counts, self.refusal = error, again, after, counts, refusal
 
 
 class Breaker:
@@ -44,11 +60,11 @@ class Breaker:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Around one attempt: a Trouble that leaves the block counts. Raises ModelUnavailable while it is open."""
+        """Around one attempt: a AttemptFailed that leaves the block counts. Raises ModelUnavailable while it is open."""
         self._admit()
         try:
             yield
-        except Trouble as trouble:
+        except AttemptFailed as trouble:
             if trouble.counts:
                 self._failed(trouble.error.message)
             else:

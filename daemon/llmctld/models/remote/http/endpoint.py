@@ -6,7 +6,8 @@ It knows no model's name and no request's meaning. httpx2 is imported when the f
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
@@ -17,11 +18,11 @@ from llmctl import __version__
 from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable
 from llmctld.models.catalogue.address import is_loopback
 from llmctld.models.remote.http import refusal
-from llmctld.models.remote.http.breaker import Breaker, Trouble
-from llmctld.models.remote.http.idle import Idle, Silence
+from llmctld.models.remote.http.breaker import AttemptFailed, Breaker, Refusal
+from llmctld.models.remote.http.idle import IdleLimit, Silence
 from llmctld.models.remote.http.keys import RESTART, Key
 from llmctld.models.remote.http.listing import Listed, read_list
-from llmctld.models.remote.http.reply import Reply
+from llmctld.models.remote.http.reply import HttpReply
 from llmctld.watch import log
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Endpoint:
         for tries in count():
             try:
                 return await once()
-            except Trouble as trouble:
+            except AttemptFailed as trouble:
                 last = trouble.error
                 if not trouble.again or has_begun() or tries >= self._retries or trouble.after > PATIENCE_S:
                     raise last from trouble
@@ -115,8 +116,8 @@ class Endpoint:
         return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**tries) * random.uniform(0.5, 1)
 
     @asynccontextmanager
-    async def send(self, method: str, path: str, body: object = None) -> AsyncIterator["Reply"]:
-        """One attempt: the answer, once its status says that it is one. Raises Trouble, or what another attempt cannot mend."""
+    async def send(self, method: str, path: str, body: object = None) -> AsyncIterator["HttpReply"]:
+        """One attempt; yields the reply once its status is 2xx. Raises AttemptFailed, or an error that no retry can mend."""
         import httpx2
 
         assert self._client is not None
@@ -125,10 +126,10 @@ class Endpoint:
         request = self._client.build_request(method, self.url + path, content=content, headers=headers)
         with self.breaker.attempt():
             try:
-                with Idle(self._idle_s) as idle:
+                async with IdleLimit(self._idle_s) as idle:
                     response = await self._client.send(request, stream=True)
                     try:
-                        reply = Reply(self.name, response, idle, self.clean)
+                        reply = HttpReply(self.name, response, idle, self.clean)
                         if response.status_code < 500:
                             self.breaker.answered()
                         if not 200 <= response.status_code < 300:
@@ -137,7 +138,7 @@ class Endpoint:
                     finally:
                         await response.aclose()
             except Silence as silence:
-                raise Trouble(
+                raise AttemptFailed(
                     EngineFailed(
                         f"{self.name} sent nothing for {self._idle_s:g} s", "`idle_s` of the model allows more."
                     ),
@@ -146,22 +147,24 @@ class Endpoint:
             except httpx2.HTTPError as error:
                 raise self._broken(error) from error
 
-    def _broken(self, error: "httpx2.HTTPError") -> Trouble:
+    def _broken(self, error: "httpx2.HTTPError") -> AttemptFailed:
         """What a connection's failure is called."""
         import httpx2
 
-        words = _cause(error)
+        words = _reason(error)
         if isinstance(error, httpx2.ProxyError):
             hint = f"Correct HTTPS_PROXY, or name the host in NO_PROXY, then {RESTART}"
-            return Trouble(ModelUnavailable(f"{self.name} cannot be reached through the proxy: {words}", hint))
+            return AttemptFailed(ModelUnavailable(f"{self.name} cannot be reached through the proxy: {words}", hint))
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.UnsupportedProtocol):
-            certificate = "CERTIFICATE" in words.upper()
+            certificate = any(isinstance(each, ssl.SSLCertVerificationError) for each in _causes(error))
             hint = f"SSL_CERT_FILE names more certificates to trust, then {RESTART}" if certificate else (
                 "Check the address, and that its server runs.")  # fmt: skip
-            return Trouble(ModelUnavailable(f"{self.name} cannot be reached: {words}", hint), again=not certificate)
-        return Trouble(EngineFailed(f"{self.name} broke off the connection: {words}", refusal.ASK_AGAIN))
+            return AttemptFailed(
+                ModelUnavailable(f"{self.name} cannot be reached: {words}", hint), again=not certificate
+            )
+        return AttemptFailed(EngineFailed(f"{self.name} broke off the connection: {words}", refusal.ASK_AGAIN))
 
-    async def _refusal(self, path: str, status: int, reply: "Reply") -> Exception:
+    async def _refusal(self, path: str, status: int, reply: "HttpReply") -> Exception:
         said = refusal.read(await reply.body(MOST_REFUSAL, whole=False))
         said = said._replace(words=self.clean(said.words))
         if status in (401, 403):
@@ -176,17 +179,17 @@ class Endpoint:
         """The endpoint's words without the key, which some repeat."""
         return words if self._key is None else self._key.hide(words)
 
-    def _locked(self, status: int, said: refusal.Said) -> ModelUnavailable:
+    def _locked(self, status: int, said: Refusal) -> ModelUnavailable:
         if self._key is None:
             message = f"{self.name} wants a key, and the model has none ({status}: {said.words})"
             return ModelUnavailable(message, "`llmctl models add ... --api-key-env VAR --force` names its variable.")
         message = f"{self.name} refuses the key of {self._key.source} ({status}: {said.words})"
         return ModelUnavailable(message, f"Correct the key, then {RESTART}")
 
-    async def _missing(self, path: str, said: refusal.Said) -> ModelUnavailable:
+    async def _missing(self, path: str, said: Refusal) -> ModelUnavailable:
         names: list[str] = []
         if path != "/models":
-            with suppress(LlmctlError, Trouble):  # the first failure is the one to tell
+            with suppress(LlmctlError, AttemptFailed):  # the first failure is the one to tell
                 names = [model.id for model in await self._list()]
         hint = _names(names) or "Does the address have to end with /v1?"
         return ModelUnavailable(f"{self.name} answers 404 to {path}: {said.words or 'not found'}", hint)
@@ -207,9 +210,9 @@ class Endpoint:
     async def _list_if_told(self) -> list[Listed]:
         try:
             return await self._list()
-        except (Trouble, LlmctlError) as failure:
-            error = failure.error if isinstance(failure, Trouble) else failure
-            if self.breaker.is_open or (isinstance(failure, Trouble) and isinstance(error, ModelUnavailable)):
+        except (AttemptFailed, LlmctlError) as failure:
+            error = failure.error if isinstance(failure, AttemptFailed) else failure
+            if self.breaker.is_open or (isinstance(failure, AttemptFailed) and isinstance(error, ModelUnavailable)):
                 raise  # nobody is there
             log.info("an endpoint does not list its models", endpoint=self.url, why=error.message)
             return []
@@ -220,13 +223,16 @@ def _names(names: list[str]) -> str:
     return f"It names these models: {', '.join(names[:NAMES])}{more}." if names else ""
 
 
-def _cause(error: BaseException) -> str:
-    """The words of what lies at the bottom of an exception: the layers above it only say that something failed."""
-    words = str(error) or type(error).__name__
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception and what it was raised from, outermost first."""
     below: BaseException | None = error
     while below is not None:
-        if isinstance(below, OSError) and below.strerror:
-            words = below.strerror
-        several: tuple[BaseException, ...] = getattr(below, "exceptions", ())  # an address of each kind was tried
+        yield below
+        several: tuple[BaseException, ...] = getattr(below, "exceptions", ())  # one for each address that was tried
         below = several[-1] if several else below.__cause__ or below.__context__
-    return words
+
+
+def _reason(error: BaseException) -> str:
+    """The system's words for the innermost cause; the layers above only say that something failed."""
+    words = [each.strerror for each in _causes(error) if isinstance(each, OSError) and each.strerror]
+    return words[-1] if words else str(error) or type(error).__name__

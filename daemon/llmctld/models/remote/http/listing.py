@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from llmctl.errors import EngineFailed
 from llmctld.models.remote.http import refusal
-from llmctld.models.remote.http.breaker import Trouble
+from llmctld.models.remote.http.breaker import AttemptFailed
 from llmctld.models.remote.http.lenient_json import count, mapping, whole
 
 
@@ -19,12 +19,12 @@ class Listed(NamedTuple):
 
 
 def read_list(found: Any, who: str) -> list[Listed]:
-    """The models in a list, or in an object that holds one, by whichever names. Raises Trouble for anything else."""
+    """The models in a list, or in an object that holds one, by whichever names. Raises AttemptFailed for anything else."""
     if isinstance(found, dict):
         found = found.get("data") or found.get("models") or []
     if not isinstance(found, list):
         message = f"{who} answers with something that is no list of models"
-        raise Trouble(EngineFailed(message, refusal.ASK_AGAIN), again=False)
+        raise AttemptFailed(EngineFailed(message, refusal.ASK_AGAIN), again=False)
     read = [_listed({"id": each} if isinstance(each, str) else mapping(each)) for each in found]
     return [model for model in read if model is not None]
 

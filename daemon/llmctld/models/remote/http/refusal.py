@@ -6,19 +6,15 @@ It knows the forms in which servers of the OpenAI kind say no, and no connection
 import re
 import time
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from llmctl.errors import Busy, ContextOverflow, EngineFailed, InvalidRequest, LlmctlError, ModelUnavailable
-from llmctld.models.remote.http.breaker import Trouble
+from llmctld.models.remote.http import phrases
+from llmctld.models.remote.http.breaker import AttemptFailed, Refusal
 from llmctld.models.remote.http.lenient_json import loads, mapping, whole
 
 AGAIN = (500, 502, 503, 504)
 """With 429, what another attempt may mend."""
-OVERFLOW = re.compile(
-    r"context_length_exceeded|exceed_context_size|maximum context length|context (length|size|window)"
-    r"|prompt is too long|too many tokens",
-    re.IGNORECASE,
-)
 WORDS = 400
 """Characters of an endpoint's own words that are passed on."""
 ASK_AGAIN = "Ask again; if it stays so, look at the server's own log."
@@ -28,21 +24,8 @@ CODES_IN = ("code", "status_code", "http_status_code", "status", "type", "error_
 """Names under which servers put words, and codes."""
 TITLE = re.compile(r"<title>\s*(.+?)\s*</title>", re.IGNORECASE | re.DOTALL)
 
-MOST_TOKENS = re.compile(r"context (?:length|window|size)\D{0,24}?(\d+)")
-PROMPT_TOKENS = re.compile(
-    r"(\d+) (?:in the (?:messages|prompt)|(?:input|prompt) tokens)|\bpassed (\d+) input|\brequest \((\d+) tokens\)"
-    r"|resulted in (\d+) tokens"
-)
 
-
-class Said(NamedTuple):
-    """A refusal's words, as a person reads them, and its code, as a program does."""
-
-    words: str
-    code: str
-
-
-def read(body: bytes) -> Said:
+def read(body: bytes) -> Refusal:
     """The words in any of the usual forms; of a page its title, of anything else its first line."""
     try:
         return of_json(loads(body.strip().removeprefix(b"data:")))
@@ -50,10 +33,10 @@ def read(body: bytes) -> Said:
         text = body.decode(errors="replace").strip()
     title = TITLE.search(text)
     lines = title[1].split("\n") if title else text.splitlines()
-    return Said(lines[0].strip()[:WORDS] if lines else "", "")
+    return Refusal(lines[0].strip()[:WORDS] if lines else "", "")
 
 
-def of_json(found: Any) -> Said:
+def of_json(found: Any) -> Refusal:
     """Of an object that tells of a failure, or of a list that holds some."""
     outer = mapping(next(iter(found), None) if isinstance(found, list) else found)
     inner = outer.get("error") or outer.get("errors")
@@ -63,7 +46,7 @@ def of_json(found: Any) -> Said:
     ]
     words = _words(inner or found)
     raw = mapping(inner.get("metadata")).get("raw")  # what the server behind a gateway said
-    return Said(whole(f"{words}: {raw}" if isinstance(raw, str) else words)[:WORDS], whole(" ".join(codes)))
+    return Refusal(whole(f"{words}: {raw}" if isinstance(raw, str) else words)[:WORDS], whole(" ".join(codes)))
 
 
 def _words(found: Any, depth: int = 8) -> str:
@@ -78,7 +61,7 @@ def _words(found: Any, depth: int = 8) -> str:
     return f"{'.'.join(map(str, place))}: {_words(named)}" if isinstance(place, list) else _words(named, depth - 1)
 
 
-def status_in(said: Said) -> int:
+def status_in(said: Refusal) -> int:
     """The status that a refusal would have had, had it come before the answer began."""
     return next((int(word) for word in said.code.split() if len(word) == 3 and word.isdecimal() and word >= "400"), 500)
 
@@ -97,7 +80,7 @@ def retry_after(value: str | None) -> float:
         return 0.0
 
 
-def refused(who: str, status: int, said: Said, after: float = 0.0) -> Trouble | LlmctlError:
+def refused(who: str, status: int, said: Refusal, after: float = 0.0) -> AttemptFailed | LlmctlError:
     """What to raise for an answer with this status, but for those that depend on keys and on which models there are.
 
     `who` names the endpoint in words.
@@ -105,17 +88,19 @@ def refused(who: str, status: int, said: Said, after: float = 0.0) -> Trouble | 
     what = f"{who} answers {status}: {said.words or 'without a word'}"
     if status == 429:
         hint = f"Ask again in {after:g} s." if after else "Ask again later."
-        return Trouble(Busy(what, hint), after=after, counts=False)
+        return AttemptFailed(Busy(what, hint), after=after, counts=False)
     if status in AGAIN:
         # a 500 is an answer, and some servers give it to a wrong question: the others' questions may well be right
-        return Trouble(EngineFailed(what, ASK_AGAIN), after=after, counts=status != 500)
+        return AttemptFailed(EngineFailed(what, ASK_AGAIN), after=after, counts=status != 500, refusal=said)
     if 300 <= status < 400:
         return ModelUnavailable(what, "Add the model with the address that it leads to.")
     if status >= 500:
-        return Trouble(EngineFailed(what, ASK_AGAIN), again=False)
-    if status in (400, 413, 422) and OVERFLOW.search(f"{said.code} {said.words}"):
-        return ContextOverflow(what, "Shorten the prompt: the endpoint decides how long one may be.")
-    return InvalidRequest(what, "Leave out, or change, what the endpoint's words name.")
+        return AttemptFailed(EngineFailed(what, ASK_AGAIN), again=False, refusal=said)
+    if status in (400, 413, 422) and phrases.OVERFLOW.search(f"{said.code} {said.words}"):
+        error: LlmctlError = ContextOverflow(what, "Shorten the prompt: the endpoint decides how long one may be.")
+    else:
+        error = InvalidRequest(what, "Leave out, or change, what the endpoint's words name.")
+    return AttemptFailed(error, again=False, counts=False, refusal=said)
 
 
 def room(words: str) -> int | None:
@@ -126,5 +111,5 @@ def room(words: str) -> int | None:
 
 def lengths(words: str) -> tuple[int | None, int | None]:
     """Tokens of the context and of the prompt, as far as a refusal names them."""
-    most, prompt = MOST_TOKENS.search(words), PROMPT_TOKENS.search(words)
+    most, prompt = phrases.CONTEXT_TOKENS.search(words), phrases.PROMPT_TOKENS.search(words)
     return int(most[1]) if most else None, next(int(found) for found in prompt.groups() if found) if prompt else None

@@ -14,7 +14,7 @@ BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
 SHOWN = 400
 """Bytes of what is no event."""
-TRIES = 64
+WHOLE_CHECKS = 64
 """How often the lines of one event are looked at as a whole: each look reads all of them."""
 
 
@@ -29,7 +29,7 @@ class Event(NamedTuple):
     kind: str = ""
 
 
-class Reader:
+class EventReader:
     """Feed it bytes; each call returns the events that are complete now. `strange`: the first lines that are part of none."""
 
     def __init__(self, most: int = MOST) -> None:
@@ -117,7 +117,7 @@ class Reader:
 
     def _whole(self) -> bool:
         self._tries += 1
-        if self._tries > TRIES:
+        if self._tries > WHOLE_CHECKS:
             return False
         data = b"\n".join(self._data).strip()
         return data == DONE or is_whole(data)

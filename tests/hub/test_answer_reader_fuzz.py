@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from llmctld.models.remote.http.breaker import Trouble
-from llmctld.models.remote.http.sse import Reader
-from llmctld.models.remote.reading import Reading
+from llmctld.models.remote.answer_reader import AnswerReader
+from llmctld.models.remote.http.breaker import AttemptFailed
+from llmctld.models.remote.http.sse import EventReader
 
 from llmctl.errors import LlmctlError
 
@@ -248,7 +248,7 @@ def _ends(event: Any) -> bool:
 
 def read(data: bytes, size: int) -> tuple[str, str]:
     """As a worker reads an answer that comes in pieces of so many bytes."""
-    reader, reading = Reader(), Reading("it", False)
+    reader, reading = EventReader(), AnswerReader("it", False)
     text, thought = "", ""
     for start in range(0, len(data), size):
         for event in reader.feed(data[start : start + size]):
@@ -266,7 +266,7 @@ def read(data: bytes, size: int) -> tuple[str, str]:
 def outcome(data: bytes, size: int) -> tuple[str, str] | str:
     try:
         return read(data, size)
-    except Trouble as trouble:
+    except AttemptFailed as trouble:
         return trouble.error.message
     except LlmctlError as error:
         return error.message

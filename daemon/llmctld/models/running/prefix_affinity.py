@@ -15,7 +15,7 @@ BLOCKS = 4096
 """Remembered of each replica: a million characters."""
 
 
-class Affinity(Generic[K]):
+class PrefixAffinity(Generic[K]):
     """Beginnings that replicas have seen; a replica is named by any hashable key."""
 
     def __init__(self) -> None:

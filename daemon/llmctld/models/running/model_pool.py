@@ -1,4 +1,4 @@
-"""The engine processes that are there and who waits for one: begun and ended as swap.decide says, whatever has changed.
+"""The engine processes that are there and who waits for one: begun and ended as load_plan.decide says, whatever has changed.
 
 It does what is decided, and sees to it that nobody waits without an answer; how long a model stays, and who asks, is not its
 concern.
@@ -16,37 +16,37 @@ from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.target import LLAMA, REMOTE
-from llmctld.models.engines.ladder import Descent, Kind, Ladder
-from llmctld.models.engines.worker import Lent, Worker
+from llmctld.models.engines.ladder import Descent, FileKind, Ladder
+from llmctld.models.engines.worker import ModelHandle, Worker
 from llmctld.models.remote.model import Remotes
-from llmctld.models.running import swap
+from llmctld.models.running import load_plan
+from llmctld.models.running.load_plan import Group, Resident
 from llmctld.models.running.loading import load_of
-from llmctld.models.running.replicas import Model, Replica
-from llmctld.models.running.supply import Supply
-from llmctld.models.running.swap import Group, Resident
+from llmctld.models.running.memory_budget import MemoryBudget
+from llmctld.models.running.replicas import Replica, ReplicaSet
 from llmctld.watch import log
 
 
-class Fleet:
+class ModelPool:
     """`prefixes` is where computed prefixes are kept, `rest` hears of a model that is loaded. After a change that it cannot
     see, somebody calls `turn`.
     """
 
     def __init__(
-        self, catalog: Catalog, supply: Supply, log_folder: Path, prefixes: Path, config: Config, ladder: Ladder,
-        rest: Callable[[Model], None],
+        self, catalog: Catalog, supply: MemoryBudget, log_folder: Path, prefixes: Path, config: Config, ladder: Ladder,
+        rest: Callable[[ReplicaSet], None],
     ) -> None:  # fmt: skip
         self._catalog, self._log_folder, self._prefixes, self._config = catalog, log_folder, prefixes, config
         self._supply, self._remotes, self._ladder, self._rest = supply, Remotes(), ladder, rest
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
-        self.models: dict[str, Model] = {}
+        self.models: dict[str, ReplicaSet] = {}
         self.closed = False
         self.loads = 0
         """Processes that were started: what swaps cost."""
 
-    def model(self, entry: ModelEntry) -> Model:
-        model = self.models.setdefault(entry.name, Model(entry))
+    def model(self, entry: ModelEntry) -> ReplicaSet:
+        model = self.models.setdefault(entry.name, ReplicaSet(entry))
         model.entry = entry
         return model
 
@@ -64,7 +64,7 @@ class Fleet:
                     len(model.waiting),
                 )  # fmt: skip
 
-    def renew(self, model: Model) -> None:
+    def renew(self, model: ReplicaSet) -> None:
         """A replica whose file or settings are others now takes no one any more."""
         self._catalog.identity(model.entry)  # a file that is gone is said, and what is loaded stays
         if not all(self._is_current(model.entry, replica) for replica in model.ready):
@@ -78,7 +78,7 @@ class Fleet:
     def _identity(self, entry: ModelEntry) -> tuple[str, ModelSettings]:
         return self._catalog.identity(entry), self._catalog.settings(entry).computing()
 
-    def _made(self, entry: ModelEntry, number: int, memory_bytes: int) -> Lent:
+    def _made(self, entry: ModelEntry, number: int, memory_bytes: int) -> ModelHandle:
         """A worker that has not begun to load. Raises ModelUnavailable."""
         folder = self._prefixes / (f"{entry.name}+{number}" if number else entry.name)
         load = load_of(entry, self._catalog, self._config, folder, memory_bytes)
@@ -95,7 +95,7 @@ class Fleet:
         """Raises ModelUnavailable where no rung is left."""
         settings = self._catalog.settings(entry)
         files = [entry.target, *([settings.draft] if settings.draft and settings.speculation != "off" else [])]
-        kind = Kind(*self._supply.kind([Path(file) for file in files]))
+        kind = FileKind(*self._supply.kind([Path(file) for file in files]))
         parts = [part for file in files for part in split.parts(Path(file))]
         return self._ladder.descent(entry.name, self._stand(entry), kind, parts)
 
@@ -122,7 +122,7 @@ class Fleet:
             Group(name, self._supply.needs(model.entry), min(waiter.since for waiter in model.waiting))
             for name, model in missing.items()
         ]
-        decision = swap.decide(now, self._supply.limit, list(self.residents()), groups, max_wait)
+        decision = load_plan.decide(now, self._supply.limit, list(self.residents()), groups, max_wait)
         for replica in [replica for replica in self.replicas() if replica in decision.evict]:
             log.info("a model makes room", model=replica.worker.name, leases=replica.worker.leases)
             self.let_go(replica)
@@ -140,7 +140,7 @@ class Fleet:
         loop = asyncio.get_running_loop()
         self._alarm = loop.call_later(min(later) - time.monotonic() + 0.001, self.turn) if later else None
 
-    def _start(self, model: Model) -> None:
+    def _start(self, model: ReplicaSet) -> None:
         number = next(n for n in range(model.wanted) if n not in {replica.number for replica in model.replicas})
         try:
             left = self._supply.left(list(self.residents()))
@@ -155,7 +155,7 @@ class Fleet:
         replica.task.add_done_callback(lambda task: self._settle(model, replica))
         self.background(self._bury(model, replica))
 
-    def _settle(self, model: Model, replica: Replica) -> None:
+    def _settle(self, model: ReplicaSet, replica: Replica) -> None:
         """Whatever happens, nobody waits on: an exception in a callback is heard by no one."""
         try:
             self._loaded(model, replica)
@@ -163,7 +163,7 @@ class Fleet:
             log.exception("a loaded model could not be taken in", model=model.entry.name)
             self._fail(model, error)
 
-    def _loaded(self, model: Model, replica: Replica) -> None:
+    def _loaded(self, model: ReplicaSet, replica: Replica) -> None:
         """It serves those who wait; or they hear why not."""
         if replica.given_up:
             pass  # who has come meanwhile waits for the next one
@@ -183,7 +183,7 @@ class Fleet:
                 self._fail(model, EngineFailed(f"the engine of {model.entry.name} ended as soon as it was loaded"))
         self.turn()
 
-    def _serve(self, model: Model) -> None:
+    def _serve(self, model: ReplicaSet) -> None:
         """Each who waits gets a worker, and at once the right to it: nobody can unload it before they use it."""
         for waiter in model.waiting:
             if not waiter.worker.done():
@@ -193,13 +193,13 @@ class Fleet:
                 waiter.worker.set_result(worker)
         model.waiting.clear()
 
-    def _fail(self, model: Model, error: BaseException) -> None:
+    def _fail(self, model: ReplicaSet, error: BaseException) -> None:
         for waiter in model.waiting:
             if not waiter.worker.done():
                 waiter.worker.set_exception(error)
         model.waiting.clear()
 
-    async def _bury(self, model: Model, replica: Replica) -> None:
+    async def _bury(self, model: ReplicaSet, replica: Replica) -> None:
         """Takes the replica off the books when its process has ended, or has not come to be."""
         await asyncio.wait([replica.task])
         if not replica.loading:

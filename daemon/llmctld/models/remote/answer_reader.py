@@ -10,9 +10,9 @@ from typing import NamedTuple
 from llmctl.errors import EngineFailed
 from llmctld.engine.answer.reasoning import Splitter
 from llmctld.engine.messages import Scored
-from llmctld.models.remote.chunk import Chunk, Unreadable, read
+from llmctld.models.remote.chunk import AnswerChunk, Unreadable, read
 from llmctld.models.remote.http import refusal
-from llmctld.models.remote.http.breaker import Trouble
+from llmctld.models.remote.http.breaker import AttemptFailed
 from llmctld.models.remote.http.lenient_json import Letters
 from llmctld.models.remote.http.sse import Event
 
@@ -38,11 +38,11 @@ NOTICES = {
 """What an end is worth telling."""
 
 
-class Empty(Trouble):
+class Empty(AttemptFailed):
     """A stream that ends well and says nothing: so some servers fail, and say why only to who asks for no stream."""
 
 
-class Piece(NamedTuple):
+class AnswerPart(NamedTuple):
     text: str = ""
     reasoning: str = ""
     moved: bool = False
@@ -50,7 +50,7 @@ class Piece(NamedTuple):
 
 
 @dataclass
-class Reading:
+class AnswerReader:
     """Token counts are the endpoint's; without them the parts that came are counted. `clean` takes secrets out of words.
 
     `lone`, `guess`: see Splitter.
@@ -95,17 +95,17 @@ class Reading:
             self.finish_reason or "", None if self.begun else "the endpoint's answer is empty; it is not stored"
         )
 
-    def feed(self, event: Event) -> Piece:
-        """What an event adds. Raises Trouble, and what an error in the midst of an answer means."""
+    def feed(self, event: Event) -> AnswerPart:
+        """What an event adds. Raises AttemptFailed, and what an error in the midst of an answer means."""
         try:
             chunks = read(*event)
         except (Unreadable, RecursionError) as error:
             message = f"{self.who} answers with something that is not what was asked for ({self.clean(str(error))})"
-            raise Trouble(EngineFailed(message, refusal.ASK_AGAIN), again=False) from error
+            raise AttemptFailed(EngineFailed(message, refusal.ASK_AGAIN), again=False) from error
         pieces = [self._take(chunk) for chunk in chunks]
         return joined(pieces)
 
-    def _take(self, chunk: Chunk) -> Piece:
+    def _take(self, chunk: AnswerChunk) -> AnswerPart:
         if chunk.error is not None:
             said = chunk.error._replace(words=self.clean(chunk.error.words))
             raise refusal.refused(self.who, refusal.status_in(said), said)
@@ -115,9 +115,9 @@ class Reading:
         self.cached_tokens = chunk.cached_tokens or self.cached_tokens
         if chunk.completion_tokens is not None:
             self._counted = chunk.completion_tokens
-        return Piece() if chunk.choice else self._add(chunk)  # nobody asked for a second answer
+        return AnswerPart() if chunk.choice else self._add(chunk)  # nobody asked for a second answer
 
-    def _add(self, chunk: Chunk) -> Piece:
+    def _add(self, chunk: AnswerChunk) -> AnswerPart:
         self.finish_reason = chunk.reason or self.finish_reason
         self.logprobs += chunk.scored
         if chunk.text or chunk.thought:
@@ -126,32 +126,32 @@ class Reading:
             self.size += len(chunk.text) + len(chunk.thought)
         return self._split(self._text.feed(chunk.text), self._thought.feed(chunk.thought))
 
-    def _split(self, text: str, thought: str) -> Piece:
+    def _split(self, text: str, thought: str) -> AnswerPart:
         if thought:
             self._splitter.is_told()
         if self.raw or not text:
-            return Piece(text, thought)
+            return AnswerPart(text, thought)
         before = self.had_lone
         answer, tagged = self._splitter.feed(text)
-        return Piece(answer, thought + tagged, self.had_lone and not before)
+        return AnswerPart(answer, thought + tagged, self.had_lone and not before)
 
-    def end(self) -> Piece:
-        """What was held back. Raises Trouble where the answer was cut, or was none."""
+    def end(self) -> AnswerPart:
+        """What was held back. Raises AttemptFailed where the answer was cut, or was none."""
         if self.finish_reason in FAILED:
             what = f"{self.who} broke off its answer (finish_reason {self.finish_reason})"
-            raise Trouble(EngineFailed(what, refusal.ASK_AGAIN))
+            raise AttemptFailed(EngineFailed(what, refusal.ASK_AGAIN))
         if self.finish_reason is None and not self.begun and (self.done or not self.events):
             raise Empty(EngineFailed(f"{self.who} sent a stream without an answer in it", refusal.ASK_AGAIN))
         if self.finish_reason is None and not self.done:
-            raise Trouble(EngineFailed(f"{self.who} ended its answer without a finish_reason", refusal.ASK_AGAIN))
+            raise AttemptFailed(EngineFailed(f"{self.who} ended its answer without a finish_reason", refusal.ASK_AGAIN))
         last = self._split(self._text.end(), self._thought.end())
         held, tagged = ("", "") if self.raw else self._splitter.end()
-        return Piece(last.text + held, last.reasoning + tagged, last.moved)
+        return AnswerPart(last.text + held, last.reasoning + tagged, last.moved)
 
 
-def joined(pieces: Sequence[Piece]) -> Piece:
+def joined(pieces: Sequence[AnswerPart]) -> AnswerPart:
     """As one; what came before a move goes with it."""
     moved = max((place for place, piece in enumerate(pieces) if piece.moved), default=0)
     before, after = pieces[:moved], pieces[moved:]
     thought = "".join(piece.reasoning + piece.text for piece in before) + "".join(piece.reasoning for piece in after)
-    return Piece("".join(piece.text for piece in after), thought, any(piece.moved for piece in pieces))
+    return AnswerPart("".join(piece.text for piece in after), thought, any(piece.moved for piece in pieces))

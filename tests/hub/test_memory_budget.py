@@ -7,8 +7,8 @@ from llmctld.models.catalogue.target import ECHO, LLAMA, TORCH, TRANSFORMERS
 from llmctld.models.machine import machine
 from llmctld.models.machine.machine import Gpu
 from llmctld.models.memory.estimate import Estimates
-from llmctld.models.running.supply import Supply
-from llmctld.models.running.swap import Room
+from llmctld.models.running.load_plan import MemorySize
+from llmctld.models.running.memory_budget import MemoryBudget
 
 from llmctl.config import Limits, ModelEntry, Size
 from tests.hub.scene import a_catalog
@@ -24,10 +24,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def supply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: int) -> Supply:
+def supply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: int) -> MemoryBudget:
     monkeypatch.setattr(machine, "gpus", lambda: [Gpu(0, "a card", gpu, gpu)] if gpu else [])
     catalog = a_catalog(tmp_path)
-    return Supply(catalog, Estimates(catalog, tmp_path / "measured.json"), Limits(memory_bytes=Size(64 * MIB)))
+    return MemoryBudget(catalog, Estimates(catalog, tmp_path / "measured.json"), Limits(memory_bytes=Size(64 * MIB)))
 
 
 @pytest.mark.parametrize("backend", [LLAMA, TRANSFORMERS, TORCH])
@@ -35,11 +35,11 @@ def test_a_model_needs_the_gpu_and_what_that_has_not_of_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path, backend: str
 ) -> None:
     entry = ModelEntry(name="m", target=str(file), backend=backend)
-    assert supply(tmp_path, monkeypatch, 10 * MIB).needs(entry) == Room(0, 3 * MIB)
-    assert supply(tmp_path, monkeypatch, 0).needs(entry) == Room(3 * MIB, 0)
+    assert supply(tmp_path, monkeypatch, 10 * MIB).needs(entry) == MemorySize(0, 3 * MIB)
+    assert supply(tmp_path, monkeypatch, 0).needs(entry) == MemorySize(3 * MIB, 0)
     small = supply(tmp_path, monkeypatch, 2 * MIB)
-    assert small.limit == Room(64 * MIB, int(1.8 * MIB))
-    assert small.needs(entry) == Room(3 * MIB - int(1.8 * MIB), int(1.8 * MIB))
+    assert small.limit == MemorySize(64 * MIB, int(1.8 * MIB))
+    assert small.needs(entry) == MemorySize(3 * MIB - int(1.8 * MIB), int(1.8 * MIB))
 
 
 @pytest.mark.parametrize("settings", [{"device": "cpu"}, {"gpu_layers": 0}])
@@ -47,9 +47,9 @@ def test_a_model_that_is_kept_off_the_gpu_needs_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path, settings: dict[str, object]
 ) -> None:
     entry = ModelEntry(name="m", target=str(file), backend=LLAMA, settings=settings)
-    assert supply(tmp_path, monkeypatch, 10 * MIB).needs(entry) == Room(3 * MIB, 0)
+    assert supply(tmp_path, monkeypatch, 10 * MIB).needs(entry) == MemorySize(3 * MIB, 0)
 
 
 def test_echo_needs_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = ModelEntry(name="m", target="echo", backend=ECHO, settings={"takes": MIB})
-    assert supply(tmp_path, monkeypatch, 10 * MIB).needs(entry) == Room(MIB, 0)
+    assert supply(tmp_path, monkeypatch, 10 * MIB).needs(entry) == MemorySize(MIB, 0)

@@ -14,7 +14,7 @@ NO_MEMORY = re.compile(r"bad_alloc|out of memory|(cannot|failed to) allocate", r
 LAST_WORDS = 2**20
 
 
-class Death(NamedTuple):
+class ExitCause(NamedTuple):
     """How a process ended: a signal's number, negative, or its exit status."""
 
     code: int
@@ -33,7 +33,7 @@ class Death(NamedTuple):
         return self.signal in CRASHES
 
 
-def ran_out(death: Death, log_file: Path, began: int) -> str:
+def ran_out(death: ExitCause, log_file: Path, began: int) -> str:
     """The words of a library that gave up since it could have no memory: no rung is at fault, and there may be more later.
 
     `began`: how long the log was when the process was started.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from llmctld.models.catalogue.header import Header
 
 
-class Kind(NamedTuple):
+class WindowRule(NamedTuple):
     """Every `every`-th layer looks back whole, the `first` or the last of so many; `tokens`, where the file names none."""
 
     every: int
@@ -16,10 +16,11 @@ class Kind(NamedTuple):
     tokens: int = 0
 
 
-KINDS = {
-    "afmoe": Kind(4), "cohere2": Kind(4), "cohere2moe": Kind(4, True), "exaone-moe": Kind(4), "exaone4": Kind(4),
-    "gemma2": Kind(2, tokens=4096), "gemma3": Kind(6), "gemma3n": Kind(5), "gpt-oss": Kind(2), "laguna": Kind(4, True),
-    "llama4": Kind(4, tokens=8192), "mellum": Kind(4), "olmo2": Kind(4), "plamo3": Kind(8), "smallthinker": Kind(4, True),
+RULES = {
+    "afmoe": WindowRule(4), "cohere2": WindowRule(4), "cohere2moe": WindowRule(4, True), "exaone-moe": WindowRule(4),
+    "exaone4": WindowRule(4), "gemma2": WindowRule(2, tokens=4096), "gemma3": WindowRule(6), "gemma3n": WindowRule(5),
+    "gpt-oss": WindowRule(2), "laguna": WindowRule(4, True), "llama4": WindowRule(4, tokens=8192),
+    "mellum": WindowRule(4), "olmo2": WindowRule(4), "plamo3": WindowRule(8), "smallthinker": WindowRule(4, True),
 }  # fmt: skip
 """The rule of an architecture, where the file has none of its own. One that is not here is taken to look back whole."""
 
@@ -27,7 +28,7 @@ KINDS = {
 def window(header: Header, layers: int) -> tuple[int, list[bool]]:
     """How many tokens it has, and for each layer whether it looks back no further; 0 where none does."""
     architecture = str(header.values.get("general.architecture", ""))
-    kind = KINDS.get(architecture)
+    kind = RULES.get(architecture)
     found = header.values.get(f"{architecture}.attention.sliding_window", kind.tokens if kind else 0)
     tokens = int(found) if isinstance(found, int | float) else 0
     name = f"{architecture}.attention.sliding_window_pattern"

@@ -4,40 +4,40 @@ import random
 from typing import Any
 
 import pytest
-from llmctld.models.running.swap import Decision, Group, Resident, Room, decide, value
+from llmctld.models.running.load_plan import Group, LoadPlan, MemorySize, Resident, decide, value
 
 from tests.hub.traces import Request, fewest, mixed, play
 
-LIMIT = Room(10)
+LIMIT = MemorySize(10)
 
 
 def resident(name: str, host: int = 5, **how: Any) -> Resident:
-    return Resident(name, name, Room(host), **how)
+    return Resident(name, name, MemorySize(host), **how)
 
 
 def group(name: str, host: int = 5, since: float = 0.0) -> Group:
-    return Group(name, Room(host), since)
+    return Group(name, MemorySize(host), since)
 
 
 def test_what_fits_is_loaded_and_nobody_is_put_out() -> None:
-    assert decide(0, LIMIT, [resident("a")], [group("b")], 20) == Decision(["b"], [])
+    assert decide(0, LIMIT, [resident("a")], [group("b")], 20) == LoadPlan(["b"], [])
 
 
 def test_bytes_are_counted_and_not_models() -> None:
     small = [resident(name, 1) for name in "abcdefgh"]
-    assert decide(0, LIMIT, small, [group("z", 2)], 20) == Decision(["z"], [])
+    assert decide(0, LIMIT, small, [group("z", 2)], 20) == LoadPlan(["z"], [])
     assert len(decide(0, LIMIT, small, [group("z", 9)], 20).evict) == 7
 
 
 def test_room_is_made_by_who_serves_nobody() -> None:
     books = [resident("busy", leases=1), resident("idle")]
-    assert decide(0, LIMIT, books, [group("b")], 20) == Decision([], ["idle"])
+    assert decide(0, LIMIT, books, [group("b")], 20) == LoadPlan([], ["idle"])
 
 
 @pytest.mark.parametrize("how", [{"leases": 1}, {"loading": True, "waiting": 1}])
 def test_who_serves_or_loads_is_left_alone(how: dict[str, Any]) -> None:
     books = [resident("a", **how), resident("b", **how)]
-    assert decide(0, LIMIT, books, [group("c")], 20) == Decision([], [])
+    assert decide(0, LIMIT, books, [group("c")], 20) == LoadPlan([], [])
 
 
 def test_a_load_that_nobody_waits_for_is_given_up() -> None:
@@ -46,8 +46,8 @@ def test_a_load_that_nobody_waits_for_is_given_up() -> None:
 
 def test_after_max_wait_who_serves_takes_no_more() -> None:
     books = [resident("a", leases=3, used=9), resident("b", leases=1, used=1)]
-    assert decide(19.9, LIMIT, books, [group("c")], 20) == Decision([], [])
-    assert decide(20.0, LIMIT, books, [group("c")], 20) == Decision([], ["b"])
+    assert decide(19.9, LIMIT, books, [group("c")], 20) == LoadPlan([], [])
+    assert decide(20.0, LIMIT, books, [group("c")], 20) == LoadPlan([], ["b"])
 
 
 def test_a_pinned_model_stays_however_long_others_wait() -> None:
@@ -57,23 +57,23 @@ def test_a_pinned_model_stays_however_long_others_wait() -> None:
 def test_what_the_first_waits_for_is_not_given_to_the_next() -> None:
     books = [resident("a", leaving=True, leases=1), resident("b", leases=1)]
     groups = [group("young", 5, since=5), group("old", 5, since=1)]
-    assert decide(30, LIMIT, books, groups, 20) == Decision([], ["b"]), "each of them gets one"
+    assert decide(30, LIMIT, books, groups, 20) == LoadPlan([], ["b"]), "each of them gets one"
     books[1] = resident("b", pinned=True)
-    assert decide(30, LIMIT, books, groups, 20) == Decision([], [])
+    assert decide(30, LIMIT, books, groups, 20) == LoadPlan([], [])
 
 
 def test_the_room_that_nobody_waits_for_is_used() -> None:
     books = [resident("a", 6, leases=1)]
     groups = [group("large", 8, since=0), group("small", 3, since=1)]
-    assert decide(2, LIMIT, books, groups, 20) == Decision(["small"], [])
-    assert decide(21, LIMIT, books, groups, 20) == Decision([], ["a"]), "and not taken from who has waited too long"
+    assert decide(2, LIMIT, books, groups, 20) == LoadPlan(["small"], [])
+    assert decide(21, LIMIT, books, groups, 20) == LoadPlan([], ["a"]), "and not taken from who has waited too long"
 
 
 def test_a_model_that_is_larger_than_all_there_is_gets_all_that_can_be_had() -> None:
     """It is made smaller when it is loaded."""
     books = [resident("a", 3, pinned=True), resident("b", 4)]
-    assert decide(0, LIMIT, books, [group("c", 99)], 20) == Decision([], ["b"])
-    assert decide(0, LIMIT, books[:1], [group("c", 99)], 20) == Decision(["c"], [])
+    assert decide(0, LIMIT, books, [group("c", 99)], 20) == LoadPlan([], ["b"])
+    assert decide(0, LIMIT, books[:1], [group("c", 99)], 20) == LoadPlan(["c"], [])
 
 
 def test_a_replica_takes_no_room_from_its_own_kind() -> None:
@@ -81,16 +81,16 @@ def test_a_replica_takes_no_room_from_its_own_kind() -> None:
 
 
 def test_host_and_gpu_are_counted_apart() -> None:
-    limit = Room(10, 10)
-    books = [Resident("h", "h", Room(10, 0)), Resident("g", "g", Room(0, 10))]
-    assert decide(0, limit, books, [Group("b", Room(0, 5), 0)], 20) == Decision([], ["g"])
-    assert decide(0, limit, books, [Group("b", Room(5, 0), 0)], 20) == Decision([], ["h"])
-    assert decide(0, limit, books, [Group("b", Room(5, 5), 0)], 20) == Decision([], ["h", "g"])
+    limit = MemorySize(10, 10)
+    books = [Resident("h", "h", MemorySize(10, 0)), Resident("g", "g", MemorySize(0, 10))]
+    assert decide(0, limit, books, [Group("b", MemorySize(0, 5), 0)], 20) == LoadPlan([], ["g"])
+    assert decide(0, limit, books, [Group("b", MemorySize(5, 0), 0)], 20) == LoadPlan([], ["h"])
+    assert decide(0, limit, books, [Group("b", MemorySize(5, 5), 0)], 20) == LoadPlan([], ["h", "g"])
 
 
 def test_the_value_of_a_model_is_the_loading_that_it_saves_per_byte() -> None:
     base = resident("a", 5, used=0, load_s=2)
-    for change in ({"used": 50.0}, {"load_s": 9.0}, {"waiting": 3}, {"room": Room(1)}):
+    for change in ({"used": 50.0}, {"load_s": 9.0}, {"waiting": 3}, {"room": MemorySize(1)}):
         assert value(base._replace(**change), 100) > value(base, 100), change
 
 

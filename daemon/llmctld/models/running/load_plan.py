@@ -9,19 +9,19 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 
-class Room(NamedTuple):
+class MemorySize(NamedTuple):
     """Bytes in host memory and on GPUs."""
 
     host: int = 0
     gpu: int = 0
 
-    def plus(self, other: "Room") -> "Room":
-        return Room(self.host + other.host, self.gpu + other.gpu)
+    def plus(self, other: "MemorySize") -> "MemorySize":
+        return MemorySize(self.host + other.host, self.gpu + other.gpu)
 
-    def minus(self, other: "Room") -> "Room":
-        return Room(self.host - other.host, self.gpu - other.gpu)
+    def minus(self, other: "MemorySize") -> "MemorySize":
+        return MemorySize(self.host - other.host, self.gpu - other.gpu)
 
-    def fits(self, other: "Room") -> bool:
+    def fits(self, other: "MemorySize") -> bool:
         """Whether `other` has room in this. What needs none of a kind of memory asks nothing of it."""
         return all(need <= max(have, 0) for need, have in zip(other, self, strict=True))
 
@@ -29,11 +29,11 @@ class Room(NamedTuple):
     def any(self) -> bool:
         return self.host > 0 or self.gpu > 0
 
-    def positive(self) -> "Room":
-        return Room(max(self.host, 0), max(self.gpu, 0))
+    def positive(self) -> "MemorySize":
+        return MemorySize(max(self.host, 0), max(self.gpu, 0))
 
-    def at_most(self, other: "Room") -> "Room":
-        return Room(min(self.host, other.host), min(self.gpu, other.gpu))
+    def at_most(self, other: "MemorySize") -> "MemorySize":
+        return MemorySize(min(self.host, other.host), min(self.gpu, other.gpu))
 
 
 class Resident(NamedTuple):
@@ -43,7 +43,7 @@ class Resident(NamedTuple):
 
     key: Hashable
     name: str
-    room: Room
+    room: MemorySize
     leases: int = 0
     pinned: bool = False
     loading: bool = False
@@ -61,11 +61,11 @@ class Group(NamedTuple):
     """All who wait for one model, which is not loaded; `since`: when the first of them came."""
 
     name: str
-    room: Room
+    room: MemorySize
     since: float
 
 
-class Decision(NamedTuple):
+class LoadPlan(NamedTuple):
     """What can be loaded now, and what is to end: at once where it serves nobody, else when it has served."""
 
     load: list[str]
@@ -79,8 +79,8 @@ def value(resident: Resident, now: float) -> float:
 
 
 def decide(
-    now: float, limit: Room, residents: Sequence[Resident], groups: Iterable[Group], max_wait: float
-) -> Decision:
+    now: float, limit: MemorySize, residents: Sequence[Resident], groups: Iterable[Group], max_wait: float
+) -> LoadPlan:
     """The oldest group first. What it waits for is not given to a younger one; the rest of the room is."""
     load: list[str] = []
     evict: list[Hashable] = []
@@ -104,25 +104,25 @@ def decide(
         claimed = need.at_most(free.positive())  # promised to this one, as is what is missing of what comes
         coming = coming.plus(total(victim.room for victim in victims)).minus(need.minus(claimed))
         free = free.minus(claimed)
-    return Decision(load, evict)
+    return LoadPlan(load, evict)
 
 
-def _victims(now: float, missing: Room, residents: Sequence[Resident], late: bool) -> list[Resident] | None:
+def _victims(now: float, missing: MemorySize, residents: Sequence[Resident], late: bool) -> list[Resident] | None:
     """Those that give what is missing and lose the least; None when they cannot. Who serves is spared while it can be."""
     spared = (it.pinned or it.leaving or (it.loading and it.waiting) for it in residents)
     able = [it for it, is_spared in zip(residents, spared, strict=True) if not is_spared and (late or not it.leases)]
     found: list[Resident] = []
     for resident in sorted(able, key=lambda resident: (resident.leases > 0, value(resident, now))):
-        if Room().fits(missing):
+        if MemorySize().fits(missing):
             break
         if any(have and need > 0 for have, need in zip(resident.room, missing, strict=True)):
             found.append(resident)
             missing = missing.minus(resident.room)
-    return found if Room().fits(missing) else None
+    return found if MemorySize().fits(missing) else None
 
 
-def total(rooms: Iterable[Room]) -> Room:
-    sum_ = Room()
+def total(rooms: Iterable[MemorySize]) -> MemorySize:
+    sum_ = MemorySize()
     for room in rooms:
         sum_ = sum_.plus(room)
     return sum_

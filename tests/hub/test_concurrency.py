@@ -3,15 +3,15 @@
 import asyncio
 
 import pytest
-from llmctld.models.remote.concurrency import Turns
-from llmctld.models.remote.http.idle import Idle, Silence
+from llmctld.models.remote.concurrency import PrioritySemaphore
+from llmctld.models.remote.http.idle import IdleLimit, Silence
 
 from tests.hub.scene import in_loop
 
 
 @in_loop
 async def test_who_waits_comes_by_priority_and_then_in_order() -> None:
-    turns, order = Turns(1), []
+    turns, order = PrioritySemaphore(1), []
 
     async def work(name: str, priority: int) -> None:
         async with turns.one(priority):
@@ -25,7 +25,7 @@ async def test_who_waits_comes_by_priority_and_then_in_order() -> None:
 
 @in_loop
 async def test_a_turn_is_lost_to_nobody_who_has_left() -> None:
-    turns = Turns(1)
+    turns = PrioritySemaphore(1)
 
     async def work() -> None:
         async with turns.one(1):
@@ -45,9 +45,10 @@ async def test_a_turn_is_lost_to_nobody_who_has_left() -> None:
 
 @in_loop
 async def test_silence_ends_a_block_and_what_is_heard_puts_it_off() -> None:
-    with pytest.raises(Silence, match=r"0\.05 s"), Idle(0.05):
-        await asyncio.Event().wait()
-    with Idle(0.1) as idle:
+    with pytest.raises(Silence, match=r"0\.05 s"):
+        async with IdleLimit(0.05):
+            await asyncio.Event().wait()
+    async with IdleLimit(0.1) as idle:
         for _ in range(30):
             await asyncio.sleep(0.01)
             idle.heard()
@@ -57,7 +58,7 @@ async def test_silence_ends_a_block_and_what_is_heard_puts_it_off() -> None:
 @in_loop
 async def test_a_cancellation_from_elsewhere_stays_one() -> None:
     async def listen() -> None:
-        with Idle(60):
+        async with IdleLimit(60):
             await asyncio.Event().wait()
 
     task = asyncio.create_task(listen())

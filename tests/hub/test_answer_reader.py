@@ -4,15 +4,15 @@ import json
 from typing import Any
 
 import pytest
-from llmctld.models.remote.http.breaker import Trouble
+from llmctld.models.remote.answer_reader import FAILED, AnswerPart, AnswerReader, Empty
+from llmctld.models.remote.http.breaker import AttemptFailed
 from llmctld.models.remote.http.sse import Event
-from llmctld.models.remote.reading import FAILED, Empty, Piece, Reading
 
-from llmctl.errors import ContextOverflow, InvalidRequest
+from llmctl.errors import ContextOverflow, EngineFailed, InvalidRequest, LlmctlError
 
 
-def read(*events: object, raw: bool = False) -> tuple[str, str, Reading]:
-    reading = Reading("it", raw)
+def read(*events: object, raw: bool = False) -> tuple[str, str, AnswerReader]:
+    reading = AnswerReader("it", raw)
     pieces = [
         reading.feed(Event(event if isinstance(event, bytes) else json.dumps(event).encode())) for event in events
     ]
@@ -96,7 +96,7 @@ def test_what_it_cost_in_each_of_its_forms(usage: Any, counts: tuple[int, int, i
 
 def test_an_answer_without_its_end_is_cut_and_one_without_anything_is_empty() -> None:
     for events in ([part("a")], [part("")], [part("a"), {"choices": [], "usage": {"completion_tokens": 1}}]):
-        with pytest.raises(Trouble, match="finish_reason") as cut:
+        with pytest.raises(AttemptFailed, match="finish_reason") as cut:
             read(*events)
         assert not isinstance(cut.value, Empty)
     for nothing in ([], [b"[DONE]"], [b"null", b"[DONE]"], [part("", role="assistant"), b"[DONE]"]):
@@ -107,10 +107,10 @@ def test_an_answer_without_its_end_is_cut_and_one_without_anything_is_empty() ->
 @pytest.mark.parametrize("reason", sorted(FAILED | {"ERROR"}))
 def test_a_reason_that_is_a_failure_ends_no_answer(reason: str) -> None:
     for text in ("", "a"):
-        with pytest.raises(Trouble, match=f"finish_reason {reason.lower()}") as caught:
+        with pytest.raises(AttemptFailed, match=f"finish_reason {reason.lower()}") as caught:
             read(part(text), part("", reason), b"[DONE]")
         assert caught.value.again
-    with pytest.raises(Trouble, match="out of memory"):  # the words may follow
+    with pytest.raises(AttemptFailed, match="out of memory"):  # the words may follow
         read(part("", reason), {"error": {"message": "out of memory"}}, b"[DONE]")
 
 
@@ -126,8 +126,8 @@ def test_an_end_that_somebody_should_know_of_has_a_notice() -> None:
     "event", [b"{", b"7", b"\xff", b'{"choices": {}}', b'{"choices": [{"delta": 7}]}', b"[" * 100_000]
 )
 def test_what_is_no_event_is_trouble_that_no_other_attempt_mends(event: bytes) -> None:
-    with pytest.raises(Trouble) as caught:
-        Reading("it", False).feed(Event(event))
+    with pytest.raises(AttemptFailed) as caught:
+        AnswerReader("it", False).feed(Event(event))
     assert not caught.value.again
 
 
@@ -135,15 +135,16 @@ def test_what_is_no_event_is_trouble_that_no_other_attempt_mends(event: bytes) -
     ("error", "kind"),
     [
         ({"message": "no", "code": 400}, InvalidRequest),
-        ({"message": "no", "code": "context_length_exceeded", "type": 1}, Trouble),
+        ({"message": "no", "code": "context_length_exceeded", "type": 1}, EngineFailed),
         ({"message": "n", "code": 400, "type": "exceed_context_size_error"}, ContextOverflow),
-        ("overloaded", Trouble),
-        ({"message": "no", "metadata": {"raw": "the true words"}}, Trouble),
+        ("overloaded", EngineFailed),
+        ({"message": "no", "metadata": {"raw": "the true words"}}, EngineFailed),
     ],
 )
-def test_an_error_within_a_stream_is_what_it_would_be_before_it(error: Any, kind: type[Exception]) -> None:
-    with pytest.raises(kind):
-        Reading("it", False).feed(Event(json.dumps({"error": error}).encode()))
+def test_an_error_within_a_stream_is_what_it_would_be_before_it(error: Any, kind: type[LlmctlError]) -> None:
+    with pytest.raises(AttemptFailed) as failed:
+        AnswerReader("it", False).feed(Event(json.dumps({"error": error}).encode()))
+    assert type(failed.value.error) is kind
 
 
 TOP = {"token": "b", "logprob": -0.5}
@@ -168,7 +169,7 @@ def test_log_probabilities_in_each_of_their_forms(logprobs: dict[str, Any], expe
 
 
 def test_nothing_is_told_of_an_empty_part() -> None:
-    assert Reading("it", False).feed(Event(b'{"choices": [], "object": "x"}')) == Piece()
+    assert AnswerReader("it", False).feed(Event(b'{"choices": [], "object": "x"}')) == AnswerPart()
 
 
 @pytest.mark.parametrize(
@@ -194,8 +195,8 @@ def test_nothing_is_told_of_an_empty_part() -> None:
     ],
 )  # fmt: skip
 def test_a_failure_within_an_answer_is_one_in_each_of_its_forms(event: Event) -> None:
-    reading = Reading("it", False, lambda words: words.replace("the", "their"))
-    with pytest.raises(Trouble, match="their words") as caught:
+    reading = AnswerReader("it", False, lambda words: words.replace("the", "their"))
+    with pytest.raises(AttemptFailed, match="their words") as caught:
         reading.feed(event)
     assert caught.value.error.code == "engine_failed"
 
@@ -204,5 +205,5 @@ def test_a_failure_within_an_answer_is_one_in_each_of_its_forms(event: Event) ->
     "event", [b"", b" ", b"null", b"{}", b'{"type": "ping"}', b'{"error": null, "choices": [], "message": ""}']
 )
 def test_what_keeps_a_connection_is_neither_text_nor_failure(event: bytes) -> None:
-    assert Reading("it", False).feed(Event(event)) == Piece()
-    assert Reading("it", False).feed(Event(b"plain words", "ping")) == Piece()
+    assert AnswerReader("it", False).feed(Event(event)) == AnswerPart()
+    assert AnswerReader("it", False).feed(Event(b"plain words", "ping")) == AnswerPart()
