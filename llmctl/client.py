@@ -59,9 +59,10 @@ class Client:
     # ---- questions ----
 
     def ask(self, prompt: str | None = None, **options: Any) -> wire.Answer:
-        """The whole answer. Every option of `llmctl ask` that concerns the request, by its long name with underscores
-        (`continue_`), and `tokens=[...]`, `ignore_eos=True`, `stdin="..."`. Raises TypeError for an unknown option,
-        and LlmctlError (with `.answer`, what had come) when it fails.
+        """The whole answer. Takes every option of `llmctl ask` that concerns the request, by its long name with
+        underscores (`continue_`), and `tokens=[...]`, `ignore_eos=True`, `stdin="..."`. In place of a prompt,
+        `messages=[...]` is a whole chat: dicts with `role` and `content`. Raises TypeError for an unknown option, and
+        LlmctlError when it fails, with the text generated so far as `.answer`.
         """
         asked = Asked(prompt=prompt, **options)
         show = show_reasoning(asked)

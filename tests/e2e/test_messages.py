@@ -89,13 +89,15 @@ def test_the_last_question_is_answered_and_the_whole_chat_is_in_the_history(home
     said, several = asked(
         home,
         {"messages": chat, "model": "echo", "tag": "chat"},
-        {"messages": chat, "model": "echo", "n": 2, "temperature": 1},
+        {"messages": chat, "model": "echo", "n": 2, "temperature": 1, "tag": "several"},
     )
     assert (said["text"], said["conversation"]) == ("two", None)
     assert several["texts"] == ["two", "two"]
     row = home.records("prompt, system, conversation, messages, state", "tags = '[\"chat\"]'")[0]
     assert (row["prompt"], row["system"], row["conversation"], row["state"]) == ("two", "Be brief.", None, "done")
     assert json.loads(row["messages"]) == chat, "nothing of it is lost"
+    rows = home.records("sample, prompt, messages IS NULL AS bare", "tags = '[\"several\"]'")
+    assert [tuple(row.values()) for row in rows] == [(0, "two", 0), (1, "two", 1)], "and it stands once"
 
 
 def test_a_chat_of_a_program_is_no_conversation_to_continue(home: House) -> None:
@@ -107,7 +109,7 @@ def test_a_chat_of_a_program_is_no_conversation_to_continue(home: House) -> None
 
 def test_the_short_form_and_the_chat_that_says_the_same_share_an_answer(home: House) -> None:
     short = {"prompt": "share?\r\n", "system": "s", "model": "echo"}
-    chat = {"messages": [system("s"), user("share?\n")], "model": "echo"}
+    chat = {"messages": [system("s"), system(""), user("\ufeffshare?\r\n")], "model": "echo"}
     other = {"messages": [system("t"), user("share?\n")], "model": "echo"}
     assert [each["hit"] for each in asked(home, short, chat, other, other)] == [None, "memory", None, "memory"]
 

@@ -2,7 +2,7 @@
 
 from llmctld.engine.messages import ChatMessage
 from llmctld.models.remote.openai import quirk_in
-from llmctld.models.remote.systems import folded, is_later
+from llmctld.models.remote.systems import folded, has_later, is_later
 
 
 def talk(text: str) -> list[ChatMessage]:
@@ -17,6 +17,19 @@ def test_the_first_stays_and_later_ones_stand_before_their_question() -> None:
     ]  # fmt: skip
     assert folded(talk("u1 a1 sB u2")) == [*talk("u1 a1"), ChatMessage("user", "B\n\n2")]
     assert folded(talk("sA u1")) == talk("sA u1")
+
+
+def test_where_no_question_follows_it_is_a_message_of_the_user() -> None:
+    tool = ChatMessage("tool", "5", tool_call_id="c")
+    called = talk("u1 a1 sB")
+    assert folded([*called, tool]) == [*talk("u1 a1"), ChatMessage("user", "B"), tool]
+    named = ChatMessage("user", "2", "ana")
+    assert folded([*called, named]) == [*talk("u1 a1"), ChatMessage("user", "B\n\n2", "ana")]
+
+
+def test_a_chat_of_a_program_brings_all_its_turns_at_once() -> None:
+    assert has_later(talk("sA u1 a1 sB u2 a2 u3"))
+    assert not has_later(talk("sA u1 a1 u2"))
 
 
 def test_only_the_turn_that_brings_one_tells_of_it() -> None:

@@ -19,6 +19,7 @@ from llmctld.engine.prompt.tags import Found, derive
 from llmctld.engine.prompt.thinking import Thinking, Way
 from llmctld.engine.sandbox.process import Scribe, Unrendered
 
+ORDER_HINT = "Send the roles in an order that it takes: most want user and assistant in turn."
 RAW_HINT = "Ask with `--raw` to send the prompt without the template."
 MERGED = "its chat template takes no system message: the system prompt is put at the beginning of the first message"
 PROBE, SYSTEM = "qx7question", "qx7system"
@@ -93,7 +94,8 @@ class Template:
         try:
             return self._scribe.render(said, self._given(self._way(think).variables))
         except Unrendered as error:
-            raise Refusal("invalid_request", f"the model's chat template refuses: {error}", RAW_HINT) from error
+            hint = RAW_HINT if len(messages) < 3 else f"{ORDER_HINT} {RAW_HINT}"
+            raise Refusal("invalid_request", f"the model's chat template refuses: {error}", hint) from error
 
     def fitted(self, messages: list[ChatMessage], think: str | None = None) -> list[ChatMessage]:
         """The messages for the template: without support for system messages, the system prompt starts the first user message."""

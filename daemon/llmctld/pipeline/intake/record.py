@@ -95,6 +95,7 @@ async def _end(history: History, call: Call, answers: list[Answer], state: str, 
     rows = [_beginning(call) | _outcome(call, answer, state) for answer in answers]
     for row in rows[1:]:
         row["number"] = history.next_number()
+        row.pop("messages", None)  # a chat stands once, however many samples there are of its answer
     if error is not None:
         known = error if isinstance(error, LlmctlError) else Internal(type(error).__name__)
         rows = [{**row, "code": known.code, "message": known.message} for row in rows]
