@@ -12,7 +12,7 @@ from llmctld.inside.background import Background
 from llmctld.models.engines.worker import ChatMessage
 from llmctld.semantic.decision.bound import Decision
 from llmctld.semantic.decision.pair import Pair
-from llmctld.semantic.entries import Entry, digest, packed
+from llmctld.semantic.entries import StoredQuestion, digest, packed
 from llmctld.semantic.judge import QUESTION, Exam, Judge, exams
 from llmctld.semantic.knowledge import Knowledge
 from llmctld.semantic.verify import Verifier
@@ -87,14 +87,14 @@ class Learning:
         self.verifier = Verifier(self.background, self.residency, self.knowledge, self.judge)
         self.writer = self.catalog.find("e")
 
-    async def entry(self, key: str, angle: float = 0.0) -> Entry:
+    async def entry(self, key: str, angle: float = 0.0) -> StoredQuestion:
         """A question whose answer is stored under `key`."""
         await self.knowledge.entries.add(key, WALL, f"question {key}", digest(key), vector(angle))
         found = await self.knowledge.entries.of(key)
         assert found is not None
         return found
 
-    async def served(self, request: str, entry: Entry, decision: Decision = SERVED) -> None:
+    async def served(self, request: str, entry: StoredQuestion, decision: Decision = SERVED) -> None:
         """A hit of `entry`."""
         await self.knowledge.entries.serve(request, entry, CLOSE.similarity, packed((CLOSE, decision)))
 

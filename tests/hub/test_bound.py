@@ -6,7 +6,7 @@ import time
 import pytest
 from llmctld.semantic.decision import prior
 from llmctld.semantic.decision.bound import ASKED_FIRST, Bound, Decision
-from llmctld.semantic.decision.pair import Near, Pair, describe
+from llmctld.semantic.decision.pair import Neighbour, Pair, describe
 
 from tests.hub.pairs import WRONG, play, stream
 
@@ -133,19 +133,19 @@ def test_deciding_and_learning_are_quick() -> None:
 
 
 def test_the_gap_is_to_the_nearest_with_another_answer() -> None:
-    near = [Near(0.95, "a", "What is love?"), Near(0.94, "a", "Love?"), Near(0.80, "b", "What is war?")]
+    near = [Neighbour(0.95, "a", "What is love?"), Neighbour(0.94, "a", "Love?"), Neighbour(0.80, "b", "What is war?")]
     pair = describe("what's love", near, 10)
     assert pair is not None
     assert pair.gap == pytest.approx(0.15)
-    assert pair.kin == 2
+    assert pair.agreeing == 2
     assert pair.restated
 
 
 def test_without_a_rival_the_gap_is_to_the_farthest_that_was_looked_at() -> None:
-    pair = describe("x", [Near(0.95, "a", "y"), Near(0.85, "a", "z")], 2)
+    pair = describe("x", [Neighbour(0.95, "a", "y"), Neighbour(0.85, "a", "z")], 2)
     assert pair is not None
     assert pair.gap == pytest.approx(0.1)
-    alone = describe("x", [Near(0.95, "a", "y")], 1)
+    alone = describe("x", [Neighbour(0.95, "a", "y")], 1)
     assert alone is not None
     assert alone.gap == pytest.approx(0.95)
     assert describe("x", [], 3) is None

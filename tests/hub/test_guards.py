@@ -5,7 +5,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmctld.semantic.guards.refusal import GUARDS, Reading, refusal
+from llmctld.semantic.guards.refusal import GUARDS, TextFeatures, refusal
 from llmctld.semantic.words.fold import LONG, restated
 
 REFUSED = {
@@ -226,7 +226,7 @@ PASSED = [
     ("guard", "pair"), [(guard, pair) for guard, pairs in REFUSED.items() for pair in pairs], ids=str
 )
 def test_refused_by_its_guard(guard: str, pair: tuple[str, str]) -> None:
-    one, other = map(Reading, pair)
+    one, other = map(TextFeatures, pair)
     assert GUARDS[guard](one, other)
     assert refusal(*pair) is not None
     assert refusal(*pair) == refusal(*reversed(pair))
@@ -269,7 +269,7 @@ def test_what_is_restated_is_not_refused(a: str, b: str) -> None:
 
 @given(st.lists(TEXTS, min_size=2, max_size=2))
 def test_each_guard_is_symmetric(pair: list[str]) -> None:
-    a, b = map(Reading, pair)
+    a, b = map(TextFeatures, pair)
     for guard in GUARDS.values():
         assert guard(a, b) == guard(b, a)
 

@@ -7,7 +7,7 @@ import pytest
 from llmctld.call.call import OWN
 from llmctld.semantic import verify
 from llmctld.semantic.decision.bound import Decision
-from llmctld.semantic.entries import Entry
+from llmctld.semantic.entries import StoredQuestion
 from llmctld.semantic.judge import exams
 
 from llmctl.config import Semantic
@@ -20,7 +20,7 @@ OLD, SAME, OTHER, NUMBER = "Press the red button.", "press the red button", "Pus
 YES, NO = {"serves": True}, {"serves": False}
 
 
-async def compared(made: Learning, computed: str, decision: Decision = COMPUTED) -> Entry:
+async def compared(made: Learning, computed: str, decision: Decision = COMPUTED) -> StoredQuestion:
     """Compares `computed` with OLD; the entry of OLD as it was before."""
     entry = await made.entry("a")
     call = made.call()

@@ -56,7 +56,7 @@ def _m002_undone(connection: sqlite3.Connection) -> None:
 MIGRATIONS = [_m001_entries, _m002_undone]
 
 
-class Entry(NamedTuple):
+class StoredQuestion(NamedTuple):
     """A stored question. `answer` is equal for entries whose answers are; `same`, `different`: verified pairs with it."""
 
     number: int
@@ -69,7 +69,7 @@ class Entry(NamedTuple):
     different: int
 
 
-class Served(NamedTuple):
+class SemanticHit(NamedTuple):
     """A semantic hit. `pair` is what it was decided on, as bytes; `verdict`: same, different or undone, None: not known."""
 
     request: str
@@ -158,14 +158,14 @@ class Entries:
 
     # ---- entries ----------------------------------------------------------------------------------------------------
 
-    async def near(self, wall: str, vector: bytes, count: int) -> list[tuple[Entry, float]]:
+    async def near(self, wall: str, vector: bytes, count: int) -> list[tuple[StoredQuestion, float]]:
         """The nearest questions behind the wall with their cosines, best first."""
         if not self._walls[wall]:
             return []
         found = await self._on_thread(lambda: self._vectors.search(wall, vector, count))
         numbers = [number for number, _ in found]
         rows = await self._store.read(f"SELECT {_ENTRY} FROM entries WHERE number IN ({_places(numbers)})", numbers)
-        entries = {row[0]: Entry(*row) for row in rows}
+        entries = {row[0]: StoredQuestion(*row) for row in rows}
         return [(entries[number], similarity) for number, similarity in found if number in entries]
 
     def behind(self, wall: str) -> int:
@@ -213,9 +213,9 @@ class Entries:
     async def keys(self) -> list[str]:
         return [key for (key,) in await self._store.read("SELECT key FROM entries")]
 
-    async def of(self, key: str) -> Entry | None:
+    async def of(self, key: str) -> StoredQuestion | None:
         rows = await self._store.read(f"SELECT {_ENTRY} FROM entries WHERE key = ?", (key,))
-        return Entry(*rows[0]) if rows else None
+        return StoredQuestion(*rows[0]) if rows else None
 
     async def compared(self, number: int, same: bool) -> None:
         """A pair with this entry was verified."""
@@ -228,7 +228,7 @@ class Entries:
 
     # ---- what was served --------------------------------------------------------------------------------------------
 
-    async def serve(self, request: str, entry: Entry, similarity: float, pair: bytes) -> None:
+    async def serve(self, request: str, entry: StoredQuestion, similarity: float, pair: bytes) -> None:
         await self._store.write(
             "INSERT OR REPLACE INTO served (request, entry, key, at, similarity, pair) VALUES (?, ?, ?, ?, ?, ?)",
             (request, entry.number, entry.key, time.time(), similarity, pair),
@@ -237,10 +237,10 @@ class Entries:
     async def verdict(self, request: str, verdict: str) -> None:
         await self._store.write("UPDATE served SET verdict = ? WHERE request = ?", (verdict, request))
 
-    async def served(self, key: str) -> list[Served]:
+    async def served(self, key: str) -> list[SemanticHit]:
         """The hits of one stored answer, newest first."""
         rows = await self._store.read(f"SELECT {_SERVED} FROM served WHERE key = ? ORDER BY number DESC", (key,))
-        return [Served(*row) for row in rows]
+        return [SemanticHit(*row) for row in rows]
 
     async def undo(self, key: str) -> None:
         """The question leaves, and is not taken in again."""

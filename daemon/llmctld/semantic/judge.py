@@ -54,14 +54,14 @@ class Exam(msgspec.Struct, frozen=True):
     serves: bool
 
 
-class Record(msgspec.Struct):
+class JudgeRecord(msgspec.Struct):
     """Over restarts: which judges passed, by identity, and how many questions were asked."""
 
     passed: dict[str, bool] = {}
     questions: int = 0
 
 
-class Unasked(Exception):
+class NotAsked(Exception):
     """The question could not be put: that says nothing about the judge."""
 
 
@@ -76,20 +76,20 @@ class Judge:
 
     def __init__(self, asker: Asker, catalog: Catalog, knowledge: Knowledge, settings: Semantic) -> None:
         self._asker, self._catalog, self._knowledge, self._settings = asker, catalog, knowledge, settings
-        self._record: Record | None = None
+        self._record: JudgeRecord | None = None
         self._turn = asyncio.Lock()
 
     async def state(self) -> tuple[str, int]:
         """For `cache audit`: the judge, or that none is asked; and how many questions were put."""
-        record = await self._known() if await self._knowledge.reopen() else Record()
+        record = await self._known() if await self._knowledge.reopen() else JudgeRecord()
         if self._settings.judge == NO_JUDGE:
             return NO_JUDGE, record.questions
         failed = bool(record.passed) and not any(record.passed.values())
         return "not used" if failed else self._settings.judge or "the model that wrote the answer", record.questions
 
-    async def _known(self) -> Record:
+    async def _known(self) -> JudgeRecord:
         if self._record is None:
-            self._record = msgspec.json.decode(await self._knowledge.entries.kept(KEPT) or b"{}", type=Record)
+            self._record = msgspec.json.decode(await self._knowledge.entries.kept(KEPT) or b"{}", type=JudgeRecord)
         return self._record
 
     def usable(self, writer: ModelEntry) -> bool:
@@ -111,14 +111,14 @@ class Judge:
             if not await self._examined(judge):
                 return None
             return await self._ask(judge, request, answer, other)
-        except Unasked:
+        except NotAsked:
             return None
 
     def _entry(self, writer: ModelEntry) -> ModelEntry:
         return self._catalog.choose(self._settings.judge, "text") if self._settings.judge else writer
 
     async def _examined(self, judge: ModelEntry) -> bool:
-        """Whether it passed; examined once, also over restarts. Raises Unasked."""
+        """Whether it passed; examined once, also over restarts. Raises NotAsked."""
         identity = self._catalog.identity(judge)
         async with self._turn:
             record = await self._known()
@@ -132,11 +132,11 @@ class Judge:
                 await self._keep(record)
         return record.passed[identity]
 
-    async def _keep(self, record: Record) -> None:
+    async def _keep(self, record: JudgeRecord) -> None:
         await self._knowledge.entries.keep(KEPT, msgspec.json.encode(record))
 
     async def _ask(self, judge: ModelEntry, request: str, answer: str, other: str) -> bool | None:
-        """None: it said nothing that can be read. Raises Unasked."""
+        """None: it said nothing that can be read. Raises NotAsked."""
         record = await self._known()
         record.questions += 1
         await self._keep(record)
@@ -150,6 +150,6 @@ class Judge:
         except (Incomplete, InvalidRequest, ContextOverflow, Usage):
             return None
         except (LlmctlError, GaveWay) as error:
-            raise Unasked from error
+            raise NotAsked from error
         verdict = reply.value.get("serves") if isinstance(reply, Answer) and isinstance(reply.value, dict) else None
         return verdict if isinstance(verdict, bool) else None

@@ -31,7 +31,7 @@ BOUND = "bound"
 UNDONE = "undone"
 
 
-class Space(msgspec.Struct, frozen=True):
+class VectorSpace(msgspec.Struct, frozen=True):
     """The vectors of one embedding model: the name of their folder."""
 
     name: str
@@ -47,7 +47,7 @@ class Knowledge:
         tiers.explain["semantic"] = self.show
         self.entries: Entries
         self.bound: Bound
-        self._space: Space | None = None
+        self._space: VectorSpace | None = None
         self._turn = asyncio.Lock()
         self._saving: asyncio.Task[None] | None = None
         self._times: deque[float] = deque(maxlen=512)
@@ -63,7 +63,7 @@ class Knowledge:
     async def open(self, model: str, dimension: int) -> None:
         """For this embedding model; begun anew where its folder was removed. Raises Storage."""
         await self._leave_what_was_removed()
-        space = Space(self._name_of(model), dimension)
+        space = VectorSpace(self._name_of(model), dimension)
         if space != self._space:
             await self._enter(space)
             await asyncio.to_thread((self._folder / CURRENT).write_bytes, msgspec.json.encode(space))
@@ -73,7 +73,9 @@ class Knowledge:
         await self._leave_what_was_removed()
         if self._space is None:
             try:
-                space = msgspec.json.decode(await asyncio.to_thread((self._folder / CURRENT).read_bytes), type=Space)
+                space = msgspec.json.decode(
+                    await asyncio.to_thread((self._folder / CURRENT).read_bytes), type=VectorSpace
+                )
             except (FileNotFoundError, msgspec.DecodeError):
                 return False
             except OSError as error:
@@ -89,7 +91,7 @@ class Knowledge:
                 self._news.append("the stored questions were removed from outside, and are begun anew")
                 await self._close()
 
-    async def _enter(self, space: "Space") -> None:
+    async def _enter(self, space: "VectorSpace") -> None:
         async with self._turn:
             if space == self._space:
                 return

@@ -18,7 +18,7 @@ from llmctld.models.running.residency import Residency
 from llmctld.semantic.asker import Asker
 from llmctld.semantic.decision.bound import Decision
 from llmctld.semantic.decision.pair import Pair
-from llmctld.semantic.entries import Entry
+from llmctld.semantic.entries import StoredQuestion
 from llmctld.semantic.judge import Judge
 from llmctld.semantic.knowledge import Knowledge
 from llmctld.watch import log
@@ -39,15 +39,17 @@ class Verifier:
         self._places = asyncio.Semaphore(TOGETHER)
         self.dropped = 0
 
-    def compare(self, call: Call, entry: Entry, stored: Stored, pair: Pair, decision: Decision, answer: Answer) -> None:
+    def compare(
+        self, call: Call, entry: StoredQuestion, stored: Stored, pair: Pair, decision: Decision, answer: Answer
+    ) -> None:
         """What was computed against what had been stored: evidence that costs nothing, but where a judge is asked."""
         self._later(self._weigh(call, entry, stored, pair, decision, answer.text))
 
-    def verify(self, call: Call, entry: Entry, stored: Stored, pair: Pair, decision: Decision) -> None:
+    def verify(self, call: Call, entry: StoredQuestion, stored: Stored, pair: Pair, decision: Decision) -> None:
         """A hit that was served is computed too, for its own question, and stored."""
         self._later(self._shadow(call, entry, stored, pair, decision))
 
-    async def _shadow(self, call: Call, entry: Entry, stored: Stored, pair: Pair, decision: Decision) -> None:
+    async def _shadow(self, call: Call, entry: StoredQuestion, stored: Stored, pair: Pair, decision: Decision) -> None:
         loaded = self._residency.is_loaded(call.entry)
         if not loaded:
             await self._asker.quiet()
@@ -61,7 +63,7 @@ class Verifier:
         await self._weigh(call, entry, stored, pair, decision, answer.text)
 
     async def _weigh(
-        self, call: Call, entry: Entry, stored: Stored, pair: Pair, decision: Decision, computed: str
+        self, call: Call, entry: StoredQuestion, stored: Stored, pair: Pair, decision: Decision, computed: str
     ) -> None:
         """What is not equal, and on what nobody gives a verdict, counts as different. Whether a pair is learned may not depend
         on how it comes out."""
@@ -79,7 +81,7 @@ class Verifier:
             same = await self.judge.verdict(call.entry, call.messages[-1].content, computed, stored.text)
         await self._teach(call, entry, pair, decision, bool(same))
 
-    async def _teach(self, call: Call, entry: Entry, pair: Pair, decision: Decision, same: bool) -> None:
+    async def _teach(self, call: Call, entry: StoredQuestion, pair: Pair, decision: Decision, same: bool) -> None:
         self._knowledge.learn(pair, decision, same)
         entries = self._knowledge.entries
         if decision.close:

@@ -86,7 +86,7 @@ def refused(what: str, pairs: Iterable[tuple[Judged, bool]]) -> Number:
 
 def refusing(pair: Judged) -> set[str]:
     """The guards that refuse a pair."""
-    one, other = guards.Reading(pair.a), guards.Reading(pair.b)
+    one, other = guards.TextFeatures(pair.a), guards.TextFeatures(pair.b)
     if one.words == other.words:
         return set()
     return {name for name, refuses in guards.GUARDS.items() if refuses(one, other)}
@@ -106,7 +106,7 @@ def speed() -> Number:
     """One new question against five stored ones, none of them read before."""
 
     def request() -> None:
-        guards.reading.cache_clear()
+        guards.text_features.cache_clear()
         for stored in SHORT[1:]:
             guards.refusal(SHORT[0], stored)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from llmctld.semantic.decision.bound import Decision
-from llmctld.semantic.decision.pair import Near, Pair, describe
+from llmctld.semantic.decision.pair import Neighbour, Pair, describe
 from llmctld.semantic.guards.refusal import refusal
 
 NEAREST, NEIGHBOURS = 300, 5
@@ -62,7 +62,7 @@ def play(stream: Stream, seed: int, decides: Decides, lies: float = 0.0) -> Outc
         found = [(int(stream.near[new, place]), float(stream.cosines[new, place])) for place in places]
         found = [(other, cosine) for other, cosine in found if cosine < 0.6 or not stream.refuses(new, other)]
         near = [
-            Near(cosine, stream.groups[other], stream.texts[other], *history.get(other, (0, 0)))
+            Neighbour(cosine, stream.groups[other], stream.texts[other], *history.get(other, (0, 0)))
             for other, cosine in found
         ]
         pair = describe(stream.texts[new], near, size)

@@ -23,8 +23,8 @@ from llmctld.models.catalogue.catalog import Catalog
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.pipeline.compute.structure import value_of
 from llmctld.semantic.decision.bound import Decision
-from llmctld.semantic.decision.pair import Near, Pair, describe
-from llmctld.semantic.entries import Entry, digest, packed
+from llmctld.semantic.decision.pair import Neighbour, Pair, describe
+from llmctld.semantic.entries import StoredQuestion, digest, packed
 from llmctld.semantic.knowledge import Knowledge
 from llmctld.semantic.verify import Verifier
 from llmctld.watch import log
@@ -46,7 +46,7 @@ class Question(NamedTuple):
 class Found(NamedTuple):
     """The stored question that is decided on, and what was decided; `stored` is its answer."""
 
-    entry: Entry
+    entry: StoredQuestion
     similarity: float
     stored: Stored
     pair: Pair
@@ -163,7 +163,7 @@ class Semantic:
         start = time.perf_counter()
         entries, settings = self.knowledge.entries, self._settings.semantic
         near = await entries.near(question.wall, question.vector, settings.neighbours)
-        passed: list[tuple[Entry, float, Stored]] = []
+        passed: list[tuple[StoredQuestion, float, Stored]] = []
         for entry, similarity in near:
             guard = refusal(question.text, entry.text)
             if guard is None and settings.min_similarity is not None and similarity < settings.min_similarity:
@@ -174,7 +174,9 @@ class Semantic:
             call.explain(NAME, repr(entry.text[:200]), round(similarity, 4), guard)
             if stored is not None:
                 passed.append((entry, similarity, stored))
-        survivors = [Near(cosine, entry.answer, entry.text, entry.same, entry.different) for entry, cosine, _ in passed]
+        survivors = [
+            Neighbour(cosine, entry.answer, entry.text, entry.same, entry.different) for entry, cosine, _ in passed
+        ]
         pair = describe(question.text, survivors, entries.behind(question.wall))
         decision = self.knowledge.decide(pair)
         self.knowledge.looked(decision.serve, time.perf_counter() - start)
@@ -185,7 +187,7 @@ class Semantic:
         entry, similarity, stored = passed[0]
         return Found(entry, similarity, stored, pair, decision)
 
-    async def _stored(self, call: Call, entry: Entry) -> Stored | None:
+    async def _stored(self, call: Call, entry: StoredQuestion) -> Stored | None:
         """The answer, if it is there and young enough; one that is gone takes its question with it."""
         stored = await self._tiers.peek(entry.key)
         if stored is None:

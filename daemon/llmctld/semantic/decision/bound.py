@@ -1,19 +1,22 @@
-"""Whether a stored answer may be served for a new question, so that wrong answers stay under a share of all requests.
+"""Whether a stored answer is served for a new question, so that wrong answers stay under `max_error` of all requests.
 
-Knows pairs as numbers, outcomes and the limit; no text, no vector, no disk. Three parts, each simple alone:
+It works on pairs as numbers, on outcomes and on the limit; not on texts, vectors or files. It has three parts:
 
-    belief   a logistic regression over all pairs says how likely an answer is wrong; it starts from the shipped prior
-    odds     among pairs about as risky as those served, seen errors against predicted ones: a factor with an upper bound
-    account  each request brings `max_error`; each served answer costs its predicted error times that factor
+    classifier   predicts how likely the stored answer is wrong; it starts from the shipped prior and learns from all pairs
+    calibration  observed errors over predicted ones, among pairs about as risky as those served: a factor with an upper bound
+    account      each request adds `max_error`; each served answer takes its predicted error times that factor
 
-A pair is served when its risk is under the threshold that would spend what comes in (`traffic`) and the account can pay it.
-The account should never be empty: then pairs would be refused that are better than those served an hour ago.
-Who costs less than a request brings is served at once: so restatements are, on a fresh install. What is served must be looked
-at too, the riskier the more often: before serving ("explore": it is computed, nobody gets a wrong answer), or after
-("verify"), where it is nearly certain and waiting would be a pity. A pair that is looked at with probability v counts 1/v times.
+A pair is served when its predicted error is under the threshold that would spend what requests add (`histogram`), and the account
+can pay for it. The account should never be empty: better pairs would then be refused than were served before. A pair that costs
+less than one request adds is served at once; so restatements are served on a fresh install.
 
-The ideas are those of vCache (arXiv 2502.03771: explore with a probability, bound the error of what is served) and conformal
-risk control (arXiv 2208.02814: choose the threshold by an upper bound on the risk), with the evidence of all entries pooled.
+Served pairs must also be checked, the riskier the more often: before serving ("explore": the answer is computed, and nobody gets
+a wrong one), or after it ("verify"), where the pair is nearly certain. A pair that is checked with probability v counts 1/v times
+(inverse probability weighting: Horvitz and Thompson 1952).
+
+Sources: vCache (arXiv 2502.03771) explores with a probability and bounds the error of what is served; conformal risk control
+(arXiv 2208.02814) chooses the threshold by an upper bound on the risk. Here the evidence of all stored questions is pooled. The
+constants were chosen on the even half of the question stream, by `make bench-cache ROWS=decision` (docs/decisions.md, 56).
 """
 
 import json
@@ -22,74 +25,94 @@ import random
 from typing import NamedTuple
 
 from llmctld.semantic.decision import prior as priors
-from llmctld.semantic.decision.belief import Belief
-from llmctld.semantic.decision.odds import Odds, gamma_upper
+from llmctld.semantic.decision.calibration import Calibration, gamma_upper
+from llmctld.semantic.decision.classifier import Classifier
+from llmctld.semantic.decision.histogram import ErrorHistogram
 from llmctld.semantic.decision.pair import Pair
 from llmctld.semantic.decision.prior import Prior, features
-from llmctld.semantic.decision.traffic import Traffic
+
+# ---- the account ----
 
 MARGIN = 0.8
-"""Standard deviations that the number of errors, which is a sum of rare ones, stays under the limit."""
-SURE = 0.6
-"""What costs no more than this share of what a request brings is served at once."""
+"""Safety margin, in standard deviations: the expected number of errors stays so far under the limit. The number of errors is a
+Poisson variable, whose variance is its mean (`allowed`)."""
+SURE_SHARE = 0.6
+"""A pair is served whatever the account holds if it costs at most this share of what one request adds."""
 CARRY = 5000
-"""Requests whose errors may be saved for later."""
-CAUTION = 0.3
-"""Standard deviations of the factor's upper bound."""
-BELIEVED = 30.0
-"""Expected errors that must have been seen until they weigh as much as the classifier's word, for the threshold."""
-AUDITED = 30.0
-"""The same for the account."""
-TOLD = 10.0
-"""The same for what the audit tells: it is to be true of traffic that is unlike all before, too."""
-DOUBT = 0.2
-"""The same of the errors that were probably made already."""
-LOOKS = 0.12
-"""How often the riskiest pairs that are served are looked at, once there is evidence."""
-THIN = 10.0
-"""Pairs looked at until there is."""
-SELDOM = 0.01
-"""How often the surest are."""
-NEAR = 4.0
-"""The factor is learned from pairs up to so many times as risky as the threshold: computed anyway, or looked at."""
-FADES = 1 / 1500
-HEAVIEST = 2.0
-"""A pair counts for so many at most: who is looked at seldom may not turn all around at once."""
+"""Unspent errors are saved for at most so many requests."""
 SPREAD, RECOVERS = 3000, 300
-"""Requests over which what is left in the account is spent, and over which what is lacking is saved."""
+"""Requests over which the threshold spends what the account holds, and over which it saves what the account lacks."""
+LEAST_SPENT = 0.1
+"""Share of what requests add that the threshold spends even while the account lacks something."""
 OVERDRAFT = 0.5
-"""Standard deviations of the number of errors by which the account may be overdrawn: a threshold that was a little too high is
-lowered, and until then what is nearly sure is still served."""
-LEAST_SIMILAR = 0.6
-ASKED_FIRST, ASKED = 50, 0.01
-"""Questions that may be put to the judge: so many, and a share of the requests. Answers that are equal need no judge."""
-PLAUSIBLE = 0.35
-FARTHER = 0.1
-"""The share of those misses that are plausible but farther from the threshold than `NEAR` times."""
-LOCAL = 0.5
-"""The classifier learns from pairs that were not likelier wrong: those far away would only bend it where it matters."""
-CLOSE = 0.3
+"""How far the account may be overdrawn, in standard deviations of the number of errors: while a threshold that was too high comes
+down, nearly certain pairs are still served."""
+
+# ---- the calibration: predicted errors that count as seen before there is evidence, and upper bounds in deviations ----
+
+THRESHOLD_PRIOR = 30.0
+"""For the factor of the threshold and of the costs: the prior weighs as much as so many expected errors."""
+ACCOUNT_PRIOR = 30.0
+"""The same, for the errors that were probably served already."""
+AUDIT_PRIOR = 10.0
+"""The same, for `audit`: less, since its figure should hold for traffic unlike all before."""
+FACTOR_DEVIATIONS = 0.3
+"""The upper bound of the factor, in standard deviations."""
+SERVED_DEVIATIONS = 0.2
+"""The upper bound of the errors that were probably served already, in standard deviations."""
 CONFIDENT = 1.645
 """Standard deviations of a one-sided bound of 95 %."""
+NEAR = 4.0
+"""The factor is learned from pairs with at most so many times the threshold's error: others say nothing about served ones."""
+FADES = 1 / 1500
+"""Share of its evidence that the factor loses with each pair of weight 1."""
+HEAVIEST = 2.0
+"""Largest weight of a pair for classifier and factor: truncated weights vary less (Ionides 2008). The audit takes full ones."""
+
+# ---- how often served pairs are checked ----
+
+LOOKS = 0.12
+"""Probability of checking a pair at the threshold, once there is evidence."""
+SELDOM = 0.01
+"""Probability of checking the most certain pairs."""
+THIN = 10.0
+"""Checks after which half of all pairs are checked for lack of evidence; the share falls with each."""
+
+# ---- what is learned, and what is put to the judge ----
+
+LEAST_SIMILAR = 0.6
+"""Cosine under which a pair is neither served nor learned."""
+LOCAL = 0.5
+"""The classifier learns from pairs up to this predicted error: the far ones would bend it where the decision is made."""
+CLOSE = 0.3
+"""A pair up to this predicted error says something about its stored question too."""
+ASKED_FIRST, ASKED = 50, 0.01
+"""Questions to the judge about misses, at most: so many, and this share of the requests. Equal answers need no judge."""
+PLAUSIBLE = 0.35
+"""A miss with a higher predicted error is not put to the judge."""
+FARTHER = 0.1
+"""Share of the plausible misses beyond `NEAR` times the threshold that are put to the judge."""
 
 
 class Decision(NamedTuple):
+    """What is done with a pair. The order of the fields is stored (`entries.packed`)."""
+
     serve: bool
     error: float
-    """The probability, as predicted, that the stored answer is wrong here."""
+    """The predicted probability that the stored answer is wrong here."""
     verify: bool = False
-    """Served, and to be computed too, to learn."""
+    """Served, and computed too, to learn."""
     explore: bool = False
-    """Would have been served; is computed instead, to learn."""
+    """Good enough to be served, but computed instead, to learn."""
     judge: bool = False
-    """Whether it is worth a question to the judge, if the answers alone do not tell. Where a judge is asked, a pair that is not
-    teaches nothing: equal answers alone would be learned, and never different ones."""
+    """Whether the pair is worth a question to the judge, if the answers alone do not tell. Where a judge is used, any other pair
+    teaches nothing: otherwise only equal answers would be learned, never different ones."""
     weight: float = 1.0
-    """As how many pairs its outcome counts."""
+    """How many pairs its outcome counts for."""
 
     @property
     def close(self) -> bool:
-        """Whether the outcome says something about the entry: that a question far away has another answer does not."""
+        """Whether the outcome says something about the stored question: a far one that has another answer does not."""
         return self.error < CLOSE
 
 
@@ -104,19 +127,19 @@ class Audit(NamedTuple):
     """Outcomes that were learned."""
     wrong_rate: float
     wrong_rate_upper: float
-    """Of the 95 % interval, one-sided."""
+    """Upper bound of 95 %, one-sided."""
     max_error: float
     serving: bool
-    """Whether anything but what costs nearly nothing is served."""
+    """Whether more is served than what is nearly certain."""
 
 
 class Bound:
-    """Not for several threads at once; each method takes some 50 microseconds."""
+    """Decides, and learns from outcomes. Not safe in several threads; a call takes some 50 microseconds."""
 
     def __init__(
         self, max_error: float, prior: Prior | None = None, state: bytes | None = None, seed: int | None = None
     ) -> None:
-        """`state` is what `state()` gave; one that cannot be read leaves `restored` False and nothing learned."""
+        """`state` comes from `state()`. If it cannot be read, `restored` is False, and nothing is learned yet."""
         self.max_error = max_error
         self._prior = prior or priors.shipped()
         self._chance = random.Random(seed)
@@ -125,32 +148,32 @@ class Bound:
             self._start()
 
     def decide(self, pair: Pair | None) -> Decision:
-        """Once for each request that asks for such answers; without a pair it counts as a request."""
+        """Called once for each request that allows semantic answers; one without a pair counts as a request."""
         self._count["requests"] += 1
         self._income += self.max_error
         known = pair is not None and pair.similarity >= LEAST_SIMILAR
-        error = self._belief.predict(features(pair)) if pair is not None and known else 1.0
-        if self._traffic.request(error if known else None):
+        error = self._classifier.predict(features(pair)) if pair is not None and known else 1.0
+        if self._histogram.add(error if known else None):
             self._choose()
         if pair is None or not known:
             return Decision(serve=False, error=error)
         cost = error * self._factor
-        sure = cost <= SURE * self.max_error
+        sure = cost <= SURE_SHARE * self.max_error
         if not sure and (error > self._threshold or cost > self._left() + self._overdraft()):
-            return Decision(serve=False, error=error, judge=self._asks(error))
-        looks = self._looks(error)
-        looked = self._chance.random() < looks
-        if looked and not pair.restated and (not sure or self._count["looked"] < THIN):
+            return Decision(serve=False, error=error, judge=self._worth_a_judge(error))
+        probability = self._check_probability(error)
+        checked = self._chance.random() < probability
+        if checked and not pair.restated and (not sure or self._count["looked"] < THIN):
             self._count["looked"] += 1
             self._count["explored"] += 1
-            return Decision(serve=False, error=error, explore=True, judge=True, weight=1 / looks)
-        self._count["looked"] += looked
+            return Decision(serve=False, error=error, explore=True, judge=True, weight=1 / probability)
+        self._count["looked"] += checked
         self._count["hits"] += 1
         self._served += error
-        return Decision(serve=True, error=error, verify=looked, judge=looked, weight=1 / looks)
+        return Decision(serve=True, error=error, verify=checked, judge=checked, weight=1 / probability)
 
     def learn(self, pair: Pair, decision: Decision, same: bool) -> None:
-        """What came out: whether the stored answer would have served, after a miss, an exploration or a verification."""
+        """Takes the outcome of a miss, an exploration or a verification: whether the stored answer would have served."""
         if pair.similarity < LEAST_SIMILAR:
             return
         weight = min(decision.weight, HEAVIEST)
@@ -158,34 +181,36 @@ class Bound:
         if decision.serve:
             self._count["verified"] += 1
             self._count["failed"] += not same
-            self._audit.see(decision.error, not same, decision.weight)
+            self._audit.observe(decision.error, not same, decision.weight)
         elif decision.explore and decision.weight > 1:
-            self._audit.see(decision.error, not same, decision.weight - 1)  # those served for each one explored
+            self._audit.observe(
+                decision.error, not same, decision.weight - 1
+            )  # the served ones that this one stands for
         if decision.error <= self._horizon():
-            self._odds.see(decision.error, not same, weight, FADES * weight)
-            self._factor = self._odds.upper(CAUTION)
+            self._calibration.observe(decision.error, not same, weight, FADES * weight)
+            self._factor = self._calibration.upper(FACTOR_DEVIATIONS)
         if decision.error <= LOCAL:
-            self._belief.learn(features(pair), not same, weight)
+            self._classifier.learn(features(pair), not same, weight)
 
     def ask(self) -> None:
-        """A question is put to the judge."""
+        """Counts a question to the judge."""
         self._count["asked"] += 1
 
     def wrong(self, pair: Pair, decision: Decision) -> None:
-        """A user says that a served answer was wrong. Who says nothing was not asked: it counts against, never for."""
+        """Takes a user's word that a served answer was wrong. Silence is no evidence that one was right."""
         self._count["failed"] += 1
-        self._audit.see(0.0, True, 1.0)
-        self._odds.see(0.0, True, 1.0)
-        self._factor = self._odds.upper(CAUTION)
-        self._belief.learn(features(pair), True)
+        self._audit.observe(0.0, True, 1.0)
+        self._calibration.observe(0.0, True, 1.0)
+        self._factor = self._calibration.upper(FACTOR_DEVIATIONS)
+        self._classifier.learn(features(pair), True)
 
     def audit(self) -> Audit:
-        """What was measured, each outcome with its weight; the upper bound leans on the predictions too, since of rare errors few
-        are seen, and is never under what was measured."""
+        """Measured rates, each outcome with its weight. The upper bound also uses the predictions, since few rare errors are
+        seen, and is never under the measured rate."""
         requests = max(1, self._count["requests"])
         measured = min(self._audit.wrong, self._count["hits"])
-        seen = Odds(TOLD, self._audit.wrong, self._audit.expected, self._audit.squares)
-        upper = max(0.5, self._served * seen.upper(CONFIDENT))
+        seen = Calibration(AUDIT_PRIOR, self._audit.wrong, self._audit.expected, self._audit.squares)
+        upper = max(0.5, self._served * seen.upper(CONFIDENT))  # half an error at least: a gamma variable needs a shape
         failed = self._count["failed"]
         known = failed * gamma_upper(failed, CONFIDENT) if failed else 0.0
         return Audit(
@@ -201,13 +226,14 @@ class Bound:
         )
 
     def state(self) -> bytes:
+        """What was learned, for the next hub."""
         table = {
             "features": priors.FEATURES,
-            "mean": self._belief.mean,
-            "covariance": self._belief.covariance,
-            "odds": vars(self._odds),
+            "mean": self._classifier.mean,
+            "covariance": self._classifier.covariance,
+            "odds": vars(self._calibration),
             "audit": vars(self._audit),
-            "traffic": [self._traffic.counts, self._traffic.requests],
+            "traffic": [self._histogram.counts, self._histogram.requests],
             "count": self._count,
             "income": self._income,
             "served": self._served,
@@ -215,10 +241,10 @@ class Bound:
         return json.dumps(table).encode()
 
     def _start(self) -> None:
-        self._belief = Belief(self._prior.mean, self._prior.covariance)
-        self._odds = Odds(BELIEVED)
-        self._audit = Odds(AUDITED)
-        self._traffic = Traffic()
+        self._classifier = Classifier(self._prior.mean, self._prior.covariance)
+        self._calibration = Calibration(THRESHOLD_PRIOR)
+        self._audit = Calibration(ACCOUNT_PRIOR)
+        self._histogram = ErrorHistogram()
         self._count = dict.fromkeys(
             ("requests", "hits", "explored", "verified", "pairs", "looked", "asked", "failed"), 0
         )
@@ -233,52 +259,54 @@ class Bound:
             table = json.loads(state)
             if tuple(table["features"]) != priors.FEATURES:
                 return False
-            self._belief.mean = [float(number) for number in table["mean"]]
-            self._belief.covariance = [[float(number) for number in row] for row in table["covariance"]]
-            self._odds = Odds(**table["odds"])
-            self._audit = Odds(**table["audit"])
-            self._traffic = Traffic(*table["traffic"])
+            self._classifier.mean = [float(number) for number in table["mean"]]
+            self._classifier.covariance = [[float(number) for number in row] for row in table["covariance"]]
+            self._calibration = Calibration(**table["odds"])
+            self._audit = Calibration(**table["audit"])
+            self._histogram = ErrorHistogram(*table["traffic"])
             self._count |= {name: int(table["count"][name]) for name in self._count}
             self._income = float(table["income"])
             self._served = float(table["served"])
-            self._factor = self._odds.upper(CAUTION)
+            self._factor = self._calibration.upper(FACTOR_DEVIATIONS)
             self._choose()
         except (ValueError, KeyError, TypeError):
             return False
         return True
 
     def _choose(self) -> None:
-        """The threshold that spends what comes in, and over the next requests what is left (or lacks)."""
-        requests = self._traffic.requests
-        comes = allowed(self._income + self.max_error) - allowed(self._income)
+        """Sets the threshold: it spends what requests add, and over the next requests what the account holds or lacks."""
+        requests = self._histogram.requests
+        added = allowed(self._income + self.max_error) - allowed(self._income)
         left = self._left()
-        spend = requests * max(0.1 * comes, comes + left / (SPREAD if left > 0 else RECOVERS))
-        self._threshold = self._traffic.highest(spend, max(self._factor, self._audit.upper(DOUBT)))
+        spend = requests * max(LEAST_SPENT * added, added + left / (SPREAD if left > 0 else RECOVERS))
+        self._threshold = self._histogram.threshold(spend, max(self._factor, self._audit.upper(SERVED_DEVIATIONS)))
 
     def _left(self) -> float:
-        """Errors that may still be made: those that are allowed by now, less those that were probably made."""
-        return min(allowed(self._income) - self._served * self._audit.upper(DOUBT), CARRY * self.max_error)
+        """Errors in the account: those allowed so far, less those probably served."""
+        return min(allowed(self._income) - self._served * self._audit.upper(SERVED_DEVIATIONS), CARRY * self.max_error)
 
     def _overdraft(self) -> float:
         return OVERDRAFT * math.sqrt(allowed(self._income))
 
-    def _looks(self, error: float) -> float:
-        """The probability of looking: all at first, then the riskier the more often."""
+    def _check_probability(self, error: float) -> float:
+        """The probability of checking a pair: 1 at first, then proportional to the square root of its risk, by which the variance
+        of a weighted sum of rare errors is least (Neyman 1934)."""
         thin = THIN / (THIN + self._count["looked"])
         risk = error / max(self._threshold, self.max_error)
         return thin + (1 - thin) * min(1.0, max(SELDOM, LOOKS * math.sqrt(risk)))
 
-    def _asks(self, error: float) -> bool:
-        """Whether a miss is worth a question: the nearer to the threshold the rather, and no more than so many."""
+    def _worth_a_judge(self, error: float) -> bool:
+        """Whether a miss is worth a question to the judge: preferably near the threshold, and not too many in all."""
         if error > PLAUSIBLE or self._count["asked"] >= ASKED_FIRST + ASKED * self._count["requests"]:
             return False
         first = self._count["asked"] < ASKED_FIRST
         return first or error <= self._horizon() or self._chance.random() < FARTHER
 
     def _horizon(self) -> float:
+        """The highest predicted error of pairs that say something about served ones."""
         return NEAR * max(self._threshold, self.max_error)
 
 
 def allowed(limit: float) -> float:
-    """The expected number of errors that stays `MARGIN` of its standard deviations (those of a Poisson) under `limit`."""
+    """The number of errors m with m + MARGIN * sqrt(m) = limit: it stays MARGIN standard deviations under `limit`."""
     return ((math.sqrt(MARGIN * MARGIN + 4 * limit) - MARGIN) / 2) ** 2

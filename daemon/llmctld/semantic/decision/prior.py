@@ -1,6 +1,6 @@
-"""What is believed of a pair before anything was seen: features and coefficients that come with the package.
+"""The classifier before any evidence: its features, and the coefficients that come with the package.
 
-`prior.json` was made by `tests/bench/cache/fit_prior.py`; it holds numbers and the names of the features, no text.
+`prior.json` is made by `tests/bench/cache/fit_prior.py`; it holds numbers and the names of the features, no text.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from llmctld.semantic.decision.pair import Pair
 
 FEATURES = ("constant", "similarity", "size", "gap", "narrow gap", "kin", "likeness", "failed", "restated")
+"""Stored with what was learned: other names would discard it. "kin" is `agreeing`, "likeness" `mean_similarity`."""
 
 
 class Prior(NamedTuple):
@@ -20,11 +21,11 @@ class Prior(NamedTuple):
     mean: list[float]
     covariance: list[list[float]]
     pairs: int
-    """As how many pairs it counts against what is seen."""
+    """How many observed pairs it weighs as much as."""
 
 
 def features(pair: Pair) -> list[float]:
-    """Each about -1..1, in the order of `FEATURES`. A restatement is told by the words: how near it is says nothing more."""
+    """About -1 to 1 each, in the order of `FEATURES`. A restatement has features of its own: its cosine says nothing more."""
     failed = math.log1p(pair.different)
     if pair.restated:
         return [*[0.0] * (len(FEATURES) - 2), failed, 1.0]
@@ -34,8 +35,8 @@ def features(pair: Pair) -> list[float]:
         math.log(pair.size + 20) - 7,
         10 * max(-0.05, min(pair.gap, 0.4)) - 1,
         20 * min(pair.gap, 0.1) - 1,
-        math.log(pair.kin),
-        10 * (pair.likeness - 0.9),
+        math.log(pair.agreeing),
+        10 * (pair.mean_similarity - 0.9),
         failed,
         0.0,
     ]
@@ -43,7 +44,7 @@ def features(pair: Pair) -> list[float]:
 
 @cache
 def shipped() -> Prior:
-    """The one of the package. Raises ValueError if its features are not those that are computed here."""
+    """The prior of the package. Raises ValueError if its features are others than `FEATURES`."""
     table = json.loads(Path(__file__).with_name("prior.json").read_text(encoding="utf-8"))
     if tuple(table["features"]) != FEATURES:
         raise ValueError(f"prior.json has the features {table['features']}, not {list(FEATURES)}")

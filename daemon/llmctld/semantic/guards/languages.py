@@ -39,7 +39,7 @@ _BEFORE_NATURAL = words("in into learn speak speaking learning speaks translate 
 _BEFORE_PROGRAM = words("in into using with learn learning to from than or and vs use")
 
 
-class Guess(NamedTuple):
+class DetectedLanguage(NamedTuple):
     """`language`: the likeliest, English where nothing tells; `sure`: enough to say that another language is another."""
 
     language: str
@@ -48,7 +48,7 @@ class Guess(NamedTuple):
     """Whether it has tables."""
 
 
-def detect(folded: Sequence[str]) -> Guess:
+def detect(folded: Sequence[str]) -> DetectedLanguage:
     """The language of a text by its commonest words."""
     counts = dict.fromkeys(_COMMON, 0)
     for word in _ALL_COMMON.intersection(folded[:200]):
@@ -59,7 +59,7 @@ def detect(folded: Sequence[str]) -> Guess:
     unread = letters + max(count for name, count in counts.items() if name not in READ)
     likeliest = next(name for name, count in counts.items() if count == best)
     sure = best > 1 and best > max(second, unread) + (best < 5)
-    return Guess(likeliest if best else "en", sure, best >= unread)
+    return DetectedLanguage(likeliest if best else "en", sure, best >= unread)
 
 
 UNREAD = words(

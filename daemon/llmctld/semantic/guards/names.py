@@ -13,7 +13,7 @@ from llmctld.semantic.words.tables import words
 from llmctld.semantic.words.units import UNITS
 
 
-class Name(NamedTuple):
+class ProperName(NamedTuple):
     """`word`: in small letters, the first of its row where it is known. `acronym`: written in capitals alone. `group`: equal
     for names that stand side by side (first and last name), 0 where it stands alone."""
 
@@ -46,7 +46,7 @@ _ORDINARY = words(
 )
 
 
-def names(text: str, folded: Sequence[str], language: str = "en") -> list[Name]:
+def names(text: str, folded: Sequence[str], language: str = "en") -> list[ProperName]:
     """The names of `text`, whose folded words are `folded`. In German a capital letter makes no name."""
     text = _ELIDED.sub(" ", text.replace("\u2019", "'"))
     matches = list(_CAPITAL.finditer(text))
@@ -73,14 +73,14 @@ def _plain(shape: str) -> str:
     return _POSSESSIVE.sub("", shape).rstrip(".").casefold()
 
 
-def _known(text: str, folded: Sequence[str], groups: dict[str, int], language: str) -> Iterable[Name]:
+def _known(text: str, folded: Sequence[str], groups: dict[str, int], language: str) -> Iterable[ProperName]:
     local = LOCAL.get(language, {})
     for at, word in enumerate(folded):
         if word in FIRSTS:
             for length in (3, 2):
                 phrase = PHRASES.get(" ".join(folded[at : at + length]))
                 if phrase is not None:
-                    yield Name(phrase, True, False)
+                    yield ProperName(phrase, True, False)
                     break
         if word.endswith("'s"):
             word = word[:-2]
@@ -88,14 +88,16 @@ def _known(text: str, folded: Sequence[str], groups: dict[str, int], language: s
             word = word[:-1]  # Frankreichs
         name = local.get(word) if word in local and _has_capital(text, word) else KNOWN.get(word)
         if name is not None and (word not in AMBIGUOUS or _has_capital(text, word)):
-            yield Name(name, True, False, groups.get(word, 0))
+            yield ProperName(name, True, False, groups.get(word, 0))
 
 
 def _has_capital(text: str, word: str) -> bool:
     return (word.upper() if len(word) < 4 else word.capitalize()) in text
 
 
-def _capitalised(text: str, matches: Sequence[re.Match[str]], groups: dict[str, int], capitals: bool) -> Iterable[Name]:
+def _capitalised(
+    text: str, matches: Sequence[re.Match[str]], groups: dict[str, int], capitals: bool
+) -> Iterable[ProperName]:
     starts = [_starts_sentence(text, match.start()) for match in matches]
     inside = sum(not start and len(match[0]) > 3 for match, start in zip(matches, starts, strict=True))
     if inside >= 3 and _ORDINARY.issuperset(_SMALL.findall(text)):
@@ -110,7 +112,7 @@ def _capitalised(text: str, matches: Sequence[re.Match[str]], groups: dict[str, 
         followed = place + 1 < len(matches) and matches[place + 1].start() == match.end() + 1
         followed = followed and matches[place + 1][0].casefold() not in _ORDINARY
         if (odd and not shouted) or (capitals and (not start or (followed and len(word) > 2))):
-            yield Name(word.replace(".", "") if upper else word, False, upper, groups.get(word, 0))
+            yield ProperName(word.replace(".", "") if upper else word, False, upper, groups.get(word, 0))
 
 
 def _starts_sentence(text: str, at: int) -> bool:
@@ -124,7 +126,7 @@ def _starts_sentence(text: str, at: int) -> bool:
 class Mentions:
     """What a text can be asked for: whether it mentions a name of another text."""
 
-    def __init__(self, folded: Sequence[str], own: Iterable[Name]) -> None:
+    def __init__(self, folded: Sequence[str], own: Iterable[ProperName]) -> None:
         self._words = {word[:-2] if word.endswith("'s") else word for word in folded}
         self._names = {name.word for name in own}
         self._own = [name for name in own if name.acronym]
@@ -132,7 +134,7 @@ class Mentions:
         self._joined: str | None = None
         self._initials: tuple[str, str] = ("", "")
 
-    def lacks(self, name: Name) -> bool:
+    def lacks(self, name: ProperName) -> bool:
         word = name.word
         if word in self._words or word in self._names:
             return False
@@ -153,7 +155,7 @@ class Mentions:
         return len(word) >= 2 and any(word in initials for initials in self._initials)
 
 
-def exchanged(ones: Sequence[Name], others: Sequence[Name], mine: Mentions, yours: Mentions) -> bool:
+def exchanged(ones: Sequence[ProperName], others: Sequence[ProperName], mine: Mentions, yours: Mentions) -> bool:
     """Whether each text has a name that the other lacks. A part of a name that both have ("Donald" of "Donald Trump") is
     held only against such a part: "Tim Cook" and "Tim Burton" are two, "Donald Trump" and "Trump in America" are not."""
     alone, part = _missing(ones, yours)
@@ -163,7 +165,7 @@ def exchanged(ones: Sequence[Name], others: Sequence[Name], mine: Mentions, your
     return (alone and alone_there) or (part and part_there)
 
 
-def _missing(names: Sequence[Name], there: Mentions) -> tuple[bool, bool]:
+def _missing(names: Sequence[ProperName], there: Mentions) -> tuple[bool, bool]:
     """Whether a name is lacking that stands alone, and one that is a part of a name that is there."""
     lacking = [name for name in names if there.lacks(name)]
     if not lacking:

@@ -11,7 +11,7 @@ from llmctld.semantic.words.stems import stem
 from llmctld.semantic.words.tables import words
 
 
-class Asked(NamedTuple):
+class QuestionKind(NamedTuple):
     """What the first question may ask for, nothing where there is none; what the text mentions; and what it wants counted,
     without the ending of a plural."""
 
@@ -116,7 +116,7 @@ def _pairs(row: Iterable[str]) -> set[frozenset[str]]:
 _APART = {frozenset((a, b)) for a in _ALONE for b in _ALONE if a != b} | _pairs(words(_MORE))
 
 
-def asked(folded: Sequence[str], language: str = "en") -> Asked:
+def asked(folded: Sequence[str], language: str = "en") -> QuestionKind:
     """What a folded text asks for."""
     kinds_of = _KINDS_IN.get(language, _KINDS)
     first: frozenset[str] = frozenset()
@@ -141,7 +141,7 @@ def asked(folded: Sequence[str], language: str = "en") -> Asked:
             first = kinds
             if following in ("many", "much") and at + 2 < len(folded):
                 counted = _counted(folded[at + 2])
-    return Asked(first, frozenset(mentioned | first), counted)
+    return QuestionKind(first, frozenset(mentioned | first), counted)
 
 
 def _way(folded: Sequence[str], at: int) -> frozenset[str]:
@@ -173,7 +173,7 @@ def _counted(noun: str) -> str | None:
     return None if noun in _AUXILIARY or noun in _LITTLE or noun in _SOMEBODY else stem(noun)
 
 
-def differ(a: Asked, b: Asked) -> bool:
+def differ(a: QuestionKind, b: QuestionKind) -> bool:
     """Whether two questions ask for kinds of things that are never the same, and neither mentions the other's; or for the
     number of two things."""
     if a.counted and b.counted and a.counted != b.counted:

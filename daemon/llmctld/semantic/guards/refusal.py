@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 
 from llmctld.semantic.guards import code, dates, languages, nouns, numbers, order, polarity, questions
-from llmctld.semantic.guards.names import Mentions, Name, exchanged
+from llmctld.semantic.guards.names import Mentions, ProperName, exchanged
 from llmctld.semantic.guards.names import names as read_names
 from llmctld.semantic.words.fold import LONG, fold, plain, restated
 
@@ -20,7 +20,7 @@ LINES = "lines"
 """What refuses texts of several lines, where one line of them differs: the question is a small part of what is compared."""
 
 
-class Reading:
+class TextFeatures:
     """One text as the guards read it; each property is computed when a guard first asks for it."""
 
     def __init__(self, text: str) -> None:
@@ -32,7 +32,7 @@ class Reading:
         return set(self.words)
 
     @cached_property
-    def guess(self) -> languages.Guess:
+    def guess(self) -> languages.DetectedLanguage:
         return languages.detect(self.words)
 
     @property
@@ -73,7 +73,7 @@ class Reading:
         return dates.dates(self.words, self.language)
 
     @cached_property
-    def names(self) -> list[Name]:
+    def names(self) -> list[ProperName]:
         return read_names(self.text, self.words, self.language)
 
     @cached_property
@@ -97,7 +97,7 @@ class Reading:
         return order.triples(self.words, self.language)
 
     @cached_property
-    def asked(self) -> questions.Asked:
+    def asked(self) -> questions.QuestionKind:
         return questions.asked(self.words, self.language)
 
 
@@ -107,7 +107,7 @@ def _one_text(one: str, other: str) -> bool:
     return restated(first, second) and rest.split() == others.split()
 
 
-def _negation(a: Reading, b: Reading) -> bool:
+def _negation(a: TextFeatures, b: TextFeatures) -> bool:
     return (
         polarity.denied(a.negations, b.own, b.stems, b.negations)
         or polarity.denied(b.negations, a.own, a.stems, a.negations)
@@ -116,29 +116,29 @@ def _negation(a: Reading, b: Reading) -> bool:
     )
 
 
-def _number(a: Reading, b: Reading) -> bool:
+def _number(a: TextFeatures, b: TextFeatures) -> bool:
     if numbers.differ(a.quantities, b.quantities) == "number":
         return True
     return bool(a.operations - b.operations and b.operations - a.operations)
 
 
-def _unit(a: Reading, b: Reading) -> bool:
+def _unit(a: TextFeatures, b: TextFeatures) -> bool:
     return numbers.differ(a.quantities, b.quantities) == "unit" or numbers.exchanged(a.units, b.units)
 
 
-def _date(a: Reading, b: Reading) -> bool:
+def _date(a: TextFeatures, b: TextFeatures) -> bool:
     return dates.differ(a.dates, b.dates) or numbers.differ(a.quantities, b.quantities) == "date"
 
 
-def _name(a: Reading, b: Reading) -> bool:
+def _name(a: TextFeatures, b: TextFeatures) -> bool:
     return exchanged(a.names, b.names, a.mentions, b.mentions) or nouns.exchanged(a.nouns, b.nouns)
 
 
-def _code(a: Reading, b: Reading) -> bool:
+def _code(a: TextFeatures, b: TextFeatures) -> bool:
     return code.differ(a.code, b.code, a.own, b.own)
 
 
-def _language(a: Reading, b: Reading) -> bool:
+def _language(a: TextFeatures, b: TextFeatures) -> bool:
     if (
         a.script != b.script
         or a.script in languages.UNREAD
@@ -149,15 +149,15 @@ def _language(a: Reading, b: Reading) -> bool:
     return languages.differ(a.spoken_of, b.spoken_of, a.own, b.own)
 
 
-def _order(a: Reading, b: Reading) -> bool:
+def _order(a: TextFeatures, b: TextFeatures) -> bool:
     return order.exchanged(a.triples, b.triples) or order.swapped(a.words, b.words) or order.turned(a.words, b.words)
 
 
-def _question(a: Reading, b: Reading) -> bool:
+def _question(a: TextFeatures, b: TextFeatures) -> bool:
     return questions.differ(a.asked, b.asked)
 
 
-GUARDS: dict[str, Callable[[Reading, Reading], bool]] = {
+GUARDS: dict[str, Callable[[TextFeatures, TextFeatures], bool]] = {
     "language": _language,
     "negation": _negation,
     "number": _number,
@@ -177,7 +177,7 @@ def refusal(new: str, stored: str) -> str | None:
         return None if restated(new, stored) else TOO_LONG
     if "\n" in new.strip() or "\n" in stored.strip():
         return None if _one_text(new, stored) else LINES
-    a, b = reading(new), reading(stored)
+    a, b = text_features(new), text_features(stored)
     if a.words == b.words:  # restated
         return None
     for name, refuses in GUARDS.items():
@@ -187,6 +187,6 @@ def refusal(new: str, stored: str) -> str | None:
 
 
 @lru_cache(maxsize=512)
-def reading(text: str) -> Reading:
+def text_features(text: str) -> TextFeatures:
     """What is read of a text once and compared often: a new one with each of its neighbours."""
-    return Reading(text)
+    return TextFeatures(text)

@@ -1,14 +1,15 @@
-"""How often the prediction was wrong, and how wrong it may be: a ratio of seen to expected errors with an upper bound.
+"""How well predicted errors agree with observed ones: their ratio, with an upper bound.
 
-Knows counts and weights. The ratio has a gamma distribution that starts at 1 (the prediction is believed, as if `start`
-expected errors had been seen) and is told what was seen.
+The ratio has a gamma distribution. It starts at 1, as if `start` errors had been predicted and as many observed (a gamma prior
+for the rate of a Poisson process), and moves with the evidence.
 """
 
 import math
 
 
-class Odds:
-    """`wrong` and `expected` are weighted sums; `squares` is what the weights cost in certainty."""
+class Calibration:
+    """`wrong` and `expected` are weighted sums of observed and predicted errors; `squares` is the sum of the squared weights of
+    the observed ones, which says how much certainty the weights cost."""
 
     def __init__(self, start: float, wrong: float = 0.0, expected: float = 0.0, squares: float = 0.0) -> None:
         self.start = start
@@ -16,9 +17,9 @@ class Odds:
         self.expected = expected
         self.squares = squares
 
-    def see(self, expected: float, wrong: bool, weight: float, fade: float = 0.0) -> None:
-        """A pair whose error was `expected` (a probability) and which stands for `weight` pairs; what was seen before counts
-        less by the share `fade`."""
+    def observe(self, expected: float, wrong: bool, weight: float, fade: float = 0.0) -> None:
+        """Adds a pair with the predicted error `expected`, which counts as `weight` pairs. Evidence before it loses the share
+        `fade`."""
         keep = 1 - min(1.0, fade)
         self.wrong = keep * self.wrong + weight * wrong
         self.expected = keep * self.expected + weight * expected
@@ -28,7 +29,7 @@ class Odds:
         return (self.start + self.wrong) / (self.start + self.expected)
 
     def upper(self, deviations: float) -> float:
-        """The ratio, so many standard deviations up: what was seen counts as much as its weights leave certain."""
+        """The ratio's quantile at so many standard deviations; weighted errors count as their effective number (Kish)."""
         per = self.squares / self.wrong if self.wrong > 0 else 1.0
         shape = self.start + self.wrong / max(1.0, per)
         return self.ratio() * gamma_upper(shape, deviations)

@@ -1,17 +1,18 @@
-"""A logistic regression that learns from one pair at a time, in a microsecond or fifty.
+"""A Bayesian logistic regression that learns one pair at a time.
 
-Knows features and outcomes; not what they stand for. The coefficients are a normal distribution (its covariance says what
-may still be learned); an outcome is one Newton step. What was learned ages: the covariance drifts back to the prior's.
+It sees features and outcomes, not texts. The coefficients are a normal distribution; each outcome is one Newton step on it
+(Laplace approximation: Bishop, Pattern Recognition and Machine Learning, 4.4 and 4.5). Old evidence fades: the covariance
+returns to that of the prior, so the classifier can keep learning.
 """
 
 import math
 from collections.abc import Sequence
 
 FORGETS = 2000
-"""Pairs after which the covariance is two thirds of the way back to the prior's, if nothing were seen."""
+"""Pairs in which the covariance goes two thirds of the way back to the prior's, without new evidence."""
 
 
-class Belief:
+class Classifier:
     def __init__(self, mean: Sequence[float], covariance: Sequence[Sequence[float]]) -> None:
         """`covariance` is the prior's, symmetric."""
         self.mean = list(mean)
@@ -23,7 +24,7 @@ class Belief:
         return _logistic(sum(a * b for a, b in zip(self.mean, features, strict=True)))
 
     def learn(self, features: Sequence[float], outcome: bool, weight: float = 1.0) -> None:
-        """Sees one pair, which stands for `weight` pairs."""
+        """Learns from one pair that counts as `weight` pairs."""
         predicted = self.predict(features)
         moved = [sum(a * b for a, b in zip(row, features, strict=True)) for row in self.covariance]
         curvature = weight * predicted * (1 - predicted)
