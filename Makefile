@@ -1,5 +1,6 @@
 # make demo   an answer from a model, on a fresh machine:  make demo MODEL=story.gguf
 # make test   everything that must pass; sets up what it needs
+# make test-amx       the repair of llama.cpp's AMX kernels, in an emulator, on a processor without AMX
 # make test-pythons   the built package in each Python that is here, and ten commands of it [PYTHONS="3.10 newest"]
 #
 # PYTHON=python3.12   the interpreter of .venv
@@ -120,6 +121,13 @@ test-real-model:
 test-real: test-real-model $(DEV)
 	LLMCTL_TEST_MODEL="$(MODEL)" $(BIN)/pytest -n 0 -rP --timeout 7200 tests/real $(PYTEST_ARGS)
 
+# llama.cpp with AMX on a processor without it: built as the compiler leaves it and with our header, and run in an emulator, which
+# says what is computed and what crashes, and nothing of speed. The libraries take some minutes, once, and stay in .amx.
+.PHONY: test-amx
+test-amx: $(DEV)
+	nice $(BIN)/python -m tests.amx.library .amx
+	LLMCTL_AMX=.amx $(BIN)/pytest -n 0 -rsP --timeout 7200 tests/amx $(PYTEST_ARGS)
+
 test-pythons: $(DEV)
 	$(BIN)/python -m tests.pythons $(PYTHONS)
 
@@ -173,6 +181,6 @@ generated: $(DEV)
 
 clean:
 	@if [ -x $(BIN)/llmctl ] && [ -d .demo ]; then LLMCTL_HOME="$(CURDIR)/.demo" $(BIN)/llmctl daemon stop >&2 || true; fi
-	rm -rf .demo .pythons build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .demo .pythons .amx build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find llmctl daemon tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "$(VENV) stays; rm -rf $(VENV) removes it too"

@@ -1,7 +1,8 @@
 """Tiny random models of the architectures that people run; quantised.py makes of them the files that people have.
 
-It writes files and knows nothing of llmctl. The vocabulary of those that write text is that of tiny_gguf, an embedding model's
-that of tiny_bert. All rows have multiples of 256 numbers, as K-quants want them.
+It writes files and knows nothing of llmctl. The vocabulary of those that write text is that of tiny_gguf, with unused tokens; an
+embedding model's is that of tiny_bert. All rows have multiples of 256 numbers, as K-quants want them, and all matrices multiples
+of 32 rows, as special kernels do.
 """
 
 from collections.abc import Callable
@@ -11,8 +12,8 @@ import numpy as np
 from gguf import GGUFWriter, PoolingType, TokenType
 from numpy.typing import NDArray
 
-from tests import tiny_bert
-from tests.tiny_gguf import BOS, LETTERS, vocabulary, words
+from tests import tiny_bert, tiny_gguf
+from tests.tiny_gguf import BOS, LETTERS, words
 
 Tensors = dict[str, NDArray[np.float32]]
 Shapes = dict[str, tuple[int, ...]]
@@ -44,6 +45,16 @@ def write(path: Path, architecture: str, seed: int = 0) -> Path:
 # ---- parts ------------------------------------------------------------------------------------------------------------
 
 
+USED = len(tiny_gguf.vocabulary())
+UNUSED = [(f"[PAD{at}]", TokenType.UNUSED) for at in range(-USED % 32)]
+
+
+def vocabulary() -> list[tuple[str, TokenType]]:
+    """The letters last."""
+    tokens = tiny_gguf.vocabulary()
+    return [*tokens[: -len(LETTERS)], *UNUSED, *tokens[-len(LETTERS) :]]
+
+
 def _begin(writer: GGUFWriter) -> None:
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(DIM)
@@ -65,11 +76,11 @@ def _matrix(dice: np.random.Generator, *shape: int) -> NDArray[np.float32]:
 
 def _ends(dice: np.random.Generator, factor: float = 1.0) -> Tensors:
     """`factor`: what the architecture itself multiplies a token's vector by."""
-    count = len(vocabulary())
-    embedding, output = _matrix(dice, count, DIM), _matrix(dice, count, DIM)
+    embedding, output = _matrix(dice, USED, DIM), _matrix(dice, USED, DIM)
     embedding *= np.sqrt(DIM) / factor
     embedding[BOS] = embedding[-1]
-    output[: count - len(LETTERS)] *= LITTLE
+    output[: -len(LETTERS)] *= LITTLE
+    embedding, output = (np.insert(rows, [-len(LETTERS)] * len(UNUSED), 0, axis=0) for rows in (embedding, output))
     return {"token_embd.weight": embedding, "output.weight": output, "output_norm.weight": np.ones(DIM, np.float32)}
 
 
