@@ -1,8 +1,6 @@
-"""Settings: strict structs, filled from defaults, then the TOML file, then LLMCTL_SECTION__KEY; and the files of
-added models.
+"""Settings as strict structs: defaults, then the TOML file, then variables LLMCTL_SECTION__KEY; and the files of added models.
 
-An unknown key is an error that names key and file. The user's file is only ever read; `models add` writes a file
-per model.
+An unknown key is an error that names the key and the file. The user's file is only read; `models add` writes one file per model.
 """
 
 import os
@@ -26,7 +24,7 @@ class Duration(float):
 
 
 class KeepAlive(float):
-    """Seconds that a model stays loaded unused; written as a duration, 0 for not at all, -1 for ever."""
+    """Seconds that an unused model stays loaded; written as a duration, 0 (not at all) or -1 (forever)."""
 
 
 class Size(int):
@@ -42,15 +40,15 @@ def parse_duration(text: str | float) -> Duration:
 
 
 def parse_keep_alive(text: str | float) -> KeepAlive:
-    """Seconds, negative for ever. Raises ValueError."""
+    """Seconds; negative: forever. Raises ValueError."""
     if str(text).strip() in ("-1", "-1.0"):
         return KeepAlive(-1)
     try:
         found = parse_duration(text)
     except ValueError as error:
-        raise ValueError(f"{text!r} is neither a duration such as 5m, nor 0, nor -1 (for ever)") from error
+        raise ValueError(f"{text!r} is neither a duration such as 5m, nor 0, nor -1 (forever)") from error
     if found > LONGEST_S:
-        raise ValueError(f"{text!r} is longer than {LONGEST_S // 86400} days; -1 is for ever")
+        raise ValueError(f"{text!r} is longer than {LONGEST_S // 86400} days; -1 means forever")
     return KeepAlive(found)
 
 
@@ -63,7 +61,7 @@ def parse_size(text: str | int) -> Size:
 
 
 LONGEST_S = 3650 * 86400
-"""Of `keep_alive`: a time that every calendar has."""
+"""Maximum of `keep_alive`: its end is still a valid date."""
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -72,18 +70,17 @@ Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 TopK = Annotated[int, msgspec.Meta(ge=0)]
 DEVICES = r"^(auto|cpu|(cuda|mps|vulkan|xpu)(:[0-9]{1,3})?)$"
 Device = Annotated[str, msgspec.Meta(pattern=DEVICES)]
-"""What computes: `auto`, `cpu`, or a kind of GPU, with its number where there are several. `cuda` is AMD's too, as torch
-has it; `xpu` is Intel's."""
+"""`auto`, `cpu`, or a kind of GPU with an optional number. `cuda` includes AMD GPUs, as in torch; `xpu` is Intel's."""
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True, kw_only=True):
-    """The root of all sections: a key that is not here is a mistake, never ignored."""
+    """The base of all sections: unknown keys are errors."""
 
 
 class Defaults(Section, frozen=True):
-    """Read by the client and sent with each request."""
+    """Defaults of requests; read by the client and sent with each request."""
 
     model: str | None = None
     embedding_model: str | None = None
@@ -104,34 +101,34 @@ class Limits(Section, frozen=True):
     queue: Annotated[int, msgspec.Meta(ge=0)] = 512
     prompt_bytes: Size = Size(16 * 2**20)
     memory_bytes: Size | None = None
-    """Host memory of all loaded models together; 80 % of the machine's, or of its control group's."""
+    """Host memory for all loaded models. Default: 80 % of the machine's, or of its control group's."""
     gpu_memory_bytes: Size | None = None
-    """Memory of each GPU; 90 % of what it has."""
+    """Memory of each GPU for all loaded models. Default: 90 % of what it has."""
 
 
 NO_JUDGE = "none"
-"""`cache.semantic.judge` for: only equal answers are the same."""
+"""The value of `cache.semantic.judge` for no judge: only equal answers count as the same."""
 
 BUILTIN = "all-MiniLM-L6-v2"
-"""The embedding model that a package brings: it may be named before it was added."""
+"""The embedding model that an extra package contains; it can be named without being added."""
 
 
 class Semantic(Section, frozen=True):
-    """Answers to questions that mean the same."""
+    """Serving stored answers to questions of the same meaning."""
 
     enabled: bool = False
     max_error: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.005
-    """Wrong answers as a share of all requests that may be answered so."""
+    """Maximum share of wrong answers among all requests for which this is on."""
     judge: str | None = None
-    """The model that says whether two answers serve alike: the one that wrote them; `none`: only equal answers do."""
+    """Model that compares two answers. Default: the one that wrote them; NO_JUDGE: only equal answers count as the same."""
     model: str | None = None
-    """The embedding model; as for `llmctl embed`."""
+    """Embedding model. Default: as for `llmctl embed`."""
     min_similarity: Share | None = None
     neighbours: Annotated[int, msgspec.Meta(ge=1, le=50)] = 5
 
 
 class Prefetch(Section, frozen=True):
-    """Likely next requests, computed while nobody waits."""
+    """Computing likely next requests while the hub is idle."""
 
     enabled: bool = False
     budget_per_hour: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -143,13 +140,13 @@ class Cache(Section, frozen=True):
     disk_bytes: Size = Size(4 * 2**30)
     shared_url: str | None = None
     ttl: Duration | None = None
-    """For every answer the same; else predicted, and 30 days until something was learned."""
+    """Fixed lifetime of all answers. Default: predicted for each; 30 days until there is data."""
     eviction: Literal["gdsf", "lru", "sieve", "s3fifo", "wtinylfu", "weighted"] = "gdsf"
     scope: list[str] = msgspec.field(default_factory=lambda: ["user"])
     prefix_memory_bytes: Size = Size(512 * 2**20)
-    """Of each engine: computed prefixes that it had to put out of its KV memory, in host memory."""
+    """Host memory of each engine for computed prefixes that no longer fit in its KV cache."""
     prefix_disk_bytes: Size = Size(4 * 2**30)
-    """Of each model: the same in files, which a restart survives; 0: none."""
+    """Disk space of each model for such prefixes; they survive a restart. 0: none."""
     semantic: Semantic = Semantic()
     prefetch: Prefetch = Prefetch()
 
@@ -157,7 +154,7 @@ class Cache(Section, frozen=True):
 class Resources(Section, frozen=True):
     max_wait: Duration = Duration(20)
     max_replicas: Count | None = None
-    """Processes of one model; as many as there are cores."""
+    """Maximum number of processes of one model. Default: the number of cores."""
 
 
 class Logs(Section, frozen=True):
@@ -167,85 +164,85 @@ class Logs(Section, frozen=True):
 
 
 class ModelSettings(Section, frozen=True):
-    """Settings of one model; None means the default that the comment names."""
+    """Settings of one model; None stands for the default that the comment names."""
 
     context: Count | None = None
-    """Tokens that one request may use; the file's own, at most 8,192."""
+    """Context size in tokens for one request. Default: the file's own, at most 8,192."""
     slots: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
-    """Requests that run together; 4."""
+    """Requests that run at the same time. Default: 4."""
     retained: Annotated[int, msgspec.Meta(ge=0, le=64)] | None = None
-    """Streams that keep prefixes of ended requests; as many as slots."""
+    """Idle streams that keep prefixes of earlier requests. Default: as many as slots."""
     threads: Count | None = None
-    """In every step; the physical cores that may be used, and fewer while others want them."""
+    """Default: the physical cores it may use, fewer while other programs need them."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] | None = None
-    """Layers on the GPU; all that fit."""
+    """Layers on the GPU. Default: all that fit."""
     device: Device | None = None
-    """Where it runs: auto (default), cpu, cuda, cuda:N, mps, vulkan, xpu."""
+    """auto (default), cpu, cuda, cuda:N, mps, vulkan or xpu."""
     tensor_split: list[Part] | None = None
-    """How much of the layers each GPU gets, in proportion; as their free memory is."""
+    """Proportion of the layers on each GPU. Default: by free memory."""
     kv_type: KvType | None = None
-    """f16 (default), f32, q8_0, q4_0, q4_1, q5_0, q5_1, bf16."""
+    """Type of the KV cache. Default: f16."""
     flash_attention: bool | None = None
-    """Faster attention that rounds more coarsely; where llama.cpp thinks that it pays."""
+    """Faster, with coarser rounding. Default: where llama.cpp chooses it."""
     batch: Count | None = None
-    """Tokens computed in one step, at most; 512."""
+    """Maximum number of tokens computed in one step. Default: 512."""
     adapters: dict[str, str] | None = None
-    """LoRA adapters that a request may ask for: name -> path of a GGUF file."""
+    """LoRA adapters for `--adapter`: name -> path of a GGUF file."""
     speculation: Literal["ngram", "off"] | None = None
-    """Tokens drafted from what the text itself repeats: ngram (default) or off. The answer is the same."""
+    """Speculative decoding from repeated text. Default: ngram. Answers do not change."""
     pooling: Literal["mean", "cls", "last"] | None = None
-    """Embeddings: how the vectors of a text's tokens become one; as the file says."""
+    """Embeddings: pooling of token vectors. Default: as the file says."""
     normalize: bool | None = None
-    """Embeddings: vectors of length 1; as a folder says, and yes for a GGUF file."""
+    """Embeddings: scale vectors to length 1. Default: as a folder says; yes for a GGUF file."""
     prompts: dict[str, str] | None = None
-    """Embeddings: name -> what `--prompt NAME` puts before each text."""
+    """Embeddings: name -> the text that `--prompt NAME` puts before each text."""
     draft: str | None = None
-    """A smaller model of the same vocabulary that drafts too, unless speculation is off: path of a GGUF file."""
+    """Draft model for speculative decoding: the GGUF file of a smaller model with the same vocabulary."""
     remote_model: str | None = None
-    """remote: what the endpoint calls it; the only one that it has."""
+    """remote: the endpoint's name for the model. Default: its only model."""
     api_key_env: Annotated[str, msgspec.Meta(pattern=VARIABLE)] | None = None
-    """remote: the variable of the hub's environment, or the keyring's entry, that holds the endpoint's key."""
+    """remote: environment variable of the hub, or keyring entry, that holds the API key."""
     retries: Annotated[int, msgspec.Meta(ge=0, le=10)] | None = None
-    """remote: attempts after the first one, never after the first token; 3."""
+    """remote: retries before the first token. Default: 3."""
     idle_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """remote: seconds without a sign of an answer, after which it has failed; 300."""
+    """remote: seconds without data after which a request fails. Default: 300."""
     takes_grammar: bool | None = None
-    """remote: the endpoint is a llama-server, which takes a `--grammar`; no."""
+    """remote: the endpoint accepts `--grammar`, as llama-server does. Default: false."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
-    """A transformers folder: the numbers' type; auto (default) is float32 on a CPU, elsewhere as the folder says."""
+    """Transformers folder: number type; auto (default) is float32 on a CPU, else as the folder says."""
     quantization: Literal["int8", "nf4"] | None = None
-    """A transformers folder: weights in 8 bits (package torchao) or 4 (bitsandbytes and accelerate); none."""
+    """Transformers folder: weights in 8 bits (torchao) or 4 bits (bitsandbytes, accelerate). Default: not quantized."""
     trust: bool | None = None
-    """A transformers folder: its own code may run, and weights be read from a pickle; false."""
+    """Transformers folder: allow its own code to run and weights to be read from a pickle. Default: false."""
     think: Literal["on", "off", "low", "medium", "high"] | None = None
-    """How much it thinks before it answers, where a request does not say; as its chat template does by itself."""
+    """Default of `--think`. Without it, what the chat template does by itself."""
     template: str | None = None
-    """A file with a chat template, instead of the one that the model brings."""
+    """File with a chat template to use instead of the model's own."""
     template_options: dict[str, Any] | None = None
-    """What else the chat template may name: name -> value."""
+    """Further variables for the chat template: name -> value."""
     temperature: Temperature | None = None
     top_p: Share | None = None
     top_k: TopK | None = None
     min_p: Share | None = None
     tier: Literal["premium", "standard", "economy"] | None = None
-    """How good it is, and how dear."""
+    """Quality and price class."""
     tags: list[str] | None = None
     price_in: Decimal | None = None
-    """Money per million tokens of a prompt, in the configured currency."""
+    """Price per million prompt tokens, in the configured currency."""
     price_cached: Decimal | None = None
-    """The same for those that were computed before."""
+    """Price per million prompt tokens found in the provider's cache."""
     price_out: Decimal | None = None
-    """The same for tokens of an answer."""
+    """Price per million generated tokens."""
     keep_alive: KeepAlive | None = None
-    """How long it stays loaded when nobody asks for it: 15m; 0: not at all, -1: for ever."""
+    """How long the model stays loaded without requests. Default: 15m. 0: not at all; -1: forever."""
     pin: bool | None = None
-    """Never unloaded to make room, nor after `keep_alive`; loaded when the hub starts."""
+    """Keep loaded: never unloaded to make room or after `keep_alive`, and loaded when the hub starts."""
     preload: bool | None = None
-    """Loaded when the hub starts."""
+    """Load when the hub starts."""
     load_ms: Milliseconds | None = None
-    """echo: milliseconds that it takes to load."""
+    """echo: milliseconds to load."""
     takes: Size | None = None
-    """echo: memory that it says it holds."""
+    """echo: memory it claims to use."""
     first_ms: Milliseconds | None = None
     """echo: milliseconds before the first token."""
     token_ms: Milliseconds | None = None
@@ -255,20 +252,20 @@ class ModelSettings(Section, frozen=True):
 
     def __post_init__(self) -> None:
         if self.tensor_split is not None and not sum(self.tensor_split) > 0:
-            raise ValueError("tensor_split must have a share above 0")
+            raise ValueError("tensor_split must have at least one share above 0")
         for name in PRICES:
             price = getattr(self, name)
             if price is not None and not (price.is_finite() and price >= 0):
-                raise ValueError(f"{name} is {price}, and must be a number of 0 or more")
+                raise ValueError(f"{name} is {price}; it must be a number of 0 or more")
 
     def computing(self) -> "ModelSettings":
-        """Without what changes nothing about an answer, nor about how it is computed."""
+        """The settings without those that change neither an answer nor how it is computed."""
         return msgspec.structs.replace(self, **dict.fromkeys(LABELS))
 
 
 PRICES = ("price_in", "price_cached", "price_out")
 LABELS = ("keep_alive", "pin", "preload", "tier", "tags", *PRICES)
-"""Settings that say nothing about how a model computes."""
+"""Settings that do not affect how a model computes."""
 
 
 class Config(Section, frozen=True):
@@ -280,13 +277,13 @@ class Config(Section, frozen=True):
     models: dict[str, ModelSettings] = {}
 
     def fingerprint(self) -> int:
-        """Equal when everything that the hub reads at its start is equal; `defaults` belong to the client."""
+        """A checksum of everything that the hub reads when it starts: all but `defaults`, which the client reads."""
         read = msgspec.structs.replace(self, defaults=Defaults(), models=dict(sorted(self.models.items())))
         return zlib.crc32(repr(read).encode())
 
 
 def sections(section: Section, prefix: str = "") -> list[tuple[str, Section]]:
-    """Each section under its dotted name, one that lies within another behind it."""
+    """(dotted name, section) of each section; nested ones follow their parent."""
     found: list[tuple[str, Section]] = []
     for name in section.__struct_fields__:
         if isinstance(inner := getattr(section, name), Section):
@@ -295,7 +292,7 @@ def sections(section: Section, prefix: str = "") -> list[tuple[str, Section]]:
 
 
 def keys(section: Section) -> list[str]:
-    """Its own, without the sections within it."""
+    """The keys of a section, without nested sections."""
     return [name for name in section.__struct_fields__ if not isinstance(getattr(section, name), Section)]
 
 
@@ -309,12 +306,13 @@ def _decode_unit(kind: type, value: Any) -> Any:
         return parse_keep_alive(value)
     if kind is Size:
         return parse_size(value)
-    raise TypeError(f"{kind} is written without a unit")
+    raise TypeError(f"{kind} has no unit")
 
 
 def decode(kind: type[S], values: Mapping[str, Any], source: str, *, text: bool = False) -> S:
-    """`values` as a section. `text`: every value is a string, as in the environment. Raises ConfigError naming key
-    and source.
+    """`values` as a section. `text`: every value is a string, as in the environment.
+
+    Raises ConfigError that names the key and the source.
     """
     try:
         return msgspec.convert(values, kind, strict=not text, dec_hook=_decode_unit)
@@ -332,7 +330,7 @@ def _explain(message: str, kind: type[Section], values: Mapping[str, Any], sourc
         place, _, field = key.rpartition(".")
         what += f", which must be one of {', '.join(_words(get_type_hints(_section(kind, place))[field]))}"
     if DEVICES in what:
-        what = "no such device; it must be auto, cpu, or one of cuda, mps, vulkan, xpu, with its number as in cuda:1"
+        what = "no such device; possible: auto, cpu, cuda, mps, vulkan, xpu, or one with a number as cuda:1"
     unknown = re.fullmatch(r"Object contains unknown field `(.+)`", what)
     if unknown:
         section = _section(kind, key)
@@ -343,17 +341,17 @@ def _explain(message: str, kind: type[Section], values: Mapping[str, Any], sourc
 
 
 def _explain_model(models: Mapping[str, Any], source: str, text: bool) -> str:
-    """msgspec does not say which of the models it was."""
+    """Names the model as well, which msgspec does not."""
     for name, settings in models.items():
         try:
             decode(ModelSettings, settings, source, text=text)
         except ConfigError as error:
             return f"models.{name}.{error.message}"
-    raise AssertionError("each model is right by itself")
+    raise AssertionError("each model decodes by itself")
 
 
 def _words(kind: Any) -> list[str]:
-    """The words of a Literal, also within a union."""
+    """The values of a Literal, also within a union."""
     found: list[str] = []
     for part in get_args(kind):
         found += [part] if isinstance(part, str) else _words(part)
@@ -371,7 +369,7 @@ def _section(kind: type[Section], key: str) -> type[Section]:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The TOML file as it stands, {} when there is none. Raises ConfigError when it cannot be read."""
+    """The content of the TOML file, {} if there is none. Raises ConfigError if it cannot be read."""
     if not path.exists():
         return {}
     import tomli
@@ -379,7 +377,7 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         return tomli.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        raise ConfigError(f"cannot read {path}: {error}") from error
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
@@ -390,15 +388,15 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
             try:
                 parsed = msgspec.json.decode(value) if value[:1] + value[-1:] in ("[]", "{}") else value
             except msgspec.DecodeError as error:
-                raise ConfigError(f"the variable {name} is not what JSON calls a list or object: {error}") from error
+                raise ConfigError(f"the variable {name} is not a list or object in JSON: {error}") from error
             found[name.removeprefix("LLMCTL_").lower().replace("__", ".")] = (name, parsed)
     return found
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
-    """Defaults <- file <- environment. Raises ConfigError that names the key and where it stands."""
+    """Defaults, overridden by the file, overridden by the environment. Raises ConfigError that names the key and its source."""
     if environ.get("LLMCTL_CONFIG") and not path.exists():
-        raise ConfigError(f"LLMCTL_CONFIG names {path}, and there is no such file", "`llmctl config init` writes one.")
+        raise ConfigError(f"LLMCTL_CONFIG names {path}, which does not exist", "`llmctl config init` creates it.")
     values = read_file(path)
     config = decode(Config, values, str(path)) if values else Config()
     for key, (variable, value) in from_environment(environ).items():
@@ -424,17 +422,17 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 
 def check_name(what: str, name: str) -> str:
-    """The name, or InvalidRequest when it could not be a file's name."""
+    """Returns the name. Raises InvalidRequest if it cannot be a file name."""
     if not NAME.fullmatch(name):
         raise InvalidRequest(
             f"{what} {short(name)!r} is not a name",
-            "A name begins with a letter or a digit and holds at most 64 letters, digits, and any of . _ : -",
+            "A name begins with a letter or digit and has at most 64 characters: letters, digits and . _ : -",
         )
     return name
 
 
 class ModelEntry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A model that `models add` made known. `added` is seconds since 1970: the oldest is the default model."""
+    """An added model. `added` is in seconds since 1970; the oldest is the default model."""
 
     name: str
     target: str
@@ -445,11 +443,11 @@ class ModelEntry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     settings: dict[str, Any] = {}
     added: float = 0.0
     pulled: str = ""
-    """The repository that `models pull` fetched its files from; empty for files of the user's own."""
+    """The repository its files were downloaded from; empty for the user's own files."""
 
 
 def read_models(folder: Path, broken: Callable[[str], None]) -> dict[str, ModelEntry]:
-    """Every added model by name, oldest first. `broken` is told of each file that cannot be read: the others stand."""
+    """The added models by name, oldest first. `broken` is called with a message for each file that cannot be read."""
     entries = []
     for file in sorted(folder.glob("*.json")):
         try:
@@ -457,7 +455,7 @@ def read_models(folder: Path, broken: Callable[[str], None]) -> dict[str, ModelE
         except FileNotFoundError:
             continue  # removed between the listing and the reading
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            broken(f"{file} cannot be read: {error}; remove it, and add the model again")
+            broken(f"cannot read {file}: {error}; remove it and add the model again")
         else:
             entries.append(entry)
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: (entry.added, entry.name))}

@@ -1,6 +1,6 @@
-"""The full hashes of models' files that the hub has computed, as they lie on disk; `models show` prints them.
+"""The SHA-256 of model files that the hub has computed, as stored on disk; `models show` prints them.
 
-It knows where a file lay when it was hashed, and reads none of it.
+It knows which file was hashed and reads no model file.
 """
 
 from collections.abc import Callable
@@ -10,25 +10,25 @@ import msgspec
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
-    """A file as the file system knows it: another one, or one written again, has another place. Times in ns."""
+    """The identity of a file in the file system; it changes when the file is replaced or written. Times in ns."""
 
     path: str
     inode: int
     size: int
     written: int
     changed: int
-    """Of the inode: set back by nobody."""
+    """Change time of the inode, which no program can set back."""
 
 
 class Hashed(msgspec.Struct):
-    """A model's SHA-256, and the places of its files at that time. Of several files it is that of the lines `HASH  NAME`."""
+    """A model's SHA-256, and the identity of its files then. For several files it is the hash of the lines `HASH  NAME`."""
 
     sha256: str
     places: list[Place]
 
 
 class Hashes(msgspec.Struct):
-    """`known`: identity by place -> SHA-256, oldest first; `targets`: the same by the path that was added."""
+    """`known`: file identity -> SHA-256, oldest first; `targets`: the same by the added path."""
 
     known: dict[str, str] = {}
     targets: dict[str, Hashed] = {}
@@ -41,18 +41,18 @@ def place_of(path: Path) -> Place:
 
 
 def read_hashes(file: Path, broken: Callable[[str], None]) -> Hashes:
-    """None are known where the file is missing, or cannot be read, of which `broken` is told."""
+    """The stored hashes; none if the file is missing or cannot be read. `broken` is called with a message in that case."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=Hashes)
     except FileNotFoundError:
         return Hashes()
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        broken(f"{file} cannot be read: {error}; the models will be hashed anew")
+        broken(f"cannot read {file}: {error}; the models will be hashed again")
         return Hashes()
 
 
 def sha256_of(hashes: Hashes, target: str) -> str | None:
-    """Of a model whose files are still what they were."""
+    """The hash of a model, if its files have not changed."""
     found = hashes.targets.get(target)
     try:
         if found is not None and all(place_of(Path(place.path)) == place for place in found.places):

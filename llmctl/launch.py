@@ -1,7 +1,6 @@
-"""Is the hub running? Starts it, waits until it is ready, replaces one of an older version, stops it; never by
-sleeping.
+"""Starting and stopping the hub: waits until it is ready, replaces one of another version, and never sleeps to do so.
 
-It knows the hub as a process, a socket and two lock files, and refuses to know what the hub answers to a question.
+It knows the hub as a process, a socket and two lock files, not what it answers.
 """
 
 import contextlib
@@ -25,12 +24,12 @@ from llmctl.paths import Paths, make_private, make_reachable
 READY_S = 60.0
 STATUS_S = 15.0
 GRACE_S = 20.0
-"""How much longer than the time it was given a hub may take to stop before it is killed."""
+"""How long after its timeout a stopping hub is waited for before it is killed."""
 
 Notify = Callable[[str], None]
 
 _started: list[int] = []
-"""Hubs that this process started, by pid: those that ended are reaped when the next one is started."""
+"""Pids of the hubs that this process started; ended ones are reaped when the next one starts."""
 
 
 class _ReadyError(msgspec.Struct):
@@ -40,32 +39,32 @@ class _ReadyError(msgspec.Struct):
 
 
 class _Ready(msgspec.Struct):
-    """The one line that a hub writes to its starter."""
+    """The line that a hub writes to the process that started it."""
 
     pid: int = 0
     error: _ReadyError | None = None
 
 
 def listening_at(paths: Paths) -> int | None:
-    """The pid of the process behind the socket of these places (0: not known), or None."""
+    """The pid of the process that listens on the socket (0: unknown), or None."""
     if paths.run.exists():
         make_reachable(paths)
     return listener(paths.socket)
 
 
 def running(paths: Paths) -> wire.HubInfo | None:
-    """The hub that listens, or None. Starts nothing."""
+    """The running hub, or None. Starts nothing."""
     pid = listening_at(paths)
     if pid is None:
         return None
     info = _read_info(paths)
     if info is not None and pid in (0, info.pid):
         return info
-    return _ask_info(paths, pid)  # it listens, and has not said yet that it is ready
+    return _ask_info(paths, pid)  # it listens, but has not written its file yet
 
 
 def listening(paths: Paths) -> int | None:
-    """The pid of the process behind the socket, whether or not it answers, or None."""
+    """The pid of the process that listens on the socket, whether it answers or not, or None."""
     pid = listening_at(paths)
     if pid == 0:
         info = _read_info(paths)
@@ -88,13 +87,13 @@ def _ask_info(paths: Paths, pid: int) -> wire.HubInfo:
 
 
 def ask_status(paths: Paths, pid: int, patience: float = STATUS_S) -> wire.HubStatus:
-    """What the hub says about itself, whatever its protocol."""
+    """The status of the hub; every protocol version answers this request."""
     reply = _tell(paths, pid, wire.Status(), patience)
     if isinstance(reply, wire.Done) and isinstance(reply.result, wire.HubStatus):
         return reply.result
     if isinstance(reply, wire.Failed):
         raise from_code(reply.code, reply.message, reply.hint)
-    raise Unreachable(f"the hub (pid {pid}) does not say how it is")
+    raise Unreachable(f"the hub (pid {pid}) answered the status request with {type(reply).__name__}")
 
 
 def _tell(paths: Paths, pid: int, request: wire.Request, patience: float) -> wire.AnyReply:
@@ -106,7 +105,7 @@ def _tell(paths: Paths, pid: int, request: wire.Request, patience: float) -> wir
 
 
 def ensure(paths: Paths, config: Config, notify: Notify) -> wire.HubInfo:
-    """The hub, started when there is none and restarted when it is an idle one of another version."""
+    """The hub: started if none is running, restarted if it is idle and of another version."""
     info = running(paths)
     if info is None:
         info = start(paths)
@@ -114,8 +113,8 @@ def ensure(paths: Paths, config: Config, notify: Notify) -> wire.HubInfo:
         info = _other_version(paths, info, notify)
     if info.fingerprint and info.fingerprint != config.fingerprint():
         notify(
-            f"the configuration is not the one that the running hub (pid {info.pid}) read; "
-            "`llmctl daemon restart` makes it read the new one"
+            f"the running hub (pid {info.pid}) started with another configuration; "
+            "`llmctl daemon restart` applies the current one"
         )
     return info
 
@@ -127,13 +126,13 @@ def _other_version(paths: Paths, info: wire.HubInfo, notify: Notify) -> wire.Hub
         f"this is version {__version__} with protocol {wire.PROTOCOL}"
     )
     if status.requests_in_flight == 0:
-        notify(f"{words}; it is idle and is restarted")
+        notify(f"{words}; it is idle and is being restarted")
         stop(paths, info.pid, 0.0, notify)
         return start(paths)
-    words += f"; it is busy with {status.requests_in_flight} requests"
+    words += f"; it is running {status.requests_in_flight} requests"
     if info.protocol != wire.PROTOCOL:
-        raise Unreachable(words, "`llmctl daemon restart` ends them and starts the new version.")
-    notify(f"{words}; `llmctl daemon restart` ends them and starts the new version")
+        raise Unreachable(words, "`llmctl daemon restart` cancels them and starts the new version.")
+    notify(f"{words}; `llmctl daemon restart` cancels them and starts the new version")
     return info
 
 
@@ -152,7 +151,7 @@ def _open_lock(file: Path) -> Iterator[int]:
     try:
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise Unreachable(f"{file} cannot be opened: {error.strerror}") from error
+        raise Unreachable(f"cannot open {file}: {error.strerror}") from error
     try:
         yield handle
     finally:
@@ -160,7 +159,7 @@ def _open_lock(file: Path) -> Iterator[int]:
 
 
 def start(paths: Paths) -> wire.HubInfo:
-    """Starts a hub and returns once it is ready. Of several that start at once one does; the others wait for it."""
+    """Starts a hub and returns once it is ready. If several processes try at once, one starts it and the others wait."""
     make_private(paths.run)
     make_reachable(paths)
     make_private(paths.logs)
@@ -171,12 +170,12 @@ def start(paths: Paths) -> wire.HubInfo:
         pid = _spawn(paths)
         info = _read_info(paths)
     if info is None or info.pid != pid:
-        raise Unreachable(f"the hub (pid {pid}) said that it is ready, but {paths.hub_info} does not name it")
+        raise Unreachable(f"the hub (pid {pid}) reported that it is ready, but {paths.hub_info} does not name it")
     return info
 
 
 def _spawn(paths: Paths) -> int:
-    import subprocess  # 5 ms, and seldom needed
+    import subprocess  # 5 ms, and rarely needed
 
     _reap()
     reader, writer = os.pipe()
@@ -198,18 +197,18 @@ def _spawn(paths: Paths) -> int:
         finally:
             os.close(log)
             os.close(writer)
-        hub.returncode = 0  # it outlives this process: Popen shall neither wait for it nor warn
+        hub.returncode = 0  # it outlives this process: Popen must neither wait nor warn
         _started.append(hub.pid)
         line = _read_line(reader)
     except OSError as error:
-        raise Unreachable(f"the hub cannot be started: {error}") from error
+        raise Unreachable(f"cannot start the hub: {error}") from error
     finally:
         os.close(reader)
     return _judge(line, hub.pid, errors, offset)
 
 
 def _environment(paths: Paths) -> dict[str, str]:
-    """The hub runs elsewhere: what was relative to the caller's folder is said in full."""
+    """The environment with full paths, since the hub runs in another folder."""
     environment = dict(os.environ)
     if paths.home is not None:
         environment["LLMCTL_HOME"] = str(paths.home)
@@ -227,7 +226,7 @@ def _reap() -> None:
 
 
 def _read_line(reader: int) -> bytes | None:
-    """What the hub wrote, b"" when it ended without a word, or None when it said nothing in time."""
+    """The line from the hub; b"" if it ended without one, None if it took too long."""
     import select
 
     until = time.monotonic() + READY_S
@@ -245,7 +244,7 @@ def _read_line(reader: int) -> bytes | None:
 
 def _judge(line: bytes | None, pid: int, errors: Path, offset: int) -> int:
     if line is None:
-        raise Unreachable(f"the hub (pid {pid}) was started and is not ready after {READY_S:.0f} s")
+        raise Unreachable(f"the hub (pid {pid}) is not ready {READY_S:.0f} s after its start")
     try:
         ready = msgspec.json.decode(line, type=_Ready)
     except msgspec.DecodeError as error:
@@ -268,7 +267,7 @@ def _tail(file: Path, offset: int, lines: int = 3) -> str:
 
 
 def wait_gone(paths: Paths, seconds: float) -> bool:
-    """Whether the hub let go of its lock within `seconds`: that is the last thing it does."""
+    """Whether the hub releases its lock, the last thing it does, within `seconds`."""
     if not paths.lock.exists():
         return True
     gone = threading.Event()
@@ -282,9 +281,7 @@ def wait_gone(paths: Paths, seconds: float) -> bool:
 
 
 def stop(paths: Paths, pid: int, timeout: float, notify: Notify) -> list[str]:
-    """Stops the hub and waits until it is gone; kills one that does not obey. The requests that it cancelled, by
-    name.
-    """
+    """Stops the hub and waits for its end; kills it if it does not stop. Returns the names of the requests it cancelled."""
     try:
         reply = _tell(paths, pid, wire.Stop(timeout=timeout), timeout + GRACE_S)
     except Unreachable as error:
@@ -305,9 +302,9 @@ def stop(paths: Paths, pid: int, timeout: float, notify: Notify) -> list[str]:
 def _kill(paths: Paths, pid: int, notify: Notify) -> None:
     info = _read_info(paths)
     if pid <= 0 or (listening_at(paths) != pid and (info is None or info.pid != pid)):
-        raise Unreachable(f"{paths.lock} is still held, and the process that holds it is not known")
+        raise Unreachable(f"{paths.lock} is still locked, by an unknown process")
     for name, number in (("SIGTERM", signal.SIGTERM), ("SIGKILL", signal.SIGKILL)):
-        notify(f"the hub (pid {pid}) does not stop: {name} is sent")
+        notify(f"the hub (pid {pid}) does not stop; sending {name}")
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         if wait_gone(paths, GRACE_S):

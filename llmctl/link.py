@@ -1,7 +1,6 @@
-"""The socket to one running hub: frames out, replies in, and the two ways a hub can fall silent.
+"""The connection to a running hub: sends requests, receives replies, and notices when the hub hangs or is gone.
 
-It knows nothing of starting hubs, of options or of printing; whoever holds a Link gives it requests and reads what
-comes.
+It knows nothing of starting hubs, of options or of printing.
 """
 
 import fcntl
@@ -20,17 +19,15 @@ from llmctl.errors import InvalidRequest, Unreachable
 from llmctl.paths import LOCK
 
 LINGER_MS = 200
-"""So that a Cancel sent on the way out arrives."""
+"""Lets a Cancel that is sent while closing arrive."""
 LOOK_S = 1.5
-"""A hub says something each second: after this long without a word it is looked for."""
+"""The hub sends something every second; after this silence, check that it still exists."""
 PATIENCE_S = 15.0
-"""A hub that is there and says nothing for this long does not answer."""
+"""After this silence, a hub that exists counts as not answering."""
 
 
 def listener(path: Path) -> int | None:
-    """The pid of the process that listens at a socket file (0: there is one, whose pid the system does not tell),
-    or None.
-    """
+    """The pid of the process that listens at a socket file, or None; 0 if the system does not report pids."""
     with unix.socket(unix.AF_UNIX, unix.SOCK_STREAM) as probe:
         try:
             probe.connect(os.fspath(path))
@@ -43,7 +40,7 @@ def listener(path: Path) -> int | None:
 
 
 def lock_is_held(path: Path) -> bool:
-    """Whether a hub holds its lock: one that stops has no socket file any more, and lets go of the lock as the last thing."""
+    """Whether a hub holds its lock. A stopping hub has no socket file any more and releases the lock last."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -58,7 +55,7 @@ def lock_is_held(path: Path) -> bool:
 
 
 class Link:
-    """A DEALER to the hub with process id `pid`. For one thread; several exchanges may be under way at once."""
+    """A DEALER socket to the hub with process id `pid`. For one thread; several exchanges can run at once."""
 
     def __init__(self, path: Path, pid: int) -> None:
         self.path = path
@@ -75,7 +72,7 @@ class Link:
         return self._socket.closed
 
     def close(self) -> None:
-        """Cancels what is under way. Harmless when done twice."""
+        """Cancels the running exchanges and closes the socket. May be called twice."""
         if self.closed:
             return
         for request_id in self._inboxes:
@@ -84,12 +81,12 @@ class Link:
         self._context.term()
 
     def is_current(self) -> bool:
-        """Whether the hub that this link was made for still listens."""
+        """Whether the hub of this link still listens."""
         pid = listener(self.path)
         return pid is not None and pid in (0, self.pid)
 
     def may_answer(self) -> bool:
-        """Whether that hub is there still: it listens, or it stops and finishes what it was asked before."""
+        """Whether that hub still exists: it listens, or it is stopping and finishes earlier requests."""
         pid = listener(self.path)
         return lock_is_held(self.path.with_name(LOCK)) if pid is None else pid in (0, self.pid)
 
@@ -98,11 +95,15 @@ class Link:
         try:
             body = wire.encode(request)
         except UnicodeEncodeError as error:
-            raise InvalidRequest("a text of the request is not valid UTF-8", "Only UTF-8 text can be sent.") from error
+            raise InvalidRequest(
+                "a text of the request is not valid UTF-8", "Convert it, for instance with `iconv -t utf-8`."
+            ) from error
         except OverflowError as error:
-            raise InvalidRequest("a number of the request has more than 64 bits", "Give a smaller one.") from error
+            raise InvalidRequest("a number of the request has more than 64 bits", "Use a smaller number.") from error
         if len(body) > wire.MAX_BODY_BYTES:
-            raise InvalidRequest(f"the request has {len(body)} bytes; at most {wire.MAX_BODY_BYTES} can be sent")
+            raise InvalidRequest(
+                f"the request has {len(body)} bytes; the limit is {wire.MAX_BODY_BYTES}", "Send less text."
+            )
         self._socket.send_multipart([request_id, body])
 
     def open(self, request_id: bytes) -> None:
@@ -112,7 +113,7 @@ class Link:
         self._inboxes.pop(request_id, None)
 
     def receive(self, request_id: bytes, seconds: float) -> wire.AnyReply | None:
-        """The next reply to one request, or None when the hub says nothing at all for `seconds`."""
+        """The next reply to one request, or None if the hub sends nothing at all for `seconds`."""
         inbox = self._inboxes[request_id]
         while not inbox:
             if not self._socket.poll(int(seconds * 1000)):
@@ -126,7 +127,7 @@ class Link:
 class Exchange:
     """One request and its replies: an iterator that ends after the final one.
 
-    `again` gives a new link when the hub was stopping and had begun nothing: then the request is sent once more.
+    `again` makes a new link. It is used once, to resend the request if the hub was stopping and had not begun it.
     """
 
     def __init__(
@@ -172,12 +173,14 @@ class Exchange:
         while True:
             if self.link.closed:
                 self._end()
-                raise Unreachable("the connection to the hub was closed before it answered", "")
+                raise Unreachable("the connection to the hub was closed before it answered", "Send the request again.")
             try:
                 reply = self.link.receive(self.id, min(LOOK_S, self._patience))
             except ValueError as error:  # msgspec.DecodeError is one
                 self._end()
-                raise Unreachable(f"the hub (pid {self.link.pid}) sent a reply that cannot be read: {error}") from error
+                raise Unreachable(
+                    f"the hub (pid {self.link.pid}) sent a reply that cannot be decoded: {error}"
+                ) from error
             if reply is not None:
                 return reply
             self._look(time.monotonic() - since)
@@ -185,10 +188,10 @@ class Exchange:
     def _look(self, silent: float) -> None:
         if not self.link.may_answer():
             self._end()
-            raise Unreachable(f"the hub (pid {self.link.pid}) went away before it answered")
+            raise Unreachable(f"the hub (pid {self.link.pid}) ended before it answered")
         if silent >= self._patience:
             self._end()
-            raise Unreachable(f"the hub (pid {self.link.pid}) does not answer: no word from it for {silent:.0f} s")
+            raise Unreachable(f"the hub (pid {self.link.pid}) does not answer: nothing received for {silent:.0f} s")
 
     def _acknowledge(self) -> None:
         self._unread += 1
@@ -201,7 +204,7 @@ class Exchange:
         self.link.shut(self.id)
 
     def cancel(self, wait: float = 0.0) -> wire.AnyReply | None:
-        """Cancels what has not ended. The final reply, when it comes within `wait` seconds."""
+        """Cancels the request if it has not ended. Returns the final reply if it comes within `wait` seconds."""
         if self.ended or self.link.closed:
             return None
         self.link.send(self.id, wire.Cancel())

@@ -1,6 +1,6 @@
-"""Addresses of pages of the Hugging Face hub, as people copy them from a browser: which repository and file they mean.
+"""Addresses of Hugging Face pages, as copied from a browser: the repository and the file that they name.
 
-It knows the form of these addresses and asks nobody whether there is such a repository.
+It knows the form of these addresses and does not check that the repository exists.
 """
 
 import os
@@ -13,10 +13,10 @@ from llmctl.errors import InvalidRequest
 
 HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 PAGES = ("tree", "blob", "resolve", "raw", "commit", "discussions")
-"""What may stand behind OWNER/NAME."""
+"""What may follow OWNER/NAME."""
 OTHERS = ("datasets", "spaces", "collections", "papers", "docs", "blog", "models", "api")
-"""What stands in an owner's place, and is none."""
-HINT = "A model's page reads https://huggingface.co/OWNER/NAME; `llmctl pull OWNER/NAME[:FILE]` names the same."
+"""First parts of an address that are not owners."""
+HINT = "The page of a model is https://huggingface.co/OWNER/NAME; `llmctl pull OWNER/NAME[:FILE]` names the same."
 SCHEME = re.compile(r"https?://|hf://", re.IGNORECASE)
 
 
@@ -31,22 +31,23 @@ class Repo(NamedTuple):
 
 
 def repo_of(given: str, environ: Mapping[str, str] = os.environ) -> Repo:
-    """What `pull` was given: REPO[:FILE], or the address of a page. Raises InvalidRequest for a page that is no model's."""
+    """Reads the argument of `pull`: REPO[:FILE], or the address of a page. Raises InvalidRequest for other pages."""
     if not is_page(given, environ):
         if SCHEME.match(given):
-            raise InvalidRequest(f"{given} is no page of the Hugging Face hub", HINT)
+            raise InvalidRequest(f"{given} is not a page of Hugging Face", HINT)
         name, _, file = given.partition(":")
         return Repo(name, file or None)
     parts = [unquote(part) for part in _path(given).split("/") if part]
     if len(parts) < 2 or parts[0] in OTHERS:
-        raise InvalidRequest(f"{given} is no page of a model", HINT)
+        raise InvalidRequest(f"{given} is not the page of a model", HINT)
     name, _, file = parts[1].partition(":")  # as others let one name a quantisation: hf.co/OWNER/NAME:Q4_K_M
     repo, page = f"{parts[0]}/{name}", parts[2:]
     if page and page[0] not in PAGES:
-        raise InvalidRequest(f"{given} is no page of a model: behind {repo} stands {page[0]!r}", HINT)
+        raise InvalidRequest(f"{given} is not the page of a model: {repo} is followed by {page[0]!r}", HINT)
     if len(page) > 1 and page[0] in PAGES[:4] and page[1] != "main":
         raise InvalidRequest(
-            f"{given} names the version {page[1]!r}, and only `main` is fetched", f"`llmctl pull {repo}`"
+            f"{given} names the version {page[1]!r}, but only `main` can be downloaded",
+            f"`llmctl pull {repo}` downloads it.",
         )
     if page[:1] == ["tree"] and len(page) > 2:
         folder = "/".join(page[2:])

@@ -1,8 +1,8 @@
-"""Where everything lives, and nothing else: no file is read here, and folders are made private before they are used.
+"""The paths of all files and folders. It reads no file; it creates folders and makes them private.
 
-`LLMCTL_HOME=DIR` moves all of it into DIR. Without it the platform's own folders hold configuration, data, state
-and cache. Lock and socket lie together in one folder beside the state, never in XDG_RUNTIME_DIR: cron has none,
-and it is wiped at logout; nor in /tmp, where one state that is reached by two paths would have two locks.
+`LLMCTL_HOME=DIR` moves everything into DIR. Without it, the platform's own folders hold configuration, data, state and cache.
+Lock and socket are in one folder beside the state. Not in XDG_RUNTIME_DIR: cron has none, and it is wiped at logout. Not in
+/tmp: a state reached over two paths would have two locks.
 """
 
 import os
@@ -19,13 +19,13 @@ SOCKET_PATH_MAX = 100
 
 
 class Paths(msgspec.Struct, frozen=True):
-    """The folders of one user and LLMCTL_HOME. `run` holds the lock, the socket and what the hub says about itself."""
+    """The paths for one user and LLMCTL_HOME. `run` holds the lock, the socket and the hub's own file."""
 
     home: Path | None
     config_file: Path
     models: Path
     pulled: Path
-    """Files of models that `models pull` fetched: OWNER/NAME/FILE."""
+    """Downloaded model files: OWNER/NAME/FILE."""
     templates: Path
     state: Path
     cache: Path
@@ -41,32 +41,32 @@ class Paths(msgspec.Struct, frozen=True):
 
     @property
     def cache_audit(self) -> Path:
-        """What the last hub knew of its semantic hits."""
+        """`cache audit` as the last hub left it."""
         return self.state / "cache-audit.json"
 
     @property
     def cache_stats(self) -> Path:
-        """The figures that the last hub left behind."""
+        """`cache stats` as the last hub left it."""
         return self.state / "cache-stats.json"
 
     @property
     def measured(self) -> Path:
-        """What each model took in memory when it was last loaded."""
+        """Memory that each model used when it was last loaded."""
         return self.state / "measured.json"
 
     @property
     def rungs(self) -> Path:
-        """What of llama.cpp crashes here, as engines found out that died of it."""
+        """The parts of llama.cpp that crash on this machine, as found by engines."""
         return self.state / "rungs.json"
 
     @property
     def hashes(self) -> Path:
-        """Full hashes of models' files (hashes.Hashes as JSON)."""
+        """SHA-256 of model files (hashes.Hashes as JSON)."""
         return self.state / "hashes.json"
 
     @property
     def socket(self) -> Path:
-        """Always in `run`; named over a short link where its path is too long for a socket's (`make_reachable`)."""
+        """In `run`; if that path is too long for a socket, the path over a short link (`make_reachable`)."""
         wanted = self.run / "hub.sock"
         if len(os.fsencode(wanted)) <= SOCKET_PATH_MAX:
             return wanted
@@ -81,7 +81,7 @@ class Paths(msgspec.Struct, frozen=True):
 
     @property
     def start_lock(self) -> Path:
-        """Held by the client that is starting a hub, so that others wait for that one."""
+        """Held by the client that is starting a hub; other clients wait for it."""
         return self.run / "start.lock"
 
     @property
@@ -91,7 +91,7 @@ class Paths(msgspec.Struct, frozen=True):
 
 
 def find_paths(environ: "os._Environ[str] | dict[str, str]" = os.environ) -> Paths:
-    """The places for this environment; creates nothing. However a folder is reached, over whatever links, it is one place."""
+    """The paths for this environment; creates nothing. Links are resolved, so that a folder has one path."""
     named = environ.get("LLMCTL_HOME")
     if named:
         home = _real(named, "LLMCTL_HOME")
@@ -130,12 +130,12 @@ def _real(name: str, what: str) -> Path:
         return Path(os.path.realpath(at_home(name)))
     except FileNotFoundError as error:
         raise Unreachable(
-            "the current folder is gone", f"Change to one that exists, or set {what} to a full path."
+            "the current folder no longer exists", f"Change to another folder, or set {what} to a full path."
         ) from error
 
 
 def at_home(name: str) -> Path:
-    """`expanded`. Raises Unreachable where a home folder is meant that nobody knows: it would become a folder of the name `~`."""
+    """`expanded`, but raises Unreachable for an unknown home folder, which would become a folder named `~`."""
     folder = expanded(name)
     if folder.parts[:1] and folder.parts[0].startswith("~"):
         raise _homeless()
@@ -143,28 +143,28 @@ def at_home(name: str) -> Path:
 
 
 def _homeless() -> Unreachable:
-    message = f"user {os.getuid()} has no home folder: HOME is not set, and the system does not know the user"
+    message = f"user {os.getuid()} has no home folder: HOME is not set, and the system has no entry for the user"
     return Unreachable(message, "Set LLMCTL_HOME to a folder of your own, as a full path.")
 
 
 def expanded(name: str) -> Path:
-    """A path with `~` in front written out, where a home folder is known."""
+    """The path with a leading `~` replaced by the home folder, if that is known."""
     return Path(os.path.expanduser(name))
 
 
 def absolute(name: str) -> Path:
-    """The full path of what a user named. Raises InvalidRequest where it is relative to a folder that is gone."""
+    """The full path of a name. Raises InvalidRequest for a relative one in a folder that no longer exists."""
     try:
         return Path(os.path.abspath(expanded(name)))
     except FileNotFoundError as error:
-        message = f"{name} cannot be found: the current folder is gone"
-        raise InvalidRequest(message, "Change to a folder that exists, or name the full path.") from error
+        message = f"cannot find {name}: the current folder no longer exists"
+        raise InvalidRequest(message, "Change to another folder, or give the full path.") from error
 
 
 def make_reachable(paths: Paths) -> None:
-    """Where the path of the socket is too long for one, a short link leads to its folder: made anew when it went from /tmp.
+    """Creates the short link to the socket's folder, if the socket's path is too long and the link is missing.
 
-    Raises Unreachable when somebody else has taken its name.
+    Raises Unreachable if somebody else owns a file of that name.
     """
     link = paths.socket.parent
     if link == paths.run or _leads(link, paths.run):
@@ -177,7 +177,7 @@ def make_reachable(paths: Paths) -> None:
     except OSError as error:
         made.unlink(missing_ok=True)
         hint = f"The path of {paths.run} is too long for a socket: remove {link}, or set LLMCTL_HOME to a shorter path."
-        raise Unreachable(f"the link {link} cannot be made: {error.strerror}", hint) from error
+        raise Unreachable(f"cannot create the link {link}: {error.strerror}", hint) from error
 
 
 def _leads(link: Path, folder: Path) -> bool:
@@ -188,9 +188,9 @@ def _leads(link: Path, folder: Path) -> bool:
 
 
 def make_private(folder: Path) -> Path:
-    """Creates `folder` with mode 0700, or checks that it is a folder of ours and makes it private.
+    """Creates `folder` with mode 0700, or checks that it belongs to this user and makes it private.
 
-    Raises Unreachable when it cannot be written, or belongs to somebody else.
+    Raises Unreachable if it cannot be written or belongs to somebody else.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -206,7 +206,7 @@ def make_private(folder: Path) -> Path:
             raise PermissionError(13, "Permission denied")
     except OSError as error:
         raise Unreachable(
-            f"the folder {folder} cannot be written: {error.strerror}",
+            f"cannot write to the folder {folder}: {error.strerror}",
             "Correct its permissions, or set LLMCTL_HOME to a folder of your own.",
         ) from error
     return folder

@@ -1,6 +1,6 @@
-"""git-lfs pointers: the few lines of text that a clone without git-lfs holds in the place of each large file.
+"""git-lfs pointers: the short text files that a clone without git-lfs has in place of large files.
 
-It reads the beginnings of small files (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md), and knows no model.
+It reads the beginning of small files (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md) and knows no model format.
 """
 
 from collections.abc import Iterator
@@ -8,23 +8,23 @@ from pathlib import Path
 
 BEGINNING = b"version https://git-lfs.github.com/spec/"
 LONGEST = 1024
-"""Bytes of a pointer, by its specification."""
-HINT = "Run `git lfs install` and `git lfs pull` in {folder}, or fetch the model with `llmctl pull`."
+"""Maximum size of a pointer in bytes, by its specification."""
+HINT = "Run `git lfs install` and `git lfs pull` in {folder}, or download the model with `llmctl pull`."
 
 
 def pointer_at(path: Path) -> tuple[str, str] | None:
-    """What is wrong and what to do, where a file, or one that a folder needs, is a pointer; else None."""
+    """(message, hint) if the file, or a file that the folder needs, is a pointer; else None."""
     try:
         found = next((file for file in _needed(path) if _is_pointer(file)), None)
     except OSError:
-        return None  # said by who opens it
+        return None  # reported by whoever opens the file
     if found is None:
         return None
-    return f"{found} is a git-lfs pointer, and not the file that it stands for", HINT.format(folder=found.parent)
+    return f"{found} is a git-lfs pointer, not the file itself", HINT.format(folder=found.parent)
 
 
 def _needed(path: Path) -> Iterator[Path]:
-    """The file itself; of a folder, and of the modules in it (`1_Pooling`), what is read where two forms of a thing are there."""
+    """The file itself; for a folder, the files in it and in its modules (`1_Pooling`) that an engine reads."""
     if not path.is_dir():
         yield path
         return

@@ -1,6 +1,6 @@
-"""Models that other programs fetched from the Hugging Face hub: where their files lie in its cache. Nothing is copied.
+"""Models that other programs downloaded from Hugging Face: where their files are in its cache. Nothing is copied.
 
-It knows the folders of that cache (https://huggingface.co/docs/huggingface_hub/guides/manage-cache), and no network.
+It knows the layout of the cache (https://huggingface.co/docs/huggingface_hub/guides/manage-cache) and uses no network.
 """
 
 import os
@@ -13,7 +13,7 @@ from llmctl.paths import absolute, expanded
 
 REPO = re.compile(r"(?P<owner>[A-Za-z0-9][\w.-]*)/(?P<name>[A-Za-z0-9][\w.-]*)(:(?P<file>.+))?")
 PART = re.compile(r".*-(?!00001)\d{5}-of-\d{5}\.gguf", re.DOTALL)
-"""A part of a model in several files that is not its first."""
+"""A file of a model in several parts, other than the first."""
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -25,10 +25,10 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def locate(target: str, environ: Mapping[str, str] = os.environ) -> str:
-    """The path of what a user named: a file or folder, or REPO[:FILE] of the cache.
+    """The path of a file, a folder, or REPO[:FILE] in the cache.
 
-    A path that leads to nothing comes back as it is, absolute, for the hub to say so. Raises ModelUnavailable for a
-    repository that the cache lacks, and where it is not clear which of its files is meant.
+    A path that does not exist is returned as a full path; the hub reports it. Raises ModelUnavailable for a repository outside
+    the cache, and if it is unclear which of its files is meant.
     """
     path = absolute(target)
     if path.is_dir():
@@ -40,26 +40,26 @@ def locate(target: str, environ: Mapping[str, str] = os.environ) -> str:
     if not folder.is_dir():
         raise ModelUnavailable(
             f"there is no file {target}, and no repository {found['owner']}/{found['name']} in {folder.parent}",
-            f"`llmctl pull {target}` fetches it.",
+            f"`llmctl pull {target}` downloads it.",
         )
     return str(_within(folder, found["file"]))
 
 
 def _within(folder: Path, file: str | None = None) -> Path:
-    """A file of a cached repository, its only model, or the folder where its files lie together."""
+    """The file of a cached repository; without `file` its only GGUF file, or the folder."""
     snapshot = folder if folder.parent.name == "snapshots" else _snapshot(folder)
     repo = snapshot.parent.parent.name.removeprefix("models--").replace("--", "/")
     if file is not None:
         if not (snapshot / file).exists():
             there = ", ".join(str(one.relative_to(snapshot)) for one in _models(snapshot)) or "no GGUF file"
             raise ModelUnavailable(
-                f"{snapshot} has no {file}; there is: {there}", f"`llmctl pull {repo}:{file}` fetches it."
+                f"{snapshot} has no file {file}; it has: {there}", f"`llmctl pull {repo}:{file}` downloads it."
             )
         return snapshot / file
     models = _models(snapshot)
     if len(models) > 1:
         names = ", ".join(str(model.relative_to(snapshot)) for model in models)
-        raise ModelUnavailable(f"{snapshot} holds several models: {names}", f"Name one: {repo}:FILE.")
+        raise ModelUnavailable(f"{snapshot} contains several models: {names}", f"Name one: {repo}:FILE.")
     return models[0] if models else snapshot
 
 
@@ -69,15 +69,15 @@ def _models(snapshot: Path) -> list[Path]:
 
 
 def _snapshot(folder: Path) -> Path:
-    """That of the branch `main`, else the newest. Raises ModelUnavailable where there is none."""
+    """The snapshot of the branch `main`, else the newest. Raises ModelUnavailable if there is none."""
     snapshots = folder / "snapshots"
     try:
         named = snapshots / (folder / "refs" / "main").read_text().strip()
         if named.is_dir() and named != snapshots:
             return named
     except OSError:
-        pass  # it was fetched by a commit's name
+        pass  # downloaded by commit
     found = [path for path in snapshots.iterdir() if path.is_dir()] if snapshots.is_dir() else []
     if not found:
-        raise ModelUnavailable(f"{folder} holds no snapshot of its repository", "`llmctl pull` fetches one.")
+        raise ModelUnavailable(f"{folder} contains no snapshot of its repository", "`llmctl pull` downloads one.")
     return max(found, key=lambda path: path.stat().st_mtime)

@@ -18,9 +18,7 @@ Value = str | int | float | bool | None
 
 
 class Template(Options, kw_only=True, forbid_unknown_fields=True):
-    """What a template file may hold. `params` are the declared parameters: a list of names, or name -> default or
-    null.
-    """
+    """The content of a template file. `params` are the declared parameters: a list of names, or name -> default or null."""
 
     prompt: str | None = None
     params: dict[str, Value] | list[str] = msgspec.field(default_factory=dict)
@@ -32,7 +30,7 @@ class Template(Options, kw_only=True, forbid_unknown_fields=True):
 
 
 def as_text(value: Any) -> str | None:
-    """A YAML value as it reads in a prompt."""
+    """A YAML value as text for a prompt."""
     if value is None or isinstance(value, str):
         return value
     return msgspec.json.encode(value).decode()
@@ -52,8 +50,7 @@ def find(folder: Path, name: str) -> Path:
     file = folder / f"{check_name('template', name)}.yaml"
     if not file.is_file():
         hint = (
-            nearest(name, names(folder))
-            or f"The folder {folder} holds no template; `llmctl ask --save NAME` writes one."
+            nearest(name, names(folder)) or f"There are no templates in {folder}; `llmctl ask --save NAME` creates one."
         )
         raise NotFound(f"there is no template {short(name)!r}", hint)
     return file
@@ -69,7 +66,7 @@ def read(file: Path) -> str:
     try:
         return decode_text(file.read_bytes(), str(file))
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}", "") from error
+        raise ConfigError(f"cannot read {file}: {error.strerror}", "Check its permissions.") from error
     except InvalidRequest as error:
         raise ConfigError(error.message, error.hint) from error
 
@@ -81,9 +78,9 @@ def parse(text: str, source: str) -> Template:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}", "") from error
+        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}", "Correct the file.") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"{source} does not hold keys and values", "A template begins with, say, `prompt: ...`.")
+        raise ConfigError(f"{source} is not a mapping of keys to values", "A template looks like `prompt: ...`.")
     known = {name.rstrip("_") for name in Template.__struct_fields__} - {"template"}
     keys = {str(key).replace("-", "_"): value for key, value in data.items()}
     for key in keys:
@@ -93,12 +90,12 @@ def parse(text: str, source: str) -> Template:
         template = msgspec.convert(keys, Template)
         given(template)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{misfit(str(error), keys)} (in {source})", "") from error
+        raise ConfigError(f"{misfit(str(error), keys)} (in {source})", "Correct the value.") from error
     return template
 
 
 def save(folder: Path, name: str, prompt: str | None, options: Options) -> Path:
-    """Writes a template from what was given to `ask`; `param` values become the declared defaults."""
+    """Writes a template from the options of `ask`; values of `param` become declared defaults."""
     import yaml
 
     keys = {key.rstrip("_"): value for key, value in given(options).items() if key not in ("template", "user")}
@@ -118,4 +115,4 @@ def write(file: Path, text: str) -> None:
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(file)
     except OSError as error:
-        raise Storage(f"{file} cannot be written: {error.strerror}") from error
+        raise Storage(f"cannot write {file}: {error.strerror}") from error

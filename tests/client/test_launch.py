@@ -159,7 +159,7 @@ def test_the_last_words_of_a_hub_that_died_are_told(starter: Path, paths: Paths)
 def test_a_hub_that_is_never_ready(starter: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "READY_S", 0.3)
     write(starter, "exec sleep 3")
-    with pytest.raises(errors.Unreachable, match="not ready after"):
+    with pytest.raises(errors.Unreachable, match="is not ready 0 s after its start"):
         launch.start(paths)
     os.kill(launch._started[-1], signal.SIGKILL)
     os.waitpid(launch._started.pop(), 0)
@@ -177,7 +177,7 @@ def test_what_was_started_is_reaped(starter: Path, paths: Paths) -> None:
 
 
 def test_no_interpreter(starter: Path, paths: Paths) -> None:
-    with pytest.raises(errors.Unreachable, match="cannot be started"):
+    with pytest.raises(errors.Unreachable, match="cannot start the hub"):
         launch.start(paths)
 
 

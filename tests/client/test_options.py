@@ -114,7 +114,7 @@ def test_a_file_that_is_missing_has_near_names(paths: Paths, tmp_path: Path) -> 
     with pytest.raises(errors.NotFound) as caught:
         packed(paths, file=[str(tmp_path / "note.txt")])
     assert "notes.txt" in caught.value.hint
-    with pytest.raises(errors.InvalidRequest, match="is a folder, and no file"):
+    with pytest.raises(errors.InvalidRequest, match="is a folder, not a file"):
         packed(paths, file=[str(tmp_path)])
 
 
@@ -123,8 +123,8 @@ def test_a_file_that_is_missing_has_near_names(paths: Paths, tmp_path: Path) -> 
     [
         ("promt: x", r"promt: unknown key \(in .*t\.yaml\)"),
         ("template: x", "template: unknown key"),
-        ("temperature: hot", 'temperature is "hot", and must be a number'),
-        ("- a", "does not hold keys"),
+        ("temperature: hot", 'temperature is "hot"; it must be a number'),
+        ("- a", "is not a mapping"),
         ("prompt: [", "not valid YAML"),
         ("prompt: !!python/object/apply:os.getcwd []", "not valid YAML"),
     ],

@@ -29,13 +29,13 @@ def test_what_they_mean(given: str, repo: str) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("https://example.com/a/b", "no page of the Hugging Face hub"),
-        ("http://mirror.example/a/b", "no page of the Hugging Face hub"),
-        ("https://huggingface.co/a", "no page of a model"),
-        ("https://huggingface.co/datasets/a/b", "no page of a model"),
-        ("https://huggingface.co/a/b/settings", "stands 'settings'"),
-        ("https://huggingface.co/a/b/tree/v1.1", "only `main` is fetched"),
-        ("https://huggingface.co/a/b/blob/0123abc/c.gguf", "only `main` is fetched"),
+        ("https://example.com/a/b", "not a page of Hugging Face"),
+        ("http://mirror.example/a/b", "not a page of Hugging Face"),
+        ("https://huggingface.co/a", "not the page of a model"),
+        ("https://huggingface.co/datasets/a/b", "not the page of a model"),
+        ("https://huggingface.co/a/b/settings", "followed by 'settings'"),
+        ("https://huggingface.co/a/b/tree/v1.1", "only `main` can be downloaded"),
+        ("https://huggingface.co/a/b/blob/0123abc/c.gguf", "only `main` can be downloaded"),
         ("https://huggingface.co/a/b/tree/main/Q4", "names the folder Q4"),
     ],
 )

@@ -43,7 +43,7 @@ def test_a_field_a_line_leaves_commas_to_the_meaning() -> None:
         ("a b c", "'a b c'"),
         ("a,,b", "''"),
         ("", "''"),
-        ("a int, a", "twice"),
+        ("a int, a", "two fields named a"),
         ("a in", "'in'"),
         ("a.b", "a.b"),
         ("a [int]", "a"),
@@ -69,13 +69,13 @@ def test_one_schema_is_one_text_however_it_comes(tmp_path: Path, monkeypatch: py
     "given", ["{", "{'a': 1}", '{"a": NaN}', '{"a": 1} x', {"a": float("inf")}, {"a": {1, 2}}, "{" * 100_000]
 )
 def test_what_is_no_json_is_refused(given: Any) -> None:
-    with pytest.raises(Usage, match="is no JSON"):
+    with pytest.raises(Usage, match="is not JSON"):
         schema_text(given)
 
 
 def test_a_file_that_holds_no_schema(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[1]")
-    with pytest.raises(Usage, match="no JSON object"):
+    with pytest.raises(Usage, match="not a JSON object"):
         schema_text(str(tmp_path / "list.json"))
     with pytest.raises(NotFound, match=r"lost\.json"):
         schema_text(str(tmp_path / "lost.json"))

@@ -142,10 +142,10 @@ def test_a_repository_in_the_cache_of_another_program_is_used_where_it_lies(hous
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("ana/none", ["no file ana/none", "`llmctl pull ana/none` fetches it"]),
+        ("ana/none", ["no file ana/none", "`llmctl pull ana/none` downloads it"]),
         ("ana/tiny:other.gguf", ["has no other.gguf", "a-Q8_0.gguf", "llmctl pull ana/tiny:other.gguf"]),
         ("ana/two", ["several models: a.gguf, b.gguf", "ana/two:FILE"]),
-        ("ana/empty", ["holds no snapshot", "llmctl pull"]),
+        ("ana/empty", ["contains no snapshot", "llmctl pull"]),
         ("ana/none.gguf", ["ana/none.gguf cannot be read"]),
     ],
 )

@@ -190,7 +190,7 @@ def test_the_same_name_is_another_user_s_own_and_a_name_is_checked(home: House, 
     for name in ("", "a b", "../up", "naïve", "x\n", "-x", "a" * 65):
         outcome = home.run("ask", "hi", "-m", model, f"--conversation={name}")
         assert outcome.status == 5, name
-        assert "A name begins with a letter or a digit" in outcome.err
+        assert "A name begins with a letter or digit" in outcome.err
 
 
 def test_chat_keeps_takes_off_takes_back_and_saves(home: House, model: str, endpoint: Server) -> None:

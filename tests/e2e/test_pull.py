@@ -223,7 +223,7 @@ def test_a_hub_that_pulls_is_not_restarted_under_the_pull(home: House, hub: Hub,
     outcome = home.ok("ask", "hi")
     assert (outcome.out, home.hub().pid) == ("hi\n", pid)
     assert "0.0.9" in outcome.err
-    assert "it is busy with 1 requests" in outcome.err
+    assert "it is running 1 requests" in outcome.err
     assert re.search(r"cancelled: \w+ \(ana/tiny\)", home.ok("daemon", "stop", "--timeout", "0.1s").err)
     assert command.end().status != 0
     hub.go.set()

@@ -100,9 +100,9 @@ def test_a_folder_that_is_gone_matters_only_to_relative_paths(house: House) -> N
     house.ok("daemon", "stop")
     assert in_a_gone_folder(house, "llmctl ask again")[0] == 0, "a hub is started from there too"
     for command, words in {
-        "ask hi -f x.txt": "x.txt", "ask hi -t x/t.yaml": "x/t.yaml", "models add m x.gguf": "the current folder is gone",
-        "models estimate ./x.gguf": "the current folder is gone", "embed hi -o x.npy": "the current folder is gone",
-        "models add m echo --set draft=x": "the current folder is gone", "cache replay x.jsonl": "x.jsonl",
+        "ask hi -f x.txt": "x.txt", "ask hi -t x/t.yaml": "x/t.yaml", "models add m x.gguf": "current folder no longer exists",
+        "models estimate ./x.gguf": "current folder no longer exists", "embed hi -o x.npy": "the current folder no longer exists",
+        "models add m echo --set draft=x": "current folder no longer exists", "cache replay x.jsonl": "x.jsonl",
         "ask hi --schema x/s.json": "x/s.json", "ask hi --grammar x.gbnf": "x.gbnf", "cache warm x.txt": "x.txt",
     }.items():  # fmt: skip
         status, _, err = in_a_gone_folder(house, f"llmctl {command}")
@@ -112,7 +112,7 @@ def test_a_folder_that_is_gone_matters_only_to_relative_paths(house: House) -> N
         )
     for name in ("LLMCTL_HOME", "LLMCTL_CONFIG"):
         status, _, err = in_a_gone_folder(house, "llmctl ask hi", **{name: "x"})
-        assert (status in (3, 5), "the current folder is gone" in err) == (True, True), err
+        assert (status in (3, 5), "the current folder no longer exists" in err) == (True, True), err
 
 
 # ---- two paths to one state -----------------------------------------------------------------------------------------

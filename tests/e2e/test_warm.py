@@ -112,17 +112,17 @@ def test_no_conversation_comes_of_it_and_only_what_was_computed_is_in_the_histor
 
 BAD = [
     ("not json", "this is not JSON", 5),
-    ("[1]", "this is no JSON object", 5),
+    ("[1]", "this is not a JSON object", 5),
     ('{"text": "a"}', "there is no prompt", 5),
     ('{"prompt": "a", "temprature": 1}', "temprature: no such option", 5),
-    ('{"prompt": "b", "top_k": 1.5x}', "this is not JSON: wrong from character 29 on, in ", 5),
-    ('{"prompt": "b"', "this is not JSON: it ends too soon", 5),
+    ('{"prompt": "b", "top_k": 1.5x}', "this is not JSON: error at character 29, in ", 5),
+    ('{"prompt": "b"', "this is not JSON: it ends too early", 5),
     ('{"prompt": "b", "seed": 1e400}', "this is not JSON: number out of range", 5),
-    ('{"prompt": 6}', "prompt is 6, and must be a string", 5),
-    ('{"prompt": "a", "max_tokens": "ten"}', 'max_tokens is "ten", and must be a whole number', 5),
-    ('{"prompt": "a", "stop": ["x", 5]}', "stop[1] is 5, and must be a string", 5),
-    ('{"prompt": "a", "logit_bias": {"b": "c"}}', 'logit_bias is {"b":"c"}, and must be a number', 5),
-    ('{"prompt": "a", "text": 1}', "text is 1, and must be a string", 5),
+    ('{"prompt": 6}', "prompt is 6; it must be a string", 5),
+    ('{"prompt": "a", "max_tokens": "ten"}', 'max_tokens is "ten"; it must be a whole number', 5),
+    ('{"prompt": "a", "stop": ["x", 5]}', "stop[1] is 5; it must be a string", 5),
+    ('{"prompt": "a", "logit_bias": {"b": "c"}}', 'logit_bias is {"b":"c"}; it must be a number', 5),
+    ('{"prompt": "a", "text": 1}', "text is 1, not a string", 5),
     ('{"prompt": "a", "text": " "}', "is empty", 5),
     ('{"prompt": "a", "max_tokens": 0}', "max_tokens is 0", 5),
     ('{"prompt": "a", "temperature": 0.7}', "no seed", 5),
@@ -149,7 +149,7 @@ def test_each_bad_row_is_named_by_its_line_and_the_others_are_stored(house: Hous
         assert words in line["error"]["message"], bad
     assert {line["outcome"] for line in outcome.lines[1::2]} == {"generated"}
     assert outcome.error["message"].startswith("line 1: this is not JSON")
-    assert f"{len(BAD)} of {2 * len(BAD)} rows have no stored answer" in outcome.error["message"]
+    assert f"{len(BAD)} of {2 * len(BAD)} rows failed" in outcome.error["message"]
 
 
 @pytest.mark.parametrize(("line", "status"), [(bad, status) for bad, _, status in BAD if status != 5])
@@ -179,7 +179,7 @@ def test_a_file_that_cannot_be_read(house: House) -> None:
     missing = house.run("cache", "warm", "rows.json")
     assert (missing.status, "rows.jsonl" in missing.err) == (5, True)
     folder = house.run("cache", "warm", "/tmp")
-    assert folder.err.startswith("llmctl: /tmp is a folder, and no file\nFILE holds JSON lines; - is stdin.\n")
+    assert folder.err.startswith("llmctl: /tmp is a folder, not a file\nName a file of JSON lines, or - for stdin.\n")
     closed = house.shell("llmctl cache warm - <&-")
     assert (closed.status, "stdin is closed" in closed.err) == (2, True)
 

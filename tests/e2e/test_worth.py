@@ -222,8 +222,8 @@ def test_a_replay_names_the_line_that_cannot_be_read(home: House) -> None:
     file = trace(home, {"key": "a"}, '{"key":')
     refused(home.run("cache", "replay", file), 5, f"{file}, line 2", '{"key": "a", "bytes": 900')
     negative = trace(home, {"key": "a", "seconds": -1})
-    refused(home.run("cache", "replay", negative), 5, "line 1: seconds is -1, and must be a number of 0 or more")
-    refused(home.run("cache", "replay", trace(home, {"key": 1})), 5, "line 1: key is 1, and must be a string")
+    refused(home.run("cache", "replay", negative), 5, "line 1: seconds is -1; it must be a number of 0 or more")
+    refused(home.run("cache", "replay", trace(home, {"key": 1})), 5, "line 1: key is 1; it must be a string")
     refused(home.run("cache", "replay", trace(home, {"bytes": 1})), 5, "line 1", "neither key nor prompt")
 
 

@@ -146,7 +146,8 @@ def test_hashes_that_cannot_be_read_are_told_and_begun_anew(tmp_path: Path, mode
     (tmp_path / "hashes.json").write_text("{")
     told: list[str] = []
     assert read_hashes(tmp_path / "hashes.json", told.append).known == {}
-    assert "hashes.json cannot be read" in told[0]
+    assert told[0].startswith("cannot read ")
+    assert "hashes.json" in told[0]
     assert len(Contents(tmp_path / "hashes.json").of(str(model))) == 32
 
 

@@ -113,11 +113,11 @@ def test_in_a_folder_that_is_gone_only_full_paths_lead_somewhere(
     gone.rmdir()
     assert absolute("/a/../b") == Path("/b")
     assert find_paths({"LLMCTL_HOME": "/x"}).home == Path("/x")
-    with pytest.raises(InvalidRequest, match="x cannot be found: the current folder is gone"):
+    with pytest.raises(InvalidRequest, match="cannot find x: the current folder no longer exists"):
         absolute("x")
-    with pytest.raises(InvalidRequest, match="folder is gone"):
+    with pytest.raises(InvalidRequest, match="folder no longer exists"):
         find_paths({"LLMCTL_HOME": "/x", "LLMCTL_CONFIG": "x"})
-    with pytest.raises(Unreachable, match="folder is gone"):
+    with pytest.raises(Unreachable, match="folder no longer exists"):
         find_paths({"LLMCTL_HOME": "x"})
 
 
@@ -140,6 +140,6 @@ def test_what_is_no_folder_of_ours_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(Unreachable, match="cannot be written"):
+    with pytest.raises(Unreachable, match="cannot write to the folder"):
         make_private(tmp_path / "x")
     tmp_path.chmod(0o700)

@@ -2,9 +2,12 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,16 @@ from tests.e2e.house import house as a_house
 from tests.meta import generate
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = PAGES[0].read_text(encoding="utf-8")
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+ALL = "\n".join(TEXTS.values())
+FENCE = r"^ *```{} *\n(.*?)^ *```"
 
 
-def blocks(kind: str) -> list[str]:
-    """The fenced blocks of README.md that are marked to be run."""
-    return re.findall(rf"^```{kind} run\n(.*?)^```", README, flags=re.M | re.S)
+def blocks(text: str, kind: str) -> list[str]:
+    """The fenced blocks of this kind, `sh run` being those that are marked to be run."""
+    return [textwrap.dedent(block) for block in re.findall(FENCE.format(kind), text, flags=re.M | re.S)]
 
 
 def commands() -> Iterator[str]:
@@ -36,19 +43,46 @@ def commands() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("command", list(commands()))
-def test_every_command_stands_in_the_readme(command: str) -> None:
-    assert re.search(rf"`{re.escape(command)}\b", README)
+def test_every_command_is_in_the_table_of_commands(command: str) -> None:
+    table = TEXTS[ROOT / "docs" / "commands.md"]
+    assert any(re.search(rf"`{re.escape(command)}\b", line) for line in table.splitlines() if line.startswith("| "))
 
 
-def test_the_readme_names_no_command_that_is_not_there() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_no_command_that_does_not_exist(page: Path) -> None:
     known = {*commands(), *(f"llmctl {name}" for name in main.COMMANDS)}
-    for found in re.findall(r"`(llmctl [a-z]+(?: [a-z]+)?)", README):
+    for found in re.findall(r"`(llmctl [a-z]+(?: [a-z]+)?)", TEXTS[page]):
         assert found in known or found.rpartition(" ")[0] in known, found
 
 
+def test_every_page_is_in_the_index_and_is_short() -> None:
+    index = TEXTS[ROOT / "docs" / "README.md"]
+    for page in PAGES:
+        assert page.name == "README.md" or f"({page.name})" in index, page
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_that_are_shown_and_not_run_have_options_that_exist(page: Path) -> None:
+    """They need a network, a key or a compiler; at least nothing in them is out of date."""
+    root: Any = typer.main.get_command(main.app)
+    for line in "\n".join(blocks(TEXTS[page], "sh")).splitlines():
+        for part in re.findall(r"(?:^|[|;&] *)llmctl ([^|;&]*)", line.partition("  #")[0]):
+            words = shlex.split(part)
+            command = root.get_command(None, words.pop(0))
+            if hasattr(command, "commands"):
+                command = command.commands[words.pop(0)]
+            known = {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
+            assert {word.partition("=")[0] for word in words if re.match("--?[a-z]", word)} <= known, line
+
+
 @pytest.mark.parametrize("error", errors.ERRORS.values(), ids=lambda error: error.code)
-def test_every_error_has_a_status_a_hint_and_a_line_in_the_readme(error: type[errors.LlmctlError]) -> None:
-    rows = [line for line in README.splitlines() if line.startswith("| ") and f"`{error.code}`" in line]
+def test_every_error_has_a_status_a_hint_and_a_line_in_the_docs(error: type[errors.LlmctlError]) -> None:
+    rows = [
+        line
+        for line in TEXTS[ROOT / "docs" / "scripting.md"].splitlines()
+        if line.startswith("| ") and f"`{error.code}`" in line
+    ]
     assert len(rows) == 1
     statuses = {int(word) for word in rows[0].split("|")[1].replace(",", " ").split()}
     assert error("x").status in statuses
@@ -68,7 +102,14 @@ def test_the_tree_that_is_drawn_is_the_tree_that_is() -> None:
 
 @pytest.fixture
 def reader() -> Iterator[House]:
-    """Somebody who follows the README from the top, with a model and a text at hand."""
+    """Somebody who follows the README from the top."""
+    with a_reader() as made:
+        yield made
+
+
+@contextmanager
+def a_reader() -> Iterator[House]:
+    """A home with a model's file and a text."""
     with a_house(LLMCTL_DEFAULTS__MAX_TOKENS="64") as made:
         user = Path(made.environ()["HOME"])
         (user / "models").mkdir()
@@ -77,25 +118,57 @@ def reader() -> Iterator[House]:
         yield made
 
 
-def test_the_shell_blocks_of_the_readme_run(reader: House) -> None:
-    found = blocks("sh")
-    assert len(found) >= 3
+def run_all(house: House, found: list[str]) -> None:
     for block in found:
         for line in block.splitlines():
-            outcome = reader.shell(line)
+            outcome = house.shell(line)
             assert outcome.status == 0, (line, outcome)
             assert "Traceback" not in outcome.err, line
 
 
-def test_the_python_block_of_the_readme_runs(reader: House) -> None:
-    reader.ok("models", "add", "story", Path(reader.environ()["HOME"]) / "models" / "story.gguf")
-    (block,) = blocks("python")
+def test_the_shell_blocks_of_the_readme_run(reader: House) -> None:
+    found = blocks(README, "sh run")
+    assert len(found) == 6
+    run_all(reader, found)
+
+
+@pytest.fixture(scope="module")
+def settled() -> Iterator[House]:
+    """The same reader later, with two models: all pages share this one's hub, in any order."""
+    with a_reader() as made:
+        made.ok("models", "add", "dry", "echo")
+        made.ok("models", "add", "story", Path(made.environ()["HOME"]) / "models" / "story.gguf")
+        yield made
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES[1:] if blocks(TEXTS[page], "sh run")], ids=lambda page: page.name
+)
+def test_the_shell_blocks_of_a_page_run(settled: House, page: Path) -> None:
+    run_all(settled, blocks(TEXTS[page], "sh run"))
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES[1:] if blocks(TEXTS[page], "python run")], ids=lambda page: page.name
+)
+def test_the_python_block_of_a_page_runs(settled: House, page: Path) -> None:
+    for block in blocks(TEXTS[page], "python run"):
+        run_python(settled, block)
+
+
+def run_python(house: House, block: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block], env=reader.environ(), capture_output=True, text=True,
+        [sys.executable, "-W", "error", "-c", block], env=house.environ(), capture_output=True, text=True,
         stdin=subprocess.DEVNULL, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_the_python_block_of_the_readme_runs(reader: House) -> None:
+    reader.ok("models", "add", "story", Path(reader.environ()["HOME"]) / "models" / "story.gguf")
+    (block,) = blocks(README, "python run")
+    run_python(reader, block)
 
 
 def test_every_command_that_the_architecture_shows_runs(reader: House) -> None:
