@@ -1,7 +1,6 @@
-"""A BERT-like sentence-transformers folder as one GGUF file that llama.cpp embeds with: `python -m llmctld.engine.embed.convert`.
+"""Converts a BERT-like sentence-transformers folder to a GGUF file for llama.cpp: `python -m llmctld.engine.embed.convert`.
 
-A child of the hub's, run once for a model and gone: the hub loads no numpy. It knows the two formats, and neither asks
-where the folder came from nor what the vectors are for.
+Runs once per model in a child of the hub, which loads no numpy.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from llmctld.engine.lifeline import die_with_hub
 
 WEIGHTS = "model.safetensors"
 LEFT_OUT = ("pooler.", "embeddings.position_ids")
-"""Tensors that no sentence embedding is made from."""
+"""Tensors that sentence embeddings do not use."""
 EXACT = ("token_types.weight", "position_embd.weight")
 """Small tables that llama.cpp reads as float32."""
 POOLINGS = {
@@ -39,7 +38,7 @@ POOLINGS = {
 
 
 class Unfit(Exception):
-    """The folder does not hold what was expected."""
+    """The folder does not contain what was expected."""
 
 
 def main() -> int:
@@ -61,7 +60,7 @@ def main() -> int:
 
 
 def convert(folder: Path, out: Path, sha256: str | None = None) -> None:
-    """Writes `out` whole or not at all. Raises Unfit: another hash, or no BERT with a pooling that GGUF knows."""
+    """Write `out` completely or not at all. Raises Unfit: wrong hash, or not a BERT with a pooling that GGUF supports."""
     if sha256 is not None and (found := _sha256(folder / WEIGHTS)) != sha256:
         raise Unfit(f"{folder / WEIGHTS} has the SHA-256 {found}, and not {sha256}")
     config = json.loads((folder / "config.json").read_bytes())
@@ -112,7 +111,7 @@ def _describe(writer: GGUFWriter, config: dict[str, Any], pooling: PoolingType) 
 
 
 def _write_vocabulary(writer: GGUFWriter, words: list[str], config: dict[str, Any]) -> None:
-    """WordPiece as llama.cpp has it: what begins a word is marked, instead of what goes on with one."""
+    """llama.cpp's WordPiece marks the pieces that start a word, instead of those that continue one."""
     control = [word.startswith("[") and word.endswith("]") and len(word) > 2 for word in words]
     kinds = [TokenType.CONTROL if special else TokenType.NORMAL for special in control]
     writer.add_token_type_count(config["type_vocab_size"])
@@ -132,7 +131,7 @@ def _marked(word: str, special: bool) -> str:
 
 
 def _tensors(found: dict[str, NDArray[Any]], layers: int) -> list[tuple[str, NDArray[Any]]]:
-    """Matrices as float16, the rest as it is. Raises Unfit for a tensor that llama.cpp has no place for."""
+    """Matrices as float16, others unchanged. Raises Unfit for a tensor that llama.cpp does not know."""
     names = get_tensor_name_map(MODEL_ARCH.BERT, layers)
     tensors = []
     for given, tensor in found.items():

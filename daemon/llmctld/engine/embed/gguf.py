@@ -1,7 +1,4 @@
-"""An embedding model in a GGUF file, computed by llama.cpp: several texts in one call, and a vector for each.
-
-It knows the library's calls for embeddings; who asked for which text is the loop's.
-"""
+"""An embedding model in a GGUF file, computed by llama.cpp: several texts per call, one vector each."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,8 +26,8 @@ POOLINGS = {
 }
 UNNAMED = (lib.LLAMA_POOLING_TYPE_NONE, lib.LLAMA_POOLING_TYPE_UNSPECIFIED)
 LITTLE = 5e8
-"""Tokens times parameters of a batch that one thread computes: several meet at every operation, which takes as long as they
-save, and beside other work longer."""
+"""Tokens times parameters of a batch that one thread computes: synchronising several would cost as much as they save, and more on
+a busy machine."""
 
 
 class GgufEmbedder:
@@ -49,7 +46,7 @@ class GgufEmbedder:
         own: int = lib.llama_model_n_ctx_train(self._model)
         context = load.context or min(own, CONTEXT_CAP)
         self.batch_tokens = max(load.batch, context)
-        if context > own:  # most have a table of positions, and nothing behind its end
+        if context > own:  # most have a position table, which must not be exceeded
             message = f"{load.name}: `context` is {context}, and {load.path} has {own} positions"
             raise LoadError(message, "Set a smaller `context`.")
         notices = []
@@ -84,7 +81,7 @@ class GgufEmbedder:
 
     def embed(self, readings: Sequence[Reading]) -> Vectors:
         self._batch.lay([reading.tokens for reading in readings])
-        if self._memory:  # a decoder keeps what it has read; each batch is new
+        if self._memory:  # a decoder keeps its KV; each batch starts empty
             lib.llama_memory_clear(self._memory, True)
         tokens: int = self._batch.struct.n_tokens
         threads = self._one if tokens <= self._little else self._threads
@@ -113,7 +110,7 @@ class GgufEmbedder:
         return self._make_context(model, load, lib.LLAMA_POOLING_TYPE_MEAN), Shape(1, self.batch_tokens)
 
     def _make_context(self, model: Any, load: Load, pooling: int) -> Any:
-        """Of one piece: a text is read in one go, since each of its tokens may look at every other."""
+        """A text is computed in one piece, since each of its tokens may attend to every other."""
         self._log.clear()
         parameters = lib.llama_context_default_params()
         parameters.embeddings = True

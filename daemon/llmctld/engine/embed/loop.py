@@ -1,6 +1,6 @@
-"""The loop of an engine that embeds: what has come while one batch was computed forms the next, without a timer.
+"""The loop of an embedding engine: texts that arrive while a batch is computed form the next batch, without a timer.
 
-It knows requests of several texts and whose turn it is; how a text becomes a vector is an Embedder's own.
+It knows requests of several texts and their order. An Embedder turns texts into vectors.
 """
 
 import time
@@ -37,7 +37,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Reading:
-    """A text, its tokens (those of the prompt before it too), and that prompt's text where it is not part of `text`."""
+    """A text with its tokens (including those of its prompt), and the prompt's text if that is not part of `text`."""
 
     text: str
     tokens: Sequence[int]
@@ -45,26 +45,26 @@ class Reading:
 
 
 class Embedder(Protocol):
-    """A loaded embedding model. One thread calls it."""
+    """A loaded embedding model, used by one thread."""
 
     @property
     def loaded(self) -> Loaded:
-        """What to tell the hub; `dimension` is that of every vector, `context` bounds one text, `slots` a batch."""
+        """What the hub is told. `dimension`: of every vector. `context`: limit of one text. `slots`: texts per batch."""
 
     @property
     def batch_tokens(self) -> int:
-        """Tokens of one batch, at least `loaded.context`."""
+        """Tokens per batch, at least `loaded.context`."""
 
     def read(self, text: str, prompt: str | None) -> Reading:
-        """Raises Refusal for a text of which a part would be cut off, and for a prompt that nobody knows."""
+        """Raises Refusal for a text that would be cut, and for an unknown prompt."""
 
     def embed(self, readings: Sequence[Reading]) -> Vectors:
-        """(texts, dimension); raises whatever it likes, and then each text is tried alone."""
+        """(texts, dimension). May raise anything; then each text is tried alone."""
 
 
 @dataclass
 class Work:
-    """One request: `next` is the first text that is in no batch yet, `left` how many have no vector and no flaw."""
+    """One request. `next`: first text that is in no batch yet. `left`: texts without a vector or an error."""
 
     texts: Texts
     vectors: Vectors
@@ -92,12 +92,12 @@ class Place:
 
 
 class EmbedLoop:
-    """Owns the model: everything that others want of it comes through `inbox`."""
+    """Owns the model: all commands come through `inbox`."""
 
     def __init__(self, embedder: Embedder, inbox: Inbox, send: Callable[[Report], None]) -> None:
         self._embedder, self._inbox, self._send = embedder, inbox, send
         self._works: dict[int, Work] = {}
-        """In the order of their turns: who had a text in a batch goes to the end."""
+        """In order of turns: a request with a text in a batch moves to the end."""
         self._events: list[Event] = []
         self._rate = Rate()
         self._closing = False
@@ -107,7 +107,7 @@ class EmbedLoop:
             self.step()
 
     def step(self) -> None:
-        """One batch. It waits for a command only when there is nothing to compute."""
+        """One batch. Waits for a command only if there is nothing to compute."""
         self._drain()
         batch = self._form()
         self._report(len(batch))
@@ -155,7 +155,7 @@ class EmbedLoop:
     # ---- batches ----------------------------------------------------------------------------------------------------
 
     def _form(self) -> list[Place]:
-        """A text of each request in turn, so that one text does not wait for another's thousand; as many as fit."""
+        """One text per request in turn, as many as fit, so that one text does not wait for another request's thousand."""
         batch: list[Place] = []
         room = self._embedder.batch_tokens
         while len(batch) < self._embedder.loaded.slots:
@@ -165,7 +165,7 @@ class EmbedLoop:
             reading = self._read(work)
             if reading is not None:
                 if len(reading.tokens) > room:
-                    break  # it comes first in the next one
+                    break  # it is the first of the next batch
                 room -= len(reading.tokens)
                 batch.append(Place(work, work.next, reading))
                 work.tokens += len(reading.tokens)
@@ -174,7 +174,7 @@ class EmbedLoop:
         return batch
 
     def _read(self, work: Work) -> Reading | None:
-        """None, and a flaw, where the text cannot be read."""
+        """The text's Reading; None and an error if it cannot be read."""
         text = work.texts.texts[work.next]
         try:
             if not text.strip():
@@ -188,9 +188,9 @@ class EmbedLoop:
         return None
 
     def _compute(self, batch: list[Place]) -> None:
-        """A text that a batch cannot be computed with fails alone: then each goes by itself.
+        """Compute the batch; on an error each text alone, so that only the one at fault fails.
 
-        One that brings no number takes the others along too, since a weight of 0 times NaN is NaN.
+        A text that gives NaN spoils the others in its batch, since a weight of 0 times NaN is NaN.
         """
         refusal = None
         try:
@@ -230,6 +230,6 @@ def unknown_prompt(given: str, known: Sequence[str]) -> Refusal:
 
 
 def too_long(tokens: int, most: int) -> Refusal:
-    """A part of a text is another text: it is never cut off without a word."""
+    """Part of a text is another text, so nothing is cut silently."""
     message = f"the text has {tokens} tokens, and this model reads at most {most}"
     return Refusal("context_overflow", message, "Shorten the text, or split it.")

@@ -1,7 +1,4 @@
-"""An embedding model in a sentence-transformers folder, computed by that library on torch: its pooling, its prompts.
-
-It knows the library's one class; who asked for which text is the loop's.
-"""
+"""An embedding model in a sentence-transformers folder, computed by that library on torch, with its pooling and prompts."""
 
 import os
 from collections import defaultdict
@@ -21,13 +18,13 @@ from llmctld.engine.fit import mebibytes
 from llmctld.engine.hf import device as torch_device
 from llmctld.engine.messages import Load, Loaded
 
-os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}  # both are read at the import
+os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}  # both are read at import
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 
 UNBOUNDED = 2**20
-"""Tokens of one text, where the model sets no bound: a bag of words has no positions."""
+"""Token limit of a text if the model has none: a bag of words has no positions."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -64,7 +61,7 @@ class TorchEmbedder:
         )  # fmt: skip
 
     def read(self, text: str, prompt: str | None) -> Reading:
-        """Counted with its prompt: the library would cut off what is beyond its bound."""
+        """Counted with its prompt: the library would cut what exceeds its limit."""
         if prompt is not None and prompt not in self._model.prompts:
             raise unknown_prompt(prompt, list(self._model.prompts))
         name = prompt or self._model.default_prompt_name
@@ -75,12 +72,14 @@ class TorchEmbedder:
         if tokens and (last := max(tokens)) >= self._rows:
             message = f"the text has a token with the id {last}, and this model knows the ids 0 to {self._rows - 1}"
             raise Refusal(
-                "invalid_request", message, "The folder's tokenizer does not belong to its weights: fetch it again."
+                "invalid_request",
+                message,
+                "The folder's tokenizer does not match its weights: download the folder again.",
             )
         return Reading(text, tokens, before)
 
     def embed(self, readings: Sequence[Reading]) -> Vectors:
-        """The library takes one prompt at a time, and may leave it out of the pooling: so it must know which it is."""
+        """The library takes one prompt at a time and may exclude it from pooling, so it must be told the prompt."""
         vectors = np.empty((len(readings), self.loaded.dimension), np.float32)
         rows: dict[str, list[int]] = defaultdict(list)
         for row, reading in enumerate(readings):
@@ -100,7 +99,7 @@ class TorchEmbedder:
 
 
 def _check(load: Load, room: int) -> None:
-    """Raises LoadError for weights that only a pickle holds, which may run code, and for more than fits."""
+    """Raises LoadError for weights in a pickle, which may run code, and for a model that is too large."""
     folder = Path(load.path)
     try:
         modules = msgspec.json.decode((folder / "modules.json").read_bytes(), type=list[dict[str, Any]])
@@ -114,15 +113,15 @@ def _check(load: Load, room: int) -> None:
     for file in files:
         if file.suffix in PICKLES and file.parent not in safe:
             message = f"{load.name}: the weights in {file} are a pickle, which may run code when it is read"
-            raise LoadError(message, "Take a version of this model with safetensors, or convert it.")
+            raise LoadError(message, "Use a version of this model with safetensors, or convert it.")
     size = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
     if size > room:
         message = f"{load.name} does not fit in memory: its weights have {mebibytes(size)}, "
-        raise LoadError(message + f"and it may use {mebibytes(room)}", "Take a smaller model.")
+        raise LoadError(message + f"and it may use {mebibytes(room)}", "Use a smaller model.")
 
 
 def _read(load: Load, device: torch.device) -> SentenceTransformer:
-    """Float32 on a CPU, where halves are slower; elsewhere as the folder says. No code of the folder's is run."""
+    """float32 on a CPU, where half precision is slower; elsewhere the folder's type. Code in the folder is never run."""
     dtype = torch.float32 if device.type == "cpu" else "auto"
     try:
         return SentenceTransformer(
@@ -131,11 +130,11 @@ def _read(load: Load, device: torch.device) -> SentenceTransformer:
         )  # fmt: skip
     except Exception as error:
         message = f"{load.name}: sentence-transformers cannot load {load.path}: {type(error).__name__}: {error}"
-        raise LoadError(message, "The folder may be damaged or not whole: fetch it again.") from error
+        raise LoadError(message, "The folder may be damaged or incomplete: download it again.") from error
 
 
 def _read_as_text(tokenizer: Any, prompts: dict[str, str | None]) -> list[str]:
-    """From now on the names of control tokens are text like any other. Notices: prompts of the model that hold some."""
+    """Treat names of control tokens as text from now on. Returns notices: prompts of the model that contain some."""
     if not hasattr(tokenizer, "split_special_tokens"):
         tokenizer.encode_special_tokens = True
         return []
@@ -153,7 +152,7 @@ def _bound(model: SentenceTransformer) -> int:
 
 
 def _rows(model: SentenceTransformer) -> int:
-    """Of the table that a token is looked up in; UNBOUNDED where there is none to be seen."""
+    """Rows of the embedding table; UNBOUNDED if there is none."""
     inner: Any = getattr(model[0], "auto_model", None)
     return UNBOUNDED if inner is None else int(inner.get_input_embeddings().weight.shape[0])
 
@@ -165,7 +164,7 @@ def _without_normalization(model: SentenceTransformer) -> None:
 
 
 def _tokens(tokenizer: Any, text: str) -> Sequence[int]:
-    """All of them: a tokenizer of transformers, or of its own kind where the model is a bag of words."""
+    """All tokens, from a transformers tokenizer or a bag-of-words one."""
     if callable(tokenizer):
         found: Sequence[int] = tokenizer(text, truncation=False, verbose=False)["input_ids"]
         return found

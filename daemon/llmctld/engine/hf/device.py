@@ -1,7 +1,4 @@
-"""Where a model that torch computes runs: the device that was asked for, or the best there is.
-
-It knows torch's names of devices and their memory; what is computed there is for those who asked.
-"""
+"""Chooses the torch device of a model: the one asked for, or the best there is."""
 
 import torch
 
@@ -11,7 +8,7 @@ from llmctld.engine.messages import Load
 
 
 def choose(load: Load) -> torch.device:
-    """Raises LoadError for one that is not there, which lists those that are."""
+    """Raises LoadError that lists the devices if the wanted one does not exist."""
     if load.gpu_layers == 0 or load.device == "cpu":
         return torch.device("cpu")
     there = present()
@@ -24,7 +21,7 @@ def choose(load: Load) -> torch.device:
 
 
 def present() -> list[str]:
-    """The CPU first, then what is quicker: `cuda:0`, `cuda:1`, `mps:0`."""
+    """Devices: the CPU first, then faster ones: `cuda:0`, `cuda:1`, `mps:0`."""
     if not torch.accelerator.is_available():
         return ["cpu"]
     kind = torch.accelerator.current_accelerator()
@@ -32,7 +29,7 @@ def present() -> list[str]:
 
 
 def room(load: Load, device: torch.device) -> int:
-    """Bytes that the model may take there; a Mac's GPU has the machine's own memory."""
+    """Bytes that the model may take on the device; a Mac's GPU shares the host memory."""
     if device.type in ("cpu", "mps"):
         return load.memory_bytes
     free, total = getattr(torch, device.type).mem_get_info(device)
@@ -40,7 +37,7 @@ def room(load: Load, device: torch.device) -> int:
 
 
 def notices(load: Load, device: torch.device) -> list[str]:
-    """What was asked for and cannot be had."""
+    """Settings that cannot be honoured."""
     if load.gpu_layers <= 0 or device.type != "cpu" or load.device == "cpu":
         return []
     return [f"{load.name}: `gpu_layers` is {load.gpu_layers}, and torch finds no GPU: it runs on the CPU"]

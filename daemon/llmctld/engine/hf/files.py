@@ -1,6 +1,6 @@
-"""A transformers folder as files: what can be told without torch, which takes seconds to import, is told at once.
+"""Checks of a transformers folder that need no torch, whose import takes seconds.
 
-It reads JSON and headers of safetensors, and no weight.
+Reads JSON and safetensors headers, no weights.
 """
 
 import json
@@ -15,15 +15,15 @@ from llmctld.engine.errors import LoadError
 from llmctld.engine.messages import Load
 
 LIBRARY = "5.23"
-"""The version of transformers whose batching paged.py knows."""
+"""The version of transformers whose continuous batching paged.py uses."""
 QUANTIZED = {"int8": ("torchao",), "nf4": ("bitsandbytes", "accelerate")}
-"""Setting -> the packages that it takes."""
+"""Setting -> packages it requires."""
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
-FETCH = "The folder may be damaged or not whole: fetch it again."
+FETCH = "The folder may be damaged or incomplete: download it again."
 
 
 def check(load: Load) -> None:
-    """Raises LoadError: files that are missing or damaged, weights that must be trusted, packages that are missing."""
+    """Raises LoadError: missing or damaged files, weights that need `trust`, missing packages."""
     folder = Path(load.path)
     _check_library(load)
     config_of(load)
@@ -33,7 +33,7 @@ def check(load: Load) -> None:
             numbers_of(load, file)
         elif not load.trust:
             message = f"{load.name}: the weights in {file} are a pickle, which may run code when it is read"
-            hint = "Take a version of this model with safetensors, or set `trust = true` for it."
+            hint = "Use a version of this model with safetensors, or set `trust = true` for it."
             raise LoadError(message, hint)
     if not any((folder / name).is_file() for name in TOKENIZERS):
         message = f"{load.name}: there is no tokenizer in {folder}"
@@ -48,7 +48,7 @@ def check(load: Load) -> None:
 
 
 def _check_library(load: Load) -> None:
-    """Its continuous batching is another one in each version."""
+    """The continuous batching differs between versions."""
     try:
         found = version("transformers")
     except PackageNotFoundError:
@@ -59,7 +59,7 @@ def _check_library(load: Load) -> None:
 
 
 def config_of(load: Load) -> dict[str, Any]:
-    """What stands in config.json."""
+    """The content of config.json."""
     path = Path(load.path) / "config.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -71,9 +71,8 @@ def config_of(load: Load) -> dict[str, Any]:
 
 
 def weights_of(load: Load) -> list[Path]:
-    """The files with weights, as the library reads them: `model.safetensors`, else those that its index names, else all of that
-    kind, and where there is none, pickles. Others beside them are the same weights once more.
-    """
+    """The weight files, as the library chooses them: `model.safetensors`, else those of its index, else all safetensors, else
+    pickles. Other files contain the same weights again."""
     folder = Path(load.path)
     if (whole := folder / "model.safetensors").is_file():
         return [whole]
@@ -100,7 +99,7 @@ def _indexed(load: Load, index: Path) -> list[Path]:
 
 
 def numbers_of(load: Load, file: Path) -> int:
-    """How many numbers are in it, by its header (https://github.com/huggingface/safetensors, "Format")."""
+    """Number of weights in the file, by its header (https://github.com/huggingface/safetensors, "Format")."""
     size = file.stat().st_size
     try:
         with file.open("rb") as stream:
@@ -118,6 +117,6 @@ def numbers_of(load: Load, file: Path) -> int:
 
 
 def words(error: BaseException) -> str:
-    """The first line of what a library says, which is all that its user can use."""
+    """The first line of a library's error, which is the part that helps a user."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

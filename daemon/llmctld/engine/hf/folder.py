@@ -1,7 +1,4 @@
-"""A transformers folder as that library opens it: the checks before, the device, the numbers' type, and the weights.
-
-It knows files and from_pretrained; what is computed with the weights is for those who asked for them.
-"""
+"""Loads a transformers folder: checks, device, data type, weights."""
 
 import os
 from collections.abc import Callable
@@ -22,11 +19,11 @@ disable_progress_bar()  # type: ignore[no-untyped-call]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BYTES = {"int8": 1.06, "nf4": 0.6}
-"""Of a weight that is quantised, with its scale."""
+"""Bytes per quantised weight, including its scale."""
 
 
 def read_config(load: Load) -> Any:
-    """What the folder says of itself. Raises LoadError, also for weights or code that would have to be trusted."""
+    """The folder's configuration. Raises LoadError, also for weights or code that need `trust`."""
     folder, plain = Path(load.path), config_of(load)
     needs_code = "auto_map" in plain and not load.trust
     try:
@@ -54,7 +51,7 @@ def read_tokenizer(load: Load) -> Any:
 
 
 def dtype_of(load: Load, device: torch.device, config: Any) -> torch.dtype:
-    """auto: float32 on a CPU, where halves are slower; elsewhere as the folder says."""
+    """auto: float32 on a CPU, where half precision is slower; elsewhere the folder's type."""
     if load.dtype != "auto":
         return DTYPES[load.dtype]
     named = config.get_text_config().dtype
@@ -62,7 +59,7 @@ def dtype_of(load: Load, device: torch.device, config: Any) -> torch.dtype:
 
 
 def read_model(load: Load, config: Any, device: torch.device, dtype: torch.dtype, limit: int) -> Any:
-    """The weights on their device. Raises LoadError: more than may be used, a missing package, or the library's reason."""
+    """The weights on their device. Raises LoadError: too large, a missing package, or the library's reason."""
     size = _weights(load, dtype)
     if size > limit:
         message = f"{load.name} does not fit in memory: its weights have {mebibytes(size)} as {_type(load, dtype)}, "
@@ -90,7 +87,7 @@ def read_model(load: Load, config: Any, device: torch.device, dtype: torch.dtype
 
 
 def bytes_of(tensor: Any) -> int:
-    """Of a tensor, or of those that a quantised one is made of."""
+    """Bytes of a tensor, or of the parts of a quantised one."""
     if hasattr(tensor, "__tensor_flatten__"):
         return sum(bytes_of(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
     return int(tensor.numel() * tensor.element_size())
@@ -121,7 +118,7 @@ def _nf4(dtype: torch.dtype) -> Any:
 
 
 def _weights(load: Load, dtype: torch.dtype) -> int:
-    """Bytes, by the headers of the files (https://github.com/huggingface/safetensors, "Format")."""
+    """Bytes of the weights, by the file headers (https://github.com/huggingface/safetensors, "Format")."""
     files = weights_of(load)
     if files[0].suffix != ".safetensors":
         return sum(file.stat().st_size for file in files)

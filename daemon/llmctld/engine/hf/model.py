@@ -1,18 +1,15 @@
-"""Any causal language model of a transformers folder, computed by torch behind that library's continuous batching.
+"""A causal language model in a transformers folder, computed by torch with that library's continuous batching.
 
-It knows how a request becomes tokens and a row of logits the next one; who runs is the scheduler's, text is the loop's.
-
-| of a request | where it is done |
+| part of a request | where it is done |
 |---|---|
-| who runs, and who waits, by priority and user | scheduler.py, as for a GGUF file |
-| prompts in parts, one batch for all who run, prefixes in common | the library's manager (paged.py) |
-| all of these on a model that the manager computes wrongly | its own forward, one request at a time (single.py) |
-| temperature, top-k, top-p, min-p, penalties, biases, seed | choice.py, on the rows of logits that the manager hands out |
-| schema, grammar, log-probabilities, ignore_eos | there too |
-| stop strings, reasoning, max_tokens, ends | loop.py and text.py |
-| `repro` | alone, without pages that were computed before |
-| adapters | nowhere: refused (status 5) |
-"""
+| admission, priorities, users | core/scheduler.py, as for a GGUF file |
+| prompt chunks, batching, shared prefixes | the library's manager (hf/paged.py) |
+| the same, on models that the manager computes wrongly | the model's own forward, one request at a time (hf/single.py) |
+| temperature, top-k, top-p, min-p, penalties, biases, seed | answer/choice.py, on the manager's rows of logits |
+| schema, grammar, log-probabilities, ignore_eos | answer/choice.py |
+| stop strings, reasoning, max_tokens, end tokens | core/loop.py and answer/text.py |
+| `repro` | alone, without cached pages |
+| adapters | refused (status 5) |"""
 
 import math
 import traceback
@@ -48,7 +45,7 @@ from llmctld.engine.streams.sequence import Chunk
 
 
 class Hf:
-    """Implements backend.Model. Its streams are the manager's pages, which nobody else can cut or copy."""
+    """Implements backend.Model. Its streams are the manager's pages, which cannot be cut or copied from outside."""
 
     mixes = True
     reuses = drafts = False
@@ -73,7 +70,7 @@ class Hf:
         rows = int(self._model.get_output_embeddings().weight.shape[0])
         self._words = HfWords(tokenizer, rows, ends, load)
         self._rows = int(self._model.get_input_embeddings().weight.shape[0])
-        """Of the table that a token is looked up in: one behind its end would end the step, and all who are in it."""
+        """Rows of the embedding table: a token beyond it would fail the step for everyone in it."""
         self._reader = HfReader(tokenizer)
         self._defaults = Defaults.of(named)
         self._choices: dict[int, Choice] = {}
@@ -98,12 +95,14 @@ class Hf:
             name = f"the token {self._words.name(last)!r} (id {last})"
             message = f"the prompt has {name}, and this model knows the ids 0 to {self._rows - 1}"
             raise Refusal(
-                "invalid_request", message, "Leave it out: the folder's tokenizer has it, its weights have not."
+                "invalid_request",
+                message,
+                "Remove it from the prompt: the folder's tokenizer has it, the weights do not.",
             )
         return prompt
 
     def _read(self, submit: Submit) -> Prompt:
-        """Only of a raw prompt are the names of control tokens more than text, beside those that the template writes."""
+        """Only in a raw prompt are the names of control tokens more than text (beside those that the template writes)."""
         template = self._words.template
         if submit.raw or submit.tokens is not None or template is None:
             untold(submit)
@@ -133,7 +132,7 @@ class Hf:
         return self._choices.pop(id).scored
 
     def decode(self, chunks: list[Chunk]) -> list[list[int] | Refusal]:
-        """The manager takes each prompt in parts as it likes: who has got nothing yet comes again."""
+        """The manager splits prompts as it likes; a request without a token yet comes again."""
         self._said = {}
         sequences = [chunk.sequence for chunk in chunks]
         came = self._crew.compute(chunks, lambda: self._steps.step(sequences)) | self._said
@@ -143,7 +142,7 @@ class Hf:
         return [_outcome(came.get(id)) for id in ids]
 
     def cut(self, stream: int, keep: int) -> bool:
-        return keep == 0  # which pages a request has is the manager's
+        return keep == 0  # the manager decides which pages a request gets
 
     def least(self, stream: int) -> int:
         return 0
@@ -164,15 +163,15 @@ class Hf:
         return self._words.is_end(token)
 
     def _pick(self, ids: list[int], rows: torch.Tensor) -> torch.Tensor:
-        """Rows whose largest number is at what each request's Choice says; what that is is noted in `_said` too."""
+        """Rows whose maximum is at the token that each request's Choice picks; the tokens are recorded in `_said`."""
         if rows.shape[-1] > self._rows:
-            rows[:, self._rows :] = -math.inf  # it could be said, and not be read
+            rows[:, self._rows :] = -math.inf  # it could be sampled but not fed back
         broken = rows.isnan().any(dim=-1).tolist()
         for place, id in enumerate(ids):
             if broken[place]:
                 self._said[id] = no_number()
             elif not self._choices[id].is_plain:
-                if id not in self._said:  # a step that failed is taken again, one by one
+                if id not in self._said:  # a failed step is repeated one by one
                     self._said[id] = self._choose(id, rows[place])
                 said = self._said[id]
                 rows[place].fill_(-math.inf)

@@ -1,7 +1,7 @@
-"""Requests that run together on a transformers model: that library's own continuous batching, a step at a time.
+"""Several requests on a transformers model: the library's continuous batching, one step at a time.
 
-It knows the manager of transformers 5.23 and its parts, and takes the steps that the manager's own thread would take, so that
-one thread owns the model. Which token follows a row of logits is said by `pick`; what tokens mean it does not know.
+It uses the manager of transformers 5.23 and runs the steps of the manager's own thread here, so that one thread owns the model.
+`pick` chooses the token for a row of logits.
 """
 
 import traceback
@@ -22,15 +22,15 @@ from llmctld.engine.fit import Shape
 from llmctld.engine.streams.sequence import Sequence
 
 PAGE = 32
-"""Tokens of a page: what two prompts have in common is shared by whole pages."""
+"""Tokens per page; prompts share whole pages."""
 Pick = Callable[[list[int], torch.Tensor], torch.Tensor]
-"""Ids and their rows of logits; returns rows whose largest number is at the token that follows."""
+"""Takes ids and their rows of logits; returns rows whose maximum is at the next token."""
 
 
 class Rows(ContinuousBatchingLogitsProcessor):
-    """The place where the manager lets others change its rows; the last one before it takes the largest number of each.
+    """A logits processor at the end of the manager's chain, whose result the manager takes the maximum of.
 
-    It hears which requests they belong to just before, with the numbers that it could ask for: it asks for none.
+    The manager tells it beforehand which requests the rows belong to, along with parameters (it asks for none).
     """
 
     supported_kwargs: dict[str, type] = {}  # noqa: RUF012 - declared so by the library
@@ -52,14 +52,14 @@ class Rows(ContinuousBatchingLogitsProcessor):
 
 
 class Paged:
-    """Raises whatever the library does where it cannot compute this kind of model."""
+    """Raises the library's error if it cannot compute this kind of model."""
 
     def __init__(self, model: Any, shape: Shape, batch: int, pick: Pick) -> None:
         self._model, self.pick = model, pick
         config = ContinuousBatchingConfig(
             page_size=PAGE, num_blocks=max(1, shape.cells // PAGE), max_batch_tokens=max(batch, shape.slots),
             max_requests_per_batch=shape.slots, allow_block_sharing=shape.retained > 0, safety_margin=0.0,
-            # what `pick` does is Python's, on the host: nothing that could be captured, compiled or run ahead
+            # `pick` is Python on the host: no graph capture, compilation or asynchronous batching
             use_cuda_graph=False, use_async_batching=False, max_blocks_per_request=0, auto_switch_to_flash=False,
         )  # fmt: skip
         greedy: Any = GenerationConfig(do_sample=False, eos_token_id=-1)  # type: ignore[no-untyped-call]
@@ -74,11 +74,11 @@ class Paged:
         self._fresh: set[str] = set()
         self._count = 0
         self._failed = False
-        """Whether the last step of several failed, and each of them could be computed alone."""
+        """Whether the last joint step failed while each request could be computed alone."""
 
     @property
     def bytes(self) -> int:
-        """Of the KV memory, of the masks and tables that go with it, and of what is copied out of it to be read."""
+        """Bytes of the KV memory, its masks and tables, and the copies made to read it."""
         tables = self._processor.inputs_and_outputs
         tensors = [
             self._processor.cache.cache_tensor,
@@ -89,10 +89,10 @@ class Paged:
         return int(copied + sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
     def step(self, sequences: list[Sequence]) -> dict[int, int | Refusal]:
-        """One step for these, and nobody else: those who came are let in, those who are not named any more let go.
+        """One step for exactly these sequences: new ones are added, others dropped.
 
-        Returns what came for each; nothing for those of whose prompt a part is still to be computed. Where something goes wrong
-        in the middle, all is forgotten, and each is computed alone: so one that cannot be computed ends alone.
+        Returns the new token of each; none while its prompt is being computed. On an error everything is forgotten and each is
+        computed alone, so that only the request at fault fails.
         """
         for id in self._names.keys() - {sequence.id for sequence in sequences}:
             self.drop(id)
@@ -109,14 +109,15 @@ class Paged:
         return came
 
     def _after(self, error: Exception, sequences: list[Sequence]) -> dict[int, int | Refusal]:
-        """Up to each one's next token, or its end. Twice in a row, with nobody to blame, is the end of all of them."""
+        """Compute each alone up to its next token or its end. If a joint step fails twice in a row with no request at fault, all
+        fail."""
         if len(sequences) == 1 or self._failed:
             self._failed = False
             refusal = Refusal("engine_failed", f"transformers failed at a step: {type(error).__name__}: {error}")
             return {sequence.id: refusal for sequence in sequences}
         came: dict[int, int | Refusal] = {}
         for sequence in sequences:
-            while sequence.id not in came:  # a long prompt is computed in parts
+            while sequence.id not in came:  # split long prompts
                 came |= self.step([sequence])
         self._failed = not any(isinstance(said, Refusal) for said in came.values())
         return came
@@ -133,14 +134,14 @@ class Paged:
         return {self._ids[each.state.request_id]: each.state.generated_tokens[-1] for each in came}
 
     def _note_prefix(self, sequence: Sequence, future: Any) -> None:
-        """At its first step: how much of it was computed by others. One that was put off has told it already."""
+        """At its first step, record how much of its prompt was cached. A preempted sequence has recorded it."""
         if future.state.request_id in self._fresh:
             self._fresh.remove(future.state.request_id)
             if not sequence.completion_tokens:
                 sequence.cached = future.state.position_offset - future.query_length
 
     def drop(self, id: int) -> None:
-        """Its pages are free at once; unknown ids are passed over."""
+        """Free its pages; unknown ids are ignored."""
         name = self._names.pop(id, None)
         if name is None:
             return
@@ -150,9 +151,9 @@ class Paged:
         self._processor.scheduler.clear_cancelled_requests()
 
     def _add(self, sequence: Sequence) -> None:
-        """Under a new name each time: who was put off comes again with more tokens."""
+        """Add under a new name each time: a preempted sequence returns with more tokens."""
         if sequence.alone:
-            self._processor.cache.evict_cached_blocks()  # nothing computed before is used
+            self._processor.cache.evict_cached_blocks()  # no cached prefix
         self._count += 1
         name = f"{sequence.id}.{self._count}"
         self._names[sequence.id], self._ids[name] = name, sequence.id
@@ -170,7 +171,7 @@ class Paged:
 
 
 def token_bytes(config: Any, dtype: torch.dtype, batch: int) -> int:
-    """What a token of KV memory takes: K and V of all layers, its column in the masks, and its copy while it is read."""
+    """Bytes per token of KV memory: K and V of all layers, its column in the masks, and its copy while it is read."""
     text = config.get_text_config()
     width, heads = find_head_dim(text), find_num_key_value_heads(text)
     masks = 2 if getattr(text, "sliding_window", None) else 1
@@ -179,6 +180,6 @@ def token_bytes(config: Any, dtype: torch.dtype, batch: int) -> int:
 
 
 def copied_bytes(config: Any, dtype: torch.dtype) -> int:
-    """Of a token, while its layer is computed: K and V as they lie, and once more for each head that reads them."""
+    """Bytes per token while its layer is computed: K and V, and one copy for each head that reads them."""
     text = config.get_text_config()
     return int(2 * (find_num_key_value_heads(text) + text.num_attention_heads) * find_head_dim(text) * dtype.itemsize)

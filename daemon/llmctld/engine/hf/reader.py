@@ -1,7 +1,7 @@
-"""What was rendered, as the tokens of a transformers folder: the template's markers as such, and all else as text.
+"""Tokenises a rendered prompt for a transformers folder: the template's markers as control tokens, everything else as text.
 
-A tokenizer that is made anew knows its markers by secret names, which nobody can type, and is the same otherwise. So a text is
-tokenised in one piece: what a space or the beginning of a text does to the tokens depends on what stands before.
+A second tokenizer has secret names for the markers, which cannot be typed, and is otherwise equal. So the text is tokenised in
+one piece: the effect of a space or of the beginning of a text depends on what precedes it.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 from llmctld.engine.prompt.markers import Markers, Rendered
 
 DIGITS = [chr(0x12000 + digit) for digit in range(16)]
-"""For secret names: cuneiform signs, of which no normaliser makes anything else."""
+"""Digits of secret names: cuneiform signs, which no normaliser changes."""
 LETTERS = 32
 
 
@@ -24,16 +24,18 @@ class HfReader:
         self.markers = Markers(control, (token.content for token in added), _source(tokenizer.chat_template))
         self._token = {added.content: token for token, added in tokenizer.added_tokens_decoder.items()}
         self._unknown = tokenizer.unk_token
-        """What it has no token for becomes that one."""
+        """The token for unknown characters."""
 
     def tokens(self, rendered: Rendered, around: bool = False) -> list[int]:
-        """`around`: with what the tokenizer puts before and after a text; a template writes that itself."""
+        """`around`: with the tokens that the tokenizer adds before and after a text; a template writes those itself."""
         if not any(True for _ in self.markers.forged(rendered)):
             whole: list[int] = self._tokenizer.encode(rendered.text, add_special_tokens=False)
             written = [
                 self._token.get(name) for _, name in self.markers.found(rendered.veiled) if name != self._unknown
             ]
-            if [token for token in whole if token in self._marked] == written:  # a normaliser makes no marker either
+            if [
+                token for token in whole if token in self._marked
+            ] == written:  # the normaliser must not create a marker
                 return list(self._tokenizer.encode(rendered.text)) if around else whole
         if not self._tokenizer.is_fast or self._renamed is None:
             return self._in_parts(rendered, around)
@@ -54,7 +56,7 @@ class HfReader:
         return [*parts, rendered.text[start:]]
 
     def _in_parts(self, rendered: Rendered, around: bool) -> list[int]:
-        """For a tokenizer that is not of the library `tokenizers`: markers, and each text between them by itself."""
+        """For a tokenizer that is not from the library `tokenizers`: tokenise markers and the texts between them separately."""
         tokens: list[int] = []
         for place, part in enumerate(self._parts(rendered, {})):
             if place % 2:
@@ -65,7 +67,8 @@ class HfReader:
 
     @cached_property
     def _renamed(self) -> tuple[Any, dict[str, str]] | None:
-        """On first use, since it takes a second: the other tokenizer, and name -> secret name. None where it differs."""
+        """The second tokenizer, and name -> secret name; built on first use, since it takes a second. None if it behaves
+        differently."""
         from tokenizers import Tokenizer
 
         state = json.loads(self._tokenizer.backend_tokenizer.to_str())
@@ -91,5 +94,5 @@ def _secret() -> str:
 
 
 def _source(template: Any) -> str:
-    """Of the chat template, of all of them where there are several."""
+    """Source of the chat template; of all of them if there are several."""
     return "\n".join(map(str, template.values())) if isinstance(template, dict) else template or ""

@@ -1,6 +1,6 @@
-"""One request at a time on a transformers model whose attention is its own, or that has none: its own forward, its own cache.
+"""One request at a time on a transformers model with unusual or no attention: its own forward, its own cache.
 
-The library's batching (paged.py) computes something else on such models. It knows a cache that grows, and one sequence.
+The library's batching (paged.py) computes such models wrongly.
 """
 
 import inspect
@@ -14,11 +14,11 @@ from llmctld.engine.hf.paged import Pick
 from llmctld.engine.streams.sequence import Sequence
 
 CACHES = ("past_key_values", "cache_params")
-"""How models call what they keep between two tokens: with attention (a mask tells how much is kept), and without."""
+"""Names of the cache argument: with attention (a mask gives the length), and without."""
 
 
 class Single:
-    """Raises StopIteration where the model keeps nothing between two tokens."""
+    """Raises StopIteration if the model keeps no cache."""
 
     def __init__(self, model: Any, pick: Pick) -> None:
         self._model, self.pick = model, pick
@@ -31,7 +31,7 @@ class Single:
         self.bytes = 0
 
     def step(self, sequences: list[Sequence]) -> dict[int, int | Refusal]:
-        """The whole prompt at once, then a token each time."""
+        """The whole prompt at once, then one token per step."""
         (sequence,) = sequences
         if sequence.id != self._id:
             self.drop(self._id)

@@ -1,6 +1,6 @@
-"""How a transformers model is stepped: by the library's batching, and where that computes something else, one by one.
+"""Chooses how a transformers model is stepped: the library's batching or, where that computes something else, one by one.
 
-It sizes the memory, and tries each way against what the model says when it reads a text whole; it knows no request.
+Sizes the memory, and tests each way against the model's output for a text read at once.
 """
 
 from typing import Any, Protocol
@@ -17,35 +17,35 @@ from llmctld.engine.messages import Load, Loaded
 from llmctld.engine.streams.sequence import Sequence
 
 CONTEXT_CAP = 8192
-"""Tokens a request may use where the settings name nothing, as for a GGUF file."""
+"""Default context in tokens per request, as for a GGUF file."""
 PROBES = ([1, 2, 3, 4, 5], [6, 5, 4])
 TOLERANCES = {torch.float32: 0.002}
 COARSE = 0.05
-"""Of the largest logit: by so much others may differ from the model's own; halves round coarsely."""
+"""Allowed difference as a share of the largest logit; half precision rounds coarsely."""
 STEPS = 3
-"""Of a probe: what is wrong with a memory shows when it has been read."""
+"""Steps of a probe: an error in the cache shows only when it is read."""
 ROWS = 3
-"""Copies of the logits, in float32, while they are looked at."""
+"""Number of float32 copies of the logits that are held at once."""
 
 
 class Steps(Protocol):
-    """Computes for several requests, or for one at a time."""
+    """Computes several requests, or one at a time."""
 
     pick: Pick
 
     @property
     def bytes(self) -> int:
-        """Beside the weights."""
+        """Bytes besides the weights."""
 
     def step(self, sequences: list[Sequence]) -> dict[int, int | Refusal]:
-        """One step for these, and nobody else; what came for each, nothing for those whose prompt is not read yet."""
+        """One step for exactly these sequences; the new token of each, none while its prompt is being computed."""
 
     def drop(self, id: int) -> None:
-        """Forget what was computed for it; unknown ids are passed over."""
+        """Forget a sequence; unknown ids are ignored."""
 
 
 class Trial:
-    """What the model itself says after each probe, read whole and alone. Raises LoadError where it cannot be computed."""
+    """Reference output of the model for each probe, read at once and alone. Raises LoadError if that fails."""
 
     @torch.no_grad()
     def __init__(self, load: Load, model: Any, size: int) -> None:
@@ -61,7 +61,7 @@ class Trial:
             raise LoadError(message, FETCH) from error
 
     def passes(self, steps: Steps, slots: int) -> bool:
-        """Whether the next token of each is as likely when it comes in a second step, beside others where there is room."""
+        """Whether the next tokens have the same logits when computed in a second step, next to others if there are slots."""
         self._seen = {}
         for first in range(0, len(self._probes), slots):
             chosen = range(first, min(first + slots, len(self._probes)))
@@ -83,18 +83,18 @@ class Trial:
         )
 
     def _after(self, id: int) -> int:
-        """The token of the probe that comes next; behind its end any will do."""
+        """The next token of the probe; any token after its end."""
         return self._probes[id][min(self._at[id], len(self._probes[id]) - 1)]
 
     def pick(self, ids: list[int], rows: torch.Tensor) -> torch.Tensor:
-        """Whatever it says, the probe goes on as it stands."""
+        """Continue the probe regardless of the logits."""
         self._seen |= {id: rows[place].float().clone() for place, id in enumerate(ids)}
         forced = torch.tensor([self._after(id) for id in ids], device=rows.device)
         return torch.nn.functional.one_hot(forced, rows.shape[-1]).to(rows)
 
 
 def steps_for(load: Load, model: Any, size: int, limit: int) -> tuple[Steps, Loaded]:
-    """`size`: of a row of logits; `limit`: bytes that all may take together. Raises LoadError."""
+    """`size`: length of a row of logits. `limit`: bytes for everything. Raises LoadError."""
     _check_positions(load, model)
     trial = Trial(load, model, size)
     implementation = model.config._attn_implementation
@@ -131,7 +131,7 @@ def _paged(load: Load, model: Any, size: int, limit: int, pick: Pick) -> tuple[S
 
 
 def _single(load: Load, model: Any, limit: int, trial: Trial, reason: str) -> tuple[Steps, Loaded]:
-    """What it keeps of a text grows with it, and is not set aside before."""
+    """Its cache grows with the text and is not allocated beforehand."""
     kind, own = model.config.model_type, _own_context(model)
     message = f"{load.name}: a model of the type {kind!r} cannot be computed token by token"
     try:
@@ -153,7 +153,7 @@ def _own_context(model: Any) -> int:
 
 
 def _check_positions(load: Load, model: Any) -> None:
-    """Where positions are looked up in a table, there is nothing behind its end."""
+    """A model with a position table cannot go past its end."""
     inputs = model.get_input_embeddings()
     tables = [
         each.num_embeddings

@@ -1,7 +1,6 @@
-"""Text to tokens and tokens to bytes, as a transformers folder defines them, and its chat template.
+"""The tokenizer of a transformers folder, and its chat template.
 
-It knows the tokenizer and nothing of the model. Templates run where those of a GGUF file do: transformers' own sandbox has no
-limits.
+Templates run in the sandbox, as for a GGUF file: transformers' own has no limits.
 """
 
 import json
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
 SPACE = "\u2581"
-"""How SentencePiece writes a space."""
+"""SentencePiece's sign for a space."""
 
 
 class HfWords:
-    """`size`: of the model's rows of logits; `ends`: the tokens that end an answer."""
+    """`size`: length of a row of logits. `ends`: end tokens."""
 
     def __init__(self, tokenizer: Any, size: int, ends: list[int], load: Load | None = None) -> None:
         self._tokenizer, self.size, self.ends = tokenizer, size, ends
@@ -36,35 +35,35 @@ class HfWords:
         self.piece = lru_cache(maxsize=None)(self._piece)
 
     def encode(self, text: str) -> list[int]:
-        """Tokens with those around them that the tokenizer puts there; the begin token once."""
+        """Tokens with those that the tokenizer adds around them; the begin token once."""
         tokens: list[int] = self._tokenizer.encode(text)
         return tokens[1:] if tokens[:2] == [self._bos, self._bos] else tokens
 
     def render(self, names: frozenset[str]) -> None:
-        """These special tokens become text too."""
+        """Render these special tokens as text from now on."""
         if not names <= self._rendered:
             self._rendered |= names
             self.piece.cache_clear()
 
     def encode_rendered(self, text: str) -> list[int]:
-        """Of a text that a template made: it has all its special tokens."""
+        """Tokens of a rendered template, which contains all special tokens."""
         tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return tokens
 
     def checked(self, tokens: list[int]) -> list[int]:
-        """Tokens that somebody else numbered; raises Refusal for one that is out of range."""
+        """Return `tokens`. Raises Refusal for an id that is out of range."""
         return checked(tokens, self.size)
 
     def named(self, key: str) -> int:
-        """The token that a key of `logit_bias` means: an id in decimal, or a text that is exactly one token."""
+        """The token of a `logit_bias` key: a decimal id, or a text that is exactly one token."""
         return named(key, self.size, self.encode_rendered, self.piece)
 
     def shown(self, token: int) -> str:
-        """A silent token by its name, a part of a character as U+FFFD."""
+        """A token for display: a silent one by its name, part of a character as U+FFFD."""
         return self.piece(token).decode(errors="replace") or self._added.get(token, "")
 
     def name(self, token: int) -> str:
-        """As its tokenizer writes it."""
+        """The token as its tokenizer writes it."""
         return str(self._tokenizer.convert_ids_to_tokens(token))
 
     def is_end(self, token: int) -> bool:
@@ -72,7 +71,7 @@ class HfWords:
 
     @cached_property
     def words(self) -> "LLTokenizer":
-        """The vocabulary as grammars read it. On first use: 150,000 tokens take most of a second."""
+        """The vocabulary for grammars, computed on first use: for 150,000 tokens it takes most of a second."""
         from llguidance.hf import from_tokenizer
 
         if not self._tokenizer.is_fast:
@@ -82,7 +81,7 @@ class HfWords:
         return from_tokenizer(self._tokenizer, n_vocab=size, eos_token=self.ends or None)
 
     def _piece(self, token: int) -> bytes:
-        """Its bytes as a reader sees them. Special tokens are silent, but for those that tell reasoning from the answer."""
+        """Bytes of a token. Special tokens are silent, except those that separate reasoning from the answer."""
         if token in self._added:
             name = self._added[token]
             return name.encode() if token not in self._silent or name in self._rendered else b""
@@ -97,7 +96,7 @@ class HfWords:
 
 
 def _template(tokenizer: Any, load: Load | None) -> Template | None:
-    """Of several the one for chats without tools."""
+    """If there are several, the one for chats without tools."""
     source = (load.template if load else "") or tokenizer.chat_template
     if not source:
         return None
@@ -108,7 +107,7 @@ def _template(tokenizer: Any, load: Load | None) -> Template | None:
 
 
 def _kinds(tokenizer: Any) -> set[str]:
-    """The parts of its decoder. What has none of the library's is SentencePiece's own."""
+    """Types of its decoder's parts; a tokenizer without any is SentencePiece's own."""
     if not tokenizer.is_fast:
         return {"ByteFallback"}
     decoder = json.loads(tokenizer.backend_tokenizer.to_str()).get("decoder") or {}
@@ -116,8 +115,7 @@ def _kinds(tokenizer: Any) -> set[str]:
 
 
 def _bytes() -> dict[str, int]:
-    """Letter -> byte: GPT-2 writes each byte as a letter that can be seen
-    (https://github.com/openai/gpt-2/blob/master/src/encoder.py)."""
+    """Letter -> byte: GPT-2 writes each byte as a visible letter (https://github.com/openai/gpt-2/blob/master/src/encoder.py)."""
     seen = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(0x100) if byte not in seen]
     return {chr(byte): byte for byte in seen} | {chr(0x100 + place): byte for place, byte in enumerate(hidden)}
