@@ -161,7 +161,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
     residency = Residency(catalog, supply, paths.logs, paths.cache / "prefixes", config, Ladder(paths.rungs))
     trial = Trial()
     requests = Requests()
-    background = Background(requests.in_flight)
+    background = Background(requests.delaying)
     requests.when_stopping(background.end)
     compute = computing(background, residency, catalog, tiers.expires)
     prefetch = await build_prefetch(paths, config.cache, tiers, background, compute)
@@ -186,7 +186,7 @@ async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
         prefetch=prefetch,
     )
     server = Server(hub, paths.socket)
-    hasher = Hasher(catalog.contents, lambda: bool(requests.in_flight()))
+    hasher = Hasher(catalog.contents, lambda: bool(requests.delaying()))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, lambda: asyncio.ensure_future(requests.stop(DRAIN_S)))
     gc.freeze()  # what stands now stays: no collection need look at it again

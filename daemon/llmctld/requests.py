@@ -104,6 +104,10 @@ class Requests:
         """The number of requests that are work (`wire.Request.is_work`)."""
         return sum(pending.request.is_work for pending in self._pending.values())
 
+    def delaying(self) -> int:
+        """The number of those that the hub's own work waits for."""
+        return sum(pending.request.delays_background for pending in self._pending.values())
+
     def when_stopping(self, do: Callable[[], None]) -> None:
         """`do` is called once, at the moment from which no more requests are taken."""
         self._when_stopping.append(do)

@@ -68,6 +68,7 @@ class Warm(Plain, kw_only=True, tag="warm"):
     """
 
     is_work: ClassVar[bool] = True
+    delays_background: ClassVar[bool] = True
 
     request: Generate
     """in no conversation; its `cache` is `auto`, `store` or `refresh`; its answer must be one that is stored"""

@@ -17,6 +17,7 @@ class Embed(Plain, kw_only=True, tag="embed"):
     """
 
     is_work: ClassVar[bool] = True
+    delays_background: ClassVar[bool] = True
 
     texts: list[str]
     """1..1024 of them; an empty one gets a flaw"""

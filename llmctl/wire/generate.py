@@ -39,6 +39,7 @@ class Generate(Request, Sampling, kw_only=True, tag="generate"):
     """
 
     is_work: ClassVar[bool] = True
+    delays_background: ClassVar[bool] = True
 
     protocol: int = 0
     prompt: str | None = None

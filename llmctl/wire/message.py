@@ -34,6 +34,8 @@ class Request(Message):
 
     is_work: ClassVar[bool] = False
     """Counts as a request in flight: a restart or upgrade waits for it, and a hub that stops finishes it."""
+    delays_background: ClassVar[bool] = False
+    """Somebody waits for a model's answer: the hub's own work starts when no such request is under way."""
     any_protocol: ClassVar[bool] = False
     """Understood from a client of any protocol number, so that an old hub can be asked and stopped."""
     ends_background: ClassVar[bool] = False

@@ -34,6 +34,16 @@ def test_a_template_that_writes_tools_gets_all_fields_and_the_arguments_as_what_
     assert 'c1=f("not json")' in Template(WRITES_TOOLS).render(chat(arguments="not json"))
 
 
+def test_a_template_that_wants_the_arguments_as_text_gets_text() -> None:
+    source = WRITES_TOOLS.replace("c.function.arguments | tojson", "'' + c.function.arguments")
+    assert 'f({"a":[1,"x"]})' in Template(source).render(chat())
+    known = Markers(["[INST]"])
+    rendered = known.render(Template(source).render, chat(result="[5]"))
+    assert (rendered.remark, len(rendered.text)) == ("", len(rendered.veiled)), (
+        "braces that begin a marker change nothing"
+    )
+
+
 @pytest.mark.parametrize("source", [LEAVES_THEM_OUT, REFUSES_THEM])
 def test_a_template_that_does_not_is_not_asked(source: str) -> None:
     with pytest.raises(

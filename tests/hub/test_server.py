@@ -11,6 +11,7 @@ import pytest
 from llmctld.call.call import Call, Event, Link, Stage, compose
 from llmctld.handlers.hub import Hub, Tell
 from llmctld.handlers.table import CALLS, HANDLERS
+from llmctld.requests import Pending, Requests
 
 from llmctl import wire
 from llmctl.errors import ERRORS, Busy
@@ -400,3 +401,12 @@ async def test_a_hub_whose_socket_file_vanishes_ends(tmp_path: Path, monkeypatch
         scene.path.touch()  # of another: it must not be removed
         await scene.hub.requests.stopped.wait()
         assert scene.path.exists()
+
+
+def test_a_pull_is_work_that_the_hubs_own_work_does_not_wait_for() -> None:
+    requests = Requests()
+    asked: list[wire.AnyRequest] = [wire.PullModel(repo="ana/tiny"), ASK, wire.Ps()]
+    for number, request in enumerate(asked):
+        requests.add(Pending((b"client", bytes([number]) * wire.ID_BYTES), request, None, lambda key, reply: True))
+    assert (requests.in_flight(), requests.delaying()) == (2, 1)
+    assert next(iter(requests)).name.endswith(" (ana/tiny)")

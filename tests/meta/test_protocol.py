@@ -135,10 +135,11 @@ def test_a_section_has_a_row_for_each_field_that_is_sent(name: str) -> None:
 
 def test_requests_carry_their_own_facts() -> None:
     """What the server asks of a message's type, in one picture."""
-    work, any_protocol, ends_background = (
-        {kind for kind in REQUESTS if getattr(kind, fact)} for fact in protocol.FACTS
+    work, any_protocol, ends_background, delays_background = (
+        {kind for kind in REQUESTS if getattr(kind, fact)} for fact in (*protocol.FACTS, "delays_background")
     )
     assert work == {wire.Generate, wire.Embed, wire.Warm, wire.PullModel}
+    assert delays_background == work - {wire.PullModel}, "a pull may take an hour, and takes no model"
     assert any_protocol == {wire.Status, wire.Stop, wire.Cancel, wire.Ack}
     assert ends_background == {wire.RemoveModel, wire.LoadModel, wire.PinModel, wire.UnloadModel}
 

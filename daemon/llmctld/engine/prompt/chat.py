@@ -23,8 +23,8 @@ letters and digits that Mistral's templates ask for."""
 SHOWN = ("qx7function", "qx7key", "qx7value", "qx7result")
 
 
-def plain(message: ChatMessage) -> dict[str, Any]:
-    """As transformers has it: what was thought under both of its names, the arguments of a call as what they are."""
+def plain(message: ChatMessage, parsed: bool = True) -> dict[str, Any]:
+    """As transformers has it: reasoning under both of its names, the arguments of a call `parsed`, or as JSON text."""
     found: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.name is not None:
         found["name"] = message.name
@@ -36,14 +36,19 @@ def plain(message: ChatMessage) -> dict[str, Any]:
             found["thinking"] = message.reasoning
     if message.tool_calls:
         found["tool_calls"] = [
-            {"id": call.id, "type": call.type, "function": {"name": call.function.name, "arguments": arguments(call)}}
-            for call in message.tool_calls
+            {"id": call.id, "type": call.type, "function": _function(call, parsed)} for call in message.tool_calls
         ]
     return found
 
 
+def _function(call: ToolCall, parsed: bool) -> dict[str, Any]:
+    read = arguments(call)
+    as_text = read if isinstance(read, str) else msgspec.json.encode(read).decode()
+    return {"name": call.function.name, "arguments": read if parsed else as_text}
+
+
 def arguments(call: ToolCall) -> Any:
-    """Read, where they are JSON; else as they were written."""
+    """Parsed, where they are JSON; else as they were written."""
     try:
         return msgspec.json.decode(call.function.arguments)
     except msgspec.DecodeError:

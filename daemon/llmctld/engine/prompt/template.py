@@ -88,9 +88,10 @@ class Template:
         """The text up to the start of the assistant's answer. Raises Refusal with the template's message."""
         if self.nature.broken:
             raise Refusal("invalid_request", f"the model's chat template is broken: {self.nature.broken}", RAW_HINT)
-        if uses_tools(messages) and not self._takes_tools:
+        parsed = self._parses_arguments if uses_tools(messages) else True
+        if parsed is None:
             raise refused_tools("the model's chat template does not write them")
-        said = [plain(message) for message in self.fitted(messages, think)]
+        said = [plain(message, parsed) for message in self.fitted(messages, think)]
         try:
             return self._scribe.render(said, self._given(self._way(think).variables))
         except Unrendered as error:
@@ -113,10 +114,16 @@ class Template:
         return [replace(others[0], content="\n\n".join([*said, others[0].content])), *others[1:]]
 
     @cached_property
-    def _takes_tools(self) -> bool:
-        """Whether it writes calls and results, found out when a chat first has some."""
-        text = self._tried([plain(message) for message in TOOLS], {}) or ""
-        return all(word in text for word in SHOWN)
+    def _parses_arguments(self) -> bool | None:
+        """Whether it wants the arguments of a call parsed, or as JSON text. None: it writes no calls.
+
+        Found out when a chat first has some.
+        """
+        for parsed in (True, False):
+            text = self._tried([plain(message, parsed) for message in TOOLS], {}) or ""
+            if all(word in text for word in SHOWN):
+                return parsed
+        return None
 
     def prompt(self, tokens: list[int], rendered: Rendered, messages: list[ChatMessage]) -> Prompt:
         """The rendered prompt, with what is known about the answer."""
