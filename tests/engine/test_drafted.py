@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 from gguf import GGUFReader
-from llmctld.engine.core.asking import Asking, Prospect
 from llmctld.engine.core.draft_model import Ask, Proposal
+from llmctld.engine.core.draft_policy import DraftPolicy, Prospect
 from llmctld.engine.cost.pace import Pace
 from llmctld.engine.llama.model import Gguf
 from llmctld.engine.streams.saved import Saved
@@ -24,7 +24,7 @@ Weights = NDArray[np.float32]
 ENDLESS: dict[str, Any] = {"max_tokens": 60, "ignore_eos": True}
 
 
-class Eager(Asking):
+class Eager(DraftPolicy):
     """A draft costs nothing here, whatever this machine measures: so it is asked for wherever it may be right at all."""
 
     def _price(self, asked: list[tuple[Prospect, int]]) -> float:
@@ -42,7 +42,7 @@ class Drafting(Counting):
 
     def __init__(self, model: Gguf, **options: Any) -> None:
         super().__init__(model, **options)
-        self.loop.scheduler.asking = Eager(model.draft_model)
+        self.loop.scheduler.batcher.draft_policy = Eager(model.draft_model)
 
 
 def changed(path: Path, other: Path, change: Callable[[str, Weights], Weights]) -> Path:
@@ -223,7 +223,7 @@ def test_one_token_at_a_time_is_enough(folder: Path) -> None:
     """`batch` may be as small as anybody likes."""
     model = Gguf(llama(folder / "big.gguf", batch=1, slots=2, speculation="ngram", draft=str(folder / "big.gguf")))
     driver = Driver(model, batch=1)
-    driver.loop.scheduler.asking = Eager(model.draft_model)
+    driver.loop.scheduler.batcher.draft_policy = Eager(model.draft_model)
     ids = [driver.submit(prompt, max_tokens=20) for prompt in ("why?", "how?")]
     driver.run()
     assert all(driver.replies[id].done.completion_tokens for id in ids)

@@ -24,8 +24,8 @@ def test_all_that_is_decided_by_prices_follows_it(base: Gguf) -> None:
     measured.loop._price = None
     for driver in (counted, measured):
         driver.ask("x" * 100, max_tokens=20, ignore_eos=True)
-    cost, pace = counted.loop.scheduler.speculation.cost, counted.loop.pace
+    cost, pace = counted.loop.scheduler.batcher.speculation.cost, counted.loop.pace
     assert cost.estimate(1, 1) == pytest.approx(10.0)
     assert pace.token_ms == pytest.approx(2.0, rel=0.1)
-    assert 0 < measured.loop.scheduler.speculation.cost.estimate(1, 1) != pytest.approx(10.0)
+    assert 0 < measured.loop.scheduler.batcher.speculation.cost.estimate(1, 1) != pytest.approx(10.0)
     assert 0 < measured.loop.pace.token_ms != pytest.approx(2.0, rel=0.01)

@@ -77,7 +77,7 @@ class Counting(Driver):
 
     def __init__(self, model: Gguf, row_ms: float = 0.0, **options: Any) -> None:
         super().__init__(model, **options)
-        self.loop.scheduler.speculation = Given(row_ms)
+        self.loop.scheduler.batcher.speculation = Given(row_ms)
         self.rounds = 0
         self.tokens: dict[int, list[int]] = {}
         self._kv = lib.llama_get_memory(model._context)

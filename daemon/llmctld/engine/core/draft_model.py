@@ -1,6 +1,6 @@
 """A second, smaller model that drafts tokens: its own KV streams, one token per call.
 
-asking.py decides whether asking it pays. Its tokens are proposals only, so an error here cannot change an answer.
+draft_policy.py decides whether asking it pays. Its tokens are proposals only, so an error here cannot change an answer.
 """
 
 import time

@@ -3,8 +3,9 @@
 It knows copies, cuts and saved states, not why they are wanted.
 """
 
+from llmctld.engine.core.actions import Action, Copy, Cut, Restore, Save
 from llmctld.engine.core.backend import Model
-from llmctld.engine.core.scheduler import Action, Copy, Cut, Restore, Save, Scheduler
+from llmctld.engine.core.scheduler import Scheduler
 from llmctld.engine.messages import Remark
 from llmctld.engine.streams.saved import Damaged
 

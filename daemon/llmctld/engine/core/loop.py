@@ -117,7 +117,7 @@ class Loop:
             ms = self._price.ms(passes(rows), sum(rows.values()))
         if all(chunk.count == 1 for chunk in chunks):
             self.pace.generated()
-            self.scheduler.speculation.measured(rows, ms)
+            self.scheduler.batcher.speculation.measured(rows, ms)
         elif not self._model.mixes:
             self.pace.prompted(chunks[0].count, ms)
 

@@ -5,18 +5,17 @@ of actions, in order.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from llmctld.engine.core.asking import Asking
+from llmctld.engine.core.actions import Action, Copy, Cut, Restore, Save
+from llmctld.engine.core.batcher import Batcher, stream_of
 from llmctld.engine.core.draft_model import DraftModel
 from llmctld.engine.core.queue import Queue
 from llmctld.engine.cost.pace import Pace
-from llmctld.engine.drafts.speculation import Speculation
 from llmctld.engine.messages import Adapter
 from llmctld.engine.streams import placement as place
-from llmctld.engine.streams.checkpoints import NO_WINDOW, TAIL, Window, until_mark
+from llmctld.engine.streams.checkpoints import NO_WINDOW, TAIL, Window
 from llmctld.engine.streams.placement import Source
 from llmctld.engine.streams.radix import Tokens, common
 from llmctld.engine.streams.saved import Saved
@@ -28,49 +27,6 @@ WAIT_TOKENS = 32
 exists."""
 SAVED_BYTES_PER_MS = 1e6
 """Speed of reading, verifying and loading a saved state."""
-
-
-@dataclass(frozen=True)
-class Save:
-    """Save the state of `stream`, which holds `tokens`. `lasting`: to a file when memory is full.
-
-    `cut`: the stream holds more, and is cut to these first.
-    """
-
-    stream: int
-    tokens: Tokens
-    lasting: bool
-    cut: bool = False
-
-
-@dataclass(frozen=True)
-class Copy:
-    """Replace the content of `target` with that of `source`."""
-
-    source: int
-    target: int
-
-
-@dataclass(frozen=True)
-class Restore:
-    """Load the saved state `entry`, which starts with `tokens`, into `stream` for `sequence`."""
-
-    stream: int
-    entry: int
-    tokens: Tokens
-    sequence: Sequence
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Cut `stream`, in which `sequence` begins, to its first `keep` tokens."""
-
-    stream: int
-    keep: int
-    sequence: Sequence
-
-
-Action = Save | Copy | Restore | Cut
 
 
 class Scheduler:
@@ -90,12 +46,10 @@ class Scheduler:
         self.streams = Streams(max(streams, slots))
         self.pace = Pace() if pace is None else pace
         self.saved = Saved(None, 0, 0) if saved is None else saved
-        self.speculation = Speculation()
-        self.asking = Asking(draft_model)
+        self.batcher = Batcher(self.batch, self.pace, mixes, draft_model)
         self.waiting = Queue()
         self.running: dict[int, Sequence] = {}
         self._reuses = reuses
-        self._mixes, self._shortest, self._turn = mixes, False, 0
         self._window, self._least = window, least
 
     @property
@@ -159,7 +113,7 @@ class Scheduler:
                 if max(promised, owner.position) < said:
                     promised, promising = said, owner
                 length = min(length, owner.position)
-            if length >= self._least(_stream(owner) if isinstance(owner, Sequence) else owner):
+            if length >= self._least(stream_of(owner) if isinstance(owner, Sequence) else owner):
                 best = max(best, length)
         if promising is None or promised - best < WAIT_TOKENS:
             return True
@@ -227,7 +181,7 @@ class Scheduler:
     def _agreement(self, owner: Sequence, tokens: Tokens, length: int) -> int:
         """Common prefix with a running sequence. The tree holds its prompt; it has grown since, and may not be computed so
         far."""
-        if length == len(self.streams.held(_stream(owner))):
+        if length == len(self.streams.held(stream_of(owner))):
             length += common(tokens[length:], np.array(owner.tokens[length:], np.int32))
         return min(length, owner.position)
 
@@ -272,59 +226,9 @@ class Scheduler:
         self.streams.copy(stream, other)
         return actions
 
-    # ---- what they compute ------------------------------------------------------------------------------------------
-
     def plan(self) -> list[Chunk]:
-        """The chunks of the next step in ascending stream order: a part of one prompt, or the next token of each generating
-        sequence.
-
-        They alternate, since the library computes a batch in parts of equal length: together they cost more than separately.
-        """
-        together = self._together()
-        single = [sequence for sequence in together if sequence.pending < 2]
-        prompts = [sequence for sequence in together if sequence.pending > 1]
-        chunks = self._mixed(together) if self._mixes else self._prompt(prompts, bool(single)) or self._single(single)
-        return sorted(chunks, key=lambda chunk: chunk.stream)
-
-    def _mixed(self, together: list[Sequence]) -> list[Chunk]:
-        room = self.batch - len(together)
-        chunks = []
-        for sequence in together:
-            count = min(sequence.pending, 1 + room)
-            room -= count - 1
-            sequence.batched |= len(together) > 1
-            chunks.append(_chunk(sequence, count))
-        return chunks
-
-    def _prompt(self, prompts: list[Sequence], waited_for: bool) -> list[Chunk]:
-        """A part of one prompt; nothing if the generating sequences have paused long enough."""
-        if not prompts:
-            return []
-        prompt = min(prompts, key=lambda prompt: prompt.pending) if self._shortest else prompts[0]
-        count = min(until_mark(prompt), prompt.pending, self.batch, self.pace.chunk if waited_for else self.batch)
-        if waited_for and not self.pace.has_time_for(count):
-            return []
-        self._shortest = not self._shortest  # alternate, so that neither long nor short prompts wait for all others
-        prompt.batched |= waited_for or prompt.cached > 0
-        return [_chunk(prompt, count)]
-
-    def _single(self, single: list[Sequence]) -> list[Chunk]:
-        """One token per sequence, and its drafted tokens."""
-        if not single:
-            return []
-        streams = {_stream(sequence): sequence for sequence in single}
-        drafts = self.asking.drafts(streams, self.batch - len(single), self.speculation)
-        for sequence in single:
-            sequence.batched |= len(single) > 1 or sequence.cached > 0 or bool(drafts.get(_stream(sequence)))
-        return [_chunk(sequence, sequence.pending, drafts.get(_stream(sequence))) for sequence in single]
-
-    def _together(self) -> list[Sequence]:
-        """Sequences with the same adapters; each set of adapters in turn."""
-        sets = list(dict.fromkeys(sequence.adapters for sequence in self.running.values()))
-        if len(sets) < 2:
-            return list(self.running.values())
-        self._turn += 1
-        return [sequence for sequence in self.running.values() if sequence.adapters == sets[self._turn % len(sets)]]
+        """The chunks of the next step, in ascending stream order."""
+        return self.batcher.plan(self.running.values())
 
     def advance(self, chunk: Chunk, accepted: int = 0) -> None:
         """Record that the chunk is computed and `accepted` tokens of its draft were right."""
@@ -343,7 +247,7 @@ class Scheduler:
         computed = sequence.computed
         if sequence.adapters or not place.worth_keeping(len(computed), self.pace) or self.saved.covers(computed):
             return []
-        return [Save(_stream(sequence), computed, len(computed) >= place.LASTING_TOKENS)]
+        return [Save(stream_of(sequence), computed, len(computed) >= place.LASTING_TOKENS)]
 
     def forget(self, sequence: Sequence) -> None:
         """The reused prefix is not there: compute the sequence from the first token."""
@@ -353,7 +257,7 @@ class Scheduler:
         """End or preempt a running sequence: its stream becomes free and keeps what is computed."""
         del self.running[sequence.id]
         computed = sequence.computed if self._reuses else sequence.computed[:0]
-        self.streams.give(_stream(sequence), computed, min(sequence.prompt_tokens, len(computed)))
+        self.streams.give(stream_of(sequence), computed, min(sequence.prompt_tokens, len(computed)))
         sequence.stream = None
 
     def cancel(self, id: int) -> Sequence | None:
@@ -386,21 +290,11 @@ class Scheduler:
 
     def check(self) -> None:
         """Verify the invariants; RuntimeError names the one that fails."""
-        self.streams.check({_stream(sequence): sequence.id for sequence in self.running.values()})
+        self.streams.check({stream_of(sequence): sequence.id for sequence in self.running.values()})
         self.saved.check()
-        self.asking.check()
+        self.batcher.draft_policy.check()
         if len(self.running) > self.slots:
             raise RuntimeError(f"{len(self.running)} requests run in {self.slots} slots")
         for sequence in self.running.values():
             if not 0 <= sequence.position <= len(sequence.tokens):
                 raise RuntimeError(f"request {sequence.id}: position {sequence.position} of {len(sequence.tokens)}")
-
-
-def _chunk(sequence: Sequence, count: int, draft: list[int] | None = None) -> Chunk:
-    return Chunk(sequence, _stream(sequence), sequence.position, count, draft or [])
-
-
-def _stream(sequence: Sequence) -> int:
-    if sequence.stream is None:
-        raise RuntimeError(f"request {sequence.id} runs without a stream")
-    return sequence.stream

@@ -1,6 +1,6 @@
 """Decides whether drafted tokens pay: expected accepted tokens against the cost of a wider step.
 
-Callers pass in rates and times; this module reads no clock. Drafts come from drafts/lookup.py and core/asking.py.
+Callers pass in rates and times; this module reads no clock. Drafts come from drafts/lookup.py and core/draft_policy.py.
 """
 
 from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from llmctld.engine.core.crew import step
+from llmctld.engine.core.step_threads import step
 from llmctld.engine.cost.threads import Threads
 from llmctld.engine.embed.loop import Reading, Vectors, too_long, unknown_prompt
 from llmctld.engine.errors import LoadError

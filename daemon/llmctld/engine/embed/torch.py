@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from llmctld.engine.core.crew import step
+from llmctld.engine.core.step_threads import step
 from llmctld.engine.cost.threads import Threads
 from llmctld.engine.embed.loop import Reading, Vectors, too_long, unknown_prompt
 from llmctld.engine.errors import LoadError, Refusal

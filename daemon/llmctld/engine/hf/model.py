@@ -21,8 +21,8 @@ import torch
 
 from llmctld.engine.answer.choice import Choice, no_number
 from llmctld.engine.answer.sampling import Defaults
-from llmctld.engine.core.crew import Crew
 from llmctld.engine.core.draft_model import DraftModel
+from llmctld.engine.core.step_threads import StepThreads
 from llmctld.engine.errors import Refusal
 from llmctld.engine.hf import device as torch_device
 from llmctld.engine.hf.folder import (
@@ -56,7 +56,7 @@ class Hf:
     def __init__(self, load: Load) -> None:
         torch.set_num_threads(load.threads)
         device = torch_device.choose(load)
-        self._crew = Crew(load, device.type != "cpu", torch.set_num_threads)
+        self._step_threads = StepThreads(load, device.type != "cpu", torch.set_num_threads)
         if device.type == "cuda":
             torch.cuda.set_device(device)
         config = read_config(load)
@@ -135,7 +135,7 @@ class Hf:
         """The manager splits prompts as it likes; a request without a token yet comes again."""
         self._said = {}
         sequences = [chunk.sequence for chunk in chunks]
-        came = self._crew.compute(chunks, lambda: self._steps.step(sequences)) | self._said
+        came = self._step_threads.compute(chunks, lambda: self._steps.step(sequences)) | self._said
         ids = [chunk.sequence.id for chunk in chunks]
         for chunk in chunks:
             chunk.sequence.batched |= chunk.sequence.cached > 0

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmctld.engine.answer.sampling import Defaults
-from llmctld.engine.core.crew import Crew
 from llmctld.engine.core.draft_model import DraftModel
+from llmctld.engine.core.step_threads import StepThreads
 from llmctld.engine.drafts.speculation import ROWS
 from llmctld.engine.errors import LoadError, Refusal
 from llmctld.engine.fit import Memory, Shape, fit, notice
@@ -86,7 +86,7 @@ class Gguf:
         self.window = self._window(max(load.batch, self.loaded.slots))
         self._memory = lib.llama_get_memory(self._context)
         self._batch = Batch(max(load.batch, self.loaded.slots))
-        self._crew = Crew(load, self._weights.plan.layers > 0, self._use)
+        self._step_threads = StepThreads(load, self._weights.plan.layers > 0, self._use)
         self._threads = 0
         """Thread count last passed to the library; 0: none yet."""
         self._views: dict[int, NDArray[np.float32]] = {}
@@ -149,7 +149,7 @@ class Gguf:
         except Refusal as refusal:  # all chunks of a step have the same adapters
             return [refusal] * len(chunks)
         rows = self._batch.fill(chunks)
-        if (status := self._crew.compute(chunks, self._decode)) != 0:
+        if (status := self._step_threads.compute(chunks, self._decode)) != 0:
             return self._one_by_one(chunks, status)
         return [[] if row is None else self._sample(chunk, row) for chunk, row in zip(chunks, rows, strict=True)]
 
@@ -167,7 +167,7 @@ class Gguf:
         )  # remove what a part of the batch left there
         (row,) = self._batch.fill([chunk])
         self._log.first_error = ""
-        if (status := self._crew.compute([chunk], self._decode)) != 0:
+        if (status := self._step_threads.compute([chunk], self._decode)) != 0:
             lib.llama_memory_seq_rm(self._memory, chunk.stream, chunk.start, -1)
             reason = self._log.first_error or "it gives no reason"
             return Refusal("engine_failed", f"llama.cpp cannot compute this request (llama_decode: {status}): {reason}")
@@ -180,7 +180,7 @@ class Gguf:
         a draft.
         """
         rows = self._batch.fill(chunks, self._vocabulary.size)
-        if self._crew.compute(chunks, self._decode) != 0:
+        if self._step_threads.compute(chunks, self._decode) != 0:
             return [None] * len(chunks)
         return [None if row is None else self._row(row) for row in rows]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from llmctld.engine.core import crew
-from llmctld.engine.core.crew import Crew
+from llmctld.engine.core import step_threads
+from llmctld.engine.core.step_threads import StepThreads
 from llmctld.engine.cost.threads import Threads
 from llmctld.engine.llama.model import Gguf
 from llmctld.engine.streams.sequence import Chunk
@@ -35,7 +35,7 @@ def listen(model: Gguf, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
         told.append(count)
         model._use(count)
 
-    monkeypatch.setattr(model._crew, "_use", use)
+    monkeypatch.setattr(model._step_threads, "_use", use)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_request_that_is_to_be_repeatable_has_all_threads_in_each_step(
 
 def test_prompts_and_those_who_generate_have_numbers_of_their_own() -> None:
     told = Told()
-    made = Crew(echo(threads=2, fewer_threads=True), False, told.append)
+    made = StepThreads(echo(threads=2, fewer_threads=True), False, told.append)
     sequence = request(1, 100)
     generating, prompt = Chunk(sequence, 0, 0, 1), Chunk(sequence, 0, 0, 90)
     made._texts._rung = 1
@@ -79,7 +79,7 @@ def test_prompts_and_those_who_generate_have_numbers_of_their_own() -> None:
 
 
 def test_where_a_gpu_computes_idle_processors_mean_nothing(told: Told) -> None:
-    made = Crew(echo(threads=2, fewer_threads=True), True, told.append)
+    made = StepThreads(echo(threads=2, fewer_threads=True), True, told.append)
     for _ in range(50):
         made.compute([Chunk(request(1, 1), 0, 0, 1)], lambda: None)
     assert set(told) == {2}
@@ -91,5 +91,5 @@ def test_what_a_step_had_is_its_share_of_all_threads(monkeypatch: pytest.MonkeyP
     clock, spent = iter([10.0, 10.5]), iter([3.0, 3.25])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(time, "process_time", lambda: next(spent))
-    crew.step(Threads(2), lambda _: None, 1, 7, lambda: None)
+    step_threads.step(Threads(2), lambda _: None, 1, 7, lambda: None)
     assert seen == [(1, 7, 500.0, 0.25)]

@@ -4,8 +4,8 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from llmctld.engine.core.asking import TRY_SHARE, Asking, Fared
 from llmctld.engine.core.draft_model import Ask, DraftModel, Proposal, Took
+from llmctld.engine.core.draft_policy import TRY_SHARE, Accuracy, DraftPolicy
 from llmctld.engine.drafts.speculation import Drafts, Speculation
 from llmctld.engine.streams.sequence import Sequence
 
@@ -59,10 +59,10 @@ class Answered:
     """Over the same answer without drafts."""
 
 
-def answer(model: Oracle, prompt: int, row_cost: float | list[float], asking: Asking | None = None) -> Answered:
+def answer(model: Oracle, prompt: int, row_cost: float | list[float], asking: DraftPolicy | None = None) -> Answered:
     """The text after its first `prompt` tokens and one more, as the engine would come to it. `row_cost`: of a step with one
     row, what each more costs; or what a step with 1, 2, 3, ... rows costs."""
-    asking, speculation, done = asking or Asking(model), Speculation(), Answered()
+    asking, speculation, done = asking or DraftPolicy(model), Speculation(), Answered()
     text = model.text
     sequence = Sequence(0, text[: prompt + 1], prompt, len(text) - prompt, stream=0, drafts=Drafts())
     while len(sequence.tokens) < len(text):
@@ -135,7 +135,7 @@ def test_it_is_tried_again_and_used_when_the_text_has_become_one_that_it_knows()
 def test_a_long_prompt_is_not_read_for_a_short_answer() -> None:
     """Reading costs 400 steps' time, and the answer has 30 tokens. Its first call reads, since nothing was measured yet."""
     warm = oracle(0.9, 1.0)
-    asking = Asking(warm)
+    asking = DraftPolicy(warm)
     answer(warm, 20, 0.05, asking)
     short = oracle(0.9, 1.0, 4030)
     asking._model = short
@@ -155,7 +155,7 @@ def test_what_the_text_repeats_is_taken_from_the_text() -> None:
 def test_of_many_who_run_each_is_judged_by_itself() -> None:
     """Two texts, one that the draft model knows and one that it does not, in the same steps."""
     texts = [noise(1200), [token + VOCABULARY for token in noise(1200)]]
-    asking, speculation = Asking(known := Two(texts)), Speculation()
+    asking, speculation = DraftPolicy(known := Two(texts)), Speculation()
     sequences = {at: Sequence(at, text[:21], 20, 1000, stream=at, drafts=Drafts()) for at, text in enumerate(texts)}
     drafted = [0, 0]
     for _ in range(200):
@@ -182,7 +182,7 @@ class Two(Oracle):
 
 
 def test_a_token_is_judged_when_it_comes_however_late() -> None:
-    fared = Fared()
+    fared = Accuracy()
     before = fared.rates
     fared.note(2, Proposal([5, 6, 7], [0.9, 0.9, 0.9], True))
     fared.read([1, 2])
@@ -198,7 +198,7 @@ def test_a_token_is_judged_when_it_comes_however_late() -> None:
 
 
 def test_doubts_count_as_nothing_said() -> None:
-    fared = Fared()
+    fared = Accuracy()
     for at in range(30):
         fared.note(at, Proposal([], [], True))
         fared.read([0] * (at + 1))
@@ -207,10 +207,10 @@ def test_doubts_count_as_nothing_said() -> None:
 
 
 def test_a_new_text_is_expected_to_be_like_the_others() -> None:
-    everywhere = Fared()
-    one = Fared(everywhere)
+    everywhere = Accuracy()
+    one = Accuracy(everywhere)
     for at in range(50):
         one.note(at, Proposal([1], [0.9], False))
         one.read([1] * (at + 1))
-    assert Fared(everywhere).rates.right > 0.9
-    assert Fared(everywhere).chances(3)[2] > 0.7
+    assert Accuracy(everywhere).rates.right > 0.9
+    assert Accuracy(everywhere).chances(3)[2] > 0.7

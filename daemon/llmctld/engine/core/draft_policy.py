@@ -41,10 +41,10 @@ EXPECTED = Rates(0.6, 0.8, 0.9)
 """Prior for a draft model without any history."""
 
 
-class Fared:
+class Accuracy:
     """Accuracy of the draft model, in one text or in all texts."""
 
-    def __init__(self, everywhere: "Fared | None" = None) -> None:
+    def __init__(self, everywhere: "Accuracy | None" = None) -> None:
         self._everywhere = everywhere
         self._asked = self._said = self._promised = self._right = 0.0
         self._told: list[tuple[int | None, float]] = []
@@ -122,7 +122,7 @@ class Bet(NamedTuple):
     draft_ms: float
 
 
-class Truth:
+class RealisedGain:
     """Realised against expected gain of steps with drafts of the draft model: step cost is fitted by a line, which the machine
     need not follow."""
 
@@ -150,16 +150,16 @@ class Truth:
         self._hoped, self._came = self._hoped / 2, self._came / 2
 
 
-class Asking:
+class DraftPolicy:
     """Finds the drafts of each step: by lookup in the text, or from the draft model, whichever is better."""
 
     def __init__(self, model: DraftModel | None = None) -> None:
         self._model = model
         self._cost = StepCost()
-        self._everywhere = Fared()
-        self._fared: dict[int, Fared] = {}
+        self._everywhere = Accuracy()
+        self._accuracy: dict[int, Accuracy] = {}
         self._asked_ms = 0.0
-        self._truth = Truth()
+        self._realised = RealisedGain()
 
     def drafts(self, running: dict[int, Sequence], room: int, speculation: Speculation) -> dict[int, list[int]]:
         """Stream -> drafted tokens that the main model computes, for all running sequences (by stream)."""
@@ -171,7 +171,7 @@ class Asking:
             return speculation.drafts(offers, room)
         self._meet(self._model, able)
         lengths = {sequence.id: len(sequence.tokens) for sequence in able.values()}
-        self._truth.settle(lengths, speculation.spent_ms)
+        self._realised.settle(lengths, speculation.spent_ms)
         asked, gain = self._worth(self._model, able, offers, room, speculation)
         asked = asked or self._trial(self._model, able, speculation)
         if not asked:
@@ -181,7 +181,7 @@ class Asking:
         said, ms = self._ask(self._model, able, asked)
         self._asked_ms = speculation.spent_ms
         if gain:
-            self._truth.bet(Bet(lengths, gain, speculation.spent_ms, ms))
+            self._realised.bet(Bet(lengths, gain, speculation.spent_ms, ms))
         better = {stream: offer for stream, offer in said.items() if sum(offer.chances) > sum(offers[stream].chances)}
         return speculation.drafts(offers | better, room, first)
 
@@ -189,9 +189,9 @@ class Asking:
         """Forget sequences that ended; compare the proposals for the others with what came."""
         model.seat({sequence.id: sequence.tokens for sequence in able.values()})
         ids = [sequence.id for sequence in able.values()]
-        self._fared = {id: self._fared.get(id) or Fared(self._everywhere) for id in ids}
+        self._accuracy = {id: self._accuracy.get(id) or Accuracy(self._everywhere) for id in ids}
         for sequence in able.values():
-            self._fared[sequence.id].read(sequence.tokens)
+            self._accuracy[sequence.id].read(sequence.tokens)
 
     def _worth(
         self,
@@ -217,15 +217,15 @@ class Asking:
         lengths = speculation.lengths(hoped, room, price)
         plain = speculation.gain(offered, speculation.lengths(offered, room))
         gain = speculation.gain(hoped, lengths, price)
-        if gain * self._truth.share <= plain:
+        if gain * self._realised.share <= plain:
             return {}, 0.0
         return {stream: lengths[stream] for stream in asked if lengths[stream]}, gain
 
     def _prospect(self, model: DraftModel, sequence: Sequence) -> Prospect:
-        fared = self._fared[sequence.id]
-        chances = fared.chances(min(sequence.left - 1, LONGEST))
+        accuracy = self._accuracy[sequence.id]
+        chances = accuracy.chances(min(sequence.left - 1, LONGEST))
         behind = model.behind(sequence.id, len(sequence.tokens))
-        return Prospect(chances, fared.rates.said, behind, min(sequence.left, ANSWER))
+        return Prospect(chances, accuracy.rates.said, behind, min(sequence.left, ANSWER))
 
     def _price(self, asked: list[tuple[Prospect, int]]) -> float:
         """Milliseconds: one call per token of the longest draft, with a row for each sequence that is still sure; plus reading
@@ -254,8 +254,8 @@ class Asking:
         wait = max(ms / TRY_SHARE, TRY_AFTER * speculation.cost.estimate(1, 1))
         if self._cost.known and speculation.spent_ms - self._asked_ms < wait:
             return {}
-        self._fared[able[stream].id].halve()
-        self._truth.halve()
+        self._accuracy[able[stream].id].halve()
+        self._realised.halve()
         return {stream: count}
 
     def _ask(
@@ -269,9 +269,9 @@ class Asking:
         model.took.clear()
         offers: dict[int, Offer] = {}
         for stream in asked:
-            fared, proposal = self._fared[able[stream].id], said[able[stream].id]
-            fared.note(len(able[stream].tokens), proposal)
-            offers[stream] = fared.offer(proposal)
+            accuracy, proposal = self._accuracy[able[stream].id], said[able[stream].id]
+            accuracy.note(len(able[stream].tokens), proposal)
+            offers[stream] = accuracy.offer(proposal)
         return offers, ms
 
     def check(self) -> None:

@@ -15,7 +15,7 @@ from llmctld.engine.streams.sequence import Chunk
 T = TypeVar("T")
 
 
-class Crew:
+class StepThreads:
     """Prompt steps and generating steps have separate thread counts: prompt steps are bound by compute, generating steps by
     reading the weights, which more threads may not speed up. `use` sets the library's number."""
 
