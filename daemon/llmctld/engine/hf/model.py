@@ -35,11 +35,9 @@ from llmctld.engine.hf.reader import HfReader
 from llmctld.engine.hf.steps import steps_for
 from llmctld.engine.hf.words import HfWords
 from llmctld.engine.messages import Load, Scored, Submit
-from llmctld.engine.prompt.chat import whole
+from llmctld.engine.prompt.encode import encode
 from llmctld.engine.prompt.prompt import Prompt
 from llmctld.engine.prompt.systems import takes_later
-from llmctld.engine.prompt.tags import Found
-from llmctld.engine.prompt.template import untold
 from llmctld.engine.streams.checkpoints import Window
 from llmctld.engine.streams.sequence import Chunk
 
@@ -88,9 +86,9 @@ class Hf:
     # ---- requests ---------------------------------------------------------------------------------------------------
 
     def encode(self, submit: Submit) -> Prompt:
-        prompt = self._read(submit)
-        if not prompt.tokens:
-            raise Refusal("invalid_request", "the prompt is empty")
+        reader = self._reader
+        typed = partial(reader.tokens, around=True)
+        prompt = encode(submit, self._words.template, self._words, reader.markers, typed, reader.tokens)
         if (last := max(prompt.tokens)) >= self._rows:
             name = f"the token {self._words.name(last)!r} (id {last})"
             message = f"the prompt has {name}, and this model knows the ids 0 to {self._rows - 1}"
@@ -100,22 +98,6 @@ class Hf:
                 "Remove it from the prompt: the folder's tokenizer has it, the weights do not.",
             )
         return prompt
-
-    def _read(self, submit: Submit) -> Prompt:
-        """Only in a raw prompt are the names of control tokens more than text (beside those that the template writes)."""
-        template = self._words.template
-        if submit.raw or submit.tokens is not None or template is None:
-            untold(submit)
-        if submit.tokens is not None:
-            return Prompt(self._words.checked(submit.tokens))
-        if submit.raw or template is None:
-            text = whole(submit.messages)
-            if submit.raw:
-                return Prompt(self._words.encode(text), opened=Found(None, "").opened(text))
-            return Prompt(self._reader.tokens(self._reader.markers.typed(text), around=True))
-        rendered = self._reader.markers.render(partial(template.render, think=submit.think), submit.messages)
-        self._words.render(template.nature.tags.rendered)
-        return template.prompt(self._reader.tokens(rendered), rendered, submit.messages)
 
     def open(self, submit: Submit, prompt: Prompt) -> None:
         if submit.adapters:

@@ -7,7 +7,6 @@ import ctypes
 import mmap
 import traceback
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
@@ -31,11 +30,10 @@ from llmctld.engine.llama.sampler import Sampler
 from llmctld.engine.llama.vocabulary import Vocabulary
 from llmctld.engine.llama.weights import check_positions, metadata, read_weights
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
-from llmctld.engine.prompt.chat import whole
+from llmctld.engine.prompt.encode import encode
 from llmctld.engine.prompt.prompt import Prompt
 from llmctld.engine.prompt.systems import takes_later
-from llmctld.engine.prompt.tags import Found
-from llmctld.engine.prompt.template import Template, untold
+from llmctld.engine.prompt.template import Template
 from llmctld.engine.sandbox.process import Scribe
 from llmctld.engine.streams.checkpoints import NO_WINDOW, Window
 from llmctld.engine.streams.sequence import Chunk
@@ -100,26 +98,8 @@ class Gguf:
         self.draft_model = DraftModel(self._second, self.streams, batch, words) if self._second else None
 
     def encode(self, submit: Submit) -> Prompt:
-        prompt = self._read(submit)
-        if not prompt.tokens:
-            raise Refusal("invalid_request", "the prompt is empty")
-        return prompt
-
-    def _read(self, submit: Submit) -> Prompt:
-        """Only in a raw prompt are the names of control tokens more than text (beside those that the template writes)."""
-        template = self._template
-        if submit.raw or submit.tokens is not None or template is None:
-            untold(submit)
-        if submit.tokens is not None:
-            return Prompt(self._vocabulary.checked(submit.tokens))
-        if submit.raw or template is None:
-            text = whole(submit.messages)
-            if submit.raw:
-                return Prompt(self._vocabulary.encode(text), opened=Found(None, "").opened(text))
-            return Prompt(self._reader.prompt(self._reader.markers.typed(text)))
-        rendered = self._reader.markers.render(partial(template.render, think=submit.think), submit.messages)
-        self._vocabulary.render(template.nature.tags.rendered)
-        return template.prompt(self._reader.prompt(rendered), rendered, submit.messages)
+        reader = self._reader
+        return encode(submit, self._template, self._vocabulary, reader.markers, reader.prompt, reader.prompt)
 
     @property
     def second(self) -> "Gguf | None":
