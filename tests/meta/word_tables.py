@@ -76,7 +76,7 @@ LONGEST = 3
 NO_PEOPLE = words("english hindi hebrew persian polish afrikaans tagalog orthodox amerind amerindic")
 """Languages, above all, and words that are said of more than one people."""
 NO_OPPOSITES = words("some all no yes other same top side")
-NO_NOUNS = words("ape human panty pantie")
+NO_NOUNS = words("ape human humans humankind humanity mankind panty pantie")
 """Words that people use for others of their kind."""
 NO_UNITS = words("once julio julios")
 OTHER_WORDS = words("ora ore secondo secondi nós pie pies voet dag piede piedi libra libras")

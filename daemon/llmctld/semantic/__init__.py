@@ -1,1 +1,4 @@
-"""Answers to questions that were asked in other words: what is compared, what may never be equated, how sure is sure."""
+"""The semantic cache: the stored answer to a question is served for another question that means the same.
+
+`guards/` refuses pairs of questions, `decision/` decides whether an answer is served, `words/` reads texts for both.
+"""

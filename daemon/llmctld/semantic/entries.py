@@ -1,7 +1,7 @@
-"""The stored questions that may answer others: their texts and vectors in semantic.db, the index over them beside it.
+"""The stored questions: texts, vectors, hits and verdicts in semantic.db, and a vector index beside it.
 
-It does not know what makes an answer right; it keeps what others find out. The database is the truth: an index that
-lost something, or holds too much, is put right from it. One folder belongs to one embedding model.
+The database is authoritative: an index that lacks questions, or has too many, is repaired from it. One folder belongs to one
+embedding model. Verdicts are stored here, and made elsewhere.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from llmctld.watch import log
 T = TypeVar("T")
 FLOAT_BYTES = 4
 PAGE = 5000
-"""Vectors that are read at once when the index is put right: 8 MB."""
+"""Vectors read at a time for a repair of the index: 8 MB."""
 
 
 def _m001_entries(connection: sqlite3.Connection) -> None:
-    """`number` is never used again: an index that was not saved must not lead to another question."""
+    """AUTOINCREMENT: a number is never used twice, or an index that was not saved would lead to another question."""
     connection.execute(
         """CREATE TABLE entries (
             number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, wall TEXT NOT NULL, text TEXT NOT NULL,
@@ -49,7 +49,7 @@ def _m001_entries(connection: sqlite3.Connection) -> None:
 
 
 def _m002_undone(connection: sqlite3.Connection) -> None:
-    """Stored questions that a user said must answer no other: they are not taken in again."""
+    """Questions whose hits a user undid: they are not stored again."""
     connection.execute("CREATE TABLE undone (key TEXT PRIMARY KEY, at REAL NOT NULL)")
 
 
@@ -57,7 +57,7 @@ MIGRATIONS = [_m001_entries, _m002_undone]
 
 
 class StoredQuestion(NamedTuple):
-    """A stored question. `answer` is equal for entries whose answers are; `same`, `different`: verified pairs with it."""
+    """`answer` is equal for questions with the same answer. `same` and `different` count verified pairs with this one."""
 
     number: int
     key: str
@@ -70,7 +70,7 @@ class StoredQuestion(NamedTuple):
 
 
 class SemanticHit(NamedTuple):
-    """A semantic hit. `pair` is what it was decided on, as bytes; `verdict`: same, different or undone, None: not known."""
+    """`pair` has the pair and the decision (`packed`). `verdict` is same, different or undone, None without one."""
 
     request: str
     entry: int
@@ -86,7 +86,7 @@ _SERVED = "request, entry, key, at, similarity, pair, verdict"
 
 
 class Entries:
-    """`dimension` numbers a vector; vectors are float32, little endian, of length 1. Everything may raise Storage."""
+    """Vectors have `dimension` numbers, float32, little endian, and length 1. Every method may raise Storage."""
 
     def __init__(self, folder: Path, dimension: int) -> None:
         self._folder, self._dimension = folder, dimension
@@ -94,15 +94,15 @@ class Entries:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="vectors")
         self._walls: Counter[str] = Counter()
         self.news: list[str] = []
-        """What was damaged and begun anew."""
+        """Notices about damaged files that were set aside."""
 
     async def open(self) -> None:
-        """Must be awaited first. A damaged database is set aside; the index is put right from the database."""
+        """Must be awaited first. A damaged database is set aside, and the index repaired from the database."""
         self._store = await asyncio.to_thread(self._open_store)
         rows = await self._store.read("SELECT wall, count(*) FROM entries GROUP BY wall")
         self._walls = Counter(dict(rows))
         self.news += await self._on_thread(self._vectors.open)
-        await self.put_right()
+        await self.repair()
 
     def _open_store(self) -> Store:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -111,18 +111,18 @@ class Entries:
             return Store(path, MIGRATIONS)
         except DamagedDatabase as error:
             aside = set_aside(path)
-            self.news.append(f"the stored questions were damaged and are begun anew; the old file is {aside}")
-            log.warning(
-                "the stored questions were damaged and are begun anew", moved_to=str(aside), error=error.message
+            self.news.append(
+                f"the stored questions were damaged; new ones are stored from now on, the damaged file is {aside}"
             )
+            log.warning("the stored questions were damaged and set aside", moved_to=str(aside), error=error.message)
             return Store(path, MIGRATIONS)
 
     def lost(self) -> bool:
-        """Whether the database was removed from outside: what is stored now is found by nobody."""
+        """Whether the database was removed from outside."""
         return self._store.lost()
 
-    async def put_right(self) -> None:
-        """The index holds afterwards what the database holds."""
+    async def repair(self) -> None:
+        """Makes the index hold what the database holds."""
         numbers = [number for (number,) in await self._store.read("SELECT number FROM entries")]
         missing, surplus = await self._on_thread(lambda: self._vectors.check(numbers))
         await self._on_thread(lambda: self._remove_all(surplus))
@@ -133,7 +133,7 @@ class Entries:
             )
             await self._on_thread(partial(self._add_all, rows))
         if missing or surplus:
-            log.info("the index of stored questions was put right", added=len(missing), removed=len(surplus))
+            log.info("the index of stored questions was repaired", added=len(missing), removed=len(surplus))
 
     def _remove_all(self, numbers: Sequence[int]) -> None:
         for number in numbers:
@@ -153,13 +153,13 @@ class Entries:
         try:
             self._vectors.save()
         except Storage as error:
-            log.warning("the index of stored questions could not be saved, and will be put right", error=error.message)
+            log.warning("the index of stored questions could not be saved; it will be repaired", error=error.message)
         self._vectors.close()
 
     # ---- entries ----------------------------------------------------------------------------------------------------
 
     async def near(self, wall: str, vector: bytes, count: int) -> list[tuple[StoredQuestion, float]]:
-        """The nearest questions behind the wall with their cosines, best first."""
+        """The nearest questions behind the wall with their cosines, nearest first."""
         if not self._walls[wall]:
             return []
         found = await self._on_thread(lambda: self._vectors.search(wall, vector, count))
@@ -169,12 +169,12 @@ class Entries:
         return [(entries[number], similarity) for number, similarity in found if number in entries]
 
     def behind(self, wall: str) -> int:
-        """How many questions there are behind the wall."""
+        """The number of questions behind the wall."""
         return self._walls[wall]
 
     async def add(self, key: str, wall: str, text: str, answer: str, vector: bytes) -> None:
-        """A question whose answer is stored under `key`; the same key again keeps what is known about it. Not one that was
-        undone.
+        """Stores a question whose answer is under `key`, unless it was undone. If it is there, what was learned about it
+        stays.
         """
 
         def insert(connection: sqlite3.Connection) -> tuple[int, bool]:
@@ -199,7 +199,7 @@ class Entries:
             await self._on_thread(lambda: self._vectors.add(wall, number, vector))
 
     async def remove(self, keys: Sequence[str]) -> int:
-        """How many of them there were."""
+        """Returns how many of them were there."""
         removed = 0
         for start in range(0, len(keys), PAGE):
             page = list(keys[start : start + PAGE])
@@ -218,15 +218,15 @@ class Entries:
         return StoredQuestion(*rows[0]) if rows else None
 
     async def compared(self, number: int, same: bool) -> None:
-        """A pair with this entry was verified."""
+        """Counts a verified pair with this question."""
         column = "same" if same else "different"
         await self._store.write(f"UPDATE entries SET {column} = {column} + 1 WHERE number = ?", (number,))
 
     async def equate(self, key: str, answer: str) -> None:
-        """The answer under `key` was judged to be as good as those of `answer`."""
+        """Notes that the answer under `key` is the same as those of `answer`."""
         await self._store.write("UPDATE entries SET answer = ? WHERE key = ?", (answer, key))
 
-    # ---- what was served --------------------------------------------------------------------------------------------
+    # ---- hits -------------------------------------------------------------------------------------------------------
 
     async def serve(self, request: str, entry: StoredQuestion, similarity: float, pair: bytes) -> None:
         await self._store.write(
@@ -243,20 +243,20 @@ class Entries:
         return [SemanticHit(*row) for row in rows]
 
     async def undo(self, key: str) -> None:
-        """The question leaves, and is not taken in again."""
+        """Removes the question, and keeps it from being stored again."""
         await self._store.write("INSERT OR IGNORE INTO undone VALUES (?, ?)", (key, time.time()))
         await self.remove([key])
 
     async def undone(self) -> set[str]:
-        """The keys of all questions that were undone."""
+        """The keys of all questions whose hits were undone."""
         return {key for (key,) in await self._store.read("SELECT key FROM undone")}
 
     async def count(self, verdict: str) -> int:
-        """How many hits there were with this verdict."""
+        """The number of hits with this verdict."""
         ((count,),) = await self._store.read("SELECT count(*) FROM served WHERE verdict = ?", (verdict,))
         return int(count)
 
-    # ---- what is kept by name ---------------------------------------------------------------------------------------
+    # ---- values by name ---------------------------------------------------------------------------------------------
 
     async def keep(self, name: str, value: bytes) -> None:
         await self._store.write(
@@ -277,7 +277,7 @@ class Entries:
     async def _on_thread(self, work: Callable[[], T]) -> T:
         try:
             done = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except RuntimeError as error:  # its folder was removed: another is opened in its place
+        except RuntimeError as error:  # another folder is open by now
             raise Storage("the stored questions are closed", "Ask again.") from error
         return await done
 
@@ -287,9 +287,10 @@ def _places(values: Sequence[object]) -> str:
 
 
 def digest(answer: str) -> str:
-    """Equal for answers that are equal after folding."""
+    """A digest that is equal for answers that are equal after folding."""
     return hashlib.blake2b(fold(answer).encode("utf-8", "replace"), digest_size=12).hexdigest()
 
 
 def packed(pair: object) -> bytes:
+    """A pair and its decision, as bytes."""
     return msgspec.msgpack.encode(pair)

@@ -1,6 +1,6 @@
-"""The judge: a model that says whether a stored answer would fully serve a new request, after it has passed an examination.
+"""The judge: a model that says whether a stored answer would fully serve a new request, once it has passed an examination.
 
-It knows one question and twenty pairs whose verdict is known; which pairs are worth a question is decided elsewhere.
+The examination has twenty pairs with known verdicts. Which pairs are put to the judge is decided elsewhere.
 """
 
 import asyncio
@@ -38,11 +38,14 @@ facts, numbers, names, conditions and direction; wording and length do not matte
 
 Reply in JSON: {{"serves": true}} or {{"serves": false}}."""
 MOST_WRONG = 4
-"""Of the twenty: who errs in every tenth passes in 96 of 100 cases, who guesses in less than one."""
+"""Wrong verdicts of the twenty that a judge may give. With an error rate of 10 % it passes 96 of 100 examinations, by guessing
+fewer than one."""
 TOKENS = 24
+"""Length of a verdict, at most."""
 LONGEST = 20_000
-"""Characters of an answer: a judge that reads no more than a part of it judges nothing."""
+"""Characters of a request or an answer, at most: longer ones are not put to the judge."""
 KEPT = "judges"
+"""The name of the record in the database."""
 
 
 class Exam(msgspec.Struct, frozen=True):
@@ -55,14 +58,14 @@ class Exam(msgspec.Struct, frozen=True):
 
 
 class JudgeRecord(msgspec.Struct):
-    """Over restarts: which judges passed, by identity, and how many questions were asked."""
+    """Kept over restarts: which judges passed, by the identity of the model, and the number of questions."""
 
     passed: dict[str, bool] = {}
     questions: int = 0
 
 
 class NotAsked(Exception):
-    """The question could not be put: that says nothing about the judge."""
+    """The question could not be asked: no verdict, and nothing against the judge."""
 
 
 @cache
@@ -72,7 +75,7 @@ def exams() -> list[Exam]:
 
 
 class Judge:
-    """`usable` says at once whether asking may lead to anything; `verdict` asks."""
+    """`usable` says at once whether a verdict is possible; `verdict` asks for one."""
 
     def __init__(self, asker: Asker, catalog: Catalog, knowledge: Knowledge, settings: Semantic) -> None:
         self._asker, self._catalog, self._knowledge, self._settings = asker, catalog, knowledge, settings
@@ -80,7 +83,7 @@ class Judge:
         self._turn = asyncio.Lock()
 
     async def state(self) -> tuple[str, int]:
-        """For `cache audit`: the judge, or that none is asked; and how many questions were put."""
+        """For `cache audit`: the judge in words, and the number of questions."""
         record = await self._known() if await self._knowledge.reopen() else JudgeRecord()
         if self._settings.judge == NO_JUDGE:
             return NO_JUDGE, record.questions
@@ -93,7 +96,7 @@ class Judge:
         return self._record
 
     def usable(self, writer: ModelEntry) -> bool:
-        """Not one that has failed its examination."""
+        """Whether there is a judge for the answers of `writer`, and it has not failed its examination."""
         if self._settings.judge == NO_JUDGE:
             return False
         try:
@@ -103,7 +106,7 @@ class Judge:
             return False
 
     async def verdict(self, writer: ModelEntry, request: str, answer: str, other: str) -> bool | None:
-        """Whether `other` serves as well as `answer`; None: it could not be asked, or said nothing."""
+        """Whether `other` serves as well as `answer`; None without a verdict."""
         if not self.usable(writer) or max(len(request), len(answer), len(other)) > LONGEST:
             return None
         judge = self._entry(writer)
@@ -118,7 +121,7 @@ class Judge:
         return self._catalog.choose(self._settings.judge, "text") if self._settings.judge else writer
 
     async def _examined(self, judge: ModelEntry) -> bool:
-        """Whether it passed; examined once, also over restarts. Raises NotAsked."""
+        """Whether the judge passed. Each is examined once, also over restarts. Raises NotAsked."""
         identity = self._catalog.identity(judge)
         async with self._turn:
             record = await self._known()
@@ -136,7 +139,7 @@ class Judge:
         await self._knowledge.entries.keep(KEPT, msgspec.json.encode(record))
 
     async def _ask(self, judge: ModelEntry, request: str, answer: str, other: str) -> bool | None:
-        """None: it said nothing that can be read. Raises NotAsked."""
+        """The verdict; None if the reply is none. Raises NotAsked."""
         record = await self._known()
         record.questions += 1
         await self._keep(record)

@@ -1,6 +1,6 @@
-"""What the semantic cache has learned: its entries and its decision, opened by the first question and kept over restarts.
+"""The stored questions and the decision, opened by the first question and kept over restarts.
 
-It belongs to one embedding model at a time; another one begins with nothing. It does not know requests.
+They belong to one embedding model at a time; for another model both start empty. Requests are unknown here.
 """
 
 import asyncio
@@ -26,20 +26,20 @@ from llmctld.watch import log
 
 CURRENT = "current.json"
 SAVE_S = 1.0
-"""What was learned is written down so long after it was."""
+"""Seconds from a change of the decision until it is written to disk."""
 BOUND = "bound"
 UNDONE = "undone"
 
 
 class VectorSpace(msgspec.Struct, frozen=True):
-    """The vectors of one embedding model: the name of their folder."""
+    """The vectors of one embedding model. `name` is that of their folder."""
 
     name: str
     dimension: int
 
 
 class Knowledge:
-    """`folder` holds a folder for each embedding model. `entries` and `bound` are there once `open` has returned."""
+    """`folder` has a folder for each embedding model. `entries` and `bound` are set once `open` has returned."""
 
     def __init__(self, folder: Path, catalog: Catalog, tiers: Tiers, settings: Semantic) -> None:
         self._folder, self._catalog, self._tiers, self._settings = folder, catalog, tiers, settings
@@ -54,14 +54,14 @@ class Knowledge:
         self._news: list[str] = []
         self.hits = self.misses = self.errors = 0
         self.error: str | None = None
-        """What it failed with last, until something works again."""
+        """The last failure, until something works again."""
 
     @property
     def is_open(self) -> bool:
         return self._space is not None
 
     async def open(self, model: str, dimension: int) -> None:
-        """For this embedding model; begun anew where its folder was removed. Raises Storage."""
+        """Opens the folder of an embedding model, an empty one if it was removed. Raises Storage."""
         await self._leave_what_was_removed()
         space = VectorSpace(self._name_of(model), dimension)
         if space != self._space:
@@ -69,7 +69,7 @@ class Knowledge:
             await asyncio.to_thread((self._folder / CURRENT).write_bytes, msgspec.json.encode(space))
 
     async def reopen(self) -> bool:
-        """As the last hub had it; whether there was anything. Raises Storage."""
+        """Opens what the last hub used; False if there is nothing. Raises Storage."""
         await self._leave_what_was_removed()
         if self._space is None:
             try:
@@ -84,11 +84,11 @@ class Knowledge:
         return True
 
     async def _leave_what_was_removed(self) -> None:
-        """Closes what somebody has removed from outside: what would be stored there nobody would find."""
+        """Closes a folder that was removed from outside: nothing stored there now would be found again."""
         async with self._turn:
             if self.is_open and self.entries.lost():
-                log.warning("the stored questions were removed from outside, and are begun anew")
-                self._news.append("the stored questions were removed from outside, and are begun anew")
+                log.warning("the stored questions were removed from outside; new ones are stored from now on")
+                self._news.append("the stored questions were removed from outside; new ones are stored from now on")
                 await self._close()
 
     async def _enter(self, space: "VectorSpace") -> None:
@@ -99,19 +99,19 @@ class Knowledge:
             entries = Entries(self._folder / space.name, space.dimension)
             await entries.open()
             stored = await self._tiers.keys()
-            if stored is not None:  # answers that went while nobody looked, or were lost in a crash
+            if stored is not None:  # answers removed while this was closed, or lost in a crash
                 await entries.remove([key for key in await entries.keys() if key not in stored])
             self.bound = Bound(self._settings.max_error, state=await entries.kept(BOUND), seed=secrets.randbits(32))
             self.entries, self._space = entries, space
 
     def _name_of(self, model: str) -> str:
-        """Vectors of another file, or made in another way, are no neighbours of these."""
+        """A name for the model's file and settings: vectors of another file, or with other settings, are not comparable."""
         entry = self._catalog.find(model)
         what = f"{self._catalog.identity(entry)} {self._catalog.settings(entry).computing()!r}"
         return hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
 
     def news(self) -> list[str]:
-        """What the user should know about the entries, said once."""
+        """Notices for the user about the stored questions, each once."""
         news, self.entries.news, self._news = self._news + self.entries.news, [], []
         return news
 
@@ -125,22 +125,20 @@ class Knowledge:
         self._changed()
 
     def ask(self) -> None:
-        """A question is put to the judge."""
+        """Counts a question to the judge."""
         self.bound.ask()
         self._changed()
 
     async def take_back(self, request: str, key: str) -> str | None:
-        """A user undid the hit of `request` from the answer under `key`: its question answers no other any more, and the
-        decision learns. That question; None where it had gone already. Raises Storage.
+        """Undoes the hit of `request` with the answer under `key`: the stored question answers no other any more, and the
+        decision learns. Returns that question, None if it is gone already. Raises Storage.
         """
         if not await self.reopen():
             return None
         entry = await self.entries.of(key)
         for served in await self.entries.served(key):
             if served.request == request and served.verdict != UNDONE:
-                if (
-                    served.verdict != "different"
-                ):  # that one was learned already; a judge who said "same" is contradicted
+                if served.verdict != "different":  # learned already; a judge that said "same" was wrong
                     self.bound.wrong(*unpacked(served.pair))
                     self._changed()
                 await self.entries.verdict(request, UNDONE)
@@ -148,11 +146,11 @@ class Knowledge:
         return entry and entry.text
 
     async def undone(self) -> set[str]:
-        """The keys of answers that were taken back. Raises Storage."""
+        """The keys of answers whose hits were undone. Raises Storage."""
         return await self.entries.undone() if await self.reopen() else set()
 
     async def audit(self, judge: str, judged: int) -> SemanticAudit:
-        """What the decision knows about itself. Raises Storage."""
+        """The figures of `cache audit`. Raises Storage."""
         bound = self.bound if await self.reopen() else Bound(self._settings.max_error)
         found, undone = bound.audit(), await self.entries.count(UNDONE) if self.is_open else 0
         return SemanticAudit(
@@ -164,7 +162,7 @@ class Knowledge:
         )  # fmt: skip
 
     def fails(self, error: Exception) -> None:
-        """Somebody could not read or write what is stored here."""
+        """Notes a failure to read or write."""
         self.errors += 1
         self.error = str(error) or type(error).__name__
 
@@ -177,7 +175,7 @@ class Knowledge:
         self._times.append(seconds)
 
     async def show(self, key: str) -> dict[str, Any]:
-        """What `cache show` says of the answer under `key`; {} where its question answers no other. Raises Storage."""
+        """The fields of `cache show` for the answer under `key`; {} if its question is not stored. Raises Storage."""
         entry = await self.entries.of(key) if await self.reopen() else None
         if entry is None:
             return {}
@@ -185,7 +183,7 @@ class Knowledge:
         return {"question": entry.text, "served": len(served), "same": entry.same, "different": entry.different}
 
     async def stats(self) -> LevelStats | None:
-        """None where no question was stored or looked for since the hub began."""
+        """The figures of `cache stats`; None if nothing was opened since the hub started."""
         if not self.is_open and self.error is None:
             return None
         entries = size = 0
@@ -199,7 +197,7 @@ class Knowledge:
         return LevelStats("semantic", self.hits, self.misses, self.errors, entries, size, p50, state, self.error)
 
     def forget(self, keys: Sequence[str]) -> None:
-        """Their answers are gone."""
+        """Removes the questions of answers that are gone; returns at once."""
         if self.is_open:
             task = asyncio.ensure_future(self._forget(keys))
             task.add_done_callback(lambda done: done.exception())
@@ -222,7 +220,7 @@ class Knowledge:
         try:
             await self.entries.keep(BOUND, self.bound.state())
         except Storage as error:
-            log.warning("what was learned could not be written down", error=error.message)
+            log.warning("what was learned could not be saved", error=error.message)
 
     async def close(self) -> None:
         async with self._turn:
@@ -239,5 +237,5 @@ class Knowledge:
 
 
 def unpacked(pair: bytes) -> tuple[Pair, Decision]:
-    """What `packed` made. Raises msgspec.DecodeError."""
+    """Decodes what `entries.packed` encoded. Raises msgspec.DecodeError."""
     return msgspec.msgpack.decode(pair, type=tuple[Pair, Decision])

@@ -1,6 +1,6 @@
-"""When two answers are the same answer, as far as that can be told without asking a model.
+"""Whether two answers are the same, as far as that can be told without a model.
 
-Comparing vectors is no part of it: they cannot tell "enabled" from "disabled".
+Vectors are not compared: they do not tell "enabled" from "disabled".
 """
 
 from llmctld.semantic.guards import names, numbers
@@ -14,8 +14,7 @@ _NO = words("no nope false incorrect wrong nein non falsch faux")
 
 def same_answer(a: str, b: str) -> bool | None:
     """True: equal but for case, spaces and punctuation. False: their numbers differ, each has a name that the other
-    lacks, or one says yes and the other no. None: only a judge can say. Symmetric; linear in the length of the answers
-    (half a second for a MB: for a thread)."""
+    lacks, or one says yes and the other no. None: only a judge can tell. Symmetric, and linear: half a second for a MB."""
     left, right = fold(a).split(), fold(b).split()
     if left == right:
         return True
@@ -35,7 +34,7 @@ def _yes_or_no(folded: list[str]) -> int:
 
 
 def _unlisted(text: str) -> str:
-    """`text` without the numbers that count its own lines, "1." and "2)": they number the points, not what is said."""
+    """`text` without the numbers of its list items, "1." and "2)"."""
     lines = text.splitlines()
     for at, line in enumerate(lines):
         mark, _, rest = line.strip().lstrip("*#> ").partition(" ")

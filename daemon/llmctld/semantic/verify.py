@@ -1,7 +1,6 @@
-"""Whether a stored answer would have served: learned from answers that were computed anyway, and from hits computed once more.
+"""Verification: a stored answer is compared with a computed one, and the decision learns from the outcome.
 
-It compares and teaches; what is served is decided elsewhere. Everything here runs behind the user's back, at priority
-batch, and ends with the hub.
+Computed are misses, and a sample of the hits, at priority batch and in the background. What is served is decided elsewhere.
 """
 
 import asyncio
@@ -24,14 +23,14 @@ from llmctld.semantic.knowledge import Knowledge
 from llmctld.watch import log
 
 WAITING, TOGETHER = 256, 2
-"""Verifications and questions to judges that wait, at most, and that run at the same time; what is more is not learned."""
+"""Comparisons that wait at most, and that run at the same time. More are dropped."""
 
 LONG = 20_000
-"""Characters that take longer to compare than others should wait."""
+"""Characters of two answers from which on they are compared in a thread."""
 
 
 class Verifier:
-    """`judge` says what folding leaves open."""
+    """`judge` compares answers that folding cannot."""
 
     def __init__(self, asker: Asker, residency: Residency, knowledge: Knowledge, judge: Judge) -> None:
         self._asker, self._residency, self._knowledge, self.judge = asker, residency, knowledge, judge
@@ -42,11 +41,11 @@ class Verifier:
     def compare(
         self, call: Call, entry: StoredQuestion, stored: Stored, pair: Pair, decision: Decision, answer: Answer
     ) -> None:
-        """What was computed against what had been stored: evidence that costs nothing, but where a judge is asked."""
+        """Compares a computed answer with the stored one: free evidence, unless a judge is asked."""
         self._later(self._weigh(call, entry, stored, pair, decision, answer.text))
 
     def verify(self, call: Call, entry: StoredQuestion, stored: Stored, pair: Pair, decision: Decision) -> None:
-        """A hit that was served is computed too, for its own question, and stored."""
+        """Computes the answer to a question that was served from the cache, stores it, and compares."""
         self._later(self._shadow(call, entry, stored, pair, decision))
 
     async def _shadow(self, call: Call, entry: StoredQuestion, stored: Stored, pair: Pair, decision: Decision) -> None:
@@ -65,8 +64,8 @@ class Verifier:
     async def _weigh(
         self, call: Call, entry: StoredQuestion, stored: Stored, pair: Pair, decision: Decision, computed: str
     ) -> None:
-        """What is not equal, and on what nobody gives a verdict, counts as different. Whether a pair is learned may not depend
-        on how it comes out."""
+        """Answers count as different if they are not equal and there is no verdict. Whether a pair is learned must not depend
+        on its outcome."""
         from llmctld.semantic.same import same_answer  # reads the word tables, which no start of the hub should
 
         judged = self.judge.usable(call.entry)

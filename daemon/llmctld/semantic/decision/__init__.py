@@ -1,1 +1,1 @@
-"""Whether a stored answer is served: how likely it is wrong, and whether that keeps `max_error`. `bound.py` decides."""
+"""The decision whether a stored answer is served: `bound.py` makes it, each other file is a part of it."""

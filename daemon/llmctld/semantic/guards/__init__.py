@@ -1,1 +1,1 @@
-"""What may never be equated: `refusal.py` is the table of guards, and each other file is what one of them reads."""
+"""Guards refuse pairs of questions that no similarity may equate: `refusal.py` is their table, each other file one of them."""

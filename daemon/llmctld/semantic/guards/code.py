@@ -1,4 +1,7 @@
-"""Code in a text: what stands in backticks, paths, flags, identifiers, operators, and the verbs of known commands."""
+"""Guard `code`: what stands in backticks, paths, flags, identifiers, operators, and the verbs of known commands.
+
+It compares how code is written, not what it does.
+"""
 
 import re
 from collections.abc import Sequence
@@ -41,8 +44,8 @@ _STRICT = re.compile(r"--?[A-Za-z].*|[=!<>]=+")
 
 
 def differ(a: set[str], b: set[str], words_of_a: set[str], words_of_b: set[str]) -> bool:
-    """Whether each text has a piece of code that the other has neither as code nor as a word, or one a flag or a comparison
-    that the other has not."""
+    """Whether each text has a piece of code that the other has neither as code nor as a word, or only one text has a certain flag
+    or comparison."""
     if a == b:
         return False
     here = {piece for piece in a - b if _STRICT.fullmatch(piece) or piece.casefold() not in words_of_b}
@@ -51,7 +54,7 @@ def differ(a: set[str], b: set[str], words_of_a: set[str], words_of_b: set[str])
 
 
 def code(text: str, folded: Sequence[str]) -> set[str]:
-    """The pieces of code of a text, as they are written."""
+    """The pieces of code in a text, as they are written."""
     found = set()
     if _MAYBE.search(text):
         for piece in _PIECES.findall(text):

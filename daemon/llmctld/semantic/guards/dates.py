@@ -1,6 +1,6 @@
-"""Dates and times as words: months, days of the week, parts of the year, and times that count from today.
+"""Guard `date`: months, days of the week, feasts, decades, and times relative to today.
 
-Years and hours are numbers, and left to `numbers`.
+Years and hours are numbers: `numbers.py` compares them.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _PAST, _FUTURE = words("last past previous"), words("next coming upcoming follow
 
 
 def dates(folded: Sequence[str], language: str | None) -> set[str]:
-    """The dates of a folded text. What is only said to be now is none of them."""
+    """The dates of a folded text. "Now" and "today" are none."""
     found = set()
     for at, word in enumerate(folded):
         word = word[:-2] if word.endswith("'s") else word
@@ -44,7 +44,7 @@ def dates(folded: Sequence[str], language: str | None) -> set[str]:
 
 
 def differ(a: set[str], b: set[str]) -> bool:
-    """Whether each text has a date that the other lacks, or one a day counted from today and the other none."""
+    """Whether each text has a date that the other lacks, or only one text has a date relative to today."""
     if a == b:
         return False
     return bool(a - b and b - a) or any(date.split()[0] in _COUNTED for date in a ^ b)

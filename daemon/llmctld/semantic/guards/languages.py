@@ -1,4 +1,7 @@
-"""Which language a text is in, and which languages it speaks of: natural ones and those of programs."""
+"""Guard `language`: the language of a text, and the natural and programming languages that it names.
+
+The language is detected by its commonest words and its letters; a short text may have none, and counts as English.
+"""
 
 import re
 import unicodedata
@@ -9,7 +12,7 @@ from llmctld.semantic.words.stems import stem
 from llmctld.semantic.words.tables import by_name, rows, section, sections, words
 
 READ = frozenset(by_name(section("languages", "common")))
-"""The languages that have tables. A text in another is served only to a restatement of it."""
+"""The languages with tables. A question in another language gets only the answer of its restatement."""
 _COMMON = {
     language: words(row)
     for name in ("common", "common, not read")
@@ -40,12 +43,12 @@ _BEFORE_PROGRAM = words("in into using with learn learning to from than or and v
 
 
 class DetectedLanguage(NamedTuple):
-    """`language`: the likeliest, English where nothing tells; `sure`: enough to say that another language is another."""
+    """`language` is the likeliest one with tables, English if nothing tells. `sure`: enough to tell two languages apart."""
 
     language: str
     sure: bool
     read: bool = True
-    """Whether it has tables."""
+    """False if the text is likelier in a language without tables."""
 
 
 def detect(folded: Sequence[str]) -> DetectedLanguage:
@@ -67,11 +70,11 @@ UNREAD = words(
     CJK HIRAGANA KATAKANA HANGUL THAI ARABIC HEBREW DEVANAGARI CYRILLIC GREEK BENGALI TAMIL TELUGU GUJARATI GEORGIAN ARMENIAN
     """
 )
-"""Scripts in which no guard reads: neither a negation nor a number would be seen."""
+"""Scripts without tables: neither a negation nor a number would be seen."""
 
 
 def script(text: str) -> str:
-    """The scripts of the letters of `text`, beginning with the one that has most, as "LATIN" or "CJK HIRAGANA"."""
+    """The script of most letters of `text`: "LATIN", "CJK", ..."""
     if text.isascii():
         return "LATIN"
     counts: dict[str, int] = {}
@@ -102,7 +105,7 @@ def spoken_of(text: str, folded: Sequence[str], language: str = "en") -> set[str
 
 
 def differ(a: set[str], b: set[str], words_of_a: set[str], words_of_b: set[str]) -> bool:
-    """Whether each text names a language that the other does not, or one a programming language and the other none."""
+    """Whether each text names a language that the other does not, or only one names a programming language."""
     if a == b:
         return False
     here, there = a - b - words_of_b, b - a - words_of_a
@@ -115,7 +118,7 @@ def _named_as_language(folded: Sequence[str], at: int) -> bool:
 
 
 def _named_as_program(text: str, folded: Sequence[str], at: int) -> bool:
-    """Small words that are also names of languages: "in go", "c program", "than Rust"."""
+    """Whether a small word is the name of a programming language here: "in go", "c program", "than Rust"."""
     before, after = folded[at - 1] if at else "", folded[at + 1] if at + 1 < len(folded) else ""
     if after in _PROGRAM_CONTEXT:
         return True

@@ -1,7 +1,6 @@
-"""The proper names of a text: known ones however they are written, others by their capitals and their shape.
+"""Guard `name`: the proper names of a text, known ones in any case, others by their capital letters and their shape.
 
-Does not know which of two unknown capitalised words is a person and which a product, nor that two names are of one thing unless
-`known` or an acronym says so.
+It does not tell a person from a product, and knows two names of one thing only by `known` or as an acronym.
 """
 
 import re
@@ -14,8 +13,8 @@ from llmctld.semantic.words.units import UNITS
 
 
 class ProperName(NamedTuple):
-    """`word`: in small letters, the first of its row where it is known. `acronym`: written in capitals alone. `group`: equal
-    for names that stand side by side (first and last name), 0 where it stands alone."""
+    """`word` is in lower case, for a known name the first one of its row. `acronym`: all capitals. `group` is equal for names
+    side by side (first and last name), 0 for one alone."""
 
     word: str
     known: bool
@@ -47,7 +46,7 @@ _ORDINARY = words(
 
 
 def names(text: str, folded: Sequence[str], language: str = "en") -> list[ProperName]:
-    """The names of `text`, whose folded words are `folded`. In German a capital letter makes no name."""
+    """The names of `text`, whose folded words are `folded`. In German a capital letter does not make a name."""
     text = _ELIDED.sub(" ", text.replace("\u2019", "'"))
     matches = list(_CAPITAL.finditer(text))
     groups = _groups(matches)
@@ -58,7 +57,7 @@ def names(text: str, folded: Sequence[str], language: str = "en") -> list[Proper
 
 
 def _groups(matches: Sequence[re.Match[str]]) -> dict[str, int]:
-    """Capitalised words that follow each other -> the number of their group."""
+    """Capitalised words in a row -> the number of their group."""
     groups: dict[str, int] = {}
     for place in range(1, len(matches)):
         before, match = matches[place - 1], matches[place]
@@ -124,7 +123,7 @@ def _starts_sentence(text: str, at: int) -> bool:
 
 
 class Mentions:
-    """What a text can be asked for: whether it mentions a name of another text."""
+    """Whether a text mentions a name of another text."""
 
     def __init__(self, folded: Sequence[str], own: Iterable[ProperName]) -> None:
         self._words = {word[:-2] if word.endswith("'s") else word for word in folded}
@@ -145,7 +144,7 @@ class Mentions:
         return not self._written_otherwise(word)
 
     def _written_otherwise(self, word: str) -> bool:
-        """As an acronym and what it stands for, or in one word and in two."""
+        """Whether the text has it as an acronym or written out, in one word or in two."""
         if self._joined is None:
             self._joined = "".join(self._folded)
             small = "".join(word[0] for word in self._folded if word not in ("of", "the", "and", "for", "in"))
@@ -156,8 +155,8 @@ class Mentions:
 
 
 def exchanged(ones: Sequence[ProperName], others: Sequence[ProperName], mine: Mentions, yours: Mentions) -> bool:
-    """Whether each text has a name that the other lacks. A part of a name that both have ("Donald" of "Donald Trump") is
-    held only against such a part: "Tim Cook" and "Tim Burton" are two, "Donald Trump" and "Trump in America" are not."""
+    """Whether each text has a name that the other lacks. A part of a common name ("Donald" of "Donald Trump") is compared only
+    with such a part: "Tim Cook" and "Tim Burton" differ, "Donald Trump" and "Trump in America" do not."""
     alone, part = _missing(ones, yours)
     if not alone and not part:
         return False
@@ -166,7 +165,7 @@ def exchanged(ones: Sequence[ProperName], others: Sequence[ProperName], mine: Me
 
 
 def _missing(names: Sequence[ProperName], there: Mentions) -> tuple[bool, bool]:
-    """Whether a name is lacking that stands alone, and one that is a part of a name that is there."""
+    """Whether a whole name is missing there, and whether a part of a name is whose other part is there."""
     lacking = [name for name in names if there.lacks(name)]
     if not lacking:
         return False, False

@@ -1,7 +1,6 @@
-"""Common nouns by kind: a cat is no dog, butter is no margarine, grep is no sed; a car and its paint say nothing of each other.
+"""Guard `name`, too: common nouns by kind. A cat is no dog, butter is no margarine, grep is no sed.
 
-A kind is what people ask the same question about. Left out are words for a whole kind ("animal"), and words that mostly
-mean something else; words that people use for one another are one thing.
+Only nouns of one kind are compared: a car and paint are no contradiction. Words for the same thing are one noun.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ Noun = tuple[str, str]
 
 
 def _by_word() -> dict[str, frozenset[Noun]]:
-    """Each word and phrase, in the singular as it is listed -> the things that it may be."""
+    """Each word and phrase as it is listed, in the singular -> the things that it may be."""
     table: dict[str, frozenset[Noun]] = {}
     for kind, things in _kinds().items():
         for thing in things:
@@ -38,7 +37,7 @@ _STARTS = frozenset(word.split()[0] for word in _NOUNS if " " in word)
 
 
 def _of(word: str) -> frozenset[Noun] | None:
-    """The things that a word or phrase may be, in the singular or, where it is none, in a regular plural."""
+    """The things that a word or phrase may be: as it is listed, else as a regular plural."""
     found = _NOUNS.get(word)
     if found is None and word.endswith("s"):
         found = _NOUNS.get(word[:-1])
@@ -48,7 +47,7 @@ def _of(word: str) -> frozenset[Noun] | None:
 
 
 def nouns(folded: Sequence[str]) -> set[Noun]:
-    """The things that a folded English text names, by their longest names: what is a peanut butter is no butter."""
+    """The things that a folded English text names, by their longest names: peanut butter is not butter."""
     found: set[Noun] = set()
     end = 0
     for at, word in enumerate(folded):

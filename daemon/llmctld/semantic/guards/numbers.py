@@ -1,6 +1,6 @@
-"""Numbers and units as they are read out of folded words: digits, number words, ordinals, percent, currencies.
+"""Guards `number` and `unit`: the numbers of a text in digits and in words, ordinals, percentages, currencies, and units.
 
-Knows how numbers are written; does not know what they count.
+It reads how numbers are written, not what they count.
 """
 
 import re
@@ -13,12 +13,12 @@ from llmctld.semantic.words.wordnumbers import ORDINAL_ENDINGS, WordNumber, word
 
 
 class Quantity(NamedTuple):
-    """A number as it is compared. `value`: whole numbers as int, versions and fractions as they are written."""
+    """A number as it is compared. Whole numbers are int; versions and fractions stay as they are written."""
 
     value: float | str
     unit: str | None = None
     loose: bool = False
-    """It says nothing where the other text has no number: "one", "first", "once", "1 kg", "top 10"."""
+    """It means nothing if the other text has no number: "one", "first", "once", "1 kg", "top 10"."""
 
     @property
     def year(self) -> bool:
@@ -67,19 +67,19 @@ def quantities(words: Sequence[str], language: str = "en") -> list[Quantity]:
 
 
 def _in_words(words: Sequence[str], at: int, number: WordNumber, found: list[Quantity]) -> int:
-    """Notes the number that begins at `at`; where to go on."""
+    """Notes the number that begins at `at`; returns where to go on."""
     end = at + number.length
     loose = number.loose or _counts_a_list(words, at, end)
     return _with_unit(words, end, number.value, None, loose, found)
 
 
 def _counts_a_list(words: Sequence[str], start: int, end: int) -> bool:
-    """ "Top 10", "five examples", "5 best": how long the answer should be, and not what it is about."""
+    """Whether a number is only the length of the answer: "top 10", "five examples", "5 best"."""
     return (start > 0 and words[start - 1] == "top") or (end < len(words) and words[end] in _OF_A_LIST)
 
 
 def _digits(words: Sequence[str], at: int, found: list[Quantity]) -> int:
-    """Reads the word at `at`, in which there are digits; where to go on."""
+    """Reads the word at `at`, which has digits; returns where to go on."""
     parts = _PARTS.split(words[at])
     for part in parts:
         read = _NUMBER.fullmatch(part)
@@ -111,7 +111,7 @@ def _digits(words: Sequence[str], at: int, found: list[Quantity]) -> int:
 def _with_unit(
     words: Sequence[str], at: int, value: float | str, unit: str | None, loose: bool, found: list[Quantity]
 ) -> int:
-    """Notes `value` with the multiple and the unit that follow it; where to go on."""
+    """Notes `value` with the multiple and the unit behind it; returns where to go on."""
     if at < len(words) and words[at] in _MULTIPLES:
         value = _times(value, words[at])
         at += 1
@@ -131,9 +131,9 @@ def _with_unit(
 
 
 def _value(digits: str) -> float | str:
-    """Whole numbers as int. 3.10 stays as it is written, for as a version it is not 3.1."""
+    """Whole numbers as int. 3.10 stays as it is written: as a version it is not 3.1."""
     if re.fullmatch(r"-?\d{1,3}(\.\d{3})*\.000|-?\d{1,3}(\.\d{3}){2,}", digits):
-        digits = digits.replace(".", "")  # as it is written in German or Spanish
+        digits = digits.replace(".", "")  # 1.000.000, as in German or Spanish
     if re.fullmatch(r"-?\d+", digits):
         return int(digits) if len(digits) < 400 else digits
     return digits.replace(",", ".")
@@ -157,7 +157,7 @@ def unit_words(words: Iterable[str]) -> set[str]:
 
 
 def clash(a: Sequence[Quantity], b: Sequence[Quantity]) -> str | None:
-    """`number`, `unit` or `date` where a number of one text has no equal in the other. Symmetric, linear."""
+    """`number`, `unit` or `date` if a number of one text has no equal in the other, else None. Symmetric, linear."""
     if not a and not b:
         return None
     (here, _), (there, _) = _unmatched(a, b), _unmatched(b, a)
@@ -165,8 +165,8 @@ def clash(a: Sequence[Quantity], b: Sequence[Quantity]) -> str | None:
 
 
 def differ(a: Sequence[Quantity], b: Sequence[Quantity]) -> str | None:
-    """`number`, `unit` or `date` where each text has a number that the other lacks, or one has numbers and the other none.
-    A number more beside a common one, and a year more, are told by people who ask the same. Symmetric, linear."""
+    """`number`, `unit` or `date` if each text has a number that the other lacks, or only one text has numbers, else None.
+    One more number beside a common one is no difference, nor is one more year. Symmetric, linear."""
     if not a and not b:
         return None
     (here, loose_here), (there, loose_there) = _unmatched(a, b), _unmatched(b, a)
@@ -180,7 +180,7 @@ def differ(a: Sequence[Quantity], b: Sequence[Quantity]) -> str | None:
 
 
 def _unmatched(ones: Sequence[Quantity], others: Sequence[Quantity]) -> tuple[str | None, bool]:
-    """What of `ones` has no equal among `others`: the kind of it, and whether there is a loose one."""
+    """The kind of a number of `ones` without an equal among `others`, and whether a loose one has none."""
     units: dict[float | str, list[str | None]] = {}
     for other in others:
         units.setdefault(other.value, []).append(other.unit)
@@ -192,7 +192,7 @@ def _unmatched(ones: Sequence[Quantity], others: Sequence[Quantity]) -> tuple[st
         taken[one.value] = taken.get(one.value, 0) + 1
         if theirs and any(_goes_with(one.unit, unit) for unit in theirs):
             if taken[one.value] > len(theirs):
-                loose = True  # said once more than there
+                loose = True  # one more than there
         elif one.unit is not None and _base(one) in bases:
             continue
         elif theirs:
@@ -205,12 +205,12 @@ def _unmatched(ones: Sequence[Quantity], others: Sequence[Quantity]) -> tuple[st
 
 
 def _goes_with(one: str | None, other: str | None) -> bool:
-    """Whether a number with the unit `one` can be that with `other`: an unnamed unit is any but percent."""
+    """Whether two units of equal numbers can be the same: a missing unit may be any but percent."""
     return one == other or (one is None and other != "%") or (other is None and one != "%")
 
 
 def exchanged(a: set[str], b: set[str]) -> bool:
-    """Whether each text names a unit that the other does not, both of what is measured in the same dimension."""
+    """Whether each text names a unit that the other does not, of the same dimension."""
     if not a or not b or a == b:
         return False
     return not _measured(a - b).isdisjoint(_measured(b - a))
@@ -222,7 +222,7 @@ def _measured(units: set[str]) -> set[str]:
 
 
 def operations(words: Sequence[str]) -> set[str]:
-    """What a text calculates with: the signs and words between its numbers."""
+    """The arithmetic operations of a text: signs and words between its numbers."""
     return {
         _OPERATIONS[word]
         for at, word in enumerate(words)

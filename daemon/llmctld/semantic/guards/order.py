@@ -1,8 +1,7 @@
-"""Who does what to whom: whether two texts say the same words with their ends exchanged.
+"""Guard `order`: who does what to whom. "A over B" and "B over A", "from A to B" and "from B to A", "dogs chase cats".
 
-"A over B" and "B over A", "from A to B" and "from B to A", "dogs chase cats" and "cats chase dogs". Grammar it does not know:
-what it sees are three words in a row, of which the outer two have changed places around the same middle, and texts that are
-equal but for two parts which have changed places.
+It knows no grammar. It finds three words in a row whose outer two are exchanged in the other text, and texts that are equal
+but for two parts that are exchanged.
 """
 
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ _AND = {
 }  # fmt: skip
 _ANDS = frozenset().union(*_AND.values())
 _LONGEST = 40
-"""Words of a text in which parts may have changed places; it takes their square."""
+"""Words of a text in which exchanged parts are looked for: that takes the square of their number."""
 _BETWEEN = words(
     """
     to into in over than before after by for from of on at under above below through without against about instead rather
@@ -40,14 +39,14 @@ _DO, _BE = words("do does did"), words("is are was were been being be has have h
 _ARTICLES = words("the a an this that my your")
 _MAY = words("can could will would shall should may might must")
 _IRREGULAR = 1
-"""Words in which two texts may differ that ask about the doer and the done: "taught" and "teach"."""
+"""Words in which two texts may differ that ask for the doer and for the one it is done to: "taught" and "teach"."""
 _STRONG = words(
     "to into onto over than before after from instead rather not but against nach von über vor statt vers avant que antes"
 )
 _STEPPED_OVER = words("of than for to by from about over out into against with in on at under")
-"""What belongs to the middle when it stands behind it: afraid of, better than, done for."""
+"""Words that belong to the one before: afraid of, better than, done for."""
 _WHERE = words("in at on during under near")
-"""Of two adjuncts either may come first: "in 1989 in Berlin"."""
+"""Two of these may come in either order: "in 1989 in Berlin"."""
 _ONE = {("instead", "of"), ("rather", "than"), ("out", "of")}
 _TURNED = {"from": "to", "after": "before", "von": "nach"}
 _SAME = {"into": "to", "onto": "to"}
@@ -56,7 +55,7 @@ Triple = tuple[str, str, str]
 
 
 def triples(folded: Sequence[str], language: str) -> set[Triple]:
-    """(one word, what stands between, other word); one and other are the nearest that are not prepositions."""
+    """(word, what stands between, word): the outer two are the nearest that are not prepositions."""
     ands = _AND.get(language, frozenset())
     row: list[str] = []
     for word in folded:
@@ -86,7 +85,7 @@ def triples(folded: Sequence[str], language: str) -> set[Triple]:
 
 
 def exchanged(a: set[Triple], b: set[Triple]) -> bool:
-    """Whether a triple of one text stands in the other the other way round, and only so. Symmetric."""
+    """Whether a triple of one text stands in the other with its ends exchanged, and only so. Symmetric."""
     for one, middle, other in a:
         turned = (other, middle, one)
         if turned in b and turned not in a and (one, middle, other) not in b:
@@ -95,8 +94,8 @@ def exchanged(a: set[Triple], b: set[Triple]) -> bool:
 
 
 def swapped(ones: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether two folded texts are equal but for two parts that have changed places around what stands between them, and this
-    has a direction: not "tea or coffee" and "coffee or tea". Symmetric."""
+    """Whether two folded texts are equal but for two parts that are exchanged around a word with a direction: not "tea or
+    coffee" and "coffee or tea". Symmetric."""
     if len(ones) != len(others):
         return False
     mine, yours = _in_common(ones), _in_common(others)
@@ -118,14 +117,14 @@ def swapped(ones: Sequence[str], others: Sequence[str]) -> bool:
 
 
 def _in_common(folded: Sequence[str]) -> list[str]:
-    """Names by their first name (an Indian: India), words without their ends, and "an" as "a"."""
+    """The words by which texts are compared: known names by the first of their row (Indian: india), others by their stems."""
     words = [part for word in folded[:_LONGEST] for part in ((word[:-2], "'s") if word.endswith("'s") else (word,))]
     return ["a" if word == "an" else KNOWN.get(word) or stem(word) for word in words]
 
 
 def turned(ones: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether one folded text asks who did it and the other, in the same words, to whom it was done: "who married Anne", "who
-    did Anne marry", "who was married by Anne". Symmetric."""
+    """Whether one folded text asks who does something and the other, in the same words, to whom it is done: "who married Anne",
+    "who did Anne marry". Symmetric."""
     mine, yours = _role(ones), _role(others)
     if mine is None or yours is None or mine == yours:
         return False
@@ -134,7 +133,7 @@ def turned(ones: Sequence[str], others: Sequence[str]) -> bool:
 
 
 def _role(folded: Sequence[str]) -> str | None:
-    """Whether a text asks for who does ("does") or for whom it is done to ("undergoes"); None where it cannot be told."""
+    """Whether a text asks who does something ("does") or to whom it is done ("undergoes"); None if that is unclear."""
     at = next((place for place, word in enumerate(folded[:8]) if word in _ASKING), None)
     if at is None or len(folded) < at + 3 or folded[at + 1] in _ARTICLES:  # what the command does
         return None
@@ -151,13 +150,13 @@ def _role(folded: Sequence[str]) -> str | None:
 
 
 def _told(folded: Sequence[str]) -> set[str]:
-    """The words by which two texts are held to say the same."""
+    """The words that two texts must have in common for this."""
     passed = _PASSED_OVER | _ASKING | _DO | _BE | {"by"}
     return {KNOWN.get(word) or stem(word) for word in folded[:_LONGEST] if word not in passed}
 
 
 def _nearest(ends: Sequence[str], place: int, step: int, count: int) -> list[str]:
-    """The first `count` words from `place` on that stand together."""
+    """Up to `count` words from `place` on, until the first that is none."""
     found: list[str] = []
     while 0 <= place < len(ends) and len(found) < count and ends[place]:
         found.append(ends[place])

@@ -1,6 +1,6 @@
-"""Whether one text denies what the other says: by a negation, by an opposite, by a prefix.
+"""Guard `negation`: one text denies what the other says, by a negation, an opposite or a prefix.
 
-Does not know that "not forbidden" is "allowed": where it cannot tell, the texts differ.
+Two negations are not resolved: "not forbidden" and "allowed" count as different.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,10 +20,10 @@ _STRICT = words(
     """
 )
 _DENYING = words("stop avoid quit prevent lack lacking only rather except instead")
-"""Words that deny as "not" does: "how do I not worry" asks "how do I stop worrying"."""
+"""Words that negate as "not" does: "how do I not worry" means "how do I stop worrying"."""
 _REACH = 5
 _BEHIND = ("de", "fr")
-"""Languages whose negation also stands behind what it negates."""
+"""Languages whose negations may follow what they negate."""
 _EXCHANGED = tuple(EXCHANGED)
 _LITTLE = words(
     """
@@ -32,21 +32,21 @@ _LITTLE = words(
     could will would should not no der die das ein ist sind ich du wir le la les un une est es el los las una
     """
 )
-"""What is not said to be denied: words that stand in any sentence."""
+"""Function words: they are not what a negation denies."""
 
 Sides = dict[int, int]
 """scale -> 1 (left), 2 (right) or 3 (both)."""
 
 
 class Negation(NamedTuple):
-    """A negating word and the stems of what follows it."""
+    """A negating word, and the stems of the words that it may deny."""
 
     word: str
     denies: frozenset[str]
 
 
 def negations(folded: Sequence[str], language: str) -> list[Negation]:
-    """What a text negates, without "or not", "why not" and "not only"."""
+    """The negations of a text, but for "or not", "why not" and "not only"."""
     negators = NEGATORS.get(language, NEGATORS["en"])
     found = []
     for at, word in enumerate(folded):
@@ -56,7 +56,9 @@ def negations(folded: Sequence[str], language: str) -> list[Negation]:
         after = folded[at + 1] if at + 1 < len(folded) else ""
         if after in _EMPTY_AFTER.get(word, ()) or before in _EMPTY_BEFORE.get(word, ()):
             continue
-        if at == 1 and word == "not" and after in _YOU:  # "don't you think ..." asks what "do you think ..." asks
+        if at == 1 and word == "not" and after in _YOU:  # "don't you think ..." means "do you think ..."
+            continue
+        if word == "not" and after in _YOU and at + 2 == len(folded):  # ..., isn't it?
             continue
         if word == "no" and (after in _NO_NEGATION or before in _NO_NEGATION or not after):
             continue
@@ -66,10 +68,11 @@ def negations(folded: Sequence[str], language: str) -> list[Negation]:
 
 
 def denied(ones: Sequence[Negation], others: Iterable[str], said: frozenset[str], theirs: Sequence[Negation]) -> bool:
-    """Whether a text denies, by one of `ones`, what the other, of the words `others` with the stems `said`, does not deny.
+    """Whether one of the negations `ones` denies what the other text says and does not deny itself. The other text has the
+    words `others`, the stems `said` and the negations `theirs`.
 
-    What the other does not speak of is not denied: a clause more, or the same in other words. "Without" always tells texts
-    apart, and so does a negation of nothing that can be named ("it is not").
+    A negation of something that the other text does not mention is one more clause, and no difference. "Without" and its like
+    always are one, and so is a negation that denies no word ("it is not").
     """
     common = {one.word for one in ones} & {one.word for one in theirs}
     ones = [one for one in ones if one.word not in common]
@@ -79,12 +82,12 @@ def denied(ones: Sequence[Negation], others: Iterable[str], said: frozenset[str]
 
 
 def stems(folded: Iterable[str], language: str) -> frozenset[str]:
-    """The stems of the words of a text that can be denied."""
+    """The stems of all words but function words."""
     return frozenset(stem(word, language) for word in folded if word not in _LITTLE)
 
 
 def sides(folded: Sequence[str], language: str) -> Sides:
-    """On which side of which scale of opposites a text has words."""
+    """The sides of scales of opposites on which a text has words."""
     table, starts = scales(language), phrase_starts(language)
     found: Sides = {}
     for at, word in enumerate(folded):
@@ -104,8 +107,8 @@ def opposed(a: Sides, b: Sides) -> bool:
 
 
 def prefixed(ones: set[str], others: set[str]) -> bool:
-    """Whether a word of one text is a word of the other with un-, in-, dis-, ... or -less before or behind it, or has
-    over- where that has under-."""
+    """Whether a word of one text is a word of the other with un-, in-, dis-, ... or -less, or has over- where that has
+    under-."""
     here, there = ones - others, others - ones
     return _prefixed(here, there) or _prefixed(there, here)
 

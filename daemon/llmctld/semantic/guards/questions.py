@@ -1,7 +1,7 @@
-"""What kind of thing a question asks for: a person, a time, a place, a reason, a way, an amount, a yes or no.
+"""Guard `question`: the kind of thing that a question asks for, such as a person, a time, a reason, an amount, yes or no.
 
-Only pairs of kinds that people do not use for one another are held apart: "how do I", "what is the best way to", "can I", and
-"where can I" are asked for the same answer, and so are "why does it" and "how does it".
+Only kinds that are never asked for in one another's words are told apart: "how do I", "what is the best way to" and "can I"
+want the same answer, and so do "why does it" and "how does it".
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,8 @@ from llmctld.semantic.words.tables import words
 
 
 class QuestionKind(NamedTuple):
-    """What the first question may ask for, nothing where there is none; what the text mentions; and what it wants counted,
-    without the ending of a plural."""
+    """The kinds that the first question may ask for, none if the text is no question; all kinds that the text mentions; and the
+    stem of what is to be counted."""
 
     kinds: frozenset[str]
     mentioned: frozenset[str]
@@ -98,7 +98,7 @@ _BEING = words("is are was were 's")
 _SOMEBODY = words("i we you one someone somebody anyone people")
 _LITTLE = words("the a an your my our this that of in for on at to")
 _ALONE = words("reason person amount age distance duration frequency time place speed size")
-"""Kinds that are not asked for by one another's words."""
+"""Kinds that differ from all others here."""
 _MORE = """
     person/thing amount/thing place/thing person/being place/being
     person/yes-no amount/yes-no reason/yes-no
@@ -106,7 +106,7 @@ _MORE = """
     person/manner amount/manner age/manner time/manner place/manner frequency/manner duration/manner distance/manner
 """
 _NEAR = 5
-"""Words after "what is" among which stands what is asked for, before an "of"."""
+"""Words behind "what is" among which an "of" is looked for: "what is the height of"."""
 
 
 def _pairs(row: Iterable[str]) -> set[frozenset[str]]:
@@ -117,7 +117,7 @@ _APART = {frozenset((a, b)) for a in _ALONE for b in _ALONE if a != b} | _pairs(
 
 
 def asked(folded: Sequence[str], language: str = "en") -> QuestionKind:
-    """What a folded text asks for."""
+    """The kinds of things that a folded text asks for."""
     kinds_of = _KINDS_IN.get(language, _KINDS)
     first: frozenset[str] = frozenset()
     mentioned: set[str] = set()
@@ -145,7 +145,7 @@ def asked(folded: Sequence[str], language: str = "en") -> QuestionKind:
 
 
 def _way(folded: Sequence[str], at: int) -> frozenset[str]:
-    """A way for somebody to do something, or the manner in which something happens, or what stands behind the "how"."""
+    """Behind "how": an amount and its like, a way to do something, or the manner in which something happens."""
     following, then = (*folded[at + 1 : at + 3], "", "")[:2]
     if following in _AFTER_HOW:
         kind = _AFTER_HOW[following]
@@ -155,7 +155,7 @@ def _way(folded: Sequence[str], at: int) -> frozenset[str]:
 
 
 def _thing(folded: Sequence[str], at: int) -> frozenset[str]:
-    """What the noun behind it stands for ("which year"), or that before an "of" ("what is the height of")."""
+    """Behind "what" or "which": what the next noun stands for ("which year"), or the one before an "of"."""
     following = folded[at + 1] if at + 1 < len(folded) else ""
     if following in _BEING:
         nouns = folded[at + 2 : at + 2 + _NEAR]
@@ -174,8 +174,8 @@ def _counted(noun: str) -> str | None:
 
 
 def differ(a: QuestionKind, b: QuestionKind) -> bool:
-    """Whether two questions ask for kinds of things that are never the same, and neither mentions the other's; or for the
-    number of two things."""
+    """Whether two questions ask for kinds that are never the same, and neither mentions that of the other; or for the number of
+    different things."""
     if a.counted and b.counted and a.counted != b.counted:
         return True
     if not a.kinds or not b.kinds or any(frozenset((one, other)) not in _APART for one in a.kinds for other in b.kinds):

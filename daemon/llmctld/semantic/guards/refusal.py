@@ -1,7 +1,7 @@
-"""What may never be equated, however near two texts lie: walls before any similarity, in the order of GUARDS.
+"""The table of guards: whether two questions may be equated at all, however similar their vectors are.
 
-Guards read words, not meanings. They let pass what they cannot tell apart, and refuse what they cannot compare: two
-languages, two scripts, texts longer than what an embedding sees.
+Guards compare words, not meanings. They let pass what they cannot tell apart, and refuse what they cannot compare: texts in
+two languages or scripts, in a language without tables, or longer than what an embedding model reads.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,14 @@ from llmctld.semantic.guards.names import names as read_names
 from llmctld.semantic.words.fold import LONG, fold, plain, restated
 
 TOO_LONG = "length"
-"""What refuses a text longer than `fold.LONG` characters: an embedding has seen only its beginning, and
-no similarity speaks for the rest."""
+"""The refusal of texts longer than `fold.LONG` characters: an embedding has seen only their beginning."""
 
 LINES = "lines"
-"""What refuses texts of several lines, where one line of them differs: the question is a small part of what is compared."""
+"""The refusal of texts of several lines of which a line differs: the question is only a small part of what is compared."""
 
 
 class TextFeatures:
-    """One text as the guards read it; each property is computed when a guard first asks for it."""
+    """One text as the guards compare it. Each property is computed on first use."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -37,7 +36,7 @@ class TextFeatures:
 
     @property
     def language(self) -> str:
-        """The language whose tables are used."""
+        """The language whose tables are used; English if it is unknown."""
         return self.guess.language
 
     @cached_property
@@ -102,7 +101,7 @@ class TextFeatures:
 
 
 def _one_text(one: str, other: str) -> bool:
-    """Whether the first lines are restated, and what follows is equal: it may be a program, or a letter."""
+    """Whether the first lines are restatements and the rest, which may be a program or a letter, is equal."""
     (first, _, rest), (second, _, others) = (text.strip().partition("\n") for text in (one, other))
     return restated(first, second) and rest.split() == others.split()
 
@@ -168,11 +167,11 @@ GUARDS: dict[str, Callable[[TextFeatures, TextFeatures], bool]] = {
     "order": _order,
     "question": _question,
 }
-"""The guards in the order in which they are asked: True where the two texts may not be equated. Each is symmetric."""
+"""The guards, in the order in which they are asked. True: the two texts may not be equated. Each is symmetric."""
 
 
 def refusal(new: str, stored: str) -> str | None:
-    """The name of the first guard that refuses to equate two texts; None where all let pass. Symmetric."""
+    """The name of the first guard that refuses the pair; None if all let it pass. Symmetric."""
     if len(new) > LONG or len(stored) > LONG:
         return None if restated(new, stored) else TOO_LONG
     if "\n" in new.strip() or "\n" in stored.strip():
@@ -188,5 +187,5 @@ def refusal(new: str, stored: str) -> str | None:
 
 @lru_cache(maxsize=512)
 def text_features(text: str) -> TextFeatures:
-    """What is read of a text once and compared often: a new one with each of its neighbours."""
+    """A text's features, kept: a new question is compared with each of its neighbours."""
     return TextFeatures(text)

@@ -1,1 +1,1 @@
-"""Words as guards compare them: folded, read as numbers and units, and looked up in tables."""
+"""Words as guards compare them: folded, stemmed, read as numbers and units, and looked up in tables."""

@@ -1,7 +1,6 @@
-"""What two texts have in common when case, spaces, punctuation, contractions and politeness are taken away.
+"""Folding: texts without differences of case, spaces, punctuation, contractions and politeness.
 
-Knows how things are written, not what they mean. What stands in backticks is kept as it is: there, case and punctuation
-say something.
+It changes how a text is written, not what it says. Text in backticks stays as it is: in code, case and punctuation count.
 """
 
 import re
@@ -13,7 +12,7 @@ _CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
 
 
 class _Signs(dict[int, str]):
-    """What becomes of a character outside ASCII; asked for on first sight. Letters and marks of every script stay."""
+    """Each character outside ASCII -> what it becomes, worked out on first use. Letters and marks of all scripts stay."""
 
     def __missing__(self, code: int) -> str:
         sign = chr(code)
@@ -32,7 +31,7 @@ _SIGNS = _Signs({ord(sign): "'" for sign in "\u2019\u2018\u02bc\u00b4\u2032"} | 
 _POWERS = {ord(sign): f"^{digit}" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}  # NFKC alone makes 52 of 5²
 _PARTS = {ord(sign): f" {sign}" for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}  # and 51/2 of 5½
 
-_RUN = re.compile(r"([^\w\s])\1{3,}")  # rules and dots; also keeps what follows from looking along them again and again
+_RUN = re.compile(r"([^\w\s])\1{3,}")  # rules and dots; long runs would make the patterns below slow
 _GROUPS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _INITIALS = re.compile(r"\b(?:[^\W\d_]\.){2,}")
 _DROPPED = re.compile(
@@ -58,7 +57,7 @@ _JOINED = re.compile(r"(?<=[\u3040-\u30ff\u3400-\u9fff]) (?=[\u3040-\u30ff\u3400
 
 
 def fold(text: str) -> str:
-    """`text` in lower case, Unicode NFKC, without the punctuation that means nothing, with single spaces."""
+    """`text` in lower case and Unicode NFKC, with single spaces, without punctuation that has no meaning."""
     if "`" not in text:
         return _prose(text)
     parts = _CODE.split(text)
@@ -85,7 +84,7 @@ def _prose(text: str) -> str:
 
 
 LONG = 4000
-"""Characters from which on a text is compared as it stands, but for case and spaces: folding takes half a second for a MB."""
+"""Longer texts, in characters, are compared with only case and spaces folded: all of it takes half a second for a MB."""
 
 
 def restated(a: str, b: str) -> bool:
@@ -98,7 +97,7 @@ def restated(a: str, b: str) -> bool:
 
 
 def plain(folded: str) -> str:
-    """A folded text without contractions and without what is said out of politeness before and after it."""
+    """A folded text without contractions, and without polite phrases before and after it."""
     words, tables = folded.split(), phrases()
     if "'" in folded or not tables.contractions.keys().isdisjoint(words):
         words = [part for word in words for part in _written_out(word, tables)]

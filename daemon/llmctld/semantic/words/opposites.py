@@ -1,6 +1,6 @@
-"""Words that mean the opposite of each other, and words that negate, out of opposites.txt.
+"""Opposites and negations, from opposites.txt and wordnet.txt.
 
-A line of the file is one scale, with two sides. Regular forms of English verbs are made here.
+A line is a scale with two sides. The regular forms of English verbs are made here.
 """
 
 from functools import cache
@@ -19,14 +19,14 @@ EXCHANGED = {
     "endo": "exo",
     "mono": "poly",
 }
-"""Prefixes that make two opposites of one word: overactive, underactive."""
+"""Prefixes that make opposites of one word: overactive, underactive."""
 
 PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non", "mis", "anti", "de")
 
 
 @cache
 def scales(language: str) -> dict[str, tuple[tuple[int, int], ...]]:
-    """Each form of a word of the language's table -> (scale, side) of all scales that it is on."""
+    """Each form of a word in the language's table -> (scale, side) for all its scales."""
     table: dict[str, set[tuple[int, int]]] = {}
     tables = sections("opposites")
     irregular = {line.split()[0]: line.split() for line in tables["irregular"]}
@@ -49,7 +49,7 @@ def _forms(verb: str, irregular: dict[str, list[str]]) -> set[str]:
 
 
 def inflected(verb: str) -> set[str]:
-    """The regular forms of an English verb, and some that nobody uses."""
+    """The regular forms of an English verb, and some that are none."""
     if verb.endswith("e"):
         return {verb + "s", verb + "d", verb[:-1] + "ing", verb + "r"}
     if verb.endswith("y") and verb[-2] not in "aeou":

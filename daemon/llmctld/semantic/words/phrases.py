@@ -1,4 +1,4 @@
-"""Contractions written out, and what people say out of politeness: the tables of `fold`, read on first use."""
+"""Contractions and polite phrases: the tables of `fold`, read on first use."""
 
 from functools import cache
 from typing import NamedTuple

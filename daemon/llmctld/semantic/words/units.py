@@ -1,11 +1,11 @@
-"""Units: how they are written, and how many of the base unit of its dimension one is."""
+"""Units of measurement: how each is written, and its size in the base unit of its dimension."""
 
 from llmctld.semantic.words.tables import rows, section, words
 
 UNITS: dict[str, str] = {}
-"""How it is written -> the unit."""
+"""A written form -> the unit."""
 FACTORS: dict[str, tuple[str, float]] = {}
-"""The unit -> (dimension, how many of its base unit)."""
+"""The unit -> (dimension, its size in base units)."""
 
 for _line in section("units", "units").splitlines():
     _dimension, _, _rest = _line.partition(": ")
@@ -21,6 +21,6 @@ SIGNS = {"$": "usd", "€": "eur", "£": "gbp", "₹": "inr", "¥": "jpy", "%": 
 UNITS |= SIGNS
 GROUPS = dict.fromkeys(("celsius", "fahrenheit", "kelvin"), "temperature") | {"months": "time", "rate": "data"}
 GROUPS |= dict.fromkeys(("usd", "eur", "gbp", "inr", "jpy", "cny", "btc"), "money")
-"""Dimensions whose units are said in place of one another though no factor leads from one to the other."""
+"""Dimensions -> one for all whose units replace one another, though without a fixed factor."""
 WRITTEN_AFTER = words(section("units", "written after")) | words(section("cldr", "written after"))
-"""Units only behind a number: alone these are other words, or letters."""
+"""Units only behind a number: alone they are other words, or letters."""

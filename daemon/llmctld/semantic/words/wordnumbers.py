@@ -1,10 +1,10 @@
-"""Numbers that are written as words, read by `text2num`; what it does not read in English is added here.
+"""Numbers in words, by `text2num`; years such as "nineteen eighty", "dozen" and Roman numerals are added here.
 
-It knows English, German, French, Spanish, Italian, Portuguese and Dutch; texts in other languages are read as English.
+Languages are English, German, French, Spanish, Italian, Portuguese and Dutch; all others are read as English.
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from text_to_num import find_numbers
@@ -14,11 +14,11 @@ from llmctld.semantic.words.tables import section, words
 LANGUAGES = frozenset(("en", "de", "fr", "es", "it", "pt", "nl"))
 
 ORDINAL_ENDINGS = frozenset(("st", "nd", "rd", "th", ".", "er", "ère", "e", "º", "ª", "o"))
-"""What stands behind the digits of an ordinal number."""
+"""Endings of ordinal numbers in digits."""
 
 
 class WordNumber(NamedTuple):
-    """A number and how many words it takes. `loose`: it says nothing where another text has no number."""
+    """`length` is in words. `loose`: it means nothing if the other text has no number."""
 
     length: int
     value: float | str
@@ -45,7 +45,7 @@ class _Token:
 
 @cache
 def _singles() -> dict[str, WordNumber]:
-    """Words of one number each, that `text2num` does not know."""
+    """Words for a number that `text2num` does not know."""
     pairs = (pair.partition("=") for pair in section("numbers", "singles").split())
     return {word: WordNumber(1, int(value), False) for word, _, value in pairs}
 
@@ -65,9 +65,23 @@ def _not_before_second() -> frozenset[str]:
     return words(section("numbers", "before a second of time"))
 
 
+@lru_cache(maxsize=20_000)
+def _is_number(word: str, language: str) -> bool:
+    """Whether a word is a number or a part of one. Most texts have none, which saves the search."""
+    return bool(find_numbers([_Token(word, False)], language, threshold=0))
+
+
 def word_numbers(folded: Sequence[str], language: str) -> dict[int, WordNumber]:
     """Where a number in words begins -> that number."""
     language = language if language in LANGUAGES else "en"
+    singles = _singles()
+    found = {at: singles[word] for at, word in enumerate(folded) if word in singles}
+    if any(_is_number(word, language) for word in folded):
+        found = _read(folded, language) | found
+    return found
+
+
+def _read(folded: Sequence[str], language: str) -> dict[int, WordNumber]:
     none = _no_numbers()
     tokens = [
         _Token(word, word in none or (word == "second" and _is_time(folded, at))) for at, word in enumerate(folded)
@@ -82,10 +96,6 @@ def word_numbers(folded: Sequence[str], language: str) -> dict[int, WordNumber]:
             continue
         found[start] = WordNumber(length, value, length == 1 and folded[start] in _loose())
         last = start
-    singles = _singles()
-    for at, word in enumerate(folded):
-        if word in singles:
-            found[at] = singles[word]
     return found
 
 
