@@ -1,7 +1,7 @@
-"""The hub from Python: `Client().ask("why?").text`; synchronous, one socket, and a Failed reply becomes an
-exception here.
+"""The hub from Python: `Client().ask("why?").text`. It is synchronous, uses one socket, and turns a Failed reply into an
+exception.
 
-It knows what to send and how to wait; it refuses to know how an answer is shown, and imports no part of the hub.
+It knows what to send and how to wait; it does not know how an answer is shown, and imports no part of the hub.
 """
 
 import os
@@ -20,14 +20,14 @@ from llmctl.paths import Paths, find_paths
 from llmctl.request import pack, show_reasoning, user_label
 
 LATE_S = 10.0
-"""How long after a request's own time limit a hub that says nothing is waited for."""
+"""How long to wait for a silent hub after the request's own time limit."""
 
 
 class Client:
-    """A connection to this user's hub, which is started when the first request needs it. For one thread.
+    """A connection to this user's hub, which starts with the first request. Use it from one thread.
 
     `user` labels every request (default: `defaults.user`, then the name of the system's user). `on_notice`
-    receives what the hub and the launch have to say besides answers.
+    receives notices of the hub and of its start.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the socket; the hub stays. Harmless when done twice."""
+        """Closes the socket; the hub keeps running. May be called twice."""
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -70,7 +70,7 @@ class Client:
         return answer
 
     def samples(self, prompt: str | None = None, *, n: int, **options: Any) -> list[wire.Answer]:
-        """`n` answers to one question, each with a seed of its own. Takes what `ask` takes."""
+        """`n` answers to one question, each with its own seed. Takes the options of `ask`."""
         asked = Asked(prompt=prompt, n=n, **options)
         return self._answers(self.pack(asked), show_reasoning(asked))
 
@@ -84,13 +84,13 @@ class Client:
         return answers
 
     def stream(self, prompt: str | None = None, **options: Any) -> "Stream":
-        """The answer in pieces, as they come; closing the iterator cancels. Takes what `ask` takes."""
+        """The answer in pieces, as they come. Closing the iterator cancels. Takes the options of `ask`."""
         asked = Asked(prompt=prompt, **options)
         show_reasoning(asked)
         return Stream(self.begin(_one(self.pack(asked, stream=True))), self._notify)
 
     def embed(self, texts: Sequence[str], **options: str | None) -> list[list[float]]:
-        """A vector for each text. Takes what `embeddings` takes. Raises what is wrong with the first bad text."""
+        """A vector for each text. Takes the options of `embeddings`. Raises the error of the first bad text."""
         if isinstance(texts, str):
             raise TypeError("embed takes a list of texts, and this is one text")
         vectors = []
@@ -103,13 +103,13 @@ class Client:
     def embeddings(
         self, texts: Iterable[str], *, model: str | None = None, prompt: str | None = None, user: str | None = None
     ) -> Iterator[Vector]:
-        """The same one after another, as they come, each with its error if it has one; closing the iterator cancels.
+        """The vectors one by one, as they come; a bad text has an error in its place. Closing the iterator cancels.
 
         `prompt`: the name of one of the model's prompts.
         """
         model, user = model or self.config.defaults.embedding_model, user_label(user or self.user, self.config)
         under_way: deque[tuple[int, wire.Embed, Exchange]] = deque()
-        notify = cache(self._notify)  # once, although each request is told that the model is being loaded
+        notify = cache(self._notify)  # a notice that each request brings is shown once
         first = 0
         try:
             for batch in batches(texts):
@@ -127,7 +127,7 @@ class Client:
     def _vectors(
         self, first: int, request: wire.Embed, exchange: Exchange, notify: Callable[[str], None]
     ) -> Iterator[Vector]:
-        """Asked again where one before it found that the hub stops, and went on with the next hub."""
+        """Sends the request again if an earlier one found the hub stopping and moved on to the next hub."""
         try:
             result = self._result(exchange, notify)
         except Unreachable:
@@ -137,7 +137,7 @@ class Client:
         return vectors_of(result, first)
 
     def pack(self, asked: Asked, *, stream: bool = False) -> wire.Generate:
-        """Options, template and defaults as the request that will be sent."""
+        """The request for these options, their template and the defaults."""
         if asked.user is None:
             asked.user = self.user
         return pack(asked, self.paths, self.config, stream=stream)
@@ -160,7 +160,7 @@ class Client:
         raise AssertionError("an exchange ends with a final reply")
 
     def replies(self, request: wire.Request) -> Iterator[wire.AnyReply]:
-        """Every reply to one request, the final one last; closing the generator cancels."""
+        """All replies to one request, the final one last. Closing the generator cancels."""
         exchange = self.begin(request)
         try:
             yield from exchange
@@ -168,7 +168,7 @@ class Client:
             exchange.cancel()
 
     def begin(self, request: wire.Request) -> Exchange:
-        """Sends a request. A hub that was stopping is replaced, and asked again, once."""
+        """Sends a request. If the hub is stopping, starts the next one and sends it once more."""
         limit = request.timeout if isinstance(request, wire.Generate) else None
         patience = PATIENCE_S if limit is None else min(PATIENCE_S, limit + LATE_S)
         return Exchange(self._connected(), request, again=self._reconnected, patience=patience)
@@ -191,7 +191,7 @@ class Client:
 
 
 def result_of(reply: wire.AnyReply) -> wire.AnyResult:
-    """What a final reply carries. Raises the exception that its failure is."""
+    """The result in a final reply. Raises the exception for a failure."""
     if isinstance(reply, wire.Done):
         return reply.result
     if isinstance(reply, wire.Failed):
@@ -200,7 +200,7 @@ def result_of(reply: wire.AnyReply) -> wire.AnyResult:
 
 
 def answers_of(result: "wire.AnyResult | wire.AnyReply | None") -> list[wire.Answer]:
-    """The answers that a result or a final reply holds: one, several samples, or none."""
+    """The answers in a result or a final reply: one, several samples, or none."""
     if isinstance(result, wire.Done):
         return answers_of(result.result)
     if isinstance(result, wire.Answer):
@@ -211,23 +211,21 @@ def answers_of(result: "wire.AnyResult | wire.AnyReply | None") -> list[wire.Ans
 
 
 def _one(request: wire.Generate) -> wire.Generate:
-    """Raises Usage where several samples are asked for."""
+    """The request, if it asks for one answer. Raises Usage otherwise."""
     if (request.n or 1) > 1:
         raise Usage(f"n is {request.n}, and this gives one answer", "`Client.samples` gives several.")
     return request
 
 
 def remainder(answer: wire.Answer | None, streamed: str) -> str:
-    """What of an answer's text was not streamed already."""
+    """The part of an answer's text that was not streamed yet."""
     if answer is None or not answer.text.startswith(streamed):
         return ""
     return answer.text[len(streamed) :]
 
 
 class Stream(Iterator[str]):
-    """The pieces of an answer. `.answer` is the whole of it once the last piece was read, also when the stream
-    failed.
-    """
+    """The pieces of an answer. `.answer` is the whole answer once the last piece is read, also after a failure."""
 
     def __init__(self, exchange: Exchange, notify: Callable[[str], None]) -> None:
         self.answer: wire.Answer | None = None
@@ -256,7 +254,7 @@ class Stream(Iterator[str]):
         return ""
 
     def close(self) -> None:
-        """Cancels what has not ended. Harmless when done twice."""
+        """Cancels the request unless it has ended. May be called twice."""
         self._exchange.cancel()
 
     def __enter__(self) -> "Stream":

@@ -1,6 +1,6 @@
-"""Texts on their way to vectors: cut into requests that the hub can answer soon, and the replies taken apart again.
+"""Splits texts into `embed` requests that the hub answers soon, and the replies into vectors.
 
-It knows the wire's two messages for it; it opens no socket and prints nothing.
+It knows the two messages; it opens no socket and prints nothing.
 """
 
 import sys
@@ -13,11 +13,11 @@ from llmctl import wire
 from llmctl.errors import LlmctlError, from_code
 
 TEXTS_AT_ONCE = 64
-"""Texts of one request: few, so that the first vectors come soon, and others' texts between them."""
+"""Texts in one request: few, so that the first vectors come soon and other users are served in between."""
 BYTES_AT_ONCE = 2**20
-"""Bytes of its texts, unless a single one has more."""
+"""Most bytes of its texts, unless a single text has more."""
 REQUESTS_AT_ONCE = 3
-"""Requests under way, so that the engine has the next one when it ends one."""
+"""Requests under way at once, so that the engine never waits for the next."""
 
 
 class Vector(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class Vector(msgspec.Struct, frozen=True):
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts in order, as many as one request takes."""
+    """The texts in order, in groups of one request each."""
     batch: list[str] = []
     size = 0
     for text in texts:
@@ -44,7 +44,7 @@ def batches(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def vectors_of(result: wire.AnyResult, first: int) -> Iterator[Vector]:
-    """One for each text of a request whose first text has the index `first`."""
+    """The vectors of a request whose first text has the index `first`."""
     if not isinstance(result, wire.Embeddings):
         raise from_code("unreachable", f"the hub answered with {type(result).__name__}", "")
     numbers = array("f", result.vectors)
@@ -58,7 +58,7 @@ def vectors_of(result: wire.AnyResult, first: int) -> Iterator[Vector]:
 
 
 def named(vector: Vector, more: str = "") -> LlmctlError:
-    """The error of a text that has no vector, with its index: several were asked for."""
+    """The error of a text without a vector, with the index of the text."""
     error = vector.error
     assert error is not None
     return from_code(error.code, f"text {vector.index}: {error.message}{more}", error.hint)

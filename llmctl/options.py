@@ -1,7 +1,6 @@
-"""What can be asked for: the options of `llmctl ask`, of a template and of the Python client, by their long names.
+"""The options of a question, by their long names, for `llmctl ask`, templates and the Python client alike.
 
-Which option wins over which, and which exclude each other, is decided here; no range is checked, that is the hub's
-part.
+It decides which option overrides which, and which exclude each other; the hub checks their ranges.
 """
 
 import os
@@ -12,7 +11,7 @@ from llmctl.wire import Sampling
 
 
 class Options(Sampling, kw_only=True, forbid_unknown_fields=True, rename={"continue_": "continue"}):
-    """Options of `ask` that concern the request. A default means: not given."""
+    """Options of `ask` that concern the request. A default value means that the option was not given."""
 
     model: str | None = None
     system: str | None = None
@@ -21,7 +20,7 @@ class Options(Sampling, kw_only=True, forbid_unknown_fields=True, rename={"conti
     file: list[str] | str = []
     continue_: bool = False
     conversation: str | None = None
-    stop: list[str] | str = []  # type: ignore[assignment] # one or many, until it is packed
+    stop: list[str] | str = []  # type: ignore[assignment] # request.py makes it a list
     raw: bool = False
     extract: bool = False
     xl: bool = False
@@ -48,7 +47,7 @@ class Options(Sampling, kw_only=True, forbid_unknown_fields=True, rename={"conti
 
 
 class Asked(Options, kw_only=True, forbid_unknown_fields=True):
-    """The options with what else belongs to a question; all but `prompt` and `stdin` are for programs only."""
+    """The options and the question itself; only programs use fields other than `prompt` and `stdin`."""
 
     prompt: str | None = None
     messages: list[Any] | None = None
@@ -70,7 +69,7 @@ DEFAULT = Options()
 
 
 def given(options: Options) -> dict[str, Any]:
-    """The options that were given, by field name. Raises Usage when two of them exclude each other."""
+    """The given options, by field name. Raises Usage when two of them exclude each other."""
     values = {
         name: getattr(options, name)
         for name in Options.__struct_fields__
@@ -84,9 +83,7 @@ def given(options: Options) -> dict[str, Any]:
 
 
 def layered(over: Options, under: Options) -> dict[str, Any]:
-    """What is given by either; `over` wins, and its choice within an exclusive group is the only one. `param` is
-    merged.
-    """
+    """The options of both; `over` wins, also within a group of exclusive options. `param` is merged."""
     values, base = given(over), given(under)
     for group in EXCLUSIVE:
         if any(name in values for name in group):

@@ -1,7 +1,6 @@
-"""From options, a template and the configuration's defaults to one wire.Generate, for the command line and for
-programs alike.
+"""Builds a wire.Generate from options, a template and the configuration's defaults, for the command and for programs.
 
-It reads the files that are named and decides which source wins; it checks no range and sends nothing.
+It reads the named files and decides which source wins; it checks no range and sends nothing.
 """
 
 import os
@@ -18,19 +17,19 @@ SAME = (
     *(name for name in wire.Sampling.__struct_fields__ if name not in ("logit_bias", "stop")),
     "model", "system", "raw", "conversation", "repro", "priority", "semantic", "explain", "n", "think", "overflow",
 )  # fmt: skip
-"""Options that wire.Generate has under the same name, with the same type."""
+"""Options with the same name and type in wire.Generate."""
 FROM_DEFAULTS = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "timeout")
 
 
 def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) -> wire.Generate:
-    """Options win over the template, the template over the defaults."""
+    """Options override the template, and the template overrides the defaults."""
     template = templates.load(paths.templates, asked.template) if asked.template else templates.Template()
     values = layered(asked, template)
     for name in FROM_DEFAULTS:
         if name not in values and getattr(config.defaults, name) is not None:
             values[name] = getattr(config.defaults, name)
     params = {name: templates.as_text(value) or "" for name, value in values.get("param", {}).items()}
-    if isinstance(values.get("think"), bool):  # what YAML makes of on and off
+    if isinstance(values.get("think"), bool):  # YAML reads on and off as booleans
         values["think"] = "on" if values["think"] else "off"
     prompt = _join(template.prompt, asked.prompt, params)
     return wire.Generate(
@@ -70,7 +69,7 @@ def _chat(messages: list[Any]) -> list[wire.ChatMessage]:
 
 
 def _join(template: str | None, prompt: str | None, params: dict[str, str]) -> str | None:
-    """A template's prompt, then PROMPT after an empty line; or PROMPT in the place of `{prompt}`."""
+    """The template's prompt, an empty line, PROMPT; or PROMPT in place of `{prompt}`."""
     if template is None or prompt is None:
         return prompt if template is None else template
     if "{prompt}" in template and "prompt" not in params:
@@ -91,7 +90,9 @@ def _adapters(value: Any) -> dict[str, float]:
                 raise ValueError(item)
             found[name] = float(scale) if equals else 1.0
         except ValueError as error:
-            raise Usage(f"--adapter {item!r} does not read NAME or NAME=SCALE with a number SCALE", "") from error
+            raise Usage(
+                f"--adapter is {item!r}; it must be NAME, or NAME=SCALE with a number", "A scale of 1 is the default."
+            ) from error
     return found
 
 
@@ -112,14 +113,14 @@ def _keep_alive(value: Any) -> float | None:
 
 
 def show_reasoning(asked: Asked) -> bool | None:
-    """What `--reasoning` decides, None when it was not given."""
+    """The value of `--reasoning`, None when it was not given."""
     if asked.reasoning not in (None, "show", "hide"):
-        raise Usage(f"--reasoning {asked.reasoning}: it is show or hide")
+        raise Usage(f"--reasoning is {asked.reasoning!r}; it must be show or hide")
     return None if asked.reasoning is None else asked.reasoning == "show"
 
 
 def user_label(given: str | None, config: Config) -> str:
-    """Whose request it is."""
+    """The label of the request: as given, else `defaults.user`, else the name of the system's user."""
     return given or config.defaults.user or os_user()
 
 
@@ -133,7 +134,7 @@ def os_user() -> str:
 
 
 def read_file(name: str) -> wire.File:
-    """Raises NotFound or InvalidRequest: a file is text, or it is not sent."""
+    """A text file, ready to be sent. Raises NotFound or InvalidRequest."""
     with written.opened(name, "Name a file of text.") as file:
         try:
             data = file.read(wire.MAX_BODY_BYTES + 1)
@@ -145,7 +146,7 @@ def read_file(name: str) -> wire.File:
 
 
 def schema_text(given: str | dict[str, Any]) -> str:
-    """A schema as JSON on one line: from JSON, a file of it, the short form, or a program's dict. Raises Usage, NotFound."""
+    """The schema as JSON on one line: from JSON, a file, the short form or a dict. Raises Usage, NotFound."""
     if isinstance(given, dict) or given.lstrip().startswith("{"):
         return parse_schema(given, "the schema")
     is_path = "," not in given and ("/" in given or given.endswith(".json"))

@@ -1,6 +1,6 @@
 """Templates: YAML files that hold a prompt, a system prompt, parameters and any option of `ask`.
 
-It reads, checks and writes them strictly; filling `{name}` is the hub's part.
+It reads, checks and writes them strictly; the hub fills in `{name}`.
 """
 
 from pathlib import Path

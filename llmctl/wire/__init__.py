@@ -42,7 +42,7 @@ from llmctl.wire.codec import (
 )
 from llmctl.wire.daemon import Ack, Cancel, HubInfo, HubStatus, Nothing, Status, Stop, Stopped
 from llmctl.wire.embed import TEXTS, Embed, Embeddings, Flaw
-from llmctl.wire.generate import CACHE_MODES, PRIORITIES, THINK, File, Generate
+from llmctl.wire.generate import CACHE_MODES, EXTRACTS, OVERFLOWS, PRIORITIES, THINK, File, Generate
 from llmctl.wire.history import Undo, Undone
 from llmctl.wire.message import (
     HEARTBEAT_S,
@@ -76,10 +76,12 @@ from llmctl.wire.sampling import Sampling, sampling_of
 __all__ = [
     "BITS_64",
     "CACHE_MODES",
+    "EXTRACTS",
     "FINAL",
     "HEARTBEAT_S",
     "ID_BYTES",
     "MAX_BODY_BYTES",
+    "OVERFLOWS",
     "PRIORITIES",
     "PROTOCOL",
     "ROLES",

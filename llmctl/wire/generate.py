@@ -15,6 +15,10 @@ CACHE_MODES = ("auto", "store", "skip", "refresh", "only")
 """auto: serve and store as the rules say; store: `--cache`; skip: `--no-cache`; refresh; only: `--cache-only`."""
 THINK = ("on", "off", "low", "medium", "high")
 """How much a model thinks before it answers; its chat template decides which of them it understands."""
+OVERFLOWS = ("error", "head", "middle", "tail")
+"""What happens to a prompt that is too long: it is refused, or that part of the last question is left out."""
+EXTRACTS = ("first", "last")
+"""Which code block of the answer to keep."""
 PRIORITIES = ("high", "normal", "batch")
 """Who goes first when all slots are busy; batch work runs only where nobody else would, and makes room."""
 

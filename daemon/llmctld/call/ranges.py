@@ -5,7 +5,7 @@ from typing import Any
 
 from llmctl.config import LONGEST_S
 from llmctl.errors import InvalidRequest
-from llmctl.wire import CACHE_MODES, PRIORITIES, THINK
+from llmctl.wire import CACHE_MODES, EXTRACTS, OVERFLOWS, PRIORITIES, THINK
 
 
 def between(low: float, high: float) -> tuple[Callable[[Any], bool], str]:
@@ -27,7 +27,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "frequency_penalty": between(-2, 2),
     "seed": between(0, 2**32 - 1),
     "max_age": (lambda value: value >= 0, "0 seconds or more"),
-    "extract": one_of("first", "last"),
+    "extract": one_of(*EXTRACTS),
     "n": between(1, 64),
     "logprobs": between(0, 20),
     "cache": one_of(*CACHE_MODES),
@@ -37,7 +37,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "priority": one_of(*PRIORITIES),
     "think": one_of(*THINK),
-    "overflow": one_of("error", "head", "middle", "tail"),
+    "overflow": one_of(*OVERFLOWS),
     "user": (lambda value: value.isprintable() and len(value) <= 128, "at most 128 printable characters"),
     "keep_alive": (lambda value: 0 <= value <= LONGEST_S or value == -1, f"0 to {LONGEST_S} seconds, or -1 (for ever)"),
     "tags": (

@@ -1,7 +1,7 @@
-"""The private dialect between the hub and one engine process: what they say to each other, and how it is framed.
+"""The messages between the hub and one engine process, and their framing; private to one version of llmctl.
 
-A frame on the socket pair is a length of four bytes (big endian) and that many bytes of msgpack. Both sides always have the
-same version: the hub starts the engine. An engine ends when it is told to (Close) or cannot load its model (LoadFailed), and
+A frame on the socket pair is a length of four bytes (big endian) and that many bytes of msgpack. The hub starts the engine, so
+both sides have the same version. An engine ends when it is told to (Close) or cannot load its model (LoadFailed), and
 at once when the stream ends: its hub is gone.
 """
 
@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 
 from llmctl.wire import ChatMessage as ChatMessage
+from llmctl.wire import Flaw as Flaw
 from llmctl.wire import Sampling
 
 LENGTH = struct.Struct(">I")
 
 
 class Load(msgspec.Struct, tag="load", kw_only=True):
-    """The first frame: what to load. `memory_bytes`: what weights, KV memory and compute buffers may take together."""
+    """The first frame: the model to load. `memory_bytes`: the limit for weights, KV memory and compute buffers together."""
 
     name: str
     backend: str
@@ -31,48 +32,48 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
     """Streams that keep prefixes of ended requests."""
     threads: int
     fewer_threads: bool = False
-    """Whether a step may have fewer, while other programs want the processors too."""
+    """Whether a step may use fewer while other programs use the processors."""
     gpu_layers: int = -1
-    """-1: all that fit."""
+    """-1: as many as fit."""
     device: str = "auto"
     """"auto", "cpu", or a kind of GPU, with its number where there are several: "cuda:1"."""
     tensor_split: list[float] = []
-    """The share of each GPU; empty: as the library thinks."""
+    """The share of each GPU; empty: the library decides."""
     gpu_memory_bytes: int | None = None
-    """What all processes together may hold of each GPU; None: 90 % of what it has."""
+    """Most memory of each GPU that all processes together may use; None: 90 % of it."""
     kv_type: str = "f16"
     flash_attention: bool | None = None
-    """None: where the library thinks that it pays."""
+    """None: the library decides."""
     batch: int = 512
     rung: str = "as it is"
-    """How much of what the library can do may be used: a name of rungs.LADDER."""
+    """How much of the library may be used: a name of rungs.LADDER."""
     speculation: str = "off"
     """"ngram" or "off"."""
     pooling: str | None = None
     """Of an embedding model: "mean", "cls" or "last"; None: as its file says."""
     normalize: bool | None = None
-    """Whether vectors get length 1; None: as a folder says, and yes for a GGUF file, which cannot say."""
+    """Whether vectors are scaled to length 1; None: as a folder says; yes for a GGUF file, which does not say."""
     prompts: dict[str, str] = {}
-    """Name -> what is put before a text; beside those that a folder brings."""
+    """Name -> text put before each input; added to those of the folder."""
     draft: str = ""
-    """The file of a smaller model that drafts too; empty: none."""
+    """File of the draft model; empty: none."""
     dtype: str = "auto"
     """Of a transformers folder: "float32", "bfloat16", "float16"; auto: float32 on a CPU, elsewhere as the folder says."""
     quantization: str | None = None
     """Of a transformers folder: "int8", "nf4" or none."""
     trust: bool = False
-    """Whether a folder's own code may run, and its pickles be read."""
+    """Whether code in the folder may run, and its pickles may be read."""
     template: str = ""
-    """A chat template instead of the one that the model brings; empty: that one."""
+    """A chat template in place of the model's own; empty: the model's."""
     template_options: dict[str, Any] = {}
-    """What else the template may name."""
+    """Further variables of the template."""
     speaks: bool = True
-    """Whether it will be given messages: a draft is not."""
+    """Whether it receives messages; a draft model does not."""
     memory_bytes: int
     identity: str = ""
     """Of the model's file: a saved state of another file is never used."""
     saved_folder: str = ""
-    """Where states of sequences are kept; empty: nowhere."""
+    """Folder for saved states of sequences; empty: none are saved."""
     saved_memory_bytes: int = 0
     saved_disk_bytes: int = 0
     load_ms: float = 0.0
@@ -83,7 +84,7 @@ class Load(msgspec.Struct, tag="load", kw_only=True):
 
 
 class Adapter(msgspec.Struct, frozen=True, array_like=True):
-    """A LoRA adapter's file, how strongly it works, and what changes when the file does."""
+    """A LoRA adapter: its file, its scale, and an identity that changes with the file."""
 
     path: str
     scale: float
@@ -91,9 +92,9 @@ class Adapter(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Overflow(msgspec.Struct):
-    """How to make room where a prompt is too long: what is left out of the last message of the user.
+    """What to cut from the last user message when the prompt is too long.
 
-    `part`: "head", "middle" or "tail". `within`: of which characters of it (from, to), the first that will do.
+    `part`: "head", "middle" or "tail". `within`: ranges of its characters (from, to), in the order in which they are tried.
     """
 
     part: str
@@ -101,7 +102,7 @@ class Overflow(msgspec.Struct):
 
 
 class Submit(Sampling, tag="submit", kw_only=True):
-    """One request. Either `messages` or `tokens`. `raw`: no chat template, the contents as they stand.
+    """One request: `messages` or `tokens`. `raw`: the contents as they stand, without a chat template.
 
     A sampling field that is None takes the default of the model's file, else that of `answer.sampling.Defaults`.
     """
@@ -113,26 +114,26 @@ class Submit(Sampling, tag="submit", kw_only=True):
     max_tokens: int
     ignore_eos: bool = False
     streams: bool = True
-    """Whether each piece is wanted as it comes; without it pieces are joined, and sent now and then."""
+    """Whether to send each piece at once; else pieces are joined and sent now and then."""
     user: str = ""
     priority: int = 1
     """0 high, 1 normal, 2 batch."""
     adapters: tuple[Adapter, ...] = ()
-    """Sorted, so that equal ones are equal."""
+    """Sorted, so that equal sets compare equal."""
     repro: bool = False
-    """Alone, and with nothing that was computed before."""
+    """Computed alone, and without reuse of earlier computation."""
     schema: str | None = None
     """JSON; the answer satisfies it."""
     grammar: str | None = None
-    """GBNF; one of the two at most."""
+    """GBNF; not together with a schema."""
     think: str | None = None
-    """"on", "off", "low", "medium" or "high"; None: as the template does by itself."""
+    """"on", "off", "low", "medium" or "high"; None: the template's own default."""
     overflow: Overflow | None = None
-    """None: a prompt that is too long is refused."""
+    """None: refuse a prompt that is too long."""
 
 
 class Texts(msgspec.Struct, tag="texts", kw_only=True):
-    """Texts to be embedded, each alone; `prompt` names what is put before each, None: what the model does by itself."""
+    """Texts to embed, each alone. `prompt`: the name of the text put before each; None: the model's default."""
 
     id: int
     texts: list[str]
@@ -140,24 +141,24 @@ class Texts(msgspec.Struct, tag="texts", kw_only=True):
 
 
 class Drop(msgspec.Struct, tag="drop"):
-    """Cancel request `id`: answered by its Finished with reason "cancelled" (texts: by a Refused), unless it had ended."""
+    """Cancel request `id`. Unless it has ended, the reply is its Finished with reason "cancelled" (for texts: a Refused)."""
 
     id: int
 
 
 class Recall(msgspec.Struct, tag="recall"):
-    """Give back the requests that have not been begun: each is answered by a Recalled."""
+    """Give back the requests that have not started: each is answered by a Recalled."""
 
 
 class Close(msgspec.Struct, tag="close"):
-    """End when the states that are worth it are saved. The end of the stream ends the process at once."""
+    """Save the states worth keeping, then end. The end of the stream ends the process at once."""
 
 
 Command = Load | Submit | Texts | Drop | Recall | Close
 
 
 class Loaded(msgspec.Struct, tag="loaded", kw_only=True):
-    """The model is ready. `notices` say what was shrunk to fit; `base`: the file has no chat template."""
+    """The model is ready. `notices`: settings that were reduced to fit; `base`: the file has no chat template."""
 
     backend: str
     context: int
@@ -166,27 +167,27 @@ class Loaded(msgspec.Struct, tag="loaded", kw_only=True):
     memory_bytes: int
     """Weights plus KV plus compute buffers, as the library reports them; 0 for echo."""
     gpu_bytes: int = 0
-    """Those of them that lie on GPUs."""
+    """The part of it on GPUs."""
     gpu_layers: int = 0
     layers: int = 0
-    """Of how many; that of the output counts as one. 0 where the library does not split by layers."""
+    """All layers, the output layer included; 0 where the library does not split by layers."""
     devices: list[str] = []
-    """Where they lie, as the library calls it; GPUs first."""
+    """Devices that hold them, in the library's names; GPUs first."""
     base: bool = False
     system_later: bool = True
-    """Whether the chat template takes a system message behind turns, where it stands."""
+    """Whether the chat template takes a system message after turns, in its place."""
     dimension: int = 0
-    """Numbers of a vector; 0: it generates text."""
+    """Length of a vector; 0: the model generates text."""
     notices: list[str] = []
 
     @property
     def gpu_share(self) -> float | None:
-        """Of `memory_bytes`, from 0 to 1; None where no device is named."""
+        """Share of `memory_bytes` on GPUs, 0 to 1; None without devices."""
         return round(self.gpu_bytes / max(self.memory_bytes, 1), 4) if self.devices else None
 
 
 class LoadFailed(msgspec.Struct, tag="load_failed"):
-    """The process ends after this one. `hint` may be empty. `unproven`: another rung may do better."""
+    """The model could not be loaded; the process ends. `hint` may be empty. `unproven`: another rung may work."""
 
     message: str
     hint: str = ""
@@ -194,13 +195,13 @@ class LoadFailed(msgspec.Struct, tag="load_failed"):
 
 
 class Piece(msgspec.Struct, tag="piece"):
-    """What request `id` gained in this step: whole characters, never a part of a stop string."""
+    """New text of request `id`: whole characters, never a part of a stop string."""
 
     id: int
     text: str = ""
     reasoning: str = ""
     moved: bool = False
-    """All text before this piece was thought, as only now is known: of an endpoint that leaves out the opening tag."""
+    """The text before this piece turns out to be reasoning: the endpoint leaves out the opening tag."""
 
 
 class Scored(msgspec.Struct):
@@ -214,7 +215,7 @@ class Scored(msgspec.Struct):
 class Finished(msgspec.Struct, tag="finished", kw_only=True):
     """The end of request `id`, after its last Piece. `reason` is stop, length or cancelled.
 
-    `logprobs`: one for each token sampled, where they were asked for. `drafted`, `accepted`: tokens of speculation, None
+    `logprobs`: one for each token sampled, if requested. `drafted`, `accepted`: tokens of speculation, None
     where it was off.
     """
 
@@ -229,17 +230,8 @@ class Finished(msgspec.Struct, tag="finished", kw_only=True):
     prefill_ms: float
     decode_ms: float
     batched: bool = False
-    """Whether other requests, or what they left, may have touched the rounding of this one."""
+    """Whether other requests, or their states in memory, may have changed its rounding."""
     logprobs: list[Scored] | None = None
-
-
-class Flaw(msgspec.Struct):
-    """Why the text at `index` could not be embedded; `code` is an error code of llmctl.errors."""
-
-    index: int
-    code: str
-    message: str
-    hint: str = ""
 
 
 class Embedded(msgspec.Struct, tag="embedded", kw_only=True):
@@ -252,9 +244,9 @@ class Embedded(msgspec.Struct, tag="embedded", kw_only=True):
 
 
 class Shortened(msgspec.Struct):
-    """What was left out of the last message of the user: its characters from `start` to `end`, where `glue` stands instead.
+    """What was cut from the last user message: its characters from `start` to `end`, replaced by `glue`.
 
-    `tokens`: so many fewer than the `of` that the prompt had.
+    `tokens`: how many the cut saved, of the prompt's `of`.
     """
 
     start: int
@@ -265,7 +257,7 @@ class Shortened(msgspec.Struct):
 
 
 class Remark(msgspec.Struct, tag="remark"):
-    """Something that the one who asked for request `id` should know: in words, or what was left out."""
+    """A notice for the user of request `id`: a text, or the cut that was made."""
 
     id: int
     text: str
@@ -273,7 +265,7 @@ class Remark(msgspec.Struct, tag="remark"):
 
 
 class Recalled(msgspec.Struct, tag="recalled"):
-    """Request `id` was not begun, and will not be."""
+    """Request `id` was not started, and will not be."""
 
     id: int
 
@@ -291,10 +283,10 @@ Event = Piece | Remark | Finished | Embedded | Recalled | Refused
 
 
 class Step(msgspec.Struct, tag="step", kw_only=True):
-    """Everything that one step of the engine brought, in one frame; also sent when `busy` changes without a token.
+    """The events of one step of the engine, in one frame; also sent when `busy` changes without a token.
 
-    `busy`: sequences that hold a slot after this step, or texts that are being embedded. `tokens_per_second`: over the last
-    seconds, all of them.
+    `busy`: sequences that hold a slot after this step, or texts being embedded. `tokens_per_second`: all sequences, over
+    the last seconds.
     """
 
     events: list[Event]
@@ -311,6 +303,6 @@ decode_report = msgspec.msgpack.Decoder(Report).decode
 
 
 def frame(message: Command | Report) -> bytes:
-    """The message with its length before it, ready for the socket."""
+    """The message as a frame: its length, then its bytes."""
     body = _encoder.encode(message)
     return LENGTH.pack(len(body)) + body

@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from llmctl.config import Limits, ModelEntry
 from llmctl.errors import EngineFailed, InvalidRequest
-from llmctl.wire import TEXTS, Embed, Embeddings, Flaw, Notice
+from llmctl.wire import TEXTS, Embed, Embeddings, Notice
 from llmctld.call.ranges import check_field
 from llmctld.models.catalogue.target import REMOTE
 from llmctld.models.engines.worker import LowerRung, ModelHandle, NoRungLeft, RequestRecalled, Texts
@@ -88,5 +88,5 @@ class Embedding:
             dimension=worker.loaded.dimension,
             vectors=found.vectors,
             tokens=found.tokens,
-            flaws=[Flaw(flaw.index, flaw.code, flaw.message, flaw.hint) for flaw in found.flaws],
+            flaws=found.flaws,
         )
