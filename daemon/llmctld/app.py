@@ -36,7 +36,6 @@ from llmctld.cache.lifetimes.learned import Learned
 from llmctld.cache.prefetch.prefetch import Computed, Prefetch, opened
 from llmctld.cache.prefetch.shelf import Shelf
 from llmctld.call.call import Link, Stage, compose
-from llmctld.files import write_whole
 from llmctld.handlers.cache import figures
 from llmctld.handlers.hub import Hub
 from llmctld.history import History
@@ -73,6 +72,7 @@ from llmctld.semantic.judge import Judge
 from llmctld.semantic.knowledge import Knowledge
 from llmctld.semantic.verify import Verifier
 from llmctld.server import Server
+from llmctld.storage.files import write_whole
 from llmctld.trial import Trial
 from llmctld.watch import log, open_log
 

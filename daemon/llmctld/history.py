@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from llmctld.store import Store
+from llmctld.storage.store import Store
 
 
 def _m001_requests(connection: sqlite3.Connection) -> None:
@@ -172,14 +172,14 @@ class History:
     async def hits(self, kind: str, user: str, beginning: str | None) -> list[tuple[str, str]]:
         """(id, key) of the requests that were served so, newest first: of this user, or those whose id begins so."""
         where, value = ("user = ?1", user) if beginning is None else ("substr(id, 1, length(?1)) = ?1", beginning)
-        return await self._store.read(
+        return await self._store.search(
             f"SELECT id, key FROM requests WHERE {where} AND hit = ?2 AND key IS NOT NULL ORDER BY number DESC LIMIT ?3",
             (value, kind, MOST_HITS),
         )
 
     async def served(self, kind: str, key: str) -> list[tuple[str, str, float, str | None]]:
         """(id, user, at, prompt) of each request that the answer under `key` was served to so, newest first."""
-        return await self._store.read(
+        return await self._store.search(
             "SELECT id, user, at, prompt FROM requests WHERE hit = ? AND key = ? ORDER BY number DESC", (kind, key)
         )
 

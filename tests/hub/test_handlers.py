@@ -1,16 +1,22 @@
 """What each message does, asked over the socket of a hub whose rooms are real."""
 
+import asyncio
 import os
 import signal
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from llmctld.cache.level import About, Stored
+from llmctld.call.call import Call, Event, Stage, compose
+from llmctld.pipeline.intake.record import record
 
 from llmctl import __version__, wire
 from llmctl.wire import Usage
 from tests.hub.scene import Scene, Speaker, a_server, at_once, in_loop
+from tests.hub.test_store import ENDLESS
 
 R = TypeVar("R", bound=wire.Result)
 
@@ -147,3 +153,37 @@ async def test_what_is_stored_is_listed_shown_and_cleared_by_what_it_is(tmp_path
         assert await tiers.peek("0abc") is None
         assert (await result(scene, wire.ClearCache(), wire.Cleared)).entries == 1
         assert await listed() == []
+
+
+@in_loop
+async def test_a_long_search_holds_up_no_answer(tmp_path: Path) -> None:
+    """Neither its row in the history nor its entry in the book of the cache waits for somebody's search."""
+
+    async def pipeline(call: Call) -> AsyncGenerator[Event, None]:
+        async with aclosing(compose([record(scene.hub.history), store], Speaker("x"))(call)) as events:
+            async for event in events:
+                yield event
+
+    def store(next_: Stage) -> Stage:
+        async def stage(call: Call) -> AsyncGenerator[Event, None]:
+            call.key = call.id
+            async with aclosing(next_(call)) as events:
+                async for event in events:
+                    if isinstance(event, wire.Answer):
+                        await scene.hub.tiers.put(call.id, Stored("m", "x", None, "stop", Usage(), time.time(), 1.0))
+                    yield event
+
+        return stage
+
+    async with a_server(tmp_path, pipeline) as scene:
+        book = scene.hub.tiers.noted._store
+        assert book is not None
+        searches = [asyncio.create_task(each.search(ENDLESS)) for each in (scene.hub.history._store, book)]
+        await asyncio.sleep(0)
+        final = await scene.dealer.ask(wire.Generate(prompt="why?"))
+        assert isinstance(final, wire.Done)
+        assert isinstance(final.result, wire.Answer)
+        assert await scene.hub.tiers.noted.row(final.result.id) is not None
+        assert not any(search.done() for search in searches)
+        for search in searches:
+            search.cancel()

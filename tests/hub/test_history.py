@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from llmctld.history import MIGRATIONS, History, Turn
-from llmctld.store import Store
+from llmctld.storage.store import Store
 
 from tests.hub.scene import in_loop
 

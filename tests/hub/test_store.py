@@ -1,17 +1,19 @@
-"""SQLite behind one thread: what was promised is written, what cannot be is said, and one bad write takes no other with it."""
+"""A database: what was promised is written, what cannot be is said, and neither a bad write nor a long read stops another."""
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from llmctld.store import CHECKPOINT_EVERY, Store
+from llmctld.storage.connection import DamagedDatabase
+from llmctld.storage.store import CHECKPOINT_EVERY, IN_MEMORY, Store
 
 from llmctl import __version__
 from llmctl.errors import Storage, Unreachable
-from tests.hub.scene import in_loop
+from tests.hub.scene import in_loop, until
 
 
 def first(connection: sqlite3.Connection) -> None:
@@ -106,14 +108,15 @@ def test_a_migration_that_fails_leaves_nothing_half_done(tmp_path: Path) -> None
 def test_a_damaged_file_is_said_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     path.write_bytes(b"this is not a database" * 400)
-    with pytest.raises(Storage, match=r"a\.db"):
+    with pytest.raises(DamagedDatabase, match=r"a\.db"):
         Store(path, [first])
     assert path.read_bytes() == b"this is not a database" * 400
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(Storage, match="unable to open"):
+    with pytest.raises(Storage, match="unable to open") as caught:
         Store(tmp_path / "none" / "a.db", [first])
+    assert not isinstance(caught.value, DamagedDatabase), "there is nothing to set aside"
 
 
 @in_loop
@@ -149,3 +152,104 @@ async def test_the_log_of_immediate_writes_is_moved_into_the_file(store: Store, 
         await store.write_now(PUT, (str(number), "x" * 200))
     assert await store.read("SELECT count(*) FROM pairs") == [(3 * CHECKPOINT_EVERY,)]
     assert (tmp_path / "a.db").stat().st_size > 200 * CHECKPOINT_EVERY
+
+
+# ---- reads beside the writer ----------------------------------------------------------------------------------------
+
+ENDLESS = "WITH RECURSIVE rows (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM rows) SELECT count(*) FROM rows"
+
+
+@in_loop
+async def test_a_long_search_holds_up_neither_writes_nor_short_reads(store: Store) -> None:
+    search = asyncio.create_task(store.search(ENDLESS))
+    await asyncio.sleep(0)
+    assert await store.write(PUT, ("a", 1)) == 1
+    assert store.write_now(PUT, ("b", 2)).done(), "nobody is in its way"
+    assert await store.read(ALL) == [("a", 1), ("b", 2)]
+    assert not search.done()
+    search.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await search
+
+
+@in_loop
+async def test_a_search_whose_caller_has_left_ends_and_the_next_one_runs(store: Store) -> None:
+    begun = threading.Event()
+
+    def endless(connection: sqlite3.Connection) -> None:
+        begun.set()
+        connection.execute(ENDLESS).fetchall()
+
+    search = asyncio.create_task(store.query(endless))
+    await until(begun.is_set)
+    waiting = asyncio.create_task(store.search(ALL))
+    left = asyncio.create_task(store.search(ENDLESS))
+    await asyncio.sleep(0)
+    left.cancel()
+    search.cancel()
+    assert await waiting == []
+    assert await store.search(ALL) == [], "also behind one that left before its turn"
+
+
+@in_loop
+async def test_closing_ends_the_searches_and_removes_the_log(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a.db", [first])
+    searches = [asyncio.create_task(store.search(ENDLESS)) for _ in range(2)]
+    await asyncio.sleep(0)
+    store.write(PUT, ("a", 1))
+    store.close()
+    for outcome in await asyncio.gather(*searches, return_exceptions=True):
+        assert isinstance(outcome, Storage)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
+    with pytest.raises(Storage, match="closed"):
+        await store.read(ALL)
+
+
+@in_loop
+async def test_a_search_cannot_write(store: Store) -> None:
+    with pytest.raises(Storage, match="readonly"):
+        await store.search("DELETE FROM pairs")
+
+
+@in_loop
+async def test_reads_and_writes_stay_with_a_file_that_was_removed(store: Store, tmp_path: Path) -> None:
+    for path in tmp_path.iterdir():
+        path.unlink()
+    await store.write(PUT, ("a", 1))
+    assert await store.read(ALL) == await store.search(ALL) == [("a", 1)]
+    assert store.lost()
+
+
+@in_loop
+async def test_a_database_in_memory_reads_what_it_was_given() -> None:
+    with closing(Store(IN_MEMORY, [first])) as store:
+        store.write(PUT, ("a", 1))
+        assert await store.read(ALL) == await store.search(ALL) == [("a", 1)]
+
+
+# ---- what runs again ------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_the_operations_of_a_group_that_fails_run_again_and_change_the_database_once(store: Store) -> None:
+    """The rule of `submit`: what an operation does beside the database happens once more, what it does to it does not."""
+    held, runs = threading.Event(), []
+
+    def hold(connection: sqlite3.Connection) -> None:
+        held.wait()
+
+    def count(connection: sqlite3.Connection) -> int:
+        runs.append("once more")
+        connection.execute("UPDATE pairs SET value = value + 1 WHERE key = 'hits'")
+        return int(connection.execute("SELECT value FROM pairs WHERE key = 'hits'").fetchone()[0])
+
+    await store.write(PUT, ("hits", 0))
+    holding = store.submit(hold)
+    counted, wrong = store.submit(count), store.write(PUT, ("hits", 7))
+    held.set()  # now both are one group
+    await holding
+    with pytest.raises(Storage, match="UNIQUE"):
+        await wrong
+    assert await counted == 1
+    assert await store.read(ALL) == [("hits", 1)]
+    assert len(runs) == 2

@@ -18,9 +18,10 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from llmctl.errors import Storage
-from llmctld.files import set_aside
 from llmctld.semantic.words.fold import fold
-from llmctld.store import DamagedDatabase, Store
+from llmctld.storage.connection import DamagedDatabase
+from llmctld.storage.files import set_aside
+from llmctld.storage.store import Store
 from llmctld.vectors.index import Vectors
 from llmctld.watch import log
 
@@ -99,7 +100,7 @@ class Entries:
     async def open(self) -> None:
         """Must be awaited first. A damaged database is set aside, and the index repaired from the database."""
         self._store = await asyncio.to_thread(self._open_store)
-        rows = await self._store.read("SELECT wall, count(*) FROM entries GROUP BY wall")
+        rows = await self._store.search("SELECT wall, count(*) FROM entries GROUP BY wall")
         self._walls = Counter(dict(rows))
         self.news += await self._on_thread(self._vectors.open)
         await self.repair()
@@ -123,7 +124,7 @@ class Entries:
 
     async def repair(self) -> None:
         """Makes the index hold what the database holds."""
-        numbers = [number for (number,) in await self._store.read("SELECT number FROM entries")]
+        numbers = [number for (number,) in await self._store.search("SELECT number FROM entries")]
         missing, surplus = await self._on_thread(lambda: self._vectors.check(numbers))
         await self._on_thread(lambda: self._remove_all(surplus))
         for start in range(0, len(missing), PAGE):
@@ -211,7 +212,7 @@ class Entries:
         return removed
 
     async def keys(self) -> list[str]:
-        return [key for (key,) in await self._store.read("SELECT key FROM entries")]
+        return [key for (key,) in await self._store.search("SELECT key FROM entries")]
 
     async def of(self, key: str) -> StoredQuestion | None:
         rows = await self._store.read(f"SELECT {_ENTRY} FROM entries WHERE key = ?", (key,))
@@ -249,11 +250,11 @@ class Entries:
 
     async def undone(self) -> set[str]:
         """The keys of all questions whose hits were undone."""
-        return {key for (key,) in await self._store.read("SELECT key FROM undone")}
+        return {key for (key,) in await self._store.search("SELECT key FROM undone")}
 
     async def count(self, verdict: str) -> int:
         """The number of hits with this verdict."""
-        ((count,),) = await self._store.read("SELECT count(*) FROM served WHERE verdict = ?", (verdict,))
+        ((count,),) = await self._store.search("SELECT count(*) FROM served WHERE verdict = ?", (verdict,))
         return int(count)
 
     # ---- values by name ---------------------------------------------------------------------------------------------
@@ -269,7 +270,7 @@ class Entries:
 
     async def size(self) -> tuple[int, int]:
         """(entries, bytes of their texts and vectors)"""
-        ((count, size),) = await self._store.read(
+        ((count, size),) = await self._store.search(
             "SELECT count(*), coalesce(sum(length(text) + length(vector)), 0) FROM entries"
         )
         return count, size

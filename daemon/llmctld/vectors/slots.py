@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llmctl.errors import Storage
-from llmctld.files import set_aside, write_whole
+from llmctld.storage.files import set_aside, write_whole
 from llmctld.watch import log
 
 CHECKSUM = 4

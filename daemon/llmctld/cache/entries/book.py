@@ -13,12 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmctl.errors import LlmctlError, Storage
+from llmctl.errors import Storage, Unreachable
 from llmctl.wire import CacheEntry
 from llmctld.cache.entries.selection import Which as Which
 from llmctld.cache.level import Stored
-from llmctld.files import set_aside
-from llmctld.store import DamagedDatabase, Operation, Store, T
+from llmctld.storage.connection import DamagedDatabase, Operation, T
+from llmctld.storage.files import set_aside
+from llmctld.storage.store import Store
 from llmctld.watch import log
 
 REMEMBERED = 200_000
@@ -119,10 +120,11 @@ class Book:
             try:
                 self._store = Store(self._path, MIGRATIONS)
                 return
-            except LlmctlError as error:
+            except (DamagedDatabase, Unreachable) as error:
                 self._error = error.message
-                if isinstance(error, Storage) and not isinstance(error, DamagedDatabase):
-                    return
+            except Storage as error:
+                self._error = error.message
+                return
             self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -157,7 +159,7 @@ class Book:
         if self._store is None:
             await asyncio.to_thread(self.open)
         try:
-            (verdict,) = await self._read("PRAGMA quick_check(1)", (), _first)
+            (verdict,) = await self._search("PRAGMA quick_check(1)", (), _first)
         except DamagedDatabase as error:
             verdict = error.message
         if verdict != "ok":
@@ -247,23 +249,23 @@ class Book:
 
     async def held(self) -> list[Row]:
         """Of every entry that some level has, in the order of their last use."""
-        return await self._read(
+        return await self._search(
             f"SELECT {COLUMNS} FROM entries WHERE held ORDER BY coalesce(last_hit, created)", (), _row
         )
 
     async def keys(self, which: Which) -> list[str]:
         condition, values = which.sql()
-        return await self._read(f"SELECT key FROM entries WHERE {condition}", values, _first)
+        return await self._search(f"SELECT key FROM entries WHERE {condition}", values, _first)
 
     async def beginning(self, with_: str) -> list[str]:
         """The keys of entries that begin so, three at most."""
         sql = "SELECT key FROM entries WHERE held AND substr(key, 1, ?) = ? LIMIT 3"
-        return await self._read(sql, (len(with_), with_), _first)
+        return await self._search(sql, (len(with_), with_), _first)
 
     async def entries(self, which: Which, after: int, limit: int) -> list[CacheEntry]:
         """At most `limit` of them in the order in which they came, those with a number above `after`."""
         condition, values = which.sql()
-        return await self._read(
+        return await self._search(
             f"SELECT number, {COLUMNS} FROM entries WHERE {condition} AND number > ? ORDER BY number LIMIT ?",
             [*values, after, limit],
             _entry,
@@ -274,18 +276,25 @@ class Book:
         return rows[0] if rows else None
 
     async def models(self) -> list[str]:
-        return await self._read("SELECT DISTINCT model FROM entries WHERE held", (), _first)
+        return await self._search("SELECT DISTINCT model FROM entries WHERE held", (), _first)
 
     async def expired(self, now: float) -> list[str]:
         """The keys of entries that ended before `now`."""
-        return await self._read("SELECT key FROM entries WHERE held AND expires <= ? LIMIT ?", (now, BATCH), _first)
+        return await self._search("SELECT key FROM entries WHERE held AND expires <= ? LIMIT ?", (now, BATCH), _first)
 
     async def _read(self, sql: str, values: Sequence[Any], make: Callable[[tuple[Any, ...]], T]) -> list[T]:
-        """The rows, each made into what is wanted of it on the store's thread: there may be a hundred thousand."""
+        """The rows of a short read, each made into what is wanted of it."""
+        return [make(row) for row in await self._opened().read(sql, values)]
+
+    async def _search(self, sql: str, values: Sequence[Any], make: Callable[[tuple[Any, ...]], T]) -> list[T]:
+        """As `_read`, for what may take long; the rows are made on the store's thread: there may be a hundred thousand."""
+        return await self._opened().query(lambda connection: [make(row) for row in connection.execute(sql, values)])
+
+    def _opened(self) -> Store:
         if self._store is None:
             hint = f"Correct that, or move {self._path.name} away: it is made again from the entries."
             raise Storage(f"the book of the cache cannot be read: {self._error}", hint)
-        return await self._store.submit(lambda connection: [make(row) for row in connection.execute(sql, values)])
+        return self._store
 
 
 def _first(values: tuple[Any, ...]) -> Any:

@@ -17,8 +17,8 @@ from diskcache.core import DBNAME, MODE_PICKLE, UNKNOWN
 
 from llmctld.cache.eviction import Item, Policy
 from llmctld.cache.level import Found, seal, unseal
-from llmctld.files import set_aside
-from llmctld.store import mark_of
+from llmctld.storage.files import set_aside
+from llmctld.storage.store import mark_of
 from llmctld.watch import log
 
 

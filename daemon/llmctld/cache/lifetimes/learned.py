@@ -17,7 +17,7 @@ from llmctld.cache.entries.context import Reuse
 from llmctld.cache.level import Stored
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.lifetimes.lifetime import Lifetimes
-from llmctld.files import set_aside, write_whole
+from llmctld.storage.files import set_aside, write_whole
 from llmctld.watch import log
 
 SAVE_S = 1.0

@@ -18,7 +18,8 @@ from llmctld.cache.entries.book import Which
 from llmctld.cache.prefetch.ledger import CHANCE, HORIZON_S, Ledger, Open
 from llmctld.cache.prefetch.sequences import Guess, Place, Sequences
 from llmctld.cache.prefetch.shelf import Request, Shelf
-from llmctld.files import set_aside
+from llmctld.storage.files import set_aside
+from llmctld.storage.store import IN_MEMORY
 from llmctld.watch import log
 
 SAVE_S = 1.0
@@ -77,7 +78,7 @@ async def opened(path: Path, make: "Callable[[Shelf], Prefetch]") -> "Prefetch":
                 break
             log.warning("the file of prefetch is begun anew", moved_to=str(aside), error=error.message)
             news.append(f"what prefetch had learned was damaged and is begun anew; the old file is now {aside}")
-    return await _opened(Shelf(Path(":memory:")), make, news)
+    return await _opened(Shelf(IN_MEMORY), make, news)
 
 
 async def _opened(shelf: Shelf, make: "Callable[[Shelf], Prefetch]", news: list[str]) -> "Prefetch":

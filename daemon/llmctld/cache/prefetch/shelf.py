@@ -14,7 +14,7 @@ import msgspec
 from llmctld.cache.entries.book import Which
 from llmctld.cache.prefetch.ledger import Ledger
 from llmctld.cache.prefetch.sequences import Place, Row, Sequences
-from llmctld.store import Store
+from llmctld.storage.store import Store
 
 REQUESTS = 10_000
 """That are kept; the ones asked longest ago go."""
@@ -115,7 +115,7 @@ class Shelf:
 
     async def select(self, which: Which, now: float) -> set[str]:
         """The keys of the requests whose answers `which` names. One may have been computed anew meanwhile: it is named too."""
-        rows = await self._store.read(
+        rows = await self._store.search(
             "SELECT key, tags FROM requests WHERE (?1 IS NULL OR person = ?1) AND (?2 IS NULL OR model = ?2) "
             "AND (?3 IS NULL OR created <= ?3) AND (?4 IS NULL OR asked >= ?4)",
             (which.user, which.model, *(None if age is None else now - age for age in (which.older, which.newer))),

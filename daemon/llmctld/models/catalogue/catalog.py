@@ -26,7 +26,6 @@ from llmctl.errors import (
     nearest,
     short,
 )
-from llmctld.files import write_whole
 from llmctld.models.catalogue.chat_template import read_template
 from llmctld.models.catalogue.contents import Contents
 from llmctld.models.catalogue.target import (
@@ -41,6 +40,7 @@ from llmctld.models.catalogue.target import (
     check_whole,
     type_of,
 )
+from llmctld.storage.files import write_whole
 from llmctld.watch import log
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ import msgspec
 
 from llmctl.errors import ModelUnavailable
 from llmctl.hashes import Hashed, Hashes, Place, place_of, read_hashes
-from llmctld.files import write_whole
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.target import regular
+from llmctld.storage.files import write_whole
 from llmctld.watch import log
 
 SAMPLES, BLOCK = 64, 4096

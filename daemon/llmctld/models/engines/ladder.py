@@ -14,9 +14,9 @@ import msgspec
 from llmctl.errors import ModelUnavailable
 from llmctl.hashes import Place
 from llmctld.engine.llama.library.rungs import LADDER, NAMES, Rung
-from llmctld.files import write_whole
 from llmctld.models.engines.mapped_files import changed, places_of
 from llmctld.models.machine.build import build, processor
+from llmctld.storage.files import write_whole
 from llmctld.watch import log
 
 AGAIN_S = 86400.0

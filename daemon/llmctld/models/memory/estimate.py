@@ -11,13 +11,13 @@ import msgspec
 from llmctl import wire
 from llmctl.config import ModelEntry, ModelSettings
 from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable
-from llmctld.files import write_whole
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.header import DamagedHeader, Header, read_whole_header
 from llmctld.models.catalogue.target import ECHO, LLAMA, REMOTE
 from llmctld.models.memory import folder
 from llmctld.models.memory.layout import Estimate, context, embedding, text
+from llmctld.storage.files import write_whole
 from llmctld.watch import log
 
 __all__ = ["Estimate", "Estimates"]

@@ -1,0 +1,1 @@
+"""Files and SQLite databases of the hub's state. Nothing here knows what is stored."""

@@ -1,0 +1,227 @@
+"""One SQLite database: a thread that writes, in order, what waits together in one transaction; and searches beside it.
+
+It does not know what its callers store.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmctl.errors import Storage
+from llmctld.storage.connection import BUSY_MS, Migration, Operation, T, open_writer, storage_error
+from llmctld.storage.reader import Reader
+
+CHECKPOINT_EVERY = 1000
+"""Rows written between two checkpoints: a few megabytes of log."""
+IN_MEMORY = Path(":memory:")
+
+
+def mark_of(path: Path) -> tuple[int, int] | None:
+    """What tells the file at `path` from another that takes its place; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+class _Write(NamedTuple):
+    operation: Operation[Any]
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Any]"
+
+
+class Store:
+    """A database file, or IN_MEMORY, where searches take their turn among the writes.
+
+    Raises Unreachable when a newer version wrote the file, DamagedDatabase, and Storage when it cannot be opened.
+    """
+
+    def __init__(self, path: Path, migrations: Sequence[Migration]) -> None:
+        self.path = path
+        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._turn = threading.Lock()
+        """Guards the connection that writes."""
+        self._begun = self._settled = 0
+        """Writes that were submitted, and those of them whose callers know the outcome."""
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        """Searches that wait until so many writes are settled."""
+        self._unchecked = 0
+        self._reader: Reader | None = None
+        try:
+            self._connection = open_writer(path, migrations)
+        except sqlite3.Error as error:
+            raise storage_error(path, error) from error
+        try:
+            if path != IN_MEMORY:
+                self._reader = Reader(path, f"search-{path.stem}")
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise storage_error(path, error) from error
+        self._mark, self._closed = mark_of(path), False
+        self._thread = threading.Thread(target=self._run, name=f"store-{path.stem}", daemon=True)
+        self._thread.start()
+
+    def lost(self) -> bool:
+        """Whether the file was removed or replaced: SQLite goes on writing to one that nobody will find."""
+        return mark_of(self.path) != self._mark
+
+    # ---- writing ----------------------------------------------------------------------------------------------------
+
+    def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
+        """Queues an operation that writes. The future is done once its transaction is committed, or holds Storage.
+
+        The operation may run twice. What waits together runs as one transaction; when one operation of it fails, all of
+        them are rolled back, and each runs again in a transaction of its own. So an operation changes the database and
+        nothing else: what follows from it (a counter, a message, the next write) follows from its future.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        if self._closed:
+            _set(future, failure=Storage(f"{self.path} is closed", "Ask again."))
+            return future
+        self._begun += 1
+        self._writes.put(_Write(operation, loop, future))
+        return future
+
+    def write(self, sql: str, values: Sequence[Any] = ()) -> "asyncio.Future[int]":
+        """One statement; the number of rows it changed."""
+        return self.submit(lambda connection: connection.execute(sql, values).rowcount)
+
+    def write_now(self, sql: str, values: Sequence[Any] = ()) -> "asyncio.Future[int]":
+        """As `write`, but committed on return when no other write waits or runs: 20 us instead of two changes of thread.
+
+        For a small row whose caller waits for nothing else. A checkpoint, which may take long, is left to the thread.
+        """
+        if self._closed or self._begun > self._settled or not self._turn.acquire(blocking=False):
+            return self.write(sql, values)
+        try:
+            self._connection.execute("PRAGMA busy_timeout = 0")  # another program's lock is for the thread to wait for
+            outcome = self._transact([lambda connection: connection.execute(sql, values).rowcount])
+            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        finally:
+            self._turn.release()
+        if isinstance(outcome, Exception):
+            return self.write(sql, values)
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        future.set_result(outcome[0])
+        if self._unchecked >= CHECKPOINT_EVERY:
+            self.submit(lambda connection: None)  # wakes the thread, which then checkpoints
+        return future
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> "asyncio.Future[list[tuple[Any, ...]]]":
+        """All rows of a short read: by a key, or a few by an index. It takes its turn among the writes, and sees those before.
+
+        The future may hold Storage.
+        """
+        return self.submit(lambda connection: connection.execute(sql, values).fetchall())
+
+    async def search(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a read that may take long. It sees every write that was submitted before; no later write waits for it.
+
+        Raises Storage.
+        """
+        return await self.query(lambda connection: connection.execute(sql, values).fetchall())
+
+    async def query(self, operation: Operation[T]) -> T:
+        """As `search`: what `operation` makes of one state of the database, on a thread. It ends when its caller is cancelled."""
+        if self._reader is None:
+            return await self.submit(operation)
+        await self._committed()
+        return await self._reader.run(operation)
+
+    async def _committed(self) -> None:
+        """Returns once every write that was submitted is committed, or has failed."""
+        if self._begun > self._settled:
+            settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((self._begun, settled))
+            await settled
+
+    def close(self) -> None:
+        """Ends the searches, finishes the writes that are queued, then closes the file."""
+        self._closed = True
+        if self._reader is not None:
+            self._reader.close()  # before the writer's: the last connection that closes removes the log
+        self._writes.put(None)
+        self._thread.join()
+        self._connection.close()
+
+    # ---- the thread -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            writes = [self._writes.get()]
+            while not self._writes.empty():
+                writes.append(self._writes.get())
+            open_ = None not in writes
+            batch = [write for write in writes if write is not None]
+            with self._turn:
+                if batch and not self._commit(batch):
+                    for write in batch:  # alone, so that one that cannot succeed does not take the others with it
+                        self._commit([write], last=True)
+                self._checkpoint()
+
+    def _commit(self, writes: list[_Write], last: bool = False) -> bool:
+        """One transaction around `writes`. False: it was rolled back and nobody was told (unless `last`)."""
+        outcome = self._transact([write.operation for write in writes])
+        if isinstance(outcome, Exception):
+            if last:
+                failure = storage_error(self.path, outcome)
+                self._resolve(writes, lambda index: _set(writes[index].future, failure=failure))
+            return False
+        self._resolve(writes, lambda index: _set(writes[index].future, result=outcome[index]))
+        return True
+
+    def _transact(self, operations: Sequence[Operation[Any]]) -> list[Any] | Exception:
+        """What the operations return, committed; or why everything was rolled back."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            results = [operation(self._connection) for operation in operations]
+            self._connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - a value that SQLite cannot take must not end the thread for everybody
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            return error
+        self._unchecked += len(operations)
+        return results
+
+    def _checkpoint(self) -> None:
+        """Moves the log into the file now and then; SQLite would do it inside somebody's commit."""
+        if self._unchecked >= CHECKPOINT_EVERY:
+            self._unchecked = 0
+            with suppress(sqlite3.Error):  # a full disk: the commits tell
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _resolve(self, writes: list[_Write], settle: Callable[[int], None]) -> None:
+        """Settles the futures on their loop: one wake-up for the whole batch."""
+
+        def settle_all() -> None:
+            self._settled += len(writes)
+            for index in range(len(writes)):
+                settle(index)
+            while self._waiting and self._waiting[0][0] <= self._settled:
+                _, waiting = self._waiting.popleft()
+                if not waiting.done():
+                    waiting.set_result(None)
+
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            writes[0].loop.call_soon_threadsafe(settle_all)
+
+
+def _set(future: "asyncio.Future[Any]", result: Any = None, failure: Storage | None = None) -> None:
+    if future.cancelled():
+        return
+    if failure is None:
+        future.set_result(result)
+    else:
+        future.set_exception(failure)
+        future.exception()  # seen: a write that nobody awaits must not print a warning at its collection
