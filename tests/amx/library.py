@@ -32,9 +32,9 @@ def lacking() -> set[str]:
 
 
 def sources(folder: Path) -> Path:
-    """The folder of ggml's CMakeLists.txt."""
+    """llama.cpp's own folder."""
     if named := os.environ.get(SOURCES):
-        return Path(named).resolve() / "ggml"
+        return Path(named).resolve()
     name = f"{PACKAGE.replace('-', '_')}-{metadata.version(PACKAGE)}"
     archive = folder / f"{name}.tar.gz"
     if not archive.exists():
@@ -43,16 +43,17 @@ def sources(folder: Path) -> Path:
     if not (folder / name).exists():
         with tarfile.open(archive) as packed:
             packed.extractall(folder, filter="data")
-    return folder / name / "vendor/llama.cpp/ggml"
+    return folder / name / "vendor/llama.cpp"
 
 
-def build(ggml: Path, folder: Path, more: list[str]) -> None:
+def build(llama: Path, folder: Path, more: list[str]) -> None:
     """A second time it builds what has changed."""
     there = folder.with_name(f"{folder.name}-build")
     switched = [f"-DGGML_{option}=ON" for option in OPTIONS]
-    plain = ["-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=ON", "-DGGML_NATIVE=OFF", "-DGGML_BUILD_TESTS=OFF"]
-    quiet = ["-Wno-dev", "--log-level=WARNING", "-DGGML_BUILD_EXAMPLES=OFF"]
-    subprocess.run(["cmake", "-S", str(ggml), "-B", str(there), *plain, *quiet, *switched, *more], check=True)
+    plain = ["-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=ON", "-DGGML_NATIVE=OFF"]
+    without = [f"-DLLAMA_BUILD_{part}=OFF" for part in ("COMMON", "TESTS", "EXAMPLES", "TOOLS", "SERVER")]
+    command = ["cmake", "-S", str(llama), "-B", str(there), "-Wno-dev", "--log-level=WARNING"]
+    subprocess.run([*command, *plain, *without, *switched, *more], check=True)
     with (there / "warnings").open("wb") as warnings:  # GCC has thousands about its own header
         command = ["cmake", "--build", str(there), "--target", "ggml-cpu", "--parallel", str(os.cpu_count() or 1)]
         subprocess.run(command, check=True, stderr=warnings)
@@ -69,9 +70,9 @@ def build(ggml: Path, folder: Path, more: list[str]) -> None:
 
 def main(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    ggml = sources(folder)
+    llama = sources(folder)
     for name, more in BUILDS.items():
-        build(ggml, folder / name, more)
+        build(llama, folder / name, more)
 
 
 if __name__ == "__main__":

@@ -149,6 +149,18 @@ def test_with_the_header_each_kind_is_computed_with_amx(
     assert (repaired.here.executed().get("TDPBSSD", 0) > before) is bool(asked.types & AMX)
 
 
+def test_an_embedding_model_crashes_and_is_computed_likewise(
+    bare: Emulated, repaired: Emulated, tmp_path: Path
+) -> None:
+    path = quantise(kinds_gguf.write(tmp_path / "f.gguf", "bert"), tmp_path / "bert.gguf", "Q8_0")
+    vectors = []
+    for emulated, rung in ((bare, "no AMX"), (repaired, "as it is")):
+        emulated.house.ok("models", "add", "bert", path)
+        vectors.append(emulated.house.ok("embed", "the old cat sleeps", "-m", "bert").last["embedding"])
+        assert emulated.house.ps("bert")["rung"] == rung
+    assert vectors[0] == pytest.approx(vectors[1], abs=0.01)
+
+
 def doctor(emulated: Emulated) -> dict[str, dict[str, str]]:
     """What it finds of kernels, by their kind of buffers."""
     lines = emulated.house.ok("daemon", "doctor", "--json", timeout=600).lines

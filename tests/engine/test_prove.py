@@ -152,7 +152,7 @@ def test_every_kernel_computes_about_what_numpy_does() -> None:
 
 def test_what_the_library_says_when_it_gives_up_is_in_the_log() -> None:
     script = (
-        "from llmctld.engine import abort\nimport ctypes, llama_cpp.llama_cpp as lib\nabort.listen()\n"
+        "from llmctld.engine.llama.library import abort\nimport ctypes, llama_cpp.llama_cpp as lib\nabort.listen()\n"
         "lib._lib.ggml_abort(b'x.cpp', ctypes.c_int(1), b'%s', b'GGML_ASSERT(rows == 2) failed')"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

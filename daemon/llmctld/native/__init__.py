@@ -1,1 +1,1 @@
-"""What is needed to build native libraries well: a header, and when it is called for."""
+"""A header that llama.cpp must be built with on some processors, and the check that finds out where."""

@@ -1,8 +1,8 @@
-/* Forced into the build of llama.cpp (-include): loads AMX tile configurations so that the compiler keeps them.
+/* Makes llama.cpp's AMX kernels work: forced into every file of its build by -include.
  *
- * GCC's _tile_loadconfig says that it reads the 8 bytes of a pointer, where the processor reads 64: with optimisation the
- * stores to the others are dropped, the tiles have no size, and the next instruction on them ends the process. Here the
- * whole 64 bytes are an operand.
+ * AMX needs a tile configuration of 64 bytes, which ldtilecfg loads from memory. GCC's _tile_loadconfig declares only the first
+ * 8 bytes as its input, so an optimising compiler drops the stores to the others. The processor then loads what the stack
+ * happened to hold, and this or the next tile instruction ends the process. The macro below declares all 64 bytes.
  */
 #if defined(__x86_64__) && defined(__AMX_TILE__) && defined(__GNUC__)
 #include <immintrin.h>

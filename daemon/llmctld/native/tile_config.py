@@ -1,7 +1,7 @@
-"""Whether llama.cpp is to be built with amx_tile_config.h, and how: some compilers drop what its AMX kernels depend on.
+"""Decides whether llama.cpp must be built with amx_tile_config.h: some compilers drop the tile configuration of its AMX kernels.
 
-It needs nothing but a compiler and the standard library, since it is asked before anything is installed. It builds nothing.
-`python tile_config.py [CPUINFO]` prints the value of CMAKE_ARGS, or nothing where the header is not needed.
+It needs only Python's standard library and a compiler, because the Makefile runs it before anything is installed.
+`python tile_config.py [CPUINFO]` prints the value of CMAKE_ARGS, or nothing if the header is not needed.
 """
 
 import os
@@ -31,11 +31,11 @@ void load(void) {
     _tile_loadconfig(&tiles);
 }
 """
-"""What llama.cpp does (ggml-cpu/amx/mmq.cpp). Where the numbers make no difference to the machine code, they are not stored."""
+"""The same steps as llama.cpp's ggml-cpu/amx/mmq.cpp. If other ROWS give the same machine code, the rows are not stored."""
 
 
 def has_amx(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether this processor has the instructions, as Linux tells it; no other system's kernel lets llama.cpp use them."""
+    """Whether this processor has AMX, according to Linux; llama.cpp uses AMX on no other Unix."""
     try:
         return any(FLAG in line.split() for line in cpuinfo.read_text(errors="replace").splitlines() if "flags" in line)
     except OSError:
@@ -43,12 +43,12 @@ def has_amx(cpuinfo: Path = CPUINFO) -> bool:
 
 
 def compiler() -> list[str]:
-    """As CMake chooses it."""
+    """The C++ compiler that CMake takes."""
     return shlex.split(os.environ.get("CXX", "")) or ["c++"]
 
 
 def drops(command: Sequence[str], *more: str) -> bool:
-    """Whether this compiler drops the stores of a tile configuration; False where it knows no AMX, or cannot be run."""
+    """Whether the compiler drops the stores to a tile configuration. False if it does not know AMX or cannot be run."""
     one, other = (_assembly([*command, *more, f"-DROWS={rows}"]) for rows in (8, 16))
     return bool(one) and one == other
 
@@ -65,18 +65,18 @@ def _assembly(command: Sequence[str]) -> str:
 
 
 def cmake_args() -> str:
-    """The value of CMAKE_ARGS that forces the header into the build, beside the user's own flags, which it would replace."""
+    """The value of CMAKE_ARGS that forces the header into the build. It repeats CXXFLAGS, which CMAKE_CXX_FLAGS replaces."""
     flags = [os.environ.get("CXXFLAGS", ""), f"-include {shlex.quote(str(HEADER))}"]
     return shlex.quote(f"-DCMAKE_CXX_FLAGS={' '.join(filter(None, flags))}")
 
 
 def needed(cpuinfo: Path = CPUINFO) -> bool:
-    """Only where it can be of use, and was seen to be."""
+    """Whether both hold: the processor has AMX, and the compiler drops the configuration."""
     return has_amx(cpuinfo) and drops(compiler())
 
 
 def rebuild(version: str, *, header: bool) -> str:
-    """A line of shell that builds an installed library anew; pip's cache of wheels may hold one without the header."""
+    """The shell command that rebuilds the installed library, without pip's cache, which may hold a wheel without the header."""
     options = "--force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python"
     build = f"{shlex.quote(sys.executable)} -m pip install {options} llama-cpp-python=={version}"
     value = cmake_args()
