@@ -1,6 +1,6 @@
-"""The messages that a program gives, as dicts in the usual form, become wire.ChatMessage; what cannot be read is named.
+"""Turns the messages of a program, dicts in the usual form, into wire.ChatMessage.
 
-It knows the form; whether the chat makes sense is for the hub to check.
+It checks their form; the hub checks whether the chat makes sense.
 """
 
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ def message_of(given: Any, place: str) -> ChatMessage:
 
 
 def _text(parts: list[Any], place: str) -> str:
-    """A content in parts, of which each must be text."""
+    """The text of a content in parts."""
     for number, part in enumerate(parts):
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise Usage(f"{place}.content[{number}] is no text; a message holds text only", HINT)

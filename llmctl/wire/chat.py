@@ -1,6 +1,6 @@
-"""A chat as a client or a model has it: messages with their roles, in the field's usual form.
+"""The messages of a chat, in the usual form of chat interfaces.
 
-It is data alone: which chats make sense is checked by the hub (`call/chat.py`), what a model reads is its template's.
+It is data alone: the hub checks chats (`call/chat.py`), and a model's chat template decides what the model reads.
 """
 
 import msgspec

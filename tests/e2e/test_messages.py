@@ -160,7 +160,7 @@ def test_calls_and_results_reach_a_template_that_writes_them_and_no_other(home: 
     assert written["tokens"] > without["tokens"]
     for refused in (not_written, base):
         assert (refused["status"], refused["code"]) == (5, "invalid_request")
-        assert "the chat holds calls of tools" in refused["message"]
+        assert "the chat holds tool calls" in refused["message"]
         assert "leave them out" in refused["hint"]
 
 

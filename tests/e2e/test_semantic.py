@@ -190,6 +190,20 @@ def test_what_is_asked_about_a_document_is_compared_without_it(own: House, endpo
     assert hit(about("Please summarize this text.", text.replace("profit", "deficit"))) is None
 
 
+def test_the_turns_before_the_question_of_a_chat_are_its_context(own: House, endpoint: Server) -> None:
+    model, restated = added(own, endpoint), "what is the capital of france"
+    script = f"""
+from llmctl import Client
+for before, question in (("Ana", {QUESTION!r}), ("Ana", {restated!r}), ("Bob", {restated!r})):
+    chat = [
+        {{"role": "user", "content": "I am " + before}}, {{"role": "assistant", "content": "Hello"}},
+        {{"role": "user", "content": question}},
+    ]
+    print(Client(user="ana").ask(messages=chat, model={model!r}, semantic=True).cache.hit)
+"""
+    assert own.python(script).end().out.split() == ["None", "semantic", "None"]
+
+
 def test_another_model_never_answers(home: House, endpoint: Server) -> None:
     first = added(home, endpoint)
     ask(home, first, QUESTION)

@@ -47,7 +47,7 @@ def test_a_template_that_wants_the_arguments_as_text_gets_text() -> None:
 @pytest.mark.parametrize("source", [LEAVES_THEM_OUT, REFUSES_THEM])
 def test_a_template_that_does_not_is_not_asked(source: str) -> None:
     with pytest.raises(
-        Refusal, match="the chat holds calls of tools, and the model's chat template does not write them"
+        Refusal, match="the chat holds tool calls, and the model's chat template does not write them"
     ) as it:
         Template(source).render(chat())
     assert (it.value.code, bool(it.value.hint)) == ("invalid_request", True)

@@ -57,6 +57,12 @@ def test_a_chat_that_makes_none_is_named(messages: list[ChatMessage], words: str
         check_chat(Generate(messages=messages))
 
 
+def test_a_role_of_another_interface_is_told_its_name_here() -> None:
+    assert error_of(messages=[ChatMessage("developer", "s"), USER]).hint == (
+        "The role system does what 'developer' does elsewhere."
+    )
+
+
 @pytest.mark.parametrize(
     "fields",
     [{"prompt": "x"}, {"stdin": "x"}, {"files": [File("a", "b")]}, {"params": {"a": "b"}}, {"declared": {"a": None}},

@@ -1,6 +1,6 @@
-"""A whole chat, as `wire.Generate.messages` brings it: which chats make sense, and their one normal form.
+"""A whole chat (`wire.Generate.messages`): its checks and its normal form.
 
-It knows roles and their fields, not models: what a chat template takes of them is the engine's to find out.
+It knows roles and their fields; the engine finds out what a model's chat template takes of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,9 +14,20 @@ from llmctl.wire import ROLES, ChatMessage, Generate
 EXCLUDED = (
     "prompt", "stdin", "files", "params", "declared", "tokens", "system", "raw", "conversation", "continue_last",
 )  # fmt: skip
-"""Fields of the short form: what they say is said in the messages."""
+"""Fields of the short form, which a chat replaces."""
+ENDS = ("user", "tool")
+"""Roles whose message the assistant answers."""
 SPOKEN_BY = {"reasoning": "assistant", "tool_calls": "assistant", "tool_call_id": "tool"}
-"""Field of a message -> the role that has it."""
+"""Field of a message -> the only role that may have it."""
+ELSEWHERE = {
+    "developer": "system",
+    "human": "user",
+    "ai": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "function": "tool",
+}
+"""Role in other interfaces -> its name here."""
 EXAMPLE = 'A chat is, say, [{"role": "system", "content": "Be short."}, {"role": "user", "content": "why?"}].'
 
 
@@ -24,7 +35,7 @@ def check_chat(request: Generate) -> None:
     """Raises Usage for a chat that makes no sense, Unsupported for tools."""
     for name in ("tools", "tool_choice"):
         if getattr(request, name):
-            raise Unsupported(f"{name} is given, and no model is told of tools yet", "Leave it out.")
+            raise Unsupported(f"{name} is given, and this version passes no tools to a model", "Leave it out.")
     if request.messages is None:
         return
     for name in EXCLUDED:
@@ -32,31 +43,23 @@ def check_chat(request: Generate) -> None:
             raise Usage(f"messages and {name} exclude each other", "Put everything into the messages.")
     if not request.messages:
         raise Usage("messages is empty", EXAMPLE)
-    _check_order(request.messages)
     calls: set[str] = set()
     for place, message in enumerate(request.messages):
         _check_message(message, f"messages[{place}]", calls)
         calls |= {call.id for call in message.tool_calls}
-
-
-def _check_order(messages: Sequence[ChatMessage]) -> None:
-    if not any(message.role in ("user", *_unknown(message)) for message in messages):
+    if question_place(request.messages) is None:
         raise Usage("messages has no message of the user", EXAMPLE)
-    last = messages[-1]
-    if last.role not in ("user", "tool", *_unknown(last)):
-        message = f"messages[{len(messages) - 1}], the last one, has the role {last.role}"
-        raise Usage(f"{message}; it must be a question of the user, or the result of a tool", EXAMPLE)
-
-
-def _unknown(message: ChatMessage) -> tuple[str, ...]:
-    """Its role, where that is none: `_check_message` names it then."""
-    return () if message.role in ROLES else (message.role,)
+    if request.messages[-1].role not in ENDS:
+        last = f"messages[{len(request.messages) - 1}], the last one, has the role {request.messages[-1].role}"
+        raise Usage(f"{last}; it must be a question of the user, or the result of a tool", EXAMPLE)
 
 
 def _check_message(message: ChatMessage, place: str, calls: set[str]) -> None:
     """`calls`: ids of the tool calls before it."""
     if message.role not in ROLES:
-        raise Usage(f"{place}.role is {message.role!r}; it must be one of {', '.join(ROLES)}", EXAMPLE)
+        here = ELSEWHERE.get(message.role.lower())
+        hint = f"The role {here} does what {message.role!r} does elsewhere." if here else EXAMPLE
+        raise Usage(f"{place}.role is {message.role!r}; it must be one of {', '.join(ROLES)}", hint)
     if message.role == "user" and not message.content.strip():
         raise Usage(f"{place}, of the user, is empty", EXAMPLE)
     for field, role in SPOKEN_BY.items():
@@ -70,18 +73,18 @@ def _check_message(message: ChatMessage, place: str, calls: set[str]) -> None:
 
 
 def normal(text: str) -> str:
-    """Without a byte order mark, and with the line ends of Unix: nothing else of a text is altered."""
+    """The text without a byte order mark, and with Unix line ends; nothing else is changed."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
 def normal_chat(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """The form that a short request of the same words has too, so that the keys of both are equal."""
+    """The messages that the short form of the same words has, so that the keys of both are equal."""
     found = [msgspec.structs.replace(message, content=normal(message.content)) for message in messages]
     return [message for message in found if message.content or message.role != "system"]
 
 
 def question_of(messages: Sequence[ChatMessage]) -> str | None:
-    """The last message of the user."""
+    """The text of the last user message."""
     place = question_place(messages)
     return None if place is None else messages[place].content
 
@@ -91,12 +94,12 @@ def question_place(messages: Sequence[ChatMessage]) -> int | None:
 
 
 def system_of(messages: Sequence[ChatMessage]) -> str:
-    """The system prompt that is in force at the end; empty: none."""
+    """The last system prompt; empty: none."""
     return next((message.content for message in reversed(messages) if message.role == "system"), "")
 
 
 def texts_of(message: ChatMessage) -> Iterator[str]:
-    """Everything in a message that a model may read."""
+    """All texts in a message that a model may read."""
     yield message.content
     yield from filter(None, (message.name, message.reasoning, message.tool_call_id))
     for call in message.tool_calls:

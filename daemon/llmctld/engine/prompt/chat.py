@@ -1,6 +1,6 @@
-"""A message as a chat template reads it: a dict in the words that templates of today use, with every text open to a change.
+"""A message in the form that chat templates read, and access to each of its texts.
 
-It knows the fields of a message and no template; which of them a model reads is its template's.
+It knows the fields of a message, and no template.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,8 +18,8 @@ TOOLS = [
     ),
     ChatMessage("tool", "qx7result", "qx7function", tool_call_id="qx7call01"),
 ]
-"""A chat with a tool, in words that no template has: what it makes of them tells whether it takes tools. The id has the nine
-letters and digits that Mistral's templates ask for."""
+"""A chat with a tool call, in words that no template contains: rendering it shows whether a template writes tool calls. The id
+has the nine letters and digits that Mistral's templates require."""
 SHOWN = ("qx7function", "qx7key", "qx7value", "qx7result")
 
 
@@ -32,7 +32,7 @@ def plain(message: ChatMessage, parsed: bool = True) -> dict[str, Any]:
         found["tool_call_id"] = message.tool_call_id
     if message.reasoning is not None:
         found["reasoning_content"] = message.reasoning
-        if not (message.tool_calls and message.content):  # gpt-oss's refuses to be given both there
+        if not (message.tool_calls and message.content):  # gpt-oss's template refuses both there
             found["thinking"] = message.reasoning
     if message.tool_calls:
         found["tool_calls"] = [
@@ -56,7 +56,7 @@ def arguments(call: ToolCall) -> Any:
 
 
 def texts(message: ChatMessage) -> Iterator[str]:
-    """Every text of a message that a template may write."""
+    """Each text of a message that a template may write."""
     yield message.content
     yield from filter(None, (message.name, message.reasoning, message.tool_call_id))
     for call in message.tool_calls:
@@ -77,7 +77,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def rewritten(message: ChatMessage, change: Callable[[str], str]) -> ChatMessage:
-    """The message with each of its texts changed; the form of a call's arguments stays."""
+    """The message with `change` applied to each of its texts; the structure of a call's arguments stays."""
     calls = [
         ToolCall(
             change(call.id), FunctionCall(change(call.function.name), _written(arguments(call), change)), call.type
@@ -107,13 +107,13 @@ def uses_tools(messages: list[ChatMessage]) -> bool:
 
 
 def refused_tools(what: str) -> Refusal:
-    """For a chat with tools, which `what` cannot read."""
-    message = f"the chat holds calls of tools, and {what}: the model would not see them"
-    return Refusal("invalid_request", message, "Ask a model whose chat template takes tools, or leave them out.")
+    """The error for a chat with tool calls; `what` says why the model would not see them."""
+    message = f"the chat holds tool calls, and {what}: the model would not see them"
+    return Refusal("invalid_request", message, "Ask a model whose chat template writes tool calls, or leave them out.")
 
 
 def whole(messages: list[ChatMessage]) -> str:
-    """Without a template: the contents, one under the other. Raises Refusal where that leaves out a call."""
+    """The contents, joined, for a model without a template. Raises Refusal if that would drop a tool call."""
     if uses_tools(messages):
         raise refused_tools("there is no chat template to write them")
     return "\n\n".join(message.content for message in messages)
