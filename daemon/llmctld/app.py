@@ -33,7 +33,7 @@ from llmctld.cache.levels.shared import LIMIT as SHARED_LIMIT
 from llmctld.cache.levels.shared import Shared
 from llmctld.cache.levels.tiers import DEFAULT_TTL_S, Tiers
 from llmctld.cache.lifetimes.learned import Learned
-from llmctld.cache.prefetch.prefetch import Computed, Prefetch, opened
+from llmctld.cache.prefetch.prefetch import Computed, Prefetch, fixed_s, opened
 from llmctld.cache.prefetch.shelf import Shelf
 from llmctld.call.call import Link, Stage, compose
 from llmctld.handlers.cache import figures
@@ -246,8 +246,13 @@ async def build_prefetch(
     if not (settings.enabled and settings.prefetch.enabled):
         return None
 
+    counted_s = fixed_s(os.environ)
+
     def make(shelf: Shelf) -> Prefetch:
-        return Prefetch(settings.prefetch, shelf, compute, tiers.expires, background.quiet, DEFAULT_TTL_S, settings.ttl)
+        return Prefetch(
+            settings.prefetch, shelf, compute, tiers.expires, background.quiet, DEFAULT_TTL_S, settings.ttl,
+            fixed_s=counted_s,
+        )  # fmt: skip
 
     prefetch = await opened(paths.cache / "prefetch.db", make)
     tiers.sources.append(prefetch)

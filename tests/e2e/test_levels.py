@@ -368,11 +368,11 @@ def test_a_cache_that_cannot_be_made_again_is_failing_until_it_can(house: House)
 
 @pytest.fixture
 def full(house: House) -> Iterator[Path]:
-    """A cache folder of 1 MB by itself, where this user may mount one."""
+    """A cache folder of 2 MB by itself, where this user may mount one: 16 rows and their journals take 1 MB."""
     place = house.place / "cache"
     house.echo(context=20_000).stop()
     place.mkdir(exist_ok=True)
-    command: list[str | Path] = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", place]
+    command: list[str | Path] = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", place]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("mounting needs privileges")
     yield place

@@ -107,9 +107,14 @@ LONG = [
 @pytest.mark.parametrize("text", LONG, ids=lambda text: repr(text[:6]))
 def test_half_a_megabyte_takes_linear_time(text: str) -> None:
     text = (text * (500_000 // len(text) + 1))[:500_000]
-    quarter, whole = _seconds(text[: len(text) // 4]), _seconds(text)
-    assert whole < 10 * quarter + 0.1  # 4 where it is linear, 16 where it is quadratic
+    assert any(_is_linear(text) for _ in range(5))  # other programs may hold up one measurement, not each of five
     assert restated(text, text)
+
+
+def _is_linear(text: str) -> bool:
+    """Four times the text takes four times as long; sixteen times where it is quadratic."""
+    quarter, whole = _seconds(text[: len(text) // 4]), _seconds(text)
+    return whole < 10 * quarter + 0.1
 
 
 def _seconds(text: str) -> float:

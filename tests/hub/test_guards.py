@@ -1,12 +1,14 @@
 """Guards: which two texts may never be equated, and which they must let pass. The lists of others are in test_guards_lists.py."""
 
-import time
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from llmctld.semantic.guards.refusal import GUARDS, TextFeatures, refusal
 from llmctld.semantic.words.fold import LONG, restated
+
+from tests.work import calls
 
 REFUSED = {
     "negation": [
@@ -284,13 +286,12 @@ def test_a_long_text_passes_only_as_it_stands() -> None:
 @pytest.mark.parametrize(
     "unit", ["word ", "5 km ", "A.b ", "`x` ", "not ", "a_b", "-", "(", "Name ", "1/", "é", "one ", "from a to b "]
 )
+@pytest.mark.timeout(60)  # a ceiling: an expression that tries every way through a megabyte takes hours
 def test_a_text_at_the_limit_and_one_of_a_megabyte_take_no_time_to_speak_of(unit: str) -> None:
-    start = time.process_time()
     limit, large = (unit * LONG)[:LONG], (unit * 1_000_000)[:1_000_000]
     refusal(limit, limit[: LONG // 2])
     refusal(large, large + " more")
     refusal(large, large.upper())
-    assert time.process_time() - start < 5
 
 
 def test_of_several_lines_only_the_first_may_be_said_otherwise() -> None:
@@ -302,8 +303,8 @@ def test_of_several_lines_only_the_first_may_be_said_otherwise() -> None:
 
 
 def test_what_is_read_of_a_text_is_read_once() -> None:
-    pair = ("How do I learn chess at home?", "How can I learn chess at home?")
-    start = time.perf_counter()
-    for _ in range(50):
-        assert refusal(*pair) is None
-    assert (time.perf_counter() - start) / 50 < 0.005  # 0.01 ms on a quiet machine; tests/bench has the figure
+    game = "".join(random.choices("bdgklmnprstz", k=9))  # no other test has read this one
+    pair = (f"How do I learn {game} at home?", f"How can I learn {game} at home?")
+    first, again = (calls(lambda: refusal(*pair)) for _ in range(2))
+    assert refusal(*pair) is None
+    assert again < first / 4

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from llmctld.cache.entries.book import Which
 from llmctld.cache.prefetch.ledger import CHANCE, JUDGED, REQUESTS, RIGHT, STEPS, TRIAL, Ledger, Open
-from llmctld.cache.prefetch.prefetch import Asked, Computed, NotNow, Prefetch, opened
+from llmctld.cache.prefetch.prefetch import Asked, Computed, NotNow, Prefetch, fixed_s, opened
 from llmctld.cache.prefetch.sequences import FOLLOWERS, SESSION_S, Sequences
 
 from llmctl.config import Prefetch as Settings
-from llmctl.errors import EngineFailed
+from llmctl.errors import ConfigError, EngineFailed
 from tests.hub.scene import in_loop, until
 
 EPOCH = 1_700_000_000.0
@@ -193,6 +193,13 @@ def test_seconds_count_and_not_answers() -> None:
         ledger.asked("ana", "k", number % 4 == 0, EPOCH)
     assert ledger.stopped is None
     assert (ledger.gain_s, ledger.waste_s) == (25.0, 15.0)
+
+
+def test_in_tests_a_computation_may_count_as_a_fixed_time() -> None:
+    assert fixed_s({}) is fixed_s({"LLMCTL_PREFETCH_ANSWER_S": ""}) is None
+    assert fixed_s({"LLMCTL_PREFETCH_ANSWER_S": "1.5"}) == 1.5
+    with pytest.raises(ConfigError, match="LLMCTL_PREFETCH_ANSWER_S is 'one', but must be a number of seconds"):
+        fixed_s({"LLMCTL_PREFETCH_ANSWER_S": "one"})
 
 
 def test_where_nothing_can_be_foretold_it_says_so() -> None:

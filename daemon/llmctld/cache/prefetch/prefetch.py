@@ -6,13 +6,13 @@ on a user's way is a few look-ups in memory; the disk is written to once a secon
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from llmctl.config import Prefetch as Settings
-from llmctl.errors import LlmctlError, Storage
+from llmctl.errors import ConfigError, LlmctlError, Storage
 from llmctl.wire import PrefetchStats
 from llmctld.cache.entries.book import Which
 from llmctld.cache.prefetch.ledger import CHANCE, HORIZON_S, Ledger, Open
@@ -26,8 +26,22 @@ SAVE_S = 1.0
 """How much of what was learned a SIGKILL may take."""
 RENEW_S = 3600.0
 """A request that is asked again is written again when that lets it be kept for so much longer."""
+VARIABLE = "LLMCTL_PREFETCH_ANSWER_S"
+"""Seconds that every computation counts as, for tests: whether prefetch pays must not depend on other programs."""
 MARGIN = 2.0
 """What is stored must last for so many times as long as it usually takes until it is asked for."""
+
+
+def fixed_s(environ: Mapping[str, str]) -> float | None:
+    """Parse `LLMCTL_PREFETCH_ANSWER_S`. None if unset or empty. Raises ConfigError."""
+    if not (said := environ.get(VARIABLE)):
+        return None
+    try:
+        return float(said)
+    except ValueError:
+        raise ConfigError(
+            f"{VARIABLE} is {said!r}, but must be a number of seconds", "Unset it: it is for tests."
+        ) from None
 
 
 class NotNow(Exception):
@@ -102,7 +116,7 @@ class _Running(NamedTuple):
 class Prefetch:
     """`compute` answers and stores what a body says: None when it gave way; it may raise NotNow. `expires`: until when what is
     stored under a key is served, None: nothing is. `quiet` returns when nobody waits. `kept_s`: how long a request may be kept;
-    `life_s`: how long every answer is, None: that is learned.
+    `life_s`: how long every answer is, None: that is learned. `fixed_s`: seconds that each computation counts as, None: measured.
     """
 
     def __init__(
@@ -116,11 +130,12 @@ class Prefetch:
         life_s: float | None = None,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
+        fixed_s: float | None = None,
     ) -> None:
         self._settings, self._shelf, self._compute, self._expires = settings, shelf, compute, expires
         self._life_s = float("inf") if life_s is None else life_s
         self._quiet, self._kept_s, self._clock = quiet, kept_s, clock
-        self._timer = timer
+        self._timer, self._fixed_s = timer, fixed_s
         self.sequences, self.ledger = Sequences(), Ledger()
         self.news: list[str] = []
         """What a user should hear."""
@@ -220,7 +235,8 @@ class Prefetch:
             return
         except NotNow:
             return
-        self._note(person, key, computed, self._timer() - begun, there or 0.0)
+        seconds = self._timer() - begun if self._fixed_s is None else self._fixed_s
+        self._note(person, key, computed, seconds, there or 0.0)
 
     def _note(self, person: str, key: str, computed: Computed | None, seconds: float, before: float) -> None:
         """What the computation came to; an answer that did not get where it was meant to is waste."""
