@@ -58,7 +58,14 @@ def _m005_messages(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE requests ADD COLUMN messages TEXT")
 
 
-MIGRATIONS = [_m001_requests, _m002_samples, _m003_systems, _m004_sent, _m005_messages]
+def _m006_origins(connection: sqlite3.Connection) -> None:
+    """`purpose`, `run`: what the request was for (call/origin.py); NULL in older rows. `computed_by`: the id of the equal request
+    that it joined. `saved_ms`: computing that a stored or joined answer made unnecessary."""
+    for column in ("purpose TEXT", "run TEXT", "computed_by TEXT", "saved_ms REAL"):
+        connection.execute(f"ALTER TABLE requests ADD COLUMN {column}")
+
+
+MIGRATIONS = [_m001_requests, _m002_samples, _m003_systems, _m004_sent, _m005_messages, _m006_origins]
 
 
 MOST_HITS = 1000

@@ -37,6 +37,7 @@ from llmctl.wire.codec import (
     decode_reply,
     decode_request,
     encode,
+    extended,
     protocol_of,
     with_whole,
 )
@@ -166,6 +167,7 @@ __all__ = [
     "decode_reply",
     "decode_request",
     "encode",
+    "extended",
     "protocol_of",
     "sampling_of",
     "with_whole",

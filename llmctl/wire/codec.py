@@ -62,7 +62,8 @@ def with_whole(value: Any) -> Any:
     return Whole(value) if isinstance(value, int) and value not in BITS_64 else value
 
 
-def _extended(value: Any) -> msgspec.msgpack.Ext:
+def extended(value: Any) -> msgspec.msgpack.Ext:
+    """For an encoder: a whole number beyond 64 bits as an extension type."""
     if not isinstance(value, Whole):
         raise TypeError(f"no message carries a {type(value).__name__}")
     return msgspec.msgpack.Ext(WHOLE, str(int(value)).encode())
@@ -72,7 +73,7 @@ def _whole(code: int, data: memoryview) -> int | msgspec.msgpack.Ext:
     return int(bytes(data)) if code == WHOLE else msgspec.msgpack.Ext(code, bytes(data))
 
 
-_encoder = msgspec.msgpack.Encoder(enc_hook=_extended)
+_encoder = msgspec.msgpack.Encoder(enc_hook=extended)
 
 
 @cache

@@ -48,16 +48,21 @@ def test_eight_equal_questions_at_once_are_computed_once(house: House) -> None:
 def test_explain_says_what_joined_one_in_flight_and_what_is_too_old(house: House) -> None:
     house.echo()
 
-    def told(outcome: Outcome) -> str:
-        return str(next(line["text"] for line in outcome.last["explain"][::-1] if line["stage"] == "exact"))
+    def told(outcome: Outcome, stage: str = "exact") -> str:
+        return str(next(line["text"] for line in outcome.last["explain"][::-1] if line["stage"] == stage))
 
     with house.held():
         first = house.spawn("ask", "hello", "--json", "--no-stream", "--explain")
         await_misses(house, 1)
         second = house.spawn("ask", "hello", "--json", "--no-stream", "--explain")
         await_misses(house, 2)
-    assert told(first.end()) == "not found"
-    assert told(second.end()) == "the same question is in flight: it joined that one"
+    computed, joined = first.end(), second.end()
+    assert told(computed) == told(joined) == "not found"
+    assert told(joined, "flight").startswith(f"{computed.last['id']} computed the answer; this saved ")
+    (row,) = house.records("computed_by, saved_ms, purpose", "hit = 'flight'")
+    assert (row["computed_by"], row["purpose"]) == (computed.last["id"], "request")
+    timings = computed.last["timings"]
+    assert row["saved_ms"] == pytest.approx(timings["prefill_ms"] + timings["decode_ms"], abs=0.01)
     answered = time.monotonic()
     until(lambda: time.monotonic() > answered + 0.3)
     old = told(ask(house, "hello", "--max-age", "0.2s", "--explain"))
@@ -79,7 +84,11 @@ def test_interrupting_the_first_leaves_the_others_their_answer(house: House) -> 
         assert first.end().status == 130
     assert [command.end().out for command in others] == [text + "\n"] * 7
     assert sorted(row["state"] for row in house.records()) == ["cancelled"] + ["done"] * 7
-    assert stats(house)["joined"] == 7
+    assert stats(house)["joined"] == 6, "one of them took the computation over"
+    (heir,) = house.records("id", "state = 'done' AND hit IS NULL")
+    joined = house.records("computed_by, saved_ms", "hit = 'flight'")
+    assert {row["computed_by"] for row in joined} == {heir["id"]}
+    assert all(row["saved_ms"] > 0 for row in joined)
 
 
 def test_a_joiner_streams_what_came_before_it_joined(house: House) -> None:

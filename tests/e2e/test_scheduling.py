@@ -59,6 +59,29 @@ def test_interactive_work_goes_before_batch_work(house: House) -> None:
     assert ended_order(house, "batch") == 2
 
 
+def test_a_request_that_takes_over_a_cancelled_one_is_computed_at_its_own_priority(house: House) -> None:
+    """Both ask the same; behind the first, which is batch work, a request of another user waits."""
+    house.echo(slots=1, token_ms=3)
+    same = ("ask", "q" * 30, "--user", "asker", "--json", "--no-stream", "-q")
+    running = house.spawn("ask", "x" * 300, "--user", "first", "--no-cache")
+    running.first_byte()
+    (engine,) = house.engines()
+    engine.suspend()
+    batch = house.spawn(*same, "--priority", "batch")
+    started(house, 2)
+    other = house.spawn("ask", "y" * 30, "--user", "other", *QUIET)
+    started(house, 3)
+    high = house.spawn(*same, "--priority", "high")
+    until(lambda: house.ok("cache", "stats", "--json").lines[0]["misses"] == 2, what="both looked it up")
+    batch.send_signal(signal.SIGINT)
+    assert batch.end().status == 130
+    engine.resume()
+    assert [command.end().status for command in (running, other, high)] == [0, 0, 0]
+    assert ended_order(house, "other") == 2, "the one that takes over goes before it"
+    rows = house.records("hit, completion_tokens", "user = 'asker' AND state = 'done'")
+    assert rows == [{"hit": None, "completion_tokens": 31}], "it is computed for, and charged to, the second"
+
+
 def test_a_batch_request_that_made_room_says_what_it_would_have_said(house: House, tmp_path: Path) -> None:
     path = tmp_path / "long.gguf"
     tiny_gguf.write(path, seed=7, context=4096, layers=8, dim=256)

@@ -19,6 +19,7 @@ from llmctld.engine.messages import (
     Event,
     Finished,
     Load,
+    Move,
     Piece,
     Refused,
     Remark,
@@ -91,6 +92,9 @@ class Driver:
 
     def drop(self, id: int) -> None:
         self.inbox.put((monotonic(), Drop(id)))
+
+    def move(self, id: int, user: str, priority: int) -> None:
+        self.inbox.put((monotonic(), Move(id, user, priority)))
 
     def step(self, count: int = 1) -> None:
         for _ in range(count):

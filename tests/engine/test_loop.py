@@ -67,6 +67,20 @@ def test_a_waiting_request_can_be_cancelled(driver: Driver) -> None:
     assert driver.replies[first].text == driver.replies[second].text == "abc" * 9
 
 
+def test_a_waiting_request_that_moves_up_is_answered_first(driver: Driver) -> None:
+    first, _, batch, other = (
+        driver.submit("abc" * (9 - number), max_tokens=99, priority=1 + (number == 2)) for number in range(4)
+    )
+    driver.step()
+    driver.move(batch, "another", 0)
+    driver.move(99, "nobody", 0)
+    while not driver.replies[first].ends:
+        driver.step()
+    assert driver.replies[batch].text, "it began when the first slot was free"
+    assert not driver.replies[other].text
+    driver.run()
+
+
 def test_a_cancel_takes_one_step_and_frees_the_slot(driver: Driver) -> None:
     first, second, third = (driver.submit("abcdef" * 9, max_tokens=99) for _ in range(3))
     driver.step(4)

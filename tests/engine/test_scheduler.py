@@ -450,6 +450,35 @@ def test_interactive_before_batch() -> None:
     assert finishing_order(Machine(slots=1), batch, normal, urgent) == [3, 2, 1]
 
 
+def test_a_waiting_request_that_another_user_takes_over_waits_in_that_ones_place() -> None:
+    machine = Machine(slots=1)
+    batch, normal, other = (
+        request(1, 2, 1, user="a", priority=BATCH),
+        request(2, 2, 1, user="b"),
+        request(3, 2, 1, user="b"),
+    )
+    for sequence in (batch, normal, other):
+        machine.scheduler.submit(sequence)
+    machine.scheduler.move(1, "c", 0)
+    assert finishing_order(machine) == [1, 2, 3]
+    assert (batch.user, batch.priority) == ("c", 0)
+    machine.scheduler.move(1, "d", 1)
+    assert machine.scheduler.idle, "one that has ended is left alone"
+
+
+def test_a_running_request_that_becomes_batch_work_makes_room() -> None:
+    machine = Machine(slots=1, streams=2)
+    moved = request(1, 50, 30)
+    machine.scheduler.submit(moved)
+    machine.step()
+    machine.scheduler.move(1, "b", BATCH)
+    machine.scheduler.submit(request(2, 5, 3))
+    machine.step()
+    assert list(machine.scheduler.running) == [2]
+    machine.run()
+    assert moved.completion_tokens == 30
+
+
 def test_batch_work_makes_room_and_goes_on_where_it_was() -> None:
     machine = Machine(slots=1, streams=2)
     batch = request(1, 50, 30, priority=BATCH)

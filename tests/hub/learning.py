@@ -19,7 +19,7 @@ from llmctld.semantic.verify import Verifier
 
 from llmctl.config import Semantic
 from llmctl.wire import Answer, Timings, Usage
-from tests.hub.scene import a_call, a_catalog, a_residency, some_tiers
+from tests.hub.scene import a_call, a_catalog, a_residency, a_stored, some_tiers
 
 DIMENSION = 8
 WALL = "w"
@@ -33,7 +33,7 @@ def vector(angle: float) -> bytes:
 
 
 def stored(text: str) -> Stored:
-    return Stored("e", text, None, "stop", Usage(1, 0, 2), 1_700_000_000.0, 2.0)
+    return a_stored(text, "e", 1_700_000_000.0)
 
 
 def truthful(exam: Exam) -> object:

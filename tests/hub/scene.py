@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ import zmq.asyncio
 from llmctld.app import build_semantic
 from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
+from llmctld.cache.level import Stored
 from llmctld.cache.levels.disk import Disk
 from llmctld.cache.levels.lane import Lane
 from llmctld.cache.levels.memory import Memory
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.call.call import Call, Event, Stage
+from llmctld.call.origin import origin_of
 from llmctld.handlers.hub import Hub
 from llmctld.history import History
 from llmctld.inside.background import Background
@@ -79,7 +82,8 @@ async def at_once(condition: Callable[[], object]) -> None:
 
 def a_call(**fields: Any) -> Call:
     """A call as the server makes it."""
-    return Call(os.urandom(wire.ID_BYTES).hex(), wire.Generate(**fields))
+    request = wire.Generate(**fields)
+    return Call(os.urandom(wire.ID_BYTES).hex(), request, origin_of(request))
 
 
 async def events_of(stage: Stage, call: Call) -> list[Event]:
@@ -131,6 +135,13 @@ class Speaker:
 
 
 # ---- the cache ------------------------------------------------------------------------------------------------------
+
+
+def a_stored(text: str, model: str = "m", created: float | None = None, seconds: float = 2.0, **more: Any) -> Stored:
+    answer = wire.Answer(
+        id="", model=model, text=text, usage=wire.Usage(1, 0, 2), timings=wire.Timings(), cache=wire.CacheUse()
+    )
+    return Stored([answer], time.time() if created is None else created, seconds, **more)
 
 
 def a_disk(folder: Path, limit: int = 2**20, repair: bool = False, eviction: str = "lru") -> Disk:

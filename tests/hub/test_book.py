@@ -13,17 +13,17 @@ import pytest
 from llmctld.cache.entries.book import REMEMBERED, Book, digest_of
 from llmctld.cache.entries.selection import Which
 from llmctld.cache.level import About, Stored
+from llmctld.cache.levels.answers import decode
 from llmctld.cache.levels.tiers import Tiers
 
 from llmctl.errors import NotFound, Storage
-from llmctl.wire import Usage
-from tests.hub.scene import in_loop, some_tiers
+from tests.hub.scene import a_stored, in_loop, some_tiers
 
 ANA = About("ana", ["a"], "talk", "why is the sky blue?")
 
 
 def answer(text: str = "text", model: str = "m", age: float = 0.0) -> Stored:
-    return Stored(model, text, None, "stop", Usage(1, 0, 2), time.time() - age, 2.0)
+    return a_stored(text, model, time.time() - age)
 
 
 def some(folder: Path, **more: Any) -> Tiers:
@@ -96,7 +96,7 @@ async def test_who_computes_again_is_told_what_was_known(tmp_path: Path) -> None
     await asyncio.gather(*tiers._tasks)
     ((row, stored),) = told
     assert row.digest == digest_of(answer("one")) != digest_of(stored)
-    assert stored.text == "two"
+    assert stored.first.text == "two"
     await tiers.close()
 
 
@@ -265,5 +265,5 @@ async def test_what_is_remembered_of_what_is_gone_has_an_end(tmp_path: Path, mon
 
 def test_a_stored_answer_of_the_version_before_is_still_one() -> None:
     old: list[object] = ["m", "text", None, "stop", {"prompt_tokens": 1}, 5.0, 2.0, None, []]
-    found = msgspec.msgpack.decode(msgspec.msgpack.encode(old), type=Stored)
-    assert (found.text, found.about) == ("text", About())
+    found = decode(msgspec.msgpack.encode(old))
+    assert (found.first.text, found.about) == ("text", About())

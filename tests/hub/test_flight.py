@@ -1,9 +1,10 @@
 """Equal requests at the same time are computed once, and what happens to one of them happens to no other."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import pytest
-from llmctld.call.call import Call
+from llmctld.call.call import Call, Event
 from llmctld.pipeline.reuse.flight import Flights
 
 from llmctl.errors import Busy, LlmctlError
@@ -130,3 +131,80 @@ async def test_who_joins_in_the_very_moment_of_the_end_does_not_wait_for_ever(er
     done, pending = await asyncio.wait(tasks, timeout=LIMIT_S / 2)
     assert not pending
     assert all((task.exception() is None) == (error is None) for task in done)
+
+
+# ---- whose the computation is ---------------------------------------------------------------------------------------
+
+
+def computation(speaker: Speaker) -> Call:
+    (call,) = speaker.calls
+    return call
+
+
+async def leave(task: "asyncio.Task[Answer]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@in_loop
+async def test_the_first_that_is_cancelled_hands_the_computation_over_to_the_next_which_pays() -> None:
+    speaker = Speaker("a", held=True)
+    calls = [a_call(prompt="why?", user="ana", priority="batch"), a_call(prompt="why?", user="bea", tags=["t"])]
+    calls.append(a_call(prompt="why?", user="cem", priority="batch"))
+    for call in calls:
+        call.key = KEY
+    tasks = board(Flights(speaker), calls)
+    await speaker.said.wait()
+    moved: list[tuple[str, str]] = []
+    computation(speaker).followers.append(lambda origin: moved.append((origin.payer, origin.priority)))
+    assert computation(speaker).origin.payer == "ana"
+    await leave(tasks[0])
+    assert moved == [("bea", "normal")]
+    assert computation(speaker).origin == calls[1].origin, "also for what is noted of the stored answer"
+    await leave(tasks[1])
+    assert moved == [("bea", "normal"), ("cem", "batch")]
+    speaker.go.set()
+    assert (await tasks[2]).cache.hit is None, "it was computed for this one"
+    assert (calls[2].computed_by, calls[2].saved_ms) == (None, None)
+
+
+@in_loop
+async def test_the_computation_is_as_urgent_as_the_most_urgent_request_that_waits_for_it() -> None:
+    speaker = Speaker("a", held=True)
+    calls = [
+        a_call(prompt="why?", user=user, priority=how)
+        for user, how in (("ana", "batch"), ("bea", "high"), ("cem", None))
+    ]
+    for call in calls:
+        call.key = KEY
+    flights = Flights(speaker)
+    tasks = board(flights, calls[:1])
+    await speaker.said.wait()
+    assert computation(speaker).origin.priority == "batch"
+    tasks += board(flights, calls[1:])
+    await asyncio.sleep(0)
+    assert (computation(speaker).origin.payer, computation(speaker).origin.priority) == ("ana", "high")
+    await leave(tasks[1])
+    assert (computation(speaker).origin.payer, computation(speaker).origin.priority) == ("ana", "normal")
+    await leave(tasks[2])
+    assert computation(speaker).origin.priority == "batch"
+    speaker.go.set()
+    await tasks[0]
+
+
+@in_loop
+async def test_who_joins_knows_who_computed_and_what_was_saved() -> None:
+    class Timed(Speaker):
+        async def __call__(self, call: Call) -> AsyncGenerator[Event, None]:
+            call.work.timings.prefill_ms, call.work.timings.decode_ms = 30.0, 12.0
+            async for event in super().__call__(call):
+                yield event
+
+    speaker = Timed("a", held=True)
+    calls = passengers(3)
+    tasks = board(Flights(speaker), calls)
+    await speaker.said.wait()
+    speaker.go.set()
+    await asyncio.gather(*tasks)
+    assert [call.computed_by for call in calls] == [None, calls[0].id, calls[0].id]
+    assert [call.saved_ms for call in calls] == [None, 42.0, 42.0]

@@ -76,7 +76,7 @@ async def test_what_happens_to_a_key_wins_over_a_copy_upward_that_began_before(t
     await asyncio.gather(lookup, acting)
     assert await above(tiers) == expected
     again = await tiers.get("k", None)
-    assert (None if again is None else again.answer.text) == expected[0]
+    assert (None if again is None else again.answer.first.text) == expected[0]
     await tiers.close()
 
 

@@ -9,13 +9,13 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llmctld.cache.level import About, Stored
+from llmctld.cache.level import About
 from llmctld.call.call import Call, Event, Stage, compose
 from llmctld.pipeline.intake.record import record
 
 from llmctl import __version__, wire
 from llmctl.wire import Usage
-from tests.hub.scene import Scene, Speaker, a_server, at_once, in_loop
+from tests.hub.scene import Scene, Speaker, a_server, a_stored, at_once, in_loop
 from tests.hub.test_store import ENDLESS
 
 R = TypeVar("R", bound=wire.Result)
@@ -114,7 +114,7 @@ async def test_what_is_stored_is_listed_shown_and_cleared_by_what_it_is(tmp_path
         tiers, now = scene.hub.tiers, time.time()
         kinds = [("m", "ana", ["a", "b"], 0.0), ("m", "ana", ["a"], 500.0), ("n", "bob", [], 1000.0)]
         for number, (model, user, tags, age) in enumerate(kinds):
-            stored = Stored(model, f"text {number}", None, "stop", Usage(1, 0, 2), now - age, 2.0)
+            stored = a_stored(f"text {number}", model, now - age)
             await tiers.put(f"{number}abc", stored, About(user, tags, "talk", "why?"))
 
         async def listed(**which: Any) -> list[str]:
@@ -170,7 +170,7 @@ async def test_a_long_search_holds_up_no_answer(tmp_path: Path) -> None:
             async with aclosing(next_(call)) as events:
                 async for event in events:
                     if isinstance(event, wire.Answer):
-                        await scene.hub.tiers.put(call.id, Stored("m", "x", None, "stop", Usage(), time.time(), 1.0))
+                        await scene.hub.tiers.put(call.id, a_stored("x"))
                     yield event
 
         return stage

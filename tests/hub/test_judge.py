@@ -108,13 +108,13 @@ async def test_the_question_holds_all_three_texts_and_is_asked_in_the_hubs_own_n
         text = call.messages[-1].content
         for part in ("<request>\nwhy {not}?\n</request>", "<answer>\nbe{cause\n", "<other>\nsince\n"):
             assert part in text
-        assert (call.charge, call.request.cache, call.request.semantic, call.request.temperature) == (
+        assert (call.origin.payer, call.request.cache, call.request.semantic, call.request.temperature) == (
             "_llmctl",
             "skip",
             False,
             0,
         )
-        assert (call.request.model, call.request.priority) == ("e", "batch")
+        assert (call.request.model, call.origin.priority) == ("e", "batch")
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

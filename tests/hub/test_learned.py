@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 from llmctld.cache.entries.book import Book
-from llmctld.cache.level import About, Stored
+from llmctld.cache.level import About
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.lifetimes.kinds import TEXT, TIME
 from llmctld.cache.lifetimes.learned import Learned
 from llmctld.cache.lifetimes.lifetime import DAY, HOUR, START
 
-from llmctl.wire import Usage
-from tests.hub.scene import in_loop, some_tiers
+from tests.hub.scene import a_stored, in_loop, some_tiers
 
 NOW = 1_700_000_000.0
 
@@ -42,7 +41,7 @@ async def learning(folder: Path, ttl: float | None = None) -> AsyncIterator[tupl
 
 
 async def compute(tiers: Tiers, clock: Clock, key: str, text: str, kind: str = TEXT) -> None:
-    answer = Stored("m", text, None, "stop", Usage(1, 0, 2), clock.now, 2.0)
+    answer = a_stored(text, "m", clock.now)
     await tiers.put(key, answer, About(kind=kind))
 
 

@@ -180,7 +180,7 @@ async def test_an_answer_of_another_hub_comes_with_the_rest_of_its_lifetime(
     for expected in ("shared", "memory"):
         hit = await other.get("k", None)
         assert hit is not None
-        assert (hit.level, hit.answer.text) == (expected, "text")
+        assert (hit.level, hit.answer.first.text) == (expected, "text")
     await at_once(lambda: not other._tasks)
     ends = [level.left_s for level in await other._where("k")]
     assert len(ends) == 3
@@ -234,7 +234,7 @@ async def test_what_was_removed_while_the_server_was_gone_is_never_served_from_i
         while await state(tiers) != "ok":  # noqa: ASYNC110
             await asyncio.sleep(0)
         found = {key: await tiers.get(key, None) for key in ("deleted", "refreshed", "kept")}
-        assert {key: hit and hit.answer.text for key, hit in found.items()} == {
+        assert {key: hit and hit.answer.first.text for key, hit in found.items()} == {
             "deleted": None, "refreshed": None, "kept": "old",
         }  # fmt: skip
         await tiers.close()

@@ -24,8 +24,8 @@ from llmctld.cache.levels.memory import Memory
 from llmctld.cache.levels.tiers import Tiers
 
 from llmctl.errors import Storage
-from llmctl.wire import LevelStats, Usage
-from tests.hub.scene import a_disk, in_loop, some_tiers
+from llmctl.wire import LevelStats
+from tests.hub.scene import a_disk, a_stored, in_loop, some_tiers
 
 TTL = 1000.0
 MEMORY, DISK = 2000, 300_000
@@ -37,7 +37,7 @@ sizes = st.sampled_from([1, 500, 1500, 3000, 50_000])
 
 
 def answer(text: str, model: str = "m", created: float = EPOCH) -> Stored:
-    return Stored(model, text, None, "stop", Usage(1, 0, 2), created, 2.0)
+    return a_stored(text, model, created)
 
 
 class TiersAgainstADict(RuleBasedStateMachine):
@@ -96,7 +96,7 @@ class TiersAgainstADict(RuleBasedStateMachine):
     @rule(model=st.none() | models)
     def clear(self, model: str | None) -> None:
         self.loop.run_until_complete(self.tiers.clear(Which(model)))
-        self.model = {key: stored for key, stored in self.model.items() if model not in (None, stored.model)}
+        self.model = {key: stored for key, stored in self.model.items() if model not in (None, stored.first.model)}
 
     @precondition(lambda self: self.serial)
     @rule()
@@ -132,7 +132,7 @@ class TiersAgainstADict(RuleBasedStateMachine):
             row.key for row in rows if row.expires > self.now
         }
         for row in (row for row in rows if row.expires > self.now):
-            assert (row.model, row.created) == (self.model[row.key].model, self.model[row.key].created)
+            assert (row.model, row.created) == (self.model[row.key].first.model, self.model[row.key].created)
 
     def teardown(self) -> None:
         self.loop.run_until_complete(self.tiers.close())
@@ -341,6 +341,6 @@ async def test_an_answer_from_the_disk_is_in_memory_the_next_time(tmp_path: Path
         for level in ("memory", "memory"):
             hit = await tiers.get("k", None)
             assert hit is not None
-            assert (hit.level, hit.answer.text) == (level, "text")
+            assert (hit.level, hit.answer.first.text) == (level, "text")
         assert (await state(tiers)).hits == 1, expected
         await tiers.close()

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from llmctld.call.call import OWN
+from llmctld.call.origin import OWN
 from llmctld.semantic import verify
 from llmctld.semantic.decision.bound import Decision
 from llmctld.semantic.entries import StoredQuestion
@@ -126,8 +126,8 @@ async def test_a_verified_hit_is_computed_for_its_own_question_and_noted(
         made.verifier.verify(call, entry, stored(OLD), CLOSE, SERVED)
         await quiet(made)
         (asked,) = made.model.asked
-        assert (asked.charge, asked.request.cache, asked.request.semantic) == (OWN, "refresh", True)
-        assert (asked.request.prompt, asked.request.priority, asked.may_load) == ("what now?", "batch", True)
+        assert (asked.origin.payer, asked.request.cache, asked.request.semantic) == (OWN, "refresh", True)
+        assert (asked.request.prompt, asked.origin.priority, asked.may_load) == ("what now?", "batch", True)
         assert await made.verdicts("a") == [verdict]
         audit = await made.knowledge.audit("", 0)
         assert (audit.pairs, audit.verified) == (1, 1)

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from llmctl.wire import LevelStats, Sampled, Usage
+from llmctl.wire import Answer, LevelStats
 from llmctld.cache.eviction import Item
 
 
@@ -44,21 +44,20 @@ class LeftOut(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Stored(msgspec.Struct, array_like=True):
-    """One stored answer. `created` is seconds since 1970, `seconds` what computing it took."""
+    """What is stored under one key. `created` is seconds since 1970, `seconds` what computing it took."""
 
-    model: str
-    text: str
-    reasoning: str | None
-    finish_reason: str
-    usage: Usage
+    answers: list[Answer]
+    """One, or each of several samples; without the fields that belong to the request that receives it."""
     created: float
     seconds: float
-    logprobs: list[Sampled] | None = None
-    more: "list[Stored]" = []
-    """The other samples, where several were asked for."""
     about: About = About()
-    """So that what is known of the entries can be told again from the entries alone."""
+    """Whose it is, so that the book can be made again from the entries alone."""
     left_out: LeftOut | None = None
+
+    @property
+    def first(self) -> Answer:
+        """The first, or only one."""
+        return self.answers[0]
 
 
 class Found(NamedTuple):

@@ -9,20 +9,21 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+import msgspec
+
 from llmctl.config import ModelEntry
 from llmctl.wire import Answer, Answers, CacheUse, Delta, Explained, Generate, Notice, Sampled, Timings, Usage
 from llmctld.cache.level import LeftOut
+from llmctld.call.origin import Origin
 from llmctld.models.engines.worker import ChatMessage
 
 Event = Delta | Notice | Answer | Answers
 Stage = Callable[["Call"], AsyncGenerator[Event, None]]
 Link = Callable[[Stage], Stage]
-OWN = "_llmctl"
-"""The user of the hub's own requests, in the history and in what is charged."""
 
 
 class GaveWay(Exception):
-    """A request of the hub's own was cancelled, since a user's request, or the end of the hub, came first."""
+    """A request of the hub's own was cancelled: a user's request came first, or the hub ends."""
 
 
 @dataclass
@@ -47,15 +48,12 @@ class Call:
 
     id: str
     request: Generate
+    origin: Origin
     arrived: float = field(default_factory=time.monotonic)
     at: float = field(default_factory=time.time)
     """Seconds since 1970."""
-    charge: str | None = None
-    """Who pays and stands in the history, where that is not `request.user`: for what nobody asked for."""
     may_load: bool = True
     """Whether a model that is not loaded is loaded for it."""
-    fills: bool = False
-    """Asked for the cache's sake: what is stored need not be fetched, counts as no hit, and no conversation comes of it."""
     supplied: str | None = None
     """The answer's text, where the user has it already and wants it stored."""
     number: int = 0
@@ -68,13 +66,16 @@ class Call:
     system: str | None = None
     """The system prompt that is in force, its places filled, whether it was given or holds since an earlier turn."""
     messages: list[ChatMessage] = field(default_factory=list)
-    conversation: str | None = None
     key: str | None = None
     content: str | None = None
     """What the model's files were when the key was made."""
     keep: bool = False
     """Whether the answer may be stored, and a stored one serve."""
     hit: str | None = None
+    computed_by: str | None = None
+    """The id of the equal request that computed the answer, where `hit` is "flight"."""
+    saved_ms: float | None = None
+    """Milliseconds of computing that a stored or joined answer made unnecessary."""
     work: Work = field(default_factory=Work)
     index: int = 0
     samples: list["Call"] = field(default_factory=list)
@@ -84,6 +85,24 @@ class Call:
     explained: list[Explained] = field(default_factory=list)
     cleanup: AsyncExitStack = field(default_factory=AsyncExitStack)
     """What inner stages hold until the outcome is written down; closed by record."""
+
+    followers: list[Callable[[Origin], None]] = field(default_factory=list)
+    """Called with the new origin when the computation goes over to another request."""
+
+    @property
+    def conversation(self) -> str | None:
+        return self.origin.conversation
+
+    @conversation.setter
+    def conversation(self, name: str | None) -> None:
+        self.origin = msgspec.structs.replace(self.origin, conversation=name)
+
+    def go_over_to(self, origin: Origin) -> None:
+        """From now on the computation belongs to `origin`."""
+        if origin != self.origin:
+            self.origin = origin
+            for follow in self.followers:
+                follow(origin)
 
     @property
     def entry(self) -> ModelEntry:
@@ -118,7 +137,6 @@ class Call:
         finish_reason: str,
         usage: Usage,
         timings: Timings,
-        age_s: float | None = None,
     ) -> Answer:
         timings.total_ms = round(self.elapsed_ms(), 3)
         return Answer(
@@ -132,7 +150,7 @@ class Call:
             user=self.request.user,
             usage=usage,
             timings=timings,
-            cache=CacheUse(hit=self.hit, key=self.key, age_s=age_s),
+            cache=CacheUse(hit=self.hit, key=self.key),
         )
 
 

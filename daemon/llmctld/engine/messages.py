@@ -146,6 +146,14 @@ class Drop(msgspec.Struct, tag="drop"):
     id: int
 
 
+class Move(msgspec.Struct, tag="move"):
+    """Request `id` belongs to `user` from now on, with `priority`. Nothing answers it."""
+
+    id: int
+    user: str
+    priority: int
+
+
 class Recall(msgspec.Struct, tag="recall"):
     """Give back the requests that have not started: each is answered by a Recalled."""
 
@@ -154,7 +162,7 @@ class Close(msgspec.Struct, tag="close"):
     """Save the states worth keeping, then end. The end of the stream ends the process at once."""
 
 
-Command = Load | Submit | Texts | Drop | Recall | Close
+Command = Load | Submit | Texts | Drop | Move | Recall | Close
 
 
 class Loaded(msgspec.Struct, tag="loaded", kw_only=True):

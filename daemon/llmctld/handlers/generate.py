@@ -5,17 +5,18 @@ from contextlib import aclosing
 from llmctl import wire
 from llmctl.errors import Internal, Storage
 from llmctld.call.call import Call
+from llmctld.call.origin import Purpose, origin_of
 from llmctld.handlers.hub import Hub, Tell
 
 NOT_STORED_HINT = "`llmctl cache stats` shows the levels; `cache.memory_bytes` and `cache.disk_bytes` are their sizes."
 
 
 def call_of_generate(id: str, request: wire.Generate) -> Call:
-    return Call(id, request)
+    return Call(id, request, origin_of(request))
 
 
 def call_of_warm(id: str, request: wire.Warm) -> Call:
-    return Call(id, request.request, fills=True, supplied=request.text)
+    return Call(id, request.request, origin_of(request.request, Purpose.WARM), supplied=request.text)
 
 
 async def generate(hub: Hub, call: Call, tell: Tell) -> wire.Answer | wire.Answers:

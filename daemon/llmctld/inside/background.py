@@ -1,7 +1,7 @@
-"""What the hub asks by itself, without a client: it goes through the same pipeline, and is charged to nobody's name.
+"""The one way in for what the hub asks by itself: `generate` sends a request through the pipeline of all others.
 
-It ends with the hub, counts as nothing for who waits, and makes way for every user. Why something is asked is the
-business of whoever asks: prefetch, verification of hits, the judge.
+Such a request ends with the hub and stands in no user's way. Why it is made is known to those that make it: prefetch, the
+verification of semantic hits, the judge.
 """
 
 import asyncio
@@ -15,35 +15,36 @@ import structlog
 
 from llmctl.errors import LlmctlError
 from llmctl.wire import ID_BYTES, Answer, Answers, Generate
-from llmctld.call.call import OWN, Call, GaveWay, Stage
+from llmctld.call.call import Call, GaveWay, Stage
+from llmctld.call.origin import Origin
 from llmctld.models.engines.worker import ChatMessage
 from llmctld.watch import log
 
 QUIET_S, LOOK_S = 0.2, 0.05
-"""Idle is a hub that nobody has asked for so long; how often that is looked at. A script asks again sooner."""
+"""The hub is idle after QUIET_S without a user's request, polled every LOOK_S. A script asks again sooner than that."""
 
 
 class Background:
-    """`pipeline` is set once it stands, `in_flight` (requests of users) by whoever knows."""
+    """`pipeline` is set once it is built. `in_flight`: the number of users' requests."""
 
     def __init__(self, in_flight: Callable[[], int] = lambda: 0) -> None:
         self.pipeline: Stage | None = None
         self.in_flight = in_flight
         self._running: dict[asyncio.Task[Answer | Answers], bool] = {}
-        """With whether it yields."""
+        """Each task, and whether it yields to users."""
         self._closed = False
 
     @property
     def ended(self) -> bool:
-        """Whether it takes nothing any more."""
+        """Whether it takes no more requests."""
         return self._closed
 
     def idle(self) -> bool:
-        """Whether no user waits for anything at this moment."""
+        """Whether no user's request is in flight."""
         return not self.in_flight()
 
     async def quiet(self) -> None:
-        """Returns once nobody has waited for anything for QUIET_S."""
+        """Returns once the hub has been idle for QUIET_S."""
         since = time.monotonic()
         while time.monotonic() - since < QUIET_S:
             await asyncio.sleep(LOOK_S)
@@ -53,26 +54,22 @@ class Background:
     async def generate(
         self,
         request: Generate,
-        charge: str = OWN,
+        origin: Origin,
         *,
         messages: Sequence[ChatMessage] = (),
         load: bool = False,
         yields: bool = True,
-        fills: bool = False,
     ) -> Answer | Answers:
-        """The answer to `request`, at priority batch, with the key that its user's own request has.
+        """The answer to `request`, under the key that the same request of its user has.
 
-        `messages`: what the model is to see, where it was put together before (else as the request says, with the turns of
-        its conversation). `load`: a model that is not loaded may be loaded for this; else it is ModelUnavailable. `yields`:
-        it ends as soon as a user's request has to be computed. `fills`: for the cache's sake alone, as for a Call.
-        Raises GaveWay, and what the pipeline raises.
+        `messages`: what the model sees, where it is known already; otherwise it is made of the request and its conversation.
+        `load`: the model may be loaded for it; otherwise one that is not loaded is ModelUnavailable. `yields`: a user's
+        request that has to be computed cancels it. Raises GaveWay, and what the pipeline raises.
         """
         if self._closed:
             raise GaveWay("the hub ends")
-        request = msgspec.structs.replace(request, priority="batch", stream=False, timeout=None, keep_alive=None)
-        call = Call(
-            os.urandom(ID_BYTES).hex(), request, charge=charge, messages=list(messages), may_load=load, fills=fills
-        )
+        request = msgspec.structs.replace(request, stream=False, timeout=None, keep_alive=None)
+        call = Call(os.urandom(ID_BYTES).hex(), request, origin, messages=list(messages), may_load=load)
         task = asyncio.create_task(self._run(call))
         self._running[task] = yields
         task.add_done_callback(self._running.pop)
@@ -103,27 +100,28 @@ class Background:
             raise
         finally:
             log.info(
-                "a request of the hub's own", charge=call.charge, model=call.model and call.model.name, outcome=outcome,
-                hit=call.hit, ms=round((time.perf_counter() - start) * 1e3, 2),
+                "a request of the hub's own", purpose=call.origin.purpose.value, charge=call.origin.payer,
+                model=call.model and call.model.name, outcome=outcome, hit=call.hit,
+                ms=round((time.perf_counter() - start) * 1e3, 2),
             )  # fmt: skip
-        assert result is not None  # record sees to that
+        assert result is not None  # the stage `record` ensures it
         return result
 
-    # ---- who comes first --------------------------------------------------------------------------------------------
+    # ---- users come first -------------------------------------------------------------------------------------------
 
     def give_way(self, all_: bool = False) -> None:
-        """Ends what yields; `all_`: everything, since somebody needs the memory of its model."""
+        """Cancels what yields to users. `all_`: everything, since the memory of its model is needed."""
         for task, yields in list(self._running.items()):
             if yields or all_:
                 task.cancel()
 
     def end(self) -> None:
-        """Ends everything, and takes nothing more: the hub stops. Returns at once."""
+        """Cancels everything and takes no more requests. Returns at once."""
         self._closed = True
         self.give_way(all_=True)
 
     async def close(self) -> None:
-        """The same, and waits until each has let go of its model."""
+        """As `end`; returns once each request has released its model."""
         self.end()
         if self._running:
             await asyncio.wait(list(self._running))

@@ -10,6 +10,7 @@ from llmctl.wire import Answer
 from llmctld.cache.prefetch.prefetch import Computed, NotNow
 from llmctld.call.again import from_bytes
 from llmctld.call.call import GaveWay
+from llmctld.call.origin import Purpose, origin_of
 from llmctld.inside.background import Background
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.target import REMOTE
@@ -32,7 +33,9 @@ def computing(
             elsewhere = entry.backend == REMOTE  # loading it costs this machine nothing
             if background.ended or not (elsewhere or residency.is_loaded(entry)):
                 raise NotNow
-            result = await background.generate(kept.request, messages=kept.messages, load=elsewhere, fills=True)
+            result = await background.generate(
+                kept.request, origin_of(kept.request, Purpose.PREFETCH), messages=kept.messages, load=elsewhere
+            )
         except ModelUnavailable as error:
             raise NotNow from error
         except GaveWay:

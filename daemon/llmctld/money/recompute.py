@@ -16,12 +16,11 @@ def recompute_cost(catalog: Catalog) -> Callable[[Stored], float]:
 
     def cost(answer: Stored) -> float:
         try:
-            settings = catalog.settings(catalog.find(answer.model))
+            settings = catalog.settings(catalog.find(answer.first.model))
         except LlmctlError:
             return answer.seconds
-        each = [answer.usage, *(one.usage for one in answer.more)]
-        prompt = answer.usage.prompt_tokens * (settings.price_in or Decimal(0))
-        completion = sum(usage.completion_tokens for usage in each) * (settings.price_out or Decimal(0))
+        prompt = answer.first.usage.prompt_tokens * (settings.price_in or Decimal(0))
+        completion = sum(each.usage.completion_tokens for each in answer.answers) * (settings.price_out or Decimal(0))
         return answer.seconds + float(prompt + completion) / 1e6 * SECONDS_PER_UNIT
 
     return cost

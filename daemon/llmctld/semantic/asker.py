@@ -1,12 +1,13 @@
-"""How the semantic cache asks a model: requests of the hub's own, whose answers nobody waits for.
+"""How the semantic cache asks a model: by requests of the hub's own, for which nobody waits.
 
-It is a promise only; `background.py` keeps it.
+This is the contract; `inside/background.py` implements it.
 """
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from llmctl.wire import Answer, Answers, Generate
+from llmctld.call.origin import Origin
 from llmctld.models.engines.worker import ChatMessage
 
 
@@ -17,7 +18,13 @@ class Asker(Protocol):
         """Returns once no user waits for an answer."""
 
     async def generate(
-        self, request: Generate, *, messages: Sequence[ChatMessage] = (), load: bool = False, yields: bool = True
+        self,
+        request: Generate,
+        origin: Origin,
+        *,
+        messages: Sequence[ChatMessage] = (),
+        load: bool = False,
+        yields: bool = True,
     ) -> Answer | Answers:
         """The answer to `request`. `load`: the model may be loaded for it. `yields`: a user's request cancels it.
 

@@ -12,7 +12,8 @@ import msgspec
 from llmctl.config import NO_JUDGE, ModelEntry, Semantic
 from llmctl.errors import ContextOverflow, Incomplete, InvalidRequest, LlmctlError, Usage
 from llmctl.wire import Answer, Generate
-from llmctld.call.call import OWN, GaveWay
+from llmctld.call.call import GaveWay
+from llmctld.call.origin import OWN, Purpose, origin_of
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.engines.worker import ChatMessage
 from llmctld.semantic.asker import Asker
@@ -149,7 +150,9 @@ class Judge:
             semantic=False,
         )  # fmt: skip
         try:
-            reply = await self._asker.generate(asked, messages=[ChatMessage("user", text)], yields=False)
+            reply = await self._asker.generate(
+                asked, origin_of(asked, Purpose.JUDGE), messages=[ChatMessage("user", text)], yields=False
+            )
         except (Incomplete, InvalidRequest, ContextOverflow, Usage):
             return None
         except (LlmctlError, GaveWay) as error:

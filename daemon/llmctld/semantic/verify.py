@@ -13,6 +13,7 @@ from llmctl.errors import LlmctlError
 from llmctl.wire import Answer
 from llmctld.cache.level import Stored
 from llmctld.call.call import Call, GaveWay
+from llmctld.call.origin import Purpose, origin_of
 from llmctld.models.running.residency import Residency
 from llmctld.semantic.asker import Asker
 from llmctld.semantic.decision.bound import Decision
@@ -54,7 +55,9 @@ class Verifier:
             await self._asker.quiet()
         request = msgspec.structs.replace(call.request, cache="refresh", semantic=True, explain=False)
         try:
-            answer = await self._asker.generate(request, messages=call.messages, load=not loaded, yields=not loaded)
+            answer = await self._asker.generate(
+                request, origin_of(request, Purpose.SHADOW), messages=call.messages, load=not loaded, yields=not loaded
+            )
         except (LlmctlError, GaveWay) as error:
             log.info("a semantic hit could not be verified", request=call.id, error=str(error))
             return
@@ -71,13 +74,13 @@ class Verifier:
         judged = self.judge.usable(call.entry)
         if judged and not decision.judge:
             return
-        if len(computed) + len(stored.text) > LONG:
-            same = await asyncio.to_thread(same_answer, computed, stored.text)
+        if len(computed) + len(stored.first.text) > LONG:
+            same = await asyncio.to_thread(same_answer, computed, stored.first.text)
         else:
-            same = same_answer(computed, stored.text)
+            same = same_answer(computed, stored.first.text)
         if same is None and judged:
             self._knowledge.ask()
-            same = await self.judge.verdict(call.entry, call.messages[-1].content, computed, stored.text)
+            same = await self.judge.verdict(call.entry, call.messages[-1].content, computed, stored.first.text)
         await self._teach(call, entry, pair, decision, bool(same))
 
     async def _teach(self, call: Call, entry: StoredQuestion, pair: Pair, decision: Decision, same: bool) -> None:

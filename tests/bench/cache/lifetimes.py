@@ -18,14 +18,14 @@ from typing import NamedTuple
 
 from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
-from llmctld.cache.level import About, Stored
+from llmctld.cache.level import About
 from llmctld.cache.levels.memory import Memory
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.lifetimes.kinds import TEXT
 from llmctld.cache.lifetimes.learned import Learned
 
-from llmctl.wire import Usage
 from tests.bench.measure import Number
+from tests.hub.scene import a_stored
 
 HOUR, DAY = 3600.0, 86400.0
 BEGAN = 1_700_000_000.0
@@ -113,10 +113,9 @@ async def predicted(asked: Sequence[Asked], folder: Path) -> Served:
             hit = await tiers.get(request.key, None)
             if hit is not None:
                 hits += 1
-                stale += hit.answer.text != f"{request.version}"
+                stale += hit.answer.first.text != f"{request.version}"
             else:
-                text, usage = f"{request.version}", Usage(1, 0, 1)
-                answer = Stored("m", text, None, "stop", usage, now[0], 1.0, about=About(kind=TEXT))
+                answer = a_stored(f"{request.version}", "m", now[0], 1.0, about=About(kind=TEXT))
                 await tiers.put(request.key, answer)
             if number % 100 == 0:
                 await tiers.round()  # as it does each second: hits are written down

@@ -84,14 +84,14 @@ def row_of(key: str, answer: Stored, expires: float, size: int) -> Row:
     """`size` in bytes."""
     about = answer.about
     return Row(
-        key, answer.model, about.user, about.tags, about.conversation, about.prompt[:WORDS], answer.created, expires, size,
+        key, answer.first.model, about.user, about.tags, about.conversation, about.prompt[:WORDS], answer.created, expires, size,
         answer.seconds, digest_of(answer),
     )  # fmt: skip
 
 
 def digest_of(answer: Stored) -> bytes:
     """Equal for answers that are the same but for case and spaces."""
-    texts = [" ".join(each.text.casefold().split()) for each in (answer, *answer.more)]
+    texts = [" ".join(each.text.casefold().split()) for each in answer.answers]
     return hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=16).digest()
 
 

@@ -1,4 +1,4 @@
-"""An answer as the bytes of a level, and back. It does not know which levels there are, nor in what order they are asked."""
+"""A stored answer as the bytes of a level, and back. It knows no level."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -6,12 +6,54 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from llmctld.cache.level import Found, Level, Stored
+from llmctl.wire import WHOLE, Answer, CacheUse, Sampled, Timings, Usage, Whole, extended
+from llmctld.cache.level import About, Found, LeftOut, Level, Stored
 from llmctld.cache.levels.lane import Lane
 from llmctld.watch import log
 
-encode = msgspec.msgpack.Encoder().encode
-decode = msgspec.msgpack.Decoder(Stored).decode
+encode = msgspec.msgpack.Encoder(enc_hook=extended).encode
+
+
+def _whole(code: int, data: memoryview) -> Any:
+    if code != WHOLE:
+        raise ValueError(f"extension type {code} stands in no stored answer")
+    return Whole(bytes(data))
+
+
+class _Before(msgspec.Struct, array_like=True):
+    """The form of older versions, which named each field that they kept."""
+
+    model: str
+    text: str
+    reasoning: str | None
+    finish_reason: str
+    usage: Usage
+    created: float
+    seconds: float
+    logprobs: list[Sampled] | None = None
+    more: "list[_Before]" = []
+    about: About = About()
+    left_out: LeftOut | None = None
+
+
+_decode = msgspec.msgpack.Decoder(Stored, ext_hook=_whole).decode
+_decode_before = msgspec.msgpack.Decoder(_Before).decode
+
+
+def decode(value: bytes) -> Stored:
+    """Raises ValueError or msgspec.DecodeError where it is none."""
+    try:
+        return _decode(value)
+    except msgspec.ValidationError:
+        before = _decode_before(value)
+    answers = [
+        Answer(
+            id="", index=index, model=each.model, text=each.text, reasoning=each.reasoning,
+            finish_reason=each.finish_reason, usage=each.usage, timings=Timings(), cache=CacheUse(), logprobs=each.logprobs,
+        )
+        for index, each in enumerate([before, *before.more])
+    ]  # fmt: skip
+    return Stored(answers, before.created, before.seconds, before.about, before.left_out)
 
 
 class Seen(NamedTuple):
@@ -22,7 +64,7 @@ class Seen(NamedTuple):
 
 
 def look(lane: Lane[Any], key: str, lost: Callable[[str], None], counts: bool = True) -> Callable[[Level], Seen]:
-    """What the lane's thread does for a lookup. A damaged value, or another program's, is none: it is removed, and `lost`."""
+    """What the lane's thread does for a lookup. A value that is damaged, or another program's, is removed: `lost`."""
 
     def ask(level: Level) -> Seen:
         if lane.owes(key):

@@ -259,8 +259,9 @@ class Tiers:
                 f"no stored answer has the key {short(beginning)!r}", "`llmctl cache ls` lists what is stored."
             )
         return CacheShown(
-            entry=entry, levels=await self._where(entry.key), text=answer.text, reasoning=answer.reasoning,
-            finish_reason=answer.finish_reason, usage=answer.usage, samples=[each.text for each in answer.more],
+            entry=entry, levels=await self._where(entry.key), text=answer.first.text, reasoning=answer.first.reasoning,
+            finish_reason=answer.first.finish_reason, usage=answer.first.usage,
+            samples=[each.text for each in answer.answers[1:]],
             more={name: await explain(entry.key) for name, explain in self.explain.items()},
         )  # fmt: skip
 

@@ -90,7 +90,7 @@ class Learned:
         """`before` is what the book knew of the answer that was there."""
         changed = before.digest != digest_of(answer)
         age = answer.created - before.created
-        self.lifetimes.recomputed(before.key, answer.about.kind, age, changed, before.hits, answer.model)
+        self.lifetimes.recomputed(before.key, answer.about.kind, age, changed, before.hits, answer.first.model)
         self._limits.pop(before.key, None)
         self.save_soon()
 

@@ -25,6 +25,7 @@ from llmctld.engine.messages import (
     Drop,
     Event,
     Finished,
+    Move,
     Piece,
     Recall,
     Recalled,
@@ -135,6 +136,8 @@ class Loop:
             sequence = self.scheduler.cancel(command.id)
             if sequence is not None:
                 self._close(sequence, "cancelled", Gain(), time.monotonic())
+        elif isinstance(command, Move):
+            self.scheduler.move(command.id, command.user, command.priority)
         elif isinstance(command, Recall):
             for id in self.scheduler.recall():
                 self._model.close(id)

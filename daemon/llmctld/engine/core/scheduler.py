@@ -66,6 +66,15 @@ class Scheduler:
         self.expect(sequence.id)
         self.waiting.put(sequence)
 
+    def move(self, id: int, user: str, priority: int) -> None:
+        """Give a request to another user, with another priority. A waiting one goes behind that user's others."""
+        if id in self.waiting:
+            sequence = self.waiting.remove(id)
+            sequence.user, sequence.priority = user, priority
+            self.waiting.put(sequence, first=sequence.begun)
+        elif id in self.running:
+            self.running[id].user, self.running[id].priority = user, priority
+
     # ---- who runs ---------------------------------------------------------------------------------------------------
 
     def admit(self) -> list[Action]:

@@ -129,6 +129,11 @@ class Ticket:
     def _has_ended(self) -> bool:
         return self.finished is not None or self.embedded is not None or self._recalled
 
+    def move(self, user: str, priority: int) -> None:
+        """The request belongs to `user` from now on, with this priority."""
+        if not self._has_ended():
+            self._worker.move(self._number, user, priority)
+
     async def drop(self) -> None:
         """Cancels; returns once the engine has let go of the request, so that its use is known."""
         if self._has_ended() or not self._worker.drop(self._number):
@@ -206,6 +211,10 @@ class ModelHandle(ABC):
     @abstractmethod
     def drop(self, number: int) -> bool:
         """Cancels; False when that request has already ended."""
+
+    def move(self, number: int, user: str, priority: int) -> None:
+        """Queues the request for another user, with another priority. An endpoint's requests keep their turn."""
+        return
 
     def recall(self) -> None:
         """Asks for the requests back that have not been begun, where that can be; each is Recalled."""
@@ -342,6 +351,11 @@ class Worker(ModelHandle):
             return False
         self._writer.write(messages.frame(messages.Drop(number)))
         return True
+
+    def move(self, number: int, user: str, priority: int) -> None:
+        """Queues the request for another user, with another priority; one that runs goes on."""
+        if number in self._tickets and not self.ended.is_set():
+            self._writer.write(messages.frame(messages.Move(number, user, priority)))
 
     def recall(self) -> None:
         """Asks for the requests back that have not been begun; each is Recalled."""

@@ -7,16 +7,18 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, nullcontext
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
 from llmctl.config import ModelEntry
 from llmctl.errors import EngineFailed, ModelUnavailable
-from llmctl.wire import PRIORITIES, Answer, Delta, Likely, Notice, Sampled, Usage, sampling_of
+from llmctl.wire import Answer, Delta, Likely, Notice, Sampled, Usage, sampling_of
 from llmctld.cache.level import LeftOut
 from llmctld.call import overflow
 from llmctld.call.call import Call, Event, Work
 from llmctld.call.chat import question_of
+from llmctld.call.origin import Origin, Purpose
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.target import REMOTE
 from llmctld.models.engines.worker import (
@@ -58,12 +60,12 @@ class Generator:
     async def __call__(self, call: Call) -> AsyncGenerator[Event, None]:
         """Raises Busy, ModelUnavailable, EngineFailed, and what the engine refuses."""
         entry = call.entry
-        if call.fills and call.charge is None:  # rows of a file, more than there are places
+        if call.origin.purpose is Purpose.WARM:  # rows of a file, more than the queue takes
             call.work.state = "queued"
             await self._admission.free(entry)
         with (
-            self._admission.place(entry) if call.charge is None else nullcontext()
-        ):  # a user's place is taken by users alone
+            nullcontext() if call.origin.own_work else self._admission.place(entry)
+        ):  # the hub's own work takes no user's place
             if call.may_load and not self._residency.is_loaded(entry):
                 yield Notice(text=self._residency.outlook(entry))
             async with aclosing(self._compute(call, entry)) as events:
@@ -104,7 +106,7 @@ class Generator:
         work.state = "loading" if not self._residency.is_loaded(entry) else "queued"
         start = time.monotonic()
         prompt = "\n".join(message.content for message in call.messages)
-        stays = call.request.keep_alive if call.charge is None else self._residency.remaining(entry)
+        stays = self._residency.remaining(entry) if call.origin.own_work else call.request.keep_alive
         lease = self._residency.lease(entry, prompt, stays)
         async with lease as worker:
             work.timings.load_ms = round((time.monotonic() - start) * 1e3, 3) if work.state == "loading" else 0.0
@@ -113,6 +115,8 @@ class Generator:
                 yield notice
             submit = self._submission(call, entry, _folds(worker, call))
             ticket = worker.submit(submit)
+            follow = partial(_move, ticket)
+            call.followers.append(follow)
             try:
                 async for piece in ticket:
                     if isinstance(piece, Remark):
@@ -128,6 +132,7 @@ class Generator:
                     work.text += piece.text
                     yield Delta(text=gap + piece.text, reasoning=piece.reasoning)
             finally:
+                call.followers.remove(follow)
                 await asyncio.shield(ticket.drop())  # a second cancel must not leave the slot busy
                 _note_use(call, ticket)
             yield _answer(call, ticket)
@@ -162,14 +167,18 @@ class Generator:
             **sampling,
             ignore_eos=request.ignore_eos,
             streams=request.stream,
-            user=request.user,
-            priority=PRIORITIES.index(request.priority or "normal"),
+            user=call.origin.payer,
+            priority=call.origin.urgency,
             adapters=tuple(Adapter(*use) for use in self._catalog.adapters(entry, request.adapters)),
             repro=request.repro,
             schema=request.schema,
             grammar=request.grammar,
             think=request.think or (None if request.raw or request.tokens is not None else settings.think),
         )
+
+
+def _move(ticket: Ticket, origin: Origin) -> None:
+    ticket.move(origin.payer, origin.urgency)
 
 
 def _note_use(call: Call, ticket: Ticket) -> None:

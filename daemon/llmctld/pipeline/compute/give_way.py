@@ -12,7 +12,7 @@ def give_way(cancel: Callable[[bool], None], residency: Residency) -> Link:
 
     def link(next_: Stage) -> Stage:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
-            if call.charge is None:
+            if not call.origin.own_work:
                 cancel(not residency.is_loaded(call.entry))
             async with aclosing(next_(call)) as events:
                 async for event in events:

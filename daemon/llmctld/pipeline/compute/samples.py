@@ -47,7 +47,8 @@ def _sample(call: Call, index: int) -> Call:
     seed = call.request.seed
     request = msgspec.structs.replace(call.request, n=None, seed=None if seed is None else (seed + index) % SEEDS)
     return dataclasses.replace(
-        call, request=request, index=index, conversation=None if index else call.conversation,
+        call, request=request, index=index,
+        origin=msgspec.structs.replace(call.origin, conversation=None) if index else call.origin,
         work=Work() if index else call.work, cleanup=AsyncExitStack(), samples=[], outcome=None,
     )  # fmt: skip
 

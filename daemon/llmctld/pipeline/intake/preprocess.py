@@ -73,7 +73,7 @@ def _explain(call: Call, turns: int) -> None:
 async def _take_turn(call: Call, history: History) -> list[Turn]:
     """The turns so far, held until the outcome of this one is recorded: two requests on one conversation keep their order."""
     request = call.request
-    if call.fills:
+    if call.origin.fills_cache:
         return []
     if request.conversation is None and not request.continue_last:
         call.conversation = call.id[:12]

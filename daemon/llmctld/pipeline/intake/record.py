@@ -61,7 +61,7 @@ def record(history: History) -> Link:
 
 
 def _begin(history: History, call: Call) -> None:
-    if not call.fills:  # else its row is written at the end, if there is one
+    if not call.origin.fills_cache:  # else its row is written at the end, if there is one
         history.save(_beginning(call))
 
 
@@ -90,7 +90,7 @@ def _what_came(call: Call, error: Exception) -> list[Answer]:
 
 async def _end(history: History, call: Call, answers: list[Answer], state: str, error: Exception | None = None) -> None:
     """A row for each sample, with what that one cost; the request's own is the first one's."""
-    if call.fills and (call.hit or call.supplied is not None):
+    if call.origin.fills_cache and (call.hit or call.supplied is not None):
         return  # nothing was computed: no request, and nothing spent
     rows = [_beginning(call) | _outcome(call, answer, state) for answer in answers]
     for row in rows[1:]:
@@ -115,9 +115,9 @@ def _beginning(call: Call) -> dict[str, Any]:
     if prompt is None and request.tokens is None:
         prompt = request.stdin if request.messages is None else question_of(request.messages)
     chat = {} if request.messages is None else {"messages": as_json(request.messages)}
-    return {"number": call.number, "id": call.id, "at": call.at, "user": call.charge or request.user,
+    return {"number": call.number, "id": call.id, "at": call.at, "user": call.origin.payer,
             "tags": json.dumps(request.tags) if request.tags else "[]", "state": "running",
-            "model": request.model or request.default_model,
+            "model": request.model or request.default_model, "purpose": call.origin.purpose.value, "run": call.origin.run,
             "system": request.system if call.system is None else call.system, "prompt": prompt, **chat}  # fmt: skip
 
 
@@ -136,5 +136,6 @@ def _outcome(call: Call, answer: Answer, state: str) -> dict[str, Any]:
         "hit": answer.cache.hit, "key": answer.cache.key, "prompt_tokens": usage.prompt_tokens,
         "cached_tokens": usage.cached_tokens, "completion_tokens": usage.completion_tokens, "queue_ms": timings.queue_ms,
         "load_ms": timings.load_ms, "prefill_ms": timings.prefill_ms, "decode_ms": timings.decode_ms,
-        "total_ms": timings.total_ms, "sent": _sent(call),
+        "total_ms": timings.total_ms, "sent": _sent(call), "computed_by": call.computed_by,
+        "saved_ms": None if call.saved_ms is None else round(call.saved_ms, 3),
     }  # fmt: skip

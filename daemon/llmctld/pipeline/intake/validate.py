@@ -8,6 +8,7 @@ from llmctl.errors import InvalidRequest, Usage
 from llmctl.wire import Generate
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.chat import check_chat, texts_of
+from llmctld.call.origin import Purpose
 from llmctld.call.ranges import RANGES, check_field
 
 
@@ -17,7 +18,7 @@ def validate(limits: Limits) -> Link:
     def link(next_: Stage) -> Stage:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             check(call.request, limits)
-            if call.fills and call.charge is None:
+            if call.origin.purpose is Purpose.WARM:
                 check_fills(call.request, call.supplied)
             async with aclosing(next_(call)) as events:
                 async for event in events:

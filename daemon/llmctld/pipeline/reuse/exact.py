@@ -9,16 +9,15 @@ from contextlib import aclosing
 
 from llmctl.config import Cache
 from llmctl.errors import CacheMiss, ConfigError, InvalidRequest, nearest
-from llmctl.wire import Answer, Answers, Delta, Generate, Notice, Timings
+from llmctl.wire import Answers, CacheUse, Delta, Generate, Notice
 from llmctld.cache.entries.context import groups_of
-from llmctld.cache.level import Stored
 from llmctld.cache.levels.tiers import Hit, Tiers
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.identity import key_of, template
 from llmctld.call.overflow import told
+from llmctld.call.receiver import served
 from llmctld.call.reuse import is_stored, repeatable, several, similar_will_do
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.pipeline.compute.structure import value_of
 
 
 def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
@@ -34,23 +33,25 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
             call.content = catalog.content(call.entry, call.request.adapters)
             call.key = key_of(call, catalog, settings.scope)
             call.keep = keep = is_stored(call.request, settings)
-            if call.fills and not keep:
+            if call.origin.fills_cache and not keep:
                 raise _pointless(call.request)
             looks = mode == "only" or (keep and mode != "refresh")
             call.explain(
                 "exact", f"{call.key} is {'' if looks else 'not '}looked for, and {'' if keep else 'not '}stored"
             )
             if looks:
-                hit = await (_there(tiers, call) if call.fills else tiers.get(call.key, call.request.max_age))
+                hit = await (
+                    _there(tiers, call) if call.origin.fills_cache else tiers.get(call.key, call.request.max_age)
+                )
                 if call.request.explain:
                     call.explain("exact", f"found in {hit.level}" if hit else await _missed(tiers, call))
-                if call.charge is None and not call.fills:
-                    groups = groups_of(call.request.user, call.conversation, template(call))
+                if call.origin.wants_text:
+                    groups = groups_of(call.origin.user, call.conversation, template(call))
                     tiers.reuse.note(groups, hit is not None)
-                for text in tiers.news() if call.charge is None else ():  # only where somebody reads it
+                for text in () if call.origin.own_work else tiers.news():  # only where somebody reads it
                     yield Notice(text=text)
                 if hit is not None:
-                    for event in _served(call, hit):
+                    for event in _events(call, hit):
                         yield event
                     return
             if mode == "only" and not similar_will_do(call.request, settings):
@@ -91,23 +92,13 @@ async def _missed(tiers: Tiers, call: Call) -> str:
     return f"too old: it was computed {time.time() - stored.created:.1f} s ago, and --max-age allows {oldest:g} s"
 
 
-def _served(call: Call, hit: Hit) -> list[Event]:
-    call.hit = hit.level
-    each = [hit.answer, *hit.answer.more]
-    call.work.left_out = hit.answer.left_out
-    answers = [_answer(call, stored, index, round(hit.age, 3)) for index, stored in enumerate(each)]
-    deltas = [Delta(text=found.text, reasoning=found.reasoning or "", index=found.index) for found in answers]
-    notices = (
-        [Notice(text=f"{call.entry.name}: {told(left_out, call.request, call.prompt or '')}")]
-        if (left_out := call.work.left_out)
-        else []
-    )
+def _events(call: Call, hit: Hit) -> list[Event]:
+    call.hit, call.saved_ms = hit.level, hit.answer.seconds * 1e3
+    cache = CacheUse(hit=hit.level, key=call.key, age_s=round(hit.age, 3))
+    answers = [served(answer, call, cache) for answer in hit.answer.answers]
+    deltas = [Delta(text=answer.text, reasoning=answer.reasoning or "", index=answer.index) for answer in answers]
+    notices = []
+    if left_out := hit.answer.left_out:
+        call.work.left_out = left_out
+        notices = [Notice(text=f"{call.entry.name}: {told(left_out, call.request, call.prompt or '')}")]
     return [*notices, *deltas, Answers(answers=answers) if several(call.request) else answers[0]]
-
-
-def _answer(call: Call, stored: Stored, index: int, age: float) -> Answer:
-    answer = call.answer(stored.text, stored.reasoning, stored.finish_reason, stored.usage, Timings(), age)
-    answer.index, answer.logprobs = index, stored.logprobs
-    answer.value = value_of(call.request.schema, stored.text)
-    answer.conversation = None if index else answer.conversation
-    return answer

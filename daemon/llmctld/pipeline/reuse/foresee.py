@@ -25,7 +25,7 @@ def foresee(prefetch: Prefetch, settings: Cache) -> Link:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             async with aclosing(next_(call)) as events:
                 async for event in events:
-                    if isinstance(event, Answer | Answers) and call.charge is None and not call.fills:
+                    if isinstance(event, Answer | Answers) and call.origin.wants_text:
                         prefetch.saw(_asked(call, event, settings))
                     yield event
 

@@ -9,19 +9,17 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from typing import Any, NamedTuple, TypeVar
 
-import msgspec
-
 from llmctl.config import Cache
 from llmctl.errors import CacheMiss, LlmctlError, ModelUnavailable
-from llmctl.wire import Answer, CacheAudit, CacheUse, Delta, Embed, Embeddings, Notice, Timings
+from llmctl.wire import Answer, CacheAudit, CacheUse, Delta, Embed, Embeddings, Notice
 from llmctld.cache.level import Stored
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.call.call import Call, Event, Stage
 from llmctld.call.identity import wall_of
+from llmctld.call.receiver import served
 from llmctld.call.reuse import similar_will_do
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.pipeline.compute.embed import Embedding
-from llmctld.pipeline.compute.structure import value_of
 from llmctld.semantic.decision.bound import Decision
 from llmctld.semantic.decision.pair import Neighbour, Pair, describe
 from llmctld.semantic.entries import StoredQuestion, digest, packed
@@ -81,7 +79,7 @@ class Semantic:
                             question = told
                         else:
                             yield told
-            if question is not None and call.request.cache != "refresh" and call.charge is None and not call.fills:
+            if question is not None and call.request.cache != "refresh" and call.origin.wants_text:
                 found = await self._unless_it_fails(call, self._look(call, question))
                 if found is not None and found.decision.serve:
                     for event in await self._serve(call, question, found):
@@ -198,18 +196,16 @@ class Semantic:
 
     async def _serve(self, call: Call, question: Question, found: Found) -> list[Event]:
         entry, stored = found.entry, found.stored
-        call.hit = NAME
-        served = self.knowledge.entries.serve(call.id, entry, found.similarity, packed((found.pair, found.decision)))
-        await self._unless_it_fails(call, served)
+        call.hit, call.saved_ms = NAME, stored.seconds * 1e3
+        noted = self.knowledge.entries.serve(call.id, entry, found.similarity, packed((found.pair, found.decision)))
+        await self._unless_it_fails(call, noted)
         self._tiers.saved_s += stored.seconds
         if found.decision.verify:
             self.verifier.verify(call, found.entry, stored, found.pair, found.decision)
         age = round(max(0.0, time.time() - stored.created), 3)
-        usage = msgspec.structs.replace(stored.usage)
-        answer = call.answer(stored.text, stored.reasoning, stored.finish_reason, usage, Timings(), age)
-        answer.value = value_of(call.request.schema, stored.text)
-        answer.cache = CacheUse(hit=NAME, key=entry.key, similarity=round(found.similarity, 4), age_s=age)
-        return [Delta(text=stored.text, reasoning=stored.reasoning or ""), answer]
+        cache = CacheUse(hit=NAME, key=entry.key, similarity=round(found.similarity, 4), age_s=age)
+        answer = served(stored.first, call, cache)
+        return [Delta(text=answer.text, reasoning=answer.reasoning or ""), answer]
 
     # ---- what was computed ------------------------------------------------------------------------------------------
 

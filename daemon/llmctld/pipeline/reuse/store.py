@@ -8,15 +8,14 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-import msgspec
-
-from llmctl.wire import Answer, Answers, Notice, Usage
+from llmctl.wire import Answer, Answers, Notice
 from llmctld.cache.entries.book import WORDS
 from llmctld.cache.level import About, Stored
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.lifetimes.kinds import kind_of
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.identity import template
+from llmctld.call.receiver import unaddressed
 from llmctld.models.catalogue.catalog import Catalog
 
 
@@ -29,9 +28,11 @@ def store(tiers: Tiers, catalog: Catalog) -> Link:
                 async for event in events:
                     answers = _answers(event) if call.keep else []
                     if answers and all(map(_complete, answers)) and call.key is not None and _unchanged(call, catalog):
-                        first, *more = [_stored(answer) for answer in answers]
-                        first = msgspec.structs.replace(first, more=more, left_out=call.work.left_out)
-                        put = await tiers.put(call.key, first, _about(call))
+                        timings = answers[0].timings
+                        seconds = (timings.prefill_ms + timings.decode_ms) / 1e3
+                        kept = Stored([unaddressed(answer) for answer in answers], time.time(), seconds)
+                        kept.left_out = call.work.left_out
+                        put = await tiers.put(call.key, kept, _about(call))
                         call.work.stored = put.taken
                         for text in [*tiers.news(), *([put.notice] if put.notice is not None else [])]:
                             yield Notice(text=text)
@@ -53,16 +54,10 @@ def _complete(answer: Answer) -> bool:
 
 
 def _about(call: Call) -> About:
-    request, prompt = call.request, call.prompt or call.request.prompt or ""
-    return About(request.user, request.tags, call.conversation, prompt[:WORDS], kind_of(prompt), template(call))
+    origin, prompt = call.origin, call.prompt or call.request.prompt or ""
+    tags = list(origin.tags)
+    return About(origin.user, tags, origin.conversation, prompt[:WORDS], kind_of(prompt), template(call))
 
 
 def _unchanged(call: Call, catalog: Catalog) -> bool:
     return call.content is not None and catalog.still(call.content, call.entry, call.request.adapters)
-
-
-def _stored(answer: Answer) -> Stored:
-    usage = Usage(answer.usage.prompt_tokens, answer.usage.cached_tokens, answer.usage.completion_tokens)
-    seconds = (answer.timings.prefill_ms + answer.timings.decode_ms) / 1e3
-    model, text, reasoning, reason = answer.model, answer.text, answer.reasoning, answer.finish_reason
-    return Stored(model, text, reasoning, reason, usage, time.time(), seconds, answer.logprobs)
