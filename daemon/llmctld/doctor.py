@@ -47,6 +47,7 @@ PACKAGES = (
     "transformers",
     "faiss-cpu",
 )
+REBUILD = "This command rebuilds the library (add the options of your own build, such as -DGGML_CUDA=ON, to CMAKE_ARGS)"
 LITTLE_MEMORY, LITTLE_DISK = 2 * 2**30, 2**30
 
 
@@ -165,13 +166,13 @@ def libraries(paths: Paths) -> Iterator[Finding]:
 
 
 def special(paths: Paths) -> Iterator[Finding]:
-    """Kernels that make models fast, or end them, and what engines have learned of them."""
+    """llama.cpp's kernels for this processor, and what engines have learned from crashes."""
     for verdict in kernels.verdicts():
         works = f"good: {', '.join(verdict.good)}" if verdict.good else "none is good"
         check = f"kernels {verdict.buffers}"
         if verdict.broken:
             detail = f"broken: {', '.join(verdict.broken)}; {works}. What that costs: {verdict.cost}"
-            hint = f"This builds the library anew: {verdict.repair}"
+            hint = f"{REBUILD}: {verdict.repair}"
             yield Finding(check, "fail" if verdict.buffers == kernels.PLAIN else "warn", detail, hint)
         else:
             yield Finding(check, "ok", works)

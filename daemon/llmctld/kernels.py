@@ -1,6 +1,7 @@
-"""Which of llama.cpp's kernels are broken on this machine, as a child finds out that may die of them; and what that costs.
+"""Finds out which of llama.cpp's kernels crash on this machine or compute wrong numbers, and says what that costs.
 
-It knows how to ask the child again behind a trial that ended it; the trials are engine/llama/library/kernels.py's.
+A child runs the trials (engine/llama/library/kernels.py), since a broken kernel ends its process. After a crash another child
+goes on with the next trial.
 """
 
 import subprocess
@@ -20,12 +21,12 @@ COSTS = {
     "CPU_REPACK": "models run without them, prompts about 1.4 times and answers 1.1 times as long as they could",
     PLAIN: "a model with such weights cannot be loaded",
 }
-"""Kind of buffer -> what it costs that its kernels are broken (measured with Q4_0, Q8_0 and Q4_K_M files)."""
+"""Kind of buffer -> the effect of broken kernels for it, measured with Q4_0, Q8_0 and Q4_K_M files."""
 OTHER = "models run without them, and slower than they could"
 
 
 class Outcome(NamedTuple):
-    """What came of a trial: `good`, `wrong` numbers, or the name of the signal that ended it."""
+    """The result of one trial. `verdict`: `good`, `wrong` (numbers), or the name of the signal that ended the child."""
 
     buffers: str
     type: str
@@ -33,7 +34,7 @@ class Outcome(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """On the kernels of one kind of buffer: which types work; which do not, and why; what to do where that matters."""
+    """One kind of buffer: the types of weights with good and broken kernels, the effect, and the command that repairs them."""
 
     buffers: str
     good: list[str]
@@ -43,7 +44,7 @@ class Verdict(NamedTuple):
 
 
 def outcomes() -> Iterator[Outcome]:
-    """Of every trial; none where the library cannot be loaded at all, which others find out."""
+    """The outcome of every trial; none if the library cannot be loaded, which another check reports."""
     done = 0
     while True:
         said, ending = _run(done)
@@ -51,12 +52,12 @@ def outcomes() -> Iterator[Outcome]:
         for buffers, type, *verdict in words:
             yield Outcome(buffers, type, verdict[0] if verdict else ending)
         done += len(words)
-        if not words or len(words[-1]) == 3:  # it ended by itself, or not in a trial
+        if not words or len(words[-1]) == 3:  # it finished, or died outside a trial
             return
 
 
 def _run(skip: int) -> tuple[str, str]:
-    """What the child said, and how it ended."""
+    """The child's output, and how it ended."""
     command = module("llmctld.engine.llama.library.kernels", str(skip))
     try:
         child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S, cwd="/")
@@ -66,7 +67,7 @@ def _run(skip: int) -> tuple[str, str]:
 
 
 def verdicts() -> list[Verdict]:
-    """For each kind of buffer."""
+    """One verdict for each kind of buffer."""
     found: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes():
         found[outcome.buffers].append(outcome)
