@@ -41,6 +41,8 @@ REFUSED = {
         ("Como posso ativar isso?", "Como posso não ativar isso?"),
         ("Hoe kan ik het inschakelen?", "Hoe kan ik het uitschakelen?"),
         ("Is it abundant?", "Is it scarce?"),
+        ("Est-ce permis ?", "Est-ce interdit ?"),
+        ("¿Es legal fumar aquí?", "¿Es ilegal fumar aquí?"),
     ],
     "number": [
         ("What happens in chapter 3?", "What happens in chapter 4?"),
@@ -91,6 +93,9 @@ REFUSED = {
         ("Qual é a capital da França?", "Qual é a capital da Espanha?"),
         ("Wat is de hoofdstad van Frankrijk?", "Wat is de hoofdstad van Spanje?"),
         ("hauptstadt frankreich", "hauptstadt spanien"),
+        ("Wie viele Einwohner hat Köln?", "Wie viele Einwohner hat Bonn?"),
+        ("Wie ist das Wetter in Rom?", "Wie ist das Wetter in Prag?"),
+        ("where is bydgoszcz", "where is katowice"),
         ("where do spaniards live", "where do danes live"),
         ("how big is an aardvark", "how big is a jackal"),
         ("how do i leave facebook", "how do i leave instagram"),
@@ -220,6 +225,12 @@ PASSED = [
     ("Comment apprendre les échecs ?", "Comment puis-je apprendre les échecs ?"),
     ("¿Cómo aprender ajedrez?", "¿Cómo puedo aprender ajedrez?"),
     ("Wie viel sind fünfundzwanzig Äpfel?", "Wie viel sind 25 Äpfel?"),
+    ("Is Turkey in the EU?", "Is Türkiye in the EU?"),
+    ("What do Spaniards eat?", "What do people eat in Spain?"),
+    ("Wie lange muss man Eier kochen?", "Wie viele Minuten kocht man ein Ei?"),
+    ("If humans evolved from apes, why are there apes?", "If we evolved from monkeys, why are there monkeys?"),
+    ("Is he tall?", "He is tall, isn't he?"),
+    ("who is erdogan", "Who's Erdoğan?"),
     ("", "x"),
 ]
 

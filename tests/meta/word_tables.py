@@ -43,7 +43,14 @@ def text(head: str, parts: Iterable[tuple[str, str, Iterable[str]]]) -> str:
 
 # ---- CLDR -----------------------------------------------------------------------------------------------------------
 
-CONTINENTS = {"002": "africa", "003": "north_america", "005": "south_america", "142": "asia", "150": "europe"}
+CONTINENTS = {
+    "019": "usa",
+    "002": "africa",
+    "003": "north_america",
+    "005": "south_america",
+    "142": "asia",
+    "150": "europe",
+}
 NO_PLACES = {"ZZ", "QO", "XA", "XB", "EU", "EZ", "UN"}
 ENGLISH = {
     "TR": "turkey", "CZ": "czech_republic", "CI": "ivory_coast", "CD": "dr_congo", "CG": "congo", "HK": "hong_kong",
@@ -78,6 +85,8 @@ NO_PEOPLE = words("english hindi hebrew persian polish afrikaans tagalog orthodo
 NO_OPPOSITES = words("some all no yes other same top side")
 NO_NOUNS = words("ape human humans humankind humanity mankind panty pantie")
 """Words that people use for others of their kind."""
+CITIES = ("city", "national_capital", "state_capital", "provincial_capital", "port", "town")
+NO_CITIES = words("essen bari hamm acre")
 NO_UNITS = words("once julio julios")
 OTHER_WORDS = words("ora ore secondo secondi nós pie pies voet dag piede piedi libra libras")
 """Names of units that are other words of their language too: units only behind a number."""
@@ -108,7 +117,7 @@ def cldr(wordnet: WordNet) -> str:
             others.setdefault(key(locale.time_zones.get(zone, {}).get("city", city)), language)
         if zone.count("/") == 1 and not zone.startswith("Etc"):
             places.append((known.get(spaced(first), first).replace(" ", "_"), others))
-    taken, together = dict(known), []
+    taken, together, capital = dict(known), [], []
     for first, others in places:
         row = []
         for other, language in others.items():
@@ -119,7 +128,9 @@ def cldr(wordnet: WordNet) -> str:
             else:
                 row.append(other)
                 taken[spaced(other)] = first
-        if (row or spaced(first) not in taken) and not (ordinary(first, wordnet) and spaced(first) not in taken):
+        if spaced(first) not in taken and ordinary(first, wordnet):
+            capital.append(first)
+        if row or spaced(first) not in taken:
             together.append((first, row))
             taken[spaced(first)] = first
     head = (
@@ -131,6 +142,7 @@ def cldr(wordnet: WordNet) -> str:
     found = [
         ("places", "Countries, continents, cities: the English name, then those of other languages.", lines(together))
     ]
+    found.append(("places with a capital", "Those that are other words in lower case.", capital))
     found += [(f"places {language}", only_here, lines(own[language])) for language in LANGUAGES if own[language]]
     found += [(f"languages {name}", of_language, lines(spoken(english, locale))) for name, locale in locales.items()]
     found.append(("dates", "Months and days of the week.", lines(dates(english, locales))))
@@ -216,6 +228,7 @@ def wordnet(net: WordNet) -> str:
         "The licence is in LICENSE.wordnet.",
         [
             ("people", "Inhabitants and adjectives of places of names.txt.", lines(people(net))),
+            ("cities", "Cities that are nothing else.", cities(net)),
             ("people with a capital", "The same, where the word is another one in lower case.", lines(people(net, other=True))),
             *((f"nouns {kind}", "", found) for kind, tops in KINDS.items() if (found := nouns(net, tops))),
             ("opposites", "Adjectives and nouns, as in opposites.txt.", opposites(net)),
@@ -245,6 +258,23 @@ def people(net: WordNet, other: bool = False) -> list[Row]:
     return sorted(found.items())
 
 
+def cities(net: WordNet) -> list[str]:
+    """Their names, one city a line."""
+    known = hand_written()
+    kinds = {net.senses["n"][kind][0] for kind in CITIES}
+    found = []
+    for synset in net.synsets.values():
+        if kinds.isdisjoint(synset.to("@i")):
+            continue
+        names = [key(word) for word in synset.words if word[:1].isupper() and word.isalpha()]
+        names = [name for name in names if not ordinary(name, net) and name not in NO_CITIES]
+        first = next((known[name] for name in map(spaced, synset.words) if name in known), None)
+        new = [name for name in dict.fromkeys(names) if name not in known]
+        if new:
+            found.append(" ".join(([first.replace(" ", "_")] if first else []) + new))
+    return found
+
+
 def spaced(word: str) -> str:
     return word.replace("_", " ").casefold()
 
@@ -262,8 +292,9 @@ def nouns(net: WordNet, tops: list[str]) -> list[str]:
     tree = set().union(*(net.below(sense(net, top)) for top in tops))
     found = []
     for synset in sorted(tree):
-        if net.synsets[synset].to("~"):
-            continue
+        first = net.synsets[synset].words[0]
+        if not all(any(first in word for word in net.synsets[kind].words) for kind in net.synsets[synset].to("~")):
+            continue  # but walrus: Atlantic walrus, Pacific walrus
         if any(spaced(word) in listed for above in net.above(synset) & tree for word in net.synsets[above].words):
             continue
         if any(spaced(word) in listed for word in net.synsets[synset].words):

@@ -85,7 +85,7 @@ def _known(text: str, folded: Sequence[str], groups: dict[str, int], language: s
             word = word[:-2]
         if language == "de" and word not in KNOWN and word.endswith("s"):
             word = word[:-1]  # Frankreichs
-        name = local.get(word) if word in local and _has_capital(text, word) else KNOWN.get(word)
+        name = local.get(word) if word in local and word.capitalize() in text else KNOWN.get(word)
         if name is not None and (word not in AMBIGUOUS or _has_capital(text, word)):
             yield ProperName(name, True, False, groups.get(word, 0))
 

@@ -72,7 +72,8 @@ _MEANT = {
     "way": "way ways method methods steps",
     "amount": """number amount price cost percent percentage ratio salary minimum maximum budget population count total
     quantity rate size length height weight speed depth width temperature value fee fees worth""",
-    "duration": "time duration seconds minutes hours days weeks months years",
+    "duration": """time duration seconds minutes hours days weeks months years zeit minuten stunden tage wochen temps minutes
+    heures jours tiempo minutos horas días tempo minuti ore tijd uur dagen""",
     "age": "age old",
     "speed": "speed velocity fast",
     "size": "size height depth width length weight tall high deep wide heavy big large",

@@ -18,13 +18,14 @@ def _add(known: dict[str, str], text: str) -> None:
 
 
 _add(KNOWN, section("cldr", "places"))
+_add(KNOWN, section("wordnet", "cities"))
 _add(KNOWN, section("wordnet", "people"))
 _add(KNOWN, section("wordnet", "people with a capital"))
 
 LOCAL = {
     name.removeprefix("places "): {place: KNOWN.get(first, first) for place, first in rows("\n".join(lines)).items()}
     for name, lines in sections("cldr").items()
-    if name.startswith("places ")
+    if name.startswith("places ") and len(name) == len("places xx")
 }
 """Language -> names of places that are other words in English."""
 
@@ -33,7 +34,6 @@ PHRASES = {name: first for name, first in KNOWN.items() if " " in name}
 
 FIRSTS = frozenset(name.split()[0] for name in PHRASES)
 
-AMBIGUOUS = words(section("names", "ambiguous")) | {
-    name for line in sections("wordnet")["people with a capital"] for name in line.split()[1:]
-}
+AMBIGUOUS = words(section("names", "ambiguous")) | words(section("cldr", "places with a capital").replace("_", " "))
+AMBIGUOUS |= {name for line in sections("wordnet")["people with a capital"] for name in line.split()[1:]}
 """Names only when written with a capital letter."""
