@@ -106,6 +106,8 @@ class Limits(Section, frozen=True):
     """Memory of each GPU for all loaded models. Default: 90 % of what it has."""
 
 
+CONTEXT_CAP = 8192
+"""Tokens of a request if a model's settings name no `context`. Files declare up to a million, too many for memory."""
 NO_JUDGE = "none"
 """The value of `cache.semantic.judge` for no judge: only equal answers count as the same."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 BEGINNING = b"version https://git-lfs.github.com/spec/"
-LONGEST = 1024
+POINTER_BYTES = 1024
 """Maximum size of a pointer in bytes, by its specification."""
 HINT = "Run `git lfs install` and `git lfs pull` in {folder}, or download the model with `llmctl pull`."
 
@@ -37,7 +37,7 @@ def _needed(path: Path) -> Iterator[Path]:
 
 
 def _is_pointer(file: Path) -> bool:
-    if not file.is_file() or file.stat().st_size > LONGEST:
+    if not file.is_file() or file.stat().st_size > POINTER_BYTES:
         return False
     with file.open("rb") as stream:
         return stream.read(len(BEGINNING)) == BEGINNING

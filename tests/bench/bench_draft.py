@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmctld.engine.drafts.speculation import LONGEST, Drafts, Speculation
+from llmctld.engine.drafts.speculation import DRAFT_TOKENS, Drafts, Speculation
 
 TEXTS = Path(__file__).with_name("texts")
 NAMES = {"edit": "an edit of a file in the prompt", "json": "JSON extraction", "prose": "prose"}
@@ -43,7 +43,7 @@ def replay(prompt: list[int], answer: list[int], row_cost: float, *, always: boo
     at = 1
     while at < len(answer):
         draft, chances = drafts.offer(prompt + answer[:at], len(answer) - at - 1)
-        length = len(draft) if always else speculation.lengths({0: chances}, LONGEST)[0]
+        length = len(draft) if always else speculation.lengths({0: chances}, DRAFT_TOKENS)[0]
         accepted = agreeing(draft[:length], answer[at:])
         took = 1 + row_cost * length
         speculation.measured({0: 1 + length}, took)

@@ -43,15 +43,15 @@ def test_a_broken_file_is_refused(house: House, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("left", "words"),
     [
-        (-2000, "was cut off: it has {size} bytes, and its tensors need"),
-        (3000, "ends within its header: it was cut off"),
+        (-2000, "is truncated: it has {size} bytes, and its tensors need"),
+        (3000, "ends within its header: it is truncated"),
     ],
 )
 def test_a_file_cut_short_is_refused_when_it_is_added(house: House, tiny: Path, left: int, words: str) -> None:
     path = house.home / "cut.gguf"
     path.write_bytes(tiny.read_bytes()[:left])
     said = words.format(size=path.stat().st_size)
-    refused(house.run("models", "add", "m", path), 4, path, said, "Fetch it, or copy it, once more.")
+    refused(house.run("models", "add", "m", path), 4, path, said, "Download or copy it again.")
     whole = house.home / "whole.gguf"
     whole.write_bytes(tiny.read_bytes())
     refused(house.run("models", "add", "m", whole, "--set", f"draft={path}"), 4, path, said)

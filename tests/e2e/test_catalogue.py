@@ -161,7 +161,7 @@ def test_a_part_of_a_split_file_that_is_missing_is_named(shared: House, tmp_path
     tiny_gguf.write(tmp_path / "big.gguf", split=8)
     first, second, *_ = sorted(tmp_path.iterdir())
     outcome = shared.run("models", "add", "x", second)
-    assert (outcome.status, f"Give the first one: {first}" in outcome.err) == (4, True)
+    assert (outcome.status, f"Give the first part: {first}" in outcome.err) == (4, True)
     second.unlink()
     outcome = shared.run("models", "add", "x", first)
     assert (outcome.status, f"{second.name} is missing" in outcome.err) == (4, True)

@@ -73,7 +73,7 @@ def test_what_needs_no_memory_here_and_what_lies_elsewhere(shared: House, tmp_pa
     shared.ok("models", "add", "far", "http://127.0.0.1:9/v1", "--force")
     outcome = shared.run("models", "estimate", "far")
     assert outcome.status == 5
-    assert "far runs at http://127.0.0.1:9/v1: it takes no memory here" in outcome.err
+    assert "far runs at http://127.0.0.1:9/v1 and takes no memory here" in outcome.err
 
 
 @pytest.mark.parametrize(

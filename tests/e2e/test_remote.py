@@ -610,7 +610,7 @@ def test_a_key_may_lie_in_the_keyring_which_is_asked_only_without_a_variable(end
     ("target", "flags", "words"),
     [
         ("http://user:secret@host/v1", (), "user name or a password"),
-        ("http:///v1", (), "names no host"),
+        ("http:///v1", (), "has no host"),
         ("http://host:none/v1", (), "cannot be read"),
         ("http://host/v1?key=x", (), "query"),
         ("http://host/v1/chat/completions", (), "/chat/completions"),

@@ -49,7 +49,7 @@ def test_the_one_that_loses_least_makes_room_and_who_asked_is_told(two: House) -
     two.ok("models", "pin", "b")
     outcome = two.ok("ask", "-m", "c", "--no-cache", "hello")
     assert outcome.out == "hello\n"
-    assert "loading c, and unloading a for it" in outcome.err
+    assert "loading c, unloading a for it" in outcome.err
     assert loaded(two) == ["b", "c"]
 
 
@@ -69,7 +69,7 @@ def test_a_model_that_serves_is_not_put_out(two: House) -> None:
     waits = two.spawn("ask", "-m", "a", "--timeout", "1s", "hello")
     outcome = waits.end()
     assert outcome.status == 7
-    assert "a is loaded when there is room for its 1.0 MiB: slow is busy" in outcome.err
+    assert "a waits for 1.0 MiB of memory: slow is busy" in outcome.err
     assert loaded(two) == ["slow"]
     asked.send_signal(2)
     assert asked.end().status == 130
@@ -219,7 +219,7 @@ def test_a_preload_that_fails_harms_nobody(house: House) -> None:
     house.echo("e", preload="true", fail="load").echo("f")
     house.ok("daemon", "restart")
     assert house.ok("ask", "-m", "f", "hello").out == "hello\n"
-    until(lambda: "could not be loaded at the start" in house.log.read_text(), what="a line in the log")
+    until(lambda: "a model cannot be preloaded" in house.log.read_text(), what="a line in the log")
 
 
 def test_a_pin_that_was_interrupted_or_could_not_be_loaded_pins_nothing(house: House) -> None:
@@ -239,7 +239,7 @@ def test_a_pin_that_the_configuration_forbids(house: House) -> None:
     house.ok("daemon", "restart")
     outcome = house.run("models", "pin", "e")
     assert outcome.status == 2
-    assert "models.e.pin = false, and it wins" in outcome.err
+    assert "models.e.pin = false, which takes precedence" in outcome.err
 
 
 # ---- replicas -------------------------------------------------------------------------------------------------------
@@ -282,8 +282,8 @@ def test_no_room_says_what_is_missing_and_what_would_be_unloaded(two: House) -> 
     assert outcome.status == 4
     assert outcome.error["code"] == "model_unavailable"
     assert outcome.error["message"] == (
-        "large has 2.0 MiB of weights, but models may hold 2.0 MiB together, of which a holds 1.0 MiB (pinned): "
-        "1.0 MiB are missing, even when b (1.0 MiB) is unloaded"
+        "the weights of large need 2.0 MiB, but all models together may use 2.0 MiB, of which a uses 1.0 MiB (pinned): "
+        "1.0 MiB are missing, even if b (1.0 MiB) is unloaded"
     )
     assert "limits.memory_bytes" in outcome.error["hint"]
     assert loaded(two) == ["a", "b"]

@@ -254,7 +254,7 @@ def test_a_file_cut_short_while_it_is_used_is_what_is_said(house: House) -> None
     os.truncate(path, 4096)
     outcome = command.end()
     assert outcome.status == 9
-    assert f"(killed by SIGBUS): {path} had {size} bytes when it was loaded, and has 4096 now" in outcome.err
+    assert f"(killed by SIGBUS): {path} had {size} bytes when it was loaded and has 4096 now" in outcome.err
     for _ in range(2):
         outcome = house.run("ask", "again", "-m", "m", *SHORT)
         assert outcome.status == 4

@@ -169,8 +169,8 @@ def test_what_is_no_template_is_refused_when_it_is_added(home: House, tmp_path: 
     refused(add(tmp_path), 4, tmp_path)
     refused(add(tmp_path / "empty.jinja"), 4, "is empty")
     refused(add(tmp_path / "odd.jinja"), 4, "UTF-8")
-    refused(add(home.home / "plain.jinja", "echo"), 5, "takes no `template`")
-    refused(add(home.home / "plain.jinja", "http://127.0.0.1:9/v1"), 5, "takes no setting template")
+    refused(add(home.home / "plain.jinja", "echo"), 5, "supports no `template`")
+    refused(add(home.home / "plain.jinja", "http://127.0.0.1:9/v1"), 5, "has no setting template")
 
 
 def test_the_variables_of_a_template_are_settings(home: House) -> None:

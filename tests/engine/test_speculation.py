@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from llmctld.engine.cost.step_cost import StepCost, passes
 from llmctld.engine.drafts.lookup import Guess
-from llmctld.engine.drafts.speculation import LONGEST, PLAIN_EVERY, WHOLE_EVERY, Acceptance, Speculation
+from llmctld.engine.drafts.speculation import DRAFT_TOKENS, PLAIN_EVERY, WHOLE_EVERY, Acceptance, Speculation
 
 from tests.bench import bench_draft
 
@@ -97,13 +97,13 @@ def test_a_whole_draft_is_tried_although_short_ones_do_well() -> None:
     speculation = Speculation()
     lengths = []
     for _ in range(3 * WHOLE_EVERY):
-        length = speculation.lengths({0: [0.985**at for at in range(1, LONGEST + 1)]}, LONGEST)[0]
-        speculation.measured({0: 1 + length}, 6 if length == LONGEST else 1 + length / 2)
+        length = speculation.lengths({0: [0.985**at for at in range(1, DRAFT_TOKENS + 1)]}, DRAFT_TOKENS)[0]
+        speculation.measured({0: 1 + length}, 6 if length == DRAFT_TOKENS else 1 + length / 2)
         lengths.append(length)
-    assert lengths[-WHOLE_EVERY // 2 :].count(LONGEST) > WHOLE_EVERY // 4
+    assert lengths[-WHOLE_EVERY // 2 :].count(DRAFT_TOKENS) > WHOLE_EVERY // 4
 
 
-@given(st.lists(st.lists(st.floats(0, 1), max_size=LONGEST), min_size=1, max_size=8), st.integers(0, 40))
+@given(st.lists(st.lists(st.floats(0, 1), max_size=DRAFT_TOKENS), min_size=1, max_size=8), st.integers(0, 40))
 def test_the_room_of_a_step_is_kept(chances: list[list[float]], room: int) -> None:
     falling = {stream: sorted(each, reverse=True) for stream, each in enumerate(chances)}
     lengths = measured(0.01).lengths(falling, room)

@@ -9,7 +9,7 @@ from pathlib import Path
 from llmctld.cache.level import Stored
 from llmctld.call.call import Call, Event
 from llmctld.inside.background import Background
-from llmctld.models.engines.worker import ChatMessage
+from llmctld.models.engines.ticket import ChatMessage
 from llmctld.semantic.decision.bound import Decision
 from llmctld.semantic.decision.pair import Pair
 from llmctld.semantic.entries import StoredQuestion, digest, packed

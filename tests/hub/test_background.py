@@ -12,7 +12,7 @@ from llmctld.call.origin import OWN, Purpose, origin_of
 from llmctld.history import History
 from llmctld.inside.background import Background
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.models.engines.worker import ChatMessage
+from llmctld.models.engines.ticket import ChatMessage
 from llmctld.models.running.residency import Residency
 from llmctld.pipeline.compute.generate import Generator
 from llmctld.pipeline.compute.give_way import give_way

@@ -48,9 +48,9 @@ def test_a_name_that_is_taken_is_replaced_by_force_only_and_keeps_its_place(tmp_
     catalog = a_catalog(tmp_path, a={}, b={})
     catalog.add("c", "echo", ["nick"], {}, False)
     for name, aliases in (("a", []), ("nick", []), ("d", ["b"]), ("d", ["nick"])):
-        with pytest.raises(Usage, match=r"already names|already another name of"):
+        with pytest.raises(Usage, match=r"already names|already an alias of"):
             catalog.add(name, "echo", aliases, {}, False)
-    with pytest.raises(Usage, match="already another name of the model c"):
+    with pytest.raises(Usage, match="already an alias of the model c"):
         catalog.add("nick", "echo", [], {}, True)  # force replaces a model, never an alias of another
     catalog.add("a", "echo", ["first"], {"slots": "3"}, True)
     assert catalog.choose(None, "text").name == again(tmp_path).choose(None, "text").name == "a"
@@ -159,11 +159,11 @@ def test_a_library_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: p
     write(path, GGUF, 1000)
     module._library.cache_clear()
     monkeypatch.setattr(module, "version", missing)
-    with pytest.raises(ModelUnavailable, match="run by llama-cpp-python, which is not installed") as caught:
+    with pytest.raises(ModelUnavailable, match="needs the package llama-cpp-python, which is not installed") as caught:
         catalog.identity(entry(path))
     assert "pip install llama-cpp-python" in caught.value.hint
     monkeypatch.setattr(module, "PYTHON", "3.10")
-    with pytest.raises(ModelUnavailable, match=r"takes Python 3\.11 or newer, and this is 3\.10"):
+    with pytest.raises(ModelUnavailable, match=r"needs Python 3\.11 or newer, and this is 3\.10"):
         module._library("transformers")
     monkeypatch.setattr(module, "PYTHON", "3.11")
     with pytest.raises(ModelUnavailable, match=r"by transformers, which is not installed$"):

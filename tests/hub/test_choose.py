@@ -53,9 +53,9 @@ def test_the_largest_that_fits() -> None:
     [
         (["m-Q4_0-00001-of-00002.gguf"], None, "lacks m-Q4_0-00002-of-00002.gguf"),
         (["m-Q2_K.gguf"], None, "has no Q4_K_M, Q4_0 or Q8_0 among its files"),
-        (["a-Q2_K.gguf", "b-Q2_K.gguf"], "Q2_K", "has 2 models that are 'Q2_K'"),
+        (["a-Q2_K.gguf", "b-Q2_K.gguf"], "Q2_K", "has 2 models that match 'Q2_K'"),
         (["model.safetensors"], None, "no safetensors with a config.json"),
-        ([], None, "holds no model"),
+        ([], None, "contains no usable model"),
     ],
 )
 def test_what_cannot_be_taken(names: list[str], wanted: str | None, words: str) -> None:

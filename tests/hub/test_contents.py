@@ -137,7 +137,7 @@ async def test_the_parts_of_a_model_and_the_files_of_a_folder_all_count(tmp_path
 
 def test_what_is_gone_is_named(tmp_path: Path, model: Path) -> None:
     (tmp_path / "m-00001-of-00002.gguf").write_bytes(model.read_bytes())
-    for target, missing in (("none.gguf", "none.gguf"), ("m-00001-of-00002.gguf", "m-00001"), (".", "holds no model")):
+    for target, missing in (("none.gguf", "none.gguf"), ("m-00001-of-00002.gguf", "m-00001"), (".", "without a model")):
         with pytest.raises(ModelUnavailable, match=missing):
             Contents().of(str(tmp_path / target))
 

@@ -72,7 +72,7 @@ async def test_an_engine_that_dies_is_started_again_and_asked_once_more(tmp_path
         pid = room.residency.statuses()[0].pid
         os.kill(pid, signal.SIGSTOP)  # so that what is asked cannot be answered before
         asked = asyncio.create_task(room.ask("cat"))
-        await until(lambda: not room.residency._fleet.models["tiny"].replicas[0].worker.unused.is_set())
+        await until(lambda: not room.residency._pool.models["tiny"].replicas[0].worker.unused.is_set())
         os.kill(pid, signal.SIGKILL)
         assert len((await asked)[0].vectors) == 64 * 4
         assert room.residency.statuses()[0].pid != pid
@@ -126,7 +126,7 @@ async def test_who_leaves_leaves_no_work_behind(tmp_path: Path, gguf: Path) -> N
     try:
         await room.ask("cat")
         asked = asyncio.create_task(room.ask(*["the cat sleeps"] * TEXTS))
-        worker = room.residency._fleet.models["tiny"].replicas[0].worker
+        worker = room.residency._pool.models["tiny"].replicas[0].worker
         await until(lambda: worker.busy > 0)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -9,7 +9,8 @@ import psutil
 import pytest
 from llmctld.call.call import Call
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.models.engines.worker import ChatMessage, Worker
+from llmctld.models.engines.ticket import ChatMessage
+from llmctld.models.engines.worker import Worker
 from llmctld.models.running.residency import Residency
 from llmctld.pipeline.compute.generate import Generator
 
@@ -27,7 +28,7 @@ def ask(catalog: Catalog, text: str, **fields: object) -> Call:
 
 async def idle(residency: Residency) -> None:
     """No lease, no busy slot."""
-    worker = residency._fleet.models["e"].replicas[0].worker
+    worker = residency._pool.models["e"].replicas[0].worker
     assert worker.unused.is_set()
     await until(lambda: worker.busy == 0)
 
@@ -118,7 +119,7 @@ async def test_an_engine_that_dies_before_the_first_token_is_no_matter(tmp_path:
         await until(lambda: bool(worker._tickets))
         os.kill(pid, signal.SIGKILL)
         assert (await task).text == "hello"
-        assert residency._fleet.models["e"].replicas[0].worker.pid != pid
+        assert residency._pool.models["e"].replicas[0].worker.pid != pid
 
 
 @in_loop

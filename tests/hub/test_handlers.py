@@ -70,7 +70,7 @@ async def test_removing_a_model_ends_its_load(tmp_path: Path) -> None:
         last = finals[loading]
         assert isinstance(finals[removing], wire.Done)
         assert isinstance(last, wire.Failed)
-        assert (last.code, last.message) == ("model_unavailable", "the loading of e was ended")
+        assert (last.code, last.message) == ("model_unavailable", "the loading of e was cancelled")
         assert scene.hub.residency.statuses() == []
 
 

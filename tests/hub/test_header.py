@@ -57,7 +57,7 @@ def test_a_decoder_with_a_pooling_embeds_and_a_ranker_does_neither(tmp_path: Pat
         writer.close()
     assert type_of(str(tmp_path / "0.gguf")).kind == "text"
     assert type_of(str(tmp_path / "3.gguf")).kind == "embedding"
-    with pytest.raises(ModelUnavailable, match="ranks pairs"):
+    with pytest.raises(ModelUnavailable, match="is a reranker"):
         type_of(str(tmp_path / "4.gguf"))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from llmctld.call.call import GaveWay
-from llmctld.semantic.judge import LONGEST, MOST_WRONG, exams
+from llmctld.semantic.judge import ANSWER_LENGTH, MOST_WRONG, exams
 
 from llmctl.config import NO_JUDGE, Semantic
 from llmctl.errors import Busy, ContextOverflow, EngineFailed, Incomplete, InvalidRequest, ModelUnavailable
@@ -121,7 +121,7 @@ async def test_the_question_holds_all_three_texts_and_is_asked_in_the_hubs_own_n
 @in_loop
 async def test_a_judge_is_not_asked_about_what_it_could_not_read_whole(tmp_path: Path, place: int) -> None:
     parts = ["a", "b", "c"]
-    parts[place] = "x" * (LONGEST + 1)
+    parts[place] = "x" * (ANSWER_LENGTH + 1)
     async with learning(tmp_path, Model(usual=YES)) as made:
         assert await made.judge.verdict(made.writer, *parts) is None
         assert made.model.asked == []

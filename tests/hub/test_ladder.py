@@ -92,7 +92,7 @@ def test_a_model_that_no_rung_holds_is_refused_until_somebody_wants_it(ladder: L
     assert caught.value.message == said
     for rung, cause in (("as it is", "SIGSEGV"), ("no AMX", "SIGILL"), ("no flash attention", "SIGFPE")):
         assert f"{rung!r} ({cause})" in said
-    assert "built for a processor" not in caught.value.hint
+    assert "built for a newer processor" not in caught.value.hint
     assert descent(ladder, "another").rung.name == "as it is"
     ladder.retry("one")
     assert descent(ladder).rung.name == "as it is"
@@ -150,18 +150,18 @@ def test_files_that_change_are_told(tmp_path: Path, ladder: Ladder) -> None:
     found = descent(ladder, paths=[path])
     assert found.moved() == ""
     path.write_bytes(b"123")
-    assert found.moved() == f"{path} had 5 bytes when it was loaded, and has 3 now"
+    assert found.moved() == f"{path} had 5 bytes when it was loaded and has 3 now"
     found = descent(ladder, paths=[path])
     (tmp_path / "new.gguf").write_bytes(b"1234567")
     (tmp_path / "new.gguf").replace(path)
     assert found.moved() == "", "what was opened is still there"
     found = descent(ladder, paths=[path])
     path.rename(tmp_path / "elsewhere")
-    assert found.moved().startswith(f"{path} cannot be read any more")
+    assert found.moved().startswith(f"{path} can no longer be read")
 
 
 def test_illegal_instructions_everywhere_are_a_library_built_for_another_processor(ladder: Ladder) -> None:
     found = descent(ladder)
     while found.fell("SIGILL"):
         pass
-    assert "built for a processor that knows more" in found.died().hint
+    assert "built for a newer processor" in found.died().hint

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from llmctld import doctor
 from llmctld.models.catalogue.address import check_address, is_loopback, is_open
-from llmctld.models.engines.worker import ChatMessage, Load, Submit, Texts, Ticket
+from llmctld.models.engines.ticket import ChatMessage, Load, Submit, Texts, Ticket
 from llmctld.models.remote.http import breaker, keys
 from llmctld.models.remote.model import RemoteModel, Remotes
 

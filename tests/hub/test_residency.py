@@ -4,7 +4,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from llmctld.models.engines.worker import ChatMessage, Piece, RequestRecalled, Submit, Worker
+from llmctld.models.engines.ticket import ChatMessage, Piece, RequestRecalled, Submit
+from llmctld.models.engines.worker import Worker
 from llmctld.models.running.residency import Residency
 
 from llmctl.config import Config, Duration, Limits, ModelEntry, Resources, Size
@@ -123,7 +124,7 @@ async def test_closing_ends_what_is_loaded_and_what_is_loading(tmp_path: Path) -
         await residency.load(catalog.find("e"))
         loading = asyncio.create_task(residency.load(catalog.find("f")))
         await at_once(lambda: loading_pid(residency))
-    with pytest.raises(ModelUnavailable, match="the loading of f was ended"):
+    with pytest.raises(ModelUnavailable, match="the loading of f was cancelled"):
         await loading
     await until(lambda: not children())
 
@@ -136,7 +137,7 @@ async def test_a_load_can_be_ended(tmp_path: Path) -> None:
         await at_once(lambda: loading_pid(residency))
         assert residency.statuses()[0].state == "loading"
         await residency.unload("e")
-        with pytest.raises(ModelUnavailable, match="the loading of e was ended"):
+        with pytest.raises(ModelUnavailable, match="the loading of e was cancelled"):
             await loading
         assert residency.statuses() == []
         assert (await residency.load(catalog.find("e"))).pid > 0
@@ -168,10 +169,10 @@ async def test_the_least_used_makes_room(tmp_path: Path) -> None:
     async with engines(tmp_path, two_fit(), a=SMALL, b=SMALL, c=SMALL) as (catalog, residency):
         for name in ("a", "b"):
             await say(residency, catalog.find(name), "x")
-        for replica in residency._fleet.replicas():
+        for replica in residency._pool.replicas():
             replica.load_s = 1.0  # what they took to load differs by chance
         await say(residency, catalog.find("a"), "x")
-        assert residency.outlook(catalog.find("c")) == "loading c, and unloading b for it"
+        assert residency.outlook(catalog.find("c")) == "loading c, unloading b for it"
         await say(residency, catalog.find("c"), "x")
         assert residency.names == ["a", "c"]
 
@@ -183,7 +184,7 @@ async def test_a_burst_over_three_models_takes_three_loads(tmp_path: Path) -> No
     async with engines(tmp_path, config, A=SMALL, B=SMALL, C=SMALL) as (catalog, residency):
         said = await asyncio.gather(*(say(residency, catalog.find(name), f"{name}!") for name in "ABAACABC"))
         assert said == [f"{name}!" for name in "ABAACABC"]
-        assert residency._fleet.loads == 3
+        assert residency._pool.loads == 3
 
 
 @in_loop
@@ -192,7 +193,7 @@ async def test_who_serves_is_not_put_out_before_max_wait_and_then_takes_no_more(
     async with engines(tmp_path, config, a=SMALL, b=SMALL) as (catalog, residency):
         a, b = catalog.find("a"), catalog.find("b")
         async with residency.lease(a):
-            assert residency.outlook(b) == "b is loaded when there is room for its 1.0 MiB: a is busy"
+            assert residency.outlook(b) == "b waits for 1.0 MiB of memory: a is busy"
             other = asyncio.create_task(say(residency, b, "b"))
             await asyncio.sleep(0)
             async with residency.lease(a):
@@ -202,7 +203,7 @@ async def test_who_serves_is_not_put_out_before_max_wait_and_then_takes_no_more(
             assert [line.state for line in residency.statuses()] == ["leaving"]
         assert await other == "b"
         assert await late == "a"
-        assert residency._fleet.loads == 3
+        assert residency._pool.loads == 3
 
 
 @in_loop
@@ -223,7 +224,7 @@ async def test_what_had_not_begun_comes_back_and_is_answered_later(tmp_path: Pat
         await ask(b, "b")
         await asyncio.gather(*queue)
         assert order.index("b") < 3, order
-        assert residency._fleet.loads == 3
+        assert residency._pool.loads == 3
 
 
 @in_loop
@@ -237,8 +238,8 @@ async def test_a_pinned_model_stays_and_the_error_says_what_is_missing(tmp_path:
         with pytest.raises(ModelUnavailable) as caught:
             await residency.load(catalog.find("c"))
         assert caught.value.message == (
-            "c has 2.0 MiB of weights, but models may hold 2.0 MiB together, of which a holds 1.0 MiB (pinned): "
-            "1.0 MiB are missing, even when b (1.0 MiB) is unloaded"
+            "the weights of c need 2.0 MiB, but all models together may use 2.0 MiB, of which a uses 1.0 MiB (pinned): "
+            "1.0 MiB are missing, even if b (1.0 MiB) is unloaded"
         )
         assert residency.names == ["a", "b"]
 
@@ -254,8 +255,8 @@ async def test_nobody_who_gives_up_keeps_anything(tmp_path: Path) -> None:
             waits.cancel()
             await asyncio.wait([waits])
         assert residency.names == ["a", "b"]
-        assert residency._fleet.loads == 2
-        assert all(replica.worker.unused.is_set() for replica in residency._fleet.replicas())
+        assert residency._pool.loads == 2
+        assert all(replica.worker.unused.is_set() for replica in residency._pool.replicas())
 
 
 # ---- how long they stay ---------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from typing import Any
 import psutil
 import pytest
 from llmctld.models.engines.ladder import FileKind, Ladder
-from llmctld.models.engines.worker import ChatMessage, Load, Submit, Ticket, Worker
+from llmctld.models.engines.ticket import ChatMessage, Load, Submit, Ticket
+from llmctld.models.engines.worker import Worker
 
 from llmctl.errors import EngineFailed, InvalidRequest, ModelUnavailable
 from tests.hub.scene import at_once, children, in_loop, until
@@ -137,7 +138,7 @@ async def test_a_file_that_changes_while_it_is_loaded_is_named_and_no_rung_is_bl
     os.truncate(path, 10)
     monkeypatch.setenv("LLMCTL_ENGINE_CRASH", "SIGBUS@load:*")
     load = Load(name="m", backend="llama.cpp", path=str(path), threads=1, memory_bytes=2**30)
-    with pytest.raises(ModelUnavailable, match=f"{path} had 4000 bytes when it was loaded, and has 10 now"):
+    with pytest.raises(ModelUnavailable, match=f"{path} had 4000 bytes when it was loaded and has 10 now"):
         await Worker(load, tmp_path, descent).start()
     assert not (tmp_path / "rungs.json").exists()
     assert ladder.descent("m", "one", FileKind("F32"), [path]).rung.name == "as it is"

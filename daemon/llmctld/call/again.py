@@ -10,7 +10,7 @@ import msgspec
 from llmctl.wire import Generate
 from llmctld.call.call import Call
 from llmctld.call.reuse import repeatable
-from llmctld.models.engines.worker import ChatMessage
+from llmctld.models.engines.ticket import ChatMessage
 
 BODY_BYTES = 256 * 1024
 """A request with longer messages is not kept."""

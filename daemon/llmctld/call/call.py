@@ -15,7 +15,7 @@ from llmctl.config import ModelEntry
 from llmctl.wire import Answer, Answers, CacheUse, Delta, Explained, Generate, Notice, Sampled, Timings, Usage
 from llmctld.cache.level import LeftOut
 from llmctld.call.origin import Origin
-from llmctld.models.engines.worker import ChatMessage
+from llmctld.models.engines.ticket import ChatMessage
 
 Event = Delta | Notice | Answer | Answers
 Stage = Callable[["Call"], AsyncGenerator[Event, None]]

@@ -12,7 +12,7 @@ from llmctl.config import ModelSettings
 from llmctld.cache.entries.context import template_of
 from llmctld.call.call import Call
 from llmctld.models.catalogue.catalog import AdapterUse, Catalog
-from llmctld.models.engines.worker import ChatMessage
+from llmctld.models.engines.ticket import ChatMessage
 
 KEY_FORMAT = 2
 """Raised when the meaning of a stored answer changes. 2: what was typed is text, and forges no turns."""

@@ -17,7 +17,7 @@ from llmctl.errors import LlmctlError
 from llmctl.wire import ID_BYTES, Answer, Answers, Generate
 from llmctld.call.call import Call, GaveWay, Stage
 from llmctld.call.origin import Origin
-from llmctld.models.engines.worker import ChatMessage
+from llmctld.models.engines.ticket import ChatMessage
 from llmctld.watch import log
 
 QUIET_S, LOOK_S = 0.2, 0.05

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from llmctl.wire import Answer, Answers, Generate
 from llmctld.call.origin import Origin
-from llmctld.models.engines.worker import ChatMessage
+from llmctld.models.engines.ticket import ChatMessage
 
 
 class Asker(Protocol):

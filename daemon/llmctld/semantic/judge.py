@@ -15,7 +15,7 @@ from llmctl.wire import Answer, Generate
 from llmctld.call.call import GaveWay
 from llmctld.call.origin import OWN, Purpose, origin_of
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.models.engines.worker import ChatMessage
+from llmctld.models.engines.ticket import ChatMessage
 from llmctld.semantic.asker import Asker
 from llmctld.semantic.knowledge import Knowledge
 
@@ -43,7 +43,7 @@ MOST_WRONG = 4
 fewer than one."""
 TOKENS = 24
 """Length of a verdict, at most."""
-LONGEST = 20_000
+ANSWER_LENGTH = 20_000
 """Characters of a request or an answer, at most: longer ones are not put to the judge."""
 KEPT = "judges"
 """The name of the record in the database."""
@@ -108,7 +108,7 @@ class Judge:
 
     async def verdict(self, writer: ModelEntry, request: str, answer: str, other: str) -> bool | None:
         """Whether `other` serves as well as `answer`; None without a verdict."""
-        if not self.usable(writer) or max(len(request), len(answer), len(other)) > LONGEST:
+        if not self.usable(writer) or max(len(request), len(answer), len(other)) > ANSWER_LENGTH:
             return None
         judge = self._entry(writer)
         try:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from llmctld.engine.core.draft_model import Ask, DraftModel, Proposal
 from llmctld.engine.cost.step_cost import StepCost
-from llmctld.engine.drafts.speculation import LONGEST, Offer, Speculation
+from llmctld.engine.drafts.speculation import DRAFT_TOKENS, Offer, Speculation
 from llmctld.engine.streams.sequence import Sequence
 
 WEIGHT = 3.0
@@ -223,7 +223,7 @@ class DraftPolicy:
 
     def _prospect(self, model: DraftModel, sequence: Sequence) -> Prospect:
         accuracy = self._accuracy[sequence.id]
-        chances = accuracy.chances(min(sequence.left - 1, LONGEST))
+        chances = accuracy.chances(min(sequence.left - 1, DRAFT_TOKENS))
         behind = model.behind(sequence.id, len(sequence.tokens))
         return Prospect(chances, accuracy.rates.said, behind, min(sequence.left, ANSWER))
 

@@ -15,12 +15,12 @@ EXPECTED_WEIGHT = 3.0
 """Weight of that expectation, in guesses."""
 MEMORY = 0.98
 """Weight of earlier guesses at each new one: about the last 50 count."""
-LONGEST = 15
+DRAFT_TOKENS = 15
 """Most tokens of one draft: 16 rows with the token before them. Kernels compute rows in groups of 4, 8 or 16."""
 ROWS = 32
 """Most drafted tokens in one step over all sequences. Each needs a row of logits in memory."""
 LENGTHENED = {
-    size: [max(known for known in SIZES if known <= size + more) for more in range(LONGEST)] for size in SIZES
+    size: [max(known for known in SIZES if known <= size + more) for more in range(DRAFT_TOKENS)] for size in SIZES
 }
 """By match size, the size that each token of the draft counts as: accepted tokens lengthen the match."""
 PLAIN_EVERY = WHOLE_EVERY = 32
@@ -94,7 +94,7 @@ class Drafts:
         """At most `limit` tokens after `tokens`, which only ever grow."""
         for guess in self._drafter.read(tokens):
             self._acceptance.learn(guess)
-        draft = self._drafter.propose(tokens, min(limit, LONGEST))
+        draft = self._drafter.propose(tokens, min(limit, DRAFT_TOKENS))
         return Offer(draft.tokens, self._acceptance.chances(draft.size, len(draft.tokens)))
 
 
@@ -113,7 +113,7 @@ class Speculation:
         self.spent_ms += ms
         longest = max(rows.values()) - 1
         self._since_plain = self._since_plain + 1 if longest else 0
-        self._since_whole = self._since_whole + (longest > 0) if longest < LONGEST else 0
+        self._since_whole = self._since_whole + (longest > 0) if longest < DRAFT_TOKENS else 0
 
     def drafts(self, offers: dict[int, Offer], room: int, whole: int | None = None) -> dict[int, list[int]]:
         """Tokens of each stream's offer to compute; the offer of stream `whole` is taken in full regardless of cost."""
@@ -144,7 +144,7 @@ class Speculation:
                 best, found = gain, lengths
         if found != nothing and self._since_whole >= WHOLE_EVERY:
             whole = _above(LIKELY, chances, room)
-            return whole if max(whole.values()) == LONGEST else found
+            return whole if max(whole.values()) == DRAFT_TOKENS else found
         return found
 
     def _least(self, streams: int) -> float:

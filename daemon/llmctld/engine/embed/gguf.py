@@ -6,13 +6,13 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
+from llmctl.config import CONTEXT_CAP
 from llmctld.engine.core.step_threads import step
 from llmctld.engine.cost.threads import Threads
 from llmctld.engine.embed.loop import Reading, Vectors, too_long, unknown_prompt
 from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import Shape, mebibytes
 from llmctld.engine.llama.batch import Batch
-from llmctld.engine.llama.cells import CONTEXT_CAP
 from llmctld.engine.llama.library.native_log import NativeLog
 from llmctld.engine.llama.reader import Reader
 from llmctld.engine.llama.vocabulary import Vocabulary

@@ -11,7 +11,7 @@ import msgspec
 
 from llmctld.engine.forms.gbnf import Chars, Choice, Name, Node, Repeat, Rules, children
 
-LONGEST = 65_536
+TEXT_LENGTH = 65_536
 """Limit in characters: two dozen rules that double each other would produce gigabytes."""
 FORMATS = {
     "date": "2000-01-01",
@@ -96,7 +96,7 @@ class Search:
         count = schema.get("minItems", 0)
         items = [self.value(each) for each in first[:count]]
         if count > len(items):
-            items += [self.value(schema.get("items", True))] * min(count - len(items), LONGEST)
+            items += [self.value(schema.get("items", True))] * min(count - len(items), TEXT_LENGTH)
         return NONE if any(item is NONE for item in items) else items
 
     def _object(self, schema: Schema) -> Any:
@@ -168,7 +168,7 @@ def _nearest_to_zero(schema: Schema, step: float, unit: float) -> Any:
 def _string(schema: Schema) -> Any:
     if "pattern" in schema:
         return matching(schema["pattern"])
-    return FORMATS.get(schema.get("format", ""), "").ljust(min(schema.get("minLength", 0), LONGEST), "a")
+    return FORMATS.get(schema.get("format", ""), "").ljust(min(schema.get("minLength", 0), TEXT_LENGTH), "a")
 
 
 def matching(pattern: str) -> Any:
@@ -226,7 +226,7 @@ def _holds(code: int, kind: Any, argument: Any) -> bool:
 
 
 def shortest_text(rules: Rules) -> str | None:
-    """A shortest text of `root`; None if there is none of at most LONGEST characters."""
+    """A shortest text of `root`; None if there is none of at most TEXT_LENGTH characters."""
     known: dict[str, str] = {}
     changed = True
     while changed:  # Knuth's generalisation of Dijkstra's algorithm (1977), without its queue
@@ -245,12 +245,12 @@ def _shortest(node: Node, known: dict[str, str]) -> str | None:
         return known.get(node.rule)
     if isinstance(node, Repeat):
         text = _shortest(node.item, known) if node.low else ""
-        return None if text is None or len(text) * node.low > LONGEST else text * node.low
+        return None if text is None or len(text) * node.low > TEXT_LENGTH else text * node.low
     texts = [_shortest(child, known) for child in children(node)]
     found = [text for text in texts if text is not None]
     if isinstance(node, Choice):
         return min(found, key=len, default=None)
-    return "".join(found) if len(found) == len(texts) and sum(map(len, found)) <= LONGEST else None
+    return "".join(found) if len(found) == len(texts) and sum(map(len, found)) <= TEXT_LENGTH else None
 
 
 def _any_of(chars: Chars) -> str | None:

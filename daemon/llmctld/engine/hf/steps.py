@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
+from llmctl.config import CONTEXT_CAP
 from llmctld.engine.errors import LoadError, Refusal
 from llmctld.engine.fit import Memory, Shape, fit, mebibytes, notice
 from llmctld.engine.hf.files import FETCH, words
@@ -16,8 +17,6 @@ from llmctld.engine.hf.single import Single
 from llmctld.engine.messages import Load, Loaded
 from llmctld.engine.streams.sequence import Sequence
 
-CONTEXT_CAP = 8192
-"""Default context in tokens per request, as for a GGUF file."""
 PROBES = ([1, 2, 3, 4, 5], [6, 5, 4])
 TOLERANCES = {torch.float32: 0.002}
 COARSE = 0.05

@@ -7,11 +7,10 @@ from typing import Any
 
 import llama_cpp.llama_cpp as lib
 
+from llmctl.config import CONTEXT_CAP
 from llmctld.engine.fit import CELLS, Shape
 from llmctld.engine.messages import Load
 
-CONTEXT_CAP = 8192
-"""Default context in tokens per request: files promise up to a million, which would cost too much memory."""
 KV_TYPES: dict[str, tuple[int, float]] = {
     "f32": (lib.GGML_TYPE_F32, 4),
     "f16": (lib.GGML_TYPE_F16, 2),

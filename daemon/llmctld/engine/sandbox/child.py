@@ -35,7 +35,7 @@ from llmctld.engine.sandbox.messages import (
 ROOM = 256 * 2**20
 """Bytes for one rendering, besides TIMES the size of its input: templates copy their input a few times."""
 TIMES = 32
-LONGEST, LONGER = 2**20, 4
+OUTPUT_LENGTH, OUTPUT_PER_BYTE = 2**20, 4
 """Characters of the output, and additional ones per byte of input."""
 
 
@@ -122,7 +122,7 @@ def _rendered(program: Program | None, order: Render, size: int) -> Rendered | F
     """Render; refuse output that is much longer than its input, which would block everyone during tokenisation."""
     if program is None:
         return Failed("nothing was opened")
-    text, most = program.render(order.messages, order.variables), LONGEST + LONGER * size
+    text, most = program.render(order.messages, order.variables), OUTPUT_LENGTH + OUTPUT_PER_BYTE * size
     if len(text) > most:
         return Failed(f"it makes {len(text)} characters of {size} bytes; at most {most} are taken")
     return Rendered(text)

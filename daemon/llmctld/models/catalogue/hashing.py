@@ -1,6 +1,6 @@
-"""Reads models' files to their end while nobody asks for anything, for the hashes that contents.py wants.
+"""Computes the full hashes of model files while the hub is idle.
 
-It knows a thread of low priority, and when to hold it still; what a hash means is not its business.
+Runs one low-priority thread that pauses during requests. What a hash is used for is contents.py's matter.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from llmctld.models.machine.machine import memory
 from llmctld.watch import log
 
 QUIET_S, LOOK_S = 1.0, 0.25
-"""Idle is who has had no request for so long; how often that is looked at."""
+"""Idle after QUIET_S without a request; polled every LOOK_S."""
 BLOCK = 2**20
 FRESH_NS = 10**9
-"""A file that was written so lately may be written again within one tick of the file system's clock."""
+"""A file modified this recently may change again within one tick of the file system's clock."""
 
 
 class Hasher:
-    """`busy` says whether somebody waits for an answer."""
+    """`busy`: whether a request is being served."""
 
     def __init__(self, contents: Contents, busy: Callable[[], bool]) -> None:
         self._contents, self._busy = contents, busy
@@ -37,7 +37,7 @@ class Hasher:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """What is half read is given up."""
+        """Stops at once; a partly read file is read again by the next hub."""
         self._stop.set()
         self._go.set()
         self._task.cancel()
@@ -52,7 +52,7 @@ class Hasher:
             sha256 = None
             try:
                 sha256 = await self._hash(target, own)
-            except Exception as error:  # noqa: BLE001 - a background loop: the next file may be read
+            except Exception as error:  # noqa: BLE001 - a background loop: the next file may be readable
                 log.info("a model could not be hashed", target=target, error=str(error))
             self._contents.settle(target, own, sha256)
 
@@ -64,7 +64,7 @@ class Hasher:
                 since = time.monotonic()
 
     async def _hash(self, target: str, own: str) -> str | None:
-        """None: it has changed meanwhile, or already before."""
+        """The SHA-256 of the target; None if it has changed since `own` was taken."""
         lines, names = [], files_of(target)
         for name, path in names:
             lines.append(f"{await self._of_file(path)}  {name}\n")
@@ -79,7 +79,7 @@ class Hasher:
             reading = asyncio.get_running_loop().run_in_executor(self._thread, self._read, path)
             reading.add_done_callback(
                 lambda done: done.cancelled() or done.exception()
-            )  # heard, should nobody wait any more
+            )  # the exception counts as retrieved if nobody awaits it any more
             while not reading.done():
                 (self._go.clear if self._busy() else self._go.set)()
                 await asyncio.wait([reading], timeout=LOOK_S)
@@ -89,7 +89,7 @@ class Hasher:
         return known
 
     def _read(self, path: Path) -> str:
-        """In the thread. Raises OSError, also when it is to end or the file changes meanwhile."""
+        """Runs in the thread. Raises OSError, also if the hub stops or the file changes meanwhile."""
         began, place = time.monotonic(), place_of(path)
         if 0 <= time.time_ns() - place.changed < FRESH_NS:
             self._stop.wait(FRESH_NS / 1e9)
@@ -100,8 +100,10 @@ class Hasher:
                 digest.update(block)
                 self._go.wait()
                 if self._stop.is_set():
-                    raise InterruptedError("the hub ends")
-                if crowds_out and hasattr(os, "posix_fadvise"):  # else it would push what models read out of memory
+                    raise InterruptedError("the hub stops")
+                if crowds_out and hasattr(
+                    os, "posix_fadvise"
+                ):  # keeps the file from evicting loaded models from the page cache
                     os.posix_fadvise(file.fileno(), 0, file.tell(), os.POSIX_FADV_DONTNEED)
         if place_of(path) != place:
             raise OSError(f"{path} was written to while it was read")
@@ -110,7 +112,7 @@ class Hasher:
 
 
 def _step_back() -> None:
-    """This thread gets what nobody else wants, of processors and disks, where the system can say so for one thread."""
+    """Gives the thread the lowest CPU and disk priority, where the system supports that per thread."""
     with suppress(OSError, AttributeError, psutil.Error):
         if hasattr(os, "sched_yield") and Path("/proc/self/task").is_dir():
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

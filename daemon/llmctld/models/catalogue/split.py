@@ -1,6 +1,6 @@
-"""A model in several files: `NAME-00001-of-00003.gguf` and its like, as llama.cpp splits them.
+"""Split models: `NAME-00001-of-00003.gguf` and so on, as llama.cpp writes them.
 
-It knows names of files, and which of them belong together; what is in them it does not read.
+Knows file names only.
 """
 
 import re
@@ -10,13 +10,13 @@ PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", r
 
 
 def whole(name: str) -> str:
-    """The name without the number of its part, by which the parts of one model are alike."""
+    """The file name without the part number, the same for all parts of a model."""
     found = PART.fullmatch(name)
     return f"{found['stem']}.gguf" if found else name
 
 
 def names(name: str) -> list[str]:
-    """Of all parts of the model that this file is a part of, the first one first; a whole model is its only part."""
+    """The names of all parts of the model, first part first; of a whole model its own name."""
     found = PART.fullmatch(name)
     if not found or not 1 <= int(found["number"]) <= int(found["count"]):
         return [name]
@@ -24,5 +24,5 @@ def names(name: str) -> list[str]:
 
 
 def parts(path: Path) -> list[Path]:
-    """The same for a file; whether each is there is for who opens them to see."""
+    """The paths of all parts, which need not exist."""
     return [path.with_name(name) for name in names(path.name)]

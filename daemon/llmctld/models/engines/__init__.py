@@ -1,1 +1,1 @@
-"""The hub's handle on an engine process, and what is learned from engines that died."""
+"""Engine processes as the hub drives them, and what is learned from their crashes."""

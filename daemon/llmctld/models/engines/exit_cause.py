@@ -1,6 +1,6 @@
-"""How an engine ended: of a signal that a crashing library dies of, for want of memory, or in another way.
+"""Why an engine process ended: a crash of the library, lack of memory, or something else.
 
-It reads the number that the system gives and the last words in the engine's log; what follows from it is worker.py's.
+Reads the exit status and the end of the engine's log; worker.py decides what follows.
 """
 
 import re
@@ -15,7 +15,7 @@ LAST_WORDS = 2**20
 
 
 class ExitCause(NamedTuple):
-    """How a process ended: a signal's number, negative, or its exit status."""
+    """Exit status of a process; a signal as its negative number."""
 
     code: int
 
@@ -29,16 +29,17 @@ class ExitCause(NamedTuple):
 
     @property
     def is_crash(self) -> bool:
-        """Whether it may be the library's own doing: memory that ran out, or somebody's `kill`, is not."""
+        """Whether the library may have crashed, as opposed to lack of memory or a `kill`."""
         return self.signal in CRASHES
 
 
-def ran_out(death: ExitCause, log_file: Path, began: int) -> str:
-    """The words of a library that gave up since it could have no memory: no rung is at fault, and there may be more later.
+def ran_out(exit_cause: ExitCause, log_file: Path, began: int) -> str:
+    """The log line in which a library that aborted says that it got no memory; else empty. No rung is at fault then.
 
-    `began`: how long the log was when the process was started.
+    `began`: length of the log when the process was started. The libraries report this by a message only, so the text
+    must be read.
     """
-    if death.signal != "SIGABRT":
+    if exit_cause.signal != "SIGABRT":
         return ""
     with log_file.open("rb") as file:
         file.seek(began)

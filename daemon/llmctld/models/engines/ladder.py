@@ -1,7 +1,7 @@
-"""On which rung a model is loaded: what was learned from engines that died, per build of the library, processor and kind of file.
+"""Remembers on which rung each model loads, from crashes, for each build of the library, processor and kind of file.
 
-It keeps what it has learned in a file, and knows no process: who has died, and of what, it is told. The rungs stand in
-engine/llama/library/rungs.py.
+A rung is a set of features of the library (engine/llama/library/rungs.py). Stores what it learns in a file; crashes
+are reported to it.
 """
 
 import time
@@ -20,21 +20,23 @@ from llmctld.storage.files import write_whole
 from llmctld.watch import log
 
 AGAIN_S = 86400.0
-"""After so long a rung is tried again from which an engine fell at work: that may have been chance, a fall at load is not."""
+"""After this time a rung is tried again on which an engine crashed during a request; a crash during a load is no
+accident.
+"""
 MOST = 256
-"""Of each list that is kept; the oldest go."""
+"""Limit for each stored list; the oldest entries go."""
 ADVICE = {
-    "SIGILL": "SIGILL: llama.cpp was built for a processor that knows more than this one. ",
-    "NaN": "NaN: what it computes is no number; its file may be damaged, fetch it again. ",
-    "SIGBUS": "SIGBUS: the file could not be read, as on a disk that fails. ",
+    "SIGILL": "SIGILL: llama.cpp was built for a newer processor than this one. ",
+    "NaN": "NaN: the model computes invalid numbers; its file may be damaged, download it again. ",
+    "SIGBUS": "SIGBUS: the file cannot be read; the disk may be failing. ",
 }
-"""Cause -> what it means when every rung ends with it."""
-REPAIR = "`llmctl daemon doctor` says which kernels are broken, and how the library is built anew."
+"""Cause -> explanation if every rung ends with it."""
+REPAIR = "`llmctl daemon doctor` shows which kernels are broken and how to rebuild the library."
 
 
 class FileKind(NamedTuple):
-    """Of file. A fall from the first rung alone is the fault of kernels for these `types` of tensors, whatever is computed with
-    them; what goes deeper may be the `architecture`'s own.
+    """The kind of a model file. A crash on the first rung only is blamed on the kernels for these `types` of tensors,
+    a deeper one on the `architecture` as well.
     """
 
     types: str
@@ -49,9 +51,9 @@ class FileKind(NamedTuple):
 
 
 class Fall(msgspec.Struct):
-    """A rung that is of no use, since an engine died on it of `cause`, a signal's name, or computed what is no number.
+    """A rung that does not work: an engine died on it with `cause`, a signal's name, or computed NaN.
 
-    `stays`: until the library is another one.
+    `stays`: valid until the library changes.
     """
 
     rung: str
@@ -61,7 +63,7 @@ class Fall(msgspec.Struct):
 
 
 class KnownFalls(msgspec.Struct):
-    """What was learned on a processor with one build of the library. `of`: a kind of file, or a model's file and settings."""
+    """Rungs that do not work with one build and processor. `of`: a kind of file, or a model's files and settings."""
 
     build: str
     processor: str
@@ -70,25 +72,27 @@ class KnownFalls(msgspec.Struct):
 
 
 class LadderState(msgspec.Struct):
-    """The file. `kinds`: where models of a kind begin; `dead`: models that no rung holds."""
+    """The stored file. `kinds`: per kind of file; `dead`: models that work on no rung."""
 
     kinds: list[KnownFalls] = []
     dead: list[KnownFalls] = []
 
 
 class Ladder:
-    """What is known of all models; `descent` is one load's view of it."""
+    """What is known about all models. `descent` is the view of one load."""
 
     def __init__(self, file: Path) -> None:
         self._file, self._processor = file, processor()
         self._learned = _read(file)
         self.suspected: dict[str, list[Fall]] = {}
-        """Model -> falls at work that nothing has confirmed: no lower rung has answered yet."""
+        """Model -> crashes during requests, not yet confirmed by an answer on a lower rung."""
         self.spent: set[str] = set()
-        """Models whose work ended every rung: it is not the rungs that are at fault."""
+        """Models whose requests crashed every rung, so that the rungs are not to blame."""
 
     def descent(self, name: str, model: str, kind: FileKind, paths: Sequence[Path]) -> "Descent":
-        """`model`: its files' identity and its settings. Raises ModelUnavailable where no rung held it the last time."""
+        """`model`: identity of its files, and its settings. Raises ModelUnavailable if it worked on no rung the last
+        time.
+        """
         here = build()
         for known in self._kept(self._learned.dead, here, model):
             if all(_holds(fall) for fall in known.falls):
@@ -99,19 +103,19 @@ class Ladder:
         return Descent(self, name, model, kind, here, above, places_of(paths))
 
     def retry(self, model: str) -> None:
-        """Somebody wants to see for himself what a model does that no rung held."""
+        """Forgets that the model works on no rung."""
         self.spent.discard(model)
         if any(each.of == model for each in self._learned.dead):
             self._learned.dead = [each for each in self._learned.dead if each.of != model]
             self._write()
 
     def here(self) -> list[KnownFalls]:
-        """What is known of kinds of tensors with the library and the processor that are there now."""
+        """What is known for the installed library and this processor."""
         now = build()
         return [it for it in self._learned.kinds if (it.build, it.processor) == (now, self._processor) and it.falls]
 
     def learn(self, build: str, of: str, falls: list[Fall], *, all_dead: bool = False) -> None:
-        """From now on. What was learned with another build on this processor is forgotten."""
+        """Stores the crashes. Entries for other builds on this processor are dropped."""
         kept = self._learned.dead if all_dead else self._learned.kinds
         kept.append(KnownFalls(build, self._processor, of, falls))
         for each in (self._learned.kinds, self._learned.dead):
@@ -120,24 +124,24 @@ class Ladder:
         self._write()
 
     def doubt(self, build: str, of: str) -> None:
-        """What was learned at work alone is no better founded than what has just turned out wrong."""
+        """Drops what was learned from crashes during requests for this kind of file."""
         for each in self._kept(self._learned.kinds, build, of):
             each.falls = [fall for fall in each.falls if fall.stays]
             self._write()
 
     def _kept(self, kept: list[KnownFalls], build: str, of: str) -> list[KnownFalls]:
-        """One, or none."""
+        """The matching entry, if any."""
         return [each for each in kept if (each.build, each.processor, each.of) == (build, self._processor, of)]
 
     def _write(self) -> None:
         try:
             write_whole(self._file, msgspec.json.encode(self._learned))
         except OSError as error:
-            log.warning("what crashes cannot be written down", file=str(self._file), reason=error.strerror)
+            log.warning("the crashes of models cannot be stored", file=str(self._file), reason=error.strerror)
 
 
 class Descent:
-    """One load's way down the ladder: where it stands, and why not higher. `moved` says whether its files have changed since."""
+    """One load's way down the ladder: the current rung, and the crashes on higher ones."""
 
     def __init__(
         self, ladder: Ladder, name: str, model: str, kind: FileKind, build: str, known: list[Fall], places: list[Place]
@@ -153,11 +157,11 @@ class Descent:
         return [*self._known, *self._new]
 
     def moved(self) -> str:
-        """What has become of the model's files since they were looked at; empty: nothing."""
+        """How the model's files have changed since the load began; empty if they have not."""
         return changed(self._places)
 
     def fell(self, cause: str) -> bool:
-        """While it was loaded. Whether there is a lower rung, on which it stands now."""
+        """Records a crash during the load and moves to the next rung. False: there is none."""
         self._new.append(Fall(self.rung.name, cause, time.time(), cause != "SIGBUS"))
         if not self._left:
             return False
@@ -165,12 +169,12 @@ class Descent:
         return True
 
     def stood(self) -> None:
-        """It is ready: those above are of no use to others of its kind either."""
+        """The load succeeded: records that the higher rungs do not work for this kind of file."""
         if self._new:
             self._learn([fall for fall in self.falls if fall not in self._suspected])
 
     def died(self) -> ModelUnavailable:
-        """There is no lower one: until something changes nobody need try again."""
+        """No rung works: recorded, so that the load is not repeated until something changes."""
         self._ladder.suspected.pop(self._model, None)
         self._ladder.learn(self._build, self._model, self.falls, all_dead=True)
         return dead(self._name, self.falls)
@@ -180,7 +184,7 @@ class Descent:
         return self._ladder.suspected.get(self._model, [])
 
     def answered(self) -> None:
-        """A request has ended well: what was suspected of the rungs above holds."""
+        """A request succeeded: confirms the suspected crashes."""
         if found := self._ladder.suspected.pop(self._model, None):
             self._learn([*self._known, *(fall for fall in found if fall not in self._known)])
 
@@ -188,7 +192,7 @@ class Descent:
         self._ladder.learn(self._build, self._kind.blamed(falls), falls)
 
     def died_at_work(self, cause: str) -> bool:
-        """Before it had answered anything. Whether the next one begins on a lower rung: each is tried once."""
+        """An engine died before its first answer. True: the next one starts on a lower rung. Each rung is tried once."""
         if self._model in self._ladder.spent:
             return False
         if not self._left:
@@ -204,12 +208,12 @@ class Descent:
         return True
 
     def all_tried(self) -> str:
-        """Every rung and what ended it, where none is left; else nothing."""
+        """All rungs with their causes if every one was tried, else empty."""
         fallen = {fall.rung for fall in self.falls}
         return _each(self.falls) if fallen == set(NAMES) else ""
 
     def notice(self) -> list[str]:
-        """What a user should know of a rung that is not the first."""
+        """The notice for a model that runs below the first rung."""
         if self.rung == LADDER[0]:
             return []
         causes = ", ".join(f"{fall.rung!r} ended with {fall.cause}" for fall in self.falls)
@@ -220,11 +224,11 @@ class Descent:
 
 
 def dead(name: str, falls: list[Fall]) -> ModelUnavailable:
-    """Every rung by name, and what ended it there."""
-    message = f"{name} cannot be loaded: llama.cpp crashes at its first words, whatever is left out: {_each(falls)}"
+    """The error that names every rung with its cause."""
+    message = f"{name} cannot be loaded: llama.cpp crashes during the first decode on every rung: {_each(falls)}"
     causes = [fall.cause for fall in falls]
     advice = next((words for cause, words in ADVICE.items() if causes.count(cause) == len(causes)), "")
-    return ModelUnavailable(message, f"{advice}{REPAIR} `llmctl models load {name}` tries each rung once more.")
+    return ModelUnavailable(message, f"{advice}{REPAIR} `llmctl models load {name}` tries each rung again.")
 
 
 def _holds(fall: Fall) -> bool:
@@ -236,18 +240,18 @@ def _each(falls: list[Fall]) -> str:
 
 
 def _place(fall: Fall) -> int:
-    """On the ladder; a rung of another version comes last."""
+    """Position on the ladder; a rung of another version comes last."""
     return NAMES.index(fall.rung) if fall.rung in NAMES else len(NAMES)
 
 
 def _read(file: Path) -> LadderState:
-    """A damaged one is begun anew: what crashes will be seen again."""
+    """The stored state. A damaged file is replaced: crashes are learned again."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=LadderState)
     except FileNotFoundError:
         return LadderState()
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        log.warning("what was learned of crashes cannot be read, and is begun anew", file=str(file), reason=str(error))
+        log.warning("the stored crashes of models cannot be read and are discarded", file=str(file), reason=str(error))
         return LadderState()
 
 

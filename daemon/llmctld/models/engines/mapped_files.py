@@ -1,6 +1,6 @@
-"""Whether files are still those that an engine was given: the library maps them, and one that is cut short under it ends it.
+"""Whether a loaded model's files have changed: llama.cpp maps them, and truncating a mapped file kills the engine.
 
-It knows sizes and times; what is in the files is not its concern.
+Compares sizes and times only.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from llmctl.hashes import Place, place_of
 
 
 def places_of(paths: Iterable[Path]) -> list[Place]:
-    """Of those that are there."""
+    """Metadata of the files that exist."""
     found = []
     for path in paths:
         try:
@@ -21,16 +21,16 @@ def places_of(paths: Iterable[Path]) -> list[Place]:
 
 
 def changed(places: Iterable[Place]) -> str:
-    """The first that is not what it was, in words; empty where each is."""
+    """Describes the first changed file; empty if none has changed."""
     for place in places:
         try:
             now = place_of(Path(place.path))
         except OSError as error:
-            return f"{place.path} cannot be read any more ({error.strerror})"
+            return f"{place.path} can no longer be read ({error.strerror})"
         if now.inode != place.inode:
-            continue  # another file was put there: the library still has the one that it opened
+            continue  # another file took its place; the library still maps the old one
         if now.size != place.size:
-            return f"{place.path} had {place.size} bytes when it was loaded, and has {now.size} now"
+            return f"{place.path} had {place.size} bytes when it was loaded and has {now.size} now"
         if now.written != place.written:
             return f"{place.path} was written to after it was loaded"
     return ""

@@ -1,7 +1,6 @@
-"""The hub's handle on one engine process: start it, submit requests, hear what comes back, notice when it dies.
+"""One engine process: start it, submit requests, receive its reports, handle its exit_cause.
 
-It speaks the dialect of engine.messages over a socket pair, and turns the process's death into EngineFailed for each request
-that was still waiting. It does not know which models exist or who may use them.
+Speaks engine.messages over a socket pair. When the process dies, each open request gets EngineFailed.
 """
 
 import asyncio
@@ -10,223 +9,32 @@ import os
 import signal
 import socket
 import subprocess
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import psutil
 import structlog
 
-from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable, from_code
+from llmctl.errors import EngineFailed, ModelUnavailable
 from llmctl.interpreter import module
 from llmctld.engine import messages
-from llmctld.engine.messages import (
-    Adapter,
-    ChatMessage,
-    Embedded,
-    Load,
-    Overflow,
-    Piece,
-    Remark,
-    Shortened,
-    Submit,
-    Texts,
-)  # fmt: skip
+from llmctld.engine.messages import Embedded, Load, Piece, Remark, Submit, Texts
 from llmctld.models.engines.exit_cause import ExitCause, ran_out
+from llmctld.models.engines.handle import ModelHandle
 from llmctld.models.engines.ladder import Descent
+from llmctld.models.engines.ticket import LowerRung, NoRungLeft, Ticket
 from llmctld.models.machine.environment import for_engine
 from llmctld.watch import log
 
-__all__ = [
-    "Adapter",
-    "ChatMessage",
-    "Embedded",
-    "FailedRequest",
-    "Load",
-    "LowerRung",
-    "ModelHandle",
-    "NoRungLeft",
-    "Overflow",
-    "Piece",
-    "Remark",
-    "RequestRecalled",
-    "Shortened",
-    "Submit",
-    "Texts",
-    "Ticket",
-    "Worker",
-]  # fmt: skip
-
-
-class FailedRequest(NamedTuple):
-    """A request that failed after it had cost something: `so_far` says what is known of that."""
-
-    error: LlmctlError
-    so_far: messages.Finished
-
-
-class LowerRung(EngineFailed):
-    """The engine died before it had answered anything; the next one leaves out some of what the library can do."""
-
-
-class NoRungLeft(EngineFailed):
-    """It has died of the same requests whatever was left out: asking once more is of no use."""
-
-
-Heard = messages.Event | EngineFailed | FailedRequest
-
-OTHERWISE = "Ask otherwise, or with fewer options; `llmctl daemon doctor` tries each of the library's kernels."
+OTHERWISE = "Change the request, or use fewer options; `llmctl daemon doctor` tries each of the library's kernels."
 SMALLER = "Unload another model, or set a smaller `context`, `batch` or `gpu_layers` for this one."
-WRITTEN_OVER = "Put a new file into a model's place with `mv`, and never write into one that is in use."
+WRITTEN_OVER = "Replace a model's file with `mv`; never write into a file that is in use."
 CLOSE_WAIT_S = 10.0
-"""How long an engine may take to save what it has computed, when it is unloaded."""
-DROP_WAIT_S = 5.0
-"""How long a cancelled request waits for the engine's last word about it."""
-
-
-class RequestRecalled(Exception):
-    """A request came back before it was begun, since its engine makes room for another model: it is to be asked again."""
-
-
-class Ticket:
-    """One submitted request: iterate it for its pieces; then `finished` is set, or for texts `embedded`.
-
-    Raises EngineFailed when the process dies, Recalled, and what a Refused names.
-    """
-
-    def __init__(self, worker: "ModelHandle", number: int) -> None:
-        self.finished: messages.Finished | None = None
-        self.embedded: Embedded | None = None
-        self._recalled = False
-        self._worker, self._number = worker, number
-        self._events: asyncio.Queue[Heard] = asyncio.Queue()
-
-    def hear(self, event: Heard) -> None:
-        self._events.put_nowait(event)
-
-    async def __aiter__(self) -> AsyncIterator[Piece | Remark]:
-        while not self._has_ended():
-            event = await self._events.get()
-            if isinstance(event, messages.Finished):
-                self.finished = event
-            elif isinstance(event, Embedded):
-                self.embedded = event
-            elif isinstance(event, messages.Recalled):
-                self._recalled = True
-                raise RequestRecalled
-            elif isinstance(event, messages.Refused):
-                raise from_code(event.code, event.message, event.hint)
-            elif isinstance(event, EngineFailed):
-                raise event
-            elif isinstance(event, FailedRequest):
-                self.finished = event.so_far
-                raise event.error
-            else:
-                yield event
-
-    def _has_ended(self) -> bool:
-        return self.finished is not None or self.embedded is not None or self._recalled
-
-    def move(self, user: str, priority: int) -> None:
-        """The request belongs to `user` from now on, with this priority."""
-        if not self._has_ended():
-            self._worker.move(self._number, user, priority)
-
-    async def drop(self) -> None:
-        """Cancels; returns once the engine has let go of the request, so that its use is known."""
-        if self._has_ended() or not self._worker.drop(self._number):
-            return
-        try:
-            await asyncio.wait_for(self._drain(), DROP_WAIT_S)
-        except (asyncio.TimeoutError, EngineFailed):
-            log.warning("an engine did not confirm a cancellation", model=self._worker.name)
-
-    async def _drain(self) -> None:
-        while self.finished is None:
-            event = await self._events.get()
-            if isinstance(event, messages.Finished):
-                self.finished = event
-            elif isinstance(event, FailedRequest):
-                self.finished = event.so_far
-            elif not isinstance(event, Piece | Remark):
-                return
-
-
-class ModelHandle(ABC):
-    """What residency lends to requests: a loaded model, wherever it runs, and how many use it.
-
-    `loaded` is what it said when it was ready; `busy` counts the requests, or texts, that it is at work on.
-    """
-
-    def __init__(self, name: str, backend: str) -> None:
-        self.name, self.backend = name, backend
-        self.loaded: messages.Loaded | None = None
-        self.busy = self.leases = 0
-        self.retiring = 0  # how many wait for it to be unused and then end it
-        self.unused = asyncio.Event()
-        self.unused.set()
-        self.tokens_per_second = 0.0
-        self.ended = asyncio.Event()
-
-    @property
-    def pid(self) -> int:
-        """0: there is no process here."""
-        return 0
-
-    @property
-    def memory_bytes(self) -> int:
-        """What it takes of this machine's memory."""
-        return 0
-
-    @property
-    def rung(self) -> str | None:
-        """How much of its library it may use, once it is loaded; None where there is no choice."""
-        return None
-
-    @property
-    def state(self) -> str:
-        """What `ps` says of it, once it is loaded."""
-        return "busy" if self.busy else "ready"
-
-    def take(self) -> None:
-        """One more request uses this worker."""
-        self.leases += 1
-        self.unused.clear()
-
-    def give_back(self) -> None:
-        self.leases -= 1
-        if not self.leases:
-            self.unused.set()
-
-    @abstractmethod
-    async def start(self) -> None:
-        """Returns once the model is loaded. Raises ModelUnavailable."""
-
-    @abstractmethod
-    def submit(self, request: Submit | Texts) -> Ticket:
-        """Gives `request` a number of its own. Raises EngineFailed when this has ended."""
-
-    @abstractmethod
-    def drop(self, number: int) -> bool:
-        """Cancels; False when that request has already ended."""
-
-    def move(self, number: int, user: str, priority: int) -> None:
-        """Queues the request for another user, with another priority. An endpoint's requests keep their turn."""
-        return
-
-    def recall(self) -> None:
-        """Asks for the requests back that have not been begun, where that can be; each is Recalled."""
-        return  # what holds no memory makes no room
-
-    @abstractmethod
-    async def stop(self) -> None:
-        """Returns when it has ended."""
+"""Time for an engine to save computed prefixes before it is killed."""
 
 
 class Worker(ModelHandle):
-    """One engine process; `busy` follows its steps. `descent`: the rungs that it may be loaded on, None: there is one."""
+    """One engine process. `descent`: the rungs to try; None: there is only one way to load."""
 
     def __init__(self, load: Load, log_folder: Path, descent: Descent | None = None) -> None:
         super().__init__(load.name, load.backend)
@@ -237,14 +45,14 @@ class Worker(ModelHandle):
         self._load, self._descent = load, descent
         self._answered = False
         self._began = 0
-        """How long the log was when the process was started."""
+        """Length of the log when the process was started."""
 
     @property
     def rung(self) -> str | None:
         return self._descent.rung.name if self._descent and self.loaded else None
 
     async def start(self) -> None:
-        """Returns once the model is loaded, on the highest rung that holds. Raises ModelUnavailable, in the engine's words."""
+        """Loads the model on the highest rung that works. Raises ModelUnavailable with the engine's message."""
         while True:
             reader, report = await self._begin()
             if isinstance(report, messages.Loaded):
@@ -266,7 +74,7 @@ class Worker(ModelHandle):
         )
 
     async def _begin(self) -> tuple[asyncio.StreamReader, messages.Report | ExitCause]:
-        """One process, until it says what became of its load, or ends."""
+        """Starts a process; returns its report on the load, or why it ended."""
         ours, theirs = socket.socketpair()
         with theirs, self._log_file.open("ab") as errors:
             self._began = errors.tell()
@@ -282,19 +90,19 @@ class Worker(ModelHandle):
         try:
             report = await _read(reader)
         except EOFError:
-            report = await self._death()
+            report = await self._exit_cause()
             self._writer.close()
         except asyncio.CancelledError:
             self.kill()
-            await asyncio.shield(self._death())
+            await asyncio.shield(self._exit_cause())
             raise
         if not isinstance(report, messages.Loaded | ExitCause):
             self.kill()
-            await self._death()
+            await self._exit_cause()
         return reader, report
 
     def _climbs_down(self, report: messages.Report | ExitCause) -> bool:
-        """Whether the next rung is to be tried: the library died of this one, and of nothing else."""
+        """Moves to the next rung if the library crashed on this one. False: there is none, or something else failed."""
         unproven = isinstance(report, messages.LoadFailed) and report.unproven
         crashed = isinstance(report, ExitCause) and report.is_crash and not ran_out(report, self._log_file, self._began)
         if self._descent is None or not (unproven or crashed) or self._descent.moved():
@@ -313,15 +121,15 @@ class Worker(ModelHandle):
                 return ModelUnavailable(f"{self.name} does not fit in memory: llama.cpp says {words!r}", SMALLER)
             if self._descent is not None and report.is_crash:
                 return self._dead(self._descent)
-            hint = f"Its last words are in {self._log_file}."
-            return ModelUnavailable(f"the engine of {self.name} ended while loading ({report.words})", hint)
+            hint = f"The end of {self._log_file} may say why."
+            return ModelUnavailable(f"the engine of {self.name} ended during the load ({report.words})", hint)
         if isinstance(report, messages.LoadFailed):
             return self._dead(self._descent) if self._descent else ModelUnavailable(report.message, report.hint)
         return ModelUnavailable(f"unexpected {report}")
 
     def _dead(self, descent: Descent) -> ModelUnavailable:
         error = descent.died()
-        error.hint += f" Its last words are in {self._log_file}."
+        error.hint += f" The end of {self._log_file} may say more."
         return error
 
     @property
@@ -330,14 +138,14 @@ class Worker(ModelHandle):
 
     @property
     def memory_bytes(self) -> int:
-        """Resident bytes of the process, its mapped weights included."""
+        """Resident memory of the process, mapped weights included."""
         try:
             return int(psutil.Process(self.pid).memory_info().rss)
         except psutil.Error:
             return 0
 
     def submit(self, request: Submit | Texts) -> Ticket:
-        """Sends `request` under a number of its own. Raises EngineFailed when the process has died."""
+        """Sends `request` under a new number. Raises EngineFailed if the process has died."""
         if self.ended.is_set():
             raise EngineFailed(f"the engine of {self.name} has ended")
         request.id = next(self._numbers)
@@ -346,7 +154,7 @@ class Worker(ModelHandle):
         return ticket
 
     def drop(self, number: int) -> bool:
-        """Cancels; False when that request has already ended."""
+        """Cancels a request. False: it has already ended."""
         if number not in self._tickets or self.ended.is_set():
             return False
         self._writer.write(messages.frame(messages.Drop(number)))
@@ -358,12 +166,12 @@ class Worker(ModelHandle):
             self._writer.write(messages.frame(messages.Move(number, user, priority)))
 
     def recall(self) -> None:
-        """Asks for the requests back that have not been begun; each is Recalled."""
+        """Asks for the return of requests that have not started; each raises RequestRecalled."""
         if self._tickets and not self.ended.is_set():
             self._writer.write(messages.frame(messages.Recall()))
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
-        structlog.contextvars.clear_contextvars()  # it serves all requests, not the one that caused the load
+        structlog.contextvars.clear_contextvars()  # this task serves all requests, not only the one that caused the load
         try:
             while True:
                 report = await _read(reader)
@@ -372,10 +180,10 @@ class Worker(ModelHandle):
         except EOFError:
             pass
         except msgspec.DecodeError:
-            log.exception("an engine speaks nonsense and is ended", model=self.name, pid=self.pid)
+            log.exception("an engine sent an invalid message and is killed", model=self.name, pid=self.pid)
             self.kill()
         finally:
-            self._bury(await asyncio.shield(self._death()))
+            self._bury(await asyncio.shield(self._exit_cause()))
 
     def _hear(self, step: messages.Step) -> None:
         self.busy, self.tokens_per_second = step.busy, step.tokens_per_second
@@ -389,58 +197,58 @@ class Worker(ModelHandle):
                 if self._descent is not None:
                     self._descent.answered()
 
-    def _bury(self, death: ExitCause) -> None:
+    def _bury(self, exit_cause: ExitCause) -> None:
         self.busy = 0
         self.ended.set()
         self._writer.close()
         log.info(
-            "an engine has ended", model=self.name, pid=self.pid, status=death.words, unfinished=len(self._tickets)
+            "an engine has ended", model=self.name, pid=self.pid, status=exit_cause.words, unfinished=len(self._tickets)
         )
-        error = self._failure(death)
+        error = self._failure(exit_cause)
         for ticket in self._tickets.values():
             ticket.hear(error)
         self._tickets.clear()
 
-    def _failure(self, death: ExitCause) -> EngineFailed:
-        """What those who wait are told. An engine that has answered before died of what it was asked, or of chance."""
-        said = f"the engine of {self.name} died ({death.words})"
-        if self._descent is None or not death.is_crash:
+    def _failure(self, exit_cause: ExitCause) -> EngineFailed:
+        """The error for open requests. An engine that has answered before died of a request, or by chance."""
+        said = f"the engine of {self.name} died ({exit_cause.words})"
+        if self._descent is None or not exit_cause.is_crash:
             return EngineFailed(said)
         if moved := self._descent.moved():
             return EngineFailed(f"{said}: {moved}", WRITTEN_OVER)
-        if words := ran_out(death, self._log_file, self._began):
+        if words := ran_out(exit_cause, self._log_file, self._began):
             return EngineFailed(f"{said}: {words}", SMALLER)
-        if self._tickets and not self._answered and self._descent.died_at_work(death.signal):
+        if self._tickets and not self._answered and self._descent.died_at_work(exit_cause.signal):
             return LowerRung(f"{said} on the rung {self.rung!r}")
         tried = self._descent.all_tried()
         if not tried:
             return EngineFailed(said)
-        return NoRungLeft(f"{said}, at the same requests whatever is left out: {tried}", OTHERWISE)
+        return NoRungLeft(f"{said} during the same requests on every rung: {tried}", OTHERWISE)
 
-    async def _death(self) -> ExitCause:
+    async def _exit_cause(self) -> ExitCause:
         assert self._process is not None
         return ExitCause(await asyncio.to_thread(self._process.wait))
 
     def kill(self) -> None:
-        """Ends the process at once: its memory comes back, and whoever still waits is told."""
+        """Kills the process: its memory is freed, and open requests fail."""
         if self._process is not None and self._process.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
         self._writer.close()
 
     async def stop(self) -> None:
-        """Ends the process when it has saved what is worth it, at the latest after CLOSE_WAIT_S."""
+        """Ends the process after it has saved computed prefixes; kills it after CLOSE_WAIT_S."""
         if not self.ended.is_set():
             self._writer.write(messages.frame(messages.Close()))
         try:
             await asyncio.wait_for(self.ended.wait(), CLOSE_WAIT_S)
         except asyncio.TimeoutError:
-            log.warning("an engine did not end by itself and is killed", model=self.name, pid=self.pid)
+            log.warning("an engine did not exit and is killed", model=self.name, pid=self.pid)
             self.kill()
             await self.ended.wait()
 
 
 def _is_answer(event: messages.Event) -> bool:
-    """Whether it shows that the model can compute."""
+    """Whether the event proves that the model can compute."""
     if isinstance(event, messages.Finished):
         return event.reason != "cancelled" and event.completion_tokens > 0
     return isinstance(event, Embedded)

@@ -1,1 +1,1 @@
-"""What this machine has: memory, processors, the build of llama.cpp."""
+"""The machine: memory, processors, the installed build of llama.cpp."""

@@ -1,6 +1,6 @@
-"""Which build of llama.cpp is installed, and for which processor: whether what was learned with one holds for this one.
+"""Identifies the installed build of llama.cpp and the processor, so that known crashes apply to this pair only.
 
-It looks at names, sizes and times of files, and loads no library.
+Compares names, sizes and times of files; loads no library.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ from pathlib import Path
 
 PACKAGE, MODULE = "llama-cpp-python", "llama_cpp"
 ELSEWHERE = "LLAMA_CPP_LIB_PATH"
-"""Names the folder of another build, which the package takes instead of its own."""
+"""Variable with the folder of another build, which the package uses instead of its own."""
 
 
 def build() -> str:
-    """Changes with every build; looked up each time, since a library may be built anew while a hub runs."""
+    """Changes with every build. Computed anew each time, since the library may be rebuilt while the hub runs."""
     lines = [version()]
     for folder in _folders():
         with suppress(OSError):
@@ -29,7 +29,7 @@ def build() -> str:
 
 
 def version() -> str:
-    """Of the package that brings it; empty where it is not installed."""
+    """Version of the package; empty if it is not installed."""
     try:
         return metadata.version(PACKAGE)
     except metadata.PackageNotFoundError:
@@ -39,13 +39,13 @@ def version() -> str:
 def _folders() -> list[Path]:
     if other := os.environ.get(ELSEWHERE):
         return [Path(other)]
-    spec = util.find_spec(MODULE)  # a package at the top is found without being imported
+    spec = util.find_spec(MODULE)  # find_spec does not import a top-level package
     return [Path(place) / "lib" for place in (spec.submodule_search_locations if spec else None) or []]
 
 
 @lru_cache(maxsize=1)
 def processor() -> str:
-    """Name and flags of the first one, as the system tells them; where it tells none, what Python knows."""
+    """Name and flags of the first processor from the system, else from Python."""
     return _digest("\n".join(_lines() or [platform.machine(), platform.processor()]))
 
 

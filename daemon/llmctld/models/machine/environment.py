@@ -1,6 +1,6 @@
-"""What an engine finds in its environment beside what the hub was started with: how threads wait for each other.
+"""Environment variables for engines: how their threads wait for each other.
 
-It knows variables that libraries read when they are loaded; what an engine decides while it runs is its own.
+Knows variables that libraries read when they are loaded; settings made at run time are the engine's.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Variable(NamedTuple):
-    """`value` is set unless the user has set this variable, or one of `unless`, which say the same in other words."""
+    """A variable that is set unless the user has set it or one of `unless`, which have the same effect."""
 
     name: str
     value: str
@@ -16,20 +16,21 @@ class Variable(NamedTuple):
 
 
 VARIABLES = (
-    # libgomp (llama.cpp and torch on Linux, each with its own copy): turns of a loop that a thread waits at a barrier before it
-    # sleeps. A step has hundreds of barriers. By default it is 300,000 turns, about 3 ms: who waits so for a thread that
-    # another program has put aside keeps a processor from both, and decoding falls to a tenth or less. 1,000 turns are
-    # longer than a barrier takes when nobody is in the way, so a quiet machine is as fast (tests/bench/LOG.md). With `passive`
-    # threads sleep at once, which costs a third to a half of a quiet machine.
+    # libgomp (llama.cpp and torch on Linux, each with its own copy): iterations that a thread spins at a barrier
+    # before it sleeps. A step has hundreds of barriers. The default is 300,000, about 3 ms: if another program has
+    # preempted the awaited thread, the spinning one occupies a core that both need, and decoding drops to a tenth or
+    # less. 1,000 iterations are longer than an undisturbed barrier, so a quiet machine is as fast
+    # (tests/bench/LOG.md). `passive` puts threads to sleep at once, which costs a third to a half of the speed.
     Variable("GOMP_SPINCOUNT", "1000", ("OMP_WAIT_POLICY",)),
 )
-"""Not here, since it was tried and gains nothing (docs/decisions.md): KMP_BLOCKTIME of LLVM's and Intel's libomp (torch on
-macOS), which gives way by itself where others want the processors. Without OpenMP (llama.cpp on macOS) threads spin without
-an end, and nothing can be set: there only fewer threads help (engine/cost/threads.py)."""
+"""Tried without gain (docs/decisions.md): KMP_BLOCKTIME for the libomp of LLVM and Intel (torch on macOS), which
+yields by itself under load. Without OpenMP (llama.cpp on macOS) threads spin forever and no variable changes that;
+only fewer threads help (engine/cost/threads.py).
+"""
 
 
 def for_engine(hub: Mapping[str, str]) -> dict[str, str]:
-    """The environment of an engine whose hub has that one."""
+    """The environment of an engine, from the hub's."""
     ours = {
         variable.name: variable.value
         for variable in VARIABLES

@@ -1,6 +1,6 @@
-"""What this machine has: host memory within the limits of our control groups, and the GPUs that engines can see.
+"""The machine's memory: host memory within the limits of control groups, and the GPUs that engines can use.
 
-It reads the kernel's files and asks NVIDIA's library; what models may take of it is for residency to decide.
+Reads the kernel's files and asks NVIDIA's library; memory_budget.py decides what models may use.
 """
 
 import os
@@ -18,7 +18,7 @@ from llmctld.watch import log
 
 
 class HostMemory(NamedTuple):
-    """Bytes of host memory: all there is, and what can be taken without pushing anybody out."""
+    """Bytes of host memory: in total, and available without evicting anything."""
 
     total: int
     free: int
@@ -26,7 +26,7 @@ class HostMemory(NamedTuple):
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as engines number it (`cuda:INDEX`), and its bytes of memory."""
+    """A GPU with the index that engines use (`cuda:INDEX`), and its bytes of memory."""
 
     index: int
     name: str
@@ -35,26 +35,26 @@ class Gpu:
 
 
 MOUNT = "sys/fs/cgroup"
-"""Where control groups are mounted: the unified hierarchy there, each of the old ones in a folder of its own."""
+"""Mount point of control groups: of the unified hierarchy itself, of the legacy ones in a subfolder each."""
 
 
 class Tree(NamedTuple):
-    """How the files of a hierarchy are named."""
+    """File names of a hierarchy."""
 
     limits: tuple[str, ...]
     used: str
     reclaimable: str
-    """A line of memory.stat: file pages that nobody has looked at lately, which the kernel drops first."""
+    """Line of memory.stat with the inactive file pages, which the kernel drops first."""
 
 
 UNIFIED = Tree(("memory.max", "memory.high"), "memory.current", "inactive_file")
-"""https://docs.kernel.org/admin-guide/cgroup-v2.html; above memory.high a process is not ended, but held up."""
+"""https://docs.kernel.org/admin-guide/cgroup-v2.html; above memory.high a process is throttled, not killed."""
 LEGACY = Tree(("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file")
 """https://docs.kernel.org/admin-guide/cgroup-v1/memory.html"""
 
 
 def memory(root: Path = Path("/")) -> HostMemory:
-    """Of the machine, or less where a control group of this process, or one above it, sets a limit."""
+    """Memory of the machine, or of the tightest control group of this process."""
     found = psutil.virtual_memory()
     total, free = int(found.total), int(found.available)
     for limit, used in _limits(root):
@@ -63,7 +63,7 @@ def memory(root: Path = Path("/")) -> HostMemory:
 
 
 def _limits(root: Path) -> Iterator[tuple[int, int]]:
-    """(limit, bytes used) of each control group that has a limit."""
+    """(limit, bytes used) of each control group with a limit."""
     for folder in groups(root, "memory"):
         for tree in (UNIFIED, LEGACY):
             given = [limit for name in tree.limits if (limit := _number(folder / name)) is not None]
@@ -73,10 +73,10 @@ def _limits(root: Path) -> Iterator[tuple[int, int]]:
 
 
 def groups(root: Path, controller: str) -> Iterator[Path]:
-    """The folders of the control groups that account for this process: its own, and those that it lies in."""
+    """Folders of the control groups of this process: its own and all parents."""
     for mount, path in _hierarchies(root, controller):
         own = mount / path.lstrip("/")
-        # within a container the path may be that of the machine outside: then only the mount itself is ours
+        # inside a container the path may be the host's: then only the mount point itself applies
         for folder in (own, *own.parents):
             yield folder
             if folder == mount:
@@ -84,15 +84,15 @@ def groups(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _hierarchies(root: Path, controller: str) -> Iterator[tuple[Path, str]]:
-    """Those that account for `controller`: where it is mounted, and the path of this process's group in it."""
+    """(mount point, path of this process's group) of each hierarchy with `controller`."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return
     for line in lines:
         number, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
-            # several controllers in one are mounted by the list of them, or by each one's name, or both
+            # a hierarchy of several controllers is mounted under their list, under each name, or both
             named = (root / MOUNT / controller, root / MOUNT / controllers)
             yield next((mount for mount in named if mount.is_dir()), named[0]), path
         elif number == "0" and not controllers:
@@ -100,7 +100,7 @@ def _hierarchies(root: Path, controller: str) -> Iterator[tuple[Path, str]]:
 
 
 def _number(file: Path) -> int | None:
-    """None where there is no such file, and no limit: `max`, or the old hierarchy's 2**63 less a page."""
+    """The number in the file. None without the file or a limit: `max`, or 2**63 less a page in the legacy hierarchy."""
     try:
         value = int(file.read_text())
     except (OSError, ValueError):
@@ -118,7 +118,7 @@ def _statistic(file: Path, name: str) -> int:
 
 
 def gpus(environ: Mapping[str, str] = os.environ) -> list[Gpu]:
-    """NVIDIA's, in the order in which engines number them; [] without any, or without a driver that answers."""
+    """NVIDIA GPUs in the order that engines use; [] without a GPU or a working driver."""
     nvml = _nvml()
     if nvml is None:
         return []
@@ -137,8 +137,8 @@ def gpus(environ: Mapping[str, str] = os.environ) -> list[Gpu]:
 
 
 def visible(uuids: Sequence[str], environ: Mapping[str, str]) -> list[int]:
-    """Which of the machine's GPUs CUDA shows, in its order: CUDA_VISIBLE_DEVICES lists numbers or (beginnings of) UUIDs,
-    and ends at the first that is not there.
+    """Indices of the GPUs that CUDA shows, in its order. CUDA_VISIBLE_DEVICES lists numbers or prefixes of UUIDs, and
+    ends at the first invalid one.
 
     https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#env-vars
     """
@@ -159,7 +159,7 @@ def visible(uuids: Sequence[str], environ: Mapping[str, str]) -> list[int]:
 
 @cache
 def _nvml() -> ModuleType | None:
-    """NVIDIA's library, initialised once for the life of the process."""
+    """NVIDIA's library, initialised once per process."""
     try:
         import pynvml
     except ImportError:

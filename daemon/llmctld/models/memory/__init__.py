@@ -1,1 +1,1 @@
-"""How much memory a model takes, told from its header before it is loaded."""
+"""How much memory a model takes, from its header before it is loaded."""

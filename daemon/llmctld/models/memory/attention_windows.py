@@ -1,6 +1,7 @@
-"""Which layers of a model look back a window only, and how far: as llama.cpp has it for each architecture.
+"""Which layers of a model use sliding-window attention, and the window's size, as llama.cpp defines it per
+architecture.
 
-It reads a header's numbers, and knows nothing of what is kept for such a layer.
+Reads numbers of a header only.
 """
 
 from typing import NamedTuple
@@ -9,7 +10,9 @@ from llmctld.models.catalogue.header import Header
 
 
 class WindowRule(NamedTuple):
-    """Every `every`-th layer looks back whole, the `first` or the last of so many; `tokens`, where the file names none."""
+    """In each block of `every` layers the `first` or the last one attends to the whole context. `tokens`: window size
+    if the file has none.
+    """
 
     every: int
     first: bool = False
@@ -22,11 +25,11 @@ RULES = {
     "gpt-oss": WindowRule(2), "laguna": WindowRule(4, True), "llama4": WindowRule(4, tokens=8192),
     "mellum": WindowRule(4), "olmo2": WindowRule(4), "plamo3": WindowRule(8), "smallthinker": WindowRule(4, True),
 }  # fmt: skip
-"""The rule of an architecture, where the file has none of its own. One that is not here is taken to look back whole."""
+"""Architecture -> rule, used if the file has none. An architecture not listed here has no sliding window."""
 
 
 def window(header: Header, layers: int) -> tuple[int, list[bool]]:
-    """How many tokens it has, and for each layer whether it looks back no further; 0 where none does."""
+    """Window size in tokens, 0 for none, and for each layer whether it uses the window."""
     architecture = str(header.values.get("general.architecture", ""))
     kind = RULES.get(architecture)
     found = header.values.get(f"{architecture}.attention.sliding_window", kind.tokens if kind else 0)

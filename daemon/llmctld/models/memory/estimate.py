@@ -1,6 +1,6 @@
-"""How much memory a model will take, told before it is loaded from the file's header and the settings; and what it took.
+"""How much memory a model takes: estimated before the load from header and settings, measured after it.
 
-It knows where the numbers stand, and loads no model; how llama.cpp lays out its memory is layout.py's.
+Loads no model; layout.py knows how llama.cpp lays out memory.
 """
 
 from collections.abc import Iterable
@@ -26,18 +26,18 @@ SHAPING = (
     "context", "slots", "retained", "gpu_layers", "device", "tensor_split", "kv_type", "flash_attention", "batch", "speculation",
     "draft", "pooling", "dtype", "quantization", "takes",
 )  # fmt: skip
-"""Settings that change how much memory a model takes."""
+"""Settings that change the memory of a model."""
 
 
 class Measured(msgspec.Struct):
-    """What a model took when it was last loaded, and as what: `key` is its identity with the settings that matter."""
+    """Bytes of a model at its last load. `key`: its identity and the settings in SHAPING."""
 
     key: str
     bytes: int
 
 
 class Estimates:
-    """`file` keeps what was measured: name -> Measured, as JSON. A file that cannot be read is begun anew."""
+    """`file`: stores the measurements as JSON, name -> Measured. An unreadable file is replaced."""
 
     def __init__(self, catalog: Catalog, file: Path) -> None:
         self._catalog, self._file = catalog, file
@@ -45,7 +45,7 @@ class Estimates:
         self._headers: dict[tuple[str, int, int], Header] = {}
 
     def of(self, entry: ModelEntry) -> Estimate:
-        """Before loading; a header is read once. Never raises: what cannot be read counts as the size of its file."""
+        """The estimate before loading. Never raises: if a file cannot be read, its size counts."""
         try:
             settings = self._catalog.settings(entry)
         except LlmctlError:
@@ -59,7 +59,7 @@ class Estimates:
             return self._of_folder(entry, settings)
         try:
             found = self._of_file(entry, settings)
-        except (ArithmeticError, ValueError, IndexError):  # a header whose numbers are no model's
+        except (ArithmeticError, ValueError, IndexError):  # header values that fit no model
             found = None
         return found or Estimate(_bytes_of(Path(entry.target)), 0, 0)
 
@@ -80,11 +80,11 @@ class Estimates:
         path = Path(entry.target)
         try:
             return (folder.embedding if entry.kind == "embedding" else folder.text)(path, settings)
-        except (OSError, ValueError, TypeError, ArithmeticError):  # what the folder says is no model's description
+        except (OSError, ValueError, TypeError, ArithmeticError):  # a config.json that describes no model
             return Estimate(_bytes_of(path), 0, 0)
 
     def _header(self, path: Path) -> Header | None:
-        """Of the first part, with the weights of all; None where a part cannot be read."""
+        """The header of the first part with the weights of all parts; None if one cannot be read."""
         try:
             return self._whole([self._one(part) for part in split.parts(path)])
         except (OSError, DamagedHeader):
@@ -104,24 +104,24 @@ class Estimates:
         return parts[0]._replace(weights=sum(part.weights or 0 for part in parts), shapes=shapes, types=types)
 
     def architectures(self, paths: Iterable[Path]) -> list[str]:
-        """Of these models' files, as each calls its own."""
+        """The architectures of the models in these files."""
         headers = (self._header(path) for path in paths)
         return [str(header.values.get("general.architecture", "")) for header in headers if header is not None]
 
     def types(self, paths: Iterable[Path]) -> frozenset[str]:
-        """Of the tensors in these models' files; none of one that cannot be read."""
+        """Tensor types in these models' files; unreadable files are skipped."""
         headers = (self._header(path) for path in paths)
         return frozenset[str]().union(*(header.types for header in headers if header is not None))
 
     def tell(self, entry: ModelEntry, settings: ModelSettings) -> wire.Estimated:
-        """What the model would take with these settings. Raises InvalidRequest for one that runs elsewhere."""
+        """The estimate with these settings, and the measurement. Raises InvalidRequest for a remote model."""
         if entry.backend == REMOTE:
             raise InvalidRequest(
-                f"{entry.name} runs at {entry.target}: it takes no memory here", "Give the name of a model with a file."
+                f"{entry.name} runs at {entry.target} and takes no memory here", "Give the name of a model with a file."
             )
         if entry.backend == LLAMA and self._header(Path(entry.target)) is None:
-            message = f"{entry.target} cannot be sized: its header cannot be read to the end"
-            raise ModelUnavailable(message, "The file may be damaged or cut short; take a whole one.")
+            message = f"the memory of {entry.target} cannot be estimated: its header is incomplete"
+            raise ModelUnavailable(message, "The file may be damaged or truncated; download it again.")
         found = self._of(entry, settings)
         key = self._key(entry, settings)
         measured = next((known.bytes for known in self._measured.values() if known.key == key), None)
@@ -131,12 +131,12 @@ class Estimates:
         )  # fmt: skip
 
     def measured(self, entry: ModelEntry) -> int | None:
-        """Bytes when it was last loaded, if that was the same file with the same settings."""
+        """Bytes at the last load, if file and settings are unchanged."""
         known = self._measured.get(entry.name)
         return known.bytes if known is not None and known.key == self._key(entry) else None
 
     def note(self, entry: ModelEntry, measured_bytes: int) -> None:
-        """Keeps it, also for the next hub. What cannot be written is logged."""
+        """Stores the measurement, also for the next hub. Write errors are logged."""
         key = self._key(entry)
         if key is None or self._measured.get(entry.name) == Measured(key, measured_bytes):
             return
@@ -144,7 +144,7 @@ class Estimates:
         try:
             write_whole(self._file, msgspec.json.encode(self._measured))
         except OSError as error:
-            log.warning("what a model takes cannot be written down", file=str(self._file), reason=error.strerror)
+            log.warning("the memory of models cannot be stored", file=str(self._file), reason=error.strerror)
 
     def _key(self, entry: ModelEntry, settings: ModelSettings | None = None) -> str | None:
         try:
@@ -152,7 +152,7 @@ class Estimates:
         except LlmctlError:
             return None
         shape = [getattr(settings, name) for name in SHAPING]
-        return f"{identity} {msgspec.json.encode(shape, enc_hook=int).decode()}"  # a Size is a number
+        return f"{identity} {msgspec.json.encode(shape, enc_hook=int).decode()}"  # a Size is encoded as a number
 
 
 def _read(file: Path) -> dict[str, Measured]:
@@ -163,7 +163,7 @@ def _read(file: Path) -> dict[str, Measured]:
 
 
 def _bytes_of(path: Path) -> int:
-    """Of a file with its other parts, or of the weights in a folder; 0 where there is none."""
+    """Size of a file with its other parts, or of the weights in a folder; 0 if there is none."""
     try:
         files = folder.files(path) if path.is_dir() else split.parts(path)
         return sum(file.stat().st_size for file in files if file.is_file())

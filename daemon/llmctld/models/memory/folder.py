@@ -1,7 +1,7 @@
-"""What torch will take for a folder: the numbers that its safetensors hold, and the memory that its config.json asks for.
+"""Memory of a folder on torch: weights from its safetensors headers, the rest from its config.json.
 
-It reads headers (https://github.com/huggingface/safetensors, "Format") and imports neither torch nor transformers; how their
-engines lay out memory stands in engine/embed/torch.py and engine/hf/paged.py.
+Reads headers (https://github.com/huggingface/safetensors, "Format") without torch or transformers. The engines' memory
+layout is in engine/embed/torch.py and engine/hf/paged.py.
 """
 
 import math
@@ -11,25 +11,25 @@ from typing import Any
 
 import msgspec
 
-from llmctl.config import ModelSettings
+from llmctl.config import CONTEXT_CAP, ModelSettings
 from llmctld.models.catalogue.catalog import SLOTS
 from llmctld.models.machine.machine import gpus
-from llmctld.models.memory.layout import BATCH, CELLS, CONTEXT_CAP, Estimate
+from llmctld.models.memory.layout import BATCH, CELLS, Estimate
 
 MOST = 100 * 2**20
-"""Bytes of a header: a longer one is refused by the library too."""
+"""Maximum header size; the library refuses a longer one too."""
 WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 FLOATS = ("F64", "F32", "F16", "BF16")
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 QUANTIZED = {"int8": 1.06, "nf4": 0.6}
-"""Bytes of a quantised weight, with its scale."""
+"""Bytes of a quantized weight, scale included."""
 
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 class Index(msgspec.Struct):
-    """StoredTensor -> the file that it lies in."""
+    """Tensor -> the file that contains it."""
 
     weight_map: dict[str, str]
 
@@ -40,14 +40,14 @@ class StoredTensor(msgspec.Struct):
 
 
 def embedding(folder: Path, settings: ModelSettings) -> Estimate:
-    """Of a sentence-transformers folder: on a CPU every number has 32 bits, and nothing is kept between texts."""
+    """A sentence-transformers folder: 32-bit weights on a CPU, and no memory kept between texts."""
     return Estimate(_weights(folder, None if _on_gpu(settings) else 4.0), 0, 0)
 
 
 def text(folder: Path, settings: ModelSettings) -> Estimate:
-    """Of a transformers folder, batched in pages of memory that the engine sets aside. Raises OSError and ValueError.
+    """A transformers folder with paged KV memory. Raises OSError and ValueError.
 
-    GPT-2 and its kin have their own words for the same numbers.
+    GPT-2 and related models use other names for the same fields.
     """
     config = _config(folder)
     wanted = settings.dtype or "auto"
@@ -64,7 +64,7 @@ def text(folder: Path, settings: ModelSettings) -> Estimate:
     batch = settings.batch or BATCH
     masks = (
         (2 if config.get("sliding_window") else 1) * batch * (cells + batch)
-    )  # a row sees what is kept, and its own step
+    )  # a row attends to the stored cells and to its own step
     kept = 2 * (config.get("num_hidden_layers") or config.get("n_layer", 0)) * key_heads * head
     read = 2 * (heads + key_heads) * head
     return Estimate(weights, int(cells * kept * width), int((cells * read + masks) * width))
@@ -75,15 +75,15 @@ def _on_gpu(settings: ModelSettings) -> bool:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """What concerns text, which models of images keep apart."""
+    """The fields of the text model, which multimodal models nest in `text_config`."""
     config = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, Any])
     inner = config.get("text_config")
     return config | inner if isinstance(inner, dict) else config
 
 
 def files(folder: Path) -> list[Path]:
-    """Those with weights, in a folder and in the folders within, as the libraries read them: `model.safetensors`, else those
-    that its index names, else all. Others beside them are the same weights once more. Raises OSError and ValueError.
+    """Weight files in a folder and its subfolders, as the libraries choose them: `model.safetensors`, else the files
+    of its index, else all. Other files are duplicates of the same weights. Raises OSError and ValueError.
     """
     found: dict[Path, set[Path]] = {}
     for file in folder.rglob("*.safetensors"):
@@ -102,7 +102,7 @@ def _read(folder: Path, there: set[Path]) -> set[Path]:
 
 
 def _weights(folder: Path, width: float | None) -> int:
-    """Bytes of all tensors; of those that are no whole numbers, `width` for each number, or as they are stored."""
+    """Bytes of all tensors: floating-point ones with `width` bytes per value if given, all others as stored."""
     total = 0.0
     for file in files(folder):
         for tensor in _tensors(file):

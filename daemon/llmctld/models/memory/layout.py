@@ -1,28 +1,25 @@
-"""How llama.cpp lays out its memory for a model, as numbers from the file's header and the settings.
+"""Estimates llama.cpp's memory for a model from the file's header and the settings.
 
-Weights are the tensors of the file, to the byte. KV memory is what the library's caches are sized by. What a step computes
-with was fitted to what the library reports (0.3.36 without allocating anything, some 200 shapes): at its widest moment a
-step holds, for each of its tokens, a few rows as wide as the model, what its feed-forward part makes, and the mask of
-what it may look at.
+Weights are the exact size of the tensors. KV memory is the exact size of the library's caches. Compute memory is a
+formula fitted to what the library reports (version 0.3.36, some 200 shapes): at its peak a step holds, for each of its
+tokens, a few rows as wide as the model, the output of the feed-forward part, and the attention mask.
 """
 
 from typing import NamedTuple
 
-from llmctl.config import ModelSettings
+from llmctl.config import CONTEXT_CAP, ModelSettings
 from llmctld.models.catalogue.catalog import SLOTS
 from llmctld.models.catalogue.header import Header
 from llmctld.models.memory.attention_windows import window
 
-CONTEXT_CAP = 8192
-"""As engine/llama/model.py has it, where the settings name no context."""
 CELLS = 256
-"""The context of a stream is rounded up to a multiple of this."""
+"""Cells of a stream are rounded up to a multiple of this."""
 BATCH = 512
 DRAFTED = 32
-"""Rows of logits that engine/drafts/speculation.py keeps free."""
+"""Rows of logits reserved for drafts (engine/drafts/speculation.py)."""
 F32, F16 = 4, 2
 LAYERS = 4096
-"""No model has so many: such a header is damaged."""
+"""Sanity limit: a header with more layers is damaged."""
 VALUE_BYTES = {
     "f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32,
     "q4_0": 18 / 32,
@@ -31,7 +28,7 @@ VALUE_BYTES = {
 
 
 class Estimate(NamedTuple):
-    """Bytes: of the weights, of the KV memory (or recurrent states), and of what is computed with them."""
+    """Bytes of weights, of KV memory (or recurrent states), and of compute buffers."""
 
     weights: int
     kv: int
@@ -43,24 +40,24 @@ class Estimate(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What a header says about the size of things: numbers of values, each for one token unless it says otherwise."""
+    """Sizes from a header, as numbers of values per token unless stated otherwise."""
 
     layers: int
     width: int
     forward: int
-    """What the feed-forward part of a layer makes: of all experts that are used, with its gate."""
+    """Output of a layer's feed-forward part: all active experts, gate included."""
     heads: int
     query: int
     keys: int
     """Of the widest layer, all heads."""
     cell: int
-    """K and V, over all layers that look back whole."""
+    """K and V of all layers with full attention."""
     near: int
-    """K and V, over those that look back a window only."""
+    """K and V of all layers with a sliding window."""
     window: int
-    """Tokens of that; 0: all look back whole."""
+    """Size of the window in tokens; 0: all layers use full attention."""
     state: int
-    """Of a stream, over all recurrent layers."""
+    """State of one stream in all recurrent layers."""
     inner: int
     """Width of a recurrent layer; 0: there is none."""
     words: int
@@ -69,7 +66,7 @@ class Layout(NamedTuple):
 
 
 class Fields:
-    """The keys of a header that begin with its architecture."""
+    """Header values whose keys start with the architecture's name."""
 
     def __init__(self, header: Header) -> None:
         self._header, self._kind = header, str(header.values.get("general.architecture", ""))
@@ -87,7 +84,7 @@ class Fields:
 
 
 def layout(header: Header) -> Layout:
-    """What is not named is as wide as the model."""
+    """Sizes that the header does not name are the model's width."""
     fields = Fields(header)
     number, width = fields.number, fields.number("embedding_length")
     heads = max(fields.per_layer("attention.head_count", 0), default=0)
@@ -109,7 +106,7 @@ def layout(header: Header) -> Layout:
 
 
 def _recurrent(fields: Fields, key_heads: list[int]) -> int:
-    """Layers with a state of fixed size: all, those without keys, or all but every so many."""
+    """Number of recurrent layers: all, those without KV heads, or all but every n-th."""
     if not fields.number("ssm.inner_size"):
         return 0
     if interval := fields.number("full_attention_interval"):
@@ -118,33 +115,33 @@ def _recurrent(fields: Fields, key_heads: list[int]) -> int:
 
 
 def _state(fields: Fields) -> int:
-    """Of one recurrent layer and stream: what its convolution looks back at, and the state proper."""
+    """State of one recurrent layer and stream: the convolution's history and the SSM state."""
     inner, size = fields.number("ssm.inner_size"), fields.number("ssm.state_size")
     convolved = inner + 2 * fields.number("ssm.group_count") * size
     return max(0, fields.number("ssm.conv_kernel") - 1) * convolved + inner * size
 
 
 def _forward(header: Header, fields: Fields) -> int:
-    """A gate makes it three times as wide: itself, what it gates, and their product."""
+    """With a gate three times as wide: gate, gated value and product."""
     wide = max(fields.per_layer("feed_forward_length", 4 * fields.number("embedding_length")), default=0)
     up = header.shapes.get("blk.0.ffn_up.weight", (0, 0))[-1]
     gated = any(".ffn_gate" in name for name in header.shapes) or up > wide
     used, narrow = fields.number("expert_used_count"), fields.number("expert_feed_forward_length", wide)
-    summed = used * (2 * fields.number("embedding_length") + narrow)  # what each expert says, and with its weight
+    summed = used * (2 * fields.number("embedding_length") + narrow)  # output of each expert, and its weighted output
     return max(max(used * narrow, wide) * (3 if gated else 1), summed)
 
 
 def context(header: Header, settings: ModelSettings) -> int:
-    """Tokens that one request may use."""
+    """Context of one request in tokens."""
     return settings.context or min(Fields(header).number("context_length"), CONTEXT_CAP)
 
 
 def text(header: Header, settings: ModelSettings) -> Estimate:
-    """Of a model that generates, all of its memory in use: a stream of whole cells for each slot and each retained prefix."""
+    """A text model with all its memory in use: one stream of whole cells per slot and per retained prefix."""
     of = layout(header)
     slots = settings.slots or SLOTS["text"]
     retained = slots if settings.retained is None else settings.retained
-    streams = slots + (0 if of.state else retained)  # what has a state can be neither cut nor copied
+    streams = slots + (0 if of.state else retained)  # recurrent states can be neither truncated nor copied
     cells = -(-context(header, settings) // CELLS) * CELLS
     batch = max(settings.batch or BATCH, slots)
     near = _near(of, cells, batch)
@@ -158,7 +155,7 @@ def text(header: Header, settings: ModelSettings) -> Estimate:
 
 
 def embedding(header: Header, settings: ModelSettings) -> Estimate:
-    """Of a model that reads a batch at once; a decoder keeps K and V of it meanwhile."""
+    """An embedding model, which processes a batch at once; a causal one stores K and V of the batch."""
     of = layout(header)
     batch = max(settings.batch or BATCH, context(header, settings))
     cells = -(-batch // CELLS) * CELLS
@@ -170,16 +167,16 @@ def embedding(header: Header, settings: ModelSettings) -> Estimate:
 
 
 def _near(of: Layout, cells: int, batch: int) -> int:
-    """Cells of a stream for layers that look back a window: that, and what a step computes."""
+    """Cells of a stream in sliding-window layers: the window plus one step."""
     return min(cells, -(-(of.window + batch) // CELLS) * CELLS)
 
 
 def _compute(of: Layout, batch: int, cells: tuple[int, int], rows: int, plain: bool) -> int:
-    """The widest moment of a step: within attention, within the feed-forward part, or at the logits.
+    """Peak memory of a step: in attention, in the feed-forward part, or at the logits.
 
-    `cells`: of a stream, for layers that look back whole and for those with a window, of which each kind has its mask.
-    `plain`: without flash attention, which never has all scores of all heads at once. The last layer goes on with those rows
-    that are wanted, so its feed-forward part counts for nothing.
+    `cells`: per stream, for full attention and for sliding windows; each kind has its own mask. `plain`: no flash
+    attention, so that the scores of all heads exist at once. The last layer continues with the needed rows only, so
+    its feed-forward part is not counted.
     """
     whole, masks = cells[0], sum(cells) if of.window else cells[0]
     before = of.layers > 1

@@ -1,1 +1,1 @@
-"""Models fetched from the Hugging Face hub."""
+"""Downloads of models from the Hugging Face hub."""

@@ -1,6 +1,6 @@
-"""Which files of a repository make the model that was asked for: one GGUF file, its parts, or a folder of safetensors.
+"""Chooses the files of a repository that make up a model: a GGUF file, its parts, or a folder of safetensors.
 
-It knows names and sizes, and nothing of how they are fetched.
+Knows names and sizes, not how files are downloaded.
 """
 
 import re
@@ -11,22 +11,23 @@ from llmctl.errors import ModelUnavailable, nearest
 from llmctld.models.catalogue import split
 
 WANTED = ("Q4_K_M", "Q4_0", "Q8_0")
-"""Where no file is named: the largest of these that fits."""
+"""Quantizations taken if no file is named: the largest that fits."""
 LISTED = 30
-"""Files of a repository that an error names."""
+"""Files of a repository listed in an error."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 BESIDE = re.compile(
     r"(?:\d+_\w+/)?(?:[\w.-]+\.safetensors(?:\.index\.json)?|[\w.-]*config[\w.-]*\.json|tokenizer[\w.-]*\.json|vocab[\w.-]*|"
     r"merges\.txt|special_tokens_map\.json|added_tokens\.json|modules\.json|chat_template[\w.-]*|[\w.-]+\.model|"
     r"[\w.-]+\.tiktoken)"
 )
-"""What an engine reads, weights included: at the top, and in the numbered folders of sentence-transformers."""
+"""Files that an engine reads, weights included: at the top level and in the numbered folders of sentence-transformers.
+"""
 WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
-"""As transformers names them; where there are such, others beside them are the same weights once more."""
+"""Names of weights in transformers; if these exist, other safetensors beside them are duplicates."""
 
 
 class RepoFile(NamedTuple):
-    """A file of a repository. `digest`: sha256 of its content, or SHA-1 as git computes it; empty where unknown."""
+    """A file of a repository. `digest`: its SHA-256, or its SHA-1 as git computes it; empty if unknown."""
 
     name: str
     size: int
@@ -34,7 +35,7 @@ class RepoFile(NamedTuple):
 
 
 class FileChoice(NamedTuple):
-    """`files` in the order in which they are fetched; `target`: the one that names the model, empty for the folder."""
+    """`files`: in download order. `target`: the file that names the model, empty for a folder."""
 
     files: list[RepoFile]
     target: str
@@ -46,7 +47,9 @@ class FileChoice(NamedTuple):
 
 
 def choose(repo: str, files: Sequence[RepoFile], wanted: str | None, room: int) -> FileChoice:
-    """`room`: bytes that a model may take. Raises ModelUnavailable with what is there, where nothing can be taken."""
+    """`wanted`: a file name or quantization. `room`: bytes of memory for a model. Raises ModelUnavailable with a list
+    of the files.
+    """
     models = _models(files)
     if wanted is not None:
         return _whole(repo, models, _named(repo, files, models, wanted))
@@ -56,7 +59,7 @@ def choose(repo: str, files: Sequence[RepoFile], wanted: str | None, room: int) 
 
 
 def _models(files: Iterable[RepoFile]) -> dict[str, list[RepoFile]]:
-    """The GGUF files of each model, by the name that they have in common; projectors of images are no models."""
+    """Model name -> its GGUF files. Image projectors (mmproj) are not models."""
     found: dict[str, list[RepoFile]] = {}
     for file in sorted(files):
         if file.name.lower().endswith(".gguf") and "mmproj" not in file.name.lower():
@@ -65,7 +68,7 @@ def _models(files: Iterable[RepoFile]) -> dict[str, list[RepoFile]]:
 
 
 def _named(repo: str, files: Sequence[RepoFile], models: dict[str, list[RepoFile]], wanted: str) -> str:
-    """The model of a file, of a part of it, or the only one of a quantisation: `REPO:Q8_0`."""
+    """The model with that name, with that file as a part, or the only one with that quantization: `REPO:Q8_0`."""
     for name, its in models.items():
         if wanted == name or any(wanted == file.name for file in its):
             return name
@@ -74,12 +77,12 @@ def _named(repo: str, files: Sequence[RepoFile], models: dict[str, list[RepoFile
         return alike[0]
     near = nearest(wanted, [file.name for its in models.values() for file in its])
     close = near if near.startswith("Did") else ""
-    what = "has no GGUF file" if not alike else f"has {len(alike)} models that are"
+    what = "has no GGUF file" if not alike else f"has {len(alike)} models that match"
     raise ModelUnavailable(f"{repo} {what} {wanted!r}", f"{close} {listing(repo, files)}".strip())
 
 
 def _is(quantisation: str, name: str) -> bool:
-    """Whether the name holds it as a word of its own: Q4_0 is no part of Q4_0_4_4."""
+    """Whether the name contains the quantization as a word: Q4_0 does not match Q4_0_4_4."""
     return bool(re.search(rf"(?<![A-Za-z0-9_]){re.escape(quantisation)}(?![A-Za-z0-9_])", name, re.IGNORECASE))
 
 
@@ -95,12 +98,12 @@ def _largest(repo: str, files: Sequence[RepoFile], models: dict[str, list[RepoFi
 
 
 def _whole(repo: str, models: dict[str, list[RepoFile]], name: str) -> FileChoice:
-    """All parts of a model. Raises ModelUnavailable that names the first one that the repository lacks."""
+    """All parts of a model. Raises ModelUnavailable with the first part that the repository lacks."""
     there = {file.name: file for file in models[name]}
     needed = split.names(models[name][0].name)
     for part in needed:
         if part not in there:
-            raise ModelUnavailable(f"{repo} lacks {part}, a part of {name}", "Take another model of that repository.")
+            raise ModelUnavailable(f"{repo} lacks {part}, a part of {name}", "Choose another model of the repository.")
     short = name.rpartition("/")[2]
     return FileChoice([there[part] for part in needed], needed[0], short[: -len(".gguf")])
 
@@ -115,25 +118,25 @@ def _folder(repo: str, files: Sequence[RepoFile]) -> FileChoice:
     if weights and ("config.json" in names or "modules.json" in names):
         return FileChoice(sorted(taken), "", repo.rpartition("/")[2])
     pickles = any(file.name.lower().endswith(PICKLES) for file in files)
-    why = "; its weights are pickles, which may run code when they are read" if pickles else ""
+    why = "; its weights are pickles, which can run code when they are loaded" if pickles else ""
     raise ModelUnavailable(
-        f"{repo} holds no model that can be used: no GGUF file, and no safetensors with a config.json{why}",
+        f"{repo} contains no usable model: no GGUF file, and no safetensors with a config.json{why}",
         listing(repo, files),
     )
 
 
 def listing(repo: str, files: Sequence[RepoFile]) -> str:
-    """What a repository holds, its models first, in a sentence."""
+    """One sentence with the files of a repository, GGUF files first."""
     if not files:
         return f"{repo} is empty."
     ranked = sorted(files, key=lambda file: (not file.name.lower().endswith(".gguf"), file.name))
     told = ", ".join(f"{file.name} ({size(file.size)})" for file in ranked[:LISTED])
     more = f", and {len(ranked) - LISTED} more" if len(ranked) > LISTED else ""
-    return f"There is: {told}{more}."
+    return f"It contains: {told}{more}."
 
 
 def size(count: int) -> str:
-    """In the unit that leaves the fewest digits before the point."""
+    """The count in the largest unit that keeps it at 1 or more."""
     value, units = float(count), iter(("B", "KiB", "MiB", "GiB", "TiB"))
     unit = next(units)
     for larger in units:

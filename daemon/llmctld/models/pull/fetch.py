@@ -1,8 +1,8 @@
-"""A child of the hub that fetches the files of one model from the Hugging Face hub: `python -m llmctld.models.pull.fetch`.
+"""A child process of the hub that downloads the files of one model: `python -m llmctld.models.pull.fetch`.
 
-It reads a Want from stdin, says what it Chose, and goes on at the next line; it ends at the end of stdin, and so with the
-hub. Each file comes under a name that ends in `.part`, is checked against the hash that the repository names, and gets
-its own name last: what was cut off goes on there the next time. It adds no model, and decides nothing about names.
+It reads a Want from stdin, writes Chose, and starts the transfer at the next line; it exits at the end of stdin, and
+so with the hub. Each file is written under a name ending in `.part`, checked against the repository's hash, then
+renamed, so that an interrupted download continues where it stopped. It adds no model and chooses no names.
 """
 
 import fcntl
@@ -25,12 +25,12 @@ from llmctld.models.pull.choose import FileChoice, RepoFile, choose, size
 from llmctld.models.pull.repository import Want
 
 TELL_S = 0.2
-"""So often at most it is said how far a transfer has come."""
+"""Minimum seconds between two progress messages."""
 BLOCK = 2**20
 
 
 class Chose(msgspec.Struct, tag="chose"):
-    """Nothing is transferred before a line on stdin says so. `target`: the path that names the model."""
+    """The chosen files. The transfer waits for a line on stdin. `target`: the path that names the model."""
 
     name: str
     target: str
@@ -43,20 +43,20 @@ class Note(msgspec.Struct, tag="note"):
 
 
 class Got(msgspec.Struct, tag="got"):
-    """Bytes of all files: those that are here, and all."""
+    """Bytes of all files: present, and in total."""
 
     done: int
     total: int
 
 
 class Ended(msgspec.Struct, tag="ended"):
-    """Every file is here and checked; `transferred`: bytes that came over the network."""
+    """All files are present and verified. `transferred`: bytes received over the network."""
 
     transferred: int
 
 
 class Gave(msgspec.Struct, tag="gave_up"):
-    """An error by its code."""
+    """An error, by its code."""
 
     code: str
     message: str
@@ -86,7 +86,7 @@ def main() -> int:
             say(Ended(Transfer(want, folder, revision, choice).run()))
     except LlmctlError as error:
         say(Gave(error.code, error.message, error.hint))
-    except Exception as error:  # noqa: BLE001 - what the library may raise besides is a reply too, and no silence
+    except Exception as error:  # noqa: BLE001 - an unexpected exception of the library becomes a reply too
         say(Gave("internal", f"{want.repo} cannot be pulled: {type(error).__name__}: {error}", Internal.default_hint))
     return 0
 
@@ -97,7 +97,7 @@ def _end_with_the_hub() -> None:
 
 
 class Transfer:
-    """The files of one choice, one after another."""
+    """Downloads the files of one choice, one after another."""
 
     def __init__(self, want: Want, folder: Path, revision: str, choice: FileChoice) -> None:
         self._want, self._folder, self._revision, self._choice = want, folder, revision, choice
@@ -105,7 +105,7 @@ class Transfer:
         self._total, self._told = choice.size, 0.0
 
     def run(self) -> int:
-        """Bytes that came over the network."""
+        """Downloads what is missing. Returns the bytes received."""
         missing = [file for file in self._choice.files if not is_there(self._folder / file.name, file)]
         self._check_room(missing)
         self._before = self._total - sum(file.size for file in missing)
@@ -121,26 +121,26 @@ class Transfer:
         free = shutil.disk_usage(self._folder).free
         if needed > free:
             raise Storage(
-                f"{self._want.repo} needs {size(needed)} more on the disk of {self._folder}, and {size(free)} are free: "
+                f"{self._want.repo} needs {size(needed)} more on the disk of {self._folder}, but {size(free)} are free: "
                 f"{size(needed - free)} are missing",
-                "Make room there, or take a smaller file.",
+                "Free space there, or choose a smaller file.",
             )
 
     def _part(self, file: RepoFile) -> Path:
-        """Of this content: another commit's is another file."""
+        """The partial file for this content; another version of the file has another one."""
         place = self._folder / file.name
         mark = re.sub(r"\W", "", file.digest)[:16] or "unknown"
         return place.with_name(f".{place.name}.{mark}.part")
 
     def _fetch(self, file: RepoFile) -> None:
-        """One transfer of a file at a time, whoever asked for it: who comes second waits, and finds it there."""
+        """Downloads one file. A lock lets only one process transfer it; the others wait and find it complete."""
         place, part = self._folder / file.name, self._part(file)
         part.parent.mkdir(parents=True, exist_ok=True)
         while not is_there(place, file):
             with part.open("ab+") as stream:
                 self._wait_for(stream, file)
                 if not _is_named(stream, part):
-                    continue  # whoever we waited for has finished it, or given it up
+                    continue  # the process that held the lock has finished the file, or failed
                 self._transfer(stream, file)
                 os.fsync(stream.fileno())
                 os.replace(part, place)
@@ -151,21 +151,21 @@ class Transfer:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(Note(f"{file.name} is being pulled already; waiting for that"))
+            say(Note(f"{file.name} is being downloaded by another process; waiting for it"))
             fcntl.flock(stream, fcntl.LOCK_EX)
 
     def _transfer(self, stream: BinaryIO, file: RepoFile) -> None:
         tally = Tally(stream, file, self)
         if tally.count:
-            say(Note(f"{file.name}: {size(tally.count)} of {size(file.size)} are here already; going on there"))
+            say(Note(f"{file.name}: {size(tally.count)} of {size(file.size)} are here already; continuing there"))
         repository.fetch(self._want, file, self._revision, tally, tally.count)
         stream.flush()
         if tally.digest() != file.digest:
             self._part(file).unlink(missing_ok=True)
             raise ModelUnavailable(
-                f"{file.name} of {self._want.repo} is not what it should be: its hash is {tally.digest()}, and the "
+                f"{file.name} of {self._want.repo} is corrupt: its hash is {tally.digest()}, but the "
                 f"repository names {file.digest or 'none'}; it was deleted",
-                "Pull it again; if that does not help, the endpoint gives wrong bytes.",
+                "Pull it again. If it fails again, the endpoint serves wrong data.",
             )
 
     def received(self, count: int, length: int) -> None:
@@ -179,7 +179,7 @@ class Transfer:
 
 
 class Tally:
-    """A file that is being written, as the library writes it; hashes what passes, and what was there before."""
+    """The file object that the library writes to. It hashes what is written and what was there before."""
 
     def __init__(self, stream: BinaryIO, file: RepoFile, transfer: Transfer) -> None:
         self._stream, self._file, self._transfer = stream, file, transfer
@@ -205,7 +205,7 @@ class Tally:
         return self.count
 
     def seek(self, place: int, whence: int = 0) -> int:
-        return self.count  # the one use that the library has for it is to begin anew
+        return self.count  # the library seeks only to start over
 
     def truncate(self) -> int:
         self._begin()
@@ -216,14 +216,14 @@ class Tally:
 
 
 def _hash_of(file: RepoFile) -> Any:
-    """sha256 of large files; of others SHA-1 as git computes it: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects"""
+    """SHA-256 for large files, else SHA-1 as git computes it: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects"""
     if len(file.digest) == 40:
         return hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
     return hashlib.sha256()
 
 
 def is_there(place: Path, file: RepoFile) -> bool:
-    """Whether it is here, with the content that the repository names."""
+    """Whether the file exists with the content that the repository names."""
     if _bytes_of(place) != file.size or not place.is_file():
         return False
     found = _hash_of(file)

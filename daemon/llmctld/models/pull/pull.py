@@ -1,6 +1,6 @@
-"""Models of the Hugging Face hub, fetched by a child process (fetch.py), and then models like any other.
+"""Pulls models from the Hugging Face hub: a child process (fetch.py) downloads, then the model is added.
 
-It knows what to call them and where they lie; the network is the child's business, whose death costs one request.
+Knows names and folders; network errors are confined to the child process.
 """
 
 import asyncio
@@ -25,21 +25,23 @@ from llmctld.watch import log
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 NAME_LENGTH = 64
-"""Letters of a model's name."""
+"""Maximum length of a model's name."""
 
 _decoder = msgspec.json.Decoder(fetch.Said)
 
 
 class Puller:
-    """`folder`: where the files lie, OWNER/NAME/FILE. `room`: bytes that a model may take in memory."""
+    """`folder`: where files are stored, as OWNER/NAME/FILE. `room`: bytes of memory for a model."""
 
     def __init__(self, catalog: Catalog, folder: Path, room: Callable[[], int]) -> None:
         self._catalog, self._folder, self._room = catalog, folder, room
 
     async def pull(self, request: wire.PullModel) -> AsyncGenerator[wire.Notice | wire.Progress | ModelEntry, None]:
-        """Notices, how far it has come, and last the model. Raises ModelUnavailable, Storage, Usage and InvalidRequest."""
+        """Yields notices and progress, and at the end the model. Raises ModelUnavailable, Storage, Usage and
+        InvalidRequest.
+        """
         if not REPO.fullmatch(request.repo):
-            raise InvalidRequest(f"{request.repo!r} is no name of a repository", "It reads OWNER/NAME[:FILE].")
+            raise InvalidRequest(f"{request.repo!r} is not a repository name", "Write OWNER/NAME[:FILE].")
         self._catalog.check_settings(request.settings)
         if request.name is not None:
             self._catalog.check_names(request.name, request.aliases, request.force)
@@ -64,13 +66,15 @@ class Puller:
                     yield known or self._add(name, chose.target, request)
 
     def _known(self, name: str, target: str, request: wire.PullModel) -> ModelEntry | None:
-        """The model that this was pulled as before: it stays as its owner has set it up, if nothing else is asked for."""
+        """The model if it was pulled under this name before. It keeps its settings unless the request changes
+        something.
+        """
         if request.force or request.aliases or request.settings:
             return None
         return next((entry for entry in self._catalog.all() if (entry.name, entry.target) == (name, target)), None)
 
     def _add(self, name: str, target: str, request: wire.PullModel) -> ModelEntry:
-        """What turns out to be no model is deleted again: nobody could find it, nor remove it."""
+        """Adds the model. If that fails, deletes the files: without an entry nobody could find or remove them."""
         try:
             return self._catalog.add(
                 name, target, request.aliases, request.settings, request.force, pulled=request.repo
@@ -81,7 +85,7 @@ class Puller:
 
     @asynccontextmanager
     async def _child(self, request: wire.PullModel) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Its last line is its end; left earlier, it is ended at once, and what has come stays."""
+        """The child process. Killed when the block ends early; partial files stay."""
         want = Want(
             repo=request.repo, file=request.file, endpoint=request.endpoint, token=request.token, folder=str(self._folder),
             room=int(self._room()),
@@ -92,7 +96,9 @@ class Puller:
         )  # fmt: skip
         try:
             assert child.stdin is not None
-            child.stdin.write(msgspec.json.encode(want) + b"\n")  # a token stands in no command line
+            child.stdin.write(
+                msgspec.json.encode(want) + b"\n"
+            )  # stdin, since a command line would show the token to other users
             yield child
         finally:
             if child.returncode is None:
@@ -100,7 +106,7 @@ class Puller:
             await asyncio.shield(child.wait())
 
     def files(self, entry: ModelEntry) -> list[Path]:
-        """What `pull` fetched for this model alone; nothing of a model that was added by hand."""
+        """Files that `pull` downloaded for this model alone; none for a model added by hand."""
         target = Path(entry.target)
         if not entry.pulled or self._folder not in target.parents:
             return []
@@ -113,7 +119,7 @@ class Puller:
         return [file for file in sorted(target.rglob("*")) if file.is_file() and file not in models]
 
     def delete(self, files: list[Path]) -> None:
-        """With the folders that are empty then."""
+        """Deletes the files, and folders left empty."""
         for file in files:
             file.unlink(missing_ok=True)
             for folder in file.parents:
@@ -123,23 +129,23 @@ class Puller:
 
 
 def _uses(entry: ModelEntry, target: Path) -> bool:
-    """Also as a draft, or as an adapter."""
+    """Whether the model uses the file, also as a draft or adapter."""
     adapters = entry.settings.get("adapters") or {}
     return str(target) in (entry.target, entry.settings.get("draft"), *adapters.values())
 
 
 def _name(wanted: str) -> str:
-    """As a model may be called."""
+    """A valid model name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("._-")[:NAME_LENGTH] or "model"
 
 
 async def _said(child: asyncio.subprocess.Process) -> AsyncGenerator[fetch.Said, None]:
-    """Each line until the last. Raises what the child gave up with, and EngineFailed where it died."""
+    """Messages of the child up to the last one. Raises the child's error, and EngineFailed if it died."""
     assert child.stdout is not None
     while True:
         line = await child.stdout.readline()
         if not line:
-            raise EngineFailed("the process that pulls a model died", "Pull it again: it goes on where it stopped.")
+            raise EngineFailed("the download process died", "Pull again: the download continues where it stopped.")
         said = _decoder.decode(line)
         if isinstance(said, fetch.Gave):
             raise from_code(said.code, said.message, said.hint)

@@ -9,14 +9,16 @@ import re
 import time
 
 from llmctl.config import ModelSettings
-from llmctl.errors import ContextOverflow, EngineFailed, InvalidRequest, LlmctlError, ModelUnavailable
+from llmctl.errors import ContextOverflow, EngineFailed, LlmctlError, ModelUnavailable
 from llmctld.engine.cost.rate import Rate
-from llmctld.engine.messages import Embedded, Finished, Flaw, Load, Loaded, Piece, Refused, Remark, Submit, Texts
+from llmctld.engine.messages import Finished, Load, Loaded, Piece, Refused, Remark, Submit, Texts
 from llmctld.models.catalogue.target import REMOTE
-from llmctld.models.engines.worker import FailedRequest, ModelHandle, Ticket
+from llmctld.models.engines.handle import ModelHandle
+from llmctld.models.engines.ticket import FailedRequest, Ticket
 from llmctld.models.remote import openai
 from llmctld.models.remote.answer_reader import AnswerPart, AnswerReader, Empty, joined
 from llmctld.models.remote.concurrency import PrioritySemaphore
+from llmctld.models.remote.embeddings import Embedder
 from llmctld.models.remote.http.breaker import AttemptFailed, Breaker
 from llmctld.models.remote.http.endpoint import NAMES, Endpoint
 from llmctld.models.remote.http.keys import find_key
@@ -24,12 +26,9 @@ from llmctld.models.remote.http.listing import Listed
 from llmctld.models.remote.http.reply import rest
 from llmctld.models.remote.http.sse import MOST
 from llmctld.models.remote.shorter import Shorter
-from llmctld.models.remote.vectors import CollectedVectors, pack, read_vectors, unit
 from llmctld.watch import log
 
 RETRIES, IDLE_S = 3, 300.0
-BATCH = 64
-"""Texts of one request for embeddings."""
 THINKERS = re.compile(r"think|reason|qwq|\br1\b|magistral", re.IGNORECASE)
 """Names of models that think before each answer: of these text is held back until it is known not to be a thought."""
 LONE = "what came first was its thinking: the endpoint leaves out the tag that opens it; the answer is what stands behind it"
@@ -254,48 +253,12 @@ class RemoteModel(ModelHandle):
         self._rate.add(time.monotonic(), tokens)
         self.tokens_per_second = self._rate.per_second()
 
-    # ---- embeddings -------------------------------------------------------------------------------------------------
-
     async def _embed(self, run: Run, texts: Texts) -> None:
-        before = self._prompt(texts.prompt)
-        found = CollectedVectors(len(texts.texts))
-        for start in range(0, len(texts.texts), BATCH):
-            batch = [before + text for text in texts.texts[start : start + BATCH]]
-            await self._batch(found, start, batch)
         assert self.loaded is not None
-        self.loaded.dimension = found.dimension(self._endpoint.name)
-        packed = pack(found.vectors, self.loaded.dimension)
-        run.ticket.hear(Embedded(id=texts.id, vectors=packed, tokens=found.tokens, flaws=found.flaws))
-
-    async def _batch(self, found: CollectedVectors, start: int, texts: list[str]) -> None:
-        """Where one of several texts is too long, each is asked for alone: the others have done nothing wrong."""
-        try:
-            each, tokens = await self._endpoint.persist(lambda: self._vectors(texts), lambda: False)
-        except ContextOverflow as error:
-            if len(texts) == 1:
-                found.flaws.append(Flaw(start, error.code, error.message, error.hint))
-                return
-            for index, text in enumerate(texts):
-                await self._batch(found, start + index, [text])
-            return
-        found.tokens += tokens
-        found.vectors[start : start + len(texts)] = [
-            unit(vector) if self._settings.normalize else vector for vector in each
-        ]
-
-    async def _vectors(self, texts: list[str]) -> tuple[list[list[float]], int]:
-        body = {"model": self._model, "input": texts, "encoding_format": "float"}
-        async with self._endpoint.send("POST", "/embeddings", body) as reply:
-            return read_vectors(await reply.json(), len(texts), self._endpoint.name)
-
-    def _prompt(self, name: str | None) -> str:
-        if name is None:
-            return ""
-        known = self._load.prompts
-        if name not in known:
-            there = f"There are {', '.join(known)}." if known else "It has none; `models.NAME.prompts` gives it some."
-            raise InvalidRequest(f"the model has no prompt {name!r}", there)
-        return known[name]
+        embedder = Embedder(self._endpoint, self._model, self._load.prompts, self._settings.normalize)
+        embedded = await embedder.embed(texts)
+        self.loaded.dimension = embedder.dimension
+        run.ticket.hear(embedded)
 
     async def stop(self) -> None:
         """Ends what still runs, and closes the connections."""

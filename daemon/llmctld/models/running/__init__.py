@@ -1,1 +1,1 @@
-"""Loaded models: leases, replicas, who is loaded next, who makes room."""
+"""Loaded models: leases, replicas, which model is loaded next, which is unloaded for it."""

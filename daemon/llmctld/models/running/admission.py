@@ -1,6 +1,6 @@
-"""Admission: how many requests run or wait at each model, and when the queue is full.
+"""Admission: how many requests run or wait for each model, and when the queue is full.
 
-It knows numbers alone; what a request is, and which runs first, is decided elsewhere.
+Knows numbers only; the order of requests is decided elsewhere.
 """
 
 import asyncio

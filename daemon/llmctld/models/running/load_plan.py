@@ -1,8 +1,9 @@
-"""Who is loaded next, and who makes room for it: a pure decision over what is loaded, who waits, and how much memory there is.
+"""Decides which models to load and which to unload: a pure function of what is loaded, what waits, and how much memory
+there is.
 
-Requests wait in groups, by model, and a model that is loaded serves all who ask for it: so A B A A C A B C loads three
-times. Nobody is put out while it serves, until somebody has waited for `max_wait`: then it takes no more.
-It knows names and numbers, and starts and ends nothing; a simulation of it stands in the tests.
+Requests wait in one group per model, and a loaded model serves its whole group, so A B A A C A B C loads three times.
+A model with requests is not unloaded until another group has waited for `max_wait`; then it takes no new requests.
+Knows names and numbers only; the tests simulate it.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 
 class MemorySize(NamedTuple):
-    """Bytes in host memory and on GPUs."""
+    """Bytes of host memory and of GPU memory."""
 
     host: int = 0
     gpu: int = 0
@@ -22,7 +23,7 @@ class MemorySize(NamedTuple):
         return MemorySize(self.host - other.host, self.gpu - other.gpu)
 
     def fits(self, other: "MemorySize") -> bool:
-        """Whether `other` has room in this. What needs none of a kind of memory asks nothing of it."""
+        """Whether `other` fits in this. A kind of memory that `other` does not need is not compared."""
         return all(need <= max(have, 0) for need, have in zip(other, self, strict=True))
 
     @property
@@ -37,7 +38,7 @@ class MemorySize(NamedTuple):
 
 
 class Resident(NamedTuple):
-    """A process that holds memory. `key` is the process, `name` its model; `leases`: requests that use it. Times are in
+    """A process that holds memory. `key`: the process; `name`: its model; `leases`: requests that use it. Times are
     seconds of one clock.
     """
 
@@ -48,17 +49,17 @@ class Resident(NamedTuple):
     pinned: bool = False
     loading: bool = False
     leaving: bool = False
-    """It ends as soon as it serves nobody, and takes no one any more."""
+    """The process takes no new requests and ends after its last one."""
     used: float = 0.0
-    """When a request last used it."""
+    """Time of the last use by a request."""
     load_s: float = 1.0
-    """What it would cost to load it again."""
+    """Seconds that loading it took."""
     waiting: int = 0
-    """Requests that wait for its model: a load that nobody waits for any more is given up where its room is needed."""
+    """Requests waiting for the model. A load that no request waits for is cancelled when its memory is needed."""
 
 
 class Group(NamedTuple):
-    """All who wait for one model, which is not loaded; `since`: when the first of them came."""
+    """Requests that wait for one model that is not loaded. `since`: arrival of the oldest."""
 
     name: str
     room: MemorySize
@@ -66,14 +67,14 @@ class Group(NamedTuple):
 
 
 class LoadPlan(NamedTuple):
-    """What can be loaded now, and what is to end: at once where it serves nobody, else when it has served."""
+    """Models to load now, and processes to end: idle ones at once, the others after their last request."""
 
     load: list[str]
     evict: list[Hashable]
 
 
 def value(resident: Resident, now: float) -> float:
-    """Seconds of loading that are lost, probably, per byte that is won: the longer unused, the less likely."""
+    """Expected seconds of reloading per byte freed: the longer unused, the less likely is another use."""
     likely = (1 + resident.waiting) / (1 + max(0.0, now - resident.used))
     return likely * resident.load_s / max(1, resident.room.host + resident.room.gpu)
 
@@ -81,14 +82,14 @@ def value(resident: Resident, now: float) -> float:
 def decide(
     now: float, limit: MemorySize, residents: Sequence[Resident], groups: Iterable[Group], max_wait: float
 ) -> LoadPlan:
-    """The oldest group first. What it waits for is not given to a younger one; the rest of the room is."""
+    """Serves the oldest group first. Memory it waits for is reserved for it; younger groups may use the rest."""
     load: list[str] = []
     evict: list[Hashable] = []
     free = limit.minus(total(resident.room for resident in residents))
     coming = total(resident.room for resident in residents if resident.leaving)
     for group in sorted(groups, key=lambda group: group.since):
         stays = total(it.room for it in residents if it.pinned or it.name == group.name)
-        need = group.room.at_most(limit.minus(stays).positive())  # what is too large is made smaller when it is loaded
+        need = group.room.at_most(limit.minus(stays).positive())  # a model that is too large is loaded with less
         if free.fits(need):
             load.append(group.name)
             free = free.minus(need)
@@ -101,14 +102,16 @@ def decide(
                 break
             continue
         evict += [victim.key for victim in victims]
-        claimed = need.at_most(free.positive())  # promised to this one, as is what is missing of what comes
+        claimed = need.at_most(free.positive())  # reserved for this group, with its part of the memory to come
         coming = coming.plus(total(victim.room for victim in victims)).minus(need.minus(claimed))
         free = free.minus(claimed)
     return LoadPlan(load, evict)
 
 
 def _victims(now: float, missing: MemorySize, residents: Sequence[Resident], late: bool) -> list[Resident] | None:
-    """Those that give what is missing and lose the least; None when they cannot. Who serves is spared while it can be."""
+    """The processes to end: they free what is missing at the least loss. None if they cannot. Busy ones are ended only
+    if `late`.
+    """
     spared = (it.pinned or it.leaving or (it.loading and it.waiting) for it in residents)
     able = [it for it, is_spared in zip(residents, spared, strict=True) if not is_spared and (late or not it.leases)]
     found: list[Resident] = []

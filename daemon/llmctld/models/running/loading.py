@@ -1,6 +1,6 @@
-"""What an engine is told to load: a model's entry and its settings with every default filled in, and the limits that hold.
+"""Builds the load order of an engine: the model's entry, its settings with all defaults, and the limits.
 
-It decides nothing about when, nor whether there is room.
+Decides neither when to load nor whether there is memory.
 """
 
 from pathlib import Path
@@ -8,12 +8,12 @@ from pathlib import Path
 from llmctl.config import Config, ModelEntry
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.chat_template import read_template
-from llmctld.models.engines.worker import Load
+from llmctld.models.engines.ticket import Load
 from llmctld.models.machine.processors import cores
 
 
 def load_of(entry: ModelEntry, catalog: Catalog, config: Config, prefixes: Path, memory_bytes: int) -> Load:
-    """`prefixes`: where it keeps what it has computed. Raises ModelUnavailable without the model's file."""
+    """`prefixes`: folder for computed prefixes. Raises ModelUnavailable if the model's file is missing."""
     settings, cache, slots = catalog.settings(entry), config.cache, catalog.slots(entry)
     return Load(
         name=entry.name,

@@ -1,6 +1,6 @@
-"""How much memory models may hold together, what each of them needs of it, and what is left: in bytes, in words.
+"""The memory budget: what models may use together, what each one needs, and what is left.
 
-It reads the machine, the limits and the estimates; who is loaded is residency's to know, and to decide about.
+Combines the machine, the limits and the estimates; load_plan.py decides what is loaded.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,17 +11,17 @@ from llmctl.config import Limits, ModelEntry
 from llmctl.errors import ModelUnavailable
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.target import LLAMA, TORCH, TRANSFORMERS
-from llmctld.models.engines.worker import ModelHandle
+from llmctld.models.engines.handle import ModelHandle
 from llmctld.models.machine import machine
 from llmctld.models.memory.estimate import Estimates
 from llmctld.models.running.load_plan import MemorySize, Resident, total
 
 HOST_SHARE, GPU_SHARE = 0.8, 0.9
-"""Of what the machine has, for models, where the limits say nothing."""
+"""Share of the machine's memory for models if no limit is set."""
 ON_GPU = (LLAMA, TORCH, TRANSFORMERS)
-"""Backends that take a GPU where there is one, unless the settings keep them off it."""
+"""Backends that use a GPU if there is one and the settings allow it."""
 FREE_SHARE = 0.8
-"""Of the host memory that is free when a model is loaded, what it may take."""
+"""Share of the free host memory that a load may use."""
 
 
 class MemoryBudget:
@@ -30,27 +30,27 @@ class MemoryBudget:
 
     @cached_property
     def limit(self) -> MemorySize:
-        """What loaded models may hold together."""
+        """Memory for all loaded models together."""
         host, each = self._limits.memory_bytes, self._limits.gpu_memory_bytes
         gpus = (int(gpu.total * GPU_SHARE) if each is None else min(each, gpu.total) for gpu in machine.gpus())
         return MemorySize(int(machine.memory().total * HOST_SHARE) if host is None else host, sum(gpus))
 
     def needs(self, entry: ModelEntry) -> MemorySize:
-        """As measured when it was last loaded so, else as estimated. What no GPU has room for is the host's."""
+        """As measured at the last load with these settings, else as estimated. What exceeds the GPUs counts as host
+        memory.
+        """
         measured = self._estimates.measured(entry)
         return self._split(entry, self._estimates.of(entry).total if measured is None else measured)
 
     def taken(self, entry: ModelEntry, worker: ModelHandle) -> MemorySize:
-        """What a process that is loaded holds, as its engine says; it is noted for the next time."""
+        """Memory that a loaded process uses, as its engine reports it. Recorded for the next load."""
         assert worker.loaded is not None
         memory, gpu = worker.loaded.memory_bytes, worker.loaded.gpu_bytes
         self._estimates.note(entry, memory)
         return MemorySize(memory - gpu, gpu)
 
     def kind(self, paths: Sequence[Path]) -> tuple[str, str]:
-        """The types of the tensors in these files together (the one that every file has counts only where there is no other), and
-        the architectures.
-        """
+        """Tensor types in the files (F32, which is in every file, only if there is no other), and architectures."""
         types, architectures = self._estimates.types(paths), self._estimates.architectures(paths)
         return " ".join(sorted(types - {"F32"} or types)), " ".join(architectures)
 
@@ -61,29 +61,31 @@ class MemoryBudget:
         return MemorySize(amount - gpu, gpu)
 
     def left(self, residents: Iterable[Resident]) -> MemorySize:
-        """For one more model: within the limit, and within what is free."""
+        """Memory for one more model: within the budget, and within what is free now."""
         room = self.limit.minus(total(resident.room for resident in residents)).positive()
         return MemorySize(min(room.host, int(machine.memory().free * FREE_SHARE)), room.gpu)
 
     def check(self, entry: ModelEntry, residents: Sequence[Resident]) -> None:
-        """Raises ModelUnavailable when a model has no room even where all that may be unloaded is: with what is missing."""
+        """Raises ModelUnavailable, with the bytes missing, if the model does not fit even when all unpinned models are
+        unloaded.
+        """
         stay = [resident for resident in residents if resident.pinned]
         most = self.limit.minus(total(resident.room for resident in stay))
         least = self._split(entry, self._estimates.of(entry).weights)
         if most.fits(least):
             return
-        held = "".join(f", of which {it.name} holds {size(it.room)} (pinned)" for it in stay)
+        held = "".join(f", of which {it.name} uses {size(it.room)} (pinned)" for it in stay)
         leave = ", ".join(f"{it.name} ({size(it.room)})" for it in residents if not it.pinned and it.room.any)
-        even = f", even when {leave} is unloaded" if leave else ""
+        even = f", even if {leave} is unloaded" if leave else ""
         raise ModelUnavailable(
-            f"{entry.name} has {size(least)} of weights, but models may hold {size(self.limit)} together{held}: "
+            f"the weights of {entry.name} need {size(least)}, but all models together may use {size(self.limit)}{held}: "
             f"{size(least.minus(most))} are missing{even}",
-            "Raise `limits.memory_bytes`, unpin a model (`llmctl models pin NAME --off`), or take a smaller file.",
+            "Raise `limits.memory_bytes`, unpin a model (`llmctl models pin NAME --off`), or use a smaller file.",
         )
 
 
 def size(room: MemorySize) -> str:
-    """`3.2 GiB`, host and GPUs together."""
+    """Host and GPU memory together, as `3.2 GiB`."""
     return _bytes(room.host + room.gpu)
 
 

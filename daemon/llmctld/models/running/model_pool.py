@@ -1,7 +1,6 @@
-"""The engine processes that are there and who waits for one: begun and ended as load_plan.decide says, whatever has changed.
+"""Holds the engine processes and the requests that wait for one; starts and ends processes as load_plan.decide says.
 
-It does what is decided, and sees to it that nobody waits without an answer; how long a model stays, and who asks, is not its
-concern.
+Makes sure that every waiting request gets a worker or an error. Leases and keep-alive are residency.py's.
 """
 
 import asyncio
@@ -16,8 +15,9 @@ from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.target import LLAMA, REMOTE
+from llmctld.models.engines.handle import ModelHandle
 from llmctld.models.engines.ladder import Descent, FileKind, Ladder
-from llmctld.models.engines.worker import ModelHandle, Worker
+from llmctld.models.engines.worker import Worker
 from llmctld.models.remote.model import Remotes
 from llmctld.models.running import load_plan
 from llmctld.models.running.load_plan import Group, Resident
@@ -28,22 +28,22 @@ from llmctld.watch import log
 
 
 class ModelPool:
-    """`prefixes` is where computed prefixes are kept, `rest` hears of a model that is loaded. After a change that it cannot
-    see, somebody calls `turn`.
+    """`prefixes`: folder for computed prefixes. `rest`: called with each model that was loaded. Callers run `turn`
+    after changes that the pool cannot see.
     """
 
     def __init__(
-        self, catalog: Catalog, supply: MemoryBudget, log_folder: Path, prefixes: Path, config: Config, ladder: Ladder,
+        self, catalog: Catalog, budget: MemoryBudget, log_folder: Path, prefixes: Path, config: Config, ladder: Ladder,
         rest: Callable[[ReplicaSet], None],
     ) -> None:  # fmt: skip
         self._catalog, self._log_folder, self._prefixes, self._config = catalog, log_folder, prefixes, config
-        self._supply, self._remotes, self._ladder, self._rest = supply, Remotes(), ladder, rest
+        self._budget, self._remotes, self._ladder, self._rest = budget, Remotes(), ladder, rest
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self.models: dict[str, ReplicaSet] = {}
         self.closed = False
         self.loads = 0
-        """Processes that were started: what swaps cost."""
+        """Number of processes started."""
 
     def model(self, entry: ModelEntry) -> ReplicaSet:
         model = self.models.setdefault(entry.name, ReplicaSet(entry))
@@ -65,8 +65,8 @@ class ModelPool:
                 )  # fmt: skip
 
     def renew(self, model: ReplicaSet) -> None:
-        """A replica whose file or settings are others now takes no one any more."""
-        self._catalog.identity(model.entry)  # a file that is gone is said, and what is loaded stays
+        """Retires replicas whose file or settings have changed."""
+        self._catalog.identity(model.entry)  # raises if the file is gone; loaded replicas stay
         if not all(self._is_current(model.entry, replica) for replica in model.ready):
             for replica in model.ready:
                 self.let_go(replica)
@@ -79,7 +79,7 @@ class ModelPool:
         return self._catalog.identity(entry), self._catalog.settings(entry).computing()
 
     def _made(self, entry: ModelEntry, number: int, memory_bytes: int) -> ModelHandle:
-        """A worker that has not begun to load. Raises ModelUnavailable."""
+        """A worker that has not started to load. Raises ModelUnavailable."""
         folder = self._prefixes / (f"{entry.name}+{number}" if number else entry.name)
         load = load_of(entry, self._catalog, self._config, folder, memory_bytes)
         if entry.backend == REMOTE:
@@ -87,30 +87,30 @@ class ModelPool:
         return Worker(load, self._log_folder, self._descent(entry) if entry.backend == LLAMA else None)
 
     def check(self, entry: ModelEntry) -> None:
-        """Raises ModelUnavailable where it crashed whatever was left out, and nothing has changed since."""
+        """Raises ModelUnavailable if the model crashed on every rung and nothing has changed since."""
         if entry.backend == LLAMA:
             self._descent(entry)
 
     def _descent(self, entry: ModelEntry) -> Descent:
-        """Raises ModelUnavailable where no rung is left."""
+        """The rungs for this model. Raises ModelUnavailable if none is left."""
         settings = self._catalog.settings(entry)
         files = [entry.target, *([settings.draft] if settings.draft and settings.speculation != "off" else [])]
-        kind = FileKind(*self._supply.kind([Path(file) for file in files]))
+        kind = FileKind(*self._budget.kind([Path(file) for file in files]))
         parts = [part for file in files for part in split.parts(Path(file))]
         return self._ladder.descent(entry.name, self._stand(entry), kind, parts)
 
     def _stand(self, entry: ModelEntry) -> str:
-        """The model as the ladder knows it: other files and other settings are another one."""
+        """The model's key in the ladder: it changes with files and settings."""
         identity, settings = self._identity(entry)
         return f"{identity} {msgspec.json.encode(settings, enc_hook=int).decode()}"
 
     def retry(self, entry: ModelEntry) -> None:
-        """Somebody asks for it who may know that it was not loaded for good reasons."""
+        """Forgets that the model crashed on every rung: a user asks to try again."""
         if entry.backend == LLAMA:
             self._ladder.retry(self._stand(entry))
 
     def turn(self) -> None:
-        """Whatever has changed: who can be loaded now is, and who must make room ends."""
+        """Runs after any change: starts loads and evictions as load_plan.decide says."""
         missing = {
             name: model for name, model in self.models.items()
             if model.waiting and not model.leaving and len(model.replicas) < model.wanted
@@ -119,21 +119,21 @@ class ModelPool:
             return
         now, max_wait = time.monotonic(), self._config.resources.max_wait
         groups = [
-            Group(name, self._supply.needs(model.entry), min(waiter.since for waiter in model.waiting))
+            Group(name, self._budget.needs(model.entry), min(waiter.since for waiter in model.waiting))
             for name, model in missing.items()
         ]
-        decision = load_plan.decide(now, self._supply.limit, list(self.residents()), groups, max_wait)
+        decision = load_plan.decide(now, self._budget.limit, list(self.residents()), groups, max_wait)
         for replica in [replica for replica in self.replicas() if replica in decision.evict]:
-            log.info("a model makes room", model=replica.worker.name, leases=replica.worker.leases)
+            log.info("a model is unloaded to make room", model=replica.worker.name, leases=replica.worker.leases)
             self.let_go(replica)
         for name in decision.load:
             self._start(missing[name])
         self._set_alarm([group.since + max_wait for group in groups if group.name not in decision.load])
         if decision.load:
-            self.turn()  # for those that want more than one
+            self.turn()  # again for models that want several replicas
 
     def _set_alarm(self, times: list[float]) -> None:
-        """For the first who will have waited long enough."""
+        """Wakes `turn` when the next group has waited for `max_wait`."""
         if self._alarm is not None:
             self._alarm.cancel()
         later = [at for at in times if at > time.monotonic()]
@@ -143,12 +143,12 @@ class ModelPool:
     def _start(self, model: ReplicaSet) -> None:
         number = next(n for n in range(model.wanted) if n not in {replica.number for replica in model.replicas})
         try:
-            left = self._supply.left(list(self.residents()))
+            left = self._budget.left(list(self.residents()))
             made_for, worker = self._identity(model.entry), self._made(model.entry, number, left.host)
         except LlmctlError as error:
             self._fail(model, error)
             return
-        room = self._supply.needs(model.entry).at_most(left)
+        room = self._budget.needs(model.entry).at_most(left)
         replica = Replica(number, worker, made_for, room, asyncio.create_task(worker.start()))
         model.replicas.append(replica)
         self.loads += 1
@@ -156,35 +156,37 @@ class ModelPool:
         self.background(self._bury(model, replica))
 
     def _settle(self, model: ReplicaSet, replica: Replica) -> None:
-        """Whatever happens, nobody waits on: an exception in a callback is heard by no one."""
+        """Runs when a load ends. An exception here would be lost in the callback, and its waiters would hang."""
         try:
             self._loaded(model, replica)
         except Exception as error:  # noqa: BLE001 - a bug here must not leave requests without an answer
-            log.exception("a loaded model could not be taken in", model=model.entry.name)
+            log.exception("a loaded model cannot be used", model=model.entry.name)
             self._fail(model, error)
 
     def _loaded(self, model: ReplicaSet, replica: Replica) -> None:
-        """It serves those who wait; or they hear why not."""
+        """Gives the waiting requests a worker, or the reason why there is none."""
         if replica.given_up:
-            pass  # who has come meanwhile waits for the next one
+            pass  # requests that came meanwhile wait for the next load
         elif replica.task.cancelled():
-            self._fail(model, ModelUnavailable(f"the loading of {model.entry.name} was ended", "Ask again to load it."))
+            self._fail(
+                model, ModelUnavailable(f"the loading of {model.entry.name} was cancelled", "Ask again to load it.")
+            )
         elif (error := replica.task.exception()) is not None:
             self._fail(model, error)
         else:
             replica.load_s, replica.used, replica.loading = time.monotonic() - replica.begun, time.monotonic(), False
-            replica.room = self._supply.taken(model.entry, replica.worker)
+            replica.room = self._budget.taken(model.entry, replica.worker)
             if replica.ready and not self._is_current(model.entry, replica):
-                self.let_go(replica)  # its file became another while it was read: those who wait get that one
+                self.let_go(replica)  # the file changed during the load: the waiting requests get a new replica
             elif replica.ready:
                 self._serve(model)
                 self._rest(model)
             else:
-                self._fail(model, EngineFailed(f"the engine of {model.entry.name} ended as soon as it was loaded"))
+                self._fail(model, EngineFailed(f"the engine of {model.entry.name} ended right after loading"))
         self.turn()
 
     def _serve(self, model: ReplicaSet) -> None:
-        """Each who waits gets a worker, and at once the right to it: nobody can unload it before they use it."""
+        """Gives each waiting request a worker with its lease already taken, so that it cannot be unloaded in between."""
         for waiter in model.waiting:
             if not waiter.worker.done():
                 worker = model.choose(waiter.prompt)
@@ -200,7 +202,7 @@ class ModelPool:
         model.waiting.clear()
 
     async def _bury(self, model: ReplicaSet, replica: Replica) -> None:
-        """Takes the replica off the books when its process has ended, or has not come to be."""
+        """Removes the replica when its process has ended or its load has failed."""
         await asyncio.wait([replica.task])
         if not replica.loading:
             await replica.worker.ended.wait()
@@ -213,7 +215,9 @@ class ModelPool:
         self.turn()
 
     def let_go(self, replica: Replica) -> None:
-        """It ends once it serves nobody; what it has not begun comes back, and waits for another. A load is given up."""
+        """Ends the replica after its last request. Requests not yet started return and wait for another; a load is
+        cancelled.
+        """
         if replica.loading:
             replica.given_up = True
             replica.task.cancel()
@@ -222,7 +226,7 @@ class ModelPool:
         replica.worker.recall()
 
     def retire(self, replica: Replica) -> Coroutine[None, None, None]:
-        """From now on it takes nobody. It ends, as awaited, once it serves nobody."""
+        """The replica takes no new requests from now on; the awaitable ends it after its last request."""
         replica.worker.retiring += 1
         return self._end(replica)
 
@@ -233,7 +237,7 @@ class ModelPool:
             await worker.stop()
         finally:
             worker.retiring -= 1
-            if replica.ready:  # the end was given up
+            if replica.ready:  # stopping was cancelled
                 self._serve(self.models[worker.name])
 
     def background(self, work: Coroutine[None, None, None]) -> None:
@@ -242,7 +246,7 @@ class ModelPool:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Ends every engine, also those still loading."""
+        """Ends all engines, also those still loading."""
         self.closed = True
         if self._alarm is not None:
             self._alarm.cancel()

@@ -1,6 +1,7 @@
-"""Which of several replicas a request goes to: the one that has computed the most of its beginning, unless that is much busier.
+"""Chooses the replica that has computed the longest prefix of a prompt, unless it is much busier than another.
 
-It remembers beginnings by their hashes, a limited number of each replica; the hub has no tokenizer, so it counts characters.
+Remembers hashes of prompt prefixes, a limited number per replica. It counts characters, since the hub has no
+tokenizer.
 """
 
 from collections import OrderedDict
@@ -10,20 +11,22 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 BLOCK = 256
-"""Characters that are told apart: about 64 tokens, below which a common beginning saves nothing worth a queue."""
+"""Characters per block, about 64 tokens; a shorter common prefix saves too little."""
 BLOCKS = 4096
-"""Remembered of each replica: a million characters."""
+"""Blocks remembered per replica: a million characters."""
 
 
 class PrefixAffinity(Generic[K]):
-    """Beginnings that replicas have seen; a replica is named by any hashable key."""
+    """Prompt prefixes that replicas have computed. A replica is any hashable key."""
 
     def __init__(self) -> None:
         self._seen: dict[K, OrderedDict[int, None]] = {}
 
     def choose(self, prompt: str, busy: Sequence[tuple[K, int]], margin: int) -> K:
-        """Of (replica, requests that it has): the one with the longest common beginning, unless it has more than `margin`
-        requests above the least busy one. The choice is remembered.
+        """The replica with the longest common prefix among those with at most `margin` requests more than the least
+        busy one.
+
+        `busy`: (replica, number of requests). The choice is remembered.
         """
         blocks = _blocks(prompt)
         least = min(count for _, count in busy)
@@ -36,7 +39,7 @@ class PrefixAffinity(Generic[K]):
         self._seen.pop(key, None)
 
     def _common(self, key: K, blocks: list[int]) -> int:
-        """Leading blocks that this replica has seen."""
+        """Number of leading blocks that the replica has computed."""
         seen = self._seen.get(key, OrderedDict())
         return next((index for index, block in enumerate(blocks) if block not in seen), len(blocks))
 
@@ -50,7 +53,7 @@ class PrefixAffinity(Generic[K]):
 
 
 def _blocks(prompt: str) -> list[int]:
-    """A number for each whole block, which stands for all that is before it too."""
+    """One hash per whole block, which covers all blocks before it."""
     found: list[int] = []
     before = 0
     for start in range(0, len(prompt) - BLOCK + 1, BLOCK):

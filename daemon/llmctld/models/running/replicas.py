@@ -1,6 +1,6 @@
-"""The processes of one model: which of them take requests, who waits for one, and which one a request gets.
+"""The replicas of one model: which ones take requests, which requests wait, and which replica a request gets.
 
-They are told when to begin and to end; that is decided over all models, elsewhere.
+Loads and evictions are decided over all models, in load_plan.py.
 """
 
 import asyncio
@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llmctl.config import ModelEntry, ModelSettings
-from llmctld.models.engines.worker import ModelHandle
+from llmctld.models.engines.handle import ModelHandle
 from llmctld.models.running.load_plan import MemorySize
 from llmctld.models.running.prefix_affinity import PrefixAffinity
 
 
 @dataclass(eq=False)
 class Replica:
-    """One process of a model. `made_for`: the identity and settings that it is loaded with; `task`: its loading."""
+    """One process of a model. `made_for`: identity and settings it was loaded with; `task`: the load."""
 
     number: int
     worker: ModelHandle
@@ -27,9 +27,9 @@ class Replica:
     used: float = field(default_factory=time.monotonic)
     load_s: float = 0.0
     given_up: bool = False
-    """Its loading is ended, since nobody waits for it and somebody needs the room."""
+    """The load was cancelled, since no request waits for it and its memory is needed."""
     loading: bool = True
-    """Until those who waited for it have it: before, nobody may take its memory for someone else."""
+    """True until the waiting requests have it, so that its memory is not given away before."""
 
     @property
     def ready(self) -> bool:
@@ -39,7 +39,7 @@ class Replica:
 
 @dataclass(eq=False)
 class Waiter:
-    """A request that waits for a worker (`leases`), or somebody who wants one loaded. `since`: when it came."""
+    """A request that waits for a worker (`leases`), or a command that wants one loaded. `since`: its arrival."""
 
     since: float
     leases: bool
@@ -49,8 +49,8 @@ class Waiter:
 
 @dataclass(eq=False)
 class ReplicaSet:
-    """The processes of one model, `wanted` of them, and who waits. `ends`: when it is unloaded if nobody asks for it, in
-    seconds since 1970.
+    """The replicas of one model, `wanted` of them, and what waits. `ends`: Unix time at which it is unloaded if
+    unused.
     """
 
     entry: ModelEntry
@@ -79,7 +79,7 @@ class ReplicaSet:
         self.timer = self.ends = None
 
     def choose(self, prompt: str) -> ModelHandle:
-        """Of the ready ones: with the longest common beginning, unless it has half its slots more to do than another."""
+        """The ready replica with the longest common prefix, unless it has half its slots more requests than another."""
         ready = self.ready
         if len(ready) == 1:
             return ready[0].worker

@@ -1,7 +1,6 @@
-"""What requests ask about loaded models: lends workers, keeps models for as long as was said, loads and unloads by hand.
+"""Loaded models as the rest of the hub uses them: leases, keep-alive, loading and unloading on command.
 
-It keeps the books of leases and keep-alive; model_pool.py holds the processes. It does not decide which model a request
-should use, nor compute anything itself.
+model_pool.py holds the processes. Which model a request uses is decided elsewhere.
 """
 
 import asyncio
@@ -18,8 +17,8 @@ from llmctl.config import Config, ModelEntry
 from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable
 from llmctl.wire import EngineStatus
 from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.engines.handle import ModelHandle
 from llmctld.models.engines.ladder import Ladder
-from llmctld.models.engines.worker import ModelHandle
 from llmctld.models.running import load_plan
 from llmctld.models.running.load_plan import Group
 from llmctld.models.running.memory_budget import MemoryBudget, size
@@ -28,68 +27,68 @@ from llmctld.models.running.replicas import Replica, ReplicaSet, Waiter
 from llmctld.watch import log
 
 KEEP_ALIVE_S = 15 * 60.0
-"""How long a model stays loaded that nobody asks for, where nothing else is said."""
+"""Default time that an unused model stays loaded."""
 
 
 class Residency:
-    """The engine processes of this hub, within `config.limits`; `prefixes` is where their computed prefixes are kept."""
+    """The loaded models within `config.limits`. `prefixes`: folder for computed prefixes."""
 
     def __init__(
-        self, catalog: Catalog, supply: MemoryBudget, log_folder: Path, prefixes: Path, config: Config, ladder: Ladder
+        self, catalog: Catalog, budget: MemoryBudget, log_folder: Path, prefixes: Path, config: Config, ladder: Ladder
     ) -> None:
-        self._catalog, self._supply, self._prefixes, self._config = catalog, supply, prefixes, config
-        self._fleet = ModelPool(catalog, supply, log_folder, prefixes, config, ladder, self._rest)
+        self._catalog, self._budget, self._prefixes, self._config = catalog, budget, prefixes, config
+        self._pool = ModelPool(catalog, budget, log_folder, prefixes, config, ladder, self._rest)
 
-    # ---- what others ask --------------------------------------------------------------------------------------------
+    # ---- queries ----------------------------------------------------------------------------------------------------
 
     @property
     def names(self) -> list[str]:
-        loaded = (it.worker.name for it in self._fleet.replicas() if not it.loading and not it.worker.ended.is_set())
+        loaded = (it.worker.name for it in self._pool.replicas() if not it.loading and not it.worker.ended.is_set())
         return sorted(set(loaded))
 
     def is_loaded(self, entry: ModelEntry) -> bool:
-        model = self._fleet.models.get(entry.name)
+        model = self._pool.models.get(entry.name)
         return model is not None and bool(model.ready)
 
     def holds(self, name: str) -> bool:
-        """Whether a process of this model is there, be it loaded or loading."""
-        return name in self._fleet.models and bool(self._fleet.models[name].replicas)
+        """Whether a process of the model exists, loaded or loading."""
+        return name in self._pool.models and bool(self._pool.models[name].replicas)
 
     def leases(self, name: str) -> int:
-        """Requests that a loaded model has."""
-        return sum(it.worker.leases for it in self._fleet.models[name].replicas) if name in self._fleet.models else 0
+        """Number of requests that use the model."""
+        return sum(it.worker.leases for it in self._pool.models[name].replicas) if name in self._pool.models else 0
 
     def slots(self, entry: ModelEntry) -> int:
-        """Requests that can run together on this model, as loaded, or as it would be."""
-        ready = self._fleet.models[entry.name].ready if entry.name in self._fleet.models else []
+        """Number of concurrent requests on this model, as loaded or as it would be."""
+        ready = self._pool.models[entry.name].ready if entry.name in self._pool.models else []
         loaded = [replica.worker.loaded.slots for replica in ready if replica.worker.loaded]
         return sum(loaded) or self._catalog.slots(entry)
 
     def remaining(self, entry: ModelEntry) -> float | None:
-        """Seconds until it is unloaded if nobody asks for it, negative: it stays; None while somebody uses it."""
+        """Seconds until it is unloaded if unused, negative: never; None while it is in use or not loaded."""
         if self.leases(entry.name) or not self.is_loaded(entry):
             return None
-        ends = self._fleet.models[entry.name].ends
+        ends = self._pool.models[entry.name].ends
         return -1.0 if ends is None else max(0.0, ends - time.time())
 
     def outlook(self, entry: ModelEntry) -> str:
-        """What is to be said to who asks for a model that is not loaded. Raises ModelUnavailable where it has no room, or no
-        rung holds it.
+        """The notice for a request whose model is not loaded. Raises ModelUnavailable if it cannot fit in memory or
+        crashes on every rung.
         """
-        model = self._fleet.model(entry)
+        model = self._pool.model(entry)
         if model.replicas:
             return f"loading {entry.name}"
-        self._fleet.check(entry)
-        residents = list(self._fleet.residents())
-        self._supply.check(entry, residents)
-        group = Group(entry.name, self._supply.needs(entry), time.monotonic())
-        decision = load_plan.decide(group.since, self._supply.limit, residents, [group], float("inf"))
-        leaving = [replica.worker.name for replica in self._fleet.replicas() if replica in decision.evict]
+        self._pool.check(entry)
+        residents = list(self._pool.residents())
+        self._budget.check(entry, residents)
+        group = Group(entry.name, self._budget.needs(entry), time.monotonic())
+        decision = load_plan.decide(group.since, self._budget.limit, residents, [group], float("inf"))
+        leaving = [replica.worker.name for replica in self._pool.replicas() if replica in decision.evict]
         if leaving:
-            return f"loading {entry.name}, and unloading {', '.join(sorted(leaving))} for it"
+            return f"loading {entry.name}, unloading {', '.join(sorted(leaving))} for it"
         if not decision.load:
             held = sorted({f"{it.name} is {'loading' if it.loading else 'busy'}" for it in residents if it.room.any})
-            return f"{entry.name} is loaded when there is room for its {size(group.room)}: {', '.join(held)}"
+            return f"{entry.name} waits for {size(group.room)} of memory: {', '.join(held)}"
         return f"loading {entry.name}"
 
     # ---- leases -----------------------------------------------------------------------------------------------------
@@ -98,18 +97,18 @@ class Residency:
     async def lease(
         self, entry: ModelEntry, prompt: str = "", keep_alive: float | None = None
     ) -> AsyncIterator[ModelHandle]:
-        """The right to use a loaded model: it is not unloaded before the block is left. Raises ModelUnavailable.
+        """A worker of the model, which stays loaded while the block runs. Raises ModelUnavailable.
 
-        `prompt` finds the replica that knows its beginning; `keep_alive`: seconds that the model stays loaded afterwards,
-        negative for ever, None as its settings say.
+        `prompt`: prefers a replica that has computed its prefix. `keep_alive`: seconds that the model stays loaded
+        afterwards, negative: forever, None: as its settings say.
         """
-        model = self._fleet.model(entry)
-        self._fleet.renew(model)
+        model = self._pool.model(entry)
+        self._pool.renew(model)
         if model.ready:
             worker = model.choose(prompt)
             worker.take()
             if sum(not replica.worker.ended.is_set() for replica in model.replicas) < model.wanted:
-                self._fleet.background(self._restore(model))
+                self._pool.background(self._restore(model))
         else:
             worker = await self._wait(model, Waiter(_now(), True, prompt, _future()))
         model.stop_timer()
@@ -120,15 +119,17 @@ class Residency:
             self._given_back(model, worker, keep_alive)
 
     async def load(self, entry: ModelEntry, replicas: int | None = None) -> ModelHandle:
-        """The model's worker, or the last one of so many. All who ask during a load wait for the same one; it goes on when
-        one of them leaves. Raises ModelUnavailable, and InvalidRequest for too many replicas.
+        """Loads the model, or so many replicas; the last worker. Concurrent callers share one load, which survives any
+        of them leaving.
+
+        Raises ModelUnavailable, and InvalidRequest for too many replicas.
         """
-        model = self._fleet.model(entry)
-        self._fleet.renew(model)
+        model = self._pool.model(entry)
+        self._pool.renew(model)
         if replicas is not None:
             self._resize(model, replicas)
         worker = model.ready[-1].worker if model.ready else None
-        for ready in range(len(model.ready), replicas or 1):  # each was there, if it may have made room again since
+        for ready in range(len(model.ready), replicas or 1):  # counts each once, even if it was evicted since
             if len(model.ready) <= ready:
                 worker = await self._wait(model, Waiter(_now(), False, "", _future()))
         assert worker is not None
@@ -136,20 +137,20 @@ class Residency:
         return worker
 
     def retry(self, entry: ModelEntry) -> None:
-        """The next load tries what was given up: the files, or the machine, may be better than they were."""
-        self._fleet.retry(entry)
+        """Lets the next load try what crashed before: the files or the machine may be better now."""
+        self._pool.retry(entry)
 
     def _rest(self, model: ReplicaSet) -> None:
-        """It is loaded, and nobody uses it yet. What is loaded by hand is to be used at least once."""
+        """Starts the keep-alive of an unused model. One loaded by command stays at least the default time."""
         if not any(replica.worker.leases for replica in model.replicas):
             self._start_timer(model, self._keep_alive(model.entry, None) or KEEP_ALIVE_S)
 
     async def _restore(self, model: ReplicaSet) -> None:
-        """A replica that died comes back, while the others serve."""
+        """Reloads a replica that died, while the others serve."""
         try:
             await self.load(model.entry, model.wanted)
         except LlmctlError as error:
-            log.warning("a replica could not be loaded again", model=model.entry.name, error=error.message)
+            log.warning("a replica cannot be reloaded", model=model.entry.name, error=error.message)
 
     def _resize(self, model: ReplicaSet, wanted: int) -> None:
         most = self._config.resources.max_replicas or psutil.cpu_count() or 1
@@ -157,13 +158,13 @@ class Residency:
             raise InvalidRequest(f"replicas is {wanted}; it must be between 1 and {most} (resources.max_replicas)")
         model.wanted = wanted
         for replica in sorted(model.ready, key=lambda replica: replica.number)[wanted:]:
-            self._fleet.let_go(replica)
+            self._pool.let_go(replica)
 
     async def _wait(self, model: ReplicaSet, waiter: Waiter) -> ModelHandle:
-        """Until a process of this model is loaded. Whoever gives up leaves what he was given."""
-        self._supply.check(model.entry, list(self._fleet.residents()))
+        """Waits for a worker of the model. A cancelled waiter returns the lease it was given."""
+        self._budget.check(model.entry, list(self._pool.residents()))
         model.waiting.append(waiter)
-        self._fleet.turn()
+        self._pool.turn()
         try:
             return await waiter.worker
         except asyncio.CancelledError:
@@ -186,12 +187,12 @@ class Residency:
                 replica.used = _now()
         if not any(replica.worker.leases for replica in model.replicas):
             self._start_timer(model, self._keep_alive(model.entry, keep_alive))
-        self._fleet.turn()
+        self._pool.turn()
 
     # ---- keep-alive -------------------------------------------------------------------------------------------------
 
     def _keep_alive(self, entry: ModelEntry, asked: float | None) -> float:
-        """Seconds; negative: until it is unloaded."""
+        """Seconds; negative: forever."""
         settings = self._catalog.settings(entry)
         if settings.pin:
             return -1.0
@@ -199,62 +200,62 @@ class Residency:
 
     def _start_timer(self, model: ReplicaSet, keep_alive: float) -> None:
         model.stop_timer()
-        if keep_alive >= 0 and not self._fleet.closed:
+        if keep_alive >= 0 and not self._pool.closed:
             model.start_timer(keep_alive, self._expire)
 
     def _expire(self, model: ReplicaSet) -> None:
         model.stop_timer()
         for replica in model.ready:
             if not replica.worker.leases:
-                log.info("a model that nobody asks for is unloaded", model=model.entry.name)
-                self._fleet.let_go(replica)
+                log.info("an unused model is unloaded", model=model.entry.name)
+                self._pool.let_go(replica)
 
     async def pin(self, entry: ModelEntry) -> None:
-        """After the setting has changed: a pinned model is loaded, and stays; any other gets its keep-alive again."""
+        """Applies a changed `pin` setting: a pinned model is loaded and stays; another one gets its keep-alive back."""
         if self._catalog.settings(entry).pin:
             await self.load(entry)
         elif self.is_loaded(entry):
-            self._start_timer(self._fleet.model(entry), self._keep_alive(entry, None))
+            self._start_timer(self._pool.model(entry), self._keep_alive(entry, None))
 
     def preload(self) -> None:
-        """Begins to load what is to be there from the start; what cannot be loaded is logged."""
+        """Starts to load the models with `preload` or `pin`. Failures are logged."""
         for entry in self._catalog.all():
             settings = self._catalog.settings(entry)
             if settings.preload or settings.pin:
-                self._fleet.background(self._preload(entry))
+                self._pool.background(self._preload(entry))
 
     async def _preload(self, entry: ModelEntry) -> None:
         try:
             await self.load(entry)
         except LlmctlError as error:
-            log.warning("a model could not be loaded at the start", model=entry.name, error=error.message)
+            log.warning("a model cannot be preloaded", model=entry.name, error=error.message)
 
     async def unload(self, name: str) -> None:
-        """Ends the model's engines once they serve nobody; who comes later waits for the next one. A load is ended at once.
+        """Ends the model's engines after their last requests, loads at once. New requests wait for the next load.
 
-        Raises ModelUnavailable.
+        Raises ModelUnavailable if it is not loaded.
         """
-        replicas = list(self._fleet.models[name].replicas) if name in self._fleet.models else []
+        replicas = list(self._pool.models[name].replicas) if name in self._pool.models else []
         if not replicas:
             raise ModelUnavailable(f"the model {name} is not loaded", "`llmctl ps` shows what is loaded.")
         loads = [replica.task for replica in replicas if replica.loading]
         for load in loads:
             load.cancel()
         await asyncio.gather(*loads, return_exceptions=True)
-        await asyncio.gather(*(self._fleet.retire(replica) for replica in replicas if not replica.loading))
-        self._fleet.models[name].wanted = 1
+        await asyncio.gather(*(self._pool.retire(replica) for replica in replicas if not replica.loading))
+        self._pool.models[name].wanted = 1
 
     def forget(self, name: str) -> None:
-        """What was computed for a model that is gone goes too."""
+        """Deletes the computed prefixes of a model that was removed."""
         for folder in (self._prefixes / name, *self._prefixes.glob(f"{name}+*")):
             shutil.rmtree(folder, ignore_errors=True)
 
-    # ---- how it stands ----------------------------------------------------------------------------------------------
+    # ---- status -----------------------------------------------------------------------------------------------------
 
     def statuses(self) -> list[EngineStatus]:
-        """One per engine process, as `llmctl ps` prints them."""
+        """One per engine process, as `llmctl ps` shows them."""
         found = sorted(
-            ((model, replica) for model in self._fleet.models.values() for replica in model.replicas),
+            ((model, replica) for model in self._pool.models.values() for replica in model.replicas),
             key=lambda pair: (pair[1].loading, pair[0].entry.name, pair[1].number),
         )
         return [self._status(model, replica) for model, replica in found if not replica.worker.ended.is_set()]
@@ -279,8 +280,8 @@ class Residency:
         )  # fmt: skip
 
     async def close(self) -> None:
-        """Ends every engine, also those still loading."""
-        await self._fleet.close()
+        """Ends all engines, also those still loading."""
+        await self._pool.close()
 
 
 def _now() -> float:

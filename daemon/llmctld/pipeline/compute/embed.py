@@ -12,7 +12,8 @@ from llmctl.errors import EngineFailed, InvalidRequest
 from llmctl.wire import TEXTS, Embed, Embeddings, Notice
 from llmctld.call.ranges import check_field
 from llmctld.models.catalogue.target import REMOTE
-from llmctld.models.engines.worker import LowerRung, ModelHandle, NoRungLeft, RequestRecalled, Texts
+from llmctld.models.engines.handle import ModelHandle
+from llmctld.models.engines.ticket import LowerRung, NoRungLeft, RequestRecalled, Texts
 from llmctld.models.running.admission import Admission
 from llmctld.models.running.residency import Residency
 from llmctld.watch import log

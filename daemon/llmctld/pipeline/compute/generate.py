@@ -21,11 +21,11 @@ from llmctld.call.chat import question_of
 from llmctld.call.origin import Origin, Purpose
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.target import REMOTE
-from llmctld.models.engines.worker import (
+from llmctld.models.engines.handle import ModelHandle
+from llmctld.models.engines.ticket import (
     Adapter,
     ChatMessage,
     LowerRung,
-    ModelHandle,
     NoRungLeft,
     Overflow,
     Remark,
@@ -44,7 +44,7 @@ MAX_TOKENS = 2048
 MOVED = "its chat template takes a system prompt at the beginning only: this one is sent in front of its question"
 SET_BY_MODEL = ("temperature", "top_p", "top_k", "min_p")
 """Sampling fields that `models.NAME` may set."""
-TRIES = {REMOTE: 1}
+ATTEMPTS = {REMOTE: 1}
 """By backend; 2. What may be asked again of an endpoint, its own worker has asked again by then."""
 
 
@@ -91,7 +91,7 @@ class Generator:
             except EngineFailed as error:
                 if (
                     isinstance(error, NoRungLeft)
-                    or attempt == TRIES.get(entry.backend, 2)
+                    or attempt == ATTEMPTS.get(entry.backend, 2)
                     or call.work.text
                     or call.work.reasoning
                 ):

@@ -12,7 +12,7 @@ from llmctld.call.chat import normal, normal_chat, question_of, system_of
 from llmctld.call.prompt import compose_prompt, fill, typed, values_of
 from llmctld.history import History, Turn
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.models.engines.worker import ChatMessage
+from llmctld.models.engines.ticket import ChatMessage
 
 
 def preprocess(catalog: Catalog, history: History, limit: int) -> Link:

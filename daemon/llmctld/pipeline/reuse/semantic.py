@@ -27,7 +27,7 @@ from llmctld.semantic.knowledge import Knowledge
 from llmctld.semantic.verify import Verifier
 from llmctld.watch import log
 
-LONGEST = 32_768
+QUESTION_BYTES = 32_768
 """Bytes of a question, at most: nobody asks the same long text in other words."""
 NAME = "semantic"
 T = TypeVar("T")
@@ -118,8 +118,8 @@ class Semantic:
         """The question as a vector, unless it cannot be one."""
         text = call.messages[-1].content if call.messages and call.messages[-1].role == "user" else ""
         text = call.typed or text
-        if not text or len(text.encode()) > LONGEST:
-            call.explain(NAME, f"not looked for: the question has more than {LONGEST} bytes, or none")
+        if not text or len(text.encode()) > QUESTION_BYTES:
+            call.explain(NAME, f"not looked for: the question has more than {QUESTION_BYTES} bytes, or none")
             return
         embeddings: Embeddings | None = None
         try:
