@@ -4,7 +4,7 @@ import os
 
 import psutil
 import pytest
-from llmctld.models.engines import worker
+from llmctld.models.engines import ticket
 
 from tests.hub import scene
 from tests.hub.scene import LIMIT_S
@@ -13,7 +13,7 @@ from tests.hub.scene import LIMIT_S
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancelled request hears the engine's last word, also where an engine is given no processor for a while."""
-    monkeypatch.setattr(worker, "DROP_WAIT_S", LIMIT_S / 2)
+    monkeypatch.setattr(ticket, "DROP_WAIT_S", LIMIT_S / 2)
 
 
 @pytest.fixture(autouse=True)
