@@ -38,7 +38,7 @@ def test_so_does_one_of_the_older_ones_and_one_that_names_its_type_alone(tmp_pat
     ("config", "words"),
     [
         ({"architectures": ["BertModel"]}, "BertModel"), ({"architectures": ["T5ForConditionalGeneration"]}, "T5For"),
-        ({"model_type": "t5", "is_encoder_decoder": True}, "kind t5"),
+        ({"model_type": "t5", "is_encoder_decoder": True}, "type t5"),
         ({}, "does not name"), ([1], "cannot be read"), ({"architectures": 7}, "cannot be read"),
     ],
 )  # fmt: skip
