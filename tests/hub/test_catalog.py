@@ -166,7 +166,7 @@ def test_a_library_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: p
     with pytest.raises(ModelUnavailable, match=r"needs Python 3\.11 or newer, and this is 3\.10"):
         module._library("transformers")
     monkeypatch.setattr(module, "PYTHON", "3.11")
-    with pytest.raises(ModelUnavailable, match=r"by transformers, which is not installed$"):
+    with pytest.raises(ModelUnavailable, match=r"package transformers, which is not installed$"):
         module._library("transformers")
 
 
