@@ -1,25 +1,25 @@
-"""The address of a server that hubs share answers through: which ones are read, and what is wrong with one.
+"""Checking the address of a shared cache server.
 
-It opens no connection, and what it says holds nothing of the address but its kind: there may be a password in it.
+It opens no connection, and its messages never repeat the address, which may contain a password.
 """
 
 import re
 from urllib.parse import urlsplit
 
 SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
-"""How an address begins -> what the package redis calls that."""
+"""Scheme of an address -> scheme in the package redis."""
 FORM = "redis://USER:PASSWORD@HOST:PORT/DB, with %XX for / : @ in a password"
 
 
 def flaw(url: str) -> str | None:
-    """Why no server can be at `url`, in words that follow its key; None where one can."""
+    """What is wrong with `url`, as text to follow its key; None if it is valid."""
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme not in SCHEMES:
         return "must begin with one of " + ", ".join(f"{name}://" for name in SCHEMES)
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:  # whose words may hold the password
+    except ValueError:  # its message may contain the password
         return f"cannot be read: an address is {FORM}"
     if scheme == "unix":
         return None if parts.path.strip("/") else "names no socket: an address is unix:///PATH"

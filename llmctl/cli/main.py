@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from llmctl import __version__
 from llmctl.cli.console import flags, out, signals
-from llmctl.errors import Cancelled, LlmctlError, Storage, Usage, short
+from llmctl.errors import FIRST_MODEL, Cancelled, LlmctlError, Storage, Usage, short
 
 ROOMS = {
     "asking": {
@@ -45,7 +45,7 @@ MODULES = {name: f"llmctl.cli.{folder}.{name}" for folder, commands in ROOMS.ite
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 """Errors of the operating system that say that a disk takes no more."""
 FIRST_STEPS = [
-    ("llmctl pull ggml-org/gemma-3-1b-it-GGUF", "Download a small model (0.8 GB)."),
+    (f"llmctl pull {FIRST_MODEL}", "Download a small model (0.8 GB)."),
     ('llmctl ask "Why is the sky blue?"', "Ask it; this starts the hub in the background."),
     ("llmctl ask --help", "See what else a request can have."),
 ]

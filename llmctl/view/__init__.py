@@ -1,1 +1,1 @@
-"""What is shown: pure functions from data to text. They read nothing, write nothing, and know no command."""
+"""Pure functions from data to text. They read nothing, write nothing, and know no command."""

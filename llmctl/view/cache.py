@@ -1,4 +1,4 @@
-"""`cache stats`, `ls` and `show` as tables; what is shown was read by others."""
+"""`cache stats`, `ls`, `show` and `audit` as tables and sentences."""
 
 import time
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from llmctl.view.models import Table
 from llmctl.view.units import or_dash, share, size, span
 
 WIDEST = 80
-"""Characters of a question in a table."""
+"""Maximum width of a question in a table."""
 
 
 def levels(stats: wire.CacheStats) -> Table:
@@ -35,16 +35,16 @@ def levels(stats: wire.CacheStats) -> Table:
 def summary(stats: wire.CacheStats) -> str:
     return (
         f"{stats.requests} requests, {share(stats.hit_rate)} from the cache, "
-        f"{stats.joined} joined one in flight, {span(stats.saved_s)} saved"
+        f"{stats.joined} joined an equal one that was running, {span(stats.saved_s)} saved"
     )
 
 
 def prefetch(stats: wire.PrefetchStats) -> str:
-    """What was computed beforehand, and why nothing is, if so."""
+    """What prefetch did, and why it is stopped, if so."""
     line = (
         f"prefetch is {stats.state}: {stats.prefetched} answers computed beforehand, {stats.used} used ({span(stats.gain_s)} "
-        f"saved), {stats.wasted} not ({span(stats.waste_s)} wasted), {stats.waiting} waiting; {stats.budget_left} more may be "
-        "computed this hour"
+        f"saved), {stats.wasted} unused ({span(stats.waste_s)} wasted), {stats.waiting} still open; "
+        f"{stats.budget_left} more allowed this hour"
     )
     return f"{line}\n{stats.reason}" if stats.reason else line
 
@@ -81,7 +81,7 @@ def entries(found: Iterable[wire.CacheEntry]) -> Table:
 
 
 def words(text: str, width: int) -> str:
-    """The beginning of a text on one line."""
+    """The beginning of a text, on one line."""
     line = " ".join(text[: 4 * width].split())
     return line if len(line) <= width else line[: width - 1] + "…"
 
@@ -111,7 +111,7 @@ def one(found: wire.CacheShown) -> Table:
 
 
 def shown(found: wire.CacheShown) -> dict[str, Any]:
-    """The line of `cache show --json`: what `ls` says of the entry, and the rest beside it."""
+    """The line of `cache show --json`: the fields of `ls`, and the rest of the entry."""
     line: dict[str, Any] = msgspec.to_builtins(found.entry)
     for name in ("levels", "text", "reasoning", "finish_reason", "usage", "samples"):
         line[name] = msgspec.to_builtins(getattr(found, name))
@@ -121,27 +121,26 @@ def shown(found: wire.CacheShown) -> dict[str, Any]:
 def audit(found: wire.SemanticAudit) -> list[str]:
     """Lines of `cache audit`."""
     return [
-        f"{found.requests} requests might have been answered by a similar question, {found.hits} were "
-        f"({share(found.hit_rate)})",
+        f"{found.requests} requests allowed the answer to a similar question, {found.hits} got one ({share(found.hit_rate)})",
         _wrong(found),
-        f"the bound is {found.max_error:.2%} (cache.semantic.max_error)",
-        f"{found.explored} were computed to learn, {found.verified} verified after they were served, "
-        f"{found.judged} questions put to a judge ({found.judge}), {found.undone} taken back",
+        f"the limit is {found.max_error:.2%} (cache.semantic.max_error)",
+        f"{found.explored} computed anyway to learn, {found.verified} verified after being served, "
+        f"{found.judged} pairs judged by a model ({found.judge}), {found.undone} rejected with `llmctl cache undo`",
     ]
 
 
 def _wrong(found: wire.SemanticAudit) -> str:
     if found.wrong_rate is None or found.wrong_rate_upper is None:
-        return "no pair of questions was verified yet: how many are wrong is not known"
+        return "wrong: unknown, since no pair of questions has been verified yet"
     return (
         f"wrong: {found.wrong_rate:.2%} of all requests, at most {found.wrong_rate_upper:.2%} (95 %), "
-        f"resting on {found.pairs} verified pairs"
+        f"from {found.pairs} verified pairs"
     )
 
 
 def undone(found: wire.HitUndone) -> str:
     what = f"the answer to {found.question!r}" if found.question else f"the answer {found.key}"
-    return f"{what} is served to no other question any more; it had been to these:"
+    return f"{what} is no longer served to other questions; it was served to these:"
 
 
 def served(rows: list[wire.ServedTo]) -> Table:

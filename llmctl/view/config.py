@@ -1,11 +1,11 @@
-"""The effective settings, a line each, with where they come from."""
+"""The settings in effect, one line each, with their source."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 
 class Setting(NamedTuple):
-    """`value` as TOML writes it, "null" when there is none; `source` is default, a file or a variable."""
+    """`value` in TOML, "null" if there is none; `source` is "default", a file or a variable."""
 
     key: str
     value: str

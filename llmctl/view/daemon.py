@@ -19,7 +19,7 @@ def status(found: wire.HubStatus | None) -> str:
 
 
 def log_line(entry: Mapping[str, Any]) -> str:
-    """`TIME LEVEL EVENT key=value ...` of a structured line."""
+    """A structured log line as `TIME LEVEL EVENT key=value ...`."""
     rest = dict(entry)
     time, level = rest.pop("timestamp", rest.pop("time", "")), rest.pop("level", "")
     event = rest.pop("event", "")
@@ -31,6 +31,6 @@ MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 
 def finding(check: str, state: str, detail: str, hint: str) -> str:
-    """What the doctor found, its hint on a line of its own."""
+    """A finding of the doctor; its hint is on a line of its own."""
     text = f"{MARKS.get(state, state)}  {check}: {detail}"
     return text + (f"\n      {hint}" if hint and state != "ok" else "")

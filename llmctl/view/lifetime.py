@@ -1,4 +1,4 @@
-"""The lines of `cache show` about how long an answer holds, and why."""
+"""The lines of `cache show` about the lifetime of an answer, and the reason for it."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from llmctl.view.units import span
 
 WHY = {
     "fixed": "fixed by cache.ttl",
-    "start": "where every {kind} question begins: nothing was learned yet",
-    "learned": "predicted for a {kind} question, from {count} recomputations of its kind",
+    "start": "the first estimate for a {kind} question: nothing was learned yet",
+    "learned": "predicted for a {kind} question from {count} recomputations of this kind",
 }
 
 
@@ -18,8 +18,8 @@ def lines(found: dict[str, Any]) -> list[list[str]]:
     why = WHY[found["from"]].format(kind=found["kind"], count=found["kind_observations"])
     rows = [["lifetime", f"{span(found['seconds'])}, {why}"], ["served for", f"{span(found['left_s'])} more"]]
     if found["probe_s"]:
-        rows.append(["", f"computed anew after {span(found['probe_s'])}, to learn how such answers change"])
+        rows.append(["", f"computed again after {span(found['probe_s'])}, to learn how such answers change"])
     for one in found["observations"]:
         verdict = "had changed" if one["changed"] else "had not changed"
-        rows.append(["computed anew", f"after {span(one['age_s'])}: the answer {verdict}"])
+        rows.append(["computed again", f"after {span(one['age_s'])}: the answer {verdict}"])
     return rows

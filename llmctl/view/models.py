@@ -1,4 +1,4 @@
-"""`models ls`, `models show` and `ps` as tables; what is shown was read by others."""
+"""`models ls`, `models show`, `models estimate` and `ps` as tables."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ Table = tuple[list[str], list[list[str]]]
 
 
 def models(entries: Iterable[ModelEntry], loaded: dict[str, str]) -> Table:
-    """`loaded`: name -> state of its engine."""
+    """`loaded`: name of a model -> state of its engine."""
     rows = [
         [
             entry.name,
@@ -30,7 +30,7 @@ def models(entries: Iterable[ModelEntry], loaded: dict[str, str]) -> Table:
 
 
 def as_json(entry: ModelEntry, state: str | None, default: bool, sha256: str | None = None) -> dict[str, Any]:
-    """A line of `models ls --json`; `state` is null when no engine runs for it, `sha256` until its files have been read."""
+    """A line of `models ls --json`; `state` is null without an engine, `sha256` until the hub has computed it."""
     return {
         "name": entry.name,
         "target": entry.target,
@@ -52,7 +52,7 @@ def added(model: wire.Model) -> dict[str, Any]:
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Prices are kept as they were written, durations and sizes as their own kinds; in JSON all are numbers."""
+    """Settings for JSON: prices, durations and sizes become numbers."""
     return {key: _plain(key, value) for key, value in settings.items()}
 
 
@@ -69,8 +69,8 @@ def one(
     over: Mapping[str, Any] = {},
     rung: str | None = None,
 ) -> Table:
-    """`over`: what the configuration says instead of, or beside, the settings that it was added with. `rung`: how much of its
-    library an engine uses.
+    """`over`: settings from the configuration, which win over those the model was added with. `rung`: which features of llama.cpp
+    its engine uses.
     """
     rows = [
         ["name", entry.name],
@@ -110,7 +110,7 @@ def estimated(found: wire.Estimated) -> Table:
 
 
 def progress(done: int, total: int, seconds: float) -> str:
-    """How far a transfer has come, on one line."""
+    """The progress of a download on one line."""
     return f"{share(done / total)} of {size(total)}, {span(seconds)}"
 
 
@@ -134,7 +134,7 @@ def engines(found: Iterable[wire.EngineStatus]) -> Table:
 
 
 def _split(gpu_share: float | None) -> str | None:
-    """`30%/70%`; nothing is called all that is not all."""
+    """As `30%/70%`; never rounded up to "100%"."""
     if gpu_share is None:
         return None
     if gpu_share in (0, 1):

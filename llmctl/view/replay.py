@@ -1,4 +1,4 @@
-"""`cache replay` as a table and a sentence."""
+"""`cache replay` as a table and a summary line."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class Played(NamedTuple):
 
 
 def table(played: Sequence[Played]) -> Table:
-    """What computed least first."""
+    """The policies, the one that computed least first."""
     rows = [
         [line.policy, str(line.hits), share(line.hit_rate), span(line.recomputed_s), or_dash(line.recomputed_cost)]
         for line in sorted(played, key=lambda line: line.recomputed_s)
@@ -25,4 +25,4 @@ def table(played: Sequence[Played]) -> Table:
 
 
 def summary(requests: int, keys: int, limit: int) -> str:
-    return f"{requests} requests of {keys} different ones, through a cache of {size(limit)}"
+    return f"{requests} requests, {keys} of them different, in a cache of {size(limit)}"

@@ -1,4 +1,4 @@
-"""Columns: aligned by spaces in a pipe, by rich in a terminal. It knows cells, not what they mean, and trusts none."""
+"""Tables: aligned with spaces in a pipe, fitted by rich in a terminal. Control characters in cells are escaped."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ Rows = Sequence[Sequence[str]]
 
 
 def plain(head: Sequence[str], rows: Rows) -> str:
-    """A line per row, two spaces between the columns, nothing wrapped or cut; nothing at all without rows."""
+    """One line per row with two spaces between columns, never wrapped or cut; "" without rows."""
     if not rows:
         return ""
     rows = [[printable(cell) for cell in row] for row in rows]
@@ -20,7 +20,7 @@ def plain(head: Sequence[str], rows: Rows) -> str:
 
 
 def fitted(head: Sequence[str], rows: Rows, width: int, colour: bool = True) -> str:
-    """The same table for a terminal of `width` columns: what does not fit is folded inside its column."""
+    """The same table for a terminal of `width` columns; long cells are folded inside their column."""
     import io
 
     from rich.console import Console

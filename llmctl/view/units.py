@@ -1,4 +1,4 @@
-"""Numbers as people read them; JSON never comes through here."""
+"""Sizes, durations and shares for people; JSON uses plain numbers."""
 
 
 def size(count: int) -> str:

@@ -15,7 +15,7 @@ from tests.client.conftest import MakeFake
 from tests.e2e.house import LLMCTL, PATIENCE_S, House, until, wait_for_the_hub
 
 
-def test_the_answer_is_all_there_is_on_stdout(house: House, fake: MakeFake) -> None:
+def test_stdout_has_only_the_answer(house: House, fake: MakeFake) -> None:
     hub = fake()
     outcome = house.ok("ask", "hello there you")
     assert (outcome.out, outcome.err) == ("hello there you\n", "llmctl: a notice\n")
@@ -23,7 +23,7 @@ def test_the_answer_is_all_there_is_on_stdout(house: House, fake: MakeFake) -> N
     assert house.ok("ask", "ends with a newline\n").out == "ends with a newline\n"
 
 
-def test_no_stream_asks_for_no_deltas(house: House, fake: MakeFake) -> None:
+def test_no_stream_requests_no_deltas(house: House, fake: MakeFake) -> None:
     hub = fake()
     assert house.ok("ask", "a b", "--no-stream", "-q").out == "a b\n"
     assert "stream" not in hub.asked
@@ -43,7 +43,7 @@ def test_json_lines(house: House, fake: MakeFake) -> None:
 
 
 @pytest.mark.parametrize("json_flag", [[], ["--json"]])
-def test_every_code_has_its_status(house: House, fake: MakeFake, json_flag: Sequence[str]) -> None:
+def test_each_error_code_has_its_exit_status(house: House, fake: MakeFake, json_flag: Sequence[str]) -> None:
     fake()
     commands = {
         code: house.spawn("ask", "x", "--no-stream", "-m", f"fails-{code}", *json_flag) for code in errors.ERRORS
@@ -57,7 +57,7 @@ def test_every_code_has_its_status(house: House, fake: MakeFake, json_flag: Sequ
             assert outcome.err == f"llmctl: failed with {code}\ndo this\n"
 
 
-def test_what_came_is_printed_before_the_failure(house: House, fake: MakeFake) -> None:
+def test_a_partial_answer_is_printed_before_the_error(house: House, fake: MakeFake) -> None:
     fake()
     for stream in ([], ["--no-stream"]):
         outcome = house.run("ask", "what came", "-m", "fails-timeout", *stream)
@@ -66,7 +66,7 @@ def test_what_came_is_printed_before_the_failure(house: House, fake: MakeFake) -
         assert (outcome.last["text"], outcome.last["finish_reason"]) == ("what came", "timeout")
 
 
-def test_extraction_leaves_stdout_empty_when_it_fails(house: House, fake: MakeFake) -> None:
+def test_a_failed_extraction_leaves_stdout_empty(house: House, fake: MakeFake) -> None:
     hub = fake()
     assert house.ok("ask", "a b", "-x", "-q").out == "a b\n"
     assert hub.asked["extract"] == "first"
@@ -74,7 +74,7 @@ def test_extraction_leaves_stdout_empty_when_it_fails(house: House, fake: MakeFa
     assert house.run("ask", "a b", "--xl", "-m", "fails-timeout", "--json").out == ""
 
 
-def test_cancelled_from_elsewhere(house: House, fake: MakeFake) -> None:
+def test_a_request_cancelled_from_elsewhere(house: House, fake: MakeFake) -> None:
     fake()
     outcome = house.run("ask", "a b", "-m", "elsewhere", "--json")
     assert (outcome.status, outcome.last["finish_reason"]) == (143, "cancelled")
@@ -101,7 +101,7 @@ def test_an_interrupted_answer(
     assert "Traceback" not in outcome.err
 
 
-def test_a_second_interruption_ends_at_once(house: House, fake: MakeFake) -> None:
+def test_a_second_ctrl_c_quits_at_once(house: House, fake: MakeFake) -> None:
     """The hub is frozen, so the first one waits for what came, here without end."""
     wait_for_the_hub(house)
     hub = fake()
@@ -116,7 +116,7 @@ def test_a_second_interruption_ends_at_once(house: House, fake: MakeFake) -> Non
 
 
 @pytest.mark.parametrize("module", ["typer", "msgspec", "zmq", "llmctl.cli.console.stdin"])
-def test_ctrl_c_leaves_no_trace_however_early(house: House, fake: MakeFake, module: str) -> None:
+def test_ctrl_c_during_the_imports_prints_no_traceback(house: House, fake: MakeFake, module: str) -> None:
     """Python itself tells on stderr what it has just imported; the signal comes in the middle of the rest."""
     fake()
     asking = subprocess.Popen(
@@ -142,7 +142,7 @@ def test_an_ignored_signal_stays_ignored(house: House, fake: MakeFake) -> None:
     assert (outcome.status, outcome.out) == (0, "a b\n")
 
 
-def test_a_reader_that_goes_away(house: House, fake: MakeFake) -> None:
+def test_a_closed_pipe_ends_the_command_quietly(house: House, fake: MakeFake) -> None:
     hub = fake("flood")
     outcome = house.shell("llmctl ask x | head -1")
     assert (outcome.status, outcome.out, outcome.err) == (0, "line 0\n", "")
@@ -156,7 +156,7 @@ def test_a_closed_stdout_and_a_closed_stderr(house: House, fake: MakeFake) -> No
     assert house.shell("llmctl ask x <&-").out == "x\n"
 
 
-def test_a_hub_that_goes_away(house: House, fake: MakeFake) -> None:
+def test_a_hub_that_dies_during_the_answer(house: House, fake: MakeFake) -> None:
     hub = fake("vanishes")
     outcome = house.run("ask", "x", "--json")
     assert outcome.status == 3
@@ -199,7 +199,7 @@ def test_reasoning_in_a_terminal_is_dimmed(house: House, fake: MakeFake) -> None
     assert b"let me see" not in in_terminal(house, "ask", "x", "-m", "thinks", "--reasoning", "hide")
 
 
-def test_no_escape_byte_anywhere(house: House, fake: MakeFake) -> None:
+def test_no_escape_bytes_in_a_pipe(house: House, fake: MakeFake) -> None:
     fake()
     commands = [
         ["ask", "x", "-m", "thinks", "--reasoning", "show"], ["--help"], ["ask", "--help"], ["ps"], ["models", "ls"],
@@ -210,7 +210,7 @@ def test_no_escape_byte_anywhere(house: House, fake: MakeFake) -> None:
         assert "\x1b" not in ended.out + ended.err
 
 
-def test_a_notice_never_stands_behind_an_answer_whose_line_has_no_end(house: House, fake: MakeFake) -> None:
+def test_a_notice_waits_for_the_end_of_the_answer_in_a_terminal(house: House, fake: MakeFake) -> None:
     """The fake hub says it when all the words are out, and the end of their line is not."""
     fake()
     together = "so it is\nllmctl: a notice\n"
@@ -225,7 +225,7 @@ def test_a_notice_never_stands_behind_an_answer_whose_line_has_no_end(house: Hou
     assert b'{"notice":"a notice"}\r\n' in in_terminal(house, "ask", "so it is", "--json")
 
 
-def test_saving_does_not_ask(house: House, fake: MakeFake) -> None:
+def test_save_stores_a_template_and_sends_nothing(house: House, fake: MakeFake) -> None:
     hub = fake()
     outcome = house.ok("ask", "About {topic}", "-s", "brief", "-p", "topic=x", "--temperature", "0", "--save", "about")
     assert outcome.out == ""
@@ -261,24 +261,24 @@ def test_each_flag_sets_its_own_option(house: House) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--max-cost=1", "--tier=auto"])
-def test_a_flag_of_later_does_not_exist(house: House, flag: str) -> None:
+def test_a_planned_option_does_not_exist_yet(house: House, flag: str) -> None:
     outcome = house.run("ask", "x", flag)
     assert outcome.status == 2
     assert "--help" in outcome.err
 
 
 @pytest.mark.parametrize("arguments", [["--seed", "x"], ["--top-p"], ["a", "b"], ["--logit-bias", "5"], ["-p", "x"]])
-def test_arguments_that_are_none(house: House, arguments: Sequence[str]) -> None:
+def test_invalid_arguments(house: House, arguments: Sequence[str]) -> None:
     assert house.run("ask", *arguments).status == 2
 
 
-def test_a_value_out_of_range_is_the_hubs_matter(house: House, fake: MakeFake) -> None:
+def test_the_hub_checks_ranges(house: House, fake: MakeFake) -> None:
     hub = fake()
     house.ok("ask", "x", "--temperature", "99", "--max-tokens", "-1")
     assert (hub.asked["temperature"], hub.asked["max_tokens"]) == (99.0, -1)
 
 
-def test_a_signal_before_the_first_word_is_told_in_json_too(house: House, fake: MakeFake) -> None:
+def test_an_early_signal_is_an_error_in_json(house: House, fake: MakeFake) -> None:
     """Here while stdin is read: no request has been made, so there is no answer to print a part of."""
     fake()
     reader, writer = os.pipe()

@@ -13,7 +13,7 @@ from tests.client.conftest import MakeFake
 from tests.e2e.house import LLMCTL, PATIENCE_S, House
 
 
-def test_a_line_is_a_message_and_a_block_is_one(house: House, fake: MakeFake) -> None:
+def test_each_line_or_quoted_block_is_a_message(house: House, fake: MakeFake) -> None:
     hub = fake()
     outcome = house.run("chat", "-q", "-s", "brief", stdin='one\n\n"""\ntwo\nthree\n"""\n')
     assert (outcome.status, outcome.out) == (0, "one\ntwo\nthree\n")
@@ -36,7 +36,7 @@ def test_commands(house: House, fake: MakeFake) -> None:
     assert house.ok("templates", "show", "kept", "--json").last["system"] == "brief"
 
 
-def test_a_failed_message_is_told_and_the_next_is_answered(house: House, fake: MakeFake) -> None:
+def test_after_a_failed_message_the_next_is_answered(house: House, fake: MakeFake) -> None:
     fake()
     outcome = house.run("chat", stdin="/model fails-busy\none\n/model m\ntwo\n/nonsense\n")
     assert (outcome.status, outcome.out) == (10, "one\ntwo\n")
@@ -89,7 +89,7 @@ def take_terminal(follower: int) -> None:
     fcntl.ioctl(follower, termios.TIOCSCTTY, 0)
 
 
-def test_ctrl_c_ends_the_answer_and_ctrl_d_the_session(house: House, fake: MakeFake) -> None:
+def test_ctrl_c_stops_the_answer_and_ctrl_d_quits(house: House, fake: MakeFake) -> None:
     hub = fake()
     terminal = Terminal(house, "chat", "-m", "slow")
     terminal.until(b"> $")

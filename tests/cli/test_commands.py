@@ -19,7 +19,7 @@ LOOKING = [
 ]  # fmt: skip
 
 
-def test_what_only_looks_starts_no_hub_and_makes_no_folder(house: House) -> None:
+def test_commands_that_only_look_start_no_hub_and_create_no_folder(house: House) -> None:
     for command in [house.spawn(*command, "--json") for command in LOOKING if command[0] != "completion"]:
         outcome = command.end()
         assert outcome.status in (0, 3)
@@ -90,7 +90,7 @@ def test_cache_stats(house: House, fake: MakeFake) -> None:
     assert "75.0 %" in house.ok("cache", "stats").out
 
 
-def test_what_deletes_needs_a_yes(house: House, fake: MakeFake) -> None:
+def test_deleting_needs_yes_outside_a_terminal(house: House, fake: MakeFake) -> None:
     hub = fake()
     outcome = house.run("cache", "clear", "-m", "m")
     assert (outcome.status, "model m" in outcome.out, "--yes" in outcome.err) == (2, True, True)
@@ -104,7 +104,7 @@ def test_what_deletes_needs_a_yes(house: House, fake: MakeFake) -> None:
     assert hub.kinds() == ["clear_cache", "remove_model"]
 
 
-def test_models_are_sent_with_whole_paths(house: House, fake: MakeFake) -> None:
+def test_models_are_sent_with_full_paths(house: House, fake: MakeFake) -> None:
     hub = fake()
     outcome = house.ok(
         "models", "add", "a", "x.gguf", "--alias", "b", "--alias", "c", "--set", "context=5", "--force", "--json"
@@ -136,7 +136,7 @@ def test_models_are_read_from_their_files(house: House) -> None:
     assert house.run("models", "unload", "old").status == 4
 
 
-def test_a_model_that_goes_by_another_name_is_named_when_it_is_removed(house: House, fake: MakeFake) -> None:
+def test_removing_by_alias_names_the_model(house: House, fake: MakeFake) -> None:
     hub = fake()
     folder = house.place / "models"
     folder.mkdir(parents=True)
@@ -147,7 +147,7 @@ def test_a_model_that_goes_by_another_name_is_named_when_it_is_removed(house: Ho
     assert hub.kinds() == ["remove_model", "remove_model"]
 
 
-def test_a_model_is_shown_with_what_the_configuration_says_of_it(house: House) -> None:
+def test_models_show_includes_settings_from_the_configuration(house: House) -> None:
     folder = house.place / "models"
     folder.mkdir(parents=True)
     settings = {"slots": 2, "tags": ["a", "b"]}
@@ -200,7 +200,7 @@ def test_logs_are_readable(house: House) -> None:
     assert house.shell("llmctl daemon logs --json -n 2 | head -1").out == log.read_text().splitlines(True)[0]
 
 
-def test_followed_logs_go_on_through_a_rotation(house: House) -> None:
+def test_followed_logs_survive_a_rotation(house: House) -> None:
     log = house.place / "state" / "logs" / "hub.log"
     log.parent.mkdir(parents=True)
     log.write_text("1\n")
@@ -292,7 +292,7 @@ def two_models(house: House) -> House:
 
 
 @pytest.mark.parametrize(("variable", "value", "words"), MISTAKES)
-def test_check_names_what_leads_nowhere(two_models: House, variable: str, value: str, words: str) -> None:
+def test_config_check_reports_names_that_do_not_exist(two_models: House, variable: str, value: str, words: str) -> None:
     two_models.variables[variable] = value
     for flags in ([], ["--json"]):
         outcome = two_models.run("config", "check", *flags)
@@ -314,11 +314,11 @@ def test_check_names_what_leads_nowhere(two_models: House, variable: str, value:
         ("LLMCTL_CACHE__SEMANTIC__MODEL", "all-MiniLM-L6-v2"),
     ],
 )
-def test_check_passes_what_is_right(two_models: House, variable: str, value: str) -> None:
+def test_config_check_accepts_valid_settings(two_models: House, variable: str, value: str) -> None:
     assert two_models.ok("config", "check", **{variable: value}).err == ""
 
 
-def test_a_bug_leaves_a_trace_in_the_log_only(house: House, tmp_path: Path) -> None:
+def test_the_traceback_of_a_bug_goes_to_the_log(house: House, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import llmctl.launch as l\nl.running = lambda paths: 1 / 0\n")
     outcome = house.run("ps", PYTHONPATH=str(tmp_path))
     assert outcome.status == 1
@@ -344,7 +344,7 @@ def test_a_bug_leaves_a_trace_in_the_log_only(house: House, tmp_path: Path) -> N
         (["models", "show"], "missing argument 'NAME'", "`llmctl models show --help` lists the options."),
     ],
 )
-def test_a_wrong_command_line_is_named_with_what_to_do(
+def test_a_wrong_command_line_gets_a_message_and_a_hint(
     house: House, arguments: list[str], message: str, hint: str
 ) -> None:
     outcome = house.run(*arguments)

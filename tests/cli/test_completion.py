@@ -22,7 +22,7 @@ def test_the_files_are_fresh(shell: str, house: House) -> None:
 
 
 @pytest.mark.parametrize("shell", FILES)
-def test_they_parse(shell: str) -> None:
+def test_the_scripts_parse(shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")
     subprocess.run([shell, "-n", str(REPOSITORY / "completions" / FILES[shell])], check=True)

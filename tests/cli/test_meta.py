@@ -42,7 +42,7 @@ def test_every_command_has_help_and_the_common_flags(path: str) -> None:
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
-def test_the_table_says_what_the_command_says(name: str) -> None:
+def test_the_table_of_commands_has_the_help_of_each_command(name: str) -> None:
     command = ROOT.get_command(None, name)
     assert (command.help or "").splitlines()[0].startswith(main.COMMANDS[name].rstrip("."))
 
@@ -125,6 +125,6 @@ def test_nothing_slow_is_imported(house: House, fake: MakeFake, arguments: list[
         assert not imported & {"yaml", "tomli", "rich", "platformdirs", "readline", "llmctl.cli.console.show"}
 
 
-def test_a_command_of_the_table_is_a_file() -> None:
+def test_each_command_of_the_table_has_a_file() -> None:
     for name in main.COMMANDS:
         assert import_module(main.MODULES[name]).app

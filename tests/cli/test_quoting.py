@@ -7,14 +7,14 @@ from tests.e2e.house import House
 
 
 @pytest.mark.parametrize("text", ["-5 + 3?", "--what is this?", "- one\n- two", "-say hi", "-why?", "-3"])
-def test_a_text_stands_behind_two_dashes(text: str) -> None:
+def test_a_text_that_begins_with_a_dash_gets_a_hint(text: str) -> None:
     for command in ("ask", "embed"):
         hint = behind_dashes([command, "--json", "-m", "echo", text])
         assert hint is not None
         assert f'`llmctl {command} -- "{text}"`' in hint
 
 
-def test_what_a_shell_would_change_is_quoted_otherwise() -> None:
+def test_text_that_a_shell_would_change_is_in_single_quotes() -> None:
     assert "`llmctl ask -- '-$5 \"now\"'`" in (behind_dashes(["ask", '-$5 "now"']) or "")
 
 
@@ -30,11 +30,11 @@ def test_what_a_shell_would_change_is_quoted_otherwise() -> None:
         ["--json"],
     ],
 )
-def test_what_is_no_such_text_has_no_such_hint(arguments: list[str]) -> None:
+def test_other_command_lines_get_no_hint(arguments: list[str]) -> None:
     assert behind_dashes(arguments) is None
 
 
-def test_a_prompt_whose_words_came_one_by_one_is_told_of_quotes(house: House) -> None:
+def test_an_unquoted_prompt_gets_a_hint(house: House) -> None:
     outcome = house.run("ask", "why", "is", "the", "sky", "blue?")
     assert (outcome.status, "Quote a prompt" in outcome.err) == (2, True)
     assert "Quote a prompt" not in house.run("models", "show", "a", "b").err

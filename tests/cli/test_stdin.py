@@ -28,7 +28,7 @@ def test_a_slow_producer_loses_nothing(house: House, hub: Fake) -> None:
     assert (outcome.status, hub.asked["stdin"]) == (0, "ab")
 
 
-def test_the_waiting_is_told_in_json_and_not_at_all_when_quiet(house: House, hub: Fake) -> None:
+def test_the_waiting_notice_in_json_and_with_quiet(house: House, hub: Fake) -> None:
     loud = house.spawn("ask", "p", "--json", stdin=subprocess.PIPE)
     quiet = house.spawn("ask", "p", "-q", stdin=subprocess.PIPE)
     assert loud.stderr is not None
@@ -47,7 +47,7 @@ def test_no_stdin(house: House, hub: Fake, script: str) -> None:
     assert "stdin" not in hub.asked
 
 
-def test_an_empty_stdin_fills_its_place(house: House, hub: Fake) -> None:
+def test_an_empty_stdin_replaces_its_placeholder(house: House, hub: Fake) -> None:
     house.ok("ask", "p {stdin}", stdin="")
     assert hub.asked["stdin"] == ""
 
@@ -66,7 +66,7 @@ def test_a_file_is_read_to_its_end(house: House, hub: Fake) -> None:
     assert len(house.shell("llmctl ask --no-stream -q <f").out) == 300_001
 
 
-def test_a_file_read_in_part_is_told(house: House, hub: Fake) -> None:
+def test_a_partly_read_stdin_gets_a_notice(house: House, hub: Fake) -> None:
     (house.home / "f").write_text("one\ntwo\nthree\n")
     outcome = house.shell('while read -r l; do llmctl ask "$l" --no-stream; done <f')
     assert outcome.out == "one\n\ntwo\nthree\n"
@@ -77,7 +77,7 @@ def test_a_file_read_in_part_is_told(house: House, hub: Fake) -> None:
 
 
 @pytest.mark.parametrize(("data", "where"), [(b"ok\xff", "byte 0xff at offset 2"), (b"a\0", "byte 0x00 at offset 1")])
-def test_bytes_that_are_no_text(house: House, hub: Fake, data: bytes, where: str) -> None:
+def test_bytes_that_are_not_text(house: House, hub: Fake, data: bytes, where: str) -> None:
     outcome = house.run("ask", "p", stdin=data)
     assert (outcome.status, outcome.out) == (5, "")
     assert where in outcome.err
@@ -91,7 +91,7 @@ def test_a_terminal_is_not_read(house: House, hub: Fake) -> None:
     os.close(follower)
 
 
-def test_an_interruption_while_waiting(house: House, hub: Fake) -> None:
+def test_ctrl_c_while_waiting_for_stdin(house: House, hub: Fake) -> None:
     asking = house.spawn("ask", "p", stdin=subprocess.PIPE)
     assert asking.stderr is not None
     asking.stderr.readline()

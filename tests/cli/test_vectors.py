@@ -26,7 +26,7 @@ def vectors() -> list[Vector]:
     return found
 
 
-def test_lines_are_lines_and_nothing_else_separates_texts() -> None:
+def test_only_newlines_separate_texts() -> None:
     assert lines("a\nb\r\nc d\u2028e\x0cf\n") == ["a", "b", "c d\u2028e\x0cf"]
     assert lines("a\n\nb") == ["a", "", "b"]
     assert lines("") == []
@@ -43,7 +43,7 @@ def test_texts_are_sent_in_order_and_in_small_requests() -> None:
     assert list(batches([])) == []
 
 
-def test_a_reply_becomes_vectors_and_flaws_become_errors() -> None:
+def test_a_reply_becomes_vectors_and_errors() -> None:
     flaw = wire.Flaw(1, "context_overflow", "too long", "shorten it")
     reply = wire.Embeddings(model="m", dimension=7, vectors=NUMBERS.tobytes(), tokens=9, flaws=[flaw])
     found = list(vectors_of(reply, 64))
@@ -54,7 +54,7 @@ def test_a_reply_becomes_vectors_and_flaws_become_errors() -> None:
     assert found[0].error is found[2].error is None
 
 
-def test_a_line_tells_every_float_exactly() -> None:
+def test_a_json_line_identifies_every_float() -> None:
     read = [json.loads(line(vector)) for vector in vectors()]
     assert [each["index"] for each in read] == [0, 1, 2]
     assert np.array(read[2]["embedding"], np.float32).tobytes() == NUMBERS[2].tobytes()
@@ -65,7 +65,7 @@ def test_a_line_tells_every_float_exactly() -> None:
     }
 
 
-def test_numpy_reads_what_was_written_without_it(tmp_path: Path) -> None:
+def test_numpy_reads_the_npy_file(tmp_path: Path) -> None:
     with writer(str(tmp_path / "x.npy"))(3) as put:
         for vector in vectors():
             put(vector)
@@ -77,7 +77,7 @@ def test_numpy_reads_what_was_written_without_it(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["x.npy"]
 
 
-def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+def test_an_output_file_is_complete_or_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text("before")
     with suppress(KeyboardInterrupt), writer(str(path))(3) as put:
@@ -91,12 +91,12 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.txt", "x", "no/where/x.npy"])
-def test_a_name_that_cannot_be_is_refused_before_anything_is_computed(tmp_path: Path, name: str) -> None:
+def test_an_invalid_output_name_is_refused_before_anything_is_computed(tmp_path: Path, name: str) -> None:
     with pytest.raises(Usage, match=name):
         writer(str(tmp_path / name))
 
 
-def test_a_link_is_followed_and_what_is_no_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_link_is_followed_and_a_device_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "link.npy").symlink_to(tmp_path / "there.npy")
     with writer(str(tmp_path / "link.npy"))(3) as put:
         for vector in vectors():
@@ -112,14 +112,14 @@ def test_a_link_is_followed_and_what_is_no_file_is_refused(tmp_path: Path, capsy
             writer(str(tmp_path / name))
 
 
-def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_a_storage_error(tmp_path: Path) -> None:
     write = writer(str(tmp_path / "x.npy"))
     (tmp_path / "x.npy").mkdir()
     with pytest.raises(Storage, match=r"x\.npy"), write(1) as put:
         put(vectors()[0])
 
 
-def test_the_first_bad_text_names_itself_and_how_many_there_are() -> None:
+def test_the_error_names_the_first_bad_text_and_their_number() -> None:
     out.Mode.json = False
     assert failure(Vector(4, array("f"), ContextOverflow("too long")), 3, 10).message == (
         "text 4: too long; 3 of 10 texts have no vector"

@@ -24,12 +24,12 @@ def test_plain_columns_are_aligned_and_never_cut() -> None:
 @pytest.mark.parametrize(
     "text", [table.plain(["A"], [["a\x1b[2Jb"]]), table.fitted(["A"], [["a\x1b[2Jb"]], 80, colour=False)]
 )
-def test_no_cell_steers_a_terminal(text: str) -> None:
+def test_control_characters_in_cells_are_escaped(text: str) -> None:
     assert text.splitlines()[1:] == ["a\\x1b[2Jb"]
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_a_terminals_table_fits_its_width(width: int) -> None:
+def test_a_table_fits_the_width_of_the_terminal(width: int) -> None:
     text = table.fitted(*models.models(ENTRIES, {}), width, colour=False)
     assert max(map(len, text.splitlines())) <= width
     assert "\x1b" not in text
@@ -37,7 +37,7 @@ def test_a_terminals_table_fits_its_width(width: int) -> None:
     assert "\x1b[1m" in table.fitted(*models.models(ENTRIES, {}), width)
 
 
-def test_one_model_has_no_head() -> None:
+def test_models_show_has_no_header() -> None:
     text = table.plain(*models.one(ENTRIES[0], None))
     assert text.splitlines()[0].split() == ["name", "small"]
     assert "not loaded" in text

@@ -320,7 +320,7 @@ def test_a_hit_is_taken_back_and_says_who_had_it(own: House, endpoint: Server) -
     )
     assert judged(own)["undone"] >= 1
     table = own.ok("cache", "undo", had[0][0])
-    assert f"the answer {key} is served to no other" in table.err
+    assert f"the answer {key} is no longer served to other" in table.err
     assert restated[0] in table.out
 
 

@@ -90,7 +90,7 @@ def test_what_recomputations_showed_shortens_a_lifetime_and_survives_the_hub(own
         assert [one["changed"] for one in found["observations"]] == [False, True]
         assert found["from"] == "learned"
         assert found["seconds"] <= 3 * HOUR, "30 days before"
-        assert "computed anew  after 3 h 0 min: the answer had changed" in own.ok("cache", "show", key).out
+        assert "computed again  after 3 h 0 min: the answer had changed" in own.ok("cache", "show", key).out
 
         own.stop()
         own.ok("daemon", "start")
@@ -199,7 +199,7 @@ def test_a_replay_compares_the_policies(home: House) -> None:
     words = home.ok("cache", "replay", file, "--bytes", "1K")
     assert words.out.splitlines()[0].split() == ["POLICY", "HITS", "RATE", "COMPUTED", "COST"]
     assert sorted(line.split()[0] for line in words.out.splitlines()[1:7]) == sorted(POLICIES)
-    assert words.out.endswith("12 requests of 5 different ones, through a cache of 1.0 KiB\n")
+    assert words.out.endswith("12 requests, 5 of them different, in a cache of 1.0 KiB\n")
 
 
 def test_a_replay_of_the_history(own: House) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from llmctl.config import ModelEntry, ModelSettings, check_name, decode, read_models
 from llmctl.errors import (
-    FIRST_MODEL,
+    NO_MODEL,
     InvalidRequest,
     LlmctlError,
     ModelUnavailable,
@@ -84,7 +84,7 @@ class Catalog:
         """The model with that name or alias. Raises ModelUnavailable."""
         entry = self._names().get(name)
         if entry is None:
-            hint = nearest(name, self._names()) or FIRST_MODEL
+            hint = nearest(name, self._names()) or NO_MODEL
             raise ModelUnavailable(f"there is no model {short(name)!r}", hint)
         return entry
 
@@ -98,7 +98,7 @@ class Catalog:
             entry = next((entry for entry in self._entries.values() if entry.kind == kind), None)
             if entry is None:
                 raise ModelUnavailable(
-                    f"no model has been added that makes {MAKES[kind]}", FIRST_MODEL if kind == "text" else None
+                    f"no model has been added that makes {MAKES[kind]}", NO_MODEL if kind == "text" else None
                 )
             return entry
         entry = self.find(name)
