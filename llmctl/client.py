@@ -129,11 +129,11 @@ class Client:
     ) -> Iterator[Vector]:
         """Sends the request again if an earlier one found the hub stopping and moved on to the next hub."""
         try:
-            result = self._result(exchange, notify)
+            result = wait(exchange, notify)
         except Unreachable:
             if exchange.link is self._link:
                 raise
-            result = self._result(self.begin(request), notify)
+            result = wait(self.begin(request), notify)
         return vectors_of(result, first)
 
     def pack(self, asked: Asked, *, stream: bool = False) -> wire.Generate:
@@ -145,19 +145,8 @@ class Client:
     # ---- any request ----
 
     def call(self, request: wire.Request) -> wire.AnyResult:
-        """The result of one request. Raises LlmctlError when it fails."""
-        return self._result(self.begin(request), self._notify)
-
-    def _result(self, exchange: Exchange, notify: Callable[[str], None]) -> wire.AnyResult:
-        try:
-            for reply in exchange:
-                if isinstance(reply, wire.Notice):
-                    notify(reply.text)
-                elif isinstance(reply, wire.FINAL):
-                    return result_of(reply)
-        finally:
-            exchange.cancel()
-        raise AssertionError("an exchange ends with a final reply")
+        """The result of one request. Raises LlmctlError if it fails."""
+        return wait(self.begin(request), self._notify)
 
     def replies(self, request: wire.Request) -> Iterator[wire.AnyReply]:
         """All replies to one request, the final one last. Closing the generator cancels."""
@@ -188,6 +177,19 @@ class Client:
         info = launch.ensure(self.paths, self.config, self._notify)
         self._link = Link(self.paths.socket, info.pid)
         return self._link
+
+
+def wait(exchange: Exchange, notify: Callable[[str], None]) -> wire.AnyResult:
+    """The result of a request that was begun. Raises what `result_of` raises; an interrupt cancels the request."""
+    try:
+        for reply in exchange:
+            if isinstance(reply, wire.Notice):
+                notify(reply.text)
+            elif isinstance(reply, wire.FINAL):
+                return result_of(reply)
+    finally:
+        exchange.cancel()
+    raise AssertionError("an exchange ends with a final reply")
 
 
 def result_of(reply: wire.AnyReply) -> wire.AnyResult:

@@ -3,6 +3,7 @@
 It knows no command and no message; the caller knows what a field means.
 """
 
+import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
-from llmctl.errors import InvalidRequest, NotFound, nearest, short
+from llmctl.errors import InvalidRequest, NotFound, short
 from llmctl.paths import expanded
 
 T = TypeVar("T")
@@ -41,8 +42,8 @@ def opened(name: str, hint: str) -> BinaryIO:
             raise NotFound("there is no file named -", "Omit `-f -`: stdin is read anyway.") from error
         near = ""
         with suppress(OSError):
-            near = nearest(path.name, os.listdir(path.parent))
-        raise NotFound(f"there is no file {name}", near or hint) from error
+            near = ", ".join(difflib.get_close_matches(path.name, os.listdir(path.parent), cutoff=0.7))
+        raise NotFound(f"there is no file {name}", f"Did you mean: {near}?" if near else hint) from error
     except IsADirectoryError as error:
         raise InvalidRequest(f"{name} is a folder, not a file", hint) from error
     except OSError as error:

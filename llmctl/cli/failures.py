@@ -18,7 +18,7 @@ def usage(error: Any, root: Any, arguments: list[str]) -> int:
         out.aside(error.format_message() + "\n")
         return Usage.status
     path = error.ctx.command_path if error.ctx is not None else _named(root, arguments)
-    message = error.format_message().rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")
     hint = quoting.behind_dashes(arguments) or quoting.unquoted(path, message) or f"`{path} --help` lists the options."
     out.failure(Usage(message[:1].lower() + message[1:], hint))
     return Usage.status

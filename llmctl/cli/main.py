@@ -85,7 +85,7 @@ class Commands(TyperGroup):
             formatter.write_dl([param.get_help_record(ctx) for param in self.get_params(ctx)])
 
 
-app = flags.group()
+app = flags.group("Run language models on your own machine, from the shell.")
 
 
 @app.callback(cls=Commands, invoke_without_command=True)
@@ -97,7 +97,7 @@ def root(
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Run language models on your own machine, from the shell."""
+    """Handles `llmctl` without a command."""
     if version:
         print_version()
         raise typer.Exit

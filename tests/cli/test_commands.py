@@ -354,6 +354,7 @@ def test_a_wrong_command_line_gets_a_message_and_a_hint(
 def test_llmctl_alone_prints_three_first_steps_and_then_its_commands(house: House) -> None:
     outcome = house.run()
     assert (outcome.status, outcome.out) == (2, "")
+    assert "Run language models on your own machine" in outcome.err
     before, _, after = outcome.err.partition("\nAsk:\n")
     steps = re.findall(r"^  (llmctl \w+ .*?)  ", before.partition("First steps:\n")[2], flags=re.M)
     assert [step.split()[1] for step in steps] == ["pull", "ask", "ask"]

@@ -1,13 +1,15 @@
 """`llmctl cache`: statistics of the cache, its entries, and their removal."""
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 from typer import Argument, Option
 
 from llmctl.cli.console import flags, out
-from llmctl.errors import LlmctlError, Unreachable
+from llmctl.errors import Unreachable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from llmctl import wire
 
 R = TypeVar("R")
@@ -23,7 +25,7 @@ def stats(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     from llmctl.view import cache
 
     found = flags.look(wire.GetCacheStats())
-    counted = found if isinstance(found, wire.CacheStats) else _left_behind()
+    counted = flags.expected(found or _last_stats(), wire.CacheStats)
     if json:
         for level in counted.levels:
             out.json_line(level)
@@ -37,31 +39,32 @@ def stats(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
         out.line(cache.summary(counted))
 
 
+def _last_stats() -> "wire.CacheStats":
+    from llmctl import wire
+
+    nothing = wire.CacheStats(levels=[wire.LevelStats("memory"), wire.LevelStats("disk")])
+    return _left_behind(flags.places().cache_stats, nothing)
+
+
 def _last_audit() -> "wire.CacheAudit":
-    import msgspec
-
     from llmctl import wire
 
-    try:
-        return msgspec.json.decode(flags.places().cache_audit.read_bytes(), type=wire.CacheAudit)
-    except (OSError, msgspec.DecodeError):
-        settings = flags.settings().cache.semantic
-        nothing = wire.SemanticAudit(
-            requests=0, hits=0, hit_rate=0.0, wrong_rate=None, wrong_rate_upper=None, max_error=settings.max_error, pairs=0,
-            judge=settings.judge or "the model that wrote the answer",
-        )  # fmt: skip
-        return wire.CacheAudit(semantic=nothing)
+    settings = flags.settings().cache.semantic
+    nothing = wire.SemanticAudit(
+        requests=0, hits=0, hit_rate=0.0, wrong_rate=None, wrong_rate_upper=None, max_error=settings.max_error, pairs=0,
+        judge=settings.judge or "the model that wrote the answer",
+    )  # fmt: skip
+    return _left_behind(flags.places().cache_audit, wire.CacheAudit(semantic=nothing))
 
 
-def _left_behind() -> "wire.CacheStats":
+def _left_behind(file: "Path", nothing: R) -> R:
+    """What the last hub wrote to `file`, a message of the type of `nothing`; else `nothing`."""
     import msgspec
 
-    from llmctl import wire
-
     try:
-        return msgspec.json.decode(flags.places().cache_stats.read_bytes(), type=wire.CacheStats)
+        return msgspec.json.decode(file.read_bytes(), type=type(nothing))
     except (OSError, msgspec.DecodeError):
-        return wire.CacheStats(levels=[wire.LevelStats("memory"), wire.LevelStats("disk")])
+        return nothing
 
 
 Model = Annotated[str | None, Option("--model", "-m", metavar="NAME", help="Only answers of this model.")]
@@ -73,20 +76,31 @@ Older = Annotated[str | None, Option("--older", metavar="T", help="Only answers 
 Newer = Annotated[str | None, Option("--newer", metavar="T", help="Only answers at most this old.")]
 
 
-def _which(
-    model: str | None, user: str | None, tags: list[str] | None, older: str | None, newer: str | None
-) -> dict[str, Any]:
-    """The selection of entries as fields of a request; only those that were given."""
-    ages = {"--older": older, "--newer": newer}
-    seconds = {name: flags.duration(name, text) for name, text in ages.items() if text is not None}
-    fields = {
-        "model": model,
-        "user": user,
-        "tags": tags or None,
-        "older": seconds.get("--older"),
-        "newer": seconds.get("--newer"),
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+class Selection(NamedTuple):
+    """The entries that the options above select."""
+
+    model: str | None
+    user: str | None
+    tags: list[str] | None
+    older: str | None
+    newer: str | None
+
+    def fields(self) -> dict[str, Any]:
+        """As fields of a request; only those that were given. Raises Usage."""
+        given: dict[str, Any] = {name: value for name, value in self._asdict().items() if value}
+        for name in given.keys() & {"older", "newer"}:
+            given[name] = flags.duration(f"--{name}", given[name])
+        return given
+
+    def words(self) -> str:
+        parts = [
+            f"of {f'model {self.model}' if self.model else 'all models'}",
+            *([f"of user {self.user}"] if self.user else []),
+            *(f"tagged {tag}" for tag in self.tags or []),
+            *([f"at least {self.older} old"] if self.older else []),
+            *([f"at most {self.newer} old"] if self.newer else []),
+        ]
+        return "the stored answers " + ", ".join(parts)
 
 
 @app.command("ls")
@@ -104,7 +118,7 @@ def ls(
     from llmctl.cli.console.show import show
     from llmctl.view import cache
 
-    which = _which(model, user, tag, older, newer)
+    which = Selection(model, user, tag, older, newer).fields()
     found: list[wire.CacheEntry] = []
     while True:
         after = found[-1].number if found else 0
@@ -148,9 +162,7 @@ def _look(request: "wire.Request", kind: "type[R]") -> "R":
         raise Unreachable(
             "the hub is not running, and only the hub reads the cache", "`llmctl daemon start` starts it."
         )
-    if not isinstance(found, kind):
-        raise LlmctlError(f"the hub answered with {type(found).__name__}")
-    return found
+    return flags.expected(found, kind)
 
 
 @app.command("audit")
@@ -162,8 +174,7 @@ def audit(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     from llmctl import wire
     from llmctl.view import cache
 
-    heard = flags.look(wire.AuditCache())
-    found = heard if isinstance(heard, wire.CacheAudit) else _last_audit()
+    found = flags.expected(flags.look(wire.AuditCache()) or _last_audit(), wire.CacheAudit)
     if json:
         out.json_line(found)
     else:
@@ -189,9 +200,7 @@ def undo(
     from llmctl.request import user_label
     from llmctl.view import cache
 
-    with flags.connect() as client:
-        found = client.call(wire.UndoHit(id=id, user=user_label(user, flags.settings())))
-    assert isinstance(found, wire.HitUndone)
+    found = flags.call(wire.UndoHit(id=id, user=user_label(user, flags.settings())), wire.HitUndone)
     if json:
         for served in found.served:
             out.json_line(served)
@@ -217,27 +226,14 @@ def clear(
     """
     from llmctl import wire
 
-    which = _which(model, user, tag, older, newer)
-    flags.confirm(yes, [_named(model, user, tag, older, newer)])
-    with flags.connect() as client:
-        result = client.call(wire.ClearCache(**which))
-    if not isinstance(result, wire.Cleared):
-        raise LlmctlError(f"the hub answered with {type(result).__name__}")
+    selection = Selection(model, user, tag, older, newer)
+    request = wire.ClearCache(**selection.fields())
+    flags.confirm(yes, [selection.words()])
+    result = flags.call(request, wire.Cleared)
     if json:
         out.json_line(result)
     else:
         out.notice(f"removed {result.entries} stored answers")
-
-
-def _named(model: str | None, user: str | None, tags: list[str] | None, older: str | None, newer: str | None) -> str:
-    parts = [
-        f"of {f'model {model}' if model else 'all models'}",
-        *([f"of user {user}"] if user is not None else []),
-        *(f"tagged {tag}" for tag in tags or []),
-        *([f"at least {older} old"] if older else []),
-        *([f"at most {newer} old"] if newer else []),
-    ]
-    return "the stored answers " + ", ".join(parts)
 
 
 @app.command("warm")

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from llmctl import wire, written
-from llmctl.cli.console import out, signals, stdin
-from llmctl.client import Client, result_of
+from llmctl.cli.console import flags, out, signals, stdin
+from llmctl.client import Client, wait
 from llmctl.errors import Cancelled, InvalidRequest, LlmctlError, Unreachable, Usage, from_code, nearest, short
 from llmctl.link import Exchange
 from llmctl.options import Asked
@@ -174,7 +174,7 @@ def _result(row: Row, exchange: Exchange | None, notify: Callable[[str], None]) 
     done, error = Done(row.number, row.id), row.error
     if exchange is not None:
         try:
-            found = _wait(exchange, notify)
+            found = flags.expected(wait(exchange, notify), wire.Warmed)
             done.outcome, done.key, done.model, done.seconds = found.outcome, found.key, found.model, found.seconds
         except (Unreachable, Cancelled):
             raise  # the hub is ending: later rows would fail too
@@ -183,18 +183,3 @@ def _result(row: Row, exchange: Exchange | None, notify: Callable[[str], None]) 
     if error is not None:
         done.error = {"code": error.code, "message": error.message, "hint": error.hint}
     return done, error
-
-
-def _wait(exchange: Exchange, notify: Callable[[str], None]) -> wire.Warmed:
-    try:
-        for reply in exchange:
-            if isinstance(reply, wire.Notice):
-                notify(reply.text)
-            elif isinstance(reply, wire.FINAL):
-                result = result_of(reply)
-                if not isinstance(result, wire.Warmed):
-                    raise Unreachable(f"the hub answered with {type(result).__name__}")
-                return result
-    finally:
-        exchange.cancel()
-    raise AssertionError("an exchange ends with a final reply")

@@ -5,18 +5,20 @@ It knows no single command.
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from llmctl.cli.console import out
-from llmctl.errors import Usage
+from llmctl.errors import Internal, Usage
 
 if TYPE_CHECKING:
     from llmctl import wire
     from llmctl.client import Client
     from llmctl.config import Config
     from llmctl.paths import Paths
+
+R = TypeVar("R")
 
 
 def group(help: str | None = None) -> typer.Typer:
@@ -131,6 +133,19 @@ def look(request: "wire.Request") -> "wire.AnyResult | None":
         return result_of(call(link, request))
     finally:
         link.close()
+
+
+def call(request: "wire.Request", kind: type[R]) -> R:
+    """The hub's result for a request, a `kind`; starts the hub if needed. Raises what `Client.call` raises."""
+    with connect() as client:
+        return expected(client.call(request), kind)
+
+
+def expected(result: object, kind: type[R]) -> R:
+    """The result, if it is a `kind`. Raises Internal."""
+    if not isinstance(result, kind):
+        raise Internal(f"the hub answered with {type(result).__name__}, not {kind.__name__}")
+    return result
 
 
 def engines() -> "list[wire.EngineStatus] | None":

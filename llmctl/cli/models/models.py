@@ -176,10 +176,7 @@ def add(
         kind="embedding" if embedding else None,
         force=force,
     )
-    with flags.connect() as client:
-        model = client.call(request)
-    assert isinstance(model, wire.Model)
-    report(model)
+    report(flags.call(request, wire.Model))
 
 
 app.command("pull")(pull)
@@ -208,9 +205,7 @@ def estimate(
     known = any(target in (entry.name, *entry.aliases) for entry in _entries().values())
     if not known and (os.path.exists(os.path.expanduser(target)) or "/" in target) and "://" not in target:
         target = locate(target)
-    with flags.connect() as client:
-        result = client.call(wire.EstimateModel(target=target, settings=settings))
-    assert isinstance(result, wire.Estimated)
+    result = flags.call(wire.EstimateModel(target=target, settings=settings), wire.Estimated)
     if json:
         out.json_line(result)
     else:
@@ -269,9 +264,7 @@ def _change(request: "wire.Request") -> None:
     """Sends a request that changes what is loaded, and prints the engines of the model."""
     from llmctl import wire
 
-    with flags.connect() as client:
-        result = client.call(request)
-    print_engines(result.engines if isinstance(result, wire.Engines) else [])
+    print_engines(flags.call(request, wire.Engines).engines)
 
 
 @app.command("unload")
