@@ -6,8 +6,8 @@ from llmctl.view.units import span
 
 WHY = {
     "fixed": "fixed by cache.ttl",
-    "start": "the first estimate for a {kind} question: nothing was learned yet",
-    "learned": "predicted for a {kind} question from {count} recomputations of this kind",
+    "start": 'the first estimate for the kind "{kind}": nothing was learned yet',
+    "learned": 'predicted for the kind "{kind}" from {count} recomputations',
 }
 
 

@@ -143,7 +143,7 @@ def test_a_repository_in_the_cache_of_another_program_is_used_where_it_lies(hous
     ("target", "words"),
     [
         ("ana/none", ["no file ana/none", "`llmctl pull ana/none` downloads it"]),
-        ("ana/tiny:other.gguf", ["has no other.gguf", "a-Q8_0.gguf", "llmctl pull ana/tiny:other.gguf"]),
+        ("ana/tiny:other.gguf", ["has no file other.gguf", "a-Q8_0.gguf", "llmctl pull ana/tiny:other.gguf"]),
         ("ana/two", ["several models: a.gguf, b.gguf", "ana/two:FILE"]),
         ("ana/empty", ["contains no snapshot", "llmctl pull"]),
         ("ana/none.gguf", ["ana/none.gguf cannot be read"]),

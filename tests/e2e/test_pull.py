@@ -161,7 +161,7 @@ def test_in_a_terminal_it_is_shown_how_far_it_has_come(home: House, hub: Hub, mo
     while not re.search(rb"[1-9][\d.]* % of 454\.2 KiB", shown):
         shown += os.read(ours, 4096)
     hub.go.set()
-    while b"is added" not in shown:
+    while b"added model" not in shown:
         shown += os.read(ours, 4096)
     assert command.wait() == 0
     os.close(ours)
@@ -199,7 +199,7 @@ def test_ctrl_c_stops_the_transfer_and_the_same_command_goes_on(home: House, hub
     command.interrupt()
     outcome = command.end()
     assert outcome.status == 130
-    assert "pull again to continue" in outcome.err
+    assert "the same command resumes there" in outcome.err
     assert gone([child])
     assert alive(home.hub())
     kept = part(home)
@@ -224,7 +224,7 @@ def test_a_hub_that_pulls_is_not_restarted_under_the_pull(home: House, hub: Hub,
     assert (outcome.out, home.hub().pid) == ("hi\n", pid)
     assert "0.0.9" in outcome.err
     assert "it is running 1 requests" in outcome.err
-    assert re.search(r"cancelled: \w+ \(ana/tiny\)", home.ok("daemon", "stop", "--timeout", "0.1s").err)
+    assert re.search(r"cancelled these requests: \w+ \(ana/tiny\)", home.ok("daemon", "stop", "--timeout", "0.1s").err)
     assert command.end().status != 0
     hub.go.set()
     home.ok("pull", "ana/tiny")
@@ -249,7 +249,7 @@ def test_what_was_pulled_is_deleted_with_a_yes_only_and_told_before(home: House)
     outcome = home.run("models", "rm", "tiny-Q4_0")
     assert outcome.status == 2
     assert outcome.out.splitlines() == [
-        "model tiny-Q4_0", f"its files of ana/tiny at {home.place}/pulled/ana/tiny/{FILE}"
+        "model tiny-Q4_0", f"its files downloaded from ana/tiny: {home.place}/pulled/ana/tiny/{FILE}"
     ]  # fmt: skip
     assert pulled(home) == [f"ana/tiny/{FILE}"]
     home.ok("models", "rm", "tiny-Q4_0", "--yes")

@@ -114,7 +114,7 @@ BAD = [
     ("not json", "this is not JSON", 5),
     ("[1]", "this is not a JSON object", 5),
     ('{"text": "a"}', "there is no prompt", 5),
-    ('{"prompt": "a", "temprature": 1}', "temprature: no such option", 5),
+    ('{"prompt": "a", "temprature": 1}', "temprature: `ask` has no such option", 5),
     ('{"prompt": "b", "top_k": 1.5x}', "this is not JSON: error at character 29, in ", 5),
     ('{"prompt": "b"', "this is not JSON: it ends too early", 5),
     ('{"prompt": "b", "seed": 1e400}', "this is not JSON: number out of range", 5),
@@ -126,8 +126,8 @@ BAD = [
     ('{"prompt": "a", "text": " "}', "is empty", 5),
     ('{"prompt": "a", "max_tokens": 0}', "max_tokens is 0", 5),
     ('{"prompt": "a", "temperature": 0.7}', "no seed", 5),
-    ('{"prompt": "a", "conversation": "c"}', "within a conversation", 5),
-    ('{"prompt": "a", "continue": true}', "within a conversation", 5),
+    ('{"prompt": "a", "conversation": "c"}', "earlier turns of a conversation", 5),
+    ('{"prompt": "a", "continue": true}', "earlier turns of a conversation", 5),
     ('{"prompt": "a", "no_cache": true}', "is to be stored", 5),
     ('{"prompt": "a", "cache-only": true}', "is to be stored", 5),
     ('{"prompt": "a", "n": 2, "text": "b"}', "one answer was given", 5),
@@ -231,7 +231,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on_from_there() -> None
         outcome = command.end()
         assert outcome.status == 130
         assert [line["outcome"] for line in outcome.lines] == ["generated"] * 3
-        assert "the same command goes on from there" in outcome.err
+        assert "the same command resumes after them" in outcome.err
         until(lambda: house.busy("echo") == 0, what="the engine is free")
         (house.home / file).write_text("".join(f'{{"prompt": "row {number}"}}\n' for number in range(4)))
         again = house.ok("cache", "warm", file, "--json").lines

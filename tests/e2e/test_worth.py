@@ -65,7 +65,7 @@ def test_a_lifetime_begins_with_the_kind_of_the_question(home: House, prompt: st
     assert (found["kind"], found["seconds"], found["from"], found["observations"]) == (kind, seconds, "start", [])
     assert 0 < found["left_s"] <= seconds
     words = home.ok("cache", "show", key).out
-    assert f"where every {kind} question begins: nothing was learned yet" in words
+    assert f'the first estimate for the kind "{kind}": nothing was learned yet' in words
 
 
 def test_a_ttl_that_is_set_is_no_prediction(own: House) -> None:
@@ -246,8 +246,8 @@ def test_a_replay_of_nothing_says_so(home: House, own: House) -> None:
 
 
 def test_a_replay_needs_one_source(home: House) -> None:
-    refused(home.run("cache", "replay"), 2, "give a TRACE or --history")
-    refused(home.run("cache", "replay", "x", "--history"), 2, "give a TRACE or --history")
+    refused(home.run("cache", "replay"), 2, "give either a TRACE or --history")
+    refused(home.run("cache", "replay", "x", "--history"), 2, "give either a TRACE or --history")
     refused(home.run("cache", "replay", "x", "--bytes", "many"), 2, "--bytes", "'many' is not a size")
 
 
