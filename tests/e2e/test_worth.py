@@ -234,7 +234,8 @@ def test_a_replay_takes_its_trace_from_stdin_too(home: House) -> None:
     assert lines == home.ok("cache", "replay", trace(home, *text.splitlines()), "--json").lines
     refused(home.run("cache", "replay", "-", stdin='{"key": "a"}\nno'), 5, "stdin, line 2: this is not JSON")
     refused(home.shell("llmctl cache replay - <&-"), 2, "stdin is closed")
-    slow = home.shell("(sleep 2.5; echo '{\"key\": 1}') | llmctl cache replay -")
+    told = "until grep -q waiting told 2>/dev/null; do sleep 0.1; done"
+    slow = home.shell(f"({told}; echo '{{\"key\": 1}}') | llmctl cache replay - 2>told; cat told >&2")
     assert slow.err.startswith("llmctl: waiting for stdin to end\nllmctl: stdin, line 1")
 
 
