@@ -6,26 +6,25 @@ Everything that the hub is made of can be seen here; nothing is decided here.
 import argparse
 import asyncio
 import contextlib
-import fcntl
 import gc
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from llmctl import __version__, wire
 from llmctl.config import Cache, Config, load
-from llmctl.errors import LlmctlError, Storage, Unreachable
+from llmctl.errors import LlmctlError, Storage
 from llmctl.paths import Paths, find_paths, make_private, make_reachable
 from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
+from llmctld.cache.level import Stored
 from llmctld.cache.levels.disk import Disk, scrap
 from llmctld.cache.levels.lane import Lane
 from llmctld.cache.levels.memory import Memory
@@ -36,6 +35,7 @@ from llmctld.cache.lifetimes.learned import Learned
 from llmctld.cache.prefetch.prefetch import Computed, Prefetch, fixed_s, opened
 from llmctld.cache.prefetch.shelf import Shelf
 from llmctld.call.call import Link, Stage, compose
+from llmctld.counters import Counters
 from llmctld.handlers.cache import figures
 from llmctld.handlers.hub import Hub
 from llmctld.history import History
@@ -73,12 +73,25 @@ from llmctld.semantic.knowledge import Knowledge
 from llmctld.semantic.verify import Verifier
 from llmctld.server import Server
 from llmctld.storage.files import write_whole
+from llmctld.storage.lock import lock
 from llmctld.trial import Trial
 from llmctld.watch import log, open_log
 
-LOCK_WAIT_S = 45
-"""For a predecessor that drains; longer than its own limit."""
 DRAIN_S = 10.0
+
+
+class Starter:
+    """Who started the hub and reads one line of JSON from it, at most; `descriptor`: None for nobody."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def tell(self, line: object) -> None:
+        """Later lines are dropped: the descriptor may be another file by then."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with contextlib.suppress(OSError), os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.encode(line) + b"\n")
 
 
 def main() -> int:
@@ -87,132 +100,93 @@ def main() -> int:
     parser.add_argument(
         "--ready-fd", type=int, help="descriptor that gets one line of JSON once the hub is ready, or has failed"
     )
-    ready_fd = parser.parse_args().ready_fd
+    starter = Starter(parser.parse_args().ready_fd)
     os.umask(0o077)
     try:
         paths = find_paths()
         for folder in (paths.run, paths.state, paths.logs, paths.cache, paths.models):
             make_private(folder)
         make_reachable(paths)
-        with _lock(paths):
+        with lock(paths):
             config = load(paths.config_file)
             with open_log(paths.logs, config.logs):  # written to its end before the next hub may write there
-                asyncio.run(run(paths, config, ready_fd))
+                asyncio.run(run(paths, config, starter))
     except LlmctlError as error:
-        _tell(ready_fd, {"error": {"code": error.code, "message": error.message, "hint": error.hint}})
+        starter.tell({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
         print(f"llmctld: {error.message}\n{error.hint}", file=sys.stderr)  # noqa: T201 - the end of the log of a hub that never was
         return error.status
     return 0
 
 
-@contextlib.contextmanager
-def _lock(paths: Paths) -> Iterator[None]:
-    """The one hub of this user and home: held from before the socket is bound until everything is closed."""
-    descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if _answers(paths.socket):
-            raise Unreachable(
-                f"a hub is already running on {paths.socket}", "`llmctl daemon status` shows it."
-            ) from None
-        _wait_for(descriptor, paths)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _wait_for(descriptor: int, paths: Paths) -> None:
-    """Until the predecessor, which no longer takes requests, has let go."""
-
-    def give_up(number: int, frame: object) -> None:
-        raise Unreachable(f"another hub holds {paths.lock} and does not end", "`llmctl daemon stop` ends it.")
-
-    previous = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(LOCK_WAIT_S)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-        return True
-
-
-async def run(paths: Paths, config: Config, ready_fd: int | None) -> None:
-    """Builds the hub, says that it is ready, and runs until it is told to stop."""
-    catalog = Catalog(paths.models, config.models, Contents(paths.hashes))
-    history = History(paths.history)
-    abandoned = await history.open()
-    tiers = build_tiers(paths, config.cache)
-    learned = Learned(paths.cache / "learned.json", config.cache.ttl)
-    learned.join(tiers)
-    tiers.worth = recompute_cost(catalog)
-    estimates = Estimates(catalog, paths.measured)
-    supply = MemoryBudget(catalog, estimates, config.limits)
-    residency = Residency(catalog, supply, paths.logs, paths.cache / "prefixes", config, Ladder(paths.rungs))
-    trial = Trial()
+async def run(paths: Paths, config: Config, starter: Starter) -> None:
+    """Builds the hub, says that it is ready, and runs until it is told to stop. Whatever fails, what was opened is closed."""
     requests = Requests()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, lambda: asyncio.ensure_future(requests.stop(DRAIN_S)))
+    async with AsyncExitStack() as opened:
+        hub = await _open(opened, paths, config, requests)
+        gc.freeze()  # what stands now stays: no collection need look at it again
+        opened.callback(gc.unfreeze)
+        _announce(paths, config, starter)
+        hub.tiers.start()
+        hub.residency.preload()
+        await requests.stopped.wait()
+    paths.hub_info.unlink(missing_ok=True)  # a hub that finds it knows that its predecessor did not end in order
+    log.info("the hub has ended")
+
+
+async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: Requests) -> Hub:
+    """Every part of the hub. `opened` gets how each is closed, in the order of opening: what is used closes after its user."""
+    catalog = Catalog(paths.models, config.models, Contents(paths.hashes))
+    counters = Counters()
+    history = History(paths.history)
+    opened.callback(history.close)
+    abandoned = await history.open()
+    learned = Learned(paths.cache / "learned.json", config.cache.ttl)
+    opened.push_async_callback(learned.close)
+    tiers = build_tiers(paths, config.cache, learned, recompute_cost(catalog), counters)
+    opened.push_async_callback(tiers.close)
+    knowledge = Knowledge(paths.cache / "semantic", catalog, tiers, config.cache.semantic)
+    opened.push_async_callback(knowledge.close)
+    trial = Trial()
+    opened.push_async_callback(trial.close)
+    estimates = Estimates(catalog, paths.measured)
+    budget = MemoryBudget(catalog, estimates, config.limits)
+    residency = Residency(catalog, budget, paths.logs, paths.cache / "prefixes", config, Ladder(paths.rungs))
+    opened.push_async_callback(residency.close)
+    hasher = Hasher(catalog.contents, lambda: bool(requests.delaying()))
+    opened.push_async_callback(hasher.close)
     background = Background(requests.delaying)
+    embedding = Embedding(residency, Builtin(catalog, paths.cache / "models").choose, config.limits)
+    semantic = build_semantic(knowledge, config.cache, tiers, catalog, embedding, residency, background)
+    opened.push_async_callback(semantic.verifier.close)
+    opened.push_async_callback(background.close)
     requests.when_stopping(background.end)
     compute = computing(background, residency, catalog, tiers.expires)
     prefetch = await build_prefetch(paths, config.cache, tiers, background, compute)
-    embedding = Embedding(residency, Builtin(catalog, paths.cache / "models").choose, config.limits)
-    semantic = build_semantic(paths.cache / "semantic", config.cache, tiers, catalog, embedding, residency, background)
+    if prefetch is not None:
+        opened.push_async_callback(prefetch.close)
     background.pipeline = build_pipeline(
         config, catalog, history, tiers, residency, trial, background, prefetch, semantic
     )
     hub = Hub(
-        socket=str(paths.socket),
-        requests=requests,
-        pipeline=background.pipeline,
-        embedding=embedding,
-        catalog=catalog,
-        residency=residency,
-        tiers=tiers,
-        history=history,
-        puller=Puller(catalog, paths.pulled, lambda: supply.limit.host),
-        estimates=estimates,
-        background=background,
-        semantic=semantic,
-        prefetch=prefetch,
-    )
+        socket=str(paths.socket), requests=requests, counters=counters, pipeline=background.pipeline,
+        embedding=embedding, catalog=catalog, residency=residency, tiers=tiers, history=history,
+        puller=Puller(catalog, paths.pulled, lambda: budget.limit.host), estimates=estimates, background=background,
+        semantic=semantic, prefetch=prefetch,
+    )  # fmt: skip
+    counters.gauge("requests_in_flight", requests.in_flight)
+    counters.gauge("engines", lambda: len(residency.statuses()))
     server = Server(hub, paths.socket)
-    hasher = Hasher(catalog.contents, lambda: bool(requests.delaying()))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, lambda: asyncio.ensure_future(requests.stop(DRAIN_S)))
-    gc.freeze()  # what stands now stays: no collection need look at it again
-    _announce(paths, config, ready_fd)
-    tiers.start()
-    residency.preload()
+    opened.push_async_callback(server.close)
+    opened.push_async_callback(_keep_figures, paths, hub)
     log.info("the hub is ready", version=__version__, pid=os.getpid(), abandoned_requests=abandoned)
-    await requests.stopped.wait()
-    await server.close()
-    if prefetch is not None:
-        await prefetch.close()
-    await background.close()
-    await semantic.verifier.close()
-    await hasher.close()
-    await residency.close()
-    await trial.close()
-    await _keep_figures(paths, hub)
-    await semantic.knowledge.close()
-    await tiers.close()
-    await learned.close()
-    history.close()
-    paths.hub_info.unlink(missing_ok=True)
-    log.info("the hub has ended")
+    return hub
 
 
-def build_tiers(paths: Paths, settings: Cache) -> Tiers:
+def build_tiers(
+    paths: Paths, settings: Cache, learned: Learned, worth: Callable[[Stored], float], counters: Counters
+) -> Tiers:
     """The levels of the cache in their order: this list is the way of a lookup, after memory."""
     policy, answers = POLICIES[settings.eviction], paths.cache / "answers"
 
@@ -222,11 +196,14 @@ def build_tiers(paths: Paths, settings: Cache) -> Tiers:
     lanes: list[Lane[Any]] = []
     if settings.disk_bytes:  # a hub that was killed has left its file behind
         killed = paths.hub_info.exists()
-        lanes.append(Lane(Disk.name, disk, settings.disk_bytes, repair=killed, scrap=partial(scrap, answers)))
+        remove = partial(scrap, answers)
+        lanes.append(Lane(Disk.name, disk, settings.disk_bytes, repair=killed, scrap=remove, counters=counters))
     if settings.shared_url is not None:
-        lanes.append(Lane(Shared.name, partial(_shared, settings.shared_url), SHARED_LIMIT, rests=True))
+        lanes.append(
+            Lane(Shared.name, partial(_shared, settings.shared_url), SHARED_LIMIT, rests=True, counters=counters)
+        )
     memory = Memory(settings.memory_bytes, policy(settings.memory_bytes))
-    return Tiers(memory, lanes, settings.ttl, Book(paths.cache / "cache.db"))
+    return Tiers(memory, lanes, settings.ttl, Book(paths.cache / "cache.db"), learned, worth, counters)
 
 
 def _shared(url: str, repair: bool) -> Shared:
@@ -255,12 +232,12 @@ async def build_prefetch(
         )  # fmt: skip
 
     prefetch = await opened(paths.cache / "prefetch.db", make)
-    tiers.sources.append(prefetch)
+    tiers.add_news(prefetch)
     return prefetch
 
 
 def build_semantic(
-    folder: Path,
+    knowledge: Knowledge,
     settings: Cache,
     tiers: Tiers,
     catalog: Catalog,
@@ -268,8 +245,7 @@ def build_semantic(
     residency: Residency,
     background: Background,
 ) -> Semantic:
-    """The stage that answers from similar questions; `folder` is where it keeps what it has learned."""
-    knowledge = Knowledge(folder, catalog, tiers, settings.semantic)
+    """The stage that answers from similar questions."""
     judge = Judge(background, catalog, knowledge, settings.semantic)
     return Semantic(tiers, catalog, embedding, knowledge, Verifier(background, residency, knowledge, judge), settings)
 
@@ -310,7 +286,7 @@ def build_pipeline(
     return compose(links, Generator(residency, catalog, config.limits.queue))
 
 
-def _announce(paths: Paths, config: Config, ready_fd: int | None) -> None:
+def _announce(paths: Paths, config: Config, starter: Starter) -> None:
     info = wire.HubInfo(
         pid=os.getpid(), version=__version__, protocol=wire.PROTOCOL, socket=str(paths.socket), started=time.time(),
         fingerprint=config.fingerprint(),
@@ -319,13 +295,7 @@ def _announce(paths: Paths, config: Config, ready_fd: int | None) -> None:
         write_whole(paths.hub_info, msgspec.json.encode(info))
     except OSError as error:
         raise Storage(f"{paths.hub_info} cannot be written: {error.strerror}") from error
-    _tell(ready_fd, {"pid": info.pid})
-
-
-def _tell(ready_fd: int | None, line: object) -> None:
-    if ready_fd is not None:
-        with contextlib.suppress(OSError), os.fdopen(ready_fd, "wb") as file:
-            file.write(msgspec.json.encode(line) + b"\n")
+    starter.tell({"pid": info.pid})
 
 
 async def _keep_figures(paths: Paths, hub: Hub) -> None:

@@ -109,8 +109,11 @@ class Requests:
         return sum(pending.request.delays_background for pending in self._pending.values())
 
     def when_stopping(self, do: Callable[[], None]) -> None:
-        """`do` is called once, at the moment from which no more requests are taken."""
-        self._when_stopping.append(do)
+        """`do` is called once, at the moment from which no more requests are taken; at once if that has passed."""
+        if self.stopping:
+            do()
+        else:
+            self._when_stopping.append(do)
 
     async def stop(self, timeout: float) -> list[str]:
         """Takes no more requests, waits at most `timeout` seconds for those that are work, cancels the rest, and names them.

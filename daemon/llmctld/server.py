@@ -115,6 +115,7 @@ class Server:
         except Exception as error:  # noqa: BLE001 - an answer that cannot be encoded, a text with a lone surrogate
             final = _unexpected(pending, error)
             pending.reply(final)
+        self._count(pending, final)
         hit = pending.call is not None and pending.call.hit == "memory"
         log.log(
             logging.DEBUG if hit else logging.INFO,  # a stored answer has its row in the history, and costs no line
@@ -135,6 +136,19 @@ class Server:
             return _failed(pending.call, error)
         except Exception as error:  # noqa: BLE001 - here bugs become replies, with the request's id in the log
             return _unexpected(pending, error)
+
+    def _count(self, pending: Pending, final: wire.Reply) -> None:
+        counters, call = self._hub.counters, pending.call
+        counters.counter("requests", type=str(pending.request.__struct_config__.tag), outcome=_outcome(final)).add()
+        if call is not None and call.hit is None:
+            used = call.work.usage
+            kinds = (
+                ("prompt", used.prompt_tokens),
+                ("cached", used.cached_tokens),
+                ("completion", used.completion_tokens),
+            )
+            for kind, tokens in kinds:
+                counters.counter("tokens", kind=kind).add(tokens)
 
     async def _beat(self) -> None:
         """Each second: a sign of life for every request, and a look whether the socket file is still this hub's."""

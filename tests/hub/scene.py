@@ -24,6 +24,7 @@ from llmctld.cache.levels.memory import Memory
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.call.call import Call, Event, Stage
 from llmctld.call.origin import origin_of
+from llmctld.counters import Counters
 from llmctld.handlers.hub import Hub
 from llmctld.history import History
 from llmctld.inside.background import Background
@@ -36,6 +37,7 @@ from llmctld.models.running.memory_budget import MemoryBudget
 from llmctld.models.running.residency import Residency
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.requests import Requests
+from llmctld.semantic.knowledge import Knowledge
 from llmctld.server import Server
 
 from llmctl import wire
@@ -152,7 +154,11 @@ def some_tiers(
     folder: Path | None = None, memory: int = 2**20, disk: int = 2**20, ttl: float | None = 3600.0, **more: Any
 ) -> Tiers:
     """Memory, and a disk in `folder`/answers."""
-    lanes = [] if folder is None else [Lane("disk", partial(_opened, folder / "answers", disk), disk)]
+    lanes = (
+        []
+        if folder is None
+        else [Lane("disk", partial(_opened, folder / "answers", disk), disk, counters=more.get("counters"))]
+    )
     return Tiers(Memory(memory, POLICIES["lru"](memory)), lanes, ttl, **more)
 
 
@@ -259,17 +265,20 @@ async def a_server(folder: Path, pipeline: Stage) -> AsyncIterator[Scene]:
     """The hub without app.py: whatever `pipeline` is, the rest is real."""
     catalog = a_catalog(folder)
     residency, history = a_residency(catalog, folder), History(folder / "history.db")
-    tiers = some_tiers(folder, book=Book(folder / "cache.db"))
+    counters = Counters()
+    tiers = some_tiers(folder, book=Book(folder / "cache.db"), counters=counters)
     path = folder / "hub.sock"
     embedding = Embedding(residency, Builtin(catalog, folder / "builtin").choose, Limits())
     puller, estimates = Puller(catalog, folder / "pulled", lambda: 2**30), Estimates(catalog, folder / "measured.json")
     requests = Requests()
     background = Background(requests.in_flight)
     requests.when_stopping(background.end)
-    semantic = build_semantic(folder / "semantic", Cache(), tiers, catalog, embedding, residency, background)
+    knowledge = Knowledge(folder / "semantic", catalog, tiers, Cache().semantic)
+    semantic = build_semantic(knowledge, Cache(), tiers, catalog, embedding, residency, background)
     hub = Hub(
         socket=str(path),
         requests=requests,
+        counters=counters,
         pipeline=pipeline,
         embedding=embedding,
         catalog=catalog,

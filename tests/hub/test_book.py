@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from llmctld.cache.entries.book import REMEMBERED, Book, digest_of
+from llmctld.cache.entries.book import REMEMBERED, Book, Row, digest_of
 from llmctld.cache.entries.selection import Which
 from llmctld.cache.level import About, Stored
 from llmctld.cache.levels.answers import decode
-from llmctld.cache.levels.tiers import Tiers
+from llmctld.cache.levels.tiers import FixedExpiry, Tiers
 
 from llmctl.errors import NotFound, Storage
 from tests.hub.scene import a_stored, in_loop, some_tiers
@@ -65,9 +65,9 @@ async def test_hits_of_a_hub_that_ends_are_not_lost(tmp_path: Path) -> None:
 
 @in_loop
 async def test_what_is_gone_leaves_its_digest_and_its_hits_and_not_its_prompt(tmp_path: Path) -> None:
-    tiers = some(tmp_path, ttl=None, lifetime=lambda key, stored: 5000.0)
+    tiers = some(tmp_path, ttl=None, expiry=FixedExpiry(5000.0))
     told: list[Sequence[str]] = []
-    tiers.gone.append(told.append)
+    tiers.when_gone(told.append)
     await tiers.put("short", answer("An  Answer"), ANA)
     await tiers.put("long", answer(), ANA)
     await tiers.get("short", None)
@@ -88,9 +88,13 @@ async def test_what_is_gone_leaves_its_digest_and_its_hits_and_not_its_prompt(tm
 
 @in_loop
 async def test_who_computes_again_is_told_what_was_known(tmp_path: Path) -> None:
-    tiers = some(tmp_path)
     told: list[tuple[Any, Stored]] = []
-    tiers.recomputed.append(lambda row, stored: told.append((row, stored)))
+
+    class Listening(FixedExpiry):
+        def recomputed(self, before: Row, answer: Stored) -> None:
+            told.append((before, answer))
+
+    tiers = some(tmp_path, expiry=Listening())
     await tiers.put("k", answer("one", age=100), ANA)
     await tiers.put("k", answer("two"), ANA)
     await asyncio.gather(*tiers._tasks)
@@ -104,7 +108,7 @@ async def test_who_computes_again_is_told_what_was_known(tmp_path: Path) -> None
 async def test_what_is_cleared_leaves_nothing(tmp_path: Path) -> None:
     tiers = some(tmp_path)
     told: list[str] = []
-    tiers.gone.append(told.extend)
+    tiers.when_gone(told.extend)
     for key in ("a", "b", "c"):
         await tiers.put(key, answer(model="m" if key != "c" else "n"), ANA)
     assert await tiers.clear(Which("m")) == 2
@@ -121,7 +125,7 @@ async def test_what_is_cleared_leaves_nothing(tmp_path: Path) -> None:
 async def test_eviction_from_disk_is_told_and_what_memory_holds_is_not_gone(tmp_path: Path) -> None:
     tiers = some(tmp_path, memory=3_000_000, disk=300_000)
     told: list[str] = []
-    tiers.gone.append(told.extend)
+    tiers.when_gone(told.extend)
     await tiers.round()
     for number in range(10):
         await tiers.put(f"{number}", answer("x" * 100_000), ANA)
@@ -207,7 +211,7 @@ async def test_an_entry_that_came_without_the_book_is_written_into_it_and_one_th
     await blind.close()
     tiers = some(tmp_path)
     told: list[str] = []
-    tiers.gone.append(told.extend)
+    tiers.when_gone(told.extend)
     found = await known(tiers)
     assert set(found) == {"b", "c"}
     assert (found["c"].model, found["c"].user) == ("n", "bob")

@@ -31,8 +31,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @asynccontextmanager
 async def learning(folder: Path, ttl: float | None = None) -> AsyncIterator[tuple[Tiers, Learned]]:
-    tiers, learned = some_tiers(folder, ttl=ttl, book=Book(folder / "cache.db")), Learned(folder / "learned.json", ttl)
-    learned.join(tiers)
+    learned = Learned(folder / "learned.json", ttl)
+    tiers = some_tiers(folder, ttl=ttl, book=Book(folder / "cache.db"), expiry=learned)
     try:
         yield tiers, learned
     finally:
@@ -117,7 +117,7 @@ async def test_what_was_learned_is_read_by_the_next(tmp_path: Path, clock: Clock
     async with learning(tmp_path) as (tiers, learned):
         assert learned.lifetimes.predict("k", TEXT) == before
         assert tiers.reuse.importance(["user ana"]) == 1.0
-        shown = await learned.explain(tiers, "k")
+        shown = (await tiers.show("k")).more["lifetime"]
         assert shown["observations"] == [{"age_s": DAY, "changed": True}]
         assert shown["from"] == "learned"
         assert shown["seconds"] < START[TEXT]

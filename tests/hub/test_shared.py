@@ -161,7 +161,7 @@ def tiers_on(url: str, folder: Path | None = None, memory: int = 2**20, **more: 
     lane = Lane("shared", lambda repair: Shared(url), LIMIT, rests=True)
     lane.start()
     tiers._lanes.append(lane)
-    tiers.sources.append(lane)
+    tiers.add_news(lane)
     return tiers
 
 

@@ -24,6 +24,7 @@ from llmctld.call.call import Call, Event, Stage
 from llmctld.history import History
 from llmctld.inside.background import Background
 from llmctld.pipeline.reuse.semantic import Semantic
+from llmctld.semantic.knowledge import Knowledge
 from llmctld.trial import Trial
 from msgspec import inspect
 
@@ -108,7 +109,8 @@ async def a_pipeline(folder: Path, tiers: Tiers, monkeypatch: pytest.MonkeyPatch
     )
     await history.open()
     embedding: Any = one_vector
-    semantic = app.build_semantic(folder / "semantic", config.cache, tiers, catalog, embedding, residency, background)
+    knowledge = Knowledge(folder / "semantic", catalog, tiers, config.cache.semantic)
+    semantic = app.build_semantic(knowledge, config.cache, tiers, catalog, embedding, residency, background)
     monkeypatch.setattr(app, "Generator", lambda *_: innermost)
     background.pipeline = app.build_pipeline(
         config, catalog, history, tiers, residency, trial, background, None, semantic

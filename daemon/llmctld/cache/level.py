@@ -15,6 +15,7 @@ import msgspec
 
 from llmctl.wire import Answer, LevelStats
 from llmctld.cache.eviction import Item
+from llmctld.counters import Counters
 
 
 class About(msgspec.Struct, array_like=True, frozen=True):
@@ -134,24 +135,44 @@ def unseal(sealed: bytes) -> bytes:
 
 
 class Meter:
-    """Hits, misses, errors and the time of the last lookups of one level; `error`: what it failed with last."""
+    """Hits, misses, errors and the time of the last look-ups of one level; `error`: its last failure, None while it works."""
 
-    def __init__(self) -> None:
-        self.hits = self.misses = self.errors = 0
+    def __init__(self, level: str, counters: Counters) -> None:
+        self._level = level
+        self._hits, self._misses, self._errors = (
+            counters.counter(name, level=level) for name in ("cache_hits", "cache_misses", "cache_errors")
+        )
         self.error: str | None = None
         self._times: deque[float] = deque(maxlen=512)
+
+    @property
+    def hits(self) -> int:
+        return int(self._hits.value)
+
+    @property
+    def errors(self) -> int:
+        return int(self._errors.value)
 
     @contextmanager
     def lookup(self) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self._times.append(time.perf_counter() - start)
+        self.took(time.perf_counter() - start)
+
+    def took(self, seconds: float) -> None:
+        """A look-up lasted so long."""
+        self._times.append(seconds)
 
     def count(self, hit: bool) -> None:
-        self.hits += hit
-        self.misses += not hit
+        (self._hits if hit else self._misses).add()
 
-    def report(self, level: str, entries: int, size: int) -> LevelStats:
+    def fail(self) -> None:
+        """Something failed; `error` is set by whoever knows whether the level still works."""
+        self._errors.add()
+
+    def report(self, entries: int, size: int) -> LevelStats:
         p50 = round(statistics.median(self._times) * 1e3, 4) if self._times else None
         state = "ok" if self.error is None else "failing"
-        return LevelStats(level, self.hits, self.misses, self.errors, entries, size, p50, state, self.error)
+        return LevelStats(
+            self._level, self.hits, int(self._misses.value), self.errors, entries, size, p50, state, self.error
+        )

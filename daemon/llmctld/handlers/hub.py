@@ -12,6 +12,7 @@ from llmctl import wire
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.prefetch.prefetch import Prefetch
 from llmctld.call.call import Call, Stage
+from llmctld.counters import Counters
 from llmctld.history import History
 from llmctld.inside.background import Background
 from llmctld.models.catalogue.catalog import Catalog
@@ -29,6 +30,7 @@ class Hub:
 
     socket: str
     requests: Requests
+    counters: Counters
     pipeline: Stage
     embedding: Embedding
     catalog: Catalog

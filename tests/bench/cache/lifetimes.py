@@ -102,8 +102,8 @@ def fixed_with(asked: Sequence[Asked], hits: float) -> tuple[float, Served]:
 
 async def predicted(asked: Sequence[Asked], folder: Path) -> Served:
     memory, book = Memory(2**30, POLICIES["gdsf"](2**30)), Book(folder / "cache.db")
-    tiers, learned = Tiers(memory, book=book), Learned(folder / "learned.json")
-    learned.join(tiers)
+    learned = Learned(folder / "learned.json")
+    tiers = Tiers(memory, book=book, expiry=learned)
     hits = stale = 0
     clock, now = time.time, [BEGAN]
     time.time = lambda: now[0]

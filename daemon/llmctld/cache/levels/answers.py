@@ -74,7 +74,7 @@ def look(lane: Lane[Any], key: str, lost: Callable[[str], None], counts: bool = 
                 found = level.get(key)
             return Seen() if found is None else Seen(decode(found.value), found)
         except (ValueError, TypeError, msgspec.DecodeError) as error:
-            lane.meter.errors += 1
+            lane.meter.fail()
             log.warning("a stored answer is damaged and is removed", level=lane.name, key=key, error=str(error))
             level.delete([key])
             lost(key)

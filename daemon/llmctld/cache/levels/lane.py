@@ -16,6 +16,7 @@ import diskcache
 
 from llmctld.cache.eviction import Item
 from llmctld.cache.level import Level, Meter
+from llmctld.counters import Counters
 from llmctld.watch import log
 
 T = TypeVar("T")
@@ -41,10 +42,10 @@ class Lane(Generic[L]):
 
     def __init__(
         self, name: str, open_: Callable[[bool], L], limit: int, repair: bool = False, rests: bool = False,
-        scrap: Callable[[], None] | None = None,
+        scrap: Callable[[], None] | None = None, counters: Counters | None = None,
     ) -> None:  # fmt: skip
         self.name, self.limit = name, limit
-        self.meter = Meter()
+        self.meter = Meter(name, Counters() if counters is None else counters)
         self.news: list[str] = []
         """What a user should hear."""
         self.opened: Callable[[], None] = lambda: None
@@ -211,7 +212,7 @@ class Lane(Generic[L]):
 
     def _fail(self, kind: str, error: Exception) -> None:
         words = str(error) or type(error).__name__
-        self.meter.errors += 1
+        self.meter.fail()
         self.meter.error = words
         if not self._failed:
             log.warning("a cache level fails", level=self.name, error=f"{type(error).__name__}: {error}")

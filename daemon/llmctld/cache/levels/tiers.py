@@ -24,6 +24,7 @@ from llmctld.cache.levels.generations import Generations
 from llmctld.cache.levels.lane import Lane
 from llmctld.cache.levels.memory import Memory
 from llmctld.cache.levels.rounds import Rounds
+from llmctld.counters import Counters
 
 T = TypeVar("T")
 
@@ -56,11 +57,54 @@ class Newsworthy(Protocol):
     news: list[str]
 
 
-class Tiers:
-    """Memory, then the lanes in their order. `ttl`: seconds that every answer is served, None: as `lifetime` says.
+class Expiry(Protocol):
+    """How long an answer is served, and what is learned about that (lifetimes/learned.py)."""
 
-    `book` may be left out: then nothing is known of the entries but their answers. `start` begins what happens in the
-    background.
+    reuse: Reuse
+    news: list[str]
+
+    def lifetime(self, key: str, answer: Stored) -> float:
+        """Seconds for which a new answer is kept."""
+        ...
+
+    def limit(self, key: str, answer: Stored) -> float:
+        """Seconds of age up to which a stored answer is served, though it has not ended."""
+        ...
+
+    def recomputed(self, before: Row, answer: Stored) -> None:
+        """A key's answer was computed again: what the book knew of the old one, and the new one, before it is stored."""
+        ...
+
+    def explain(self, key: str, answer: Stored) -> dict[str, Any]:
+        """What `cache show` says about the lifetime."""
+        ...
+
+
+class FixedExpiry:
+    """Every answer is kept for `seconds`, and nothing is learned."""
+
+    def __init__(self, seconds: float = DEFAULT_TTL_S) -> None:
+        self._seconds = seconds
+        self.reuse, self.news = Reuse(), list[str]()
+
+    def lifetime(self, key: str, answer: Stored) -> float:
+        return self._seconds
+
+    def limit(self, key: str, answer: Stored) -> float:
+        return float("inf")
+
+    def recomputed(self, before: Row, answer: Stored) -> None:
+        pass
+
+    def explain(self, key: str, answer: Stored) -> dict[str, Any]:
+        return {}
+
+
+class Tiers:
+    """Memory, then the lanes in their order. `ttl`: seconds that every answer is served, None: as `expiry` says.
+
+    `book` may be left out: then nothing is known of the entries but their answers. `worth`: what computing an answer once
+    more would cost, in seconds or what counts like them. `start` begins what happens in the background.
     """
 
     def __init__(
@@ -69,29 +113,25 @@ class Tiers:
         lanes: Sequence[Lane[Any]] = (),
         ttl: float | None = None,
         book: Book | None = None,
-        lifetime: Callable[[str, Stored], float] = lambda key, answer: DEFAULT_TTL_S,
+        expiry: Expiry | None = None,
+        worth: Callable[[Stored], float] = lambda answer: answer.seconds,
+        counters: Counters | None = None,
     ) -> None:
-        self.requests = self.joined = 0
-        self.saved_s = 0.0
+        counters = Counters() if counters is None else counters
+        self._requests, self._joined = counters.counter("cache_requests"), counters.counter("cache_joined")
+        self._saved_s = counters.counter("cache_saved_seconds")
         self.book = book
-        self.gone: list[Callable[[Sequence[str]], None]] = []
-        """Called on the event loop with the keys that no level holds any more, or only memory for as long as it likes."""
-        self.recomputed: list[Callable[[Row, Stored], None]] = []
-        """Called with what was known of a key whose answer was computed again, and the new answer, before that is stored."""
-        self.lifetime = lifetime
-        self.limit: Callable[[str, Stored], float] = lambda key, answer: float("inf")
-        """Seconds of age up to which a stored answer is served, though it has not ended."""
-        self.worth: Callable[[Stored], float] = lambda answer: answer.seconds
-        """What computing an answer once more would cost: seconds, or what counts like them."""
-        self.reuse = Reuse()
+        self._expiry: Expiry = FixedExpiry() if expiry is None else expiry
+        self._worth = worth
+        self.reuse = self._expiry.reuse
         """Told of each request by whoever knows what it belongs to."""
-        self.explain: dict[str, Callable[[str], Awaitable[dict[str, Any]]]] = {}
-        """What other parts know of a key: name -> a question whose answer `show` prints."""
         self._ttl = ttl
         self._oldest = float("inf") if ttl is None else ttl
         self._memory, self._lanes = memory, list(lanes)
-        self._meter = Meter()
-        self.sources: list[Newsworthy] = [*self._lanes, *([book] if book is not None else [])]
+        self._meter = Meter(Memory.name, counters)
+        self._news: list[Newsworthy] = [*self._lanes, *([book] if book is not None else []), self._expiry]
+        self._when_gone: list[Callable[[Sequence[str]], None]] = []
+        self._explanations: dict[str, Callable[[str], Awaitable[dict[str, Any]]]] = {}
         self._generations = Generations()
         self._rounds: Rounds | None = None
         if book is not None:
@@ -105,6 +145,28 @@ class Tiers:
         if self._rounds is not None:
             self._rounds.start()
 
+    # ---- who else is told and asked ---------------------------------------------------------------------------------
+
+    def when_gone(self, tell: Callable[[Sequence[str]], None]) -> None:
+        """`tell` is called on the event loop with the keys that no level holds any more, or only memory, for a while."""
+        self._when_gone.append(tell)
+
+    def add_news(self, source: Newsworthy) -> None:
+        """What `source` has to say is said to the next user."""
+        self._news.append(source)
+
+    def add_explanation(self, name: str, explain: Callable[[str], Awaitable[dict[str, Any]]]) -> None:
+        """`show` says what `explain` knows of a key, under `name`."""
+        self._explanations[name] = explain
+
+    def joined(self) -> None:
+        """A request joined an equal one in flight."""
+        self._joined.add()
+
+    def saved(self, answer: Stored) -> None:
+        """A stored answer was served."""
+        self._saved_s.add(answer.seconds)
+
     async def round(self) -> None:
         """Everything that is noted until now is written down, and what left is seen off."""
         if self._rounds is not None:
@@ -114,13 +176,13 @@ class Tiers:
 
     async def get(self, key: str, max_age: float | None) -> Hit | None:
         """The stored answer if it has not ended, and is no older than `max_age` seconds and the configured ttl."""
-        self.requests += 1
+        self._requests.add()
         oldest = self._oldest if max_age is None else min(self._oldest, max_age)
         hit = self._in_memory(key, oldest)
         if hit is None and self._lanes:
             hit = await self._below(key, oldest)
         if hit is not None:
-            self.saved_s += hit.answer.seconds
+            self.saved(hit.answer)
             if self._rounds is not None:
                 self._rounds.hit(key)
         return hit
@@ -134,7 +196,7 @@ class Tiers:
         seen = await self._seen(key)
         if seen.answer is None:
             return None
-        return min(seen.found.expires, seen.answer.created + min(self._oldest, self.limit(key, seen.answer)))
+        return min(seen.found.expires, seen.answer.created + min(self._oldest, self._expiry.limit(key, seen.answer)))
 
     async def _seen(self, key: str) -> Seen:
         found = self._memory.peek(key)
@@ -154,9 +216,8 @@ class Tiers:
             return Put(False)  # it is switched off
         before = await self._known(key)
         if before is not None and before.created != answer.created:
-            for tell in self.recomputed:
-                tell(before, answer)
-        expires = answer.created + (self._ttl if self._ttl is not None else self.lifetime(key, answer))
+            self._expiry.recomputed(before, answer)
+        expires = answer.created + (self._ttl if self._ttl is not None else self._expiry.lifetime(key, answer))
         if len(value) > largest:
             await self.delete([key])  # what was there no longer holds
             told = f"the answer was not stored: it takes {len(value)} bytes, and no level of the cache takes more than {largest}"
@@ -212,7 +273,7 @@ class Tiers:
     def news(self) -> list[str]:
         """What the next user should hear: a level fails, or works again; a database was damaged and is begun anew."""
         told = []
-        for source in self.sources:
+        for source in self._news:
             if source.news:
                 told += source.news
                 source.news = []
@@ -220,12 +281,13 @@ class Tiers:
 
     async def stats(self) -> CacheStats:
         sizes = await asyncio.gather(*(lane.read(lambda level: level.size(), (0, 0)) for lane in self._lanes))
-        levels = [self._meter.report(Memory.name, *self._memory.size())]
-        levels += [lane.meter.report(lane.name, *size) for lane, size in zip(self._lanes, sizes, strict=True)]
+        levels = [self._meter.report(*self._memory.size())]
+        levels += [lane.meter.report(*size) for lane, size in zip(self._lanes, sizes, strict=True)]
         hits = sum(level.hits for level in levels)
-        rate = round(hits / self.requests, 4) if self.requests else 0.0
+        requests, joined = int(self._requests.value), int(self._joined.value)
+        rate = round(hits / requests, 4) if requests else 0.0
         return CacheStats(
-            levels=levels, requests=self.requests, hit_rate=rate, joined=self.joined, saved_s=round(self.saved_s, 3)
+            levels=levels, requests=requests, hit_rate=rate, joined=joined, saved_s=round(self._saved_s.value, 3)
         )
 
     @property
@@ -262,8 +324,12 @@ class Tiers:
             entry=entry, levels=await self._where(entry.key), text=answer.first.text, reasoning=answer.first.reasoning,
             finish_reason=answer.first.finish_reason, usage=answer.first.usage,
             samples=[each.text for each in answer.answers[1:]],
-            more={name: await explain(entry.key) for name, explain in self.explain.items()},
+            more=await self._explained(entry.key, answer),
         )  # fmt: skip
+
+    async def _explained(self, key: str, answer: Stored) -> dict[str, dict[str, Any]]:
+        more = {name: await explain(key) for name, explain in self._explanations.items()}
+        return {"lifetime": self._expiry.explain(key, answer), **more}
 
     async def _where(self, key: str) -> list[LevelShown]:
         """The levels that hold an answer, with its bytes and seconds until its end on each."""
@@ -299,7 +365,7 @@ class Tiers:
 
     def _hit(self, level: str, key: str, answer: Stored, oldest: float) -> Hit | None:
         age = max(0.0, time.time() - answer.created)
-        over = age > oldest or (age > YOUNG_S and age > self.limit(key, answer))
+        over = age > oldest or (age > YOUNG_S and age > self._expiry.limit(key, answer))
         return None if over else Hit(level, answer, age)
 
     async def _below(self, key: str, oldest: float) -> Hit | None:
@@ -331,7 +397,7 @@ class Tiers:
         """
         (value, expires), about = found, answer.about
         context = self.reuse.importance(groups_of(about.user, about.conversation, about.template))
-        item = Item(len(value), self.worth(answer), hits, context)
+        item = Item(len(value), self._worth(answer), hits, context)
         displaced = self._memory.put(key, value, expires, item)
         self._leaving(displaced)
         if self.book is not None and not known:
@@ -356,7 +422,7 @@ class Tiers:
 
     def _call_gone(self, keys: Sequence[str]) -> None:
         if keys:
-            for tell in self.gone:
+            for tell in self._when_gone:
                 tell(keys)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":

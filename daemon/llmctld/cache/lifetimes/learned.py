@@ -6,7 +6,6 @@ It is told what the levels see and asked how long an answer holds; it decides no
 import asyncio
 import time
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import msgspec
 from llmctld.cache.entries.book import Row, digest_of
 from llmctld.cache.entries.context import Reuse
 from llmctld.cache.level import Stored
-from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.lifetimes.lifetime import Lifetimes
 from llmctld.storage.files import set_aside, write_whole
 from llmctld.watch import log
@@ -60,13 +58,6 @@ class Learned:
                 self.news.append(f"what the cache had learned was damaged and is begun anew; the file is now {aside}")
             return None
 
-    def join(self, tiers: Tiers) -> None:
-        """From now on `tiers` asks and tells what is here."""
-        tiers.lifetime, tiers.limit, tiers.reuse = self.lifetime, self.limit, self.reuse
-        tiers.recomputed.append(self.recomputed)
-        tiers.sources.append(self)
-        tiers.explain["lifetime"] = partial(self.explain, tiers)
-
     # ---- what the levels ask and tell -------------------------------------------------------------------------------
 
     def lifetime(self, key: str, answer: Stored) -> float:
@@ -94,11 +85,8 @@ class Learned:
         self._limits.pop(before.key, None)
         self.save_soon()
 
-    async def explain(self, tiers: Tiers, key: str) -> dict[str, Any]:
+    def explain(self, key: str, answer: Stored) -> dict[str, Any]:
         """What `cache show` says about the lifetime. Times in seconds."""
-        answer = await tiers.peek(key)
-        if answer is None:
-            return {}
         found = self.lifetimes.predict(key, answer.about.kind)
         source = "fixed" if self._ttl is not None else "learned" if found.learned else "start"
         seconds = found.seconds if self._ttl is None else self._ttl

@@ -30,8 +30,8 @@ def flight(tiers: Tiers) -> Link:
             joins = call.keep and call.request.cache != "only" and call.supplied is None and not several(call.request)
             async with aclosing(flights.join(call) if joins else next_(call)) as events:
                 async for event in events:
-                    if isinstance(event, Answer) and call.hit == "flight":
-                        tiers.joined += call.origin.wants_text
+                    if isinstance(event, Answer) and call.hit == "flight" and call.origin.wants_text:
+                        tiers.joined()
                     yield event
 
         return stage

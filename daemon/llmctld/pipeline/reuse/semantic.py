@@ -199,7 +199,7 @@ class Semantic:
         call.hit, call.saved_ms = NAME, stored.seconds * 1e3
         noted = self.knowledge.entries.serve(call.id, entry, found.similarity, packed((found.pair, found.decision)))
         await self._unless_it_fails(call, noted)
-        self._tiers.saved_s += stored.seconds
+        self._tiers.saved(stored)
         if found.decision.verify:
             self.verifier.verify(call, found.entry, stored, found.pair, found.decision)
         age = round(max(0.0, time.time() - stored.created), 3)
