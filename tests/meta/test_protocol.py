@@ -1,14 +1,18 @@
 """The messages: each has a handler, an example that survives the round trip, and an entry in PROTOCOL.md that says the same."""
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 import pytest
+from llmctld.engine.messages import Submit
 from llmctld.handlers.table import HANDLERS
 
 from llmctl import wire
+from llmctl.options import Options
+from llmctl.templates import Template
 from tests.meta import protocol
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,6 +135,14 @@ def test_a_section_has_a_row_for_each_field_that_is_sent(name: str) -> None:
     assert set(rows) == set(sent)
     for field, default in rows.items():
         assert sent[field].required == (default == "")
+
+
+@pytest.mark.parametrize("kind", [wire.Generate, Options, Template, Submit], ids=lambda kind: kind.__name__)
+def test_the_fields_of_sampling_stand_once(kind: type[wire.Sampling]) -> None:
+    assert issubclass(kind, wire.Sampling)
+    again = {name for base in kind.__mro__ if base is not wire.Sampling for name in inspect.get_annotations(base)}
+    narrowed = {Submit: {"max_tokens"}, Options: {"stop"}, Template: {"stop"}}.get(kind, set())
+    assert again & {*wire.Sampling.__struct_fields__} == narrowed
 
 
 def test_requests_carry_their_own_facts() -> None:
