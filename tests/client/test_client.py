@@ -1,6 +1,7 @@
 """What a program sees of the client: answers, streams, exceptions, and a hub that falls silent."""
 
 import time
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,19 @@ def test_tokens_go_as_they_are(fake: MakeFake, client: Client) -> None:
     client.ask(tokens=[1, 2, 3], ignore_eos=True, max_tokens=5)
     assert (hub.asked["tokens"], hub.asked["ignore_eos"]) == ([1, 2, 3], True)
     assert "prompt" not in hub.asked
+
+
+def test_a_chat_goes_as_messages(fake: MakeFake, client: Client) -> None:
+    hub = fake()
+    chat: list[dict[str, Any]] = [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": [{"type": "text", "text": "hi"}], "name": None},
+    ]
+    client.ask(messages=chat)
+    assert hub.asked["messages"] == [{"role": "system", "content": "s"}, {"role": "user", "content": "hi"}]
+    assert "prompt" not in hub.asked
+    client.stream(messages=iter(chat)).close()
+    assert len(chat[1]["content"]) == 1, "what was given is not changed"
 
 
 def test_a_stream_comes_in_pieces_and_keeps_the_answer(fake: MakeFake, client: Client) -> None:
