@@ -11,12 +11,12 @@ TOKENS = (1, 2, 15, 16, 17, 32, 33, 70)
 """Rows, about the edges of tiles."""
 
 
-def difference(trial: kernels.Trial, tokens: int) -> float:
+def difference(trial: kernels.KernelTrial, tokens: int) -> float:
     random = np.random.default_rng(tokens)
     weights, given = (
         random.normal(0, 1, (rows, kernels.COLUMNS)).astype(np.float32) for rows in (kernels.ROWS, tokens)
     )
-    plain = kernels.Trial(kernels.PLAIN, ggml.plain_buffers(), trial.type)
+    plain = kernels.KernelTrial(kernels.PLAIN, ggml.plain_buffers(), trial.type)
     ours, theirs = (kernels.product(each, weights, given) for each in (trial, plain))
     return float(np.abs(ours - theirs).max() / theirs.std())
 

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 import msgspec
-from llmctld.engine.core.backend import Model
+from llmctld.engine.core.backend import TextModel
 from llmctld.engine.core.loop import Inbox, Loop
 from llmctld.engine.cost.pace import Pace
 from llmctld.engine.cost.price import given
@@ -27,7 +27,7 @@ from llmctld.engine.messages import (
     Step,
     Submit,
 )
-from llmctld.engine.streams.saved import Saved
+from llmctld.engine.streams.saved import SavedStates
 
 
 @dataclass
@@ -73,7 +73,9 @@ class Reply:
 class Driver:
     """`scheduler.check()` runs after every step."""
 
-    def __init__(self, model: Model, batch: int = 512, saved: Saved | None = None, pace: Pace | None = None) -> None:
+    def __init__(
+        self, model: TextModel, batch: int = 512, saved: SavedStates | None = None, pace: Pace | None = None
+    ) -> None:
         self.inbox: Inbox = SimpleQueue()
         self.steps: list[Step] = []
         self.replies: dict[int, Reply] = defaultdict(Reply)

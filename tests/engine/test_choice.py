@@ -8,7 +8,7 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
 from llmctld.engine.answer.choice import Choice
-from llmctld.engine.answer.sampling import PENALTY_WINDOW, Defaults
+from llmctld.engine.answer.sampling import PENALTY_WINDOW, SamplingDefaults
 from llmctld.engine.errors import Refusal
 from llmctld.engine.forms.grammar import of_bytes
 from llmctld.engine.messages import Submit
@@ -27,7 +27,7 @@ class Letters:
 
 def a_choice(prompt: list[int] | None = None, bias: dict[int, float] | None = None, **options: Any) -> Choice:
     submit = Submit(id=1, max_tokens=9, **{"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, **options})
-    return Choice(submit, Defaults(), Letters(), bias or {}, prompt or [], 256)
+    return Choice(submit, SamplingDefaults(), Letters(), bias or {}, prompt or [], 256)
 
 
 def a_row(seed: int) -> "np.ndarray[Any, np.dtype[np.float32]]":

@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from llmctld.engine.drafts.lookup import SIZES, Draft, Drafter, Guess
+from llmctld.engine.drafts.lookup import SIZES, Draft, Drafter, Prediction
 
 TEXT = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 
@@ -36,7 +36,7 @@ def test_each_new_token_tells_how_it_would_have_been_guessed(prompt: list[int], 
     expected = []
     for at, token in enumerate(answer):
         draft = searched(prompt + answer[:at], 1)
-        expected += [Guess(draft.size, draft.tokens == [token])] if draft.size else []
+        expected += [Prediction(draft.size, draft.tokens == [token])] if draft.size else []
     assert drafter.read(prompt + answer) == expected
 
 

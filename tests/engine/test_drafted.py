@@ -12,7 +12,7 @@ from llmctld.engine.core.draft_model import Ask, Proposal
 from llmctld.engine.core.draft_policy import DraftPolicy, Prospect
 from llmctld.engine.cost.pace import Pace
 from llmctld.engine.llama.model import Gguf
-from llmctld.engine.streams.saved import Saved
+from llmctld.engine.streams.saved import SavedStates
 from numpy.typing import NDArray
 
 from tests import tiny_gguf
@@ -116,7 +116,7 @@ def test_random_schedules_with_a_draft_model_equal_one_at_a_time_without(
     """Arrivals, cancels, overlapping prompts, work that is put off, sampled and penalised: nothing of it shows."""
     dice, model, accepted = seeded(), drafting(name), 0
     for _ in range(count(100)):
-        fast = Drafting(model, batch=dice.choice((16, 64, 256)), saved=Saved(None, 2**22, 0), pace=Dear())
+        fast = Drafting(model, batch=dice.choice((16, 64, 256)), saved=SavedStates(None, 2**22, 0), pace=Dear())
         families = [story(dice, 150) for _ in range(2)]
         asked: dict[int, tuple[str, dict[str, Any]]] = {}
         dropped: set[int] = set()

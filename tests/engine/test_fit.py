@@ -4,19 +4,19 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 from llmctld.engine.errors import LoadError
-from llmctld.engine.fit import LEAST_CONTEXT, Memory, Shape, fit, notice
+from llmctld.engine.fit import LEAST_CONTEXT, MemoryNeeds, Shape, fit, notice
 
 MIB = 2**20
 
 
 def test_what_fits_is_left_alone() -> None:
-    wanted, memory = Shape(4, 2048), Memory(limit=100 * MIB, fixed=10 * MIB, cell=1024)
+    wanted, memory = Shape(4, 2048), MemoryNeeds(limit=100 * MIB, fixed=10 * MIB, cell=1024)
     assert fit("m", wanted, memory) == wanted
     assert notice("m", wanted, wanted, memory) == ""
 
 
 def test_slots_go_before_context() -> None:
-    wanted, memory = Shape(4, 2048), Memory(limit=15 * MIB, fixed=10 * MIB, cell=1024)
+    wanted, memory = Shape(4, 2048), MemoryNeeds(limit=15 * MIB, fixed=10 * MIB, cell=1024)
     shape = fit("m", wanted, memory)
     assert shape == Shape(2, 2048)
     told = "m: slots 4 -> 2, because about 18.0 MiB would be needed and 15.0 MiB may be used"
@@ -24,7 +24,7 @@ def test_slots_go_before_context() -> None:
 
 
 def test_the_context_shrinks_when_one_slot_is_too_much() -> None:
-    wanted, memory = Shape(4, 8192), Memory(limit=11 * MIB, fixed=10 * MIB, cell=1024)
+    wanted, memory = Shape(4, 8192), MemoryNeeds(limit=11 * MIB, fixed=10 * MIB, cell=1024)
     shape = fit("m", wanted, memory)
     assert shape == Shape(1, 1024)
     assert "slots 4 -> 1, context 8192 -> 1024" in notice("m", wanted, shape, memory)
@@ -32,11 +32,11 @@ def test_the_context_shrinks_when_one_slot_is_too_much() -> None:
 
 def test_what_cannot_fit_is_refused_with_both_numbers() -> None:
     with pytest.raises(LoadError, match=r"needs about 10\.5 MiB .* may use 10\.2 MiB"):
-        fit("m", Shape(4, 8192), Memory(limit=10 * MIB + MIB // 4, fixed=10 * MIB, cell=1024))
+        fit("m", Shape(4, 8192), MemoryNeeds(limit=10 * MIB + MIB // 4, fixed=10 * MIB, cell=1024))
 
 
 def test_a_measurement_above_the_estimate_leads_to_a_smaller_shape() -> None:
-    wanted, memory = Shape(4, 2048), Memory(limit=20 * MIB, fixed=10 * MIB, cell=1024)
+    wanted, memory = Shape(4, 2048), MemoryNeeds(limit=20 * MIB, fixed=10 * MIB, cell=1024)
     assert fit("m", wanted, memory) == wanted
     corrected = memory.corrected(wanted, measured=22 * MIB)
     assert corrected.needs(wanted) == 22 * MIB
@@ -49,7 +49,7 @@ def test_a_measurement_above_the_estimate_leads_to_a_smaller_shape() -> None:
 def test_the_shape_fits_and_is_never_more_than_wanted(
     slots: int, context: int, limit: int, fixed: int, cell: int
 ) -> None:
-    wanted, memory = Shape(slots, context), Memory(limit, fixed, cell)
+    wanted, memory = Shape(slots, context), MemoryNeeds(limit, fixed, cell)
     try:
         shape = fit("m", wanted, memory)
     except LoadError:
@@ -62,11 +62,11 @@ def test_the_shape_fits_and_is_never_more_than_wanted(
 
 
 def test_layers_that_look_back_a_window_take_no_more_for_a_longer_context() -> None:
-    memory = Memory(limit=100 * MIB, fixed=10 * MIB, cell=1024, near=4096, window=1024)
+    memory = MemoryNeeds(limit=100 * MIB, fixed=10 * MIB, cell=1024, near=4096, window=1024)
     assert memory.needs(Shape(2, 1024)) == 10 * MIB + 2 * (1 + 4) * MIB
     assert memory.needs(Shape(2, 8192)) == 10 * MIB + 2 * (8 + 4) * MIB
     assert memory.needs(Shape(2, 512)) == 10 * MIB + 5 * MIB
     assert fit("m", Shape(4, 8192, 4), memory) == Shape(4, 8192, 3)
     corrected = memory.corrected(Shape(2, 8192), measured=10 * MIB + 2 * 18 * MIB)
     assert (corrected.cell, corrected.near, corrected.window) == (1536, 6144, 1024)
-    assert fit("m", Shape(1, 8192), Memory(17 * MIB, 10 * MIB, 1024, 4096, 1024)) == Shape(1, 3072)
+    assert fit("m", Shape(1, 8192), MemoryNeeds(17 * MIB, 10 * MIB, 1024, 4096, 1024)) == Shape(1, 3072)

@@ -13,7 +13,7 @@ from llmctld.engine.embed.gguf import GgufEmbedder
 from llmctld.engine.errors import LoadError
 from llmctld.engine.llama.library.rungs import LADDER
 from llmctld.engine.llama.model import Gguf
-from llmctld.engine.streams.saved import Saved
+from llmctld.engine.streams.saved import SavedStates
 
 from tests import kinds_gguf
 from tests.engine.driver import Driver, llama
@@ -85,13 +85,13 @@ def test_a_file_answers_the_same_whichever_way_it_is_computed(
     driver.run()
     assert all(driver.replies[id].done.batched for id in ids[:4])
     answers["in a batch of four"] = [driver.replies[id].text for id in ids]
-    reusing = Driver(model, saved=Saved(tmp_path / "saved", 2**22, 2**30), pace=Dear())
+    reusing = Driver(model, saved=SavedStates(tmp_path / "saved", 2**22, 2**30), pace=Dear())
     again = [reusing.ask(prompt, max_tokens=count) for prompt in [*asked, *asked]]
     answers["after others"], answers["again"] = (
         [reply.text for reply in part] for part in (again[: len(asked)], again[len(asked) :])
     )
     reusing.loop.farewell()
-    later = Driver(model, saved=Saved(tmp_path / "saved", 2**22, 2**30), pace=Dear())
+    later = Driver(model, saved=SavedStates(tmp_path / "saved", 2**22, 2**30), pace=Dear())
     restored = [later.ask(prompt, max_tokens=count) for prompt in asked]
     answers["after save and restore"] = [reply.text for reply in restored]
 

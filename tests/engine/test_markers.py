@@ -3,7 +3,7 @@
 import pytest
 from llmctld.engine.messages import ChatMessage
 from llmctld.engine.prompt.markers import Markers, Rendered
-from llmctld.engine.prompt.template import Template
+from llmctld.engine.prompt.template import ChatTemplate
 
 CONTROL = ["<s>", "</s>", "<|user|>", "<|end|>", "<unk>"]
 PLAIN = "{% for m in messages %}<|user|>{{ m.content }}</s>{% endfor %}"
@@ -15,7 +15,7 @@ def markers(source: str = "", others: tuple[str, ...] = ()) -> Markers:
 
 
 def rendered(source: str, *contents: str) -> tuple[Markers, Rendered]:
-    known, template = markers(source), Template(source)
+    known, template = markers(source), ChatTemplate(source)
     return known, known.render(template.render, [ChatMessage("user", content) for content in contents])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from llmctld.engine.cost.pace import Pace
 from llmctld.engine.llama.model import Gguf
-from llmctld.engine.streams.saved import Saved
+from llmctld.engine.streams.saved import SavedStates
 
 from tests import odd_gguf
 from tests.engine.driver import Driver, llama
@@ -33,7 +33,7 @@ def test_overlapping_prompts_are_answered_as_if_alone(tmp_path: Path, write: Cal
     base = story(dice, 200)
     prompts = [base[:length] + story(dice, 5) for length in (200, 60, 199, 20, 150, 0)]
     alone = [Driver(model).ask(prompt, repro=True).text for prompt in prompts]
-    saved = Saved(None, 2**24, 0)
+    saved = SavedStates(None, 2**24, 0)
     driver = Driver(model, saved=saved, pace=Dear())
     one_by_one = [driver.ask(prompt).text for prompt in prompts]
     driver = Driver(model, saved=saved, pace=Dear())

@@ -1,7 +1,7 @@
 """What a step counts as: what it takes, or what a test says."""
 
 import pytest
-from llmctld.engine.cost.price import Price, given
+from llmctld.engine.cost.price import FixedStepTime, given
 from llmctld.engine.llama.model import Gguf
 
 from tests.engine.driver import Driver
@@ -9,7 +9,7 @@ from tests.engine.driver import Driver
 
 def test_it_is_given_in_milliseconds_of_a_pass_and_of_a_row() -> None:
     price = given({"LLMCTL_ENGINE_STEP_MS": "8 0.5"})
-    assert price == Price(8.0, 0.5)
+    assert price == FixedStepTime(8.0, 0.5)
     assert price.ms(2, 10) == 21.0
     assert price.of_draft.ms(2, 10) == pytest.approx(2.1)
     assert given({}) is given({"LLMCTL_ENGINE_STEP_MS": ""}) is None

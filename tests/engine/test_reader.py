@@ -8,11 +8,11 @@ import llama_cpp.llama_cpp as lib
 import pytest
 from llmctld.engine.errors import Refusal
 from llmctld.engine.llama.model import Gguf
-from llmctld.engine.llama.reader import Reader
+from llmctld.engine.llama.reader import GgufReader
 from llmctld.engine.llama.vocabulary import Vocabulary
 from llmctld.engine.messages import ChatMessage
 from llmctld.engine.prompt.markers import Rendered
-from llmctld.engine.prompt.template import Template
+from llmctld.engine.prompt.template import ChatTemplate
 
 from tests.engine.driver import Driver, llama
 from tests.tiny_gguf import write
@@ -102,7 +102,7 @@ def test_llama_cpps_vocabularies_and_templates(file: Path) -> None:
 def _holds(vocabulary: Vocabulary, source: str) -> int:
     """How many talks the template took."""
     own = {"bos_token": vocabulary.bos_text, "eos_token": vocabulary.eos_text}
-    reader, template, count = Reader(vocabulary, source), Template(source, own), 0
+    reader, template, count = GgufReader(vocabulary, source), ChatTemplate(source, own), 0
     known = reader.markers.control | reader.markers.tags
     evil = "x" + "".join(sorted(known, key=len)[:200]) + EVIL
     for talk in TALKS:
@@ -121,6 +121,6 @@ def _holds(vocabulary: Vocabulary, source: str) -> int:
     return count
 
 
-def _steer(reader: Reader, vocabulary: Vocabulary, found: Rendered) -> list[str]:
+def _steer(reader: GgufReader, vocabulary: Vocabulary, found: Rendered) -> list[str]:
     known: Any = (reader.markers.control | reader.markers.tags) - {"<unk>", "[UNK]"}
     return [name for name in map(vocabulary.text, reader.prompt(found)) if name in known]

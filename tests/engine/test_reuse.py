@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from llmctld.engine.cost.pace import Pace
 from llmctld.engine.llama.model import Gguf
-from llmctld.engine.streams.saved import SUFFIX, Saved
+from llmctld.engine.streams.saved import SUFFIX, SavedStates
 from llmctld.engine.streams.sequence import Chunk, Sequence
 from numpy.typing import NDArray
 
@@ -76,10 +76,10 @@ def test_eight_that_share_a_prompt_compute_it_once(model: Gguf, alone: Alone) ->
 
 def test_a_state_survives_the_process_and_is_proven(model: Gguf, alone: Alone, tmp_path: Path) -> None:
     prompt = story(random.Random(5), 400)
-    driver = Driver(model, saved=Saved(tmp_path, 2**22, 2**30), pace=Dear())
+    driver = Driver(model, saved=SavedStates(tmp_path, 2**22, 2**30), pace=Dear())
     driver.ask(prompt)
     driver.loop.farewell()
-    later = Driver(model, saved=Saved(tmp_path, 2**22, 2**30), pace=Dear()).ask(prompt)
+    later = Driver(model, saved=SavedStates(tmp_path, 2**22, 2**30), pace=Dear()).ask(prompt)
     assert later.done.cached_tokens == later.done.prompt_tokens - 1
     assert later.text == alone(prompt)
     assert later.remarks == []
@@ -88,14 +88,14 @@ def test_a_state_survives_the_process_and_is_proven(model: Gguf, alone: Alone, t
 @pytest.mark.parametrize("place", [0.0, 0.001, 0.5, 0.999])
 def test_a_flipped_byte_is_found(model: Gguf, alone: Alone, tmp_path: Path, place: float) -> None:
     prompt = story(random.Random(6), 400)
-    driver = Driver(model, saved=Saved(tmp_path, 2**22, 2**30), pace=Dear())
+    driver = Driver(model, saved=SavedStates(tmp_path, 2**22, 2**30), pace=Dear())
     driver.ask(prompt)
     driver.loop.farewell()
     (file,) = tmp_path.glob(f"*{SUFFIX}")
     content = bytearray(file.read_bytes())
     content[int(place * len(content))] ^= 1
     file.write_bytes(content)
-    saved = Saved(tmp_path, 2**22, 2**30)
+    saved = SavedStates(tmp_path, 2**22, 2**30)
     later = Driver(model, saved=saved, pace=Dear()).ask(prompt)
     assert (later.done.cached_tokens, later.text) == (0, alone(prompt))
     assert len(later.remarks) + len(saved.damaged) == 1
@@ -108,7 +108,7 @@ def test_a_state_of_another_length_is_not_believed(model: Gguf, alone: Alone) ->
     driver = Driver(model, pace=Dear())
     driver.ask(prompt[:200])
     state = model.save(next(stream for stream in range(5) if len(driver.loop.scheduler.streams.held(stream))))
-    saved = Saved(None, 2**30, 0)
+    saved = SavedStates(None, 2**30, 0)
     saved.put(np.array(model._vocabulary.encode(prompt), np.int32), state)
     later = Driver(model, saved=saved, pace=Dear()).ask(prompt)
     assert (later.done.cached_tokens, later.text) == (0, alone(prompt))

@@ -7,7 +7,7 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
-from llmctld.engine.answer.sampling import Defaults
+from llmctld.engine.answer.sampling import SamplingDefaults
 from llmctld.engine.llama.model import Gguf
 
 from tests.engine.driver import Driver, llama
@@ -128,7 +128,7 @@ def test_the_files_own_defaults_hold_where_nothing_is_asked(tmp_path: Path) -> N
 
 
 def test_defaults_are_read_from_the_file_and_nonsense_is_not() -> None:
-    found = Defaults.named_by(
+    found = SamplingDefaults.named_by(
         {"general.sampling.temp": "0.5", "general.sampling.top_k": "20", "general.sampling.min_p": "x"}
     )
-    assert found == Defaults(temperature=0.5, top_p=0.9, top_k=20, min_p=0.05)
+    assert found == SamplingDefaults(temperature=0.5, top_p=0.9, top_k=20, min_p=0.05)

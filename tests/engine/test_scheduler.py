@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from llmctld.engine.core.actions import Action, Copy, Cut, Restore, Save
 from llmctld.engine.core.scheduler import Scheduler
 from llmctld.engine.cost.pace import FIRST_CHUNK, STALL_MS, Pace
-from llmctld.engine.streams.saved import Saved
+from llmctld.engine.streams.saved import SavedStates
 from llmctld.engine.streams.sequence import BATCH, Chunk, Sequence
 
 
@@ -42,7 +42,7 @@ class Machine:
     def __init__(
         self, slots: int, batch: int = 100, streams: int = 0, reuses: bool = True, copy_ms: float = 0.5
     ) -> None:
-        self.saved = Saved(None, 2**20, 0)
+        self.saved = SavedStates(None, 2**20, 0)
         self.scheduler = Scheduler(slots, batch, streams, reuses, Fixed(copy_ms), self.saved)
         self.memory: list[list[int]] = [[] for _ in range(max(streams, slots))]
         self.computed = 0
@@ -351,7 +351,7 @@ def test_what_no_stream_has_room_for_is_saved_and_comes_back() -> None:
 
 
 def test_a_short_end_is_kept_in_memory_and_never_becomes_a_file(tmp_path: Path) -> None:
-    saved = Saved(tmp_path / "saved", memory_bytes=1000, disk_bytes=10**6)
+    saved = SavedStates(tmp_path / "saved", memory_bytes=1000, disk_bytes=10**6)
     brief, lasting = np.arange(10, dtype=np.int32), np.arange(100, 110, dtype=np.int32)
     saved.put(brief, bytes(200), lasting=False)
     saved.put(lasting, bytes(200))
@@ -366,7 +366,7 @@ def test_a_short_end_is_kept_in_memory_and_never_becomes_a_file(tmp_path: Path) 
 
 def test_a_state_that_made_room_for_a_longer_one_is_found_in_that_one() -> None:
     """It was chosen, and before it was used a state was saved that begins with it."""
-    saved = Saved(None, 1000, 0)
+    saved = SavedStates(None, 1000, 0)
     short, long = np.arange(10, dtype=np.int32), np.arange(20, dtype=np.int32)
     saved.put(short, bytes(100))
     ((chosen, _),) = saved.match(short).items()

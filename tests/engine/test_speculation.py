@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 from llmctld.engine.cost.step_cost import StepCost, passes
-from llmctld.engine.drafts.lookup import Guess
+from llmctld.engine.drafts.lookup import Prediction
 from llmctld.engine.drafts.speculation import DRAFT_TOKENS, PLAIN_EVERY, WHOLE_EVERY, Acceptance, Speculation
 
 from tests.bench import bench_draft
@@ -41,10 +41,10 @@ def test_a_loop_is_drafted_almost_whole() -> None:
 def test_a_sequence_whose_drafts_were_wrong_is_drafted_again_when_they_would_be_right() -> None:
     speculation, acceptance = measured(0.25), Acceptance()
     for _ in range(40):
-        acceptance.learn(Guess(4, False))
+        acceptance.learn(Prediction(4, False))
     assert speculation.lengths({0: acceptance.chances(4, 8)}, 8) == {0: 0}
     for _ in range(40):
-        acceptance.learn(Guess(4, True))
+        acceptance.learn(Prediction(4, True))
     assert speculation.lengths({0: acceptance.chances(4, 8)}, 8)[0] > 0
 
 

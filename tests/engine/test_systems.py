@@ -2,7 +2,7 @@
 
 import pytest
 from llmctld.engine.prompt.systems import takes_later
-from llmctld.engine.prompt.template import Template
+from llmctld.engine.prompt.template import ChatTemplate
 
 EACH = "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}"
 KINDS = {
@@ -35,4 +35,4 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds_of_templates(kind: str) -> None:
     source, taken = KINDS[kind]
-    assert takes_later(Template(source).render) is taken
+    assert takes_later(ChatTemplate(source).render) is taken

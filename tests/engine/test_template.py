@@ -3,7 +3,7 @@
 import pytest
 from llmctld.engine.errors import Refusal
 from llmctld.engine.messages import ChatMessage
-from llmctld.engine.prompt.template import Template
+from llmctld.engine.prompt.template import ChatTemplate
 from llmctld.engine.sandbox.process import STRIKES
 
 CHATML = """{% for message in messages %}
@@ -22,11 +22,11 @@ SYSTEM = [ChatMessage("system", "be brief"), *HI]
 
 def test_chatml_renders_line_by_line_up_to_the_answer() -> None:
     expected = "<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
-    assert Template(CHATML).render(SYSTEM) == expected
+    assert ChatTemplate(CHATML).render(SYSTEM) == expected
 
 
 def test_the_files_own_tokens_stand_in_the_template() -> None:
-    template = Template("{{ bos_token }}|{{ eos_token }}", {"bos_token": "<s>", "eos_token": "</s>"})
+    template = ChatTemplate("{{ bos_token }}|{{ eos_token }}", {"bos_token": "<s>", "eos_token": "</s>"})
     assert template.render(HI) == "<s>|</s>"
 
 
@@ -36,7 +36,7 @@ SILENT = "{% for m in messages %}{% if m.role != 'system' %}[{{ m.content }}]{% 
 @pytest.mark.parametrize("source", [NO_SYSTEM, SILENT])
 def test_a_template_that_takes_no_system_message_finds_it_in_the_first_one(source: str) -> None:
     """Also one that passes it over without a word."""
-    template = Template(source)
+    template = ChatTemplate(source)
     more = [*SYSTEM, ChatMessage("assistant", "hello"), ChatMessage("user", "and?")]
     assert template.render(more) == "[be brief\n\nhi][hello][and?]"
     assert template.render(SYSTEM[:1]) == "[be brief]"
@@ -47,30 +47,30 @@ def test_a_template_that_takes_no_system_message_finds_it_in_the_first_one(sourc
 
 def test_a_template_that_raises_on_any_message_points_to_raw() -> None:
     with pytest.raises(Refusal, match="never") as refusal:
-        Template("{{ raise_exception('never') }}").render(SYSTEM)
+        ChatTemplate("{{ raise_exception('never') }}").render(SYSTEM)
     assert "--raw" in refusal.value.hint
 
 
 @pytest.mark.parametrize("source", ["{% for %}", "{{ unclosed", "{% endif %}"])
 def test_a_template_that_cannot_be_read_is_refused_when_asked_with(source: str) -> None:
     with pytest.raises(Refusal, match="broken"):
-        Template(source).render(HI)
+        ChatTemplate(source).render(HI)
 
 
 @pytest.mark.parametrize("source", ["{{ 1 / 0 }}", "{{ messages[7].content.upper() }}", "{{ none.x.y }}"])
 def test_a_template_that_fails_is_refused(source: str) -> None:
     with pytest.raises(Refusal, match="refuses"):
-        Template(source).render(HI)
+        ChatTemplate(source).render(HI)
 
 
 def test_a_template_cannot_reach_out_of_its_sandbox() -> None:
     with pytest.raises(Refusal):
-        Template("{{ messages.__class__.__mro__[1].__subclasses__() }}").render(HI)
+        ChatTemplate("{{ messages.__class__.__mro__[1].__subclasses__() }}").render(HI)
 
 
 def test_tojson_writes_what_models_read_not_what_browsers_do() -> None:
     asked = [ChatMessage("user", "<é> & 'x'")]
-    assert Template("{{ messages[0].content | tojson }}").render(asked) == "\"<é> & 'x'\""
+    assert ChatTemplate("{{ messages[0].content | tojson }}").render(asked) == "\"<é> & 'x'\""
 
 
 def test_loop_controls_generation_marks_and_the_date_are_there() -> None:
@@ -78,7 +78,7 @@ def test_loop_controls_generation_marks_and_the_date_are_there() -> None:
         "{% for n in range(9) %}{% if n == 2 %}{% break %}{% endif %}{{ n }}{% endfor %}"
         "{% generation %}x{% endgeneration %}{{ strftime_now('%Y') | length }}"
     )
-    assert Template(source).render(HI) == "01x4"
+    assert ChatTemplate(source).render(HI) == "01x4"
 
 
 # ---- limits ---------------------------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ WIDE = "{{ 'x'.ljust(10 ** 11) }}"
 )
 def test_a_template_may_neither_last_nor_grow(source: str, words: str) -> None:
     """Only when it is asked for: what it is tried out with looks harmless."""
-    template = Template("{% if messages[0].content == 'now' %}" + source + "{% endif %}{{ messages[0].content }}")
+    template = ChatTemplate("{% if messages[0].content == 'now' %}" + source + "{% endif %}{{ messages[0].content }}")
     assert template.render(HI) == "hi"
     with pytest.raises(Refusal, match=words) as refusal:
         template.render([ChatMessage("user", "now")])
@@ -109,7 +109,7 @@ def test_a_template_may_neither_last_nor_grow(source: str, words: str) -> None:
 
 
 def test_a_template_that_is_stopped_time_and_again_is_left_alone() -> None:
-    template = Template("{% if messages[0].content == 'now' %}" + ENDLESS + "{% endif %}{{ messages[0].content }}")
+    template = ChatTemplate("{% if messages[0].content == 'now' %}" + ENDLESS + "{% endif %}{{ messages[0].content }}")
     assert template.render(HI) == "hi"
     for _ in range(STRIKES):
         with pytest.raises(Refusal, match="to an end within"):
@@ -119,7 +119,7 @@ def test_a_template_that_is_stopped_time_and_again_is_left_alone() -> None:
 
 
 def test_a_template_that_never_ends_is_found_out_once() -> None:
-    template = Template(ENDLESS)
+    template = ChatTemplate(ENDLESS)
     for _ in range(5):
         with pytest.raises(Refusal, match="to an end within"):
             template.render(HI)

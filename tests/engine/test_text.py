@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from llmctld.engine.answer.reasoning import TAGS, Splitter, Tags
 from llmctld.engine.answer.text import Text
-from llmctld.engine.prompt.tags import Found
+from llmctld.engine.prompt.tags import ReasoningTags
 
 
 def opened_by(prompt: str) -> Tags | None:
-    return Found(None, "").opened(prompt)
+    return ReasoningTags(None, "").opened(prompt)
 
 
 Told = tuple[str, str, bool]

@@ -9,7 +9,7 @@ import pytest
 from llmctld.engine.answer.reasoning import TAGS, Tags
 from llmctld.engine.errors import Refusal
 from llmctld.engine.messages import ChatMessage
-from llmctld.engine.prompt.template import Template
+from llmctld.engine.prompt.template import ChatTemplate
 from llmctld.engine.sandbox.process import Scribe
 from transformers.utils import chat_template_utils
 
@@ -37,7 +37,7 @@ def scribe() -> Iterator[Scribe]:
 
 def check_as_transformers(source: str, scribe: Scribe) -> None:
     """The same text as that library's own renderer makes, of the messages as they are given to the template."""
-    template = Template(source, KNOWN, scribe)
+    template = ChatTemplate(source, KNOWN, scribe)
     wanted = {"tools": None, "documents": None} | template._given({}) if not template.nature.broken else {}
     for talk in TALKS:
         messages = [ChatMessage(*turn) for turn in talk]
@@ -77,36 +77,39 @@ WORDS: dict[str, dict[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("trait", WORDS)
 def test_the_words_that_a_template_understands(trait: str, scribe: Scribe) -> None:
-    thinking = Template(TRAITS[trait], scribe=scribe).nature.thinking
+    thinking = ChatTemplate(TRAITS[trait], scribe=scribe).nature.thinking
     assert {word: thinking.way(word).variables for word in thinking.words} == WORDS[trait]
 
 
 def test_a_word_that_it_does_not_understand_is_refused_with_those_that_it_does() -> None:
-    template = Template(TRAITS["efforts of its own"])
+    template = ChatTemplate(TRAITS["efforts of its own"])
     with pytest.raises(Refusal, match=r"'medium'.* it supports on, off, low, high") as refusal:
         template.render([ChatMessage("user", "hi")], "medium")
     assert refusal.value.code == "invalid_request"
     with pytest.raises(Refusal, match="has no thinking option"):
-        Template(TRAITS["plain"]).render([ChatMessage("user", "hi")], "on")
+        ChatTemplate(TRAITS["plain"]).render([ChatMessage("user", "hi")], "on")
 
 
 def test_a_word_is_in_what_the_model_reads() -> None:
     hi = [ChatMessage("user", "hi")]
-    switch, line = Template(TRAITS["a switch that closes the tag"]), Template(TRAITS["a line of the system message"])
+    switch, line = (
+        ChatTemplate(TRAITS["a switch that closes the tag"]),
+        ChatTemplate(TRAITS["a line of the system message"]),
+    )
     assert [switch.render(hi, word)[-8:] for word in ("on", "off", None)] == ["|><think>"[-8:], "</think>", "</think>"]
     assert line.render(hi, "off") == "<|system|><|user|>hi<|assistant|><think></think>"
     more = [ChatMessage("system", "Be brief."), *hi]
     assert line.render(more, "off") == "<|system|>\nBe brief.<|user|>hi<|assistant|><think></think>"
-    sentence = Template(TRAITS["a sentence of the system message"])
+    sentence = ChatTemplate(TRAITS["a sentence of the system message"])
     assert sentence.render(more, "on").startswith("<|system|>detailed thinking on\nBe brief.<|end|>")
     assert sentence.render(more).startswith("<|system|>Be brief.<|end|>")
 
 
 def test_a_family_whose_template_says_nothing_is_known_by_its_files_name() -> None:
-    template = Template(TRAITS["plain"], model="Llama 3.3 Nemotron Super 49B v1")
+    template = ChatTemplate(TRAITS["plain"], model="Llama 3.3 Nemotron Super 49B v1")
     assert template.nature.thinking.words == ["on", "off"]
     assert template.render([ChatMessage("user", "hi")], "off").startswith("<|system|>detailed thinking off<|end|>")
-    assert Template(TRAITS["plain"], model="Llama 3.3").nature.thinking.words == []
+    assert ChatTemplate(TRAITS["plain"], model="Llama 3.3").nature.thinking.words == []
 
 
 @pytest.mark.parametrize(
@@ -126,22 +129,22 @@ def test_a_family_whose_template_says_nothing_is_known_by_its_files_name() -> No
     ],
 )  # fmt: skip
 def test_the_tags_are_what_stands_around_a_thought(source: str, tags: Tags | None, scribe: Scribe) -> None:
-    found = Template(source, scribe=scribe).nature.tags
+    found = ChatTemplate(source, scribe=scribe).nature.tags
     assert found.own == tags
     assert found.all == ((tags, *TAGS) if tags else TAGS)
 
 
-def opened(template: Template, think: str | None = None) -> str:
+def opened(template: ChatTemplate, think: str | None = None) -> str:
     found = template.nature.tags.opened(template.render([ChatMessage("user", "hi")], think))
     return found.opening if found else ""
 
 
 def test_an_answer_begins_inside_the_thinking_where_the_prompt_ends_so() -> None:
-    assert opened(Template(TRAITS["a switch, and the tag in the prompt"])) == "<think>"
-    assert opened(Template(TRAITS["a switch, and the tag in the prompt"]), "off") == ""
-    assert opened(Template(TRAITS["words begin every thought"])) == "I think as follows:"
-    assert opened(Template(TRAITS["plain"])) == ""
-    assert opened(Template("[BEGIN FINAL RESPONSE] comes behind your thoughts." + TRAITS["plain"])) != ""
+    assert opened(ChatTemplate(TRAITS["a switch, and the tag in the prompt"])) == "<think>"
+    assert opened(ChatTemplate(TRAITS["a switch, and the tag in the prompt"]), "off") == ""
+    assert opened(ChatTemplate(TRAITS["words begin every thought"])) == "I think as follows:"
+    assert opened(ChatTemplate(TRAITS["plain"])) == ""
+    assert opened(ChatTemplate("[BEGIN FINAL RESPONSE] comes behind your thoughts." + TRAITS["plain"])) != ""
 
 
 # ---- today's families -----------------------------------------------------------------------------------------------
@@ -194,7 +197,7 @@ def test_families(family: str, scribe: Scribe) -> None:
     file = SOURCES / f"{family}.jinja"
     if not file.is_file():
         pytest.skip(f"these sources have no {file.name}")
-    template = Template(file.read_text(encoding="utf-8"), KNOWN, scribe)
+    template = ChatTemplate(file.read_text(encoding="utf-8"), KNOWN, scribe)
     nature = template.nature
     assert set(nature.thinking.words) == words
     assert (nature.tags.own.opening if nature.tags.own else "") == opening

@@ -10,7 +10,7 @@ from llmctld.engine.core.scheduler import WAIT_TOKENS
 from llmctld.engine.cost.pace import Pace
 from llmctld.engine.llama.model import Gguf
 from llmctld.engine.streams.checkpoints import NO_WINDOW, TAIL, Window
-from llmctld.engine.streams.saved import Saved
+from llmctld.engine.streams.saved import SavedStates
 
 from tests import odd_gguf
 from tests.engine.driver import Driver, llama
@@ -39,9 +39,9 @@ def alone(model: Gguf) -> Alone:
     return lambda prompt: Driver(model, batch=64).ask(prompt, repro=True).text
 
 
-def engine(model: Gguf, saved: Saved | None = None) -> Driver:
+def engine(model: Gguf, saved: SavedStates | None = None) -> Driver:
     """Steps as wide as the model has cells for."""
-    saved = Saved(None, 2**26, 0, model.window) if saved is None else saved
+    saved = SavedStates(None, 2**26, 0, model.window) if saved is None else saved
     return Driver(model, batch=64, saved=saved, pace=Dear())
 
 
@@ -50,7 +50,7 @@ def again(model: Gguf, driver: Driver, folder: Path) -> Driver:
     driver.loop.farewell()
     for stream in range(model.streams):
         model.cut(stream, 0)
-    return engine(model, Saved(folder, 2**26, 2**30, model.window))
+    return engine(model, SavedStates(folder, 2**26, 2**30, model.window))
 
 
 def story(dice: random.Random, length: int) -> str:
@@ -92,7 +92,7 @@ def test_a_short_answer_costs_no_saved_state_and_no_step(model: Gguf) -> None:
 
 
 def test_a_conversation_goes_on_after_the_engine_has_ended(model: Gguf, alone: Alone, tmp_path: Path) -> None:
-    driver, prompt = engine(model, Saved(tmp_path, 2**26, 2**30, model.window)), story(random.Random(5), 400)
+    driver, prompt = engine(model, SavedStates(tmp_path, 2**26, 2**30, model.window)), story(random.Random(5), 400)
     first = driver.ask(prompt, max_tokens=30)
     turn = prompt + first.text + story(random.Random(6), 20)
     second = driver.ask(turn, max_tokens=30)
@@ -120,7 +120,7 @@ def test_a_conversation_goes_on_in_another_slot(model: Gguf, alone: Alone) -> No
 def test_two_that_share_most_of_their_text_are_both_there_after_the_engine_has_ended(
     model: Gguf, alone: Alone, tmp_path: Path
 ) -> None:
-    driver, shared = engine(model, Saved(tmp_path, 2**26, 2**30, model.window)), story(random.Random(11), 400)
+    driver, shared = engine(model, SavedStates(tmp_path, 2**26, 2**30, model.window)), story(random.Random(11), 400)
     prompts = [shared + story(random.Random(seed), 10) for seed in (12, 13)]
     for prompt in prompts:
         driver.ask(prompt)
@@ -152,7 +152,7 @@ def test_a_beginning_that_is_gone_is_computed_once_more_and_then_kept(model: Ggu
 
 def test_whatever_is_cut_copied_and_restored_no_answer_is_another(model: Gguf, alone: Alone, tmp_path: Path) -> None:
     dice = random.Random(16)
-    driver = engine(model, Saved(tmp_path, 2**26, 2**30, model.window))
+    driver = engine(model, SavedStates(tmp_path, 2**26, 2**30, model.window))
     texts = [story(dice, 300)]
     for _ in range(4):
         asked = []
@@ -173,14 +173,14 @@ def test_whatever_is_cut_copied_and_restored_no_answer_is_another(model: Gguf, a
 def test_a_state_of_a_window_serves_itself_and_one_token_less() -> None:
     window = Window(4, 8)
     tokens = np.arange(10, dtype=np.int32)
-    saved = Saved(None, 2**20, 0, window)
+    saved = SavedStates(None, 2**20, 0, window)
     for length in (3, 6, 10):
         saved.put(tokens[:length], b"state")
     assert len(saved) == 3, "none can be cut to another"
     assert [saved.covers(tokens[:length]) for length in (2, 3, 4, 5, 6, 7, 9, 10)] == [
         True, True, False, True, True, False, True, True,
     ]  # fmt: skip
-    plain = Saved(None, 2**20, 0, NO_WINDOW)
+    plain = SavedStates(None, 2**20, 0, NO_WINDOW)
     for length in (3, 6, 10):
         plain.put(tokens[:length], b"state")
     assert len(plain) == 1

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from llmctld.engine.cost.pace import Pace
 from llmctld.engine.llama.model import Gguf
-from llmctld.engine.streams.saved import Saved
+from llmctld.engine.streams.saved import SavedStates
 
 from tests.engine.driver import Driver, llama
 from tests.stress.scale import count, seeded
@@ -38,7 +38,7 @@ def test_random_schedules_equal_one_at_a_time(model: Gguf) -> None:
     """Arrivals, cancels, overlaps and priorities in any order; every answer is its own, and nothing leaks."""
     dice = seeded()
     for _ in range(count(500)):
-        driver = Driver(model, batch=dice.choice((16, 64, 512)), saved=Saved(None, 2**22, 0), pace=Dear())
+        driver = Driver(model, batch=dice.choice((16, 64, 512)), saved=SavedStates(None, 2**22, 0), pace=Dear())
         families = [story(dice, 250) for _ in range(3)]
         asked: dict[int, tuple[str, dict[str, float]]] = {}
         dropped: set[int] = set()

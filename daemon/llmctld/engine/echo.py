@@ -24,7 +24,7 @@ FAILS = ("load", "error", "crash")
 
 
 @dataclass
-class Answer:
+class EchoAnswer:
     """Remaining text, and the earliest time to continue (seconds of the monotonic clock; None: before the first step)."""
 
     codes: list[int]
@@ -42,7 +42,7 @@ class Answer:
 
 
 class Echo:
-    """Implements backend.Model."""
+    """Implements backend.TextModel."""
 
     def __init__(self, load: Load) -> None:
         if load.fail == "load":
@@ -57,7 +57,7 @@ class Echo:
         self.window = Window()
         self.streams, self.stream_bytes, self.draft_model = load.slots, 0, None
         self._load = load
-        self._answers: dict[int, Answer] = {}
+        self._answers: dict[int, EchoAnswer] = {}
         self._sampled = 0
         context = load.context or CONTEXT
         self.loaded = Loaded(
@@ -76,7 +76,7 @@ class Echo:
     def open(self, submit: Submit, prompt: Prompt) -> None:
         held = submit.schema is not None or submit.grammar is not None
         codes = _smallest(submit) if held else _last_question(submit) if submit.tokens is None else submit.tokens
-        self._answers[submit.id] = Answer(codes, submit.ignore_eos and not held, logprobs=submit.logprobs)
+        self._answers[submit.id] = EchoAnswer(codes, submit.ignore_eos and not held, logprobs=submit.logprobs)
 
     def close(self, id: int) -> list[Scored] | None:
         answer = self._answers.pop(id, None)
@@ -93,7 +93,7 @@ class Echo:
             time.sleep(min(wait, SLICE_S))
         return [self._sample(chunk, answer) for chunk, answer in zip(chunks, answers, strict=True)]
 
-    def _sample(self, chunk: Chunk, answer: Answer) -> list[int]:
+    def _sample(self, chunk: Chunk, answer: EchoAnswer) -> list[int]:
         now = time.monotonic()
         if not chunk.samples or now < (answer.ready_at or now):
             return []

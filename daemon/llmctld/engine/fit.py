@@ -38,7 +38,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryNeeds:
     """Bytes: what may be used, what is needed for any shape (the weights), and one KV cell over all layers.
 
     Sliding-window layers have `window` cells per stream regardless of the context, of `near` bytes each.
@@ -56,15 +56,15 @@ class Memory:
     def stream(self, shape: Shape) -> int:
         return self.cell * shape.stream_cells + self.near * min(self.window, shape.stream_cells)
 
-    def corrected(self, shape: Shape, measured: int) -> "Memory":
+    def corrected(self, shape: Shape, measured: int) -> "MemoryNeeds":
         """A shape took more than predicted: raise the cell size, so that the next try is smaller."""
         if not self.near:
-            return Memory(self.limit, self.fixed, -(-(measured - self.fixed) // shape.cells))
+            return MemoryNeeds(self.limit, self.fixed, -(-(measured - self.fixed) // shape.cells))
         dearer = (measured - self.fixed) / (self.needs(shape) - self.fixed)
         return replace(self, cell=math.ceil(self.cell * dearer), near=math.ceil(self.near * dearer))
 
 
-def fit(name: str, wanted: Shape, memory: Memory) -> Shape:
+def fit(name: str, wanted: Shape, memory: MemoryNeeds) -> Shape:
     """The largest shape, at most `wanted`, that fits. Raises LoadError with both numbers if none does."""
     for streams in range(wanted.streams, 0, -1):
         slots = min(wanted.slots, streams)
@@ -83,7 +83,7 @@ def fit(name: str, wanted: Shape, memory: Memory) -> Shape:
     return Shape(1, context)
 
 
-def notice(name: str, wanted: Shape, shape: Shape, memory: Memory) -> str:
+def notice(name: str, wanted: Shape, shape: Shape, memory: MemoryNeeds) -> str:
     """What was reduced, with the numbers; empty if nothing was."""
     pairs = (
         ("retained", wanted.retained, shape.retained),

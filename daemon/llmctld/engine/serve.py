@@ -19,14 +19,14 @@ import msgspec
 
 from llmctl.pointers import pointer_at
 from llmctld.engine import crash
-from llmctld.engine.core.backend import Model
+from llmctld.engine.core.backend import TextModel
 from llmctld.engine.core.loop import Inbox, Loop
-from llmctld.engine.cost.price import Price, given
+from llmctld.engine.cost.price import FixedStepTime, given
 from llmctld.engine.embed.loop import Embedder, EmbedLoop
 from llmctld.engine.errors import LoadError
 from llmctld.engine.llama.library import rungs
 from llmctld.engine.messages import LENGTH, Load, LoadFailed, Report, decode_command, frame
-from llmctld.engine.streams.saved import Saved
+from llmctld.engine.streams.saved import SavedStates
 
 WHOLE = 2**30
 """Tokens per step: no limit."""
@@ -68,7 +68,7 @@ def _embed(load: Load, inbox: Inbox, hub: socket.socket) -> None:
 def _generate(load: Load, inbox: Inbox, hub: socket.socket) -> None:
     price = _price()
     model = _model(load)
-    saved = _saved(load, model) if model.reuses else Saved(None, 0, 0)
+    saved = _saved(load, model) if model.reuses else SavedStates(None, 0, 0)
     crash.arm(model, "decode", "close", load.rung, load.name)
     loaded = msgspec.structs.replace(model.loaded, notices=[*model.loaded.notices, *map(_damage, saved.damaged)])
     _send(hub, loaded)
@@ -77,17 +77,17 @@ def _generate(load: Load, inbox: Inbox, hub: socket.socket) -> None:
     Loop(model, batch, inbox, lambda report: _send(hub, report), saved, price=price).run()
 
 
-def _price() -> Price | None:
+def _price() -> FixedStepTime | None:
     try:
         return given(os.environ)
     except ValueError as error:
         raise LoadError(str(error), "Unset it: it is there for tests.") from error
 
 
-def _saved(load: Load, model: Model) -> Saved:
+def _saved(load: Load, model: TextModel) -> SavedStates:
     """Saved states that fit this load: same file, library, rung and settings."""
     if not load.saved_folder:
-        return Saved(None, load.saved_memory_bytes, 0, model.window)
+        return SavedStates(None, load.saved_memory_bytes, 0, model.window)
     import llama_cpp
 
     shape = f"{model.loaded.context} {load.kv_type} {load.gpu_layers} {model.window.tokens} {load.rung}"
@@ -96,7 +96,7 @@ def _saved(load: Load, model: Model) -> Saved:
     for other in Path(load.saved_folder).glob("*"):
         if other != folder:  # of an earlier file, library or context: never usable again
             shutil.rmtree(other, ignore_errors=True)
-    return Saved(folder, load.saved_memory_bytes, load.saved_disk_bytes, model.window)
+    return SavedStates(folder, load.saved_memory_bytes, load.saved_disk_bytes, model.window)
 
 
 def _damage(words: str) -> str:
@@ -111,7 +111,7 @@ def _check_pointers(load: Load) -> None:
             raise LoadError(f"{load.name}: {found[0]}", found[1])
 
 
-def _model(load: Load) -> Model:
+def _model(load: Load) -> TextModel:
     """Import the backend on first use: the native library takes 200 ms, and echo does not need it."""
     if load.backend == "echo":
         from llmctld.engine.echo import Echo

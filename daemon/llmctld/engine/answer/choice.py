@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llmctld.engine.answer.sampling import (
     NO_PENALTIES,
     PENALTY_WINDOW,
-    Defaults,
+    SamplingDefaults,
     Words,
     check,
     grammar_of,
@@ -34,7 +34,8 @@ class Choice:
     """
 
     def __init__(
-        self, submit: Submit, defaults: Defaults, vocabulary: Words, bias: Mapping[int, float], prompt: list[int], end: int
+        self, submit: Submit, defaults: SamplingDefaults, vocabulary: Words, bias: Mapping[int, float], prompt: list[int],
+        end: int,
     ) -> None:  # fmt: skip
         check(submit)
         self._vocabulary, self._end, self._top = vocabulary, end, submit.logprobs

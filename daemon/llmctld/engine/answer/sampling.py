@@ -34,7 +34,7 @@ class Words(Protocol):
 
 
 @dataclass(frozen=True)
-class Defaults:
+class SamplingDefaults:
     """Sampling values for requests that set none: from the model file, else these."""
 
     temperature: float = 0.7
@@ -44,7 +44,7 @@ class Defaults:
     repeat_penalty: float = 1.0
 
     @classmethod
-    def named_by(cls, metadata: Mapping[str, str]) -> "Defaults":
+    def named_by(cls, metadata: Mapping[str, str]) -> "SamplingDefaults":
         names = {"temperature": "temp", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p"}
         found = {field: _number(metadata.get(f"general.sampling.{name}", "")) for field, name in names.items()}
         given = {field: value for field, value in found.items() if value is not None}
@@ -57,7 +57,7 @@ class Defaults:
         )
 
     @classmethod
-    def of(cls, generation: Any) -> "Defaults":
+    def of(cls, generation: Any) -> "SamplingDefaults":
         """Defaults of a transformers folder (its GenerationConfig)."""
         plain = cls()
         return cls(

@@ -29,7 +29,7 @@ class Text:
     ) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._splitter = Splitter(opened, known)
-        self._stop = Stop(stop or [])
+        self._stop = StopStrings(stop or [])
 
     def feed(self, data: bytes) -> Gain:
         answer, reasoning = self._splitter.feed(self._decoder.decode(data))
@@ -44,7 +44,7 @@ class Text:
         return Gain(text + self._stop.end(), thought + more, stopped)
 
 
-class Stop:
+class StopStrings:
     """Passes text through up to the first complete stop string, and holds back the beginning of a possible one."""
 
     def __init__(self, words: list[str]) -> None:

@@ -14,7 +14,7 @@ from llmctld.engine.streams.checkpoints import Window
 from llmctld.engine.streams.sequence import Chunk
 
 
-class Model(Protocol):
+class TextModel(Protocol):
     """A loaded model, used by one thread. Streams are numbered from 0; positions in a stream start at 0."""
 
     @property
@@ -88,7 +88,7 @@ class Model(Protocol):
         """Whether this token ends the answer."""
 
 
-Loader = Callable[[Load], Model]
+Loader = Callable[[Load], TextModel]
 
 
 def room(prompt: list[int], context: int, max_tokens: int) -> int:

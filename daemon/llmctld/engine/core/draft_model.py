@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llmctld.engine.cost.price import Price
+from llmctld.engine.cost.price import FixedStepTime
 from llmctld.engine.cost.step_cost import passes
 from llmctld.engine.streams.sequence import Chunk, Sequence
 
@@ -64,7 +64,7 @@ class Seat:
     agreed: int
 
 
-class Draft:
+class Drafting:
     """A draft in progress. `text`: the request's tokens, then the drafted ones."""
 
     def __init__(self, ask: Ask, stream: int, agreed: int) -> None:
@@ -105,7 +105,7 @@ class DraftModel:
         self._held: list[list[int]] = [[] for _ in range(streams)]
         self._seats: dict[int, Seat] = {}
         self.took: list[Took] = []
-        self.price: Price | None = None
+        self.price: FixedStepTime | None = None
         self._compute([Chunk(Sequence(0, [0], 1, 0), 0, 0, 1)])  # warm up: the first call is the slowest
         self._model.cut(0, 0)
         self.took.clear()
@@ -141,12 +141,12 @@ class DraftModel:
             self._seats[id].agreed = min(draft.text.position, draft.text.prompt_tokens)
         return {id: draft.proposal for id, draft in drafts.items()}
 
-    def _open(self, seat: Seat, ask: Ask) -> Draft:
+    def _open(self, seat: Seat, ask: Ask) -> Drafting:
         """Cut the stream to the prefix it shares with the request's tokens."""
         keep = min(agreement(self._held[seat.stream], ask.tokens), len(ask.tokens) - 1)
         if not self._model.cut(seat.stream, keep):
             keep = 0
-        return Draft(ask, seat.stream, keep)
+        return Drafting(ask, seat.stream, keep)
 
     def _compute(self, chunks: list[Chunk]) -> list[tuple[int, float] | None]:
         begin = time.monotonic()

@@ -4,14 +4,14 @@ It knows copies, cuts and saved states, not why they are wanted.
 """
 
 from llmctld.engine.core.actions import Action, Copy, Cut, Restore, Save
-from llmctld.engine.core.backend import Model
+from llmctld.engine.core.backend import TextModel
 from llmctld.engine.core.scheduler import Scheduler
 from llmctld.engine.messages import Remark
 from llmctld.engine.streams.saved import Damaged
 
 
 class Kv:
-    def __init__(self, model: Model, scheduler: Scheduler) -> None:
+    def __init__(self, model: TextModel, scheduler: Scheduler) -> None:
         self._model, self._scheduler = model, scheduler
 
     def do(self, actions: list[Action]) -> list[Remark]:

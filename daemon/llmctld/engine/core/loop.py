@@ -1,6 +1,6 @@
 """The loop of an engine: drain commands, admit, build the batch, decode, sample, report.
 
-It knows the order of these steps. The model is behind backend.Model, the hub behind `send`.
+It knows the order of these steps. The model is behind backend.TextModel, the hub behind `send`.
 """
 
 import time
@@ -10,11 +10,11 @@ from contextlib import suppress
 from queue import SimpleQueue
 
 from llmctld.engine.answer.text import Gain, Text
-from llmctld.engine.core.backend import Model, room
+from llmctld.engine.core.backend import TextModel, room
 from llmctld.engine.core.kv import Kv
 from llmctld.engine.core.scheduler import Scheduler
 from llmctld.engine.cost.pace import Pace
-from llmctld.engine.cost.price import Price
+from llmctld.engine.cost.price import FixedStepTime
 from llmctld.engine.cost.rate import Rate
 from llmctld.engine.cost.step_cost import passes
 from llmctld.engine.drafts.speculation import Drafts
@@ -36,7 +36,7 @@ from llmctld.engine.messages import (
     Submit,
 )
 from llmctld.engine.prompt.overflow import fitted
-from llmctld.engine.streams.saved import Saved
+from llmctld.engine.streams.saved import SavedStates
 from llmctld.engine.streams.sequence import Chunk, Sequence
 
 Inbox = SimpleQueue[tuple[float, Command]]
@@ -54,8 +54,8 @@ class Loop:
     """Owns the model: all commands come through `inbox`. `price`: fixed step times instead of measured ones."""
 
     def __init__(
-        self, model: Model, batch: int, inbox: Inbox, send: Callable[[Report], None],
-        saved: Saved | None = None, pace: Pace | None = None, price: Price | None = None,
+        self, model: TextModel, batch: int, inbox: Inbox, send: Callable[[Report], None],
+        saved: SavedStates | None = None, pace: Pace | None = None, price: FixedStepTime | None = None,
     ) -> None:  # fmt: skip
         self._price = price
         self.pace = Pace(model.stream_bytes) if pace is None else pace

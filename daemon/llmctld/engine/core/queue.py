@@ -17,7 +17,7 @@ QUANTUM = 64
 PRIORITIES = ("high", "normal", "batch")
 
 
-class Line:
+class PriorityQueue:
     """The waiting requests of one priority: a queue per user, and the users in a ring."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Queue:
     """All waiting requests: a mapping of ids, with `choose` and `take` for the next one."""
 
     def __init__(self) -> None:
-        self._lines = [Line() for _ in PRIORITIES]
+        self._lines = [PriorityQueue() for _ in PRIORITIES]
         self._all: dict[int, Sequence] = {}
 
     def __len__(self) -> int:

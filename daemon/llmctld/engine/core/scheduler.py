@@ -18,7 +18,7 @@ from llmctld.engine.streams import placement as place
 from llmctld.engine.streams.checkpoints import NO_WINDOW, TAIL, Window
 from llmctld.engine.streams.placement import Source
 from llmctld.engine.streams.radix import Tokens, common
-from llmctld.engine.streams.saved import Saved
+from llmctld.engine.streams.saved import SavedStates
 from llmctld.engine.streams.sequence import BATCH, Chunk, Sequence
 from llmctld.engine.streams.streams import Streams
 
@@ -39,13 +39,13 @@ class Scheduler:
 
     def __init__(
         self, slots: int, batch: int, streams: int = 0, reuses: bool = True, pace: Pace | None = None,
-        saved: Saved | None = None, mixes: bool = False, draft_model: DraftModel | None = None,
+        saved: SavedStates | None = None, mixes: bool = False, draft_model: DraftModel | None = None,
         window: Window = NO_WINDOW, least: Callable[[int], int] = lambda _: 0,
     ) -> None:  # fmt: skip
         self.slots, self.batch = slots, max(batch, slots)
         self.streams = Streams(max(streams, slots))
         self.pace = Pace() if pace is None else pace
-        self.saved = Saved(None, 0, 0) if saved is None else saved
+        self.saved = SavedStates(None, 0, 0) if saved is None else saved
         self.batcher = Batcher(self.batch, self.pace, mixes, draft_model)
         self.waiting = Queue()
         self.running: dict[int, Sequence] = {}

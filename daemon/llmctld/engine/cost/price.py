@@ -11,7 +11,7 @@ DRAFT_SHARE = 0.1
 """Cost of a draft model's step, as a share of a step of the main model."""
 
 
-class Price(NamedTuple):
+class FixedStepTime(NamedTuple):
     """Milliseconds per pass through the weights, and per row."""
 
     pass_ms: float
@@ -21,11 +21,11 @@ class Price(NamedTuple):
         return self.pass_ms * passes + self.row_ms * rows
 
     @property
-    def of_draft(self) -> "Price":
-        return Price(self.pass_ms * DRAFT_SHARE, self.row_ms * DRAFT_SHARE)
+    def of_draft(self) -> "FixedStepTime":
+        return FixedStepTime(self.pass_ms * DRAFT_SHARE, self.row_ms * DRAFT_SHARE)
 
 
-def given(environ: Mapping[str, str]) -> Price | None:
+def given(environ: Mapping[str, str]) -> FixedStepTime | None:
     """Parse `LLMCTL_ENGINE_STEP_MS="8 2"` (8 ms per pass, 2 ms per row). None if unset or empty. Raises ValueError."""
     if not (said := environ.get(VARIABLE)):
         return None
@@ -34,4 +34,4 @@ def given(environ: Mapping[str, str]) -> Price | None:
     except ValueError:
         message = f"{VARIABLE} is {said!r}, but must be two numbers: the milliseconds of a pass, and of a row"
         raise ValueError(message) from None
-    return Price(pass_ms, row_ms)
+    return FixedStepTime(pass_ms, row_ms)

@@ -16,7 +16,7 @@ class Draft(NamedTuple):
     size: int
 
 
-class Guess(NamedTuple):
+class Prediction(NamedTuple):
     """The outcome for one token: the size of the n-gram that predicted it, and whether the prediction was right."""
 
     size: int
@@ -33,7 +33,7 @@ class Drafter:
         self._ends: dict[int, dict[tuple[int, ...], int]] = {size: {} for size in SIZES}
         self._read = 0
 
-    def read(self, tokens: list[int]) -> list[Guess]:
+    def read(self, tokens: list[int]) -> list[Prediction]:
         """Index the new tokens and return how each had been predicted; the first call only indexes. `tokens` only ever grows."""
         if not self._read:
             for size, ends in self._ends.items():
@@ -45,16 +45,16 @@ class Drafter:
         self._read = len(tokens)
         return [guess for guess in guesses if guess.size]
 
-    def _note(self, tokens: list[int], at: int) -> Guess:
+    def _note(self, tokens: list[int], at: int) -> Prediction:
         """Index the n-grams before index `at`, which the token there follows."""
-        guess = Guess(0, False)
+        guess = Prediction(0, False)
         for size, ends in self._ends.items():
             if size <= at:
                 gram = tuple(tokens[at - size : at])
                 before = ends.get(gram)
                 ends[gram] = at
                 if before is not None and not guess.size:
-                    guess = Guess(size, tokens[before] == tokens[at])
+                    guess = Prediction(size, tokens[before] == tokens[at])
         return guess
 
     def propose(self, tokens: list[int], limit: int) -> Draft:

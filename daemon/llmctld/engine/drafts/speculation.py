@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from llmctld.engine.cost.step_cost import StepCost, passes
-from llmctld.engine.drafts.lookup import SIZES, Drafter, Guess
+from llmctld.engine.drafts.lookup import SIZES, Drafter, Prediction
 
 EXPECTED = {8: 0.8, 4: 0.5, 2: 0.2, 1: 0.1}
 """Expected acceptance by n-gram size before a text has shown its own (three texts in tests/bench/LOG.md)."""
@@ -62,7 +62,7 @@ class Acceptance:
         self._right = dict.fromkeys(SIZES, 0.0)
         self._all = dict.fromkeys(SIZES, 0.0)
 
-    def learn(self, guess: Guess) -> None:
+    def learn(self, guess: Prediction) -> None:
         self._right[guess.size] = self._right[guess.size] * MEMORY + guess.right
         self._all[guess.size] = self._all[guess.size] * MEMORY + 1
 

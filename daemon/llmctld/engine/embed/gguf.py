@@ -14,7 +14,7 @@ from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import Shape, mebibytes
 from llmctld.engine.llama.batch import Batch
 from llmctld.engine.llama.library.native_log import NativeLog
-from llmctld.engine.llama.reader import Reader
+from llmctld.engine.llama.reader import GgufReader
 from llmctld.engine.llama.vocabulary import Vocabulary
 from llmctld.engine.llama.weights import read_weights
 from llmctld.engine.messages import Load, Loaded
@@ -37,7 +37,7 @@ class GgufEmbedder:
         self._log = NativeLog()
         self._weights = read_weights(load, self._log, lambda model: self._try_out(load, model))
         self._model = self._weights.model
-        self._reader = Reader(Vocabulary(self._model))
+        self._reader = GgufReader(Vocabulary(self._model))
         self._normalize = load.normalize is not False
         self._prompts = load.prompts
         self._threads = Threads(load.threads, load.fewer_threads and not self._weights.plan.layers)

@@ -63,7 +63,7 @@ class Embedder(Protocol):
 
 
 @dataclass
-class Work:
+class EmbedRequest:
     """One request. `next`: first text that is in no batch yet. `left`: texts without a vector or an error."""
 
     texts: Texts
@@ -83,10 +83,10 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Place:
+class BatchRow:
     """One text of a batch, and where its vector goes."""
 
-    work: Work
+    work: EmbedRequest
     index: int
     reading: Reading
 
@@ -96,7 +96,7 @@ class EmbedLoop:
 
     def __init__(self, embedder: Embedder, inbox: Inbox, send: Callable[[Report], None]) -> None:
         self._embedder, self._inbox, self._send = embedder, inbox, send
-        self._works: dict[int, Work] = {}
+        self._works: dict[int, EmbedRequest] = {}
         """In order of turns: a request with a text in a batch moves to the end."""
         self._events: list[Event] = []
         self._rate = Rate()
@@ -150,13 +150,15 @@ class EmbedLoop:
             self._events.append(Refused(texts.id, "internal", f"request {texts.id} is already here"))
             return
         count = len(texts.texts)
-        self._works[texts.id] = Work(texts, np.full((count, self._embedder.loaded.dimension), np.nan, "<f4"), count)
+        self._works[texts.id] = EmbedRequest(
+            texts, np.full((count, self._embedder.loaded.dimension), np.nan, "<f4"), count
+        )
 
     # ---- batches ----------------------------------------------------------------------------------------------------
 
-    def _form(self) -> list[Place]:
+    def _form(self) -> list[BatchRow]:
         """One text per request in turn, as many as fit, so that one text does not wait for another request's thousand."""
-        batch: list[Place] = []
+        batch: list[BatchRow] = []
         room = self._embedder.batch_tokens
         while len(batch) < self._embedder.loaded.slots:
             work = next((work for work in self._works.values() if work.next < len(work.texts.texts)), None)
@@ -167,13 +169,13 @@ class EmbedLoop:
                 if len(reading.tokens) > room:
                     break  # it is the first of the next batch
                 room -= len(reading.tokens)
-                batch.append(Place(work, work.next, reading))
+                batch.append(BatchRow(work, work.next, reading))
                 work.tokens += len(reading.tokens)
             work.next += 1
             self._works[work.texts.id] = self._works.pop(work.texts.id)
         return batch
 
-    def _read(self, work: Work) -> Reading | None:
+    def _read(self, work: EmbedRequest) -> Reading | None:
         """The text's Reading; None and an error if it cannot be read."""
         text = work.texts.texts[work.next]
         try:
@@ -187,7 +189,7 @@ class EmbedLoop:
             work.fail(work.next, Refusal("internal", f"the text cannot be read: {error!r}"))
         return None
 
-    def _compute(self, batch: list[Place]) -> None:
+    def _compute(self, batch: list[BatchRow]) -> None:
         """Compute the batch; on an error each text alone, so that only the one at fault fails.
 
         A text that gives NaN spoils the others in its batch, since a weight of 0 times NaN is NaN.

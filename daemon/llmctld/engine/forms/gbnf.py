@@ -36,12 +36,12 @@ class Name:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Concatenation:
     items: tuple["Node", ...]
 
 
 @dataclass(frozen=True)
-class Choice:
+class Alternation:
     options: tuple["Node", ...]
 
 
@@ -52,7 +52,7 @@ class Repeat:
     high: int | None
 
 
-Node = Chars | Name | Sequence | Choice | Repeat
+Node = Chars | Name | Concatenation | Alternation | Repeat
 Rules = dict[str, Node]
 ANY = Chars((), negated=True)
 REPEATS: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
@@ -101,7 +101,7 @@ class Parser:
         while self._bar(nested):
             self._skip(lines=True)
             options.append(self._sequence(nested))
-        return options[0] if len(options) == 1 else Choice(tuple(options))
+        return options[0] if len(options) == 1 else Alternation(tuple(options))
 
     def _bar(self, nested: bool) -> bool:
         """Consume the next `|`, if one follows; at the top level it may be on the next line."""
@@ -119,7 +119,7 @@ class Parser:
         while (read := self._reader()) is not None:
             items.append(self._repeated(read))
             self._skip(lines=nested)
-        return items[0] if len(items) == 1 else Sequence(tuple(items))
+        return items[0] if len(items) == 1 else Concatenation(tuple(items))
 
     def _reader(self) -> Callable[[], Node] | None:
         """The function that reads the item at this position; None if there is none."""
@@ -173,7 +173,7 @@ class Parser:
             found.append(self._character())
         self._at += 1
         items = tuple(Chars(((one, one),)) for one in found)
-        return items[0] if len(items) == 1 else Sequence(items)
+        return items[0] if len(items) == 1 else Concatenation(items)
 
     def _class(self) -> Node:
         self._at += 1
@@ -244,7 +244,7 @@ class Parser:
 def children(node: Node) -> tuple[Node, ...]:
     if isinstance(node, Repeat):
         return (node.item,)
-    return node.items if isinstance(node, Sequence) else node.options if isinstance(node, Choice) else ()
+    return node.items if isinstance(node, Concatenation) else node.options if isinstance(node, Alternation) else ()
 
 
 def _all(node: Node) -> Iterator[Node]:
@@ -276,7 +276,7 @@ def _written(node: Node, names: dict[str, str]) -> str:
         return names[node.rule]
     if isinstance(node, Repeat):
         return f"({_written(node.item, names)}){{{node.low},{'' if node.high is None else node.high}}}"
-    if isinstance(node, Choice):
+    if isinstance(node, Alternation):
         return f"({' | '.join(_written(option, names) for option in node.options)})"
     return " ".join(_written(item, names) for item in node.items) or '""'
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from llmctld.engine.forms.gbnf import Chars, Choice, Name, Node, Repeat, Rules, children
+from llmctld.engine.forms.gbnf import Alternation, Chars, Name, Node, Repeat, Rules, children
 
 TEXT_LENGTH = 65_536
 """Limit in characters: two dozen rules that double each other would produce gigabytes."""
@@ -248,7 +248,7 @@ def _shortest(node: Node, known: dict[str, str]) -> str | None:
         return None if text is None or len(text) * node.low > TEXT_LENGTH else text * node.low
     texts = [_shortest(child, known) for child in children(node)]
     found = [text for text in texts if text is not None]
-    if isinstance(node, Choice):
+    if isinstance(node, Alternation):
         return min(found, key=len, default=None)
     return "".join(found) if len(found) == len(texts) and sum(map(len, found)) <= TEXT_LENGTH else None
 

@@ -1,7 +1,7 @@
 """An expendable child of the hub: compiles schemas and grammars on trial, and validates complete answers.
 
 Both can be made to take hours or all memory; here that ends one process that nothing else depends on. Reads a line of JSON
-(Question), writes a line of JSON (Verdict), until the end of its input.
+(TrialOrder), writes a line of JSON (TrialVerdict), until the end of its input.
 """
 
 import resource
@@ -22,7 +22,7 @@ DEEPEST = 64
 """Maximum nesting of a schema."""
 
 
-class Question(msgspec.Struct):
+class TrialOrder(msgspec.Struct):
     """Whether a schema (JSON) or grammar (GBNF) compiles and, with a text, whether the text satisfies it."""
 
     schema: str | None = None
@@ -30,7 +30,7 @@ class Question(msgspec.Struct):
     text: str | None = None
 
 
-class Verdict(msgspec.Struct):
+class TrialVerdict(msgspec.Struct):
     """`error` is empty if all is well; else what is wrong and what to do."""
 
     error: str = ""
@@ -45,26 +45,26 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin.buffer:
         signal.setitimer(signal.ITIMER_PROF, COMPUTING_S)  # counts processor time and ends the process by SIGPROF
-        verdict = judge(msgspec.json.decode(line, type=Question))
+        verdict = judge(msgspec.json.decode(line, type=TrialOrder))
         signal.setitimer(signal.ITIMER_PROF, 0)
         sys.stdout.buffer.write(msgspec.json.encode(verdict) + b"\n")
         sys.stdout.buffer.flush()
     return 0
 
 
-def judge(question: Question) -> Verdict:
+def judge(question: TrialOrder) -> TrialVerdict:
     try:
         if question.text is not None:
-            return Verdict(flaw(question, question.text))
+            return TrialVerdict(flaw(question, question.text))
         if question.schema is not None:
             _check_schema(question.schema)
         Grammar(of_bytes(), question.schema, question.grammar)
     except Refusal as refusal:
-        return Verdict(refusal.message, refusal.hint)
-    return Verdict()
+        return TrialVerdict(refusal.message, refusal.hint)
+    return TrialVerdict()
 
 
-def flaw(question: Question, text: str) -> str:
+def flaw(question: TrialOrder, text: str) -> str:
     """Why the text does not satisfy the schema or grammar; empty if it does."""
     if question.schema is None:
         grammar = Grammar(of_bytes(), None, question.grammar)

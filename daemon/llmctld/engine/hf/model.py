@@ -20,7 +20,7 @@ import msgspec
 import torch
 
 from llmctld.engine.answer.choice import Choice, no_number
-from llmctld.engine.answer.sampling import Defaults
+from llmctld.engine.answer.sampling import SamplingDefaults
 from llmctld.engine.core.draft_model import DraftModel
 from llmctld.engine.core.step_threads import StepThreads
 from llmctld.engine.errors import Refusal
@@ -43,7 +43,7 @@ from llmctld.engine.streams.sequence import Chunk
 
 
 class Hf:
-    """Implements backend.Model. Its streams are the manager's pages, which cannot be cut or copied from outside."""
+    """Implements backend.TextModel. Its streams are the manager's pages, which cannot be cut or copied from outside."""
 
     mixes = True
     reuses = drafts = False
@@ -70,7 +70,7 @@ class Hf:
         self._rows = int(self._model.get_input_embeddings().weight.shape[0])
         """Rows of the embedding table: a token beyond it would fail the step for everyone in it."""
         self._reader = HfReader(tokenizer)
-        self._defaults = Defaults.of(named)
+        self._defaults = SamplingDefaults.of(named)
         self._choices: dict[int, Choice] = {}
         self._said: dict[int, int | Refusal] = {}
         self._steps, loaded = steps_for(load, self._model, self._words.size, limit)

@@ -27,7 +27,7 @@ Pick = Callable[[list[int], torch.Tensor], torch.Tensor]
 """Takes ids and their rows of logits; returns rows whose maximum is at the next token."""
 
 
-class Rows(ContinuousBatchingLogitsProcessor):
+class LogitsTap(ContinuousBatchingLogitsProcessor):
     """A logits processor at the end of the manager's chain, whose result the manager takes the maximum of.
 
     The manager tells it beforehand which requests the rows belong to, along with parameters (it asks for none).
@@ -64,7 +64,7 @@ class Paged:
         )  # fmt: skip
         greedy: Any = GenerationConfig(do_sample=False, eos_token_id=-1)  # type: ignore[no-untyped-call]
         self._manager = ContinuousBatchingManager(model, greedy, config)
-        rows = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([Rows(self._picked)]))
+        rows = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([LogitsTap(self._picked)]))
         rows.tensors_required = 1
         self._manager.logit_processor = rows
         self._manager.warmup()

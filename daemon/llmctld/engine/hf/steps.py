@@ -9,7 +9,7 @@ import torch
 
 from llmctl.config import CONTEXT_CAP
 from llmctld.engine.errors import LoadError, Refusal
-from llmctld.engine.fit import Memory, Shape, fit, mebibytes, notice
+from llmctld.engine.fit import MemoryNeeds, Shape, fit, mebibytes, notice
 from llmctld.engine.hf.files import FETCH, words
 from llmctld.engine.hf.folder import size_of
 from llmctld.engine.hf.paged import Paged, Pick, token_bytes
@@ -43,7 +43,7 @@ class Steps(Protocol):
         """Forget a sequence; unknown ids are ignored."""
 
 
-class Trial:
+class Probe:
     """Reference output of the model for each probe, read at once and alone. Raises LoadError if that fails."""
 
     @torch.no_grad()
@@ -95,7 +95,7 @@ class Trial:
 def steps_for(load: Load, model: Any, size: int, limit: int) -> tuple[Steps, Loaded]:
     """`size`: length of a row of logits. `limit`: bytes for everything. Raises LoadError."""
     _check_positions(load, model)
-    trial = Trial(load, model, size)
+    trial = Probe(load, model, size)
     implementation = model.config._attn_implementation
     reason = "it computes something else together than alone"
     try:
@@ -116,7 +116,7 @@ def _paged(load: Load, model: Any, size: int, limit: int, pick: Pick) -> tuple[S
     weights, own = size_of(model), _own_context(model)
     wanted = Shape(load.slots, load.context or min(own, CONTEXT_CAP), load.retained)
     fixed = weights + load.slots * size * torch.float32.itemsize * ROWS
-    memory = Memory(limit, fixed, token_bytes(model.config, model.dtype, load.batch))
+    memory = MemoryNeeds(limit, fixed, token_bytes(model.config, model.dtype, load.batch))
     while True:
         shape = fit(load.name, wanted, memory)
         steps = Paged(model, shape, load.batch, pick)
@@ -129,7 +129,7 @@ def _paged(load: Load, model: Any, size: int, limit: int, pick: Pick) -> tuple[S
     return steps, _loaded(shape, total, [*notices, *_stretched(load, shape, own)])
 
 
-def _single(load: Load, model: Any, limit: int, trial: Trial, reason: str) -> tuple[Steps, Loaded]:
+def _single(load: Load, model: Any, limit: int, trial: Probe, reason: str) -> tuple[Steps, Loaded]:
     """Its cache grows with the text and is not allocated beforehand."""
     kind, own = model.config.model_type, _own_context(model)
     message = f"{load.name}: a model of the type {kind!r} cannot be computed token by token"

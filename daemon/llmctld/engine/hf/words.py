@@ -12,7 +12,7 @@ from llmctld.engine.answer.reasoning import RENDERED
 from llmctld.engine.answer.token_ids import checked, named
 from llmctld.engine.errors import Refusal
 from llmctld.engine.messages import Load
-from llmctld.engine.prompt.template import Template
+from llmctld.engine.prompt.template import ChatTemplate
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
@@ -95,7 +95,7 @@ class HfWords:
         return text.replace(SPACE, " ").encode()
 
 
-def _template(tokenizer: Any, load: Load | None) -> Template | None:
+def _template(tokenizer: Any, load: Load | None) -> ChatTemplate | None:
     """If there are several, the one for chats without tools."""
     source = (load.template if load else "") or tokenizer.chat_template
     if not source:
@@ -103,7 +103,7 @@ def _template(tokenizer: Any, load: Load | None) -> Template | None:
     if isinstance(source, dict):
         source = source.get("default") or next(iter(source.values()))
     options, name = (load.template_options, Path(load.path).name) if load else ({}, "")
-    return Template(source, {**tokenizer.special_tokens_map, **options}, model=name)
+    return ChatTemplate(source, {**tokenizer.special_tokens_map, **options}, model=name)
 
 
 def _kinds(tokenizer: Any) -> set[str]:

@@ -13,19 +13,19 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 from numpy.typing import NDArray
 
-from llmctld.engine.answer.sampling import Defaults
+from llmctld.engine.answer.sampling import SamplingDefaults
 from llmctld.engine.core.draft_model import DraftModel
 from llmctld.engine.core.step_threads import StepThreads
 from llmctld.engine.drafts.speculation import ROWS
 from llmctld.engine.errors import LoadError, Refusal
-from llmctld.engine.fit import Memory, Shape, fit, notice
+from llmctld.engine.fit import MemoryNeeds, Shape, fit, notice
 from llmctld.engine.llama import draft_file as second
 from llmctld.engine.llama.adapters import Adapters
 from llmctld.engine.llama.batch import Batch
 from llmctld.engine.llama.cells import KV_TYPES, cell_bytes, reuses, wanted_shape, window_cells
 from llmctld.engine.llama.library.native_log import NativeLog
 from llmctld.engine.llama.pages import give_back_zeros, stretches
-from llmctld.engine.llama.reader import Reader
+from llmctld.engine.llama.reader import GgufReader
 from llmctld.engine.llama.sampler import Sampler
 from llmctld.engine.llama.vocabulary import Vocabulary
 from llmctld.engine.llama.weights import check_positions, metadata, read_weights
@@ -33,7 +33,7 @@ from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.prompt.encode import encode
 from llmctld.engine.prompt.prompt import Prompt
 from llmctld.engine.prompt.systems import takes_later
-from llmctld.engine.prompt.template import Template
+from llmctld.engine.prompt.template import ChatTemplate
 from llmctld.engine.sandbox.process import Scribe
 from llmctld.engine.streams.checkpoints import NO_WINDOW, Window
 from llmctld.engine.streams.sequence import Chunk
@@ -52,7 +52,7 @@ computation itself failed (include/llama.h)."""
 
 
 class Gguf:
-    """Implements backend.Model."""
+    """Implements backend.TextModel."""
 
     mixes = False
     """The library computes the streams of a batch in parts of equal length, and reads all weights for each part."""
@@ -69,12 +69,12 @@ class Gguf:
         told = metadata(self._model)
         _check_kind(load, told)
         self._vocabulary = Vocabulary(self._model)
-        self._defaults = Defaults.named_by(told)
+        self._defaults = SamplingDefaults.named_by(told)
         source = load.template or told.get("tokenizer.chat_template", "")
         own = {"bos_token": self._vocabulary.bos_text, "eos_token": self._vocabulary.eos_text}
         name = told.get("general.name", "")
-        self._template = Template(source, own | load.template_options, scribe, name) if source and scribe else None
-        self._reader = Reader(self._vocabulary, source)
+        self._template = ChatTemplate(source, own | load.template_options, scribe, name) if source and scribe else None
+        self._reader = GgufReader(self._vocabulary, source)
         self.reuses = reuses(self._model)
         self.drafts = self.reuses and load.speculation == "ngram"
         unusable = self._check_second(load)
@@ -300,17 +300,17 @@ class Gguf:
         cells = window_cells(looks, batch, self.loaded.context)
         return Window(looks, cells - looks if cells < self.loaded.context else cells)
 
-    def _needs(self, load: Load, cells: Memory) -> Memory:
+    def _needs(self, load: Load, cells: MemoryNeeds) -> MemoryNeeds:
         """Host memory for the weights and these cells, including those of the draft model with full attention."""
         share = self._weights.cells
         memory = replace(cells, fixed=self._weights.host, cell=int(cells.cell * share), near=int(cells.near * share))
         if self._second is None:
             return memory
         other = second.load_of(load)
-        more = self._second._needs(other, Memory(0, 0, cell_bytes(self._second._model, other.kv_type)))
+        more = self._second._needs(other, MemoryNeeds(0, 0, cell_bytes(self._second._model, other.kv_type)))
         return replace(memory, fixed=memory.fixed + more.fixed, cell=memory.cell + more.cell)
 
-    def _cells(self, load: Load) -> Memory:
+    def _cells(self, load: Load) -> MemoryNeeds:
         """Bytes per cell. With sliding windows, measured on a small context: the library does not tell which layers have a
         window."""
         if self.reuses and (looks := lib.llama_model_n_swa(self._model)):
@@ -319,8 +319,8 @@ class Gguf:
             if len(self._log.caches) == 2 and all(cells == PROBE for _, cells in self._log.caches):
                 (whole, _), (near, _) = self._log.caches
                 window = window_cells(looks, max(load.batch, load.slots), 2**31)
-                return Memory(load.memory_bytes, 0, whole // PROBE, near // PROBE, window)
-        return Memory(load.memory_bytes, 0, cell_bytes(self._model, load.kv_type))
+                return MemoryNeeds(load.memory_bytes, 0, whole // PROBE, near // PROBE, window)
+        return MemoryNeeds(load.memory_bytes, 0, cell_bytes(self._model, load.kv_type))
 
     def _reshape(self, load: Load, shape: Shape, log: NativeLog) -> None:
         """As a draft model: take the main model's shape; `log` records what that takes."""

@@ -17,7 +17,7 @@ SPACES = " \t\n\v\f\r"
 NEVER_TEXT = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN
 
 
-class Reader:
+class GgufReader:
     """`source`: the model's chat template, empty if it has none."""
 
     def __init__(self, vocabulary: Vocabulary, source: str = "") -> None:

@@ -12,7 +12,15 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 from numpy.typing import NDArray
 
-from llmctld.engine.answer.sampling import NO_PENALTIES, PENALTY_WINDOW, Defaults, check, grammar_of, penalties, score
+from llmctld.engine.answer.sampling import (
+    NO_PENALTIES,
+    PENALTY_WINDOW,
+    SamplingDefaults,
+    check,
+    grammar_of,
+    penalties,
+    score,
+)
 from llmctld.engine.errors import Refusal
 from llmctld.engine.llama.vocabulary import Vocabulary
 from llmctld.engine.messages import Scored, Submit
@@ -28,7 +36,12 @@ class Sampler:
     """
 
     def __init__(
-        self, submit: Submit, defaults: Defaults, vocabulary: Vocabulary, bias: Mapping[int, float], prompt: list[int]
+        self,
+        submit: Submit,
+        defaults: SamplingDefaults,
+        vocabulary: Vocabulary,
+        bias: Mapping[int, float],
+        prompt: list[int],
     ) -> None:
         check(submit)
         self._vocabulary = vocabulary
@@ -75,12 +88,14 @@ class Sampler:
         return int(logits.argmax())
 
     @staticmethod
-    def _is_plain(submit: Submit, defaults: Defaults) -> bool:
+    def _is_plain(submit: Submit, defaults: SamplingDefaults) -> bool:
         """Whether the request wants the likeliest token, independent of earlier tokens."""
         temperature = defaults.temperature if submit.temperature is None else submit.temperature
         return temperature <= 0 and penalties(submit) == NO_PENALTIES
 
-    def _make_chain(self, submit: Submit, defaults: Defaults, bias: Mapping[int, float], prompt: list[int]) -> Any:
+    def _make_chain(
+        self, submit: Submit, defaults: SamplingDefaults, bias: Mapping[int, float], prompt: list[int]
+    ) -> Any:
         parameters = lib.llama_sampler_chain_default_params()
         parameters.no_perf = True
         self._chain = lib.llama_sampler_chain_init(parameters)
@@ -106,7 +121,7 @@ class Sampler:
             for token in prompt[-PENALTY_WINDOW:]:
                 lib.llama_sampler_accept(self._chain, token)
 
-    def _choose(self, submit: Submit, defaults: Defaults) -> None:
+    def _choose(self, submit: Submit, defaults: SamplingDefaults) -> None:
         temperature = defaults.temperature if submit.temperature is None else submit.temperature
         if temperature <= 0:
             self._add(lib.llama_sampler_init_greedy())

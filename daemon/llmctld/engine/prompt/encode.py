@@ -12,11 +12,11 @@ from llmctld.engine.messages import Submit
 from llmctld.engine.prompt.chat import whole
 from llmctld.engine.prompt.markers import Markers, Rendered
 from llmctld.engine.prompt.prompt import Prompt
-from llmctld.engine.prompt.tags import Found
-from llmctld.engine.prompt.template import Template, untold
+from llmctld.engine.prompt.tags import ReasoningTags
+from llmctld.engine.prompt.template import ChatTemplate, untold
 
 
-class Vocabulary(Protocol):
+class PromptVocabulary(Protocol):
     """The part of a library's vocabulary that prompts need."""
 
     def checked(self, tokens: list[int]) -> list[int]:
@@ -33,7 +33,7 @@ Tokens = Callable[[Rendered], list[int]]
 
 
 def encode(
-    submit: Submit, template: Template | None, vocabulary: Vocabulary, markers: Markers, typed: Tokens, rendered: Tokens
+    submit: Submit, template: ChatTemplate | None, vocabulary: PromptVocabulary, markers: Markers, typed: Tokens, rendered: Tokens
 ) -> Prompt:  # fmt: skip
     """`typed` tokenises a text without a template, `rendered` one that the template made. Raises Refusal.
 
@@ -46,7 +46,7 @@ def encode(
 
 
 def _prompt(
-    submit: Submit, template: Template | None, vocabulary: Vocabulary, markers: Markers, typed: Tokens, rendered: Tokens
+    submit: Submit, template: ChatTemplate | None, vocabulary: PromptVocabulary, markers: Markers, typed: Tokens, rendered: Tokens
 ) -> Prompt:  # fmt: skip
     if submit.raw or submit.tokens is not None or template is None:
         untold(submit)
@@ -55,7 +55,7 @@ def _prompt(
     if submit.raw or template is None:
         text = whole(submit.messages)
         if submit.raw:
-            return Prompt(vocabulary.encode(text), opened=Found(None, "").opened(text))
+            return Prompt(vocabulary.encode(text), opened=ReasoningTags(None, "").opened(text))
         return Prompt(typed(markers.typed(text)))
     read = markers.render(partial(template.render, think=submit.think), submit.messages)
     vocabulary.render(template.nature.tags.rendered)

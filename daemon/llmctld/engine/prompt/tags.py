@@ -95,7 +95,7 @@ def _after(text: str, word: str) -> str:
     return text[text.index(word) + len(word) :]
 
 
-class Found:
+class ReasoningTags:
     """Tags of a model: its `own` from the template, before those of the table."""
 
     def __init__(self, own: Tags | None, source: str) -> None:

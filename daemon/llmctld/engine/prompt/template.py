@@ -15,7 +15,7 @@ from llmctld.engine.messages import ChatMessage, Submit
 from llmctld.engine.prompt.chat import SHOWN, TOOLS, plain, refused_tools, uses_tools
 from llmctld.engine.prompt.markers import Rendered
 from llmctld.engine.prompt.prompt import Prompt
-from llmctld.engine.prompt.tags import Found, derive
+from llmctld.engine.prompt.tags import ReasoningTags, derive
 from llmctld.engine.prompt.thinking import Thinking, Way
 from llmctld.engine.sandbox.process import Scribe, Unrendered
 
@@ -39,7 +39,7 @@ class Nature:
     wanted: dict[str, Any] = field(default_factory=dict)
     takes_system: bool = True
     thinking: Thinking = field(default_factory=lambda: Thinking(lambda messages, variables: None, (), ""))
-    tags: Found = field(default_factory=lambda: Found(None, ""))
+    tags: ReasoningTags = field(default_factory=lambda: ReasoningTags(None, ""))
 
 
 def untold(submit: Submit) -> None:
@@ -50,7 +50,7 @@ def untold(submit: Submit) -> None:
         raise Refusal("invalid_request", message, "Ask without `--think`.")
 
 
-class Template:
+class ChatTemplate:
     """`known`: variables for every rendering (the model's own tokens as text, `template_options`). `model`: name in the model
     file.
 
@@ -79,7 +79,7 @@ class Template:
                 break
         both = self._tried([{"role": "system", "content": SYSTEM}, user], {})
         thinking = Thinking(self._tried, names, self._source, self._model)
-        found = Found(derive(self._tried, thinking), self._source)
+        found = ReasoningTags(derive(self._tried, thinking), self._source)
         thinking.always = found.spoken_of or found.opened(alone or "") is not None
         takes_system = alone is None or (both is not None and SYSTEM in both)
         return Nature("", self._wanted, takes_system, thinking, found)

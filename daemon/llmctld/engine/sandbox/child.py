@@ -23,11 +23,11 @@ from llmctld.engine.sandbox.messages import (
     BYTES_PER_S,
     CPU_S,
     PATIENCE,
-    Failed,
-    Open,
     Opened,
+    ParseTemplate,
     Render,
-    Rendered,
+    TemplateFailed,
+    TemplateText,
     decode_order,
     encode,
 )
@@ -103,9 +103,9 @@ def main() -> None:
         _limit(CPU_S + len(body) / BYTES_PER_S, ROOM + TIMES * len(body))
         try:
             order = decode_order(body)
-            if isinstance(order, Open):
+            if isinstance(order, ParseTemplate):
                 program = Program(order.source, order.known)
-                word: Opened | Rendered | Failed = Opened(program.names)
+                word: Opened | TemplateText | TemplateFailed = Opened(program.names)
             else:
                 word = _rendered(program, order, len(body))
             said = encode(word)
@@ -118,19 +118,19 @@ def main() -> None:
         sys.stdout.buffer.flush()
 
 
-def _rendered(program: Program | None, order: Render, size: int) -> Rendered | Failed:
+def _rendered(program: Program | None, order: Render, size: int) -> TemplateText | TemplateFailed:
     """Render; refuse output that is much longer than its input, which would block everyone during tokenisation."""
     if program is None:
-        return Failed("nothing was opened")
+        return TemplateFailed("nothing was opened")
     text, most = program.render(order.messages, order.variables), OUTPUT_LENGTH + OUTPUT_PER_BYTE * size
     if len(text) > most:
-        return Failed(f"it makes {len(text)} characters of {size} bytes; at most {most} are taken")
-    return Rendered(text)
+        return TemplateFailed(f"it makes {len(text)} characters of {size} bytes; at most {most} are taken")
+    return TemplateText(text)
 
 
 def _failed(program: Program | None, message: str) -> bytes:
     message = message[:2000].encode(errors="replace").decode()
-    return encode(Opened(broken=message) if program is None else Failed(message))
+    return encode(Opened(broken=message) if program is None else TemplateFailed(message))
 
 
 def _limit(cpu_s: float, room: int | None) -> None:

@@ -15,7 +15,7 @@ PATIENCE = 10
 """Wall-clock limit as a multiple of CPU_S, for a very busy machine."""
 
 
-class Open(msgspec.Struct, tag="open"):
+class ParseTemplate(msgspec.Struct, tag="open"):
     """Sent once, first: the template. `known`: variables for every rendering. Reply: Opened."""
 
     source: str
@@ -36,16 +36,16 @@ class Opened(msgspec.Struct, tag="opened"):
     broken: str = ""
 
 
-class Rendered(msgspec.Struct, tag="rendered"):
+class TemplateText(msgspec.Struct, tag="rendered"):
     text: str
 
 
-class Failed(msgspec.Struct, tag="failed"):
+class TemplateFailed(msgspec.Struct, tag="failed"):
     """The template's own message."""
 
     message: str
 
 
-decode_order = msgspec.msgpack.Decoder(Open | Render).decode
-decode_word = msgspec.msgpack.Decoder(Opened | Rendered | Failed).decode
+decode_order = msgspec.msgpack.Decoder(ParseTemplate | Render).decode
+decode_word = msgspec.msgpack.Decoder(Opened | TemplateText | TemplateFailed).decode
 encode = msgspec.msgpack.Encoder().encode

@@ -14,11 +14,11 @@ from llmctld.engine.messages import LENGTH
 from llmctld.engine.sandbox.messages import (
     CPU_S,
     PATIENCE,
-    Failed,
-    Open,
     Opened,
+    ParseTemplate,
     Render,
-    Rendered,
+    TemplateFailed,
+    TemplateText,
     decode_word,
     encode,
 )
@@ -39,12 +39,12 @@ class Scribe:
         self.strikes = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._end = self._start()
-        self._opening: Open | None = None
+        self._opening: ParseTemplate | None = None
         self._stopped = ""
 
     def open(self, source: str, known: dict[str, Any]) -> list[str]:
         """Parse the template; returns the variables it uses. Raises Unrendered."""
-        self._opening = Open(source, known)
+        self._opening = ParseTemplate(source, known)
         if self._process is None:
             self._end = self._start()
         opened = self._say(self._opening)
@@ -62,12 +62,12 @@ class Scribe:
             )
         if self._process is None:
             self._end = self._start()
-            self._say(self._opening or Open("", {}))
+            self._say(self._opening or ParseTemplate("", {}))
         word = self._say(Render(messages, variables))
         self.strikes = 0
-        if isinstance(word, Rendered):
+        if isinstance(word, TemplateText):
             return word.text
-        raise Unrendered(word.message if isinstance(word, Failed) else "it was opened twice")
+        raise Unrendered(word.message if isinstance(word, TemplateFailed) else "it was opened twice")
 
     def close(self) -> None:
         """End the process; `render` would start another."""
@@ -81,7 +81,7 @@ class Scribe:
         )
         return weakref.finalize(self, _end, self._process)
 
-    def _say(self, order: Open | Render) -> Opened | Rendered | Failed:
+    def _say(self, order: ParseTemplate | Render) -> Opened | TemplateText | TemplateFailed:
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -91,7 +91,7 @@ class Scribe:
             process.stdin.write(LENGTH.pack(len(body)) + body)
             process.stdin.flush()
             (length,) = LENGTH.unpack(process.stdout.read(LENGTH.size))
-            word: Opened | Rendered | Failed = decode_word(process.stdout.read(length))
+            word: Opened | TemplateText | TemplateFailed = decode_word(process.stdout.read(length))
             return word
         except Exception as error:  # a broken pipe or a truncated frame: the process is gone
             raise Unrendered(self._ended(process)) from error

@@ -44,7 +44,7 @@ class Entry:
     lasting: bool = True
 
 
-class Saved:
+class SavedStates:
     """Evicts the least recently used state from memory to disk, and from disk for good. Without a folder there is no disk.
 
     `folder` holds only states of one model file, one library version and one set of context settings.

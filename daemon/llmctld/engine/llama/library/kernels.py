@@ -44,7 +44,7 @@ _expand = ggml.call("ggml_build_forward_expand", None, ctypes.c_void_p, ctypes.c
 _compute = ggml.call("ggml_backend_graph_compute", ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
 
-class Trial(NamedTuple):
+class KernelTrial(NamedTuple):
     """`buffers`: name and handle of the buffer type."""
 
     buffers: str
@@ -56,17 +56,17 @@ class Trial(NamedTuple):
         return f"{self.buffers} {self.type}"
 
 
-def trials() -> Iterator[Trial]:
+def trials() -> Iterator[KernelTrial]:
     """Every combination that this processor has kernels for, special ones first."""
     for buffers, handle in ggml.extra_buffers().items():
         for name, kind in TYPES.items():
             if ggml.multiplies(kind, (COLUMNS, ROWS), handle, False):
-                yield Trial(buffers, handle, name)
+                yield KernelTrial(buffers, handle, name)
     for name in TYPES:
-        yield Trial(PLAIN, ggml.plain_buffers(), name)
+        yield KernelTrial(PLAIN, ggml.plain_buffers(), name)
 
 
-def off(trial: Trial, tokens: int) -> float:
+def off(trial: KernelTrial, tokens: int) -> float:
     """Relative error of the product; NaN if it is not a number."""
     random = np.random.default_rng(7)
     weights = random.normal(0, 1, (ROWS, COLUMNS)).astype(np.float32)
@@ -75,7 +75,7 @@ def off(trial: Trial, tokens: int) -> float:
     return float(np.linalg.norm(product(trial, weights, given) - exact) / np.linalg.norm(exact))
 
 
-def product(trial: Trial, weights: Matrix, given: Matrix) -> Matrix:
+def product(trial: KernelTrial, weights: Matrix, given: Matrix) -> Matrix:
     """(tokens, rows), as computed by the library. Its memory is freed at the end of the process."""
     kind = TYPES[trial.type]
     packed = np.zeros(_row_size(kind, COLUMNS) * ROWS, np.uint8)
