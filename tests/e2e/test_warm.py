@@ -130,7 +130,7 @@ BAD = [
     ('{"prompt": "a", "continue": true}', "earlier turns of a conversation", 5),
     ('{"prompt": "a", "no_cache": true}', "is to be stored", 5),
     ('{"prompt": "a", "cache-only": true}', "is to be stored", 5),
-    ('{"prompt": "a", "n": 2, "text": "b"}', "one answer was given", 5),
+    ('{"prompt": "a", "n": 2, "text": "b"}', "one answer is given", 5),
     ('{"prompt": "a", "file": "nix.txt"}', "there is no file nix.txt", 5),
     ('{"prompt": "a", "schema": "{"}', "", 2),
     ('{"prompt": "a", "refresh": true, "cache": true}', "exclude each other", 2),

@@ -24,6 +24,21 @@ async def test_who_waits_comes_by_priority_and_then_in_order() -> None:
 
 
 @in_loop
+async def test_a_request_that_waits_can_be_moved_up() -> None:
+    turns, order = PrioritySemaphore(1), []
+
+    async def work(number: int) -> None:
+        async with turns.one(2, number):
+            order.append(number)
+            await asyncio.sleep(0)  # the others wait now
+            if number == 1:
+                turns.move(3, 0)
+
+    await asyncio.gather(*(work(number) for number in (1, 2, 3)))
+    assert order == [1, 3, 2]
+
+
+@in_loop
 async def test_a_turn_is_lost_to_nobody_who_has_left() -> None:
     turns = PrioritySemaphore(1)
 

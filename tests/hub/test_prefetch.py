@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from llmctld.cache.entries.book import Which
 from llmctld.cache.prefetch.ledger import CHANCE, JUDGED, REQUESTS, RIGHT, STEPS, TRIAL, Ledger, Open
-from llmctld.cache.prefetch.prefetch import Asked, Computed, NotNow, Prefetch, fixed_s, opened
+from llmctld.cache.prefetch.prefetch import Answered, Computed, NotNow, Prefetch, fixed_s, opened
 from llmctld.cache.prefetch.sequences import FOLLOWERS, SESSION_S, Sequences
 
 from llmctl.config import Prefetch as Settings
@@ -277,7 +277,9 @@ class Desk:
             created = self.stored[step] - self.life
             body = step.encode if again else None
             self.prefetch.saw(
-                Asked(person, person, step, self.now, created, True, step if served else None, False, "m", ["t"], body)
+                Answered(
+                    person, person, step, self.now, created, True, step if served else None, False, "m", ["t"], body
+                )
             )
             await self.rest()
 
@@ -351,7 +353,7 @@ async def test_where_every_answer_lasts_alike_that_is_known_from_the_start(tmp_p
 async def test_who_is_served_it_for_a_question_like_it_has_used_it(tmp_path: Path) -> None:
     async with desk(tmp_path) as it:
         await it.ask("ab ab ab a")
-        it.prefetch.saw(Asked("ana", "ana", "b?", it.now, it.now, True, "b", False, "m", [], None))
+        it.prefetch.saw(Answered("ana", "ana", "b?", it.now, it.now, True, "b", False, "m", [], None))
         assert it.figures() == (2, 2, 0)
 
 
@@ -387,7 +389,7 @@ async def test_the_last_request_of_a_person_is_what_counts(tmp_path: Path) -> No
         await asyncio.sleep(0)
         for step in "ac":
             it.now += 10
-            it.prefetch.saw(Asked("ana", "ana", step, it.now, it.now, True, None, False, "m", [], None))
+            it.prefetch.saw(Answered("ana", "ana", step, it.now, it.now, True, None, False, "m", [], None))
         gate.set()
         await it.rest()
         assert it.computed == ["d"]
@@ -466,10 +468,10 @@ async def test_a_user_who_comes_while_it_is_computed_has_gained_what_was_done(tm
         await it.ask("ab ab ")
         it.compute = compute
         it.now += 10
-        it.prefetch.saw(Asked("ana", "ana", "a", it.now, it.now, True, None, False, "m", [], None))
+        it.prefetch.saw(Answered("ana", "ana", "a", it.now, it.now, True, None, False, "m", [], None))
         await began.wait()
         it.now += 10
-        it.prefetch.saw(Asked("ana", "ana", "b", it.now, it.now, True, None, True, "m", [], None))
+        it.prefetch.saw(Answered("ana", "ana", "b", it.now, it.now, True, None, True, "m", [], None))
         go.set()
         await it.rest()
         assert it.figures() == (1, 1, 0)

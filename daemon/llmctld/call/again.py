@@ -18,10 +18,10 @@ IN_MESSAGES: dict[str, Any] = {
     "prompt": None, "messages": None, "stdin": None, "files": [], "params": {}, "declared": {}, "system": None,
     "conversation": None, "continue_last": False,
 }  # fmt: skip
-"""Fields that are dropped, since the messages hold what they say. A field named in `cache.scope` is part of the key and stays."""
+"""Fields that are dropped, since the messages contain them. A field named in `cache.scope` is part of the key and stays."""
 
 
-class Again(msgspec.Struct, array_like=True):
+class KeptRequest(msgspec.Struct, array_like=True):
     """The request, and the messages that the model saw."""
 
     request: Generate
@@ -29,7 +29,7 @@ class Again(msgspec.Struct, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-from_bytes = msgspec.msgpack.Decoder(Again).decode
+from_bytes = msgspec.msgpack.Decoder(KeptRequest).decode
 
 
 def is_small(call: Call) -> bool:
@@ -43,4 +43,4 @@ def to_bytes(call: Call, scope: list[str]) -> bytes:
     if "model" not in scope:
         changes["model"] = call.entry.name
     cache = "refresh" if repeatable(call.request) else "store"
-    return _encode(Again(msgspec.structs.replace(call.request, cache=cache, **changes), call.messages))
+    return _encode(KeptRequest(msgspec.structs.replace(call.request, cache=cache, **changes), call.messages))

@@ -1,7 +1,7 @@
-"""What flows through the pipeline: a Call goes in, Events come out; a Stage is a function from one to the other.
+"""The types of the pipeline: a Stage takes a Call and yields Events; a Link wraps one Stage around the next.
 
-A Stage yields any number of Delta and Notice, then exactly one Answer (or Answers, of several samples), or raises an
-LlmctlError. A Link puts a stage around the next one.
+A Stage yields any number of Delta and Notice, then exactly one Answer (or Answers, for several samples), or raises an
+LlmctlError.
 """
 
 import time
@@ -27,8 +27,8 @@ class GaveWay(Exception):
 
 
 @dataclass
-class Work:
-    """What is being generated, shared by all calls that wait for the same answer; `state` is a word for Progress."""
+class Generation:
+    """The answer as it is generated, shared by all calls that wait for it. `state`: the word that Progress reports."""
 
     state: str = "working"
     text: str = ""
@@ -37,14 +37,14 @@ class Work:
     timings: Timings = field(default_factory=Timings)
     logprobs: list[Sampled] | None = None
     left_out: LeftOut | None = None
-    """Of the prompt, with `--overflow`."""
+    """The part of the prompt that `--overflow` removed."""
     stored: bool = False
     """Whether a level of the cache took the answer."""
 
 
 @dataclass
 class Call:
-    """A request inside the pipeline. Times are time.monotonic() seconds; what a stage finds out it writes here."""
+    """A request inside the pipeline, with what the stages have found out so far. Times are time.monotonic() seconds."""
 
     id: str
     request: Generate
@@ -53,38 +53,38 @@ class Call:
     at: float = field(default_factory=time.time)
     """Seconds since 1970."""
     may_load: bool = True
-    """Whether a model that is not loaded is loaded for it."""
+    """Whether the model may be loaded for it."""
     supplied: str | None = None
-    """The answer's text, where the user has it already and wants it stored."""
+    """The text of an answer that the user brings, to be stored (`cache warm`)."""
     number: int = 0
-    """Of its row in the history."""
+    """Number of its row in the history."""
     model: ModelEntry | None = None
     prompt: str | None = None
-    """The text of the user's turn, as preprocess put it together."""
+    """The text of the user's turn, as preprocess composed it."""
     typed: str | None = None
-    """What was typed, where files or stdin came with it: the question, and they are what it is about."""
+    """The typed question, where files or stdin accompany it."""
     system: str | None = None
-    """The system prompt that is in force, its places filled, whether it was given or holds since an earlier turn."""
+    """The system prompt in force, parameters filled in: given with this turn, or kept from an earlier one."""
     messages: list[ChatMessage] = field(default_factory=list)
     key: str | None = None
     content: str | None = None
-    """What the model's files were when the key was made."""
+    """Identifies the contents of the model's files at the time the key was made."""
     keep: bool = False
-    """Whether the answer may be stored, and a stored one serve."""
+    """Whether the answer is stored, and may be served from the cache."""
     hit: str | None = None
     computed_by: str | None = None
     """The id of the equal request that computed the answer, where `hit` is "flight"."""
     saved_ms: float | None = None
     """Milliseconds of computing that a stored or joined answer made unnecessary."""
-    work: Work = field(default_factory=Work)
+    work: Generation = field(default_factory=Generation)
     index: int = 0
     samples: list["Call"] = field(default_factory=list)
-    """A call for each of several samples; the first shares this one's work."""
+    """One call per sample, with `-n`; the first shares this call's `work`."""
     outcome: Answer | None = None
-    """Of a sample that has come to its end."""
+    """The answer of a sample that has ended."""
     explained: list[Explained] = field(default_factory=list)
     cleanup: AsyncExitStack = field(default_factory=AsyncExitStack)
-    """What inner stages hold until the outcome is written down; closed by record."""
+    """Resources that inner stages hold until the outcome is recorded; the stage `record` closes it."""
 
     followers: list[Callable[[Origin], None]] = field(default_factory=list)
     """Called with the new origin when the computation goes over to another request."""
@@ -106,12 +106,12 @@ class Call:
 
     @property
     def entry(self) -> ModelEntry:
-        """The model, for the stages behind the one that chose it."""
+        """The model, for the stages after `preprocess`, which chooses it."""
         assert self.model is not None
         return self.model
 
     def explain(self, stage: str, text: str, similarity: float | None = None, refused: str | None = None) -> None:
-        """For `--explain`; nothing where it was not asked for."""
+        """Adds a line to the report of `--explain`, if it was requested."""
         if self.request.explain:
             self.explained.append(Explained(stage, text, similarity, refused))
 
@@ -119,7 +119,7 @@ class Call:
         return (time.monotonic() - self.arrived) * 1e3
 
     def partial(self, finish_reason: str) -> Answer:
-        """What there is when the request ends early. An extraction has no part: half a code block is none."""
+        """The answer so far, of a request that ends early. Without text for `-x`: half a code block is useless."""
         work = self.work
         text = "" if self.request.extract else work.text
         answer = self.answer(text, work.reasoning or None, finish_reason, work.usage, work.timings)
@@ -127,7 +127,7 @@ class Call:
         return answer
 
     def partials(self, finish_reason: str) -> list[Answer]:
-        """What there is of each of several samples; [] where one answer was asked for."""
+        """The samples so far, of a request that ends early; [] where only one answer was requested."""
         return [sample.outcome or sample.partial(finish_reason) for sample in self.samples]
 
     def answer(
@@ -155,7 +155,7 @@ class Call:
 
 
 def compose(links: Sequence[Link], last: Stage) -> Stage:
-    """The links around `last`, outermost first."""
+    """The stage that results from wrapping `links`, outermost first, around `last`."""
     for link in reversed(links):
         last = link(last)
     return last

@@ -1,6 +1,6 @@
-"""What an answer depends on: the key under which it is stored, and the wall within which a question may stand for another.
+"""Which requests are equal: the key under which an answer is stored, and the wall, the key of everything but the question.
 
-It knows every field of a request that changes the answer; whether an answer may be stored or served is not decided here.
+It covers every field of a request that changes the answer. Whether answers are stored or served is decided elsewhere.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ KEY_FORMAT = 2
 
 
 class Identity(msgspec.Struct, array_like=True):
-    """What an answer depends on; equal identities may share one. Fields of later machinery are None."""
+    """Everything that an answer depends on. Requests with equal identities may share an answer."""
 
     format: int
     model: str
@@ -48,13 +48,15 @@ SAMPLING = (
 
 
 def key_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
-    """32 hexadecimal digits. `scope` names fields of the request; who differs in one of them shares nothing."""
+    """32 hexadecimal digits. `scope` names further fields of the request that must be equal."""
     return _digest(_identity(call, catalog, scope))
 
 
 def wall_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
-    """The key of everything but the question: questions within one wall differ in nothing else. The question is the last message,
-    or what was typed about files and stdin: of a long text the few words that were typed are hardly anything."""
+    """The key of everything but the question, which may be compared with other questions of the same wall.
+
+    The question is the last message, or the typed text where files or stdin accompany it: compared as a whole, a long
+    document would drown the few typed words."""
     identity, request = _identity(call, catalog, scope), call.request
     documents = (
         [] if call.typed is None else [*((file.name, file.text) for file in request.files), ("", request.stdin or "")]
@@ -88,7 +90,7 @@ def _identity(call: Call, catalog: Catalog, scope: list[str]) -> Identity:
 
 
 def _cut(overflow: str | None) -> list[str]:
-    """Nothing where nothing is cut: so the keys of such requests are what they were before there was a choice."""
+    """Empty where nothing is cut, so that such requests keep the keys that they had before `--overflow` existed."""
     return [] if overflow in (None, "error") else [str(overflow)]
 
 
@@ -97,7 +99,7 @@ def _digest(identity: Identity) -> str:
 
 
 def template(call: Call) -> str:
-    """What tells the prompt's template apart from others; empty: it was made from none."""
+    """Identifies the template that the prompt was made from; empty: none."""
     request = call.request
     system = request.system if request.messages is None else call.system
     return template_of(system, request.prompt, bool(request.declared or request.params))

@@ -1,7 +1,7 @@
-"""What `--overflow` may leave out of a prompt, and how it is told what was.
+"""Which parts of a prompt `--overflow` may cut, and the notice that says what was cut.
 
-What came with the question goes first: stdin and files, or the longest value of a parameter; only where that does not make
-enough room, the whole text of this turn. How much goes is for the engine to find out, which alone has a tokenizer.
+Stdin and files, or the longest value of a parameter, are cut first; the whole text of the turn only if that makes too little
+room. The engine, which has the tokenizer, decides how much is cut.
 """
 
 import sys
@@ -13,11 +13,11 @@ from llmctld.call.chat import normal
 from llmctld.call.prompt import PLACE, body, compose_prompt, fill, values_of
 
 WHERE = {"head": "the beginning", "middle": "the middle", "tail": "the end"}
-"""`--overflow` -> what is left out."""
+"""Value of `--overflow` -> the words for what is cut."""
 
 
 class Part(NamedTuple):
-    """Characters of the prompt, and what they are called."""
+    """A range of characters of the prompt, and its name in the notice."""
 
     start: int
     end: int
@@ -25,21 +25,21 @@ class Part(NamedTuple):
 
 
 def parts(request: Generate, prompt: str | None) -> list[Part]:
-    """In the order in which they are cut; empty where nothing is to be."""
+    """In the order in which they are cut; empty: nothing may be cut."""
     if request.overflow not in WHERE or prompt is None:
         return []
     whole, values = Part(0, len(prompt), "the prompt"), values_of(request)
     if request.messages is not None:
         return [whole]
-    if compose_prompt(request, values, sys.maxsize) != prompt:  # put together elsewhere
+    if compose_prompt(request, values, sys.maxsize) != prompt:  # composed elsewhere
         return [whole]
-    came = _came_with_it(request, values, prompt)
-    if came is None or not prompt[came.start : came.end].strip():
+    attached = _attached(request, values, prompt)
+    if attached is None or not prompt[attached.start : attached.end].strip():
         return [whole]
-    return [came, whole] if prompt[: came.start].strip() or prompt[came.end :].strip() else [came]
+    return [attached, whole] if prompt[: attached.start].strip() or prompt[attached.end :].strip() else [attached]
 
 
-def _came_with_it(request: Generate, values: dict[str, str], prompt: str) -> Part | None:
+def _attached(request: Generate, values: dict[str, str], prompt: str) -> Part | None:
     text, stdin, limit = normal(request.prompt or ""), request.stdin, sys.maxsize
     places = list(PLACE.finditer(text))
     placed = next((place for place in places if place[1] == "stdin" and "stdin" not in values), None)
@@ -61,7 +61,7 @@ def _came_with_it(request: Generate, values: dict[str, str], prompt: str) -> Par
 
 
 def told(left_out: LeftOut, request: Generate, prompt: str) -> str:
-    """What was left out, for a notice."""
+    """The notice that says what was cut."""
     there = parts(request, prompt)
     part = next(part for part in there if part.start <= left_out.start and left_out.end <= part.end)
     gone, all = (len(text.encode()) for text in (prompt[left_out.start : left_out.end], prompt[part.start : part.end]))
@@ -72,5 +72,5 @@ def told(left_out: LeftOut, request: Generate, prompt: str) -> str:
 
 
 def shortened(prompt: str, left_out: LeftOut) -> str:
-    """The prompt as it was sent."""
+    """The prompt as the model read it."""
     return prompt[: left_out.start] + left_out.glue + prompt[left_out.end :]

@@ -14,7 +14,7 @@ PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 
 
 def values_of(request: Generate) -> dict[str, str]:
-    """What each `{name}` stands for. Raises InvalidRequest when a declared parameter has no value."""
+    """The value of each `{name}`. Raises InvalidRequest when a declared parameter has no value."""
     values = {name: value for name, value in request.declared.items() if value is not None} | request.params
     missing = [
         name for name in request.declared if name not in values and not (name == "stdin" and request.stdin is not None)
@@ -25,9 +25,9 @@ def values_of(request: Generate) -> dict[str, str]:
 
 
 def fill(text: str, values: Mapping[str, str], limit: int) -> str:
-    """`{name}` replaced where the name has a value, in one pass; every other brace stands as it is.
+    """Replaces each `{name}` that has a value, in one pass; all other braces stay.
 
-    Raises InvalidRequest before it makes a text of more than `limit` characters: a short prompt may name a long value often.
+    Raises InvalidRequest before the text exceeds `limit` characters: a short prompt may name a long value many times.
     """
     if not values:
         return text
@@ -41,19 +41,19 @@ def fill(text: str, values: Mapping[str, str], limit: int) -> str:
 
 
 def typed(request: Generate, values: Mapping[str, str], limit: int) -> str | None:
-    """The question, where files or stdin are what it is about; None where there are none, or nothing was typed."""
+    """The typed question, where files or stdin accompany it; otherwise None."""
     if request.stdin is None and not request.files:
         return None
     return fill(normal(request.prompt or ""), values, limit).strip() or None
 
 
 def body(text: str, raw: bool) -> str:
-    """Of a file or of stdin: without the end of its last line."""
+    """The text of a file or of stdin, without its last line end."""
     return normal(text) if raw else normal(text).removesuffix("\n")
 
 
 def compose_prompt(request: Generate, values: Mapping[str, str], limit: int) -> str | None:
-    """PROMPT, each file under its name, stdin, with an empty line between; None for a prompt of token ids."""
+    """PROMPT, each file below its name, then stdin, separated by empty lines; None for a prompt of token ids."""
     if request.tokens is not None:
         return None
     prompt, stdin = normal(request.prompt or ""), request.stdin

@@ -1,4 +1,4 @@
-"""The range of each field of a request: the one place where it stands. An error names field, value and range."""
+"""The range of each field of a request. The error for a value out of range names field, value and range."""
 
 from collections.abc import Callable
 from typing import Any
@@ -47,7 +47,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "stop": (all, "texts that are not empty"),
     "logit_bias": (lambda value: all(-100 <= bias <= 100 for bias in value.values()), "biases between -100 and 100"),
 }
-"""Field -> (is this value in range?, the range in words). A field that is None was not given. NaN is in no range."""
+"""Field -> (whether a value is in range, the range in words). None means not given. NaN is in no range."""
 
 
 def check_field(name: str, value: Any) -> None:

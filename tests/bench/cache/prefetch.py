@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from llmctld.cache.prefetch.prefetch import Asked, Computed, Prefetch, opened
+from llmctld.cache.prefetch.prefetch import Answered, Computed, Prefetch, opened
 
 from llmctl.config import Prefetch as Settings
 from tests.bench.measure import Number
@@ -109,7 +109,7 @@ async def play(steps: list[Step], folder: Path) -> Outcome:
         person = step.person
         created = ends[step.key] - LIFE_S
         prefetch.saw(
-            Asked(
+            Answered(
                 person, person, step.key, now, created, True, step.key if hit else None, False, "m", [], step.key.encode
             )
         )

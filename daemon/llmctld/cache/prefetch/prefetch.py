@@ -55,7 +55,7 @@ class Computed(NamedTuple):
     expires: float | None
 
 
-class Asked(NamedTuple):
+class Answered(NamedTuple):
     """A user's request that was answered: from what is stored under `used` (which is `key`, or that of a question like it),
     or `boarded` while it was computed. `takes`: what is stored would be served.
 
@@ -166,7 +166,7 @@ class Prefetch:
 
     # ---- on a user's way --------------------------------------------------------------------------------------------
 
-    def saw(self, asked: Asked) -> None:
+    def saw(self, asked: Answered) -> None:
         """A user's request was answered. Never raises, never waits."""
         if asked.boarded and self._running is not None and self._running.key == asked.key:
             self._running.boarded.append(asked.at)
@@ -182,7 +182,7 @@ class Prefetch:
             self._wanted.set()
         self._changed.set()
 
-    def _keep(self, asked: Asked) -> None:
+    def _keep(self, asked: Answered) -> None:
         until = asked.at + self._kept_s
         if asked.body is not None and until - self._kept.get(asked.key, 0.0) > min(RENEW_S, self._kept_s / 10):
             self._kept[asked.key] = until

@@ -67,9 +67,9 @@ class ModelHandle(ABC):
     def drop(self, number: int) -> bool:
         """Cancels a request. False: it has already ended."""
 
+    @abstractmethod
     def move(self, number: int, user: str, priority: int) -> None:
-        """Queues the request for another user, with another priority. A remote model's requests keep their place."""
-        return
+        """Queues a request for another user, with another priority. One that runs goes on."""
 
     def recall(self) -> None:
         """Asks for the return of requests that have not started; each raises RequestRecalled."""

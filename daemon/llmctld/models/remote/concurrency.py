@@ -11,23 +11,29 @@ class PrioritySemaphore:
     def __init__(self, slots: int) -> None:
         self._free = slots
         self._numbers = itertools.count()
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[int, int, int, asyncio.Future[None]]] = []
+        """(priority, order of coming, number of the request, set when it has a slot)"""
 
     @asynccontextmanager
-    async def one(self, priority: int) -> AsyncIterator[None]:
-        """A slot, until the block is left. The lower the number, the sooner."""
-        await self._take(priority)
+    async def one(self, priority: int, number: int = 0) -> AsyncIterator[None]:
+        """A slot, until the block is left. The lower `priority`, the sooner. `number`: by which `move` names the request."""
+        await self._take(priority, number)
         try:
             yield
         finally:
             self._give()
 
-    async def _take(self, priority: int) -> None:
+    def move(self, number: int, priority: int) -> None:
+        """Gives a request that waits another priority."""
+        self._waiting = [(priority if each[2] == number else each[0], *each[1:]) for each in self._waiting]
+        heapq.heapify(self._waiting)
+
+    async def _take(self, priority: int, number: int) -> None:
         if self._free:
             self._free -= 1
             return
         turn = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (priority, next(self._numbers), turn))
+        heapq.heappush(self._waiting, (priority, next(self._numbers), number, turn))
         try:
             await turn
         except asyncio.CancelledError:

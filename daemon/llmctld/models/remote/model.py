@@ -152,11 +152,15 @@ class RemoteModel(ModelHandle):
         task = self._tasks.get(number)
         return task is not None and task.cancel()
 
+    def move(self, number: int, user: str, priority: int) -> None:
+        """An endpoint's queue knows priorities, not users."""
+        self._turns.move(number, priority)
+
     async def _serve(self, run: Run) -> None:
         """Whatever becomes of a request, its ticket hears the end; of one that is cancelled from `_ended`."""
         request = run.request
         try:
-            async with self._turns.one(request.priority if isinstance(request, Submit) else NORMAL):
+            async with self._turns.one(request.priority if isinstance(request, Submit) else NORMAL, request.id):
                 self.busy += 1
                 run.asked = run.first = time.monotonic()
                 try:

@@ -1,6 +1,6 @@
-"""From texts to vectors: a place in the queue, the model, its engine. Vectors are no answers: nothing is stored or recorded.
+"""The path of `embed`, from texts to vectors: the model, a place in its queue, a lease, the engine.
 
-A request whose engine died is computed once more, since nobody has seen a part of it; it knows no socket.
+Vectors are neither stored nor recorded in the history.
 """
 
 import asyncio
@@ -11,18 +11,17 @@ from llmctl.config import Limits, ModelEntry
 from llmctl.errors import EngineFailed, InvalidRequest
 from llmctl.wire import TEXTS, Embed, Embeddings, Notice
 from llmctld.call.ranges import check_field
-from llmctld.models.catalogue.target import REMOTE
 from llmctld.models.engines.handle import ModelHandle
-from llmctld.models.engines.ticket import LowerRung, NoRungLeft, RequestRecalled, Texts
+from llmctld.models.engines.ticket import RequestRecalled, Texts
 from llmctld.models.running.admission import Admission
 from llmctld.models.running.residency import Residency
-from llmctld.watch import log
+from llmctld.pipeline.compute.attempts import Attempts
 
 Choose = Callable[[str | None], Awaitable[ModelEntry]]
 
 
 class Embedding:
-    """`choose`: the embedding model of a name, or the one that is meant without a name."""
+    """`choose`: the embedding model with a name, or the default one for None."""
 
     def __init__(self, residency: Residency, choose: Choose, limits: Limits) -> None:
         self._residency, self._choose, self._limits = residency, choose, limits
@@ -52,23 +51,14 @@ class Embedding:
             raise InvalidRequest(message, "Shorten it, or raise `limits.prompt_bytes` in the configuration.")
 
     async def _compute(self, entry: ModelEntry, request: Embed, notices: list[str]) -> Embeddings:
-        """`notices` gets what there is to say about the model, once for each time it is loaded."""
-        failed = False
+        """`notices`: receives what there is to say about the model, once per load."""
+        attempts = Attempts(entry, "a batch of texts")
         while True:
             try:
                 return await self._attempt(entry, request, notices)
-            except RequestRecalled:
-                log.debug("texts wait for their model again", model=entry.name)
-            except LowerRung as error:
-                notices.clear()  # the next one says it all
-                log.warning("texts are embedded again, with less of the library", model=entry.name, error=error.message)
-            except EngineFailed as error:
-                if (
-                    isinstance(error, NoRungLeft) or failed or entry.backend == REMOTE
-                ):  # an endpoint's own worker has asked again by then
-                    raise
-                log.warning("texts are embedded again", model=entry.name, error=error.message)
-                failed = True
+            except (RequestRecalled, EngineFailed) as error:
+                attempts.failed(error)
+                notices.clear()  # the next engine reports the same
 
     async def _attempt(self, entry: ModelEntry, request: Embed, notices: list[str]) -> Embeddings:
         async with self._residency.lease(entry) as worker:
@@ -80,7 +70,7 @@ class Embedding:
                 async for _ in ticket:
                     pass
             finally:
-                await asyncio.shield(ticket.drop())  # a second cancel must not leave the engine at work
+                await asyncio.shield(ticket.drop())  # a second cancel must not leave the engine computing
         assert ticket.embedded is not None
         assert worker.loaded is not None
         found = ticket.embedded

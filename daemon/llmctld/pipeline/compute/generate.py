@@ -1,6 +1,6 @@
 """Stage `generate`, the innermost: a place in the queue, a lease on the model, and its tokens as they come.
 
-A request whose engine died before its first token is computed once more; it does not know caches or history.
+It knows neither caches nor history. Whether a request is computed again after its engine failed stands in attempts.py.
 """
 
 import asyncio
@@ -16,17 +16,14 @@ from llmctl.errors import EngineFailed, ModelUnavailable
 from llmctl.wire import Answer, Delta, Likely, Notice, Sampled, Usage, sampling_of
 from llmctld.cache.level import LeftOut
 from llmctld.call import overflow
-from llmctld.call.call import Call, Event, Work
+from llmctld.call.call import Call, Event, Generation
 from llmctld.call.chat import question_of
 from llmctld.call.origin import Origin, Purpose
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.models.catalogue.target import REMOTE
 from llmctld.models.engines.handle import ModelHandle
 from llmctld.models.engines.ticket import (
     Adapter,
     ChatMessage,
-    LowerRung,
-    NoRungLeft,
     Overflow,
     Remark,
     RequestRecalled,
@@ -37,19 +34,17 @@ from llmctld.models.engines.ticket import (
 from llmctld.models.remote.systems import folded, has_later, is_later
 from llmctld.models.running.admission import Admission
 from llmctld.models.running.residency import Residency
-from llmctld.watch import log
+from llmctld.pipeline.compute.attempts import Attempts
 
 MAX_TOKENS = 2048
-"""For a client that sends none; the engine clips it to the room that the prompt leaves."""
+"""If the client sends none. The engine clips it to the room that the prompt leaves."""
 MOVED = "its chat template takes a system prompt at the beginning only: this one is sent in front of its question"
 SET_BY_MODEL = ("temperature", "top_p", "top_k", "min_p")
 """Sampling fields that `models.NAME` may set."""
-ATTEMPTS = {REMOTE: 1}
-"""By backend; 2. What may be asked again of an endpoint, its own worker has asked again by then."""
 
 
 class Generator:
-    """The stage, with the queue that it keeps: at most `queue` requests wait, beside those that hold a slot."""
+    """The stage. At most `queue` requests wait for a model, besides those that hold one of its slots."""
 
     def __init__(self, residency: Residency, catalog: Catalog, queue: int) -> None:
         self._residency, self._catalog = residency, catalog
@@ -63,9 +58,9 @@ class Generator:
         if call.origin.purpose is Purpose.WARM:  # rows of a file, more than the queue takes
             call.work.state = "queued"
             await self._admission.free(entry)
-        with (
-            nullcontext() if call.origin.own_work else self._admission.place(entry)
-        ):  # the hub's own work takes no user's place
+        # the hub's own work takes no user's place in the queue
+        place = nullcontext() if call.origin.own_work else self._admission.place(entry)
+        with place:
             if call.may_load and not self._residency.is_loaded(entry):
                 yield Notice(text=self._residency.outlook(entry))
             async with aclosing(self._compute(call, entry)) as events:
@@ -73,36 +68,20 @@ class Generator:
                     yield event
 
     async def _compute(self, call: Call, entry: ModelEntry) -> AsyncGenerator[Event, None]:
-        attempt = 1
+        attempts = Attempts(entry, "a request")
         while True:
             try:
                 async with aclosing(self._attempt(call, entry)) as events:
                     async for event in events:
                         yield event
                 return
-            except RequestRecalled:
-                log.debug("a request waits for its model again", model=entry.name)
-            except LowerRung as error:  # as often as there are rungs: each engine that dies so leaves out more
-                if call.work.text or call.work.reasoning:
-                    raise
-                log.warning(
-                    "a request is computed again, with less of the library", model=entry.name, error=error.message
-                )
-            except EngineFailed as error:
-                if (
-                    isinstance(error, NoRungLeft)
-                    or attempt == ATTEMPTS.get(entry.backend, 2)
-                    or call.work.text
-                    or call.work.reasoning
-                ):
-                    raise
-                log.warning("a request is computed again", model=entry.name, error=error.message)
-                attempt = 2
+            except (RequestRecalled, EngineFailed) as error:
+                attempts.failed(error, seen=bool(call.work.text or call.work.reasoning))
 
     async def _attempt(self, call: Call, entry: ModelEntry) -> AsyncGenerator[Event, None]:
         work = call.work
         if not call.may_load and not self._residency.is_loaded(entry):
-            raise ModelUnavailable(f"{entry.name} is not loaded, and nobody waits for it", "")
+            raise ModelUnavailable(f"{entry.name} is not loaded, and it is not loaded for the hub's own work", "")
         work.state = "loading" if not self._residency.is_loaded(entry) else "queued"
         start = time.monotonic()
         prompt = "\n".join(message.content for message in call.messages)
@@ -138,7 +117,7 @@ class Generator:
             yield _answer(call, ticket)
 
     def _notices(self, worker: ModelHandle, call: Call) -> list[Notice]:
-        """What the user should know about this model, once for each time it is loaded; and about this turn's system prompt."""
+        """Notices about the model, once per load, and about the system prompt of this turn."""
         assert worker.loaded is not None
         came_now = is_later if call.request.messages is None else has_later
         moved = [f"{worker.name}: {MOVED}"] if _folds(worker, call) and came_now(call.messages) else []
@@ -182,7 +161,7 @@ def _move(ticket: Ticket, origin: Origin) -> None:
 
 
 def _note_use(call: Call, ticket: Ticket) -> None:
-    """Usage and timings as the engine counted them, also of a request that was cut short."""
+    """Copies usage and timings as the engine counted them, also for a request that was cut short."""
     end = ticket.finished
     if end is None:
         return
@@ -199,7 +178,7 @@ def _note_use(call: Call, ticket: Ticket) -> None:
 
 
 def _overflow(call: Call, messages: list[ChatMessage]) -> Overflow | None:
-    """In characters of the last question, which may begin with a system prompt."""
+    """The parts that may be cut, as characters of the last question, which may begin with a system prompt."""
     within = overflow.parts(call.request, call.prompt)
     if not within:
         return None
@@ -208,12 +187,12 @@ def _overflow(call: Call, messages: list[ChatMessage]) -> Overflow | None:
 
 
 def _ahead(call: Call, messages: list[ChatMessage]) -> int:
-    """Characters of a system prompt that was folded into the last question."""
+    """Length of the system prompt that was put in front of the last question."""
     return len(question_of(messages) or "") - len(call.prompt or "")
 
 
 def _left_out(call: Call, told: Shortened, messages: list[ChatMessage]) -> str:
-    """In words; noted for the history, too, and for who is served this answer later."""
+    """The notice of what was cut. Also noted for the history, and for requests that are served this answer later."""
     prompt = call.prompt or ""
     ahead = _ahead(call, messages)
     call.work.left_out = LeftOut(told.start - ahead, told.end - ahead, told.glue, told.tokens, told.of)
@@ -221,7 +200,7 @@ def _left_out(call: Call, told: Shortened, messages: list[ChatMessage]) -> str:
 
 
 def _folds(worker: ModelHandle, call: Call) -> bool:
-    """Whether a system message that came with a later turn goes into that turn's question."""
+    """Whether the system message of a later turn is put into the question of that turn."""
     assert worker.loaded is not None
     return not worker.loaded.system_later and not call.request.raw
 
@@ -232,11 +211,11 @@ def _answer(call: Call, ticket: Ticket) -> Answer:
     answer = call.answer(work.text, work.reasoning or None, ticket.finished.reason, work.usage, work.timings)
     answer.batched = ticket.finished.batched
     answer.logprobs = work.logprobs
-    call.explain("generate", _told(work))
+    call.explain("generate", _summary(work))
     return answer
 
 
-def _told(work: Work) -> str:
+def _summary(work: Generation) -> str:
     usage, timings = work.usage, work.timings
     return (
         f"queued {timings.queue_ms:.0f} ms, loaded {timings.load_ms:.0f} ms, {usage.prompt_tokens} prompt tokens "

@@ -1,4 +1,4 @@
-"""Stage `postprocess`: what is done to a complete answer before it is stored and shown: the code block that was asked for."""
+"""Stage `postprocess` (`-x`, `--xl`): reduces a complete answer to its first or last code block."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def postprocess(next_: Stage) -> Stage:
-    """With `extract` the text comes as one Delta at the end. Raises Incomplete when there is no code block."""
+    """With `extract`, the text comes as one Delta at the end. Raises Incomplete if there is no code block."""
 
     async def stage(call: Call) -> AsyncGenerator[Event, None]:
         async with aclosing(next_(call)) as events:
@@ -34,9 +34,9 @@ def postprocess(next_: Stage) -> Stage:
 
 
 def code_block(text: str, which: str) -> str:
-    """The content of the first or last fenced block (spec.commonmark.org, 4.5), without its fences and their indentation.
+    """The content of the first or last fenced block (spec.commonmark.org, 4.5), without fences and their indentation.
 
-    Also within lists and quotations. One that is not closed reaches to the end of what it stands in. Lines end with LF.
+    Blocks in lists and quotations count. An unclosed block ends with its container. Lines end with LF.
     """
     blocks = [token.content for token in _blocks().parse(text) if token.type == "fence"]
     if not blocks:
@@ -48,7 +48,7 @@ def code_block(text: str, which: str) -> str:
 
 @cache
 def _blocks() -> "MarkdownIt":
-    """Blocks alone, and a fence is one behind `<details>` too, where CommonMark sees nothing but HTML up to an empty line."""
+    """A parser of blocks only. It finds a fence behind `<details>` too, where CommonMark sees HTML up to an empty line."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark").disable(["html_block", "reference"])

@@ -1,6 +1,6 @@
-"""Stage `samples`: one question answered several times, each time as a call of its own with a seed of its own.
+"""Stage `samples` (`-n`): runs the stages behind it once per sample, each as a call with its own seed.
 
-Their engine computes the prompt that they share once; this stage knows only how several answers become one reply.
+It merges the events of the samples. The engine computes their common prompt once.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ import msgspec
 
 from llmctl.errors import Incomplete, LlmctlError
 from llmctl.wire import Answer, Answers, Delta, Notice
-from llmctld.call.call import Call, Event, Stage, Work
+from llmctld.call.call import Call, Event, Generation, Stage
 
 SEEDS = 2**32
 
 
 def samples(next_: Stage) -> Stage:
-    """Deltas come sample by sample, in order. A failure ends all; an incomplete sample only once the others are whole."""
+    """Yields deltas sample by sample, in order. A failure ends all; an Incomplete is raised once the others have ended."""
 
     async def stage(call: Call) -> AsyncGenerator[Event, None]:
         if (call.request.n or 1) == 1:
@@ -43,30 +43,30 @@ def samples(next_: Stage) -> Stage:
 
 
 def _sample(call: Call, index: int) -> Call:
-    """Sample `index` as a call of its own. Only the first goes on in the conversation."""
+    """The call of sample `index`. Only the first one continues the conversation."""
     seed = call.request.seed
     request = msgspec.structs.replace(call.request, n=None, seed=None if seed is None else (seed + index) % SEEDS)
     return dataclasses.replace(
         call, request=request, index=index,
         origin=msgspec.structs.replace(call.origin, conversation=None) if index else call.origin,
-        work=Work() if index else call.work, cleanup=AsyncExitStack(), samples=[], outcome=None,
+        work=Generation() if index else call.work, cleanup=AsyncExitStack(), samples=[], outcome=None,
     )  # fmt: skip
 
 
 async def _run(sample: Call, next_: Stage, heard: "asyncio.Queue[tuple[Call, Event | BaseException]]") -> None:
-    """Everything that one sample says, its failure too."""
+    """Puts the events of one sample into the queue, and its failure too."""
     try:
         async with aclosing(next_(sample)) as events:
             async for event in events:
                 heard.put_nowait((sample, event))
-    except Exception as error:  # noqa: BLE001 - raised again by the request's own task
+    except Exception as error:  # noqa: BLE001 - raised again in the task of the request
         heard.put_nowait((sample, error))
 
 
 async def _in_order(
     samples: list[Call], heard: "asyncio.Queue[tuple[Call, Event | BaseException]]"
 ) -> AsyncGenerator[Event, None]:
-    """The deltas of the first sample as they come, and of each later one once those before it are whole."""
+    """Yields the deltas of the first sample as they come, and those of a later one once all before it have ended."""
     waiting = [Delta(index=sample.index) for sample in samples]
     told: set[str] = set()
     flaws: list[LlmctlError] = []

@@ -1,6 +1,6 @@
-"""Stage `structure`: what is asked to satisfy a schema or a grammar is compiled before, and held against it again after.
+"""Stage `structure` (`--schema`, `--grammar`): compiles the schema or grammar before, checks the answer against it after.
 
-It knows that an answer cut short or invalid is not an answer; how tokens are kept in line is the engine's part.
+The engine constrains the tokens; this stage rejects an answer that was cut short or is invalid.
 """
 
 from collections.abc import AsyncGenerator
@@ -15,7 +15,7 @@ from llmctld.trial import Trial
 
 
 def structure(trial: Trial) -> Link:
-    """Raises Usage before anything is computed, Incomplete, with what came, at the end."""
+    """Raises Usage before anything is computed; Incomplete, with the answer so far, at the end."""
 
     def link(next_: Stage) -> Stage:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
@@ -33,7 +33,7 @@ def structure(trial: Trial) -> Link:
 
 
 async def _checked(call: Call, trial: Trial, answer: Answer) -> Answer:
-    """The answer, with its value where there is a schema."""
+    """The answer, with `value` set if there is a schema. Raises Incomplete."""
     schema, grammar = call.request.schema, call.request.grammar
     what = "grammar" if schema is None else "schema"
     flaw = await trial.flaw(schema, grammar, answer.text)
@@ -43,9 +43,9 @@ async def _checked(call: Call, trial: Trial, answer: Answer) -> Answer:
         raise Incomplete(message, "Allow more with --max-tokens, or limit lengths in the schema.", answer)
     if flaw:
         raise Incomplete(f"the answer does not satisfy the {what}: {flaw}", None, answer)
-    return msgspec.structs.replace(answer, value=value_of(schema, answer.text))
+    return msgspec.structs.replace(answer, value=_value(schema, answer.text))
 
 
-def value_of(schema: str | None, text: str) -> object:
-    """What a text that satisfies a schema says, whole numbers to their last digit; None without one."""
+def _value(schema: str | None, text: str) -> object:
+    """The parsed text, with whole numbers of any size; None without a schema."""
     return None if schema is None else with_whole(msgspec.json.decode(text))

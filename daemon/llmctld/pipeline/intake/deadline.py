@@ -1,4 +1,4 @@
-"""Stage `deadline`: a request's own time limit, from its arrival, over everything that lies behind; ends it as `timeout`."""
+"""Stage `deadline` (`--timeout`): ends a request that takes longer than its limit, counted from its arrival."""
 
 import asyncio
 import time

@@ -23,7 +23,7 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
 
     def link(next_: Stage) -> Stage:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
-            if call.messages:  # put together before: the hub asks by itself what a user has asked once
+            if call.messages:  # the hub repeats a user's request, whose messages are known
                 call.conversation = call.id[:12]
                 call.typed = typed(call.request, values_of(call.request), limit)
                 _take_chat(call, catalog, call.messages)
@@ -31,7 +31,7 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
                 _take_chat(call, catalog, normal_chat(call.request.messages))
                 _explain(call, 0)
             else:
-                await _put_together(call, catalog, history, limit)
+                await _compose(call, catalog, history, limit)
             async with aclosing(next_(call)) as events:
                 async for event in events:
                     yield event
@@ -42,14 +42,14 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
 
 
 def _take_chat(call: Call, catalog: Catalog, messages: list[ChatMessage]) -> None:
-    """A chat that is whole already: it continues no conversation, and no place in it is filled."""
+    """Takes the messages as they are: no conversation is continued, no parameter filled in."""
     request = call.request
     call.model = catalog.choose(request.model or request.default_model, "text")
     call.messages, call.prompt, call.system = messages, question_of(messages), system_of(messages)
 
 
-async def _put_together(call: Call, catalog: Catalog, history: History, limit: int) -> None:
-    """The messages out of the short form and the turns before."""
+async def _compose(call: Call, catalog: Catalog, history: History, limit: int) -> None:
+    """Makes the messages from the prompt and the turns before it."""
     request = call.request
     values = values_of(request)
     call.prompt = compose_prompt(request, values, limit)
@@ -71,7 +71,7 @@ def _explain(call: Call, turns: int) -> None:
 
 
 async def _take_turn(call: Call, history: History) -> list[Turn]:
-    """The turns so far, held until the outcome of this one is recorded: two requests on one conversation keep their order."""
+    """The turns so far. The conversation is held until this turn is recorded, so that concurrent requests keep their order."""
     request = call.request
     if call.origin.fills_cache:
         return []
@@ -88,9 +88,9 @@ async def _take_turn(call: Call, history: History) -> list[Turn]:
 
 
 def _messages(turns: list[Turn], system: str, prompt: str | None) -> list[ChatMessage]:
-    """The turns as they were sent, each system prompt in front of the turn from which on it holds.
+    """The turns as messages, each system prompt before the first turn that it applies to.
 
-    No message takes one back: a turn without any, after some, is sent without all that came before it.
+    No message can withdraw a system prompt: from a turn without one on, all earlier ones are left out.
     """
     messages: list[ChatMessage] = []
     held = ""

@@ -1,6 +1,6 @@
-"""Stage `record`, the outermost: every request has a row in the history, whatever becomes of it; it also knows conversations.
+"""Stage `record`, the outermost: writes a row of the history for every request, whatever its outcome.
 
-The row is there from the arrival on and holds the text as it grows, so that a crash loses nothing that was typed or generated.
+The row is written on arrival and updated as the text grows, so that a crash loses nothing that was typed or generated.
 """
 
 import asyncio
@@ -19,15 +19,16 @@ from llmctld.history import History
 from llmctld.watch import log
 
 NOTE_EVERY_S = 1.0
+"""How often the text generated so far is written."""
 
 
 def record(history: History) -> Link:
-    """Writes before the first stage and after the last. Raises Storage, with the answer, when the disk refused."""
+    """Raises Storage, with the answer, when the row cannot be written."""
 
     def link(next_: Stage) -> Stage:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             call.number = history.next_number()
-            # written as soon as the request waits for anything; a memory hit waits for nothing and needs one write only
+            # written once the request waits for something: a memory hit waits for nothing, and needs one write instead of two
             beginning = asyncio.get_running_loop().call_soon(_begin, history, call)
             result: Answer | Answers | None = None
             async with call.cleanup:
@@ -42,12 +43,12 @@ def record(history: History) -> Link:
                         raise Internal("the pipeline ended without an answer")
                 except (asyncio.CancelledError, GeneratorExit):
                     beginning.cancel()
-                    what_came = call.partials("cancelled") or [call.partial("cancelled")]
-                    await asyncio.shield(_end(history, call, what_came, "cancelled"))
+                    so_far = call.partials("cancelled") or [call.partial("cancelled")]
+                    await asyncio.shield(_end(history, call, so_far, "cancelled"))
                     raise
                 except Exception as error:
                     beginning.cancel()
-                    await _end(history, call, _what_came(call, error), "failed", error)
+                    await _end(history, call, _so_far(call, error), "failed", error)
                     raise
                 beginning.cancel()
                 answers = [result] if isinstance(result, Answer) else result.answers
@@ -61,12 +62,12 @@ def record(history: History) -> Link:
 
 
 def _begin(history: History, call: Call) -> None:
-    if not call.origin.fills_cache:  # else its row is written at the end, if there is one
+    if not call.origin.fills_cache:  # otherwise the row, if any, is written at the end
         history.save(_beginning(call))
 
 
 async def _noting(history: History, call: Call, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-    """The events; now and then what has been generated so far is written down."""
+    """The events. The text generated so far is written every NOTE_EVERY_S."""
     noted = time.monotonic()
     async with aclosing(events):
         async for event in events:
@@ -76,8 +77,8 @@ async def _noting(history: History, call: Call, events: AsyncGenerator[Event, No
                 noted = time.monotonic()
 
 
-def _what_came(call: Call, error: Exception) -> list[Answer]:
-    """The partial answer, which the error then carries: what came is the user's, also when more should have come."""
+def _so_far(call: Call, error: Exception) -> list[Answer]:
+    """The answers so far. The error carries the first one, so that the user gets it."""
     if call.samples:
         return call.partials(error.code if isinstance(error, Timeout) else "error")
     if not isinstance(error, LlmctlError):
@@ -89,9 +90,9 @@ def _what_came(call: Call, error: Exception) -> list[Answer]:
 
 
 async def _end(history: History, call: Call, answers: list[Answer], state: str, error: Exception | None = None) -> None:
-    """A row for each sample, with what that one cost; the request's own is the first one's."""
+    """Writes a row for each sample; the first one is the row of the request."""
     if call.origin.fills_cache and (call.hit or call.supplied is not None):
-        return  # nothing was computed: no request, and nothing spent
+        return  # nothing was computed, so nothing is recorded
     rows = [_beginning(call) | _outcome(call, answer, state) for answer in answers]
     for row in rows[1:]:
         row["number"] = history.next_number()
@@ -122,7 +123,7 @@ def _beginning(call: Call) -> dict[str, Any]:
 
 
 def _sent(call: Call) -> str | None:
-    """The text of this turn as the model read it, where that is not all that was asked."""
+    """The prompt as the model read it, where a part was cut."""
     left_out = call.work.left_out
     return shortened(call.prompt, left_out) if left_out is not None and call.prompt is not None else None
 

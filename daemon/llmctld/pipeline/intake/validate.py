@@ -19,7 +19,7 @@ def validate(limits: Limits) -> Link:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             check(call.request, limits)
             if call.origin.purpose is Purpose.WARM:
-                check_fills(call.request, call.supplied)
+                check_warm(call.request, call.supplied)
             async with aclosing(next_(call)) as events:
                 async for event in events:
                     yield event
@@ -58,16 +58,16 @@ def check(request: Generate, limits: Limits) -> None:
         )
 
 
-def check_fills(request: Generate, given: str | None) -> None:
-    """What is warmed is one question by itself, whose answer the next one who asks can be served."""
+def check_warm(request: Generate, supplied: str | None) -> None:
+    """A request of `cache warm` must be one whose stored answer a later request can be served."""
     if request.conversation is not None or request.continue_last:
         raise InvalidRequest("an answer within a conversation depends on the turns before it", "Ask without one.")
     if request.cache in ("skip", "only"):
-        raise InvalidRequest(f"cache is {request.cache!r}, and what is warmed is to be stored")
-    if given is not None and (request.n or 1) > 1:
-        raise InvalidRequest(f"n is {request.n}, and one answer was given", "Leave out n, or the answer.")
-    if given is not None and not given.strip():
-        raise InvalidRequest("the answer that was given is empty")
+        raise InvalidRequest(f"cache is {request.cache!r}, and `cache warm` stores the answer", "Leave `cache` out.")
+    if supplied is not None and (request.n or 1) > 1:
+        raise InvalidRequest(f"n is {request.n}, and one answer is given", "Leave out n, or the answer.")
+    if supplied is not None and not supplied.strip():
+        raise InvalidRequest("the given answer is empty", "Leave `text` out to have it generated.")
 
 
 def _prompt_bytes(request: Generate) -> int:

@@ -10,7 +10,7 @@ from functools import partial
 
 from llmctl.config import Cache
 from llmctl.wire import Answer, Answers
-from llmctld.cache.prefetch.prefetch import Asked, Prefetch
+from llmctld.cache.prefetch.prefetch import Answered, Prefetch
 from llmctld.call import again
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.reuse import is_stored
@@ -26,7 +26,7 @@ def foresee(prefetch: Prefetch, settings: Cache) -> Link:
             async with aclosing(next_(call)) as events:
                 async for event in events:
                     if isinstance(event, Answer | Answers) and call.origin.wants_text:
-                        prefetch.saw(_asked(call, event, settings))
+                        prefetch.saw(_answered(call, event, settings))
                     yield event
 
         return stage
@@ -34,12 +34,12 @@ def foresee(prefetch: Prefetch, settings: Cache) -> Link:
     return link
 
 
-def _asked(call: Call, event: Answer | Answers, settings: Cache) -> Asked:
+def _answered(call: Call, event: Answer | Answers, settings: Cache) -> Answered:
     request, now = call.request, time.time()
     first = event if isinstance(event, Answer) else event.answers[0]
     stored = is_stored(request, settings)
     again_too = stored and request.tokens is None and request.max_age is None and again.is_small(call)
-    return Asked(
+    return Answered(
         group=request.user if "user" in settings.scope else "", person=request.user, key=call.key or "", at=now,
         created=now - (first.cache.age_s or 0.0), takes=request.cache != "refresh" and stored,
         used=first.cache.key if call.hit in SERVED else None, boarded=call.hit == "flight", model=call.entry.name,

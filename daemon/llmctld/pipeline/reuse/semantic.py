@@ -1,7 +1,7 @@
-"""Stage `semantic`: a question that means the same as a stored one may be answered by that one's answer.
+"""Stage `semantic`: serves the stored answer to a question of the same meaning.
 
-The order is: the wall (all but the last message must be equal), the nearest questions behind it, guards, the decision
-with its bound. What is computed instead teaches the decision. How two answers are compared stands in verify.py.
+The steps are: the wall (everything but the question must be equal), the nearest stored questions behind it, the guards, the
+decision with its bound (`semantic/decision/bound.py`). An answer that is computed instead teaches the decision.
 """
 
 import time
@@ -28,21 +28,21 @@ from llmctld.semantic.verify import Verifier
 from llmctld.watch import log
 
 QUESTION_BYTES = 32_768
-"""Bytes of a question, at most: nobody asks the same long text in other words."""
+"""Most bytes of a question. A long text is hardly ever repeated in other words."""
 NAME = "semantic"
 T = TypeVar("T")
 
 
-class Question(NamedTuple):
-    """`vector`: float32, little endian, of length 1."""
+class QuestionVector(NamedTuple):
+    """A question to look for. `vector`: float32, little endian, of length 1."""
 
     text: str
     wall: str
     vector: bytes
 
 
-class Found(NamedTuple):
-    """The stored question that is decided on, and what was decided; `stored` is its answer."""
+class Candidate(NamedTuple):
+    """The nearest stored question that passed the guards, its answer, and the decision whether that is served."""
 
     entry: StoredQuestion
     similarity: float
@@ -52,7 +52,7 @@ class Found(NamedTuple):
 
 
 class Semantic:
-    """The link, with what it needs. `knowledge`: the entries and the decision; `verifier` compares answers."""
+    """The link. `knowledge`: the stored questions and the decision; `verifier` compares answers afterwards."""
 
     def __init__(
         self,
@@ -68,14 +68,14 @@ class Semantic:
         self._told = False
 
     def __call__(self, next_: Stage) -> Stage:
-        """Raises CacheMiss for `--cache-only`, ModelUnavailable where `--semantic` was asked for and nothing embeds."""
+        """Raises CacheMiss for `--cache-only`, ModelUnavailable for `--semantic` without a usable embedding model."""
 
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             question, found = None, None
             if call.keep and similar_will_do(call.request, self._settings):
                 async with aclosing(self._ask(call)) as heard:
                     async for told in heard:
-                        if isinstance(told, Question):
+                        if isinstance(told, QuestionVector):
                             question = told
                         else:
                             yield told
@@ -101,7 +101,7 @@ class Semantic:
         return CacheAudit(semantic=await self.knowledge.audit(judge, questions))
 
     async def _unless_it_fails(self, call: Call, work: Coroutine[Any, Any, T]) -> T | None:
-        """What `work` returns; None where the disk refuses, or a file is none of ours: that costs no request its answer."""
+        """The result of `work`; None if the disk or a file fails, since no request may lose its answer by that."""
         try:
             done = await work
         except (LlmctlError, OSError, ValueError) as error:
@@ -114,8 +114,8 @@ class Semantic:
 
     # ---- the question -----------------------------------------------------------------------------------------------
 
-    async def _ask(self, call: Call) -> AsyncGenerator[Notice | Question, None]:
-        """The question as a vector, unless it cannot be one."""
+    async def _ask(self, call: Call) -> AsyncGenerator[Notice | QuestionVector, None]:
+        """Notices, then the question as a vector, if it has one."""
         text = call.messages[-1].content if call.messages and call.messages[-1].role == "user" else ""
         text = call.typed or text
         if not text or len(text.encode()) > QUESTION_BYTES:
@@ -151,12 +151,14 @@ class Semantic:
             return
         for news in self.knowledge.news():
             yield Notice(text=news)
-        yield Question(text, wall_of(call, self._catalog, self._settings.scope), embeddings.vectors)
+        yield QuestionVector(text, wall_of(call, self._catalog, self._settings.scope), embeddings.vectors)
 
     # ---- the look-up ------------------------------------------------------------------------------------------------
 
-    async def _look(self, call: Call, question: Question) -> Found | None:
-        from llmctld.semantic.guards.refusal import refusal  # reads the word tables, which no start of the hub should
+    async def _look(self, call: Call, question: QuestionVector) -> Candidate | None:
+        from llmctld.semantic.guards.refusal import (
+            refusal,  # imported late: it reads the word tables, which would slow the start of the hub
+        )
 
         start = time.perf_counter()
         entries, settings = self.knowledge.entries, self._settings.semantic
@@ -183,10 +185,10 @@ class Semantic:
             return None
         call.explain(NAME, _words(decision, self._settings.semantic.max_error))
         entry, similarity, stored = passed[0]
-        return Found(entry, similarity, stored, pair, decision)
+        return Candidate(entry, similarity, stored, pair, decision)
 
     async def _stored(self, call: Call, entry: StoredQuestion) -> Stored | None:
-        """The answer, if it is there and young enough; one that is gone takes its question with it."""
+        """The answer of a stored question, if young enough. If it is gone, the question is removed too."""
         stored = await self._tiers.peek(entry.key)
         if stored is None:
             await self.knowledge.entries.remove([entry.key])
@@ -194,7 +196,7 @@ class Semantic:
         oldest = call.request.max_age
         return stored if oldest is None or time.time() - stored.created <= oldest else None
 
-    async def _serve(self, call: Call, question: Question, found: Found) -> list[Event]:
+    async def _serve(self, call: Call, question: QuestionVector, found: Candidate) -> list[Event]:
         entry, stored = found.entry, found.stored
         call.hit, call.saved_ms = NAME, stored.seconds * 1e3
         noted = self.knowledge.entries.serve(call.id, entry, found.similarity, packed((found.pair, found.decision)))
@@ -209,10 +211,10 @@ class Semantic:
 
     # ---- what was computed ------------------------------------------------------------------------------------------
 
-    async def _keep(self, call: Call, question: Question, found: Found | None, answer: Answer) -> None:
-        """The question is stored beside its answer, and the answer is evidence about the question that was near."""
+    async def _keep(self, call: Call, question: QuestionVector, found: Candidate | None, answer: Answer) -> None:
+        """Stores the question for its answer, and compares the answer with that of the nearest question."""
         if call.key is None or await self._tiers.peek(call.key) is None:
-            return  # it was not stored, for whatever reason
+            return  # the answer was not stored
         own = digest(answer.text)
         await self.knowledge.entries.add(call.key, question.wall, question.text, own, question.vector)
         if found is not None:
