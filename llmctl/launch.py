@@ -18,8 +18,9 @@ from llmctl import __version__, wire
 from llmctl.config import Config
 from llmctl.errors import Unreachable, from_code
 from llmctl.interpreter import module
-from llmctl.link import Link, call, listener
+from llmctl.link import Link, call
 from llmctl.paths import Paths, make_private, make_reachable
+from llmctl.presence import listener
 
 READY_S = 60.0
 STATUS_S = 15.0

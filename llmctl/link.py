@@ -3,10 +3,7 @@
 It knows nothing of starting hubs, of options or of printing.
 """
 
-import fcntl
 import os
-import socket as unix
-import struct
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +14,7 @@ import zmq
 from llmctl import wire
 from llmctl.errors import InvalidRequest, Unreachable
 from llmctl.paths import LOCK
+from llmctl.presence import listener, lock_is_held
 
 LINGER_MS = 200
 """Lets a Cancel that is sent while closing arrive."""
@@ -24,34 +22,6 @@ LOOK_S = 1.5
 """The hub sends something every second; after this silence, check that it still exists."""
 PATIENCE_S = 15.0
 """After this silence, a hub that exists counts as not answering."""
-
-
-def listener(path: Path) -> int | None:
-    """The pid of the process that listens at a socket file, or None; 0 if the system does not report pids."""
-    with unix.socket(unix.AF_UNIX, unix.SOCK_STREAM) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except OSError:
-            return None
-        if hasattr(unix, "SO_PEERCRED"):
-            pid, _, _ = struct.unpack("3i", probe.getsockopt(unix.SOL_SOCKET, unix.SO_PEERCRED, 12))
-            return int(pid)
-        return 0
-
-
-def lock_is_held(path: Path) -> bool:
-    """Whether a hub holds its lock. A stopping hub has no socket file any more and releases the lock last."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 class Link:

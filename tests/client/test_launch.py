@@ -10,8 +10,8 @@ import pytest
 
 from llmctl import __version__, errors, launch, wire
 from llmctl.config import Cache, Config
-from llmctl.link import listener
 from llmctl.paths import Paths
+from llmctl.presence import listener
 from tests.client.conftest import Heard, MakeFake
 from tests.e2e.house import PATIENCE_S, House
 
