@@ -38,60 +38,60 @@ MARGIN = 0.8
 Poisson variable, whose variance is its mean (`allowed`)."""
 SURE_SHARE = 0.6
 """A pair is served whatever the account holds if it costs at most this share of what one request adds."""
-CARRY = 5000
-"""Unspent errors are saved for at most so many requests."""
-SPREAD, RECOVERS = 3000, 300
+CARRIED = 5000
+"""Requests whose unspent errors the account keeps, at most."""
+SPREAD, RECOVER = 3000, 300
 """Requests over which the threshold spends what the account holds, and over which it saves what the account lacks."""
 LEAST_SPENT = 0.1
 """Share of what requests add that the threshold spends even while the account lacks something."""
 OVERDRAFT = 0.5
-"""How far the account may be overdrawn, in standard deviations of the number of errors: while a threshold that was too high comes
-down, nearly certain pairs are still served."""
+"""Limit of the account's overdraft, in standard deviations of the number of errors: nearly certain pairs are still served while a
+threshold that was too high comes down."""
 
 # ---- the calibration: predicted errors that count as seen before there is evidence, and upper bounds in deviations ----
 
 THRESHOLD_PRIOR = 30.0
-"""For the factor of the threshold and of the costs: the prior weighs as much as so many expected errors."""
+"""Weight of the prior for the factor of threshold and costs, in expected errors."""
 ACCOUNT_PRIOR = 30.0
-"""The same, for the errors that were probably served already."""
+"""Weight of the prior for the errors that were probably served already."""
 AUDIT_PRIOR = 10.0
-"""The same, for `audit`: less, since its figure should hold for traffic unlike all before."""
+"""Weight of the prior for `audit`: less, since its figure should hold for traffic unlike all before."""
 FACTOR_DEVIATIONS = 0.3
 """The upper bound of the factor, in standard deviations."""
 SERVED_DEVIATIONS = 0.2
 """The upper bound of the errors that were probably served already, in standard deviations."""
 CONFIDENT = 1.645
 """Standard deviations of a one-sided bound of 95 %."""
-NEAR = 4.0
-"""The factor is learned from pairs with at most so many times the threshold's error: others say nothing about served ones."""
-FADES = 1 / 1500
+RELEVANT = 4.0
+"""The factor is learned from pairs up to this multiple of the threshold: riskier ones say nothing about served ones."""
+FADE = 1 / 1500
 """Share of its evidence that the factor loses with each pair of weight 1."""
 HEAVIEST = 2.0
 """Largest weight of a pair for classifier and factor: truncated weights vary less (Ionides 2008). The audit takes full ones."""
 
 # ---- how often served pairs are checked ----
 
-LOOKS = 0.12
+CHECK_AT_THRESHOLD = 0.12
 """Probability of checking a pair at the threshold, once there is evidence."""
-SELDOM = 0.01
+CHECK_CERTAIN = 0.01
 """Probability of checking the most certain pairs."""
-THIN = 10.0
+CHECKS_FIRST = 10.0
 """Checks after which half of all pairs are checked for lack of evidence; the share falls with each."""
 
 # ---- what is learned, and what is put to the judge ----
 
 LEAST_SIMILAR = 0.6
 """Cosine under which a pair is neither served nor learned."""
-LOCAL = 0.5
+LEARNED_UP_TO = 0.5
 """The classifier learns from pairs up to this predicted error: the far ones would bend it where the decision is made."""
-CLOSE = 0.3
+CLOSE_UP_TO = 0.3
 """A pair up to this predicted error says something about its stored question too."""
-ASKED_FIRST, ASKED = 50, 0.01
-"""Questions to the judge about misses, at most: so many, and this share of the requests. Equal answers need no judge."""
+ASKED_FIRST, ASKED_SHARE = 50, 0.01
+"""Limit of questions to the judge about misses: a fixed number, and a share of the requests. Equal answers need no judge."""
 PLAUSIBLE = 0.35
 """A miss with a higher predicted error is not put to the judge."""
-FARTHER = 0.1
-"""Share of the plausible misses beyond `NEAR` times the threshold that are put to the judge."""
+FAR_SHARE = 0.1
+"""Share of the plausible misses beyond `RELEVANT` times the threshold that are put to the judge."""
 
 
 class Decision(NamedTuple):
@@ -113,7 +113,7 @@ class Decision(NamedTuple):
     @property
     def close(self) -> bool:
         """Whether the outcome says something about the stored question: a far one that has another answer does not."""
-        return self.error < CLOSE
+        return self.error < CLOSE_UP_TO
 
 
 class Audit(NamedTuple):
@@ -163,7 +163,7 @@ class Bound:
             return Decision(serve=False, error=error, judge=self._worth_a_judge(error))
         probability = self._check_probability(error)
         checked = self._chance.random() < probability
-        if checked and not pair.restated and (not sure or self._count["looked"] < THIN):
+        if checked and not pair.restated and (not sure or self._count["looked"] < CHECKS_FIRST):
             self._count["looked"] += 1
             self._count["explored"] += 1
             return Decision(serve=False, error=error, explore=True, judge=True, weight=1 / probability)
@@ -187,9 +187,9 @@ class Bound:
                 decision.error, not same, decision.weight - 1
             )  # the served ones that this one stands for
         if decision.error <= self._horizon():
-            self._calibration.observe(decision.error, not same, weight, FADES * weight)
+            self._calibration.observe(decision.error, not same, weight, FADE * weight)
             self._factor = self._calibration.upper(FACTOR_DEVIATIONS)
-        if decision.error <= LOCAL:
+        if decision.error <= LEARNED_UP_TO:
             self._classifier.learn(features(pair), not same, weight)
 
     def ask(self) -> None:
@@ -278,12 +278,14 @@ class Bound:
         requests = self._histogram.requests
         added = allowed(self._income + self.max_error) - allowed(self._income)
         left = self._left()
-        spend = requests * max(LEAST_SPENT * added, added + left / (SPREAD if left > 0 else RECOVERS))
+        spend = requests * max(LEAST_SPENT * added, added + left / (SPREAD if left > 0 else RECOVER))
         self._threshold = self._histogram.threshold(spend, max(self._factor, self._audit.upper(SERVED_DEVIATIONS)))
 
     def _left(self) -> float:
         """Errors in the account: those allowed so far, less those probably served."""
-        return min(allowed(self._income) - self._served * self._audit.upper(SERVED_DEVIATIONS), CARRY * self.max_error)
+        return min(
+            allowed(self._income) - self._served * self._audit.upper(SERVED_DEVIATIONS), CARRIED * self.max_error
+        )
 
     def _overdraft(self) -> float:
         return OVERDRAFT * math.sqrt(allowed(self._income))
@@ -291,20 +293,20 @@ class Bound:
     def _check_probability(self, error: float) -> float:
         """The probability of checking a pair: 1 at first, then proportional to the square root of its risk, by which the variance
         of a weighted sum of rare errors is least (Neyman 1934)."""
-        thin = THIN / (THIN + self._count["looked"])
+        thin = CHECKS_FIRST / (CHECKS_FIRST + self._count["looked"])
         risk = error / max(self._threshold, self.max_error)
-        return thin + (1 - thin) * min(1.0, max(SELDOM, LOOKS * math.sqrt(risk)))
+        return thin + (1 - thin) * min(1.0, max(CHECK_CERTAIN, CHECK_AT_THRESHOLD * math.sqrt(risk)))
 
     def _worth_a_judge(self, error: float) -> bool:
         """Whether a miss is worth a question to the judge: preferably near the threshold, and not too many in all."""
-        if error > PLAUSIBLE or self._count["asked"] >= ASKED_FIRST + ASKED * self._count["requests"]:
+        if error > PLAUSIBLE or self._count["asked"] >= ASKED_FIRST + ASKED_SHARE * self._count["requests"]:
             return False
         first = self._count["asked"] < ASKED_FIRST
-        return first or error <= self._horizon() or self._chance.random() < FARTHER
+        return first or error <= self._horizon() or self._chance.random() < FAR_SHARE
 
     def _horizon(self) -> float:
         """The highest predicted error of pairs that say something about served ones."""
-        return NEAR * max(self._threshold, self.max_error)
+        return RELEVANT * max(self._threshold, self.max_error)
 
 
 def allowed(limit: float) -> float:

@@ -29,13 +29,15 @@ class Calibration:
         return (self.start + self.wrong) / (self.start + self.expected)
 
     def upper(self, deviations: float) -> float:
-        """The ratio's quantile at so many standard deviations; weighted errors count as their effective number (Kish)."""
+        """The ratio's quantile, `deviations` standard deviations up. Weighted errors count as their effective
+        number (Kish 1965)."""
         per = self.squares / self.wrong if self.wrong > 0 else 1.0
         shape = self.start + self.wrong / max(1.0, per)
         return self.ratio() * gamma_upper(shape, deviations)
 
 
 def gamma_upper(shape: float, deviations: float) -> float:
-    """The quantile of a gamma distribution of mean 1, at so many standard deviations of a normal one (Wilson, Hilferty 1931)."""
+    """The quantile of a gamma distribution of mean 1, `deviations` standard deviations up
+    (Wilson and Hilferty 1931)."""
     third = 1 / (9 * shape)
     return max(0.0, 1 - third + deviations * math.sqrt(third)) ** 3

@@ -96,7 +96,7 @@ _YES_NO = words(
     "is are was were do does did can could will would should has have had am may shall must might ist sind kann hat"
 )
 _BEING = words("is are was were 's")
-_SOMEBODY = words("i we you one someone somebody anyone people")
+_PERSONS = words("i we you one someone somebody anyone people")
 _LITTLE = words("the a an your my our this that of in for on at to")
 _ALONE = words("reason person amount age distance duration frequency time place speed size")
 """Kinds that differ from all others here."""
@@ -151,7 +151,7 @@ def _way(folded: Sequence[str], at: int) -> frozenset[str]:
     if following in _AFTER_HOW:
         kind = _AFTER_HOW[following]
         return frozenset((kind, *_meanings(then))) if kind == "amount" else frozenset((kind,))
-    happens = following in _AUXILIARY and then not in _SOMEBODY
+    happens = following in _AUXILIARY and then not in _PERSONS
     return frozenset(("manner" if happens else "way",))
 
 
@@ -161,7 +161,7 @@ def _thing(folded: Sequence[str], at: int) -> frozenset[str]:
     if following in _BEING:
         nouns = folded[at + 2 : at + 2 + _NEAR]
         return (_meanings(nouns[nouns.index("of") - 1]) if "of" in nouns[1:] else None) or frozenset(("being",))
-    if following in _AUXILIARY or following in _SOMEBODY or not following:
+    if following in _AUXILIARY or following in _PERSONS or not following:
         return frozenset(("thing",))
     return _meanings(following) or frozenset(("being", "person", "place"))
 
@@ -171,7 +171,7 @@ def _meanings(noun: str) -> frozenset[str]:
 
 
 def _counted(noun: str) -> str | None:
-    return None if noun in _AUXILIARY or noun in _LITTLE or noun in _SOMEBODY else stem(noun)
+    return None if noun in _AUXILIARY or noun in _LITTLE or noun in _PERSONS else stem(noun)
 
 
 def differ(a: QuestionKind, b: QuestionKind) -> bool:
