@@ -126,7 +126,7 @@ test-real: test-real-model $(DEV)
 .PHONY: test-amx
 test-amx: $(DEV)
 	nice $(BIN)/python -m tests.amx.library .amx
-	LLMCTL_AMX=.amx $(BIN)/pytest -n 0 -rsP --timeout 7200 tests/amx $(PYTEST_ARGS)
+	LLMCTL_AMX=.amx $(BIN)/pytest -n 0 -rs --timeout 7200 tests/amx $(PYTEST_ARGS)
 
 test-pythons: $(DEV)
 	$(BIN)/python -m tests.pythons $(PYTHONS)
