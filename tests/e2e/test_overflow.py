@@ -171,7 +171,7 @@ def test_an_endpoint_that_names_the_lengths_is_sent_what_fits(home: House, words
         assert notices(fits) == ""
         refused = home.run("ask", "Why?", "-s", LINES, "--overflow", "head", *more)
         assert (refused.status, refused.out) == (5, "")
-        assert "nothing more can be left out of the last question" in refused.err
+        assert "nothing more can be cut from the last question" in refused.err
 
 
 def test_an_endpoint_that_names_no_lengths_is_told_of(home: House) -> None:
@@ -180,7 +180,7 @@ def test_an_endpoint_that_names_no_lengths_is_told_of(home: House) -> None:
         refused = home.run("ask", "-m", "mute", "--overflow", "tail", stdin=LINES)
         assert (refused.status, refused.out) == (5, "")
         assert (
-            "--overflow needs the length of its context and of the prompt, and the endpoint names neither"
+            "--overflow needs the context length and the prompt length, and the endpoint names neither"
             in refused.err
         )
         assert len(endpoint.asked) == 1

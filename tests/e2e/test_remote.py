@@ -259,11 +259,11 @@ HALF = b'data: {"choices":[{"delta":{"content":"\xc3'
 """The end of a connection in the midst of a character."""
 UNSAID = {
     "finish_reason error": plain(lines(says("", "error"), DONE_)),
-    "broke off its answer (finish_reason error)": plain(lines(HE, LLO, says("", "error"), DONE_)),
-    "without an answer in it": plain(DONE_),
+    "aborted its answer (finish_reason error)": plain(lines(HE, LLO, says("", "error"), DONE_)),
+    "a stream without an answer": plain(DONE_),
     "sent a stream without": raw(HALF, STREAM, "Connection: close"),
     "without a finish_reason": raw(lines(says("caf")).encode() + HALF, STREAM, "Connection: close"),
-    "broke off the connection": raw(b"ab\r\ndata: {\xc3", STREAM, "Transfer-Encoding: chunked"),
+    "closed the connection": raw(b"ab\r\ndata: {\xc3", STREAM, "Transfer-Encoding: chunked"),
 }  # fmt: skip
 
 
@@ -507,7 +507,7 @@ def test_a_prompt_that_is_too_long_for_the_endpoint_is_a_context_overflow(home: 
 def test_a_model_that_the_endpoint_has_not_is_answered_with_those_that_it_has(home: House, endpoint: Server) -> None:
     endpoint.usual = status(404, "model gone not found")
     outcome = home.run("ask", "why?", "-m", added(home, endpoint, "--remote-model", "gone"))
-    refused(outcome, 4, "model gone not found", "It names these models: tiny.", "does not name a model gone")
+    refused(outcome, 4, "model gone not found", "It lists these models: tiny.", "does not list the model gone")
 
 
 def test_several_models_are_listed_and_one_must_be_named(home: House, endpoint: Server) -> None:
@@ -571,7 +571,7 @@ def test_a_key_that_is_missing_names_its_variable_and_how_the_hub_gets_to_see_it
 
 def test_an_endpoint_that_wants_a_key_says_how_to_give_one(home: House, endpoint: Server) -> None:
     endpoint.for_models = status(401, "who are you?")
-    refused(home.run("models", "load", added(home, endpoint)), 4, "wants a key", "who are you?", "--api-key-env")
+    refused(home.run("models", "load", added(home, endpoint)), 4, "requires a key", "who are you?", "--api-key-env")
 
 
 KEYRING = '''

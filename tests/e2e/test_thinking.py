@@ -217,7 +217,7 @@ def test_a_closing_tag_alone_ends_a_thought(home: House, endpoint: Server) -> No
     endpoint.script = [answer("6 times ", "7</thi", "nk>\n\n42") for _ in range(3)] + [answer("no ", "thought")]
     first = home.ok("ask", "why?", "-m", "lone", "--json")
     assert (first.last["reasoning"], first.last["text"]) == ("6 times 7", "42")
-    assert "leaves out the tag" in first.err
+    assert "omits the opening tag" in first.err
     for _ in range(2):
         later = home.ok("ask", "how?", "-m", "lone", "--json", "--no-cache")
         assert (later.last["reasoning"], later.last["text"], later.pieces) == ("6 times 7", "42", "42")

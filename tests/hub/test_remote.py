@@ -186,7 +186,7 @@ async def test_texts_may_be_dropped_and_their_vectors_must_stay_of_one_length() 
 @in_loop
 async def test_an_endpoint_that_does_not_come_to_an_end_is_left() -> None:
     async with here(usual=endless("x" * 2**16)) as server, a_remote(server) as remote:
-        with pytest.raises(EngineFailed, match="does not come to an end"):
+        with pytest.raises(EngineFailed, match="sends an endless answer"):
             await heard(remote.submit(question(max_tokens=10)))
         await until(lambda: server.open == 0)
         assert len(server.asked) == 1
@@ -240,7 +240,7 @@ async def test_a_key_does_not_print(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_key_that_no_header_may_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("two words", "a\nb", "schlüssel"):
         monkeypatch.setenv("THE_KEY", wrong)
-        with pytest.raises(ModelUnavailable, match="the variable THE_KEY holds no key") as caught:
+        with pytest.raises(ModelUnavailable, match="the variable THE_KEY is not a valid key") as caught:
             await keys.find_key("m", "https://far/v1", "THE_KEY")
         assert wrong not in caught.value.message + caught.value.hint
 

@@ -1,1 +1,1 @@
-"""Which models exist, which are loaded, and the hub's handle on each engine process."""
+"""Models: which ones exist, which are loaded, and how requests reach them."""

@@ -1,1 +1,3 @@
-"""The nearest of many vectors, each behind its wall. Only this room imports faiss and numpy in the hub, on first use."""
+"""Nearest-neighbour search over vectors, separately for each wall. In the hub only this room imports faiss and numpy,
+on first use.
+"""

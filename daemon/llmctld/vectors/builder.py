@@ -1,6 +1,6 @@
-"""A thread that does what is due, one key after another, and is there only once something is.
+"""A background thread that processes keys one after another, started with the first key.
 
-It knows keys; what is to be done for one is its caller's function, which looks at `closing` and gives up.
+The caller's function does the work; it checks `closing` and stops early.
 """
 
 import threading
@@ -10,7 +10,7 @@ from llmctld.watch import log
 
 
 class Builder:
-    """`what` it makes is for the log. A key that is wanted again meanwhile has another turn."""
+    """`what`: the product, for the log. A key added while it is processed is processed again."""
 
     def __init__(self, what: str, work: Callable[[bytes], None]) -> None:
         self._what, self._work = what, work
@@ -28,12 +28,12 @@ class Builder:
             self._changed.notify_all()
 
     def settle(self) -> None:
-        """Waits until nothing is due."""
+        """Waits until no key is left."""
         with self._changed:
             self._changed.wait_for(lambda: self.closing or not (self._due or self._busy))
 
     def close(self) -> None:
-        """What is half done is given up."""
+        """Stops the thread; unfinished work is dropped."""
         with self._changed:
             self.closing = True
             self._changed.notify_all()
@@ -53,5 +53,5 @@ class Builder:
                 self._busy = True
             try:
                 self._work(key)
-            except Exception as error:  # noqa: BLE001 - what it makes is missed, and no more
-                log.warning("something could not be made beforehand", what=self._what, error=str(error))
+            except Exception as error:  # noqa: BLE001 - the product is optional
+                log.warning("a background product cannot be built", what=self._what, error=str(error))

@@ -1,8 +1,7 @@
-"""A graph over vectors (HNSW, half precision), and the comparison one by one: the only file that imports
-faiss.
+"""An HNSW graph over vectors in half precision, and brute-force comparison: the only file that imports faiss.
 
-What the graph finds is roughly ordered: its caller compares again, exactly. It cannot forget: a removed vector leaves a position
-that is passed over. vectors.py imports this on first use.
+The graph's order is approximate; its caller compares the results exactly. HNSW cannot delete: a removed vector leaves
+a position that searches skip. index.py imports this module on first use.
 """
 
 from array import array
@@ -17,35 +16,35 @@ from llmctld.storage.files import write_whole
 from llmctld.vectors.slots import CHECKSUM, seal, sound
 
 LINKS, BUILD, LOOK = 32, 100, 256
-"""Links of each vector, and how many candidates are kept while one is inserted, and while one is looked up."""
+"""Links per vector; candidates kept during insertion; candidates kept during search."""
 GONE = -1
 
-faiss.omp_set_num_threads(1)  # the cores are the models'
+faiss.omp_set_num_threads(1)  # cores are for models
 
 
 def nearest(row: Any, rows: Any, k: int) -> list[int]:
-    """Which `k` of the rows are nearest to this one, by comparing it with each."""
+    """Indices of the `k` nearest rows, by comparing all."""
     _, places = faiss.knn(row[None], rows, min(k, len(rows)), faiss.METRIC_INNER_PRODUCT)
     found: list[int] = places[0].tolist()
     return found
 
 
 class Graph:
-    """HNSW over vectors of a wall. A position is a place in it: `slots` says whose it is, GONE when nobody's any more."""
+    """An HNSW graph over the vectors of one wall. `slots`: position -> slot in the table, GONE if it was removed."""
 
     def __init__(self, dimension: int, index: Any = None) -> None:
         kind: Any = faiss.ScalarQuantizer.QT_fp16
         self.index: Any = index or faiss.IndexHNSWSQ(dimension, kind, LINKS, faiss.METRIC_INNER_PRODUCT)
         self.index.hnsw.efConstruction = BUILD
         self.slots, self.checks = array("q"), array("I")
-        """Of each position: where its vector lies in the table, and the checksum that it had there."""
+        """Position -> slot, and the checksum of its vector."""
         self.position: dict[int, int] = {}
         self.changed = False
-        """Since it was last written."""
+        """Whether it has changed since the last write."""
 
     @property
     def worn(self) -> bool:
-        """Whether a third of it, or more, is positions of removed vectors."""
+        """Whether a third or more of the positions are removed vectors."""
         return len(self.position) * 3 <= len(self.slots) * 2
 
     def insert(self, slots: Sequence[int], checks: Sequence[int], rows: Any) -> None:
@@ -56,7 +55,7 @@ class Graph:
         self.changed = True
 
     def forget(self, slot: int) -> None:
-        """Its vector goes, too: the position gets the numbers of its first neighbour, so that the ways through it stay."""
+        """Removes the slot. Its position gets the vector of its first neighbour, so that paths through it remain."""
         place = self.position.pop(slot)
         self.slots[place] = GONE
         self.changed = True
@@ -67,7 +66,7 @@ class Graph:
         codes[place] = codes[first] if first >= 0 else 0
 
     def near(self, row: Any, k: int) -> list[int]:
-        """The slots of `k` that are near; fewer where there are no more."""
+        """Slots of about `k` near vectors, fewer if there are no more."""
         want, total = k + 8, self.index.ntotal
         while True:
             want = min(want, total)
@@ -78,7 +77,7 @@ class Graph:
                 return found
             want *= 4
 
-    # a file: checksum | how many positions | their slots | their checksums | the index as faiss writes it
+    # file format: checksum | number of positions | slots | checksums | index as faiss writes it
 
     def write(self, path: Path) -> None:
         """Raises OSError."""
@@ -89,14 +88,14 @@ class Graph:
 
     @classmethod
     def read(cls, path: Path, dimension: int) -> "Graph | None":
-        """None when the file is not what was written. Raises OSError."""
+        """The graph, or None if the file is damaged. Raises OSError."""
         whole = memoryview(path.read_bytes())
         if len(whole) < CHECKSUM + 8 or not sound(whole):
             return None
         count, at = int.from_bytes(whole[CHECKSUM : CHECKSUM + 8], "little"), CHECKSUM + 8
         try:
             index = faiss.deserialize_index(np.frombuffer(whole[at + 12 * count :], np.uint8))
-        except RuntimeError:  # another faiss wrote it
+        except RuntimeError:  # written by another version of faiss
             return None
         if index.ntotal != count or index.d != dimension:
             return None

@@ -1,10 +1,10 @@
-"""The nearest of many vectors, each behind its wall. numpy and faiss are imported on first use.
+"""Finds the nearest of many vectors within a wall. Imports numpy and faiss on first use.
 
-All vectors lie in one table, which is the image of a file (slots.py). A wall's vectors are compared one by one while they are
-few; of many, most are in a graph (hnsw.py), the newest beside it, and what the graph finds is compared again exactly. It does not
-know what a wall is made of, or what its numbers mean.
+All vectors are in one table, the image of a file (slots.py). A small wall is searched by brute force; of a large one
+most vectors are in a graph (hnsw.py) and the newest beside it, and results of the graph are compared again exactly.
+Knows neither what a wall nor what a number stands for.
 
-    flat   wall -> slots compared one by one         graph  wall -> a graph over its other slots
+    flat   wall -> slots searched by brute force     graph  wall -> a graph over its other slots
     table  slot -> checksum, number, wall, vector    slot   number -> slot
 """
 
@@ -27,34 +27,34 @@ if TYPE_CHECKING:
     from llmctld.vectors import hnsw
 
 HEAD = CHECKSUM + 8 + 16
-"""Bytes of a slot before the vector: checksum, number, wall."""
+"""Bytes before the vector in a slot: checksum, number, wall."""
 ROOM = 256
-"""Slots that the table begins with; it grows by a quarter."""
+"""Initial number of slots; the table grows by a quarter."""
 COPIED = 256
-"""So many vectors are copied at a time for a graph that nobody asks yet."""
+"""Vectors copied at a time for a graph that is being built."""
 PAUSE_S = 0.002
-"""Between two insertions into a graph in use: a lock is not fair, and who looks something up goes first."""
+"""Pause between two insertions into a graph in use: locks are not fair, and searches go first."""
 
 
 class Sizes(NamedTuple):
-    """`flat`: so many vectors of a wall are compared one by one. `batch`: so many are inserted while a search waits."""
+    """`flat`: largest wall searched by brute force. `batch`: vectors inserted per lock."""
 
     flat: int = 4096
     batch: int = 16
 
 
 class Check(NamedTuple):
-    """Numbers that the caller has and this lacks, and the other way round."""
+    """Numbers that only the caller has, and numbers that only the index has."""
 
     missing: list[int]
     surplus: list[int]
 
 
 class Vectors:
-    """Vectors of `dimension` float32 numbers and length 1, in `folder`, which holds those of one embedding model only.
+    """Unit vectors of `dimension` float32 numbers in `folder`, all of one embedding model.
 
-    All of it blocks: call it from a thread. What `add` and `remove` did is kept when the process is killed; a power cut may undo
-    what was done since `save`. Raises Storage when the disk refuses, ValueError for a vector of another dimension or length.
+    Every method blocks: call it from a thread. `add` and `remove` survive a killed process; a power cut may undo what
+    followed the last `save`. Raises Storage for disk errors, ValueError for a vector of another dimension or length.
     """
 
     def __init__(self, folder: Path, dimension: int, sizes: Sizes = Sizes()) -> None:  # noqa: B008
@@ -62,16 +62,16 @@ class Vectors:
         kind = f"llmctl vectors 1: {dimension} float32".encode()
         self._file = Slots(folder / "vectors.bin", HEAD + 4 * dimension, kind)
         self._turn = threading.Lock()
-        """Whose holder uses what follows."""
+        """Guards all fields below."""
         self._slot: dict[int, int] = {}
         self._flat: dict[bytes, array[int]] = {}
         self._graph: dict[bytes, hnsw.Graph] = {}
         self._free: list[int] = []
         self._builder = Builder("graphs over vectors", self._tend)
-        """Makes graphs, and lets them grow."""
+        """Builds and extends graphs."""
 
     def open(self) -> list[str]:
-        """Reads the folder, which is made if need be; words for each file that was damaged. Call `check` afterwards."""
+        """Reads the folder, or creates it. Returns a notice for each damaged file. Call `check` afterwards."""
         _import()
         make_private(self._folder)
         for leftover in self._folder.glob("*.new-*"):
@@ -85,7 +85,7 @@ class Vectors:
             wall = walls[16 * slot : 16 * slot + 16]
             if wall == bytes(16):
                 self._free.append(slot)
-            elif number in self._slot:  # the disk refused to remove one of them: nobody knows which
+            elif number in self._slot:  # a removal failed on a full disk: it is unknown which one is stale
                 twice.add(number)
                 self._file.clear(slot)
                 self._free.append(slot)
@@ -113,7 +113,7 @@ class Vectors:
         return told
 
     def close(self) -> None:
-        """Saves nothing: `save` does. A graph that is half made is given up."""
+        """Does not save. A graph under construction is dropped."""
         self._builder.close()
         self._file.close()
 
@@ -123,13 +123,13 @@ class Vectors:
         return len(self._slot)
 
     def check(self, numbers: Iterable[int]) -> Check:
-        """What differs from what the caller holds: it adds the missing ones again, and removes what is too much."""
+        """Compares with the caller's numbers; the caller adds what is missing and removes the rest."""
         with self._turn:
             theirs = set(numbers)
             return Check(sorted(theirs - self._slot.keys()), sorted(self._slot.keys() - theirs))
 
     def add(self, wall: str, number: int, vector: Sequence[float] | bytes) -> None:
-        """Takes the place of another vector of this number, in whichever wall."""
+        """Adds a vector, replacing one with this number in any wall."""
         row, name = self._row(vector), digest(wall)
         with self._turn:
             self._remove(number)
@@ -147,7 +147,7 @@ class Vectors:
             self._look(name)
 
     def remove(self, number: int) -> bool:
-        """Whether it was there. From now on it is not found, also where the disk refuses."""
+        """Removes a vector; whether it existed. It is not found from now on, even if the disk refuses the write."""
         with self._turn:
             return self._remove(number)
 
@@ -168,13 +168,13 @@ class Vectors:
         self._free.append(slot)
         if self._slot:
             self._file.clear(slot)
-        else:  # the last one: the file gets small again
+        else:  # the last one: the file shrinks
             self._free.clear()
             self._file.cut(0)
         return True
 
     def search(self, wall: str, vector: Sequence[float] | bytes, k: int) -> list[tuple[int, float]]:
-        """Number and cosine of the `k` nearest behind this wall, the best first; all of them where there are fewer."""
+        """(number, cosine) of the `k` nearest in the wall, nearest first."""
         row, name = self._row(vector), digest(wall)
         with self._turn:
             found: list[int] = []
@@ -198,7 +198,9 @@ class Vectors:
     # ---- on disk -----------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Afterwards a power cut takes nothing, and the next `open` finds the graphs. A second at 100,000 vectors of 384."""
+        """Makes everything so far survive a power cut, and stores the graphs. Takes a second for 100,000 vectors of
+        384 numbers.
+        """
         self._file.sync()
         with self._turn:
             for wall, graph in self._graph.items():
@@ -213,20 +215,20 @@ class Vectors:
     # ---- graphs ------------------------------------------------------------------------------------------------------
 
     def _look(self, wall: bytes) -> None:
-        """Whether there is something to do for the builder, or for nobody any more."""
+        """Wakes the builder if the wall needs a graph; deletes a graph that it no longer needs."""
         flat, graph = len(self._flat.get(wall, ())), self._graph.get(wall)
         if graph is not None and flat + len(graph.position) <= self._sizes.flat // 2:
             self._flat.setdefault(wall, array("q")).extend(graph.position)
             if not self._flat[wall]:
                 del self._flat[wall]
             del self._graph[wall]
-            with suppress(OSError):  # what stays is looked at, and found to be of no use
+            with suppress(OSError):  # a file that stays is ignored when it is read
                 self._path(wall).unlink(missing_ok=True)
         elif flat > self._sizes.flat or (graph is not None and graph.worn):
             self._builder.want(wall)
 
     def settle(self) -> None:
-        """Waits until every graph is as it should be."""
+        """Waits until the builder is idle."""
         self._builder.settle()
 
     def _tend(self, wall: bytes) -> None:
@@ -235,7 +237,7 @@ class Vectors:
         (self._grow if grows else self._build)(wall)
 
     def _grow(self, wall: bytes) -> None:
-        """Moves what lies beside the graph into it, a few at a time."""
+        """Moves vectors beside the graph into it, in small batches."""
         while not self._builder.closing:
             with self._turn:
                 flat, graph = self._flat.get(wall), self._graph.get(wall)
@@ -249,7 +251,7 @@ class Vectors:
             time.sleep(PAUSE_S)
 
     def _build(self, wall: bytes) -> None:
-        """Another graph of the whole wall; the old one is asked until this is ready."""
+        """Builds a new graph for the wall; searches use the old one meanwhile."""
         fresh = hnsw.Graph(self._dimension)
         with self._turn:
             slots = self._members(wall)
@@ -264,7 +266,7 @@ class Vectors:
             self._take(wall, fresh)
 
     def _rows(self, slots: "array[int]") -> tuple[list[int], Any]:
-        """Their checksums and vectors."""
+        """Checksums and vectors of the slots."""
         return self._table["crc"][slots].tolist(), self._table["vector"][slots]
 
     def _members(self, wall: bytes) -> "array[int]":
@@ -272,7 +274,7 @@ class Vectors:
         return self._flat.get(wall, array("q")) + array("q", graph.position if graph else ())
 
     def _take(self, wall: bytes, graph: "hnsw.Graph") -> None:
-        """Uses `graph` from now on: without what has gone since it was made, or is another by now, and beside it what is new."""
+        """Replaces the wall's graph. Drops vectors changed since it was built; new ones stay beside it."""
         members = dict.fromkeys(self._members(wall))
         for slot in list(graph.position):
             if slot not in members or int(self._table["crc"][slot]) != graph.checks[graph.position[slot]]:

@@ -1,8 +1,7 @@
-"""A file of records of one size, each overwritten in its place: nothing to replay or to compact; what is cleared is zeros.
+"""A file of fixed-size records, each overwritten in place: no log and no compaction. A free record is all zeros.
 
-Each record begins with a checksum of the rest, so one that a crash tore is noticed at the next start. It knows bytes and slots;
-what a record says is its caller's business, and so is bringing back what was lost. It never reads by mapping: a file that
-somebody cuts short must not end the hub.
+A checksum in each record reveals one that a crash tore. Callers interpret records and restore lost ones. Never
+memory-mapped: a truncated file must not crash the hub.
 """
 
 import os
@@ -16,13 +15,13 @@ from llmctld.storage.files import set_aside, write_whole
 from llmctld.watch import log
 
 CHECKSUM = 4
-"""Bytes of a CRC-32, little endian."""
+"""Bytes of a little-endian CRC-32."""
 
 
 class Slots:
-    """`size` bytes for each record, checksum included; `kind` says what they are: a file of another kind is set aside.
+    """`size`: bytes per record, checksum included. `kind`: header of the file; a file with another one is set aside.
 
-    All of it blocks. Every method raises Storage when the disk refuses.
+    Every method blocks and raises Storage for disk errors.
     """
 
     def __init__(self, path: Path, size: int, kind: bytes) -> None:
@@ -31,11 +30,11 @@ class Slots:
         self._file = -1
 
     def open(self) -> tuple[bytearray, list[str]]:
-        """All records, one after another, with zeros where a slot is free; and what there is to tell."""
+        """All records in one array, zeros for free slots; and notices about damage."""
         told = []
         with refused(self._path):
             image, bad = self._read()
-            if image is None or len(bad) > 1:  # a crash tears one record: more is damage
+            if image is None or len(bad) > 1:  # a crash tears at most one record: more is damage
                 what = f"{len(bad)} of its records" if image is not None else "its beginning"
                 told.append(damaged(self._path, what))
                 write_whole(self._path, self._head, image or b"", sync=True)
@@ -48,15 +47,13 @@ class Slots:
         return image, told
 
     def _read(self) -> tuple[bytearray | None, list[int]]:
-        """What is there, its bad records zeroed and named; None when it does not begin as it should."""
+        """The records with bad ones zeroed, and their indices; None if the header is wrong."""
         if not self._path.exists():
             write_whole(self._path, self._head, sync=True)
         with self._path.open("rb") as file:
             if file.read(self._size) != self._head:
                 return None, []
-            count = (
-                os.fstat(file.fileno()).st_size - self._size
-            ) // self._size  # the end may be part of one that was being added
+            count = (os.fstat(file.fileno()).st_size - self._size) // self._size  # the last record may be incomplete
             image = bytearray(count * self._size)
             del image[file.readinto(image) :]
         bad = [slot for slot, record in enumerate(self._records(image)) if not sound(record)]
@@ -72,30 +69,32 @@ class Slots:
             yield view[start : start + self._size]
 
     def write(self, slot: int, payload: bytes) -> int:
-        """Its checksum. When the process ends meanwhile, the slot holds this, or what it held, or is free at the next start."""
+        """Writes a record and returns its checksum. If the process dies, the slot is old, new or free at the next
+        start.
+        """
         record = seal(payload)
         with refused(self._path):
             self._put(slot, record)
         return int.from_bytes(record[:CHECKSUM], "little")
 
     def clear(self, slot: int) -> None:
-        """Overwrites it with zeros."""
+        """Overwrites the record with zeros."""
         with refused(self._path):
             self._put(slot, bytes(self._size))
 
     def cut(self, count: int) -> None:
-        """Keeps the first `count` slots only."""
+        """Truncates the file to `count` slots."""
         with refused(self._path):
             os.ftruncate(self._file, (count + 1) * self._size)
 
     def _put(self, slot: int, record: bytes) -> None:
         start = (slot + 1) * self._size
         written = os.pwrite(self._file, record, start)
-        while written < len(record):  # a disk that has just filled up takes a part, and refuses the rest
+        while written < len(record):  # a disk that fills up takes part of a write, then refuses
             written += os.pwrite(self._file, record[written:], start + written)
 
     def sync(self) -> None:
-        """Afterwards a power cut takes nothing."""
+        """Makes all writes survive a power cut."""
         with refused(self._path):
             os.fsync(self._file)
 
@@ -110,7 +109,7 @@ def seal(payload: bytes) -> bytes:
 
 
 def sound(record: memoryview) -> bool:
-    """Its checksum is right, or it is free."""
+    """Whether the checksum is right, or the record free."""
     if zlib.crc32(record[CHECKSUM:]) == int.from_bytes(record[:CHECKSUM], "little"):
         return True
     return bytes(record).count(0) == len(record)
@@ -118,7 +117,7 @@ def sound(record: memoryview) -> bool:
 
 @contextmanager
 def refused(path: Path) -> Iterator[None]:
-    """Raises Storage for what the system says."""
+    """Converts OSError to Storage."""
     try:
         yield
     except OSError as error:
@@ -126,7 +125,7 @@ def refused(path: Path) -> Iterator[None]:
 
 
 def damaged(path: Path, what: str) -> str:
-    """Sets a damaged file aside and logs it; the notice of it."""
+    """Sets a damaged file aside and logs that. Returns the notice."""
     aside = set_aside(path)
-    log.warning("a damaged file was set aside and is begun anew", file=str(path), moved_to=str(aside), damaged=what)
-    return f"{path} was damaged ({what}) and is begun anew; the old one is {aside}"
+    log.warning("a damaged file was set aside and replaced", file=str(path), moved_to=str(aside), damaged=what)
+    return f"{path} was damaged ({what}) and has been replaced; the old one is {aside}"

@@ -1,1 +1,1 @@
-"""A model behind an endpoint of the OpenAI kind."""
+"""Models behind an endpoint with OpenAI's HTTP API."""

@@ -1,6 +1,6 @@
-"""An endpoint's answer as it arrives: text and thought out of its events, what it cost, and whether it came to a good end.
+"""Reads an endpoint's answer as it arrives: text, reasoning, usage, and whether the answer is complete.
 
-It knows no connection and no form of an event (`chunk.py` does). An answer that did not come to its end is never taken for one.
+chunk.py knows the forms of an event. An incomplete answer never counts as complete.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,29 +29,32 @@ FAILED = frozenset(
         "timeout",
     }
 )
-"""Reasons to end an answer that are none: it was broken off."""
+"""Values of finish_reason that mean a failure."""
 NOTICES = {
     "content_filter": "the endpoint's filter cut the answer off (finish_reason content_filter); it is not stored",
-    "tool_calls": "the endpoint answered with calls of tools, and has none to call (finish_reason tool_calls)",
-    "function_call": "the endpoint answered with the call of a function, and has none to call (finish_reason function_call)",
+    "tool_calls": "the endpoint answered with tool calls, but the request has no tools (finish_reason tool_calls)",
+    "function_call": "the endpoint answered with a function call, but the request has no functions (finish_reason function_call)",
 }
-"""What an end is worth telling."""
+"""finish_reason -> notice to the user."""
 
 
 class Empty(AttemptFailed):
-    """A stream that ends well and says nothing: so some servers fail, and say why only to who asks for no stream."""
+    """A stream that ends without error or content. Some servers fail so, and report the error only in an answer that
+    is not streamed.
+    """
 
 
 class AnswerPart(NamedTuple):
     text: str = ""
     reasoning: str = ""
     moved: bool = False
-    """All text before was thought."""
+    """All text so far was reasoning."""
 
 
 @dataclass
 class AnswerReader:
-    """Token counts are the endpoint's; without them the parts that came are counted. `clean` takes secrets out of words.
+    """Token counts are the endpoint's; if it reports none, the parts of the answer are counted. `clean` removes
+    secrets from messages.
 
     `lone`, `guess`: see Splitter.
     """
@@ -62,7 +65,7 @@ class AnswerReader:
     lone: bool = False
     guess: bool = False
     events: int = 0
-    """Those that said something."""
+    """Number of events with content."""
     begun: bool = False
     done: bool = False
     finish_reason: str | None = None
@@ -70,7 +73,7 @@ class AnswerReader:
     cached_tokens: int = 0
     parts: int = 0
     size: int = 0
-    """Characters, so far."""
+    """Number of characters so far."""
     logprobs: list[Scored] = field(default_factory=list)
     _counted: int | None = None
     _text: Letters = field(default_factory=Letters)
@@ -81,7 +84,7 @@ class AnswerReader:
 
     @property
     def had_lone(self) -> bool:
-        """Whether a closing tag came alone."""
+        """Whether a closing tag came without an opening one."""
         return self._splitter.moved
 
     @property
@@ -90,17 +93,17 @@ class AnswerReader:
 
     @property
     def notice(self) -> str | None:
-        """What who asked should know of how it ended."""
+        """A notice about the end of the answer."""
         return NOTICES.get(
             self.finish_reason or "", None if self.begun else "the endpoint's answer is empty; it is not stored"
         )
 
     def feed(self, event: Event) -> AnswerPart:
-        """What an event adds. Raises AttemptFailed, and what an error in the midst of an answer means."""
+        """The part of the answer in an event. Raises AttemptFailed, also for an error in the middle of an answer."""
         try:
             chunks = read(*event)
         except (Unreadable, RecursionError) as error:
-            message = f"{self.who} answers with something that is not what was asked for ({self.clean(str(error))})"
+            message = f"{self.who} sent an invalid answer ({self.clean(str(error))})"
             raise AttemptFailed(EngineFailed(message, refusal.ASK_AGAIN), again=False) from error
         pieces = [self._take(chunk) for chunk in chunks]
         return joined(pieces)
@@ -115,7 +118,7 @@ class AnswerReader:
         self.cached_tokens = chunk.cached_tokens or self.cached_tokens
         if chunk.completion_tokens is not None:
             self._counted = chunk.completion_tokens
-        return AnswerPart() if chunk.choice else self._add(chunk)  # nobody asked for a second answer
+        return AnswerPart() if chunk.choice else self._add(chunk)  # only one answer was requested
 
     def _add(self, chunk: AnswerChunk) -> AnswerPart:
         self.finish_reason = chunk.reason or self.finish_reason
@@ -136,12 +139,12 @@ class AnswerReader:
         return AnswerPart(answer, thought + tagged, self.had_lone and not before)
 
     def end(self) -> AnswerPart:
-        """What was held back. Raises AttemptFailed where the answer was cut, or was none."""
+        """The text held back. Raises AttemptFailed if the answer is incomplete or missing."""
         if self.finish_reason in FAILED:
-            what = f"{self.who} broke off its answer (finish_reason {self.finish_reason})"
+            what = f"{self.who} aborted its answer (finish_reason {self.finish_reason})"
             raise AttemptFailed(EngineFailed(what, refusal.ASK_AGAIN))
         if self.finish_reason is None and not self.begun and (self.done or not self.events):
-            raise Empty(EngineFailed(f"{self.who} sent a stream without an answer in it", refusal.ASK_AGAIN))
+            raise Empty(EngineFailed(f"{self.who} sent a stream without an answer", refusal.ASK_AGAIN))
         if self.finish_reason is None and not self.done:
             raise AttemptFailed(EngineFailed(f"{self.who} ended its answer without a finish_reason", refusal.ASK_AGAIN))
         last = self._split(self._text.end(), self._thought.end())
@@ -150,7 +153,7 @@ class AnswerReader:
 
 
 def joined(pieces: Sequence[AnswerPart]) -> AnswerPart:
-    """As one; what came before a move goes with it."""
+    """All parts as one. What precedes a move becomes reasoning."""
     moved = max((place for place, piece in enumerate(pieces) if piece.moved), default=0)
     before, after = pieces[:moved], pieces[moved:]
     thought = "".join(piece.reasoning + piece.text for piece in before) + "".join(piece.reasoning for piece in after)

@@ -1,6 +1,7 @@
-"""One event of an endpoint's answer, in whatever form, as one strict and small one: what it adds, how it ends, what went wrong.
+"""Converts one event of an endpoint's answer, in any of the known forms, to one strict form: its content, its end, its
+error.
 
-It knows the forms in which servers of the OpenAI kind say each of these, and nothing of the events before and after.
+Knows how servers with OpenAI's API write each of these; knows nothing of other events.
 """
 
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from llmctld.models.remote.http.lenient_json import count, loads, mapping, numbe
 
 DONE = "[DONE]"
 ERRORS = ("error", "response.error", "response.failed")
-"""Names of an event, and kinds of an object, that tell of a failure."""
+"""Event names and object types that mean a failure."""
 SAME_REASON = {
     "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop", "stop_str": "stop", "completed": "stop",
     "max_tokens": "length", "max_length": "length", "max_output_tokens": "length", "model_length": "length",
@@ -23,23 +24,23 @@ SAME_REASON = {
     "content_filter", "prohibited_content": "content_filter", "sensitive": "content_filter", "spii": "content_filter",
     "null": "", "none": "",
 }  # fmt: skip
-"""What servers call an end -> what it is called here."""
+"""finish_reason of other servers -> ours."""
 THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details")
-"""Names of what a model thinks; where there are several they hold the same."""
+"""Fields with reasoning. A message with several of them repeats the same text."""
 NOT_ANSWERED = frozenset(
     {"thinking", "reasoning", "reasoning.text", "reasoning.summary", "summary_text", "reasoning_text"}
 )
-"""Types of a part that is thought and not answered."""
+"""Types of content parts that are reasoning."""
 
 
 class Unreadable(ValueError):
-    """Something that no form of an answer explains."""
+    """The event has no known form."""
 
 
 class AnswerChunk(msgspec.Struct, frozen=True):
-    """What an event adds to the answer. `text` and `thought` may begin or end with a half of a character.
+    """The content of an event. `text` and `thought` may start or end with half a surrogate pair.
 
-    `choice`: which of several answers it is a part of. Numbers of tokens are None where it tells none.
+    `choice`: index of the answer. Token counts are None if the event has none.
     """
 
     text: str = ""
@@ -55,10 +56,7 @@ class AnswerChunk(msgspec.Struct, frozen=True):
 
 
 def read(data: bytes, kind: str = "") -> list[AnswerChunk]:
-    """The chunks of an event that its server calls `kind`: mostly one, none of what only keeps a connection.
-
-    Raises Unreadable.
-    """
+    """The chunks of an event with the name `kind`: usually one, none for a keep-alive. Raises Unreadable."""
     words = data.decode(errors="replace").strip()
     if words.strip('"').upper().startswith(DONE):
         return [AnswerChunk(done=True)]
@@ -69,7 +67,7 @@ def read(data: bytes, kind: str = "") -> list[AnswerChunk]:
     try:
         found = loads(data)
     except ValueError as error:
-        if kind:  # a "ping" in plain words
+        if kind:  # a "ping" in plain text
             return []
         raise Unreadable(f"{error}: {words[:80]}") from error
     several = found if isinstance(found, list) else [found]
@@ -78,7 +76,7 @@ def read(data: bytes, kind: str = "") -> list[AnswerChunk]:
 
 def _object(found: Any) -> Iterable[AnswerChunk]:
     if not isinstance(found, dict):
-        raise Unreadable(f"an object was expected, and not {_shown(found)}")
+        raise Unreadable(f"an object was expected, not {_shown(found)}")
     choices = found.get("choices")
     if choices is not None and not isinstance(choices, list):
         raise Unreadable(f"`choices` is {_shown(choices)}")
@@ -93,7 +91,9 @@ def _object(found: Any) -> Iterable[AnswerChunk]:
 
 
 def _error(found: dict[str, Any]) -> Refusal | None:
-    """What went wrong, in each form in which an object says so. An answer may hold any of the fields, but for `error`, unused."""
+    """The error in an object, in any form. A normal answer may contain every error field but `error`, with an empty
+    value.
+    """
     if found.get("error") or found.get("errors"):
         return refusal.of_json(found)
     if found.get("choices"):
@@ -111,7 +111,7 @@ def _choice(choice: Any) -> AnswerChunk:
         raise Unreadable(f"a choice is {_shown(choice)}")
     message = choice.get("delta") or choice.get("message") or {}
     if not isinstance(message, dict):
-        raise Unreadable(f"what a choice holds is {_shown(message)}")
+        raise Unreadable(f"the message of a choice is {_shown(message)}")
     text, thought = _split(choice.get("text"))
     if not text:
         text, within = _split(message.get("content"))
@@ -129,7 +129,7 @@ def _choice(choice: Any) -> AnswerChunk:
 
 
 def _split(content: Any) -> tuple[str, str]:
-    """What is answered and what is thought, of a text or of parts."""
+    """(text, reasoning) of a string or of content parts."""
     if content is None or isinstance(content, str):
         return content or "", ""
     if isinstance(content, list):
@@ -177,7 +177,7 @@ def _usage(usage: dict[str, Any]) -> AnswerChunk:
 
 
 def _usage_within(choices: list[Any]) -> Any:
-    """Some servers put it there."""
+    """Usage inside a choice, where some servers put it."""
     return next((choice["usage"] for choice in choices if isinstance(choice, dict) and choice.get("usage")), None)
 
 
@@ -186,7 +186,9 @@ def _first(found: dict[str, Any], *names: str) -> int | None:
 
 
 def _scored(logprobs: Any) -> list[Scored]:
-    """Of either form: chat's has an object for each token, the older one a list for each field. [] for another one."""
+    """Log-probabilities in chat form (an object per token) or in the older form (a list per field); [] for any other
+    form.
+    """
     found = mapping(logprobs)
     try:
         if found.get("content") is not None:

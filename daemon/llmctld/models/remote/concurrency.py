@@ -1,4 +1,4 @@
-"""Who may ask an endpoint now: at most so many at once, the others by priority and then in the order of their coming."""
+"""Limits the concurrent requests to an endpoint. Waiting requests run by priority, then in order of arrival."""
 
 import asyncio
 import heapq
@@ -12,11 +12,11 @@ class PrioritySemaphore:
         self._free = slots
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, int, int, asyncio.Future[None]]] = []
-        """(priority, order of coming, number of the request, set when it has a slot)"""
+        """(priority, order of arrival, request number, set when it has a slot)."""
 
     @asynccontextmanager
     async def one(self, priority: int, number: int = 0) -> AsyncIterator[None]:
-        """A slot, until the block is left. The lower `priority`, the sooner. `number`: by which `move` names the request."""
+        """Holds a slot while the block runs. Lower priorities go first. `number`: the request, for `move`."""
         await self._take(priority, number)
         try:
             yield
@@ -37,7 +37,7 @@ class PrioritySemaphore:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it had just been given, and nobody is there to use it
+            if turn.done() and not turn.cancelled():  # the slot had just been given to the cancelled request
                 self._give()
             raise
 

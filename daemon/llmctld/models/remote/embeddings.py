@@ -1,6 +1,6 @@
-"""Embeds texts at an endpoint: in batches, and one by one where a batch holds a text that is too long.
+"""Embeds texts at an endpoint: in batches, and one by one if a batch contains a text that is too long.
 
-It knows the request for embeddings; vectors.py reads what comes back.
+Sends the requests; vectors.py reads the answers.
 """
 
 from collections.abc import Mapping

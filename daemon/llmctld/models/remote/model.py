@@ -1,6 +1,7 @@
-"""A model behind an HTTP endpoint, with the face of an engine's worker: submit a request, hear its pieces, drop it.
+"""A model behind an HTTP endpoint, with the interface of an engine process: submit a request, receive its events, drop
+it.
 
-Nothing runs here: memory is 0 and there is no process. It does not know which models exist or who may use them.
+It uses no memory here and has no process.
 """
 
 import asyncio
@@ -30,16 +31,16 @@ from llmctld.watch import log
 
 RETRIES, IDLE_S = 3, 300.0
 THINKERS = re.compile(r"think|reason|qwq|\br1\b|magistral", re.IGNORECASE)
-"""Names of models that think before each answer: of these text is held back until it is known not to be a thought."""
-LONE = "what came first was its thinking: the endpoint leaves out the tag that opens it; the answer is what stands behind it"
+"""Names of models that reason before each answer. Their text is held back until it is known not to be reasoning."""
+LONE = "the first part was reasoning: the endpoint omits the opening tag; the answer is the text behind it"
 LETTERS = 100
-"""Of one token, on average, and at most: an endpoint that sends more does not keep to `max_tokens`."""
+"""Upper limit for the average characters per token; a longer answer ignores `max_tokens`."""
 NORMAL = 1
-"""The priority of texts, which name none."""
+"""Priority of embedding requests, which name none."""
 
 
 class Remotes:
-    """Makes workers, and remembers about each endpoint whether it answers: also when no model of it is loaded any more."""
+    """Creates remote models. Keeps one circuit breaker per endpoint, also while no model of it is loaded."""
 
     def __init__(self) -> None:
         self._breakers: dict[str, Breaker] = {}
@@ -51,7 +52,7 @@ class Remotes:
 
 
 class Run:
-    """One request while it is served: when what happened, and what has come."""
+    """One request in progress: its times and its answer so far."""
 
     def __init__(self, ticket: Ticket, request: Submit | Texts, who: str) -> None:
         self.ticket, self.request = ticket, request
@@ -60,7 +61,7 @@ class Run:
         self.reading = AnswerReader(who, self.raw)
 
     def finished(self, reason: str) -> Finished:
-        """What is known of its use by now."""
+        """The usage so far."""
         reading, now = self.reading, time.monotonic()
         wants = isinstance(self.request, Submit) and self.request.logprobs is not None
         return Finished(
@@ -72,7 +73,7 @@ class Run:
 
 
 class RemoteModel(ModelHandle):
-    """`load.path` is the endpoint's address. `busy` are the requests that it is answering."""
+    """`load.path`: the endpoint's address. `busy`: requests in progress."""
 
     def __init__(self, load: Load, settings: ModelSettings, breaker: Breaker) -> None:
         super().__init__(load.name, REMOTE)
@@ -85,10 +86,10 @@ class RemoteModel(ModelHandle):
         self._rate = Rate()
         self._model = ""
         self._lone: bool | None = None
-        """Whether its last answer had a closing tag without an opening one."""
+        """Whether the last answer had a closing tag without an opening one."""
 
     async def start(self) -> None:
-        """Finds the key, and asks which models there are. Raises ModelUnavailable, EngineFailed, Busy."""
+        """Finds the key and lists the endpoint's models. Raises ModelUnavailable, EngineFailed, Busy."""
         settings = self._settings
         key = await find_key(self.name, self._url, settings.api_key_env)
         retries = RETRIES if settings.retries is None else settings.retries
@@ -108,7 +109,7 @@ class RemoteModel(ModelHandle):
             return listed[0].id
         names = ", ".join(model.id for model in listed[:NAMES]) + (", ..." if len(listed) > NAMES else "")
         message = f"the endpoint {self._url} has {len(listed)} models{': ' * bool(names)}{names}"
-        hint = f"Say which: `llmctl models add {self.name} {self._load.path} --remote-model ID --force`."
+        hint = f"Choose one: `llmctl models add {self.name} {self._load.path} --remote-model ID --force`."
         raise ModelUnavailable(message, hint)
 
     def _describe(self, listed: list[Listed]) -> Loaded:
@@ -116,20 +117,20 @@ class RemoteModel(ModelHandle):
         notices = []
         if listed and found is None:
             names = ", ".join(model.id for model in listed[:NAMES])
-            notices.append(f"the endpoint {self._url} does not name a model {self._model}; it names: {names}")
+            notices.append(f"the endpoint {self._url} does not list the model {self._model}; it lists: {names}")
         context = self._load.context or (found.context if found else 0)
         return Loaded(backend=REMOTE, context=context, slots=self._load.slots, memory_bytes=0, notices=notices)
 
     @property
     def state(self) -> str:
-        """What `ps` says of it."""
+        """The state shown by `llmctl ps`."""
         return "down" if self._breaker.is_open else super().state
 
     # ---- requests ---------------------------------------------------------------------------------------------------
 
     def submit(self, request: Submit | Texts) -> Ticket:
         if self.ended.is_set():
-            raise EngineFailed(f"the connections of {self.name} have been closed", "Ask again.")
+            raise EngineFailed(f"the connections of {self.name} are closed", "Ask again.")
         request.id = next(self._numbers)
         run = Run(Ticket(self, request.id), request, self._endpoint.name)
         task = self._tasks[request.id] = asyncio.create_task(self._serve(run))
@@ -137,7 +138,7 @@ class RemoteModel(ModelHandle):
         return run.ticket
 
     def _ended(self, run: Run, task: "asyncio.Task[None]") -> None:
-        """A request may be dropped before its task has taken a step: so here is where that is told."""
+        """Reports a cancellation. It may come before the task has run a step, so `_serve` cannot do it."""
         request = run.request
         del self._tasks[request.id]
         if task.cancelled():
@@ -148,7 +149,7 @@ class RemoteModel(ModelHandle):
             self.tokens_per_second = 0.0
 
     def drop(self, number: int) -> bool:
-        """Closes the request's connection at once; False when it has already ended."""
+        """Closes the request's connection. False: it has already ended."""
         task = self._tasks.get(number)
         return task is not None and task.cancel()
 
@@ -157,7 +158,7 @@ class RemoteModel(ModelHandle):
         self._turns.move(number, priority)
 
     async def _serve(self, run: Run) -> None:
-        """Whatever becomes of a request, its ticket hears the end; of one that is cancelled from `_ended`."""
+        """Serves one request; its ticket receives the end in every case, that of a cancelled one from `_ended`."""
         request = run.request
         try:
             async with self._turns.one(request.priority if isinstance(request, Submit) else NORMAL, request.id):
@@ -169,8 +170,8 @@ class RemoteModel(ModelHandle):
                     self.busy -= 1
         except LlmctlError as error:
             run.ticket.hear(FailedRequest(_in_the_midst(error) if run.reading.begun else error, run.finished("error")))
-        except Exception as error:  # noqa: BLE001 - the one who asked is told
-            log.exception("a request to an endpoint broke a rule of ours", model=self.name)
+        except Exception as error:  # noqa: BLE001 - the caller gets the error
+            log.exception("a request to an endpoint failed unexpectedly", model=self.name)
             run.ticket.hear(
                 FailedRequest(EngineFailed(f"{self.name}: {type(error).__name__}", None), run.finished("error"))
             )
@@ -194,7 +195,7 @@ class RemoteModel(ModelHandle):
         run.ticket.hear(run.finished(run.reading.finish_reason or "stop"))
 
     async def _once(self, run: Run, question: openai.HttpRequest, submit: Submit, shorter: Shorter) -> None:
-        """One attempt, in the words that the endpoint takes: each refusal may teach one of them."""
+        """One attempt. Changes the request after each refusal that names a field the endpoint does not accept."""
         while True:
             try:
                 return await self._read(run, question, submit)
@@ -233,14 +234,14 @@ class RemoteModel(ModelHandle):
                     for event in events:
                         pieces.append(reading.feed(event))
                 finally:
-                    self._tell(run, pieces)  # also what came in front of an error
+                    self._tell(run, pieces)  # also what precedes an error
                 if reading.begun and not begun:
                     run.first = time.monotonic()
                 if reading.parts > before:
                     reply.heard()
                     self._count(reading.parts - before)
                 if reading.size > LETTERS * (submit.max_tokens) + MOST:
-                    raise AttemptFailed(EngineFailed(f"{self._endpoint.name} does not come to an end"), again=False)
+                    raise AttemptFailed(EngineFailed(f"{self._endpoint.name} sends an endless answer"), again=False)
                 if reading.done:
                     break
             self._tell(run, [reading.end()])
@@ -265,18 +266,18 @@ class RemoteModel(ModelHandle):
         run.ticket.hear(embedded)
 
     async def stop(self) -> None:
-        """Ends what still runs, and closes the connections."""
+        """Cancels open requests and closes the connections."""
         self.ended.set()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._endpoint.close()
-        log.info("an endpoint is let go", model=self.name, endpoint=self._url)
+        log.info("the connections to an endpoint are closed", model=self.name, endpoint=self._url)
 
 
 def _in_the_midst(error: LlmctlError) -> EngineFailed:
-    """An answer that has begun cannot be asked for again, whatever ended it."""
+    """The error for an answer that has begun: the request cannot be repeated."""
     return error if isinstance(error, EngineFailed) else EngineFailed(error.message, error.hint)
 
 

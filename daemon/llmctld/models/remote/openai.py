@@ -1,6 +1,6 @@
-"""The language of endpoints of the OpenAI kind: from a Submit to a path and a body.
+"""Converts a request to the path and body of OpenAI's HTTP API.
 
-It knows no connection and no answer. What cannot be said in it is refused, never left out; a field that nobody set is not sent.
+Refuses what the API cannot express, never drops it; sends no field that is not set.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from llmctld.models.remote.systems import folded
 Body = dict[str, Any]
 
 SAME = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "seed")
-"""Fields that are called so everywhere."""
+"""Fields with the same name in the API."""
 EFFORTS = {"on": "medium", "off": "none"}
-"""Words about thinking that are others there."""
-LEAVE_OUT = "Leave it out, or ask a model that runs here."
+"""Our values for reasoning effort -> the API's."""
+LEAVE_OUT = "Omit it, or use a model that runs here."
 
 
 class HttpRequest(NamedTuple):
@@ -28,12 +28,12 @@ class HttpRequest(NamedTuple):
 
 
 def ask(submit: Submit, model: str, takes_grammar: bool, options: dict[str, Any] | None = None) -> HttpRequest:
-    """`options`: what the endpoint's chat template may name. Raises InvalidRequest for what no such endpoint can do."""
+    """`options`: variables for the endpoint's chat template. Raises InvalidRequest for what no endpoint supports."""
     _refuse(submit, takes_grammar)
     body: Body = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
     body["max_tokens"] = submit.max_tokens
     body |= {name: value for name in SAME if (value := getattr(submit, name)) is not None}
-    if submit.repeat_penalty is not None:  # llama-server and vLLM call it differently, and pass over the other's word
+    if submit.repeat_penalty is not None:  # llama-server and vLLM use different names, and ignore the other's
         body |= {"repeat_penalty": submit.repeat_penalty, "repetition_penalty": submit.repeat_penalty}
     if submit.stop:
         body["stop"] = submit.stop
@@ -54,7 +54,7 @@ def ask(submit: Submit, model: str, takes_grammar: bool, options: dict[str, Any]
 
 
 def say(submit: Submit, body: Body) -> None:
-    """Other messages in the place of those that were asked before."""
+    """Replaces the messages in `body`."""
     body["prompt" if "prompt" in body else "messages"] = _text(submit) if "prompt" in body else said(submit.messages)
 
 
@@ -79,7 +79,7 @@ def _chat(submit: Submit, body: Body) -> HttpRequest:
 
 
 def _legacy(submit: Submit, body: Body) -> HttpRequest:
-    """A text, or tokens, as they stand: what has no chat template in front of it."""
+    """A completion of raw text or tokens, without a chat template."""
     if submit.logprobs is not None:
         body["logprobs"] = submit.logprobs
     return HttpRequest("/completions", body | {"prompt": _text(submit) if submit.tokens is None else submit.tokens})
@@ -88,25 +88,27 @@ def _legacy(submit: Submit, body: Body) -> HttpRequest:
 def _refuse(submit: Submit, takes_grammar: bool) -> None:
     word = next((token for token in submit.logit_bias if not token.isdecimal()), None)
     if submit.adapters:
-        raise InvalidRequest("a remote model takes no adapter: its server chooses them when it is started", LEAVE_OUT)
+        raise InvalidRequest("a remote model takes no adapter: its server chooses adapters at start", LEAVE_OUT)
     if submit.think is not None and (submit.raw or submit.tokens is not None):
-        message = f"think is {submit.think!r}, and a raw prompt has no chat template that could be told"
-        raise InvalidRequest(message, "Ask without `--think`, or without `--raw`.")
+        message = f"think is {submit.think!r}, but a raw prompt has no chat template to pass it to"
+        raise InvalidRequest(message, "Omit `--think` or `--raw`.")
     if submit.repro:
-        raise InvalidRequest("a remote model cannot promise the same bytes each time (repro)", LEAVE_OUT)
+        raise InvalidRequest("a remote model cannot guarantee identical output (repro)", LEAVE_OUT)
     if word is not None:
-        message = f"logit_bias is for the token {word!r}: a remote model's tokens are known by their numbers only"
+        message = f"logit_bias names the token {word!r}: the tokens of a remote model are known by number only"
         raise InvalidRequest(message, "Give the token's number.")
     if submit.grammar is not None and not takes_grammar:
-        hint = "Where it is a llama-server, `--set takes_grammar=true` says so; any endpoint may take a `--schema`."
-        raise InvalidRequest("a grammar is known to llama-server only, and this endpoint may be another", hint)
+        hint = "If the endpoint is a llama-server, set `--set takes_grammar=true`; any endpoint supports `--schema`."
+        raise InvalidRequest("only llama-server supports a grammar, and this endpoint may be another server", hint)
 
 
-# ---- what a server does not take ------------------------------------------------------------------------------------
+# ---- what a server does not accept ----------------------------------------------------------------------------------
 
 
 class Quirk(NamedTuple):
-    """What some servers refuse, by `words` in the refusal, and how it is said to them. `mend` is False where it is not there."""
+    """A field that some servers refuse. `words`: text in the refusal; `mend`: changes the body, False if there is
+    nothing to change.
+    """
 
     words: str
     mend: Callable[[Body], bool]
@@ -124,7 +126,7 @@ def _max_completion_tokens(body: Body) -> bool:
 
 
 def _json_object(body: Body) -> bool:
-    """How llama.cpp's Python server, and others before they took the newer form, are given a schema."""
+    """The older form of a schema, as in llama-cpp-python's server."""
     form = body.get("response_format", {})
     if form.get("type") != "json_schema":
         return False
@@ -133,7 +135,7 @@ def _json_object(body: Body) -> bool:
 
 
 def _system_first(body: Body) -> bool:
-    """Of a server whose chat template takes no system message behind turns."""
+    """For a server whose chat template accepts a system message only at the start."""
     was = body.get("messages", [])
     found = folded(was)
     if len(found) == len(was):
@@ -159,19 +161,19 @@ QUIRKS = (
 
 
 def quirk_in(words: str, body: Body) -> Quirk | None:
-    """The one that a refusal names, once it is mended in `body`."""
+    """The quirk that a refusal names, already mended in `body`."""
     return next((quirk for quirk in QUIRKS if quirk.words in words and quirk.mend(body)), None)
 
 
 def unstream(body: Body) -> bool:
-    """Asks for the answer in one piece."""
+    """Requests the answer without streaming. False: it was so already."""
     body.pop("stream_options", None)
     was, body["stream"] = body["stream"], False
     return bool(was)
 
 
 def fit(words: str, body: Body) -> bool:
-    """Asks for as many tokens as the refusal says there is room for; False where the prompt itself is too long."""
+    """Lowers max_tokens to the room that the refusal names. False: the prompt itself is too long."""
     name = "max_tokens" if "max_tokens" in body else "max_completion_tokens"
     left = refusal.room(words)
     if left is None or left >= body[name]:

@@ -1,6 +1,7 @@
-"""A prompt that an endpoint finds too long, made shorter by what its refusals say: they count tokens, and nothing here can.
+"""Shortens a prompt that is too long for an endpoint, using the token counts in its refusals: nothing here can count
+them.
 
-Each refusal says how many tokens what it was sent had. So the first cut is near, and a second one nearer.
+Each refusal names the tokens of the prompt sent, so each cut is closer than the last.
 """
 
 import math
@@ -13,14 +14,14 @@ from llmctld.engine.prompt.gaps import GAPS, Gap, room_for_prompt
 from llmctld.models.remote.http import refusal
 
 CUTS = 8
-"""Of one request, at most."""
+"""Maximum number of cuts per request."""
 SPARE = 1.05
-"""Of what is too much, since what is left out may have more characters to a token than the rest."""
-UNSAID = "--overflow needs the length of its context and of the prompt, and the endpoint names {}"
+"""Factor on the surplus, since the cut text may have more characters per token than the rest."""
+UNSAID = "--overflow needs the context length and the prompt length, and the endpoint names {}"
 
 
 class Shorter:
-    """`submit` is what is to be sent next; `context`: tokens, 0 where the endpoint did not list it."""
+    """`submit`: the request to send next. `context`: context length in tokens, 0 if unknown."""
 
     def __init__(self, submit: Submit, context: int) -> None:
         self.submit, self._whole, self._context = submit, submit, context
@@ -30,9 +31,9 @@ class Shorter:
         self._gap, self._of, self._cuts = Gap(0, 0), 0, 0
 
     def cut(self, error: ContextOverflow, words: str) -> bool:
-        """Whether there is something shorter to send now. False: the prompt fits, and it is the answer that has no room.
+        """Shortens `submit`. False: the prompt fits, but there is no room for the answer.
 
-        Raises ContextOverflow where nothing can be cut, or it is not known how much.
+        Raises ContextOverflow if nothing can be cut, or it is unknown how much to cut.
         """
         most, tokens = refusal.lengths(words)
         context = most or self._context
@@ -47,7 +48,7 @@ class Shorter:
         letters = sum(len(message.content) for message in self.submit.messages)
         gap = self._next(math.ceil((tokens - room) * letters / tokens * SPARE)) if self._cuts <= CUTS else None
         if gap is None:
-            raise ContextOverflow(f"{error.message} (nothing more can be left out of the last question)", error.hint)
+            raise ContextOverflow(f"{error.message} (nothing more can be cut from the last question)", error.hint)
         self._gap = gap
         content = self._whole.messages[self._place].content
         messages = list(self._whole.messages)
@@ -58,7 +59,7 @@ class Shorter:
         return True
 
     def _next(self, surplus: int) -> Gap | None:
-        """With so many characters less than before; None where not a word would stay."""
+        """A larger gap, with so many characters less; None if no word would remain."""
         content = self._whole.messages[self._place].content
         while self._within:
             start, end = self._within[0]
@@ -72,7 +73,7 @@ class Shorter:
         return None
 
     def told(self, tokens: int) -> Shortened | None:
-        """What was left out, once the endpoint has said how many `tokens` the prompt had then."""
+        """What was cut, when the endpoint has counted the `tokens` of the shortened prompt."""
         if self._gap.start == self._gap.end:
             return None
         return Shortened(*self._gap, max(self._of - tokens, 0), self._of)

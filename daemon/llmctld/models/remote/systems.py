@@ -1,6 +1,7 @@
-"""A system message that came with a later turn, where a template takes none there: it goes in front of that turn's question.
+"""Moves a system message of a later turn to the front of that turn's question, for templates that accept it only at
+the start.
 
-What was sent before stays as it was, so that the engine finds it again. Nothing here knows which templates those are.
+Earlier messages stay unchanged, so that the engine can reuse its prefix.
 """
 
 from collections.abc import Sequence
@@ -29,10 +30,10 @@ def folded(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 
 
 def is_later(messages: Sequence[ChatMessage]) -> bool:
-    """Whether the last turn brought a system message with it, and is not the first."""
+    """Whether the last turn has a system message and is not the first."""
     return len(messages) > 2 and messages[-2].role == "system"
 
 
 def has_later(messages: Sequence[ChatMessage]) -> bool:
-    """Whether any turn but the first brought one."""
+    """Whether any turn but the first has a system message."""
     return any(message.role == "system" for message in messages[1:])

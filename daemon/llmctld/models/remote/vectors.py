@@ -1,6 +1,6 @@
-"""Embeddings of a remote endpoint: from an answer's JSON to rows of float32, each where its text was.
+"""Reads embeddings from an endpoint's JSON and packs them as rows of float32, in the order of the texts.
 
-It knows no connection, and no numpy: the hub loads none.
+Uses no numpy: the hub does not load it.
 """
 
 import math
@@ -16,12 +16,12 @@ from llmctld.models.remote.http.breaker import AttemptFailed
 from llmctld.models.remote.http.lenient_json import count, mapping, number
 
 LARGEST = 3.4028234663852886e38
-"""That a float32 can hold."""
+"""Largest float32."""
 NAN = math.nan
 
 
 def read_vectors(found: Any, texts: int, who: str) -> tuple[list[list[float]], int]:
-    """A vector for each of so many texts, in their order, all of one length; and the tokens that were counted.
+    """One vector per text, in order and all of one length; and the token count.
 
     Raises AttemptFailed for anything else.
     """
@@ -31,7 +31,7 @@ def read_vectors(found: Any, texts: int, who: str) -> tuple[list[list[float]], i
     vectors = dict(placed)
     lengths = {len(vector) for vector in vectors.values()}
     if sorted(vectors) != list(range(texts)) or len(placed) != texts or len(lengths) != 1 or 0 in lengths:
-        message = f"{who} gives {len(placed)} vectors with {sorted(lengths)} numbers for {texts} texts"
+        message = f"{who} returned {len(placed)} vectors with {sorted(lengths)} numbers for {texts} texts"
         raise AttemptFailed(EngineFailed(message, refusal.ASK_AGAIN), again=False)
     usage = mapping(outer.get("usage"))
     counted = (count(usage.get(name)) for name in ("prompt_tokens", "input_tokens", "total_tokens"))
@@ -39,7 +39,7 @@ def read_vectors(found: Any, texts: int, who: str) -> tuple[list[list[float]], i
 
 
 def _placed(each: Any, place: int) -> tuple[int, list[float]]:
-    """Where a vector belongs, and the vector."""
+    """(index of the text, vector)."""
     if not isinstance(each, dict):
         return place, _vector(each)
     index = count(each.get("index"))
@@ -47,9 +47,9 @@ def _placed(each: Any, place: int) -> tuple[int, list[float]]:
 
 
 def _vector(value: Any) -> list[float]:
-    """Of numbers, of a list that holds nothing but the list of them, of an object around it, or of float32 in base64.
+    """A vector from numbers, from a list around them, from an object, or from float32 in base64.
 
-    [] for anything else, and where a number is none that a float32 can hold.
+    [] for anything else, or if a number exceeds float32.
     """
     if isinstance(value, dict):
         value = next((value[name] for name in ("values", "float", "base64") if value.get(name)), None)
@@ -64,7 +64,7 @@ def _vector(value: Any) -> list[float]:
 
 
 def _unpacked(text: str) -> list[float]:
-    """The numbers in base64, which some send though plain ones were asked for: little endian, as everywhere."""
+    """Little-endian float32 in base64, which some servers send even if plain numbers are requested."""
     numbers = array("f")
     try:
         numbers.frombytes(b64decode(text, validate=True))
@@ -76,13 +76,13 @@ def _unpacked(text: str) -> list[float]:
 
 
 def unit(vector: list[float]) -> list[float]:
-    """Of length 1, but for one that has no direction."""
+    """The vector scaled to length 1; a zero vector is returned unchanged."""
     length = math.sqrt(math.fsum(number * number for number in vector))
     return [number / length for number in vector] if length else vector
 
 
 class CollectedVectors:
-    """The vectors of so many texts, each in its place, as they come; None where there is none yet, or never."""
+    """The vectors of the texts as they arrive; None for a text without a vector."""
 
     def __init__(self, texts: int) -> None:
         self.vectors: list[list[float] | None] = [None] * texts
@@ -90,19 +90,19 @@ class CollectedVectors:
         self.tokens = 0
 
     def dimension(self, who: str) -> int:
-        """That of all of them. Raises EngineFailed where they differ, and the first flaw where there are no others."""
+        """The common length. Raises EngineFailed if lengths differ, and the first flaw if there is no vector."""
         found = {len(vector) for vector in self.vectors if vector is not None}
         if not found:
             raise from_code(self.flaws[0].code, self.flaws[0].message, self.flaws[0].hint)
         if len(found) > 1:
             raise EngineFailed(
-                f"{who} gives vectors of {' and of '.join(map(str, sorted(found)))} numbers", refusal.ASK_AGAIN
+                f"{who} returned vectors of {' and of '.join(map(str, sorted(found)))} numbers", refusal.ASK_AGAIN
             )
         return found.pop()
 
 
 def pack(vectors: list[list[float] | None], dimension: int) -> bytes:
-    """Rows of float32, little endian; what is None is a row of NaN."""
+    """Rows of little-endian float32; None becomes a row of NaN."""
     numbers = array("f")
     for vector in vectors:
         numbers.extend(vector if vector is not None else [NAN] * dimension)

@@ -1,1 +1,1 @@
-"""HTTP to such an endpoint: attempts, limits, errors, events."""
+"""HTTP to an endpoint: retries, time limits, errors, events."""

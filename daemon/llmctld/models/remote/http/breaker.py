@@ -1,6 +1,6 @@
-"""A circuit breaker: an endpoint that failed several times in a row is left alone for a while, then tried by one request.
+"""A circuit breaker: after several failures in a row an endpoint gets no requests for a while, then one on trial.
 
-It knows neither HTTP nor models; what counts as a failure is said by who tries.
+Knows neither HTTP nor models; callers decide what counts as a failure.
 """
 
 import time
@@ -11,9 +11,9 @@ from typing import NamedTuple
 from llmctl.errors import LlmctlError, ModelUnavailable
 
 FAILURES = 5
-"""In a row, after which it opens."""
+"""Failures in a row that open the breaker."""
 COOL_S = 15.0
-"""How long it stays open; then one request tries."""
+"""Seconds until one request may try again."""
 
 
 class Refusal(NamedTuple):
@@ -44,7 +44,7 @@ class AttemptFailed(Exception):
 
 
 class Breaker:
-    """Of the endpoint that `name` names in words."""
+    """`name`: the endpoint, for messages."""
 
     def __init__(self, name: str, now: Callable[[], float] = time.monotonic) -> None:
         self._name, self._now = name, now
@@ -55,12 +55,14 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether requests are refused, but for the one that tries again."""
+        """Whether requests are refused, except for one on trial."""
         return self._failures >= FAILURES
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Around one attempt: a AttemptFailed that leaves the block counts. Raises ModelUnavailable while it is open."""
+        """Runs one attempt and counts an AttemptFailed that leaves the block. Raises ModelUnavailable while the
+        breaker is open.
+        """
         self._admit()
         try:
             yield
@@ -74,7 +76,7 @@ class Breaker:
             self._trying = False
 
     def answered(self) -> None:
-        """The endpoint is there, whatever it said."""
+        """The endpoint has answered: resets the count."""
         self._failures, self._trying = 0, False
 
     def _admit(self) -> None:
@@ -84,9 +86,9 @@ class Breaker:
         if rest > 0 or self._trying:
             when = f"in {max(1, round(rest))} s" if rest > 0 else "by another request just now"
             raise ModelUnavailable(
-                f"{self._name} failed {self._failures} times in a row, and is tried again {when}; "
-                f"the last time: {self._words}",
-                "Check whether the server runs; `llmctl ps` shows the model as down until it answers.",
+                f"{self._name} failed {self._failures} times in a row and is tried again {when}; "
+                f"the last error: {self._words}",
+                "Check whether the server runs. `llmctl ps` shows the model as down until it answers.",
             )
         self._trying = True
 

@@ -1,6 +1,6 @@
-"""HTTP to one endpoint of the OpenAI kind: attempts, their limits of time, when there is another, and what a failure is called.
+"""HTTP requests to one endpoint: retries, time limits, and the error for each failure.
 
-It knows no model's name and no request's meaning. httpx2 is imported when the first endpoint is opened, never before.
+Knows no models and no meaning of a request. Imports httpx2 when the first endpoint is opened.
 """
 
 import asyncio
@@ -31,19 +31,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CONNECT_S = 10.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
-"""Before the second attempt, at most; it doubles. A random half of it is waited, so that many do not come back at once."""
+"""Maximum wait before the first retry, doubled for each further one, up to the second value. Jitter takes off up to
+half.
+"""
 PATIENCE_S = 30.0
-"""A server that asks to wait longer is not waited for."""
+"""Longest wait that a server may ask for; beyond it there is no retry."""
 MOST_REFUSAL, MOST_LIST = 64 * 2**10, 4 * 2**20
-"""Bytes of a refusal that are read, and of a list of models."""
+"""Bytes read of a refusal, and of a list of models."""
 KEPT_S = 60.0
-"""How long a connection without work is kept."""
+"""Seconds that an idle connection stays open."""
 NAMES = 10
-"""Of models, in a message."""
+"""Number of models listed in a message."""
 
 
 class Endpoint:
-    """`url` without a final slash. `retries`: attempts after the first; `idle_s`: how long it may say nothing."""
+    """`url`: without a final slash. `retries`: attempts after the first. `idle_s`: seconds without data until an
+    attempt fails.
+    """
 
     def __init__(self, url: str, key: Key | None, breaker: Breaker, retries: int, idle_s: float) -> None:
         self.url, self.breaker = url, breaker
@@ -55,14 +59,14 @@ class Endpoint:
         return f"the endpoint {self.url}"
 
     async def open(self) -> None:
-        """Connects to nothing yet: it reads certificates and the proxies of the environment."""
+        """Reads certificates and proxy variables; opens no connection."""
         self._client = await asyncio.to_thread(self._make_client)
 
     def _make_client(self) -> "httpx2.AsyncClient":
         import httpx2
 
         for name in ("httpx2", "httpcore2"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # below that they tell of addresses and headers
+            logging.getLogger(name).setLevel(logging.WARNING)  # debug logs would contain addresses and headers
         headers = {"User-Agent": f"llmctl/{__version__}"}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key.secret}"
@@ -70,16 +74,16 @@ class Endpoint:
         try:
             return httpx2.AsyncClient(
                 headers=headers,
-                # an endpoint on this machine without TLS needs no certificates, which take 50 ms to read
+                # plain http on this machine needs no certificates, which take 50 ms to load
                 verify=False if local and self.url.startswith("http:") else httpx2.create_ssl_context(),
-                trust_env=not local,  # no proxy leads to this machine
+                trust_env=not local,  # a proxy cannot reach this machine
                 timeout=httpx2.Timeout(None, connect=CONNECT_S),
                 limits=httpx2.Limits(max_connections=None, keepalive_expiry=KEPT_S),
             )
         except (OSError, ValueError, ImportError) as error:
             hint = f"Correct SSL_CERT_FILE or the *_PROXY variables, then {RESTART}"
             raise ModelUnavailable(
-                f"{self.name} cannot be asked: its certificates or proxy are wrong ({error})", hint
+                f"{self.name} cannot be used: its certificates or proxy are wrong ({error})", hint
             ) from error
 
     async def close(self) -> None:
@@ -89,9 +93,10 @@ class Endpoint:
     # ---- attempts ---------------------------------------------------------------------------------------------------
 
     async def persist(self, once: Callable[[], Awaitable[T]], has_begun: Callable[[], bool]) -> T:
-        """`once`, and again where that may help: never when it `has_begun`, because somebody has seen a part by then.
+        """Calls `once` until it succeeds or a retry is pointless; no retry once it `has_begun`, since the user has
+        seen a part.
 
-        Raises what the last attempt raised.
+        Raises the error of the last attempt.
         """
         last: LlmctlError | None = None
         for tries in count():
@@ -103,14 +108,14 @@ class Endpoint:
                     raise last from trouble
                 wait = max(trouble.after, self._pause(tries))
             except ModelUnavailable as closed:
-                if last is not None and self.breaker.is_open:  # it has opened meanwhile: say what is wrong with it
+                if last is not None and self.breaker.is_open:  # the breaker has opened meanwhile: report its cause
                     raise last from closed
                 raise
             log.info(
                 "an endpoint is tried again", endpoint=self.url, code=last.code, tries=tries + 1, wait_s=round(wait, 2)
             )
             await asyncio.sleep(wait)
-        raise AssertionError("count does not end")
+        raise AssertionError("count() does not end")
 
     def _pause(self, tries: int) -> float:
         return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**tries) * random.uniform(0.5, 1)
@@ -140,7 +145,7 @@ class Endpoint:
             except Silence as silence:
                 raise AttemptFailed(
                     EngineFailed(
-                        f"{self.name} sent nothing for {self._idle_s:g} s", "`idle_s` of the model allows more."
+                        f"{self.name} sent nothing for {self._idle_s:g} s", "`idle_s` of the model sets this limit."
                     ),
                     again=False,
                 ) from silence
@@ -148,21 +153,21 @@ class Endpoint:
                 raise self._broken(error) from error
 
     def _broken(self, error: "httpx2.HTTPError") -> AttemptFailed:
-        """What a connection's failure is called."""
+        """The error for a failed connection."""
         import httpx2
 
         words = _reason(error)
         if isinstance(error, httpx2.ProxyError):
-            hint = f"Correct HTTPS_PROXY, or name the host in NO_PROXY, then {RESTART}"
+            hint = f"Correct HTTPS_PROXY, or add the host to NO_PROXY, then {RESTART}"
             return AttemptFailed(ModelUnavailable(f"{self.name} cannot be reached through the proxy: {words}", hint))
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.UnsupportedProtocol):
             certificate = any(isinstance(each, ssl.SSLCertVerificationError) for each in _causes(error))
-            hint = f"SSL_CERT_FILE names more certificates to trust, then {RESTART}" if certificate else (
+            hint = f"SSL_CERT_FILE names additional trusted certificates; set it, then {RESTART}" if certificate else (
                 "Check the address, and that its server runs.")  # fmt: skip
             return AttemptFailed(
                 ModelUnavailable(f"{self.name} cannot be reached: {words}", hint), again=not certificate
             )
-        return AttemptFailed(EngineFailed(f"{self.name} broke off the connection: {words}", refusal.ASK_AGAIN))
+        return AttemptFailed(EngineFailed(f"{self.name} closed the connection: {words}", refusal.ASK_AGAIN))
 
     async def _refusal(self, path: str, status: int, reply: "HttpReply") -> Exception:
         said = refusal.read(await reply.body(MOST_REFUSAL, whole=False))
@@ -176,28 +181,30 @@ class Endpoint:
         return refusal.refused(self.name, status, said, refusal.retry_after(reply.header("retry-after")))
 
     def clean(self, words: str) -> str:
-        """The endpoint's words without the key, which some repeat."""
+        """The text without the key, which some endpoints repeat."""
         return words if self._key is None else self._key.hide(words)
 
     def _locked(self, status: int, said: Refusal) -> ModelUnavailable:
         if self._key is None:
-            message = f"{self.name} wants a key, and the model has none ({status}: {said.words})"
-            return ModelUnavailable(message, "`llmctl models add ... --api-key-env VAR --force` names its variable.")
+            message = f"{self.name} requires a key, and the model has none ({status}: {said.words})"
+            return ModelUnavailable(
+                message, "`llmctl models add ... --api-key-env VAR --force` names the variable with the key."
+            )
         message = f"{self.name} refuses the key of {self._key.source} ({status}: {said.words})"
         return ModelUnavailable(message, f"Correct the key, then {RESTART}")
 
     async def _missing(self, path: str, said: Refusal) -> ModelUnavailable:
         names: list[str] = []
         if path != "/models":
-            with suppress(LlmctlError, AttemptFailed):  # the first failure is the one to tell
+            with suppress(LlmctlError, AttemptFailed):  # the first failure is the one to report
                 names = [model.id for model in await self._list()]
-        hint = _names(names) or "Does the address have to end with /v1?"
+        hint = _names(names) or "Must the address end with /v1?"
         return ModelUnavailable(f"{self.name} answers 404 to {path}: {said.words or 'not found'}", hint)
 
     # ---- which models there are -------------------------------------------------------------------------------------
 
     async def models(self, needed: bool = True) -> list[Listed]:
-        """Those that the endpoint names. Where none is `needed`, any answer will do: some have no such page, or hide it.
+        """The models that the endpoint lists. If none is `needed`, failures are ignored: some endpoints have no list.
 
         Raises ModelUnavailable, EngineFailed, Busy.
         """
@@ -213,14 +220,14 @@ class Endpoint:
         except (AttemptFailed, LlmctlError) as failure:
             error = failure.error if isinstance(failure, AttemptFailed) else failure
             if self.breaker.is_open or (isinstance(failure, AttemptFailed) and isinstance(error, ModelUnavailable)):
-                raise  # nobody is there
+                raise  # the server does not respond
             log.info("an endpoint does not list its models", endpoint=self.url, why=error.message)
             return []
 
 
 def _names(names: list[str]) -> str:
     more = ", ..." if len(names) > NAMES else ""
-    return f"It names these models: {', '.join(names[:NAMES])}{more}." if names else ""
+    return f"It lists these models: {', '.join(names[:NAMES])}{more}." if names else ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

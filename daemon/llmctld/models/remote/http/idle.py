@@ -1,4 +1,6 @@
-"""A limit on silence: a block ends when the endpoint sends nothing useful for some seconds, however slowly bytes trickle in."""
+"""A time limit on silence: ends a block when the endpoint sends no content for some seconds, even if bytes still
+arrive.
+"""
 
 import asyncio
 from types import TracebackType
@@ -15,7 +17,7 @@ class Silence(Exception):
 
 
 class IdleLimit:
-    """A `timeout` block whose limit starts anew with each call of `heard`; it then raises Silence."""
+    """A `timeout` block that raises Silence. Each call of `heard` restarts the limit."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit

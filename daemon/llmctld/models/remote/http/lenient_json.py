@@ -1,6 +1,6 @@
-"""JSON as servers write it, which is not always JSON: numbers as strings, NaN, halves of characters, bytes that are no text.
+"""Reads JSON as servers write it: with numbers as strings, NaN, lone surrogates, and invalid UTF-8.
 
-It knows values, and nothing of what they are for. Whoever asks for a kind gets it, or None where nothing of that kind is there.
+Each function returns a value of its type, or None.
 """
 
 import json
@@ -14,7 +14,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 def loads(data: bytes) -> Any:
-    """The value. Raises ValueError for what is none even so."""
+    """The value. Raises ValueError if it is not JSON even so."""
     try:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -26,7 +26,7 @@ def loads(data: bytes) -> Any:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether it is a value from its beginning to its end."""
+    """Whether the bytes are exactly one JSON value."""
     try:
         loads(data)
     except ValueError:
@@ -35,7 +35,7 @@ def is_whole(data: bytes) -> bool:
 
 
 def number(value: Any) -> float | None:
-    """Also of a string."""
+    """The number, also from a string."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -45,7 +45,7 @@ def number(value: Any) -> float | None:
 
 
 def count(value: Any) -> int | None:
-    """A number of things, 0 or more."""
+    """A count: an integer from 0 on."""
     found = number(value)
     return int(found) if found is not None and 0 <= found < 2**63 else None
 
@@ -55,14 +55,14 @@ def mapping(value: Any) -> dict[str, Any]:
 
 
 def whole(text: str) -> str:
-    """What can be written down: two halves of a character beside each other are that character, and one alone is none."""
+    """Text that UTF-8 can encode: surrogate pairs are joined, lone surrogates replaced."""
     if _HALF.search(text) is None:
         return text
     return _HALF.sub("\ufffd", text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass"))
 
 
 class Letters:
-    """Text that comes in pieces, some of which end in the midst of a character. What it gives never does."""
+    """Joins text whose pieces may end within a surrogate pair. What it returns never does."""
 
     def __init__(self) -> None:
         self._half = ""

@@ -1,6 +1,6 @@
-"""Which models an endpoint says that it has, in any of the forms in which servers say it.
+"""Reads an endpoint's list of models, in any of the forms that servers use.
 
-It knows no connection.
+Opens no connection.
 """
 
 from typing import Any, NamedTuple
@@ -12,18 +12,18 @@ from llmctld.models.remote.http.lenient_json import count, mapping, whole
 
 
 class Listed(NamedTuple):
-    """A model that an endpoint names, and the longest prompt and answer together in tokens, where it says so: else 0."""
+    """A model that an endpoint lists. `context`: context length in tokens, 0 if not given."""
 
     id: str
     context: int = 0
 
 
 def read_list(found: Any, who: str) -> list[Listed]:
-    """The models in a list, or in an object that holds one, by whichever names. Raises AttemptFailed for anything else."""
+    """The models in a list, or in an object that contains one. Raises AttemptFailed for anything else."""
     if isinstance(found, dict):
         found = found.get("data") or found.get("models") or []
     if not isinstance(found, list):
-        message = f"{who} answers with something that is no list of models"
+        message = f"{who} did not return a list of models"
         raise AttemptFailed(EngineFailed(message, refusal.ASK_AGAIN), again=False)
     read = [_listed({"id": each} if isinstance(each, str) else mapping(each)) for each in found]
     return [model for model in read if model is not None]

@@ -1,6 +1,6 @@
-"""What an endpoint's refusal means: a status and a body become one of our errors, with its own words and what to do next.
+"""Converts an endpoint's refusal, a status and a body, to one of llmctl's errors, with the endpoint's text and a hint.
 
-It knows the forms in which servers of the OpenAI kind say no, and no connection.
+Knows how servers with OpenAI's API report errors.
 """
 
 import re
@@ -14,19 +14,19 @@ from llmctld.models.remote.http.breaker import AttemptFailed, Refusal
 from llmctld.models.remote.http.lenient_json import loads, mapping, whole
 
 AGAIN = (500, 502, 503, 504)
-"""With 429, what another attempt may mend."""
+"""Statuses, with 429, that a retry may resolve."""
 WORDS = 400
-"""Characters of an endpoint's own words that are passed on."""
-ASK_AGAIN = "Ask again; if it stays so, look at the server's own log."
+"""Maximum length of an endpoint's text in a message."""
+ASK_AGAIN = "Ask again. If it fails again, see the server's log."
 
 WORDS_IN = ("message", "detail", "msg", "error_message", "error_msg", "errmsg", "status_msg")
 CODES_IN = ("code", "status_code", "http_status_code", "status", "type", "error_type")
-"""Names under which servers put words, and codes."""
+"""Fields in which servers put texts, and codes."""
 TITLE = re.compile(r"<title>\s*(.+?)\s*</title>", re.IGNORECASE | re.DOTALL)
 
 
 def read(body: bytes) -> Refusal:
-    """The words in any of the usual forms; of a page its title, of anything else its first line."""
+    """The refusal in any of the usual forms; of HTML the title, of other text the first line."""
     try:
         return of_json(loads(body.strip().removeprefix(b"data:")))
     except ValueError:
@@ -37,7 +37,7 @@ def read(body: bytes) -> Refusal:
 
 
 def of_json(found: Any) -> Refusal:
-    """Of an object that tells of a failure, or of a list that holds some."""
+    """The refusal in a JSON object, or in the first object of a list."""
     outer = mapping(next(iter(found), None) if isinstance(found, list) else found)
     inner = outer.get("error") or outer.get("errors")
     inner = mapping(next(iter(inner), None) if isinstance(inner, list) else inner)
@@ -45,7 +45,7 @@ def of_json(found: Any) -> Refusal:
         str(value) for name in CODES_IN if isinstance(value := inner.get(name, outer.get(name)), int | str) and value
     ]
     words = _words(inner or found)
-    raw = mapping(inner.get("metadata")).get("raw")  # what the server behind a gateway said
+    raw = mapping(inner.get("metadata")).get("raw")  # the error of the server behind a gateway
     return Refusal(whole(f"{words}: {raw}" if isinstance(raw, str) else words)[:WORDS], whole(" ".join(codes)))
 
 
@@ -62,12 +62,12 @@ def _words(found: Any, depth: int = 8) -> str:
 
 
 def status_in(said: Refusal) -> int:
-    """The status that a refusal would have had, had it come before the answer began."""
+    """The status that an error inside an answer would have had before it."""
     return next((int(word) for word in said.code.split() if len(word) == 3 and word.isdecimal() and word >= "400"), 500)
 
 
 def retry_after(value: str | None) -> float:
-    """Seconds, of a number or a date; 0 where it says nothing."""
+    """Seconds from a number or a date; 0 if there is none."""
     if not value:
         return 0.0
     try:
@@ -81,35 +81,32 @@ def retry_after(value: str | None) -> float:
 
 
 def refused(who: str, status: int, said: Refusal, after: float = 0.0) -> AttemptFailed | LlmctlError:
-    """What to raise for an answer with this status, but for those that depend on keys and on which models there are.
-
-    `who` names the endpoint in words.
-    """
-    what = f"{who} answers {status}: {said.words or 'without a word'}"
+    """The error for an answer with this status, except for those about keys or unknown models. `who`: the endpoint."""
+    what = f"{who} answers {status}: {said.words or 'no message'}"
     if status == 429:
         hint = f"Ask again in {after:g} s." if after else "Ask again later."
         return AttemptFailed(Busy(what, hint), after=after, counts=False)
     if status in AGAIN:
-        # a 500 is an answer, and some servers give it to a wrong question: the others' questions may well be right
+        # not counted by the breaker if it is a 500: some servers answer so to an invalid request
         return AttemptFailed(EngineFailed(what, ASK_AGAIN), after=after, counts=status != 500, refusal=said)
     if 300 <= status < 400:
-        return ModelUnavailable(what, "Add the model with the address that it leads to.")
+        return ModelUnavailable(what, "Add the model with the address that it redirects to.")
     if status >= 500:
         return AttemptFailed(EngineFailed(what, ASK_AGAIN), again=False, refusal=said)
     if status in (400, 413, 422) and phrases.OVERFLOW.search(f"{said.code} {said.words}"):
-        error: LlmctlError = ContextOverflow(what, "Shorten the prompt: the endpoint decides how long one may be.")
+        error: LlmctlError = ContextOverflow(what, "Shorten the prompt. The endpoint sets the limit.")
     else:
-        error = InvalidRequest(what, "Leave out, or change, what the endpoint's words name.")
+        error = InvalidRequest(what, "Omit or change what the endpoint's message names.")
     return AttemptFailed(error, again=False, counts=False, refusal=said)
 
 
 def room(words: str) -> int | None:
-    """The tokens that are left for an answer, where a refusal says how long prompt and context are."""
+    """Tokens left for the answer, if the refusal names the lengths of prompt and context."""
     most, prompt = lengths(words)
     return most - prompt if most is not None and prompt is not None and most > prompt else None
 
 
 def lengths(words: str) -> tuple[int | None, int | None]:
-    """Tokens of the context and of the prompt, as far as a refusal names them."""
+    """Tokens of the context and of the prompt, None where the refusal does not name them."""
     most, prompt = phrases.CONTEXT_TOKENS.search(words), phrases.PROMPT_TOKENS.search(words)
     return int(most[1]) if most else None, next(int(found) for found in prompt.groups() if found) if prompt else None

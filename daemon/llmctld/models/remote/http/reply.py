@@ -1,6 +1,6 @@
-"""An HTTP answer whose head has come: its body, or the events in it.
+"""An HTTP reply whose headers have arrived: its body, or its events.
 
-It knows no request, and nothing of what an event means. httpx2 is loaded by who makes connections.
+Does not interpret events.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import httpx2
 
 MOST_JSON = 256 * 2**20
-"""Bytes of an answer that is no stream."""
+"""Maximum size of a reply that is not streamed."""
 REST_S = 0.02
-"""For what an endpoint sends behind the end of an answer."""
+"""Seconds to wait for data behind the end of an answer."""
 
 
 class HttpReply:
-    """An answer whose head has come."""
+    """A reply whose headers have arrived."""
 
     def __init__(self, who: str, response: "httpx2.Response", idle: IdleLimit, clean: Callable[[str], str]) -> None:
         self._who, self._response, self._idle, self._clean = who, response, idle, clean
@@ -34,26 +34,26 @@ class HttpReply:
         return str(self._response.headers.get(name, ""))
 
     def heard(self) -> None:
-        """A part of the answer came: until then whatever else comes is silence."""
+        """Content arrived: restarts the limit on silence."""
         self._idle.heard()
 
     async def body(self, most: int = MOST_JSON, whole: bool = True) -> bytes:
-        """All of it. Raises AttemptFailed when it is longer than `most`, unless less than the `whole` will do."""
+        """The whole body. Raises AttemptFailed if it exceeds `most`, or the first bytes if `whole` is false."""
         found = bytearray()
         async for piece in self._response.aiter_bytes():
             found += piece
             if len(found) > most:
                 if not whole:
                     break
-                raise AttemptFailed(EngineFailed(f"{self._who} answers with more than {most} bytes"), again=False)
+                raise AttemptFailed(EngineFailed(f"{self._who} sent more than {most} bytes"), again=False)
         return bytes(found[:most])
 
     async def json(self, most: int = MOST_JSON) -> Any:
-        """The value that it is. Raises AttemptFailed for what is none, and what a failure in place of an answer means."""
+        """The JSON value. Raises AttemptFailed if it is invalid, or an error in place of the answer."""
         try:
             found = loads(await self.body(most))
         except ValueError as error:
-            message = f"{self._who} answers with something that is not what was asked for ({error})"
+            message = f"{self._who} sent an invalid answer ({error})"
             raise AttemptFailed(EngineFailed(message, refusal.ASK_AGAIN), again=False) from error
         if mapping(found).get("error"):
             said = refusal.of_json(found)
@@ -80,13 +80,12 @@ class HttpReply:
             yield found
         elif reader.strange and not events:
             said = self._clean(refusal.read(reader.strange).words)
-            message = f"{self._who} answers with {kind or 'something'}, and not with a stream of events: {said}"
-            raise AttemptFailed(EngineFailed(message, "Does the address have to end with /v1?"), again=False)
+            message = f"{self._who} sent {kind or 'a reply'} instead of a stream of events: {said}"
+            raise AttemptFailed(EngineFailed(message, "Must the address end with /v1?"), again=False)
 
 
 async def rest(stream: AsyncIterator[list[Event]]) -> None:
-    """Reads on to the end of an answer, if that comes at once: then its connection serves the next request too, which costs
-    one less to be made, and to be agreed upon where there is TLS."""
+    """Reads to the end of the reply if it comes at once, so that the connection can be reused."""
 
     import httpx2
 

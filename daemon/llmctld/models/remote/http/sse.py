@@ -1,7 +1,8 @@
-"""Server-sent events out of bytes, as they arrive in pieces of any size (html.spec.whatwg.org, 9.2.6), and as servers send them.
+"""Parses server-sent events from pieces of any size (html.spec.whatwg.org, 9.2.6), also malformed ones as servers send
+them.
 
-It knows fields and lines, and of an event's data only whether it is JSON from its beginning to its end: where servers leave out
-the empty line between events, or the very word `data`, nothing else tells where one ends.
+Some servers omit the empty line between events, or the word `data`; then an event ends where its data is a complete
+JSON value.
 """
 
 from typing import NamedTuple
@@ -9,28 +10,28 @@ from typing import NamedTuple
 from llmctld.models.remote.http.lenient_json import is_whole
 
 MOST = 8 * 2**20
-"""Bytes of one event: beyond it something else than a model is talking."""
+"""Maximum size of an event; no model sends more."""
 BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
 SHOWN = 400
-"""Bytes of what is no event."""
+"""Bytes kept of text outside events."""
 WHOLE_CHECKS = 64
-"""How often the lines of one event are looked at as a whole: each look reads all of them."""
+"""How often one event is tested for complete JSON; each test parses all of its lines."""
 
 
 class TooLong(ValueError):
-    """An event, or a line, does not end."""
+    """An event or a line exceeds the maximum size."""
 
 
 class Event(NamedTuple):
-    """`kind` is what the server calls it, mostly nothing."""
+    """`kind`: the event's name, mostly empty."""
 
     data: bytes
     kind: str = ""
 
 
 class EventReader:
-    """Feed it bytes; each call returns the events that are complete now. `strange`: the first lines that are part of none."""
+    """Takes bytes and returns the events completed by them. `strange`: the first lines outside events."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most, self._rest, self._seen = most, bytearray(), 0
@@ -56,7 +57,7 @@ class EventReader:
         return found
 
     def _with_line_feeds(self, piece: bytes) -> bytes:
-        """A line ends with either character, or with both, of which each may come alone."""
+        """Converts line ends: \r, \n or \r\n, which may be split between pieces."""
         if self._after_return and piece:
             piece, self._after_return = piece.removeprefix(b"\n"), False
         if b"\r" in piece:
@@ -65,7 +66,7 @@ class EventReader:
         return piece
 
     def end(self) -> list[Event]:
-        """What was complete but for the line end or the empty line that should have followed; never a part of an event."""
+        """The last event if only its line end or empty line is missing; never an incomplete one."""
         last, self._rest, self._seen = bytes(self._rest), bytearray(), 0
         found = self._line(last) if last else []
         self._tries = 0
@@ -73,7 +74,7 @@ class EventReader:
             self.strange = self.strange or (self._data[0][:SHOWN] if self._bare else b"")
             self._data = []
         elif self._kind == "error" and not self._data:
-            self._data = [b""]  # its name says enough
+            self._data = [b""]  # its name is the message
         return found + self._dispatch()
 
     def _line(self, line: bytes) -> list[Event]:
@@ -93,12 +94,12 @@ class EventReader:
         name, value = name.strip(), value.removeprefix(b" ")
         found: list[Event] = []
         if name in (b"data", b"event", b"error") and (self._bare or (self._data and self._whole())):
-            found = self._dispatch()  # the empty line between them is missing
+            found = self._dispatch()  # the empty line between the events is missing
         if name == b"data":
             self._add(value)
         elif name == b"event":
             self._kind = value.strip().decode(errors="replace").lower()
-        elif name == b"error":  # so llama.cpp's server began a line that tells of a failure
+        elif name == b"error":  # llama.cpp's server used to send errors so
             self._kind = "error"
             self._add(value)
         elif name not in (b"", b"id", b"retry") and len(self.strange) < SHOWN:
@@ -106,7 +107,7 @@ class EventReader:
         return found
 
     def _more(self, line: bytes) -> list[Event]:
-        """A line of JSON without the word `data` in front: an event for each line, or a single one over many lines."""
+        """A line of JSON without `data`: one event per line, or one over many lines."""
         first, ends = not self._data, line[:1] in (b"}", b"]") or not line.strip()
         self._add(line)
         return self._dispatch() if (first or ends) and self._whole() else []
@@ -123,7 +124,9 @@ class EventReader:
         return data == DONE or is_whole(data)
 
     def _dispatch(self) -> list[Event]:
-        """The event that came to its end, if it has data. The name of one that has none belongs to the next one: so do some."""
+        """The finished event, if it has data. An event with a name only gives it to the next one, as some servers
+        intend.
+        """
         if not self._data:
             return []
         event = Event(b"\n".join(self._data), self._kind)
