@@ -25,15 +25,15 @@ from llmctl.paths import Paths, find_paths, make_private, make_reachable
 from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
 from llmctld.cache.level import Stored
-from llmctld.cache.levels.disk import Disk, scrap
-from llmctld.cache.levels.lane import Lane
-from llmctld.cache.levels.memory import Memory
+from llmctld.cache.levels.disk import DiskLevel, scrap
+from llmctld.cache.levels.level_thread import LevelThread
+from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.cache.levels.shared import LIMIT as SHARED_LIMIT
-from llmctld.cache.levels.shared import Shared
+from llmctld.cache.levels.shared import SharedLevel
 from llmctld.cache.levels.tiers import DEFAULT_TTL_S, Tiers
 from llmctld.cache.lifetimes.learned import Learned
 from llmctld.cache.prefetch.prefetch import Computed, Prefetch, fixed_s, opened
-from llmctld.cache.prefetch.shelf import Shelf
+from llmctld.cache.prefetch.store import PrefetchStore
 from llmctld.call.call import Link, Stage, compose
 from llmctld.counters import Counters
 from llmctld.handlers.cache import figures
@@ -190,24 +190,28 @@ def build_tiers(
     """The levels of the cache in their order: this list is the way of a lookup, after memory."""
     policy, answers = POLICIES[settings.eviction], paths.cache / "answers"
 
-    def disk(repair: bool) -> Disk:
-        return Disk(answers, settings.disk_bytes, policy(settings.disk_bytes), repair)
+    def disk(repair: bool) -> DiskLevel:
+        return DiskLevel(answers, settings.disk_bytes, policy(settings.disk_bytes), repair)
 
-    lanes: list[Lane[Any]] = []
+    threads: list[LevelThread[Any]] = []
     if settings.disk_bytes:  # a hub that was killed has left its file behind
         killed = paths.hub_info.exists()
         remove = partial(scrap, answers)
-        lanes.append(Lane(Disk.name, disk, settings.disk_bytes, repair=killed, scrap=remove, counters=counters))
-    if settings.shared_url is not None:
-        lanes.append(
-            Lane(Shared.name, partial(_shared, settings.shared_url), SHARED_LIMIT, rests=True, counters=counters)
+        threads.append(
+            LevelThread(DiskLevel.name, disk, settings.disk_bytes, repair=killed, scrap=remove, counters=counters)
         )
-    memory = Memory(settings.memory_bytes, policy(settings.memory_bytes))
-    return Tiers(memory, lanes, settings.ttl, Book(paths.cache / "cache.db"), learned, worth, counters)
+    if settings.shared_url is not None:
+        threads.append(
+            LevelThread(
+                SharedLevel.name, partial(_shared, settings.shared_url), SHARED_LIMIT, rests=True, counters=counters
+            )
+        )
+    memory = MemoryLevel(settings.memory_bytes, policy(settings.memory_bytes))
+    return Tiers(memory, threads, settings.ttl, Book(paths.cache / "cache.db"), learned, worth, counters)
 
 
-def _shared(url: str, repair: bool) -> Shared:
-    return Shared(url)
+def _shared(url: str, repair: bool) -> SharedLevel:
+    return SharedLevel(url)
 
 
 async def build_prefetch(
@@ -225,7 +229,7 @@ async def build_prefetch(
 
     counted_s = fixed_s(os.environ)
 
-    def make(shelf: Shelf) -> Prefetch:
+    def make(shelf: PrefetchStore) -> Prefetch:
         return Prefetch(
             settings.prefetch, shelf, compute, tiers.expires, background.quiet, DEFAULT_TTL_S, settings.ttl,
             fixed_s=counted_s,

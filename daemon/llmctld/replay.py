@@ -19,7 +19,7 @@ from llmctl.paths import Paths, find_paths
 from llmctl.written import opened, unreadable
 from llmctld.cache.entries.context import groups_of
 from llmctld.cache.eviction import POLICIES
-from llmctld.cache.replay import Request, play, read
+from llmctld.cache.replay import TraceRequest, play, read
 
 ENTRY_BYTES = 150
 """What an entry takes beside its texts."""
@@ -77,7 +77,7 @@ def _say(line: Mapping[str, Any]) -> None:
     print(json.dumps(line), flush=True)  # noqa: T201 - what the command reads
 
 
-def from_file(name: str) -> list[Request]:
+def from_file(name: str) -> list[TraceRequest]:
     """`-` is stdin. Raises NotFound, InvalidRequest."""
     if name == "-":
         return read(sys.stdin.buffer, "stdin")
@@ -88,7 +88,7 @@ def from_file(name: str) -> list[Request]:
             raise unreadable(name, error) from error
 
 
-def from_history(paths: Paths, config: Config) -> list[Request]:
+def from_history(paths: Paths, config: Config) -> list[TraceRequest]:
     """What was asked of this hub and could have been served from a cache. Raises InvalidRequest where there is nothing."""
     rows = list(_rows(paths.history))
     if not rows:
@@ -102,7 +102,7 @@ def from_history(paths: Paths, config: Config) -> list[Request]:
     return [_request(row, last.get(row.key, row), usual, prices) for row in rows]
 
 
-def _request(row: Row, computed: Row, usual_ms: float, prices: Mapping[str, Price]) -> Request:
+def _request(row: Row, computed: Row, usual_ms: float, prices: Mapping[str, Price]) -> TraceRequest:
     """A hit cost what computing that answer took at another time; where nobody knows that, what is usual."""
     price = prices.get(computed.model)
     cost = (
@@ -110,7 +110,7 @@ def _request(row: Row, computed: Row, usual_ms: float, prices: Mapping[str, Pric
     )
     seconds = (computed.ms or usual_ms) / 1e3
     groups = groups_of(row.user, row.conversation, None)
-    return Request(row.key, computed.text_bytes + ENTRY_BYTES, seconds, cost, row.at, groups)
+    return TraceRequest(row.key, computed.text_bytes + ENTRY_BYTES, seconds, cost, row.at, groups)
 
 
 def _rows(path: Path) -> Iterator[Row]:

@@ -180,7 +180,6 @@ def test_an_endpoint_that_names_no_lengths_is_told_of(home: House) -> None:
         refused = home.run("ask", "-m", "mute", "--overflow", "tail", stdin=LINES)
         assert (refused.status, refused.out) == (5, "")
         assert (
-            "--overflow needs the context length and the prompt length, and the endpoint names neither"
-            in refused.err
+            "--overflow needs the context length and the prompt length, and the endpoint names neither" in refused.err
         )
         assert len(endpoint.asked) == 1

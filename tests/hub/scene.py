@@ -18,9 +18,9 @@ from llmctld.app import build_semantic
 from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
 from llmctld.cache.level import Stored
-from llmctld.cache.levels.disk import Disk
-from llmctld.cache.levels.lane import Lane
-from llmctld.cache.levels.memory import Memory
+from llmctld.cache.levels.disk import DiskLevel
+from llmctld.cache.levels.level_thread import LevelThread
+from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.call.call import Call, Event, Stage
 from llmctld.call.origin import origin_of
@@ -146,23 +146,23 @@ def a_stored(text: str, model: str = "m", created: float | None = None, seconds:
     return Stored([answer], time.time() if created is None else created, seconds, **more)
 
 
-def a_disk(folder: Path, limit: int = 2**20, repair: bool = False, eviction: str = "lru") -> Disk:
-    return Disk(folder, limit, POLICIES[eviction](limit), repair)
+def a_disk(folder: Path, limit: int = 2**20, repair: bool = False, eviction: str = "lru") -> DiskLevel:
+    return DiskLevel(folder, limit, POLICIES[eviction](limit), repair)
 
 
 def some_tiers(
     folder: Path | None = None, memory: int = 2**20, disk: int = 2**20, ttl: float | None = 3600.0, **more: Any
 ) -> Tiers:
-    """Memory, and a disk in `folder`/answers."""
-    lanes = (
+    """MemoryLevel, and a disk in `folder`/answers."""
+    threads = (
         []
         if folder is None
-        else [Lane("disk", partial(_opened, folder / "answers", disk), disk, counters=more.get("counters"))]
+        else [LevelThread("disk", partial(_opened, folder / "answers", disk), disk, counters=more.get("counters"))]
     )
-    return Tiers(Memory(memory, POLICIES["lru"](memory)), lanes, ttl, **more)
+    return Tiers(MemoryLevel(memory, POLICIES["lru"](memory)), threads, ttl, **more)
 
 
-def _opened(folder: Path, limit: int, repair: bool) -> Disk:
+def _opened(folder: Path, limit: int, repair: bool) -> DiskLevel:
     return a_disk(folder, limit, repair)
 
 

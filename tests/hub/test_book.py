@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from llmctld.cache.entries.book import REMEMBERED, Book, Row, digest_of
+from llmctld.cache.entries.book import REMEMBERED, Book, EntryRow, digest_of
 from llmctld.cache.entries.selection import Which
 from llmctld.cache.level import About, Stored
 from llmctld.cache.levels.answers import decode
@@ -74,7 +74,7 @@ async def test_what_is_gone_leaves_its_digest_and_its_hits_and_not_its_prompt(tm
     before = await known(tiers)
     await tiers.put("short", answer("An  Answer", age=4999.9), ANA)
     while "short" in await known(tiers):
-        tiers._rounds._swept = float("-inf")  # type: ignore[union-attr]
+        tiers._maintenance._swept = float("-inf")  # type: ignore[union-attr]
     assert set(before) - set(await known(tiers)) == {"short"}
     assert told == [["short"]]
     row = await tiers.noted.row("short")
@@ -91,7 +91,7 @@ async def test_who_computes_again_is_told_what_was_known(tmp_path: Path) -> None
     told: list[tuple[Any, Stored]] = []
 
     class Listening(FixedExpiry):
-        def recomputed(self, before: Row, answer: Stored) -> None:
+        def recomputed(self, before: EntryRow, answer: Stored) -> None:
             told.append((before, answer))
 
     tiers = some(tmp_path, expiry=Listening())
@@ -140,7 +140,7 @@ async def test_eviction_from_disk_is_told_and_what_memory_holds_is_not_gone(tmp_
     assert {"10", "11", "12"} & set(told) <= {"10"}
     assert left | set(told) >= {"10", "11", "12"}
     assert not left & set(told)
-    tiers._rounds._compare = True  # type: ignore[union-attr]
+    tiers._maintenance._compare = True  # type: ignore[union-attr]
     await tiers.round()
     levels = (await tiers.stats()).levels
     assert len(await known(tiers)) == levels[1].entries
@@ -247,7 +247,7 @@ async def test_a_book_that_cannot_be_written_for_a_while_is_compared_again(tmp_p
     assert not tiers.noted.complete
     assert await tiers.get("39", None) is not None
     await store.submit(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchall())
-    tiers._rounds._swept = float("-inf")  # type: ignore[union-attr]
+    tiers._maintenance._swept = float("-inf")  # type: ignore[union-attr]
     assert len(await known(tiers)) == 40
     assert tiers.noted.complete
     await tiers.close()

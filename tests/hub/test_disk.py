@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from llmctld.cache.eviction import Item
-from llmctld.cache.level import Found, seal
-from llmctld.cache.levels.disk import BytesDisk, Disk
+from llmctld.cache.level import CachedValue, seal
+from llmctld.cache.levels.disk import BytesDisk, DiskLevel
 
 from tests.hub.scene import a_disk
 
@@ -18,16 +18,16 @@ LIMIT = 2**20
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def disk(tmp_path: Path) -> Iterator[DiskLevel]:
     with closing(a_disk(tmp_path / "answers", LIMIT)) as made:
         yield made
 
 
-def put(disk: Disk, key: str, value: bytes, lifetime: float = 3600.0) -> list[str]:
+def put(disk: DiskLevel, key: str, value: bytes, lifetime: float = 3600.0) -> list[str]:
     return disk.put(key, value, time.time() + lifetime, Item(1, 1.0))
 
 
-def value_of(found: Found | None) -> bytes | None:
+def value_of(found: CachedValue | None) -> bytes | None:
     return None if found is None else found.value
 
 
@@ -35,7 +35,7 @@ SMALL, LARGE = b"\x00small\xff", bytes(range(256)) * 400  # in the database, in 
 
 
 @pytest.mark.parametrize("value", [b"", SMALL, LARGE])
-def test_what_is_put_outlives_the_process(tmp_path: Path, disk: Disk, value: bytes) -> None:
+def test_what_is_put_outlives_the_process(tmp_path: Path, disk: DiskLevel, value: bytes) -> None:
     put(disk, "k", value)
     assert value_of(disk.get("k")) == value
     assert value_of(disk.get("other")) is None
@@ -44,7 +44,7 @@ def test_what_is_put_outlives_the_process(tmp_path: Path, disk: Disk, value: byt
         assert value_of(again.get("k")) == value
 
 
-def test_a_ttl_ends_an_entry(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ttl_ends_an_entry(disk: DiskLevel, monkeypatch: pytest.MonkeyPatch) -> None:
     put(disk, "k", SMALL)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 3599)
@@ -53,7 +53,7 @@ def test_a_ttl_ends_an_entry(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Non
     assert value_of(disk.get("k")) is None
 
 
-def test_deleting_takes_what_is_named_and_clearing_takes_all(disk: Disk) -> None:
+def test_deleting_takes_what_is_named_and_clearing_takes_all(disk: DiskLevel) -> None:
     for number in range(150):  # more than diskcache removes in one go
         put(disk, f"{number}", LARGE if number % 50 == 0 else SMALL)
     assert disk.delete(["none"]) == 0
@@ -65,7 +65,7 @@ def test_deleting_takes_what_is_named_and_clearing_takes_all(disk: Disk) -> None
     assert disk.size()[0] == 0
 
 
-def test_an_end_is_kept_to_the_second_and_told(disk: Disk) -> None:
+def test_an_end_is_kept_to_the_second_and_told(disk: DiskLevel) -> None:
     end = time.time() + 1000
     disk.put("k", SMALL, end, Item(1, 1.0))
     found = disk.get("k")
@@ -73,7 +73,7 @@ def test_an_end_is_kept_to_the_second_and_told(disk: Disk) -> None:
     assert found.expires == pytest.approx(end, abs=0.1)
 
 
-def test_a_sweep_removes_what_has_ended(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_removes_what_has_ended(disk: DiskLevel, monkeypatch: pytest.MonkeyPatch) -> None:
     put(disk, "short", LARGE, 10.0)
     put(disk, "long", SMALL, 1000.0)
     assert disk.sweep() == []
@@ -85,7 +85,7 @@ def test_a_sweep_removes_what_has_ended(disk: Disk, monkeypatch: pytest.MonkeyPa
     assert not list(disk._folder.glob("*/*/*.val"))
 
 
-def test_the_policy_says_what_goes_when_it_is_full_and_the_level_says_what_went(disk: Disk) -> None:
+def test_the_policy_says_what_goes_when_it_is_full_and_the_level_says_what_went(disk: DiskLevel) -> None:
     assert disk.tell({}) == []
     gone = []
     for number in range(20):
@@ -98,7 +98,7 @@ def test_the_policy_says_what_goes_when_it_is_full_and_the_level_says_what_went(
     assert sorted(map(int, gone)) == [number for number in range(20) if number not in held]
 
 
-def test_nothing_goes_before_the_disk_was_told_what_its_entries_are_worth(tmp_path: Path, disk: Disk) -> None:
+def test_nothing_goes_before_the_disk_was_told_what_its_entries_are_worth(tmp_path: Path, disk: DiskLevel) -> None:
     for number in range(20):
         assert put(disk, f"{number}", LARGE) == []
     disk.close()
@@ -112,7 +112,7 @@ def test_nothing_goes_before_the_disk_was_told_what_its_entries_are_worth(tmp_pa
         assert again.tell({}) == [], "it knows by now"
 
 
-def test_a_value_larger_than_the_limit_is_not_taken_and_harms_nothing(disk: Disk) -> None:
+def test_a_value_larger_than_the_limit_is_not_taken_and_harms_nothing(disk: DiskLevel) -> None:
     disk.tell({})
     put(disk, "small", SMALL)
     put(disk, "huge", SMALL)
@@ -135,14 +135,14 @@ class Bomb:
 
 
 @pytest.mark.parametrize("value", ["text", 7, 1.5, None, {"a": 1}, bytearray(b"x"), memoryview(b"x")])
-def test_nothing_but_bytes_is_written(disk: Disk, value: object) -> None:
+def test_nothing_but_bytes_is_written(disk: DiskLevel, value: object) -> None:
     with pytest.raises(TypeError, match="must be bytes"):
         put(disk, "k", value)  # type: ignore[arg-type]
     assert value_of(disk.get("k")) is None
 
 
 @pytest.mark.parametrize("key", [7, b"k", ("a",), None])
-def test_nothing_but_str_is_a_key(disk: Disk, key: object) -> None:
+def test_nothing_but_str_is_a_key(disk: DiskLevel, key: object) -> None:
     with pytest.raises(TypeError, match="must be str"):
         put(disk, key, SMALL)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="pickled key"):
@@ -158,7 +158,7 @@ def plant(folder: Path, key: str, mode: int, value: object, filename: str | None
 
 
 @pytest.mark.parametrize("in_file", [False, True])
-def test_a_planted_pickle_is_refused_and_not_run(tmp_path: Path, disk: Disk, in_file: bool) -> None:
+def test_a_planted_pickle_is_refused_and_not_run(tmp_path: Path, disk: DiskLevel, in_file: bool) -> None:
     bomb = pickle.dumps(Bomb(tmp_path / "trace"))
     put(disk, "k", SMALL)
     if in_file:
@@ -172,14 +172,16 @@ def test_a_planted_pickle_is_refused_and_not_run(tmp_path: Path, disk: Disk, in_
 
 
 @pytest.mark.parametrize(("mode", "value"), [(1, "text"), (1, 7), (3, "text")])
-def test_a_planted_value_that_is_not_bytes_is_refused(tmp_path: Path, disk: Disk, mode: int, value: object) -> None:
+def test_a_planted_value_that_is_not_bytes_is_refused(
+    tmp_path: Path, disk: DiskLevel, mode: int, value: object
+) -> None:
     put(disk, "k", SMALL)
     plant(tmp_path / "answers", "k", mode, value)
     with pytest.raises((ValueError, TypeError)):
         disk.get("k")
 
 
-def test_a_planted_pickle_does_not_keep_the_disk_from_making_room(tmp_path: Path, disk: Disk) -> None:
+def test_a_planted_pickle_does_not_keep_the_disk_from_making_room(tmp_path: Path, disk: DiskLevel) -> None:
     disk.tell({})
     put(disk, "bomb", SMALL)
     plant(tmp_path / "answers", "bomb", 4, pickle.dumps(Bomb(tmp_path / "trace")))
@@ -190,7 +192,7 @@ def test_a_planted_pickle_does_not_keep_the_disk_from_making_room(tmp_path: Path
 
 
 @pytest.mark.parametrize("size", [100, 100_000])
-def test_a_value_that_is_not_what_was_put_is_refused(tmp_path: Path, disk: Disk, size: int) -> None:
+def test_a_value_that_is_not_what_was_put_is_refused(tmp_path: Path, disk: DiskLevel, size: int) -> None:
     put(disk, "k", b"x" * size)
     for path in (tmp_path / "answers").glob("*/*/*.val"):
         path.write_bytes(path.read_bytes()[:-50] + bytes(50))  # what a power cut leaves: the length, and zeros
@@ -229,7 +231,7 @@ def test_a_database_with_a_broken_middle_is_put_aside_after_a_crash(tmp_path: Pa
         assert value_of(disk.get("k")) == SMALL
 
 
-def test_files_that_a_crash_left_behind_are_removed(tmp_path: Path, disk: Disk) -> None:
+def test_files_that_a_crash_left_behind_are_removed(tmp_path: Path, disk: DiskLevel) -> None:
     put(disk, "k", LARGE)
     disk.close()
     orphan = tmp_path / "answers" / "aa" / "bb" / "orphan.val"

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 from llmctld.cache.eviction import POLICIES
-from llmctld.cache.level import Found
+from llmctld.cache.level import CachedValue
 from llmctld.cache.levels.generations import Generations
-from llmctld.cache.levels.lane import Lane
-from llmctld.cache.levels.memory import Memory
+from llmctld.cache.levels.level_thread import LevelThread
+from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.cache.levels.tiers import Tiers
 
 from tests.hub.scene import in_loop, some_tiers
 from tests.hub.test_tiers import answer
 
 
-class HeldLevel(Memory):
+class HeldLevel(MemoryLevel):
     """A level that stands still in the middle of a read, with the value already in its hand."""
 
     name = "held"
@@ -27,7 +27,7 @@ class HeldLevel(Memory):
         super().__init__(2**20, POLICIES["lru"](2**20))
         self.reads, self.go = threading.Semaphore(0), threading.Event()
 
-    def get(self, key: str) -> Found | None:
+    def get(self, key: str) -> CachedValue | None:
         found = super().get(key)
         self.reads.release()
         self.go.wait()
@@ -35,13 +35,13 @@ class HeldLevel(Memory):
 
 
 async def a_promotion_under_way(folder: Path) -> tuple[Tiers, HeldLevel, "asyncio.Task[object]"]:
-    """Memory, a disk, and below them the level that alone holds `k`; a lookup of `k` stands in its read."""
+    """MemoryLevel, a disk, and below them the level that alone holds `k`; a lookup of `k` stands in its read."""
     held = HeldLevel()
     tiers = some_tiers(folder)
-    tiers._lanes.append(Lane("held", lambda repair: held, 2**20))
+    tiers._threads.append(LevelThread("held", lambda repair: held, 2**20))
     await tiers.put("k", answer("old", created=time.time()))
     tiers._memory.delete(["k"])
-    await tiers._lanes[0].write(lambda disk: disk.delete(["k"]), 0)
+    await tiers._threads[0].write(lambda disk: disk.delete(["k"]), 0)
     lookup: asyncio.Task[object] = asyncio.create_task(tiers.get("k", None))
     await asyncio.to_thread(held.reads.acquire)
     return tiers, held, lookup
@@ -51,7 +51,7 @@ async def above(tiers: Tiers) -> list[str | None]:
     """What memory and disk hold."""
     await asyncio.gather(*tiers._tasks)
     memory = tiers._memory.peek("k")
-    disk = await tiers._lanes[0].read(lambda level: level.get("k"), None)
+    disk = await tiers._threads[0].read(lambda level: level.get("k"), None)
     return [None if found is None else "new" if b"new" in found.value else "old" for found in (memory, disk)]
 
 

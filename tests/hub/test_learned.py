@@ -9,9 +9,9 @@ import pytest
 from llmctld.cache.entries.book import Book
 from llmctld.cache.level import About
 from llmctld.cache.levels.tiers import Tiers
-from llmctld.cache.lifetimes.kinds import TEXT, TIME
 from llmctld.cache.lifetimes.learned import Learned
 from llmctld.cache.lifetimes.lifetime import DAY, HOUR, START
+from llmctld.cache.lifetimes.question_kinds import TEXT, TIME
 
 from tests.hub.scene import a_stored, in_loop, some_tiers
 

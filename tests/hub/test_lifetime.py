@@ -5,7 +5,6 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmctld.cache.lifetimes.kinds import ARITHMETIC, CODE, TEXT, TIME, kind_of
 from llmctld.cache.lifetimes.lifetime import (
     BELIEF,
     DAY,
@@ -23,6 +22,7 @@ from llmctld.cache.lifetimes.lifetime import (
 )
 from llmctld.cache.lifetimes.lifetime import _beforehand as beforehand
 from llmctld.cache.lifetimes.lifetime import _stale as stale
+from llmctld.cache.lifetimes.question_kinds import ARITHMETIC, CODE, TEXT, TIME, kind_of
 
 ages = st.sampled_from([5.0, 10 * MINUTE, HOUR, 5 * HOUR, DAY, 20 * DAY])
 observed = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from([*START]), ages, st.booleans()), max_size=25)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from llmctld.cache.entries.book import Which
-from llmctld.cache.prefetch.ledger import CHANCE, JUDGED, REQUESTS, RIGHT, STEPS, TRIAL, Ledger, Open
+from llmctld.cache.prefetch.payoff import CHANCE, JUDGED, REQUESTS, RIGHT, STEPS, TRIAL, Payoff, PendingAnswer
 from llmctld.cache.prefetch.prefetch import Answered, Computed, NotNow, Prefetch, fixed_s, opened
 from llmctld.cache.prefetch.sequences import FOLLOWERS, SESSION_S, Sequences
 
@@ -121,12 +121,12 @@ def test_what_is_forgotten_is_gone_from_both_ends() -> None:
 # ---- whether it paid ------------------------------------------------------------------------------------------------
 
 
-def entry(seconds: float = 1.0, needless_before: float = 0.0) -> Open:
-    return Open("ana", seconds, EPOCH + 100, needless_before)
+def entry(seconds: float = 1.0, needless_before: float = 0.0) -> PendingAnswer:
+    return PendingAnswer("ana", seconds, EPOCH + 100, needless_before)
 
 
 def test_an_answer_that_is_asked_for_in_time_and_served_is_gain() -> None:
-    ledger = Ledger()
+    ledger = Payoff()
     ledger.computed("k", entry(2.0), EPOCH)
     ledger.asked("ana", "k", True, EPOCH + 5)
     assert (ledger.prefetched, ledger.used, ledger.gain_s, ledger.wasted, ledger.open) == (1, 1, 2.0, 0, {})
@@ -134,7 +134,7 @@ def test_an_answer_that_is_asked_for_in_time_and_served_is_gain() -> None:
 
 @pytest.mark.parametrize("why", ["time", "requests", "not served", "needless", "computed again"])
 def test_everything_else_is_waste(why: str) -> None:
-    ledger = Ledger()
+    ledger = Payoff()
     ledger.computed("k", entry(2.0, needless_before=EPOCH + 50 if why == "needless" else 0.0), EPOCH)
     if why == "time":
         ledger.sweep(EPOCH + 100)
@@ -151,14 +151,14 @@ def test_everything_else_is_waste(why: str) -> None:
 
 
 def test_what_gives_way_is_waste_and_what_is_boarded_is_gain() -> None:
-    ledger = Ledger()
+    ledger = Payoff()
     ledger.gave_way(0.5, EPOCH)
     ledger.boarded(0.25, EPOCH)
     assert (ledger.prefetched, ledger.wasted, ledger.waste_s, ledger.used, ledger.gain_s) == (2, 1, 0.5, 1, 0.25)
 
 
 def test_it_stops_when_waste_exceeds_gain_and_says_so_and_goes_on_when_guesses_are_right() -> None:
-    ledger = Ledger()
+    ledger = Payoff()
     for _ in range(JUDGED):
         assert ledger.stopped is None
         ledger.gave_way(1.0, EPOCH)
@@ -173,7 +173,7 @@ def test_it_stops_when_waste_exceeds_gain_and_says_so_and_goes_on_when_guesses_a
 
 
 def test_each_time_that_it_stops_it_takes_longer_to_go_on() -> None:
-    ledger = Ledger()
+    ledger = Payoff()
     for stops in range(1, 4):
         for _ in range(JUDGED):
             ledger.gave_way(1.0, EPOCH)
@@ -187,7 +187,7 @@ def test_each_time_that_it_stops_it_takes_longer_to_go_on() -> None:
 
 
 def test_seconds_count_and_not_answers() -> None:
-    ledger = Ledger()
+    ledger = Payoff()
     for number in range(20):
         ledger.computed("k", entry(5.0 if number % 4 == 0 else 1.0), EPOCH)
         ledger.asked("ana", "k", number % 4 == 0, EPOCH)
@@ -203,7 +203,7 @@ def test_in_tests_a_computation_may_count_as_a_fixed_time() -> None:
 
 
 def test_where_nothing_can_be_foretold_it_says_so() -> None:
-    ledger = Ledger()
+    ledger = Payoff()
     for _ in range(STEPS - 1):
         ledger.stepped(0.3, False)
     assert ledger.why() is None
@@ -215,7 +215,7 @@ def test_where_nothing_can_be_foretold_it_says_so() -> None:
 
 
 def test_a_budget_is_of_the_last_hour() -> None:
-    ledger = Ledger()
+    ledger = Payoff()
     ledger.began(EPOCH)
     ledger.began(EPOCH + 1800)
     assert ledger.left(3, EPOCH + 1800) == 1
@@ -591,7 +591,7 @@ async def test_a_disk_that_refuses_stops_nothing(tmp_path: Path) -> None:
 
 
 def test_only_the_requests_asked_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmctld.cache.prefetch.shelf.REQUESTS", 2)
+    monkeypatch.setattr("llmctld.cache.prefetch.store.REQUESTS", 2)
 
     @in_loop
     async def run() -> None:

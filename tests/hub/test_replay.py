@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llmctld.cache.entries.context import Reuse, groups_of, template_of
 from llmctld.cache.eviction import POLICIES
-from llmctld.cache.replay import SECONDS, SIZE, Request, play, read
+from llmctld.cache.replay import SECONDS, SIZE, TraceRequest, play, read
 
 from llmctl.errors import InvalidRequest
 
 requests = st.lists(
     st.builds(
-        Request,
+        TraceRequest,
         key=st.sampled_from("abcdefgh"),
         size=st.sampled_from([10, 40, 70, 200]),
         seconds=st.sampled_from([0.5, 4.0]),
@@ -24,9 +24,9 @@ requests = st.lists(
 )
 
 
-def lru_twin(played: Sequence[Request], limit: int) -> tuple[int, float]:
+def lru_twin(played: Sequence[TraceRequest], limit: int) -> tuple[int, float]:
     """Hits and seconds computed: a list, the last used at its end."""
-    held: list[Request] = []
+    held: list[TraceRequest] = []
     hits, lost = 0, 0.0
     for request in played:
         found = [one for one in held if one.key == request.key]
@@ -41,7 +41,7 @@ def lru_twin(played: Sequence[Request], limit: int) -> tuple[int, float]:
 
 
 @given(requests)
-def test_lru_against_its_slow_twin(played: list[Request]) -> None:
+def test_lru_against_its_slow_twin(played: list[TraceRequest]) -> None:
     found = play(played, "lru", 100)
     hits, lost = lru_twin(played, 100)
     assert found.hits == hits
@@ -50,20 +50,20 @@ def test_lru_against_its_slow_twin(played: list[Request]) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 @given(requests)
-def test_where_all_fits_each_is_computed_once(policy: str, played: list[Request]) -> None:
+def test_where_all_fits_each_is_computed_once(policy: str, played: list[TraceRequest]) -> None:
     found = play(played, policy, 10**6)
     assert found.hits == len(played) - len({request.key for request in played})
     assert play(played, policy, 5).hits == 0, "and nothing is kept where nothing fits"
 
 
 def test_costs_are_told_where_each_request_has_one() -> None:
-    assert play([Request("a", 1, 1.0, 0.5), Request("a", 1, 1.0, 0.5)], "gdsf", 10).recomputed_cost == 0.5
-    assert play([Request("a", 1, 1.0, 0.5), Request("b", 1, 1.0)], "gdsf", 10).recomputed_cost is None
+    assert play([TraceRequest("a", 1, 1.0, 0.5), TraceRequest("a", 1, 1.0, 0.5)], "gdsf", 10).recomputed_cost == 0.5
+    assert play([TraceRequest("a", 1, 1.0, 0.5), TraceRequest("b", 1, 1.0)], "gdsf", 10).recomputed_cost is None
 
 
 def test_value_is_money_where_each_request_has_a_cost() -> None:
     """The one costs more, the other takes longer; there is room for one."""
-    pair = [Request("dear", 60, 0.1, 9.0), Request("slow", 60, 30.0, 0.1)]
+    pair = [TraceRequest("dear", 60, 0.1, 9.0), TraceRequest("slow", 60, 30.0, 0.1)]
     assert play(pair * 3, "gdsf", 100).recomputed_cost == pytest.approx(9.3)
     assert play([request._replace(cost=None) for request in pair] * 3, "gdsf", 100).recomputed_s == pytest.approx(30.3)
 

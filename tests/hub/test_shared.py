@@ -12,9 +12,9 @@ import pytest
 from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import Item
 from llmctld.cache.level import Level
-from llmctld.cache.levels import lane as lanes
-from llmctld.cache.levels.lane import Lane
-from llmctld.cache.levels.shared import LIMIT, PREFIX, Shared, SharedError
+from llmctld.cache.levels import level_thread as threads
+from llmctld.cache.levels.level_thread import LevelThread
+from llmctld.cache.levels.shared import LIMIT, PREFIX, SharedError, SharedLevel
 from llmctld.cache.levels.tiers import Tiers
 from structlog.testing import capture_logs
 
@@ -34,8 +34,8 @@ def server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def shared(server: RedisServer) -> Iterator[Shared]:
-    with closing(Shared(server.url())) as level:
+def shared(server: RedisServer) -> Iterator[SharedLevel]:
+    with closing(SharedLevel(server.url())) as level:
         level.clear()
         yield level
 
@@ -48,7 +48,7 @@ def put(level: Level, key: str, value: bytes, lifetime: float = 100.0) -> list[s
 
 
 @pytest.fixture(params=["disk", "shared"])
-def level(request: pytest.FixtureRequest, shared: Shared, tmp_path: Path) -> Iterator[Level]:
+def level(request: pytest.FixtureRequest, shared: SharedLevel, tmp_path: Path) -> Iterator[Level]:
     if request.param == "shared":
         yield shared
         return
@@ -103,14 +103,14 @@ def test_a_value_that_is_too_large_is_not_taken_and_what_was_there_goes(level: L
 
 
 @pytest.mark.parametrize("planted", ["\\xc1garbage", ""])
-def test_a_damaged_value_is_said(shared: Shared, server: RedisServer, planted: str) -> None:
+def test_a_damaged_value_is_said(shared: SharedLevel, server: RedisServer, planted: str) -> None:
     put(shared, "k", b"value")
     assert server.ask("SETRANGE", f"{PREFIX}k", "7", "X").startswith(b":")
     with pytest.raises(ValueError, match="checksum"):
         shared.get("k")
 
 
-def test_other_keys_of_the_server_are_left_alone(shared: Shared, server: RedisServer) -> None:
+def test_other_keys_of_the_server_are_left_alone(shared: SharedLevel, server: RedisServer) -> None:
     server.ask("SET", "someone:else", "1")
     put(shared, "k", b"x")
     assert shared.size()[0] == 1
@@ -138,19 +138,19 @@ QUOTED = "s3cr3t%2Fp%40ss%3Awurd"
 )
 def test_no_secret_of_the_url_is_in_an_error(url: str, words: str) -> None:
     with pytest.raises(SharedError, match=words) as caught:
-        Shared(url).get("k")
+        SharedLevel(url).get("k")
     told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
     for part in (SECRET, QUOTED, "s3cr3t", "p@ss", "wurd"):
         assert part not in told
 
 
 def test_a_password_with_every_odd_character_opens_the_door() -> None:
-    with a_redis(password=SECRET, tcp=True) as server, closing(Shared(server.url(QUOTED))) as level:
+    with a_redis(password=SECRET, tcp=True) as server, closing(SharedLevel(server.url(QUOTED))) as level:
         put(level, "k", b"x")
         assert level.exists(["k"]) == {"k"}
         for wrong in ("wrong", ""):
             with pytest.raises(SharedError, match=r"(?i)auth|password"):
-                Shared(server.url(wrong)).get("k")
+                SharedLevel(server.url(wrong)).get("k")
 
 
 # ---- between the others ---------------------------------------------------------------------------------------------
@@ -158,10 +158,10 @@ def test_a_password_with_every_odd_character_opens_the_door() -> None:
 
 def tiers_on(url: str, folder: Path | None = None, memory: int = 2**20, **more: Any) -> Tiers:
     tiers = some_tiers(folder, memory, ttl=TTL, **more)
-    lane = Lane("shared", lambda repair: Shared(url), LIMIT, rests=True)
-    lane.start()
-    tiers._lanes.append(lane)
-    tiers.add_news(lane)
+    thread = LevelThread("shared", lambda repair: SharedLevel(url), LIMIT, rests=True)
+    thread.start()
+    tiers._threads.append(thread)
+    tiers.add_news(thread)
     return tiers
 
 
@@ -174,7 +174,7 @@ async def test_an_answer_of_another_hub_comes_with_the_rest_of_its_lifetime(
     server: RedisServer, tmp_path: Path
 ) -> None:
     """Promoted into every level above, never with a new lifetime."""
-    Shared(server.url()).clear()
+    SharedLevel(server.url()).clear()
     one, other = tiers_on(server.url()), tiers_on(server.url(), tmp_path)
     await one.put("k", answer("text", created=time.time() - TTL + 50))
     for expected in ("shared", "memory"):
@@ -193,8 +193,8 @@ async def test_an_answer_of_another_hub_comes_with_the_rest_of_its_lifetime(
 async def test_a_server_that_dies_costs_no_request_and_is_used_again_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "REST_S", 0.0)
-    monkeypatch.setattr(lanes, "REST_MAX_S", 0.0)
+    monkeypatch.setattr(threads, "REST_S", 0.0)
+    monkeypatch.setattr(threads, "REST_MAX_S", 0.0)
     with a_redis() as server:
         tiers = tiers_on(server.url())
         await tiers.put("before", answer("text", created=time.time()))
@@ -222,8 +222,8 @@ async def test_what_was_removed_while_the_server_was_gone_is_never_served_from_i
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The server comes back with its old values: those that were deleted or refreshed meanwhile no longer count."""
-    monkeypatch.setattr(lanes, "REST_S", 0.0)
-    monkeypatch.setattr(lanes, "REST_MAX_S", 0.0)
+    monkeypatch.setattr(threads, "REST_S", 0.0)
+    monkeypatch.setattr(threads, "REST_MAX_S", 0.0)
     with a_redis() as server:
         tiers = tiers_on(server.url(), memory=0)
         for key in ("deleted", "refreshed", "kept"):
@@ -242,13 +242,13 @@ async def test_what_was_removed_while_the_server_was_gone_is_never_served_from_i
 
 @in_loop
 async def test_a_server_that_answers_nobody_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "REST_S", 3600.0)
+    monkeypatch.setattr(threads, "REST_S", 3600.0)
     with a_redis() as server:
         tiers = tiers_on(server.url())
         await tiers.put("k", answer("text", created=time.time()))
         with server.standing_still():
             await asyncio.gather(*(tiers.get(f"none {number}", None) for number in range(50)))
-            assert tiers._lanes[-1].meter.errors == 1, "one found out; the others were told"
+            assert tiers._threads[-1].meter.errors == 1, "one found out; the others were told"
         await tiers.close()
 
 

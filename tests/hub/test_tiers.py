@@ -18,9 +18,9 @@ from llmctld.cache.entries.selection import Which
 from llmctld.cache.eviction import POLICIES, Item
 from llmctld.cache.level import Stored
 from llmctld.cache.levels.answers import encode
-from llmctld.cache.levels.disk import Disk, Held
-from llmctld.cache.levels.lane import Lane
-from llmctld.cache.levels.memory import Memory
+from llmctld.cache.levels.disk import DiskLevel, Held
+from llmctld.cache.levels.level_thread import LevelThread
+from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.cache.levels.tiers import Tiers
 
 from llmctl.errors import Storage
@@ -120,11 +120,11 @@ class TiersAgainstADict(RuleBasedStateMachine):
     def note(self) -> None:
         """What the book says after a round is what lies on the disk."""
         self.loop.run_until_complete(self.tiers.round())
-        book, (disk,) = self.tiers.noted, self.tiers._lanes
+        book, (disk,) = self.tiers.noted, self.tiers._threads
         nothing: list[Held] = []
 
         async def on_disk() -> list[Held]:
-            return await disk.read(Disk.held, nothing)
+            return await disk.read(DiskLevel.held, nothing)
 
         held = self.loop.run_until_complete(on_disk())
         rows = self.loop.run_until_complete(book.held())
@@ -148,15 +148,15 @@ TestTiersAgainstADict.settings = settings(max_examples=25, stateful_step_count=2
 # ---- the memory level by itself -------------------------------------------------------------------------------------
 
 
-def a_memory(limit: int) -> Memory:
-    return Memory(limit, POLICIES["lru"](limit))
+def a_memory(limit: int) -> MemoryLevel:
+    return MemoryLevel(limit, POLICIES["lru"](limit))
 
 
-def put(memory: Memory, key: str, value: bytes, lifetime: float = 1000.0) -> list[str]:
+def put(memory: MemoryLevel, key: str, value: bytes, lifetime: float = 1000.0) -> list[str]:
     return memory.put(key, value, time.time() + lifetime, Item(len(value), 1.0))
 
 
-def held(memory: Memory, keys: str) -> list[str]:
+def held(memory: MemoryLevel, keys: str) -> list[str]:
     return [key for key in keys if memory.peek(key) is not None]
 
 
@@ -174,7 +174,7 @@ def test_memory_keeps_what_was_used_last() -> None:
 
 @pytest.mark.parametrize("eviction", sorted(POLICIES))
 def test_memory_stays_below_its_limit_whatever_the_policy(eviction: str) -> None:
-    memory, dice = Memory(1000, POLICIES[eviction](1000)), random.Random(1)
+    memory, dice = MemoryLevel(1000, POLICIES[eviction](1000)), random.Random(1)
     for number in range(500):
         key = f"{number % 60}"
         out = put(memory, key, bytes(dice.randrange(300)))
@@ -225,10 +225,10 @@ async def state(tiers: Tiers) -> LevelStats:
 )
 @in_loop
 async def test_a_disk_that_cannot_be_opened_is_passed_over(error: Exception) -> None:
-    def refuse(repair: bool) -> Disk:
+    def refuse(repair: bool) -> DiskLevel:
         raise error
 
-    tiers = Tiers(a_memory(2**20), [Lane("disk", refuse, 2**20)], TTL)
+    tiers = Tiers(a_memory(2**20), [LevelThread("disk", refuse, 2**20)], TTL)
     await tiers.put("k", answer("text", created=time.time()))
     hit = await tiers.get("k", None)
     assert hit is not None
@@ -245,7 +245,7 @@ async def test_a_disk_that_cannot_be_opened_is_passed_over(error: Exception) -> 
 async def test_what_no_level_takes_is_told_from_what_was_put_out_again(tmp_path: Path) -> None:
     small = 2 * len(encode(answer("text"))) - 1  # one answer fits
     for policy, took in (("lru", [True, True]), ("wtinylfu", [True, False])):
-        tiers = Tiers(Memory(small, POLICIES[policy](small)), ttl=TTL)
+        tiers = Tiers(MemoryLevel(small, POLICIES[policy](small)), ttl=TTL)
         assert [(await tiers.put(key, answer("text", created=time.time()))).taken for key in "ab"] == took
         assert tiers._memory.size()[0] == 1
         await tiers.close()
@@ -274,7 +274,7 @@ async def test_a_level_that_raises_what_it_must_not_fails_no_request(tmp_path: P
 
 @in_loop
 async def test_a_disk_whose_folder_was_removed_is_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmctld.cache.levels.lane.REOPEN_S", 0.0)
+    monkeypatch.setattr("llmctld.cache.levels.level_thread.REOPEN_S", 0.0)
     tiers = some_tiers(tmp_path, memory=10)
     await tiers.put("before", answer("text", created=time.time()))
     shutil.rmtree(tmp_path / "answers")

@@ -16,9 +16,9 @@ import msgspec
 import pytest
 from llmctld import app
 from llmctld.cache.eviction import POLICIES
-from llmctld.cache.levels.lane import Lane
-from llmctld.cache.levels.memory import Memory
-from llmctld.cache.levels.shared import LIMIT, Shared
+from llmctld.cache.levels.level_thread import LevelThread
+from llmctld.cache.levels.memory import MemoryLevel
+from llmctld.cache.levels.shared import LIMIT, SharedLevel
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.call.call import Call, Event, Stage
 from llmctld.history import History
@@ -181,8 +181,8 @@ async def test_joined_by_one_and_taken_over_by_another(tmp_path: Path, monkeypat
 async def test_found_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask(hit: str | None) -> None:
         call = asked()
-        lane = Lane("disk", partial(_disk, tmp_path / "answers"), 2**20)
-        async with a_pipeline(tmp_path, Tiers(a_memory(), [lane]), monkeypatch) as made:
+        thread = LevelThread("disk", partial(_disk, tmp_path / "answers"), 2**20)
+        async with a_pipeline(tmp_path, Tiers(a_memory(), [thread]), monkeypatch) as made:
             check(call, await answer_of(made.stage, call), hit)
         (tmp_path / "models" / "e.json").unlink()
 
@@ -190,8 +190,8 @@ async def test_found_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     await ask("disk")
 
 
-def a_memory() -> Memory:
-    return Memory(2**20, POLICIES["lru"](2**20))
+def a_memory() -> MemoryLevel:
+    return MemoryLevel(2**20, POLICIES["lru"](2**20))
 
 
 def _disk(folder: Path, repair: bool) -> Any:
@@ -210,8 +210,8 @@ async def test_found_on_the_shared_server(tmp_path: Path, monkeypatch: pytest.Mo
     for number, hit in enumerate((None, "shared")):
         call, folder = asked(), tmp_path / str(number)
         folder.mkdir()
-        lane = Lane(Shared.name, lambda repair: Shared(server.url()), LIMIT, rests=True)
-        async with a_pipeline(folder, Tiers(a_memory(), [lane]), monkeypatch) as made:
+        thread = LevelThread(SharedLevel.name, lambda repair: SharedLevel(server.url()), LIMIT, rests=True)
+        async with a_pipeline(folder, Tiers(a_memory(), [thread]), monkeypatch) as made:
             check(call, await answer_of(made.stage, call), hit)
 
 

@@ -21,7 +21,7 @@ from llmctld.counters import Counters
 class About(msgspec.Struct, array_like=True, frozen=True):
     """What is known of a stored answer beside itself: whose it is, and what was asked. `prompt`: its first words.
 
-    `kind`: as kinds.py has it; `template`: what tells the template apart that the prompt was made from, "" without one.
+    `kind`: as question_kinds.py has it; `template`: what tells the template apart that the prompt was made from, "" without one.
     """
 
     user: str = ""
@@ -61,7 +61,7 @@ class Stored(msgspec.Struct, array_like=True):
         return self.answers[0]
 
 
-class Found(NamedTuple):
+class CachedValue(NamedTuple):
     """A value, and when it ends: seconds since 1970."""
 
     value: bytes
@@ -84,7 +84,7 @@ class Level(Protocol):
     news: str | None
     """What a user should hear of its opening: that it was damaged, and is begun anew."""
 
-    def get(self, key: str) -> Found | None:
+    def get(self, key: str) -> CachedValue | None:
         """The value with the end that it was put with: who copies it upward copies that too."""
         ...
 

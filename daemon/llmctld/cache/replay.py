@@ -19,7 +19,7 @@ SIZE, SECONDS = 1024, 1.0
 """Of a request whose line does not say it."""
 
 
-class Line(msgspec.Struct):
+class TraceLine(msgspec.Struct):
     """A line of a trace: `key`, or else `prompt`, says which requests are equal. `at`: seconds since 1970."""
 
     key: str | None = None
@@ -33,7 +33,7 @@ class Line(msgspec.Struct):
     template: str | None = None
 
 
-class Request(NamedTuple):
+class TraceRequest(NamedTuple):
     """`size` in bytes, `seconds` and `cost` of computing it; `groups` as context.py names them."""
 
     key: str
@@ -44,7 +44,7 @@ class Request(NamedTuple):
     groups: Sequence[str] = ()
 
 
-class Played(NamedTuple):
+class PolicyResult(NamedTuple):
     """A line of `cache replay --json`. `recomputed_cost` is None unless every request has a cost."""
 
     policy: str
@@ -54,7 +54,7 @@ class Played(NamedTuple):
     recomputed_cost: float | None
 
 
-def read(lines: Iterable[bytes], name: str) -> list[Request]:
+def read(lines: Iterable[bytes], name: str) -> list[TraceRequest]:
     """The requests of a trace, in the order of their times where each has one, else of its lines.
 
     Raises InvalidRequest that names the line which cannot be read, and for a trace without any.
@@ -70,22 +70,22 @@ def read(lines: Iterable[bytes], name: str) -> list[Request]:
 EXAMPLE = '{"key": "a", "bytes": 900, "seconds": 2.5}'
 
 
-def _requests(lines: Iterable[bytes], name: str) -> Iterator[Request]:
+def _requests(lines: Iterable[bytes], name: str) -> Iterator[TraceRequest]:
     for number, raw in enumerate(unmarked(lines), 1):
         if not raw.strip():
             continue
         try:
-            line = fitted(object_of(raw, EXAMPLE), Line)
+            line = fitted(object_of(raw, EXAMPLE), TraceLine)
         except InvalidRequest as error:
             raise InvalidRequest(f"{name}, line {number}: {error.message}", f"A line reads {EXAMPLE}") from error
         if line.key is None and line.prompt is None:
             raise InvalidRequest(f"{name}, line {number}: neither key nor prompt", f"A line reads {EXAMPLE}")
         key = line.key or hashlib.blake2b((line.prompt or "").encode(), digest_size=16).hexdigest()
         groups = groups_of(line.user, line.conversation, line.template)
-        yield Request(key, line.bytes, line.seconds, line.cost, line.at, groups)
+        yield TraceRequest(key, line.bytes, line.seconds, line.cost, line.at, groups)
 
 
-def play(requests: Sequence[Request], policy: str, limit: int) -> Played:
+def play(requests: Sequence[TraceRequest], policy: str, limit: int) -> PolicyResult:
     """`requests` through a cache of `limit` bytes that is empty at first.
 
     As in the hub, what is known of an entry outlives it: a policy hears how often it was hit before. Value is money
@@ -120,4 +120,4 @@ def play(requests: Sequence[Request], policy: str, limit: int) -> Played:
                 break
             used -= there.pop(victim)
     rate = round(hits / len(requests), 4) if requests else 0.0
-    return Played(policy, hits, rate, round(lost_s, 3), round(lost_cost, 9) if priced else None)
+    return PolicyResult(policy, hits, rate, round(lost_s, 3), round(lost_cost, 9) if priced else None)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from llmctld.cache.eviction import POLICIES, Item
 from llmctld.cache.eviction.weighted import Weighted
-from llmctld.cache.replay import Request, play
+from llmctld.cache.replay import TraceRequest, play
 
 from tests.bench.measure import Number
 
@@ -41,25 +41,25 @@ def by_tokens(draw: random.Random) -> tuple[int, float]:
     return 200 + int(4.5 * answer), answer / speed + prompt / (10 * speed)
 
 
-def trace(skew: float, seed: int, draw: Draw, requests: int = REQUESTS, keys: int = KEYS) -> list[Request]:
+def trace(skew: float, seed: int, draw: Draw, requests: int = REQUESTS, keys: int = KEYS) -> list[TraceRequest]:
     """`requests` draws; the key of rank r is asked for in proportion to r ** -skew."""
     source = random.Random(seed)
-    known = [Request(f"{key}", *draw(source)) for key in range(keys)]
+    known = [TraceRequest(f"{key}", *draw(source)) for key in range(keys)]
     weights = list(accumulate((rank + 1) ** -skew for rank in range(keys)))
     return [known[min(bisect(weights, source.random() * weights[-1]), keys - 1)] for _ in range(requests)]
 
 
-def room(requests: Sequence[Request]) -> int:
+def room(requests: Sequence[TraceRequest]) -> int:
     """Bytes: that share of all different requests."""
     return int(ROOM * sum({request.key: request.size for request in requests}.values()))
 
 
-def saved(requests: Sequence[Request], policy: str) -> float:
+def saved(requests: Sequence[TraceRequest], policy: str) -> float:
     """The share of all seconds that were not computed again."""
     return 1 - play(requests, policy, room(requests)).recomputed_s / sum(request.seconds for request in requests)
 
 
-def possible(requests: Sequence[Request]) -> float:
+def possible(requests: Sequence[TraceRequest]) -> float:
     """The same for who keeps what is worth most from the start: no policy without knowledge of the future does better."""
     counts, limit, kept = Counter(request.key for request in requests), room(requests), 0.0
     known = {request.key: request for request in requests}.values()

@@ -19,10 +19,10 @@ from typing import NamedTuple
 from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
 from llmctld.cache.level import About
-from llmctld.cache.levels.memory import Memory
+from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.cache.levels.tiers import Tiers
-from llmctld.cache.lifetimes.kinds import TEXT
 from llmctld.cache.lifetimes.learned import Learned
+from llmctld.cache.lifetimes.question_kinds import TEXT
 
 from tests.bench.measure import Number
 from tests.hub.scene import a_stored
@@ -101,7 +101,7 @@ def fixed_with(asked: Sequence[Asked], hits: float) -> tuple[float, Served]:
 
 
 async def predicted(asked: Sequence[Asked], folder: Path) -> Served:
-    memory, book = Memory(2**30, POLICIES["gdsf"](2**30)), Book(folder / "cache.db")
+    memory, book = MemoryLevel(2**30, POLICIES["gdsf"](2**30)), Book(folder / "cache.db")
     learned = Learned(folder / "learned.json")
     tiers = Tiers(memory, book=book, expiry=learned)
     hits = stale = 0

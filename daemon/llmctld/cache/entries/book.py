@@ -44,7 +44,7 @@ def _m001_entries(connection: sqlite3.Connection) -> None:
 MIGRATIONS = [_m001_entries]
 
 
-class Row(NamedTuple):
+class EntryRow(NamedTuple):
     """What is known of one entry. Times are seconds since 1970; `seconds` is what computing it took.
 
     `digest` is that of the folded answer. `held`: some level has it; else hits and digest are all that remains.
@@ -70,7 +70,7 @@ class Row(NamedTuple):
         return self.last_hit or self.created
 
 
-COLUMNS = ", ".join(Row._fields).replace("size", "bytes")
+COLUMNS = ", ".join(EntryRow._fields).replace("size", "bytes")
 _PUT = (
     "INSERT INTO entries (key, model, user, tags, conversation, prompt, created, expires, bytes, seconds, digest) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET model = excluded.model, "
@@ -80,10 +80,10 @@ _PUT = (
 )
 
 
-def row_of(key: str, answer: Stored, expires: float, size: int) -> Row:
+def row_of(key: str, answer: Stored, expires: float, size: int) -> EntryRow:
     """`size` in bytes."""
     about = answer.about
-    return Row(
+    return EntryRow(
         key, answer.first.model, about.user, about.tags, about.conversation, about.prompt[:WORDS], answer.created, expires, size,
         answer.seconds, digest_of(answer),
     )  # fmt: skip
@@ -178,17 +178,17 @@ class Book:
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 
-    def put(self, row: Row) -> "asyncio.Future[Row | None]":
+    def put(self, row: EntryRow) -> "asyncio.Future[EntryRow | None]":
         """The row of the same key that was there before, also of an entry that is gone."""
 
-        def change(connection: sqlite3.Connection) -> Row | None:
+        def change(connection: sqlite3.Connection) -> EntryRow | None:
             before = connection.execute(f"SELECT {COLUMNS} FROM entries WHERE key = ?", (row.key,)).fetchone()
             connection.execute(_PUT, _values(row))
             return None if before is None else _row(before)
 
         return self._write(change, None)
 
-    def put_all(self, rows: Iterable[Row]) -> "asyncio.Future[None]":
+    def put_all(self, rows: Iterable[EntryRow]) -> "asyncio.Future[None]":
         values = [_values(row) for row in rows]
         return self._write(lambda connection: _many(connection, _PUT, values), None)
 
@@ -242,12 +242,12 @@ class Book:
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
-    async def row(self, key: str) -> Row | None:
+    async def row(self, key: str) -> EntryRow | None:
         """Of an entry, also of one that is gone."""
         rows = await self._read(f"SELECT {COLUMNS} FROM entries WHERE key = ?", (key,), _row)
         return rows[0] if rows else None
 
-    async def held(self) -> list[Row]:
+    async def held(self) -> list[EntryRow]:
         """Of every entry that some level has, in the order of their last use."""
         return await self._search(
             f"SELECT {COLUMNS} FROM entries WHERE held ORDER BY coalesce(last_hit, created)", (), _row
@@ -310,15 +310,15 @@ def _entry(values: tuple[Any, ...]) -> CacheEntry:
     )  # fmt: skip
 
 
-def _row(values: tuple[Any, ...]) -> Row:
-    row = Row(*values)
+def _row(values: tuple[Any, ...]) -> EntryRow:
+    row = EntryRow(*values)
     tags: list[str] = []
     with suppress(ValueError, TypeError):
         tags = json.loads(values[3])
     return row._replace(tags=tags, held=bool(row.held))
 
 
-def _values(row: Row) -> tuple[Any, ...]:
+def _values(row: EntryRow) -> tuple[Any, ...]:
     return (*row[:3], json.dumps(row.tags), *row[4:11])
 
 

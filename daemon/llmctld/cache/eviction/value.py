@@ -17,7 +17,7 @@ GHOSTS = 1000
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Valued:
     item: Item
     uses: float = 0.0
     at: float = 0.0
@@ -35,7 +35,7 @@ class Gdsf:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _Valued] = {}
         self._ghosts: dict[str, tuple[float, float]] = {}  # uses and when; the oldest first
         self._heap: list[tuple[float, int, str]] = []
         self._number = 0
@@ -46,7 +46,7 @@ class Gdsf:
         kept = self._kept.get(key)
         if kept is None:
             uses, at = self._ghosts.pop(key, (float(item.frequency), self._now))
-            kept = self._kept[key] = _Kept(item, uses, at)
+            kept = self._kept[key] = _Valued(item, uses, at)
         kept.item = item
         self._use(key, kept)
 
@@ -71,7 +71,7 @@ class Gdsf:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def _use(self, key: str, kept: _Kept) -> None:
+    def _use(self, key: str, kept: _Valued) -> None:
         self._now += 1 / (HALF_LIFE * max(len(self._kept), 100))
         self._number += 1
         kept.uses, kept.at, kept.number = kept.uses * 2 ** (kept.at - self._now) + 1, self._now, self._number
@@ -85,7 +85,7 @@ class Gdsf:
         kept = self._kept.get(place[2])
         return kept is not None and kept.number == place[1]
 
-    def _remember(self, key: str, kept: _Kept) -> None:
+    def _remember(self, key: str, kept: _Valued) -> None:
         self._ghosts[key] = (kept.uses, kept.at)
         if len(self._ghosts) > max(GHOSTS, len(self._kept)):
             del self._ghosts[next(iter(self._ghosts))]

@@ -47,7 +47,7 @@ def _rounded(value: float) -> float:
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Weighed:
     factors: tuple[float, float, float, float]
     """Seconds, uses, bytes, context."""
     place: int
@@ -58,7 +58,7 @@ class Weighted:
     """`seed`: of the draws, so that a replay can be repeated."""
 
     def __init__(self, seed: int = 0) -> None:
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _Weighed] = {}
         self._keys: list[str] = []
         self._spreads = [Spread() for _ in WEIGHTS]
         self._random = random.Random(seed)
@@ -68,7 +68,7 @@ class Weighted:
         uses = max(item.frequency, 0 if old is None else old.factors[1] - 1) + 1
         self.remove(key)
         factors = (_rounded(item.seconds), uses, _rounded(item.size), _rounded(item.context))
-        kept = self._kept[key] = _Kept(factors, len(self._keys))
+        kept = self._kept[key] = _Weighed(factors, len(self._keys))
         self._keys.append(key)
         for spread, value in zip(self._spreads, kept.factors, strict=True):
             spread.add(value)

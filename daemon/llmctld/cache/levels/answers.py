@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from llmctl.wire import WHOLE, Answer, CacheUse, Sampled, Timings, Usage, Whole, extended
-from llmctld.cache.level import About, Found, LeftOut, Level, Stored
-from llmctld.cache.levels.lane import Lane
+from llmctld.cache.level import About, CachedValue, LeftOut, Level, Stored
+from llmctld.cache.levels.level_thread import LevelThread
 from llmctld.watch import log
 
 encode = msgspec.msgpack.Encoder(enc_hook=extended).encode
@@ -60,22 +60,24 @@ class Seen(NamedTuple):
     """What a level holds under a key: the answer, its bytes, and their end. Without an answer: the level has none."""
 
     answer: Stored | None = None
-    found: Found = Found(b"", 0.0)
+    found: CachedValue = CachedValue(b"", 0.0)
 
 
-def look(lane: Lane[Any], key: str, lost: Callable[[str], None], counts: bool = True) -> Callable[[Level], Seen]:
-    """What the lane's thread does for a lookup. A value that is damaged, or another program's, is removed: `lost`."""
+def look(
+    thread: LevelThread[Any], key: str, lost: Callable[[str], None], counts: bool = True
+) -> Callable[[Level], Seen]:
+    """What the thread's thread does for a lookup. A value that is damaged, or another program's, is removed: `lost`."""
 
     def ask(level: Level) -> Seen:
-        if lane.owes(key):
+        if thread.owes(key):
             return Seen()
         try:
-            with lane.meter.lookup() if counts else nullcontext():
+            with thread.meter.lookup() if counts else nullcontext():
                 found = level.get(key)
             return Seen() if found is None else Seen(decode(found.value), found)
         except (ValueError, TypeError, msgspec.DecodeError) as error:
-            lane.meter.fail()
-            log.warning("a stored answer is damaged and is removed", level=lane.name, key=key, error=str(error))
+            thread.meter.fail()
+            log.warning("a stored answer is damaged and is removed", level=thread.name, key=key, error=str(error))
             level.delete([key])
             lost(key)
             return Seen()

@@ -16,13 +16,13 @@ import diskcache
 from diskcache.core import DBNAME, MODE_PICKLE, UNKNOWN
 
 from llmctld.cache.eviction import Item, Policy
-from llmctld.cache.level import Found, seal, unseal
+from llmctld.cache.level import CachedValue, seal, unseal
 from llmctld.storage.files import set_aside
 from llmctld.storage.store import mark_of
 from llmctld.watch import log
 
 
-class BytesDisk(diskcache.Disk):  # type: ignore[misc]
+class BytesDisk(diskcache.DiskLevel):  # type: ignore[misc]
     """Stores bytes under str keys; refuses to write, and to read, anything that would need pickle."""
 
     def put(self, key: Any) -> tuple[Any, bool]:
@@ -85,7 +85,7 @@ class Held(NamedTuple):
     expires: float
 
 
-class Disk:
+class DiskLevel:
     """A Level in `folder`. `limit` in bytes; `repair`: the last hub did not end in order, or the database is damaged."""
 
     name = "disk"
@@ -139,9 +139,9 @@ class Disk:
 
     # ---- the level --------------------------------------------------------------------------------------------------
 
-    def get(self, key: str) -> Found | None:
+    def get(self, key: str) -> CachedValue | None:
         sealed, expires = self._cache.get(key, expire_time=True)
-        return None if sealed is None else Found(unseal(sealed), float(expires))
+        return None if sealed is None else CachedValue(unseal(sealed), float(expires))
 
     def hit(self, hits: Mapping[str, int]) -> None:
         """For the policy: how often entries were used, on whatever level."""

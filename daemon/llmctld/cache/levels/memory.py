@@ -4,10 +4,10 @@ import time
 from collections.abc import Sequence
 
 from llmctld.cache.eviction import Item, Policy
-from llmctld.cache.level import Found
+from llmctld.cache.level import CachedValue
 
 
-class Memory:
+class MemoryLevel:
     """A Level in this process. `limit` in bytes; a value larger than that is not kept."""
 
     name = "memory"
@@ -15,10 +15,10 @@ class Memory:
 
     def __init__(self, limit: int, policy: Policy) -> None:
         self.limit, self._policy = limit, policy
-        self._values: dict[str, Found] = {}
+        self._values: dict[str, CachedValue] = {}
         self._bytes = 0
 
-    def get(self, key: str) -> Found | None:
+    def get(self, key: str) -> CachedValue | None:
         found = self._values.get(key)
         if found is None:
             return None
@@ -28,7 +28,7 @@ class Memory:
         self._policy.hit(key)
         return found
 
-    def peek(self, key: str) -> Found | None:
+    def peek(self, key: str) -> CachedValue | None:
         """As `get`, but it counts as no use."""
         found = self._values.get(key)
         return None if found is None or found.expires <= time.time() else found
@@ -42,7 +42,7 @@ class Memory:
         if len(value) > self.limit:  # also when there was a smaller one: it no longer holds
             self._policy.remove(key)
             return [key]
-        self._values[key] = Found(value, expires)
+        self._values[key] = CachedValue(value, expires)
         self._bytes += len(value)
         self._policy.add(key, item)
         out = []
@@ -74,7 +74,7 @@ class Memory:
     def size(self) -> tuple[int, int]:
         return len(self._values), self._bytes
 
-    def held(self) -> dict[str, Found]:
+    def held(self) -> dict[str, CachedValue]:
         """Every entry, expired ones too."""
         return dict(self._values)
 

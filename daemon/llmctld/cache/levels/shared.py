@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from llmctl.shared_url import FORM, SCHEMES, flaw
 from llmctld.cache.eviction import Item
-from llmctld.cache.level import Found, seal, unseal
+from llmctld.cache.level import CachedValue, seal, unseal
 
 if TYPE_CHECKING:
     import redis
@@ -32,7 +32,7 @@ class SharedError(OSError):
     """The server fails, or what lies before it."""
 
 
-class Shared:
+class SharedLevel:
     """A Level at `url`, as in redis://USER:PASSWORD@HOST:PORT/DB, which is first asked when something is wanted.
 
     The server evicts as it is configured to; a key that it lost is a miss. Raises SharedError, and ValueError for a value
@@ -47,13 +47,13 @@ class Shared:
         with self._errors():
             self._client = _client(url)
 
-    def get(self, key: str) -> Found | None:
+    def get(self, key: str) -> CachedValue | None:
         with self._errors():
             both: Any = self._client.pipeline(transaction=True)
             sealed, left_ms = both.get(PREFIX + key).pttl(PREFIX + key).execute()
         if sealed is None:
             return None
-        return Found(unseal(sealed), time.time() + left_ms / 1e3 if left_ms >= 0 else float("inf"))
+        return CachedValue(unseal(sealed), time.time() + left_ms / 1e3 if left_ms >= 0 else float("inf"))
 
     def exists(self, keys: Sequence[str]) -> set[str]:
         with self._errors():

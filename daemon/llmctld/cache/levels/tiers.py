@@ -13,17 +13,17 @@ import msgspec
 
 from llmctl.errors import InvalidRequest, NotFound, Storage, short
 from llmctl.wire import CacheShown, CacheStats, LevelShown
-from llmctld.cache.entries.book import Book, Row, row_of
+from llmctld.cache.entries.book import Book, EntryRow, row_of
 from llmctld.cache.entries.context import Reuse, groups_of
 from llmctld.cache.entries.selection import Which
 from llmctld.cache.eviction import Item
-from llmctld.cache.level import About, Found, Meter, Stored
+from llmctld.cache.level import About, CachedValue, Meter, Stored
 from llmctld.cache.levels.answers import Seen, decode, encode, look
-from llmctld.cache.levels.disk import Disk
+from llmctld.cache.levels.disk import DiskLevel
 from llmctld.cache.levels.generations import Generations
-from llmctld.cache.levels.lane import Lane
-from llmctld.cache.levels.memory import Memory
-from llmctld.cache.levels.rounds import Rounds
+from llmctld.cache.levels.level_thread import LevelThread
+from llmctld.cache.levels.maintenance import Maintenance
+from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.counters import Counters
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Expiry(Protocol):
         """Seconds of age up to which a stored answer is served, though it has not ended."""
         ...
 
-    def recomputed(self, before: Row, answer: Stored) -> None:
+    def recomputed(self, before: EntryRow, answer: Stored) -> None:
         """A key's answer was computed again: what the book knew of the old one, and the new one, before it is stored."""
         ...
 
@@ -93,7 +93,7 @@ class FixedExpiry:
     def limit(self, key: str, answer: Stored) -> float:
         return float("inf")
 
-    def recomputed(self, before: Row, answer: Stored) -> None:
+    def recomputed(self, before: EntryRow, answer: Stored) -> None:
         pass
 
     def explain(self, key: str, answer: Stored) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class FixedExpiry:
 
 
 class Tiers:
-    """Memory, then the lanes in their order. `ttl`: seconds that every answer is served, None: as `expiry` says.
+    """MemoryLevel, then the threads in their order. `ttl`: seconds that every answer is served, None: as `expiry` says.
 
     `book` may be left out: then nothing is known of the entries but their answers. `worth`: what computing an answer once
     more would cost, in seconds or what counts like them. `start` begins what happens in the background.
@@ -109,8 +109,8 @@ class Tiers:
 
     def __init__(
         self,
-        memory: Memory,
-        lanes: Sequence[Lane[Any]] = (),
+        memory: MemoryLevel,
+        threads: Sequence[LevelThread[Any]] = (),
         ttl: float | None = None,
         book: Book | None = None,
         expiry: Expiry | None = None,
@@ -127,23 +127,23 @@ class Tiers:
         """Told of each request by whoever knows what it belongs to."""
         self._ttl = ttl
         self._oldest = float("inf") if ttl is None else ttl
-        self._memory, self._lanes = memory, list(lanes)
-        self._meter = Meter(Memory.name, counters)
-        self._news: list[Newsworthy] = [*self._lanes, *([book] if book is not None else []), self._expiry]
+        self._memory, self._threads = memory, list(threads)
+        self._meter = Meter(MemoryLevel.name, counters)
+        self._news: list[Newsworthy] = [*self._threads, *([book] if book is not None else []), self._expiry]
         self._when_gone: list[Callable[[Sequence[str]], None]] = []
         self._explanations: dict[str, Callable[[str], Awaitable[dict[str, Any]]]] = {}
         self._generations = Generations()
-        self._rounds: Rounds | None = None
+        self._maintenance: Maintenance | None = None
         if book is not None:
-            self._rounds = Rounds(memory, self._lanes, book, self._generations, self._call_gone)
+            self._maintenance = Maintenance(memory, self._threads, book, self._generations, self._call_gone)
         self._tasks: set[asyncio.Task[Any]] = set()
-        for lane in self._lanes:
-            lane.start()
+        for thread in self._threads:
+            thread.start()
 
     def start(self) -> None:
         """Needs a running loop. Compares book and levels, then notes what happens."""
-        if self._rounds is not None:
-            self._rounds.start()
+        if self._maintenance is not None:
+            self._maintenance.start()
 
     # ---- who else is told and asked ---------------------------------------------------------------------------------
 
@@ -169,8 +169,8 @@ class Tiers:
 
     async def round(self) -> None:
         """Everything that is noted until now is written down, and what left is seen off."""
-        if self._rounds is not None:
-            await self._rounds.round()
+        if self._maintenance is not None:
+            await self._maintenance.round()
 
     # ---- what the pipeline asks -------------------------------------------------------------------------------------
 
@@ -179,12 +179,12 @@ class Tiers:
         self._requests.add()
         oldest = self._oldest if max_age is None else min(self._oldest, max_age)
         hit = self._in_memory(key, oldest)
-        if hit is None and self._lanes:
+        if hit is None and self._threads:
             hit = await self._below(key, oldest)
         if hit is not None:
             self.saved(hit.answer)
-            if self._rounds is not None:
-                self._rounds.hit(key)
+            if self._maintenance is not None:
+                self._maintenance.hit(key)
         return hit
 
     async def peek(self, key: str) -> Stored | None:
@@ -201,9 +201,9 @@ class Tiers:
     async def _seen(self, key: str) -> Seen:
         found = self._memory.peek(key)
         seen = NOWHERE if found is None else Seen(decode(found.value), found)
-        for lane in self._lanes:
+        for thread in self._threads:
             if seen.answer is None:
-                seen = await lane.read(look(lane, key, self._lost, counts=False), NOWHERE)
+                seen = await thread.read(look(thread, key, self._lost, counts=False), NOWHERE)
         return NOWHERE if seen.answer is None or self._hit("", key, seen.answer, self._oldest) is None else seen
 
     async def put(self, key: str, answer: Stored, about: About | None = None) -> Put:
@@ -211,7 +211,7 @@ class Tiers:
         if about is not None:
             answer = msgspec.structs.replace(answer, about=about)
         value = encode(answer)
-        largest = max([self._memory.limit, *(lane.limit for lane in self._lanes)])
+        largest = max([self._memory.limit, *(thread.limit for thread in self._threads)])
         if not largest:
             return Put(False)  # it is switched off
         before = await self._known(key)
@@ -224,14 +224,14 @@ class Tiers:
             return Put(False, told)
         self._generations.next(key)
         hits = 0 if before is None else before.hits
-        return Put(await self._store(key, answer, Found(value, expires), self._lanes, hits))
+        return Put(await self._store(key, answer, CachedValue(value, expires), self._threads, hits))
 
     async def delete(self, keys: Sequence[str]) -> int:
         """Removes the answers of `keys` everywhere; the number on the level that held most."""
         for key in keys:
             self._generations.next(key)
         counts = [self._memory.delete(keys)]
-        doing = (lane.write(lambda level: level.delete(keys), 0, keys) for lane in self._lanes)
+        doing = (thread.write(lambda level: level.delete(keys), 0, keys) for thread in self._threads)
         counts += await asyncio.gather(*doing)
         if self.book is not None:
             self.book.forget(keys)
@@ -249,7 +249,7 @@ class Tiers:
         if which is not None and not which.everything:
             keys = await (await self.reopened()).keys(which)
             removed = await self.delete(keys)
-            keeping = [lane.name for lane in self._lanes if lane.failing]
+            keeping = [thread.name for thread in self._threads if thread.failing]
         else:
             keys = []
             if self.book is not None:
@@ -257,12 +257,12 @@ class Tiers:
                     keys = await self.book.keys(Which())
             self._generations.next_of_all()
             in_memory = self._memory.clear()
-            counts = await asyncio.gather(*(lane.clear() for lane in self._lanes))
+            counts = await asyncio.gather(*(thread.clear() for thread in self._threads))
             if self.book is not None:
                 self.book.forget(None)
             self._call_gone(keys)
             removed = max(len(keys), in_memory, *(count or 0 for count in counts))
-            keeping = [lane.name for lane, count in zip(self._lanes, counts, strict=True) if count is None]
+            keeping = [thread.name for thread, count in zip(self._threads, counts, strict=True) if count is None]
         if keeping:
             raise Storage(
                 f"the answers on {' and '.join(keeping)} could not be removed: that level of the cache fails",
@@ -280,9 +280,9 @@ class Tiers:
         return told
 
     async def stats(self) -> CacheStats:
-        sizes = await asyncio.gather(*(lane.read(lambda level: level.size(), (0, 0)) for lane in self._lanes))
+        sizes = await asyncio.gather(*(thread.read(lambda level: level.size(), (0, 0)) for thread in self._threads))
         levels = [self._meter.report(*self._memory.size())]
-        levels += [lane.meter.report(*size) for lane, size in zip(self._lanes, sizes, strict=True)]
+        levels += [thread.meter.report(*size) for thread, size in zip(self._threads, sizes, strict=True)]
         hits = sum(level.hits for level in levels)
         requests, joined = int(self._requests.value), int(self._joined.value)
         rate = round(hits / requests, 4) if requests else 0.0
@@ -300,9 +300,9 @@ class Tiers:
     async def reopened(self) -> Book:
         """The book, tried again where it could not be opened. Raises Storage where there is none."""
         book = self.noted
-        if self._rounds is not None and not book.is_open:
+        if self._maintenance is not None and not book.is_open:
             with suppress(Storage):  # reading says why
-                await self._rounds.mend()
+                await self._maintenance.mend()
         return book
 
     async def show(self, beginning: str) -> CacheShown:
@@ -334,11 +334,11 @@ class Tiers:
     async def _where(self, key: str) -> list[LevelShown]:
         """The levels that hold an answer, with its bytes and seconds until its end on each."""
         held = self._memory.peek(key)
-        found = [(Memory.name, held)] if held is not None else []
-        for lane in self._lanes:
-            seen = await lane.read(look(lane, key, self._lost, counts=False), NOWHERE)
+        found = [(MemoryLevel.name, held)] if held is not None else []
+        for thread in self._threads:
+            seen = await thread.read(look(thread, key, self._lost, counts=False), NOWHERE)
             if seen.answer is not None:
-                found.append((lane.name, seen.found))
+                found.append((thread.name, seen.found))
         now = time.time()
         return [
             LevelShown(level=name, bytes=len(value), left_s=round(expires - now, 3)) for name, (value, expires) in found
@@ -346,11 +346,11 @@ class Tiers:
 
     async def close(self) -> None:
         """Finishes what is under way and what is queued, then closes the levels."""
-        if self._rounds is not None:
-            await self._rounds.close()
+        if self._maintenance is not None:
+            await self._maintenance.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await asyncio.gather(*(lane.close() for lane in self._lanes))
+        await asyncio.gather(*(thread.close() for thread in self._threads))
         if self.book is not None:
             await asyncio.to_thread(self.book.close)
 
@@ -359,7 +359,7 @@ class Tiers:
     def _in_memory(self, key: str, oldest: float) -> Hit | None:
         with self._meter.lookup():
             found = self._memory.get(key)
-        hit = None if found is None else self._hit(Memory.name, key, decode(found.value), oldest)
+        hit = None if found is None else self._hit(MemoryLevel.name, key, decode(found.value), oldest)
         self._meter.count(hit is not None)
         return hit
 
@@ -370,29 +370,37 @@ class Tiers:
 
     async def _below(self, key: str, oldest: float) -> Hit | None:
         with self._generations.looking(key) as unchanged:
-            for depth, lane in enumerate(self._lanes):
-                seen = await lane.read(look(lane, key, self._lost), None)
+            for depth, thread in enumerate(self._threads):
+                seen = await thread.read(look(thread, key, self._lost), None)
                 if seen is None:
                     continue  # it fails
-                hit = None if seen.answer is None else self._hit(lane.name, key, seen.answer, oldest)
-                lane.meter.count(hit is not None)
+                hit = None if seen.answer is None else self._hit(thread.name, key, seen.answer, oldest)
+                thread.meter.count(hit is not None)
                 if hit is not None:
                     if unchanged():
-                        self._store(key, hit.answer, seen.found, self._lanes[:depth], known=lane.name == Disk.name)
+                        self._store(
+                            key, hit.answer, seen.found, self._threads[:depth], known=thread.name == DiskLevel.name
+                        )
                     return hit
         return None
 
-    async def _known(self, key: str) -> Row | None:
+    async def _known(self, key: str) -> EntryRow | None:
         """What the book knows of a key, also of one whose entry is gone."""
         with suppress(Storage):
             return None if self.book is None else await self.book.row(key)
         return None
 
     def _store(
-        self, key: str, answer: Stored, found: Found, lanes: Sequence[Lane[Any]], hits: int = 0, known: bool = False
+        self,
+        key: str,
+        answer: Stored,
+        found: CachedValue,
+        threads: Sequence[LevelThread[Any]],
+        hits: int = 0,
+        known: bool = False,
     ) -> "asyncio.Task[bool]":
-        """Into memory and `lanes`, with the end that it has; whether one of them takes it. In memory at once, and queued on
-        each lane when this returns: so a removal that comes later comes later everywhere. `known`: the book has it.
+        """Into memory and `threads`, with the end that it has; whether one of them takes it. In memory at once, and queued on
+        each thread when this returns: so a removal that comes later comes later everywhere. `known`: the book has it.
         `hits`: from before.
         """
         (value, expires), about = found, answer.about
@@ -402,7 +410,7 @@ class Tiers:
         self._leaving(displaced)
         if self.book is not None and not known:
             self.book.put(row_of(key, answer, expires, len(value)))
-        doing = [lane.write(lambda level: level.put(key, value, expires, item), [key], [key]) for lane in lanes]
+        doing = [thread.write(lambda level: level.put(key, value, expires, item), [key], [key]) for thread in threads]
 
         async def finish() -> bool:
             outs = await asyncio.gather(*doing)
@@ -413,12 +421,12 @@ class Tiers:
         return self._spawn(finish())
 
     def _leaving(self, keys: Sequence[str]) -> None:
-        if self._rounds is not None:
-            self._rounds.leaving(keys)
+        if self._maintenance is not None:
+            self._maintenance.leaving(keys)
 
     def _lost(self, key: str) -> None:
-        if self._rounds is not None:
-            self._rounds.lost(key)
+        if self._maintenance is not None:
+            self._maintenance.lost(key)
 
     def _call_gone(self, keys: Sequence[str]) -> None:
         if keys:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from llmctld.cache.entries.book import Row, digest_of
+from llmctld.cache.entries.book import EntryRow, digest_of
 from llmctld.cache.entries.context import Reuse
 from llmctld.cache.level import Stored
 from llmctld.cache.lifetimes.lifetime import Lifetimes
@@ -24,7 +24,7 @@ ASKED = 20_000
 """Keys whose limit is remembered."""
 
 
-class Saved(msgspec.Struct):
+class SavedState(msgspec.Struct):
     lifetimes: msgspec.Raw
     reuse: msgspec.Raw
 
@@ -43,9 +43,9 @@ class Learned:
         """Revision of the prediction, and the prediction."""
         self._saving: asyncio.Task[None] | None = None
 
-    def _load(self) -> Saved | None:
+    def _load(self) -> SavedState | None:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Saved)
+            return msgspec.json.decode(self._path.read_bytes(), type=SavedState)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -77,7 +77,7 @@ class Learned:
                 del self._limits[next(iter(self._limits))]
         return known[1]
 
-    def recomputed(self, before: Row, answer: Stored) -> None:
+    def recomputed(self, before: EntryRow, answer: Stored) -> None:
         """`before` is what the book knew of the answer that was there."""
         changed = before.digest != digest_of(answer)
         age = answer.created - before.created
@@ -121,7 +121,7 @@ class Learned:
         await asyncio.to_thread(self._write, self._state())
 
     def _state(self) -> bytes:
-        return msgspec.json.encode(Saved(msgspec.Raw(self.lifetimes.state()), msgspec.Raw(self.reuse.state())))
+        return msgspec.json.encode(SavedState(msgspec.Raw(self.lifetimes.state()), msgspec.Raw(self.reuse.state())))
 
     def _write(self, state: bytes) -> None:
         try:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from llmctld.cache.lifetimes.kinds import ARITHMETIC, CODE, TEXT, TIME
+from llmctld.cache.lifetimes.question_kinds import ARITHMETIC, CODE, TEXT, TIME
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 START = {TIME: HOUR, TEXT: 30 * DAY, CODE: 90 * DAY, ARITHMETIC: 365 * DAY}
@@ -108,7 +108,7 @@ def best_span(weights: Sequence[float], rate: float) -> float:
     return SPANS[min(range(len(SPANS)), key=cost)]
 
 
-class Known(NamedTuple):
+class KeyHistory(NamedTuple):
     """Of a key that was computed anew. `uses` in `span` seconds is how often it was asked for, older lives counting less;
     `hits`: all that there were by then.
     """
@@ -125,7 +125,7 @@ class Lifetimes:
     """What was learned. `state` is what `state()` gave; one that cannot be read is ignored, and `restored` says so."""
 
     def __init__(self, state: bytes | None = None) -> None:
-        self._known: dict[str, Known] = {}  # those observed last at the end
+        self._known: dict[str, KeyHistory] = {}  # those observed last at the end
         self._shares: dict[str, list[float]] = {}
         """Of each key: what it adds to the weights of its kind."""
         self._counts = dict.fromkeys(START, 0)
@@ -139,7 +139,7 @@ class Lifetimes:
     def predict(self, key: str, kind: str) -> Lifetime:
         """Of the answer of `key`. A kind that is none of START counts as text."""
         kind = kind if kind in START else TEXT
-        known, count = self._known.get(key, Known(kind)), self._counts[kind]
+        known, count = self._known.get(key, KeyHistory(kind)), self._counts[kind]
         learned = count > 0 or key in self._shares
         seconds = START[kind]
         if learned:
@@ -153,7 +153,7 @@ class Lifetimes:
     def recomputed(self, key: str, kind: str, age: float, changed: bool, hits: int = 0, model: str = "") -> None:
         """The answer of `key`, `age` seconds old, was computed anew by `model`. `hits`: all that the key ever had."""
         kind = kind if kind in START else TEXT
-        known = self._known.pop(key, Known(kind))
+        known = self._known.pop(key, KeyHistory(kind))
         one = Observation(max(0.0, round(age, 3)), changed)
         self._judge(model, kind, known, one)
         uses = max(0, hits - known.hits) + 1
@@ -161,7 +161,7 @@ class Lifetimes:
         self._pace[kind] = (pace[0] * PATIENCE + uses, pace[1] * PATIENCE + one.age)
         uses_span = known.uses / 2 + uses, known.span / 2 + one.age
         observations = (*known.observations, one)[-WITNESSES:]
-        self._known[key] = Known(kind, model, observations, hits, *uses_span)
+        self._known[key] = KeyHistory(kind, model, observations, hits, *uses_span)
         self._withdraw(key, known.kind)
         if not self._fickle(model):
             self._counts[kind] += _tells(one)
@@ -171,7 +171,7 @@ class Lifetimes:
             del self._known[oldest]
             self._shares.pop(oldest, None)  # what it taught of its kind stays
 
-    def _judge(self, model: str, kind: str, known: Known, one: Observation) -> None:
+    def _judge(self, model: str, kind: str, known: KeyHistory, one: Observation) -> None:
         """The first recomputation of a key within an hour tells whether its model words answers anew each time."""
         if kind == TIME or one.age >= HOUR or any(before.age < HOUR for before in known.observations):
             return
@@ -246,7 +246,7 @@ def _tells(one: Observation) -> bool:
 
 
 class _State(msgspec.Struct):
-    known: dict[str, Known]
+    known: dict[str, KeyHistory]
     shares: dict[str, list[float]]
     counts: dict[str, int]
     weights: dict[str, list[float]]

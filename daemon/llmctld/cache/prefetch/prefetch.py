@@ -15,9 +15,9 @@ from llmctl.config import Prefetch as Settings
 from llmctl.errors import ConfigError, LlmctlError, Storage
 from llmctl.wire import PrefetchStats
 from llmctld.cache.entries.book import Which
-from llmctld.cache.prefetch.ledger import CHANCE, HORIZON_S, Ledger, Open
-from llmctld.cache.prefetch.sequences import Guess, Place, Sequences
-from llmctld.cache.prefetch.shelf import Request, Shelf
+from llmctld.cache.prefetch.payoff import CHANCE, HORIZON_S, Payoff, PendingAnswer
+from llmctld.cache.prefetch.sequences import Place, Prediction, Sequences
+from llmctld.cache.prefetch.store import KeptRequest, PrefetchStore
 from llmctld.storage.files import set_aside
 from llmctld.storage.store import IN_MEMORY
 from llmctld.watch import log
@@ -75,12 +75,12 @@ class Answered(NamedTuple):
     body: Callable[[], bytes] | None
 
 
-async def opened(path: Path, make: "Callable[[Shelf], Prefetch]") -> "Prefetch":
+async def opened(path: Path, make: "Callable[[PrefetchStore], Prefetch]") -> "Prefetch":
     """With what was kept in `path`. A damaged file is put aside; where none can be had, nothing is kept over a restart."""
     news: list[str] = []
     for _ in range(2):
         try:
-            return await _opened(Shelf(path), make, news)
+            return await _opened(PrefetchStore(path), make, news)
         except LlmctlError as error:
             aside = None
             if isinstance(error, Storage):  # a newer version's is that one's still
@@ -92,10 +92,10 @@ async def opened(path: Path, make: "Callable[[Shelf], Prefetch]") -> "Prefetch":
                 break
             log.warning("the file of prefetch is begun anew", moved_to=str(aside), error=error.message)
             news.append(f"what prefetch had learned was damaged and is begun anew; the old file is now {aside}")
-    return await _opened(Shelf(IN_MEMORY), make, news)
+    return await _opened(PrefetchStore(IN_MEMORY), make, news)
 
 
-async def _opened(shelf: Shelf, make: "Callable[[Shelf], Prefetch]", news: list[str]) -> "Prefetch":
+async def _opened(shelf: PrefetchStore, make: "Callable[[PrefetchStore], Prefetch]", news: list[str]) -> "Prefetch":
     prefetch = make(shelf)
     prefetch.news = news
     try:
@@ -122,7 +122,7 @@ class Prefetch:
     def __init__(
         self,
         settings: Settings,
-        shelf: Shelf,
+        shelf: PrefetchStore,
         compute: Callable[[bytes], Awaitable[Computed | None]],
         expires: Callable[[str], Awaitable[float | None]],
         quiet: Callable[[], Awaitable[None]],
@@ -136,17 +136,17 @@ class Prefetch:
         self._life_s = float("inf") if life_s is None else life_s
         self._quiet, self._kept_s, self._clock = quiet, kept_s, clock
         self._timer, self._fixed_s = timer, fixed_s
-        self.sequences, self.ledger = Sequences(), Ledger()
+        self.sequences, self.ledger = Sequences(), Payoff()
         self.news: list[str] = []
         """What a user should hear."""
         self._kept: dict[str, float] = {}
         """Until when each request may be asked again."""
         self._lives: dict[str, float] = {}
         """Seconds that an answer is kept for, of those that were computed beforehand."""
-        self._wishes: dict[Place, tuple[Guess, float]] = {}
+        self._wishes: dict[Place, tuple[Prediction, float]] = {}
         """Group and person -> what is next, and since when; the last one counts."""
         self._running: _Running | None = None
-        self._unsaved: dict[str, Request] = {}
+        self._unsaved: dict[str, KeptRequest] = {}
         self._wanted, self._changed = asyncio.Event(), asyncio.Event()
         self._failing = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -186,7 +186,7 @@ class Prefetch:
         until = asked.at + self._kept_s
         if asked.body is not None and until - self._kept.get(asked.key, 0.0) > min(RENEW_S, self._kept_s / 10):
             self._kept[asked.key] = until
-            self._unsaved[asked.key] = Request(
+            self._unsaved[asked.key] = KeptRequest(
                 asked.key, asked.person, asked.model, asked.tags, asked.created, asked.at, until, asked.body()
             )
 
@@ -215,7 +215,7 @@ class Prefetch:
                 log.exception("an answer could not be computed beforehand")
             self._running = None
 
-    async def _fulfil(self, person: str, guess: Guess, since: float) -> None:
+    async def _fulfil(self, person: str, guess: Prediction, since: float) -> None:
         now, key = self._clock(), guess.key
         if not self._may(now) or guess.gap >= self._lives.get(key, self._life_s):
             return  # what expires before it is asked for helps nobody
@@ -249,7 +249,7 @@ class Prefetch:
             ledger.boarded(min(seconds, max(0.0, min(boarded) - self._running.begun)), now)
         else:
             self._lives[key] = computed.expires - now
-            ledger.computed(key, Open(person, seconds, min(computed.expires, now + HORIZON_S), before), now)
+            ledger.computed(key, PendingAnswer(person, seconds, min(computed.expires, now + HORIZON_S), before), now)
         self._changed.set()
 
     # ---- what is kept -----------------------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ class Prefetch:
                 log.warning("what was learned for prefetch cannot be kept", error=error.message)
             self._failing = True
 
-    async def _begin_anew(self, requests: Iterable[Request]) -> None:
+    async def _begin_anew(self, requests: Iterable[KeptRequest]) -> None:
         """Somebody removed the file: what is known is written once more, and other requests when they are asked again."""
         log.warning("the file of prefetch was removed from outside")
         self._shelf = await asyncio.to_thread(self._shelf.anew)

@@ -31,14 +31,14 @@ Place = tuple[str, str]
 """A group, within which everything is shared and nothing beyond, and the key of a request."""
 
 
-class Row(msgspec.Struct, array_like=True):
+class Followers(msgspec.Struct, array_like=True):
     """What followed one request: how often it was seen, and for each follower [times, seconds until it came]; both age."""
 
     total: float = 0.0
     follows: dict[str, list[float]] = {}
 
 
-class Guess(NamedTuple):
+class Prediction(NamedTuple):
     """`chance` that `key` is next, some `gap` seconds later."""
 
     key: str
@@ -51,13 +51,13 @@ class Sequences:
     """`rows` and `trust` are its state; `changed` names the rows that were written to, for whoever keeps them."""
 
     def __init__(self) -> None:
-        self.rows: OrderedDict[Place, Row] = OrderedDict()
+        self.rows: OrderedDict[Place, Followers] = OrderedDict()
         self.trust: dict[str, dict[str, list[float]]] = {}
         """Group -> evidence -> [right, tried]."""
         self.changed: set[Place] = set()
         self._last: OrderedDict[Place, tuple[str, float]] = OrderedDict()
 
-    def saw(self, group: str, person: str, key: str, at: float, takes: bool = True) -> tuple[Guess | None, bool]:
+    def saw(self, group: str, person: str, key: str, at: float, takes: bool = True) -> tuple[Prediction | None, bool]:
         """`person` asked `key` at `at` (seconds): what would have been guessed before, and whether that was right.
 
         `takes`: a stored answer would be served. No guess is right about a request that wants it computed.
@@ -79,7 +79,7 @@ class Sequences:
         self._count((group, before[0]), follower, gap)
         return guess, right
 
-    def guess(self, group: str, key: str) -> Guess | None:
+    def guess(self, group: str, key: str) -> Prediction | None:
         """The likeliest request after `key`; None where none is known."""
         row = self.rows.get((group, key))
         if row is None or not row.follows or round(row.total) < SEEN:
@@ -88,7 +88,7 @@ class Sequences:
         evidence = (min(4, round(row.total)), round(5 * count / row.total))
         right, tried = self.trust.get(group, {}).get(_name(evidence), (0.0, 0.0))
         chance = (right + PRIOR * (count + 1) / (row.total + 2)) / (tried + PRIOR)
-        return Guess(follower, chance, gap, evidence)
+        return Prediction(follower, chance, gap, evidence)
 
     def forget(self, keys: set[str]) -> None:
         """As if these requests had never been made."""
@@ -108,7 +108,7 @@ class Sequences:
         counts[1] = counts[1] * TRUST_KEEP + 1
 
     def _count(self, place: Place, follower: str | None, gap: float) -> None:
-        row = self.rows.setdefault(place, Row(follows={}))
+        row = self.rows.setdefault(place, Followers(follows={}))
         self.rows.move_to_end(place)
         row.total = row.total * KEEP + 1
         for counts in row.follows.values():

@@ -12,7 +12,7 @@ from llmctl.wire import Answer, Answers, Notice
 from llmctld.cache.entries.book import WORDS
 from llmctld.cache.level import About, Stored
 from llmctld.cache.levels.tiers import Tiers
-from llmctld.cache.lifetimes.kinds import kind_of
+from llmctld.cache.lifetimes.question_kinds import kind_of
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.identity import template
 from llmctld.call.receiver import unaddressed

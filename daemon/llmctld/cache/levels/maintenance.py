@@ -10,13 +10,13 @@ from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 from llmctl.errors import Storage
-from llmctld.cache.entries.book import Book, Row, row_of
+from llmctld.cache.entries.book import Book, EntryRow, row_of
 from llmctld.cache.eviction import Item
 from llmctld.cache.levels.answers import Seen, decode, look
-from llmctld.cache.levels.disk import Disk, Held
+from llmctld.cache.levels.disk import DiskLevel, Held
 from llmctld.cache.levels.generations import Generations
-from llmctld.cache.levels.lane import Lane
-from llmctld.cache.levels.memory import Memory
+from llmctld.cache.levels.level_thread import LevelThread
+from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.watch import log
 
 TICK_S = 1.0
@@ -26,19 +26,21 @@ BATCH = 200
 """Entries in one piece of work for a level: what is asked of it meanwhile waits no longer than that takes."""
 
 
-class Rounds:
+class Maintenance:
     """`gone` is called on the event loop with the keys that no level holds any more."""
 
     def __init__(
         self,
-        memory: Memory,
-        lanes: Sequence[Lane[Any]],
+        memory: MemoryLevel,
+        threads: Sequence[LevelThread[Any]],
         book: Book,
         generations: Generations,
         gone: Callable[[Sequence[str]], None],
     ) -> None:
-        self._memory, self._lanes, self._book = memory, lanes, book
-        self._disk: Lane[Disk] | None = next((lane for lane in lanes if lane.name == Disk.name), None)
+        self._memory, self._threads, self._book = memory, threads, book
+        self._disk: LevelThread[DiskLevel] | None = next(
+            (thread for thread in threads if thread.name == DiskLevel.name), None
+        )
         self._generations, self._gone = generations, gone
         self._hits: dict[str, int] = {}
         self._left: dict[str, None] = {}
@@ -135,7 +137,7 @@ class Rounds:
         if (
             self._disk is not None
         ):  # asked as reading: where there is nothing to remove, it proves nothing about writing
-            self.leaving(await self._disk.read(Disk.sweep, none))
+            self.leaving(await self._disk.read(DiskLevel.sweep, none))
         with suppress(Storage):
             self.leaving(await self._book.expired(time.time()))
 
@@ -144,9 +146,9 @@ class Rounds:
         with ExitStack() as looks:
             unchanged = {key: looks.enter_context(self._generations.looking(key)) for key in keys}
             remaining = set(keys) - self._memory.exists(keys)
-            for lane in self._lanes:
+            for thread in self._threads:
                 asked = list(remaining)  # a level that fails may hold them all
-                remaining -= await lane.read(lambda level: level.exists(asked), set(asked))  # noqa: B023 - awaited here
+                remaining -= await thread.read(lambda level: level.exists(asked), set(asked))  # noqa: B023 - awaited here
             gone = [key for key in remaining if unchanged[key]()]
         if gone:
             self._book.gone(gone)
@@ -185,7 +187,7 @@ class Rounds:
             await self._book.put_all(made)
             self.leaving(unknown)  # should one have been removed meanwhile
 
-    async def _write_down(self, disk: Lane[Disk], strangers: Sequence[Held]) -> dict[str, Item]:
+    async def _write_down(self, disk: LevelThread[DiskLevel], strangers: Sequence[Held]) -> dict[str, Item]:
         """Makes rows of entries that have none, and returns what they are worth."""
         items: dict[str, Item] = {}
         for first in range(0, len(strangers), BATCH):
@@ -202,7 +204,7 @@ class Rounds:
             self.leaving(items)  # should one have been removed meanwhile
         return items
 
-    def _read_all(self, disk: Lane[Disk], batch: Sequence[Held]) -> "asyncio.Future[list[Seen]]":
+    def _read_all(self, disk: LevelThread[DiskLevel], batch: Sequence[Held]) -> "asyncio.Future[list[Seen]]":
         looks = [look(disk, entry.key, self.lost, counts=False) for entry in batch]
         nothing: list[Seen] = []
         return disk.read(lambda level: [each(level) for each in looks], nothing)
@@ -216,7 +218,7 @@ class Compared(NamedTuple):
     vanished: list[str]
 
 
-def _compare(rows: Sequence[Row], held: Sequence[Held]) -> Compared:
+def _compare(rows: Sequence[EntryRow], held: Sequence[Held]) -> Compared:
     known, there = {row.key for row in rows}, {entry.key for entry in held}
     return Compared(
         {row.key: Item(row.size, row.seconds, row.hits) for row in rows},

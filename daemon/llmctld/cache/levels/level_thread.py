@@ -32,8 +32,8 @@ OWED = 50_000
 NEWS = 20
 
 
-class Lane(Generic[L]):
-    """`open_` makes the level, on the lane's thread; True tells it to look for damage. `limit`: bytes of the largest value.
+class LevelThread(Generic[L]):
+    """`open_` makes the level, on the thread's thread; True tells it to look for damage. `limit`: bytes of the largest value.
 
     `rests`: a level that fails is not asked for REST_S seconds, then for twice as long, up to REST_MAX_S; then it is
     probed, and no request waits for that. Without it every request tries, which costs a local disk nothing.
@@ -49,7 +49,7 @@ class Lane(Generic[L]):
         self.news: list[str] = []
         """What a user should hear."""
         self.opened: Callable[[], None] = lambda: None
-        """Called on the lane's thread each time the level was opened anew."""
+        """Called on the thread's thread each time the level was opened anew."""
         self._open, self._repair, self._rests, self._scrap = open_, repair, rests, scrap
         self._level: L | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"cache-{name}")
@@ -66,7 +66,7 @@ class Lane(Generic[L]):
         self._thread.submit(self._run, lambda level: None, None, "reading", ())
 
     def read(self, work: Callable[[L], T], default: T) -> "asyncio.Future[T]":
-        """`work` on the lane's thread, behind whatever was asked before; `default` where the level fails."""
+        """`work` on the thread's thread, behind whatever was asked before; `default` where the level fails."""
         return self._ask(work, default, "reading", ())
 
     def write(self, work: Callable[[L], T], default: T, keys: Iterable[str] = ()) -> "asyncio.Future[T]":
@@ -116,7 +116,7 @@ class Lane(Generic[L]):
             self._thread.submit(self._probe)
         return True
 
-    # ---- on the lane's thread ---------------------------------------------------------------------------------------
+    # ---- on the thread's thread ---------------------------------------------------------------------------------------
 
     def _run(self, work: Callable[[L], T], default: T, kind: str, keys: tuple[str, ...], probe: bool = False) -> T:
         if self._rests and self._failed and not probe:  # it failed while this waited

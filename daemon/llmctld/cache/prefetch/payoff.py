@@ -24,7 +24,7 @@ STEPS, LIKELY = 30, 4
 HOUR_S = 3600.0
 
 
-class Open(msgspec.Struct):
+class PendingAnswer(msgspec.Struct):
     """An answer that waits to be asked for. `needless_before`: until then an older answer would have been served."""
 
     person: str
@@ -34,7 +34,7 @@ class Open(msgspec.Struct):
     left: int = REQUESTS
 
 
-class Ledger(msgspec.Struct):
+class Payoff(msgspec.Struct):
     """The whole of it, as it is kept. `stopped`: when; `begun`: the times of those computed within the last hour."""
 
     prefetched: int = 0
@@ -42,7 +42,7 @@ class Ledger(msgspec.Struct):
     wasted: int = 0
     gain_s: float = 0.0
     waste_s: float = 0.0
-    open: dict[str, Open] = {}
+    open: dict[str, PendingAnswer] = {}
     recent: list[tuple[float, float]] = []
     """Of the last WINDOW answers: seconds gained, seconds wasted."""
     steps: list[bool] = []
@@ -54,7 +54,7 @@ class Ledger(msgspec.Struct):
 
     # ---- what happens -----------------------------------------------------------------------------------------------
 
-    def computed(self, key: str, entry: Open, at: float) -> None:
+    def computed(self, key: str, entry: PendingAnswer, at: float) -> None:
         """An answer was computed beforehand. One that had been, and still waits, was waste."""
         self.prefetched += 1
         if key in self.open:

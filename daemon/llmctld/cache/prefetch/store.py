@@ -12,8 +12,8 @@ from typing import NamedTuple
 import msgspec
 
 from llmctld.cache.entries.book import Which
-from llmctld.cache.prefetch.ledger import Ledger
-from llmctld.cache.prefetch.sequences import Place, Row, Sequences
+from llmctld.cache.prefetch.payoff import Payoff
+from llmctld.cache.prefetch.sequences import Followers, Place, Sequences
 from llmctld.storage.store import Store
 
 REQUESTS = 10_000
@@ -33,12 +33,12 @@ def _m001_prefetch(connection: sqlite3.Connection) -> None:
 MIGRATIONS = [_m001_prefetch]
 
 _encode = msgspec.msgpack.Encoder().encode
-_row = msgspec.msgpack.Decoder(Row).decode
-_ledger = msgspec.msgpack.Decoder(Ledger).decode
+_row = msgspec.msgpack.Decoder(Followers).decode
+_ledger = msgspec.msgpack.Decoder(Payoff).decode
 _trust = msgspec.msgpack.Decoder(dict[str, dict[str, list[float]]]).decode
 
 
-class Request(NamedTuple):
+class KeptRequest(NamedTuple):
     """A request as it can be asked again, and by what `cache clear` may name it; `created`: when its answer was."""
 
     key: str
@@ -51,23 +51,23 @@ class Request(NamedTuple):
     body: bytes
 
 
-class Shelf:
+class PrefetchStore:
     """Raises Storage and Unreachable where the file cannot be opened."""
 
     def __init__(self, path: Path) -> None:
         self._store = Store(path, MIGRATIONS)
 
-    def anew(self) -> "Shelf":
+    def anew(self) -> "PrefetchStore":
         """An empty one, where this one was removed. It blocks."""
         self.close()
         with suppress(OSError):  # which opening the file tells, too
             self._store.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Shelf(self._store.path)
+        return PrefetchStore(self._store.path)
 
-    async def load(self, now: float) -> tuple[Sequences, Ledger, dict[str, float]]:
+    async def load(self, now: float) -> tuple[Sequences, Payoff, dict[str, float]]:
         """What was kept: sequences, ledger, and until when each request may be asked again. What cannot be read is left out."""
         await self._store.write("DELETE FROM requests WHERE until <= ?", (now,))
-        sequences, ledger = Sequences(), Ledger()
+        sequences, ledger = Sequences(), Payoff()
         for group, key, blob in await self._store.read("SELECT grp, key, row FROM followers ORDER BY rowid"):
             try:
                 sequences.rows[group, key] = _row(blob)
@@ -78,7 +78,7 @@ class Shelf:
             if state:
                 ledger, sequences.trust = _ledger(state["ledger"]), _trust(state["trust"])
         except (msgspec.DecodeError, KeyError):
-            ledger, sequences.trust = Ledger(), {}
+            ledger, sequences.trust = Payoff(), {}
         kept = dict(await self._store.read("SELECT key, until FROM requests"))
         return sequences, ledger, kept
 
@@ -88,9 +88,9 @@ class Shelf:
 
     async def save(
         self,
-        requests: Iterable[Request],
-        rows: Mapping[Place, Row | None],
-        ledger: Ledger,
+        requests: Iterable[KeptRequest],
+        rows: Mapping[Place, Followers | None],
+        ledger: Payoff,
         trust: Mapping[str, Mapping[str, list[float]]],
     ) -> None:
         """All in one transaction. A row that is None is removed. Raises Storage."""
