@@ -338,7 +338,7 @@ def test_what_is_removed_under_a_running_hub_is_made_again(house: House, what: s
         removed.unlink()
     outcomes = [ask(house, text) for text in ("three", "one")]
     assert [hit(outcome) for outcome in outcomes] == [None, "memory"]
-    words = "what the disk level of the cache kept was removed from outside, and it is begun anew"
+    words = "the files of the disk level of the cache were removed from outside; it starts empty"
     assert "".join(outcome.err for outcome in outcomes).count(words) == (0 if what == "cache.db" else 1)
     assert level(house, "disk")["state"] == "ok"
     until(lambda: (house.place / "cache" / "cache.db").exists(), what="the book, made again")
@@ -356,7 +356,7 @@ def test_a_cache_that_cannot_be_made_again_is_failing_until_it_can(house: House)
     shutil.rmtree(place)
     place.write_text("somebody put a file here")
     told = "".join(ask(house, text).err for text in ("two", "three"))
-    assert told.count("the disk level of the cache fails and is passed over until it works again") == 1
+    assert told.count("the disk level of the cache fails and is skipped until it works again") == 1
     assert [hit(ask(house, text)) for text in ("one", "two", "three")] == ["memory"] * 3
     assert level(house, "disk")["state"] == "failing"
     place.unlink()

@@ -106,7 +106,7 @@ def test_on_the_same_requests_in_any_order_it_stops_by_itself_and_says_why() -> 
         found = stats(house)
         assert found["prefetched"] <= 50
         assert found["state"] == "stopped"
-        assert any(words in found["reason"] for words in ("waste exceeds gain", "nothing to foretell")), found
+        assert any(words in found["reason"] for words in ("waste exceeds gain", "nothing to predict")), found
         assert found["reason"] in house.ok("cache", "stats").out
 
 
@@ -123,7 +123,7 @@ def test_what_is_never_used_stops_it_although_every_guess_is_right() -> None:
         found = stats(house)
         assert (found["used"], found["gain_s"], found["state"]) == (0, 0.0, "stopped")
         assert found["prefetched"] <= 20
-        assert "waste exceeds gain: of the last 12 answers computed beforehand 0 were asked for" in found["reason"]
+        assert "waste exceeds gain: of the last 12 prefetched answers 0 were requested" in found["reason"]
         assert found["reason"] in house.ok("cache", "stats").out
         until(lambda: ledger(house)["stopped"], what="it is written down, once a second")
         house.hub().kill()
@@ -292,9 +292,9 @@ def test_a_damaged_file_is_put_aside_and_the_hub_starts(house: House) -> None:
     told = house.ok("ask", "hello").err + house.ok("ask", "and again").err
     assert stats(house)["prefetched"] == 0
     (aside,) = path.parent.glob("prefetch.db.damaged-*")
-    words = f"what prefetch had learned was damaged and is begun anew; the old file is now {aside}"
+    words = f"the learned sequences of prefetch were damaged and have been discarded; the old file is now {aside}"
     assert told.count(words) == 1
-    assert "the file of prefetch is begun anew" in house.log.read_text()
+    assert "the file of prefetch is replaced" in house.log.read_text()
 
 
 def test_a_file_that_is_removed_under_the_hub_is_written_once_more(house: House) -> None:

@@ -121,7 +121,7 @@ def test_a_damaged_file_of_what_was_learned_is_set_aside_and_said(own: House) ->
     file = own.place / "cache" / "learned.json"
     file.write_bytes(b'{"lifetimes": {"kno')
     outcome = own.ok("ask", "Who wrote Faust?")
-    assert "what the cache had learned was damaged and is begun anew" in outcome.err
+    assert "the learned lifetimes of answers were damaged and have been discarded" in outcome.err
     assert [path.read_bytes() for path in file.parent.glob("learned.json.*")] == [b'{"lifetimes": {"kno']
     assert lifetime(own, key)["from"] == "start"
 
@@ -240,7 +240,7 @@ def test_a_replay_takes_its_trace_from_stdin_too(home: House) -> None:
 
 
 def test_a_replay_of_nothing_says_so(home: House, own: House) -> None:
-    refused(home.run("cache", "replay", trace(home, "")), 5, "holds no request")
+    refused(home.run("cache", "replay", trace(home, "")), 5, "contains no request")
     refused(home.run("cache", "replay", home.home / "none.jsonl"), 5, "there is no file")
     refused(home.run("cache", "replay", "/tmp"), 5, "/tmp is a folder", "JSON lines")
     refused(own.run("cache", "replay", "--history"), 5, "the history holds no request")

@@ -126,73 +126,73 @@ def entry(seconds: float = 1.0, needless_before: float = 0.0) -> PendingAnswer:
 
 
 def test_an_answer_that_is_asked_for_in_time_and_served_is_gain() -> None:
-    ledger = Payoff()
-    ledger.computed("k", entry(2.0), EPOCH)
-    ledger.asked("ana", "k", True, EPOCH + 5)
-    assert (ledger.prefetched, ledger.used, ledger.gain_s, ledger.wasted, ledger.open) == (1, 1, 2.0, 0, {})
+    payoff = Payoff()
+    payoff.computed("k", entry(2.0), EPOCH)
+    payoff.asked("ana", "k", True, EPOCH + 5)
+    assert (payoff.prefetched, payoff.used, payoff.gain_s, payoff.wasted, payoff.open) == (1, 1, 2.0, 0, {})
 
 
 @pytest.mark.parametrize("why", ["time", "requests", "not served", "needless", "computed again"])
 def test_everything_else_is_waste(why: str) -> None:
-    ledger = Payoff()
-    ledger.computed("k", entry(2.0, needless_before=EPOCH + 50 if why == "needless" else 0.0), EPOCH)
+    payoff = Payoff()
+    payoff.computed("k", entry(2.0, needless_before=EPOCH + 50 if why == "needless" else 0.0), EPOCH)
     if why == "time":
-        ledger.sweep(EPOCH + 100)
+        payoff.sweep(EPOCH + 100)
     elif why == "requests":
         for number in range(REQUESTS):
-            assert ledger.open
-            ledger.asked("bob", f"other {number}", False, EPOCH)
-            ledger.asked("ana", f"other {number}", False, EPOCH)
+            assert payoff.open
+            payoff.asked("bob", f"other {number}", False, EPOCH)
+            payoff.asked("ana", f"other {number}", False, EPOCH)
     elif why == "computed again":
-        ledger.computed("k", entry(3.0), EPOCH)
+        payoff.computed("k", entry(3.0), EPOCH)
     else:
-        ledger.asked("ana", "k", why != "not served", EPOCH + 1)
-    assert (ledger.used, ledger.gain_s, ledger.wasted, ledger.waste_s) == (0, 0.0, 1, 2.0)
+        payoff.asked("ana", "k", why != "not served", EPOCH + 1)
+    assert (payoff.used, payoff.gain_s, payoff.wasted, payoff.waste_s) == (0, 0.0, 1, 2.0)
 
 
 def test_what_gives_way_is_waste_and_what_is_boarded_is_gain() -> None:
-    ledger = Payoff()
-    ledger.gave_way(0.5, EPOCH)
-    ledger.boarded(0.25, EPOCH)
-    assert (ledger.prefetched, ledger.wasted, ledger.waste_s, ledger.used, ledger.gain_s) == (2, 1, 0.5, 1, 0.25)
+    payoff = Payoff()
+    payoff.gave_way(0.5, EPOCH)
+    payoff.boarded(0.25, EPOCH)
+    assert (payoff.prefetched, payoff.wasted, payoff.waste_s, payoff.used, payoff.gain_s) == (2, 1, 0.5, 1, 0.25)
 
 
-def test_it_stops_when_waste_exceeds_gain_and_says_so_and_goes_on_when_guesses_are_right() -> None:
-    ledger = Payoff()
+def test_it_stops_when_waste_exceeds_gain_and_resumes_when_predictions_are_right() -> None:
+    payoff = Payoff()
     for _ in range(JUDGED):
-        assert ledger.stopped is None
-        ledger.gave_way(1.0, EPOCH)
-    assert ledger.stopped == EPOCH
-    assert "waste exceeds gain: of the last 12 answers computed beforehand 0 were asked for" in (ledger.why() or "")
+        assert payoff.stopped is None
+        payoff.gave_way(1.0, EPOCH)
+    assert payoff.stopped == EPOCH
+    assert "waste exceeds gain: of the last 12 prefetched answers 0 were requested" in (payoff.why() or "")
     for number in range(TRIAL):
-        assert ledger.stopped is not None
-        ledger.stepped(0.2, True)  # for that one nothing would have been computed
-        ledger.stepped(0.9, number < RIGHT)
-    assert ledger.stopped is None
-    assert ledger.why() is None
+        assert payoff.stopped is not None
+        payoff.stepped(0.2, True)  # for that one nothing would have been computed
+        payoff.stepped(0.9, number < RIGHT)
+    assert payoff.stopped is None
+    assert payoff.why() is None
 
 
 def test_each_time_that_it_stops_it_takes_longer_to_go_on() -> None:
-    ledger = Payoff()
+    payoff = Payoff()
     for stops in range(1, 4):
         for _ in range(JUDGED):
-            ledger.gave_way(1.0, EPOCH)
-        assert ledger.stopped is not None
-        assert ledger.stops == stops
-        assert f"of {TRIAL * 2 ** (stops - 1)} guesses in a row" in (ledger.why() or "")
+            payoff.gave_way(1.0, EPOCH)
+        assert payoff.stopped is not None
+        assert payoff.stops == stops
+        assert f"of {TRIAL * 2 ** (stops - 1)} consecutive predictions" in (payoff.why() or "")
         for _ in range(TRIAL * 2 ** (stops - 1)):
-            assert ledger.stopped is not None
-            ledger.stepped(0.9, True)
-        assert ledger.stopped is None
+            assert payoff.stopped is not None
+            payoff.stepped(0.9, True)
+        assert payoff.stopped is None
 
 
 def test_seconds_count_and_not_answers() -> None:
-    ledger = Payoff()
+    payoff = Payoff()
     for number in range(20):
-        ledger.computed("k", entry(5.0 if number % 4 == 0 else 1.0), EPOCH)
-        ledger.asked("ana", "k", number % 4 == 0, EPOCH)
-    assert ledger.stopped is None
-    assert (ledger.gain_s, ledger.waste_s) == (25.0, 15.0)
+        payoff.computed("k", entry(5.0 if number % 4 == 0 else 1.0), EPOCH)
+        payoff.asked("ana", "k", number % 4 == 0, EPOCH)
+    assert payoff.stopped is None
+    assert (payoff.gain_s, payoff.waste_s) == (25.0, 15.0)
 
 
 def test_in_tests_a_computation_may_count_as_a_fixed_time() -> None:
@@ -202,25 +202,25 @@ def test_in_tests_a_computation_may_count_as_a_fixed_time() -> None:
         fixed_s({"LLMCTL_PREFETCH_ANSWER_S": "one"})
 
 
-def test_where_nothing_can_be_foretold_it_says_so() -> None:
-    ledger = Payoff()
+def test_it_says_that_there_is_nothing_to_predict() -> None:
+    payoff = Payoff()
     for _ in range(STEPS - 1):
-        ledger.stepped(0.3, False)
-    assert ledger.why() is None
-    ledger.stepped(0.3, False)
-    assert "nothing to foretell: of the last 30 requests 0 could be guessed" in (ledger.why() or "")
+        payoff.stepped(0.3, False)
+    assert payoff.why() is None
+    payoff.stepped(0.3, False)
+    assert "nothing to predict: of the last 30 requests 0 could be predicted" in (payoff.why() or "")
     for _ in range(4):
-        ledger.stepped(0.8, True)
-    assert ledger.why() is None
+        payoff.stepped(0.8, True)
+    assert payoff.why() is None
 
 
 def test_a_budget_is_of_the_last_hour() -> None:
-    ledger = Payoff()
-    ledger.began(EPOCH)
-    ledger.began(EPOCH + 1800)
-    assert ledger.left(3, EPOCH + 1800) == 1
-    assert ledger.left(3, EPOCH + 3600) == 2
-    assert ledger.left(1, EPOCH + 1800) == 0
+    payoff = Payoff()
+    payoff.began(EPOCH)
+    payoff.began(EPOCH + 1800)
+    assert payoff.left(3, EPOCH + 1800) == 1
+    assert payoff.left(3, EPOCH + 3600) == 2
+    assert payoff.left(1, EPOCH + 1800) == 0
 
 
 # ---- the loop -------------------------------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ async def test_what_would_have_expired_when_it_is_asked_for_is_computed_anew(tmp
         it.stored["b"] = it.now + 25.0  # there when a is asked, and 10 s later still: not for certain
         await it.ask("a")
         assert it.computed == ["b"]
-        assert it.prefetch.ledger.open["b"].needless_before == it.now + 15.0
+        assert it.prefetch.payoff.open["b"].needless_before == it.now + 15.0
 
 
 @in_loop
@@ -366,8 +366,8 @@ async def test_the_budget_of_an_hour_is_kept_and_said(tmp_path: Path) -> None:
             it.now -= SESSION_S - 20  # sessions of one hour
             await it.ask(" ab")
         assert it.prefetch.stats().budget_left <= 1
-        it.prefetch.ledger.began(it.now)
-        it.prefetch.ledger.began(it.now)
+        it.prefetch.payoff.began(it.now)
+        it.prefetch.payoff.began(it.now)
         assert "all 2 of this hour" in (it.prefetch.stats().reason or "")
         count = len(it.computed)
         await it.ask("ab")

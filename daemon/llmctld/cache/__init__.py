@@ -1,1 +1,1 @@
-"""Where answers are kept: a memory level before a disk level, both behind one contract."""
+"""The cache of answers: levels (memory, disk, shared) behind one contract, eviction, lifetimes and prefetch."""

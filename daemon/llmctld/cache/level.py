@@ -1,6 +1,6 @@
-"""The contract of a cache level, the form in which an answer is stored, and the figures each level keeps about itself.
+"""The contract of a cache level, the form of a stored answer, and the statistics of a level.
 
-A level maps a key to bytes until a point in time. It does not know what an answer is, nor which other levels there are.
+A level maps a key to bytes until a point in time. It knows neither what an answer is nor which other levels exist.
 """
 
 import statistics
@@ -19,9 +19,9 @@ from llmctld.counters import Counters
 
 
 class About(msgspec.Struct, array_like=True, frozen=True):
-    """What is known of a stored answer beside itself: whose it is, and what was asked. `prompt`: its first words.
+    """Metadata of a stored answer: who asked, and what. `prompt`: its first characters.
 
-    `kind`: as question_kinds.py has it; `template`: what tells the template apart that the prompt was made from, "" without one.
+    `kind`: see question_kinds.py; `template`: identifies the template that the prompt was made from, "" without one.
     """
 
     user: str = ""
@@ -33,8 +33,8 @@ class About(msgspec.Struct, array_like=True, frozen=True):
 
 
 class LeftOut(msgspec.Struct, array_like=True, frozen=True):
-    """What was not sent of a prompt that was too long: its characters from `start` to `end`, where `glue` stood instead, and so
-    `tokens` fewer than the `of` that it had.
+    """The part of a prompt that was cut because it was too long: characters `start` to `end`, replaced by `glue`,
+    which left `tokens` of the original `of` tokens.
     """
 
     start: int
@@ -45,59 +45,58 @@ class LeftOut(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Stored(msgspec.Struct, array_like=True):
-    """What is stored under one key. `created` is seconds since 1970, `seconds` what computing it took."""
+    """The value under one key. `created`: Unix time; `seconds`: time that computing it took."""
 
     answers: list[Answer]
-    """One, or each of several samples; without the fields that belong to the request that receives it."""
+    """One answer, or one per sample, without the fields that belong to the receiving request."""
     created: float
     seconds: float
     about: About = About()
-    """Whose it is, so that the book can be made again from the entries alone."""
+    """Enough to rebuild the book from the entries alone."""
     left_out: LeftOut | None = None
 
     @property
     def first(self) -> Answer:
-        """The first, or only one."""
+        """The first or only answer."""
         return self.answers[0]
 
 
 class CachedValue(NamedTuple):
-    """A value, and when it ends: seconds since 1970."""
+    """A value and its expiry in Unix time."""
 
     value: bytes
     expires: float
 
 
 class Level(Protocol):
-    """What a level promises.
+    """The contract of a level.
 
-    - Calls come from one thread at a time. An error of FAILURES (tiers.py) means that the level fails; nothing else is raised.
-    - `put` and `delete` are atomic: a `get` finds the old value, the new one, or none, never a part or a mixture, also
-      after SIGKILL. The last `put` of a key wins. What a `put` that raised has left behind is the old value, the new one
-      or none.
-    - A value is served until `expires` and not afterwards; a level keeps its bytes below its limit by itself, and may
-      put out any key for that.
+    - Calls come from one thread at a time. A failing level raises one of FAILURES (levels/level_thread.py) and nothing else.
+    - `put` and `delete` are atomic: a `get` finds the old value, the new one, or none, never a part or a mixture, even
+      after SIGKILL. The last `put` of a key wins. A `put` that raised leaves the old value, the new one, or none.
+    - A value is served until `expires` and not afterwards. A level keeps its bytes below its limit, and may evict any key
+      for that.
     - Keys are str, values bytes; nothing is ever unpickled.
     """
 
     name: str
     news: str | None
-    """What a user should hear of its opening: that it was damaged, and is begun anew."""
+    """A notice for the user if the level was damaged and has been replaced."""
 
     def get(self, key: str) -> CachedValue | None:
-        """The value with the end that it was put with: who copies it upward copies that too."""
+        """The value with the expiry it was stored with; copies to higher levels keep that expiry."""
         ...
 
     def exists(self, keys: Sequence[str]) -> set[str]:
-        """Which of `keys` have a value. It counts as no use of them."""
+        """Those of `keys` that have a value. Does not count as use."""
         ...
 
     def put(self, key: str, value: bytes, expires: float, item: Item) -> list[str]:
-        """Sets the value, and returns the keys that had to go for it: `key` itself where the level does not take it."""
+        """Stores the value and returns the keys evicted for it; `key` itself if the level does not accept it."""
         ...
 
     def delete(self, keys: Sequence[str]) -> int:
-        """How many of them were there."""
+        """The number of keys that existed."""
         ...
 
     def clear(self) -> int:
@@ -109,33 +108,35 @@ class Level(Protocol):
         ...
 
     def lost(self) -> bool:
-        """Whether what it keeps was removed or replaced from outside, so that it must be opened anew."""
+        """Whether the files were removed or replaced from outside, so that the level must be reopened."""
         ...
 
     def close(self) -> None: ...
 
 
 MARK = 0xC1
-"""The one byte with which no msgpack begins."""
+"""A byte with which no msgpack value starts."""
 
 
 def seal(value: bytes) -> bytes:
-    """The value behind its checksum, for a level outside this process: what a crash or another hand left is told apart."""
+    """The value with a checksum in front, for levels outside this process, so that damage is detected."""
     return bytes((MARK, *zlib.crc32(value).to_bytes(4, "big"))) + value
 
 
 def unseal(sealed: bytes) -> bytes:
-    """Raises ValueError when it is not what was sealed. A value of an older version has no seal and passes."""
+    """The value behind a valid checksum. Raises ValueError for a wrong one. A value without checksum, from older
+    versions, is returned as it is.
+    """
     if not sealed or sealed[0] != MARK:
         return sealed
     value = sealed[5:]
     if zlib.crc32(value).to_bytes(4, "big") != sealed[1:5]:
-        raise ValueError("a value in the cache is not what was put there: its checksum differs")
+        raise ValueError("a value in the cache is damaged: its checksum differs")
     return value
 
 
 class Meter:
-    """Hits, misses, errors and the time of the last look-ups of one level; `error`: its last failure, None while it works."""
+    """Hits, misses, errors and recent lookup times of one level. `error`: its last failure, None while it works."""
 
     def __init__(self, level: str, counters: Counters) -> None:
         self._level = level
@@ -160,14 +161,14 @@ class Meter:
         self.took(time.perf_counter() - start)
 
     def took(self, seconds: float) -> None:
-        """A look-up lasted so long."""
+        """Records the duration of a lookup."""
         self._times.append(seconds)
 
     def count(self, hit: bool) -> None:
         (self._hits if hit else self._misses).add()
 
     def fail(self) -> None:
-        """Something failed; `error` is set by whoever knows whether the level still works."""
+        """Counts a failure. Whoever knows whether the level still works sets `error`."""
         self._errors.add()
 
     def report(self, entries: int, size: int) -> LevelStats:

@@ -1,6 +1,6 @@
-"""A trace of requests played through each policy: what a cache of so many bytes would have saved with it.
+"""Replays a trace of requests through each eviction policy: what a cache of a given size would have saved.
 
-Reading a trace and playing it, nothing else: no clock, no level, no hub.
+Reads a trace and simulates it; uses no clock, no level, no hub.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from llmctld.cache.eviction import POLICIES, Item
 
 _Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 SIZE, SECONDS = 1024, 1.0
-"""Of a request whose line does not say it."""
+"""Values for a request whose line gives none."""
 
 
 class TraceLine(msgspec.Struct):
-    """A line of a trace: `key`, or else `prompt`, says which requests are equal. `at`: seconds since 1970."""
+    """A line of a trace. Requests with the same `key`, or else the same `prompt`, are equal. `at`: Unix time."""
 
     key: str | None = None
     prompt: str | None = None
@@ -34,7 +34,7 @@ class TraceLine(msgspec.Struct):
 
 
 class TraceRequest(NamedTuple):
-    """`size` in bytes, `seconds` and `cost` of computing it; `groups` as context.py names them."""
+    """`size` in bytes; `seconds` and `cost` of computing the answer; `groups`: see entries/context.py."""
 
     key: str
     size: int
@@ -55,13 +55,13 @@ class PolicyResult(NamedTuple):
 
 
 def read(lines: Iterable[bytes], name: str) -> list[TraceRequest]:
-    """The requests of a trace, in the order of their times where each has one, else of its lines.
+    """The requests of a trace, by time if all have one, else in the order of lines.
 
-    Raises InvalidRequest that names the line which cannot be read, and for a trace without any.
+    Raises InvalidRequest, with the line that cannot be read, and for an empty trace.
     """
     requests = list(_requests(lines, name))
     if not requests:
-        raise InvalidRequest(f"{name} holds no request", f"A line reads {EXAMPLE}")
+        raise InvalidRequest(f"{name} contains no request", f"Example of a line: {EXAMPLE}")
     if all(request.at is not None for request in requests):
         requests.sort(key=lambda request: request.at or 0.0)
     return requests
@@ -77,19 +77,19 @@ def _requests(lines: Iterable[bytes], name: str) -> Iterator[TraceRequest]:
         try:
             line = fitted(object_of(raw, EXAMPLE), TraceLine)
         except InvalidRequest as error:
-            raise InvalidRequest(f"{name}, line {number}: {error.message}", f"A line reads {EXAMPLE}") from error
+            raise InvalidRequest(f"{name}, line {number}: {error.message}", f"Example of a line: {EXAMPLE}") from error
         if line.key is None and line.prompt is None:
-            raise InvalidRequest(f"{name}, line {number}: neither key nor prompt", f"A line reads {EXAMPLE}")
+            raise InvalidRequest(f"{name}, line {number}: neither key nor prompt", f"Example of a line: {EXAMPLE}")
         key = line.key or hashlib.blake2b((line.prompt or "").encode(), digest_size=16).hexdigest()
         groups = groups_of(line.user, line.conversation, line.template)
         yield TraceRequest(key, line.bytes, line.seconds, line.cost, line.at, groups)
 
 
 def play(requests: Sequence[TraceRequest], policy: str, limit: int) -> PolicyResult:
-    """`requests` through a cache of `limit` bytes that is empty at first.
+    """Runs `requests` through an empty cache of `limit` bytes.
 
-    As in the hub, what is known of an entry outlives it: a policy hears how often it was hit before. Value is money
-    where every request has a cost.
+    As in the hub, an entry's hit count outlives the entry, and the policy gets it again. Value is money if every
+    request has a cost.
     """
     deciding = POLICIES[policy](limit)
     there: dict[str, int] = {}

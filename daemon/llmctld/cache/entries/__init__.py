@@ -1,1 +1,1 @@
-"""What is known of each entry without its answer."""
+"""Metadata of cache entries, without their answers."""

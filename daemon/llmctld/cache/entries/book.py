@@ -1,6 +1,6 @@
-"""The book of the cache: what is known about each entry without its answer, in cache.db; and what remains of it afterwards.
+"""The book: metadata of all cache entries in cache.db, including what is remembered of evicted ones.
 
-It does not decide what is kept. What it loses can be told again from the entries on disk, so a damaged file costs nothing.
+Does not decide what is kept. It can be rebuilt from the entries on disk, so a damaged file loses nothing.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from llmctld.storage.store import Store
 from llmctld.watch import log
 
 REMEMBERED = 200_000
-"""Rows of entries that are gone: enough to learn from, and no more than 100 MB."""
+"""Rows kept of entries that are gone: enough to learn from, below 100 MB."""
 WORDS = 200
-"""Characters of a prompt, for `cache ls`."""
+"""Characters of a prompt stored for `cache ls`."""
 BATCH = 500
 
 
@@ -45,9 +45,9 @@ MIGRATIONS = [_m001_entries]
 
 
 class EntryRow(NamedTuple):
-    """What is known of one entry. Times are seconds since 1970; `seconds` is what computing it took.
+    """Metadata of one entry. Times are Unix time; `seconds`: time that computing it took.
 
-    `digest` is that of the folded answer. `held`: some level has it; else hits and digest are all that remains.
+    `digest`: hash of the normalised answer. `held`: some level has the entry; otherwise only hits and digest are kept.
     """
 
     key: str
@@ -90,31 +90,32 @@ def row_of(key: str, answer: Stored, expires: float, size: int) -> EntryRow:
 
 
 def digest_of(answer: Stored) -> bytes:
-    """Equal for answers that are the same but for case and spaces."""
+    """A hash that ignores case and white space."""
     texts = [" ".join(each.text.casefold().split()) for each in answer.answers]
     return hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=16).digest()
 
 
 class Book:
-    """Made by whoever may wait for a disk. Writes never fail for their caller; `complete` is False when one got lost.
+    """The database of entries. Constructing it may block on the disk. Writes never fail for the caller; a lost one
+    clears `complete`.
 
-    Reading raises Storage.
+    Reads raise Storage.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._store: Store | None = None
         self.complete = False
-        """Whether what it says is what the levels hold; it is compared with them at the start."""
+        """Whether the rows match the levels. They are compared at the start."""
         self.news: list[str] = []
-        self._error = "it was not opened"
+        self._error = "it is not open"
         self.open()
 
     def open(self) -> None:
-        """Opens the file, and sets a damaged one, or one of a newer version, aside."""
+        """Opens the file. A damaged one, or one of a newer version, is set aside."""
         if self._store is not None:
             return
-        with suppress(OSError):  # somebody may have removed it; if it cannot be made, the file cannot either
+        with suppress(OSError):  # the folder may have been removed; if it cannot be created, opening the file fails too
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for _ in range(2):
             try:
@@ -134,12 +135,12 @@ class Book:
             self._error = str(error)
             return
         log.warning(
-            "the book of the cache was damaged and is made again from the entries",
+            "the book of the cache was damaged and is rebuilt from the entries",
             moved_to=str(aside),
             error=self._error,
         )
         self.news.append(
-            f"the book of the cache was damaged and is made again from the entries; the damaged one is now {aside}"
+            f"the book of the cache was damaged and is rebuilt from the entries; the damaged one is now {aside}"
         )
 
     @property
@@ -151,9 +152,9 @@ class Book:
         return self._store is not None and self._store.lost()
 
     async def check(self) -> None:
-        """Begins anew where the file is damaged in its middle, or was removed."""
+        """Starts anew if the file is damaged or was removed."""
         if self.lost():
-            log.warning("the book of the cache was removed from outside, and is made again from the entries")
+            log.warning("the book of the cache was removed from outside and is rebuilt from the entries")
             self.complete = False
             await asyncio.to_thread(self.close)
         if self._store is None:
@@ -179,7 +180,7 @@ class Book:
     # ---- writing ----------------------------------------------------------------------------------------------------
 
     def put(self, row: EntryRow) -> "asyncio.Future[EntryRow | None]":
-        """The row of the same key that was there before, also of an entry that is gone."""
+        """Stores the row; returns the previous row of the key, also that of an evicted entry."""
 
         def change(connection: sqlite3.Connection) -> EntryRow | None:
             before = connection.execute(f"SELECT {COLUMNS} FROM entries WHERE key = ?", (row.key,)).fetchone()
@@ -193,14 +194,14 @@ class Book:
         return self._write(lambda connection: _many(connection, _PUT, values), None)
 
     def hit(self, hits: Mapping[str, int]) -> "asyncio.Future[None]":
-        """So many more hits of each key, just now."""
+        """Adds to the hit counts of keys, with the current time."""
         now = time.time()
         values = [(count, now, key) for key, count in hits.items()]
         change = "UPDATE entries SET hits = hits + ?, last_hit = ? WHERE key = ?"
         return self._write(lambda connection: _many(connection, change, values), None)
 
     def gone(self, keys: Iterable[str]) -> "asyncio.Future[None]":
-        """No level holds them any more. What was asked is forgotten, the digest stays."""
+        """No level has these keys any more. Their prompts are deleted, their digests stay."""
         values = [(key,) for key in keys]
         excess = (
             "DELETE FROM entries WHERE number IN (SELECT number FROM entries WHERE NOT held ORDER BY number "
@@ -214,14 +215,14 @@ class Book:
         return self._write(change, None)
 
     def forget(self, keys: Iterable[str] | None) -> "asyncio.Future[None]":
-        """Removes the rows of `keys`, or all, as if they had never been."""
+        """Deletes the rows of `keys`, or all rows."""
         if keys is None:
             return self._write(lambda connection: _many(connection, "DELETE FROM entries", [()]), None)
         values = [(key,) for key in keys]
         return self._write(lambda connection: _many(connection, "DELETE FROM entries WHERE key = ?", values), None)
 
     def _write(self, change: Operation[T], lost: T) -> "asyncio.Future[T]":
-        """The future is `lost` where the change is."""
+        """Queues a write. The future is `lost` if it fails."""
         told: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if self._store is None:
             self.complete = False
@@ -243,12 +244,12 @@ class Book:
     # ---- reading ----------------------------------------------------------------------------------------------------
 
     async def row(self, key: str) -> EntryRow | None:
-        """Of an entry, also of one that is gone."""
+        """The row of a key, also of an evicted entry."""
         rows = await self._read(f"SELECT {COLUMNS} FROM entries WHERE key = ?", (key,), _row)
         return rows[0] if rows else None
 
     async def held(self) -> list[EntryRow]:
-        """Of every entry that some level has, in the order of their last use."""
+        """All entries that some level has, by last use."""
         return await self._search(
             f"SELECT {COLUMNS} FROM entries WHERE held ORDER BY coalesce(last_hit, created)", (), _row
         )
@@ -258,12 +259,12 @@ class Book:
         return await self._search(f"SELECT key FROM entries WHERE {condition}", values, _first)
 
     async def beginning(self, with_: str) -> list[str]:
-        """The keys of entries that begin so, three at most."""
+        """Up to three keys with this prefix."""
         sql = "SELECT key FROM entries WHERE held AND substr(key, 1, ?) = ? LIMIT 3"
         return await self._search(sql, (len(with_), with_), _first)
 
     async def entries(self, which: Which, after: int, limit: int) -> list[CacheEntry]:
-        """At most `limit` of them in the order in which they came, those with a number above `after`."""
+        """Up to `limit` entries with a number above `after`, in the order of insertion."""
         condition, values = which.sql()
         return await self._search(
             f"SELECT number, {COLUMNS} FROM entries WHERE {condition} AND number > ? ORDER BY number LIMIT ?",
@@ -279,20 +280,20 @@ class Book:
         return await self._search("SELECT DISTINCT model FROM entries WHERE held", (), _first)
 
     async def expired(self, now: float) -> list[str]:
-        """The keys of entries that ended before `now`."""
+        """Keys of entries that expired before `now`."""
         return await self._search("SELECT key FROM entries WHERE held AND expires <= ? LIMIT ?", (now, BATCH), _first)
 
     async def _read(self, sql: str, values: Sequence[Any], make: Callable[[tuple[Any, ...]], T]) -> list[T]:
-        """The rows of a short read, each made into what is wanted of it."""
+        """The rows of a short query, converted by `make`."""
         return [make(row) for row in await self._opened().read(sql, values)]
 
     async def _search(self, sql: str, values: Sequence[Any], make: Callable[[tuple[Any, ...]], T]) -> list[T]:
-        """As `_read`, for what may take long; the rows are made on the store's thread: there may be a hundred thousand."""
+        """Like `_read`, for long queries; rows are converted on the store's thread, since there may be 100,000."""
         return await self._opened().query(lambda connection: [make(row) for row in connection.execute(sql, values)])
 
     def _opened(self) -> Store:
         if self._store is None:
-            hint = f"Correct that, or move {self._path.name} away: it is made again from the entries."
+            hint = f"Correct that, or move {self._path.name} away: it is rebuilt from the entries."
             raise Storage(f"the book of the cache cannot be read: {self._error}", hint)
         return self._store
 

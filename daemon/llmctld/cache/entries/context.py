@@ -1,6 +1,6 @@
-"""How often what belongs together was asked for again: the requests of a conversation, a template, a user.
+"""Reuse of related requests: how often the requests of a conversation, a template or a user were hits.
 
-Its mean is what the weighted policy calls context importance. Names only; it does not know what was asked.
+The mean is the context importance of the weighted policy. Knows names only.
 """
 
 import hashlib
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import msgspec
 
 GROUPS = 10_000
-"""That are remembered; those that asked last."""
+"""Groups remembered: those used last."""
 
 
 class Reuse:
-    """`state` is what `state()` gave; one that cannot be read is ignored."""
+    """`state`: from an earlier `state()`; an invalid one is ignored."""
 
     def __init__(self, state: bytes | None = None) -> None:
-        self._groups: dict[str, tuple[int, int]] = {}  # requests, and those of them that were hits; the last at the end
+        self._groups: dict[str, tuple[int, int]] = {}  # (requests, hits) per group, last used at the end
         if state is not None:
             try:
                 self._groups = msgspec.json.decode(state, type=dict[str, tuple[int, int]])
@@ -24,7 +24,7 @@ class Reuse:
                 self._groups = {}
 
     def note(self, groups: Sequence[str], hit: bool) -> None:
-        """A request of these groups came."""
+        """Counts a request of these groups."""
         for group in groups:
             requests, hits = self._groups.pop(group, (0, 0))
             self._groups[group] = (requests + 1, hits + hit)
@@ -32,7 +32,7 @@ class Reuse:
             del self._groups[next(iter(self._groups))]
 
     def importance(self, groups: Sequence[str]) -> float:
-        """0..1: the mean share of hits in the requests of these groups, those that are known."""
+        """0..1: the mean hit rate of the known groups."""
         known = [self._groups[group] for group in groups if group in self._groups]
         return sum(hits / requests for requests, hits in known) / len(known) if known else 0.0
 
@@ -41,7 +41,7 @@ class Reuse:
 
 
 def template_of(system: str | None, prompt: str | None, filled: bool) -> str:
-    """What tells a template apart: the system prompt, and with `filled` the prompt before its places were filled."""
+    """Identifies a template by the system prompt, and by the prompt before filling if it was `filled`."""
     if not system and not filled:
         return ""
     text = f"{system or ''}\0{(prompt or '') if filled else ''}"
@@ -49,6 +49,6 @@ def template_of(system: str | None, prompt: str | None, filled: bool) -> str:
 
 
 def groups_of(user: str, conversation: str | None, template: str | None) -> list[str]:
-    """The groups that a request belongs to, by name."""
+    """Names of the groups of a request."""
     named = (("user", user), ("conversation", conversation), ("template", template))
     return [f"{kind} {name}" for kind, name in named if name]

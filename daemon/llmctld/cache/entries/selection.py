@@ -1,4 +1,4 @@
-"""Which entries of the cache are meant, by what is known of them: a condition for the book, and nothing else."""
+"""Selects entries of the cache by their metadata: an SQL condition for the book."""
 
 import time
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Which(NamedTuple):
-    """Which entries: all that are given must hold. `older`, `newer`: seconds of age."""
+    """Conditions, all of which must hold. `older`, `newer`: seconds of age."""
 
     model: str | None = None
     user: str | None = None
@@ -15,7 +15,7 @@ class Which(NamedTuple):
     newer: float | None = None
 
     def sql(self) -> tuple[str, list[Any]]:
-        """A condition and its values."""
+        """The SQL condition and its values."""
         now = time.time()
         parts = [
             ("model = ?", self.model),

@@ -1,4 +1,4 @@
-"""What goes when a level is full: the policies of `cache.eviction` by name. They know keys and sizes, and no values."""
+"""The eviction policies of `cache.eviction`, by name. They know keys and sizes, no values."""
 
 from collections.abc import Callable
 
@@ -18,4 +18,4 @@ POLICIES: dict[str, Callable[[int], Policy]] = {
     "wtinylfu": WTinyLfu,
     "weighted": lambda limit: Weighted(),
 }
-"""Made with the bytes of the level that they decide for."""
+"""Policy name -> class, constructed with the size of its level in bytes."""

@@ -1,4 +1,4 @@
-"""Policies that tell what is asked for again from what is asked for once, cost aside: S3-FIFO and W-TinyLFU."""
+"""Policies that separate entries used again from entries used once, regardless of cost: S3-FIFO and W-TinyLFU."""
 
 import zlib
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from llmctld.cache.eviction.policy import Item
 
 SMALL = 0.1
-"""Of the bytes: S3-FIFO's queue for what is new."""
+"""Share of the bytes for S3-FIFO's queue of new entries."""
 MOST = 3
-"""S3-FIFO counts uses up to here."""
+"""Highest use count in S3-FIFO."""
 
 
 @dataclass(slots=True)
@@ -18,16 +18,17 @@ class _Counted:
 
 
 class S3Fifo:
-    """S3-FIFO (Yang et al., SOSP 2023): a small queue for what is new, a main one for what was used there, ghosts of the rest.
+    """S3-FIFO (Yang et al., SOSP 2023): a small queue for new entries, a main queue for reused ones, and a ghost list
+    of evicted keys.
 
-    The queues are measured in bytes. What was added last is not looked at before the next comes: the paper makes room
-    first and adds then.
+    Queues are measured in bytes. The newest entry is not considered before the next one arrives, since the paper
+    evicts before it inserts.
     """
 
     def __init__(self, limit: int) -> None:
         self._small_limit = limit * SMALL
         self._main_limit = limit - self._small_limit
-        self._small: dict[str, _Counted] = {}  # each the oldest first
+        self._small: dict[str, _Counted] = {}  # each oldest first
         self._main: dict[str, _Counted] = {}
         self._ghosts: dict[str, int] = {}
         self._small_bytes = self._ghost_bytes = 0
@@ -82,7 +83,7 @@ class S3Fifo:
             self._small_bytes += entry.size
 
     def _from_small(self) -> str | None:
-        """The victim, or None: the oldest was used twice, and is in the main queue from now on."""
+        """The victim. None: the oldest entry was used twice and has moved to the main queue."""
         key = next(iter(self._small))
         entry = self._small.pop(key)
         self._small_bytes -= entry.size
@@ -97,7 +98,7 @@ class S3Fifo:
         return key
 
     def _from_main(self) -> str | None:
-        """The victim, or None: the oldest was used, and goes round once more."""
+        """The victim. None: the oldest entry was used and has moved to the end."""
         key = next(iter(self._main))
         entry = self._main.pop(key)
         if entry.uses:
@@ -108,10 +109,10 @@ class S3Fifo:
 
 
 class Sketch:
-    """How often a key was seen lately, 0..15, in a fixed number of bytes: never too low, now and then too high.
+    """Approximate recent use count per key, 0..15, in constant memory: never too low, sometimes too high.
 
-    Four places of one array for each key, of which the least counts; all are halved after `SAMPLE` times as many
-    additions as there are entries (TinyLFU, Einziger et al. 2017).
+    Four counters per key in one array, of which the smallest counts; all are halved after `SAMPLE` additions per entry
+    (TinyLFU, Einziger et al. 2017).
     """
 
     SAMPLE = 10
@@ -143,20 +144,20 @@ class Sketch:
 
 
 WINDOW = 0.01
-"""Of the bytes: what W-TinyLFU takes without asking."""
+"""Share of the bytes for W-TinyLFU's window."""
 PROTECTED = 0.8
-"""Of the rest: what was used there."""
+"""Share of the main part for reused entries."""
 
 
 class WTinyLfu:
-    """W-TinyLFU (Einziger et al. 2017): a small LRU window, then a main part that takes nobody who is asked for less often
-    than the one who would have to go: so an answer nobody asks for again pushes nothing out.
+    """W-TinyLFU (Einziger et al. 2017): a small LRU window and a main part, which admits an entry only if it is used
+    more often than the entry evicted for it. So an answer that is used once evicts nothing.
     """
 
     def __init__(self, limit: int) -> None:
         self._limits = {"window": limit * WINDOW, "protected": limit * (1 - WINDOW) * PROTECTED}
         self._main_limit = limit * (1 - WINDOW)
-        self._parts: dict[str, dict[str, int]] = {"window": {}, "probation": {}, "protected": {}}  # the oldest first
+        self._parts: dict[str, dict[str, int]] = {"window": {}, "probation": {}, "protected": {}}  # each oldest first
         self._bytes = {"window": 0, "probation": 0, "protected": 0}
         self._where: dict[str, str] = {}
         self._sketch = Sketch(limit)
@@ -194,13 +195,15 @@ class WTinyLfu:
         return len(self._where)
 
     def _duel(self, window: str, main: str) -> str:
-        """Who goes. While the window is within its share nobody asks to come in."""
+        """Chooses between the window's and the main part's candidate. While the window is within its share, the main
+        part's goes.
+        """
         if self._bytes["window"] <= self._limits["window"]:
             return main
         return main if self._sketch.count(window) > self._sketch.count(main) else window
 
     def _settle(self) -> None:
-        """What no longer has room in the window goes on to the main part, as far as that has room."""
+        """Moves what exceeds the window to the main part while that has room."""
         window = self._parts["window"]
         while self._bytes["window"] > self._limits["window"]:
             oldest = next(iter(window))

@@ -1,6 +1,6 @@
-"""The contract of a policy: it is told what comes, is hit and goes, and names what should go next.
+"""The contract of an eviction policy: it is told of additions, hits and removals, and names the next victim.
 
-Whether there is room, and for how many bytes, is the level's to know.
+The level knows whether eviction is needed, and for how many bytes.
 """
 
 from typing import NamedTuple, Protocol
@@ -10,37 +10,37 @@ class Item(NamedTuple):
     """What a policy may know about an entry."""
 
     size: int
-    """Bytes."""
+    """In bytes."""
     seconds: float
-    """What computing it took; money, where the prices of all that is compared are known."""
+    """Time to compute it; or money, if all compared entries have a price."""
     frequency: int = 0
-    """Hits that are known of it already, from before it was here."""
+    """Hits from before it was added here."""
     context: float = 0.0
-    """0..1: the mean reuse of its conversation, its template and its user."""
+    """0..1: the mean reuse of its conversation, template and user."""
 
 
 class Policy(Protocol):
-    """One thread at a time. The caller asks for victims until what is left fits, and removes their values.
+    """Used by one thread at a time. The caller asks for victims until the rest fits, and removes their values.
 
-    `hit` lies on the path of every exact hit: at most logarithmic, microseconds.
+    `hit` is on the path of every exact hit: it must take microseconds, at most O(log n).
     """
 
     def add(self, key: str, item: Item) -> None:
-        """A key that is there already is replaced, and keeps what is known of its use."""
+        """Adds a key, or replaces it and keeps its use counts."""
         ...
 
     def hit(self, key: str) -> None:
-        """Nothing for a key that is not there."""
+        """Ignores an unknown key."""
         ...
 
     def remove(self, key: str) -> None:
-        """Not evicted: cleared, refreshed, expired. Nothing for a key that is not there."""
+        """The key was cleared, refreshed or has expired, not evicted. Ignores an unknown key."""
         ...
 
     def victim(self) -> str | None:
-        """Takes out, and names, what should go next; None when nothing is left.
+        """Removes and returns the next key to evict; None if there is none.
 
-        It may be what was just added: so a policy refuses admission.
+        It may be the key just added, which amounts to refusing admission.
         """
         ...
 

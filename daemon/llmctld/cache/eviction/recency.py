@@ -1,4 +1,4 @@
-"""Policies that look only at when an entry was used, not at what it cost: LRU and SIEVE."""
+"""Policies based on recency alone, not on cost: LRU and SIEVE."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,10 @@ from llmctld.cache.eviction.policy import Item
 
 
 class Lru:
-    """The least recently used goes first."""
+    """Evicts the least recently used entry."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, None] = {}  # the oldest first
+        self._keys: dict[str, None] = {}  # oldest first
 
     def add(self, key: str, item: Item) -> None:
         self._keys.pop(key, None)
@@ -42,10 +42,10 @@ class _Node:
 
 
 class Sieve:
-    """SIEVE (Zhang et al., NSDI 2024): a queue that nothing moves in, and a hand that goes from the oldest to the newest.
+    """SIEVE (Zhang et al., NSDI 2024): a fixed queue and a hand that moves from the oldest to the newest entry.
 
-    What was used since the hand last passed is passed once more; the first that was not goes, and the hand stays there.
-    What was added last is not looked at before the next comes, since the paper makes room first and adds then.
+    The hand skips entries used since its last visit and evicts the first other one. The newest entry is not considered
+    before the next one arrives, since the paper evicts before it inserts.
     """
 
     def __init__(self) -> None:

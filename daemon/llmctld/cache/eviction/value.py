@@ -1,4 +1,4 @@
-"""The policy that keeps what is worth most: seconds of computation that are likely to be asked for again, per byte."""
+"""The policy that keeps the most valuable entries: expected seconds of saved computation per byte."""
 
 import heapq
 import math
@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from llmctld.cache.eviction.policy import Item
 
 HALF_LIFE = 20
-"""Requests, as a multiple of the entries that are there, after which a use counts half. 10 forgets faster than a steady
-trace deserves, 40 slower than a moving one bears.
+"""Half-life of a use, in requests per entry present. With 10 it forgets too fast for a steady trace, with 40 too
+slowly for a moving one.
 """
 FIRST = 0.5
-"""Of a use, that is not believed: what was asked for once is asked for again less than half as often as what was twice."""
+"""Share of the first use that is discounted: entries used once are reused less than half as often as entries used
+twice.
+"""
 GHOSTS = 1000
-"""Keys that are remembered after they went, at least; else as many as there are entries."""
+"""Minimum number of evicted keys remembered; otherwise as many as there are entries."""
 
 
 @dataclass(slots=True)
@@ -21,26 +23,26 @@ class _Valued:
     item: Item
     uses: float = 0.0
     at: float = 0.0
-    """Half-lives, when `uses` was right."""
+    """Time in half-lives to which `uses` refers."""
     number: int = 0
-    """Of its one valid place in the heap."""
+    """Number of its one valid item in the heap."""
 
 
 class Gdsf:
-    """Greedy-Dual-Size-Frequency: value = uses x seconds / bytes, the least goes first (Cherkasova 1998), with aging.
+    """Greedy-Dual-Size-Frequency: value = uses x seconds / bytes, the lowest is evicted (Cherkasova 1998), with aging.
 
-    There the age is added, the value of the last victim; here uses halve, which overtakes what was once asked for often
-    as well. All halve together, so an order in the logarithm stays as it is: log2(value) + now. A hit pushes a new place
-    on the heap and leaves the old one there, which is passed over when it comes up.
+    The original adds the value of the last victim as age; here uses decay by half-lives, which also forgets entries
+    that were popular once. Since all decay together, log2(value) + now keeps its order. A hit pushes a new heap item;
+    the old one is skipped when it comes up.
     """
 
     def __init__(self) -> None:
         self._kept: dict[str, _Valued] = {}
-        self._ghosts: dict[str, tuple[float, float]] = {}  # uses and when; the oldest first
+        self._ghosts: dict[str, tuple[float, float]] = {}  # (uses, time); oldest first
         self._heap: list[tuple[float, int, str]] = []
         self._number = 0
         self._now = 0.0
-        """Half-lives."""
+        """In half-lives."""
 
     def add(self, key: str, item: Item) -> None:
         kept = self._kept.get(key)

@@ -1,7 +1,7 @@
-"""The weighted priority: 0.4 computation + 0.3 frequency - 0.2 size + 0.1 context, the least of a sample goes first.
+"""Weighted priority: 0.4 computation + 0.3 frequency - 0.2 size + 0.1 context; the lowest in a sample is evicted.
 
-Each factor is scaled to 0..1 over the entries that are there. With that each entry that comes or goes may change the
-order of all others, so that no heap can hold it; and looking at 100,000 takes 50 ms.
+Factors are scaled to 0..1 over all entries, so each addition may reorder all others: a heap cannot hold this order,
+and a full scan of 100,000 entries takes 50 ms.
 """
 
 import random
@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from llmctld.cache.eviction.policy import Item
 
 SAMPLE = 64
-"""Entries that are looked at for each victim; all of them while there are no more. The victim is then, on average, among
-the 1.5 % that are worth least.
-"""
+"""Entries sampled per victim, all if there are fewer. On average the victim is among the lowest 1.5 %."""
 WEIGHTS = (0.4, 0.3, -0.2, 0.1)
 
 
 class Spread:
-    """The least and the largest of the values that are there."""
+    """Minimum and maximum of a set of values."""
 
     def __init__(self) -> None:
         self._counts: dict[float, int] = {}
@@ -36,13 +34,13 @@ class Spread:
             del self._ordered[bisect_left(self._ordered, value)]
 
     def scale(self, value: float) -> float:
-        """0..1; 0 where all values are equal."""
+        """The value scaled to 0..1; 0 if all are equal."""
         least, largest = self._ordered[0], self._ordered[-1]
         return 0.0 if largest == least else (value - least) / (largest - least)
 
 
 def _rounded(value: float) -> float:
-    """To three digits, so that there are few different ones."""
+    """Three significant digits, to keep the number of distinct values low."""
     return value if value < 1000 and value == int(value) else float(f"{value:.2e}")
 
 
@@ -51,11 +49,11 @@ class _Weighed:
     factors: tuple[float, float, float, float]
     """Seconds, uses, bytes, context."""
     place: int
-    """In the list that samples are drawn from."""
+    """Position in the list that samples are drawn from."""
 
 
 class Weighted:
-    """`seed`: of the draws, so that a replay can be repeated."""
+    """`seed`: makes a replay repeatable."""
 
     def __init__(self, seed: int = 0) -> None:
         self._kept: dict[str, _Weighed] = {}
@@ -102,7 +100,7 @@ class Weighted:
         return key
 
     def priority(self, key: str) -> float:
-        """Of an entry that is there."""
+        """The priority of a key that is present."""
         scaled = (spread.scale(value) for spread, value in zip(self._spreads, self._kept[key].factors, strict=True))
         return sum(weight * value for weight, value in zip(WEIGHTS, scaled, strict=True))
 

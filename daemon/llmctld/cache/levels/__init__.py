@@ -1,1 +1,1 @@
-"""The levels (memory, disk, shared), and the levels as one cache."""
+"""The levels (memory, disk, shared) and the cache made of them."""

@@ -1,4 +1,4 @@
-"""A stored answer as the bytes of a level, and back. It knows no level."""
+"""Encodes a stored answer as the bytes of a level, and decodes it."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,12 +16,12 @@ encode = msgspec.msgpack.Encoder(enc_hook=extended).encode
 
 def _whole(code: int, data: memoryview) -> Any:
     if code != WHOLE:
-        raise ValueError(f"extension type {code} stands in no stored answer")
+        raise ValueError(f"the extension type {code} occurs in no stored answer")
     return Whole(bytes(data))
 
 
 class _Before(msgspec.Struct, array_like=True):
-    """The form of older versions, which named each field that they kept."""
+    """The format of older versions, which listed the fields to keep."""
 
     model: str
     text: str
@@ -41,7 +41,7 @@ _decode_before = msgspec.msgpack.Decoder(_Before).decode
 
 
 def decode(value: bytes) -> Stored:
-    """Raises ValueError or msgspec.DecodeError where it is none."""
+    """Raises ValueError or msgspec.DecodeError for anything else."""
     try:
         return _decode(value)
     except msgspec.ValidationError:
@@ -57,7 +57,7 @@ def decode(value: bytes) -> Stored:
 
 
 class Seen(NamedTuple):
-    """What a level holds under a key: the answer, its bytes, and their end. Without an answer: the level has none."""
+    """The result of a lookup in one level: answer, bytes and expiry; no answer: not found."""
 
     answer: Stored | None = None
     found: CachedValue = CachedValue(b"", 0.0)
@@ -66,7 +66,9 @@ class Seen(NamedTuple):
 def look(
     thread: LevelThread[Any], key: str, lost: Callable[[str], None], counts: bool = True
 ) -> Callable[[Level], Seen]:
-    """What the thread's thread does for a lookup. A value that is damaged, or another program's, is removed: `lost`."""
+    """A lookup for the level's thread. Removes a value that is damaged or not an answer, and reports the key to
+    `lost`.
+    """
 
     def ask(level: Level) -> Seen:
         if thread.owes(key):

@@ -1,6 +1,6 @@
-"""The disk level: answers that outlive the hub, in diskcache, as bytes and never as pickle (CVE-2025-69872).
+"""The disk level: answers that survive the hub, in diskcache, as bytes and never as pickle (CVE-2025-69872).
 
-Bounded by bytes; a policy says what goes, once it has been told what is there. It does not know what an answer is.
+Limited in bytes; a policy chooses victims once it knows the entries present.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ from llmctld.storage.store import mark_of
 from llmctld.watch import log
 
 
-class BytesDisk(diskcache.DiskLevel):  # type: ignore[misc]
-    """Stores bytes under str keys; refuses to write, and to read, anything that would need pickle."""
+class BytesDisk(diskcache.Disk):  # type: ignore[misc]
+    """Stores bytes under str keys; refuses to read or write anything that needs pickle."""
 
     def put(self, key: Any) -> tuple[Any, bool]:
         if type(key) is not str:
@@ -51,14 +51,14 @@ class BytesDisk(diskcache.DiskLevel):  # type: ignore[misc]
     def _write(self, full_path: str, *arguments: Any) -> Any:
         try:
             return super()._write(full_path, *arguments)
-        except OSError:  # a full disk, above all: half a file must not stay there
+        except OSError:  # on a full disk, above all: remove the partial file
             with contextlib.suppress(OSError):
                 os.remove(full_path)
             raise
 
 
 class Database(diskcache.Cache):  # type: ignore[misc]
-    """One that cannot be opened lets go of its file at once: until then a removed file keeps the room it took."""
+    """If opening fails, closes its file at once; otherwise a removed file would keep occupying the disk."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         try:
@@ -69,7 +69,9 @@ class Database(diskcache.Cache):  # type: ignore[misc]
 
 
 def scrap(folder: Path) -> None:
-    """Removes all that a level keeps in `folder`: deleting in a database takes room, and a full disk has none. Raises OSError."""
+    """Deletes a level's files in `folder`. Deleting rows in a database needs free space, which a full disk lacks.
+    Raises OSError.
+    """
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -78,7 +80,7 @@ def scrap(folder: Path) -> None:
 
 
 class Held(NamedTuple):
-    """An entry as it lies on the disk; its size in bytes."""
+    """An entry on disk, with its size in bytes."""
 
     key: str
     size: int
@@ -86,7 +88,7 @@ class Held(NamedTuple):
 
 
 class DiskLevel:
-    """A Level in `folder`. `limit` in bytes; `repair`: the last hub did not end in order, or the database is damaged."""
+    """A Level in `folder`. `limit`: bytes. `repair`: the last hub did not exit cleanly, or the database is damaged."""
 
     name = "disk"
     news: str | None = None
@@ -94,9 +96,9 @@ class DiskLevel:
     def __init__(self, folder: Path, limit: int, policy: Policy, repair: bool = False) -> None:
         self._folder, self._limit, self._policy = folder, limit, policy
         self._told = False
-        """Whether the policy knows what is here; until then nothing is put out."""
+        """Whether the policy knows the entries; nothing is evicted before."""
         self._early: dict[str, Item] = {}
-        """What was put until then."""
+        """Entries added before that."""
         self._cache = self._open(repair)
         self._mark = mark_of(folder / DBNAME)
 
@@ -109,13 +111,15 @@ class DiskLevel:
             return cache
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
-                raise  # no room or no permission: not damaged
+                raise  # no space or no permission, not damage
             if cache is not None:
                 cache.close()
             aside = set_aside(self._folder)
-            self.news = f"the stored answers on disk were damaged and are begun anew; the damaged ones are now {aside}"
+            self.news = (
+                f"the stored answers on disk were damaged and have been discarded; the damaged ones are now {aside}"
+            )
             log.warning(
-                "the stored answers on disk were damaged and are begun anew", moved_to=str(aside), error=str(error)
+                "the stored answers on disk were damaged and have been discarded", moved_to=str(aside), error=str(error)
             )
             return self._connect()
 
@@ -125,7 +129,7 @@ class DiskLevel:
         )
 
     def _mend(self, cache: Any) -> None:
-        """A SIGKILL leaves files behind that no row names. Raises DatabaseError when the database is damaged."""
+        """Deletes files without a row, left by SIGKILL. Raises DatabaseError if the database is damaged."""
         ((verdict,),) = cache._sql("PRAGMA quick_check(1)").fetchall()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
@@ -144,7 +148,7 @@ class DiskLevel:
         return None if sealed is None else CachedValue(unseal(sealed), float(expires))
 
     def hit(self, hits: Mapping[str, int]) -> None:
-        """For the policy: how often entries were used, on whatever level."""
+        """Tells the policy how often entries were used, on any level."""
         for key, count in hits.items():
             for _ in range(count):
                 self._policy.hit(key)
@@ -156,7 +160,7 @@ class DiskLevel:
         if type(value) is not bytes:
             raise TypeError(f"a value must be bytes, not {type(value).__name__}")
         if len(value) > self._limit:
-            self.delete([key])  # the smaller one that was there no longer holds
+            self.delete([key])  # the smaller value stored before is no longer valid
             return [key]
         self._cache.set(key, seal(value), expire=expires - time.time())
         if not self._told:
@@ -183,7 +187,7 @@ class DiskLevel:
         return count
 
     def _remove(self, key: str) -> bool:
-        """An entry that has ended too, which diskcache's own `delete` passes over."""
+        """Removes an entry even if it has expired; diskcache's own `delete` skips those."""
         with self._cache._transact() as (sql, cleanup):
             rows = sql("SELECT rowid, filename FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()
             for rowid, filename in rows:
@@ -192,7 +196,7 @@ class DiskLevel:
         return bool(rows)
 
     def sweep(self) -> list[str]:
-        """Removes what has ended; its keys."""
+        """Removes expired entries; their keys."""
         rows = self._cache._sql("SELECT key FROM Cache WHERE raw = 1 AND expire_time <= ?", (time.time(),)).fetchall()
         ended = [key for (key,) in rows if type(key) is str]
         self.delete(ended)
@@ -202,7 +206,7 @@ class DiskLevel:
         for entry in self.held():
             self._policy.remove(entry.key)
         removed = int(self._cache.clear())
-        with contextlib.suppress(sqlite3.Error):  # what was removed takes its room until the log is written back
+        with contextlib.suppress(sqlite3.Error):  # disk space is freed only when the write-ahead log is written back
             self._cache._sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return removed
 
@@ -215,17 +219,17 @@ class DiskLevel:
     def close(self) -> None:
         self._cache.close()
 
-    # ---- what is here, for whoever keeps a book of it ----------------------------------------------------------------
+    # ---- for the book -----------------------------------------------------------------------------------------------
 
     def held(self) -> list[Held]:
-        """Every entry, expired ones too."""
+        """All entries, expired ones included."""
         rows = self._cache._sql("SELECT key, length(value) + size, expire_time FROM Cache WHERE raw = 1").fetchall()
         return [Held(key, size or 0, expires or float("inf")) for key, size, expires in rows if type(key) is str]
 
     def tell(self, items: Mapping[str, Item]) -> list[str]:
-        """What is known of the entries here, in the order of their last use; the keys that must go at once.
+        """Tells the policy about the entries, in order of last use; returns keys to evict at once.
 
-        What is here and not in `items` goes first.
+        Entries not in `items` are evicted first.
         """
         if self._told:
             return []

@@ -1,6 +1,6 @@
-"""A generation number for each key that is being looked up: a write or a removal raises it, and what was found before is stale.
+"""Tells a lookup whether its key was written or removed meanwhile, by a generation number per key.
 
-So a copy upward that began before a delete never brings the value back. It knows keys, and neither values nor levels.
+So a copy to a higher level that started before a deletion never restores the value.
 """
 
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Generations:
-    """On one thread. A number is kept while somebody looks, so that they do not grow without end."""
+    """Used on one thread. A number exists only during lookups, so that their count stays bounded."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -16,7 +16,7 @@ class Generations:
 
     @contextmanager
     def looking(self, key: str) -> Iterator[Callable[[], bool]]:
-        """Gives a question: whether nothing was written or removed under `key` since."""
+        """Yields a function: whether `key` is unchanged since."""
         self._lookers[key] = self._lookers.get(key, 0) + 1
         began = self._numbers.setdefault(key, 0)
         try:

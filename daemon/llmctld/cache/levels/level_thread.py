@@ -1,7 +1,6 @@
-"""A level on a thread of its own, behind a circuit: while it fails it is passed over, and it comes back by itself.
+"""Runs a level on a thread of its own with a circuit breaker: a failing level is skipped until it works again.
 
-What it could not be made to forget it owes: that is not served from it, and is removed as soon as it works again. It does
-not know what an answer is, nor which other levels there are.
+Removals that a failing level missed are remembered: those values are not served, and are removed once it works.
 """
 
 import asyncio
@@ -23,21 +22,22 @@ T = TypeVar("T")
 L = TypeVar("L", bound=Level)
 
 FAILURES = (OSError, sqlite3.Error, diskcache.Timeout)
-"""What a level raises when it fails: no room, a damaged file, a lock held too long, a server that is gone."""
+"""What a failing level raises: no space, damage, a lock timeout, a lost connection."""
 
 REOPEN_S = 10.0
 REST_S, REST_MAX_S = 1.0, 30.0
 OWED = 50_000
-"""Keys remembered so. Of more than that a level may serve what is older, should it come back."""
+"""Limit for remembered removals. Beyond it a level that comes back may serve stale values."""
 NEWS = 20
 
 
 class LevelThread(Generic[L]):
-    """`open_` makes the level, on the thread's thread; True tells it to look for damage. `limit`: bytes of the largest value.
+    """`open_` creates the level, on its thread; with True it checks for damage. `limit`: size of the largest value in
+    bytes.
 
-    `rests`: a level that fails is not asked for REST_S seconds, then for twice as long, up to REST_MAX_S; then it is
-    probed, and no request waits for that. Without it every request tries, which costs a local disk nothing.
-    `scrap` removes what the level keeps without opening it, and raises OSError: for when it cannot clear itself.
+    `rests`: a failing level is not used for REST_S seconds, then for twice as long, up to REST_MAX_S; then a probe
+    runs, for which no request waits. Without `rests` every request tries, which is cheap for a local disk. `scrap`
+    deletes the level's files without opening it, for a level that cannot clear itself; raises OSError.
     """
 
     def __init__(
@@ -47,34 +47,34 @@ class LevelThread(Generic[L]):
         self.name, self.limit = name, limit
         self.meter = Meter(name, Counters() if counters is None else counters)
         self.news: list[str] = []
-        """What a user should hear."""
+        """Notices for the user."""
         self.opened: Callable[[], None] = lambda: None
-        """Called on the thread's thread each time the level was opened anew."""
+        """Called on the level's thread after each reopening."""
         self._open, self._repair, self._rests, self._scrap = open_, repair, rests, scrap
         self._level: L | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"cache-{name}")
         self._tried = self._mended = float("-inf")
         self._failed: set[str] = set()
-        """Of "reading", "writing" and "clearing", what does not work."""
+        """Which of "reading", "writing" and "clearing" fail."""
         self._owed: dict[str, None] = {}
         self._owes_all = False
         self._rest, self._until = REST_S, 0.0
         self._probing = False
 
     def start(self) -> None:
-        """Opens the level, without waiting for it."""
+        """Starts to open the level, without waiting."""
         self._thread.submit(self._run, lambda level: None, None, "reading", ())
 
     def read(self, work: Callable[[L], T], default: T) -> "asyncio.Future[T]":
-        """`work` on the thread's thread, behind whatever was asked before; `default` where the level fails."""
+        """Runs `work` on the level's thread after all earlier work; `default` if the level fails."""
         return self._ask(work, default, "reading", ())
 
     def write(self, work: Callable[[L], T], default: T, keys: Iterable[str] = ()) -> "asyncio.Future[T]":
-        """As `read`, for what changes the values of `keys`: where it fails, what is there of them no longer counts."""
+        """Like `read`, for changes to the values of `keys`: if it fails, their old values are not served any more."""
         return self._ask(work, default, "writing", tuple(keys))
 
     async def clear(self) -> int | None:
-        """The number of entries removed; None where the level fails, which then forgets them when it works again."""
+        """The number of entries removed; None if the level fails, which then removes them when it works again."""
         if self._resting():
             self._owes_all = True
             return None
@@ -88,7 +88,7 @@ class LevelThread(Generic[L]):
         return self._owes_all or key in self._owed
 
     async def close(self) -> None:
-        """Finishes what is queued, then closes the level."""
+        """Finishes queued work, then closes the level."""
 
         def close() -> None:
             if self._level is not None:
@@ -116,10 +116,10 @@ class LevelThread(Generic[L]):
             self._thread.submit(self._probe)
         return True
 
-    # ---- on the thread's thread ---------------------------------------------------------------------------------------
+    # ---- on the level's thread --------------------------------------------------------------------------------------
 
     def _run(self, work: Callable[[L], T], default: T, kind: str, keys: tuple[str, ...], probe: bool = False) -> T:
-        if self._rests and self._failed and not probe:  # it failed while this waited
+        if self._rests and self._failed and not probe:  # it failed while this work was queued
             self._owe(keys)
             return default
         try:
@@ -130,9 +130,9 @@ class LevelThread(Generic[L]):
             if kind == "writing":
                 self._pay(level)
             result = work(level)
-        except Exception as error:  # noqa: BLE001 - whatever it is, no request fails for a level
+        except Exception as error:  # noqa: BLE001 - a broken level must not fail a request
             if not isinstance(error, FAILURES):
-                log.error("a cache level raised what it must not", level=self.name, exc_info=True)
+                log.error("a cache level raised an unexpected error", level=self.name, exc_info=True)
             self._owe(keys)
             self._fail(kind, error)
             return default
@@ -140,7 +140,7 @@ class LevelThread(Generic[L]):
         return result
 
     def _clear(self) -> int | None:
-        """It pays what is owed, too: what cannot be removed one by one may yet go with everything else."""
+        """Also clears missed removals: what cannot be removed singly may be removed with everything else."""
 
         def everything(level: L) -> int:
             removed = level.clear()
@@ -157,7 +157,7 @@ class LevelThread(Generic[L]):
             except OSError as error:
                 self._fail("writing", error)
             else:
-                self._tried = float("-inf")  # gone it is now, whether or not there is room to begin anew
+                self._tried = float("-inf")  # the files are gone, even if there is no space to start anew
                 removed = self._run(everything, 0, "clearing", ())
         self._owes_all = removed is None
         return removed
@@ -172,10 +172,10 @@ class LevelThread(Generic[L]):
             self._probing = False
 
     def _ready(self) -> L | None:
-        """The level: opened anew now and then while it fails, and at once where it was removed. Raises FAILURES."""
+        """The open level. Reopens a failing one from time to time, a removed one at once. Raises FAILURES."""
         if self._level is not None and self._level.lost():
-            log.warning("what a cache level kept was removed from outside", level=self.name)
-            self._tell(f"what the {self.name} level of the cache kept was removed from outside, and it is begun anew")
+            log.warning("the files of a cache level were removed from outside", level=self.name)
+            self._tell(f"the files of the {self.name} level of the cache were removed from outside; it starts empty")
             self._repair, self._tried = True, float("-inf")
             self._close()
             self._level = None
@@ -216,13 +216,13 @@ class LevelThread(Generic[L]):
         self.meter.error = words
         if not self._failed:
             log.warning("a cache level fails", level=self.name, error=f"{type(error).__name__}: {error}")
-            self._tell(f"the {self.name} level of the cache fails and is passed over until it works again: {words}")
+            self._tell(f"the {self.name} level of the cache fails and is skipped until it works again: {words}")
         self._failed.add(kind)
         if self._rests:
             self._until = time.monotonic() + self._rest
             self._rest = min(2 * self._rest, REST_MAX_S)
         if type(error) is sqlite3.DatabaseError and time.monotonic() - self._mended > REOPEN_S:
-            self._mended = time.monotonic()  # damaged while it was open: looked through, and begun anew if need be
+            self._mended = time.monotonic()  # damaged while open: reopened with a check
             self._repair, self._tried = True, float("-inf")
 
     def _works(self, kind: str) -> None:

@@ -1,6 +1,6 @@
-"""What levels and book tell each other in the background: hits, in batches; what left every level; what has ended.
+"""Keeps the book in step with the levels, in the background: hit counts in batches, evicted entries, expired entries.
 
-Nobody waits for it. It does not know what is asked of the cache.
+No request waits for it.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.watch import log
 
 TICK_S = 1.0
-"""What is noted in this time is written down together."""
+"""Changes within this time are written together."""
 SWEEP_S = 60.0
 BATCH = 200
-"""Entries in one piece of work for a level: what is asked of it meanwhile waits no longer than that takes."""
+"""Entries per job of a level, which bounds how long lookups wait behind it."""
 
 
 class Maintenance:
-    """`gone` is called on the event loop with the keys that no level holds any more."""
+    """`gone` is called on the event loop with keys that no level has any more."""
 
     def __init__(
         self,
@@ -44,19 +44,19 @@ class Maintenance:
         self._generations, self._gone = generations, gone
         self._hits: dict[str, int] = {}
         self._left: dict[str, None] = {}
-        """Keys that some level has put out: whether another holds them is asked in the next round."""
+        """Keys evicted from some level; the next round checks whether another level has them."""
         self._stir, self._turn = asyncio.Event(), asyncio.Lock()
         self._compare, self._swept = True, float("-inf")
         self._task: asyncio.Task[None] | None = None
         self._trouble = ""
-        """What the last round failed with."""
+        """The last round's error."""
 
     def start(self) -> None:
-        """Needs a running loop."""
+        """Needs a running event loop."""
         loop = asyncio.get_running_loop()
 
         def opened() -> None:
-            with suppress(RuntimeError):  # the loop has ended
+            with suppress(RuntimeError):  # the event loop has ended
                 loop.call_soon_threadsafe(self._again)
 
         if self._disk is not None:
@@ -71,18 +71,18 @@ class Maintenance:
                 await self.round()
 
     def hit(self, key: str) -> None:
-        """On the path of every hit: a dict and a flag."""
+        """Counts a hit. On the path of every hit: a dict update and a flag."""
         self._hits[key] = self._hits.get(key, 0) + 1
         self._stir.set()
 
     def leaving(self, keys: Iterable[str]) -> None:
-        """Some level does not hold them any more."""
+        """Some level no longer has these keys."""
         for key in keys:
             self.lost(key)
             self._stir.set()
 
     def lost(self, key: str) -> None:
-        """As `leaving`, from any thread, and without hurry."""
+        """Like `leaving`, from any thread."""
         self._left[key] = None
 
     def _again(self) -> None:
@@ -94,23 +94,23 @@ class Maintenance:
             try:
                 await self.round()
                 self._trouble = ""
-            except Storage as error:  # it is tried again; until then it is said once
+            except Storage as error:  # retried later, and logged once until then
                 if error.message != self._trouble:
-                    log.warning("the book of the cache cannot be kept", error=error.message)
+                    log.warning("the book of the cache cannot be updated", error=error.message)
                 self._trouble = error.message
-            except Exception:  # noqa: BLE001 - what is noted late is no reason to note nothing any more
-                log.error("the book of the cache was not kept", exc_info=True)
+            except Exception:  # noqa: BLE001 - a failed round must not end the loop
+                log.error("the book of the cache was not updated", exc_info=True)
             with suppress(asyncio.TimeoutError, TimeoutError):
                 await asyncio.wait_for(self._stir.wait(), SWEEP_S)
             await asyncio.sleep(TICK_S)
 
     async def mend(self) -> None:
-        """Opens the book again, where it could not be opened. Raises Storage."""
+        """Reopens the book if it could not be opened. Raises Storage."""
         self._compare = True
         await self.round()
 
     async def round(self) -> None:
-        """Writes down what was noted, and sees off what left and what ended. Raises Storage."""
+        """Writes pending changes; removes entries that were evicted or have expired. Raises Storage."""
         async with self._turn:
             await self._round()
 
@@ -134,20 +134,18 @@ class Maintenance:
     async def _sweep(self) -> None:
         none: list[str] = []
         self.leaving(self._memory.sweep())
-        if (
-            self._disk is not None
-        ):  # asked as reading: where there is nothing to remove, it proves nothing about writing
+        if self._disk is not None:  # as a read: a removal of nothing does not prove that the level can write
             self.leaving(await self._disk.read(DiskLevel.sweep, none))
         with suppress(Storage):
             self.leaving(await self._book.expired(time.time()))
 
     async def _see_off(self, keys: Sequence[str]) -> None:
-        """Those of `keys` that no level holds are gone, unless they come back meanwhile."""
+        """Marks those of `keys` that no level has as gone, unless they were stored again."""
         with ExitStack() as looks:
             unchanged = {key: looks.enter_context(self._generations.looking(key)) for key in keys}
             remaining = set(keys) - self._memory.exists(keys)
             for thread in self._threads:
-                asked = list(remaining)  # a level that fails may hold them all
+                asked = list(remaining)  # a failing level may have all of them
                 remaining -= await thread.read(lambda level: level.exists(asked), set(asked))  # noqa: B023 - awaited here
             gone = [key for key in remaining if unchanged[key]()]
         if gone:
@@ -157,7 +155,9 @@ class Maintenance:
     # ---- the book and the disk --------------------------------------------------------------------------------------
 
     async def _compare_with_the_book(self) -> None:
-        """After this the book has a row for each entry, the disk knows the worth of its own, and the rest is seen off."""
+        """Afterwards the book has a row for each entry, the disk level's policy knows its entries, and other rows are
+        marked as gone.
+        """
         self._compare = False
         await self._book.check()
         rows, held = await self._book.held(), list[Held]()
@@ -165,7 +165,7 @@ class Maintenance:
         if self._disk is not None:
             found = await self._disk.read(lambda disk: disk.held(), None)
             if found is None:
-                return  # it is compared when it can be opened
+                return  # the comparison runs when the level can be opened
             held = found
         compared = await asyncio.to_thread(_compare, rows, held)
         if self._disk is not None:
@@ -176,7 +176,7 @@ class Maintenance:
         self.leaving(compared.vanished)
 
     async def _write_down_memory(self, known: Set[str]) -> None:
-        """Rows of what is in memory, where the book was begun anew while the hub ran."""
+        """Adds rows for the memory level's entries if the book was recreated while the hub ran."""
         unknown = {key: found for key, found in self._memory.held().items() if key not in known}
         made = await asyncio.to_thread(
             lambda: [
@@ -185,10 +185,10 @@ class Maintenance:
         )
         if made:
             await self._book.put_all(made)
-            self.leaving(unknown)  # should one have been removed meanwhile
+            self.leaving(unknown)  # in case one was removed meanwhile
 
     async def _write_down(self, disk: LevelThread[DiskLevel], strangers: Sequence[Held]) -> dict[str, Item]:
-        """Makes rows of entries that have none, and returns what they are worth."""
+        """Adds rows for entries without one; returns their eviction data."""
         items: dict[str, Item] = {}
         for first in range(0, len(strangers), BATCH):
             batch = strangers[first : first + BATCH]
@@ -200,8 +200,8 @@ class Maintenance:
             await self._book.put_all(made)
             items |= {row.key: Item(row.size, row.seconds) for row in made}
         if items:
-            log.info("entries of the cache were written into its book", entries=len(items))
-            self.leaving(items)  # should one have been removed meanwhile
+            log.info("entries of the cache were added to its book", entries=len(items))
+            self.leaving(items)  # in case one was removed meanwhile
         return items
 
     def _read_all(self, disk: LevelThread[DiskLevel], batch: Sequence[Held]) -> "asyncio.Future[list[Seen]]":
@@ -211,7 +211,9 @@ class Maintenance:
 
 
 class Compared(NamedTuple):
-    """`items`: what is worth what, in the order of last use; `strangers` are in no row, `vanished` on no disk."""
+    """`items`: eviction data in order of last use; `strangers`: entries without a row; `vanished`: rows without an
+    entry on disk.
+    """
 
     items: dict[str, Item]
     strangers: list[Held]

@@ -1,4 +1,4 @@
-"""The memory level: answers in this process, bounded by their bytes; a policy says which of them go."""
+"""The memory level: answers in this process, limited in bytes; a policy chooses victims."""
 
 import time
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from llmctld.cache.level import CachedValue
 
 
 class MemoryLevel:
-    """A Level in this process. `limit` in bytes; a value larger than that is not kept."""
+    """A Level in this process. `limit`: bytes; a larger value is not stored."""
 
     name = "memory"
     news: str | None = None
@@ -29,7 +29,7 @@ class MemoryLevel:
         return found
 
     def peek(self, key: str) -> CachedValue | None:
-        """As `get`, but it counts as no use."""
+        """Like `get`, but does not count as use."""
         found = self._values.get(key)
         return None if found is None or found.expires <= time.time() else found
 
@@ -39,7 +39,7 @@ class MemoryLevel:
     def put(self, key: str, value: bytes, expires: float, item: Item) -> list[str]:
         old = self._values.pop(key, None)
         self._bytes -= len(old.value) if old else 0
-        if len(value) > self.limit:  # also when there was a smaller one: it no longer holds
+        if len(value) > self.limit:  # a smaller value stored before is no longer valid
             self._policy.remove(key)
             return [key]
         self._values[key] = CachedValue(value, expires)
@@ -62,7 +62,7 @@ class MemoryLevel:
         return len(held)
 
     def sweep(self) -> list[str]:
-        """Removes what has ended; its keys."""
+        """Removes expired entries; their keys."""
         now = time.time()
         ended = [key for key, found in self._values.items() if found.expires <= now]
         self.delete(ended)
@@ -75,7 +75,7 @@ class MemoryLevel:
         return len(self._values), self._bytes
 
     def held(self) -> dict[str, CachedValue]:
-        """Every entry, expired ones too."""
+        """All entries, expired ones included."""
         return dict(self._values)
 
     def lost(self) -> bool:

@@ -1,6 +1,6 @@
-"""The shared level: answers that several hubs have in common, in Redis or Valkey. It knows their protocol, and no answers.
+"""The shared level: answers shared by several hubs, in Redis or Valkey.
 
-Time-outs are short, and what it raises holds no secret of the URL. When a server that failed is asked again it does not know.
+Timeouts are short. Errors contain no secret of the URL. Does not decide when a failed server is tried again.
 """
 
 import time
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     import redis
 
 PREFIX = "llmctl:answer:"
-"""Of every key here: the server may be somebody else's as well."""
+"""Prefix of all keys; other programs may use the server too."""
 TIMEOUT_S = 0.5
-"""Of one exchange: longer than any takes over a network that is worth asking."""
+"""Timeout per command; a slower network is not worth using."""
 LIMIT = 8 * 2**20
-"""Bytes of a value, so that none takes longer than that."""
+"""Maximum size of a value, so that it can be sent within the timeout."""
 COUNT_S = 0.25
-"""What counting may take; what is not counted by then is estimated."""
+"""Time limit for counting entries; beyond it the count is estimated."""
 BATCH = 500
 
 
 class SharedError(OSError):
-    """The server fails, or what lies before it."""
+    """The server, or the connection to it, fails."""
 
 
 class SharedLevel:
-    """A Level at `url`, as in redis://USER:PASSWORD@HOST:PORT/DB, which is first asked when something is wanted.
+    """A Level at `url`, as in redis://USER:PASSWORD@HOST:PORT/DB. Connects on first use.
 
-    The server evicts as it is configured to; a key that it lost is a miss. Raises SharedError, and ValueError for a value
-    that is damaged.
+    The server's own settings decide evictions; an evicted key is a miss. Raises SharedError, and ValueError for a
+    damaged value.
     """
 
     name = "shared"
@@ -65,7 +65,7 @@ class SharedLevel:
     def put(self, key: str, value: bytes, expires: float, item: Item) -> list[str]:
         left_ms = int((expires - time.time()) * 1e3) if expires != float("inf") else None
         if len(value) > LIMIT or (left_ms is not None and left_ms <= 0):
-            self.delete([key])  # what was there no longer holds
+            self.delete([key])  # the value stored before is no longer valid
             return [key]
         with self._errors():
             self._client.set(PREFIX + key, seal(value), px=left_ms)
@@ -76,7 +76,7 @@ class SharedLevel:
             return self._remove(PREFIX + key for key in keys)
 
     def clear(self) -> int:
-        """What other hubs have put there too."""
+        """Also removes what other hubs have stored."""
         with self._errors():
             return self._remove(self._client.scan_iter(match=PREFIX + "*", count=BATCH))
 
@@ -88,7 +88,7 @@ class SharedLevel:
         return count
 
     def size(self) -> tuple[int, int]:
-        """Exact for what can be counted in COUNT_S, an estimate beyond."""
+        """Exact if counted within COUNT_S, else estimated."""
         entries = size = 0
         cursor, until = 0, time.monotonic() + COUNT_S
         with self._errors():
@@ -113,20 +113,20 @@ class SharedLevel:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Every failure as a SharedError whose words hold no secret."""
+        """Converts every failure to a SharedError without secrets."""
         try:
             yield
         except SharedError:
             raise
-        except Exception as error:  # noqa: BLE001 - sockets, TLS, the protocol: whatever it is, the level fails
+        except Exception as error:  # noqa: BLE001 - sockets, TLS, protocol: any error means that the level fails
             words = str(error)
             for secret in self._secrets:
                 words = words.replace(secret, "***")
-            raise SharedError(f"{type(error).__name__}: {words}") from None  # the chain would hold them
+            raise SharedError(f"{type(error).__name__}: {words}") from None  # the exception chain could contain secrets
 
 
 def _secrets(url: str) -> list[str]:
-    """What must not be seen of the URL, the longest first, as written and as meant."""
+    """Secret parts of the URL, longest first, encoded and decoded."""
     address = url.rpartition("@")[0].partition("://")[2]
     user, _, password = address.partition(":")
     query = [
@@ -154,8 +154,8 @@ def _client(url: str) -> "redis.Redis":
             f"{SCHEMES[scheme]}://{rest}",
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
-            protocol=2,  # which every Redis and Valkey speaks
-            retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),  # the server closes what was idle for long
+            protocol=2,  # supported by every Redis and Valkey
+            retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),  # the server closes idle connections
         )
-    except ValueError:  # whose words may hold the password
+    except ValueError:  # its message may contain the password
         raise SharedError(f"cache.shared_url cannot be read: an address is {FORM}") from None

@@ -1,6 +1,7 @@
-"""The levels as one cache: a lookup goes down until it hits and fills what lies above; a failing level is passed over.
+"""The cache made of all levels: a lookup goes from memory down to the first hit and copies it upward; failing levels
+are skipped.
 
-Every level but memory works on a thread of its own, so that nothing here makes the event loop wait.
+Every level but memory runs on a thread of its own, so nothing here blocks the event loop.
 """
 
 import asyncio
@@ -30,12 +31,12 @@ T = TypeVar("T")
 
 DEFAULT_TTL_S = 30 * 86400.0
 YOUNG_S = 60.0
-"""An answer that is younger has no limit: nothing predicts less, and most hits are."""
+"""Younger answers have no age limit: no prediction is shorter, and most hits are this young."""
 NOWHERE = Seen()
 
 
 class Hit(NamedTuple):
-    """A stored answer and where it lay; `age` in seconds."""
+    """A stored answer and its level; `age` in seconds."""
 
     level: str
     answer: Stored
@@ -43,16 +44,14 @@ class Hit(NamedTuple):
 
 
 class Put(NamedTuple):
-    """What became of an answer that was to be stored. `taken`: by some level; it may have been put out again since.
-    `notice`: what a user should know.
-    """
+    """The result of storing an answer. `taken`: some level accepted it. `notice`: for the user."""
 
     taken: bool
     notice: str | None = None
 
 
 class Newsworthy(Protocol):
-    """Who has something to say to the next user."""
+    """A source of notices for the next user."""
 
     news: list[str]
 
@@ -64,24 +63,26 @@ class Expiry(Protocol):
     news: list[str]
 
     def lifetime(self, key: str, answer: Stored) -> float:
-        """Seconds for which a new answer is kept."""
+        """Seconds that a new answer is stored."""
         ...
 
     def limit(self, key: str, answer: Stored) -> float:
-        """Seconds of age up to which a stored answer is served, though it has not ended."""
+        """Maximum age in seconds at which a stored answer is served, even before it expires."""
         ...
 
     def recomputed(self, before: EntryRow, answer: Stored) -> None:
-        """A key's answer was computed again: what the book knew of the old one, and the new one, before it is stored."""
+        """Called when a key was computed again, with the old entry's metadata and the new answer, before that is
+        stored.
+        """
         ...
 
     def explain(self, key: str, answer: Stored) -> dict[str, Any]:
-        """What `cache show` says about the lifetime."""
+        """The lifetime section of `cache show`."""
         ...
 
 
 class FixedExpiry:
-    """Every answer is kept for `seconds`, and nothing is learned."""
+    """Keeps every answer for `seconds` and learns nothing."""
 
     def __init__(self, seconds: float = DEFAULT_TTL_S) -> None:
         self._seconds = seconds
@@ -101,10 +102,10 @@ class FixedExpiry:
 
 
 class Tiers:
-    """MemoryLevel, then the threads in their order. `ttl`: seconds that every answer is served, None: as `expiry` says.
+    """The memory level, then the others in order. `ttl`: seconds that every answer is served; None: as `expiry` says.
 
-    `book` may be left out: then nothing is known of the entries but their answers. `worth`: what computing an answer once
-    more would cost, in seconds or what counts like them. `start` begins what happens in the background.
+    Without `book` there is no metadata. `worth`: cost of computing an answer again, in seconds or an equivalent.
+    `start` begins the background work.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Tiers:
         self._expiry: Expiry = FixedExpiry() if expiry is None else expiry
         self._worth = worth
         self.reuse = self._expiry.reuse
-        """Told of each request by whoever knows what it belongs to."""
+        """Receives each request's groups."""
         self._ttl = ttl
         self._oldest = float("inf") if ttl is None else ttl
         self._memory, self._threads = memory, list(threads)
@@ -141,22 +142,22 @@ class Tiers:
             thread.start()
 
     def start(self) -> None:
-        """Needs a running loop. Compares book and levels, then notes what happens."""
+        """Needs a running event loop. Compares book and levels, then starts the background work."""
         if self._maintenance is not None:
             self._maintenance.start()
 
-    # ---- who else is told and asked ---------------------------------------------------------------------------------
+    # ---- hooks of other parts ---------------------------------------------------------------------------------------
 
     def when_gone(self, tell: Callable[[Sequence[str]], None]) -> None:
-        """`tell` is called on the event loop with the keys that no level holds any more, or only memory, for a while."""
+        """`tell` is called on the event loop with keys that no level has any more, or only memory."""
         self._when_gone.append(tell)
 
     def add_news(self, source: Newsworthy) -> None:
-        """What `source` has to say is said to the next user."""
+        """Adds a source of notices for the next user."""
         self._news.append(source)
 
     def add_explanation(self, name: str, explain: Callable[[str], Awaitable[dict[str, Any]]]) -> None:
-        """`show` says what `explain` knows of a key, under `name`."""
+        """Adds a section `name` to `cache show`, made by `explain` from a key."""
         self._explanations[name] = explain
 
     def joined(self) -> None:
@@ -168,14 +169,14 @@ class Tiers:
         self._saved_s.add(answer.seconds)
 
     async def round(self) -> None:
-        """Everything that is noted until now is written down, and what left is seen off."""
+        """Writes pending changes, and removes entries that were evicted."""
         if self._maintenance is not None:
             await self._maintenance.round()
 
-    # ---- what the pipeline asks -------------------------------------------------------------------------------------
+    # ---- used by the pipeline ---------------------------------------------------------------------------------------
 
     async def get(self, key: str, max_age: float | None) -> Hit | None:
-        """The stored answer if it has not ended, and is no older than `max_age` seconds and the configured ttl."""
+        """The stored answer if it has not expired and is no older than `max_age` seconds and the configured ttl."""
         self._requests.add()
         oldest = self._oldest if max_age is None else min(self._oldest, max_age)
         hit = self._in_memory(key, oldest)
@@ -188,11 +189,11 @@ class Tiers:
         return hit
 
     async def peek(self, key: str) -> Stored | None:
-        """The stored answer, if it has not ended. It counts as no use, and nothing is copied upward."""
+        """The stored answer if it has not expired. Does not count as use; copies nothing."""
         return (await self._seen(key)).answer
 
     async def expires(self, key: str) -> float | None:
-        """When the stored answer ends, in seconds since 1970; None where there is none. It counts as no use."""
+        """Expiry of the stored answer in Unix time, None without one. Does not count as use."""
         seen = await self._seen(key)
         if seen.answer is None:
             return None
@@ -207,27 +208,29 @@ class Tiers:
         return NOWHERE if seen.answer is None or self._hit("", key, seen.answer, self._oldest) is None else seen
 
     async def put(self, key: str, answer: Stored, about: About | None = None) -> Put:
-        """Stores on every level at once. A level that fails is passed over, and the answer is served all the same."""
+        """Stores the answer on every level. A failing level is skipped."""
         if about is not None:
             answer = msgspec.structs.replace(answer, about=about)
         value = encode(answer)
         largest = max([self._memory.limit, *(thread.limit for thread in self._threads)])
         if not largest:
-            return Put(False)  # it is switched off
+            return Put(False)  # the cache is disabled
         before = await self._known(key)
         if before is not None and before.created != answer.created:
             self._expiry.recomputed(before, answer)
         expires = answer.created + (self._ttl if self._ttl is not None else self._expiry.lifetime(key, answer))
         if len(value) > largest:
-            await self.delete([key])  # what was there no longer holds
-            told = f"the answer was not stored: it takes {len(value)} bytes, and no level of the cache takes more than {largest}"
+            await self.delete([key])  # the answer stored before is no longer valid
+            told = (
+                f"the answer was not stored: it has {len(value)} bytes, and no cache level accepts more than {largest}"
+            )
             return Put(False, told)
         self._generations.next(key)
         hits = 0 if before is None else before.hits
         return Put(await self._store(key, answer, CachedValue(value, expires), self._threads, hits))
 
     async def delete(self, keys: Sequence[str]) -> int:
-        """Removes the answers of `keys` everywhere; the number on the level that held most."""
+        """Removes `keys` from all levels; the number on the level that had most."""
         for key in keys:
             self._generations.next(key)
         counts = [self._memory.delete(keys)]
@@ -239,13 +242,13 @@ class Tiers:
         return max(counts)
 
     async def keys(self) -> set[str] | None:
-        """Of every entry that some level has; None where that is not known, or not yet. Raises Storage."""
+        """Keys of all entries; None if not known, or not yet. Raises Storage."""
         if self.book is None or not self.book.complete:
             return None
         return set(await self.book.keys(Which()))
 
     async def clear(self, which: Which | None = None) -> int:
-        """Removes every answer, or those that the book says `which` are; how many. Raises Storage where a level keeps some."""
+        """Removes all answers, or those selected by `which`; their number. Raises Storage if a level keeps some."""
         if which is not None and not which.everything:
             keys = await (await self.reopened()).keys(which)
             removed = await self.delete(keys)
@@ -265,13 +268,13 @@ class Tiers:
             keeping = [thread.name for thread, count in zip(self._threads, counts, strict=True) if count is None]
         if keeping:
             raise Storage(
-                f"the answers on {' and '.join(keeping)} could not be removed: that level of the cache fails",
-                "They are not served, and are removed when it works again; `llmctl daemon logs` says why it fails.",
+                f"the answers on {' and '.join(keeping)} cannot be removed: that cache level fails",
+                "They are not served, and are removed when the level works again; `llmctl daemon logs` shows why it fails.",
             )
         return removed
 
     def news(self) -> list[str]:
-        """What the next user should hear: a level fails, or works again; a database was damaged and is begun anew."""
+        """Notices for the next user: failing and recovered levels, replaced databases."""
         told = []
         for source in self._news:
             if source.news:
@@ -292,21 +295,21 @@ class Tiers:
 
     @property
     def noted(self) -> Book:
-        """The book. Raises Storage where there is none."""
+        """The book. Raises Storage if there is none."""
         if self.book is None:
-            raise Storage("this cache keeps no book of its entries")
+            raise Storage("this cache has no book of its entries")
         return self.book
 
     async def reopened(self) -> Book:
-        """The book, tried again where it could not be opened. Raises Storage where there is none."""
+        """The book, reopened if it could not be opened before. Raises Storage if there is none."""
         book = self.noted
         if self._maintenance is not None and not book.is_open:
-            with suppress(Storage):  # reading says why
+            with suppress(Storage):  # the read reports the reason
                 await self._maintenance.mend()
         return book
 
     async def show(self, beginning: str) -> CacheShown:
-        """The one entry whose key begins so. Raises NotFound, InvalidRequest where there are several."""
+        """The one entry with this key prefix. Raises NotFound, and InvalidRequest if it is ambiguous."""
         book = await self.reopened()
         keys = await book.beginning(beginning)
         answer = await self.peek(keys[0]) if len(keys) == 1 else None
@@ -314,11 +317,11 @@ class Tiers:
         if len(keys) > 1:
             raise InvalidRequest(
                 f"{len(keys)} or more keys begin with {short(beginning)!r}",
-                "Give more of it; `llmctl cache ls` lists them.",
+                "Give a longer prefix; `llmctl cache ls` lists the keys.",
             )
         if answer is None or entry is None:
             raise NotFound(
-                f"no stored answer has the key {short(beginning)!r}", "`llmctl cache ls` lists what is stored."
+                f"no stored answer has the key {short(beginning)!r}", "`llmctl cache ls` lists the stored answers."
             )
         return CacheShown(
             entry=entry, levels=await self._where(entry.key), text=answer.first.text, reasoning=answer.first.reasoning,
@@ -332,7 +335,7 @@ class Tiers:
         return {"lifetime": self._expiry.explain(key, answer), **more}
 
     async def _where(self, key: str) -> list[LevelShown]:
-        """The levels that hold an answer, with its bytes and seconds until its end on each."""
+        """The levels with an answer, with its bytes and remaining seconds on each."""
         held = self._memory.peek(key)
         found = [(MemoryLevel.name, held)] if held is not None else []
         for thread in self._threads:
@@ -345,7 +348,7 @@ class Tiers:
         ]
 
     async def close(self) -> None:
-        """Finishes what is under way and what is queued, then closes the levels."""
+        """Finishes pending work, then closes the levels."""
         if self._maintenance is not None:
             await self._maintenance.close()
         if self._tasks:
@@ -373,7 +376,7 @@ class Tiers:
             for depth, thread in enumerate(self._threads):
                 seen = await thread.read(look(thread, key, self._lost), None)
                 if seen is None:
-                    continue  # it fails
+                    continue  # the level fails
                 hit = None if seen.answer is None else self._hit(thread.name, key, seen.answer, oldest)
                 thread.meter.count(hit is not None)
                 if hit is not None:
@@ -385,7 +388,7 @@ class Tiers:
         return None
 
     async def _known(self, key: str) -> EntryRow | None:
-        """What the book knows of a key, also of one whose entry is gone."""
+        """Metadata of a key, also of an evicted entry."""
         with suppress(Storage):
             return None if self.book is None else await self.book.row(key)
         return None
@@ -399,9 +402,10 @@ class Tiers:
         hits: int = 0,
         known: bool = False,
     ) -> "asyncio.Task[bool]":
-        """Into memory and `threads`, with the end that it has; whether one of them takes it. In memory at once, and queued on
-        each thread when this returns: so a removal that comes later comes later everywhere. `known`: the book has it.
-        `hits`: from before.
+        """Stores a value with its expiry in memory and on `threads`; whether one level accepted it.
+
+        When this returns, memory has it and it is queued on each level, so a later removal comes later everywhere.
+        `known`: the book has the entry. `hits`: earlier hits.
         """
         (value, expires), about = found, answer.about
         context = self.reuse.importance(groups_of(about.user, about.conversation, about.template))

@@ -1,1 +1,1 @@
-"""How long an answer holds."""
+"""How long an answer stays valid."""

@@ -1,6 +1,6 @@
-"""What the cache has learned, between the levels and the pure parts: lifetimes and reuse, kept in a file over restarts.
+"""Connects the levels to the lifetime prediction and to reuse counts, and stores both in a file.
 
-It is told what the levels see and asked how long an answer holds; it decides nothing about what is stored where.
+Decides nothing about what is stored where.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from llmctld.storage.files import set_aside, write_whole
 from llmctld.watch import log
 
 SAVE_S = 1.0
-"""What is learned in this time is written down together."""
+"""Changes within this time are written together."""
 ASKED = 20_000
-"""Keys whose limit is remembered."""
+"""Keys whose predicted limit is cached."""
 
 
 class SavedState(msgspec.Struct):
@@ -30,17 +30,17 @@ class SavedState(msgspec.Struct):
 
 
 class Learned:
-    """`ttl`: seconds that `cache.ttl` fixes, None: predicted. Reads `path`, so it is made by whoever may wait for a disk."""
+    """`ttl`: seconds fixed by `cache.ttl`; None: predicted. Constructing it reads `path` and may block."""
 
     def __init__(self, path: Path, ttl: float | None = None) -> None:
         self._path, self._ttl = path, ttl
         self.news: list[str] = []
-        """What a user should hear."""
+        """Notices for the user."""
         saved = self._load()
         self.lifetimes = Lifetimes(bytes(saved.lifetimes) if saved else None)
         self.reuse = Reuse(bytes(saved.reuse) if saved else None)
         self._limits: dict[str, tuple[int, float]] = {}
-        """Revision of the prediction, and the prediction."""
+        """Key -> (revision of the prediction, predicted limit)."""
         self._saving: asyncio.Task[None] | None = None
 
     def _load(self) -> SavedState | None:
@@ -49,24 +49,28 @@ class Learned:
         except FileNotFoundError:
             return None
         except OSError as error:
-            log.warning("what the cache had learned cannot be read", error=str(error))
+            log.warning("the learned lifetimes of the cache cannot be read", error=str(error))
             return None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             with suppress(OSError):
                 aside = set_aside(self._path)
-                log.warning("what the cache had learned was damaged", moved_to=str(aside), error=str(error))
-                self.news.append(f"what the cache had learned was damaged and is begun anew; the file is now {aside}")
+                log.warning("the learned lifetimes of the cache were damaged", moved_to=str(aside), error=str(error))
+                self.news.append(
+                    f"the learned lifetimes of answers were damaged and have been discarded; the file is now {aside}"
+                )
             return None
 
-    # ---- what the levels ask and tell -------------------------------------------------------------------------------
+    # ---- called by the levels ---------------------------------------------------------------------------------------
 
     def lifetime(self, key: str, answer: Stored) -> float:
-        """Seconds for which a new answer of `key` is kept."""
+        """Seconds that a new answer of `key` is stored."""
         self._limits.pop(key, None)
         return self.lifetimes.predict(key, answer.about.kind).seconds
 
     def limit(self, key: str, answer: Stored) -> float:
-        """Seconds of age up to which a stored answer is served: more may have been learned since it was stored."""
+        """Maximum age in seconds at which a stored answer is served: the prediction may have changed since it was
+        stored.
+        """
         if self._ttl is not None:
             return self._ttl
         revision = self.lifetimes.revision(answer.about.kind)
@@ -78,7 +82,7 @@ class Learned:
         return known[1]
 
     def recomputed(self, before: EntryRow, answer: Stored) -> None:
-        """`before` is what the book knew of the answer that was there."""
+        """`before`: metadata of the previous answer."""
         changed = before.digest != digest_of(answer)
         age = answer.created - before.created
         self.lifetimes.recomputed(before.key, answer.about.kind, age, changed, before.hits, answer.first.model)
@@ -86,7 +90,7 @@ class Learned:
         self.save_soon()
 
     def explain(self, key: str, answer: Stored) -> dict[str, Any]:
-        """What `cache show` says about the lifetime. Times in seconds."""
+        """The lifetime section of `cache show`. Times in seconds."""
         found = self.lifetimes.predict(key, answer.about.kind)
         source = "fixed" if self._ttl is not None else "learned" if found.learned else "start"
         seconds = found.seconds if self._ttl is None else self._ttl
@@ -105,12 +109,12 @@ class Learned:
     # ---- the file ---------------------------------------------------------------------------------------------------
 
     def save_soon(self) -> None:
-        """Needs a running loop."""
+        """Needs a running event loop."""
         if self._saving is None or self._saving.done():
             self._saving = asyncio.get_running_loop().create_task(self._save_later())
 
     async def close(self) -> None:
-        """Writes down what is not."""
+        """Writes pending changes."""
         if self._saving is not None:
             self._saving.cancel()
             await asyncio.wait([self._saving])
@@ -128,4 +132,4 @@ class Learned:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(self._path, state)
         except OSError as error:
-            log.warning("what the cache has learned cannot be written down", error=str(error))
+            log.warning("the learned lifetimes of the cache cannot be stored", error=str(error))

@@ -1,8 +1,8 @@
-"""How long an answer holds: predicted from what recomputations of it, and of others of its kind, have shown.
+"""Predicts how long an answer stays valid, from recomputations of it and of others of its kind.
 
-A recomputation tells whether the answer changed within its age. From these follows how likely each rate of change is,
-and from that and how often it is asked for the lifetime at which computing anew and serving what is stale cost least
-together. Pure: no clock, no file; it does not know what an answer says.
+A recomputation shows whether the answer changed within its age. That gives the probability of each rate of change, and
+with the rate of requests the lifetime for which recomputing and serving stale answers cost least together. Pure: no
+clock, no file.
 """
 
 import math
@@ -16,43 +16,45 @@ from llmctld.cache.lifetimes.question_kinds import ARITHMETIC, CODE, TEXT, TIME
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 START = {TIME: HOUR, TEXT: 30 * DAY, CODE: 90 * DAY, ARITHMETIC: 365 * DAY}
-"""Lifetimes while nothing was learned, by kind."""
+"""Initial lifetime per kind."""
 LASTING = {TIME: 0.15, TEXT: 0.94, CODE: 0.98, ARITHMETIC: 0.998}
-"""The share of answers that never change, as it is thought of beforehand: such that START follows from it."""
+"""Prior probability that an answer never changes, chosen so that START results."""
 
 STALE = 4.0
-"""One stale answer served counts as so many recomputations."""
+"""Cost of serving a stale answer, in recomputations."""
 MEANS = tuple(math.ldexp(HOUR, power) for power in range(-6, 14))
-"""Mean seconds until an answer changes: one minute to eleven months, each twice the last; the last hypothesis is never."""
+"""Hypotheses for the mean time until an answer changes, in seconds: one minute to eleven months, each twice the last;
+then never.
+"""
 SPANS = tuple(min(HOUR * math.pow(2.0, power / 2), 365 * DAY) for power in range(-12, 27))
 """Lifetimes to choose from."""
 SURPRISE = 0.001
-"""That something happens although a hypothesis excludes it: an answer that changed back, one that was mended."""
+"""Probability of an observation that a hypothesis excludes, such as an answer that changed back."""
 BELIEF = 2.0
-"""Keys that what is thought of a kind beforehand stands for."""
+"""Weight of the prior of a kind, in keys."""
 WITNESSES = 8
-"""Observations of a key that count, the last ones; an older truth may have changed."""
+"""Most recent observations of a key that count; older ones may be outdated."""
 FICKLE, FICKLE_KEYS = 0.8, 12
-"""A model of which more than this share of so many answers changed within an hour words each answer anew: what changes
-there says nothing of time, and teaches nothing.
+"""A model that changed more than FICKLE of FICKLE_KEYS answers within an hour rewords every answer: its changes say
+nothing about time and are ignored.
 """
 PATIENCE = 0.99
-"""What remains of the pace of a kind after each recomputation."""
+"""Decay of a kind's request rate per recomputation."""
 KEYS = 10_000
-"""Whose observations are kept; those observed last."""
+"""Keys with observations, those observed last."""
 PROBES, PROBED = 4, 64
-"""One key in PROBES is computed anew early, as long as fewer than PROBED observations of its kind are known."""
+"""One key in PROBES is recomputed early while its kind has fewer than PROBED observations."""
 
 
 class Observation(NamedTuple):
-    """`age` in seconds: of the answer that was there when it was computed anew."""
+    """One recomputation. `age`: seconds since the previous answer was computed."""
 
     age: float
     changed: bool
 
 
 class Lifetime(NamedTuple):
-    """`seconds`: what is predicted. `probe`: seconds after which it is computed anew all the same, to learn, or None."""
+    """`seconds`: predicted lifetime. `probe`: seconds after which it is recomputed early to learn, or None."""
 
     seconds: float
     kind: str
@@ -63,12 +65,12 @@ class Lifetime(NamedTuple):
 
     @property
     def holds(self) -> float:
-        """Seconds for which the answer is served."""
+        """Seconds that the answer is served."""
         return self.seconds if self.probe is None else min(self.seconds, self.probe)
 
 
 def _stale(mean: float, span: float) -> float:
-    """Of `span` seconds, for how many an answer that changes with this mean is expected to be stale."""
+    """Expected stale seconds within `span` for an answer that changes with this mean."""
     return span - mean * -math.expm1(-span / mean)
 
 
@@ -76,7 +78,7 @@ _STALE = [[*(_stale(mean, span) for mean in MEANS), 0.0] for span in SPANS]
 
 
 def _beforehand(kind: str) -> list[float]:
-    """Weights of the hypotheses while nothing was observed: around a mean that fits START, broadly."""
+    """Prior weights of the hypotheses: a broad distribution around a mean that fits START."""
     middle, never = math.log2(8 * START[kind]), LASTING[kind]
     near = [math.exp(-abs(math.log2(mean) - middle) / 4) for mean in MEANS]
     scale = BELIEF * (1 - never) / sum(near)
@@ -84,7 +86,7 @@ def _beforehand(kind: str) -> list[float]:
 
 
 def likelihood(observations: Sequence[Observation]) -> list[float]:
-    """Of each hypothesis."""
+    """Likelihood of each hypothesis."""
     found = [1.0] * (len(MEANS) + 1)
     for age, changed in observations:
         for index, mean in enumerate(MEANS):
@@ -95,10 +97,10 @@ def likelihood(observations: Sequence[Observation]) -> list[float]:
 
 
 def best_span(weights: Sequence[float], rate: float) -> float:
-    """The lifetime that costs least per second, for an entry asked for `rate` times a second.
+    """The lifetime with the lowest cost per second, for an entry requested `rate` times per second.
 
-    A life of it is `span` and the wait for the next request after it, and costs one computation and STALE for each
-    answer that is expected to be stale.
+    One cycle is `span` plus the wait for the next request; it costs one computation, and STALE for each expected stale
+    answer.
     """
 
     def cost(index: int) -> float:
@@ -109,8 +111,8 @@ def best_span(weights: Sequence[float], rate: float) -> float:
 
 
 class KeyHistory(NamedTuple):
-    """Of a key that was computed anew. `uses` in `span` seconds is how often it was asked for, older lives counting less;
-    `hits`: all that there were by then.
+    """The history of a key that was recomputed. `uses` in `span` seconds: its request rate, with older cycles decayed.
+    `hits`: total so far.
     """
 
     kind: str
@@ -122,22 +124,22 @@ class KeyHistory(NamedTuple):
 
 
 class Lifetimes:
-    """What was learned. `state` is what `state()` gave; one that cannot be read is ignored, and `restored` says so."""
+    """What was learned. `state`: from an earlier `state()`; an invalid one is ignored, and `restored` is False."""
 
     def __init__(self, state: bytes | None = None) -> None:
-        self._known: dict[str, KeyHistory] = {}  # those observed last at the end
+        self._known: dict[str, KeyHistory] = {}  # last observed at the end
         self._shares: dict[str, list[float]] = {}
-        """Of each key: what it adds to the weights of its kind."""
+        """Key -> its contribution to the weights of its kind."""
         self._counts = dict.fromkeys(START, 0)
         self._weights = {kind: _beforehand(kind) for kind in START}
         self._pace = dict.fromkeys(START, (10.0, 10 * DAY))
-        """How often answers of a kind are asked for, and in what time."""
+        """Kind -> (requests, seconds)."""
         self._models: dict[str, tuple[float, float]] = {}
-        """Of each model: answers that were computed anew within an hour, and those of them that had changed."""
+        """Model -> (answers recomputed within an hour, those that had changed)."""
         self.restored = state is not None and self._restore(state)
 
     def predict(self, key: str, kind: str) -> Lifetime:
-        """Of the answer of `key`. A kind that is none of START counts as text."""
+        """The lifetime of the answer of `key`. An unknown kind counts as text."""
         kind = kind if kind in START else TEXT
         known, count = self._known.get(key, KeyHistory(kind)), self._counts[kind]
         learned = count > 0 or key in self._shares
@@ -151,7 +153,7 @@ class Lifetimes:
         return Lifetime(seconds, kind, learned, self._probe(key, seconds, count), known.observations, count)
 
     def recomputed(self, key: str, kind: str, age: float, changed: bool, hits: int = 0, model: str = "") -> None:
-        """The answer of `key`, `age` seconds old, was computed anew by `model`. `hits`: all that the key ever had."""
+        """Records that `model` recomputed the answer of `key` at an `age` in seconds. `hits`: total hits of the key."""
         kind = kind if kind in START else TEXT
         known = self._known.pop(key, KeyHistory(kind))
         one = Observation(max(0.0, round(age, 3)), changed)
@@ -169,10 +171,10 @@ class Lifetimes:
         if len(self._known) > KEYS:
             oldest = next(iter(self._known))
             del self._known[oldest]
-            self._shares.pop(oldest, None)  # what it taught of its kind stays
+            self._shares.pop(oldest, None)  # its contribution to the kind stays
 
     def _judge(self, model: str, kind: str, known: KeyHistory, one: Observation) -> None:
-        """The first recomputation of a key within an hour tells whether its model words answers anew each time."""
+        """Uses the first recomputation of a key within an hour to detect a model that rewords every answer."""
         if kind == TIME or one.age >= HOUR or any(before.age < HOUR for before in known.observations):
             return
         was = self._fickle(model)
@@ -190,11 +192,11 @@ class Lifetimes:
         return keys >= FICKLE_KEYS * PATIENCE**FICKLE_KEYS and changed > FICKLE * keys
 
     def revision(self, kind: str) -> int:
-        """Rises when predictions of this kind may have changed so much that those made before should be made again."""
+        """Increases when predictions of this kind should be renewed."""
         return self._counts[kind if kind in START else TEXT].bit_length()
 
     def state(self) -> bytes:
-        """Everything, as JSON."""
+        """The state as JSON."""
         return msgspec.json.encode(
             _State(self._known, self._shares, self._counts, self._weights, self._pace, self._models)
         )
@@ -212,7 +214,9 @@ class Lifetimes:
         return True
 
     def _posterior(self, key: str, kind: str, observations: Sequence[Observation]) -> list[float]:
-        """Weights of the hypotheses, which sum to 1; what others of the kind have shown counts, its own not twice."""
+        """Posterior weights of the hypotheses, which sum to 1. The key's own contribution to its kind is not counted
+        twice.
+        """
         own = self._shares.get(key, [0.0] * (len(MEANS) + 1))
         before = [max(weight - share, 1e-9) for weight, share in zip(self._weights[kind], own, strict=True)]
         found = [weight * much for weight, much in zip(before, likelihood(observations), strict=True)]
@@ -233,7 +237,7 @@ class Lifetimes:
             self._weights[kind] = [weight - part for weight, part in zip(self._weights[kind], share, strict=True)]
 
     def _probe(self, key: str, seconds: float, count: int) -> float | None:
-        """Between an hour and the lifetime, evenly in the logarithm, and the same whenever it is asked."""
+        """A time between an hour and the lifetime, log-uniform, deterministic per key."""
         draw = zlib.crc32(key.encode())
         if count >= PROBED or seconds <= HOUR or draw % PROBES:
             return None
@@ -241,7 +245,7 @@ class Lifetimes:
 
 
 def _tells(one: Observation) -> bool:
-    """Nobody learns from an answer that is the same a moment later."""
+    """A recomputation right after the previous one with the same result tells nothing."""
     return one.changed or one.age >= MINUTE
 
 

@@ -1,6 +1,7 @@
-"""What kind of question a text is, as far as it says how long an answer holds: words and shapes, no model.
+"""Classifies a question by how long its answer may stay valid, from words and patterns, without a model.
 
-It is a first guess, which what recomputations show corrects (lifetime.py): English, and the commonest words of some others.
+A first guess, corrected by recomputations (lifetime.py). Knows English, and the most common words of some other
+languages.
 """
 
 import re
@@ -28,11 +29,11 @@ _OPERATORS = re.compile(r"[-+*/^%\xd7\xf7]|\b(plus|minus|times|divided by|mod|to
 _NUMBERS = re.compile(r"[\d\s.,()=?!]*")
 _TIME, _CODE = set(_TIME_WORDS.split()), set(_CODE_WORDS.split())
 _SHORT, _OPENING = 200, 2000
-"""Characters: an arithmetic question is no longer; of a long text the beginning and the end are looked at."""
+"""Maximum characters of an arithmetic question; characters examined at the beginning and the end of a long text."""
 
 
 def kind_of(text: str) -> str:
-    """One of the four. A time word decides unless the text is about code, or nothing but arithmetic."""
+    """One of the four kinds. A time word decides, unless the text is about code or pure arithmetic."""
     asked = text.lower() if len(text) <= 2 * _OPENING else f"{text[:_OPENING]}\n{text[-_OPENING:]}".lower()
     if len(asked) <= _SHORT and _is_arithmetic(asked.strip()):
         return ARITHMETIC
@@ -43,7 +44,7 @@ def kind_of(text: str) -> str:
 
 
 def _is_arithmetic(asked: str) -> bool:
-    """Numbers with an operator between them, and nothing else."""
+    """Whether the text is numbers with an operator between them."""
     asks = _ASKS.match(asked)
     rest = asked[asks.end() :] if asks else asked
     numbers, operators = _OPERATORS.subn(" ", rest)

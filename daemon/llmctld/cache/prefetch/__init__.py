@@ -1,1 +1,1 @@
-"""Likely next requests, answered while nobody waits: what follows what, whether that paid, and the loop that does it."""
+"""Prefetch: computes likely next requests while the hub is idle. Learns sequences, and whether it pays."""

@@ -1,31 +1,32 @@
-"""Whether computing beforehand paid: seconds saved against seconds spent for nothing, and the end of it when it does not.
+"""Whether prefetch pays: seconds saved against seconds wasted. Stops it when it does not.
 
-An answer is used when it is asked for within its horizon and served; it is waste when its horizon passes, or when what
-was stored before would have been served as well. Pure: every time is given, in seconds since 1970.
+A prefetched answer is used if it is requested within its horizon and served; it is waste if the horizon passes, or if
+an older answer would have been served as well. Pure: times are arguments, in Unix time.
 """
 
 import msgspec
 
 REQUESTS = 5
-"""The horizon: so many more requests of the same person (the guess said: the next one), ..."""
+"""The horizon: this many further requests of the same person (the prediction was: the next one), ..."""
 HORIZON_S = 1800.0
-"""... so much time, or the end of the answer's own life, whichever comes first."""
+"""... or this many seconds, or the expiry of the answer, whichever comes first."""
 CHANCE = 0.6
-"""Of a guess for which something is computed: above one half it gains, and the rest is a margin for what is not known."""
+"""Minimum probability of a prediction to compute it. Above 0.5 it gains; the rest is a safety margin."""
 JUDGED, WINDOW = 12, 20
-"""It stops when of the last WINDOW answers, JUDGED at least, more seconds were wasted than saved."""
+"""Prefetch stops if more seconds were wasted than saved in the last WINDOW answers, of which there must be JUDGED."""
 TRIAL, RIGHT = 20, 15
-"""While it has stopped it guesses without computing; it goes on when so many of the last TRIAL would have been right, each
-time that it stops of twice as many: right guesses are no gain where answers do not last."""
+"""While stopped it predicts without computing. It resumes when RIGHT of the last TRIAL predictions would have been
+correct; TRIAL doubles with each stop, since correct predictions gain nothing if answers do not last.
+"""
 MOST_STOPS = 6
-"""From there on not twice as many any more."""
+"""Stops after which TRIAL doubles no further."""
 STEPS, LIKELY = 30, 4
-"""Where of the last STEPS requests fewer than LIKELY could be guessed with that chance, there is nothing to foretell."""
+"""If fewer than LIKELY of the last STEPS requests were predicted with that probability, there is nothing to predict."""
 HOUR_S = 3600.0
 
 
 class PendingAnswer(msgspec.Struct):
-    """An answer that waits to be asked for. `needless_before`: until then an older answer would have been served."""
+    """A prefetched answer not yet requested. `needless_before`: until then an older answer would have been served."""
 
     person: str
     seconds: float
@@ -35,7 +36,7 @@ class PendingAnswer(msgspec.Struct):
 
 
 class Payoff(msgspec.Struct):
-    """The whole of it, as it is kept. `stopped`: when; `begun`: the times of those computed within the last hour."""
+    """The stored state. `stopped`: time of the stop; `begun`: times of the computations of the last hour."""
 
     prefetched: int = 0
     used: int = 0
@@ -44,18 +45,18 @@ class Payoff(msgspec.Struct):
     waste_s: float = 0.0
     open: dict[str, PendingAnswer] = {}
     recent: list[tuple[float, float]] = []
-    """Of the last WINDOW answers: seconds gained, seconds wasted."""
+    """(seconds gained, seconds wasted) of the last WINDOW answers."""
     steps: list[bool] = []
-    """Of the last STEPS requests that followed another: whether it was likely enough to be computed for."""
+    """For the last STEPS follow-up requests: whether it was predicted with enough probability."""
     trial: list[bool] = []
     begun: list[float] = []
     stopped: float | None = None
     stops: int = 0
 
-    # ---- what happens -----------------------------------------------------------------------------------------------
+    # ---- events -----------------------------------------------------------------------------------------------------
 
     def computed(self, key: str, entry: PendingAnswer, at: float) -> None:
-        """An answer was computed beforehand. One that had been, and still waits, was waste."""
+        """An answer was prefetched. An unused earlier one for the key was waste."""
         self.prefetched += 1
         if key in self.open:
             self._waste(self.open.pop(key).seconds, at)
@@ -65,21 +66,21 @@ class Payoff(msgspec.Struct):
         self.begun = [*(time for time in self.begun if time > at - HOUR_S), at]
 
     def left(self, budget: int, at: float) -> int:
-        """How many more may be begun at this time, of `budget` an hour."""
+        """Computations that may still start at this time, of `budget` per hour."""
         return max(0, budget - sum(time > at - HOUR_S for time in self.begun))
 
     def gave_way(self, seconds: float, at: float) -> None:
-        """A computation was ended for a user's sake, after so many seconds."""
+        """A computation was cancelled for a user's request after so many seconds."""
         self.prefetched += 1
         self._waste(seconds, at)
 
     def boarded(self, seconds: float, at: float) -> None:
-        """A user came while it was being computed, and waited so much less."""
+        """A user's request joined the running computation and waited so many seconds less."""
         self.prefetched += 1
         self._gain(seconds)
 
     def asked(self, person: str, key: str, served: bool, at: float) -> None:
-        """A user's request; `served`: from what is stored under its own key."""
+        """A user's request. `served`: from the answer stored under its own key."""
         entry = self.open.pop(key, None)
         if entry is not None and served and at >= entry.needless_before:
             self._gain(entry.seconds)
@@ -90,12 +91,14 @@ class Payoff(msgspec.Struct):
         self.sweep(at)
 
     def sweep(self, at: float) -> None:
-        """Writes off what nobody has asked for in time."""
+        """Counts answers that were not requested in time as waste."""
         for key in [key for key, entry in self.open.items() if entry.left <= 0 or entry.until <= at]:
             self._waste(self.open.pop(key).seconds, at)
 
     def stepped(self, chance: float, right: bool) -> None:
-        """One request followed another, which had been guessed with this chance (0: not at all); what came of that."""
+        """A follow-up request that was predicted with this probability (0: not at all), and whether the prediction was
+        correct.
+        """
         likely = chance >= CHANCE
         self.steps = [*self.steps, likely][-STEPS:]
         if self.stopped is None or not likely:
@@ -108,26 +111,26 @@ class Payoff(msgspec.Struct):
         for key in keys & self.open.keys():
             del self.open[key]
 
-    # ---- how it stands ----------------------------------------------------------------------------------------------
+    # ---- state ------------------------------------------------------------------------------------------------------
 
     @property
     def trials(self) -> int:
-        """How many guesses in a row decide whether it goes on."""
+        """Consecutive predictions that decide about resuming."""
         return int(TRIAL * 2 ** (min(self.stops, MOST_STOPS) - 1)) if self.stops else TRIAL
 
     @property
     def aimless(self) -> bool:
-        """Whether there is nothing to compute for: it goes on by itself as soon as there is."""
+        """Whether there is nothing to predict. Ends by itself."""
         return len(self.steps) == STEPS and sum(self.steps) < LIKELY
 
     def why(self) -> str | None:
-        """Why nothing is computed beforehand, if so."""
+        """Why prefetch is stopped, if it is."""
         if self.stopped is not None:
             return self._why_stopped()
         if self.aimless:
             return (
-                f"nothing to foretell: of the last {STEPS} requests {sum(self.steps)} could be guessed with a chance of "
-                f"{CHANCE * 100:.0f} %; it goes on when a request is often enough followed by the same one"
+                f"nothing to predict: of the last {STEPS} requests {sum(self.steps)} could be predicted with a probability of "
+                f"{CHANCE * 100:.0f} %; it resumes when requests follow each other often enough"
             )
         return None
 
@@ -135,9 +138,9 @@ class Payoff(msgspec.Struct):
         gained, wasted = (sum(seconds) for seconds in zip(*self.recent, strict=True))
         used = sum(gain > 0 for gain, _ in self.recent)
         return (
-            f"waste exceeds gain: of the last {len(self.recent)} answers computed beforehand {used} were asked for, "
-            f"{wasted:.2f} s were wasted and {gained:.2f} s saved; it goes on when {RIGHT * self.trials // TRIAL} of "
-            f"{self.trials} guesses in a row would have been right (now {sum(self.trial)} of {len(self.trial)})"
+            f"waste exceeds gain: of the last {len(self.recent)} prefetched answers {used} were requested, "
+            f"{wasted:.2f} s were wasted and {gained:.2f} s saved; it resumes when {RIGHT * self.trials // TRIAL} of "
+            f"{self.trials} consecutive predictions would have been correct (now {sum(self.trial)} of {len(self.trial)})"
         )
 
     def _gain(self, seconds: float) -> None:

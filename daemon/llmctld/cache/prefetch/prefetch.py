@@ -1,7 +1,8 @@
-"""The loop of prefetch: what a user is likely to ask next is computed once nobody waits, within a budget, while that pays.
+"""The prefetch loop: computes a user's likely next request while the hub is idle, within a budget, as long as that
+pays.
 
-It sees requests by their keys, asks a callable to compute one again, and knows neither pipeline nor models. What it does
-on a user's way is a few look-ups in memory; the disk is written to once a second.
+Identifies requests by key and calls a function to compute one; knows neither pipeline nor models. On a user's path it
+does a few lookups in memory; it writes to disk once per second.
 """
 
 import asyncio
@@ -23,13 +24,13 @@ from llmctld.storage.store import IN_MEMORY
 from llmctld.watch import log
 
 SAVE_S = 1.0
-"""How much of what was learned a SIGKILL may take."""
+"""Seconds of learning that SIGKILL may lose."""
 RENEW_S = 3600.0
-"""A request that is asked again is written again when that lets it be kept for so much longer."""
+"""A repeated request is written again if that extends its storage by this much."""
 VARIABLE = "LLMCTL_PREFETCH_ANSWER_S"
-"""Seconds that every computation counts as, for tests: whether prefetch pays must not depend on other programs."""
+"""Fixed seconds per computation, for tests: whether prefetch pays must not depend on the machine's load."""
 MARGIN = 2.0
-"""What is stored must last for so many times as long as it usually takes until it is asked for."""
+"""An answer must last this many times the usual time until it is requested."""
 
 
 def fixed_s(environ: Mapping[str, str]) -> float | None:
@@ -45,21 +46,21 @@ def fixed_s(environ: Mapping[str, str]) -> float | None:
 
 
 class NotNow(Exception):
-    """What was to be computed beforehand cannot be at this moment, and cost nothing: its model is not loaded."""
+    """The computation cannot run now and has cost nothing: its model is not loaded."""
 
 
 class Computed(NamedTuple):
-    """An answer that was computed beforehand, and when it expires (seconds since 1970; None: it was not stored)."""
+    """A prefetched answer and its expiry in Unix time; None: it was not stored."""
 
     key: str
     expires: float | None
 
 
 class Answered(NamedTuple):
-    """A user's request that was answered: from what is stored under `used` (which is `key`, or that of a question like it),
-    or `boarded` while it was computed. `takes`: what is stored would be served.
+    """A user's request that was answered from the entry `used` (`key` or that of a similar question), or by joining a
+    computation (`boarded`). `takes`: a stored answer would be served.
 
-    `created` is when the answer was computed. `body` makes the request once more, None where it is not to be asked again.
+    `created`: when the answer was computed. `body`: to repeat the request; None if it must not be repeated.
     """
 
     group: str
@@ -76,32 +77,36 @@ class Answered(NamedTuple):
 
 
 async def opened(path: Path, make: "Callable[[PrefetchStore], Prefetch]") -> "Prefetch":
-    """With what was kept in `path`. A damaged file is put aside; where none can be had, nothing is kept over a restart."""
+    """The prefetch loop with the state in `path`. A damaged file is set aside; if none can be opened, nothing is
+    stored.
+    """
     news: list[str] = []
     for _ in range(2):
         try:
             return await _opened(PrefetchStore(path), make, news)
         except LlmctlError as error:
             aside = None
-            if isinstance(error, Storage):  # a newer version's is that one's still
+            if isinstance(error, Storage):  # a file of a newer version is left alone
                 with suppress(OSError):
                     aside = set_aside(path)
             if aside is None:
-                log.warning("prefetch keeps nothing", error=error.message)
-                news.append(f"what prefetch learns is not kept over a restart: {error.message}")
+                log.warning("prefetch stores nothing", error=error.message)
+                news.append(f"what prefetch learns is not stored: {error.message}")
                 break
-            log.warning("the file of prefetch is begun anew", moved_to=str(aside), error=error.message)
-            news.append(f"what prefetch had learned was damaged and is begun anew; the old file is now {aside}")
+            log.warning("the file of prefetch is replaced", moved_to=str(aside), error=error.message)
+            news.append(
+                f"the learned sequences of prefetch were damaged and have been discarded; the old file is now {aside}"
+            )
     return await _opened(PrefetchStore(IN_MEMORY), make, news)
 
 
-async def _opened(shelf: PrefetchStore, make: "Callable[[PrefetchStore], Prefetch]", news: list[str]) -> "Prefetch":
-    prefetch = make(shelf)
+async def _opened(store: PrefetchStore, make: "Callable[[PrefetchStore], Prefetch]", news: list[str]) -> "Prefetch":
+    prefetch = make(store)
     prefetch.news = news
     try:
         await prefetch.open()
     except LlmctlError:
-        shelf.close()
+        store.close()
         raise
     return prefetch
 
@@ -110,19 +115,20 @@ class _Running(NamedTuple):
     key: str
     begun: float
     boarded: list[float]
-    """When users came for it."""
+    """Times at which users' requests joined it."""
 
 
 class Prefetch:
-    """`compute` answers and stores what a body says: None when it gave way; it may raise NotNow. `expires`: until when what is
-    stored under a key is served, None: nothing is. `quiet` returns when nobody waits. `kept_s`: how long a request may be kept;
-    `life_s`: how long every answer is, None: that is learned. `fixed_s`: seconds that each computation counts as, None: measured.
+    """`compute`: computes and stores the answer of a body; None if it was cancelled for a user; may raise NotNow.
+    `expires`: expiry of the entry of a key, None without one. `quiet`: returns when no request is waiting.
+    `kept_s`: how long a request may be stored. `life_s`: fixed lifetime of answers, None: learned. `fixed_s`: fixed
+    seconds per computation, None: measured.
     """
 
     def __init__(
         self,
         settings: Settings,
-        shelf: PrefetchStore,
+        store: PrefetchStore,
         compute: Callable[[bytes], Awaitable[Computed | None]],
         expires: Callable[[str], Awaitable[float | None]],
         quiet: Callable[[], Awaitable[None]],
@@ -132,19 +138,19 @@ class Prefetch:
         timer: Callable[[], float] = time.monotonic,
         fixed_s: float | None = None,
     ) -> None:
-        self._settings, self._shelf, self._compute, self._expires = settings, shelf, compute, expires
+        self._settings, self._store, self._compute, self._expires = settings, store, compute, expires
         self._life_s = float("inf") if life_s is None else life_s
         self._quiet, self._kept_s, self._clock = quiet, kept_s, clock
         self._timer, self._fixed_s = timer, fixed_s
-        self.sequences, self.ledger = Sequences(), Payoff()
+        self.sequences, self.payoff = Sequences(), Payoff()
         self.news: list[str] = []
-        """What a user should hear."""
+        """Notices for the user."""
         self._kept: dict[str, float] = {}
-        """Until when each request may be asked again."""
+        """Key -> until when the request may be repeated."""
         self._lives: dict[str, float] = {}
-        """Seconds that an answer is kept for, of those that were computed beforehand."""
+        """Key -> lifetime in seconds of its prefetched answer."""
         self._wishes: dict[Place, tuple[Prediction, float]] = {}
-        """Group and person -> what is next, and since when; the last one counts."""
+        """Group and person -> (prediction, its time); the last one counts."""
         self._running: _Running | None = None
         self._unsaved: dict[str, KeptRequest] = {}
         self._wanted, self._changed = asyncio.Event(), asyncio.Event()
@@ -152,27 +158,27 @@ class Prefetch:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Reads what was learned, and begins. Must be awaited first."""
-        self.sequences, self.ledger, self._kept = await self._shelf.load(self._clock())
+        """Reads the stored state and starts. Must be awaited first."""
+        self.sequences, self.payoff, self._kept = await self._store.load(self._clock())
         self._tasks = [asyncio.create_task(self._serve()), asyncio.create_task(self._save_now_and_then())]
 
     async def close(self) -> None:
-        """What is being computed is given up, what was learned is written."""
+        """Cancels the current computation and stores the state."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._save()
-        self._shelf.close()
+        self._store.close()
 
-    # ---- on a user's way --------------------------------------------------------------------------------------------
+    # ---- on a user's path -------------------------------------------------------------------------------------------
 
     def saw(self, asked: Answered) -> None:
-        """A user's request was answered. Never raises, never waits."""
+        """A user's request was answered. Never raises or waits."""
         if asked.boarded and self._running is not None and self._running.key == asked.key:
             self._running.boarded.append(asked.at)
-        self.ledger.asked(asked.person, asked.used or asked.key, asked.used is not None, asked.at)
+        self.payoff.asked(asked.person, asked.used or asked.key, asked.used is not None, asked.at)
         step, right = self.sequences.saw(asked.group, asked.person, asked.key, asked.at, asked.takes)
-        self.ledger.stepped(step.chance if step else 0.0, right)
+        self.payoff.stepped(step.chance if step else 0.0, right)
         self._keep(asked)
         guess = self.sequences.guess(asked.group, asked.key)
         place = (asked.group, asked.person)
@@ -191,14 +197,14 @@ class Prefetch:
             )
 
     def _may(self, at: float) -> bool:
-        return self.ledger.stopped is None and self.ledger.left(self._settings.budget_per_hour, at) > 0
+        return self.payoff.stopped is None and self.payoff.left(self._settings.budget_per_hour, at) > 0
 
     @property
     def busy(self) -> bool:
-        """Whether anything is computed, or is about to be."""
+        """Whether something is being computed, or about to be."""
         return bool(self._wishes) or self._running is not None or self._wanted.is_set()
 
-    # ---- while nobody waits -----------------------------------------------------------------------------------------
+    # ---- while the hub is idle --------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
         while True:
@@ -211,26 +217,26 @@ class Prefetch:
             guess, since = self._wishes.pop(place)
             try:
                 await self._fulfil(place[1], guess, since)
-            except Exception:  # noqa: BLE001 - a background loop: the next one may be computed
-                log.exception("an answer could not be computed beforehand")
+            except Exception:  # noqa: BLE001 - a background loop: the next computation may succeed
+                log.exception("an answer cannot be prefetched")
             self._running = None
 
     async def _fulfil(self, person: str, guess: Prediction, since: float) -> None:
         now, key = self._clock(), guess.key
         if not self._may(now) or guess.gap >= self._lives.get(key, self._life_s):
-            return  # what expires before it is asked for helps nobody
+            return  # it would expire before it is requested
         there = await self._expires(key)
         if there is not None and there > since + MARGIN * guess.gap:
             return
-        body = self._unsaved[key].body if key in self._unsaved else await self._shelf.body(key)
+        body = self._unsaved[key].body if key in self._unsaved else await self._store.body(key)
         if body is None:
             self._kept.pop(key, None)
             return
         self._running, begun = _Running(key, now, []), self._timer()
         try:
             computed = await self._compute(body)
-        except LlmctlError as error:  # it would fail again: it is not tried again before somebody asks it
-            log.info("an answer could not be computed beforehand", code=error.code)
+        except LlmctlError as error:  # it would fail again: not retried until a user asks it
+            log.info("an answer cannot be prefetched", code=error.code)
             await self._drop({key})
             return
         except NotNow:
@@ -239,27 +245,27 @@ class Prefetch:
         self._note(person, key, computed, seconds, there or 0.0)
 
     def _note(self, person: str, key: str, computed: Computed | None, seconds: float, before: float) -> None:
-        """What the computation came to; an answer that did not get where it was meant to is waste."""
+        """Records the result of a computation; an answer that was not stored under its key is waste."""
         assert self._running is not None
-        now, boarded, ledger = self._clock(), self._running.boarded, self.ledger
-        ledger.began(now)
+        now, boarded, payoff = self._clock(), self._running.boarded, self.payoff
+        payoff.began(now)
         if computed is None or computed.key != key or computed.expires is None:
-            ledger.gave_way(seconds, now)
+            payoff.gave_way(seconds, now)
         elif boarded:
-            ledger.boarded(min(seconds, max(0.0, min(boarded) - self._running.begun)), now)
+            payoff.boarded(min(seconds, max(0.0, min(boarded) - self._running.begun)), now)
         else:
             self._lives[key] = computed.expires - now
-            ledger.computed(key, PendingAnswer(person, seconds, min(computed.expires, now + HORIZON_S), before), now)
+            payoff.computed(key, PendingAnswer(person, seconds, min(computed.expires, now + HORIZON_S), before), now)
         self._changed.set()
 
-    # ---- what is kept -----------------------------------------------------------------------------------------------
+    # ---- storage ----------------------------------------------------------------------------------------------------
 
     async def forget(self, which: Which) -> None:
-        """Requests whose answers the user has removed, and all that is known about them."""
+        """Deletes requests whose answers the user has removed, and what was learned about them."""
         await self._save()
-        keys = await self._shelf.select(which, self._clock())
+        keys = await self._store.select(which, self._clock())
         self.sequences.forget(keys)
-        self.ledger.forget(keys)
+        self.payoff.forget(keys)
         await self._drop(keys)
         await self._save()
 
@@ -267,7 +273,7 @@ class Prefetch:
         for key in keys:
             self._kept.pop(key, None)
             self._unsaved.pop(key, None)
-        await self._shelf.remove(keys)
+        await self._store.remove(keys)
 
     async def _save_now_and_then(self) -> None:
         while True:
@@ -279,38 +285,38 @@ class Prefetch:
         self._changed.clear()
         requests, self._unsaved = self._unsaved, {}
         try:
-            if self._shelf.lost():
+            if self._store.lost():
                 await self._begin_anew(requests.values())
             changed, self.sequences.changed = self.sequences.changed, set()
             rows = {place: self.sequences.rows.get(place) for place in changed}
-            await self._shelf.save(requests.values(), rows, self.ledger, self.sequences.trust)
+            await self._store.save(requests.values(), rows, self.payoff, self.sequences.trust)
             self._failing = False
         except LlmctlError as error:
             if not self._failing:
-                log.warning("what was learned for prefetch cannot be kept", error=error.message)
+                log.warning("the state of prefetch cannot be stored", error=error.message)
             self._failing = True
 
     async def _begin_anew(self, requests: Iterable[KeptRequest]) -> None:
-        """Somebody removed the file: what is known is written once more, and other requests when they are asked again."""
+        """The file was removed: writes the known state again. Other requests are written when they are repeated."""
         log.warning("the file of prefetch was removed from outside")
-        self._shelf = await asyncio.to_thread(self._shelf.anew)
+        self._store = await asyncio.to_thread(self._store.anew)
         self._kept = {request.key: request.until for request in requests}
         self.sequences.changed |= self.sequences.rows.keys()
 
-    # ---- how it stands ----------------------------------------------------------------------------------------------
+    # ---- state ------------------------------------------------------------------------------------------------------
 
     def stats(self) -> PrefetchStats:
-        now, budget, ledger = self._clock(), self._settings.budget_per_hour, self.ledger
-        ledger.sweep(now)
-        left = ledger.left(budget, now)
-        reason = ledger.why()
+        now, budget, payoff = self._clock(), self._settings.budget_per_hour, self.payoff
+        payoff.sweep(now)
+        left = payoff.left(budget, now)
+        reason = payoff.why()
         state = "on" if reason is None else "stopped"
         if not budget:
             reason = "cache.prefetch.budget_per_hour is 0: nothing may be computed"
         elif state == "on" and not left:
-            reason = f"all {budget} of this hour (cache.prefetch.budget_per_hour) are computed"
+            reason = f"all {budget} computations of this hour are used (cache.prefetch.budget_per_hour)"
         return PrefetchStats(
-            state=state if budget else "stopped", reason=reason, prefetched=ledger.prefetched, used=ledger.used,
-            wasted=ledger.wasted, waiting=len(ledger.open), gain_s=round(ledger.gain_s, 3),
-            waste_s=round(ledger.waste_s, 3), budget_left=left, busy=self.busy,
+            state=state if budget else "stopped", reason=reason, prefetched=payoff.prefetched, used=payoff.used,
+            wasted=payoff.wasted, waiting=len(payoff.open), gain_s=round(payoff.gain_s, 3),
+            waste_s=round(payoff.waste_s, 3), budget_left=left, busy=self.busy,
         )  # fmt: skip

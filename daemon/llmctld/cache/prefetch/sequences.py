@@ -1,8 +1,7 @@
-"""What follows what: for each request, which request of the same person came next, in counts that age; pure, no clock, no disk.
+"""Learns which request follows which: decayed counts of the next request of the same person. Pure: no clock, no disk.
 
-How far such counts can be trusted is not assumed but measured: each guess is held against what really came, whether or
-not anything was computed for it, and the share that was right is the chance that the next guess on equal evidence gets.
-It knows requests by their keys alone.
+The reliability of counts is measured, not assumed: each prediction is compared with what followed, computed or not,
+and the share that was correct is the probability of the next prediction with equal evidence. Knows keys only.
 """
 
 from collections import OrderedDict
@@ -11,35 +10,35 @@ from typing import NamedTuple
 import msgspec
 
 SESSION_S = 1800.0
-"""Who was silent for so long begins something new: nothing followed."""
+"""A pause after which a new session starts."""
 KEEP = 0.9
-"""What a count is worth after one more observation: about the last ten are remembered."""
+"""Decay of a count per observation: about the last ten count."""
 TRUST_KEEP = 0.98
-"""The same for the share of guesses that were right: about the last fifty."""
+"""Decay of the share of correct predictions: about the last fifty count."""
 FOLLOWERS = 8
-"""Of one request, at most; the rarest goes."""
+"""Followers stored per request; the rarest is dropped."""
 ROWS, PEOPLE = 10_000, 10_000
-"""Requests with followers, and people, that are remembered: those seen last."""
+"""Requests with followers, and people, remembered: those seen last."""
 SEEN = 2
-"""What was seen less often has no habits yet."""
+"""Minimum number of observations for a prediction."""
 PRIOR = 5.0
-"""Guesses that the counts themselves are worth, before any was held against what came."""
+"""Weight of the raw count, in predictions, before any prediction was compared."""
 
 Evidence = tuple[int, int]
-"""How often the first request was seen (4: or more), and the share of the follower among what followed, in fifths."""
+"""(times the first request was seen, at most 4; share of the follower in fifths)."""
 Place = tuple[str, str]
-"""A group, within which everything is shared and nothing beyond, and the key of a request."""
+"""(group, key). Nothing is shared between groups."""
 
 
 class Followers(msgspec.Struct, array_like=True):
-    """What followed one request: how often it was seen, and for each follower [times, seconds until it came]; both age."""
+    """Followers of one request: how often it was seen, and follower -> [times, seconds until it came]; all decayed."""
 
     total: float = 0.0
     follows: dict[str, list[float]] = {}
 
 
 class Prediction(NamedTuple):
-    """`chance` that `key` is next, some `gap` seconds later."""
+    """`key` follows with probability `chance`, about `gap` seconds later."""
 
     key: str
     chance: float
@@ -48,19 +47,19 @@ class Prediction(NamedTuple):
 
 
 class Sequences:
-    """`rows` and `trust` are its state; `changed` names the rows that were written to, for whoever keeps them."""
+    """`rows` and `trust` are the state; `changed`: keys of rows to be stored."""
 
     def __init__(self) -> None:
         self.rows: OrderedDict[Place, Followers] = OrderedDict()
         self.trust: dict[str, dict[str, list[float]]] = {}
-        """Group -> evidence -> [right, tried]."""
+        """Group -> evidence -> [correct, tried]."""
         self.changed: set[Place] = set()
         self._last: OrderedDict[Place, tuple[str, float]] = OrderedDict()
 
     def saw(self, group: str, person: str, key: str, at: float, takes: bool = True) -> tuple[Prediction | None, bool]:
-        """`person` asked `key` at `at` (seconds): what would have been guessed before, and whether that was right.
+        """`person` requested `key` at `at` (seconds). Returns the earlier prediction, and whether it was correct.
 
-        `takes`: a stored answer would be served. No guess is right about a request that wants it computed.
+        `takes`: a stored answer would be served; otherwise no prediction is correct.
         """
         before = self._last.pop((group, person), None)
         self._last[group, person] = (key, at)
@@ -70,7 +69,7 @@ class Sequences:
             return None, False
         gap = at - before[1]
         follower = key if gap <= SESSION_S else None
-        if follower == before[0]:  # asked once more: no step
+        if follower == before[0]:  # a repetition is not a step
             return None, False
         guess = self.guess(group, before[0])
         right = guess is not None and guess.key == follower and takes
@@ -80,7 +79,7 @@ class Sequences:
         return guess, right
 
     def guess(self, group: str, key: str) -> Prediction | None:
-        """The likeliest request after `key`; None where none is known."""
+        """The most likely request after `key`, None if unknown."""
         row = self.rows.get((group, key))
         if row is None or not row.follows or round(row.total) < SEEN:
             return None
@@ -91,7 +90,7 @@ class Sequences:
         return Prediction(follower, chance, gap, evidence)
 
     def forget(self, keys: set[str]) -> None:
-        """As if these requests had never been made."""
+        """Forgets these requests completely."""
         for place in [place for place, row in self.rows.items() if place[1] in keys or keys & row.follows.keys()]:
             row = self.rows[place]
             for key in keys & row.follows.keys():

@@ -1,6 +1,6 @@
-"""What prefetch keeps over a restart, in prefetch.db: requests that may be asked again, what followed what, and the ledger.
+"""The stored state of prefetch in prefetch.db: requests that may be repeated, sequences, and the payoff.
 
-A request is opaque here, and is kept for as long as its answer may be: `until`, seconds since 1970. Nothing here decides.
+Does not interpret requests. A request is stored as long as its answer: until `until`, Unix time.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ from llmctld.cache.prefetch.sequences import Followers, Place, Sequences
 from llmctld.storage.store import Store
 
 REQUESTS = 10_000
-"""That are kept; the ones asked longest ago go."""
+"""Requests stored: those made last."""
 
 
 def _m001_prefetch(connection: sqlite3.Connection) -> None:
@@ -34,12 +34,12 @@ MIGRATIONS = [_m001_prefetch]
 
 _encode = msgspec.msgpack.Encoder().encode
 _row = msgspec.msgpack.Decoder(Followers).decode
-_ledger = msgspec.msgpack.Decoder(Payoff).decode
+_payoff = msgspec.msgpack.Decoder(Payoff).decode
 _trust = msgspec.msgpack.Decoder(dict[str, dict[str, list[float]]]).decode
 
 
 class KeptRequest(NamedTuple):
-    """A request as it can be asked again, and by what `cache clear` may name it; `created`: when its answer was."""
+    """A request to repeat, with the fields that `cache clear` selects by. `created`: when its answer was computed."""
 
     key: str
     person: str
@@ -52,22 +52,22 @@ class KeptRequest(NamedTuple):
 
 
 class PrefetchStore:
-    """Raises Storage and Unreachable where the file cannot be opened."""
+    """Raises Storage and Unreachable if the file cannot be opened."""
 
     def __init__(self, path: Path) -> None:
         self._store = Store(path, MIGRATIONS)
 
     def anew(self) -> "PrefetchStore":
-        """An empty one, where this one was removed. It blocks."""
+        """A new file, after this one was removed. Blocks."""
         self.close()
-        with suppress(OSError):  # which opening the file tells, too
+        with suppress(OSError):  # opening the file fails as well then
             self._store.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return PrefetchStore(self._store.path)
 
     async def load(self, now: float) -> tuple[Sequences, Payoff, dict[str, float]]:
-        """What was kept: sequences, ledger, and until when each request may be asked again. What cannot be read is left out."""
+        """The stored sequences, payoff, and expiry of each request. Unreadable parts are skipped."""
         await self._store.write("DELETE FROM requests WHERE until <= ?", (now,))
-        sequences, ledger = Sequences(), Payoff()
+        sequences, payoff = Sequences(), Payoff()
         for group, key, blob in await self._store.read("SELECT grp, key, row FROM followers ORDER BY rowid"):
             try:
                 sequences.rows[group, key] = _row(blob)
@@ -76,11 +76,11 @@ class PrefetchStore:
         try:
             state = dict(await self._store.read("SELECT name, value FROM state"))
             if state:
-                ledger, sequences.trust = _ledger(state["ledger"]), _trust(state["trust"])
+                payoff, sequences.trust = _payoff(state["ledger"]), _trust(state["trust"])
         except (msgspec.DecodeError, KeyError):
-            ledger, sequences.trust = Payoff(), {}
+            payoff, sequences.trust = Payoff(), {}
         kept = dict(await self._store.read("SELECT key, until FROM requests"))
-        return sequences, ledger, kept
+        return sequences, payoff, kept
 
     async def body(self, key: str) -> bytes | None:
         found = await self._store.read("SELECT body FROM requests WHERE key = ?", (key,))
@@ -90,14 +90,14 @@ class PrefetchStore:
         self,
         requests: Iterable[KeptRequest],
         rows: Mapping[Place, Followers | None],
-        ledger: Payoff,
+        payoff: Payoff,
         trust: Mapping[str, Mapping[str, list[float]]],
     ) -> None:
-        """All in one transaction. A row that is None is removed. Raises Storage."""
+        """Writes everything in one transaction. A row that is None is deleted. Raises Storage."""
         asked = [(it.key, it.person, it.model, msgspec.json.encode(it.tags).decode(), *it[4:]) for it in requests]
         written = [(*place, _encode(row)) for place, row in rows.items() if row is not None]
         gone = [place for place, row in rows.items() if row is None]
-        state = [("ledger", _encode(ledger)), ("trust", _encode(trust))]
+        state = [("ledger", _encode(payoff)), ("trust", _encode(trust))]
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?)", asked)
@@ -114,7 +114,7 @@ class PrefetchStore:
         await self._store.submit(write)
 
     async def select(self, which: Which, now: float) -> set[str]:
-        """The keys of the requests whose answers `which` names. One may have been computed anew meanwhile: it is named too."""
+        """Keys of requests whose answers `which` selects. One that was recomputed meanwhile is included."""
         rows = await self._store.search(
             "SELECT key, tags FROM requests WHERE (?1 IS NULL OR person = ?1) AND (?2 IS NULL OR model = ?2) "
             "AND (?3 IS NULL OR created <= ?3) AND (?4 IS NULL OR asked >= ?4)",
