@@ -368,7 +368,7 @@ async def test_the_budget_of_an_hour_is_kept_and_said(tmp_path: Path) -> None:
         assert it.prefetch.stats().budget_left <= 1
         it.prefetch.payoff.began(it.now)
         it.prefetch.payoff.began(it.now)
-        assert "all 2 of this hour" in (it.prefetch.stats().reason or "")
+        assert "all 2 computations of this hour" in (it.prefetch.stats().reason or "")
         count = len(it.computed)
         await it.ask("ab")
         assert len(it.computed) == count
