@@ -538,7 +538,7 @@ async def test_what_is_cleared_is_forgotten(tmp_path: Path, which: Which, left: 
         await it.ask("ab ab ab")
         await it.ask("c", person="bob")
         await it.prefetch.forget(which)
-        assert await it.prefetch._shelf.select(Which(None, None, [], None, None), it.now) == left
+        assert await it.prefetch._store.select(Which(None, None, [], None, None), it.now) == left
         await it.ask(" a")
         assert it.computed == (["b"] * 2 if "b" in left else ["b"])
 
@@ -598,6 +598,6 @@ def test_only_the_requests_asked_last_are_kept(tmp_path: Path, monkeypatch: pyte
         async with desk(tmp_path) as it:
             await it.ask("abcd")
             await it.prefetch._save()
-            assert await it.prefetch._shelf.select(Which(None, None, [], None, None), it.now) == {"c", "d"}
+            assert await it.prefetch._store.select(Which(None, None, [], None, None), it.now) == {"c", "d"}
 
     run()
