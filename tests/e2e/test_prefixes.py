@@ -57,7 +57,7 @@ def test_a_flipped_byte_is_found_and_the_prompt_computed(home: House, place: flo
     outcome = home.ok("ask", TEXT, *ONE)
     assert (outcome.last["usage"]["cached_tokens"], outcome.last["text"]) == (0, first["text"])
     notices = [json.loads(line)["notice"] for line in outcome.err.splitlines()]
-    assert [notice for notice in notices if "saved prefix" in notice and "anew" in notice], notices
+    assert [notice for notice in notices if "saved prefix" in notice and "computed again" in notice], notices
 
 
 def test_another_file_under_the_same_name_gets_no_prefix_of_the_old_one(home: House, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Kv:
 
     def _anew(self, action: Restore, why: str) -> list[Remark]:
         self._scheduler.forget(action.sequence)
-        text = f"a saved prefix is unusable and was removed; the prompt is computed from the start ({why})"
+        text = f"a saved prefix is unusable and was removed; the prompt is computed again ({why})"
         return [Remark(action.sequence.id, text)]
 
     def _cut(self, action: Cut) -> None:
