@@ -49,6 +49,12 @@ UNITS = {
 }  # fmt: skip
 LONGEST = 3
 """Words of a name, at most, by which it is found."""
+NO_NAMES = words(
+    """
+    oral navidad pasqua reunión riunione la_riunione reunião maurice catar gana camarões damas marchesi marquises comores
+    """
+)
+"""Names of places that are common words in their language: holidays, meetings, shrimps."""
 NO_UNITS = words("once julio julios")
 """Names of units that are ordinary words in English or Spanish."""
 OTHER_WORDS = words("ora ore secondo secondi nós pie pies voet dag piede piedi libra libras")
@@ -111,13 +117,21 @@ def sorted_out(places: list[Place], wordnet: WordNet) -> tuple[list[Row], list[s
     for first, others in places:
         row = []
         for other, language in others.items():
-            if other == first or spaced(other) in taken or not other[0].isalpha() or other.count("_") >= LONGEST:
+            if (
+                other in NO_NAMES
+                or other == first
+                or spaced(other) in taken
+                or not other[0].isalpha()
+                or other.count("_") >= LONGEST
+            ):
                 continue
             if language != "en" and ordinary(other, wordnet):
                 own[language].append((first, [other]))
             else:
                 row.append(other)
                 taken[spaced(other)] = first
+        if first in NO_NAMES:
+            continue
         if spaced(first) not in taken and ordinary(first, wordnet):
             capital.append(first)
         if row or spaced(first) not in taken:
