@@ -26,11 +26,12 @@ from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
 from llmctld.cache.level import Stored
 from llmctld.cache.levels.disk import DiskLevel, scrap
+from llmctld.cache.levels.expiry import DEFAULT_TTL_S
 from llmctld.cache.levels.level_thread import LevelThread
 from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.cache.levels.shared import LIMIT as SHARED_LIMIT
 from llmctld.cache.levels.shared import SharedLevel
-from llmctld.cache.levels.tiers import DEFAULT_TTL_S, Tiers
+from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.lifetimes.learned import Learned
 from llmctld.cache.prefetch.prefetch import Computed, Prefetch, fixed_s, opened
 from llmctld.cache.prefetch.store import PrefetchStore

@@ -87,7 +87,7 @@ def test_usage_may_come_with_any_event_and_the_last_one_counts() -> None:
         ([1], (0, 0, 1)),
     ],
 )
-def test_what_it_cost_in_each_of_its_forms(usage: Any, counts: tuple[int, int, int]) -> None:
+def test_usage_in_each_of_its_forms(usage: Any, counts: tuple[int, int, int]) -> None:
     *_, reading = read(part("a", "stop") | {"usage": usage})
     assert (reading.prompt_tokens, reading.cached_tokens, reading.completion_tokens) == counts
     *_, reading = read({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop", "usage": usage}]})
@@ -105,7 +105,7 @@ def test_an_answer_without_its_end_is_cut_and_one_without_anything_is_empty() ->
 
 
 @pytest.mark.parametrize("reason", sorted(FAILED | {"ERROR"}))
-def test_a_reason_that_is_a_failure_ends_no_answer(reason: str) -> None:
+def test_a_finish_reason_that_means_failure_is_an_error(reason: str) -> None:
     for text in ("", "a"):
         with pytest.raises(AttemptFailed, match=f"finish_reason {reason.lower()}") as caught:
             read(part(text), part("", reason), b"[DONE]")
@@ -114,7 +114,7 @@ def test_a_reason_that_is_a_failure_ends_no_answer(reason: str) -> None:
         read(part("", reason), {"error": {"message": "out of memory"}}, b"[DONE]")
 
 
-def test_an_end_that_somebody_should_know_of_has_a_notice() -> None:
+def test_a_notable_finish_reason_gives_a_notice() -> None:
     assert "filter" in (read(part("a", "content_filter"))[2].notice or "")
     assert "filter" in (read(part("a", "SAFETY"))[2].notice or "")
     assert "empty" in (read(part("", "stop"))[2].notice or "")
@@ -125,7 +125,7 @@ def test_an_end_that_somebody_should_know_of_has_a_notice() -> None:
 @pytest.mark.parametrize(
     "event", [b"{", b"7", b"\xff", b'{"choices": {}}', b'{"choices": [{"delta": 7}]}', b"[" * 100_000]
 )
-def test_what_is_no_event_is_trouble_that_no_other_attempt_mends(event: bytes) -> None:
+def test_an_invalid_event_is_an_error_without_retry(event: bytes) -> None:
     with pytest.raises(AttemptFailed) as caught:
         AnswerReader("it", False).feed(Event(event))
     assert not caught.value.again
@@ -168,7 +168,7 @@ def test_log_probabilities_in_each_of_their_forms(logprobs: dict[str, Any], expe
     assert [(each.token, each.logprob, each.top) for each in scored] == ([expected] if expected else [])
 
 
-def test_nothing_is_told_of_an_empty_part() -> None:
+def test_an_empty_part_produces_nothing() -> None:
     assert AnswerReader("it", False).feed(Event(b'{"choices": [], "object": "x"}')) == AnswerPart()
 
 
@@ -204,6 +204,6 @@ def test_a_failure_within_an_answer_is_one_in_each_of_its_forms(event: Event) ->
 @pytest.mark.parametrize(
     "event", [b"", b" ", b"null", b"{}", b'{"type": "ping"}', b'{"error": null, "choices": [], "message": ""}']
 )
-def test_what_keeps_a_connection_is_neither_text_nor_failure(event: bytes) -> None:
+def test_a_keep_alive_is_neither_text_nor_error(event: bytes) -> None:
     assert AnswerReader("it", False).feed(Event(event)) == AnswerPart()
     assert AnswerReader("it", False).feed(Event(b"plain words", "ping")) == AnswerPart()

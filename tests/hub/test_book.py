@@ -14,7 +14,8 @@ from llmctld.cache.entries.book import REMEMBERED, Book, EntryRow, digest_of
 from llmctld.cache.entries.selection import Which
 from llmctld.cache.level import About, Stored
 from llmctld.cache.levels.answers import decode
-from llmctld.cache.levels.tiers import FixedExpiry, Tiers
+from llmctld.cache.levels.expiry import FixedExpiry
+from llmctld.cache.levels.tiers import Tiers
 
 from llmctl.errors import NotFound, Storage
 from tests.hub.scene import a_stored, in_loop, some_tiers
@@ -64,7 +65,7 @@ async def test_hits_of_a_hub_that_ends_are_not_lost(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_what_is_gone_leaves_its_digest_and_its_hits_and_not_its_prompt(tmp_path: Path) -> None:
+async def test_an_evicted_entry_leaves_digest_and_hits_but_no_prompt(tmp_path: Path) -> None:
     tiers = some(tmp_path, ttl=None, expiry=FixedExpiry(5000.0))
     told: list[Sequence[str]] = []
     tiers.when_gone(told.append)
@@ -87,7 +88,7 @@ async def test_what_is_gone_leaves_its_digest_and_its_hits_and_not_its_prompt(tm
 
 
 @in_loop
-async def test_who_computes_again_is_told_what_was_known(tmp_path: Path) -> None:
+async def test_a_recomputation_is_given_the_old_metadata(tmp_path: Path) -> None:
     told: list[tuple[Any, Stored]] = []
 
     class Listening(FixedExpiry):
@@ -254,7 +255,7 @@ async def test_a_book_that_cannot_be_written_for_a_while_is_compared_again(tmp_p
 
 
 @in_loop
-async def test_what_is_remembered_of_what_is_gone_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rows_of_evicted_entries_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert REMEMBERED >= 10_000
     monkeypatch.setattr("llmctld.cache.entries.book.REMEMBERED", 5)
     tiers = some(tmp_path)

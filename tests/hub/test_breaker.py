@@ -45,7 +45,7 @@ def test_it_opens_after_failures_in_a_row_and_says_when_it_tries_again() -> None
     assert words.endswith("no")
 
 
-def test_an_answer_between_them_and_what_does_not_count_keep_it_closed() -> None:
+def test_an_answer_or_an_uncounted_failure_keeps_it_closed() -> None:
     breaker = Breaker("e", Clock())
     for _ in range(3):
         for _ in range(FAILURES - 1):
@@ -58,7 +58,7 @@ def test_an_answer_between_them_and_what_does_not_count_keep_it_closed() -> None
     assert not breaker.is_open
 
 
-def test_one_request_tries_and_closes_it() -> None:
+def test_a_successful_trial_request_closes_it() -> None:
     clock = Clock()
     breaker = opened(clock)
     clock.now += COOL_S
@@ -70,7 +70,7 @@ def test_one_request_tries_and_closes_it() -> None:
     assert not breaker.is_open
 
 
-def test_one_request_tries_and_keeps_it_open() -> None:
+def test_a_failed_trial_request_keeps_it_open() -> None:
     clock = Clock()
     breaker = opened(clock)
     clock.now += COOL_S
@@ -81,7 +81,7 @@ def test_one_request_tries_and_keeps_it_open() -> None:
     assert breaker.is_open
 
 
-def test_a_try_that_is_cancelled_lets_the_next_one_try() -> None:
+def test_after_a_cancelled_trial_the_next_request_is_one() -> None:
     clock = Clock()
     breaker = opened(clock)
     clock.now += COOL_S

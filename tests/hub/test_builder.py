@@ -5,7 +5,7 @@ import threading
 from llmctld.vectors.builder import Builder
 
 
-def test_what_is_wanted_is_done_in_order_and_once() -> None:
+def test_keys_are_processed_in_order_and_once() -> None:
     done: list[bytes] = []
     go = threading.Event()
 
@@ -41,7 +41,7 @@ def test_one_that_fails_does_not_keep_the_next() -> None:
     assert done == [b"good"]
 
 
-def test_closing_gives_up_what_is_due() -> None:
+def test_closing_drops_pending_keys() -> None:
     begun, done = threading.Event(), list[bytes]()
 
     def work(key: bytes) -> None:

@@ -88,7 +88,7 @@ def test_a_target_that_is_no_model_is_refused(tmp_path: Path, content: bytes | N
             a_catalog(tmp_path).add("x", str(path), [], {}, False)
 
 
-def test_the_configuration_goes_before_what_was_added(tmp_path: Path) -> None:
+def test_the_configuration_overrides_added_settings(tmp_path: Path) -> None:
     a_catalog(tmp_path, e={"slots": "2", "token_ms": "1"})
     catalog = Catalog(tmp_path / "models", {"e": ModelSettings(slots=5, temperature=0.0)})
     assert catalog.settings(catalog.find("e")) == ModelSettings(slots=5, token_ms=1.0, temperature=0.0)

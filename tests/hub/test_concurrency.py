@@ -10,7 +10,7 @@ from tests.hub.scene import in_loop
 
 
 @in_loop
-async def test_who_waits_comes_by_priority_and_then_in_order() -> None:
+async def test_waiting_requests_run_by_priority_then_in_order() -> None:
     turns, order = PrioritySemaphore(1), []
 
     async def work(name: str, priority: int) -> None:
@@ -39,7 +39,7 @@ async def test_a_request_that_waits_can_be_moved_up() -> None:
 
 
 @in_loop
-async def test_a_turn_is_lost_to_nobody_who_has_left() -> None:
+async def test_a_cancelled_request_passes_its_slot_on() -> None:
     turns = PrioritySemaphore(1)
 
     async def work() -> None:
@@ -59,7 +59,7 @@ async def test_a_turn_is_lost_to_nobody_who_has_left() -> None:
 
 
 @in_loop
-async def test_silence_ends_a_block_and_what_is_heard_puts_it_off() -> None:
+async def test_silence_ends_a_block_and_content_restarts_the_limit() -> None:
     with pytest.raises(Silence, match=r"0\.05 s"):
         async with IdleLimit(0.05):
             await asyncio.Event().wait()
@@ -71,7 +71,7 @@ async def test_silence_ends_a_block_and_what_is_heard_puts_it_off() -> None:
 
 
 @in_loop
-async def test_a_cancellation_from_elsewhere_stays_one() -> None:
+async def test_a_cancellation_from_outside_is_no_silence() -> None:
     async def listen() -> None:
         async with IdleLimit(60):
             await asyncio.Event().wait()

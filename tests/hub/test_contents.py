@@ -54,7 +54,7 @@ async def hashed(contents: Contents) -> None:
         await until(lambda: not contents.waiting)
 
 
-def test_no_change_is_too_small_to_be_another_content(model: Path) -> None:
+def test_the_smallest_change_gives_another_identity(model: Path) -> None:
     contents = Contents()
     seen = {contents.of(str(model))}
     for at in (30, HEADER - 1, unsampled(), SIZE - 1):

@@ -65,7 +65,7 @@ def test_deleting_takes_what_is_named_and_clearing_takes_all(disk: DiskLevel) ->
     assert disk.size()[0] == 0
 
 
-def test_an_end_is_kept_to_the_second_and_told(disk: DiskLevel) -> None:
+def test_an_expiry_is_kept_to_the_second(disk: DiskLevel) -> None:
     end = time.time() + 1000
     disk.put("k", SMALL, end, Item(1, 1.0))
     found = disk.get("k")
@@ -85,7 +85,7 @@ def test_a_sweep_removes_what_has_ended(disk: DiskLevel, monkeypatch: pytest.Mon
     assert not list(disk._folder.glob("*/*/*.val"))
 
 
-def test_the_policy_says_what_goes_when_it_is_full_and_the_level_says_what_went(disk: DiskLevel) -> None:
+def test_the_policy_chooses_victims_and_the_level_reports_them(disk: DiskLevel) -> None:
     assert disk.tell({}) == []
     gone = []
     for number in range(20):
@@ -98,7 +98,7 @@ def test_the_policy_says_what_goes_when_it_is_full_and_the_level_says_what_went(
     assert sorted(map(int, gone)) == [number for number in range(20) if number not in held]
 
 
-def test_nothing_goes_before_the_disk_was_told_what_its_entries_are_worth(tmp_path: Path, disk: DiskLevel) -> None:
+def test_nothing_is_evicted_before_the_policy_knows_the_entries(tmp_path: Path, disk: DiskLevel) -> None:
     for number in range(20):
         assert put(disk, f"{number}", LARGE) == []
     disk.close()

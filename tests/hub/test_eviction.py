@@ -292,7 +292,7 @@ def test_what_hits_leave_behind_does_not_grow(name: str) -> None:
 # ---- W-TinyLFU: too much state for a twin; its parts and what it is for ---------------------------------------------
 
 
-def test_wtinylfu_lets_a_scan_push_nothing_out() -> None:
+def test_wtinylfu_resists_a_scan() -> None:
     policy, used, there = POLICIES["wtinylfu"](LIMIT), 0, set[str]()
     for _ in range(3):
         for key in "abcdefghi":
@@ -314,7 +314,7 @@ def test_wtinylfu_lets_a_scan_push_nothing_out() -> None:
     assert set("abcdefghi") <= there
 
 
-def test_wtinylfu_takes_what_is_asked_for_more_often() -> None:
+def test_wtinylfu_admits_more_frequent_keys() -> None:
     policy = POLICIES["wtinylfu"](LIMIT)
     for key in "abcdefghi":
         policy.add(key, Item(100, 1.0))

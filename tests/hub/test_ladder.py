@@ -32,7 +32,7 @@ def ladder(tmp_path: Path) -> Ladder:
     return Ladder(tmp_path / "rungs.json")
 
 
-def test_files_of_that_kind_begin_where_one_stood_and_others_at_the_top(ladder: Ladder, tmp_path: Path) -> None:
+def test_files_of_the_same_kind_start_on_the_working_rung(ladder: Ladder, tmp_path: Path) -> None:
     fallen(ladder)
     for known in (ladder, Ladder(tmp_path / "rungs.json")):
         assert descent(known, "another").rung.name == "no AMX"
@@ -40,7 +40,7 @@ def test_files_of_that_kind_begin_where_one_stood_and_others_at_the_top(ladder: 
         assert descent(known, "another", FileKind("Q4_K", "llama")).rung.name == "as it is"
 
 
-def test_what_the_second_rung_does_not_mend_may_be_the_architectures_own(ladder: Ladder) -> None:
+def test_a_crash_below_the_first_rung_is_blamed_on_the_architecture(ladder: Ladder) -> None:
     found = descent(ladder)
     assert [found.fell("SIGABRT"), found.fell("SIGABRT")] == [True, True]
     found.stood()
@@ -48,7 +48,7 @@ def test_what_the_second_rung_does_not_mend_may_be_the_architectures_own(ladder:
     assert descent(ladder, "another", FileKind(KIND.types, "qwen3")).rung.name == "as it is"
 
 
-def test_a_load_that_has_not_stood_teaches_nothing_about_others(ladder: Ladder) -> None:
+def test_a_failed_load_says_nothing_about_other_models(ladder: Ladder) -> None:
     descent(ladder).fell("SIGSEGV")
     assert descent(ladder, "another").rung.name == "as it is"
 
@@ -127,7 +127,7 @@ def test_a_crash_at_work_counts_once_a_lower_rung_has_answered_and_for_a_day(
     assert descent(ladder, "another").rung.name == "as it is"
 
 
-def test_requests_that_end_every_rung_are_at_fault_themselves(ladder: Ladder) -> None:
+def test_requests_that_crash_every_rung_are_blamed_themselves(ladder: Ladder) -> None:
     other = descent(ladder, "another")
     assert other.died_at_work("SIGABRT")
     descent(ladder, "another").answered()  # learned, from one that was beside it

@@ -19,7 +19,7 @@ def group(name: str, host: int = 5, since: float = 0.0) -> Group:
     return Group(name, MemorySize(host), since)
 
 
-def test_what_fits_is_loaded_and_nobody_is_put_out() -> None:
+def test_what_fits_is_loaded_without_eviction() -> None:
     assert decide(0, LIMIT, [resident("a")], [group("b")], 20) == LoadPlan(["b"], [])
 
 
@@ -29,13 +29,13 @@ def test_bytes_are_counted_and_not_models() -> None:
     assert len(decide(0, LIMIT, small, [group("z", 9)], 20).evict) == 7
 
 
-def test_room_is_made_by_who_serves_nobody() -> None:
+def test_idle_models_are_evicted() -> None:
     books = [resident("busy", leases=1), resident("idle")]
     assert decide(0, LIMIT, books, [group("b")], 20) == LoadPlan([], ["idle"])
 
 
 @pytest.mark.parametrize("how", [{"leases": 1}, {"loading": True, "waiting": 1}])
-def test_who_serves_or_loads_is_left_alone(how: dict[str, Any]) -> None:
+def test_busy_and_loading_models_are_not_evicted(how: dict[str, Any]) -> None:
     books = [resident("a", **how), resident("b", **how)]
     assert decide(0, LIMIT, books, [group("c")], 20) == LoadPlan([], [])
 
@@ -44,7 +44,7 @@ def test_a_load_that_nobody_waits_for_is_given_up() -> None:
     assert decide(0, LIMIT, [resident("a", loading=True), resident("b", leases=1)], [group("c")], 20).evict == ["a"]
 
 
-def test_after_max_wait_who_serves_takes_no_more() -> None:
+def test_after_max_wait_a_busy_model_is_evicted() -> None:
     books = [resident("a", leases=3, used=9), resident("b", leases=1, used=1)]
     assert decide(19.9, LIMIT, books, [group("c")], 20) == LoadPlan([], [])
     assert decide(20.0, LIMIT, books, [group("c")], 20) == LoadPlan([], ["b"])
@@ -54,7 +54,7 @@ def test_a_pinned_model_stays_however_long_others_wait() -> None:
     assert decide(999, LIMIT, [resident("a", 10, pinned=True)], [group("c")], 20).evict == []
 
 
-def test_what_the_first_waits_for_is_not_given_to_the_next() -> None:
+def test_memory_reserved_for_the_oldest_group_is_not_given_away() -> None:
     books = [resident("a", leaving=True, leases=1), resident("b", leases=1)]
     groups = [group("young", 5, since=5), group("old", 5, since=1)]
     assert decide(30, LIMIT, books, groups, 20) == LoadPlan([], ["b"]), "each of them gets one"
@@ -62,7 +62,7 @@ def test_what_the_first_waits_for_is_not_given_to_the_next() -> None:
     assert decide(30, LIMIT, books, groups, 20) == LoadPlan([], [])
 
 
-def test_the_room_that_nobody_waits_for_is_used() -> None:
+def test_unreserved_memory_is_used() -> None:
     books = [resident("a", 6, leases=1)]
     groups = [group("large", 8, since=0), group("small", 3, since=1)]
     assert decide(2, LIMIT, books, groups, 20) == LoadPlan(["small"], [])
@@ -101,7 +101,7 @@ def test_a_burst_over_three_models_with_room_for_one_takes_three_loads() -> None
 
 
 @pytest.mark.parametrize("gap_s", [0.0, 1.0, 2.0, 4.0])
-def test_swaps_are_near_the_fewest(gap_s: float) -> None:
+def test_the_number_of_loads_is_near_the_minimum(gap_s: float) -> None:
     for seed in range(12):
         trace = mixed(random.Random(seed), 12, "ABC", gap_s, (1, 4))
         assert play(trace, 2, 20.0).loads <= 1.5 * fewest(trace, 2, 20.0), (seed, trace)

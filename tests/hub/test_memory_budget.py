@@ -31,7 +31,7 @@ def supply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: int) -> MemoryB
 
 
 @pytest.mark.parametrize("backend", [LLAMA, TRANSFORMERS, TORCH])
-def test_a_model_needs_the_gpu_and_what_that_has_not_of_the_host(
+def test_a_model_needs_gpu_memory_and_the_rest_from_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path, backend: str
 ) -> None:
     entry = ModelEntry(name="m", target=str(file), backend=backend)

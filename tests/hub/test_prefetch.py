@@ -32,7 +32,7 @@ def walk(sequences: Sequences, steps: str, person: str = "ana", group: str = "an
     return now
 
 
-def test_what_followed_is_guessed_with_the_time_that_it_took() -> None:
+def test_a_follower_is_predicted_with_its_usual_delay() -> None:
     sequences = Sequences()
     walk(sequences, "ab ab ab")
     guess = sequences.guess("ana", "a")
@@ -60,7 +60,7 @@ def test_a_session_that_ends_counts_against_the_guess() -> None:
     assert guess.chance < CHANCE
 
 
-def test_the_same_request_once_more_is_no_step() -> None:
+def test_a_repeated_request_is_not_a_step() -> None:
     sequences = Sequences()
     walk(sequences, "aab aab aab")
     guess = sequences.guess("ana", "a")
@@ -68,7 +68,7 @@ def test_the_same_request_once_more_is_no_step() -> None:
     assert guess.key == "b"
 
 
-def test_trust_is_measured_and_not_assumed() -> None:
+def test_the_probability_of_a_prediction_is_measured() -> None:
     """Where what came once does not come again, a request that came once is no guess, wherever it stands."""
     sequences = Sequences()
     assert sequences.guess("ana", "a") is None
@@ -150,7 +150,7 @@ def test_everything_else_is_waste(why: str) -> None:
     assert (payoff.used, payoff.gain_s, payoff.wasted, payoff.waste_s) == (0, 0.0, 1, 2.0)
 
 
-def test_what_gives_way_is_waste_and_what_is_boarded_is_gain() -> None:
+def test_a_cancelled_computation_is_waste_and_a_joined_one_gain() -> None:
     payoff = Payoff()
     payoff.gave_way(0.5, EPOCH)
     payoff.boarded(0.25, EPOCH)
@@ -350,7 +350,7 @@ async def test_where_every_answer_lasts_alike_that_is_known_from_the_start(tmp_p
 
 
 @in_loop
-async def test_who_is_served_it_for_a_question_like_it_has_used_it(tmp_path: Path) -> None:
+async def test_serving_it_for_a_similar_question_counts_as_use(tmp_path: Path) -> None:
     async with desk(tmp_path) as it:
         await it.ask("ab ab ab a")
         it.prefetch.saw(Answered("ana", "ana", "b?", it.now, it.now, True, "b", False, "m", [], None))

@@ -5,7 +5,7 @@ from llmctld.models.running.prefix_affinity import BLOCK, BLOCKS, PrefixAffinity
 LONG = "".join(chr(97 + place * 7 % 26) for place in range(BLOCK * 8))
 
 
-def test_the_one_with_the_longest_common_beginning() -> None:
+def test_the_replica_with_the_longest_common_prefix_is_chosen() -> None:
     affinity: PrefixAffinity[int] = PrefixAffinity()
     first = affinity.choose(LONG, [(0, 0), (1, 0)], 2)
     other = 1 - first
@@ -16,7 +16,7 @@ def test_the_one_with_the_longest_common_beginning() -> None:
     assert affinity.choose(LONG[: BLOCK * 3] + "!" * BLOCK * 9, [(first, 2), (other, 0)], 2) == first
 
 
-def test_unless_it_is_busier_by_more_than_the_margin() -> None:
+def test_a_replica_busier_than_the_margin_is_not_chosen() -> None:
     affinity: PrefixAffinity[int] = PrefixAffinity()
     affinity.choose(LONG, [(0, 0)], 2)
     assert affinity.choose(LONG, [(0, 2), (1, 0)], 2) == 0
@@ -29,7 +29,7 @@ def test_a_block_in_another_place_is_another_block() -> None:
     assert affinity.choose("b" * BLOCK, [(0, 1), (1, 0)], 2) == 1
 
 
-def test_what_is_short_goes_to_who_has_least_to_do() -> None:
+def test_a_short_prompt_goes_to_the_least_busy_replica() -> None:
     affinity: PrefixAffinity[int] = PrefixAffinity()
     affinity.choose("hello", [(0, 0)], 4)
     assert affinity.choose("hello", [(0, 1), (1, 0)], 4) == 1

@@ -41,7 +41,7 @@ async def heard(ticket: Ticket) -> str:
 
 
 @in_loop
-async def test_answers_come_back_to_who_asked() -> None:
+async def test_each_request_gets_its_own_answer() -> None:
     async with here() as server, a_remote(server) as remote:
         assert remote.loaded is not None
         assert (remote.pid, remote.memory_bytes, remote.loaded.slots, remote.state) == (0, 0, 2, "ready")
@@ -91,7 +91,7 @@ async def test_a_connection_serves_the_next_request_where_the_answer_came_to_its
 
 
 @in_loop
-async def test_a_request_that_is_dropped_before_it_has_taken_a_step_is_told_so() -> None:
+async def test_a_request_cancelled_before_its_first_step_ends() -> None:
     async with here() as server, a_remote(server) as remote:
         ticket = remote.submit(question())
         await ticket.drop()
@@ -114,7 +114,7 @@ async def test_a_request_that_waits_for_its_turn_can_be_dropped() -> None:
 
 
 @in_loop
-async def test_what_a_failed_request_has_cost_is_known() -> None:
+async def test_a_failed_request_reports_its_usage() -> None:
     async with here(usual=cut("a", "b")) as server, a_remote(server) as remote:
         ticket = remote.submit(question())
         with pytest.raises(EngineFailed):
@@ -124,7 +124,7 @@ async def test_what_a_failed_request_has_cost_is_known() -> None:
 
 
 @in_loop
-async def test_stop_ends_what_runs_and_nothing_is_taken_any_more() -> None:
+async def test_stop_ends_open_requests_and_refuses_new_ones() -> None:
     async with here(usual=hold("x")) as server, a_remote(server) as remote:
         ticket = remote.submit(question())
         await until(lambda: server.open == 1)
@@ -184,7 +184,7 @@ async def test_texts_may_be_dropped_and_their_vectors_must_stay_of_one_length() 
 
 
 @in_loop
-async def test_an_endpoint_that_does_not_come_to_an_end_is_left() -> None:
+async def test_an_endless_answer_is_cancelled() -> None:
     async with here(usual=endless("x" * 2**16)) as server, a_remote(server) as remote:
         with pytest.raises(EngineFailed, match="sends an endless answer"):
             await heard(remote.submit(question(max_tokens=10)))

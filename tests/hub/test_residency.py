@@ -165,7 +165,7 @@ async def say(residency: Residency, entry: ModelEntry, text: str) -> str:
 
 
 @in_loop
-async def test_the_least_used_makes_room(tmp_path: Path) -> None:
+async def test_the_least_used_model_is_evicted(tmp_path: Path) -> None:
     async with engines(tmp_path, two_fit(), a=SMALL, b=SMALL, c=SMALL) as (catalog, residency):
         for name in ("a", "b"):
             await say(residency, catalog.find(name), "x")
@@ -188,7 +188,7 @@ async def test_a_burst_over_three_models_takes_three_loads(tmp_path: Path) -> No
 
 
 @in_loop
-async def test_who_serves_is_not_put_out_before_max_wait_and_then_takes_no_more(tmp_path: Path) -> None:
+async def test_a_busy_model_is_evicted_only_after_max_wait(tmp_path: Path) -> None:
     config = Config(limits=Limits(memory_bytes=Size(MIB)), resources=Resources(max_wait=Duration(0.3)))
     async with engines(tmp_path, config, a=SMALL, b=SMALL) as (catalog, residency):
         a, b = catalog.find("a"), catalog.find("b")
@@ -207,7 +207,7 @@ async def test_who_serves_is_not_put_out_before_max_wait_and_then_takes_no_more(
 
 
 @in_loop
-async def test_what_had_not_begun_comes_back_and_is_answered_later(tmp_path: Path) -> None:
+async def test_requests_not_started_are_recalled_and_answered_later(tmp_path: Path) -> None:
     """A thousand in a model's own queue do not keep another waiting for longer than those that run."""
     config = Config(limits=Limits(memory_bytes=Size(MIB)), resources=Resources(max_wait=Duration(0.2)))
     slow = {"slots": "1", "token_ms": "20"} | SMALL
@@ -245,7 +245,7 @@ async def test_a_pinned_model_stays_and_the_error_says_what_is_missing(tmp_path:
 
 
 @in_loop
-async def test_nobody_who_gives_up_keeps_anything(tmp_path: Path) -> None:
+async def test_a_cancelled_waiter_keeps_no_lease(tmp_path: Path) -> None:
     async with engines(tmp_path, two_fit(), a=SMALL, b=SMALL, c=SMALL) as (catalog, residency):
         for name in ("a", "b"):
             await residency.load(catalog.find(name))
@@ -263,7 +263,7 @@ async def test_nobody_who_gives_up_keeps_anything(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_model_that_nobody_asks_for_is_unloaded(tmp_path: Path) -> None:
+async def test_an_unused_model_is_unloaded(tmp_path: Path) -> None:
     async with engines(tmp_path, e={"keep_alive": "0"}, f={"keep_alive": "-1"}, g={}) as (catalog, residency):
         for name in ("e", "f", "g"):
             await say(residency, catalog.find(name), "x")

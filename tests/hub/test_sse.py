@@ -50,7 +50,7 @@ def test_an_event_without_its_last_line_end_is_read() -> None:
 
 
 @pytest.mark.parametrize("rest", [b'data: {"a": "caf\xc3', b'data: {"a": 1', b"data: [DO", b"dat", b"data: [1,\n"])
-def test_an_event_that_was_cut_is_none(rest: bytes) -> None:
+def test_an_incomplete_event_is_dropped(rest: bytes) -> None:
     assert read(b"data: 1\n\n", rest) == [b"1"]
 
 
@@ -89,7 +89,7 @@ def test_an_event_has_the_name_that_its_server_gives_it(text: bytes, event: Even
     assert reader.feed(text) + reader.end() == [event]
 
 
-def test_what_is_no_event_is_remembered() -> None:
+def test_lines_outside_events_are_kept_for_the_error() -> None:
     reader = EventReader()
     assert reader.feed(b": fine\nid: 1\n<html>\n<title>Gone") + reader.end() == []
     assert reader.strange == b"<html>\n<title>Gone\n"
@@ -113,7 +113,7 @@ def test_many_lines_of_one_event_are_not_read_again_for_each(line: bytes) -> Non
 
 
 @pytest.mark.parametrize("piece", [b"data: " + b"x" * 30, b"data: xxxxx\n" * 8, b"{" * 30, b"{\n" * 20])
-def test_what_does_not_end_is_given_up(piece: bytes) -> None:
+def test_an_endless_event_is_an_error(piece: bytes) -> None:
     with pytest.raises(TooLong, match="24"):
         read(piece, most=24)
     assert read(b"data: xxxxx\n\n" * 50, most=24) == [b"xxxxx"] * 50, "many short ones may be long together"

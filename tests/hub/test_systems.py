@@ -11,7 +11,7 @@ def talk(text: str) -> list[ChatMessage]:
     return [ChatMessage(roles[word[0]], word[1:]) for word in text.split()]
 
 
-def test_the_first_stays_and_later_ones_stand_before_their_question() -> None:
+def test_the_first_system_message_stays_and_later_ones_begin_their_question() -> None:
     assert folded(talk("sA u1 a1 sB u2 a2 u3")) == [
         *talk("sA u1 a1"), ChatMessage("user", "B\n\n2"), *talk("a2 u3"),
     ]  # fmt: skip
@@ -19,7 +19,7 @@ def test_the_first_stays_and_later_ones_stand_before_their_question() -> None:
     assert folded(talk("sA u1")) == talk("sA u1")
 
 
-def test_where_no_question_follows_it_is_a_message_of_the_user() -> None:
+def test_a_system_message_without_a_question_becomes_a_user_message() -> None:
     tool = ChatMessage("tool", "5", tool_call_id="c")
     called = talk("u1 a1 sB")
     assert folded([*called, tool]) == [*talk("u1 a1"), ChatMessage("user", "B"), tool]
@@ -32,13 +32,13 @@ def test_a_chat_of_a_program_brings_all_its_turns_at_once() -> None:
     assert not has_later(talk("sA u1 a1 u2"))
 
 
-def test_only_the_turn_that_brings_one_tells_of_it() -> None:
+def test_only_the_last_turn_counts_as_later() -> None:
     assert is_later(talk("sA u1 a1 sB u2"))
     assert not is_later(talk("sA u1 a1 sB u2 a2 u3"))
     assert not is_later(talk("sA u1"))
 
 
-def test_an_endpoint_that_refuses_one_is_asked_otherwise() -> None:
+def test_a_refused_later_system_message_is_moved() -> None:
     words = "remote answers 500: Jinja Exception: System message must be at the beginning."
     body = {"messages": talk("sA u1 a1 sB u2")}
     quirk = quirk_in(words, body)

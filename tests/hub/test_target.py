@@ -30,7 +30,7 @@ def test_a_folder_of_transformers_generates_text_and_one_of_sentence_transformer
 
 
 @pytest.mark.parametrize("config", [{"architectures": ["GPT2LMHeadModel"]}, {"model_type": "llama"}])
-def test_so_does_one_of_the_older_ones_and_one_that_names_its_type_alone(tmp_path: Path, config: Any) -> None:
+def test_older_architectures_and_a_model_type_alone_generate_text(tmp_path: Path, config: Any) -> None:
     assert type_of(str(a_folder(tmp_path / "text", config))) == ("transformers", "text")
 
 

@@ -242,7 +242,7 @@ async def test_a_disk_that_cannot_be_opened_is_passed_over(error: Exception) -> 
 
 
 @in_loop
-async def test_what_no_level_takes_is_told_from_what_was_put_out_again(tmp_path: Path) -> None:
+async def test_a_rejected_answer_is_told_from_an_evicted_one(tmp_path: Path) -> None:
     small = 2 * len(encode(answer("text"))) - 1  # one answer fits
     for policy, took in (("lru", [True, True]), ("wtinylfu", [True, False])):
         tiers = Tiers(MemoryLevel(small, POLICIES[policy](small)), ttl=TTL)
@@ -309,7 +309,7 @@ async def test_a_disk_that_refuses_fails_until_it_works_again(tmp_path: Path) ->
 
 @pytest.mark.parametrize("planted", [b"", b"not an answer", b"\x93\x01\x02\x03", b"\xc1"])
 @in_loop
-async def test_what_is_no_answer_is_a_miss(tmp_path: Path, planted: bytes) -> None:
+async def test_an_invalid_value_is_a_miss(tmp_path: Path, planted: bytes) -> None:
     with closing(a_disk(tmp_path / "answers")) as disk:
         disk.put("k", planted, time.time() + TTL, Item(1, 1.0))
     tiers = some_tiers(tmp_path)

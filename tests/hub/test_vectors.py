@@ -216,7 +216,7 @@ def test_an_emptied_folder_is_small_again(tmp_path: Path, vectors: Vectors) -> N
     assert found_by_itself(vectors, 20) == list(range(20))
 
 
-def test_more_of_the_nearest_removed_than_are_looked_at(tmp_path: Path) -> None:
+def test_more_removed_neighbours_than_candidates(tmp_path: Path) -> None:
     """Four hundred near ones go; the hundred behind them are still found."""
     row = np.array(unit(0))
     with closing(opened(tmp_path / "v", sizes=Sizes(flat=50, batch=16))) as vectors:

@@ -38,7 +38,7 @@ async def heard(ticket: Ticket) -> str:
 
 
 @in_loop
-async def test_answers_come_back_to_who_asked(tmp_path: Path) -> None:
+async def test_each_request_gets_its_own_answer(tmp_path: Path) -> None:
     async with an_engine(tmp_path) as worker:
         texts = [f"question {number}" for number in range(10)]
         assert await asyncio.gather(*(heard(worker.submit(question(text))) for text in texts)) == texts
@@ -72,7 +72,7 @@ async def test_busy_follows_the_engine(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_the_death_of_the_process_is_told_to_all_who_wait(tmp_path: Path) -> None:
+async def test_all_open_requests_fail_when_the_process_dies(tmp_path: Path) -> None:
     async with an_engine(tmp_path, first_ms=600_000) as worker:
         waiting = [asyncio.create_task(heard(worker.submit(question("x")))) for _ in range(3)]
         await asyncio.sleep(0)

@@ -15,12 +15,13 @@ import msgspec
 from llmctl.errors import InvalidRequest, NotFound, Storage, short
 from llmctl.wire import CacheShown, CacheStats, LevelShown
 from llmctld.cache.entries.book import Book, EntryRow, row_of
-from llmctld.cache.entries.context import Reuse, groups_of
+from llmctld.cache.entries.context import groups_of
 from llmctld.cache.entries.selection import Which
 from llmctld.cache.eviction import Item
 from llmctld.cache.level import About, CachedValue, Meter, Stored
 from llmctld.cache.levels.answers import Seen, decode, encode, look
 from llmctld.cache.levels.disk import DiskLevel
+from llmctld.cache.levels.expiry import Expiry, FixedExpiry
 from llmctld.cache.levels.generations import Generations
 from llmctld.cache.levels.level_thread import LevelThread
 from llmctld.cache.levels.maintenance import Maintenance
@@ -29,7 +30,6 @@ from llmctld.counters import Counters
 
 T = TypeVar("T")
 
-DEFAULT_TTL_S = 30 * 86400.0
 YOUNG_S = 60.0
 """Younger answers have no age limit: no prediction is shorter, and most hits are this young."""
 NOWHERE = Seen()
@@ -54,51 +54,6 @@ class Newsworthy(Protocol):
     """A source of notices for the next user."""
 
     news: list[str]
-
-
-class Expiry(Protocol):
-    """How long an answer is served, and what is learned about that (lifetimes/learned.py)."""
-
-    reuse: Reuse
-    news: list[str]
-
-    def lifetime(self, key: str, answer: Stored) -> float:
-        """Seconds that a new answer is stored."""
-        ...
-
-    def limit(self, key: str, answer: Stored) -> float:
-        """Maximum age in seconds at which a stored answer is served, even before it expires."""
-        ...
-
-    def recomputed(self, before: EntryRow, answer: Stored) -> None:
-        """Called when a key was computed again, with the old entry's metadata and the new answer, before that is
-        stored.
-        """
-        ...
-
-    def explain(self, key: str, answer: Stored) -> dict[str, Any]:
-        """The lifetime section of `cache show`."""
-        ...
-
-
-class FixedExpiry:
-    """Keeps every answer for `seconds` and learns nothing."""
-
-    def __init__(self, seconds: float = DEFAULT_TTL_S) -> None:
-        self._seconds = seconds
-        self.reuse, self.news = Reuse(), list[str]()
-
-    def lifetime(self, key: str, answer: Stored) -> float:
-        return self._seconds
-
-    def limit(self, key: str, answer: Stored) -> float:
-        return float("inf")
-
-    def recomputed(self, before: EntryRow, answer: Stored) -> None:
-        pass
-
-    def explain(self, key: str, answer: Stored) -> dict[str, Any]:
-        return {}
 
 
 class Tiers:
