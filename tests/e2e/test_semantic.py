@@ -289,7 +289,7 @@ def test_the_audit_says_how_much_it_rests_on(endpoint: Server) -> None:
         assert (audit["requests"], audit["hits"], audit["hit_rate"]) == (2, 1, 0.5)
         assert audit["max_error"] == 0.005
         assert {"wrong_rate", "wrong_rate_upper", "pairs", "judge"} <= audit.keys()
-        assert "the bound is 0.50%" in home.ok("cache", "audit").out
+        assert "the limit is 0.50%" in home.ok("cache", "audit").out
         home.ok("daemon", "restart")
         assert home.ok("cache", "audit", "--json").last["semantic"] == audit, "what was learned survives"
         home.ok("daemon", "stop")
