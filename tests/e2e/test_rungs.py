@@ -287,12 +287,12 @@ def test_the_doctor_tries_each_kernel_and_says_which_are_broken(house: House) ->
 def test_broken_special_kernels_are_a_warning_with_the_line_that_mends_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from llmctld import kernels
+    from llmctld.doctor import kernels
     from llmctld.native.tile_config import HEADER
 
-    tried = [kernels.Outcome("AMX", "Q4_0", "SIGSEGV"), kernels.Outcome("AMX", "F16", "good")]
+    tried = [kernels.KernelTrial("AMX", "Q4_0", "SIGSEGV"), kernels.KernelTrial("AMX", "F16", "good")]
     monkeypatch.setattr(kernels, "outcomes", lambda: iter(tried))
-    (verdict,) = kernels.verdicts()
+    (verdict,) = kernels.reports()
     assert (verdict.broken, verdict.good) == (["Q4_0 (SIGSEGV)"], ["F16"])
     assert "1.5 to 2.8 times as long" in verdict.cost
     assert verdict.repair.startswith("CMAKE_ARGS=")

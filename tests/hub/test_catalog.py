@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from llmctld import doctor
+from llmctld.doctor import __main__ as doctor
 from llmctld.models.catalogue import catalog as module
 from llmctld.models.catalogue.catalog import Catalog
 

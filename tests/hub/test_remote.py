@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmctld import doctor
+from llmctld.doctor import __main__ as doctor
 from llmctld.models.catalogue.address import check_address, is_loopback, is_open
 from llmctld.models.engines.ticket import ChatMessage, Load, Submit, Texts, Ticket
 from llmctld.models.remote.http import breaker, keys

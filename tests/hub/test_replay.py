@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llmctld.cache.entries.context import Reuse, groups_of, template_of
 from llmctld.cache.eviction import POLICIES
-from llmctld.cache.replay import SECONDS, SIZE, TraceRequest, play, read
+from llmctld.replay.trace import SECONDS, SIZE, TraceRequest, play, read
 
 from llmctl.errors import InvalidRequest
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from llmctld.cache.eviction import POLICIES, Item
 from llmctld.cache.eviction.weighted import Weighted
-from llmctld.cache.replay import TraceRequest, play
+from llmctld.replay.trace import TraceRequest, play
 
 from tests.bench.measure import Number
 

@@ -3,12 +3,11 @@
 It says nothing about the library, the file or the machine behind it.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 from llmctld.engine.core.draft_model import DraftModel
 from llmctld.engine.errors import Refusal
-from llmctld.engine.messages import Load, Loaded, Scored, Submit
+from llmctld.engine.messages import Loaded, Scored, Submit
 from llmctld.engine.prompt.prompt import Prompt
 from llmctld.engine.streams.checkpoints import Window
 from llmctld.engine.streams.sequence import Chunk
@@ -86,9 +85,6 @@ class TextModel(Protocol):
 
     def is_end(self, token: int) -> bool:
         """Whether this token ends the answer."""
-
-
-Loader = Callable[[Load], TextModel]
 
 
 def room(prompt: list[int], context: int, max_tokens: int) -> int:

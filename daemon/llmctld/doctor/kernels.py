@@ -25,7 +25,7 @@ COSTS = {
 OTHER = "models run without them, and slower than they could"
 
 
-class Outcome(NamedTuple):
+class KernelTrial(NamedTuple):
     """The result of one trial. `verdict`: `good`, `wrong` (numbers), or the name of the signal that ended the child."""
 
     buffers: str
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     verdict: str
 
 
-class Verdict(NamedTuple):
+class KernelReport(NamedTuple):
     """One kind of buffer: the types of weights with good and broken kernels, the effect, and the command that repairs them."""
 
     buffers: str
@@ -43,14 +43,14 @@ class Verdict(NamedTuple):
     repair: str
 
 
-def outcomes() -> Iterator[Outcome]:
+def outcomes() -> Iterator[KernelTrial]:
     """The outcome of every trial; none if the library cannot be loaded, which another check reports."""
     done = 0
     while True:
         said, ending = _run(done)
         words = [line.split(" ") for line in said.splitlines()]
         for buffers, type, *verdict in words:
-            yield Outcome(buffers, type, verdict[0] if verdict else ending)
+            yield KernelTrial(buffers, type, verdict[0] if verdict else ending)
         done += len(words)
         if not words or len(words[-1]) == 3:  # it finished, or died outside a trial
             return
@@ -66,16 +66,16 @@ def _run(skip: int) -> tuple[str, str]:
     return child.stdout, named(child.returncode)
 
 
-def verdicts() -> list[Verdict]:
+def reports() -> list[KernelReport]:
     """One verdict for each kind of buffer."""
-    found: dict[str, list[Outcome]] = defaultdict(list)
+    found: dict[str, list[KernelTrial]] = defaultdict(list)
     for outcome in outcomes():
         found[outcome.buffers].append(outcome)
-    return [_verdict(buffers, tried) for buffers, tried in found.items()]
+    return [_report(buffers, tried) for buffers, tried in found.items()]
 
 
-def _verdict(buffers: str, tried: list[Outcome]) -> Verdict:
+def _report(buffers: str, tried: list[KernelTrial]) -> KernelReport:
     broken = [f"{it.type} ({it.verdict})" for it in tried if it.verdict != "good"]
     good = [it.type for it in tried if it.verdict == "good"]
     repair = rebuild(version(), header=buffers == "AMX") if broken else ""
-    return Verdict(buffers, good, broken, COSTS.get(buffers, OTHER) if broken else "", repair)
+    return KernelReport(buffers, good, broken, COSTS.get(buffers, OTHER) if broken else "", repair)

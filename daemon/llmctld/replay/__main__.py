@@ -19,7 +19,7 @@ from llmctl.paths import Paths, find_paths
 from llmctl.written import opened, unreadable
 from llmctld.cache.entries.context import groups_of
 from llmctld.cache.eviction import POLICIES
-from llmctld.cache.replay import TraceRequest, play, read
+from llmctld.replay.trace import TraceRequest, play, read
 
 ENTRY_BYTES = 150
 """What an entry takes beside its texts."""
@@ -30,7 +30,7 @@ _ROWS = """SELECT key, at, model, user, conversation, hit, length(CAST(coalesce(
     FROM requests WHERE state = 'done' AND key IS NOT NULL AND sample = 0 ORDER BY number"""
 
 
-class Row(NamedTuple):
+class HistoryRow(NamedTuple):
     """Of the history; `text_bytes` of the answer, `ms` of computing it: 0 for a hit, which computed nothing."""
 
     key: str
@@ -45,7 +45,7 @@ class Row(NamedTuple):
     completion_tokens: int
 
 
-class Price(NamedTuple):
+class TokenPrice(NamedTuple):
     """Money per token."""
 
     prompt: float
@@ -95,14 +95,14 @@ def from_history(paths: Paths, config: Config) -> list[TraceRequest]:
         raise InvalidRequest("the history holds no request that a cache could have answered", "Ask something first.")
     computed = [row for row in rows if row.ms > 0]
     usual = sum(row.ms for row in computed) / len(computed) if computed else 0.0
-    last = dict[str, Row]()
+    last = dict[str, HistoryRow]()
     for row in reversed(computed):
         last[row.key] = row  # of the first computation
     prices = _prices(paths, config)
     return [_request(row, last.get(row.key, row), usual, prices) for row in rows]
 
 
-def _request(row: Row, computed: Row, usual_ms: float, prices: Mapping[str, Price]) -> TraceRequest:
+def _request(row: HistoryRow, computed: HistoryRow, usual_ms: float, prices: Mapping[str, TokenPrice]) -> TraceRequest:
     """A hit cost what computing that answer took at another time; where nobody knows that, what is usual."""
     price = prices.get(computed.model)
     cost = (
@@ -113,18 +113,18 @@ def _request(row: Row, computed: Row, usual_ms: float, prices: Mapping[str, Pric
     return TraceRequest(row.key, computed.text_bytes + ENTRY_BYTES, seconds, cost, row.at, groups)
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path) -> Iterator[HistoryRow]:
     if not path.exists():
         return
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
             for values in connection.execute(_ROWS):
-                yield Row(*values)
+                yield HistoryRow(*values)
     except sqlite3.Error as error:
         raise Storage(f"{path} cannot be read: {error}", "`llmctl daemon doctor` looks at it.") from error
 
 
-def _prices(paths: Paths, config: Config) -> dict[str, Price]:
+def _prices(paths: Paths, config: Config) -> dict[str, TokenPrice]:
     """Of the models that have a price for prompts and one for answers."""
     found = {}
     for name, entry in read_models(paths.models, lambda message: None).items():
@@ -133,7 +133,7 @@ def _prices(paths: Paths, config: Config) -> dict[str, Price]:
         prompt = over.price_in if over.price_in is not None else given.price_in
         completion = over.price_out if over.price_out is not None else given.price_out
         if prompt is not None and completion is not None:
-            found[name] = Price(float(prompt / Decimal(10**6)), float(completion / Decimal(10**6)))
+            found[name] = TokenPrice(float(prompt / Decimal(10**6)), float(completion / Decimal(10**6)))
     return found
 
 

@@ -22,7 +22,7 @@ from llmctl import __version__, config
 from llmctl.errors import LlmctlError
 from llmctl.interpreter import code
 from llmctl.paths import Paths, find_paths
-from llmctld import kernels
+from llmctld.doctor import kernels
 from llmctld.history import MIGRATIONS
 from llmctld.models.catalogue.target import ECHO, MODULES, REMOTE
 from llmctld.models.engines.ladder import Ladder
@@ -51,7 +51,7 @@ REBUILD = "This command rebuilds the library (add the options of your own build,
 LITTLE_MEMORY, LITTLE_DISK = 2 * 2**30, 2**30
 
 
-class Finding(NamedTuple):
+class Check(NamedTuple):
     """`state` is ok, warn or fail; `hint` says what to do."""
 
     check: str
@@ -60,53 +60,49 @@ class Finding(NamedTuple):
     hint: str = ""
 
 
-def versions(paths: Paths) -> Iterator[Finding]:
-    yield Finding("llmctl", "ok", f"{__version__} on Python {sys.version.split()[0]}")
+def versions(paths: Paths) -> Iterator[Check]:
+    yield Check("llmctl", "ok", f"{__version__} on Python {sys.version.split()[0]}")
     for package in PACKAGES:
         try:
-            yield Finding(package, "ok", metadata.version(package))
+            yield Check(package, "ok", metadata.version(package))
         except metadata.PackageNotFoundError:
-            yield Finding(package, "fail", "not installed", f"pip install {package}")
+            yield Check(package, "fail", "not installed", f"pip install {package}")
 
 
-def configuration(paths: Paths) -> Iterator[Finding]:
+def configuration(paths: Paths) -> Iterator[Check]:
     try:
         config.load(paths.config_file)
         there = "" if paths.config_file.exists() else " (not there: the defaults hold)"
-        yield Finding("configuration", "ok", f"{paths.config_file}{there}")
+        yield Check("configuration", "ok", f"{paths.config_file}{there}")
     except LlmctlError as error:
-        yield Finding("configuration", "fail", error.message, error.hint)
+        yield Check("configuration", "fail", error.message, error.hint)
 
 
-def folders(paths: Paths) -> Iterator[Finding]:
+def folders(paths: Paths) -> Iterator[Check]:
     for name, folder in (("run", paths.run), ("state", paths.state), ("cache", paths.cache), ("models", paths.models)):
         yield _folder(f"folder {name}", folder)
 
 
-def _folder(check: str, folder: Path) -> Finding:
+def _folder(check: str, folder: Path) -> Check:
     if not folder.exists():
         parent = next((place for place in folder.parents if place.exists()), Path("/"))
         if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
-            return Finding(check, "ok", f"{folder} (will be made)")
-        return Finding(
-            check, "fail", f"{folder} cannot be made in {parent}", "Set LLMCTL_HOME to a folder of your own."
-        )
+            return Check(check, "ok", f"{folder} (will be made)")
+        return Check(check, "fail", f"{folder} cannot be made in {parent}", "Set LLMCTL_HOME to a folder of your own.")
     found = folder.stat()
     if found.st_uid != os.getuid() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        return Finding(
-            check, "fail", f"{folder} cannot be written", f"chown and chmod 700 {folder}, or set LLMCTL_HOME."
-        )
+        return Check(check, "fail", f"{folder} cannot be written", f"chown and chmod 700 {folder}, or set LLMCTL_HOME.")
     if found.st_mode & 0o077:
-        return Finding(
+        return Check(
             check, "warn", f"{folder} can be read by others (mode {found.st_mode & 0o777:o})", f"chmod 700 {folder}"
         )
-    return Finding(check, "ok", str(folder))
+    return Check(check, "ok", str(folder))
 
 
-def state(paths: Paths) -> Iterator[Finding]:
+def state(paths: Paths) -> Iterator[Check]:
     """Whether the history can be read; read only, so that a running hub is not disturbed."""
     if not paths.history.exists():
-        yield Finding("history", "ok", f"{paths.history} (will be made)")
+        yield Check("history", "ok", f"{paths.history} (will be made)")
         return
     try:
         with closing(sqlite3.connect(f"{paths.history.as_uri()}?mode=ro", uri=True)) as connection:
@@ -115,74 +111,70 @@ def state(paths: Paths) -> Iterator[Finding]:
     except sqlite3.Error as error:
         verdict, version = str(error), 0
     if verdict != "ok":
-        yield Finding(
-            "history", "fail", f"{paths.history}: {verdict}", f"Move {paths.history} away: a new one is begun."
-        )
+        yield Check("history", "fail", f"{paths.history}: {verdict}", f"Move {paths.history} away: a new one is begun.")
     elif version > len(MIGRATIONS):
         detail = f"{paths.history} has schema {version}; this version knows {len(MIGRATIONS)}"
-        yield Finding(
-            "history", "fail", detail, "Install the newer llmctl again, or set LLMCTL_HOME to another folder."
-        )
+        yield Check("history", "fail", detail, "Install the newer llmctl again, or set LLMCTL_HOME to another folder.")
     else:
-        yield Finding("history", "ok", f"{paths.history}, schema {version}")
+        yield Check("history", "ok", f"{paths.history}, schema {version}")
 
 
-def models(paths: Paths) -> Iterator[Finding]:
+def models(paths: Paths) -> Iterator[Check]:
     broken: list[str] = []
     found = config.read_models(paths.models, broken.append)
     for words in broken:
-        yield Finding("model", "fail", *words.split("; ", 1))
+        yield Check("model", "fail", *words.split("; ", 1))
     for entry in found.values():
         target = Path(entry.target)
         files = (target, target / MODULES, target / "config.json")  # a file, or either kind of folder
         there = entry.backend in (ECHO, REMOTE) or any(file.is_file() for file in files)
         hint = "" if there else f"Put the file back, or `llmctl models rm {entry.name}`."
-        yield Finding(
+        yield Check(
             f"model {entry.name}", "ok" if there else "fail", entry.target if there else f"{entry.target} is gone", hint
         )
 
 
-def room(paths: Paths) -> Iterator[Finding]:
+def room(paths: Paths) -> Iterator[Check]:
     free = psutil.virtual_memory().available
     state = "warn" if free < LITTLE_MEMORY else "ok"
-    yield Finding(
+    yield Check(
         "free memory", state, f"{free / 2**30:.1f} GiB", "Larger models will not load." if state == "warn" else ""
     )
     place = next(place for place in (paths.state, *paths.state.parents) if place.exists())
     left = shutil.disk_usage(place).free
     state = "warn" if left < LITTLE_DISK else "ok"
-    yield Finding("free disk", state, f"{left / 2**30:.1f} GiB at {place}", "Make room." if state == "warn" else "")
+    yield Check("free disk", state, f"{left / 2**30:.1f} GiB at {place}", "Make room." if state == "warn" else "")
 
 
-def libraries(paths: Paths) -> Iterator[Finding]:
+def libraries(paths: Paths) -> Iterator[Check]:
     """Each in a process of its own: a library that crashes at import must not take the doctor along."""
     for name, remedy in LIBRARIES.items():
         done = subprocess.run(code(f"import {name}"), capture_output=True, text=True, timeout=600, check=False, cwd="/")
         if done.returncode == 0:
-            yield Finding(f"library {name}", "ok", "loads")
+            yield Check(f"library {name}", "ok", "loads")
         else:
             last = (done.stderr.strip().splitlines() or [named(done.returncode)])[-1]
-            yield Finding(f"library {name}", "fail", last, remedy)
+            yield Check(f"library {name}", "fail", last, remedy)
 
 
-def special(paths: Paths) -> Iterator[Finding]:
+def special(paths: Paths) -> Iterator[Check]:
     """llama.cpp's kernels for this processor, and what engines have learned from crashes."""
-    for verdict in kernels.verdicts():
-        works = f"good: {', '.join(verdict.good)}" if verdict.good else "none is good"
-        check = f"kernels {verdict.buffers}"
-        if verdict.broken:
-            detail = f"broken: {', '.join(verdict.broken)}; {works}. What that costs: {verdict.cost}"
-            hint = f"{REBUILD}: {verdict.repair}"
-            yield Finding(check, "fail" if verdict.buffers == kernels.PLAIN else "warn", detail, hint)
+    for report in kernels.reports():
+        works = f"good: {', '.join(report.good)}" if report.good else "none is good"
+        check = f"kernels {report.buffers}"
+        if report.broken:
+            detail = f"broken: {', '.join(report.broken)}; {works}. What that costs: {report.cost}"
+            hint = f"{REBUILD}: {report.repair}"
+            yield Check(check, "fail" if report.buffers == kernels.PLAIN else "warn", detail, hint)
         else:
-            yield Finding(check, "ok", works)
+            yield Check(check, "ok", works)
     for known in Ladder(paths.rungs).here():
         falls = ", ".join(f"{fall.rung!r} ({fall.cause})" for fall in known.falls)
         hint = "It is forgotten when the library is built anew; `llmctl ps --json` shows each model's rung."
-        yield Finding("crashes", "warn", f"models of {known.of} are not loaded on the rungs {falls}", hint)
+        yield Check("crashes", "warn", f"models of {known.of} are not loaded on the rungs {falls}", hint)
 
 
-CHECKS: list[Callable[[Paths], Iterator[Finding]]] = [
+CHECKS: list[Callable[[Paths], Iterator[Check]]] = [
     versions, configuration, folders, state, models, room, libraries, special,
 ]  # fmt: skip
 
