@@ -8,7 +8,7 @@ import pytest
 from llmctld.engine.messages import Adapter, ChatMessage, Submit
 from llmctld.models.remote import openai
 from llmctld.models.remote.http import refusal
-from llmctld.models.remote.http.breaker import AttemptFailed, Refusal
+from llmctld.models.remote.http.breaker import AttemptFailed, ServerMessage
 
 from llmctl.errors import InvalidRequest, ModelUnavailable
 
@@ -125,7 +125,7 @@ def test_retry_after_in_seconds_and_as_a_date() -> None:
     ("status", "again"), [(429, True), (500, True), (502, True), (503, True), (504, True), (501, False)]
 )
 def test_statuses_that_are_retried(status: int, again: bool) -> None:
-    found = refusal.refused("it", status, Refusal("no", ""), 3.0)
+    found = refusal.refused("it", status, ServerMessage("no", ""), 3.0)
     assert isinstance(found, AttemptFailed)
     assert (found.again, found.after, found.counts) == (again, 3.0 * again, status not in (429, 500))
-    assert isinstance(refusal.refused("it", 308, Refusal("", "")), ModelUnavailable)
+    assert isinstance(refusal.refused("it", 308, ServerMessage("", "")), ModelUnavailable)

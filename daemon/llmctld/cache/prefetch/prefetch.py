@@ -17,8 +17,8 @@ from llmctl.errors import ConfigError, LlmctlError, Storage
 from llmctl.wire import PrefetchStats
 from llmctld.cache.entries.book import Which
 from llmctld.cache.prefetch.payoff import CHANCE, HORIZON_S, Payoff, PendingAnswer
-from llmctld.cache.prefetch.sequences import Place, Prediction, Sequences
-from llmctld.cache.prefetch.store import KeptRequest, PrefetchStore
+from llmctld.cache.prefetch.sequences import NextRequest, Place, Sequences
+from llmctld.cache.prefetch.store import PrefetchStore, StoredRequest
 from llmctld.storage.files import set_aside
 from llmctld.storage.store import IN_MEMORY
 from llmctld.watch import log
@@ -149,10 +149,10 @@ class Prefetch:
         """Key -> until when the request may be repeated."""
         self._lives: dict[str, float] = {}
         """Key -> lifetime in seconds of its prefetched answer."""
-        self._wishes: dict[Place, tuple[Prediction, float]] = {}
+        self._wishes: dict[Place, tuple[NextRequest, float]] = {}
         """Group and person -> (prediction, its time); the last one counts."""
         self._running: _Running | None = None
-        self._unsaved: dict[str, KeptRequest] = {}
+        self._unsaved: dict[str, StoredRequest] = {}
         self._wanted, self._changed = asyncio.Event(), asyncio.Event()
         self._failing = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -192,7 +192,7 @@ class Prefetch:
         until = asked.at + self._kept_s
         if asked.body is not None and until - self._kept.get(asked.key, 0.0) > min(RENEW_S, self._kept_s / 10):
             self._kept[asked.key] = until
-            self._unsaved[asked.key] = KeptRequest(
+            self._unsaved[asked.key] = StoredRequest(
                 asked.key, asked.person, asked.model, asked.tags, asked.created, asked.at, until, asked.body()
             )
 
@@ -221,7 +221,7 @@ class Prefetch:
                 log.exception("an answer cannot be prefetched")
             self._running = None
 
-    async def _fulfil(self, person: str, guess: Prediction, since: float) -> None:
+    async def _fulfil(self, person: str, guess: NextRequest, since: float) -> None:
         now, key = self._clock(), guess.key
         if not self._may(now) or guess.gap >= self._lives.get(key, self._life_s):
             return  # it would expire before it is requested
@@ -296,7 +296,7 @@ class Prefetch:
                 log.warning("the state of prefetch cannot be stored", error=error.message)
             self._failing = True
 
-    async def _begin_anew(self, requests: Iterable[KeptRequest]) -> None:
+    async def _begin_anew(self, requests: Iterable[StoredRequest]) -> None:
         """The file was removed: writes the known state again. Other requests are written when they are repeated."""
         log.warning("the file of prefetch was removed from outside")
         self._store = await asyncio.to_thread(self._store.anew)

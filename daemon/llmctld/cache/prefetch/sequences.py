@@ -37,7 +37,7 @@ class Followers(msgspec.Struct, array_like=True):
     follows: dict[str, list[float]] = {}
 
 
-class Prediction(NamedTuple):
+class NextRequest(NamedTuple):
     """`key` follows with probability `chance`, about `gap` seconds later."""
 
     key: str
@@ -56,7 +56,7 @@ class Sequences:
         self.changed: set[Place] = set()
         self._last: OrderedDict[Place, tuple[str, float]] = OrderedDict()
 
-    def saw(self, group: str, person: str, key: str, at: float, takes: bool = True) -> tuple[Prediction | None, bool]:
+    def saw(self, group: str, person: str, key: str, at: float, takes: bool = True) -> tuple[NextRequest | None, bool]:
         """`person` requested `key` at `at` (seconds). Returns the earlier prediction, and whether it was correct.
 
         `takes`: a stored answer would be served; otherwise no prediction is correct.
@@ -78,7 +78,7 @@ class Sequences:
         self._count((group, before[0]), follower, gap)
         return guess, right
 
-    def guess(self, group: str, key: str) -> Prediction | None:
+    def guess(self, group: str, key: str) -> NextRequest | None:
         """The most likely request after `key`, None if unknown."""
         row = self.rows.get((group, key))
         if row is None or not row.follows or round(row.total) < SEEN:
@@ -87,7 +87,7 @@ class Sequences:
         evidence = (min(4, round(row.total)), round(5 * count / row.total))
         right, tried = self.trust.get(group, {}).get(_name(evidence), (0.0, 0.0))
         chance = (right + PRIOR * (count + 1) / (row.total + 2)) / (tried + PRIOR)
-        return Prediction(follower, chance, gap, evidence)
+        return NextRequest(follower, chance, gap, evidence)
 
     def forget(self, keys: set[str]) -> None:
         """Forgets these requests completely."""

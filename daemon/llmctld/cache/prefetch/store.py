@@ -38,7 +38,7 @@ _payoff = msgspec.msgpack.Decoder(Payoff).decode
 _trust = msgspec.msgpack.Decoder(dict[str, dict[str, list[float]]]).decode
 
 
-class KeptRequest(NamedTuple):
+class StoredRequest(NamedTuple):
     """A request to repeat, with the fields that `cache clear` selects by. `created`: when its answer was computed."""
 
     key: str
@@ -88,7 +88,7 @@ class PrefetchStore:
 
     async def save(
         self,
-        requests: Iterable[KeptRequest],
+        requests: Iterable[StoredRequest],
         rows: Mapping[Place, Followers | None],
         payoff: Payoff,
         trust: Mapping[str, Mapping[str, list[float]]],

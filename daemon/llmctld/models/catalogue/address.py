@@ -41,7 +41,7 @@ def check_address(target: str) -> None:
 
 
 def is_loopback(target: str) -> bool:
-    """Whether the host is this machine, judged by its name or IP address alone. No proxy is used for it, and nobody
+    """Whether the host is this machine, judged by its name or IP address alone. No proxy is used for it, and no one
     can listen in.
     """
     host = (_split(target).hostname or "").rstrip(".")

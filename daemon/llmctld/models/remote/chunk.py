@@ -11,7 +11,7 @@ import msgspec
 
 from llmctld.engine.messages import Scored
 from llmctld.models.remote.http import refusal
-from llmctld.models.remote.http.breaker import Refusal
+from llmctld.models.remote.http.breaker import ServerMessage
 from llmctld.models.remote.http.lenient_json import count, loads, mapping, number, whole
 
 DONE = "[DONE]"
@@ -51,7 +51,7 @@ class AnswerChunk(msgspec.Struct, frozen=True):
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
-    error: Refusal | None = None
+    error: ServerMessage | None = None
     done: bool = False
 
 
@@ -90,7 +90,7 @@ def _object(found: Any) -> Iterable[AnswerChunk]:
     return read
 
 
-def _error(found: dict[str, Any]) -> Refusal | None:
+def _error(found: dict[str, Any]) -> ServerMessage | None:
     """The error in an object, in any form. A normal answer may contain every error field but `error`, with an empty
     value.
     """

@@ -14,7 +14,7 @@ BATCH_TEXTS = 64
 """Texts in one HTTP request."""
 
 
-class Embedder:
+class EmbeddingRequest:
     """One request for embeddings. `prompts`: name -> text put in front. `dimension` is known after `embed`."""
 
     def __init__(self, endpoint: Endpoint, model: str, prompts: Mapping[str, str], normalize: bool | None) -> None:

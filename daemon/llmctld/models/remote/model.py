@@ -19,7 +19,7 @@ from llmctld.models.engines.ticket import FailedRequest, Ticket
 from llmctld.models.remote import openai
 from llmctld.models.remote.answer_reader import AnswerPart, AnswerReader, Empty, joined
 from llmctld.models.remote.concurrency import PrioritySemaphore
-from llmctld.models.remote.embeddings import Embedder
+from llmctld.models.remote.embeddings import EmbeddingRequest
 from llmctld.models.remote.http.breaker import AttemptFailed, Breaker
 from llmctld.models.remote.http.endpoint import NAMES, Endpoint
 from llmctld.models.remote.http.keys import find_key
@@ -260,7 +260,7 @@ class RemoteModel(ModelHandle):
 
     async def _embed(self, run: Run, texts: Texts) -> None:
         assert self.loaded is not None
-        embedder = Embedder(self._endpoint, self._model, self._load.prompts, self._settings.normalize)
+        embedder = EmbeddingRequest(self._endpoint, self._model, self._load.prompts, self._settings.normalize)
         embedded = await embedder.embed(texts)
         self.loaded.dimension = embedder.dimension
         run.ticket.hear(embedded)

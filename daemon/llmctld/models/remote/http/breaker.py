@@ -16,7 +16,7 @@ COOL_S = 15.0
 """Seconds until one request may try again."""
 
 
-class Refusal(NamedTuple):
+class ServerMessage(NamedTuple):
     """An endpoint's own account of a failure: `words` for a person, `code` for a program."""
 
     words: str
@@ -37,7 +37,7 @@ class AttemptFailed(Exception):
         again: bool = True,
         after: float = 0.0,
         counts: bool = True,
-        refusal: Refusal | None = None,
+        refusal: ServerMessage | None = None,
     ) -> None:
         super().__init__(error.message)
         self.error, self.again, self.after, self.counts, self.refusal = error, again, after, counts, refusal

@@ -18,7 +18,7 @@ from llmctl import __version__
 from llmctl.errors import EngineFailed, LlmctlError, ModelUnavailable
 from llmctld.models.catalogue.address import is_loopback
 from llmctld.models.remote.http import refusal
-from llmctld.models.remote.http.breaker import AttemptFailed, Breaker, Refusal
+from llmctld.models.remote.http.breaker import AttemptFailed, Breaker, ServerMessage
 from llmctld.models.remote.http.idle import IdleLimit, Silence
 from llmctld.models.remote.http.keys import RESTART, Key
 from llmctld.models.remote.http.listing import Listed, read_list
@@ -184,7 +184,7 @@ class Endpoint:
         """The text without the key, which some endpoints repeat."""
         return words if self._key is None else self._key.hide(words)
 
-    def _locked(self, status: int, said: Refusal) -> ModelUnavailable:
+    def _locked(self, status: int, said: ServerMessage) -> ModelUnavailable:
         if self._key is None:
             message = f"{self.name} requires a key, and the model has none ({status}: {said.words})"
             return ModelUnavailable(
@@ -193,7 +193,7 @@ class Endpoint:
         message = f"{self.name} refuses the key of {self._key.source} ({status}: {said.words})"
         return ModelUnavailable(message, f"Correct the key, then {RESTART}")
 
-    async def _missing(self, path: str, said: Refusal) -> ModelUnavailable:
+    async def _missing(self, path: str, said: ServerMessage) -> ModelUnavailable:
         names: list[str] = []
         if path != "/models":
             with suppress(LlmctlError, AttemptFailed):  # the first failure is the one to report

@@ -10,7 +10,7 @@ from typing import Any
 
 from llmctl.errors import Busy, ContextOverflow, EngineFailed, InvalidRequest, LlmctlError, ModelUnavailable
 from llmctld.models.remote.http import phrases
-from llmctld.models.remote.http.breaker import AttemptFailed, Refusal
+from llmctld.models.remote.http.breaker import AttemptFailed, ServerMessage
 from llmctld.models.remote.http.lenient_json import loads, mapping, whole
 
 AGAIN = (500, 502, 503, 504)
@@ -25,7 +25,7 @@ CODES_IN = ("code", "status_code", "http_status_code", "status", "type", "error_
 TITLE = re.compile(r"<title>\s*(.+?)\s*</title>", re.IGNORECASE | re.DOTALL)
 
 
-def read(body: bytes) -> Refusal:
+def read(body: bytes) -> ServerMessage:
     """The refusal in any of the usual forms; of HTML the title, of other text the first line."""
     try:
         return of_json(loads(body.strip().removeprefix(b"data:")))
@@ -33,10 +33,10 @@ def read(body: bytes) -> Refusal:
         text = body.decode(errors="replace").strip()
     title = TITLE.search(text)
     lines = title[1].split("\n") if title else text.splitlines()
-    return Refusal(lines[0].strip()[:WORDS] if lines else "", "")
+    return ServerMessage(lines[0].strip()[:WORDS] if lines else "", "")
 
 
-def of_json(found: Any) -> Refusal:
+def of_json(found: Any) -> ServerMessage:
     """The refusal in a JSON object, or in the first object of a list."""
     outer = mapping(next(iter(found), None) if isinstance(found, list) else found)
     inner = outer.get("error") or outer.get("errors")
@@ -46,7 +46,7 @@ def of_json(found: Any) -> Refusal:
     ]
     words = _words(inner or found)
     raw = mapping(inner.get("metadata")).get("raw")  # the error of the server behind a gateway
-    return Refusal(whole(f"{words}: {raw}" if isinstance(raw, str) else words)[:WORDS], whole(" ".join(codes)))
+    return ServerMessage(whole(f"{words}: {raw}" if isinstance(raw, str) else words)[:WORDS], whole(" ".join(codes)))
 
 
 def _words(found: Any, depth: int = 8) -> str:
@@ -61,7 +61,7 @@ def _words(found: Any, depth: int = 8) -> str:
     return f"{'.'.join(map(str, place))}: {_words(named)}" if isinstance(place, list) else _words(named, depth - 1)
 
 
-def status_in(said: Refusal) -> int:
+def status_in(said: ServerMessage) -> int:
     """The status that an error inside an answer would have had before it."""
     return next((int(word) for word in said.code.split() if len(word) == 3 and word.isdecimal() and word >= "400"), 500)
 
@@ -80,7 +80,7 @@ def retry_after(value: str | None) -> float:
         return 0.0
 
 
-def refused(who: str, status: int, said: Refusal, after: float = 0.0) -> AttemptFailed | LlmctlError:
+def refused(who: str, status: int, said: ServerMessage, after: float = 0.0) -> AttemptFailed | LlmctlError:
     """The error for an answer with this status, except for those about keys or unknown models. `who`: the endpoint."""
     what = f"{who} answers {status}: {said.words or 'no message'}"
     if status == 429:
