@@ -44,11 +44,15 @@ class LeftOut(msgspec.Struct, array_like=True, frozen=True):
     of: int
 
 
-class Stored(msgspec.Struct, array_like=True):
+OF_RECEIVER = ("id", "user", "conversation", "cache", "cost", "route", "batched", "timings", "explain")
+"""Fields of an answer that belong to the receiving request; they are not stored. All others are, whatever they are."""
+
+
+class Stored(msgspec.Struct):
     """The value under one key. `created`: Unix time; `seconds`: time that computing it took."""
 
     answers: list[Answer]
-    """One answer, or one per sample, without the fields that belong to the receiving request."""
+    """One answer, or one per sample. Levels keep no fields of OF_RECEIVER."""
     created: float
     seconds: float
     about: About = About()

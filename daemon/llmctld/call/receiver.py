@@ -1,20 +1,12 @@
-"""Which fields of an answer belong to the request that receives it. All others are copied whole, whatever fields there are.
+"""How an answer that was computed for one request becomes that of another, which joined it or found it in the cache.
 
-An answer computed for one request may be served to others: by joining it, or from a level of the cache.
+It is copied whole. Only the fields that belong to the receiver (`OF_RECEIVER` in cache/level.py) are set anew.
 """
 
 import msgspec
 
 from llmctl.wire import Answer, CacheUse, Timings
 from llmctld.call.call import Call
-
-
-def unaddressed(answer: Answer) -> Answer:
-    """The answer as it is stored: without what belongs to its receiver."""
-    return msgspec.structs.replace(
-        answer, id="", user="", conversation=None, cache=CacheUse(), cost=None, route=None, batched=None,
-        timings=Timings(), explain=None,
-    )  # fmt: skip
 
 
 def served(answer: Answer, call: Call, cache: CacheUse, timings: Timings | None = None) -> Answer:

@@ -138,5 +138,5 @@ def _outcome(call: Call, answer: Answer, state: str) -> dict[str, Any]:
         "cached_tokens": usage.cached_tokens, "completion_tokens": usage.completion_tokens, "queue_ms": timings.queue_ms,
         "load_ms": timings.load_ms, "prefill_ms": timings.prefill_ms, "decode_ms": timings.decode_ms,
         "total_ms": timings.total_ms, "sent": _sent(call), "computed_by": call.computed_by,
-        "saved_ms": None if call.saved_ms is None else round(call.saved_ms, 3),
+        "saved_ms": None if call.saved_ms is None or answer.index else round(call.saved_ms, 3),
     }  # fmt: skip

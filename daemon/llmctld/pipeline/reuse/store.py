@@ -15,7 +15,6 @@ from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.lifetimes.question_kinds import kind_of
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.identity import template
-from llmctld.call.receiver import unaddressed
 from llmctld.models.catalogue.catalog import Catalog
 
 
@@ -30,7 +29,7 @@ def store(tiers: Tiers, catalog: Catalog) -> Link:
                     if answers and all(map(_complete, answers)) and call.key is not None and _unchanged(call, catalog):
                         timings = answers[0].timings
                         seconds = (timings.prefill_ms + timings.decode_ms) / 1e3
-                        kept = Stored([unaddressed(answer) for answer in answers], time.time(), seconds)
+                        kept = Stored(answers, time.time(), seconds)
                         kept.left_out = call.work.left_out
                         put = await tiers.put(call.key, kept, _about(call))
                         call.work.stored = put.taken
