@@ -13,7 +13,7 @@ import structlog
 import zmq
 
 from llmctl import __version__, wire
-from llmctl.errors import Internal, LlmctlError, Timeout
+from llmctl.errors import Internal, LlmctlError, Storage, Timeout
 from llmctld.call.call import Call
 from llmctld.handlers.hub import Hub
 from llmctld.handlers.table import HANDLERS, call_of
@@ -25,7 +25,7 @@ BURST = 64
 
 
 class Server:
-    """Binds `socket_path` and serves until `close`. Needs a running loop."""
+    """Binds `socket_path` and serves until `close`. Needs a running loop. Raises Storage when nothing can be bound there."""
 
     def __init__(self, hub: Hub, socket_path: Path) -> None:
         self._hub, self._requests = hub, hub.requests
@@ -42,9 +42,10 @@ class Server:
             self._path.unlink(missing_ok=True)  # stale: the lock is ours
             self._socket.bind(f"ipc://{socket_path}")
             self._inode = self._path.stat().st_ino
-        except BaseException:
+        except (OSError, zmq.ZMQError) as error:
             self._context.destroy(linger=0)
-            raise
+            hint = "Remove what is there, or set LLMCTL_HOME to another folder."
+            raise Storage(f"the hub cannot listen at {socket_path}: {error.strerror}", hint) from error
         self._descriptor = int(self._socket.get(zmq.FD))
         self._loop.add_reader(self._descriptor, self._receive)
         self._beating = asyncio.create_task(self._beat())
