@@ -1,7 +1,6 @@
 """Who handles which message, in two tables: CALLS says which requests go through the pipeline, HANDLERS who answers each.
 
-To add a message: its class in `llmctl/wire/`, a handler in the file of its group, a line here. `Cancel` and `Ack` have no
-handler: the server acts on them at once.
+docs/architecture.md, "Recipes", tells how to add one. `Cancel` and `Ack` have no handler: the server acts on them at once.
 """
 
 from collections.abc import Callable
