@@ -65,7 +65,7 @@ class ConfigError(Usage):
     """A configuration file or LLMCTL_* variable holds something wrong; names the key and the file."""
 
     code = "config"
-    default_hint = "`llmctl config check` reads the configuration and names each mistake."
+    default_hint = "Correct it in the file or variable that the message names, then run `llmctl config check`."
 
 
 class Unreachable(LlmctlError):
@@ -142,7 +142,7 @@ class EngineFailed(LlmctlError):
 
     code = "engine_failed"
     status = 9
-    default_hint = "Ask again: the engine is started anew. `llmctl daemon logs` shows why it ended."
+    default_hint = "Try again; the engine restarts by itself. `llmctl daemon logs` shows why it ended."
 
 
 class Busy(LlmctlError):

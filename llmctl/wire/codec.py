@@ -78,7 +78,7 @@ _encoder = msgspec.msgpack.Encoder(enc_hook=extended)
 
 @cache
 def _requests() -> msgspec.msgpack.Decoder[AnyRequest]:
-    """Built when it is first needed: a client never decodes requests, a hub never replies."""
+    """Built when it is first needed: a client never decodes requests, the hub never decodes replies."""
     return msgspec.msgpack.Decoder(AnyRequest)
 
 

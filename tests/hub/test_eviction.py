@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from itertools import count
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,8 @@ from llmctld.cache.eviction import POLICIES, Item
 from llmctld.cache.eviction.frequency import MOST, SMALL, Sketch
 from llmctld.cache.eviction.value import FIRST, HALF_LIFE
 from llmctld.cache.eviction.weighted import SAMPLE, WEIGHTS, Weighted
+
+from llmctl.config import Cache
 
 LIMIT = 1000
 keys = st.sampled_from("abcdefgh")
@@ -360,3 +362,7 @@ def test_a_weighted_victim_of_many_is_among_those_worth_least() -> None:
         assert victim is not None
         ranks.append(order.index(before[victim]) / len(order))
     assert sum(ranks) / len(ranks) < 0.04
+
+
+def test_the_setting_names_exactly_the_policies() -> None:
+    assert set(get_args(get_type_hints(Cache)["eviction"])) == set(POLICIES)

@@ -1,6 +1,6 @@
 """A user's request as prefetch keeps it: bytes from which the same request, with the same key, is made later.
 
-It holds what the model saw. When it is asked again, and whether that pays, is decided elsewhere.
+It holds what the model saw. cache/prefetch/ decides when it is asked again.
 """
 
 from typing import Any

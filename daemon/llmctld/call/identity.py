@@ -1,6 +1,6 @@
 """Which requests are equal: the key under which an answer is stored, and the wall, the key of everything but the question.
 
-It covers every field of a request that changes the answer. Whether answers are stored or served is decided elsewhere.
+It covers every field of a request that changes the answer. call/reuse.py decides whether answers are stored or served.
 """
 
 import hashlib

@@ -117,7 +117,7 @@ class Echo:
         return 0
 
     def copy(self, source: int, target: int) -> None:
-        """Never called: echo does not reuse."""
+        """Never called: this backend does not reuse prefixes."""
 
     def save(self, stream: int) -> bytes:
         return b""

@@ -17,7 +17,7 @@ from llmctld.engine.streams.sequence import Sequence as Request
 PROMPT = 33
 """Tokens of the prompt: above 32, where all libraries use matrix-matrix kernels. A single token follows."""
 TEXTS = ("The quick brown fox jumps over the lazy dog, and 12 rivers run under the old bridge. " * 2, "a b c d e " * 8)
-"""The second one allows for a model with one damaged token: others can still be used."""
+"""A second prompt is tried, because one damaged token must not rule out the whole model."""
 
 
 class Unproven(LoadError):
@@ -58,7 +58,7 @@ def embedding(name: str, model: TextReader, most: int) -> None:
 
 def _try_each(name: str, proven: Callable[[str], bool]) -> None:
     if not any(proven(words) for words in TEXTS):
-        message = f"{name}: what it computes for plain words is no number (NaN or infinite)"
+        message = f"{name}: a test prompt gave invalid numbers (NaN or infinity)"
         raise Unproven(message, "Its file may be damaged: fetch it again.")
 
 

@@ -1,6 +1,6 @@
 """The judge: a model that says whether a stored answer would fully serve a new request, once it has passed an examination.
 
-The examination has twenty pairs with known verdicts. Which pairs are put to the judge is decided elsewhere.
+The examination has twenty pairs with known verdicts. verify.py decides which pairs are put to the judge.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """Verification: a stored answer is compared with a computed one, and the decision learns from the outcome.
 
-Computed are misses, and a sample of the hits, at priority batch and in the background. What is served is decided elsewhere.
+It compares every miss, and recomputes a sample of hits in the background at priority `batch`. decision/bound.py decides what is
+served.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""The eviction policies of `cache.eviction`, by name. They know keys and sizes, no values."""
+"""The eviction policies of `cache.eviction`, by name. They know keys and sizes, not contents.
+
+docs/architecture.md, "Recipes", tells how to add one.
+"""
 
 from collections.abc import Callable
 

@@ -44,7 +44,7 @@ TAGS = (
     Tags("<|channel|>commentary<|message|>", *HARMONY),
 )
 APRIEL = Tags("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", footer="[END FINAL RESPONSE]")
-"""The template asks for this form; some versions of the model omit the opening."""
+"""The form that Apriel's template asks for; some versions of that model omit the opening words."""
 UNIT = re.compile(r"<[^<>\s][^<>]*>|\[/?[A-Z][A-Z _]*\]")
 """One piece of markup."""
 

@@ -69,7 +69,7 @@ class TextModel(Protocol):
         """Cut the stream to its first `keep` tokens. False if they are not all there: then the stream is empty."""
 
     def least(self, stream: int) -> int:
-        """Fewest tokens, above 0, to which the stream can be cut now."""
+        """Smallest non-empty length to which the stream can be cut now."""
 
     def copy(self, source: int, target: int) -> None:
         """Copy a stream. Called only if the model `reuses`."""

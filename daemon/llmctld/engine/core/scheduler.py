@@ -153,7 +153,8 @@ class Scheduler:
         return actions
 
     def _place(self, sequence: Sequence) -> tuple[place.Place, int]:
-        """The place, and the longest prefix shared with others, including prefixes that can no longer be taken."""
+        """Returns where the request runs, and the length of the longest prefix shared with any stream, even one that cannot be
+        cut that far."""
         if not self._reuses:
             return place.Place(self.streams.free[0], Source()), 0
         tokens = np.array(sequence.tokens, np.int32)

@@ -12,7 +12,7 @@ FEWER_AT_MOST, MORE_AT_MOST = 0.9, 1.0
 """Fewer threads are kept if they take at most FEWER_AT_MOST of the current time; more threads if at most MORE_AT_MOST. On a tie
 the larger number wins."""
 WORTH = 0.8
-"""A number of threads below this share of the processors that the threads really had is not tried: it could not be faster."""
+"""Thread counts below WORTH x (processors actually available) are not tried: they could not be faster."""
 ROUND_STEPS, ROUND_MS = 2, 25.0
 """Minimum steps and minimum milliseconds of a round. A step of a small model fits into one time slice of the kernel (a few ms)
 and shows nothing."""

@@ -24,8 +24,7 @@ LENGTHENED = {
 }
 """By match size, the size that each token of the draft counts as: accepted tokens lengthen the match."""
 PLAIN_EVERY = WHOLE_EVERY = 32
-"""After this many steps with drafts, one goes without a draft and one with the longest, so that both ends of the cost line stay
-measured."""
+"""Every 32nd step with drafts goes without one, and another with the longest, so that the cost fit has points at both ends."""
 LIKELY = 0.5
 """Minimum chance of each token in a trial of the longest draft."""
 MARGIN = 1.05

@@ -198,11 +198,11 @@ class EmbedLoop:
         try:
             vectors = self._embedder.embed([place.reading for place in batch])
             if not np.isfinite(vectors).all():
-                message = "the model computed something that is no number (NaN or infinite) for this text"
+                message = "the model computed an invalid number (NaN or infinity) for this text"
                 refusal = Refusal("engine_failed", message, "Its file may be damaged.")
         except Exception as error:  # noqa: BLE001 - as above
             traceback.print_exc()
-            refusal = Refusal("engine_failed", f"the model failed at this text: {error!r}")
+            refusal = Refusal("engine_failed", f"the model failed on this text: {error!r}")
         if refusal is None:
             for place, vector in zip(batch, vectors, strict=True):
                 place.work.succeed(place.index, vector)
@@ -227,7 +227,7 @@ class EmbedLoop:
 
 
 def unknown_prompt(given: str, known: Sequence[str]) -> Refusal:
-    there = f"There are {', '.join(known)}." if known else "It has none; `models.NAME.prompts` gives it some."
+    there = f"There are {', '.join(known)}." if known else "It has none; define them in `models.NAME.prompts`."
     return Refusal("invalid_request", f"the model has no prompt {given!r}", there)
 
 

@@ -66,7 +66,7 @@ def config_of(load: Load) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise LoadError(f"{load.name}: {path} cannot be read: {words(error)}", FETCH) from error
     if not isinstance(found, dict):
-        raise LoadError(f"{load.name}: {path} is no JSON object", FETCH)
+        raise LoadError(f"{load.name}: {path} is not a JSON object", FETCH)
     return found
 
 

@@ -130,7 +130,7 @@ class Hf:
         return 0
 
     def copy(self, source: int, target: int) -> None:
-        """Never called: it does not reuse."""
+        """Never called: this backend does not reuse prefixes."""
 
     def save(self, stream: int) -> bytes:
         return b""

@@ -58,7 +58,7 @@ class Batch:
         return rows
 
     def one(self, token: int, position: int, stream: int) -> None:
-        """A single token without output."""
+        """One token whose logits are not computed."""
         self._lay_one(0, token, position, stream, False)
         self.struct.n_tokens = 1
 

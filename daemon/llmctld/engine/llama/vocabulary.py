@@ -24,7 +24,7 @@ class Vocabulary:
         bos: int = lib.llama_vocab_bos(self._vocab)
         self._bos = [bos] if bos >= 0 and lib.llama_vocab_get_add_bos(self._vocab) else []
         self.filler = max(bos, 0)
-        """A token that exists in any vocabulary."""
+        """A token that exists in every vocabulary."""
         self.bos_text = self.text(bos)
         self.eos_text = self.text(lib.llama_vocab_eos(self._vocab))
         self._rendered = RENDERED

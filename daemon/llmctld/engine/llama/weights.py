@@ -133,7 +133,7 @@ def _check_file(load: Load) -> None:
     except OSError as error:
         raise LoadError(f"{load.name}: cannot read {path}: {error.strerror}", "Check the path.") from error
     if magic != b"GGUF":
-        raise LoadError(f"{load.name}: {path} is no GGUF file (it begins with {magic!r})", "Check the path.")
+        raise LoadError(f"{load.name}: {path} is not a GGUF file (it begins with {magic!r})", "Check the path.")
 
 
 def _check_size(load: Load) -> None:

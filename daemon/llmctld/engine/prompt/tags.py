@@ -52,7 +52,7 @@ def _turns() -> list[dict[str, Any]]:
 
 
 def _opening(render: Render, thinking: Thinking, head: str, lead: str) -> str:
-    """The text before the reasoning that is not in the prompt; if the prompt has all of it, the end of the prompt."""
+    """The opening tag: the part of it that the prompt lacks, or the end of the prompt if that contains all of it."""
     shared = _shared(head, lead)
     if shared != head:
         return _whole(head, len(shared))

@@ -57,9 +57,7 @@ class Scribe:
     def render(self, messages: list[dict[str, Any]], variables: dict[str, Any]) -> str:
         """Raises Unrendered."""
         if self.strikes >= STRIKES:
-            raise Unrendered(
-                f"{self._stopped}, {STRIKES} times in a row: it is not tried again until the model is loaded anew"
-            )
+            raise Unrendered(f"{self._stopped}, {STRIKES} times in a row; it is disabled until the model is reloaded")
         if self._process is None:
             self._end = self._start()
             self._say(self._opening or ParseTemplate("", {}))
@@ -111,8 +109,8 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 def _why(status: int) -> str:
     if status == -signal.SIGPROF:
-        return f"it was stopped, since it did not come to an end within {CPU_S:g} s of processor time"
+        return f"it exceeded {CPU_S:g} s of processor time and was stopped"
     if status == -signal.SIGALRM:
-        return f"it was stopped, since it did not come to an end within {PATIENCE * CPU_S:g} s"
+        return f"it exceeded {PATIENCE * CPU_S:g} s and was stopped"
     name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
     return f"the process that renders it ended ({name})"

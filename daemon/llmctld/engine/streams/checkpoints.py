@@ -35,8 +35,8 @@ class Window(NamedTuple):
         return common if common >= self.least(saved) else 0
 
     def begun(self, sequence: Sequence, common: int, pace: Pace) -> None:
-        """Set checkpoints for a new sequence: at the end of the prefix it shares with others, if that is gone from them; and at
-        the end of its prompt, if the answer may be too long to cut back to it."""
+        """Set checkpoints for a new sequence: at the end of the shared prefix, if no other stream holds it any more; and at the
+        end of the prompt, if the answer may grow beyond what can be cut off again."""
         if not self.tokens or sequence.alone:
             return
         end = sequence.prompt_tokens - TAIL

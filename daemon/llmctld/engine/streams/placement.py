@@ -14,7 +14,7 @@ SAVE_TOKENS = 32
 LASTING_TOKENS = 128
 """From this length on, a saved state is worth a file."""
 SAVE_MARGIN = 8
-"""Saving a state costs about one copy, and the state may never be used: it must save several times that."""
+"""A state is saved only if that would save several times the cost of a copy, since it may never be used."""
 
 
 @dataclass(frozen=True)

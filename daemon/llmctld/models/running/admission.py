@@ -1,6 +1,6 @@
 """Admission: how many requests run or wait for each model, and when the queue is full.
 
-Knows numbers only; the order of requests is decided elsewhere.
+Knows numbers only; engine/core/queue.py decides the order of requests.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Loaded models as the rest of the hub uses them: leases, keep-alive, loading and unloading on command.
 
-model_pool.py holds the processes. Which model a request uses is decided elsewhere.
+model_pool.py holds the processes. catalogue/catalog.py decides which model a request uses.
 """
 
 import asyncio

@@ -165,7 +165,7 @@ def exchanged(ones: Sequence[ProperName], others: Sequence[ProperName], mine: Me
 
 
 def _missing(names: Sequence[ProperName], there: Mentions) -> tuple[bool, bool]:
-    """Whether a whole name is missing there, and whether a part of a name is whose other part is there."""
+    """(Is a whole name missing from the other text? Is one part of a name missing while another part of it occurs?)"""
     lacking = [name for name in names if there.lacks(name)]
     if not lacking:
         return False, False
