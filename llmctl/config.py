@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 import msgspec
 
 from llmctl.errors import ConfigError, InvalidRequest, nearest, short
+from llmctl.misfits import misfit_of
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SIZES = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -324,21 +325,19 @@ def decode(kind: type[S], values: Mapping[str, Any], source: str, *, text: bool 
 
 def _explain(message: str, kind: type[Section], values: Mapping[str, Any], source: str, text: bool) -> str:
     """msgspec's words with the dotted key first: `cache.ttl: ... (in FILE)`."""
-    what, _, where = message.partition(" - at ")
-    key = where.strip("`").removeprefix("$").lstrip(".").replace("[...]", ".*")
+    found = misfit_of(message)
+    key, what = found.field.replace("[...]", ".*"), found.words
     if kind is Config and key.startswith("models.*"):
         return _explain_model(values["models"], source, text)
-    if what.startswith("Invalid enum value"):
+    if found.is_enum:
         place, _, field = key.rpartition(".")
         what += f", which must be one of {', '.join(_words(get_type_hints(_section(kind, place))[field]))}"
-    if DEVICES in what:
+    elif found.pattern == DEVICES:
         what = "no such device; possible: auto, cpu, cuda, mps, vulkan, xpu, or one with a number as cuda:1"
-    unknown = re.fullmatch(r"Object contains unknown field `(.+)`", what)
-    if unknown:
+    elif found.unknown:
         section = _section(kind, key)
-        key = f"{key}.{unknown[1]}".lstrip(".")
-        known = nearest(unknown[1], section.__struct_fields__)
-        what = f"unknown key. {known}"
+        key = f"{key}.{found.unknown}".lstrip(".")
+        what = f"unknown key. {nearest(found.unknown, section.__struct_fields__)}"
     return f"{key or 'the file'}: {what} (in {source})"
 
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 import msgspec
 
 from llmctl.errors import InvalidRequest, NotFound, short
+from llmctl.misfits import misfit_of
 from llmctl.paths import expanded
 
 T = TypeVar("T")
@@ -27,7 +28,6 @@ KINDS = {
 }  # fmt: skip
 """msgspec's name of a type -> its name in an error."""
 BOUNDS = {">=": "of {} or more", "<=": "of {} or less", ">": "above {}", "<": "below {}"}
-EXPECTED = re.compile(r"Expected `([^`]+)`(?:, got `.+`| (>=|<=|>|<) (.+))$")
 NEAR = 20
 """Characters shown on either side of an error in a line."""
 
@@ -109,14 +109,12 @@ def fitted(values: Mapping[str, Any], kind: type[T]) -> T:
 
 def misfit(words: str, values: Mapping[str, Any]) -> str:
     """msgspec's error about `values` in plain words."""
-    what, _, where = words.partition(" - at `$.")
-    field, expected = where.rstrip("`"), EXPECTED.match(what)
-    if not field or expected is None:
-        return f"{field or 'the whole'}: {what[:1].lower()}{what[1:]}"
-    kinds, bound, limit = expected.groups()
-    wanted = " or ".join(KINDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")
-    more = f" {BOUNDS[bound].format(limit.removesuffix('.0'))}" if bound else ""
-    return f"{field.replace('[...]', '')} is {_held(values, field)}; it must be {wanted}{more}"
+    found = misfit_of(words)
+    if not found.field or not found.kinds:
+        return f"{found.field or 'the whole'}: {found.words[:1].lower()}{found.words[1:]}"
+    wanted = " or ".join(KINDS.get(kind, kind) for kind in found.kinds if kind != "null")
+    more = f" {BOUNDS[found.bound].format(found.limit)}" if found.bound else ""
+    return f"{found.field.replace('[...]', '')} is {_held(values, found.field)}; it must be {wanted}{more}"
 
 
 def _held(values: Any, field: str) -> str:
