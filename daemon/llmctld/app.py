@@ -1,6 +1,6 @@
-"""The composition root: takes the lock, builds every object of the hub in order, runs it, and takes it apart again.
+"""The composition root: takes the lock, builds every object of the hub in order, runs the hub, and closes everything.
 
-Everything that the hub is made of can be seen here; nothing is decided here.
+Shows what the hub consists of; decides nothing.
 """
 
 import argparse
@@ -82,13 +82,13 @@ DRAIN_S = 10.0
 
 
 class Starter:
-    """Who started the hub and reads one line of JSON from it, at most; `descriptor`: None for nobody."""
+    """The process that started the hub and reads at most one line of JSON from it. `descriptor`: None if there is none."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
 
     def tell(self, line: object) -> None:
-        """Later lines are dropped: the descriptor may be another file by then."""
+        """Sends the line; later ones are dropped, since the descriptor may be another file by then."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with contextlib.suppress(OSError), os.fdopen(descriptor, "wb") as file:
@@ -96,7 +96,7 @@ class Starter:
 
 
 def main() -> int:
-    """`python -m llmctld [--ready-fd N]`: runs the hub in the foreground; 0 after an orderly end."""
+    """`python -m llmctld [--ready-fd N]`: runs the hub in the foreground. Returns 0 after an orderly end."""
     parser = argparse.ArgumentParser(prog="llmctld", description="The hub of llmctl. `llmctl` starts it by itself.")
     parser.add_argument(
         "--ready-fd", type=int, help="descriptor that gets one line of JSON once the hub is ready, or has failed"
@@ -110,7 +110,7 @@ def main() -> int:
         make_reachable(paths)
         with lock(paths):
             config = load(paths.config_file)
-            with open_log(paths.logs, config.logs):  # written to its end before the next hub may write there
+            with open_log(paths.logs, config.logs):  # complete before the next hub may write there
                 asyncio.run(run(paths, config, starter))
     except LlmctlError as error:
         starter.tell({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
@@ -120,24 +120,25 @@ def main() -> int:
 
 
 async def run(paths: Paths, config: Config, starter: Starter) -> None:
-    """Builds the hub, says that it is ready, and runs until it is told to stop. Whatever fails, what was opened is closed."""
+    """Builds the hub, reports that it is ready, and runs until it is told to stop. Closes what was opened, whatever fails."""
     requests = Requests()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, lambda: asyncio.ensure_future(requests.stop(DRAIN_S)))
     async with AsyncExitStack() as opened:
         hub = await _open(opened, paths, config, requests)
-        gc.freeze()  # what stands now stays: no collection need look at it again
+        gc.freeze()  # these objects live as long as the hub: garbage collection can skip them
         opened.callback(gc.unfreeze)
         _announce(paths, config, starter)
         hub.tiers.start()
         hub.residency.preload()
         await requests.stopped.wait()
-    paths.hub_info.unlink(missing_ok=True)  # a hub that finds it knows that its predecessor did not end in order
+    paths.hub_info.unlink(missing_ok=True)  # if the next hub finds this file, the last one was killed
     log.info("the hub has ended")
 
 
 async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: Requests) -> Hub:
-    """Every part of the hub. `opened` gets how each is closed, in the order of opening: what is used closes after its user."""
+    """Builds every part of the hub. `opened` collects how each part is closed, in the order of opening: users close before what
+    they use."""
     catalog = Catalog(paths.models, config.models, Contents(paths.hashes))
     counters = Counters()
     history = History(paths.history)
@@ -188,7 +189,7 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
 def build_tiers(
     paths: Paths, settings: Cache, learned: Learned, worth: Callable[[Stored], float], counters: Counters
 ) -> Tiers:
-    """The levels of the cache in their order: this list is the way of a lookup, after memory."""
+    """The levels of the cache. A lookup asks memory first, then these levels in order."""
     policy, answers = POLICIES[settings.eviction], paths.cache / "answers"
 
     def disk(repair: bool) -> DiskLevel:
@@ -222,9 +223,8 @@ async def build_prefetch(
     background: Background,
     compute: Callable[[bytes], Awaitable[Computed | None]],
 ) -> Prefetch | None:
-    """Where it is asked for. A request is kept for as long as an answer may be, whatever `cache.ttl` says of those that are
-    served: to have the next one ready when the last has expired is what this is for.
-    """
+    """Prefetch; None unless it is enabled. Requests are kept even if `cache.ttl` is shorter, since prefetch replaces expired
+    answers."""
     if not (settings.enabled and settings.prefetch.enabled):
         return None
 
@@ -266,11 +266,11 @@ def build_pipeline(
     prefetch: Prefetch | None,
     semantic: Semantic,
 ) -> Stage:
-    """The order of the stages, outermost first: this list is the path of every request.
+    """The stages in order, outermost first: the path of every request.
 
-    `route` (which model answers) will stand before `exact`, since the key names the model; `budget` (reserves before the
-    computation, settles after it, charged to the Origin of the call) before `samples`, so that no hit and no joined flight
-    reaches it.
+    `route` (the choice of the model) will stand before `exact`, since the key names the model. `budget` will stand before
+    `samples`, inside `semantic`, so that no hit and no joined request reaches it; it reserves before the computation, settles
+    after it, and charges the Origin of the call (which changes when a cancelled flight is handed over).
     """
     links: list[Link] = [
         record(history),
@@ -280,7 +280,7 @@ def build_pipeline(
         *([] if prefetch is None else [foresee(prefetch, config.cache)]),
         exact(tiers, catalog, config.cache),  # looks up a stored answer
         flight(tiers),  # joins an equal request that is being computed
-        store(tiers, catalog),  # stores what comes from behind it
+        store(tiers, catalog),  # stores what the stages after it compute
         semantic,
         samples,
         postprocess,
@@ -304,7 +304,7 @@ def _announce(paths: Paths, config: Config, starter: Starter) -> None:
 
 
 async def _keep_figures(paths: Paths, hub: Hub) -> None:
-    """What `cache stats` and `cache audit` print while no hub runs."""
+    """Saves what `cache stats` and `cache audit` print while no hub runs."""
     with contextlib.suppress(OSError, Storage):
         stats = await figures(hub.tiers, hub.semantic, hub.prefetch)
         write_whole(paths.cache_stats, msgspec.json.encode(stats))

@@ -1,6 +1,6 @@
-"""Numbers about the hub, in one place: counters only grow while it runs, gauges are read when somebody asks.
+"""The hub's counters, which only grow while it runs, and gauges, which are read on demand.
 
-It knows names, labels and values; who counts what is the business of each room, and how they are shown that of the views.
+It knows names, labels and values. Each room counts its own; views show them.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,11 +18,11 @@ HELP = {
     "cache_errors": "Failures of a level, by level.",
     "engines": "Engine processes that are there.",
 }
-"""Every name that is counted, and what it means."""
+"""Every counted name and its meaning."""
 
 
 class Counter:
-    """For one thread at a time: two that add at the same moment may lose one of both."""
+    """Not thread-safe: simultaneous additions from two threads may lose one."""
 
     __slots__ = ("value",)
 
@@ -38,21 +38,21 @@ class Measurement(NamedTuple):
     labels: dict[str, str]
     value: float
     grows: bool
-    """A counter; else a gauge."""
+    """True for a counter, False for a gauge."""
 
 
 Labels = tuple[tuple[str, str], ...]
 
 
 class Counters:
-    """All counters and gauges of a hub. A name that HELP does not know is a KeyError."""
+    """All counters and gauges of a hub. A name missing from HELP raises KeyError."""
 
     def __init__(self) -> None:
         self._counters: dict[tuple[str, Labels], Counter] = {}
         self._gauges: dict[str, Callable[[], float]] = {}
 
     def counter(self, name: str, **labels: str) -> Counter:
-        """The one counter of this name and these labels."""
+        """The counter with this name and these labels."""
         HELP[name]
         return self._counters.setdefault((name, tuple(labels.items())), Counter())
 
@@ -61,7 +61,7 @@ class Counters:
         self._gauges[name] = read
 
     def __iter__(self) -> Iterator[Measurement]:
-        """What stands now."""
+        """The current values."""
         for (name, labels), counter in self._counters.items():
             yield Measurement(name, dict(labels), counter.value, grows=True)
         for name, read in self._gauges.items():

@@ -1,6 +1,7 @@
-"""What was asked and answered: one row per request in history.db, from its arrival to its end; conversations are read from it.
+"""history.db: one row per request, from its arrival to its end; conversations are read from it.
 
-A row is written when the request arrives, filled while it is generated, and closed with its outcome: a crash loses no text.
+A row is written on arrival, updated while text is generated, and closed with the outcome, so a crash loses at most the last
+second of text.
 """
 
 import asyncio
@@ -31,12 +32,12 @@ def _m001_requests(connection: sqlite3.Connection) -> None:
 
 
 def _m002_samples(connection: sqlite3.Connection) -> None:
-    """Several samples of one request are rows of one id."""
+    """Several samples of one request are rows with the same id."""
     connection.execute("ALTER TABLE requests ADD COLUMN sample INTEGER NOT NULL DEFAULT 0")
 
 
 def _m003_systems(connection: sqlite3.Connection) -> None:
-    """A row holds the system prompt that was in force, and no longer NULL where it was the one of the turn before."""
+    """`system` holds the system prompt in force; until now it was NULL if inherited from the previous turn."""
     connection.execute(
         """UPDATE requests SET system = (
             SELECT before.system FROM requests AS before
@@ -49,12 +50,13 @@ def _m003_systems(connection: sqlite3.Connection) -> None:
 
 
 def _m004_sent(connection: sqlite3.Connection) -> None:
-    """`prompt` is what was asked; `sent`, where it is not NULL, what of it the model read (`--overflow`)."""
+    """`sent`: the part of `prompt` that the model read (`--overflow`); NULL if all of it."""
     connection.execute("ALTER TABLE requests ADD COLUMN sent TEXT")
 
 
 def _m005_messages(connection: sqlite3.Connection) -> None:
-    """The whole chat of a request that brought one (`wire.Generate.messages`), as JSON; `prompt` is its last question."""
+    """`messages`: the whole chat of a request that brought one (`wire.Generate.messages`), as JSON; `prompt` is its last
+    question."""
     connection.execute("ALTER TABLE requests ADD COLUMN messages TEXT")
 
 
@@ -69,19 +71,19 @@ MIGRATIONS = [_m001_requests, _m002_samples, _m003_systems, _m004_sent, _m005_me
 
 
 MOST_HITS = 1000
-"""Of one user, among which the last one that was not taken back is looked for."""
+"""Most hits of a user that are searched for the last one not taken back."""
 
 
 class Turn(NamedTuple):
-    """An exchange of a conversation: what was sent, and the answer; None while there is none."""
+    """One exchange of a conversation: the text sent, and the answer; None if there is none yet."""
 
     prompt: str
     text: str | None
     system: str
-    """The system prompt that was in force, its places filled; empty: none."""
+    """The system prompt in force, with its parameters filled; empty: none."""
     model: str
     whole: str | None = None
-    """What was asked, where a part of it was not sent."""
+    """The full question, if only part of it was sent."""
 
 
 @cache
@@ -98,11 +100,11 @@ class History:
         self._store = Store(path, MIGRATIONS)
         self._arrivals: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._last: dict[tuple[str, str], asyncio.Future[None]] = {}
-        """Of each conversation at which somebody is or waits: done when the last of them has left."""
+        """Conversation -> an event that is set when the last request at it has left."""
         self._numbers = itertools.count(1)
 
     async def open(self) -> int:
-        """Must be awaited first. Closes what the last hub left running when it was killed; the number of such rows."""
+        """Must be awaited first. Closes rows that a killed hub left running; returns their number."""
         ((last,),) = await self._store.read("SELECT coalesce(max(number), 0) FROM requests")
         self._numbers = itertools.count(last + 1)
         return await self._store.write(
@@ -112,28 +114,26 @@ class History:
         )
 
     def next_number(self) -> int:
-        """The number of a new row; rows are numbered as the requests arrive."""
+        """The number of a new row, in the order of arrival."""
         return next(self._numbers)
 
     def close(self) -> None:
         self._store.close()
 
     def save(self, row: Mapping[str, Any]) -> "asyncio.Future[int]":
-        """Writes the given columns of the row with this `number`, made when it is new. The future may hold Storage."""
+        """Writes the given columns of the row `number`, and creates it if needed. The future may raise Storage."""
         return self._store.write(_upsert(tuple(row)), tuple(row.values()))
 
     def save_now(self, row: Mapping[str, Any]) -> "asyncio.Future[int]":
-        """As `save`, at once if that makes nobody wait."""
+        """Like `save`, but writes at once if no request would wait for it."""
         return self._store.write_now(_upsert(tuple(row)), tuple(row.values()))
 
     # ---- conversations ----------------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def turn(self, user: str, conversation: str | None) -> AsyncIterator[tuple[str | None, list[Turn]]]:
-        """The conversation, this user's last one for None, and its turns so far. Who comes next waits until the block is left.
-
-        In the order of coming, whichever way each of them named it. (None, []) where there is no last one.
-        """
+        """A conversation (None: this user's last one) and its turns. Others wait for the conversation until the block is left, in
+        the order of arrival, however each of them names it. Yields (None, []) if there is no last one."""
         async with self._arrivals.setdefault(user, asyncio.Lock()):
             name = conversation or await self.last_conversation(user)
             if name is not None:
@@ -144,7 +144,7 @@ class History:
             return
         try:
             if before is not None:
-                await asyncio.wait([before])  # to await it would end it when this request is cancelled
+                await asyncio.wait([before])  # awaiting the event would cancel it together with this request
             yield name, await self.turns(user, name)
         finally:
             if before is None or before.done():
@@ -174,10 +174,11 @@ class History:
         )
         return rows[0][0] if rows else None
 
-    # ---- who was served from the cache --------------------------------------------------------------------------------
+    # ---- requests served from the cache -------------------------------------------------------------------------------
 
     async def hits(self, kind: str, user: str, beginning: str | None) -> list[tuple[str, str]]:
-        """(id, key) of the requests that were served so, newest first: of this user, or those whose id begins so."""
+        """(id, key) of the requests that were served this kind of hit, newest first: those of the user, or those whose id has
+        this prefix."""
         where, value = ("user = ?1", user) if beginning is None else ("substr(id, 1, length(?1)) = ?1", beginning)
         return await self._store.search(
             f"SELECT id, key FROM requests WHERE {where} AND hit = ?2 AND key IS NOT NULL ORDER BY number DESC LIMIT ?3",
@@ -185,13 +186,13 @@ class History:
         )
 
     async def served(self, kind: str, key: str) -> list[tuple[str, str, float, str | None]]:
-        """(id, user, at, prompt) of each request that the answer under `key` was served to so, newest first."""
+        """(id, user, at, prompt) of each request that was served the answer under `key`, newest first."""
         return await self._store.search(
             "SELECT id, user, at, prompt FROM requests WHERE hit = ? AND key = ? ORDER BY number DESC", (kind, key)
         )
 
     async def undo(self, user: str, conversation: str | None, look: bool = False) -> Turn | None:
-        """Takes the last turn out of the conversation (not with `look`), and gives it back; None when there is none."""
+        """Removes the last turn of the conversation (with `look`: only reads it) and returns it; None if there is none."""
         async with self.turn(user, conversation) as (name, turns):
             if not turns:
                 return None

@@ -1,6 +1,6 @@
-"""The requests under way: what each client has been sent, how many there are, and how all of them end when the hub stops.
+"""The requests under way: what each client has been sent, their number, and how they end when the hub stops.
 
-It knows no socket and no handler: server.py reads the one and calls the other.
+server.py reads the socket and calls the handlers.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ Key = tuple[bytes, bytes]
 
 
 class Pending:
-    """One request and what its client has been sent: at most WINDOW deltas unread; later ones are joined meanwhile.
+    """One request and what its client has been sent: at most WINDOW unread deltas; later ones are joined meanwhile.
 
-    `send` returns False when the client is gone.
+    `send` returns False if the client is gone.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Pending:
         self.task: asyncio.Task[None] | None = None
         self._unread = 0
         self._waiting: list[wire.Delta] = []
-        """At most one of each sample; only the last one still grows."""
+        """At most one per sample; only the last one still grows."""
 
     @property
     def name(self) -> str:
@@ -55,7 +55,7 @@ class Pending:
             self._flush()
 
     def beat(self) -> None:
-        """Tells the client that the request is still under way."""
+        """Tells the client that the request is under way."""
         self._post(wire.Progress(state=self.call.work.state if self.call else "working"))
 
     def _flush(self) -> None:
@@ -67,16 +67,16 @@ class Pending:
 
     def _post(self, reply: wire.Reply) -> None:
         if not self._send(self.key, reply):
-            self.cancel()  # the client is gone: nobody waits for this work any more
+            self.cancel()  # the client is gone, so the work is not needed
 
     def cancel(self) -> None:
-        """In the next turn of the loop: a task that is cancelled before it runs would end without its final reply."""
+        """Cancels in the next turn of the loop: a task that is cancelled before it runs would end without a final reply."""
         if self.task is not None:
             self.task.get_loop().call_soon(self.task.cancel)
 
 
 class Requests:
-    """All requests under way. `stopping`: no more are taken; `stopped` is set when those that are work have ended."""
+    """All requests under way. `stopping`: new ones are refused. `stopped` is set when all that are work have ended."""
 
     def __init__(self) -> None:
         self._pending: dict[Key, Pending] = {}
@@ -105,20 +105,21 @@ class Requests:
         return sum(pending.request.is_work for pending in self._pending.values())
 
     def delaying(self) -> int:
-        """The number of those that the hub's own work waits for."""
+        """The number of requests that the hub's own work waits for."""
         return sum(pending.request.delays_background for pending in self._pending.values())
 
     def when_stopping(self, do: Callable[[], None]) -> None:
-        """`do` is called once, at the moment from which no more requests are taken; at once if that has passed."""
+        """Calls `do` once, when new requests are refused; at once if they already are."""
         if self.stopping:
             do()
         else:
             self._when_stopping.append(do)
 
     async def stop(self, timeout: float) -> list[str]:
-        """Takes no more requests, waits at most `timeout` seconds for those that are work, cancels the rest, and names them.
+        """Refuses new requests, waits at most `timeout` seconds for those that are work, cancels the rest and returns their
+        names.
 
-        It goes on when its caller is cancelled: a hub that takes no requests must end.
+        Continues if its caller is cancelled: a hub that refuses requests must end.
         """
         ending = asyncio.create_task(self._end(timeout))
         self._endings.append(ending)
@@ -141,7 +142,7 @@ class Requests:
         return cancelled
 
     async def close(self) -> None:
-        """Ends what is not work too, so that each client gets its final reply."""
+        """Ends the other requests too, so that each client gets its final reply."""
         others = [pending.task for pending in self._pending.values() if pending.task is not None]
         if others:
             await asyncio.wait(others, timeout=1.0)

@@ -1,6 +1,6 @@
-"""The hub's socket: a ROUTER, one task per request, one final reply for each; the only place where exceptions become Failed.
+"""The hub's socket: a ROUTER, one task per request, and one final reply for each. The only place where exceptions become Failed.
 
-It knows frames and messages, and neither models nor caches.
+It knows frames and messages, neither models nor caches.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ BURST = 64
 
 
 class Server:
-    """Binds `socket_path` and serves until `close`. Needs a running loop. Raises Storage when nothing can be bound there."""
+    """Binds `socket_path` and serves until `close`. Needs a running loop. Raises Storage if the socket cannot be bound."""
 
     def __init__(self, hub: Hub, socket_path: Path) -> None:
         self._hub, self._requests = hub, hub.requests
-        self._path = socket_path.parent.resolve() / socket_path.name  # the folder may be a link in /tmp that goes away
+        self._path = socket_path.parent.resolve() / socket_path.name  # the folder may be a link in /tmp that is removed
         self._loop = asyncio.get_running_loop()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
-        self._socket.set(zmq.SNDHWM, 0)  # what a client has not read is bounded by its acknowledgements
+        self._socket.set(zmq.SNDHWM, 0)  # acknowledgements bound what a client has not read
         self._socket.set(zmq.RCVHWM, 0)
         self._socket.set(zmq.LINGER, 1000)
         self._socket.set(zmq.MAXMSGSIZE, wire.MAX_BODY_BYTES)
@@ -54,7 +54,7 @@ class Server:
     # ---- the socket -------------------------------------------------------------------------------------------------
 
     def _receive(self) -> None:
-        """Takes what is there. The descriptor tells of changes only, so each send is followed by another look."""
+        """Reads what is there. The descriptor signals changes only, so every send is followed by another look."""
         for _ in range(BURST):
             if not self._has_input():
                 return
@@ -65,7 +65,7 @@ class Server:
         return not self._socket.closed and bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)
 
     def _send(self, key: Key, reply: wire.Reply) -> bool:
-        """False: this client is gone."""
+        """False if the client is gone."""
         try:
             self._socket.send_multipart([*key, wire.encode(reply)], zmq.NOBLOCK)
         except zmq.ZMQError as error:
@@ -99,7 +99,7 @@ class Server:
             self._send(
                 key, wire.Failed(code="unreachable", message="the hub is stopping", hint="Ask again.", retry=True)
             )
-        elif key not in self._requests:  # an id that is in flight is the same request once more
+        elif key not in self._requests:  # an id under way is the same request sent again
             pending = Pending(key, request, call_of(key[1].hex(), request), self._send)
             self._requests.add(pending)
             pending.task = asyncio.create_task(self._serve(pending))
@@ -119,13 +119,13 @@ class Server:
         self._count(pending, final)
         hit = pending.call is not None and pending.call.hit == "memory"
         log.log(
-            logging.DEBUG if hit else logging.INFO,  # a stored answer has its row in the history, and costs no line
+            logging.DEBUG if hit else logging.INFO,  # a stored answer has a row in the history, which is enough
             "request", kind=type(pending.request).__name__, outcome=_outcome(final),
             ms=round((time.perf_counter() - start) * 1e3, 2), **_labels(pending.call),
         )  # fmt: skip
 
     async def _final(self, pending: Pending) -> wire.Done | wire.Failed | wire.Cancelled:
-        """Runs the handler to its end; whatever happens there, exactly one final reply comes of it."""
+        """Runs the handler to its end. Produces exactly one final reply, whatever happens."""
         if pending.request.ends_background:
             self._hub.background.give_way(all_=True)
         handler = HANDLERS[type(pending.request)]
@@ -152,7 +152,7 @@ class Server:
                 counters.counter("tokens", kind=kind).add(tokens)
 
     async def _beat(self) -> None:
-        """Each second: a sign of life for every request, and a look whether the socket file is still this hub's."""
+        """Every second: a heartbeat for every request, and a check that the socket file is still this hub's."""
         while True:
             await asyncio.sleep(wire.HEARTBEAT_S)
             for pending in self._requests:

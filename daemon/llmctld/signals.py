@@ -1,13 +1,13 @@
-"""How a process ended, in words."""
+"""Describes how a process ended."""
 
 import signal
 
 
 def named(status: int) -> str:
-    """The name of the signal that ended it, else its exit status."""
+    """The name of the signal that ended the process, or its exit status."""
     if status >= 0:
         return f"exit status {status}"
     try:
         return signal.Signals(-status).name
-    except ValueError:  # one of those for real time
+    except ValueError:  # a real-time signal
         return f"signal {-status}"

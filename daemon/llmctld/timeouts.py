@@ -1,7 +1,4 @@
-"""asyncio.timeout on every Python: from 3.11 on the library's, on 3.10 its backport.
-
-It knows time limits on a task and nothing of what the task does.
-"""
+"""asyncio.timeout on every Python: the library's from 3.11 on, its backport on 3.10."""
 
 import asyncio
 import sys
@@ -16,7 +13,7 @@ __all__ = ["extend", "timeout"]
 
 
 def extend(scope: Any, seconds: float) -> None:
-    """Restarts the limit of a `timeout` block: it now ends in `seconds` from here."""
+    """Restarts the limit of a `timeout` block: it ends `seconds` from now."""
     when = asyncio.get_running_loop().time() + seconds
     if sys.version_info >= (3, 11):
         scope.reschedule(when)
@@ -25,5 +22,5 @@ def extend(scope: Any, seconds: float) -> None:
 
 
 def expired(scope: Any) -> bool:
-    """Whether the limit of the block has passed, as opposed to a TimeoutError raised inside it."""
+    """Whether the block's limit has passed, as opposed to a TimeoutError raised inside it."""
     return bool(scope.expired() if sys.version_info >= (3, 11) else scope.expired)

@@ -1,6 +1,6 @@
-"""The hub's handle on the child that compiles schemas and grammars on trial, and checks complete answers against them.
+"""Asks a child process whether schemas and grammars compile, and whether complete answers satisfy them.
 
-It knows how to ask, and that a question may cost the child its life; what a schema means stands in engine/forms/trial.py.
+A question may kill the child. engine/forms/trial.py is the child.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from llmctl.errors import Usage
 from llmctl.interpreter import module
 
 REMEMBERED = 256
-"""Schemas and grammars that compiled: they are not tried again."""
+"""Number of schemas and grammars that are remembered as compiling."""
 MOST_BYTES = 65_536
 
 
 class Trial:
-    """One child, started by the first question and again after each loss; questions are answered one after another."""
+    """One child, started by the first question and again after each loss. Questions are answered one at a time."""
 
     def __init__(self) -> None:
         self._child: asyncio.subprocess.Process | None = None
@@ -26,7 +26,7 @@ class Trial:
         self._good: OrderedDict[tuple[str | None, str | None], None] = OrderedDict()
 
     async def compile(self, schema: str | None, grammar: str | None) -> None:
-        """Raises Usage where it does not compile within the limits of size, time and memory."""
+        """Raises Usage if it does not compile within the limits on size, time and memory."""
         what, source = ("grammar", grammar) if schema is None else ("schema", schema)
         if (size := len((source or "").encode())) > MOST_BYTES:
             raise Usage(f"the {what} has {size} bytes; at most {MOST_BYTES} are taken", "Give a shorter one.")
@@ -44,7 +44,7 @@ class Trial:
             self._good.popitem(last=False)
 
     async def flaw(self, schema: str | None, grammar: str | None, text: str) -> str:
-        """Why a complete answer does not satisfy the schema or grammar; empty when it does."""
+        """Why a complete answer does not satisfy the schema or grammar; empty if it does."""
         verdict = await self._ask({"schema": schema, "grammar": grammar, "text": text})
         return "it cannot be checked within the time that this may take" if verdict is None else verdict["error"]
 
@@ -53,7 +53,7 @@ class Trial:
             await self._lose()
 
     async def _ask(self, question: dict[str, str | None]) -> dict[str, str] | None:
-        """The verdict; None when the question was the end of a child that was new: an old one may have died before."""
+        """The verdict; None if the question killed a new child (an old one may have died before the question)."""
         async with self._turn:
             verdict = await self._exchange(question) if self._child is not None else None
             return await self._exchange(question) if verdict is None else verdict
@@ -68,7 +68,9 @@ class Trial:
             line = await child.stdout.readline()
             verdict = msgspec.json.decode(line, type=dict[str, str]) if line.endswith(b"\n") else None
         finally:
-            if verdict is None:  # it died, or whoever asked is gone and its verdict would be the next one's
+            if (
+                verdict is None
+            ):  # the child died, or the request was cancelled and its verdict would answer the next question
                 await asyncio.shield(self._lose())
         return verdict
 

@@ -1,4 +1,4 @@
-"""The hub's log: one JSON object per line, with the request's id bound to it, rotated by size; never a prompt or a secret."""
+"""The hub's log: JSON lines with the request's id, rotated by size, without prompts and secrets."""
 
 import logging
 import logging.handlers
@@ -12,12 +12,12 @@ import structlog
 from llmctl.config import Logs
 
 TALKATIVE = ("faiss.loader",)
-"""Loggers of others whose every step is no news: which builds of a library this processor could not take."""
+"""Loggers of libraries that report every step: builds that this processor cannot use."""
 
 
 @contextmanager
 def open_log(folder: Path, settings: Logs) -> Iterator[None]:
-    """Sends everything that is logged in the block to `folder`/hub.log, where it is when the block is left.
+    """Sends all log messages within the block to `folder`/hub.log; everything is written when the block ends.
 
     A log that cannot be written stops nothing.
     """
@@ -26,7 +26,7 @@ def open_log(folder: Path, settings: Logs) -> Iterator[None]:
         folder / "hub.log", maxBytes=settings.max_bytes, backupCount=settings.files, encoding="utf-8", delay=True
     )
     handler.setFormatter(logging.Formatter("%(message)s"))
-    # a thread of its own writes: a slow disk must not make the event loop wait
+    # a thread writes, so that a slow disk does not block the event loop
     lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     writer = logging.handlers.QueueListener(lines, handler)
     writer.start()

@@ -1,1 +1,1 @@
-"""What `llmctl daemon doctor` runs in a process of its own: it looks at everything and changes nothing."""
+"""The process of `llmctl daemon doctor`: checks everything, changes nothing."""

@@ -1,6 +1,6 @@
-"""`python -m llmctld.doctor`: looks at versions, places, permissions, memory and native libraries; a line of JSON for each.
+"""`python -m llmctld.doctor`: checks versions, folders, permissions, memory and native libraries; prints a line of JSON for each.
 
-It starts nothing and changes nothing; `llmctl daemon doctor` prints what it finds.
+Starts and changes nothing. `llmctl daemon doctor` shows the lines.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ LIBRARIES = {
     "faiss": "pip install faiss-cpu",
     "zmq": "pip install pyzmq",
 }
-"""Native library -> what brings it."""
+"""Native library -> the command that installs it."""
 PACKAGES = (
     "typer",
     "rich",
@@ -100,7 +100,7 @@ def _folder(check: str, folder: Path) -> Check:
 
 
 def state(paths: Paths) -> Iterator[Check]:
-    """Whether the history can be read; read only, so that a running hub is not disturbed."""
+    """Whether the history can be read; opened read-only, so that a running hub is not disturbed."""
     if not paths.history.exists():
         yield Check("history", "ok", f"{paths.history} (will be made)")
         return
@@ -147,7 +147,7 @@ def room(paths: Paths) -> Iterator[Check]:
 
 
 def libraries(paths: Paths) -> Iterator[Check]:
-    """Each in a process of its own: a library that crashes at import must not take the doctor along."""
+    """Imports each library in a process of its own: a crash at import must not end the doctor."""
     for name, remedy in LIBRARIES.items():
         done = subprocess.run(code(f"import {name}"), capture_output=True, text=True, timeout=600, check=False, cwd="/")
         if done.returncode == 0:
@@ -158,7 +158,7 @@ def libraries(paths: Paths) -> Iterator[Check]:
 
 
 def special(paths: Paths) -> Iterator[Check]:
-    """llama.cpp's kernels for this processor, and what engines have learned from crashes."""
+    """llama.cpp's kernels for this processor, and what was learned from crashed engines."""
     for report in kernels.reports():
         works = f"good: {', '.join(report.good)}" if report.good else "none is good"
         check = f"kernels {report.buffers}"
@@ -170,7 +170,7 @@ def special(paths: Paths) -> Iterator[Check]:
             yield Check(check, "ok", works)
     for known in Ladder(paths.rungs).here():
         falls = ", ".join(f"{fall.rung!r} ({fall.cause})" for fall in known.falls)
-        hint = "It is forgotten when the library is built anew; `llmctl ps --json` shows each model's rung."
+        hint = "This record is cleared when the library is rebuilt; `llmctl ps --json` shows each model's rung."
         yield Check("crashes", "warn", f"models of {known.of} are not loaded on the rungs {falls}", hint)
 
 
@@ -181,7 +181,7 @@ CHECKS: list[Callable[[Paths], Iterator[Check]]] = [
 
 def main() -> None:
     paths = find_paths()
-    with contextlib.suppress(BrokenPipeError):  # nobody reads any more
+    with contextlib.suppress(BrokenPipeError):  # the reader has closed the pipe
         for check in CHECKS:
             for finding in check(paths):
                 print(json.dumps(finding._asdict()), flush=True)  # noqa: T201 - this is its output

@@ -44,7 +44,7 @@ class KernelReport(NamedTuple):
 
 
 def outcomes() -> Iterator[KernelTrial]:
-    """The outcome of every trial; none if the library cannot be loaded, which another check reports."""
+    """The outcome of every trial; empty if the library cannot be loaded, which another check reports."""
     done = 0
     while True:
         said, ending = _run(done)
@@ -57,7 +57,7 @@ def outcomes() -> Iterator[KernelTrial]:
 
 
 def _run(skip: int) -> tuple[str, str]:
-    """The child's output, and how it ended."""
+    """The child's output and how it ended."""
     command = module("llmctld.engine.llama.library.kernels", str(skip))
     try:
         child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S, cwd="/")
@@ -67,7 +67,7 @@ def _run(skip: int) -> tuple[str, str]:
 
 
 def reports() -> list[KernelReport]:
-    """One verdict for each kind of buffer."""
+    """One report per kind of buffer."""
     found: dict[str, list[KernelTrial]] = defaultdict(list)
     for outcome in outcomes():
         found[outcome.buffers].append(outcome)

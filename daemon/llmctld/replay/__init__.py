@@ -1,1 +1,1 @@
-"""What `llmctl cache replay` runs in a process of its own, since it computes for seconds and a hub must not."""
+"""The process of `llmctl cache replay`, which computes for seconds and must not block a hub."""

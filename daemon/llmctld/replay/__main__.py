@@ -1,6 +1,6 @@
-"""`python -m llmctld.replay [--bytes N] TRACE|-|--history`: what each policy would have saved; a line of JSON for each.
+"""`python -m llmctld.replay [--bytes N] TRACE|-|--history`: what each policy would have saved; prints a line of JSON for each.
 
-A process of its own, since it computes for seconds and a hub must not; it reads a trace, or the history, and changes nothing.
+Reads a trace or the history, and changes nothing.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from llmctld.cache.eviction import POLICIES
 from llmctld.replay.trace import TraceRequest, play, read
 
 ENTRY_BYTES = 150
-"""What an entry takes beside its texts."""
+"""Bytes of an entry besides its texts."""
 
 _ROWS = """SELECT key, at, model, user, conversation, hit, length(CAST(coalesce(text, '') AS BLOB)) +
     length(CAST(coalesce(reasoning, '') AS BLOB)), coalesce(prefill_ms, 0) + coalesce(decode_ms, 0),
@@ -31,7 +31,7 @@ _ROWS = """SELECT key, at, model, user, conversation, hit, length(CAST(coalesce(
 
 
 class HistoryRow(NamedTuple):
-    """Of the history; `text_bytes` of the answer, `ms` of computing it: 0 for a hit, which computed nothing."""
+    """A row of the history. `text_bytes`: of the answer. `ms`: of computing it; 0 for a hit."""
 
     key: str
     at: float
@@ -53,7 +53,7 @@ class TokenPrice(NamedTuple):
 
 
 def main() -> int:
-    """0, or the status of what went wrong, which is the only line then."""
+    """Returns 0, or the status of the error, which is then the only line."""
     parser = argparse.ArgumentParser(prog="llmctld.replay")
     parser.add_argument("--bytes", type=int, default=None)
     parser.add_argument("--history", action="store_true")
@@ -81,7 +81,9 @@ def from_file(name: str) -> list[TraceRequest]:
     """`-` is stdin. Raises NotFound, InvalidRequest."""
     if name == "-":
         return read(sys.stdin.buffer, "stdin")
-    with opened(name, "TRACE is a file of JSON lines, or - for stdin; README shows one.") as file:
+    with opened(
+        name, 'TRACE is a file of JSON lines such as {"key": "a", "bytes": 900, "seconds": 2.5}, or - for stdin.'
+    ) as file:
         try:
             return read(file, name)
         except OSError as error:
@@ -89,7 +91,7 @@ def from_file(name: str) -> list[TraceRequest]:
 
 
 def from_history(paths: Paths, config: Config) -> list[TraceRequest]:
-    """What was asked of this hub and could have been served from a cache. Raises InvalidRequest where there is nothing."""
+    """The requests of this hub that a cache could have answered. Raises InvalidRequest if there are none."""
     rows = list(_rows(paths.history))
     if not rows:
         raise InvalidRequest("the history holds no request that a cache could have answered", "Ask something first.")
@@ -97,13 +99,13 @@ def from_history(paths: Paths, config: Config) -> list[TraceRequest]:
     usual = sum(row.ms for row in computed) / len(computed) if computed else 0.0
     last = dict[str, HistoryRow]()
     for row in reversed(computed):
-        last[row.key] = row  # of the first computation
+        last[row.key] = row  # the first computation
     prices = _prices(paths, config)
     return [_request(row, last.get(row.key, row), usual, prices) for row in rows]
 
 
 def _request(row: HistoryRow, computed: HistoryRow, usual_ms: float, prices: Mapping[str, TokenPrice]) -> TraceRequest:
-    """A hit cost what computing that answer took at another time; where nobody knows that, what is usual."""
+    """A hit is counted with the cost of computing that answer at another time; if unknown, with the usual cost."""
     price = prices.get(computed.model)
     cost = (
         None if price is None else computed.prompt_tokens * price.prompt + computed.completion_tokens * price.completion
@@ -125,7 +127,7 @@ def _rows(path: Path) -> Iterator[HistoryRow]:
 
 
 def _prices(paths: Paths, config: Config) -> dict[str, TokenPrice]:
-    """Of the models that have a price for prompts and one for answers."""
+    """Models that have a price for prompts and one for answers."""
     found = {}
     for name, entry in read_models(paths.models, lambda message: None).items():
         given = decode(ModelSettings, entry.settings, str(paths.models / f"{name}.json"))
