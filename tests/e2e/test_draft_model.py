@@ -110,7 +110,7 @@ def test_a_recurrent_draft_is_not_used_and_said_so(house: House, folder: Path) -
 def test_what_takes_no_draft_and_what_is_none_is_said_when_it_is_added(house: House, folder: Path) -> None:
     convert(tiny_bert.write(house.home / "bert"), house.home / "bert.gguf")
     outcome = house.run("models", "add", "m", "echo", f"--set=draft={folder / 'small.gguf'}")
-    assert (outcome.status, "echo takes no `draft`" in outcome.err) == (5, True)
+    assert (outcome.status, "echo supports no `draft`" in outcome.err) == (5, True)
     outcome = house.run("models", "add", "m", folder / "big.gguf", f"--set=draft={house.home / 'bert.gguf'}")
     assert (outcome.status, "generates no text" in outcome.err) == (4, True)
     assert house.ok("models", "ls", "--json").lines == []

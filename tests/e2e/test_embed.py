@@ -235,7 +235,7 @@ def test_a_bad_text_fails_alone(home: House) -> None:
         (("cat", "-o", "x.csv"), 2, ".npy or .jsonl"),
         (("cat", "-o", "no/where/x.npy"), 2, "no folder"),
         (("cat", "-m", "nobody"), 4, "nobody"),
-        (("cat", "-m", "talker"), 5, "makes text, and no embeddings"),
+        (("cat", "-m", "talker"), 5, "makes text, not embeddings"),
         (("-f", "none.txt"), 5, "none.txt"),
         (("-f", "tiny.gguf"), 5, "is not text"),
         (("cat", "--user", "a\nb"), 5, "user"),
@@ -253,7 +253,7 @@ def test_what_is_wrong_is_named(home: House, arguments: tuple[str, ...], status:
 def test_a_model_for_embeddings_is_no_model_to_ask(home: House) -> None:
     outcome = home.run("ask", "why?", "-m", NAME)
     assert (outcome.status, outcome.out) == (5, "")
-    assert "makes embeddings, and no text" in outcome.err
+    assert "makes embeddings, not text" in outcome.err
     assert f"llmctl embed -m {NAME}" in outcome.err
     assert home.run("ask", "why?", "--max-tokens", "2").status == 0, "nor is it the default"
 

@@ -346,7 +346,7 @@ def test_embeddings_come_in_batches_each_where_its_text_was(home: House, endpoin
     assert [line["embedding"] for line in lines] == [vector_of(text) for text in texts]
     sizes = sorted(len(asked.body["input"]) for asked in endpoint.asked)  # they are on their way together
     assert sizes == [22, 64, 64]
-    refused(home.run("ask", "why?", "-m", name), 5, "makes embeddings, and no text")
+    refused(home.run("ask", "why?", "-m", name), 5, "makes embeddings, not text")
 
 
 def test_a_prompt_goes_before_each_text_and_vectors_may_be_made_of_length_1(home: House, endpoint: Server) -> None:

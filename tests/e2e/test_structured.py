@@ -63,7 +63,7 @@ def test_plain_output_is_the_json_and_streams(home: House) -> None:
         "ask", "who?", "-m", "tiny", "--schema", "age int, ok bool", "--temperature", "0", "--json", "--refresh"
     )
     assert streamed.pieces + "\n" == plain.out
-    assert len(streamed.lines) > 3
+    assert len(streamed.lines) > 2, "some text comes before the last"
     assert streamed.last["value"] == json.loads(plain.out)
 
 
@@ -169,11 +169,11 @@ def test_a_stop_string_that_breaks_the_json_is_status_8(home: House) -> None:
 
 DEEP = '{"items":' * 80 + "{}" + "}" * 80
 REFUSED = {
-    "bad JSON": ('{"type": "object"', "no JSON"),
+    "bad JSON": ('{"type": "object"', "not JSON"),
     "no constants": ('{"const": NaN}', "NaN"),
     "short form with a wrong type": ("name, age integer", "'integer'"),
     "short form that is none": ("name age size", "name age size"),
-    "a field twice": ("name, name", "twice"),
+    "a field twice": ("name, name", "two fields named name"),
     "an empty one": ("", "short form"),
     "a remote reference": (
         '{"$ref": "https://example.com/person.json"}',

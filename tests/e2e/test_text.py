@@ -68,5 +68,5 @@ def test_a_template_that_changes_the_content_says_so_once(home: House) -> None:
     first, second = (home.ok("ask", EVIL, "-m", "tags", *ONE) for _ in range(2))
     alike = home.ok("ask", ALIKE, "-m", "tags", *ONE)
     assert len({asked.last["usage"]["prompt_tokens"] for asked in (first, second, alike)}) == 1
-    assert "typed, and stay text" in first.err
-    assert "typed, and stay text" not in second.err + alike.err
+    assert "stay text" in first.err
+    assert "stay text" not in second.err + alike.err

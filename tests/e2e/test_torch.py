@@ -323,7 +323,7 @@ def test_folders_that_hold_no_model_for_text_are_refused_when_they_are_added(
 ) -> None:
     config = json.loads((folder / "config.json").read_text())
     faults: dict[str, tuple[dict[str, bytes | None], str]] = {
-        "none": ({"config_json": None}, "without config.json"),
+        "none": ({"config_json": None}, "config.json"),
         "broken": ({"config_json": b"{"}, "config.json cannot be read"),
         "other": ({"config_json": json.dumps(config | {"architectures": ["ViTModel"]}).encode()}, "ViTModel"),
         "weightless": ({"model_safetensors": None}, "no weights"),

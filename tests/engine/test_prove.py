@@ -87,7 +87,7 @@ def test_a_model_whose_numbers_are_none_is_unproven_and_one_damaged_token_is_not
         if damaged:
             prove.text("m", model, 255)
         else:
-            with pytest.raises(prove.Unproven, match="no number"):
+            with pytest.raises(prove.Unproven, match="invalid numbers"):
                 prove.text("m", model, 255)
 
 

@@ -95,7 +95,7 @@ WIDE = "{{ 'x'.ljust(10 ** 11) }}"
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [(POWER, "to an end within"), (DOUBLING, "MiB"), (WIDE, "MiB"), (LONG, "characters")],
+    [(POWER, "processor time and was stopped"), (DOUBLING, "MiB"), (WIDE, "MiB"), (LONG, "characters")],
 )
 def test_a_template_may_neither_last_nor_grow(source: str, words: str) -> None:
     """Only when it is asked for: what it is tried out with looks harmless."""
@@ -112,15 +112,15 @@ def test_a_template_that_is_stopped_time_and_again_is_left_alone() -> None:
     template = ChatTemplate("{% if messages[0].content == 'now' %}" + ENDLESS + "{% endif %}{{ messages[0].content }}")
     assert template.render(HI) == "hi"
     for _ in range(STRIKES):
-        with pytest.raises(Refusal, match="to an end within"):
+        with pytest.raises(Refusal, match="processor time and was stopped"):
             template.render([ChatMessage("user", "now")])
-    with pytest.raises(Refusal, match="not tried again"):
+    with pytest.raises(Refusal, match="disabled until the model is reloaded"):
         template.render(HI)
 
 
 def test_a_template_that_never_ends_is_found_out_once() -> None:
     template = ChatTemplate(ENDLESS)
     for _ in range(5):
-        with pytest.raises(Refusal, match="to an end within"):
+        with pytest.raises(Refusal, match="processor time and was stopped"):
             template.render(HI)
-    assert template._scribe.strikes == 1, "and is not tried again"
+    assert template._scribe.strikes == 1, "and is disabled until the model is reloaded"

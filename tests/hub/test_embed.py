@@ -143,7 +143,7 @@ async def test_who_leaves_leaves_no_work_behind(tmp_path: Path, gguf: Path) -> N
         ([], None, InvalidRequest, "there are 0 texts"),
         (["a"] * (TEXTS + 1), None, InvalidRequest, f"between 1 and {TEXTS}"),
         (["a" * 200], None, InvalidRequest, "a text has 200 bytes"),
-        (["a"], "echo", InvalidRequest, "the model echo makes text, and no embeddings"),
+        (["a"], "echo", InvalidRequest, "the model echo makes text, not embeddings"),
         (["a"], "tany", ModelUnavailable, "tany"),
     ],
 )
@@ -158,7 +158,7 @@ def test_what_is_wrong_with_a_request_is_named(
 def test_a_model_for_embeddings_answers_no_question(tmp_path: Path, gguf: Path) -> None:
     room = Room(tmp_path, gguf)
     assert room.catalog.choose(None, "text").name == "echo"
-    with pytest.raises(InvalidRequest, match="the model tiny makes embeddings, and no text") as caught:
+    with pytest.raises(InvalidRequest, match="the model tiny makes embeddings, not text") as caught:
         room.catalog.choose("tiny", "text")
     assert "llmctl embed -m tiny" in caught.value.hint
 

@@ -33,7 +33,7 @@ from llmctl.config import Config
 from tests.hub.scene import a_call, a_catalog, a_disk, a_residency, answer_of, at_once, in_loop, some_tiers
 from tests.redis_server import RedisServer, a_redis, needs_redis
 
-RECEIVERS = ("id", "user", "conversation", "cache", "cost", "route", "batched", "timings", "explain")
+RECEIVERS = ("id", "user", "model", "conversation", "cache", "cost", "route", "batched", "timings", "explain")
 """Fields that belong to the request that receives the answer; each is looked at in `check_receivers`."""
 MUST = {"finish_reason": "length", "index": 0, "cache": wire.CacheUse(key="k", similarity=0.5, age_s=1.0)}
 """Where another value would mean a partial answer, which is not stored, one of several samples, or a hit."""
@@ -144,6 +144,7 @@ def check(call: Call, answer: wire.Answer, hit: str | None) -> None:
     assert 0 < answer.timings.total_ms < 120_000
     assert answer.explain is call.explained
     mine = hit is None
+    assert call.model and answer.model == call.model.name
     for name in ("cost", "route", "batched"):
         assert getattr(answer, name) == (getattr(inner, name) if mine else None), name
 

@@ -1,6 +1,7 @@
 """How an answer that was computed for one request becomes that of another, which joined it or found it in the cache.
 
-It is copied whole. Only the fields that belong to the receiver (`OF_RECEIVER` in cache/level.py) are set anew.
+It is copied whole. Only the fields that belong to the receiver are set: `OF_RECEIVER` in cache/level.py, and `model`, since one
+model may have several names.
 """
 
 import msgspec
@@ -15,7 +16,7 @@ def served(answer: Answer, call: Call, cache: CacheUse, timings: Timings | None 
     timings.total_ms = round(call.elapsed_ms(), 3)
     return msgspec.structs.replace(
         answer, id=call.id, user=call.request.user, conversation=None if answer.index else call.conversation, cache=cache,
-        cost=None, route=None, batched=None, timings=timings, explain=None,
+        model=call.model.name if call.model else answer.model, cost=None, route=None, batched=None, timings=timings, explain=None,
     )  # fmt: skip
 
 

@@ -142,7 +142,7 @@ class EmbedLoop:
         elif isinstance(command, Close):
             self._closing = True
         else:
-            refused = Refused(getattr(command, "id", 0), "invalid_request", "this model makes embeddings, and no text")
+            refused = Refused(getattr(command, "id", 0), "invalid_request", "this model makes embeddings, not text")
             self._events.append(refused)
 
     def _take(self, texts: Texts) -> None:
