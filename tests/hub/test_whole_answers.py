@@ -144,7 +144,8 @@ def check(call: Call, answer: wire.Answer, hit: str | None) -> None:
     assert 0 < answer.timings.total_ms < 120_000
     assert answer.explain is call.explained
     mine = hit is None
-    assert call.model and answer.model == call.model.name
+    assert call.model is not None
+    assert answer.model == call.model.name
     for name in ("cost", "route", "batched"):
         assert getattr(answer, name) == (getattr(inner, name) if mine else None), name
 
