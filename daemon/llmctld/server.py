@@ -69,10 +69,12 @@ class Server:
     def _send(self, key: Key, reply: wire.Reply) -> bool:
         """False if the client is gone."""
         try:
-            client, id = key
-            self._socket.send(client, MORE)
-            self._socket.send(id, MORE)
-            self._socket.send(wire.encode(reply), NOBLOCK)
+            body = wire.encode(
+                reply
+            )  # before the first frame: an answer that cannot be encoded must leave no half message
+            for frame in key:
+                self._socket.send(frame, MORE)
+            self._socket.send(body, NOBLOCK)
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 log.error("a reply could not be sent", error=str(error))
