@@ -36,7 +36,7 @@ def sets(files: Path) -> list[tuple[Adapter, ...]]:
     ]
 
 
-def test_each_gets_its_own_alone_and_together(model: Gguf, sets: list[tuple[Adapter, ...]]) -> None:
+def test_adapters_give_the_same_answers_in_a_batch_as_alone(model: Gguf, sets: list[tuple[Adapter, ...]]) -> None:
     alone = [Driver(model).ask(PROMPT, repro=True, adapters=adapters).text for adapters in sets]
     assert len(set(alone)) == len(sets), "an adapter changes what is said"
     driver = Driver(model, pace=Dear())
@@ -45,21 +45,21 @@ def test_each_gets_its_own_alone_and_together(model: Gguf, sets: list[tuple[Adap
     assert [driver.replies[id].text for id in ids] == [*alone, *alone]
 
 
-def test_what_another_adapter_computed_is_not_reused(model: Gguf, sets: list[tuple[Adapter, ...]]) -> None:
+def test_prefix_cache_is_not_shared_between_adapters(model: Gguf, sets: list[tuple[Adapter, ...]]) -> None:
     driver = Driver(model, pace=Dear())
     cached = [driver.ask(PROMPT, adapters=adapters).done.cached_tokens for adapters in (sets[0], sets[1], sets[1])]
     assert cached[:2] == [0, 0]
     assert cached[2] > 100
 
 
-def test_a_file_that_is_no_adapter_is_refused(model: Gguf, files: Path) -> None:
+def test_file_that_is_not_an_adapter_is_refused(model: Gguf, files: Path) -> None:
     refusal = Driver(model).ask("x", adapters=(Adapter(str(files / "base.gguf"), 1.0),)).refusal
     assert refusal.code == "model_unavailable"
     assert "base.gguf" in refusal.message
     assert Driver(model).ask("x").ends == 1
 
 
-def test_an_adapter_that_was_written_anew_is_read_anew(model: Gguf, files: Path) -> None:
+def test_rewritten_adapter_file_is_loaded_again(model: Gguf, files: Path) -> None:
     path = files / "changing.gguf"
     said = []
     for seed in (5, 6):

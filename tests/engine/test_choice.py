@@ -37,7 +37,7 @@ def a_row(seed: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
 @pytest.mark.parametrize(
     "options", [{"top_k": 5}, {"top_p": 0.6}, {"min_p": 0.2}, {"top_k": 9, "top_p": 0.8, "min_p": 0.1, "temperature": 1.7}]
 )  # fmt: skip
-def test_the_tokens_that_are_left_are_those_of_llama_cpps_chain(options: dict[str, Any]) -> None:
+def test_candidates_match_llama_cpps_sampler_chain(options: dict[str, Any]) -> None:
     """What can be drawn at all, and about as often."""
     row = a_row(3)
     candidates = (lib.llama_token_data * SIZE)(*(lib.llama_token_data(token, row[token], 0.0) for token in range(SIZE)))
@@ -58,7 +58,7 @@ def test_the_tokens_that_are_left_are_those_of_llama_cpps_chain(options: dict[st
         assert drawn[token] / draws == pytest.approx(chance, abs=0.04)
 
 
-def test_temperature_zero_takes_the_largest_and_is_plain() -> None:
+def test_temperature_zero_picks_the_largest_logit_and_is_plain_only_without_other_options() -> None:
     row = a_row(1)
     choice = a_choice(temperature=0.0)
     assert choice.is_plain
@@ -69,7 +69,7 @@ def test_temperature_zero_takes_the_largest_and_is_plain() -> None:
     assert not a_choice(temperature=0.0, bias={3: 1.0}).is_plain
 
 
-def test_a_seed_repeats() -> None:
+def test_same_seed_gives_the_same_tokens() -> None:
     rows = [a_row(seed) for seed in range(20)]
     one, same, other, none = (a_choice(seed=seed) for seed in (7, 7, 8, None))
     said = [[choice.pick(row.copy()) for row in rows] for choice in (one, same, other, none)]
@@ -77,7 +77,7 @@ def test_a_seed_repeats() -> None:
     assert len({tuple(each) for each in said}) == 3
 
 
-def test_penalties_look_back_at_the_prompt_and_the_answer_as_far_as_they_may() -> None:
+def test_penalties_count_prompt_and_answer_tokens_within_the_window() -> None:
     row = np.zeros(SIZE, np.float32)
     row[5], row[6], row[7] = 3.0, 2.5, 2.0
     greedy: dict[str, Any] = {"temperature": 0.0}
@@ -96,7 +96,7 @@ def test_a_bias_forces_and_bans() -> None:
     assert a_choice(temperature=0.0, bias={best: -math.inf}).pick(row.copy()) != best
 
 
-def test_a_form_allows_what_it_allows_and_an_end_where_it_allows_no_more() -> None:
+def test_grammar_limits_the_tokens_and_then_allows_only_the_end_token() -> None:
     choice = a_choice(grammar='root ::= "a" [bc]', seed=1)
     first, second, last = (choice.pick(a_row(seed)) for seed in range(3))
     assert (chr(first), chr(second) in "bc", last) == ("a", True, 256)
@@ -104,7 +104,7 @@ def test_a_form_allows_what_it_allows_and_an_end_where_it_allows_no_more() -> No
     assert [banned.pick(a_row(4)) for _ in range(2)] == [ord("a"), 256]
 
 
-def test_what_is_no_number_is_refused_and_so_is_what_no_form_can_be() -> None:
+def test_nan_logits_invalid_grammars_and_invalid_penalties_are_refused() -> None:
     row = a_row(1)
     row[17] = math.nan
     with pytest.raises(Refusal, match="NaN"):

@@ -18,7 +18,7 @@ def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_a_file_says_what_the_folder_said(tmp_path: Path) -> None:
+def test_converted_gguf_header_matches_the_folder(tmp_path: Path) -> None:
     folder = tiny_bert.write(tmp_path / "tiny", pooling="cls_token")
     convert(folder, tmp_path / "tiny.gguf")
     header = read_header(tmp_path / "tiny.gguf")
@@ -30,7 +30,7 @@ def test_a_file_says_what_the_folder_said(tmp_path: Path) -> None:
     assert header["tokenizer.ggml.model"] == "bert"
 
 
-def test_the_hash_is_checked_first(tmp_path: Path) -> None:
+def test_sha256_is_checked_before_conversion(tmp_path: Path) -> None:
     folder = tiny_bert.write(tmp_path / "tiny")
     right = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     wrong = run(folder, tmp_path / "out.gguf", "--sha256", "0" * 64)
@@ -42,7 +42,7 @@ def test_the_hash_is_checked_first(tmp_path: Path) -> None:
     assert (tmp_path / "out.gguf").exists()
 
 
-def test_what_a_gguf_file_cannot_say_is_refused(tmp_path: Path) -> None:
+def test_models_that_gguf_cannot_represent_are_refused(tmp_path: Path) -> None:
     folder = tiny_bert.write(tmp_path / "most", pooling="max_tokens")
     with pytest.raises(Unfit, match="pools"):
         convert(folder, tmp_path / "out.gguf")

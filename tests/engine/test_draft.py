@@ -21,7 +21,7 @@ def searched(tokens: list[int], limit: int) -> Draft:
 
 
 @given(TEXT, st.lists(st.integers(1, 7), max_size=20), st.integers(0, 12))
-def test_it_finds_what_a_search_finds_however_the_text_came(text: list[int], parts: list[int], limit: int) -> None:
+def test_drafter_matches_a_full_search_however_the_text_was_split(text: list[int], parts: list[int], limit: int) -> None:
     drafter = Drafter()
     ends = [sum(parts[:count]) for count in range(1, len(parts) + 1)]
     for end in [*(end for end in ends if end < len(text)), len(text)]:
@@ -30,7 +30,7 @@ def test_it_finds_what_a_search_finds_however_the_text_came(text: list[int], par
 
 
 @given(TEXT, TEXT)
-def test_each_new_token_tells_how_it_would_have_been_guessed(prompt: list[int], answer: list[int]) -> None:
+def test_each_new_token_reports_whether_its_draft_was_right(prompt: list[int], answer: list[int]) -> None:
     drafter = Drafter()
     assert drafter.read(prompt) == []
     expected = []
@@ -51,7 +51,7 @@ def test_each_new_token_tells_how_it_would_have_been_guessed(prompt: list[int], 
         ("abcdefg", ""),
     ],
 )
-def test_drafts_that_anybody_can_see(text: str, draft: str) -> None:
+def test_drafts_for_short_example_texts(text: str, draft: str) -> None:
     tokens = [ord(letter) for letter in text]
     drafter = Drafter()
     drafter.read(tokens)

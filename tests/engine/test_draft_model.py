@@ -71,7 +71,7 @@ def words(dice: random.Random, length: int) -> list[int]:
     return [1, *(dice.randrange(263, 300) for _ in range(length))]
 
 
-def test_texts_that_grow_branch_end_and_come_back(model: Gguf, slow: Gguf) -> None:
+def test_drafts_equal_greedy_output_for_texts_that_grow_branch_end_and_return(model: Gguf, slow: Gguf) -> None:
     """Three at once, each of which accepts some of what was drafted, goes another way, or makes room for a new one."""
     dice, draft = seeded(), drafts(model)
     texts = {id: words(dice, dice.randrange(1, 20)) for id in range(3)}
@@ -89,7 +89,7 @@ def test_texts_that_grow_branch_end_and_come_back(model: Gguf, slow: Gguf) -> No
                 texts[100 + round + id] = words(dice, 9) if dice.random() < 0.5 else text[: dice.randrange(1, 40)]
 
 
-def test_a_long_text_is_read_in_parts_while_the_others_wait_for_one_of_them_only(model: Gguf, slow: Gguf) -> None:
+def test_long_text_is_read_in_chunks_and_delays_others_by_one_chunk_at_most(model: Gguf, slow: Gguf) -> None:
     dice, draft = random.Random(1), drafts(model)
     long, short = words(dice, 200), words(dice, 5)
     rounds = 0
@@ -101,7 +101,7 @@ def test_a_long_text_is_read_in_parts_while_the_others_wait_for_one_of_them_only
     assert said[0] == greedy(slow, long, 2)
 
 
-def test_what_an_ended_request_left_is_used_by_the_next_that_begins_alike(model: Gguf) -> None:
+def test_stream_of_an_ended_request_is_reused_by_one_with_the_same_prefix(model: Gguf) -> None:
     dice, draft = random.Random(2), drafts(model)
     first, other = words(dice, 20), words(dice, 20)
     ask(draft, {0: Ask(first, 1), 1: Ask(other, 1)})
@@ -113,7 +113,7 @@ def test_what_an_ended_request_left_is_used_by_the_next_that_begins_alike(model:
     assert [took.rows for took in draft.took] == [5]
 
 
-def test_a_request_that_runs_keeps_its_stream_while_it_is_not_asked_for(model: Gguf) -> None:
+def test_running_request_keeps_its_stream_while_it_asks_for_no_draft(model: Gguf) -> None:
     dice, draft = random.Random(3), drafts(model)
     texts = {id: words(dice, 15) for id in range(3)}
     ask(draft, {id: Ask(text, 1) for id, text in texts.items()})
@@ -125,7 +125,7 @@ def test_a_request_that_runs_keeps_its_stream_while_it_is_not_asked_for(model: G
     assert [took.rows for took in draft.took] == [1]
 
 
-def test_it_ends_where_it_doubts(model: Gguf) -> None:
+def test_draft_ends_at_the_first_token_below_the_confidence_floor(model: Gguf) -> None:
     tokens = words(random.Random(4), 10)
     sure = drafts(model, 0.0)
     sure.seat({0: tokens})
@@ -141,7 +141,7 @@ def test_it_ends_where_it_doubts(model: Gguf) -> None:
     assert whole.sure[len(some.tokens)] < floor
 
 
-def test_a_model_that_computes_no_number_says_nothing(model: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draft_model_with_nan_logits_proposes_nothing(model: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
     draft = drafts(model)
     nothing = np.full(model._vocabulary.size, np.nan, np.float32)
     monkeypatch.setattr(model, "logits", lambda chunks: [nothing for _ in chunks])
@@ -156,7 +156,7 @@ def test_tokens_that_only_the_draft_model_has_are_never_proposed(model: Gguf) ->
     assert all(token < 270 for token in draft.propose({0: Ask(tokens, 6)})[0].tokens)
 
 
-def test_a_stream_that_holds_something_else_is_found(model: Gguf) -> None:
+def test_check_finds_a_stream_whose_contents_differ(model: Gguf) -> None:
     draft = drafts(model)
     ask(draft, {0: Ask(words(random.Random(5), 10), 3)})
     model.cut(draft._seats[0].stream, 2)
@@ -164,7 +164,7 @@ def test_a_stream_that_holds_something_else_is_found(model: Gguf) -> None:
         draft.check()
 
 
-def test_likelihoods_are_those_of_the_softmax() -> None:
+def test_likelihood_equals_the_softmax() -> None:
     logits = np.array([1.0, 3.0, 2.0], np.float32)
     token, sure = likeliest(logits)
     assert token == 1
@@ -172,7 +172,7 @@ def test_likelihoods_are_those_of_the_softmax() -> None:
 
 
 @given(st.lists(st.integers(0, 1)), st.lists(st.integers(0, 1)))
-def test_agreement_is_counted_from_the_left(first: list[int], second: list[int]) -> None:
+def test_agreement_is_the_length_of_the_common_prefix(first: list[int], second: list[int]) -> None:
     expected = next(
         (at for at, (one, other) in enumerate(zip(first, second, strict=False)) if one != other),
         min(len(first), len(second)),

@@ -91,13 +91,13 @@ def oracle(right: float, ms: float, length: int = 1000) -> Oracle:
 @pytest.mark.parametrize("row_cost", [0.02, 0.25, 1.0])
 @pytest.mark.parametrize("ms", [0.3, 3.0, 12.0])
 @pytest.mark.parametrize("right", [0.0, 0.3, 0.6, 0.9, 1.0])
-def test_little_is_lost_to_a_draft_model(right: float, ms: float, row_cost: float) -> None:
+def test_draft_model_costs_at_most_a_few_percent_of_speed(right: float, ms: float, row_cost: float) -> None:
     """Where a row costs a whole step, trying whether it still does is dear."""
     assert answer(oracle(right, ms), 20, row_cost).speed >= (0.92 if row_cost == 1 else 0.95)
 
 
 @pytest.mark.parametrize("right", [0.0, 0.5, 0.7, 0.85, 1.0])
-def test_little_is_lost_where_two_rows_cost_twice_what_one_does(right: float) -> None:
+def test_little_speed_is_lost_when_two_rows_cost_twice_as_much_as_one(right: float) -> None:
     """Measured in this way with float32 weights: 2.7 ms for one row, 6.3 for two, 8.1 for four, and then little more."""
     rows = [1, 2.3, 2.8, 3.0, *(3 + 0.1 * at for at in range(1, 13))]
     assert answer(oracle(right, 0.5), 20, rows).speed >= 0.95
@@ -107,11 +107,11 @@ def test_little_is_lost_where_two_rows_cost_twice_what_one_does(right: float) ->
     ("right", "ms", "row_cost", "speed"),
     [(1.0, 0.3, 0.02, 5), (0.8, 0.5, 0.02, 2), (0.8, 1.0, 0.25, 1.3), (1.0, 3, 0.1, 1.8)],
 )
-def test_one_that_is_right_and_cheap_pays(right: float, ms: float, row_cost: float, speed: float) -> None:
+def test_accurate_cheap_draft_model_speeds_up_generation(right: float, ms: float, row_cost: float, speed: float) -> None:
     assert answer(oracle(right, ms), 20, row_cost).speed >= speed
 
 
-def test_one_that_is_always_wrong_is_switched_off() -> None:
+def test_draft_model_that_is_always_wrong_is_switched_off() -> None:
     done = answer(model := oracle(0.0, 1.0), 20, 0.1)
     assert done.accepted == 0
     assert done.drafted < 100
@@ -119,12 +119,12 @@ def test_one_that_is_always_wrong_is_switched_off() -> None:
     assert model.spent < 2 * TRY_SHARE * done.ms
 
 
-def test_one_as_large_as_the_model_itself_is_switched_off() -> None:
+def test_draft_model_as_slow_as_the_model_itself_is_switched_off() -> None:
     done = answer(oracle(1.0, STEP_MS), 20, 0.25)
     assert done.drafted < 50
 
 
-def test_it_is_tried_again_and_used_when_the_text_has_become_one_that_it_knows() -> None:
+def test_draft_model_is_retried_and_used_once_its_drafts_become_right() -> None:
     """Nothing right for a thousand tokens, then everything."""
     model = Oracle(noise(3000), [0.0] * 1000 + [1.0] * 2000, 0.5)
     done = answer(model, 20, 0.05)
@@ -132,7 +132,7 @@ def test_it_is_tried_again_and_used_when_the_text_has_become_one_that_it_knows()
     assert done.speed > 1.3
 
 
-def test_a_long_prompt_is_not_read_for_a_short_answer() -> None:
+def test_draft_model_does_not_read_a_long_prompt_for_a_short_answer() -> None:
     """Reading costs 400 steps' time, and the answer has 30 tokens. Its first call reads, since nothing was measured yet."""
     warm = oracle(0.9, 1.0)
     asking = DraftPolicy(warm)
@@ -144,7 +144,7 @@ def test_a_long_prompt_is_not_read_for_a_short_answer() -> None:
     assert done.drafted == 0
 
 
-def test_what_the_text_repeats_is_taken_from_the_text() -> None:
+def test_repeated_text_is_drafted_from_the_text_not_by_the_draft_model() -> None:
     text = noise(40) * 20
     model = Oracle(text, [0.5] * len(text), 1.0)
     done = answer(model, 80, 0.05)
@@ -152,7 +152,7 @@ def test_what_the_text_repeats_is_taken_from_the_text() -> None:
     assert model.calls < 10
 
 
-def test_of_many_who_run_each_is_judged_by_itself() -> None:
+def test_each_running_request_has_its_own_draft_accuracy() -> None:
     """Two texts, one that the draft model knows and one that it does not, in the same steps."""
     texts = [noise(1200), [token + VOCABULARY for token in noise(1200)]]
     asking, speculation = DraftPolicy(known := Two(texts)), Speculation()
@@ -181,7 +181,7 @@ class Two(Oracle):
         return {id: each if id == 0 else each._replace(tokens=[-1] * len(each.tokens)) for id, each in said.items()}
 
 
-def test_a_token_is_judged_when_it_comes_however_late() -> None:
+def test_drafted_tokens_are_judged_when_the_real_token_arrives_however_late() -> None:
     fared = Accuracy()
     before = fared.rates
     fared.note(2, Proposal([5, 6, 7], [0.9, 0.9, 0.9], True))
@@ -197,7 +197,7 @@ def test_a_token_is_judged_when_it_comes_however_late() -> None:
     assert fared.rates == last
 
 
-def test_doubts_count_as_nothing_said() -> None:
+def test_empty_drafts_count_as_nothing_proposed() -> None:
     fared = Accuracy()
     for at in range(30):
         fared.note(at, Proposal([], [], True))
@@ -206,7 +206,7 @@ def test_doubts_count_as_nothing_said() -> None:
     assert fared.rates.said < 0.15
 
 
-def test_a_new_text_is_expected_to_be_like_the_others() -> None:
+def test_new_request_starts_with_the_accuracy_of_the_others() -> None:
     everywhere = Accuracy()
     one = Accuracy(everywhere)
     for at in range(50):

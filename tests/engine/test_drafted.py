@@ -100,7 +100,7 @@ def drafting(folder: Path) -> Callable[[str], Gguf]:
     return model
 
 
-def test_its_own_draft_is_right_and_most_steps_are_saved(drafting: Callable[[str], Gguf], plain: Gguf) -> None:
+def test_model_as_its_own_draft_saves_most_steps(drafting: Callable[[str], Gguf], plain: Gguf) -> None:
     fast, slow = Drafting(drafting("big")), Counting(plain)
     expected, got = slow.ask("why?", **ENDLESS), fast.ask("why?", **ENDLESS)
     assert got.text == expected.text
@@ -110,7 +110,7 @@ def test_its_own_draft_is_right_and_most_steps_are_saved(drafting: Callable[[str
 
 
 @pytest.mark.parametrize("name", ["big", "noisy", "wrong"])
-def test_random_schedules_with_a_draft_model_equal_one_at_a_time_without(
+def test_random_schedules_with_a_draft_model_equal_single_requests_without_one(
     drafting: Callable[[str], Gguf], plain: Gguf, name: str
 ) -> None:
     """Arrivals, cancels, overlapping prompts, work that is put off, sampled and penalised: nothing of it shows."""
@@ -147,7 +147,7 @@ def test_random_schedules_with_a_draft_model_equal_one_at_a_time_without(
     assert accepted > (count(100) * (0 if name == "wrong" else 20))
 
 
-def test_a_draft_model_that_is_always_wrong_is_soon_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draft_model_that_is_always_wrong_is_soon_switched_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The decision as it is, with what this machine measures of the draft model; a row costs a tenth of a step."""
     model = Gguf(llama(folder / "big.gguf", speculation="ngram", draft=str(folder / "wrong.gguf")))
     assert model.draft_model is not None
@@ -168,7 +168,7 @@ def test_a_draft_model_that_is_always_wrong_is_soon_left_alone(folder: Path, mon
     "options", [{"grammar": "root ::= [a-z ]+"}, {"schema": '{"type": "string", "minLength": 30}'}]
 )
 @pytest.mark.parametrize("sampled", [{}, {"temperature": 0.7, "seed": 5}])
-def test_what_a_grammar_forbids_is_never_said_though_it_is_drafted(
+def test_drafted_tokens_that_the_grammar_forbids_are_never_accepted(
     drafting: Callable[[str], Gguf], plain: Gguf, options: dict[str, Any], sampled: dict[str, Any]
 ) -> None:
     fast = Drafting(drafting("big"))
@@ -178,7 +178,7 @@ def test_what_a_grammar_forbids_is_never_said_though_it_is_drafted(
 
 
 @pytest.mark.parametrize("name", ["big", "noisy"])
-def test_a_seed_gives_what_it_gives_without(drafting: Callable[[str], Gguf], plain: Gguf, name: str) -> None:
+def test_seeded_answer_is_the_same_with_and_without_a_draft_model(drafting: Callable[[str], Gguf], plain: Gguf, name: str) -> None:
     accepted = 0
     for seed in range(6):
         options: dict[str, Any] = {**ENDLESS, "temperature": 0.6, "seed": seed}
@@ -188,26 +188,26 @@ def test_a_seed_gives_what_it_gives_without(drafting: Callable[[str], Gguf], pla
     assert accepted > 20
 
 
-def test_a_draft_model_that_computes_no_number_changes_nothing(drafting: Callable[[str], Gguf], plain: Gguf) -> None:
+def test_draft_model_with_nan_logits_does_not_change_the_answer(drafting: Callable[[str], Gguf], plain: Gguf) -> None:
     fast = Drafting(drafting("nothing"))
     options: dict[str, Any] = {**ENDLESS, "temperature": 0.9, "seed": 1}
     assert fast.ask("why?", **options).text == Counting(plain).ask("why?", **options).text
     assert fast.ask("why?", **ENDLESS).text == Counting(plain).ask("why?", **ENDLESS).text
 
 
-def test_a_reproducible_request_is_never_drafted_for(drafting: Callable[[str], Gguf]) -> None:
+def test_reproducible_request_uses_no_drafts(drafting: Callable[[str], Gguf]) -> None:
     fast = Drafting(drafting("big"))
     done = fast.ask("why?", **ENDLESS, repro=True).done
     assert (done.drafted, done.accepted) == (None, None)
     assert fast.rounds == 60
 
 
-def test_with_speculation_off_the_draft_is_not_even_read(folder: Path) -> None:
+def test_draft_file_is_not_opened_with_speculation_off(folder: Path) -> None:
     load = llama(folder / "big.gguf", speculation="off", draft=str(folder / "nowhere.gguf"))
     assert Gguf(load).draft_model is None
 
 
-def test_a_draft_model_counts_in_the_memory(folder: Path) -> None:
+def test_draft_model_counts_towards_the_memory_limit(folder: Path) -> None:
     alone = Gguf(llama(folder / "big.gguf", context=2048, slots=4, speculation="ngram")).loaded
     load = llama(folder / "big.gguf", context=2048, slots=4, speculation="ngram", draft=str(folder / "big.gguf"))
     both = Gguf(load).loaded
@@ -219,7 +219,7 @@ def test_a_draft_model_counts_in_the_memory(folder: Path) -> None:
     Driver(tight).ask("why?", **ENDLESS)
 
 
-def test_one_token_at_a_time_is_enough(folder: Path) -> None:
+def test_draft_model_works_with_a_batch_of_one_token(folder: Path) -> None:
     """`batch` may be as small as anybody likes."""
     model = Gguf(llama(folder / "big.gguf", batch=1, slots=2, speculation="ngram", draft=str(folder / "big.gguf")))
     driver = Driver(model, batch=1)

@@ -10,7 +10,7 @@ from llmctld.engine.messages import Finished
 from tests.engine.driver import Driver, echo
 
 
-def test_it_answers_with_the_last_user_message() -> None:
+def test_echo_answers_with_the_last_user_message() -> None:
     asked = [("system", "be brief"), ("user", "one"), ("assistant", "1"), ("user", "zwei 🎉")]
     reply = Driver(Echo(echo())).ask(asked, max_tokens=100)
     assert reply.text == "zwei 🎉"
@@ -22,7 +22,7 @@ def test_it_answers_with_the_last_user_message() -> None:
 @pytest.mark.parametrize(
     ("limit", "reason", "text"), [(3, "length", "hel"), (5, "length", "hello"), (6, "stop", "hello")]
 )
-def test_max_tokens_cuts_it(limit: int, reason: str, text: str) -> None:
+def test_max_tokens_truncates_the_echo(limit: int, reason: str, text: str) -> None:
     reply = Driver(Echo(echo())).ask("hello", max_tokens=limit)
     assert (reply.text, reply.done.reason, reply.done.completion_tokens) == (text, reason, limit)
 
@@ -32,7 +32,7 @@ def test_an_empty_message_is_answered_with_nothing() -> None:
     assert (reply.text, reply.done.reason, reply.done.prompt_tokens) == ("", "stop", 0)
 
 
-def test_thinking_is_told_apart() -> None:
+def test_thinking_is_separated_from_the_answer() -> None:
     reply = Driver(Echo(echo())).ask("<think>plan</think>answer", max_tokens=99)
     assert (reply.text, reply.reasoning) == ("answer", "plan")
 
@@ -45,7 +45,7 @@ def test_tokens_are_code_points() -> None:
     assert "55296" in refusal.message
 
 
-def test_ignore_eos_says_it_again_up_to_max_tokens() -> None:
+def test_ignore_eos_repeats_the_text_up_to_max_tokens() -> None:
     reply = Driver(Echo(echo())).ask("abc", max_tokens=7, ignore_eos=True)
     assert (reply.text, reply.done.reason) == ("abcabca", "length")
 
@@ -62,7 +62,7 @@ def test_max_tokens_is_clipped_to_the_room_the_prompt_leaves() -> None:
     assert (reply.text, reply.done.reason) == ("01", "length")
 
 
-def test_the_delays_are_kept_and_shared() -> None:
+def test_configured_delays_are_kept_and_shared_by_the_batch() -> None:
     driver = Driver(Echo(echo(first_ms=40, token_ms=10)))
     begin = time.monotonic()
     for _ in range(4):
@@ -76,7 +76,7 @@ def test_the_delays_are_kept_and_shared() -> None:
     assert all(reply.text == "abc" and reply.done.prefill_ms >= 40 for reply in driver.replies.values())
 
 
-def test_a_long_delay_does_not_hold_up_a_cancel() -> None:
+def test_cancel_does_not_wait_for_a_long_delay() -> None:
     driver = Driver(Echo(echo(first_ms=60_000)))
     id = driver.submit("abc")
     driver.step()
@@ -87,7 +87,7 @@ def test_a_long_delay_does_not_hold_up_a_cancel() -> None:
     assert time.monotonic() - begin < 30, "the delay is a minute"
 
 
-def test_failures_on_order() -> None:
+def test_configured_failures_happen() -> None:
     with pytest.raises(LoadError, match="set to fail"):
         Echo(echo(fail="load"))
     with pytest.raises(LoadError, match="'boom'"):

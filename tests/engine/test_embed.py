@@ -96,7 +96,7 @@ def rows(found: Embedded) -> Vectors:
     return np.frombuffer(found.vectors, "<f4").reshape(-1, tiny_bert.HIDDEN)
 
 
-def test_a_batch_gives_what_each_text_gives_alone(model: GgufEmbedder) -> None:
+def test_batched_texts_have_the_same_vectors_as_alone(model: GgufEmbedder) -> None:
     texts = ["the old bridge", "a cat", "hello, world!", "the river runs", "dog", "the the the the the the the"]
     together = rows(Driver(model).embed(*texts))
     alone = np.concatenate([rows(Driver(model).embed(text)) for text in texts])
@@ -105,7 +105,7 @@ def test_a_batch_gives_what_each_text_gives_alone(model: GgufEmbedder) -> None:
     assert len({tuple(row) for row in together.round(3)}) == len(texts)
 
 
-def test_what_came_during_a_batch_is_the_next_one(model: GgufEmbedder) -> None:
+def test_requests_that_arrive_during_a_batch_form_the_next_batch(model: GgufEmbedder) -> None:
     watched = Watched(model)
     driver = Driver(watched)
     driver.send(Texts(id=1, texts=["cat"]))
@@ -117,7 +117,7 @@ def test_what_came_during_a_batch_is_the_next_one(model: GgufEmbedder) -> None:
     assert set(driver.ends) == {1, 2, 3, 4, 5}
 
 
-def test_one_text_does_not_wait_for_anothers_thousand(model: GgufEmbedder) -> None:
+def test_single_text_does_not_wait_for_a_request_with_a_thousand_texts(model: GgufEmbedder) -> None:
     watched = Watched(model)
     driver = Driver(watched)
     driver.send(Texts(id=1, texts=["the cat sleeps"] * 1000))
@@ -131,7 +131,7 @@ def test_one_text_does_not_wait_for_anothers_thousand(model: GgufEmbedder) -> No
     assert waiting == 1000 - len(watched.batches[0]) - len(watched.batches[1]) + 1
 
 
-def test_a_batch_has_no_more_tokens_than_it_may(model: GgufEmbedder) -> None:
+def test_batch_stays_within_its_token_limit(model: GgufEmbedder) -> None:
     watched = Watched(model)
     long = "the " * 28
     Driver(watched).embed(*[long] * 5, "cat")
@@ -139,7 +139,7 @@ def test_a_batch_has_no_more_tokens_than_it_may(model: GgufEmbedder) -> None:
         assert sum(len(model.read(text, None).tokens) for text in batch) <= model.batch_tokens == 64
 
 
-def test_few_tokens_have_one_thread_and_many_have_all(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_batches_use_one_thread_and_long_ones_use_all(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = GgufEmbedder(load(gguf, batch=64, context=32, threads=2))
     parameters = lib.llama_model_n_params(model._model)
     monkeypatch.setattr(embed_gguf, "LITTLE", parameters * 10)
@@ -164,7 +164,7 @@ def test_a_bad_text_fails_alone_and_the_flaw_says_why(model: GgufEmbedder) -> No
     assert found.tokens == sum(len(model.read(text, None).tokens) for text in ("cat", "dog"))
 
 
-def test_no_number_in_one_text_is_none_in_no_other(tmp_path: Path) -> None:
+def test_nan_in_one_text_fails_only_that_text(tmp_path: Path) -> None:
     """In one call the weights of 0 that others give it make NaN of theirs too."""
     folder = tiny_bert.write(tmp_path / "broken", broken=True)
     convert(folder, tmp_path / "broken.gguf")
@@ -175,7 +175,7 @@ def test_no_number_in_one_text_is_none_in_no_other(tmp_path: Path) -> None:
     assert np.isfinite(rows(found)[[0, 2]]).all()
 
 
-def test_a_text_that_the_library_fails_at_fails_alone(model: GgufEmbedder) -> None:
+def test_library_error_for_one_text_fails_only_that_text(model: GgufEmbedder) -> None:
     class Choosy(Watched):
         def embed(self, readings: Sequence[Reading]) -> Vectors:
             if any("dog" in reading.text for reading in readings):
@@ -189,7 +189,7 @@ def test_a_text_that_the_library_fails_at_fails_alone(model: GgufEmbedder) -> No
     assert np.isfinite(rows(found)[[0, 2]]).all()
 
 
-def test_a_cancelled_request_ends_once_and_takes_no_other_along(model: GgufEmbedder) -> None:
+def test_cancelled_request_ends_once_and_does_not_affect_others(model: GgufEmbedder) -> None:
     driver = Driver(model)
     driver.send(Texts(id=1, texts=["cat"] * 100))
     driver.send(Texts(id=2, texts=["dog"] * 10))
@@ -203,7 +203,7 @@ def test_a_cancelled_request_ends_once_and_takes_no_other_along(model: GgufEmbed
     assert np.isfinite(rows(driver.embedded(2))).all()
 
 
-def test_what_is_no_text_to_embed_is_refused(model: GgufEmbedder) -> None:
+def test_generation_request_to_an_embedding_engine_is_refused(model: GgufEmbedder) -> None:
     driver = Driver(model)
     driver.send(Submit(id=7, max_tokens=5))
     driver.send(Close())
@@ -213,7 +213,7 @@ def test_what_is_no_text_to_embed_is_refused(model: GgufEmbedder) -> None:
     assert refused.code == "invalid_request"
 
 
-def test_prompts_are_put_before_the_text_by_name(gguf: Path) -> None:
+def test_named_prompt_is_prepended_to_the_text(gguf: Path) -> None:
     driver = Driver(GgufEmbedder(load(gguf, prompts={"query": "query: "})))
     asked = driver.embed("cat", prompt="query", id=1)
     assert (rows(asked) == rows(driver.embed("query: cat", id=2))).all()
@@ -224,7 +224,7 @@ def test_prompts_are_put_before_the_text_by_name(gguf: Path) -> None:
     assert "query" in flaw.hint
 
 
-def test_names_of_control_tokens_are_text(folder: Path, gguf: Path) -> None:
+def test_typed_control_token_names_are_read_as_text(folder: Path, gguf: Path) -> None:
     """Only the model's own are at both ends, and what its prompts hold in a GGUF file."""
     sep, cls, mask = (tiny_bert.VOCABULARY.index(name) for name in ("[SEP]", "[CLS]", "[MASK]"))
     prompts = {"marked": "[MASK] query: "}
@@ -256,7 +256,7 @@ def test_both_engines_give_the_same_vectors(tmp_path: Path, pooling: str, normal
     assert (np.abs(lengths - 1) < 1e-5).all() == normalize
 
 
-def test_a_folder_on_torch_never_cuts_a_text_and_knows_its_prompts(tmp_path: Path) -> None:
+def test_torch_folder_refuses_long_texts_instead_of_truncating_and_knows_its_prompts(tmp_path: Path) -> None:
     folder = tiny_bert.write(tmp_path / "tiny", prompts={"query": "query: ", "document": ""}, longest=16)
     driver = Driver(_embedder(load(folder, backend="sentence-transformers", prompts={"mine": "the "})))
     found = driver.embed("cat", "the " * 14, "the " * 15, id=1)
@@ -275,7 +275,7 @@ def test_a_folder_on_torch_never_cuts_a_text_and_knows_its_prompts(tmp_path: Pat
     assert "query, document, mine" in flaw.hint
 
 
-def test_a_token_that_only_the_tokenizer_has_fails_its_text_alone(tmp_path: Path) -> None:
+def test_token_outside_the_models_vocabulary_fails_only_that_text(tmp_path: Path) -> None:
     folder = tiny_bert.write(tmp_path / "tiny")
     with (folder / "vocab.txt").open("a") as file:
         file.write("beyond\n")
@@ -286,7 +286,7 @@ def test_a_token_that_only_the_tokenizer_has_fails_its_text_alone(tmp_path: Path
     assert np.isfinite(rows(found)[[0, 2]]).all()
 
 
-def test_what_normalizes_may_be_told_not_to(folder: Path) -> None:
+def test_normalisation_can_be_switched_off(folder: Path) -> None:
     driver = Driver(_embedder(load(folder, backend="sentence-transformers", normalize=False)))
     assert abs(np.linalg.norm(rows(driver.embed("the cat"))) - 1) > 0.01
 
@@ -299,7 +299,7 @@ def refuse(words: str, path: Path, **options: object) -> None:
     assert caught.value.hint
 
 
-def test_what_cannot_be_loaded_says_why(folder: Path, gguf: Path, tmp_path: Path) -> None:
+def test_load_errors_state_the_reason(folder: Path, gguf: Path, tmp_path: Path) -> None:
     refuse("64 positions", gguf, context=65)
     refuse("cannot read", tmp_path / "none.gguf")
     torch = "sentence-transformers"
@@ -312,13 +312,13 @@ def test_what_cannot_be_loaded_says_why(folder: Path, gguf: Path, tmp_path: Path
     refuse("a pickle", broken, backend=torch)
 
 
-def test_a_device_that_is_not_there_is_refused_with_those_that_are(folder: Path) -> None:
+def test_unknown_device_is_refused_with_a_list_of_devices(folder: Path) -> None:
     with pytest.raises(LoadError, match="torch finds no device xpu:7") as caught:
         _embedder(load(folder, backend="sentence-transformers", device="xpu:7"))
     assert "There are: cpu" in caught.value.hint
 
 
-def test_too_little_memory_is_said_with_both_numbers(folder: Path, gguf: Path) -> None:
+def test_memory_error_states_needed_and_allowed_memory(folder: Path, gguf: Path) -> None:
     for path, backend in ((gguf, "llama.cpp"), (folder, "sentence-transformers")):
         with pytest.raises(LoadError, match=r"does not fit in memory: .* MiB, and it may use 0.0 MiB"):
             _embedder(load(path, backend=backend, memory_bytes=1000))

@@ -9,13 +9,13 @@ from llmctld.engine.fit import LEAST_CONTEXT, MemoryNeeds, Shape, fit, notice
 MIB = 2**20
 
 
-def test_what_fits_is_left_alone() -> None:
+def test_shape_that_fits_is_unchanged() -> None:
     wanted, memory = Shape(4, 2048), MemoryNeeds(limit=100 * MIB, fixed=10 * MIB, cell=1024)
     assert fit("m", wanted, memory) == wanted
     assert notice("m", wanted, wanted, memory) == ""
 
 
-def test_slots_go_before_context() -> None:
+def test_slots_are_reduced_before_context() -> None:
     wanted, memory = Shape(4, 2048), MemoryNeeds(limit=15 * MIB, fixed=10 * MIB, cell=1024)
     shape = fit("m", wanted, memory)
     assert shape == Shape(2, 2048)
@@ -30,7 +30,7 @@ def test_the_context_shrinks_when_one_slot_is_too_much() -> None:
     assert "slots 4 -> 1, context 8192 -> 1024" in notice("m", wanted, shape, memory)
 
 
-def test_what_cannot_fit_is_refused_with_both_numbers() -> None:
+def test_model_that_cannot_fit_is_refused_with_needed_and_allowed_memory() -> None:
     with pytest.raises(LoadError, match=r"needs about 10\.5 MiB .* may use 10\.2 MiB"):
         fit("m", Shape(4, 8192), MemoryNeeds(limit=10 * MIB + MIB // 4, fixed=10 * MIB, cell=1024))
 
@@ -61,7 +61,7 @@ def test_the_shape_fits_and_is_never_more_than_wanted(
     assert shape.slots == 1 or shape.context == context
 
 
-def test_layers_that_look_back_a_window_take_no_more_for_a_longer_context() -> None:
+def test_sliding_window_layers_take_no_more_memory_for_a_longer_context() -> None:
     memory = MemoryNeeds(limit=100 * MIB, fixed=10 * MIB, cell=1024, near=4096, window=1024)
     assert memory.needs(Shape(2, 1024)) == 10 * MIB + 2 * (1 + 4) * MIB
     assert memory.needs(Shape(2, 8192)) == 10 * MIB + 2 * (8 + 4) * MIB

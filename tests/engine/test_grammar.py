@@ -89,7 +89,7 @@ def a_grammar(draw: random.Random) -> str:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_grammar_allows_what_llama_cpp_allows(base: Gguf, seed: int) -> None:
+def test_grammar_allows_the_same_tokens_as_llama_cpp(base: Gguf, seed: int) -> None:
     draw = random.Random(seed)
     text = a_grammar(draw)
     ours, native = Grammar(base._vocabulary.words, None, text), Native(base, text)
@@ -116,14 +116,14 @@ def test_a_grammar_allows_what_llama_cpp_allows(base: Gguf, seed: int) -> None:
         ("root ::= <think>", "tokens"), ("root ::= )", "end of the rule"), ("root ::= []", "no character"),
     ],
 )  # fmt: skip
-def test_a_grammar_that_is_none_says_where(text: str, words: str) -> None:
+def test_invalid_grammar_is_refused_with_the_position(text: str, words: str) -> None:
     with pytest.raises(Refusal) as refused:
         Grammar(of_bytes(), None, text)
     assert refused.value.code == "usage"
     assert words in refused.value.message
 
 
-def test_comments_lines_and_escapes_are_read() -> None:
+def test_comments_line_breaks_and_escapes_are_parsed() -> None:
     text = 'root ::= ( # of two\n  "\\u00e9\\n" |\n  other )+\nother ::= [\\x41\\]-]\n  | .{2}\n'
     assert follows("é\nA]-", grammar=text) == (6, True)
     assert shortest_text(gbnf.parse(text)) in {"A", "a"}
@@ -135,7 +135,7 @@ def test_comments_lines_and_escapes_are_read() -> None:
      ('root ::= a | b\na ::= "xx" a | "yyyy"\nb ::= a a', "yyyy"),
      ('root ::= "a"*', "")],
 )  # fmt: skip
-def test_echo_says_the_shortest_text_of_a_grammar(text: str, answer: str) -> None:
+def test_echo_answers_with_the_shortest_text_of_a_grammar(text: str, answer: str) -> None:
     assert an_echo().ask("hello", grammar=text).text == answer
 
 
@@ -164,7 +164,7 @@ KEPT = [
 @pytest.mark.parametrize(
     "options", [{"temperature": 0.0}, {"temperature": 1.5, "seed": 3, "top_k": 0, "repeat_penalty": 1.3}], ids=str
 )
-def test_an_answer_that_came_to_its_end_satisfies_the_schema(base: Gguf, schema: Any, options: dict[str, Any]) -> None:
+def test_finished_answer_satisfies_the_schema(base: Gguf, schema: Any, options: dict[str, Any]) -> None:
     """A validator that shares no code with what kept the answer in line is the judge."""
     ends = {'"': 6.0, "}": 3.0, "]": 3.0, str(EOS): 20.0}  # so that strings, lists and numbers come to an end
     reply = Driver(base).ask("hello", schema=json.dumps(schema), max_tokens=300, logit_bias=ends, **options)
@@ -173,7 +173,7 @@ def test_an_answer_that_came_to_its_end_satisfies_the_schema(base: Gguf, schema:
 
 
 @pytest.mark.parametrize("schema", KEPT, ids=json.dumps)
-def test_echo_says_the_smallest_value(schema: Any) -> None:
+def test_echo_answers_a_schema_with_its_smallest_value(schema: Any) -> None:
     reply = an_echo().ask("hello", schema=json.dumps(schema), max_tokens=99)
     jsonschema_rs.validate(schema, json.loads(reply.text), offline=True)
     assert follows(reply.text, schema) == (len(reply.text), True)
@@ -185,7 +185,7 @@ def an_echo() -> Driver:
     return Driver(Echo(echo()))
 
 
-def test_the_smallest_value_is_small() -> None:
+def test_smallest_value_of_example_schemas() -> None:
     assert smallest(of_bytes(), json.dumps(PERSON), None) == '{"name":"","age":3}'
     assert smallest(of_bytes(), '{"anyOf":[{"const":"long"},{"type":"null"},{"type":"integer"}]}', None) == "0"
 
@@ -203,7 +203,7 @@ def test_the_smallest_value_is_small() -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_what_cannot_be_kept_is_refused_and_others_go_on(base: Gguf, schema: Any, words: str) -> None:
+def test_unsupported_schema_is_refused_and_other_requests_continue(base: Gguf, schema: Any, words: str) -> None:
     driver = Driver(base)
     good, bad = driver.submit("hello"), driver.submit("hello", schema=json.dumps(schema))
     driver.run()
@@ -213,7 +213,7 @@ def test_what_cannot_be_kept_is_refused_and_others_go_on(base: Gguf, schema: Any
     assert driver.replies[good].done.completion_tokens > 0
 
 
-def test_white_space_cannot_go_on(base: Gguf) -> None:
+def test_white_space_in_json_is_limited(base: Gguf) -> None:
     blanks = {str(token): 100.0 for token in range(base._vocabulary.size) if base.piece(token) in {b" ", b"\n"}}
     reply = Driver(base).ask(
         "hello", schema='{"type":"array","maxItems":2,"items":{"type":"boolean"}}', logit_bias=blanks, max_tokens=400
@@ -243,7 +243,7 @@ def test_every_sampling_option_works_with_a_grammar(base: Gguf, options: dict[st
     assert reply.done.reason == "stop"
 
 
-def test_where_nothing_is_left_the_answer_ends(base: Gguf) -> None:
+def test_answer_ends_when_no_token_is_allowed(base: Gguf) -> None:
     """Everything that the grammar allows is banned: no token is made up, and the process lives."""
     banned = {str(token): -100.0 for token in range(EOS)}
     assert Driver(base).ask("hello", grammar='root ::= "ab"', logit_bias=banned).text == "ab", "-100 is not a ban"
@@ -253,7 +253,7 @@ def test_where_nothing_is_left_the_answer_ends(base: Gguf) -> None:
     assert Driver(base).ask("hello", grammar='root ::= ""', ignore_eos=True).done.reason == "stop"
 
 
-def test_held_and_free_requests_share_a_batch(base: Gguf) -> None:
+def test_requests_with_and_without_a_grammar_share_a_batch(base: Gguf) -> None:
     alone = [Driver(base).ask("hello", max_tokens=12).text, Driver(base).ask("why?", grammar="root ::= [a-e]{9}").text]
     driver = Driver(base)
     free, held = driver.submit("hello", max_tokens=12), driver.submit("why?", grammar="root ::= [a-e]{9}")

@@ -65,7 +65,7 @@ def text_of(hf: Hf, tokens: list[int]) -> str:
     return b"".join(map(hf.piece, tokens)).decode(errors="replace")
 
 
-def test_eight_at_once_say_what_each_says_alone(model: Hf, folder: Path) -> None:
+def test_eight_concurrent_answers_equal_single_answers(model: Hf, folder: Path) -> None:
     driver = Driver(model)
     counts = range(12, 12 + 2 * len(PROMPTS), 2)
     ids = [driver.submit(prompt, raw=True, max_tokens=count) for prompt, count in zip(PROMPTS, counts, strict=True)]
@@ -79,7 +79,7 @@ def test_eight_at_once_say_what_each_says_alone(model: Hf, folder: Path) -> None
     assert driver.replies[ids[-1]].done.cached_tokens >= 32, "the prompts of the last three begin alike"
 
 
-def test_a_cancelled_request_frees_its_pages_within_a_step_and_the_others_go_on(model: Hf, folder: Path) -> None:
+def test_cancel_frees_the_pages_within_a_step_and_the_others_continue(model: Hf, folder: Path) -> None:
     driver = Driver(model)
     ids = [driver.submit(prompt, raw=True, max_tokens=30) for prompt in PROMPTS[:3]]
     driver.step(5)
@@ -94,7 +94,7 @@ def test_a_cancelled_request_frees_its_pages_within_a_step_and_the_others_go_on(
         assert driver.replies[id].text == text_of(model, generated(folder, driver.tokens(prompt), 30))
 
 
-def test_batch_work_that_is_put_off_says_the_same_in_the_end(folder: Path, model: Hf) -> None:
+def test_preempted_batch_work_gives_the_same_answer(folder: Path, model: Hf) -> None:
     driver = Driver(model)
     late = [driver.submit(prompt, raw=True, max_tokens=24, priority=2) for prompt in PROMPTS[:4]]
     driver.step(6)
@@ -106,7 +106,7 @@ def test_batch_work_that_is_put_off_says_the_same_in_the_end(folder: Path, model
         assert driver.replies[id].text == text_of(model, generated(folder, driver.tokens(prompt), 24))
 
 
-def test_a_seed_repeats_alone_and_in_company_and_no_seed_does_not(model: Hf) -> None:
+def test_seeded_answers_repeat_alone_and_batched_and_unseeded_ones_differ(model: Hf) -> None:
     hot = {"raw": True, "temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "max_tokens": 16}
     alone = Driver(model).ask("tell me", seed=7, **hot).text
     driver = Driver(model)
@@ -119,7 +119,7 @@ def test_a_seed_repeats_alone_and_in_company_and_no_seed_does_not(model: Hf) -> 
     assert len({alone, driver.replies[other].text, *(Driver(model).ask("tell me", **hot).text for _ in range(2))}) == 4
 
 
-def test_an_answer_keeps_to_a_schema_and_a_grammar(model: Hf) -> None:
+def test_answer_follows_its_schema_or_grammar(model: Hf) -> None:
     schema = '{"type": "object", "properties": {"a": {"type": "integer"}, "b": {"enum": ["x", "y"]}}, "required": ["a", "b"], "additionalProperties": false}'  # noqa: E501
     driver = Driver(model)
     first = driver.submit("what?", schema=schema, max_tokens=80, temperature=1.0, seed=4)
@@ -142,7 +142,7 @@ def test_log_probabilities_are_the_models_own(model: Hf) -> None:
     assert [pair[1] for pair in scored.top] == pytest.approx(expected.topk(2).values.tolist(), abs=1e-4)
 
 
-def test_thinking_is_told_apart(folder: Path, model: Hf) -> None:
+def test_thinking_is_separated_from_the_answer(folder: Path, model: Hf) -> None:
     opened, closed = (model._words.named(name) for name in tiny_llama.THINK)
     bias = {str(opened): 100.0}
     assert Driver(model).ask("a", raw=True, max_tokens=1, logit_bias=bias).text == ""
@@ -153,7 +153,7 @@ def test_thinking_is_told_apart(folder: Path, model: Hf) -> None:
     assert plain.done.completion_tokens == 2
 
 
-def test_stop_strings_and_tokens_and_room(model: Hf) -> None:
+def test_stop_strings_token_ids_and_context_limit(model: Hf) -> None:
     driver = Driver(model)
     whole = driver.ask("The sky", raw=True, max_tokens=20).text
     assert driver.ask("The sky", raw=True, max_tokens=20, stop=[whole[6:9]]).text == whole[: whole.index(whole[6:9])]
@@ -164,7 +164,7 @@ def test_stop_strings_and_tokens_and_room(model: Hf) -> None:
     assert driver.ask("", tokens=[5] * 500, max_tokens=100, ignore_eos=True).done.completion_tokens == 12
 
 
-def test_the_template_of_the_folder_and_its_refusals(folder: Path, tmp_path: Path, model: Hf) -> None:
+def test_folders_chat_template_is_used_and_its_errors_are_refusals(folder: Path, tmp_path: Path, model: Hf) -> None:
     prompt = model.encode(driver_submit("hello"))
     assert prompt.text == "<s>[user] hello\n[assistant] "
     assert prompt.tokens.count(0) == 1
@@ -183,7 +183,7 @@ def driver_submit(text: str) -> Any:
     return Submit(id=1, messages=[ChatMessage("user", text)], max_tokens=1)
 
 
-def test_adapters_are_refused_and_repro_is_alone(model: Hf) -> None:
+def test_adapters_are_refused_and_reproducible_requests_run_alone(model: Hf) -> None:
     refusal = Driver(model).ask("a", adapters=(Adapter("x.gguf", 1.0),)).refusal
     assert (refusal.code, "LoRA" in refusal.message) == ("invalid_request", True)
     driver = Driver(model)
@@ -195,7 +195,7 @@ def test_adapters_are_refused_and_repro_is_alone(model: Hf) -> None:
     assert (again.cached_tokens > 0, alone.cached_tokens) == (True, 0)
 
 
-def test_a_step_that_fails_ends_those_in_it_and_nobody_after(folder: Path) -> None:
+def test_failed_step_ends_its_requests_and_no_later_ones(folder: Path) -> None:
     hf = Hf(load(folder))
     driver, forward = Driver(hf), hf._model.forward
     ids = [driver.submit(prompt, raw=True) for prompt in PROMPTS[:2]]
@@ -212,7 +212,7 @@ def test_a_step_that_fails_ends_those_in_it_and_nobody_after(folder: Path) -> No
     assert driver.ask(PROMPTS[0], raw=True).text == text_of(hf, generated(folder, driver.tokens(PROMPTS[0]), 16))
 
 
-def test_what_is_no_number_is_refused(folder: Path) -> None:
+def test_nan_logits_are_refused(folder: Path) -> None:
     hf = Hf(load(folder))
     with torch.no_grad():
         hf._model.model.norm.weight.fill_(math.nan)
@@ -237,7 +237,7 @@ KINDS: dict[str, tuple[int, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_kinds_of_models_say_what_they_say_alone(kind: str, folder: Path, tmp_path: Path) -> None:
+def test_other_architectures_give_the_same_answers_batched_as_alone(kind: str, folder: Path, tmp_path: Path) -> None:
     """Also those that the library's batching computes wrongly without a word: they run one by one, and a notice says so."""
     slots, fields = KINDS[kind]
     names = (f"{kind}Config", f"{kind}LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM")
@@ -259,7 +259,7 @@ def test_other_kinds_of_models_say_what_they_say_alone(kind: str, folder: Path, 
         assert driver.replies[id].text + driver.replies[id].reasoning == expected
 
 
-def test_weights_that_lie_there_twice_are_counted_once(folder: Path, tmp_path: Path) -> None:
+def test_duplicate_weight_files_are_counted_once(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "m")
     alone = Hf(load(tmp_path / "m", context=256))
     limit = alone.loaded.memory_bytes + (tmp_path / "m" / "model.safetensors").stat().st_size // 2
@@ -274,7 +274,7 @@ def test_weights_that_lie_there_twice_are_counted_once(folder: Path, tmp_path: P
 # ---- what one request does wrong ------------------------------------------------------------------------------------
 
 
-def test_a_token_that_only_the_tokenizer_has_ends_that_prompt_alone(folder: Path, tmp_path: Path) -> None:
+def test_token_outside_the_models_vocabulary_fails_only_that_request(folder: Path, tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 
     shutil.copytree(folder, tmp_path / "m")
@@ -293,7 +293,7 @@ def test_a_token_that_only_the_tokenizer_has_ends_that_prompt_alone(folder: Path
 
 
 @pytest.mark.parametrize("steps", [1, 6])
-def test_a_step_that_fails_ends_the_one_who_cannot_be_computed_alone(model: Hf, folder: Path, steps: int) -> None:
+def test_failing_request_in_a_step_ends_alone(model: Hf, folder: Path, steps: int) -> None:
     """In its prompt, and among those who generate; what the others drew by their seeds is not drawn again."""
     drawn = {"temperature": 1.5, "seed": 5}
     meant = [Driver(model).ask(PROMPTS[0], **drawn).text, Driver(model).ask(PROMPTS[5]).text]
@@ -309,7 +309,7 @@ def test_a_step_that_fails_ends_the_one_who_cannot_be_computed_alone(model: Hf, 
     assert Driver(model).ask(PROMPTS[5]).text == meant[1]
 
 
-def test_a_bug_that_one_choice_meets_ends_that_request_alone(model: Hf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampling_exception_ends_only_that_request(model: Hf, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver(model)
     meant = Driver(model).ask(PROMPTS[0]).text
     good, bad = driver.submit(PROMPTS[0]), driver.submit(PROMPTS[1], logprobs=2)
@@ -381,7 +381,7 @@ def loaded(asked: Load) -> Hf:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_cannot_be_loaded_says_why(fault: str, folder: Path, tmp_path: Path) -> None:
+def test_load_errors_state_the_reason(fault: str, folder: Path, tmp_path: Path) -> None:
     damage, options, words = FAULTS[fault]
     shutil.copytree(folder, tmp_path / "model")
     damage(tmp_path / "model")
@@ -393,7 +393,7 @@ def test_what_cannot_be_loaded_says_why(fault: str, folder: Path, tmp_path: Path
     assert caught.value.hint
 
 
-def test_a_pickle_that_is_trusted_is_read(folder: Path, tmp_path: Path) -> None:
+def test_trusted_pickle_weights_are_loaded(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "model")
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
     torch.save(model.state_dict(), tmp_path / "model" / "pytorch_model.bin")
@@ -404,7 +404,7 @@ def test_a_pickle_that_is_trusted_is_read(folder: Path, tmp_path: Path) -> None:
     assert driver.ask("The sky", raw=True).text == text_of(driver.hf, generated(folder, driver.tokens("The sky"), 16))
 
 
-def test_little_memory_shrinks_what_is_kept_then_slots_and_says_so(folder: Path) -> None:
+def test_memory_limit_shrinks_retained_streams_then_slots_with_a_notice(folder: Path) -> None:
     seen = []
     for megabytes in (11, 7, 3.5):
         loaded = Hf(load(folder, memory_bytes=int(megabytes * 10**6))).loaded
@@ -415,7 +415,7 @@ def test_little_memory_shrinks_what_is_kept_then_slots_and_says_so(folder: Path)
 
 
 @pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"quantization": "int8"}])
-def test_smaller_numbers_take_less_and_answer(options: dict[str, Any], folder: Path, model: Hf) -> None:
+def test_smaller_dtypes_and_quantisation_use_less_memory_and_answer(options: dict[str, Any], folder: Path, model: Hf) -> None:
     if "quantization" in options:
         pytest.importorskip("torchao", reason="the extra `quantize` is not installed")
     small = Hf(load(folder, **options))
@@ -427,7 +427,7 @@ def test_smaller_numbers_take_less_and_answer(options: dict[str, Any], folder: P
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_on_a_gpu_it_says_what_generate_says_there(folder: Path) -> None:
+def test_gpu_answers_equal_those_of_generate(folder: Path) -> None:
     driver = Driver(Hf(load(folder, device="cuda:0", dtype="float32")))
     assert driver.hf.loaded.gpu_bytes == driver.hf.loaded.memory_bytes
     ids = [driver.submit(prompt, raw=True, max_tokens=16) for prompt in PROMPTS]

@@ -68,7 +68,7 @@ def steering(tokenizer: Any, tokens: list[int]) -> list[str]:
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_turns_cannot_be_forged(make: Any) -> None:
+def test_typed_markers_cannot_forge_turns(make: Any) -> None:
     tokenizer = fast(make)
     reader = HfReader(tokenizer)
     found = rendered(tokenizer, reader, EVIL)
@@ -81,7 +81,7 @@ def test_turns_cannot_be_forged(make: Any) -> None:
 
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("text", ["hi", "a < b", "hi <b>and</b>\n  hi", "a"])
-def test_the_tokens_of_a_text_without_markers_are_the_tokenizers_own(make: Any, text: str) -> None:
+def test_text_without_markers_has_the_tokenizers_own_tokens(make: Any, text: str) -> None:
     tokenizer = fast(make)
     reader = HfReader(tokenizer)
     found = rendered(tokenizer, reader, text)
@@ -93,7 +93,7 @@ def test_the_tokens_of_a_text_without_markers_are_the_tokenizers_own(make: Any, 
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_a_base_models_text_is_all_text(make: Any) -> None:
+def test_base_models_prompt_has_no_typed_control_tokens(make: Any) -> None:
     tokenizer = fast(make, None)
     reader = HfReader(tokenizer)
     tokens = reader.tokens(reader.markers.typed("<s>hi</s>"), around=True)
@@ -101,7 +101,7 @@ def test_a_base_models_text_is_all_text(make: Any) -> None:
     assert reader.tokens(reader.markers.typed("hi"), around=True) == tokenizer.encode("hi")
 
 
-def test_a_normaliser_makes_no_marker_of_what_looks_like_one() -> None:
+def test_normaliser_does_not_turn_lookalikes_into_markers() -> None:
     tokenizer = fast(unigram)
     reader = HfReader(tokenizer)
     wide = "hi\uff1cturn\uff1e"  # full-width brackets
@@ -110,7 +110,7 @@ def test_a_normaliser_makes_no_marker_of_what_looks_like_one() -> None:
     assert steering(tokenizer, tokens) == ["<s>", "<|user|>", "</s>", "<turn>", "<|bot|>"]
 
 
-def test_a_tokenizer_in_python() -> None:
+def test_slow_python_tokenizer_is_supported() -> None:
     """Without the library `tokenizers`: each text between the markers by itself."""
     from transformers import ByT5Tokenizer
 

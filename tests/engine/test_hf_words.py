@@ -46,7 +46,7 @@ def words(tokenizer: Any, **options: Any) -> HfWords:
 
 
 @pytest.mark.parametrize("make", [byte_level, sentence_piece])
-def test_the_pieces_joined_are_the_text(make: Any) -> None:
+def test_joined_token_pieces_equal_the_text(make: Any) -> None:
     vocabulary = words(make())
     for text in TEXTS:
         tokens = vocabulary.encode_rendered(text)
@@ -55,7 +55,7 @@ def test_the_pieces_joined_are_the_text(make: Any) -> None:
         assert vocabulary._tokenizer.decode(tokens) == text
 
 
-def test_word_pieces_have_spaces_between_words() -> None:
+def test_wordpiece_tokens_are_joined_with_spaces() -> None:
     tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0, "play": 1, "##ing": 2, "now": 3}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.decoder = decoders.WordPiece()
@@ -63,7 +63,7 @@ def test_word_pieces_have_spaces_between_words() -> None:
     assert b"".join(map(vocabulary.piece, vocabulary.encode_rendered("playing now"))) == b" playing now"
 
 
-def test_special_tokens_are_silent_but_those_that_mark_thinking() -> None:
+def test_special_tokens_have_no_text_except_thinking_tags() -> None:
     tokenizer = byte_level()
     tokenizer.add_tokens([AddedToken("<tool>", special=False)])
     vocabulary = words(tokenizer, bos_token="<s>", eos_token="</s>")
@@ -75,12 +75,12 @@ def test_special_tokens_are_silent_but_those_that_mark_thinking() -> None:
     assert vocabulary.piece(10**6) == b""
 
 
-def test_the_begin_token_stands_there_once() -> None:
+def test_bos_token_is_added_once() -> None:
     vocabulary = words(byte_level(), bos_token="<s>", eos_token="</s>")
     assert vocabulary.encode("a").count(0) == vocabulary.encode("<s>a").count(0) == 1
 
 
-def test_a_key_of_logit_bias_is_one_token() -> None:
+def test_logit_bias_key_must_be_exactly_one_token() -> None:
     vocabulary = words(sentence_piece())
     assert vocabulary.named("17") == 17
     assert vocabulary.piece(vocabulary.named("the")) == b" the"
@@ -90,7 +90,7 @@ def test_a_key_of_logit_bias_is_one_token() -> None:
         vocabulary.named("99999")
 
 
-def test_the_template_of_a_folder_names_its_own_tokens() -> None:
+def test_folders_chat_template_can_use_its_token_names() -> None:
     vocabulary = words(byte_level(), chat_template="{{ eos_token }}{{ messages[0].content }}", eos_token="e")
     assert vocabulary.template is not None
     assert vocabulary.template.render([ChatMessage("user", "y")]) == "ey"

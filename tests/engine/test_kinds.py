@@ -62,7 +62,7 @@ class Floats:
 
 
 @pytest.mark.parametrize(("architecture", "kind"), CASES)
-def test_a_file_answers_the_same_whichever_way_it_is_computed(
+def test_answers_equal_llama_cpps_plain_loop_in_every_mode(
     floats: Floats, extra: bool, tmp_path: Path, architecture: str, kind: str
 ) -> None:
     path = quantise(floats.of(architecture), tmp_path / "m.gguf", kind)
@@ -111,7 +111,7 @@ def shortened(twin: Twin, prompt: str, count: int) -> dict[str, str]:
     return {}
 
 
-def test_a_table_of_positions_has_an_end(floats: Floats) -> None:
+def test_context_beyond_the_position_table_is_refused(floats: Floats) -> None:
     """The library would end the process, and everybody's answers, where a prompt goes beyond it."""
     path = floats.of("gpt2")
     with pytest.raises(LoadError, match=r"`context` is 1024, and .*gpt2\.gguf has 512 positions"):
@@ -124,7 +124,7 @@ WINDOWED = ("gemma3", "gpt-oss")
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_K_M"])
-def test_a_quantised_embedding_model_says_about_the_same_alone_and_among_others(
+def test_quantised_embedding_model_gives_similar_vectors_alone_and_batched(
     floats: Floats, tmp_path: Path, kind: str
 ) -> None:
     exact = GgufEmbedder(llama(floats.of("bert")))

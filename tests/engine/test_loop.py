@@ -44,13 +44,13 @@ def told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "SHOW_S", 3600.0)
 
 
-def test_a_stop_string_ends_the_answer_before_it(driver: Driver) -> None:
+def test_answer_ends_before_the_stop_string(driver: Driver) -> None:
     reply = driver.ask("one two three", stop=["two", "zzz"], max_tokens=99)
     assert (reply.text, reply.done.reason) == ("one ", "stop")
     assert reply.done.completion_tokens == len("one two")
 
 
-def test_what_was_held_back_for_a_stop_string_comes_at_the_end(driver: Driver) -> None:
+def test_text_held_back_for_a_stop_string_is_sent_at_the_end(driver: Driver) -> None:
     assert driver.ask("one tw", stop=["two"], max_tokens=99).text == "one tw"
     assert driver.ask("one two", stop=["two"], max_tokens=6).text == "one tw"
 
@@ -81,7 +81,7 @@ def test_a_waiting_request_that_moves_up_is_answered_first(driver: Driver) -> No
     driver.run()
 
 
-def test_a_cancel_takes_one_step_and_frees_the_slot(driver: Driver) -> None:
+def test_cancel_takes_effect_in_one_step_and_frees_the_slot(driver: Driver) -> None:
     first, second, third = (driver.submit("abcdef" * 9, max_tokens=99) for _ in range(3))
     driver.step(4)
     driver.drop(first)
@@ -93,7 +93,7 @@ def test_a_cancel_takes_one_step_and_frees_the_slot(driver: Driver) -> None:
     assert driver.replies[second].done.reason == driver.replies[third].done.reason == "stop"
 
 
-def test_a_cancel_that_comes_too_late_says_nothing(driver: Driver) -> None:
+def test_cancel_of_a_finished_or_unknown_request_sends_no_event(driver: Driver) -> None:
     id = driver.submit("abc")
     driver.run()
     steps = len(driver.steps)
@@ -105,7 +105,7 @@ def test_a_cancel_that_comes_too_late_says_nothing(driver: Driver) -> None:
     assert not [event for step in driver.steps[steps:] for event in step.events if event.id in (id, 99)]
 
 
-def test_a_bug_met_by_one_request_ends_that_one_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_exception_in_one_request_ends_only_that_request(capsys: pytest.CaptureFixture[str]) -> None:
     driver = Driver(Broken(echo()))
     good, bad = driver.submit("abc"), driver.submit("abc", stop=["bug"])
     driver.run()
@@ -115,7 +115,7 @@ def test_a_bug_met_by_one_request_ends_that_one_alone(capsys: pytest.CaptureFixt
     assert driver.replies[good].text == "abc"
 
 
-def test_a_failed_computation_is_not_survived() -> None:
+def test_failed_decode_ends_the_loop() -> None:
     driver = Driver(Broken(echo()))
     driver.submit("abc", max_tokens=13)
     with pytest.raises(RuntimeError, match="-3"):
@@ -127,7 +127,7 @@ def test_max_tokens_below_one_is_refused(driver: Driver) -> None:
 
 
 @pytest.mark.usefixtures("each_token_told")
-def test_one_step_tells_of_all_sequences_in_one_frame(driver: Driver) -> None:
+def test_events_of_all_sequences_of_a_step_are_in_one_frame(driver: Driver) -> None:
     one, two = driver.submit("ab"), driver.submit("xy")
     driver.run()
     texts = [[event.text for event in step.events if isinstance(event, Piece)] for step in driver.steps]
@@ -137,14 +137,14 @@ def test_one_step_tells_of_all_sequences_in_one_frame(driver: Driver) -> None:
     assert (last.busy, last.waiting, last.tokens_per_second) == (0, 0, 0.0)
 
 
-def test_a_running_request_is_seen_before_its_first_token() -> None:
+def test_running_request_is_reported_before_its_first_token() -> None:
     driver = Driver(Echo(echo(first_ms=60_000)))
     driver.submit("abc")
     driver.step()
     assert [(step.busy, step.events) for step in driver.steps] == [(1, [])]
 
 
-def test_waiting_for_a_slot_and_computing_are_timed_apart() -> None:
+def test_queue_time_and_computing_time_are_measured_separately() -> None:
     driver = Driver(Echo(echo(slots=1, token_ms=2)))
     begin = time.monotonic()
     first, second = driver.submit("abcdef"), driver.submit("abcdef")
@@ -158,7 +158,7 @@ def test_waiting_for_a_slot_and_computing_are_timed_apart() -> None:
 
 
 @pytest.mark.usefixtures("each_token_told")
-def test_tokens_per_second_are_told_while_it_generates() -> None:
+def test_tokens_per_second_are_reported_during_generation() -> None:
     """How they are counted is test_rate's."""
     driver = Driver(Echo(echo()))
     driver.ask("x" * 30, max_tokens=99)
@@ -167,7 +167,7 @@ def test_tokens_per_second_are_told_while_it_generates() -> None:
 
 
 @pytest.mark.usefixtures("each_token_told")
-def test_text_that_nobody_waits_to_see_is_told_in_few_pieces_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_of_a_request_without_streaming_is_sent_in_two_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "many words that come one by one " * 8
     monkeypatch.setattr(loop, "TELL_S", 3600.0)
     driver = Driver(Echo(echo()))
@@ -178,7 +178,7 @@ def test_text_that_nobody_waits_to_see_is_told_in_few_pieces_and_whole(monkeypat
 
 
 @pytest.mark.usefixtures("told_once")
-def test_tokens_of_a_stream_that_come_within_a_blink_are_one_piece(driver: Driver) -> None:
+def test_streamed_tokens_within_the_display_interval_form_one_piece(driver: Driver) -> None:
     id = driver.submit("abcdefgh", max_tokens=99)
     driver.step()
     assert driver.replies[id].text == "a", "the first one waits for nothing"
@@ -187,7 +187,7 @@ def test_tokens_of_a_stream_that_come_within_a_blink_are_one_piece(driver: Drive
 
 
 @pytest.mark.usefixtures("told_once")
-def test_a_token_of_a_stream_never_waits_for_a_step_that_computes_a_prompt(driver: Driver) -> None:
+def test_streamed_token_is_sent_before_a_prompt_step(driver: Driver) -> None:
     first = driver.submit("abcdef", max_tokens=99)
     driver.step(2)
     assert driver.replies[first].text == "a"
@@ -201,7 +201,7 @@ def test_a_token_of_a_stream_never_waits_for_a_step_that_computes_a_prompt(drive
 
 
 @pytest.mark.usefixtures("told_once")
-def test_a_request_that_fails_has_told_all_that_it_gained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_request_has_sent_all_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Echo(echo())
     driver = Driver(model)
     id = driver.submit("abcdef", max_tokens=99)
@@ -211,7 +211,7 @@ def test_a_request_that_fails_has_told_all_that_it_gained(monkeypatch: pytest.Mo
     assert (driver.replies[id].text, driver.replies[id].refusal.code) == ("abc", "engine_failed")
 
 
-def test_what_was_held_back_comes_with_the_end_of_a_cancelled_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelled_request_sends_its_held_back_text_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "TELL_S", 3600.0)
     driver = Driver(Echo(echo()))
     id = driver.submit("abcdefghij", max_tokens=99, streams=False)

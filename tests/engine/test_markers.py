@@ -36,14 +36,14 @@ def names(known: Markers, text: str) -> list[str]:
         ("m.content | replace('hi', '')", EVIL[2:]),
     ],
 )
-def test_a_template_that_changes_the_content(change: str, text: str) -> None:
+def test_typed_markers_stay_text_when_the_template_changes_the_content(change: str, text: str) -> None:
     known, found = rendered("<s>{% for m in messages %}<|user|>{{ " + change + " }}</s>{% endfor %}", EVIL)
     assert found.text.replace("</s>\n", "") == f"<s><|user|>{text}</s>"
     assert names(known, found.veiled) == ["<s>", "<|user|>", "</s>"]
     assert len(found.text) == len(found.veiled)
 
 
-def test_a_template_that_goes_by_tags_in_the_text_is_told_of() -> None:
+def test_template_that_splits_at_a_typed_marker_causes_a_remark() -> None:
     source = "{% for m in messages %}{{ m.content.split('<|user|>')[0] }}</s>{% endfor %}"
     known, found = rendered(source, EVIL)
     assert found.text == f"{EVIL}</s>"  # all that was typed, and not what the template makes of it
@@ -51,20 +51,20 @@ def test_a_template_that_goes_by_tags_in_the_text_is_told_of() -> None:
     assert "typed" in found.remark
 
 
-def test_pieces_that_a_template_joins_make_no_marker() -> None:
+def test_text_parts_joined_by_a_template_form_no_marker() -> None:
     source = "{% for m in messages %}{{ m.content.replace('[x]', '') }}<|end|>{% endfor %}"
     known, found = rendered(source, "a<|us[x]er|>b</[x]s>")
     assert found.text == "a<|user|>b</s><|end|>"
     assert names(known, found.veiled) == ["<|end|>"]
 
 
-def test_two_messages_side_by_side_make_no_marker() -> None:
+def test_adjacent_messages_form_no_marker() -> None:
     known, found = rendered("{% for m in messages %}{{ m.content }}{% endfor %}<|end|>", "a</", "s>b")
     assert found.text == "a</s>b<|end|>"
     assert names(known, found.veiled) == ["<|end|>"]
 
 
-def test_a_template_may_go_by_what_is_no_marker() -> None:
+def test_template_may_split_at_text_that_is_not_a_marker() -> None:
     source = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}<|end|>{% endfor %}"
     known, found = rendered(source, "a</think>b")
     assert found == Rendered("b<|end|>", "b<|end|>")
@@ -74,7 +74,7 @@ def test_a_template_may_go_by_what_is_no_marker() -> None:
     assert names(known, found.veiled) == ["<|end|>"]
 
 
-def test_the_veil_itself_may_be_typed() -> None:
+def test_typed_placeholder_characters_stay_text() -> None:
     text = "".join(map(chr, range(0xF0000, 0xF0005))) + EVIL
     known, found = rendered(PLAIN, text)
     assert found.text == f"<|user|>{text}</s>"
@@ -99,7 +99,7 @@ def test_which_names_are_markers() -> None:
     assert names(known, "<s><b><think>a</think>[INST] user") == ["<s>", "<think>", "[INST]"]
 
 
-def test_the_longest_marker_counts() -> None:
+def test_longest_matching_marker_is_found() -> None:
     known = Markers(["<|a|>", "<|a|>b", "|>b"])
     assert names(known, "<|a|>b<|a|>") == ["<|a|>b", "<|a|>"]
 

@@ -41,7 +41,7 @@ def takes(schema: Any, text: str) -> bool:
         ({"type": "array", "items": {"maximum": FLOAT32, "type": "number"}, "minItems": 1}, ["[1e30]"], ["[]"]),
     ],
 )  # fmt: skip
-def test_an_answer_is_held_to_them(schema: Any, right: list[str], wrong: list[str]) -> None:
+def test_numeric_bounds_are_enforced(schema: Any, right: list[str], wrong: list[str]) -> None:
     assert all(takes(schema, text) for text in right)
     assert not any(takes(schema, text) for text in wrong)
 
@@ -56,12 +56,12 @@ def test_an_answer_is_held_to_them(schema: Any, right: list[str], wrong: list[st
         {"exclusiveMinimum": True}, True, {},
     ],
 )  # fmt: skip
-def test_what_the_library_takes_stays_as_it_is_written(schema: Any) -> None:
+def test_supported_schema_is_left_unchanged(schema: Any) -> None:
     text = json.dumps(schema, indent=1)
     assert holdable(text) is text
 
 
-def test_what_nothing_could_satisfy_by_chance_is_refused_with_what_to_do() -> None:
+def test_bounds_out_of_range_are_refused_with_a_hint() -> None:
     with pytest.raises(Refusal, match="range") as refusal:
         takes({"type": "number", "minimum": 1e30}, "2e30")
     assert "remove it" in refusal.value.hint
@@ -69,7 +69,7 @@ def test_what_nothing_could_satisfy_by_chance_is_refused_with_what_to_do() -> No
         Grammar(WORDS, '{"const": 1e999}', None)
 
 
-def test_the_smallest_value_is_the_number_itself() -> None:
+def test_smallest_value_of_number_schemas_is_exact() -> None:
     for schema, found in (
         ({"const": LONG}, str(LONG)), ({"enum": [2**80]}, str(2**80)),
         ({"type": "integer", "minimum": LONG, "maximum": LONG + 9}, str(LONG)),

@@ -28,7 +28,7 @@ def story(dice: random.Random, length: int) -> str:
 
 
 @pytest.mark.parametrize("write", [odd_gguf.recurrent, odd_gguf.sliding])
-def test_overlapping_prompts_are_answered_as_if_alone(tmp_path: Path, write: Callable[[Path], None]) -> None:
+def test_overlapping_prompts_get_the_same_answers_as_alone(tmp_path: Path, write: Callable[[Path], None]) -> None:
     model, dice = load(tmp_path, write), random.Random(3)
     base = story(dice, 200)
     prompts = [base[:length] + story(dice, 5) for length in (200, 60, 199, 20, 150, 0)]
@@ -49,14 +49,14 @@ def test_a_recurrent_model_retains_nothing_and_says_so(tmp_path: Path) -> None:
     assert [driver.ask("the same again").done.cached_tokens for _ in range(2)] == [0, 0]
 
 
-def test_a_sliding_window_reuses_what_is_still_there(tmp_path: Path) -> None:
+def test_sliding_window_model_reuses_a_whole_prefix_or_none(tmp_path: Path) -> None:
     driver = Driver(load(tmp_path, odd_gguf.sliding), pace=Dear())
     prompt = story(random.Random(4), 200)
     driver.ask(prompt)
     assert driver.ask(prompt).done.cached_tokens in (0, 200, 201)
 
 
-def test_a_model_that_computes_no_number_fails_that_request_alone(tmp_path: Path) -> None:
+def test_nan_logits_fail_only_the_request_that_causes_them(tmp_path: Path) -> None:
     """NaN in one token's embedding: who says it gets an error, who does not gets an answer."""
 
     driver = Driver(load(tmp_path, odd_gguf.poisoned))

@@ -43,14 +43,14 @@ def load(**fields: Any) -> Load:
         (24, 0, 2, "m: gpu_layers 5 -> 0, because"),
     ],
 )
-def test_retained_streams_go_first_and_then_layers(room: int, layers: int, retained: int | None, words: str) -> None:
+def test_retained_streams_are_dropped_before_layers(room: int, layers: int, retained: int | None, words: str) -> None:
     plan = arrange(LOAD, [gpu()], NEEDS, [room * MIB])
     assert (plan.layers, plan.retained) == (layers, retained)
     assert words in "".join(plan.notices)
     assert bool(plan.gpus) is (layers > 0)
 
 
-def test_no_more_layers_than_were_asked_for_and_than_there_are() -> None:
+def test_offloaded_layers_are_at_most_those_requested_and_existing() -> None:
     assert arrange(load(gpu_layers=2), [gpu()], NEEDS, [10**12]).layers == 2
     assert arrange(load(gpu_layers=99), [gpu()], NEEDS, [10**12]).layers == 5
     assert "gpu_layers 2 -> 1" in arrange(load(gpu_layers=2), [gpu()], NEEDS, [30 * MIB]).notices[0]
@@ -68,7 +68,7 @@ def test_every_gpu_must_have_room_for_its_share() -> None:
     st.lists(st.integers(0, 9), min_size=1, max_size=4).filter(any),
     st.data(),
 )
-def test_each_layer_lies_on_one_gpu_and_those_without_a_share_get_none(
+def test_each_layer_is_on_one_gpu_and_none_is_on_gpus_without_a_share(
     sizes: list[int], shares: list[int], data: st.DataObject
 ) -> None:
     layers = data.draw(st.integers(0, len(sizes)))
@@ -77,21 +77,21 @@ def test_each_layer_lies_on_one_gpu_and_those_without_a_share_get_none(
     assert not any(size for size, share in zip(found[:-1], shares[:-1], strict=True) if not share)
 
 
-def test_what_one_more_may_take_is_the_limit_less_what_is_used() -> None:
+def test_gpu_room_is_the_limit_minus_used_memory() -> None:
     assert gpu_room(None, 1000, 1000) == 900
     assert gpu_room(None, 1000, 400) == 300
     assert gpu_room(500, 1000, 400) == 0
     assert gpu_room(5000, 1000, 400) == 400
 
 
-def test_buffers_of_a_gpu_are_told_from_those_of_another_and_from_pinned_memory() -> None:
+def test_buffers_of_a_gpu_exclude_other_gpus_and_pinned_memory() -> None:
     buffers = {"CUDA1": 1, "CUDA10": 2, "CUDA1_Split": 4, "CUDA_Host": 8, "CPU": 16}
     assert on(buffers, [gpu(1)]) == 5
     assert on(buffers, [gpu(1), gpu(10)]) == 7
     assert on(buffers, []) == 0
 
 
-def test_the_layers_of_a_file_and_of_its_parts(tmp_path: Path) -> None:
+def test_layer_sizes_of_a_file_and_names_of_its_parts(tmp_path: Path) -> None:
     write(tmp_path / "m.gguf", layers=3)
     sizes = dict(tensor_bytes(str(tmp_path / "m.gguf")))
     found = layer_bytes(str(tmp_path / "m.gguf"), 4)
@@ -102,7 +102,7 @@ def test_the_layers_of_a_file_and_of_its_parts(tmp_path: Path) -> None:
     assert list(tensor_bytes(str(tmp_path / "none.gguf"))) == []
 
 
-def test_the_log_tells_buffers_layers_and_cells() -> None:
+def test_buffers_layers_and_cells_are_read_from_the_log() -> None:
     log = NativeLog()
     for line in (
         "load_tensors: offloaded 2/3 layers to GPU",
@@ -126,7 +126,7 @@ def never(plan: object) -> Needs:
 
 
 @pytest.mark.skipif(bool(devices()), reason="this build of llama.cpp has a GPU")
-def test_without_a_gpu_a_notice_says_that_layers_were_asked_for() -> None:
+def test_requested_gpu_layers_without_a_gpu_cause_a_notice() -> None:
     assert make_plan(LOAD, never).notices == []
     assert make_plan(load(gpu_layers=0), never).notices == []
     (told,) = make_plan(load(gpu_layers=5), never).notices
@@ -154,7 +154,7 @@ def loaded(path: Path, **fields: Any) -> Any:
 
 
 @on_a_gpu
-def test_all_half_and_none_of_the_layers_on_a_gpu(large: Path) -> None:
+def test_gpu_memory_grows_with_the_number_of_offloaded_layers(large: Path) -> None:
     every, half, none = (loaded(large, gpu_layers=layers) for layers in (-1, 6, 0))
     assert [found.gpu_layers for found in (every, half, none)] == [13, 6, 0]
     assert every.gpu_bytes > half.gpu_bytes > none.gpu_bytes == 0
@@ -164,7 +164,7 @@ def test_all_half_and_none_of_the_layers_on_a_gpu(large: Path) -> None:
 
 
 @on_a_gpu
-def test_a_gpu_that_is_too_small_gets_what_fits(large: Path) -> None:
+def test_too_small_gpu_gets_the_layers_that_fit(large: Path) -> None:
     device = devices()[0]
     all_of_it = loaded(large).gpu_bytes
     found = loaded(large, gpu_memory_bytes=device.total - devices()[0].free + all_of_it // 2)
@@ -174,7 +174,7 @@ def test_a_gpu_that_is_too_small_gets_what_fits(large: Path) -> None:
 
 
 @on_a_gpu
-def test_what_is_told_before_is_what_it_takes(large: Path) -> None:
+def test_predicted_gpu_memory_matches_the_memory_used(large: Path) -> None:
     sizes = layer_bytes(str(large), 13)
     found = Gguf(load(path=str(large), context=512, slots=2, retained=2))
     cells = cell_bytes(found._model, "f16") * Shape(2, 512, 2).cells
