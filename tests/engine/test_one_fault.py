@@ -13,7 +13,7 @@ from tests.tiny_gguf import vocabulary, write
 
 
 @pytest.mark.parametrize("steps", [1, 8])
-def test_a_token_that_the_library_does_not_know_ends_its_request_alone(base: Gguf, steps: int) -> None:
+def test_invalid_token_id_fails_only_its_request(base: Gguf, steps: int) -> None:
     """In a prompt, and among those who generate together."""
     beside = [Driver(base).ask(words).text for words in ("why?", "when?")]
     driver = Driver(base)
@@ -28,7 +28,7 @@ def test_a_token_that_the_library_does_not_know_ends_its_request_alone(base: Ggu
     assert driver.ask("hi").text == Driver(base).ask("hi", repro=True).text, "nothing of it stayed behind"
 
 
-def test_where_nobody_can_be_computed_the_process_is_at_its_end(base: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_exits_when_no_request_can_be_computed(base: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the hub starts another: one that refuses everything from now on would be worse than none."""
     driver = Driver(base)
     driver.submit("why?")
@@ -39,7 +39,7 @@ def test_where_nobody_can_be_computed_the_process_is_at_its_end(base: Gguf, monk
 
 
 @pytest.mark.parametrize("where", ["sample", "piece"])
-def test_a_bug_that_one_request_meets_ends_it_alone(base: Gguf, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_sampling_exception_ends_only_that_request(base: Gguf, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     meant = Driver(base).ask("why?").text
 
     def broken(sampler: Sampler, *_: Any) -> int:
@@ -60,7 +60,7 @@ def test_a_bug_that_one_request_meets_ends_it_alone(base: Gguf, monkeypatch: pyt
     assert driver.replies[good].text == meant
 
 
-def test_a_token_that_the_draft_model_lacks_is_no_end_of_both(tmp_path: Path) -> None:
+def test_token_missing_from_the_draft_model_does_not_end_the_engine(tmp_path: Path) -> None:
     """Files of one family are filled up to different sizes with tokens that nobody uses; a request may name one."""
     write(tmp_path / "big.gguf", unused=8)
     write(tmp_path / "small.gguf")
@@ -76,7 +76,7 @@ def test_a_token_that_the_draft_model_lacks_is_no_end_of_both(tmp_path: Path) ->
         model.check()
 
 
-def test_a_draft_model_that_cannot_be_computed_proposes_nothing_until_it_can(
+def test_failing_draft_model_proposes_nothing_until_it_works_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("big.gguf", "small.gguf"):

@@ -30,7 +30,7 @@ def asked(text: str, part: str, within: list[tuple[int, int]] | None = None, max
 
 @pytest.mark.parametrize("part", GAPS)
 @pytest.mark.parametrize("text", [WORDS, LINES])
-def test_as_much_as_fits_stays(part: str, text: str) -> None:
+def test_shortened_prompt_keeps_as_much_text_as_fits(part: str, text: str) -> None:
     submit, prompt, shortened = fitted(encode, asked(text, part), 1000)
     left = submit.messages[-1].content
     assert [message.content for message in submit.messages[:-1]] == ["be brief", "a", "b"]
@@ -46,26 +46,26 @@ def test_as_much_as_fits_stays(part: str, text: str) -> None:
 
 @pytest.mark.parametrize("part", GAPS)
 @pytest.mark.parametrize("limit", range(20, 200, 7))
-def test_not_a_word_more_would_fit(part: str, limit: int) -> None:
+def test_shortened_prompt_fills_the_limit_to_the_last_word(part: str, limit: int) -> None:
     text = " ".join(f"w{number}" for number in range(400))
     _, prompt, _ = fitted(words, asked(text, part), limit + 100 if limit > 100 else 2 * limit)
     assert len(prompt.tokens) == limit
 
 
 @pytest.mark.parametrize("part", GAPS)
-def test_what_fits_is_not_touched(part: str) -> None:
+def test_prompt_that_fits_is_unchanged(part: str) -> None:
     for submit in (asked("a few words", part), asked(WORDS, part)):
         found = fitted(encode, submit, 100_000)
         assert found.submit is submit
         assert found.shortened is None
 
 
-def test_the_room_for_the_answer_is_half_of_the_context_at_most() -> None:
+def test_answer_reserves_at_most_half_of_the_context() -> None:
     assert len(fitted(words, asked(WORDS, "tail", max_tokens=10**6), 400).prompt.tokens) == 200
     assert len(fitted(words, asked(WORDS, "tail", max_tokens=30), 400).prompt.tokens) == 370
 
 
-def test_without_being_asked_nothing_is_cut() -> None:
+def test_prompt_is_not_shortened_unless_requested() -> None:
     submit = asked(WORDS, "tail")
     submit.overflow = None
     assert fitted(encode, submit, 100).submit is submit
@@ -73,7 +73,7 @@ def test_without_being_asked_nothing_is_cut() -> None:
     assert fitted(lambda one: Prompt(one.tokens or []), tokens, 100).submit is tokens
 
 
-def test_what_came_with_the_question_goes_first() -> None:
+def test_attached_text_is_cut_before_the_question() -> None:
     text = f"Which is the last?\n\n{WORDS}"
     submit, _, _ = fitted(words, asked(text, "head", [(20, len(text)), (0, len(text))]), 300)
     assert submit.messages[-1].content.startswith("Which is the last?\n\nword")
@@ -84,7 +84,7 @@ def test_what_came_with_the_question_goes_first() -> None:
     assert "and" not in submit.messages[-1].content
 
 
-def test_what_cannot_be_cut_enough_is_refused_with_the_values() -> None:
+def test_prompt_that_cannot_be_cut_enough_is_refused_with_the_numbers() -> None:
     with pytest.raises(Refusal, match="50 has room for 25") as caught:
         fitted(encode, asked("some words", "middle"), 50)
     assert caught.value.code == "context_overflow"
@@ -94,7 +94,7 @@ def test_what_cannot_be_cut_enough_is_refused_with_the_values() -> None:
 
 
 @pytest.mark.parametrize("part", GAPS)
-def test_no_text_is_too_odd(part: str) -> None:
+def test_unusual_texts_can_be_shortened(part: str) -> None:
     signs = ["é", "👩\u200d🔬", "👍🏽"]
     pieces = ["字", "a", " ", "\n", "\n\n", "\t", *signs, "x" * 150]
     texts = ["字" * 2000, "x" * 2000, "\n" * 500 + "a b " * 300, " a" + "\n  " * 900, "".join(signs) * 200]
@@ -115,7 +115,7 @@ def test_no_text_is_too_odd(part: str) -> None:
                 assert behind not in ("\u0301", "\u200d", "\U0001f3fd")
 
 
-def test_words_and_lines_are_where_they_are() -> None:
+def test_word_and_line_boundaries_are_found() -> None:
     text = "one two\n  three\n\nfour"
     assert [text[: end_of_word(text, at)] for at in (0, 2, 3, 6, 7, 12, 15, 16, 17, 21)] == [
         "", "", "one", "one", "one two", "one two", "one two\n  three", "one two\n  three", "one two\n  three", text,
@@ -126,7 +126,7 @@ def test_words_and_lines_are_where_they_are() -> None:
     ]  # fmt: skip
 
 
-def test_a_mebibyte_takes_few_looks() -> None:
+def test_one_mebibyte_is_shortened_with_few_tokenizer_calls() -> None:
     looks = 0
 
     def counting(submit: Submit) -> Prompt:

@@ -42,7 +42,7 @@ def filled(size: int) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
     return array
 
 
-def test_zeros_are_given_back_and_everything_else_stays() -> None:
+def test_zero_pages_are_released_and_other_data_is_kept() -> None:
     before = stretches()
     array = filled(8 * LARGE)
     array[3 * LARGE + 7] = 1
@@ -54,21 +54,21 @@ def test_zeros_are_given_back_and_everything_else_stays() -> None:
     assert (array[3 * LARGE + 7], array[-1], int(array.sum(dtype=np.int64))) == (1, 2, 3)
 
 
-def test_what_was_there_before_is_left_alone() -> None:
+def test_older_mappings_are_not_released() -> None:
     array = filled(4 * LARGE)
     assert give_back_zeros(stretches()) == 0
     assert not array.any()
 
 
 @pytest.mark.usefixtures("nothing_is_told")
-def test_where_nothing_tells_all_stays() -> None:
+def test_nothing_is_released_without_memory_information() -> None:
     before = stretches()
     array = filled(4 * LARGE)
     assert (before, give_back_zeros(before)) == ([], 0)
     assert not array.any()
 
 
-def test_a_model_s_kv_memory_is_there_once_it_is_used_and_the_answer_is_the_same(
+def test_kv_cache_takes_physical_memory_only_when_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "wide.gguf"
@@ -84,7 +84,7 @@ def test_a_model_s_kv_memory_is_there_once_it_is_used_and_the_answer_is_the_same
     assert Driver(Gguf(load)).ask("a" * 3000).text == text
 
 
-def test_a_copy_takes_no_more_than_the_text_that_is_copied(tmp_path: Path) -> None:
+def test_stream_copy_takes_memory_only_for_the_copied_tokens(tmp_path: Path) -> None:
     """A stream has 16 MiB, of which 600 tokens are one part in a hundred."""
     path = tmp_path / "wide.gguf"
     write(path, context=65_536)

@@ -7,7 +7,7 @@ from llmctld.engine.llama.model import Gguf
 from tests.engine.driver import Driver
 
 
-def test_it_is_given_in_milliseconds_of_a_pass_and_of_a_row() -> None:
+def test_step_time_is_read_as_milliseconds_per_pass_and_per_row() -> None:
     price = given({"LLMCTL_ENGINE_STEP_MS": "8 0.5"})
     assert price == FixedStepTime(8.0, 0.5)
     assert price.ms(2, 10) == 21.0
@@ -18,7 +18,7 @@ def test_it_is_given_in_milliseconds_of_a_pass_and_of_a_row() -> None:
             given({"LLMCTL_ENGINE_STEP_MS": said})
 
 
-def test_all_that_is_decided_by_prices_follows_it(base: Gguf) -> None:
+def test_configured_step_time_replaces_the_measured_one(base: Gguf) -> None:
     """And the clock, where nothing is given."""
     counted, measured = Driver(base), Driver(base)
     measured.loop._price = None

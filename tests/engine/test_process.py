@@ -101,7 +101,7 @@ def ask(id: int, text: str, max_tokens: int = 99) -> Submit:
     return Submit(id=id, messages=[ChatMessage("user", text)], max_tokens=max_tokens, temperature=0.0)
 
 
-def test_a_model_answers_over_the_socket_and_ends_with_it(child: Child, files: Path) -> None:
+def test_model_answers_over_the_socket_and_exits_when_it_closes(child: Child, files: Path) -> None:
     child.say(llama(files / "chat.gguf"), ask(1, "hi", 20), ask(2, "why?", 20))
     loaded = child.hear()
     assert isinstance(loaded, Loaded)
@@ -138,7 +138,7 @@ def test_a_refused_request_leaves_the_engine_running(child: Child) -> None:
 
 
 @pytest.mark.parametrize("backend", ["llama.cpp", "quantum"])
-def test_what_cannot_be_loaded_is_told_and_ends_the_process(child: Child, backend: str, tmp_path: Path) -> None:
+def test_load_error_is_reported_and_ends_the_process(child: Child, backend: str, tmp_path: Path) -> None:
     child.say(Load(name="gone", backend=backend, path=str(tmp_path / "gone.gguf"), threads=1, memory_bytes=2**30))
     failed = child.hear()
     assert isinstance(failed, LoadFailed)
@@ -147,7 +147,7 @@ def test_what_cannot_be_loaded_is_told_and_ends_the_process(child: Child, backen
     assert child.ended()[0] == 1
 
 
-def test_the_end_of_the_stream_ends_it_in_the_middle_of_work(child: Child) -> None:
+def test_closed_socket_ends_the_engine_during_work(child: Child) -> None:
     child.say(echo(first_ms=600_000), ask(1, "x"))
     child.hear()
     assert child.step().busy == 1
@@ -155,7 +155,7 @@ def test_the_end_of_the_stream_ends_it_in_the_middle_of_work(child: Child) -> No
     assert child.ended() == (0, "", "")
 
 
-def test_a_crash_on_order_comes_at_the_third_token(child: Child) -> None:
+def test_configured_crash_happens_at_the_third_token(child: Child) -> None:
     child.say(echo(fail="crash", token_ms=1.5e3 * SHOW_S), ask(1, "abcdef"))  # so each token is a piece
     child.hear()
     texts = []
@@ -167,7 +167,7 @@ def test_a_crash_on_order_comes_at_the_third_token(child: Child) -> None:
     assert child.ended()[0] == 134
 
 
-def test_a_frame_that_is_nonsense_ends_it_loudly(child: Child) -> None:
+def test_invalid_frame_ends_the_engine_with_a_traceback(child: Child) -> None:
     child.say(echo())
     child.hear()
     child.socket.sendall(LENGTH.pack(3) + b"\xc1\xc1\xc1")
@@ -176,7 +176,7 @@ def test_a_frame_that_is_nonsense_ends_it_loudly(child: Child) -> None:
     assert "Traceback" in err
 
 
-def test_signals_of_the_terminal_do_not_touch_it(child: Child) -> None:
+def test_engine_ignores_terminal_signals(child: Child) -> None:
     child.say(echo())
     child.hear()
     child.process.send_signal(signal.SIGINT)
@@ -186,7 +186,7 @@ def test_signals_of_the_terminal_do_not_touch_it(child: Child) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's words for it")
-def test_the_kernel_takes_an_engine_before_the_hub(child: Child) -> None:
+def test_oom_killer_prefers_the_engine_to_the_hub(child: Child) -> None:
     child.say(echo())
     child.hear()
     theirs = Path(f"/proc/{child.process.pid}/oom_score_adj").read_text()
@@ -208,7 +208,7 @@ signal.pause()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG")
-def test_no_engine_outlives_a_killed_hub_even_when_its_socket_stays_open() -> None:
+def test_engine_ends_with_a_killed_hub_even_if_its_socket_stays_open() -> None:
     with subprocess.Popen([sys.executable, "-c", HUB], stdout=subprocess.PIPE) as hub:
         assert hub.stdout is not None
         engine, holder = (psutil.Process(int(pid)) for pid in hub.stdout.readline().split())
@@ -235,7 +235,7 @@ def ends(process: psutil.Process) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells how often a thread was woken")
-def test_the_thread_that_reads_is_not_woken_when_the_hub_reads() -> None:
+def test_reader_thread_is_not_woken_when_the_hub_reads() -> None:
     ours, theirs = socket.socketpair()
     heard: list[bytes] = []
     reader = threading.Thread(target=lambda: heard.extend(_frames(theirs)))

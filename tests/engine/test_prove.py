@@ -44,7 +44,7 @@ def load(path: Path, **options: object) -> Load:
     return rungs.applied(Load(**{**given, "slots": 2, **options}))  # type: ignore[arg-type]
 
 
-def test_a_proof_leaves_nothing_in_memory(quantised: Path) -> None:
+def test_proof_leaves_no_tokens_in_the_kv_cache(quantised: Path) -> None:
     model = Gguf(load(quantised))
     prove.text("m", model, 255)
     assert all(model.holds(stream, 0) for stream in range(model.streams))
@@ -61,7 +61,7 @@ def test_a_proof_leaves_nothing_in_memory(quantised: Path) -> None:
         ({"context": 3}, [1, 1]),
     ],
 )
-def test_a_proof_computes_as_many_rows_of_logits_as_two_requests_at_once_do(
+def test_proof_computes_the_logit_rows_of_two_concurrent_requests(
     quantised: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], asked: list[int]
 ) -> None:
     """The matrix that makes logits may be the only one whose kernel crashes, and for one row it has another kernel."""
@@ -78,7 +78,7 @@ def test_a_proof_computes_as_many_rows_of_logits_as_two_requests_at_once_do(
     assert rows == asked
 
 
-def test_a_model_whose_numbers_are_none_is_unproven_and_one_damaged_token_is_not(tmp_path: Path) -> None:
+def test_nan_logits_fail_the_proof_but_one_damaged_token_does_not(tmp_path: Path) -> None:
     for name, damaged in (("token", "z"), ("all", None)):
         path = tmp_path / f"{name}.gguf"
         tiny_gguf.write(path)
@@ -91,7 +91,7 @@ def test_a_model_whose_numbers_are_none_is_unproven_and_one_damaged_token_is_not
                 prove.text("m", model, 255)
 
 
-def test_a_draft_model_is_proven_too_and_may_say_what_is_no_number(tmp_path: Path) -> None:
+def test_draft_model_is_proven_too_and_may_have_nan_logits(tmp_path: Path) -> None:
     for name in ("model", "draft"):
         tiny_gguf.write(tmp_path / f"{name}.gguf")
     _poison(tmp_path / "draft.gguf", None)
@@ -116,7 +116,7 @@ def _poison(path: Path, token: str | None) -> None:
     path.write_bytes(content)
 
 
-def test_the_second_rung_repacks_what_the_first_does_and_the_third_nothing(quantised: Path) -> None:
+def test_second_rung_repacks_like_the_first_and_third_repacks_nothing(quantised: Path) -> None:
     models = {rung.name: Gguf(load(quantised, rung=rung.name)) for rung in rungs.LADDER}
     texts = {name: Driver(model).ask("hello", max_tokens=8).text for name, model in models.items()}
     assert len(set(texts.values())) == 1, texts
@@ -126,7 +126,7 @@ def test_the_second_rung_repacks_what_the_first_does_and_the_third_nothing(quant
     assert repacked["no extra buffers"] == repacked["no flash attention"] == 0
 
 
-def test_patterns_name_those_tensors_alone() -> None:
+def test_tensor_patterns_match_only_the_given_tensors() -> None:
     names = ["blk.0.attn_q.weight", "blk.10.attn_q.weight", "blk.1.ffn_down.weight", "output.weight"]
     patterns = repack.grouped([*names, "token_embd.weight", "blk.2.attn_norm.bias"])
     matched = [
@@ -137,20 +137,20 @@ def test_patterns_name_those_tensors_alone() -> None:
     assert matched == names
 
 
-def test_without_flash_attention_no_kv_type_that_needs_it() -> None:
+def test_quantised_kv_cache_is_disabled_without_flash_attention() -> None:
     changed = load(Path("x"), rung="no flash attention", kv_type="q8_0")
     assert (changed.flash_attention, changed.kv_type) == (False, "f16")
     assert load(Path("x"), rung="no AMX", kv_type="q8_0").kv_type == "q8_0"
 
 
-def test_every_kernel_computes_about_what_numpy_does() -> None:
+def test_kernel_results_are_close_to_numpy() -> None:
     tried = {trial.name: kernels.off(trial, 33) for trial in kernels.trials()}
     assert len(tried) >= len(kernels.TYPES)
     assert all(share < kernels.ROUGH for share in tried.values()), json.dumps(tried)
     assert tried["plain F16"] < 0.01 < tried["plain Q2_K"]
 
 
-def test_what_the_library_says_when_it_gives_up_is_in_the_log() -> None:
+def test_library_abort_message_is_in_the_log() -> None:
     script = (
         "from llmctld.engine.llama.library import abort\nimport ctypes, llama_cpp.llama_cpp as lib\nabort.listen()\n"
         "lib._lib.ggml_abort(b'x.cpp', ctypes.c_int(1), b'%s', b'GGML_ASSERT(rows == 2) failed')"

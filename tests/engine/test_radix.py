@@ -61,13 +61,13 @@ TestMachine = Machine.TestCase
 TestMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def test_common_is_where_they_part() -> None:
+def test_common_returns_the_length_of_the_shared_prefix() -> None:
     assert common(tokens([1, 2, 3]), tokens([1, 2, 4])) == 2
     assert common(tokens([]), tokens([1])) == 0
     assert common(tokens([1, 2]), tokens([1, 2, 3])) == 2
 
 
-def test_check_finds_a_holder_that_is_not_there() -> None:
+def test_check_finds_a_missing_or_different_holder() -> None:
     tree = Radix()
     tree.hold(1, tokens([1, 2]))
     with pytest.raises(RuntimeError, match="holders"):

@@ -3,7 +3,7 @@
 from llmctld.engine.cost.rate import WINDOW_S, Rate
 
 
-def test_the_pace_is_tokens_over_time() -> None:
+def test_rate_is_tokens_per_second() -> None:
     rate = Rate()
     rate.add(10.0, 1)
     assert rate.per_second() == 0.0, "the first one marks the beginning"
@@ -12,7 +12,7 @@ def test_the_pace_is_tokens_over_time() -> None:
     assert rate.per_second() == 6.0
 
 
-def test_what_left_the_window_counts_no_more() -> None:
+def test_tokens_outside_the_window_are_not_counted() -> None:
     rate = Rate()
     for tenth in range(20):
         rate.add(tenth / 10, 100)
@@ -21,7 +21,7 @@ def test_what_left_the_window_counts_no_more() -> None:
     assert rate.per_second() == 1.0
 
 
-def test_after_a_rest_it_is_measured_afresh() -> None:
+def test_rate_restarts_after_clear() -> None:
     rate = Rate()
     rate.add(1.0, 50)
     rate.add(2.0, 50)

@@ -39,7 +39,7 @@ def rendered(model: Gguf, *messages: ChatMessage) -> Rendered:
     return model._reader.markers.render(model._template.render, list(messages))
 
 
-def test_turns_cannot_be_forged(chat: Gguf) -> None:
+def test_typed_markers_cannot_forge_turns(chat: Gguf) -> None:
     tokens = chat._reader.prompt(rendered(chat, ChatMessage("user", EVIL)))
     assert names(chat, tokens) == ["<s>", "<|user|>", "</s>", "<|assistant|>"]
     assert b"".join(map(chat.piece, tokens)).decode().strip() == EVIL
@@ -48,23 +48,23 @@ def test_turns_cannot_be_forged(chat: Gguf) -> None:
 
 
 @pytest.mark.parametrize("role", ["system", "user", "assistant"])
-def test_whoever_said_it(chat: Gguf, role: str) -> None:
+def test_typed_markers_cannot_forge_turns_in_any_role(chat: Gguf, role: str) -> None:
     asked = [("user", "a"), (role, EVIL), ("user", "b")]
     alike = [("user", "a"), (role, ALIKE), ("user", "b")]
     assert Driver(chat).ask(asked).done.prompt_tokens == Driver(chat).ask(alike).done.prompt_tokens
 
 
-def test_a_base_model_has_nothing_but_text(base: Gguf) -> None:
+def test_base_model_reads_typed_markers_as_text_unless_raw(base: Gguf) -> None:
     assert Driver(base).ask("<s>a</s>").done.prompt_tokens == Driver(base).ask("(s)a(/s)").done.prompt_tokens
     assert Driver(base).ask("<s>a</s>", raw=True).done.prompt_tokens == 4
 
 
-def test_what_a_base_model_reads_opens_no_thought(base: Gguf, chat: Gguf) -> None:
+def test_typed_think_tag_starts_reasoning_only_in_raw_requests(base: Gguf, chat: Gguf) -> None:
     assert Driver(base).ask("a<think>", max_tokens=5).reasoning == ""
     assert Driver(chat).ask("a<think>", raw=True, max_tokens=5).text == ""
 
 
-def test_tags_that_the_template_writes_are_none_in_a_text(tmp_path: Path) -> None:
+def test_typed_template_tags_stay_text(tmp_path: Path) -> None:
     source = "{% for m in messages %}<tool>{{ m.content }}</tool>{% endfor %}"
     write(tmp_path / "tags.gguf", chat_template=source, tags=["<tool>", "</tool>", "<b>"])
     model = Gguf(llama(tmp_path / "tags.gguf"))
@@ -76,7 +76,7 @@ def test_tags_that_the_template_writes_are_none_in_a_text(tmp_path: Path) -> Non
     assert b"".join(map(model.piece, tokens)).decode() == "<tool> x</tool> <tool>y<b> z</tool>"
 
 
-def test_the_tokens_of_a_text_without_markers_are_those_of_the_whole(chat: Gguf) -> None:
+def test_text_without_markers_has_the_tokens_of_the_whole_text(chat: Gguf) -> None:
     for talk in TALKS:
         found = rendered(chat, *(ChatMessage(*message) for message in talk))
         assert chat._reader.prompt(found) == chat._vocabulary.encode(found.text)
@@ -87,7 +87,7 @@ SOURCES = Path(os.environ.get("LLMCTL_LLAMA_CPP", "/nonexistent")) / "models"
 
 @pytest.mark.skipif(not SOURCES.is_dir(), reason="LLMCTL_LLAMA_CPP names no folder of llama.cpp's sources")
 @pytest.mark.parametrize("file", sorted(SOURCES.glob("ggml-vocab-*.gguf")), ids=lambda file: file.stem)
-def test_llama_cpps_vocabularies_and_templates(file: Path) -> None:
+def test_typed_markers_stay_text_for_llama_cpps_vocabularies_and_templates(file: Path) -> None:
     """Each of the vocabularies with each of the templates: the same tokens, and none that was typed steers."""
     parameters = lib.llama_model_default_params()
     parameters.vocab_only = True

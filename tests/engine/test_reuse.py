@@ -47,14 +47,14 @@ def story(dice: random.Random, length: int) -> str:
     return "".join(dice.choices("etaoin shrdlu", k=length))
 
 
-def test_the_same_prompt_again_is_computed_but_for_its_last_token(model: Gguf, alone: Alone) -> None:
+def test_repeated_prompt_computes_only_its_last_token(model: Gguf, alone: Alone) -> None:
     driver, prompt = Driver(model, pace=Dear()), story(random.Random(1), 200)
     first, second = driver.ask(prompt), driver.ask(prompt)
     assert (first.done.cached_tokens, second.done.cached_tokens) == (0, second.done.prompt_tokens - 1)
     assert first.text == second.text == alone(prompt)
 
 
-def test_a_conversation_goes_on_where_it_ended(model: Gguf, alone: Alone) -> None:
+def test_next_turn_reuses_the_previous_turn_and_answer(model: Gguf, alone: Alone) -> None:
     driver, prompt = Driver(model, pace=Dear()), story(random.Random(2), 100)
     answer = driver.ask(prompt, max_tokens=30)
     longer = prompt + answer.text + story(random.Random(3), 10)
@@ -63,7 +63,7 @@ def test_a_conversation_goes_on_where_it_ended(model: Gguf, alone: Alone) -> Non
     assert reply.text == alone(longer)
 
 
-def test_eight_that_share_a_prompt_compute_it_once(model: Gguf, alone: Alone) -> None:
+def test_eight_requests_compute_a_shared_prefix_once(model: Gguf, alone: Alone) -> None:
     driver, shared = Driver(model, pace=Dear()), story(random.Random(4), 300)
     prompts = [f"{shared}{number}" for number in range(8)]
     ids = [driver.submit(prompt) for prompt in prompts]
@@ -74,7 +74,7 @@ def test_eight_that_share_a_prompt_compute_it_once(model: Gguf, alone: Alone) ->
     assert [driver.replies[id].text for id in ids] == [alone(prompt) for prompt in prompts]
 
 
-def test_a_state_survives_the_process_and_is_proven(model: Gguf, alone: Alone, tmp_path: Path) -> None:
+def test_saved_state_is_reused_after_a_restart(model: Gguf, alone: Alone, tmp_path: Path) -> None:
     prompt = story(random.Random(5), 400)
     driver = Driver(model, saved=SavedStates(tmp_path, 2**22, 2**30), pace=Dear())
     driver.ask(prompt)
@@ -86,7 +86,7 @@ def test_a_state_survives_the_process_and_is_proven(model: Gguf, alone: Alone, t
 
 
 @pytest.mark.parametrize("place", [0.0, 0.001, 0.5, 0.999])
-def test_a_flipped_byte_is_found(model: Gguf, alone: Alone, tmp_path: Path, place: float) -> None:
+def test_saved_state_with_a_flipped_byte_is_not_used(model: Gguf, alone: Alone, tmp_path: Path, place: float) -> None:
     prompt = story(random.Random(6), 400)
     driver = Driver(model, saved=SavedStates(tmp_path, 2**22, 2**30), pace=Dear())
     driver.ask(prompt)
@@ -102,7 +102,7 @@ def test_a_flipped_byte_is_found(model: Gguf, alone: Alone, tmp_path: Path, plac
     assert not file.exists()
 
 
-def test_a_state_of_another_length_is_not_believed(model: Gguf, alone: Alone) -> None:
+def test_saved_state_with_the_wrong_length_is_not_used(model: Gguf, alone: Alone) -> None:
     """Whole, and still not what it says: fewer tokens come back than it should have."""
     prompt = story(random.Random(7), 300)
     driver = Driver(model, pace=Dear())
@@ -116,7 +116,7 @@ def test_a_state_of_another_length_is_not_believed(model: Gguf, alone: Alone) ->
     assert len(saved) == 0
 
 
-def test_repro_uses_nothing_and_says_nothing_else_was_there(model: Gguf, alone: Alone) -> None:
+def test_reproducible_request_reuses_nothing_and_reports_no_batching(model: Gguf, alone: Alone) -> None:
     driver, prompt = Driver(model, pace=Dear()), story(random.Random(8), 200)
     driver.ask(prompt)
     with_others = [driver.submit(prompt, repro=True, max_tokens=20), driver.submit(story(random.Random(9), 50))]
@@ -126,7 +126,7 @@ def test_repro_uses_nothing_and_says_nothing_else_was_there(model: Gguf, alone: 
     assert driver.ask(prompt).done.batched, "it used what was computed before"
 
 
-def test_batch_work_that_was_put_off_says_the_same(model: Gguf, alone: Alone) -> None:
+def test_preempted_batch_work_gives_the_same_answer(model: Gguf, alone: Alone) -> None:
     driver, prompt = Driver(model, pace=Dear()), story(random.Random(10), 150)
     options = {"max_tokens": 60, "temperature": 0.9, "seed": 5}
     batch = [driver.submit(f"{prompt}{number}", priority=2, **options) for number in range(3)]
@@ -161,7 +161,7 @@ def pair(model: Gguf) -> Iterator[tuple[list[int], list[int]]]:
         model.cut(stream, 0)
 
 
-def test_a_state_that_is_set_where_a_copy_was_taken_from_changes_nothing_in_the_copy(
+def test_restoring_a_state_into_a_copied_stream_keeps_the_copy_intact(
     model: Gguf, pair: tuple[list[int], list[int]]
 ) -> None:
     one, other = pair
@@ -177,7 +177,7 @@ def test_a_state_that_is_set_where_a_copy_was_taken_from_changes_nothing_in_the_
     assert compute(model, 0, [*other, 270], len(other)) == pytest.approx(expected[0], abs=1e-3)
 
 
-def test_a_copy_can_be_saved_at_once_and_overwritten_at_once(model: Gguf, pair: tuple[list[int], list[int]]) -> None:
+def test_stream_copy_can_be_saved_and_overwritten_immediately(model: Gguf, pair: tuple[list[int], list[int]]) -> None:
     one, other = pair
     compute(model, 4, other)
     state_of_other = bytes(model.save(4))

@@ -24,7 +24,7 @@ def test_temperature_zero_takes_the_largest_logit(base: Gguf, options: dict[str,
         assert ours.done.completion_tokens == theirs.done.completion_tokens > 3
 
 
-def test_a_seed_repeats_and_no_seed_does_not(base: Gguf) -> None:
+def test_same_seed_repeats_the_answer_and_no_seed_varies_it(base: Gguf) -> None:
     hot = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "max_tokens": 24, "ignore_eos": True}
     again = [Driver(base).ask("tell me", seed=7, **hot).text for _ in range(2)]
     others = {Driver(base).ask("tell me", **hot).text for _ in range(3)}
@@ -33,7 +33,7 @@ def test_a_seed_repeats_and_no_seed_does_not(base: Gguf) -> None:
     assert Driver(base).ask("tell me", seed=8, **hot).text != again[0]
 
 
-def test_a_bias_forces_and_bans_a_token(base: Gguf) -> None:
+def test_logit_bias_forces_or_bans_a_token(base: Gguf) -> None:
     forced = Driver(base).ask("hello", logit_bias={"q": 100.0}, max_tokens=5)
     assert forced.text == "qqqqq"
     plain = Driver(base).ask("hello", max_tokens=30).text
@@ -43,13 +43,13 @@ def test_a_bias_forces_and_bans_a_token(base: Gguf) -> None:
     assert banned != plain
 
 
-def test_a_bias_names_a_token_by_its_id_too(base: Gguf) -> None:
+def test_logit_bias_accepts_token_ids(base: Gguf) -> None:
     (token,) = base._vocabulary.tokenise("q")[-1:]
     assert Driver(base).ask("hello", logit_bias={str(token): 100.0}, max_tokens=4).text == "qqqq"
 
 
 @pytest.mark.parametrize(("key", "words"), [("hello", "'hello' is"), ("99999", "token 99999"), ("", "'' is")])
-def test_a_bias_that_names_no_token_is_refused_and_others_go_on(base: Gguf, key: str, words: str) -> None:
+def test_logit_bias_for_an_unknown_token_is_refused_and_others_continue(base: Gguf, key: str, words: str) -> None:
     driver = Driver(base)
     good, bad = driver.submit("hello"), driver.submit("hello", logit_bias={key: 1.0})
     driver.run()
@@ -92,7 +92,7 @@ def logits_of(model: Gguf, tokens: list[int]) -> list[list[float]]:
     ],
     ids=str,
 )
-def test_logprobs_are_those_of_the_undisturbed_model(base: Gguf, options: dict[str, Any]) -> None:
+def test_logprobs_are_the_models_own_whatever_the_sampling_options(base: Gguf, options: dict[str, Any]) -> None:
     """Whatever bends the choice: what is reported is the log-softmax of what the model itself says, computed here by hand."""
     driver = Driver(base)
     beside = driver.submit("another", max_tokens=9)
@@ -115,11 +115,11 @@ def test_logprobs_are_those_of_the_undisturbed_model(base: Gguf, options: dict[s
 
 
 @pytest.mark.parametrize("options", [{"repeat_penalty": 0.0}, {"temperature": float("nan")}, {"top_p": float("inf")}])
-def test_numbers_that_would_end_the_process_are_refused(base: Gguf, options: dict[str, float]) -> None:
+def test_sampling_values_that_would_crash_the_library_are_refused(base: Gguf, options: dict[str, float]) -> None:
     assert Driver(base).ask("hello", **options).refusal.code == "invalid_request"
 
 
-def test_the_files_own_defaults_hold_where_nothing_is_asked(tmp_path: Path) -> None:
+def test_files_sampling_defaults_apply_when_the_request_sets_none(tmp_path: Path) -> None:
     path = tmp_path / "greedy.gguf"
     write(path, chat_template=CHAT_TEMPLATE, numbers={"general.sampling.temp": 0.0})
     model = Gguf(llama(path, slots=1))
@@ -127,7 +127,7 @@ def test_the_files_own_defaults_hold_where_nothing_is_asked(tmp_path: Path) -> N
     assert default[0] == default[1] == Driver(model).ask("hello", temperature=0.0, max_tokens=20).text
 
 
-def test_defaults_are_read_from_the_file_and_nonsense_is_not() -> None:
+def test_invalid_sampling_defaults_in_the_file_are_ignored() -> None:
     found = SamplingDefaults.named_by(
         {"general.sampling.temp": "0.5", "general.sampling.top_k": "20", "general.sampling.min_p": "x"}
     )

@@ -107,13 +107,13 @@ def counts(chunks: list[Chunk]) -> dict[int, int]:
 # ---- batches ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_lone_prompt_takes_the_whole_budget_of_a_step() -> None:
+def test_single_prompt_uses_the_whole_batch_budget() -> None:
     machine = Machine(slots=2)
     machine.scheduler.submit(request(1, prompt=250))
     assert [counts(machine.step()) for _ in range(4)] == [{1: 100}, {1: 100}, {1: 50}, {1: 1}]
 
 
-def test_a_step_is_for_one_prompt_or_for_those_who_generate() -> None:
+def test_step_computes_one_prompt_or_the_generating_requests() -> None:
     machine = Machine(slots=4, batch=512)
     for id in (1, 2, 3, 4):
         machine.scheduler.submit(request(id, prompt=40, max_tokens=3))
@@ -123,7 +123,7 @@ def test_a_step_is_for_one_prompt_or_for_those_who_generate() -> None:
     assert steps == [{1: 40}, {2: 40}, {3: 40}, {4: 40}, dict.fromkeys((1, 2, 3, 4), 1), dict.fromkeys((1, 2, 3, 4), 1)]
 
 
-def test_a_long_prompt_stalls_who_generates_for_a_bounded_time() -> None:
+def test_long_prompt_stalls_generation_for_a_bounded_time() -> None:
     machine = Machine(slots=2, batch=512)
     machine.scheduler.submit(request(1, prompt=3, max_tokens=50))
     machine.step()
@@ -139,7 +139,7 @@ def test_a_long_prompt_stalls_who_generates_for_a_bounded_time() -> None:
     assert len(stalls) <= 2000 * TOKEN_MS / STALL_MS * 1.2, "nor is the prompt held up more than it must be"
 
 
-def test_before_anything_was_measured_a_prompt_stalls_nobody_for_long() -> None:
+def test_first_prompt_chunk_is_small_before_any_measurement() -> None:
     scheduler = Scheduler(slots=2, batch=512)
     scheduler.submit(request(1, prompt=1))
     scheduler.submit(request(2, prompt=1000))
@@ -148,7 +148,7 @@ def test_before_anything_was_measured_a_prompt_stalls_nobody_for_long() -> None:
 
 
 @pytest.mark.parametrize(("token_ms", "chunk"), [(0.001, 4096), (0.5, 768), (1.0, 384), (6.0, 64), (100.0, 64)])
-def test_a_chunk_is_what_takes_as_long_as_others_may_wait(token_ms: float, chunk: int) -> None:
+def test_chunk_size_follows_the_allowed_stall(token_ms: float, chunk: int) -> None:
     pace = Pace()
     pace.prompted(100, 100 * token_ms)
     assert pace.chunk == chunk
@@ -160,14 +160,14 @@ def test_a_chunk_is_what_takes_as_long_as_others_may_wait(token_ms: float, chunk
 
 
 @pytest.mark.parametrize("last", [1362.2, 1378.4, 1378.498, 1384.5, 600.0, 2500.0])
-def test_steps_of_nearly_one_size_do_not_tell_what_a_token_costs_by_their_noise(last: float) -> None:
+def test_noise_in_equal_steps_does_not_change_the_token_cost(last: float) -> None:
     pace = Pace()
     for tokens, ms in ((512, 1371.9), (512, 1359.8), (512, 1403.8), (466, last)):  # on a machine with too much to do
         pace.prompted(tokens, ms)
     assert 2.0 < pace.token_ms < 3.5, "about 1,378 / 512"
 
 
-def test_what_each_step_costs_is_told_from_what_each_token_does() -> None:
+def test_fixed_step_cost_is_separated_from_the_token_cost() -> None:
     pace = Pace()
     for tokens in (512, 64, 300, 512, 20, 128):
         pace.prompted(tokens, 40 + 0.5 * tokens)
@@ -175,7 +175,7 @@ def test_what_each_step_costs_is_told_from_what_each_token_does() -> None:
 
 
 @pytest.mark.parametrize("tokens", [1, 16, 512])
-def test_a_step_that_was_held_up_does_not_tell_what_a_token_costs(tokens: int) -> None:
+def test_one_delayed_step_does_not_change_the_token_cost_much(tokens: int) -> None:
     """By another program, for two seconds: neither is nothing worth computing anew from then on, nor everything."""
     pace, quiet = Pace(), Pace()
     for size in (512, 300, 512, 20, 128, 512):
@@ -185,21 +185,21 @@ def test_a_step_that_was_held_up_does_not_tell_what_a_token_costs(tokens: int) -
     assert 0.4 * quiet.token_ms < pace.token_ms < 2.5 * quiet.token_ms
 
 
-def test_first_steps_that_were_held_up_are_forgotten() -> None:
+def test_delayed_first_steps_are_forgotten() -> None:
     pace = Pace()
     for tokens, ms in ((512, 3000.0), (512, 2500.0), (512, 296.0), (300, 190.0)):
         pace.prompted(tokens, ms)
     assert 0.4 < pace.token_ms < 0.7
 
 
-def test_a_machine_that_is_busy_from_now_on_is_believed() -> None:
+def test_lasting_slowdown_raises_the_token_cost() -> None:
     pace = Pace()
     for ms in [296.0] * 5 + [2960.0] * 20:
         pace.prompted(512, ms)
     assert pace.token_ms > 4
 
 
-def test_a_short_prompt_does_not_wait_for_a_long_one_nor_a_long_one_for_many_short_ones() -> None:
+def test_short_and_long_prompts_take_turns() -> None:
     machine = Machine(slots=3)
     for id, prompt in ((1, 350), (2, 40), (3, 350)):
         machine.scheduler.submit(request(id, prompt, max_tokens=1))
@@ -209,7 +209,7 @@ def test_a_short_prompt_does_not_wait_for_a_long_one_nor_a_long_one_for_many_sho
     assert [list(step) for step in steps if 2 not in step][:2] == [[1], [1]]
 
 
-def test_a_request_joins_in_the_gap_that_another_left() -> None:
+def test_new_request_takes_the_stream_of_an_ended_one() -> None:
     machine = Machine(slots=3)
     for id in (1, 2, 3, 4):
         machine.scheduler.submit(request(id, prompt=2))
@@ -221,7 +221,7 @@ def test_a_request_joins_in_the_gap_that_another_left() -> None:
     assert machine.scheduler.running[4].stream == gap
 
 
-def test_the_running_are_packed_when_nobody_is_there_to_fill_a_gap() -> None:
+def test_running_streams_are_packed_when_no_request_waits() -> None:
     machine = Machine(slots=4, streams=8)
     for id in (1, 2, 3, 4):
         machine.scheduler.submit(request(id, prompt=2, max_tokens=9))
@@ -233,7 +233,7 @@ def test_the_running_are_packed_when_nobody_is_there_to_fill_a_gap() -> None:
     assert machine.copies > 0
 
 
-def test_a_memory_that_cannot_be_copied_is_left_alone() -> None:
+def test_memory_that_cannot_be_copied_is_neither_copied_nor_saved() -> None:
     machine = Machine(slots=2, reuses=False)
     machine.run(request(1, prompt=50), request(2, prompt=range(1000, 1050)), request(3, prompt=range(1000, 1090)))
     assert (machine.copies, len(machine.saved)) == (0, 0)
@@ -247,7 +247,7 @@ def test_an_id_that_is_in_use_is_refused() -> None:
         scheduler.submit(request(1, prompt=2))
 
 
-def test_check_finds_a_slot_that_was_given_back_twice_or_never() -> None:
+def test_check_finds_a_lost_slot() -> None:
     scheduler = Scheduler(slots=2, batch=10)
     scheduler.submit(request(1, prompt=2))
     scheduler.admit()
@@ -259,7 +259,7 @@ def test_check_finds_a_slot_that_was_given_back_twice_or_never() -> None:
 # ---- prefixes --------------------------------------------------------------------------------------------------------
 
 
-def test_what_an_ended_request_left_is_not_computed_again() -> None:
+def test_prefix_of_an_ended_request_is_not_computed_again() -> None:
     machine = Machine(slots=1, streams=2)
     first, second = request(1, range(300), 2), request(2, [*range(280), 9, 9, 9], 2)
     machine.run(first)
@@ -268,7 +268,7 @@ def test_what_an_ended_request_left_is_not_computed_again() -> None:
     assert machine.computed == 300 + 1 + 3 + 1
 
 
-def test_one_token_at_least_is_computed() -> None:
+def test_repeated_prompt_computes_one_token() -> None:
     machine = Machine(slots=1, streams=2)
     machine.run(request(1, range(300), 1))
     again = request(2, range(300), 1)
@@ -276,7 +276,7 @@ def test_one_token_at_least_is_computed() -> None:
     assert (again.cached, machine.computed) == (299, 301)
 
 
-def test_a_prefix_is_taken_from_one_that_still_runs() -> None:
+def test_prefix_of_a_running_request_is_reused() -> None:
     machine = Machine(slots=2, streams=4)
     machine.scheduler.submit(request(1, range(90), 50))
     machine.step()
@@ -287,7 +287,7 @@ def test_a_prefix_is_taken_from_one_that_still_runs() -> None:
     assert 1 in machine.scheduler.running
 
 
-def test_what_a_running_one_has_generated_counts_too() -> None:
+def test_generated_tokens_of_a_running_request_are_reused() -> None:
     machine = Machine(slots=2, streams=4)
     machine.scheduler.submit(request(1, range(90), 50))
     for _ in range(10):
@@ -298,7 +298,7 @@ def test_what_a_running_one_has_generated_counts_too() -> None:
     assert second.cached == 99, "90 of the prompt, and the 9 sampled tokens that went through the model"
 
 
-def test_who_shares_a_prompt_that_is_being_computed_waits_for_it() -> None:
+def test_requests_wait_for_a_shared_prefix_being_computed() -> None:
     machine = Machine(slots=8, streams=8, batch=100)
     shared = list(range(200))
     sequences = [request(id, [*shared, id, id], 2) for id in range(1, 9)]
@@ -307,7 +307,7 @@ def test_who_shares_a_prompt_that_is_being_computed_waits_for_it() -> None:
     assert machine.computed == 202 + 7 * 2 + 8
 
 
-def test_who_shares_nothing_does_not_wait() -> None:
+def test_request_without_a_shared_prefix_does_not_wait() -> None:
     machine = Machine(slots=3, streams=3, batch=50)
     for sequence in (request(1, range(300)), request(2, [*range(280), 1]), request(3, range(900, 910))):
         machine.scheduler.submit(sequence)
@@ -315,7 +315,7 @@ def test_who_shares_nothing_does_not_wait() -> None:
     assert set(machine.scheduler.running) == {1, 3}
 
 
-def test_a_copy_that_costs_more_than_computing_is_not_made() -> None:
+def test_prefix_is_not_copied_if_computing_is_cheaper() -> None:
     machine = Machine(slots=2, streams=4, copy_ms=1000.0)
     machine.scheduler.submit(request(1, range(90), 50))
     machine.step()
@@ -325,7 +325,7 @@ def test_a_copy_that_costs_more_than_computing_is_not_made() -> None:
     assert (second.cached, machine.copies) == (0, 0)
 
 
-def test_the_stream_that_loses_least_is_overwritten() -> None:
+def test_stream_with_the_least_unique_tokens_is_overwritten() -> None:
     """Four prompts in three streams: the two that share their beginning are the ones to part with one."""
     machine = Machine(slots=1, streams=3)
     machine.run(request(1, range(500), 1))
@@ -340,7 +340,7 @@ def test_the_stream_that_loses_least_is_overwritten() -> None:
     assert other.cached == 480
 
 
-def test_what_no_stream_has_room_for_is_saved_and_comes_back() -> None:
+def test_evicted_stream_is_saved_and_restored() -> None:
     machine = Machine(slots=1, streams=1)
     machine.run(request(1, range(500), 1))
     machine.run(request(2, range(5000, 5400), 1))
@@ -350,7 +350,7 @@ def test_what_no_stream_has_room_for_is_saved_and_comes_back() -> None:
     assert again.cached == 490
 
 
-def test_a_short_end_is_kept_in_memory_and_never_becomes_a_file(tmp_path: Path) -> None:
+def test_short_lived_state_is_kept_in_memory_and_never_written_to_disk(tmp_path: Path) -> None:
     saved = SavedStates(tmp_path / "saved", memory_bytes=1000, disk_bytes=10**6)
     brief, lasting = np.arange(10, dtype=np.int32), np.arange(100, 110, dtype=np.int32)
     saved.put(brief, bytes(200), lasting=False)
@@ -364,7 +364,7 @@ def test_a_short_end_is_kept_in_memory_and_never_becomes_a_file(tmp_path: Path) 
     saved.check()
 
 
-def test_a_state_that_made_room_for_a_longer_one_is_found_in_that_one() -> None:
+def test_state_replaced_by_a_longer_one_is_found_in_the_longer_one() -> None:
     """It was chosen, and before it was used a state was saved that begins with it."""
     saved = SavedStates(None, 1000, 0)
     short, long = np.arange(10, dtype=np.int32), np.arange(20, dtype=np.int32)
@@ -379,7 +379,7 @@ def test_a_state_that_made_room_for_a_longer_one_is_found_in_that_one() -> None:
     assert saved.holding(short, chosen) is None
 
 
-def test_an_end_of_some_length_is_lasting() -> None:
+def test_state_with_a_long_unique_suffix_is_saved_to_disk() -> None:
     machine = Machine(slots=1, streams=1)
     machine.run(request(1, range(300), 1))
     seen: list[Save] = []
@@ -392,7 +392,7 @@ def test_an_end_of_some_length_is_lasting() -> None:
     assert [(len(save.tokens), save.lasting) for save in seen] == [(300, False), (290, True), (300, True)]
 
 
-def test_at_the_end_what_is_worth_it_is_saved() -> None:
+def test_only_long_streams_are_saved_at_shutdown() -> None:
     machine = Machine(slots=2, streams=4)
     machine.run(request(1, range(500), 1), request(2, range(9000, 9020), 1))
     machine.do(machine.scheduler.farewell())
@@ -401,7 +401,7 @@ def test_at_the_end_what_is_worth_it_is_saved() -> None:
     assert len(machine.saved) == 1, "twenty tokens are computed sooner than they are kept"
 
 
-def test_at_the_end_what_two_streams_share_is_saved_once() -> None:
+def test_shared_prefix_of_two_streams_is_saved_once_at_shutdown() -> None:
     """Each of them alone has ten tokens that the other has not: too few to be kept for."""
     machine = Machine(slots=2, streams=4)
     machine.run(request(1, range(500), 1))
@@ -445,12 +445,12 @@ def test_users_share_by_tokens_not_by_requests() -> None:
     assert 8 <= between <= 12
 
 
-def test_interactive_before_batch() -> None:
+def test_requests_run_in_order_of_priority() -> None:
     urgent, normal, batch = request(3, 2, 1, priority=0), request(2, 2, 1), request(1, 2, 1, priority=BATCH)
     assert finishing_order(Machine(slots=1), batch, normal, urgent) == [3, 2, 1]
 
 
-def test_a_waiting_request_that_another_user_takes_over_waits_in_that_ones_place() -> None:
+def test_waiting_request_moved_to_another_user_takes_that_users_place() -> None:
     machine = Machine(slots=1)
     batch, normal, other = (
         request(1, 2, 1, user="a", priority=BATCH),
@@ -466,7 +466,7 @@ def test_a_waiting_request_that_another_user_takes_over_waits_in_that_ones_place
     assert machine.scheduler.idle, "one that has ended is left alone"
 
 
-def test_a_running_request_that_becomes_batch_work_makes_room() -> None:
+def test_running_request_moved_to_batch_priority_is_preempted() -> None:
     machine = Machine(slots=1, streams=2)
     moved = request(1, 50, 30)
     machine.scheduler.submit(moved)
@@ -479,7 +479,7 @@ def test_a_running_request_that_becomes_batch_work_makes_room() -> None:
     assert moved.completion_tokens == 30
 
 
-def test_batch_work_makes_room_and_goes_on_where_it_was() -> None:
+def test_preempted_batch_work_resumes_where_it_stopped() -> None:
     machine = Machine(slots=1, streams=2)
     batch = request(1, 50, 30, priority=BATCH)
     machine.scheduler.submit(batch)
@@ -494,7 +494,7 @@ def test_batch_work_makes_room_and_goes_on_where_it_was() -> None:
     assert machine.computed == 50 + 29 + 5 + 2, "nothing was computed twice"
 
 
-def test_who_wants_to_be_alone_is_alone() -> None:
+def test_request_that_must_run_alone_is_not_batched() -> None:
     machine = Machine(slots=4)
     alone = request(2, 250, 3, alone=True)
     for sequence in (request(1, 250, 30), alone, request(3, 250, 30)):

@@ -30,58 +30,58 @@ def refused(load: Load) -> str:
     return error.value.message
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_missing_draft_file_is_refused(tmp_path: Path) -> None:
     assert "No such file" in refused(load(tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no model", b"GGUF\x03\0\0\0" + b"\xff" * 999])
-def test_a_file_that_is_no_model(tmp_path: Path, content: bytes) -> None:
+def test_invalid_draft_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "small.gguf").write_bytes(content)
     assert any(words in refused(load(tmp_path)) for words in ("not a GGUF file", "cannot load"))
 
 
-def test_a_file_cut_short(tmp_path: Path) -> None:
+def test_truncated_draft_file_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "small.gguf")
     (tmp_path / "small.gguf").write_bytes((tmp_path / "small.gguf").read_bytes()[:-1000])
     assert "file bounds" in refused(load(tmp_path))
 
 
-def test_a_model_that_generates_no_text(tmp_path: Path) -> None:
+def test_draft_model_that_generates_no_text_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "small.gguf", causal=False)
     assert "generates no text" in refused(load(tmp_path))
 
 
-def test_a_file_larger_than_the_memory(tmp_path: Path) -> None:
+def test_draft_larger_than_the_memory_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "big.gguf")
     write(tmp_path / "small.gguf", layers=8)
     size = (tmp_path / "big.gguf").stat().st_size
     assert "the draft does not fit in memory: the file has" in refused(load(tmp_path, memory_bytes=size + 1000))
 
 
-def test_another_word_is_named(tmp_path: Path) -> None:
+def test_draft_with_a_different_token_text_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "small.gguf", texts={270: "Q", 280: "Z"})
     assert "token 270 is 'Q', not 's'" in refused(load(tmp_path))
 
 
-def test_another_size_is_named(tmp_path: Path) -> None:
+def test_draft_with_a_different_vocabulary_size_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "small.gguf", more=["one", "two"])
     assert "has 315 tokens, not 313" in refused(load(tmp_path))
 
 
-def test_places_that_no_token_uses_do_not_count(tmp_path: Path) -> None:
+def test_unused_vocabulary_entries_are_ignored(tmp_path: Path) -> None:
     write(tmp_path / "small.gguf", unused=7)
     model = Gguf(load(tmp_path))
     assert model.draft_model is not None
     assert Driver(model).ask("why?").done.completion_tokens
 
 
-def test_another_kind_of_vocabulary_is_named(tmp_path: Path) -> None:
+def test_draft_with_another_vocabulary_type_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "small.gguf", vocabulary_type="gpt2")
     assert "its vocabulary is another: its type is" in refused(load(tmp_path))
 
 
 @pytest.mark.parametrize("which", ["small", "big"])
-def test_a_recurrent_state_means_no_drafts_and_one_notice(tmp_path: Path, which: str) -> None:
+def test_recurrent_model_disables_drafts_with_a_notice(tmp_path: Path, which: str) -> None:
     odd_gguf.recurrent(tmp_path / f"{which}.gguf")
     write(tmp_path / f"{'big' if which == 'small' else 'small'}.gguf")
     model = Gguf(load(tmp_path))

@@ -105,7 +105,7 @@ def true(done: Finished) -> None:
     assert 0 <= done.accepted <= min(done.drafted, done.completion_tokens - 1)
 
 
-def test_a_loop_takes_a_fraction_of_the_steps(tmp_path: Path) -> None:
+def test_repeating_text_takes_a_fraction_of_the_steps(tmp_path: Path) -> None:
     write(tmp_path / "circle.gguf", forgetful=True)
     slow, fast = (Counting(Wide(tmp_path / "circle.gguf", speculation), row_ms=2) for speculation in ("off", "ngram"))
     options: dict[str, Any] = {"max_tokens": 300, "ignore_eos": True}
@@ -117,7 +117,7 @@ def test_a_loop_takes_a_fraction_of_the_steps(tmp_path: Path) -> None:
     assert fast.rounds < slow.rounds / 4
 
 
-def test_one_at_a_time_every_token_is_the_same_to_the_bit(model: Gguf, plain: Gguf) -> None:
+def test_single_requests_give_the_same_tokens_with_drafts(model: Gguf, plain: Gguf) -> None:
     """Greedy and sampled, with penalties, and cut short by stop strings."""
     dice = seeded()
     accepted = 0
@@ -142,7 +142,7 @@ def test_one_at_a_time_every_token_is_the_same_to_the_bit(model: Gguf, plain: Gg
     assert accepted > count(500)
 
 
-def test_random_schedules_with_drafts_equal_one_at_a_time_without(model: Gguf, plain: Gguf) -> None:
+def test_random_schedules_with_drafts_equal_single_requests_without(model: Gguf, plain: Gguf) -> None:
     dice = seeded()
     accepted = 0
     for _ in range(count(100)):
@@ -173,7 +173,7 @@ def tied(plain: Gguf, got: list[int], expected: list[int]) -> bool:
     return bool(abs(logits[got[at]] - logits[expected[at]]) < 1e-4)
 
 
-def test_a_stop_string_within_a_draft_leaves_a_memory_that_can_be_gone_on_from(model: Gguf, plain: Gguf) -> None:
+def test_stop_string_within_a_draft_leaves_a_reusable_kv_cache(model: Gguf, plain: Gguf) -> None:
     text = Driver(plain).ask(LOOP, max_tokens=200, ignore_eos=True).text
     stop = text[120:124]
     fast = Counting(model)
@@ -187,7 +187,7 @@ def test_a_stop_string_within_a_draft_leaves_a_memory_that_can_be_gone_on_from(m
     assert fast.ask(longer, max_tokens=50).text == Driver(plain).ask(longer, max_tokens=50).text
 
 
-def test_wrong_drafts_change_nothing(model: Gguf, plain: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_drafts_do_not_change_the_answer(model: Gguf, plain: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is drafted: each row is sampled from the model's own distribution."""
     dice = random.Random(3)
     fast = Counting(model)
@@ -206,7 +206,7 @@ def test_wrong_drafts_change_nothing(model: Gguf, plain: Gguf, monkeypatch: pyte
         assert (reply.done.accepted or 0) < (reply.done.drafted or 0) / 10
 
 
-def test_a_draft_never_leads_past_the_end_of_the_context(model: Gguf) -> None:
+def test_drafts_never_exceed_the_context(model: Gguf) -> None:
     done = Counting(model).ask("ab" * 240, max_tokens=10_000, ignore_eos=True).done
     assert done.prompt_tokens + done.completion_tokens == model.loaded.context
     assert done.reason == "length"

@@ -18,27 +18,27 @@ def texts(name: str) -> tuple[list[int], list[int]]:
 
 @pytest.mark.parametrize("cost", [0.0, 0.02, 0.1, 0.25, 0.5, 1.0])
 @pytest.mark.parametrize("name", ["edit", "json", "prose"])
-def test_whatever_a_row_costs_nothing_is_lost_to_drafts(name: str, cost: float) -> None:
+def test_drafts_cost_at_most_three_percent_of_speed_at_any_row_cost(name: str, cost: float) -> None:
     assert bench_draft.replay(*texts(name), cost).speed >= 0.97
 
 
 @pytest.mark.parametrize(("name", "cost", "speed"), [("edit", 0.25, 1.8), ("edit", 0.02, 4), ("json", 0.25, 1.3)])
-def test_a_text_that_repeats_comes_faster(name: str, cost: float, speed: float) -> None:
+def test_repeating_text_is_generated_faster(name: str, cost: float, speed: float) -> None:
     assert bench_draft.replay(*texts(name), cost).speed >= speed
 
 
-def test_text_that_does_not_repeat_is_soon_left_alone() -> None:
+def test_text_without_repetition_is_soon_not_drafted() -> None:
     done = bench_draft.replay(*texts("prose"), 0.25)
     assert done.drafted < done.tokens / 50
 
 
-def test_a_loop_is_drafted_almost_whole() -> None:
+def test_looping_text_is_drafted_almost_entirely() -> None:
     done = bench_draft.replay([1], list(range(2, 9)) * 60, 0.25)
     assert done.speed > 2
     assert done.accepted > 0.8 * done.tokens
 
 
-def test_a_sequence_whose_drafts_were_wrong_is_drafted_again_when_they_would_be_right() -> None:
+def test_drafting_resumes_when_predictions_become_right() -> None:
     speculation, acceptance = measured(0.25), Acceptance()
     for _ in range(40):
         acceptance.learn(Prediction(4, False))
@@ -56,7 +56,7 @@ def measured(row_cost: float) -> Speculation:
 
 
 @pytest.mark.parametrize("steps", [[(1, 2000.0)], [(1, 2000.0), (1, 900.0)], [(5, 3000.0)]])
-def test_first_steps_that_were_held_up_say_nothing_of_those_that_follow(steps: list[tuple[int, float]]) -> None:
+def test_delayed_first_steps_do_not_affect_the_cost_estimate(steps: list[tuple[int, float]]) -> None:
     """Else wide steps, measured later, would look as if they cost nothing."""
     costs = []
     for first in (steps, []):
@@ -67,7 +67,7 @@ def test_first_steps_that_were_held_up_say_nothing_of_those_that_follow(steps: l
     assert costs[0] == pytest.approx(costs[1])
 
 
-def test_drafts_stop_where_a_row_costs_a_whole_step_and_are_tried_again_when_that_was_long_ago() -> None:
+def test_drafts_stop_at_high_row_cost_and_are_retried_later() -> None:
     speculation = measured(1.0)
     chances = {0: [0.6, 0.4, 0.2]}
     assert speculation.lengths(chances, 8) == {0: 0}
@@ -76,7 +76,7 @@ def test_drafts_stop_where_a_row_costs_a_whole_step_and_are_tried_again_when_tha
     assert speculation.lengths(chances, 8)[0] > 0
 
 
-def test_a_plain_step_comes_now_and_then() -> None:
+def test_some_steps_run_without_drafts() -> None:
     speculation = measured(0.1)
     lengths = []
     for _ in range(2 * PLAIN_EVERY + 2):
@@ -86,13 +86,13 @@ def test_a_plain_step_comes_now_and_then() -> None:
     assert lengths.count(0) == 2
 
 
-def test_one_step_that_was_held_up_does_not_end_it() -> None:
+def test_one_delayed_step_does_not_stop_drafting() -> None:
     speculation = measured(0.1)
     speculation.measured({0: 9}, 5000)
     assert speculation.lengths({0: [0.99**at for at in range(1, 9)]}, 8)[0] > 0
 
 
-def test_a_whole_draft_is_tried_although_short_ones_do_well() -> None:
+def test_full_length_draft_is_tried_even_if_short_drafts_pay() -> None:
     """Nine rows cost five, sixteen cost six: a line through what short drafts cost would never find it."""
     speculation = Speculation()
     lengths = []
@@ -104,14 +104,14 @@ def test_a_whole_draft_is_tried_although_short_ones_do_well() -> None:
 
 
 @given(st.lists(st.lists(st.floats(0, 1), max_size=DRAFT_TOKENS), min_size=1, max_size=8), st.integers(0, 40))
-def test_the_room_of_a_step_is_kept(chances: list[list[float]], room: int) -> None:
+def test_draft_lengths_stay_within_the_batch_limit(chances: list[list[float]], room: int) -> None:
     falling = {stream: sorted(each, reverse=True) for stream, each in enumerate(chances)}
     lengths = measured(0.01).lengths(falling, room)
     assert sum(lengths.values()) <= room
     assert all(length <= len(falling[stream]) for stream, length in lengths.items())
 
 
-def test_one_sequence_that_drafts_among_many_must_pay_for_a_pass_of_its_own() -> None:
+def test_single_drafting_sequence_in_a_batch_must_pay_for_its_extra_pass() -> None:
     speculation = Speculation()
     for _ in range(3):
         speculation.measured({0: 1}, 10)
@@ -124,7 +124,7 @@ def test_one_sequence_that_drafts_among_many_must_pay_for_a_pass_of_its_own() ->
 
 
 @given(st.floats(0.1, 50), st.floats(0.1, 20), st.lists(st.tuples(st.integers(1, 4), st.integers(1, 40)), min_size=20))
-def test_the_cost_of_a_step_is_learned(pass_ms: float, row_ms: float, steps: list[tuple[int, int]]) -> None:
+def test_step_cost_is_learned(pass_ms: float, row_ms: float, steps: list[tuple[int, int]]) -> None:
     cost = StepCost()
     for count, rows in [*steps, (1, 1), (1, 9), (2, 10)]:
         cost.learn(count, rows, pass_ms * count + row_ms * rows)
@@ -149,7 +149,7 @@ def test_passes_are_counted_as_llama_cpp_splits_a_batch(rows: dict[int, int]) ->
     assert passes(rows) == count
 
 
-def test_a_step_in_which_nobody_samples_has_no_drafts_whatever_was_measured() -> None:
+def test_step_without_sampling_has_no_drafts_even_with_odd_measurements() -> None:
     """On a busy machine more rows may have taken less time than one: then a pass is thought to cost nothing."""
     speculation = Speculation()
     for _ in range(20):

@@ -44,7 +44,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     return Told()
 
 
-def test_beside_others_a_model_computes_with_fewer_threads_and_says_the_same(
+def test_fewer_threads_beside_other_programs_give_the_same_answers(
     files: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = llama(files / "base.gguf", threads=2, kv_type="f32", flash_attention=False)
@@ -57,7 +57,7 @@ def test_beside_others_a_model_computes_with_fewer_threads_and_says_the_same(
     assert told[-20:].count(1) > 15
 
 
-def test_a_request_that_is_to_be_repeatable_has_all_threads_in_each_step(
+def test_reproducible_request_uses_all_threads_in_every_step(
     files: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Gguf(llama(files / "base.gguf", threads=2, fewer_threads=True))
@@ -67,7 +67,7 @@ def test_a_request_that_is_to_be_repeatable_has_all_threads_in_each_step(
     assert set(told) == {2}
 
 
-def test_prompts_and_those_who_generate_have_numbers_of_their_own() -> None:
+def test_prompt_and_generation_steps_have_separate_thread_counts() -> None:
     told = Told()
     made = StepThreads(echo(threads=2, fewer_threads=True), False, told.append)
     sequence = request(1, 100)
@@ -78,14 +78,14 @@ def test_prompts_and_those_who_generate_have_numbers_of_their_own() -> None:
     assert told == [1, 2, 1]
 
 
-def test_where_a_gpu_computes_idle_processors_mean_nothing(told: Told) -> None:
+def test_thread_count_is_fixed_when_a_gpu_computes(told: Told) -> None:
     made = StepThreads(echo(threads=2, fewer_threads=True), True, told.append)
     for _ in range(50):
         made.compute([Chunk(request(1, 1), 0, 0, 1)], lambda: None)
     assert set(told) == {2}
 
 
-def test_what_a_step_had_is_its_share_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_reports_its_share_of_the_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int, float, float]] = []
     monkeypatch.setattr(Threads, "measured", lambda _, *said: seen.append(said))
     clock, spent = iter([10.0, 10.5]), iter([3.0, 3.25])

@@ -33,6 +33,6 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_kinds_of_templates(kind: str) -> None:
+def test_which_templates_accept_a_later_system_message(kind: str) -> None:
     source, taken = KINDS[kind]
     assert takes_later(ChatTemplate(source).render) is taken

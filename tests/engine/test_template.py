@@ -25,7 +25,7 @@ def test_chatml_renders_line_by_line_up_to_the_answer() -> None:
     assert ChatTemplate(CHATML).render(SYSTEM) == expected
 
 
-def test_the_files_own_tokens_stand_in_the_template() -> None:
+def test_template_can_use_the_files_token_names() -> None:
     template = ChatTemplate("{{ bos_token }}|{{ eos_token }}", {"bos_token": "<s>", "eos_token": "</s>"})
     assert template.render(HI) == "<s>|</s>"
 
@@ -34,7 +34,7 @@ SILENT = "{% for m in messages %}{% if m.role != 'system' %}[{{ m.content }}]{% 
 
 
 @pytest.mark.parametrize("source", [NO_SYSTEM, SILENT])
-def test_a_template_that_takes_no_system_message_finds_it_in_the_first_one(source: str) -> None:
+def test_system_prompt_moves_into_the_first_message_if_unsupported(source: str) -> None:
     """Also one that passes it over without a word."""
     template = ChatTemplate(source)
     more = [*SYSTEM, ChatMessage("assistant", "hello"), ChatMessage("user", "and?")]
@@ -52,28 +52,28 @@ def test_a_template_that_raises_on_any_message_points_to_raw() -> None:
 
 
 @pytest.mark.parametrize("source", ["{% for %}", "{{ unclosed", "{% endif %}"])
-def test_a_template_that_cannot_be_read_is_refused_when_asked_with(source: str) -> None:
+def test_invalid_template_is_refused_at_rendering(source: str) -> None:
     with pytest.raises(Refusal, match="broken"):
         ChatTemplate(source).render(HI)
 
 
 @pytest.mark.parametrize("source", ["{{ 1 / 0 }}", "{{ messages[7].content.upper() }}", "{{ none.x.y }}"])
-def test_a_template_that_fails_is_refused(source: str) -> None:
+def test_template_that_raises_an_error_is_refused(source: str) -> None:
     with pytest.raises(Refusal, match="refuses"):
         ChatTemplate(source).render(HI)
 
 
-def test_a_template_cannot_reach_out_of_its_sandbox() -> None:
+def test_template_cannot_leave_the_sandbox() -> None:
     with pytest.raises(Refusal):
         ChatTemplate("{{ messages.__class__.__mro__[1].__subclasses__() }}").render(HI)
 
 
-def test_tojson_writes_what_models_read_not_what_browsers_do() -> None:
+def test_tojson_does_not_escape_html() -> None:
     asked = [ChatMessage("user", "<é> & 'x'")]
     assert ChatTemplate("{{ messages[0].content | tojson }}").render(asked) == "\"<é> & 'x'\""
 
 
-def test_loop_controls_generation_marks_and_the_date_are_there() -> None:
+def test_loop_controls_generation_blocks_and_strftime_are_supported() -> None:
     source = (
         "{% for n in range(9) %}{% if n == 2 %}{% break %}{% endif %}{{ n }}{% endfor %}"
         "{% generation %}x{% endgeneration %}{{ strftime_now('%Y') | length }}"
@@ -97,7 +97,7 @@ WIDE = "{{ 'x'.ljust(10 ** 11) }}"
     ("source", "words"),
     [(POWER, "processor time and was stopped"), (DOUBLING, "MiB"), (WIDE, "MiB"), (LONG, "characters")],
 )
-def test_a_template_may_neither_last_nor_grow(source: str, words: str) -> None:
+def test_template_exceeding_time_or_size_limits_is_stopped(source: str, words: str) -> None:
     """Only when it is asked for: what it is tried out with looks harmless."""
     template = ChatTemplate("{% if messages[0].content == 'now' %}" + source + "{% endif %}{{ messages[0].content }}")
     assert template.render(HI) == "hi"
@@ -108,7 +108,7 @@ def test_a_template_may_neither_last_nor_grow(source: str, words: str) -> None:
     assert template.render(HI) == "hi", "the next one is rendered as if nothing had been"
 
 
-def test_a_template_that_is_stopped_time_and_again_is_left_alone() -> None:
+def test_template_stopped_repeatedly_is_disabled() -> None:
     template = ChatTemplate("{% if messages[0].content == 'now' %}" + ENDLESS + "{% endif %}{{ messages[0].content }}")
     assert template.render(HI) == "hi"
     for _ in range(STRIKES):
@@ -118,7 +118,7 @@ def test_a_template_that_is_stopped_time_and_again_is_left_alone() -> None:
         template.render(HI)
 
 
-def test_a_template_that_never_ends_is_found_out_once() -> None:
+def test_endless_template_gets_one_strike() -> None:
     template = ChatTemplate(ENDLESS)
     for _ in range(5):
         with pytest.raises(Refusal, match="processor time and was stopped"):

@@ -90,12 +90,12 @@ prompts = st.sampled_from(["", "<think>", "say it\n<think>\n", "<|start|>assista
 
 
 @given(noisy, st.lists(st.integers(0, 300), max_size=20), stops, prompts)
-def test_any_split_reads_as_the_whole(data: bytes, at: list[int], stop: list[str], prompt: str) -> None:
+def test_any_split_gives_the_same_text_as_the_whole(data: bytes, at: list[int], stop: list[str], prompt: str) -> None:
     assert feed(cut(data, at), stop, prompt) == twin(data, stop, prompt)
 
 
 @given(noisy, stops)
-def test_byte_by_byte_reads_as_the_whole(data: bytes, stop: list[str]) -> None:
+def test_byte_by_byte_gives_the_same_text_as_the_whole(data: bytes, stop: list[str]) -> None:
     assert feed([data[i : i + 1] for i in range(len(data))], stop) == twin(data, stop)
 
 
@@ -105,14 +105,14 @@ def test_no_stop_string_is_ever_printed(data: bytes, at: list[int], stop: list[s
     assert not [word for word in stop if word in answer]
 
 
-def test_what_only_began_a_stop_string_is_printed_after_all() -> None:
+def test_partial_stop_string_is_printed_when_it_does_not_complete() -> None:
     text = Text(["STOP"])
     assert [text.feed(piece).text for piece in (b"we S", b"T", b"and")] == ["we ", "", "STand"]
     assert text.feed(b" ST").text == " "
     assert text.end().text == "ST"
 
 
-def test_a_character_waits_for_its_last_byte() -> None:
+def test_character_is_held_back_until_its_last_byte() -> None:
     text = Text()
     assert [text.feed(bytes([byte])).text for byte in "é🎉".encode()] == ["", "é", "", "", "", "🎉"]
 
@@ -151,7 +151,7 @@ def test_a_character_waits_for_its_last_byte() -> None:
         ("x\n[BEGIN FINAL RESPONSE]\ny", "", "x\n[BEGIN FINAL RESPONSE]\ny", ""),
     ],
 )  # fmt: skip
-def test_reasoning_is_told_apart_from_the_answer(output: str, prompt: str, answer: str, reasoning: str) -> None:
+def test_reasoning_is_separated_from_the_answer(output: str, prompt: str, answer: str, reasoning: str) -> None:
     pieces = [bytes([byte]) for byte in output.encode()]
     assert feed(pieces, prompt=prompt) == (answer, reasoning, False)
     assert feed([output.encode()], prompt=prompt) == (answer, reasoning, False)
@@ -161,11 +161,11 @@ def test_a_stop_string_in_the_reasoning_does_not_stop() -> None:
     assert feed([b"<think>END is not yet</think>done END more"], ["END"]) == ("done ", "END is not yet", True)
 
 
-def test_of_two_stop_strings_the_first_to_be_complete_counts() -> None:
+def test_first_completed_stop_string_ends_the_text() -> None:
     assert feed([b"xabcd"], ["abcd", "bc"]) == ("xa", "", True)
 
 
-def test_a_thousand_thoughts_are_read_like_one() -> None:
+def test_thousand_think_blocks_are_read_as_reasoning() -> None:
     assert feed([b"<think>a</think>" * 1000 + b"b"]) == ("b", "\n\n".join(["a"] * 1000), False)
 
 
@@ -182,7 +182,7 @@ def split(pieces: list[str], guess: bool = False) -> tuple[list[tuple[str, str]]
 LONE = ["6 times ", "7</th", "ink>", "\n\n4", "2"]
 
 
-def test_a_closing_tag_alone_says_that_all_before_it_was_thought() -> None:
+def test_lone_closing_tag_marks_the_text_before_it_as_reasoning() -> None:
     told, moved = split(LONE)
     assert moved
     assert told == [("6 times ", ""), ("7", ""), ("", ""), ("4", ""), ("2", ""), ("", "")]
@@ -190,12 +190,12 @@ def test_a_closing_tag_alone_says_that_all_before_it_was_thought() -> None:
     assert (told, moved) == ([("", ""), ("", ""), ("", "6 times 7"), ("4", ""), ("2", ""), ("", "")], True)
 
 
-def test_without_one_what_was_held_is_the_answer() -> None:
+def test_held_back_text_is_the_answer_without_a_closing_tag() -> None:
     assert split(["4", "2"], guess=True) == ([("", ""), ("", ""), ("42", "")], False)
     assert split(["4", "2"]) == ([("4", ""), ("2", ""), ("", "")], False)
 
 
-def test_a_tag_that_was_opened_or_is_in_quotes_is_no_lone_one() -> None:
+def test_opened_or_quoted_tag_is_not_a_lone_closing_tag() -> None:
     assert split(["<think>a</think>b</think>c"])[0][0] == ("b</think>c", "a")
     assert split(["it ends with `</think>`"]) == ([("it ends with `</think>`", ""), ("", "")], False)
     assert split(["</think>\n\n42"]) == ([("42", ""), ("", "")], False)
@@ -205,7 +205,7 @@ ALONE = ["a", " ", "`", "<", "</think>", "[/THINK]", "<think>"]
 
 
 @given(st.lists(st.sampled_from(ALONE), max_size=9), st.lists(st.integers(0, 99)))
-def test_a_lone_tag_is_found_however_the_text_is_cut(atoms: list[str], at: list[int]) -> None:
+def test_lone_closing_tag_is_found_in_any_split(atoms: list[str], at: list[int]) -> None:
     whole = "".join(atoms)
 
     def told(pieces: list[str]) -> tuple[str, str]:

@@ -47,7 +47,7 @@ def check_as_transformers(source: str, scribe: Scribe) -> None:
 
 
 @pytest.mark.parametrize("trait", TRAITS)
-def test_each_trait_is_rendered_as_transformers_does(trait: str, scribe: Scribe) -> None:
+def test_each_template_trait_renders_as_in_transformers(trait: str, scribe: Scribe) -> None:
     check_as_transformers(TRAITS[trait], scribe)
 
 
@@ -76,12 +76,12 @@ WORDS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("trait", WORDS)
-def test_the_words_that_a_template_understands(trait: str, scribe: Scribe) -> None:
+def test_thinking_options_of_each_template_trait(trait: str, scribe: Scribe) -> None:
     thinking = ChatTemplate(TRAITS[trait], scribe=scribe).nature.thinking
     assert {word: thinking.way(word).variables for word in thinking.words} == WORDS[trait]
 
 
-def test_a_word_that_it_does_not_understand_is_refused_with_those_that_it_does() -> None:
+def test_unsupported_thinking_option_is_refused_with_the_supported_ones() -> None:
     template = ChatTemplate(TRAITS["efforts of its own"])
     with pytest.raises(Refusal, match=r"'medium'.* it supports on, off, low, high") as refusal:
         template.render([ChatMessage("user", "hi")], "medium")
@@ -90,7 +90,7 @@ def test_a_word_that_it_does_not_understand_is_refused_with_those_that_it_does()
         ChatTemplate(TRAITS["plain"]).render([ChatMessage("user", "hi")], "on")
 
 
-def test_a_word_is_in_what_the_model_reads() -> None:
+def test_thinking_option_changes_the_rendered_prompt() -> None:
     hi = [ChatMessage("user", "hi")]
     switch, line = (
         ChatTemplate(TRAITS["a switch that closes the tag"]),
@@ -105,7 +105,7 @@ def test_a_word_is_in_what_the_model_reads() -> None:
     assert sentence.render(more).startswith("<|system|>Be brief.<|end|>")
 
 
-def test_a_family_whose_template_says_nothing_is_known_by_its_files_name() -> None:
+def test_model_family_is_recognised_by_its_name() -> None:
     template = ChatTemplate(TRAITS["plain"], model="Llama 3.3 Nemotron Super 49B v1")
     assert template.nature.thinking.words == ["on", "off"]
     assert template.render([ChatMessage("user", "hi")], "off").startswith("<|system|>detailed thinking off<|end|>")
@@ -128,7 +128,7 @@ def test_a_family_whose_template_says_nothing_is_known_by_its_files_name() -> No
         ),
     ],
 )  # fmt: skip
-def test_the_tags_are_what_stands_around_a_thought(source: str, tags: Tags | None, scribe: Scribe) -> None:
+def test_thinking_tags_are_detected_from_the_template(source: str, tags: Tags | None, scribe: Scribe) -> None:
     found = ChatTemplate(source, scribe=scribe).nature.tags
     assert found.own == tags
     assert found.all == ((tags, *TAGS) if tags else TAGS)
@@ -139,7 +139,7 @@ def opened(template: ChatTemplate, think: str | None = None) -> str:
     return found.opening if found else ""
 
 
-def test_an_answer_begins_inside_the_thinking_where_the_prompt_ends_so() -> None:
+def test_answer_starts_as_reasoning_if_the_prompt_opens_the_tag() -> None:
     assert opened(ChatTemplate(TRAITS["a switch, and the tag in the prompt"])) == "<think>"
     assert opened(ChatTemplate(TRAITS["a switch, and the tag in the prompt"]), "off") == ""
     assert opened(ChatTemplate(TRAITS["words begin every thought"])) == "I think as follows:"
@@ -183,7 +183,7 @@ FAMILIES: dict[str, tuple[set[str], str, bool]] = {
 
 
 @pytest.mark.skipif(not SOURCES.is_dir(), reason="LLMCTL_LLAMA_CPP names no folder of llama.cpp's sources")
-def test_all_of_llama_cpps_templates_are_rendered_as_transformers_does(scribe: Scribe) -> None:
+def test_llama_cpps_templates_render_as_in_transformers(scribe: Scribe) -> None:
     files = sorted(SOURCES.glob("*.jinja"))
     assert len(files) > 60
     for file in files:
@@ -192,7 +192,7 @@ def test_all_of_llama_cpps_templates_are_rendered_as_transformers_does(scribe: S
 
 @pytest.mark.skipif(not SOURCES.is_dir(), reason="LLMCTL_LLAMA_CPP names no folder of llama.cpp's sources")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_families(family: str, scribe: Scribe) -> None:
+def test_thinking_options_and_tags_of_model_families(family: str, scribe: Scribe) -> None:
     words, opening, begins = FAMILIES[family]
     file = SOURCES / f"{family}.jinja"
     if not file.is_file():

@@ -33,12 +33,12 @@ def run(threads: Threads, machine: Machine, steps: int, rows: int = 1) -> list[i
     return counts
 
 
-def test_a_quiet_machine_has_all_threads_in_every_step() -> None:
+def test_idle_machine_uses_all_threads_in_every_step() -> None:
     assert set(run(Threads(2), quiet, 1000)) == {2}
     assert set(run(Threads(16), quiet, 1000)) == {16}
 
 
-def test_beside_a_busy_program_it_has_fewer_and_looks_now_and_then_whether_that_is_still_better() -> None:
+def test_busy_machine_uses_fewer_threads_and_retries_all_occasionally() -> None:
     threads = Threads(2)
     run(threads, quiet, 50)
     counts = run(threads, beside_one, 400)
@@ -46,7 +46,7 @@ def test_beside_a_busy_program_it_has_fewer_and_looks_now_and_then_whether_that_
     assert 2 in counts[-4 * LAST_WAIT :]
 
 
-def test_all_threads_come_back_with_the_processors() -> None:
+def test_all_threads_are_used_again_when_the_machine_is_idle() -> None:
     threads = Threads(2)
     run(threads, beside_one, 400)
     assert threads.count == 1
@@ -54,16 +54,16 @@ def test_all_threads_come_back_with_the_processors() -> None:
     assert set(counts[-100:]) == {2}
 
 
-def test_where_fewer_are_slower_still_it_stays_with_all_and_hardly_tries() -> None:
+def test_all_threads_are_kept_if_fewer_are_slower() -> None:
     counts = run(Threads(2), together_anyway, 1000)
     assert counts.count(1) < 30
 
 
-def test_a_model_that_begins_on_a_busy_machine_finds_it_too() -> None:
+def test_start_on_a_busy_machine_also_reduces_threads() -> None:
     assert run(Threads(2), beside_one, 60)[-40:].count(1) > 35
 
 
-def test_of_many_processors_it_leaves_those_that_are_taken() -> None:
+def test_busy_processors_are_left_to_other_programs() -> None:
     def two_are_taken(threads: int) -> tuple[float, float]:
         return (60 / threads, 1.0) if threads <= 6 else (60 / threads * 4, 0.4)
 
@@ -71,7 +71,7 @@ def test_of_many_processors_it_leaves_those_that_are_taken() -> None:
     assert run(Threads(8), two_are_taken, 400)[-100:].count(6) > 70
 
 
-def test_steps_of_other_widths_are_compared_by_what_they_were_expected_to_take() -> None:
+def test_steps_with_different_rows_are_compared_by_expected_time() -> None:
     """With drafts and with those who come and go each step has other rows."""
     threads, counts = Threads(2), []
     for step in range(400):
@@ -79,7 +79,7 @@ def test_steps_of_other_widths_are_compared_by_what_they_were_expected_to_take()
     assert counts[-200:].count(1) > 180
 
 
-def test_one_slow_step_among_quiet_ones_changes_nothing() -> None:
+def test_one_slow_step_does_not_change_the_thread_count() -> None:
     threads = Threads(2)
     for _ in range(40):
         run(threads, quiet, 25)
@@ -88,7 +88,7 @@ def test_one_slow_step_among_quiet_ones_changes_nothing() -> None:
     assert counts.count(2) >= 95
 
 
-def test_what_a_user_has_set_is_kept_to() -> None:
+def test_thread_count_set_by_the_user_is_kept() -> None:
     assert set(run(Threads(2, fewer=False), beside_one, 200)) == {2}
 
 
@@ -96,5 +96,5 @@ def test_what_a_user_has_set_is_kept_to() -> None:
     ("most", "rungs"),
     [(1, [1]), (2, [2, 1]), (4, [4, 3, 2, 1]), (8, [8, 7, 6, 4, 2, 1]), (64, [64, 63, 62, 48, 32, 16, 1])],
 )
-def test_the_numbers_that_are_tried(most: int, rungs: list[int]) -> None:
+def test_thread_counts_that_are_tried(most: int, rungs: list[int]) -> None:
     assert ladder(most) == rungs

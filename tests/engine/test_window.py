@@ -57,7 +57,7 @@ def story(dice: random.Random, length: int) -> str:
     return "".join(dice.choices("etaoin shrdlu", k=length))
 
 
-def test_a_window_is_what_the_library_makes_it(model: Gguf) -> None:
+def test_sliding_window_size_matches_the_library(model: Gguf) -> None:
     assert model.window == Window(WINDOW, SPARE)
     for stream in range(model.streams):
         model.cut(stream, 0)
@@ -70,14 +70,14 @@ def test_a_window_is_what_the_library_makes_it(model: Gguf) -> None:
     assert not model.cut(stream, model.least(stream) - 1)
 
 
-def test_the_same_prompt_again_is_computed_but_for_its_last_token(model: Gguf, alone: Alone) -> None:
+def test_repeated_prompt_computes_only_its_last_token(model: Gguf, alone: Alone) -> None:
     driver, prompt = engine(model), story(random.Random(2), 500)
     first, second = driver.ask(prompt), driver.ask(prompt)
     assert (first.done.cached_tokens, second.done.cached_tokens) == (0, second.done.prompt_tokens - 1)
     assert first.text == second.text == alone(prompt)
 
 
-def test_a_prompt_is_found_again_behind_a_long_answer(model: Gguf, alone: Alone) -> None:
+def test_prompt_is_reused_after_a_long_answer(model: Gguf, alone: Alone) -> None:
     driver, prompt = engine(model), story(random.Random(3), 500)
     driver.ask(prompt, max_tokens=LONG, ignore_eos=True)
     second = driver.ask(prompt)
@@ -85,13 +85,13 @@ def test_a_prompt_is_found_again_behind_a_long_answer(model: Gguf, alone: Alone)
     assert second.text == alone(prompt)
 
 
-def test_a_short_answer_costs_no_saved_state_and_no_step(model: Gguf) -> None:
+def test_short_answer_saves_no_state(model: Gguf) -> None:
     driver = engine(model)
     driver.ask(story(random.Random(4), 500), max_tokens=SPARE // 2)
     assert len(driver.loop.scheduler.saved) == 0
 
 
-def test_a_conversation_goes_on_after_the_engine_has_ended(model: Gguf, alone: Alone, tmp_path: Path) -> None:
+def test_conversation_is_reused_after_an_engine_restart(model: Gguf, alone: Alone, tmp_path: Path) -> None:
     driver, prompt = engine(model, SavedStates(tmp_path, 2**26, 2**30, model.window)), story(random.Random(5), 400)
     first = driver.ask(prompt, max_tokens=30)
     turn = prompt + first.text + story(random.Random(6), 20)
@@ -105,7 +105,7 @@ def test_a_conversation_goes_on_after_the_engine_has_ended(model: Gguf, alone: A
     assert (same.text, third.text) == (alone(turn), alone(next_))
 
 
-def test_a_conversation_goes_on_in_another_slot(model: Gguf, alone: Alone) -> None:
+def test_conversation_is_reused_in_another_slot(model: Gguf, alone: Alone) -> None:
     driver, prompt = engine(model), story(random.Random(8), 400)
     first = driver.ask(prompt, max_tokens=30)
     others = [driver.submit(story(random.Random(seed), 100), max_tokens=60, ignore_eos=True) for seed in (9, 10)]
@@ -117,7 +117,7 @@ def test_a_conversation_goes_on_in_another_slot(model: Gguf, alone: Alone) -> No
     assert all(driver.replies[id].done.completion_tokens == 60 for id in others)
 
 
-def test_two_that_share_most_of_their_text_are_both_there_after_the_engine_has_ended(
+def test_two_prompts_with_a_shared_prefix_are_reused_after_a_restart(
     model: Gguf, alone: Alone, tmp_path: Path
 ) -> None:
     driver, shared = engine(model, SavedStates(tmp_path, 2**26, 2**30, model.window)), story(random.Random(11), 400)
@@ -131,7 +131,7 @@ def test_two_that_share_most_of_their_text_are_both_there_after_the_engine_has_e
         assert reply.text == alone(prompt)
 
 
-def test_eight_that_share_a_beginning_compute_it_once(model: Gguf, alone: Alone) -> None:
+def test_eight_requests_compute_a_shared_prefix_once(model: Gguf, alone: Alone) -> None:
     driver, shared = engine(model), story(random.Random(14), 600)
     prompts = [shared + story(random.Random(seed), 250) for seed in range(20, 28)]
     ids = [driver.submit(prompt) for prompt in prompts]
@@ -141,7 +141,7 @@ def test_eight_that_share_a_beginning_compute_it_once(model: Gguf, alone: Alone)
     assert [driver.replies[id].text for id in ids] == [alone(prompt) for prompt in prompts]
 
 
-def test_a_beginning_that_is_gone_is_computed_once_more_and_then_kept(model: Gguf, alone: Alone) -> None:
+def test_lost_shared_prefix_is_computed_again_once_and_then_kept(model: Gguf, alone: Alone) -> None:
     driver, shared = engine(model), story(random.Random(15), 600)
     prompts = [shared + story(random.Random(seed), 250) for seed in range(30, 34)]
     replies = [driver.ask(prompt) for prompt in prompts]
@@ -150,7 +150,7 @@ def test_a_beginning_that_is_gone_is_computed_once_more_and_then_kept(model: Ggu
     assert [reply.text for reply in replies] == [alone(prompt) for prompt in prompts]
 
 
-def test_whatever_is_cut_copied_and_restored_no_answer_is_another(model: Gguf, alone: Alone, tmp_path: Path) -> None:
+def test_answers_are_unchanged_by_cuts_copies_and_restores(model: Gguf, alone: Alone, tmp_path: Path) -> None:
     dice = random.Random(16)
     driver = engine(model, SavedStates(tmp_path, 2**26, 2**30, model.window))
     texts = [story(dice, 300)]
@@ -170,7 +170,7 @@ def test_whatever_is_cut_copied_and_restored_no_answer_is_another(model: Gguf, a
         driver = again(model, driver, tmp_path)
 
 
-def test_a_state_of_a_window_serves_itself_and_one_token_less() -> None:
+def test_window_state_covers_its_own_length_and_one_token_less() -> None:
     window = Window(4, 8)
     tokens = np.arange(10, dtype=np.int32)
     saved = SavedStates(None, 2**20, 0, window)
