@@ -60,15 +60,15 @@ def part(text: Any = None, reason: str | None = None, **more: Any) -> dict[str, 
         ([part("a"), b"[done] "], "a", ""),
     ],
 )
-def test_an_answer_is_read_in_each_of_its_forms(events: list[Any], text: str, thought: str) -> None:
+def test_answer_is_read_in_every_response_format(events: list[Any], text: str, thought: str) -> None:
     assert read(*events)[:2] == (text, thought)
 
 
-def test_a_raw_text_is_left_as_it_is() -> None:
+def test_raw_text_is_unchanged() -> None:
     assert read(part("<think>a", "stop"), raw=True)[:2] == ("<think>a", "")
 
 
-def test_usage_may_come_with_any_event_and_the_last_one_counts() -> None:
+def test_last_usage_of_any_event_counts() -> None:
     late = {"prompt_tokens": 4, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 3}}
     first = part("a") | {"usage": {"prompt_tokens": 4, "completion_tokens": 1, "prompt_tokens_details": None}}
     *_, reading = read(first, part("b", "stop"), {"choices": [], "usage": late}, b"[DONE]")
@@ -87,14 +87,14 @@ def test_usage_may_come_with_any_event_and_the_last_one_counts() -> None:
         ([1], (0, 0, 1)),
     ],
 )
-def test_usage_in_each_of_its_forms(usage: Any, counts: tuple[int, int, int]) -> None:
+def test_usage_is_read_in_every_format(usage: Any, counts: tuple[int, int, int]) -> None:
     *_, reading = read(part("a", "stop") | {"usage": usage})
     assert (reading.prompt_tokens, reading.cached_tokens, reading.completion_tokens) == counts
     *_, reading = read({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop", "usage": usage}]})
     assert (reading.prompt_tokens, reading.cached_tokens, reading.completion_tokens) == counts
 
 
-def test_an_answer_without_its_end_is_cut_and_one_without_anything_is_empty() -> None:
+def test_answer_without_finish_reason_is_truncated_and_without_content_is_empty() -> None:
     for events in ([part("a")], [part("")], [part("a"), {"choices": [], "usage": {"completion_tokens": 1}}]):
         with pytest.raises(AttemptFailed, match="finish_reason") as cut:
             read(*events)
@@ -141,7 +141,7 @@ def test_an_invalid_event_is_an_error_without_retry(event: bytes) -> None:
         ({"message": "no", "metadata": {"raw": "the true words"}}, EngineFailed),
     ],
 )
-def test_an_error_within_a_stream_is_what_it_would_be_before_it(error: Any, kind: type[LlmctlError]) -> None:
+def test_error_event_in_a_stream_has_the_same_error_type(error: Any, kind: type[LlmctlError]) -> None:
     with pytest.raises(AttemptFailed) as failed:
         AnswerReader("it", False).feed(Event(json.dumps({"error": error}).encode()))
     assert type(failed.value.error) is kind
@@ -162,13 +162,13 @@ TWO = {"c": -2.0, "b": -0.5}
         ({"content": [7]}, None),
     ],
 )  # fmt: skip
-def test_log_probabilities_in_each_of_their_forms(logprobs: dict[str, Any], expected: Any) -> None:
+def test_logprobs_are_read_in_every_format(logprobs: dict[str, Any], expected: Any) -> None:
     event = {"choices": [{"text": "a", "finish_reason": "stop", "logprobs": logprobs}]}
     scored = read(event)[2].logprobs
     assert [(each.token, each.logprob, each.top) for each in scored] == ([expected] if expected else [])
 
 
-def test_an_empty_part_produces_nothing() -> None:
+def test_empty_event_produces_no_text() -> None:
     assert AnswerReader("it", False).feed(Event(b'{"choices": [], "object": "x"}')) == AnswerPart()
 
 
@@ -194,7 +194,7 @@ def test_an_empty_part_produces_nothing() -> None:
         Event(b'{"code": 503, "choices": [], "detail": {"error": "the words"}}', "error"),
     ],
 )  # fmt: skip
-def test_a_failure_within_an_answer_is_one_in_each_of_its_forms(event: Event) -> None:
+def test_failure_event_is_an_error_in_every_format(event: Event) -> None:
     reading = AnswerReader("it", False, lambda words: words.replace("the", "their"))
     with pytest.raises(AttemptFailed, match="their words") as caught:
         reading.feed(event)

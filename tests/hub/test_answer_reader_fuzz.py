@@ -272,7 +272,7 @@ def outcome(data: bytes, size: int) -> tuple[str, str] | str:
         return error.message
 
 
-def test_a_mutated_stream_is_its_text_or_a_failure_in_its_words() -> None:
+def test_mutated_stream_gives_its_text_or_the_endpoints_error() -> None:
     for seed in SEEDS:
         stream = mutated(seed)
         data = stream.data()
@@ -288,7 +288,7 @@ def test_a_mutated_stream_is_its_text_or_a_failure_in_its_words() -> None:
         assert outcome(data, 1 + seed % 7) == found, where
 
 
-def test_a_stream_that_is_cut_anywhere_is_no_answer() -> None:
+def test_truncated_stream_is_not_an_answer() -> None:
     """Also in the midst of a character, of a line end and of a word: until the event that ends the answer has come whole."""
     for seed in range(20):
         stream = mutated(seed)
@@ -304,7 +304,7 @@ def test_a_stream_that_is_cut_anywhere_is_no_answer() -> None:
 
 
 @pytest.mark.parametrize("changes", [1, 4, 30])
-def test_bytes_that_are_changed_at_random_never_break_a_rule_of_ours(changes: int) -> None:
+def test_random_byte_changes_raise_no_unexpected_error(changes: int) -> None:
     for seed in range(500):
         dice = random.Random(seed)
         data = bytearray(mutated(seed).data())

@@ -176,7 +176,7 @@ async def test_a_hub_that_cannot_be_announced_closes_everything(paths: Paths) ->
     assert standing() == before
 
 
-def test_a_starter_is_told_one_line_and_no_other_file_gets_a_second(tmp_path: Path) -> None:
+def test_starter_pipe_gets_one_line_and_later_lines_go_nowhere(tmp_path: Path) -> None:
     path = tmp_path / "other"
     reader, writer = os.pipe()
     starter = app.Starter(writer)

@@ -74,7 +74,7 @@ ANA = Generate(prompt="next?", model="e", user="ana")
 
 
 @in_loop
-async def test_it_is_charged_to_the_hub_and_stored_for_the_user(tmp_path: Path) -> None:
+async def test_background_request_is_charged_to_the_hub_and_stored_for_the_user(tmp_path: Path) -> None:
     async with scene(tmp_path) as it:
         answer = await it.generate(ANA, load=True)
         assert isinstance(answer, Answer)
@@ -88,7 +88,7 @@ async def test_it_is_charged_to_the_hub_and_stored_for_the_user(tmp_path: Path) 
 
 
 @in_loop
-async def test_what_the_model_is_to_see_can_be_given_as_it_was_put_together(tmp_path: Path) -> None:
+async def test_prepared_messages_are_sent_to_the_model_unchanged(tmp_path: Path) -> None:
     async with scene(tmp_path) as it:
         messages = [ChatMessage("user", "a"), ChatMessage("assistant", "b"), ChatMessage("user", "c")]
         request = Generate(prompt="ignored", model="e", user="ana", continue_last=True)
@@ -98,7 +98,7 @@ async def test_what_the_model_is_to_see_can_be_given_as_it_was_put_together(tmp_
 
 
 @in_loop
-async def test_a_model_that_is_not_loaded_is_not_loaded_for_it(tmp_path: Path) -> None:
+async def test_background_request_does_not_load_a_model(tmp_path: Path) -> None:
     async with scene(tmp_path) as it:
         with pytest.raises(ModelUnavailable, match="not loaded"):
             await it.generate(ANA)
@@ -106,7 +106,7 @@ async def test_a_model_that_is_not_loaded_is_not_loaded_for_it(tmp_path: Path) -
 
 
 @in_loop
-async def test_it_gives_way_to_a_user_whose_request_must_be_computed(tmp_path: Path) -> None:
+async def test_background_request_is_cancelled_when_a_user_request_needs_the_model(tmp_path: Path) -> None:
     async with scene(tmp_path, token_ms="20") as it:
         long = Generate(prompt="x" * 4000, model="e", user="ana")
         work = asyncio.create_task(it.generate(long, load=True))
@@ -119,7 +119,7 @@ async def test_it_gives_way_to_a_user_whose_request_must_be_computed(tmp_path: P
 
 
 @in_loop
-async def test_it_does_not_give_way_to_a_stored_answer(tmp_path: Path) -> None:
+async def test_background_request_continues_during_a_cache_hit(tmp_path: Path) -> None:
     async with scene(tmp_path, token_ms="1") as it:
         await it.generate(ANA, load=True)
         work = asyncio.create_task(it.generate(Generate(prompt="y" * 50, model="e", user="ana")))
@@ -130,7 +130,7 @@ async def test_it_does_not_give_way_to_a_stored_answer(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_what_does_not_yield_goes_on_beside_a_user(tmp_path: Path) -> None:
+async def test_non_yielding_background_request_runs_beside_a_user_request(tmp_path: Path) -> None:
     async with scene(tmp_path, token_ms="2") as it:
         await it.generate(ANA, load=True)
         other = Generate(prompt="y" * 50, model="e", user="ana")
@@ -143,7 +143,7 @@ async def test_what_does_not_yield_goes_on_beside_a_user(tmp_path: Path) -> None
 
 
 @in_loop
-async def test_a_user_who_asks_the_same_boards_it_and_keeps_it_alive(tmp_path: Path) -> None:
+async def test_user_request_joins_an_equal_background_request_and_keeps_it_running(tmp_path: Path) -> None:
     async with scene(tmp_path, token_ms="5") as it:
         request = Generate(prompt="y" * 60, model="e", user="ana")
         work = asyncio.create_task(it.generate(request, load=True))
@@ -159,7 +159,7 @@ async def test_a_user_who_asks_the_same_boards_it_and_keeps_it_alive(tmp_path: P
 
 
 @in_loop
-async def test_it_takes_no_place_from_users(tmp_path: Path) -> None:
+async def test_background_request_uses_no_user_slot(tmp_path: Path) -> None:
     async with scene(tmp_path, queue=0, slots="1", token_ms="5") as it:
         await it.generate(ANA, load=True)
         work = asyncio.create_task(it.generate(Generate(prompt="y" * 500, model="e"), yields=False))
@@ -171,7 +171,7 @@ async def test_it_takes_no_place_from_users(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_it_does_not_keep_a_model_loaded_for_longer(tmp_path: Path) -> None:
+async def test_background_request_does_not_extend_keep_alive(tmp_path: Path) -> None:
     async with scene(tmp_path, keep_alive="1h") as it:
         await answer_of(it.pipeline(), a_call(prompt="hi", model="e", user="bob", keep_alive=300.0))
         await it.generate(ANA)
@@ -184,7 +184,7 @@ async def test_it_does_not_keep_a_model_loaded_for_longer(tmp_path: Path) -> Non
 
 
 @in_loop
-async def test_it_ends_with_the_hub_and_begins_nothing_more(tmp_path: Path) -> None:
+async def test_background_requests_end_and_are_refused_when_the_hub_closes(tmp_path: Path) -> None:
     async with scene(tmp_path, token_ms="20") as it:
         work = asyncio.create_task(it.generate(Generate(prompt="x" * 4000, model="e"), load=True))
         await until(lambda: bool(it.residency.names))
@@ -196,7 +196,7 @@ async def test_it_ends_with_the_hub_and_begins_nothing_more(tmp_path: Path) -> N
 
 
 @in_loop
-async def test_who_asked_for_it_and_leaves_ends_it(tmp_path: Path) -> None:
+async def test_cancelling_the_caller_cancels_the_background_request(tmp_path: Path) -> None:
     async with scene(tmp_path, token_ms="20") as it:
         work = asyncio.create_task(it.generate(Generate(prompt="x" * 4000, model="e"), load=True))
         await until(lambda: bool(it.residency.names) and it.residency.leases("e") == 1)
@@ -207,7 +207,7 @@ async def test_who_asked_for_it_and_leaves_ends_it(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_quiet_is_when_nobody_has_asked_for_a_while(tmp_path: Path) -> None:
+async def test_quiet_waits_until_no_user_request_runs(tmp_path: Path) -> None:
     users = 1
     background = Background(lambda: users)
     waiting = asyncio.create_task(background.quiet())

@@ -37,7 +37,7 @@ async def known(tiers: Tiers) -> dict[str, Any]:
 
 
 @in_loop
-async def test_it_says_whose_an_entry_is_what_it_took_and_how_often_it_was_asked_for(tmp_path: Path) -> None:
+async def test_entry_row_has_user_tags_time_and_hits(tmp_path: Path) -> None:
     tiers = some(tmp_path)
     await tiers.put("k", answer(), ANA)
     await tiers.put("other", answer(), About("bob"))
@@ -53,7 +53,7 @@ async def test_it_says_whose_an_entry_is_what_it_took_and_how_often_it_was_asked
 
 
 @in_loop
-async def test_hits_of_a_hub_that_ends_are_not_lost(tmp_path: Path) -> None:
+async def test_hits_are_kept_when_the_hub_closes(tmp_path: Path) -> None:
     tiers = some(tmp_path)
     tiers.start()
     await tiers.put("k", answer(), ANA)
@@ -88,7 +88,7 @@ async def test_an_evicted_entry_leaves_digest_and_hits_but_no_prompt(tmp_path: P
 
 
 @in_loop
-async def test_a_recomputation_is_given_the_old_metadata(tmp_path: Path) -> None:
+async def test_recomputed_answer_is_reported_with_the_old_metadata(tmp_path: Path) -> None:
     told: list[tuple[Any, Stored]] = []
 
     class Listening(FixedExpiry):
@@ -106,7 +106,7 @@ async def test_a_recomputation_is_given_the_old_metadata(tmp_path: Path) -> None
 
 
 @in_loop
-async def test_what_is_cleared_leaves_nothing(tmp_path: Path) -> None:
+async def test_cleared_entries_leave_no_rows(tmp_path: Path) -> None:
     tiers = some(tmp_path)
     told: list[str] = []
     tiers.when_gone(told.extend)
@@ -123,7 +123,7 @@ async def test_what_is_cleared_leaves_nothing(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_eviction_from_disk_is_told_and_what_memory_holds_is_not_gone(tmp_path: Path) -> None:
+async def test_disk_eviction_is_reported_only_if_memory_has_no_copy(tmp_path: Path) -> None:
     tiers = some(tmp_path, memory=3_000_000, disk=300_000)
     told: list[str] = []
     tiers.when_gone(told.extend)
@@ -177,7 +177,7 @@ def remove(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [break_header, break_middle, newer, cut, remove])
 @in_loop
-async def test_a_damaged_book_is_put_aside_and_made_again_from_the_entries(tmp_path: Path, damage: Any) -> None:
+async def test_damaged_index_is_set_aside_and_rebuilt_from_the_entries(tmp_path: Path, damage: Any) -> None:
     tiers = some(tmp_path)
     await tiers.round()
     for number in range(50):
@@ -199,7 +199,7 @@ async def test_a_damaged_book_is_put_aside_and_made_again_from_the_entries(tmp_p
 
 
 @in_loop
-async def test_an_entry_that_came_without_the_book_is_written_into_it_and_one_that_left_is_seen_off(
+async def test_index_adds_missing_entries_and_drops_deleted_ones(
     tmp_path: Path,
 ) -> None:
     tiers = some(tmp_path)
@@ -221,7 +221,7 @@ async def test_an_entry_that_came_without_the_book_is_written_into_it_and_one_th
 
 
 @in_loop
-async def test_a_book_that_cannot_be_opened_costs_nothing_but_the_list(tmp_path: Path) -> None:
+async def test_unreadable_index_disables_only_listing(tmp_path: Path) -> None:
     (tmp_path / "cache.db").mkdir()
     (tmp_path / "cache.db-wal").mkdir()
     tiers = some(tmp_path)
@@ -236,7 +236,7 @@ async def test_a_book_that_cannot_be_opened_costs_nothing_but_the_list(tmp_path:
 
 
 @in_loop
-async def test_a_book_that_cannot_be_written_for_a_while_is_compared_again(tmp_path: Path) -> None:
+async def test_index_is_reconciled_after_failed_writes(tmp_path: Path) -> None:
     tiers = some(tmp_path)
     await tiers.round()
     store = tiers.noted._store
@@ -268,7 +268,7 @@ async def test_rows_of_evicted_entries_are_limited(tmp_path: Path, monkeypatch: 
     await tiers.close()
 
 
-def test_a_stored_answer_of_the_version_before_is_still_one() -> None:
+def test_stored_answer_of_the_previous_version_is_readable() -> None:
     old: list[object] = ["m", "text", None, "stop", {"prompt_tokens": 1}, 5.0, 2.0, None, []]
     found = decode(msgspec.msgpack.encode(old))
     assert (found.first.text, found.about) == ("text", About())

@@ -17,14 +17,14 @@ RESTATED = Pair(0.985, 0.3, 1, 0.985, 1, True, 0, 0)
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_wrong_answers_stay_under_the_limit_whatever_the_traffic(kind: str) -> None:
+def test_error_rate_stays_under_the_limit_for_all_traffic(kind: str) -> None:
     runs = [play(Bound(0.02, seed=seed), stream(kind, 3000, seed, near=0.5)) for seed in range(3)]
     assert sum(run.error for run in runs) / len(runs) <= 0.02
     assert max(run.error for run in runs) <= 0.02 * 1.5
 
 
 @pytest.mark.parametrize("kind", ["natural", "one in fifty, however near"])
-def test_the_surest_pairs_are_not_turned_away_for_want_of_what_riskier_ones_spent(kind: str) -> None:
+def test_safest_pairs_are_almost_never_refused_for_a_spent_error_budget(kind: str) -> None:
     """A pair a quarter as risky as the threshold is served, or computed to learn, but for one in five hundred."""
 
     class Watched(Bound):
@@ -44,14 +44,14 @@ def test_the_surest_pairs_are_not_turned_away_for_want_of_what_riskier_ones_spen
     assert sum(bound.away for bound in bounds) <= sum(bound.sure for bound in bounds) / 500
 
 
-def test_a_judge_that_is_wrong_one_time_in_ten_costs_hits_and_not_the_bound() -> None:
+def test_noisy_judge_reduces_hits_but_keeps_the_bound() -> None:
     sure = play(Bound(0.02, seed=1), stream("natural", 4000, 1, near=0.5))
     noisy = play(Bound(0.02, seed=1), stream("natural", 4000, 1, near=0.5), verdicts=0.9)
     assert noisy.error <= 0.02
     assert noisy.net < sure.net
 
 
-def test_traffic_without_errors_is_served_and_looked_at_seldom() -> None:
+def test_error_free_traffic_is_served_with_few_checks() -> None:
     run = play(Bound(0.005, seed=2), stream("all right", 4000, 2, near=0.8))
     assert run.net > 0.7
     assert run.audit.explored + run.audit.verified < 0.1 * run.requests
@@ -64,20 +64,20 @@ def test_a_fresh_install_serves_a_restatement_at_once(limit: float) -> None:
     assert decision.error <= limit
 
 
-def test_a_fresh_install_explores_before_it_serves_what_is_only_close() -> None:
+def test_fresh_install_explores_close_pairs_before_serving_them() -> None:
     bound = Bound(0.02, seed=4)
     for _ in range(200):
         bound.decide(FAR)
     assert bound.decide(CLOSE).explore
 
 
-def test_what_is_far_is_neither_served_nor_worth_a_question_to_the_judge() -> None:
+def test_distant_pair_is_neither_served_nor_judged() -> None:
     decision = Bound(0.005, seed=5).decide(FAR)
     assert decision == Decision(serve=False, error=decision.error)
     assert decision.error > 0.2
 
 
-def test_so_many_questions_may_be_put_to_the_judge_and_no_more() -> None:
+def test_number_of_judge_questions_is_limited() -> None:
     """A pair that is worth one takes nothing from them, unless it is asked about."""
     bound = Bound(0.005, seed=5)
     plausible = Pair(0.9, 0.2, 1, 0.9, 500, False, 0, 0)
@@ -88,20 +88,20 @@ def test_so_many_questions_may_be_put_to_the_judge_and_no_more() -> None:
     assert not any(decision.judge for decision in (bound.decide(plausible) for _ in range(20)) if not decision.explore)
 
 
-def test_without_a_candidate_a_request_still_counts() -> None:
+def test_request_without_a_candidate_is_counted() -> None:
     bound = Bound(0.005, seed=6)
     assert bound.decide(None) == Decision(serve=False, error=1.0)
     assert bound.audit().requests == 1
 
 
-def test_a_wrong_answer_that_a_user_reports_makes_the_next_like_it_less_certain() -> None:
+def test_reported_wrong_answer_raises_the_estimated_error_of_similar_pairs() -> None:
     bound = Bound(0.02, seed=7)
     before = bound.decide(RESTATED)
     bound.wrong(RESTATED, before)
     assert bound.decide(RESTATED).error > 2 * before.error
 
 
-def test_what_was_learned_survives_a_restart() -> None:
+def test_learned_state_survives_a_restart() -> None:
     bound = Bound(0.02, seed=8)
     play(bound, stream("natural", 2000, 8, near=0.5))
     again = Bound(0.02, state=bound.state(), seed=9)
@@ -112,19 +112,19 @@ def test_what_was_learned_survives_a_restart() -> None:
 
 
 @pytest.mark.parametrize("state", [b"", b"{", b"[]", b"{}", b"\xff", json.dumps({"features": ["other"]}).encode()])
-def test_a_state_that_cannot_be_read_is_told_and_nothing_is_learned(state: bytes) -> None:
+def test_unreadable_state_is_reported_and_the_bound_starts_fresh(state: bytes) -> None:
     bound = Bound(0.005, state=state)
     assert not bound.restored
     assert bound.audit().pairs == 0
     assert bound.decide(RESTATED).serve
 
 
-def test_the_same_seed_decides_the_same() -> None:
+def test_same_seed_gives_the_same_decisions() -> None:
     runs = [play(Bound(0.02, seed=10), stream("natural", 1000, 10, near=0.5)) for _ in range(2)]
     assert runs[0] == runs[1]
 
 
-def test_deciding_and_learning_take_a_few_hundred_calls_however_much_was_learned() -> None:
+def test_cost_of_a_decision_does_not_grow_with_the_learned_data() -> None:
     bound = Bound(0.02, seed=11)
     pairs = [pair for pair, _ in stream("natural", 2000, 11, near=0.5) if pair is not None]
     spent = [calls(partial(_learn, bound, pair)) for pair in pairs]
@@ -136,7 +136,7 @@ def _learn(bound: Bound, pair: Pair) -> None:
     bound.learn(pair, bound.decide(pair), True)
 
 
-def test_the_gap_is_to_the_nearest_with_another_answer() -> None:
+def test_gap_is_measured_to_the_nearest_neighbour_with_another_answer() -> None:
     near = [Neighbour(0.95, "a", "What is love?"), Neighbour(0.94, "a", "Love?"), Neighbour(0.80, "b", "What is war?")]
     pair = describe("what's love", near, 10)
     assert pair is not None
@@ -145,7 +145,7 @@ def test_the_gap_is_to_the_nearest_with_another_answer() -> None:
     assert pair.restated
 
 
-def test_without_a_rival_the_gap_is_to_the_farthest_that_was_looked_at() -> None:
+def test_gap_without_a_rival_is_measured_to_the_farthest_neighbour() -> None:
     pair = describe("x", [Neighbour(0.95, "a", "y"), Neighbour(0.85, "a", "z")], 2)
     assert pair is not None
     assert pair.gap == pytest.approx(0.1)
@@ -155,7 +155,7 @@ def test_without_a_rival_the_gap_is_to_the_farthest_that_was_looked_at() -> None
     assert describe("x", [], 3) is None
 
 
-def test_the_shipped_prior_holds_what_is_computed() -> None:
+def test_shipped_prior_has_the_dimensions_of_the_features() -> None:
     shipped = prior.shipped()
     assert len(shipped.mean) == len(shipped.covariance) == len(prior.FEATURES) == len(prior.features(CLOSE))
     assert all(len(row) == len(shipped.mean) for row in shipped.covariance)

@@ -35,7 +35,7 @@ def refused(breaker: Breaker) -> str:
     return caught.value.message
 
 
-def test_it_opens_after_failures_in_a_row_and_says_when_it_tries_again() -> None:
+def test_breaker_opens_after_consecutive_failures_and_states_the_retry_time() -> None:
     clock = Clock()
     breaker = opened(clock)
     clock.now += 3
@@ -81,7 +81,7 @@ def test_a_failed_trial_request_keeps_it_open() -> None:
     assert breaker.is_open
 
 
-def test_after_a_cancelled_trial_the_next_request_is_one() -> None:
+def test_next_request_after_a_cancelled_trial_is_a_trial() -> None:
     clock = Clock()
     breaker = opened(clock)
     clock.now += COOL_S

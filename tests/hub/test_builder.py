@@ -25,7 +25,7 @@ def test_keys_are_processed_in_order_and_once() -> None:
     builder.close()
 
 
-def test_one_that_fails_does_not_keep_the_next() -> None:
+def test_failed_key_does_not_stop_the_next() -> None:
     done: list[bytes] = []
 
     def work(key: bytes) -> None:
@@ -58,7 +58,7 @@ def test_closing_drops_pending_keys() -> None:
     assert done == [b"a"]
 
 
-def test_without_work_there_is_no_thread() -> None:
+def test_no_thread_is_started_without_work() -> None:
     before = threading.active_count()
     builder = Builder("things", lambda key: None)
     builder.settle()

@@ -24,7 +24,7 @@ def again(folder: Path) -> Catalog:
     return Catalog(folder / "models", {})
 
 
-def test_what_is_added_is_there_for_the_next_hub(tmp_path: Path) -> None:
+def test_added_models_are_kept_for_the_next_hub(tmp_path: Path) -> None:
     a_catalog(tmp_path, first={"token_ms": "1.5", "slots": "2"}, second={}).add("third", "echo", ["nick"], {}, False)
     catalog = again(tmp_path)
     assert catalog.choose(None, "text").name == "first", "the oldest is the default"
@@ -44,7 +44,7 @@ def test_without_a_model_the_hint_says_how_to_add_one(tmp_path: Path) -> None:
         assert "models add" in caught.value.hint
 
 
-def test_a_name_that_is_taken_is_replaced_by_force_only_and_keeps_its_place(tmp_path: Path) -> None:
+def test_existing_name_is_replaced_only_by_force_and_keeps_its_position(tmp_path: Path) -> None:
     catalog = a_catalog(tmp_path, a={}, b={})
     catalog.add("c", "echo", ["nick"], {}, False)
     for name, aliases in (("a", []), ("nick", []), ("d", ["b"]), ("d", ["nick"])):
@@ -70,7 +70,7 @@ def test_a_name_that_is_taken_is_replaced_by_force_only_and_keeps_its_place(tmp_
         ("x", {"slots": "0"}, "slots"),
     ],
 )
-def test_what_cannot_be_added_is_named_and_leaves_nothing(
+def test_invalid_model_is_refused_with_the_reason_and_leaves_no_file(
     tmp_path: Path, name: str, settings: dict[str, str], words: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=words):
@@ -79,7 +79,7 @@ def test_what_cannot_be_added_is_named_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"GGUF", b"PK\x03\x04" + bytes(40), b"gguf" + bytes(40)])
-def test_a_target_that_is_no_model_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_target_that_is_not_a_model_is_refused(tmp_path: Path, content: bytes | None) -> None:
     target = tmp_path / "file.gguf"
     if content is not None:
         target.write_bytes(content)
@@ -94,7 +94,7 @@ def test_the_configuration_overrides_added_settings(tmp_path: Path) -> None:
     assert catalog.settings(catalog.find("e")) == ModelSettings(slots=5, token_ms=1.0, temperature=0.0)
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_unwritable_folder_is_reported(tmp_path: Path) -> None:
     catalog = a_catalog(tmp_path)
     (tmp_path / "models").rmdir()
     with pytest.raises(Storage, match=r"x\.json"):
@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"{", b'{"name": "e"}', b'{"name":"e","target":"echo","backend":"echo","new":1}']
 )
-def test_a_file_that_is_no_model_is_named_and_takes_no_other_with_it(tmp_path: Path, content: bytes) -> None:
+def test_invalid_model_file_is_reported_and_others_are_still_read(tmp_path: Path, content: bytes) -> None:
     a_catalog(tmp_path, e={}, f={})
     (tmp_path / "models" / "e.json").write_bytes(content)
     said: list[str] = []
@@ -114,14 +114,14 @@ def test_a_file_that_is_no_model_is_named_and_takes_no_other_with_it(tmp_path: P
     assert again(tmp_path).choose(None, "text").name == "f"
 
 
-def test_a_pipe_is_no_model_and_nobody_waits_for_it(tmp_path: Path) -> None:
+def test_named_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
     catalog = a_catalog(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ModelUnavailable, match="not a regular file"):
         catalog.add("x", str(tmp_path / "pipe"), [], {}, False)
 
 
-def test_an_alias_that_says_the_name_again_is_none(tmp_path: Path) -> None:
+def test_duplicate_aliases_are_dropped(tmp_path: Path) -> None:
     assert a_catalog(tmp_path).add("x", "echo", ["x", "y", "y"], {}, False).aliases == ["y"]
 
 
@@ -137,7 +137,7 @@ def write(path: Path, content: bytes, seconds: int) -> None:
     os.utime(path, (seconds, seconds))
 
 
-def test_a_file_that_is_replaced_under_its_name_is_noticed(tmp_path: Path) -> None:
+def test_replaced_file_changes_the_identity(tmp_path: Path) -> None:
     catalog, path = a_catalog(tmp_path), tmp_path / "m.gguf"
     write(path, GGUF + b"old", 1000)
     before = catalog.identity(entry(path))
@@ -145,13 +145,13 @@ def test_a_file_that_is_replaced_under_its_name_is_noticed(tmp_path: Path) -> No
     assert catalog.identity(entry(path)) != before
 
 
-def test_an_identity_names_the_library_that_computes(tmp_path: Path) -> None:
+def test_identity_depends_on_the_backend(tmp_path: Path) -> None:
     catalog, path = a_catalog(tmp_path, e={}), tmp_path / "m.gguf"
     write(path, GGUF, 1000)
     assert catalog.identity(entry(path)) != catalog.identity(msgspec.structs.replace(entry(path), backend="echo"))
 
 
-def test_a_library_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_is_named_in_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(package: str) -> str:
         raise PackageNotFoundError(package)
 
@@ -170,7 +170,7 @@ def test_a_library_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: p
         module._library("transformers")
 
 
-def test_the_doctor_finds_a_model_that_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_checks_model_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMCTL_HOME", str(tmp_path))
     folder = tmp_path / "llama"
     folder.mkdir()
@@ -182,7 +182,7 @@ def test_the_doctor_finds_a_model_that_is_a_folder(tmp_path: Path, monkeypatch: 
     assert [found.state for found in doctor.models(find_paths())] == ["fail"]
 
 
-def test_a_file_that_has_gone_or_become_a_folder_is_unavailable(tmp_path: Path) -> None:
+def test_missing_file_or_folder_in_its_place_is_unavailable(tmp_path: Path) -> None:
     catalog = a_catalog(tmp_path)
     for path in (tmp_path / "none.gguf", tmp_path):
         with pytest.raises(ModelUnavailable) as caught:

@@ -26,7 +26,7 @@ def error_of(**fields: object) -> LlmctlError:
         [USER, USER],
     ],
 )
-def test_a_chat_that_makes_sense_is_taken(messages: list[ChatMessage]) -> None:
+def test_valid_chats_are_accepted(messages: list[ChatMessage]) -> None:
     check_chat(Generate(messages=messages))
     check_chat(Generate(messages=messages, tools=[]))
 
@@ -49,7 +49,7 @@ def test_a_chat_that_makes_sense_is_taken(messages: list[ChatMessage]) -> None:
         ([USER, CALLS, ChatMessage("tool", "5")], r"tool_call_id is None"),
     ],
 )  # fmt: skip
-def test_a_chat_that_makes_none_is_named(messages: list[ChatMessage], words: str) -> None:
+def test_invalid_chats_are_refused_with_the_reason(messages: list[ChatMessage], words: str) -> None:
     error = error_of(messages=messages)
     assert isinstance(error, Usage)
     assert error.hint
@@ -57,7 +57,7 @@ def test_a_chat_that_makes_none_is_named(messages: list[ChatMessage], words: str
         check_chat(Generate(messages=messages))
 
 
-def test_a_role_of_another_interface_is_told_its_name_here() -> None:
+def test_unknown_role_is_refused_with_a_hint_to_the_equivalent() -> None:
     assert error_of(messages=[ChatMessage("developer", "s"), USER]).hint == (
         "The role system does what 'developer' does elsewhere."
     )
@@ -77,18 +77,18 @@ def test_the_short_form_and_a_chat_exclude_each_other(fields: dict[str, object])
 
 @pytest.mark.parametrize("fields", [{"tools": [{}]}, {"tool_choice": "auto"}])
 @pytest.mark.parametrize("asked", [{"prompt": "why?"}, {"messages": [USER]}])
-def test_tools_are_refused_until_a_model_is_told_of_them(fields: dict[str, object], asked: dict[str, object]) -> None:
+def test_tool_options_are_refused_as_unsupported(fields: dict[str, object], asked: dict[str, object]) -> None:
     error = error_of(**asked, **fields)
     assert isinstance(error, Unsupported)
     assert (error.code, error.status) == ("unsupported", 5)
 
 
-def test_the_question_is_the_last_message_of_the_user_and_the_last_system_prompt_holds() -> None:
+def test_question_is_the_last_user_message_and_last_system_prompt_applies() -> None:
     chat = [ChatMessage("system", "a"), USER, CALLS, ChatMessage("system", "b"), RESULT]
     assert (question_of(chat), system_of(chat)) == ("why?", "b")
     assert (question_of(chat[:1]), system_of(chat[1:2])) == (None, "")
 
 
-def test_the_normal_form_alters_line_ends_and_leaves_out_empty_system_prompts() -> None:
+def test_normal_form_unifies_line_ends_and_drops_empty_system_prompts() -> None:
     chat = [ChatMessage("system", ""), ChatMessage("user", "\ufeffa\r\nb", "ana"), CALLS]
     assert normal_chat(chat) == [ChatMessage("user", "a\nb", "ana"), CALLS]

@@ -31,11 +31,11 @@ def taken(*names: str, wanted: str | None = None, room: int = GIB) -> list[str]:
     ],
     ids=lambda value: None if isinstance(value, list) else str(value),
 )  # fmt: skip
-def test_the_usual_names(names: list[str], wanted: str | None, result: list[str]) -> None:
+def test_usual_file_names_are_chosen(names: list[str], wanted: str | None, result: list[str]) -> None:
     assert taken(*names, wanted=wanted) == result
 
 
-def test_the_largest_that_fits() -> None:
+def test_largest_fitting_file_is_chosen() -> None:
     there = [
         RepoFile("a-Q8_0.gguf", 8 * GIB, ""),
         RepoFile("a-Q4_K_M.gguf", 4 * GIB, ""),
@@ -58,12 +58,12 @@ def test_the_largest_that_fits() -> None:
         ([], None, "contains no usable model"),
     ],
 )
-def test_what_cannot_be_taken(names: list[str], wanted: str | None, words: str) -> None:
+def test_unusable_repositories_are_refused_with_the_reason(names: list[str], wanted: str | None, words: str) -> None:
     with pytest.raises(ModelUnavailable, match=words):
         taken(*names, wanted=wanted)
 
 
-def test_parts_belong_together_by_their_numbers() -> None:
+def test_parts_of_a_split_file_are_found_by_their_numbers() -> None:
     assert split.names("a-00002-of-00003.gguf") == [f"a-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
     assert split.names("a.gguf") == ["a.gguf"]
     assert split.names("a-00004-of-00003.gguf") == ["a-00004-of-00003.gguf"]

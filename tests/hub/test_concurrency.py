@@ -24,7 +24,7 @@ async def test_waiting_requests_run_by_priority_then_in_order() -> None:
 
 
 @in_loop
-async def test_a_request_that_waits_can_be_moved_up() -> None:
+async def test_waiting_request_can_be_moved_up() -> None:
     turns, order = PrioritySemaphore(1), []
 
     async def work(number: int) -> None:
@@ -59,7 +59,7 @@ async def test_a_cancelled_request_passes_its_slot_on() -> None:
 
 
 @in_loop
-async def test_silence_ends_a_block_and_content_restarts_the_limit() -> None:
+async def test_idle_limit_ends_a_silent_block_and_restarts_on_content() -> None:
     with pytest.raises(Silence, match=r"0\.05 s"):
         async with IdleLimit(0.05):
             await asyncio.Event().wait()
@@ -71,7 +71,7 @@ async def test_silence_ends_a_block_and_content_restarts_the_limit() -> None:
 
 
 @in_loop
-async def test_a_cancellation_from_outside_is_no_silence() -> None:
+async def test_outside_cancellation_is_not_reported_as_silence() -> None:
     async def listen() -> None:
         async with IdleLimit(60):
             await asyncio.Event().wait()

@@ -27,7 +27,7 @@ def test_sizes(text: str | int, count: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1 2", "1y", "1e3", "nan", "inf", "m", "5 minutes", "0x10"])
-def test_what_is_neither(text: str) -> None:
+def test_invalid_durations_and_sizes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
     with pytest.raises(ValueError, match="is not a size"):
@@ -35,7 +35,7 @@ def test_what_is_neither(text: str) -> None:
 
 
 @given(st.text(max_size=8))
-def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
+def test_any_text_parses_or_raises_value_error(text: str) -> None:
     for parse in (parse_duration, parse_size):
         try:
             assert parse(text) >= 0
@@ -48,11 +48,11 @@ def settings(folder: Path, text: str, environ: dict[str, str] | None = None) -> 
     return load(folder / "config.toml", environ or {})
 
 
-def test_without_a_file_there_are_defaults(tmp_path: Path) -> None:
+def test_defaults_apply_without_a_file(tmp_path: Path) -> None:
     assert load(tmp_path / "none.toml", {}) == Config()
 
 
-def test_the_environment_goes_before_the_file_and_the_file_before_the_default(tmp_path: Path) -> None:
+def test_environment_overrides_the_file_and_the_file_overrides_defaults(tmp_path: Path) -> None:
     text = '[cache]\nttl = "7d"\nmemory_bytes = "1M"\n[models.qwen]\ncontext = 100\n[defaults]\ntemperature = 0'
     environ = {
         "LLMCTL_CACHE__TTL": "2h", "LLMCTL_CACHE__SCOPE": '["user", "tags"]', "LLMCTL_MODELS__QWEN__SLOTS": "2",
@@ -91,7 +91,7 @@ def test_the_environment_goes_before_the_file_and_the_file_before_the_default(tm
         ("a = 1\na = 2", "config.toml"),
     ],
 )
-def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, key: str) -> None:
+def test_errors_in_the_file_name_the_key(tmp_path: Path, text: str, key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings(tmp_path, text)
     assert key in caught.value.message
@@ -106,24 +106,24 @@ def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, key: str)
         ("LLMCTL_X__", "1"), ("LLMCTL_CACHE__TTL__X", "1"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_in_the_environment_is_named(tmp_path: Path, variable: str, value: str) -> None:
+def test_errors_in_the_environment_name_the_variable(tmp_path: Path, variable: str, value: str) -> None:
     with pytest.raises(ConfigError, match=variable):
         load(tmp_path / "none.toml", {variable: value})
 
 
-def test_an_unknown_key_comes_with_the_nearest(tmp_path: Path) -> None:
+def test_unknown_key_error_suggests_the_nearest_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="memory_bytes"):
         settings(tmp_path, "[cache]\nmemory_byte = 1")
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_unreadable_file_is_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_bytes(b"\xff")
     for path in (tmp_path / "config.toml", tmp_path):
         with pytest.raises(ConfigError, match=str(path)):
             load(path, {})
 
 
-def test_the_fingerprint_tells_what_the_hub_reads_from_what_the_client_does(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_hub_settings_and_not_on_client_settings(tmp_path: Path) -> None:
     base = Config().fingerprint()
     assert settings(tmp_path, "[defaults]\nmax_tokens = 5").fingerprint() == base
     assert settings(tmp_path, "").fingerprint() == base
@@ -134,7 +134,7 @@ def test_the_fingerprint_tells_what_the_hub_reads_from_what_the_client_does(tmp_
     assert len({base, *others}) == 5
 
 
-def test_units_keep_their_kind() -> None:
+def test_durations_and_sizes_keep_their_types() -> None:
     config = Config()
     assert isinstance(config.resources.max_wait, Duration)
     assert isinstance(config.cache.disk_bytes, Size)

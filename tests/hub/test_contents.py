@@ -54,7 +54,7 @@ async def hashed(contents: Contents) -> None:
         await until(lambda: not contents.waiting)
 
 
-def test_the_smallest_change_gives_another_identity(model: Path) -> None:
+def test_any_change_to_the_file_changes_the_identity(model: Path) -> None:
     contents = Contents()
     seen = {contents.of(str(model))}
     for at in (30, HEADER - 1, unsampled(), SIZE - 1):
@@ -69,7 +69,7 @@ def test_the_smallest_change_gives_another_identity(model: Path) -> None:
 
 
 @in_loop
-async def test_the_same_content_is_the_same_model_once_it_was_read(model: Path, tmp_path: Path) -> None:
+async def test_hashed_files_with_equal_content_have_the_same_identity(model: Path, tmp_path: Path) -> None:
     contents = Contents(tmp_path / "hashes.json")
     first = contents.of(str(model))
     await hashed(contents)
@@ -88,7 +88,7 @@ async def test_the_same_content_is_the_same_model_once_it_was_read(model: Path, 
 
 
 @in_loop
-async def test_the_next_hub_knows_what_was_read(model: Path, tmp_path: Path) -> None:
+async def test_hashes_are_kept_for_the_next_hub(model: Path, tmp_path: Path) -> None:
     state = tmp_path / "hashes.json"
     before = Contents(state)
     first = before.of(str(model))
@@ -106,7 +106,7 @@ async def test_the_next_hub_knows_what_was_read(model: Path, tmp_path: Path) -> 
 
 
 @in_loop
-async def test_the_parts_of_a_model_and_the_files_of_a_folder_all_count(tmp_path: Path) -> None:
+async def test_identity_covers_all_parts_and_all_files_of_a_folder(tmp_path: Path) -> None:
     parts = [tmp_path / f"m-0000{number}-of-00002.gguf" for number in (1, 2)]
     for part in parts:
         part.write_bytes(b"GGUF" + os.urandom(100))
@@ -135,14 +135,14 @@ async def test_the_parts_of_a_model_and_the_files_of_a_folder_all_count(tmp_path
     )
 
 
-def test_what_is_gone_is_named(tmp_path: Path, model: Path) -> None:
+def test_missing_files_are_named_in_the_error(tmp_path: Path, model: Path) -> None:
     (tmp_path / "m-00001-of-00002.gguf").write_bytes(model.read_bytes())
     for target, missing in (("none.gguf", "none.gguf"), ("m-00001-of-00002.gguf", "m-00001"), (".", "without a model")):
         with pytest.raises(ModelUnavailable, match=missing):
             Contents().of(str(tmp_path / target))
 
 
-def test_hashes_that_cannot_be_read_are_told_and_begun_anew(tmp_path: Path, model: Path) -> None:
+def test_unreadable_hashes_are_reported_and_started_anew(tmp_path: Path, model: Path) -> None:
     (tmp_path / "hashes.json").write_text("{")
     told: list[str] = []
     assert read_hashes(tmp_path / "hashes.json", told.append).known == {}
@@ -152,7 +152,7 @@ def test_hashes_that_cannot_be_read_are_told_and_begun_anew(tmp_path: Path, mode
 
 
 @in_loop
-async def test_it_reads_only_while_nobody_waits_for_an_answer(model: Path) -> None:
+async def test_files_are_hashed_only_while_the_hub_is_idle(model: Path) -> None:
     contents, busy = Contents(), [True]
     contents.of(str(model))
     looks: list[bool] = []
@@ -170,7 +170,7 @@ async def test_it_reads_only_while_nobody_waits_for_an_answer(model: Path) -> No
 
 
 @in_loop
-async def test_a_file_that_is_written_to_while_it_is_read_gets_no_hash(model: Path) -> None:
+async def test_file_changed_during_hashing_gets_no_hash(model: Path) -> None:
     contents = Contents()
     own = contents.of(str(model))
     flip(model, unsampled())  # before its turn came
@@ -182,7 +182,7 @@ async def test_a_file_that_is_written_to_while_it_is_read_gets_no_hash(model: Pa
 
 
 @in_loop
-async def test_the_end_of_the_hub_does_not_wait_for_a_hash(tmp_path: Path) -> None:
+async def test_closing_the_hub_does_not_wait_for_a_hash(tmp_path: Path) -> None:
     large = tmp_path / "large.gguf"
     with large.open("wb") as file:
         file.write(b"GGUF")

@@ -9,7 +9,7 @@ from llmctl import wire
 from tests.hub.scene import Speaker, a_server, in_loop
 
 
-def test_one_counter_of_a_name_and_its_labels_and_gauges_are_read_when_asked() -> None:
+def test_counters_are_unique_per_name_and_labels_and_gauges_are_read_live() -> None:
     counters, level = Counters(), 1.0
     counters.counter("cache_hits", level="memory").add()
     counters.counter("cache_hits", level="memory").add(2)
@@ -28,7 +28,7 @@ def test_one_counter_of_a_name_and_its_labels_and_gauges_are_read_when_asked() -
 
 
 @in_loop
-async def test_what_the_status_views_print_is_what_is_counted(tmp_path: Path) -> None:
+async def test_status_views_print_the_counters(tmp_path: Path) -> None:
     async with a_server(tmp_path, Speaker("a", "b")) as scene:
         assert isinstance(await scene.dealer.ask(wire.Generate(prompt="why?")), wire.Done)
         assert isinstance(await scene.dealer.ask(wire.LoadModel(name="none")), wire.Failed)

@@ -14,7 +14,7 @@ from tests.hub.scene import LIMIT_S, Speaker, a_call, answer_of, events_of, in_l
 
 
 @in_loop
-async def test_what_came_before_the_limit_is_kept() -> None:
+async def test_text_received_before_the_timeout_is_kept() -> None:
     """It is said in one turn of the loop, and no alarm can go off in the middle of that."""
     ended = asyncio.Event()
 
@@ -38,7 +38,7 @@ async def test_what_came_before_the_limit_is_kept() -> None:
 
 
 @in_loop
-async def test_a_limit_that_passed_before_anything_came_says_what_was_being_done() -> None:
+async def test_timeout_before_any_text_states_what_the_request_was_doing() -> None:
     speaker, call = Speaker(held=True), a_call(prompt="why?", timeout=0.01)
     call.work.state = "queued"
     with pytest.raises(Timeout, match="the request was queued"):
@@ -46,7 +46,7 @@ async def test_a_limit_that_passed_before_anything_came_says_what_was_being_done
 
 
 @in_loop
-async def test_the_limit_counts_from_the_arrival() -> None:
+async def test_timeout_counts_from_the_arrival() -> None:
     call = a_call(prompt="why?", timeout=30.0)
     call.arrived -= 31.0
     with pytest.raises(Timeout):
@@ -55,7 +55,7 @@ async def test_the_limit_counts_from_the_arrival() -> None:
 
 @pytest.mark.parametrize("timeout", [None, LIMIT_S, float("inf")])
 @in_loop
-async def test_an_answer_in_time_leaves_no_alarm_behind(timeout: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answer_in_time_cancels_the_timer(timeout: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A timer left behind would later cancel whatever the task does by then."""
     loop, alarms = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
     plain = loop.call_at
@@ -71,7 +71,7 @@ async def test_an_answer_in_time_leaves_no_alarm_behind(timeout: float | None, m
 
 
 @in_loop
-async def test_a_failure_and_a_cancel_stay_what_they_are() -> None:
+async def test_errors_and_cancellation_pass_through_unchanged() -> None:
     with pytest.raises(Busy):
         await events_of(compose([deadline], Speaker(error=Busy("full"))), a_call(prompt="x", timeout=LIMIT_S))
     speaker = Speaker(held=True)
@@ -84,7 +84,7 @@ async def test_a_failure_and_a_cancel_stay_what_they_are() -> None:
 
 @pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan"), float("-inf")])
 @in_loop
-async def test_a_limit_that_is_none_is_refused(timeout: float) -> None:
+async def test_invalid_timeouts_are_refused(timeout: float) -> None:
     speaker = Speaker("x")
     with pytest.raises(InvalidRequest, match="timeout"):
         await events_of(compose([deadline], speaker), a_call(prompt="x", timeout=timeout))

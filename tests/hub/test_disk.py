@@ -35,7 +35,7 @@ SMALL, LARGE = b"\x00small\xff", bytes(range(256)) * 400  # in the database, in 
 
 
 @pytest.mark.parametrize("value", [b"", SMALL, LARGE])
-def test_what_is_put_outlives_the_process(tmp_path: Path, disk: DiskLevel, value: bytes) -> None:
+def test_stored_values_survive_a_restart(tmp_path: Path, disk: DiskLevel, value: bytes) -> None:
     put(disk, "k", value)
     assert value_of(disk.get("k")) == value
     assert value_of(disk.get("other")) is None
@@ -44,7 +44,7 @@ def test_what_is_put_outlives_the_process(tmp_path: Path, disk: DiskLevel, value
         assert value_of(again.get("k")) == value
 
 
-def test_a_ttl_ends_an_entry(disk: DiskLevel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_expires_after_its_ttl(disk: DiskLevel, monkeypatch: pytest.MonkeyPatch) -> None:
     put(disk, "k", SMALL)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 3599)
@@ -53,7 +53,7 @@ def test_a_ttl_ends_an_entry(disk: DiskLevel, monkeypatch: pytest.MonkeyPatch) -
     assert value_of(disk.get("k")) is None
 
 
-def test_deleting_takes_what_is_named_and_clearing_takes_all(disk: DiskLevel) -> None:
+def test_delete_removes_the_given_keys_and_clear_removes_all(disk: DiskLevel) -> None:
     for number in range(150):  # more than diskcache removes in one go
         put(disk, f"{number}", LARGE if number % 50 == 0 else SMALL)
     assert disk.delete(["none"]) == 0
@@ -65,7 +65,7 @@ def test_deleting_takes_what_is_named_and_clearing_takes_all(disk: DiskLevel) ->
     assert disk.size()[0] == 0
 
 
-def test_an_expiry_is_kept_to_the_second(disk: DiskLevel) -> None:
+def test_expiry_time_is_stored_precisely(disk: DiskLevel) -> None:
     end = time.time() + 1000
     disk.put("k", SMALL, end, Item(1, 1.0))
     found = disk.get("k")
@@ -73,7 +73,7 @@ def test_an_expiry_is_kept_to_the_second(disk: DiskLevel) -> None:
     assert found.expires == pytest.approx(end, abs=0.1)
 
 
-def test_a_sweep_removes_what_has_ended(disk: DiskLevel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_removes_expired_entries(disk: DiskLevel, monkeypatch: pytest.MonkeyPatch) -> None:
     put(disk, "short", LARGE, 10.0)
     put(disk, "long", SMALL, 1000.0)
     assert disk.sweep() == []
@@ -85,7 +85,7 @@ def test_a_sweep_removes_what_has_ended(disk: DiskLevel, monkeypatch: pytest.Mon
     assert not list(disk._folder.glob("*/*/*.val"))
 
 
-def test_the_policy_chooses_victims_and_the_level_reports_them(disk: DiskLevel) -> None:
+def test_evicted_entries_are_chosen_by_the_policy_and_reported(disk: DiskLevel) -> None:
     assert disk.tell({}) == []
     gone = []
     for number in range(20):
@@ -112,7 +112,7 @@ def test_nothing_is_evicted_before_the_policy_knows_the_entries(tmp_path: Path, 
         assert again.tell({}) == [], "it knows by now"
 
 
-def test_a_value_larger_than_the_limit_is_not_taken_and_harms_nothing(disk: DiskLevel) -> None:
+def test_value_larger_than_the_limit_is_not_stored_and_others_stay(disk: DiskLevel) -> None:
     disk.tell({})
     put(disk, "small", SMALL)
     put(disk, "huge", SMALL)
@@ -135,14 +135,14 @@ class Bomb:
 
 
 @pytest.mark.parametrize("value", ["text", 7, 1.5, None, {"a": 1}, bytearray(b"x"), memoryview(b"x")])
-def test_nothing_but_bytes_is_written(disk: DiskLevel, value: object) -> None:
+def test_only_bytes_are_stored(disk: DiskLevel, value: object) -> None:
     with pytest.raises(TypeError, match="must be bytes"):
         put(disk, "k", value)  # type: ignore[arg-type]
     assert value_of(disk.get("k")) is None
 
 
 @pytest.mark.parametrize("key", [7, b"k", ("a",), None])
-def test_nothing_but_str_is_a_key(disk: DiskLevel, key: object) -> None:
+def test_only_str_keys_are_accepted(disk: DiskLevel, key: object) -> None:
     with pytest.raises(TypeError, match="must be str"):
         put(disk, key, SMALL)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="pickled key"):
@@ -181,7 +181,7 @@ def test_a_planted_value_that_is_not_bytes_is_refused(
         disk.get("k")
 
 
-def test_a_planted_pickle_does_not_keep_the_disk_from_making_room(tmp_path: Path, disk: DiskLevel) -> None:
+def test_planted_pickle_does_not_block_eviction(tmp_path: Path, disk: DiskLevel) -> None:
     disk.tell({})
     put(disk, "bomb", SMALL)
     plant(tmp_path / "answers", "bomb", 4, pickle.dumps(Bomb(tmp_path / "trace")))
@@ -192,7 +192,7 @@ def test_a_planted_pickle_does_not_keep_the_disk_from_making_room(tmp_path: Path
 
 
 @pytest.mark.parametrize("size", [100, 100_000])
-def test_a_value_that_is_not_what_was_put_is_refused(tmp_path: Path, disk: DiskLevel, size: int) -> None:
+def test_corrupted_value_is_refused(tmp_path: Path, disk: DiskLevel, size: int) -> None:
     put(disk, "k", b"x" * size)
     for path in (tmp_path / "answers").glob("*/*/*.val"):
         path.write_bytes(path.read_bytes()[:-50] + bytes(50))  # what a power cut leaves: the length, and zeros
@@ -206,7 +206,7 @@ def test_a_value_that_is_not_what_was_put_is_refused(tmp_path: Path, disk: DiskL
 
 
 @pytest.mark.parametrize("repair", [False, True])
-def test_a_file_that_is_no_database_is_put_aside(tmp_path: Path, repair: bool) -> None:
+def test_file_that_is_not_a_database_is_set_aside(tmp_path: Path, repair: bool) -> None:
     folder = tmp_path / "answers"
     folder.mkdir()
     (folder / "cache.db").write_bytes(b"not a database at all" * 500)
@@ -216,7 +216,7 @@ def test_a_file_that_is_no_database_is_put_aside(tmp_path: Path, repair: bool) -
     assert [path.name.partition(".")[0] for path in tmp_path.iterdir() if path != folder] == ["answers"]
 
 
-def test_a_database_with_a_broken_middle_is_put_aside_after_a_crash(tmp_path: Path) -> None:
+def test_partly_damaged_database_is_set_aside_after_a_crash(tmp_path: Path) -> None:
     folder = tmp_path / "answers"
     with closing(a_disk(folder, LIMIT)) as disk:
         for number in range(300):

@@ -51,7 +51,7 @@ class Room:
 
 
 @in_loop
-async def test_a_model_is_loaded_once_and_each_text_has_its_vector(tmp_path: Path, gguf: Path) -> None:
+async def test_model_is_loaded_once_and_each_text_gets_a_vector(tmp_path: Path, gguf: Path) -> None:
     room = Room(tmp_path, gguf)
     try:
         found, notices = await room.ask("cat", "", "dog")
@@ -64,7 +64,7 @@ async def test_a_model_is_loaded_once_and_each_text_has_its_vector(tmp_path: Pat
 
 
 @in_loop
-async def test_an_engine_that_dies_is_started_again_and_asked_once_more(tmp_path: Path, gguf: Path) -> None:
+async def test_engine_crash_is_retried_once(tmp_path: Path, gguf: Path) -> None:
     room = Room(tmp_path, gguf)
     try:
         await room.ask("cat")
@@ -81,7 +81,7 @@ async def test_an_engine_that_dies_is_started_again_and_asked_once_more(tmp_path
 
 
 @in_loop
-async def test_an_engine_that_always_dies_is_an_error(
+async def test_repeated_engine_crashes_are_an_error(
     tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     room = Room(tmp_path, gguf)
@@ -102,7 +102,7 @@ async def test_an_engine_that_always_dies_is_an_error(
 
 
 @in_loop
-async def test_a_full_queue_says_so(tmp_path: Path, gguf: Path) -> None:
+async def test_full_queue_is_refused_as_busy(tmp_path: Path, gguf: Path) -> None:
     room = Room(tmp_path, gguf, Limits(queue=1))
     try:
         await room.ask("cat")
@@ -121,7 +121,7 @@ async def test_a_full_queue_says_so(tmp_path: Path, gguf: Path) -> None:
 
 
 @in_loop
-async def test_who_leaves_leaves_no_work_behind(tmp_path: Path, gguf: Path) -> None:
+async def test_cancelled_request_leaves_no_work(tmp_path: Path, gguf: Path) -> None:
     room = Room(tmp_path, gguf)
     try:
         await room.ask("cat")
@@ -147,7 +147,7 @@ async def test_who_leaves_leaves_no_work_behind(tmp_path: Path, gguf: Path) -> N
         (["a"], "tany", ModelUnavailable, "tany"),
     ],
 )
-def test_what_is_wrong_with_a_request_is_named(
+def test_invalid_requests_are_refused_with_the_reason(
     tmp_path: Path, gguf: Path, texts: list[str], model: str | None, error: type[LlmctlError], words: str
 ) -> None:
     room = Room(tmp_path, gguf, Limits(prompt_bytes=100))  # type: ignore[arg-type]  # a Size is an int
@@ -155,7 +155,7 @@ def test_what_is_wrong_with_a_request_is_named(
         asyncio.run(room.ask(*texts, model=model))
 
 
-def test_a_model_for_embeddings_answers_no_question(tmp_path: Path, gguf: Path) -> None:
+def test_embedding_model_is_refused_for_text_generation(tmp_path: Path, gguf: Path) -> None:
     room = Room(tmp_path, gguf)
     assert room.catalog.choose(None, "text").name == "echo"
     with pytest.raises(InvalidRequest, match="the model tiny makes embeddings, not text") as caught:
@@ -167,7 +167,7 @@ def test_a_model_for_embeddings_answers_no_question(tmp_path: Path, gguf: Path) 
 
 
 @in_loop
-async def test_the_packages_model_is_converted_once_and_then_a_model_like_any_other(tmp_path: Path) -> None:
+async def test_built_in_model_is_converted_once_and_added_to_the_catalog(tmp_path: Path) -> None:
     catalog = a_catalog(tmp_path)
     made = Builtin(catalog, tmp_path / "cache")
     first, again, named = await asyncio.gather(made.choose(None), made.choose(None), made.choose(NAME))
@@ -184,7 +184,7 @@ async def test_the_packages_model_is_converted_once_and_then_a_model_like_any_ot
 
 
 @in_loop
-async def test_what_somebody_added_goes_before_it(tmp_path: Path, gguf: Path) -> None:
+async def test_added_embedding_model_is_preferred_to_the_built_in_one(tmp_path: Path, gguf: Path) -> None:
     catalog = a_catalog(tmp_path)
     made = Builtin(catalog, tmp_path / "cache")
     await made.choose(None)
@@ -195,7 +195,7 @@ async def test_what_somebody_added_goes_before_it(tmp_path: Path, gguf: Path) ->
 
 
 @in_loop
-async def test_without_the_package_it_is_said_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_package_error_states_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtin, "PACKAGE", "no-such-package")
     with pytest.raises(ModelUnavailable, match="no-such-package") as caught:
         await Builtin(a_catalog(tmp_path), tmp_path / "cache").choose(None)
@@ -203,7 +203,7 @@ async def test_without_the_package_it_is_said_what_installs_it(tmp_path: Path, m
 
 
 @in_loop
-async def test_other_weights_than_those_expected_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_weights_with_another_sha256_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtin, "SHA256", "0" * 64)
     with pytest.raises(ModelUnavailable, match="SHA-256"):
         await Builtin(a_catalog(tmp_path), tmp_path / "cache").choose(None)

@@ -33,7 +33,7 @@ async def filled(folder: Path) -> Entries:
 
 
 @in_loop
-async def test_what_is_near_lies_behind_the_same_wall_best_first(tmp_path: Path) -> None:
+async def test_near_returns_entries_of_the_same_partition_best_first(tmp_path: Path) -> None:
     entries = await filled(tmp_path)
     near = await entries.near("w", vector(0.1), 2)
     assert [(entry.key, entry.text) for entry, _ in near] == [("a", "question a"), ("b", "question b")]
@@ -44,7 +44,7 @@ async def test_what_is_near_lies_behind_the_same_wall_best_first(tmp_path: Path)
 
 
 @in_loop
-async def test_a_question_that_is_asked_again_stays_one_and_keeps_what_is_known(tmp_path: Path) -> None:
+async def test_repeated_question_updates_its_entry_and_keeps_its_counts(tmp_path: Path) -> None:
     entries = await filled(tmp_path)
     (before,) = [entry for entry, _ in await entries.near("w", vector(0.0), 1)]
     await entries.compared(before.number, True)
@@ -58,7 +58,7 @@ async def test_a_question_that_is_asked_again_stays_one_and_keeps_what_is_known(
 
 
 @in_loop
-async def test_what_is_removed_is_found_no_more_also_after_a_restart(tmp_path: Path) -> None:
+async def test_removed_entries_are_not_found_even_after_a_restart(tmp_path: Path) -> None:
     entries = await filled(tmp_path)
     assert await entries.remove(["a", "nothing"]) == 1
     assert [entry.key for entry, _ in await entries.near("w", vector(0.0), 5)] == ["b", "c"]
@@ -74,7 +74,7 @@ async def test_what_is_removed_is_found_no_more_also_after_a_restart(tmp_path: P
 
 
 @in_loop
-async def test_the_index_is_put_right_from_the_database(tmp_path: Path) -> None:
+async def test_vector_index_is_repaired_from_the_database(tmp_path: Path) -> None:
     entries = await filled(tmp_path)
     await entries.close()
     index = Vectors(tmp_path / "index", DIMENSION)
@@ -106,7 +106,7 @@ async def test_a_damaged_database_is_set_aside_and_its_index_emptied(tmp_path: P
 
 
 @in_loop
-async def test_what_was_served_and_what_became_of_it(tmp_path: Path) -> None:
+async def test_served_hits_are_listed_with_their_verdicts(tmp_path: Path) -> None:
     entries = await filled(tmp_path)
     entry = await entries.of("b")
     assert entry is not None

@@ -63,7 +63,7 @@ SETTINGS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @pytest.mark.parametrize("write", WRITERS)
-def test_an_estimate_is_near_what_the_library_takes(
+def test_estimate_is_close_to_the_librarys_memory_use(
     tmp_path: Path, write: Callable[[Path], None], settings: dict[str, Any]
 ) -> None:
     path = tmp_path / "m.gguf"
@@ -72,7 +72,7 @@ def test_an_estimate_is_near_what_the_library_takes(
     assert abs(estimate.total / taken(path, settings) - 1) <= NEAR, estimate
 
 
-def test_layers_that_look_back_a_window_are_told_from_those_that_look_back_whole(tmp_path: Path) -> None:
+def test_sliding_window_layers_are_estimated_apart_from_full_attention_layers(tmp_path: Path) -> None:
     """Two layers, of which one has a window of 64, and 64 values of each cell."""
     path = tmp_path / "m.gguf"
     far(path)
@@ -91,7 +91,7 @@ def test_layers_that_look_back_a_window_are_told_from_those_that_look_back_whole
         ("phi3", None, list(range(12))),
     ],
 )
-def test_which_layers_those_are_says_the_file_or_its_architecture(kind: str, rule: Any, whole: list[int]) -> None:
+def test_sliding_window_layers_are_found_from_the_file_or_architecture(kind: str, rule: Any, whole: list[int]) -> None:
     name = f"{kind}.attention.sliding_window"
     values: dict[str, Any] = {"general.architecture": kind, name: 512}
     lists = {f"{name}_pattern": tuple(rule)} if isinstance(rule, list) else {}
@@ -102,7 +102,7 @@ def test_which_layers_those_are_says_the_file_or_its_architecture(kind: str, rul
     assert tokens == (512 if len(whole) < 12 else 0)
 
 
-def test_a_file_whose_header_is_damaged_counts_with_its_size(tmp_path: Path) -> None:
+def test_file_with_a_damaged_header_is_estimated_by_its_size(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"GGUF" + bytes(1000))
     assert told(tmp_path, path) == Estimate(1004, 0, 0)
@@ -112,7 +112,7 @@ def test_a_file_whose_header_is_damaged_counts_with_its_size(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "key", ["block_count", "embedding_length", "attention.head_count", "context_length", "ssm.inner_size"]
 )
-def test_numbers_that_are_no_model_s_never_make_it_fail(tmp_path: Path, key: str, value: float) -> None:
+def test_implausible_header_values_never_raise(tmp_path: Path, key: str, value: float) -> None:
     path = tmp_path / "m.gguf"
     writer = GGUFWriter(path, "llama")
     (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(f"llama.{key}", value)
@@ -126,7 +126,7 @@ def test_numbers_that_are_no_model_s_never_make_it_fail(tmp_path: Path, key: str
     assert told(tmp_path, path).total >= 0
 
 
-def test_what_needs_no_file_takes_nothing_and_what_has_lost_its_file_neither(tmp_path: Path) -> None:
+def test_models_without_a_file_are_estimated_as_zero(tmp_path: Path) -> None:
     assert told(tmp_path, "echo").total == 0
     path = tmp_path / "m.gguf"
     tiny_gguf.write(path)
@@ -135,14 +135,14 @@ def test_what_needs_no_file_takes_nothing_and_what_has_lost_its_file_neither(tmp
     assert Estimates(catalog, tmp_path / "measured.json").of(entry).total == 0
 
 
-def test_a_folder_takes_what_its_weights_take(tmp_path: Path) -> None:
+def test_embedding_folder_is_estimated_by_its_weights(tmp_path: Path) -> None:
     path = tiny_bert.write(tmp_path / "bert")
     tensors = load_file(path / "model.safetensors").values()
     assert told(tmp_path, path).total == sum(tensor.size * 4 for tensor in tensors)
 
 
 @pytest.mark.parametrize("settings", [{}, {"batch": 128, "slots": 4}, {"batch": 1024}], ids=str)
-def test_an_embedding_model_is_estimated_by_its_batch(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_gguf_embedding_model_estimate_follows_its_batch(tmp_path: Path, settings: dict[str, Any]) -> None:
     from llmctld.engine.embed.convert import convert
     from llmctld.engine.embed.gguf import GgufEmbedder
 
@@ -163,7 +163,7 @@ def a_transformers_folder(folder: Path, **config: object) -> Path:
     return folder
 
 
-def test_a_transformers_folder_takes_its_numbers_in_32_bits_and_pages_for_every_stream(tmp_path: Path) -> None:
+def test_transformers_folder_is_estimated_in_float32_with_pages_per_stream(tmp_path: Path) -> None:
     path = a_transformers_folder(tmp_path / "t")
     cells, kept, read = 8 * 512, 2 * 2 * 2 * 16, 2 * (4 + 2) * 16
     wanted = Estimate(10 * 20 * 4 + 8 * 8, cells * kept * 4, (cells * read + 512 * (cells + 512)) * 4)
@@ -172,7 +172,7 @@ def test_a_transformers_folder_takes_its_numbers_in_32_bits_and_pages_for_every_
     assert (half.kv, half.compute) == (256 * kept * 4, (256 * read + 64 * (256 + 64)) * 4)
 
 
-def test_a_folder_in_the_words_of_gpt2_is_estimated_alike(tmp_path: Path) -> None:
+def test_gpt2_style_config_names_give_the_same_estimate(tmp_path: Path) -> None:
     plain = a_transformers_folder(tmp_path / "t", num_key_value_heads=4)
     older = a_transformers_folder(tmp_path / "o")
     names = {"n_layer": 2, "n_head": 4, "n_embd": 64, "n_positions": 512, "architectures": ["GPT2LMHeadModel"]}
@@ -180,7 +180,7 @@ def test_a_folder_in_the_words_of_gpt2_is_estimated_alike(tmp_path: Path) -> Non
     assert folder.text(older, ModelSettings()) == folder.text(plain, ModelSettings())
 
 
-def test_weights_that_lie_there_twice_are_counted_once(tmp_path: Path) -> None:
+def test_duplicate_weight_files_are_counted_once(tmp_path: Path) -> None:
     path = a_transformers_folder(tmp_path / "t")
     wanted = folder.text(path, ModelSettings())
     shutil.copy(path / "model.safetensors", path / "consolidated.safetensors")
@@ -195,7 +195,7 @@ def test_weights_that_lie_there_twice_are_counted_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("config", ["nonsense", '{"num_attention_heads": "many"}', "[]"])
-def test_a_folder_that_describes_no_model_counts_with_its_weights(tmp_path: Path, config: str) -> None:
+def test_folder_with_an_invalid_config_is_estimated_by_its_weights(tmp_path: Path, config: str) -> None:
     path = a_transformers_folder(tmp_path / "t")
     (path / "config.json").write_text(config)
     catalog, _ = a_catalog(tmp_path, "echo")
@@ -204,7 +204,7 @@ def test_a_folder_that_describes_no_model_counts_with_its_weights(tmp_path: Path
     assert Estimates(catalog, tmp_path / "measured.json").of(entry) == Estimate(size, 0, 0)
 
 
-def test_a_draft_model_is_part_of_it(tmp_path: Path) -> None:
+def test_draft_model_is_included_in_the_estimate(tmp_path: Path) -> None:
     path, small = tmp_path / "m.gguf", tmp_path / "small.gguf"
     tiny_gguf.write(path, layers=3)
     tiny_gguf.write(small, layers=1)
@@ -213,7 +213,7 @@ def test_a_draft_model_is_part_of_it(tmp_path: Path) -> None:
     assert told(tmp_path, path, draft=str(small), speculation="off").weights == alone.weights
 
 
-def test_what_was_measured_is_known_to_the_next_hub_until_the_file_or_a_setting_changes(tmp_path: Path) -> None:
+def test_measurements_are_kept_until_the_file_or_a_setting_changes(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     tiny_gguf.write(path)
     catalog, entry = a_catalog(tmp_path, path)
@@ -230,7 +230,7 @@ def test_what_was_measured_is_known_to_the_next_hub_until_the_file_or_a_setting_
     assert again.measured(entry) is None
 
 
-def test_measurements_that_cannot_be_read_are_begun_anew(tmp_path: Path) -> None:
+def test_unreadable_measurements_are_started_anew(tmp_path: Path) -> None:
     file = tmp_path / "measured.json"
     file.write_text("nonsense")
     catalog, entry = a_catalog(tmp_path, "echo")

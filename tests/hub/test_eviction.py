@@ -253,7 +253,7 @@ TWINS: dict[str, Callable[[], Twin]] = {
 
 @pytest.mark.parametrize("name", TWINS)
 @given(steps=steps)
-def test_a_policy_against_its_slow_twin(name: str, steps: list[Step]) -> None:
+def test_policy_matches_its_slow_reference(name: str, steps: list[Step]) -> None:
     policy, twin = POLICIES[name](LIMIT), TWINS[name]()
     for step in steps:
         assert getattr(policy, step[0])(*step[1:]) == getattr(twin, step[0])(*step[1:])
@@ -262,7 +262,7 @@ def test_a_policy_against_its_slow_twin(name: str, steps: list[Step]) -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 @given(steps=steps)
-def test_each_key_leaves_once_and_only_once(name: str, steps: list[Step]) -> None:
+def test_each_key_is_evicted_exactly_once(name: str, steps: list[Step]) -> None:
     policy = POLICIES[name](LIMIT)
     there: set[str | None] = set()
     for step in steps:
@@ -281,7 +281,7 @@ def test_each_key_leaves_once_and_only_once(name: str, steps: list[Step]) -> Non
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_what_hits_leave_behind_does_not_grow(name: str) -> None:
+def test_hits_do_not_grow_the_heap(name: str) -> None:
     policy = POLICIES[name](LIMIT)
     for key in "abc":
         policy.add(key, Item(330, 1.0))
@@ -328,7 +328,7 @@ def test_wtinylfu_admits_more_frequent_keys() -> None:
 
 
 @given(st.lists(st.sampled_from("abcdefghijklmnop"), max_size=90))
-def test_a_sketch_never_counts_too_low(seen: list[str]) -> None:
+def test_sketch_never_underestimates(seen: list[str]) -> None:
     sketch = Sketch(LIMIT)
     for key in seen:
         sketch.add(key, 1000)
@@ -336,7 +336,7 @@ def test_a_sketch_never_counts_too_low(seen: list[str]) -> None:
         assert min(15, seen.count(key)) <= sketch.count(key)
 
 
-def test_a_sketch_forgets_half() -> None:
+def test_sketch_halves_its_counts() -> None:
     sketch = Sketch(LIMIT)
     for _ in range(8):
         sketch.add("often", 100)
@@ -348,7 +348,7 @@ def test_a_sketch_forgets_half() -> None:
 # ---- the weighted priority at size: a sample instead of all ----------------------------------------------------------
 
 
-def test_a_weighted_victim_of_many_is_among_those_worth_least() -> None:
+def test_weighted_victim_is_among_the_least_valuable() -> None:
     draw, policy = random.Random(6), Weighted()
     for number in range(20 * SAMPLE):
         policy.add(f"{number}", Item(draw.randrange(1, 500), draw.random(), draw.randrange(9), draw.random()))
@@ -364,5 +364,5 @@ def test_a_weighted_victim_of_many_is_among_those_worth_least() -> None:
     assert sum(ranks) / len(ranks) < 0.04
 
 
-def test_the_setting_names_exactly_the_policies() -> None:
+def test_eviction_setting_lists_exactly_the_policies() -> None:
     assert set(get_args(get_type_hints(Cache)["eviction"])) == set(POLICIES)

@@ -88,7 +88,7 @@ REFUSED = {"tools", "tool_choice"}
 BASE: dict[str, Any] = {"prompt": "why {x} {y}?", "params": {"x": "1"}, "declared": {"y": "1"}, "user": "ana"}
 
 
-def test_every_field_of_a_request_is_in_one_of_the_two_lists() -> None:
+def test_every_request_field_is_classified_for_the_key() -> None:
     assert set(Generate.__struct_fields__) == MATTERS.keys() | DOES_NOT_MATTER.keys() | REFUSED
     assert not MATTERS.keys() & DOES_NOT_MATTER.keys()
 
@@ -133,7 +133,7 @@ async def test_the_key_covers_everything_that_changes_the_answer_and_nothing_els
 
 
 @in_loop
-async def test_a_chat_has_the_key_of_the_short_form_that_says_the_same(tmp_path: Path) -> None:
+async def test_chat_has_the_same_key_as_the_equivalent_short_form(tmp_path: Path) -> None:
     catalog = a_catalog(tmp_path, e={})
     short = {"prompt": "why?\r\nnow", "system": "Be brief.", "params": {}, "declared": {}}
     system, user = ChatMessage("system", "Be brief."), ChatMessage("user", "why?\nnow")
@@ -155,7 +155,7 @@ async def test_a_chat_has_the_key_of_the_short_form_that_says_the_same(tmp_path:
 
 
 @in_loop
-async def test_the_wall_of_a_chat_is_everything_before_its_last_question(tmp_path: Path) -> None:
+async def test_partition_of_a_chat_covers_all_before_its_last_question(tmp_path: Path) -> None:
     catalog = a_catalog(tmp_path, e={})
 
     async def wall(*texts: str) -> str:
@@ -173,7 +173,7 @@ async def test_the_wall_of_a_chat_is_everything_before_its_last_question(tmp_pat
 
 
 @pytest.mark.parametrize("name", sorted({*ModelSettings.__struct_fields__} - {*LABELS}))
-def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> None:
+def test_model_settings_change_the_key(tmp_path: Path, name: str) -> None:
     values: dict[str, Any] = {
         "kv_type": "q8_0",
         "flash_attention": True,
@@ -208,7 +208,7 @@ def test_a_setting_of_the_model_changes_the_key(tmp_path: Path, name: str) -> No
     assert (key_of(call, plain, []) == key_of(call, other, [])) == (name in LABELS)
 
 
-def test_what_a_model_costs_and_how_it_is_labelled_is_no_part_of_the_key(tmp_path: Path) -> None:
+def test_model_prices_and_labels_do_not_change_the_key(tmp_path: Path) -> None:
     labels = ModelSettings(
         keep_alive=KeepAlive(1),
         pin=True,
@@ -225,7 +225,7 @@ def test_what_a_model_costs_and_how_it_is_labelled_is_no_part_of_the_key(tmp_pat
     assert len({key_of(call, catalog, []) for catalog in catalogs}) == 1
 
 
-def test_messages_that_read_the_same_in_a_row_are_not_the_same(tmp_path: Path) -> None:
+def test_message_boundaries_and_roles_change_the_key(tmp_path: Path) -> None:
     catalog = a_catalog(tmp_path, e={})
     call = replace(a_call(), model=catalog.find("e"))
     keys = {
@@ -241,7 +241,7 @@ def test_messages_that_read_the_same_in_a_row_are_not_the_same(tmp_path: Path) -
 
 
 @in_loop
-async def test_the_scope_says_who_shares_answers(tmp_path: Path) -> None:
+async def test_scope_decides_who_shares_answers(tmp_path: Path) -> None:
     catalog = a_catalog(tmp_path, e={})
     for scope, users_share, tags_share in (([], True, True), (["user"], False, True), (["user", "tags"], False, False)):
         base = await key(tmp_path, catalog, scope)
@@ -250,14 +250,14 @@ async def test_the_scope_says_who_shares_answers(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_the_order_of_biases_is_no_part_of_the_question(tmp_path: Path) -> None:
+async def test_order_of_logit_biases_does_not_change_the_key(tmp_path: Path) -> None:
     catalog = a_catalog(tmp_path, e={})
     one, other = {"1": 1.0, "2": 2.0}, {"2": 2.0, "1": 1.0}
     assert await key(tmp_path, catalog, [], logit_bias=one) == await key(tmp_path, catalog, [], logit_bias=other)
 
 
 @in_loop
-async def test_a_scope_that_names_no_field_is_said_when_the_hub_starts(tmp_path: Path) -> None:
+async def test_unknown_scope_field_is_refused_at_start(tmp_path: Path) -> None:
     async with a_stage(tmp_path, Speaker("x")) as (_, tiers):
         with pytest.raises(ConfigError, match=r"cache\.scope: 'usr'"):
             exact(tiers, a_catalog(tmp_path), Cache(scope=["usr"]))
@@ -300,7 +300,7 @@ VARIED = {"temperature": 0.7}
 @pytest.mark.parametrize("fields", SAMPLING, ids=str)
 @pytest.mark.parametrize("mode", CACHE_MODES)
 @in_loop
-async def test_which_answers_are_stored_and_which_are_served(tmp_path: Path, mode: str, fields: dict[str, Any]) -> None:
+async def test_cache_mode_and_sampling_decide_what_is_stored_and_served(tmp_path: Path, mode: str, fields: dict[str, Any]) -> None:
     asked_for_variety = fields == VARIED
     stores = mode == "store" or (mode in ("auto", "refresh") and not asked_for_variety)
     serves = mode in ("store", "only") or (mode == "auto" and not asked_for_variety)
@@ -319,7 +319,7 @@ async def test_which_answers_are_stored_and_which_are_served(tmp_path: Path, mod
 
 
 @in_loop
-async def test_a_cache_that_is_switched_off_stores_only_what_is_asked_for(tmp_path: Path) -> None:
+async def test_disabled_cache_stores_only_on_request(tmp_path: Path) -> None:
     async with a_stage(tmp_path, Speaker("x"), Cache(enabled=False)) as (stage, tiers):
         for mode in ("auto", "refresh", "skip"):
             await answer_of(stage, a_call(prompt="why?", cache=mode))
@@ -329,7 +329,7 @@ async def test_a_cache_that_is_switched_off_stores_only_what_is_asked_for(tmp_pa
 
 
 @in_loop
-async def test_a_stored_answer_is_the_answer(tmp_path: Path) -> None:
+async def test_cache_hit_equals_the_computed_answer(tmp_path: Path) -> None:
     speaker = Speaker("be", "cause", reason="length")
     async with a_stage(tmp_path, speaker) as (stage, tiers):
         first = await answer_of(stage, a_call(prompt="why?", user="ana"))
@@ -346,7 +346,7 @@ async def test_a_stored_answer_is_the_answer(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_refresh_computes_anew_and_is_served_from_then_on(tmp_path: Path) -> None:
+async def test_refresh_recomputes_and_replaces_the_stored_answer(tmp_path: Path) -> None:
     async with a_stage(tmp_path, Speaker("old")) as (stage, _):
         await answer_of(stage, a_call(prompt="why?"))
     async with a_stage(tmp_path, Speaker("new")) as (stage, _):
@@ -356,7 +356,7 @@ async def test_refresh_computes_anew_and_is_served_from_then_on(tmp_path: Path) 
 
 
 @in_loop
-async def test_an_older_answer_than_asked_for_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answer_older_than_max_age_is_not_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     speaker = Speaker("x")
     async with a_stage(tmp_path, speaker) as (stage, _):
         await answer_of(stage, a_call(prompt="why?"))
@@ -382,7 +382,7 @@ async def test_a_partial_answer_is_never_stored(tmp_path: Path, reason: str) -> 
 
 @pytest.mark.parametrize("error", [Busy("full"), Timeout("late"), RuntimeError("a bug")])
 @in_loop
-async def test_a_failure_is_never_stored(tmp_path: Path, error: Exception) -> None:
+async def test_failed_answer_is_never_stored(tmp_path: Path, error: Exception) -> None:
     async with a_stage(tmp_path, Speaker("half", error=error)) as (stage, tiers):
         with pytest.raises(type(error)):
             await answer_of(stage, a_call(prompt="why?"))
@@ -404,7 +404,7 @@ async def test_eight_equal_requests_are_computed_once_and_counted(tmp_path: Path
 
 
 @in_loop
-async def test_what_is_asked_for_with_variety_joins_no_flight(tmp_path: Path) -> None:
+async def test_requests_for_varied_answers_are_not_joined(tmp_path: Path) -> None:
     speaker = Speaker("a")
     async with a_stage(tmp_path, speaker) as (stage, _):
         calls = [a_call(prompt="why?", **VARIED) for _ in range(3)] + [a_call(prompt="why?", cache="skip")]

@@ -32,7 +32,7 @@ def board(flights: Flights, calls: list[Call]) -> "list[asyncio.Task[Answer]]":
 
 
 @in_loop
-async def test_eight_equal_requests_are_one_computation_and_eight_answers() -> None:
+async def test_eight_equal_requests_share_one_computation() -> None:
     speaker = Speaker("a", "b", "c")
     calls = passengers(8)
     answers = await asyncio.gather(*board(Flights(speaker), calls))
@@ -45,7 +45,7 @@ async def test_eight_equal_requests_are_one_computation_and_eight_answers() -> N
 
 
 @in_loop
-async def test_another_key_is_another_computation_and_so_is_a_later_request() -> None:
+async def test_other_keys_and_later_requests_are_computed_separately() -> None:
     speaker = Speaker("a")
     flights = Flights(speaker)
     first, other = passengers(2)
@@ -58,7 +58,7 @@ async def test_another_key_is_another_computation_and_so_is_a_later_request() ->
 
 
 @in_loop
-async def test_the_first_that_is_cancelled_takes_nothing_from_the_others() -> None:
+async def test_cancelling_the_first_request_does_not_affect_the_others() -> None:
     speaker = Speaker("a", "b", held=True)
     tasks = board(Flights(speaker), passengers(8))
     await speaker.said.wait()
@@ -72,7 +72,7 @@ async def test_the_first_that_is_cancelled_takes_nothing_from_the_others() -> No
 
 
 @in_loop
-async def test_the_last_that_leaves_ends_the_computation() -> None:
+async def test_computation_ends_when_the_last_request_is_cancelled() -> None:
     speaker = Speaker("a", held=True)
     flights = Flights(speaker)
     tasks = board(flights, passengers(3))
@@ -90,7 +90,7 @@ async def test_the_last_that_leaves_ends_the_computation() -> None:
 
 
 @in_loop
-async def test_who_joins_late_gets_the_whole_text() -> None:
+async def test_late_joiner_gets_the_whole_text() -> None:
     speaker = Speaker("one ", "two ", held=True)
     flights = Flights(speaker)
     (first,) = board(flights, passengers(1))
@@ -105,7 +105,7 @@ async def test_who_joins_late_gets_the_whole_text() -> None:
 
 @pytest.mark.parametrize("error", [Busy("full", "wait"), RuntimeError("a bug")])
 @in_loop
-async def test_a_failure_reaches_all(error: Exception) -> None:
+async def test_failure_reaches_all_joined_requests(error: Exception) -> None:
     tasks = board(Flights(Speaker("a", error=error)), passengers(4))
     found = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(each) for each in found] == [type(error)] * 4
@@ -116,7 +116,7 @@ async def test_a_failure_reaches_all(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", [None, Busy("full"), RuntimeError("a bug")])
 @in_loop
-async def test_who_joins_in_the_very_moment_of_the_end_does_not_wait_for_ever(error: Exception | None) -> None:
+async def test_joining_at_the_moment_of_the_end_does_not_hang(error: Exception | None) -> None:
     speaker = Speaker("a", error=error)
     flights = Flights(speaker)
     (first,) = passengers(1)
@@ -147,7 +147,7 @@ async def leave(task: "asyncio.Task[Answer]") -> None:
 
 
 @in_loop
-async def test_the_first_that_is_cancelled_hands_the_computation_over_to_the_next_which_pays() -> None:
+async def test_computation_of_a_cancelled_first_request_is_charged_to_the_next() -> None:
     speaker = Speaker("a", held=True)
     calls = [a_call(prompt="why?", user="ana", priority="batch"), a_call(prompt="why?", user="bea", tags=["t"])]
     calls.append(a_call(prompt="why?", user="cem", priority="batch"))
@@ -169,7 +169,7 @@ async def test_the_first_that_is_cancelled_hands_the_computation_over_to_the_nex
 
 
 @in_loop
-async def test_the_computation_is_as_urgent_as_the_most_urgent_request_that_waits_for_it() -> None:
+async def test_computation_has_the_highest_priority_of_its_requests() -> None:
     speaker = Speaker("a", held=True)
     calls = [
         a_call(prompt="why?", user=user, priority=how)
@@ -193,7 +193,7 @@ async def test_the_computation_is_as_urgent_as_the_most_urgent_request_that_wait
 
 
 @in_loop
-async def test_who_joins_knows_who_computed_and_what_was_saved() -> None:
+async def test_joined_answer_names_its_source_and_the_saved_time() -> None:
     class Timed(Speaker):
         async def __call__(self, call: Call) -> AsyncGenerator[Event, None]:
             call.work.timings.prefill_ms, call.work.timings.decode_ms = 30.0, 12.0

@@ -27,7 +27,7 @@ from llmctld.semantic.words.fold import fold, restated
         ("?!", ""),
     ],
 )
-def test_what_is_folded(text: str, folded: str) -> None:
+def test_folded_forms_of_texts(text: str, folded: str) -> None:
     assert fold(text) == folded
 
 
@@ -36,7 +36,7 @@ APART = [("grep -r x", "grep -R x"), ("see /Etc/x", "see /etc/x"), ("3.10", "3.1
 
 
 @pytest.mark.parametrize("pair", APART)
-def test_what_folding_keeps_apart(pair: tuple[str, str]) -> None:
+def test_different_texts_fold_differently(pair: tuple[str, str]) -> None:
     assert fold(pair[0]) != fold(pair[1])
 
 
@@ -55,7 +55,7 @@ def test_what_folding_keeps_apart(pair: tuple[str, str]) -> None:
         ("S'il vous plaît, où est Paris ?", "où est Paris, merci"),
     ],
 )
-def test_restated(one: str, other: str) -> None:
+def test_restated_pairs_are_recognised(one: str, other: str) -> None:
     assert restated(one, other)
     assert restated(other, one)
 
@@ -72,19 +72,19 @@ def test_restated(one: str, other: str) -> None:
         ("", "x"),
     ],
 )
-def test_not_restated(one: str, other: str) -> None:
+def test_different_questions_are_not_restatements(one: str, other: str) -> None:
     assert not restated(one, other)
     assert not restated(other, one)
 
 
 @given(st.text(max_size=80))
-def test_folding_twice_is_folding_once_without_code(text: str) -> None:
+def test_folding_is_idempotent_without_code(text: str) -> None:
     text = text.replace("`", "").replace("/", "").replace("-", "")  # the case of flags and paths is kept
     assert fold(fold(text)).split() == fold(text).split()
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_restated_is_symmetric_and_holds_of_itself(a: str, b: str) -> None:
+def test_restated_is_symmetric_and_reflexive(a: str, b: str) -> None:
     assert restated(a, b) == restated(b, a)
     assert restated(a, a)
 

@@ -34,7 +34,7 @@ async def idle(residency: Residency) -> None:
 
 
 @in_loop
-async def test_an_answer_with_its_usage_and_timings(tmp_path: Path) -> None:
+async def test_answer_has_usage_and_timings(tmp_path: Path) -> None:
     async with engines(tmp_path, e={"token_ms": "2"}) as (catalog, residency):
         stage = Generator(residency, catalog, 8)
         first = await events_of(stage, ask(catalog, "hello"))
@@ -55,7 +55,7 @@ async def test_an_answer_with_its_usage_and_timings(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_what_does_not_fit_in_slots_and_queue_is_refused_at_once(tmp_path: Path) -> None:
+async def test_request_beyond_slots_and_queue_is_refused_immediately(tmp_path: Path) -> None:
     async with engines(tmp_path, e={"slots": "2", "token_ms": "5"}) as (catalog, residency):
         stage = Generator(residency, catalog, 3)
         tasks = [asyncio.create_task(answer_of(stage, ask(catalog, f"question {n}"))) for n in range(5)]
@@ -68,7 +68,7 @@ async def test_what_does_not_fit_in_slots_and_queue_is_refused_at_once(tmp_path:
 
 
 @in_loop
-async def test_places_in_the_queue_come_back_whatever_ends_a_request(tmp_path: Path) -> None:
+async def test_queue_places_are_released_however_a_request_ends(tmp_path: Path) -> None:
     async with engines(tmp_path, e={"slots": "1", "context": "20"}) as (catalog, residency):
         stage = Generator(residency, catalog, 0)
         for _ in range(3):
@@ -84,7 +84,7 @@ async def test_places_in_the_queue_come_back_whatever_ends_a_request(tmp_path: P
 
 
 @in_loop
-async def test_a_cancel_frees_the_slot_and_knows_what_was_used(tmp_path: Path) -> None:
+async def test_cancel_frees_the_slot_and_records_usage(tmp_path: Path) -> None:
     async with engines(tmp_path, e={"token_ms": "50"}) as (catalog, residency):
         call = ask(catalog, "abc", ignore_eos=True, max_tokens=5000)
         task = asyncio.create_task(answer_of(Generator(residency, catalog, 8), call))
@@ -98,7 +98,7 @@ async def test_a_cancel_frees_the_slot_and_knows_what_was_used(tmp_path: Path) -
 
 
 @in_loop
-async def test_who_stops_reading_lets_go_of_the_model_at_once(tmp_path: Path) -> None:
+async def test_closing_the_event_stream_releases_the_model_immediately(tmp_path: Path) -> None:
     async with engines(tmp_path, e={"token_ms": "2"}) as (catalog, residency):
         events = Generator(residency, catalog, 8)(ask(catalog, "abc", ignore_eos=True, max_tokens=5000))
         async for event in events:
@@ -109,7 +109,7 @@ async def test_who_stops_reading_lets_go_of_the_model_at_once(tmp_path: Path) ->
 
 
 @in_loop
-async def test_an_engine_that_dies_before_the_first_token_is_no_matter(tmp_path: Path) -> None:
+async def test_engine_crash_before_the_first_token_is_retried(tmp_path: Path) -> None:
     async with engines(tmp_path, e={}) as (catalog, residency):
         stage = Generator(residency, catalog, 8)
         worker = await residency.load(catalog.find("e"))
@@ -123,7 +123,7 @@ async def test_an_engine_that_dies_before_the_first_token_is_no_matter(tmp_path:
 
 
 @in_loop
-async def test_an_engine_that_dies_twice_is_said(tmp_path: Path) -> None:
+async def test_second_engine_crash_is_an_error(tmp_path: Path) -> None:
     async with engines(tmp_path, e={"first_ms": "600000"}) as (catalog, residency):
         call = ask(catalog, "hello")
         task = asyncio.create_task(answer_of(Generator(residency, catalog, 8), call))
@@ -138,7 +138,7 @@ async def test_an_engine_that_dies_twice_is_said(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_an_engine_that_dies_after_a_token_is_not_asked_again(tmp_path: Path) -> None:
+async def test_engine_crash_after_a_token_is_not_retried(tmp_path: Path) -> None:
     """The user has read a part: another answer could not go on from it."""
     async with engines(tmp_path, e={"fail": "crash", "token_ms": "20"}) as (catalog, residency):
         call = ask(catalog, "hello", stream=True)
@@ -149,7 +149,7 @@ async def test_an_engine_that_dies_after_a_token_is_not_asked_again(tmp_path: Pa
 
 
 @in_loop
-async def test_what_the_request_says_goes_before_the_model_and_both_before_the_default(tmp_path: Path) -> None:
+async def test_request_options_override_model_settings_and_defaults(tmp_path: Path) -> None:
     async with engines(tmp_path, e={"temperature": "0.3", "top_k": "7"}) as (catalog, residency):
         stage = Generator(residency, catalog, 8)
         submit = stage._submission(ask(catalog, "x", temperature=0.0, seed=1, stop=["y"]), catalog.find("e"))

@@ -80,7 +80,7 @@ async def test_a_later_change_wins_over_an_earlier_copy_upward(tmp_path: Path, c
     await tiers.close()
 
 
-def test_numbers_are_kept_only_while_somebody_looks() -> None:
+def test_generation_numbers_are_kept_only_during_a_lookup() -> None:
     generations = Generations()
     with generations.looking("a") as first:
         generations.next("b")

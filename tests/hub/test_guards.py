@@ -238,7 +238,7 @@ PASSED = [
 @pytest.mark.parametrize(
     ("guard", "pair"), [(guard, pair) for guard, pairs in REFUSED.items() for pair in pairs], ids=str
 )
-def test_refused_by_its_guard(guard: str, pair: tuple[str, str]) -> None:
+def test_example_pairs_are_refused_by_their_guard(guard: str, pair: tuple[str, str]) -> None:
     one, other = map(TextFeatures, pair)
     assert GUARDS[guard](one, other)
     assert refusal(*pair) is not None
@@ -246,7 +246,7 @@ def test_refused_by_its_guard(guard: str, pair: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("pair", PASSED, ids=str)
-def test_what_asks_the_same_passes(pair: tuple[str, str]) -> None:
+def test_pairs_with_the_same_meaning_pass(pair: tuple[str, str]) -> None:
     assert refusal(*pair) is None
     assert refusal(*reversed(pair)) is None
 
@@ -258,23 +258,23 @@ TEXTS = st.one_of(st.lists(WORDS, max_size=12).map(" ".join), st.text(max_size=8
 
 
 @given(TEXTS, TEXTS)
-def test_symmetric(a: str, b: str) -> None:
+def test_refusal_is_symmetric(a: str, b: str) -> None:
     assert refusal(a, b) == refusal(b, a)
 
 
 @given(st.text("0123456789$€%.,:/-kmgx° one", max_size=12))
-def test_numbers_are_read_to_their_end(text: str) -> None:
+def test_refusal_is_symmetric_for_numeric_texts(text: str) -> None:
     pair = f"is it {text} today", f"was it {text} here"
     assert refusal(*pair) == refusal(*reversed(pair))
 
 
 @given(TEXTS)
-def test_a_text_is_never_refused_to_itself(text: str) -> None:
+def test_text_is_never_refused_against_itself(text: str) -> None:
     assert refusal(text, text) is None
 
 
 @given(TEXTS, TEXTS)
-def test_what_is_restated_is_not_refused(a: str, b: str) -> None:
+def test_restatements_are_not_refused(a: str, b: str) -> None:
     assert not restated(a, b) or refusal(a, b) in (None, "lines")
     again = f"  Please, {a.upper() if '`' not in a and '-' not in a and '/' not in a else a} !  "
     assert not restated(a, again) or refusal(a, again) in (None, "lines")
@@ -287,7 +287,7 @@ def test_each_guard_is_symmetric(pair: list[str]) -> None:
         assert guard(a, b) == guard(b, a)
 
 
-def test_a_long_text_passes_only_as_it_stands() -> None:
+def test_long_text_passes_only_unchanged() -> None:
     text = "How do I sum up this? " + "word " * LONG
     assert refusal(text, text.upper()) is None
     assert refusal(text, text + "more") == "length"
@@ -298,14 +298,14 @@ def test_a_long_text_passes_only_as_it_stands() -> None:
     "unit", ["word ", "5 km ", "A.b ", "`x` ", "not ", "a_b", "-", "(", "Name ", "1/", "é", "one ", "from a to b "]
 )
 @pytest.mark.timeout(60)  # a ceiling: an expression that tries every way through a megabyte takes hours
-def test_a_text_at_the_limit_and_one_of_a_megabyte_take_no_time_to_speak_of(unit: str) -> None:
+def test_texts_at_the_length_limit_and_of_a_megabyte_are_fast(unit: str) -> None:
     limit, large = (unit * LONG)[:LONG], (unit * 1_000_000)[:1_000_000]
     refusal(limit, limit[: LONG // 2])
     refusal(large, large + " more")
     refusal(large, large.upper())
 
 
-def test_of_several_lines_only_the_first_may_be_said_otherwise() -> None:
+def test_only_the_first_of_several_lines_may_be_reworded() -> None:
     program = "what does this do?\ndef f(x):\n    return x and y"
     assert refusal(program, program.replace("what", "Please, what")) is None
     assert refusal(program, program.replace("and", "or")) == "lines"
@@ -313,7 +313,7 @@ def test_of_several_lines_only_the_first_may_be_said_otherwise() -> None:
     assert refusal("What does it do?", program) == "lines"
 
 
-def test_what_is_read_of_a_text_is_read_once() -> None:
+def test_text_features_are_cached() -> None:
     game = "".join(random.choices("bdgklmnprstz", k=9))  # no other test has read this one
     pair = (f"How do I learn {game} at home?", f"How can I learn {game} at home?")
     first, again = (calls(lambda: refusal(*pair)) for _ in range(2))

@@ -35,7 +35,7 @@ async def code(scene: Scene, request: wire.Request) -> str:
 
 
 @in_loop
-async def test_a_models_life(tmp_path: Path) -> None:
+async def test_model_is_added_loaded_unloaded_and_removed(tmp_path: Path) -> None:
     async with a_server(tmp_path, Speaker("x")) as scene:
         add = wire.AddModel(name="e", target="echo", aliases=["nick"], settings={"slots": "2"})
         model = await result(scene, add, wire.Model)
@@ -75,7 +75,7 @@ async def test_removing_a_model_ends_its_load(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_status_says_who_answers(tmp_path: Path) -> None:
+async def test_status_describes_the_running_hub(tmp_path: Path) -> None:
     speaker = Speaker(held=True)
     async with a_server(tmp_path, speaker) as scene:
         await scene.dealer.send(wire.Generate(prompt="x"))
@@ -87,7 +87,7 @@ async def test_status_says_who_answers(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_turn_can_be_taken_back(tmp_path: Path) -> None:
+async def test_last_turn_can_be_undone(tmp_path: Path) -> None:
     async with a_server(tmp_path, Speaker("x")) as scene:
         row = {"number": 1, "id": "1", "at": 0.0, "user": "ana", "state": "done", "model": "e", "conversation": "talk"}
         await scene.hub.history.save({**row, "prompt": "one", "text": "re: one"})
@@ -100,7 +100,7 @@ async def test_a_turn_can_be_taken_back(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_the_cache_can_be_seen_and_cleared(tmp_path: Path) -> None:
+async def test_cache_stats_and_clear(tmp_path: Path) -> None:
     async with a_server(tmp_path, Speaker("x")) as scene:
         stats = await result(scene, wire.GetCacheStats(), wire.CacheStats)
         assert [level.level for level in stats.levels] == ["memory", "disk"]
@@ -109,7 +109,7 @@ async def test_the_cache_can_be_seen_and_cleared(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_what_is_stored_is_listed_shown_and_cleared_by_what_it_is(tmp_path: Path) -> None:
+async def test_cache_entries_are_listed_shown_and_cleared_by_filter(tmp_path: Path) -> None:
     async with a_server(tmp_path, Speaker("x")) as scene:
         tiers, now = scene.hub.tiers, time.time()
         kinds = [("m", "ana", ["a", "b"], 0.0), ("m", "ana", ["a"], 500.0), ("n", "bob", [], 1000.0)]
@@ -156,7 +156,7 @@ async def test_what_is_stored_is_listed_shown_and_cleared_by_what_it_is(tmp_path
 
 
 @in_loop
-async def test_a_long_search_holds_up_no_answer(tmp_path: Path) -> None:
+async def test_long_cache_search_does_not_delay_answers(tmp_path: Path) -> None:
     """Neither its row in the history nor its entry in the book of the cache waits for somebody's search."""
 
     async def pipeline(call: Call) -> AsyncGenerator[Event, None]:

@@ -14,7 +14,7 @@ from llmctl.errors import ModelUnavailable
 from tests import odd_gguf, tiny_bert, tiny_gguf
 
 
-def test_scalars_are_read_and_arrays_passed_over(tmp_path: Path) -> None:
+def test_scalars_are_read_and_arrays_skipped(tmp_path: Path) -> None:
     writer = GGUFWriter(tmp_path / "x.gguf", "bert")
     writer.add_uint32("a.u32", 7)
     writer.add_int8("a.i8", -7)
@@ -32,7 +32,7 @@ def test_scalars_are_read_and_arrays_passed_over(tmp_path: Path) -> None:
     assert found == {"a.u32": 7, "a.i8": -7, "a.u64": 2**63, "a.f64": 0.1, "a.bool": True, "a.text": "grün"}
 
 
-def test_the_kind_of_a_model_stands_in_its_file(tmp_path: Path) -> None:
+def test_model_type_is_read_from_the_file(tmp_path: Path) -> None:
     from llmctld.engine.embed.convert import convert
 
     tiny_gguf.write(tmp_path / "text.gguf")
@@ -48,7 +48,7 @@ def test_the_kind_of_a_model_stands_in_its_file(tmp_path: Path) -> None:
         type_of(str(tmp_path))
 
 
-def test_a_decoder_with_a_pooling_embeds_and_a_ranker_does_neither(tmp_path: Path) -> None:
+def test_decoder_with_pooling_is_an_embedding_model_and_rerankers_are_refused(tmp_path: Path) -> None:
     for pooling in (0, 3, 4):
         writer = GGUFWriter(tmp_path / f"{pooling}.gguf", "qwen3")
         writer.add_uint32("qwen3.pooling_type", pooling)
@@ -63,7 +63,7 @@ def test_a_decoder_with_a_pooling_embeds_and_a_ranker_does_neither(tmp_path: Pat
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
-def test_a_damaged_header_ends_in_damaged_and_reads_on_for_ever_never(tmp_path: Path, data: st.DataObject) -> None:
+def test_damaged_header_raises_damaged_and_never_hangs(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "x.gguf"
     if not path.exists():
         tiny_gguf.write(path)
@@ -78,7 +78,7 @@ def test_a_damaged_header_ends_in_damaged_and_reads_on_for_ever_never(tmp_path: 
         return
 
 
-def test_numbers_beyond_reason_are_damage(tmp_path: Path) -> None:
+def test_unreasonable_header_numbers_count_as_damage(tmp_path: Path) -> None:
     head = b"GGUF" + struct.pack("<IQQ", 3, 0, 1)
     key = struct.pack("<Q", 1) + b"k"
     for name, rest in {

@@ -28,7 +28,7 @@ def turn(id: str, prompt: str | None, **more: Any) -> dict[str, Any]:
 
 
 @in_loop
-async def test_a_row_is_made_once_and_then_filled(tmp_path: Path, history: History) -> None:
+async def test_row_is_created_once_and_then_updated(tmp_path: Path, history: History) -> None:
     history.save(row("1", state="running", prompt="why?"))
     history.save({**row("1", state="running"), "text": "be"})
     await history.save(row("1", text="because"))
@@ -41,7 +41,7 @@ async def rows(folder: Path, what: str) -> list[tuple[Any, ...]]:
 
 
 @in_loop
-async def test_what_a_killed_hub_left_running_is_closed_by_the_next(tmp_path: Path, history: History) -> None:
+async def test_running_rows_of_a_killed_hub_are_closed_at_the_next_start(tmp_path: Path, history: History) -> None:
     for id, state in (("1", "running"), ("2", "done"), ("3", "running"), ("4", "failed")):
         await history.save(row(id, state=state, text="so far"))
     assert await history.open() == 2
@@ -57,7 +57,7 @@ async def test_what_a_killed_hub_left_running_is_closed_by_the_next(tmp_path: Pa
 
 
 @in_loop
-async def test_a_conversation_is_what_was_answered_of_it_in_order(history: History) -> None:
+async def test_conversation_is_its_answered_turns_in_order(history: History) -> None:
     await history.save(turn("1", "one", system="be brief"))
     await history.save(turn("2", "failed", state="failed"))
     await history.save(turn("3", "two"))
@@ -73,7 +73,7 @@ async def test_a_conversation_is_what_was_answered_of_it_in_order(history: Histo
 
 
 @in_loop
-async def test_a_prompt_of_token_ids_is_no_turn_of_a_conversation(history: History) -> None:
+async def test_prompt_of_token_ids_is_not_a_turn(history: History) -> None:
     """Its row has no text that a later turn could repeat."""
     await history.save(turn("1", "one"))
     await history.save({**turn("2", None), "conversation": "2"})
@@ -82,7 +82,7 @@ async def test_a_prompt_of_token_ids_is_no_turn_of_a_conversation(history: Histo
 
 
 @in_loop
-async def test_what_was_sent_of_a_turn_is_what_the_next_ones_repeat_and_undo_knows_the_whole(history: History) -> None:
+async def test_later_turns_repeat_the_shortened_prompt_and_undo_has_the_whole(history: History) -> None:
     await history.save({**turn("1", "a long text"), "sent": "a long"})
     assert await history.turns("ana", "talk") == [Turn("a long", "re: a long text", "", "e", "a long text")]
     undone = await history.undo("ana", "talk")
@@ -91,7 +91,7 @@ async def test_what_was_sent_of_a_turn_is_what_the_next_ones_repeat_and_undo_kno
 
 
 @in_loop
-async def test_undo_takes_back_one_turn_at_a_time(history: History) -> None:
+async def test_undo_removes_one_turn_at_a_time(history: History) -> None:
     for id, prompt in enumerate(("one", "two")):
         await history.save(turn(str(id), prompt))
     assert await history.undo("ana", "talk", look=True) == Turn("two", "re: two", "", "e")
@@ -103,7 +103,7 @@ async def test_undo_takes_back_one_turn_at_a_time(history: History) -> None:
 
 
 @in_loop
-async def test_rows_of_before_get_the_system_prompt_that_was_in_force(tmp_path: Path) -> None:
+async def test_migrated_rows_get_the_system_prompt_then_in_force(tmp_path: Path) -> None:
     """They held it only where it was given, and NULL where it was that of the turn before."""
     given = {"one": "brief", "two": None, "lost": "never held", "three": None, "off": "", "four": None}
     with closing(Store(tmp_path / "history.db", MIGRATIONS[:2])) as old:
@@ -126,7 +126,7 @@ async def test_rows_of_before_get_the_system_prompt_that_was_in_force(tmp_path: 
 
 
 @in_loop
-async def test_two_turns_of_a_conversation_wait_for_each_other_and_others_do_not(history: History) -> None:
+async def test_turns_wait_only_for_turns_of_the_same_conversation(history: History) -> None:
     order: list[str] = []
     inside = asyncio.Event()
 
@@ -145,7 +145,7 @@ async def test_two_turns_of_a_conversation_wait_for_each_other_and_others_do_not
 
 
 @in_loop
-async def test_turns_come_in_the_order_of_their_coming_whichever_way_they_are_named(history: History) -> None:
+async def test_turns_run_in_order_of_arrival_with_explicit_or_default_names(history: History) -> None:
     await history.save(turn("1", "one"))
     order: list[int] = []
 
@@ -161,7 +161,7 @@ async def test_turns_come_in_the_order_of_their_coming_whichever_way_they_are_na
 
 
 @in_loop
-async def test_who_leaves_the_queue_early_lets_nobody_pass(history: History) -> None:
+async def test_cancelled_waiting_turn_does_not_let_others_overtake(history: History) -> None:
     order: list[str] = []
 
     async def take(word: str) -> None:

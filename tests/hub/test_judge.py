@@ -25,7 +25,7 @@ async def verdict(made: Learning) -> bool | None:
 
 
 @in_loop
-async def test_who_passes_is_asked_and_examined_once_also_over_restarts(tmp_path: Path) -> None:
+async def test_passing_judge_is_used_and_examined_only_once_across_restarts(tmp_path: Path) -> None:
     async with learning(tmp_path, wrong(MOST_WRONG)) as made:
         assert made.judge.usable(made.writer), "nobody knows yet"
         assert await verdict(made) is True
@@ -40,7 +40,7 @@ async def test_who_passes_is_asked_and_examined_once_also_over_restarts(tmp_path
 
 
 @in_loop
-async def test_who_fails_is_asked_no_more_also_over_restarts(tmp_path: Path) -> None:
+async def test_failing_judge_is_never_asked_again_across_restarts(tmp_path: Path) -> None:
     async with learning(tmp_path, wrong(MOST_WRONG + 1)) as made:
         assert await verdict(made) is None
         assert len(made.model.asked) == MOST_WRONG + 1, "no more than it takes"
@@ -55,7 +55,7 @@ async def test_who_fails_is_asked_no_more_also_over_restarts(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("said", [None, {}, {"serves": "yes"}, {"serves": 1}, [True], "true", Incomplete("cut short")])
 @in_loop
-async def test_who_says_nothing_that_can_be_read_fails(tmp_path: Path, said: object) -> None:
+async def test_judge_with_unreadable_replies_fails(tmp_path: Path, said: object) -> None:
     async with learning(tmp_path, Model(lambda exam: said, usual=YES)) as made:
         assert await verdict(made) is None
         assert not made.judge.usable(made.writer)
@@ -65,7 +65,7 @@ async def test_who_says_nothing_that_can_be_read_fails(tmp_path: Path, said: obj
     "error", [Busy("full"), ModelUnavailable("not loaded"), EngineFailed("gone"), GaveWay("a user came first")]
 )
 @in_loop
-async def test_a_question_that_could_not_be_put_says_nothing_about_the_judge(tmp_path: Path, error: Exception) -> None:
+async def test_failed_request_does_not_count_against_the_judge(tmp_path: Path, error: Exception) -> None:
     model = Model(lambda exam: error if exam == exams()[10] else truthful(exam), usual=YES)
     async with learning(tmp_path, model) as made:
         assert await verdict(made) is None
@@ -94,14 +94,14 @@ async def test_a_question_that_could_not_be_put_says_nothing_about_the_judge(tmp
     ],
 )
 @in_loop
-async def test_what_counts_as_a_verdict(tmp_path: Path, said: object, expected: bool | None) -> None:
+async def test_which_replies_count_as_a_verdict(tmp_path: Path, said: object, expected: bool | None) -> None:
     async with learning(tmp_path, Model(usual=said)) as made:
         assert await verdict(made) is expected
         assert made.judge.usable(made.writer)
 
 
 @in_loop
-async def test_the_question_holds_all_three_texts_and_is_asked_in_the_hubs_own_name(tmp_path: Path) -> None:
+async def test_judge_prompt_has_all_three_texts_and_is_charged_to_the_hub(tmp_path: Path) -> None:
     async with learning(tmp_path, Model(usual=YES)) as made:
         await made.judge.verdict(made.writer, "why {not}?", "be{cause", "since")
         call = made.model.asked[-1]
@@ -119,7 +119,7 @@ async def test_the_question_holds_all_three_texts_and_is_asked_in_the_hubs_own_n
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @in_loop
-async def test_a_judge_is_not_asked_about_what_it_could_not_read_whole(tmp_path: Path, place: int) -> None:
+async def test_judge_is_not_asked_about_too_long_texts(tmp_path: Path, place: int) -> None:
     parts = ["a", "b", "c"]
     parts[place] = "x" * (ANSWER_LENGTH + 1)
     async with learning(tmp_path, Model(usual=YES)) as made:
@@ -128,7 +128,7 @@ async def test_a_judge_is_not_asked_about_what_it_could_not_read_whole(tmp_path:
 
 
 @in_loop
-async def test_the_settings_say_who_judges(tmp_path: Path) -> None:
+async def test_judge_is_chosen_by_the_settings(tmp_path: Path) -> None:
     async with learning(tmp_path / "none", Model(usual=YES), Semantic(judge=NO_JUDGE)) as made:
         assert not made.judge.usable(made.writer)
         assert await verdict(made) is None
@@ -144,12 +144,12 @@ async def test_the_settings_say_who_judges(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_before_anything_was_learned_no_question_was_put(tmp_path: Path) -> None:
+async def test_judge_state_before_any_question(tmp_path: Path) -> None:
     async with learning(tmp_path, opens=None) as made:
         assert await made.judge.state() == ("the model that wrote the answer", 0)
 
 
-def test_the_examination_asks_for_both_verdicts() -> None:
+def test_constant_verdicts_fail_the_examination() -> None:
     """Who always says the same fails."""
     assert len(exams()) == 20
     for constant in (True, False):

@@ -19,7 +19,7 @@ def learn(made: Learning, wrong: int = 0) -> None:
 
 
 @in_loop
-async def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None:
+async def test_learned_state_survives_a_restart(tmp_path: Path) -> None:
     async with learning(tmp_path) as made:
         learn(made, wrong=3)
         before = made.knowledge.bound.state()
@@ -36,7 +36,7 @@ async def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None
 
 
 @in_loop
-async def test_what_is_learned_is_written_down_while_the_hub_runs(tmp_path: Path) -> None:
+async def test_learned_state_is_saved_while_the_hub_runs(tmp_path: Path) -> None:
     """Soon, and not only at its end: it may be killed."""
     async with learning(tmp_path) as made:
         learn(made)
@@ -51,7 +51,7 @@ async def test_what_is_learned_is_written_down_while_the_hub_runs(tmp_path: Path
 
 
 @in_loop
-async def test_another_embedding_model_begins_with_nothing_and_takes_nothing_away(tmp_path: Path) -> None:
+async def test_each_embedding_model_has_its_own_learned_state(tmp_path: Path) -> None:
     async with learning(tmp_path) as made:
         learn(made)
         await made.entry("a")
@@ -64,7 +64,7 @@ async def test_another_embedding_model_begins_with_nothing_and_takes_nothing_awa
 
 
 @in_loop
-async def test_where_nothing_was_learned_there_is_nothing_to_open(tmp_path: Path) -> None:
+async def test_nothing_to_reopen_before_anything_was_learned(tmp_path: Path) -> None:
     async with learning(tmp_path, opens=None) as made:
         assert not await made.knowledge.reopen()
         assert (await made.knowledge.undone(), await made.knowledge.show("a")) == (set(), {})
@@ -75,7 +75,7 @@ async def test_where_nothing_was_learned_there_is_nothing_to_open(tmp_path: Path
 
 
 @in_loop
-async def test_a_damaged_decision_begins_anew_and_keeps_the_questions(tmp_path: Path) -> None:
+async def test_damaged_bound_state_starts_anew_and_keeps_the_questions(tmp_path: Path) -> None:
     for damaged in (b"", b"{", b"[]", b'{"features": []}', b"\xff\xfe"):
         async with learning(tmp_path) as made:
             learn(made)
@@ -96,7 +96,7 @@ async def nothing() -> None:
 
 
 @in_loop
-async def test_a_damaged_note_of_the_last_model_is_none(tmp_path: Path) -> None:
+async def test_damaged_note_of_the_last_model_is_ignored(tmp_path: Path) -> None:
     async with learning(tmp_path) as made:
         await made.entry("a")
     (tmp_path / "semantic" / CURRENT).write_bytes(b'{"name": 3')
@@ -112,7 +112,7 @@ async def test_a_damaged_note_of_the_last_model_is_none(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_an_undone_hit_takes_its_question_along_and_teaches_once(tmp_path: Path) -> None:
+async def test_undone_hit_removes_its_question_and_is_learned_once(tmp_path: Path) -> None:
     async with learning(tmp_path) as made:
         learn(made)
         entry = await made.entry("a")
@@ -139,7 +139,7 @@ async def test_an_undone_hit_takes_its_question_along_and_teaches_once(tmp_path:
 
 
 @in_loop
-async def test_a_hit_that_a_judge_called_wrong_is_not_learned_again_by_undoing_it(tmp_path: Path) -> None:
+async def test_undoing_a_hit_already_judged_wrong_is_not_learned_twice(tmp_path: Path) -> None:
     for verdict, learned in (("different", False), ("same", True)):
         async with learning(tmp_path / verdict) as made:
             await made.served("r", await made.entry("a"))
@@ -154,7 +154,7 @@ async def test_a_hit_that_a_judge_called_wrong_is_not_learned_again_by_undoing_i
 
 
 @in_loop
-async def test_the_audit_counts_what_was_decided(tmp_path: Path) -> None:
+async def test_audit_counts_the_decisions(tmp_path: Path) -> None:
     async with learning(tmp_path, settings=Semantic(max_error=0.02)) as made:
         decisions = [made.knowledge.decide(CLOSE) for _ in range(ASKED)]
         audit = await made.knowledge.audit("the judge", 5)
@@ -173,7 +173,7 @@ async def test_the_audit_counts_what_was_decided(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_stats_and_show_tell_what_there_is(tmp_path: Path) -> None:
+async def test_stats_and_show_report_the_stored_state(tmp_path: Path) -> None:
     async with learning(tmp_path) as made:
         made.knowledge.looked(True, 0.002)
         made.knowledge.looked(False, 0.004)
@@ -189,7 +189,7 @@ async def test_stats_and_show_tell_what_there_is(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_question_goes_with_its_answer(tmp_path: Path) -> None:
+async def test_question_is_removed_with_its_answer(tmp_path: Path) -> None:
     async with learning(tmp_path) as made:
         await made.tiers.put("a", stored("an answer"))
         await made.entry("a")

@@ -53,7 +53,7 @@ def test_a_failed_load_says_nothing_about_other_models(ladder: Ladder) -> None:
     assert descent(ladder, "another").rung.name == "as it is"
 
 
-def test_another_build_forgets_and_another_processor_does_not(
+def test_new_build_resets_the_ladder_but_another_processor_does_not(
     ladder: Ladder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fallen(ladder)
@@ -83,7 +83,7 @@ def test_the_build_changes_with_the_files_of_the_library(tmp_path: Path, monkeyp
     assert build() == build()
 
 
-def test_a_model_that_no_rung_holds_is_refused_until_somebody_wants_it(ladder: Ladder, tmp_path: Path) -> None:
+def test_model_that_crashes_on_every_rung_is_refused_until_explicitly_loaded(ladder: Ladder, tmp_path: Path) -> None:
     found = descent(ladder)
     assert [found.fell(cause) for cause in ("SIGSEGV", "SIGILL", "SIGABRT", "SIGFPE")] == [True, True, True, False]
     said = found.died().message
@@ -101,7 +101,7 @@ def test_a_model_that_no_rung_holds_is_refused_until_somebody_wants_it(ladder: L
     assert (tmp_path / "rungs.json").stat() == before, "nothing to forget, nothing to write"
 
 
-def test_bus_errors_hold_for_a_day_also_on_every_rung(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bus_errors_count_for_one_day_even_on_every_rung(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
     found = descent(ladder)
     while found.fell("SIGBUS"):
         pass
@@ -113,7 +113,7 @@ def test_bus_errors_hold_for_a_day_also_on_every_rung(ladder: Ladder, monkeypatc
     assert descent(ladder).rung.name == "as it is"
 
 
-def test_a_crash_at_work_counts_once_a_lower_rung_has_answered_and_for_a_day(
+def test_crash_at_work_counts_for_a_day_once_a_lower_rung_has_answered(
     ladder: Ladder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert descent(ladder).died_at_work("SIGSEGV")
@@ -127,7 +127,7 @@ def test_a_crash_at_work_counts_once_a_lower_rung_has_answered_and_for_a_day(
     assert descent(ladder, "another").rung.name == "as it is"
 
 
-def test_requests_that_crash_every_rung_are_blamed_themselves(ladder: Ladder) -> None:
+def test_request_that_crashes_every_rung_is_blamed_itself(ladder: Ladder) -> None:
     other = descent(ladder, "another")
     assert other.died_at_work("SIGABRT")
     descent(ladder, "another").answered()  # learned, from one that was beside it
@@ -137,14 +137,14 @@ def test_requests_that_crash_every_rung_are_blamed_themselves(ladder: Ladder) ->
     assert not descent(ladder).died_at_work("SIGABRT"), "and no rung is tried again for it"
 
 
-def test_what_was_seen_at_load_outlasts_doubt_about_work(ladder: Ladder) -> None:
+def test_crash_at_load_is_remembered_after_crashes_at_work_are_dismissed(ladder: Ladder) -> None:
     fallen(ladder)
     while descent(ladder).died_at_work("SIGABRT"):
         pass
     assert descent(ladder).rung.name == "no AMX"
 
 
-def test_files_that_change_are_told(tmp_path: Path, ladder: Ladder) -> None:
+def test_changed_model_files_are_reported(tmp_path: Path, ladder: Ladder) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"12345")
     found = descent(ladder, paths=[path])
@@ -160,7 +160,7 @@ def test_files_that_change_are_told(tmp_path: Path, ladder: Ladder) -> None:
     assert found.moved().startswith(f"{path} can no longer be read")
 
 
-def test_illegal_instructions_everywhere_are_a_library_built_for_another_processor(ladder: Ladder) -> None:
+def test_sigill_on_every_rung_means_a_library_for_another_processor(ladder: Ladder) -> None:
     found = descent(ladder)
     while found.fell("SIGILL"):
         pass

@@ -46,7 +46,7 @@ async def compute(tiers: Tiers, clock: Clock, key: str, text: str, kind: str = T
 
 
 @in_loop
-async def test_an_answer_is_kept_as_long_as_its_kind_begins_with(tmp_path: Path, clock: Clock) -> None:
+async def test_new_answer_has_the_initial_lifetime_of_its_kind(tmp_path: Path, clock: Clock) -> None:
     async with learning(tmp_path) as (tiers, _):
         await compute(tiers, clock, "a", "x", TIME)
         await compute(tiers, clock, "b", "x", TEXT)
@@ -58,7 +58,7 @@ async def test_an_answer_is_kept_as_long_as_its_kind_begins_with(tmp_path: Path,
 
 
 @in_loop
-async def test_what_is_stored_already_ends_by_what_was_learned_since(tmp_path: Path, clock: Clock) -> None:
+async def test_stored_answer_expires_by_what_was_learned_later(tmp_path: Path, clock: Clock) -> None:
     async with learning(tmp_path) as (tiers, learned):
         for number in range(12):
             await compute(tiers, clock, f"k{number}", "old")
@@ -73,7 +73,7 @@ async def test_what_is_stored_already_ends_by_what_was_learned_since(tmp_path: P
 
 
 @in_loop
-async def test_case_and_spaces_are_no_change(tmp_path: Path, clock: Clock) -> None:
+async def test_case_and_spaces_do_not_count_as_a_change(tmp_path: Path, clock: Clock) -> None:
     async with learning(tmp_path) as (tiers, learned):
         await compute(tiers, clock, "k", "The answer")
         clock.now += DAY
@@ -85,7 +85,7 @@ async def test_case_and_spaces_are_no_change(tmp_path: Path, clock: Clock) -> No
 
 
 @in_loop
-async def test_an_answer_that_went_is_compared_all_the_same(tmp_path: Path, clock: Clock) -> None:
+async def test_recomputed_answer_is_compared_with_an_expired_one(tmp_path: Path, clock: Clock) -> None:
     async with learning(tmp_path) as (tiers, learned):
         await compute(tiers, clock, "k", "old", TIME)
         clock.now += 2 * HOUR
@@ -97,7 +97,7 @@ async def test_an_answer_that_went_is_compared_all_the_same(tmp_path: Path, cloc
 
 
 @in_loop
-async def test_a_ttl_that_is_set_holds(tmp_path: Path, clock: Clock) -> None:
+async def test_configured_ttl_overrides_the_learned_lifetime(tmp_path: Path, clock: Clock) -> None:
     async with learning(tmp_path, ttl=2 * DAY) as (tiers, _):
         for text in ("one", "two", "three", "four"):
             await compute(tiers, clock, "k", text, TIME)
@@ -107,7 +107,7 @@ async def test_a_ttl_that_is_set_holds(tmp_path: Path, clock: Clock) -> None:
 
 
 @in_loop
-async def test_what_was_learned_is_read_by_the_next(tmp_path: Path, clock: Clock) -> None:
+async def test_learned_state_survives_a_restart(tmp_path: Path, clock: Clock) -> None:
     async with learning(tmp_path) as (tiers, learned):
         await compute(tiers, clock, "k", "old")
         clock.now += DAY
@@ -124,7 +124,7 @@ async def test_what_was_learned_is_read_by_the_next(tmp_path: Path, clock: Clock
 
 
 @in_loop
-async def test_a_folder_that_cannot_be_written_costs_nothing_but_a_line_of_the_log(
+async def test_unwritable_folder_does_not_raise(
     tmp_path: Path, clock: Clock
 ) -> None:
     learned = Learned(tmp_path / "nowhere" / "learned.json")

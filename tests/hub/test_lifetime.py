@@ -36,19 +36,19 @@ def seconds(learned: Lifetimes, key: str = "k", kind: str = TEXT) -> float:
 
 
 @pytest.mark.parametrize("kind", START)
-def test_while_nothing_is_learned_a_kind_has_its_start(kind: str) -> None:
+def test_initial_lifetime_of_each_kind(kind: str) -> None:
     found = Lifetimes().predict("k", kind)
     assert (found.seconds, found.learned, list(found.observations)) == (START[kind], False, [])
 
 
 @pytest.mark.parametrize("kind", START)
-def test_the_start_is_what_is_thought_of_a_kind_beforehand(kind: str) -> None:
+def test_initial_lifetime_follows_from_the_prior_of_its_kind(kind: str) -> None:
     weights = [weight / BELIEF for weight in beforehand(kind)]
     assert sum(weights) == pytest.approx(1)
     assert 0.6 <= best_span(weights, 1 / DAY) / START[kind] <= 1.6
 
 
-def test_an_answer_that_changed_is_kept_shorter_and_one_that_did_not_longer() -> None:
+def test_changed_answer_shortens_and_unchanged_answer_extends_the_lifetime() -> None:
     changed, same = Lifetimes(), Lifetimes()
     changed.recomputed("k", TEXT, 2 * HOUR, True)
     for _ in range(4):
@@ -57,7 +57,7 @@ def test_an_answer_that_changed_is_kept_shorter_and_one_that_did_not_longer() ->
     assert seconds(same) > START[TEXT]
 
 
-def test_what_others_of_a_kind_showed_counts_for_one_that_is_new() -> None:
+def test_new_key_uses_the_observations_of_its_kind() -> None:
     learned = Lifetimes()
     for number in range(20):
         learned.recomputed(f"k{number}", TEXT, DAY, True)
@@ -65,7 +65,7 @@ def test_what_others_of_a_kind_showed_counts_for_one_that_is_new() -> None:
     assert seconds(learned, "new", CODE) == START[CODE]
 
 
-def test_one_that_is_asked_for_often_is_kept_shorter() -> None:
+def test_frequently_requested_key_has_a_shorter_lifetime() -> None:
     rare, often = Lifetimes(), Lifetimes()
     for turn in range(1, 5):
         rare.recomputed("k", TEXT, DAY, turn == 1, hits=turn)
@@ -73,7 +73,7 @@ def test_one_that_is_asked_for_often_is_kept_shorter() -> None:
     assert seconds(often) < seconds(rare)
 
 
-def test_the_same_answer_a_moment_later_teaches_nothing() -> None:
+def test_same_answer_moments_later_is_not_learned_from() -> None:
     learned = Lifetimes()
     learned.recomputed("k", TEXT, 5.0, False)
     found = learned.predict("k", TEXT)
@@ -81,7 +81,7 @@ def test_the_same_answer_a_moment_later_teaches_nothing() -> None:
     assert len(found.observations) == 1, "but it is shown"
 
 
-def test_a_model_that_words_each_answer_anew_teaches_nothing() -> None:
+def test_model_that_rewords_every_answer_is_not_learned_from() -> None:
     learned = Lifetimes()
     for number in range(2 * FICKLE_KEYS):
         learned.recomputed(f"k{number}", TEXT, 10 * MINUTE, True, model="poet")
@@ -92,7 +92,7 @@ def test_a_model_that_words_each_answer_anew_teaches_nothing() -> None:
     assert seconds(learned, "other") <= 2 * HOUR
 
 
-def test_the_last_observations_of_a_key_count() -> None:
+def test_only_the_last_observations_of_a_key_count() -> None:
     learned = Lifetimes()
     for _ in range(10):
         learned.recomputed("k", TEXT, DAY, True)
@@ -103,7 +103,7 @@ def test_the_last_observations_of_a_key_count() -> None:
     assert len(learned.predict("k", TEXT).observations) == 8
 
 
-def test_some_are_computed_anew_early_until_enough_is_known() -> None:
+def test_some_keys_are_probed_early_until_enough_is_known() -> None:
     learned = Lifetimes()
     probes = [learned.predict(f"k{number}", TEXT).probe for number in range(800)]
     drawn = [probe for probe in probes if probe is not None]
@@ -120,14 +120,14 @@ def test_some_are_computed_anew_early_until_enough_is_known() -> None:
 
 @pytest.mark.parametrize("mean", [HOUR, DAY])
 @pytest.mark.parametrize("span", [HOUR / 10, 3 * HOUR, 5 * DAY])
-def test_the_expected_stale_time_against_adding_it_up(mean: float, span: float) -> None:
+def test_expected_stale_time_matches_numerical_integration(mean: float, span: float) -> None:
     steps = 20_000
     added = sum(1 - math.exp(-(step + 0.5) * span / steps / mean) for step in range(steps)) * span / steps
     assert stale(mean, span) == pytest.approx(added, rel=1e-4)
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=len(MEANS) + 1, max_size=len(MEANS) + 1), st.floats(1e-7, 1e-2))
-def test_no_lifetime_costs_less_than_the_one_that_is_chosen(weights: list[float], rate: float) -> None:
+def test_chosen_lifetime_has_the_lowest_cost(weights: list[float], rate: float) -> None:
     def cost(span: float) -> float:
         expected = sum(weight * stale(mean, span) for weight, mean in zip(weights, MEANS, strict=False))
         return (1 + STALE * rate * expected) / (span + 1 / rate)
@@ -136,7 +136,7 @@ def test_no_lifetime_costs_less_than_the_one_that_is_chosen(weights: list[float]
 
 
 @given(observed)
-def test_each_key_weighs_as_one_however_often_it_is_observed(found: list[tuple[str, str, float, bool]]) -> None:
+def test_each_key_has_the_same_weight_however_often_observed(found: list[tuple[str, str, float, bool]]) -> None:
     learned = Lifetimes()
     for key, kind, age, changed in found:
         learned.recomputed(key, kind, age, changed)
@@ -145,7 +145,7 @@ def test_each_key_weighs_as_one_however_often_it_is_observed(found: list[tuple[s
         assert sum(learned._weights[kind]) == pytest.approx(BELIEF + len(keys))
 
 
-def test_a_likelihood_is_the_product_of_what_each_observation_says() -> None:
+def test_likelihood_without_observations_is_one() -> None:
     found = likelihood([*Lifetimes().predict("k", TEXT).observations])
     assert found == [1.0] * (len(MEANS) + 1)
 
@@ -154,7 +154,7 @@ def test_a_likelihood_is_the_product_of_what_each_observation_says() -> None:
 
 
 @given(observed)
-def test_what_was_learned_can_be_kept(found: list[tuple[str, str, float, bool]]) -> None:
+def test_state_can_be_saved_and_restored(found: list[tuple[str, str, float, bool]]) -> None:
     learned = Lifetimes()
     for key, kind, age, changed in found:
         learned.recomputed(key, kind, age, changed, model="m")
@@ -166,13 +166,13 @@ def test_what_was_learned_can_be_kept(found: list[tuple[str, str, float, bool]])
 
 
 @pytest.mark.parametrize("state", [b"", b"{}", b"[1]", b'{"known": {}, "shares": {}, "counts": {}}', b"\xff"])
-def test_a_state_that_cannot_be_read_is_ignored(state: bytes) -> None:
+def test_unreadable_state_is_ignored(state: bytes) -> None:
     learned = Lifetimes(state)
     assert not learned.restored
     assert seconds(learned) == START[TEXT]
 
 
-def test_keys_are_forgotten_and_what_they_taught_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forgotten_keys_keep_their_effect_on_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmctld.cache.lifetimes.lifetime.KEYS", 5)
     learned = Lifetimes()
     for number in range(30):
@@ -206,10 +206,10 @@ def test_keys_are_forgotten_and_what_they_taught_is_not(monkeypatch: pytest.Monk
         ("", TEXT),
     ],
 )
-def test_a_kind_is_told_by_words_and_shapes(text: str, kind: str) -> None:
+def test_kind_is_recognised_by_words_and_patterns(text: str, kind: str) -> None:
     assert kind_of(text) == kind
 
 
-def test_a_kind_of_a_long_text_is_told_by_its_beginning_and_its_end() -> None:
+def test_kind_of_a_long_text_is_recognised_by_its_start_and_end() -> None:
     assert kind_of("word " * 100_000 + "What is the latest on this?") == TIME
     assert kind_of("word " * 50_000 + "news " + "word " * 50_000) == TEXT

@@ -19,11 +19,11 @@ def group(name: str, host: int = 5, since: float = 0.0) -> Group:
     return Group(name, MemorySize(host), since)
 
 
-def test_what_fits_is_loaded_without_eviction() -> None:
+def test_fitting_model_is_loaded_without_eviction() -> None:
     assert decide(0, LIMIT, [resident("a")], [group("b")], 20) == LoadPlan(["b"], [])
 
 
-def test_bytes_are_counted_and_not_models() -> None:
+def test_limit_counts_bytes_not_models() -> None:
     small = [resident(name, 1) for name in "abcdefgh"]
     assert decide(0, LIMIT, small, [group("z", 2)], 20) == LoadPlan(["z"], [])
     assert len(decide(0, LIMIT, small, [group("z", 9)], 20).evict) == 7
@@ -40,7 +40,7 @@ def test_busy_and_loading_models_are_not_evicted(how: dict[str, Any]) -> None:
     assert decide(0, LIMIT, books, [group("c")], 20) == LoadPlan([], [])
 
 
-def test_a_load_that_nobody_waits_for_is_given_up() -> None:
+def test_load_that_no_request_waits_for_is_cancelled() -> None:
     assert decide(0, LIMIT, [resident("a", loading=True), resident("b", leases=1)], [group("c")], 20).evict == ["a"]
 
 
@@ -50,7 +50,7 @@ def test_after_max_wait_a_busy_model_is_evicted() -> None:
     assert decide(20.0, LIMIT, books, [group("c")], 20) == LoadPlan([], ["b"])
 
 
-def test_a_pinned_model_stays_however_long_others_wait() -> None:
+def test_pinned_model_is_never_evicted() -> None:
     assert decide(999, LIMIT, [resident("a", 10, pinned=True)], [group("c")], 20).evict == []
 
 
@@ -69,18 +69,18 @@ def test_unreserved_memory_is_used() -> None:
     assert decide(21, LIMIT, books, groups, 20) == LoadPlan([], ["a"]), "and not taken from who has waited too long"
 
 
-def test_a_model_that_is_larger_than_all_there_is_gets_all_that_can_be_had() -> None:
+def test_model_larger_than_the_limit_gets_all_available_memory() -> None:
     """It is made smaller when it is loaded."""
     books = [resident("a", 3, pinned=True), resident("b", 4)]
     assert decide(0, LIMIT, books, [group("c", 99)], 20) == LoadPlan([], ["b"])
     assert decide(0, LIMIT, books[:1], [group("c", 99)], 20) == LoadPlan(["c"], [])
 
 
-def test_a_replica_takes_no_room_from_its_own_kind() -> None:
+def test_replica_does_not_evict_its_own_model() -> None:
     assert decide(99, LIMIT, [resident("a", 8)], [group("a", 8)], 20).evict == []
 
 
-def test_host_and_gpu_are_counted_apart() -> None:
+def test_host_and_gpu_memory_are_counted_separately() -> None:
     limit = MemorySize(10, 10)
     books = [Resident("h", "h", MemorySize(10, 0)), Resident("g", "g", MemorySize(0, 10))]
     assert decide(0, limit, books, [Group("b", MemorySize(0, 5), 0)], 20) == LoadPlan([], ["g"])
@@ -88,7 +88,7 @@ def test_host_and_gpu_are_counted_apart() -> None:
     assert decide(0, limit, books, [Group("b", MemorySize(5, 5), 0)], 20) == LoadPlan([], ["h", "g"])
 
 
-def test_the_value_of_a_model_is_the_loading_that_it_saves_per_byte() -> None:
+def test_model_value_is_the_saved_load_time_per_byte() -> None:
     base = resident("a", 5, used=0, load_s=2)
     for change in ({"used": 50.0}, {"load_s": 9.0}, {"waiting": 3}, {"room": MemorySize(1)}):
         assert value(base._replace(**change), 100) > value(base, 100), change
@@ -108,7 +108,7 @@ def test_the_number_of_loads_is_near_the_minimum(gap_s: float) -> None:
 
 
 @pytest.mark.parametrize("max_wait", [3.0, 10.0])
-def test_nobody_waits_longer_than_max_wait_and_a_generation(max_wait: float) -> None:
+def test_waiting_is_bounded_by_max_wait_plus_a_generation(max_wait: float) -> None:
     """One model is asked for all the time; who wants the other gets it, then the loading of both stands between."""
     for seed in range(8):
         dice = random.Random(seed)

@@ -26,13 +26,13 @@ def a_machine(root: Path, groups: str, **files: object) -> Path:
     return root
 
 
-def test_without_control_groups_it_is_the_machines_own(tmp_path: Path) -> None:
+def test_memory_without_control_groups_is_the_machines(tmp_path: Path) -> None:
     found = memory(tmp_path)
     assert found.total == TOTAL
     assert 0 < found.free <= TOTAL
 
 
-def test_a_limit_of_the_unified_hierarchy_holds_less_what_is_used_and_cannot_be_dropped(tmp_path: Path) -> None:
+def test_cgroup_v2_limit_minus_unreclaimable_usage_is_free(tmp_path: Path) -> None:
     root = a_machine(
         tmp_path, "0::/user/job\n",
         user__job__memoryDOTmax=GIB, user__job__memoryDOTcurrent=GIB // 2,
@@ -41,7 +41,7 @@ def test_a_limit_of_the_unified_hierarchy_holds_less_what_is_used_and_cannot_be_
     assert memory(root) == (GIB, GIB - GIB // 4)
 
 
-def test_the_narrowest_group_on_the_way_up_counts(tmp_path: Path) -> None:
+def test_tightest_parent_group_counts(tmp_path: Path) -> None:
     root = a_machine(
         tmp_path, "0::/a/b/c\n",
         a__b__c__memoryDOTmax="max", a__b__c__memoryDOTcurrent=5,
@@ -51,17 +51,17 @@ def test_the_narrowest_group_on_the_way_up_counts(tmp_path: Path) -> None:
     assert memory(root) == (GIB, 7), "the total of one, what is free of another"
 
 
-def test_a_group_that_is_held_up_above_a_size_is_one_with_a_limit(tmp_path: Path) -> None:
+def test_memory_high_counts_as_a_limit(tmp_path: Path) -> None:
     root = a_machine(tmp_path, "0::/a\n", a__memoryDOTmax=2 * GIB, a__memoryDOThigh=GIB, a__memoryDOTcurrent=GIB + 1)
     assert memory(root) == (GIB, 0)
 
 
-def test_in_a_container_the_path_is_not_there_and_the_mount_is_our_own(tmp_path: Path) -> None:
+def test_container_limit_is_read_from_the_mount_root(tmp_path: Path) -> None:
     root = a_machine(tmp_path, "0::/docker/1234\n", memoryDOTmax=GIB, memoryDOTcurrent=GIB // 2)
     assert memory(root) == (GIB, GIB // 2)
 
 
-def test_the_old_hierarchy(tmp_path: Path) -> None:
+def test_cgroup_v1_limit_is_read(tmp_path: Path) -> None:
     root = a_machine(
         tmp_path, "9:name=systemd:/\n4:cpu,memory:/job\n0::/\n",
         memory__job__memoryDOTlimit_in_bytes=GIB, memory__job__memoryDOTusage_in_bytes=1000,
@@ -72,11 +72,11 @@ def test_the_old_hierarchy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", ["max", NONE, "", "what?", 2 * TOTAL])
-def test_no_limit_and_one_above_the_machine_change_nothing(tmp_path: Path, limit: object) -> None:
+def test_missing_or_oversized_limit_is_ignored(tmp_path: Path, limit: object) -> None:
     assert memory(a_machine(tmp_path, "0::/\n", memoryDOTmax=limit, memoryDOTcurrent=1)).total == TOTAL
 
 
-def test_this_machine_can_be_read() -> None:
+def test_memory_of_this_machine_is_readable() -> None:
     total, free = memory()
     assert 0 <= free <= total <= TOTAL
 
@@ -86,12 +86,12 @@ def test_this_machine_can_be_read() -> None:
     [(None, [0, 1, 2]), ("", []), ("2,0", [2, 0]), ("1", [1]), ("0,9,1", [0]), ("-1", []), ("GPU-b", [1]),
      ("GPU-cc, 0", [2, 0]), ("GPU-", []), ("1,1", [1])],
 )  # fmt: skip
-def test_which_gpus_cuda_shows(wanted: str | None, found: list[int]) -> None:
+def test_cuda_visible_devices_selects_the_gpus(wanted: str | None, found: list[int]) -> None:
     environ = {} if wanted is None else {"CUDA_VISIBLE_DEVICES": wanted}
     assert visible(["GPU-aa", "GPU-bb", "GPU-cc"], environ) == found
 
 
-def test_the_gpus_are_those_that_the_driver_lists() -> None:
+def test_gpus_match_those_listed_by_the_driver() -> None:
     """[] on a machine without: NVML says so, and nobody is disturbed by it."""
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout.splitlines()
@@ -103,12 +103,12 @@ def test_the_gpus_are_those_that_the_driver_lists() -> None:
     assert [gpu.index for gpu in found] == list(range(len(found)))
 
 
-def test_the_library_is_not_imported_before_it_is_asked() -> None:
+def test_nvml_is_not_imported_before_use() -> None:
     script = "import sys, llmctld.models.machine.machine; sys.exit('pynvml' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_the_driver_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nvml_is_initialised_once(monkeypatch: pytest.MonkeyPatch) -> None:
     machine.gpus({})
     before = machine._nvml.cache_info().misses
     machine.gpus({})

@@ -43,7 +43,7 @@ def test_a_model_needs_gpu_memory_and_the_rest_from_the_host(
 
 
 @pytest.mark.parametrize("settings", [{"device": "cpu"}, {"gpu_layers": 0}])
-def test_a_model_that_is_kept_off_the_gpu_needs_the_host(
+def test_model_kept_off_the_gpu_needs_host_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path, settings: dict[str, object]
 ) -> None:
     entry = ModelEntry(name="m", target=str(file), backend=LLAMA, settings=settings)
