@@ -1,4 +1,4 @@
-"""Steps an engine's loop by hand, in this process, and gathers what it says about each request."""
+"""Steps an engine's loop by hand, in this process, and collects the events of each request."""
 
 import os
 from collections import defaultdict
@@ -104,7 +104,7 @@ class Driver:
             self.loop.scheduler.check()
 
     def run(self) -> None:
-        """Until every request has ended."""
+        """Steps until every request has ended."""
         while not (self.loop.scheduler.idle and self.inbox.empty()):
             self.step()
 
@@ -121,7 +121,7 @@ class Driver:
 
 
 def llama(path: Path, **options: Any) -> Load:
-    """On the CPU, also where a GPU is: it is the machine's memory that is short in these tests."""
+    """On the CPU even if there is a GPU: these tests limit the machine's memory."""
     plain = Load(name=path.stem, backend="llama.cpp", path=str(path), threads=1, memory_bytes=2**30, device="cpu")
     return msgspec.structs.replace(plain, **options)
 

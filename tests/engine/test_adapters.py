@@ -1,4 +1,4 @@
-"""LoRA adapters: each request gets its own, whoever else runs, and never what was computed with another."""
+"""LoRA adapters: each request uses its own in a mixed batch, and never reuses a prefix computed with another."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def sets(files: Path) -> list[tuple[Adapter, ...]]:
 
 def test_adapters_give_the_same_answers_in_a_batch_as_alone(model: Gguf, sets: list[tuple[Adapter, ...]]) -> None:
     alone = [Driver(model).ask(PROMPT, repro=True, adapters=adapters).text for adapters in sets]
-    assert len(set(alone)) == len(sets), "an adapter changes what is said"
+    assert len(set(alone)) == len(sets), "each adapter changes the answer"
     driver = Driver(model, pace=Dear())
     ids = [driver.submit(PROMPT, adapters=adapters) for adapters in (*sets, *sets)]
     driver.run()

@@ -1,4 +1,4 @@
-"""What a chat template is given of a message, tools included, and when it is not asked at all."""
+"""Which fields of a message a chat template gets, tools included, and when the chat is refused without rendering."""
 
 import pytest
 from llmctld.engine.errors import Refusal

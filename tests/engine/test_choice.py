@@ -1,4 +1,4 @@
-"""The next token out of a row of logits: what each option does to it, and that it is what llama.cpp's own chain does."""
+"""Choosing the next token from a row of logits: the effect of each option, compared with llama.cpp's own sampler chain."""
 
 import math
 from collections import Counter
@@ -38,7 +38,7 @@ def a_row(seed: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
     "options", [{"top_k": 5}, {"top_p": 0.6}, {"min_p": 0.2}, {"top_k": 9, "top_p": 0.8, "min_p": 0.1, "temperature": 1.7}]
 )  # fmt: skip
 def test_candidates_match_llama_cpps_sampler_chain(options: dict[str, Any]) -> None:
-    """What can be drawn at all, and about as often."""
+    """The same candidates, with about the same frequencies."""
     row = a_row(3)
     candidates = (lib.llama_token_data * SIZE)(*(lib.llama_token_data(token, row[token], 0.0) for token in range(SIZE)))
     array = lib.llama_token_data_array(candidates, SIZE, -1, False)

@@ -1,4 +1,4 @@
-"""A folder becomes a GGUF file whole, or not at all and with a reason; nothing is converted that was not expected."""
+"""A folder is converted to GGUF completely, or refused with a reason; weights with an unexpected hash are not converted."""
 
 import hashlib
 import json

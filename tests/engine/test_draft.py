@@ -1,4 +1,4 @@
-"""The drafter beside its slow twin, which searches the whole text; and texts whose drafts anybody can see."""
+"""The drafter compared with a slow reference that searches the whole text; and short texts with obvious drafts."""
 
 import hypothesis.strategies as st
 import pytest
@@ -9,7 +9,7 @@ TEXT = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 
 
 def searched(tokens: list[int], limit: int) -> Draft:
-    """Token by token, from the latest place back: where do the last `size` tokens stand?"""
+    """Searches backwards, token by token, for the latest earlier place of the last `size` tokens."""
     for size in SIZES:
         for end in range(len(tokens) - 1, size - 1, -1):
             if tokens[end - size : end] == tokens[-size:]:
@@ -21,7 +21,7 @@ def searched(tokens: list[int], limit: int) -> Draft:
 
 
 @given(TEXT, st.lists(st.integers(1, 7), max_size=20), st.integers(0, 12))
-def test_drafter_matches_a_full_search_however_the_text_was_split(text: list[int], parts: list[int], limit: int) -> None:
+def test_drafter_matches_a_full_search_for_any_split(text: list[int], parts: list[int], limit: int) -> None:
     drafter = Drafter()
     ends = [sum(parts[:count]) for count in range(1, len(parts) + 1)]
     for end in [*(end for end in ends if end < len(text)), len(text)]:
@@ -46,8 +46,8 @@ def test_each_new_token_reports_whether_its_draft_was_right(prompt: list[int], a
         ("to be or not to b", "e or not"),
         ("ababab", "abababab"),
         ("one two three, one two t", "hree, on"),
-        ("x = f(a); y = f(b); z = f(", "b); z = "),  # the latest of two equally long ones
-        ("x(a, b) y(c, b) x(a, ", "b) y(c, "),  # a long one before a later short one
+        ("x = f(a); y = f(b); z = f(", "b); z = "),  # the latest of two equally long matches
+        ("x(a, b) y(c, b) x(a, ", "b) y(c, "),  # a longer match is preferred to a later shorter one
         ("abcdefg", ""),
     ],
 )

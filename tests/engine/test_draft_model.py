@@ -1,4 +1,4 @@
-"""What a draft model proposes is what it would say itself, greedily, whatever its streams held before."""
+"""A draft model proposes its own greedy continuation, whatever its streams held before."""
 
 import random
 from pathlib import Path
@@ -20,7 +20,7 @@ STREAMS, BATCH = 3, 64
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Gguf, Gguf]:
-    """The model behind the drafts, and one of the same file that computes each prompt anew."""
+    """The draft model, and a second instance of the same file that computes each prompt from scratch."""
     path = Path(tmp_path_factory.mktemp("models")) / "sharp.gguf"
     write(path, sharp=8)
     first, second = (
@@ -72,7 +72,7 @@ def words(dice: random.Random, length: int) -> list[int]:
 
 
 def test_drafts_equal_greedy_output_for_texts_that_grow_branch_end_and_return(model: Gguf, slow: Gguf) -> None:
-    """Three at once, each of which accepts some of what was drafted, goes another way, or makes room for a new one."""
+    """Three at once; in each round one accepts part of its draft, diverges from it, or is replaced by a new text."""
     dice, draft = seeded(), drafts(model)
     texts = {id: words(dice, dice.randrange(1, 20)) for id in range(3)}
     for round in range(count(200) + 10):

@@ -1,4 +1,4 @@
-"""Whether the draft model is asked: hardly at a loss, whatever it costs and however wrong it is; and again when it is right."""
+"""When the draft model is used: almost never at a loss, whatever its cost and accuracy, and again once it is right."""
 
 import random
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ VOCABULARY = 10_000
 
 @dataclass
 class Oracle(DraftModel):
-    """Knows the whole text, and says each token rightly with the chance that `right` names for its place."""
+    """Knows the whole text; `right` is the chance of a correct token at each position."""
 
     text: list[int]
     right: list[float]
@@ -30,7 +30,7 @@ class Oracle(DraftModel):
     calls: int = 0
 
     def seat(self, running: dict[int, list[int]]) -> None:
-        """There is one."""
+        """There is only one sequence."""
 
     def behind(self, id: int, length: int) -> int:
         return max(1, length - self.agreed)
@@ -60,8 +60,8 @@ class Answered:
 
 
 def answer(model: Oracle, prompt: int, row_cost: float | list[float], asking: DraftPolicy | None = None) -> Answered:
-    """The text after its first `prompt` tokens and one more, as the engine would come to it. `row_cost`: of a step with one
-    row, what each more costs; or what a step with 1, 2, 3, ... rows costs."""
+    """Generates the text after its first `prompt` + 1 tokens as the engine would. `row_cost`: relative to a step with one
+    row, the cost of each further row; or a list of the costs of steps with 1, 2, 3, ... rows."""
     asking, speculation, done = asking or DraftPolicy(model), Speculation(), Answered()
     text = model.text
     sequence = Sequence(0, text[: prompt + 1], prompt, len(text) - prompt, stream=0, drafts=Drafts())
@@ -80,7 +80,7 @@ def answer(model: Oracle, prompt: int, row_cost: float | list[float], asking: Dr
 
 
 def noise(length: int) -> list[int]:
-    """A text in which nothing comes twice."""
+    """A text without repeated tokens."""
     return random.Random(3).sample(range(VOCABULARY), length)
 
 
@@ -92,13 +92,13 @@ def oracle(right: float, ms: float, length: int = 1000) -> Oracle:
 @pytest.mark.parametrize("ms", [0.3, 3.0, 12.0])
 @pytest.mark.parametrize("right", [0.0, 0.3, 0.6, 0.9, 1.0])
 def test_draft_model_costs_at_most_a_few_percent_of_speed(right: float, ms: float, row_cost: float) -> None:
-    """Where a row costs a whole step, trying whether it still does is dear."""
+    """If a row costs as much as a whole step, each trial is expensive: hence the lower bound there."""
     assert answer(oracle(right, ms), 20, row_cost).speed >= (0.92 if row_cost == 1 else 0.95)
 
 
 @pytest.mark.parametrize("right", [0.0, 0.5, 0.7, 0.85, 1.0])
 def test_little_speed_is_lost_when_two_rows_cost_twice_as_much_as_one(right: float) -> None:
-    """Measured in this way with float32 weights: 2.7 ms for one row, 6.3 for two, 8.1 for four, and then little more."""
+    """The costs measured with float32 weights: 2.7 ms for one row, 6.3 for two, 8.1 for four, and then little more."""
     rows = [1, 2.3, 2.8, 3.0, *(3 + 0.1 * at for at in range(1, 13))]
     assert answer(oracle(right, 0.5), 20, rows).speed >= 0.95
 
@@ -107,7 +107,7 @@ def test_little_speed_is_lost_when_two_rows_cost_twice_as_much_as_one(right: flo
     ("right", "ms", "row_cost", "speed"),
     [(1.0, 0.3, 0.02, 5), (0.8, 0.5, 0.02, 2), (0.8, 1.0, 0.25, 1.3), (1.0, 3, 0.1, 1.8)],
 )
-def test_accurate_cheap_draft_model_speeds_up_generation(right: float, ms: float, row_cost: float, speed: float) -> None:
+def test_accurate_cheap_draft_model_pays_off(right: float, ms: float, row_cost: float, speed: float) -> None:
     assert answer(oracle(right, ms), 20, row_cost).speed >= speed
 
 
@@ -125,7 +125,7 @@ def test_draft_model_as_slow_as_the_model_itself_is_switched_off() -> None:
 
 
 def test_draft_model_is_retried_and_used_once_its_drafts_become_right() -> None:
-    """Nothing right for a thousand tokens, then everything."""
+    """No draft is right for a thousand tokens, then all are."""
     model = Oracle(noise(3000), [0.0] * 1000 + [1.0] * 2000, 0.5)
     done = answer(model, 20, 0.05)
     assert done.accepted > 1000
@@ -133,7 +133,7 @@ def test_draft_model_is_retried_and_used_once_its_drafts_become_right() -> None:
 
 
 def test_draft_model_does_not_read_a_long_prompt_for_a_short_answer() -> None:
-    """Reading costs 400 steps' time, and the answer has 30 tokens. Its first call reads, since nothing was measured yet."""
+    """Reading the prompt costs the time of 400 steps, and the answer has 30 tokens."""
     warm = oracle(0.9, 1.0)
     asking = DraftPolicy(warm)
     answer(warm, 20, 0.05, asking)
@@ -153,7 +153,7 @@ def test_repeated_text_is_drafted_from_the_text_not_by_the_draft_model() -> None
 
 
 def test_each_running_request_has_its_own_draft_accuracy() -> None:
-    """Two texts, one that the draft model knows and one that it does not, in the same steps."""
+    """Two texts in the same steps: the draft model knows one and not the other."""
     texts = [noise(1200), [token + VOCABULARY for token in noise(1200)]]
     asking, speculation = DraftPolicy(known := Two(texts)), Speculation()
     sequences = {at: Sequence(at, text[:21], 20, 1000, stream=at, drafts=Drafts()) for at, text in enumerate(texts)}
@@ -171,7 +171,7 @@ def test_each_running_request_has_its_own_draft_accuracy() -> None:
 
 
 class Two(Oracle):
-    """The first text is known, of the second nothing."""
+    """Knows the first text and nothing of the second."""
 
     def __init__(self, texts: list[list[int]]) -> None:
         super().__init__(texts[0], [1.0] * len(texts[0]), 0.5)
@@ -190,7 +190,7 @@ def test_drafted_tokens_are_judged_when_the_real_token_arrives_however_late() ->
     fared.read([1, 2, 5])
     first = fared.rates
     assert first.right > before.right
-    fared.read([1, 2, 5, 6, 8])  # the third is wrong, and what it doubted behind that is nobody's fault
+    fared.read([1, 2, 5, 6, 8])  # the third is wrong, and the doubted end behind it is not counted
     assert fared.rates.right < (2 + 3 * before.right) / 5
     last = fared.rates
     fared.read([1, 2, 5, 6, 8, 9, 9])

@@ -1,4 +1,4 @@
-"""With a draft model the same text comes, token for token, in fewer steps, whatever it says and whoever leaves meanwhile."""
+"""With a draft model the text is the same, token for token, in fewer steps, whatever the drafts and cancellations."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,14 +25,14 @@ ENDLESS: dict[str, Any] = {"max_tokens": 60, "ignore_eos": True}
 
 
 class Eager(DraftPolicy):
-    """A draft costs nothing here, whatever this machine measures: so it is asked for wherever it may be right at all."""
+    """Treats drafts as free, whatever this machine measures, so that one is requested wherever it could be right."""
 
     def _price(self, asked: list[tuple[Prospect, int]]) -> float:
         return 0.0
 
 
 class Dear(Pace):
-    """As if the model were large: so prefixes are kept, copied and saved."""
+    """As if the model were large, so that prefixes are kept, copied and saved."""
 
     token_ms = 100.0
 
@@ -46,7 +46,7 @@ class Drafting(Counting):
 
 
 def changed(path: Path, other: Path, change: Callable[[str, Weights], Weights]) -> Path:
-    """The model of `path` with each of its tensors, by name, as `change` makes it."""
+    """Rewrites the model at `path`, with `change` applied to each tensor by name."""
     content = bytearray(path.read_bytes())
     for tensor in GGUFReader(path).tensors:
         begin, values = int(tensor.data_offset), np.array(tensor.data, np.float32)
@@ -56,14 +56,14 @@ def changed(path: Path, other: Path, change: Callable[[str, Weights], Weights]) 
 
 
 def noisy(_: str, weights: Weights) -> Weights:
-    """A little off: right often, and not always."""
+    """Adds a little noise: often right, but not always."""
     off = np.random.default_rng(5).normal(0, 0.05 * float(weights.std()), weights.shape)
     near: Weights = (weights + off).astype(np.float32)
     return near
 
 
 def wrong(name: str, weights: Weights) -> Weights:
-    """Each token is called what the one before it is called: sure of itself, and never right."""
+    """Shifts the output by one token: confident and never right."""
     shifted: Weights = np.roll(weights, 1, axis=0) if name == "output.weight" else weights
     return shifted
 
@@ -84,7 +84,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> Gguf:
-    """The slow twin: it never drafts."""
+    """The slow reference: it never drafts."""
     return Wide(folder / "big.gguf", "off")
 
 
@@ -113,7 +113,7 @@ def test_model_as_its_own_draft_saves_most_steps(drafting: Callable[[str], Gguf]
 def test_random_schedules_with_a_draft_model_equal_single_requests_without_one(
     drafting: Callable[[str], Gguf], plain: Gguf, name: str
 ) -> None:
-    """Arrivals, cancels, overlapping prompts, work that is put off, sampled and penalised: nothing of it shows."""
+    """With arrivals, cancels, overlapping prompts, preemption, sampling and penalties, the answers stay the same."""
     dice, model, accepted = seeded(), drafting(name), 0
     for _ in range(count(100)):
         fast = Drafting(model, batch=dice.choice((16, 64, 256)), saved=SavedStates(None, 2**22, 0), pace=Dear())
@@ -148,7 +148,7 @@ def test_random_schedules_with_a_draft_model_equal_single_requests_without_one(
 
 
 def test_draft_model_that_is_always_wrong_is_soon_switched_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The decision as it is, with what this machine measures of the draft model; a row costs a tenth of a step."""
+    """The real policy, with the draft model's cost as measured on this machine; a row costs a tenth of a step."""
     model = Gguf(llama(folder / "big.gguf", speculation="ngram", draft=str(folder / "wrong.gguf")))
     assert model.draft_model is not None
     propose, calls = model.draft_model.propose, []
@@ -178,7 +178,7 @@ def test_drafted_tokens_that_the_grammar_forbids_are_never_accepted(
 
 
 @pytest.mark.parametrize("name", ["big", "noisy"])
-def test_seeded_answer_is_the_same_with_and_without_a_draft_model(drafting: Callable[[str], Gguf], plain: Gguf, name: str) -> None:
+def test_seeded_answer_is_the_same_with_a_draft_model(drafting: Callable[[str], Gguf], plain: Gguf, name: str) -> None:
     accepted = 0
     for seed in range(6):
         options: dict[str, Any] = {**ENDLESS, "temperature": 0.6, "seed": seed}
@@ -220,7 +220,7 @@ def test_draft_model_counts_towards_the_memory_limit(folder: Path) -> None:
 
 
 def test_draft_model_works_with_a_batch_of_one_token(folder: Path) -> None:
-    """`batch` may be as small as anybody likes."""
+    """`batch` may be as small as 1."""
     model = Gguf(llama(folder / "big.gguf", batch=1, slots=2, speculation="ngram", draft=str(folder / "big.gguf")))
     driver = Driver(model, batch=1)
     driver.loop.scheduler.batcher.draft_policy = Eager(model.draft_model)

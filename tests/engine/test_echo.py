@@ -1,4 +1,4 @@
-"""The echo model as scripts know it: last user message, a token per character, and failures on order."""
+"""The echo model: it returns the last user message, with one token per character, and fails when configured to."""
 
 import time
 
@@ -72,7 +72,7 @@ def test_configured_delays_are_kept_and_shared_by_the_batch() -> None:
     events = [event for step in driver.steps for event in step.events]
     kinds = [type(event) for event in events]
     first_end = kinds.index(Finished)
-    assert {event.id for event in events[:first_end]} == {1, 2, 3, 4}, "all had begun before the first one ended"
+    assert {event.id for event in events[:first_end]} == {1, 2, 3, 4}, "all four started before the first one ended"
     assert all(reply.text == "abc" and reply.done.prefill_ms >= 40 for reply in driver.replies.values())
 
 

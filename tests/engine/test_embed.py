@@ -1,4 +1,4 @@
-"""The loop that embeds: who came meanwhile is in the next batch, one text's trouble is nobody else's, each gets its own."""
+"""The embedding loop: requests that arrive during a batch join the next one, and a failing text affects no other."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +45,7 @@ def model(gguf: Path) -> GgufEmbedder:
 
 
 class Watched:
-    """A real embedder, and what it was given: `batches` holds the texts of each."""
+    """A real embedder that records the texts of each batch in `batches`."""
 
     def __init__(self, inner: Embedder) -> None:
         self._inner = inner
@@ -88,7 +88,7 @@ class Driver:
         self.steps.append(report)
         for event in report.events:
             assert isinstance(event, Embedded | Refused)
-            assert event.id not in self.ends, "a second end"
+            assert event.id not in self.ends, "a request ended twice"
             self.ends[event.id] = event
 
 
@@ -145,7 +145,7 @@ def test_short_batches_use_one_thread_and_long_ones_use_all(gguf: Path, monkeypa
     monkeypatch.setattr(embed_gguf, "LITTLE", parameters * 10)
     model = GgufEmbedder(load(gguf, batch=64, context=32, threads=2))
     threads = []
-    for text in ("cat", "the " * 8, "the " * 9):  # and a token before and behind it
+    for text in ("cat", "the " * 8, "the " * 9):  # plus the tokens before and after the text
         model.embed([model.read(text, None)])
         threads.append(lib.llama_n_threads_batch(model._context))
     assert threads == [1, 1, 2]
@@ -165,7 +165,7 @@ def test_a_bad_text_fails_alone_and_the_flaw_says_why(model: GgufEmbedder) -> No
 
 
 def test_nan_in_one_text_fails_only_that_text(tmp_path: Path) -> None:
-    """In one call the weights of 0 that others give it make NaN of theirs too."""
+    """In a shared call the others' attention weights of 0 times NaN would make theirs NaN too."""
     folder = tiny_bert.write(tmp_path / "broken", broken=True)
     convert(folder, tmp_path / "broken.gguf")
     found = Driver(GgufEmbedder(load(tmp_path / "broken.gguf"))).embed("cat", f"the {tiny_bert.NAN}", "dog")
@@ -225,7 +225,7 @@ def test_named_prompt_is_prepended_to_the_text(gguf: Path) -> None:
 
 
 def test_typed_control_token_names_are_read_as_text(folder: Path, gguf: Path) -> None:
-    """Only the model's own are at both ends, and what its prompts hold in a GGUF file."""
+    """Control tokens appear only at both ends and, for GGUF files, where the model's prompts contain them."""
     sep, cls, mask = (tiny_bert.VOCABULARY.index(name) for name in ("[SEP]", "[CLS]", "[MASK]"))
     prompts = {"marked": "[MASK] query: "}
     on_torch = _embedder(load(folder, backend="sentence-transformers", prompts=prompts))
@@ -269,7 +269,7 @@ def test_torch_folder_refuses_long_texts_instead_of_truncating_and_knows_its_pro
         rows(driver.embed("the cat", id=5)), abs=1e-5
     )
     (flaw,) = driver.embed("the " * 13, prompt="query", id=6).flaws
-    assert flaw.code == "context_overflow", "the prompt's tokens count"
+    assert flaw.code == "context_overflow", "the tokens of the named prompt count too"
     (flaw,) = driver.embed("cat", prompt="quarry", id=7).flaws
     assert flaw.code == "invalid_request"
     assert "query, document, mine" in flaw.hint

@@ -1,4 +1,4 @@
-"""What is taken away when memory is short, in which order, and what the user is told."""
+"""How slots and context are reduced when memory is short, in which order, and what the user is told."""
 
 import hypothesis.strategies as st
 import pytest

@@ -1,4 +1,4 @@
-"""A real file through the real library: the fast path equals the slow one, and broken files are named as such."""
+"""A real file in the real library: batched answers equal single ones, and errors name broken files."""
 
 import random
 from pathlib import Path
@@ -24,7 +24,7 @@ PROMPTS = [
 
 @pytest.fixture(scope="module")
 def alone(base: Gguf) -> list[str]:
-    """The slow twin: each prompt by itself."""
+    """The slow reference: each prompt by itself."""
     return [Driver(base).ask(prompt, max_tokens=32).text for prompt in PROMPTS]
 
 
@@ -41,7 +41,7 @@ def test_batched_answers_equal_single_answers(base: Gguf, alone: list[str]) -> N
 
 
 def test_the_library_logs_nothing_while_it_generates(base: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each line is a call from the library into Python: it costs as much as sampling the token."""
+    """Each line would be a call from the library into Python, as expensive as sampling the token."""
     heard: list[str] = []
     monkeypatch.setattr(base._log, "_keep", heard.append)
     driver = Driver(base)
@@ -104,7 +104,7 @@ def test_too_long_prompt_is_refused_with_its_tokens_and_the_context(base: Gguf) 
     prompt = "x" * 600
     refusal = Driver(base).ask(prompt).refusal
     assert refusal.code == "context_overflow"
-    assert "602 tokens" in refusal.message  # the beginning of the text, and SentencePiece's space before it
+    assert "602 tokens" in refusal.message  # with the BOS token and SentencePiece's leading space
     assert "context is 512" in refusal.message
 
 

@@ -1,4 +1,4 @@
-"""What may come next: GBNF against llama.cpp's own reading of it, schemas against a validator, and what is refused."""
+"""Which tokens are allowed: GBNF compared with llama.cpp's own, schemas with a validator, and what is refused."""
 
 import ctypes
 import json
@@ -27,7 +27,7 @@ PERSON = {
 
 
 def follows(text: str, schema: Any = None, grammar: str | None = None) -> tuple[int, bool]:
-    """How many bytes of `text` are allowed, and whether it may end there."""
+    """The number of bytes of `text` that are allowed, and whether the answer may end there."""
     held = Grammar(of_bytes(), None if schema is None else json.dumps(schema), grammar)
     data = text.encode()
     for at, byte in enumerate(data):
@@ -37,11 +37,11 @@ def follows(text: str, schema: Any = None, grammar: str | None = None) -> tuple[
     return len(data), held.is_complete
 
 
-# ---- GBNF: llama.cpp's own sampler is the slow twin -----------------------------------------------------------------
+# ---- GBNF: compared with llama.cpp's own sampler --------------------------------------------------------------------
 
 
 class Native:
-    """llama.cpp's grammar, asked and told as its own sampler would."""
+    """llama.cpp's grammar, called as its own sampler would call it."""
 
     def __init__(self, model: Gguf, text: str) -> None:
         self._vocabulary = model._vocabulary
@@ -64,7 +64,7 @@ NO_TEXT = {bytes([byte]) for byte in (0x00, 0xC0, 0xC1, *range(0xF5, 0x100))} | 
 
 
 def a_grammar(draw: random.Random) -> str:
-    """Four rules over a few characters, each naming only later ones or, behind a character, itself: none can be empty."""
+    """Four rules over a few characters; each refers only to later ones or, after a character, to itself: none is empty."""
 
     def item(rule: int, depth: int) -> str:
         kinds = ['"a"', '"ab"', "[ab]", "[^a]", '"\\u00e9"', "[x-z]"]
@@ -100,7 +100,7 @@ def test_grammar_allows_the_same_tokens_as_llama_cpp(base: Gguf, seed: int) -> N
         assert (EOS in mine) == (EOS in theirs), text
         if not mine - {EOS}:
             return
-        # of the longer characters only the two-byte ones: llama.cpp takes some byte sequences that are no UTF-8
+        # of the multi-byte characters only the two-byte ones: llama.cpp accepts some invalid UTF-8
         token = draw.choice([token for token in sorted(mine & theirs - {EOS}) if piece(token) < b"\xc4"])
         assert ours.take(token)
         native.take(token)
@@ -165,7 +165,7 @@ KEPT = [
     "options", [{"temperature": 0.0}, {"temperature": 1.5, "seed": 3, "top_k": 0, "repeat_penalty": 1.3}], ids=str
 )
 def test_finished_answer_satisfies_the_schema(base: Gguf, schema: Any, options: dict[str, Any]) -> None:
-    """A validator that shares no code with what kept the answer in line is the judge."""
+    """Checked by a validator that shares no code with the grammar."""
     ends = {'"': 6.0, "}": 3.0, "]": 3.0, str(EOS): 20.0}  # so that strings, lists and numbers come to an end
     reply = Driver(base).ask("hello", schema=json.dumps(schema), max_tokens=300, logit_bias=ends, **options)
     assert reply.done.reason == "stop", reply.text
@@ -221,8 +221,8 @@ def test_white_space_in_json_is_limited(base: Gguf) -> None:
     assert reply.done.reason == "stop"
     assert isinstance(json.loads(reply.text), list)
     assert follows('{ "a', PERSON)[0] == 3
-    assert follows("{  ", PERSON)[0] == 2, "a second blank"
-    assert follows("{\n" + " " * 17, PERSON)[0] == 18, "more than sixteen after a line end"
+    assert follows("{  ", PERSON)[0] == 2, "a second blank is not allowed"
+    assert follows("{\n" + " " * 17, PERSON)[0] == 18, "at most sixteen blanks are allowed after a line end"
 
 
 # ---- tokens ---------------------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_every_sampling_option_works_with_a_grammar(base: Gguf, options: dict[st
 
 
 def test_answer_ends_when_no_token_is_allowed(base: Gguf) -> None:
-    """Everything that the grammar allows is banned: no token is made up, and the process lives."""
+    """All tokens that the grammar allows are banned: none is invented, and the process survives."""
     banned = {str(token): -100.0 for token in range(EOS)}
     assert Driver(base).ask("hello", grammar='root ::= "ab"', logit_bias=banned).text == "ab", "-100 is not a ban"
     held = Grammar(base._vocabulary.words, None, 'root ::= "ab"')

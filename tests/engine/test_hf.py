@@ -1,4 +1,4 @@
-"""A transformers folder behind the loop: what it says is what the model says alone, whoever else is asking."""
+"""A transformers folder in the loop: each answer equals the model's own for that prompt alone, in any batch."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def load(folder: Path, **options: Any) -> Load:
 
 
 class Driver(driver.Driver):
-    """Each prompt is handed over whole, as serve.py does."""
+    """Passes each prompt as a whole, as serve.py does."""
 
     def __init__(self, model: Hf) -> None:
         super().__init__(model, batch=2**30)
@@ -54,7 +54,7 @@ def model(folder: Path) -> Hf:
 
 
 def generated(folder: Path, prompt: list[int], count: int) -> list[int]:
-    """What `model.generate` makes of it alone, in float32."""
+    """What `model.generate` returns for the prompt alone, in float32."""
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokens = torch.tensor([prompt])
     made = model.generate(tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=count, do_sample=False)
@@ -76,7 +76,7 @@ def test_eight_concurrent_answers_equal_single_answers(model: Hf, folder: Path) 
         reply = driver.replies[id]
         assert reply.text + reply.reasoning == text_of(model, expected)
         assert reply.done.completion_tokens == len(expected)
-    assert driver.replies[ids[-1]].done.cached_tokens >= 32, "the prompts of the last three begin alike"
+    assert driver.replies[ids[-1]].done.cached_tokens >= 32, "the last three prompts share a prefix"
 
 
 def test_cancel_frees_the_pages_within_a_step_and_the_others_continue(model: Hf, folder: Path) -> None:
@@ -238,7 +238,7 @@ KINDS: dict[str, tuple[int, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_architectures_give_the_same_answers_batched_as_alone(kind: str, folder: Path, tmp_path: Path) -> None:
-    """Also those that the library's batching computes wrongly without a word: they run one by one, and a notice says so."""
+    """Those that the library's batching would silently compute wrongly run one by one, with a notice."""
     slots, fields = KINDS[kind]
     names = (f"{kind}Config", f"{kind}LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM")
     config, causal = (getattr(transformers, name) for name in names)
@@ -294,14 +294,14 @@ def test_token_outside_the_models_vocabulary_fails_only_that_request(folder: Pat
 
 @pytest.mark.parametrize("steps", [1, 6])
 def test_failing_request_in_a_step_ends_alone(model: Hf, folder: Path, steps: int) -> None:
-    """In its prompt, and among those who generate; what the others drew by their seeds is not drawn again."""
+    """In its prompt and during generation; the others' seeded samples are not drawn a second time."""
     drawn = {"temperature": 1.5, "seed": 5}
     meant = [Driver(model).ask(PROMPTS[0], **drawn).text, Driver(model).ask(PROMPTS[5]).text]
     driver = Driver(model)
     first, bad, last = driver.submit(PROMPTS[0], **drawn), driver.submit(PROMPTS[1]), driver.submit(PROMPTS[5])
     driver.step(steps)
     running = driver.loop.scheduler.running[bad]
-    model._steps.drop(bad)  # it comes again, with all its tokens
+    model._steps.drop(bad)  # it is added again with all its tokens
     running.tokens[-1] = 10**6
     driver.run()
     assert "IndexError" in driver.replies[bad].refusal.message
@@ -348,7 +348,7 @@ def pickled(folder: Path) -> None:
 
 
 def sharded(folder: Path) -> None:
-    """Its index names two files, and one of them is not there."""
+    """The index lists two files, and one of them is missing."""
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
@@ -375,7 +375,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], dict[str, Any], str]] = {
 
 
 def loaded(asked: Load) -> Hf:
-    """As serve.py does it."""
+    """Loads it as serve.py does."""
     check(asked)
     return Hf(asked)
 
@@ -415,7 +415,7 @@ def test_memory_limit_shrinks_retained_streams_then_slots_with_a_notice(folder: 
 
 
 @pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"quantization": "int8"}])
-def test_smaller_dtypes_and_quantisation_use_less_memory_and_answer(options: dict[str, Any], folder: Path, model: Hf) -> None:
+def test_smaller_dtypes_use_less_memory_and_answer(options: dict[str, Any], folder: Path, model: Hf) -> None:
     if "quantization" in options:
         pytest.importorskip("torchao", reason="the extra `quantize` is not installed")
     small = Hf(load(folder, **options))

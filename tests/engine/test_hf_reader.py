@@ -1,4 +1,4 @@
-"""Tokens of a transformers folder: what was typed has none that steer, and all else is as the tokenizer has it."""
+"""Tokens of a transformers folder: typed text yields no control tokens; the rest is as the tokenizer has it."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def word_pieces() -> Any:
 
 
 def unigram() -> Any:
-    """As T5 and XLM-R have it: a normaliser that makes one character of another, and a space before the first word only."""
+    """As in T5 and XLM-R: a normaliser that replaces characters, and a space before the first word only."""
     pieces: Any = [
         ("<unk>", 0.0),
         ("\u2581", -1.0),
@@ -111,7 +111,7 @@ def test_normaliser_does_not_turn_lookalikes_into_markers() -> None:
 
 
 def test_slow_python_tokenizer_is_supported() -> None:
-    """Without the library `tokenizers`: each text between the markers by itself."""
+    """Without the library `tokenizers`: each text between markers is tokenised by itself."""
     from transformers import ByT5Tokenizer
 
     make: Any = ByT5Tokenizer

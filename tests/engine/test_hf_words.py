@@ -1,4 +1,4 @@
-"""A folder's tokens as bytes: joined they are the text that the tokenizer itself makes of them."""
+"""A folder's tokens as bytes: joined they equal the text that the tokenizer itself decodes."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def byte_level() -> Any:
 
 
 def sentence_piece() -> Any:
-    """As Llama 2 has it: spaces as a letter of their own, what is not known as bytes."""
+    """As in Llama 2: a space is a character of its own, and unknown characters are bytes."""
     pieces = [
         "<unk>",
         *(f"<0x{byte:02X}>" for byte in range(256)),

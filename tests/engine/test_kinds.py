@@ -1,7 +1,7 @@
-"""Every common kind of file answers the same whichever way it is computed: as llama.cpp's own plain loop says it, token by token.
+"""Every common architecture and quantisation gives the answer of llama.cpp's own plain loop in every mode of computation.
 
-The models are random and small, and quantised here. What is asked is chosen so that rounding decides nothing: the loop itself
-says the same of the prompt read at once and token by token, within NOISE, and of two tokens one is always likelier by far.
+The models are random, small and quantised here. Prompts are chosen so that rounding decides nothing: the plain loop gives
+the same logits for the prompt at once and token by token, within NOISE, and the best token leads by far.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ CASES += [
 
 
 class Dear(Pace):
-    """This model computes a prompt sooner than anything could be kept; as if it were a thousand times larger."""
+    """As if this model were a thousand times larger: computing a prompt again would otherwise beat reuse."""
 
     token_ms = 100.0
 
@@ -45,13 +45,13 @@ def floats(tmp_path_factory: pytest.TempPathFactory) -> "Floats":
 
 @pytest.fixture(scope="module")
 def extra(floats: "Floats", tmp_path_factory: pytest.TempPathFactory) -> bool:
-    """Whether quantised files can be computed here as the library does by itself; else without its special kernels."""
+    """Whether the library's special kernels for quantised files work here; otherwise they are switched off."""
     path = tmp_path_factory.mktemp("extra") / "m.gguf"
     return extra_works(quantise(floats.of("llama"), path, "Q8_0"))
 
 
 class Floats:
-    """Each architecture's file in float32, written when it is first asked for."""
+    """Each architecture's file in float32, written on first use."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -97,14 +97,14 @@ def test_answers_equal_llama_cpps_plain_loop_in_every_mode(
 
     assert answers == {key: list(asked.values()) for key in answers}
     if architecture in STATEFUL:
-        assert not any(reply.done.cached_tokens for reply in (*again, *restored)), "it is computed anew"
+        assert not any(reply.done.cached_tokens for reply in (*again, *restored)), "a prefix was reused"
     elif architecture not in WINDOWED:
-        assert again[1].done.cached_tokens >= BEGIN, "the prompt before began alike"
+        assert again[1].done.cached_tokens >= BEGIN, "the previous prompt has the same prefix"
         assert min(reply.done.cached_tokens for reply in restored[:4]) >= BEGIN
 
 
 def shortened(twin: Twin, prompt: str, count: int) -> dict[str, str]:
-    """A prompt that ends so early that no window reaches from the end of the whole one back to it, with its answer."""
+    """A shorter prompt with its answer; it ends so early that no window reaches back to it from the end of the whole one."""
     for length in range(12, BEGIN):
         if (said := answer(twin, prompt[:length], count)) is not None:
             return {prompt[:length]: said}
@@ -112,7 +112,7 @@ def shortened(twin: Twin, prompt: str, count: int) -> dict[str, str]:
 
 
 def test_context_beyond_the_position_table_is_refused(floats: Floats) -> None:
-    """The library would end the process, and everybody's answers, where a prompt goes beyond it."""
+    """A prompt beyond the table would make the library abort the process and with it all requests."""
     path = floats.of("gpt2")
     with pytest.raises(LoadError, match=r"`context` is 1024, and .*gpt2\.gguf has 512 positions"):
         Gguf(llama(path, context=1024))
@@ -138,4 +138,4 @@ def test_quantised_embedding_model_gives_similar_vectors_alone_and_batched(
     meant = exact.embed([exact.read(text, None) for text in texts])
     near = np.sum(together * meant, axis=1)
     assert near.min() > {"Q8_0": 0.999, "Q4_K_M": 0.97}[kind], near
-    assert np.abs(meant @ meant.T - np.eye(4)).max() < near.min(), "other texts have other vectors"
+    assert np.abs(meant @ meant.T - np.eye(4)).max() < near.min(), "different texts have different vectors"

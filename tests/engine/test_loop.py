@@ -1,4 +1,4 @@
-"""The loop as its requests see it: each gets its own answer and one end, whatever happens to the others."""
+"""The loop as its requests see it: each gets its own answer and exactly one end, whatever happens to the others."""
 
 import time
 
@@ -34,13 +34,13 @@ def driver() -> Driver:
 
 @pytest.fixture
 def each_token_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the clock says: no token waits for the next one."""
+    """Makes every token its own piece, whatever the clock says."""
     monkeypatch.setattr(loop, "SHOW_S", 0.0)
 
 
 @pytest.fixture
 def told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the clock says: after the first token, a stream's next piece is never due."""
+    """After the first token no further piece is due before the end, whatever the clock says."""
     monkeypatch.setattr(loop, "SHOW_S", 3600.0)
 
 
@@ -76,7 +76,7 @@ def test_a_waiting_request_that_moves_up_is_answered_first(driver: Driver) -> No
     driver.move(99, "nobody", 0)
     while not driver.replies[first].ends:
         driver.step()
-    assert driver.replies[batch].text, "it began when the first slot was free"
+    assert driver.replies[batch].text, "it started when the first slot became free"
     assert not driver.replies[other].text
     driver.run()
 
@@ -154,12 +154,12 @@ def test_queue_time_and_computing_time_are_measured_separately() -> None:
     assert before.decode_ms >= 12
     assert after.queue_ms >= before.decode_ms
     for done in (before, after):
-        assert done.queue_ms + done.prefill_ms + done.decode_ms <= whole + 0.1, "no moment counts twice"
+        assert done.queue_ms + done.prefill_ms + done.decode_ms <= whole + 0.1, "no time is counted twice"
 
 
 @pytest.mark.usefixtures("each_token_told")
 def test_tokens_per_second_are_reported_during_generation() -> None:
-    """How they are counted is test_rate's."""
+    """How they are counted is tested in test_rate.py."""
     driver = Driver(Echo(echo()))
     driver.ask("x" * 30, max_tokens=99)
     assert all(step.tokens_per_second > 0 for step in driver.steps[-10:-1])
@@ -174,14 +174,14 @@ def test_text_of_a_request_without_streaming_is_sent_in_two_pieces(monkeypatch: 
     told, held = driver.ask(text, max_tokens=999), driver.ask(text, max_tokens=999, streams=False)
     assert told.text == held.text == text
     assert told.pieces == len(text)
-    assert held.pieces == 2, "that it has begun, and what it is at its end"
+    assert held.pieces == 2, "one piece at the start and one at the end"
 
 
 @pytest.mark.usefixtures("told_once")
 def test_streamed_tokens_within_the_display_interval_form_one_piece(driver: Driver) -> None:
     id = driver.submit("abcdefgh", max_tokens=99)
     driver.step()
-    assert driver.replies[id].text == "a", "the first one waits for nothing"
+    assert driver.replies[id].text == "a", "the first token is sent immediately"
     driver.run()
     assert (driver.replies[id].text, driver.replies[id].pieces) == ("abcdefgh", 2)
 
@@ -196,7 +196,7 @@ def test_streamed_token_is_sent_before_a_prompt_step(driver: Driver) -> None:
     driver.step()
     assert driver.replies[first].text.startswith("ab")
     assert any(isinstance(event, Piece) and event.text == "b" for event in driver.steps[before].events), (
-        "told before it"
+        "the token is sent before the prompt step"
     )
 
 

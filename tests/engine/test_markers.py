@@ -1,4 +1,4 @@
-"""What was typed stays text, whatever a template does to it; and where nobody typed a marker, all is as it was."""
+"""Typed markers stay text, whatever a template does to them; prompts without typed markers are unchanged."""
 
 import pytest
 from llmctld.engine.messages import ChatMessage
@@ -46,7 +46,7 @@ def test_typed_markers_stay_text_when_the_template_changes_the_content(change: s
 def test_template_that_splits_at_a_typed_marker_causes_a_remark() -> None:
     source = "{% for m in messages %}{{ m.content.split('<|user|>')[0] }}</s>{% endfor %}"
     known, found = rendered(source, EVIL)
-    assert found.text == f"{EVIL}</s>"  # all that was typed, and not what the template makes of it
+    assert found.text == f"{EVIL}</s>"  # the typed text whole, not what the template cuts from it
     assert names(known, found.veiled) == ["</s>"]
     assert "typed" in found.remark
 

@@ -1,4 +1,4 @@
-"""Numbers in schemas: far bounds and long whole numbers, which the grammar library takes for an error or for another number."""
+"""Numbers in schemas: large bounds and long integers, which the grammar library refuses or changes."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Memories that cannot be cut or copied as a plain transformer's can: their answers are right, whatever was reused."""
+"""Models whose memory cannot be cut or copied like a plain transformer's: their answers are right with any reuse."""
 
 import random
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def test_sliding_window_model_reuses_a_whole_prefix_or_none(tmp_path: Path) -> N
 
 
 def test_nan_logits_fail_only_the_request_that_causes_them(tmp_path: Path) -> None:
-    """NaN in one token's embedding: who says it gets an error, who does not gets an answer."""
+    """NaN in one token's embedding: requests with that token fail, others are answered."""
 
     driver = Driver(load(tmp_path, odd_gguf.poisoned))
     bad, good = driver.submit("zzz"), driver.submit("eee", max_tokens=3, logit_bias={"e": 100.0})

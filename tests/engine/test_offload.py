@@ -1,4 +1,4 @@
-"""Which layers go to which GPU: as many as fit, retained streams before layers, and the sizes as the file has them."""
+"""Which layers go to which GPU: as many as fit, dropping retained streams before layers, with sizes from the file."""
 
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def test_offloaded_layers_are_at_most_those_requested_and_existing() -> None:
 def test_every_gpu_must_have_room_for_its_share() -> None:
     needs = NEEDS._replace(compute=[5 * MIB, 5 * MIB])
     plan = arrange(load(tensor_split=[1.0]), [gpu(0), gpu(1)], needs, [30 * MIB, 10**12])
-    assert (plan.layers, plan.shares) == (1, [1.0, 0.0]), "the second is left empty, as it was asked for"
+    assert (plan.layers, plan.shares) == (1, [1.0, 0.0]), "the second GPU is left empty, as requested"
     assert arrange(LOAD, [gpu(0), gpu(1)], needs, [45 * MIB, 50 * MIB]).layers == 5
 
 

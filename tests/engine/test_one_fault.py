@@ -1,4 +1,4 @@
-"""What one request does wrong ends that request, and nobody else's: those beside it get the answer that they get alone."""
+"""A faulty request ends alone: the others in its batch get the same answers as alone."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tests.tiny_gguf import vocabulary, write
 
 @pytest.mark.parametrize("steps", [1, 8])
 def test_invalid_token_id_fails_only_its_request(base: Gguf, steps: int) -> None:
-    """In a prompt, and among those who generate together."""
+    """In a prompt, and in a step with several generating requests."""
     beside = [Driver(base).ask(words).text for words in ("why?", "when?")]
     driver = Driver(base)
     first, bad, last = driver.submit("why?"), driver.submit("hi"), driver.submit("when?")
@@ -25,11 +25,11 @@ def test_invalid_token_id_fails_only_its_request(base: Gguf, steps: int) -> None
     assert refusal.code == "engine_failed"
     assert "llama.cpp cannot compute this request (llama_decode: -1): " in refusal.message
     assert [driver.replies[id].text for id in (first, last)] == beside
-    assert driver.ask("hi").text == Driver(base).ask("hi", repro=True).text, "nothing of it stayed behind"
+    assert driver.ask("hi").text == Driver(base).ask("hi", repro=True).text, "the failed request left tokens behind"
 
 
 def test_engine_exits_when_no_request_can_be_computed(base: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the hub starts another: one that refuses everything from now on would be worse than none."""
+    """So that the hub starts a new engine instead of keeping one that refuses everything."""
     driver = Driver(base)
     driver.submit("why?")
     driver.submit("when?")
@@ -61,7 +61,7 @@ def test_sampling_exception_ends_only_that_request(base: Gguf, monkeypatch: pyte
 
 
 def test_token_missing_from_the_draft_model_does_not_end_the_engine(tmp_path: Path) -> None:
-    """Files of one family are filled up to different sizes with tokens that nobody uses; a request may name one."""
+    """Vocabularies of one family are padded with unused tokens to different sizes; a request may contain one."""
     write(tmp_path / "big.gguf", unused=8)
     write(tmp_path / "small.gguf")
     model = Gguf(

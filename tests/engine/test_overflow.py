@@ -1,4 +1,4 @@
-"""What is left out of a prompt that is too long: as little as will do, between words, and of the last question alone."""
+"""What is cut from a too long prompt: as little as possible, at word boundaries, from the last question only."""
 
 import itertools
 
@@ -14,7 +14,7 @@ LINES = "\n".join(f"    {number}: a line of words, some of them long" for number
 
 
 def encode(submit: Submit) -> Prompt:
-    """A token a letter, and ten around each message."""
+    """One token per character, and ten more per message."""
     return Prompt([0] * sum(len(message.content) + 10 for message in submit.messages))
 
 

@@ -1,4 +1,4 @@
-"""Memory that was only filled with zeros is not kept, and nothing that is in it changes."""
+"""Pages that were only filled with zeros are released, and the contents stay the same."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ MIB = 2**20
 
 
 class Dear(Pace):
-    """This model computes a prompt sooner than anything could be copied; as if it were a thousand times larger."""
+    """As if this model were a thousand times larger: computing a prompt again would otherwise beat copying."""
 
     token_ms = 100.0
 
@@ -31,12 +31,12 @@ def resident() -> int:
 
 @pytest.fixture
 def nothing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As on a system without /proc."""
+    """As on a system without /proc: no mappings are known."""
     monkeypatch.setattr("llmctld.engine.llama.pages.MAPS", tmp_path / "none")
 
 
 def filled(size: int) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
-    """Every page of it was written to."""
+    """An array of zeros of which every page was written."""
     array = np.empty(size, np.uint8)
     array.fill(0)
     return array
@@ -68,9 +68,7 @@ def test_nothing_is_released_without_memory_information() -> None:
     assert not array.any()
 
 
-def test_kv_cache_takes_physical_memory_only_when_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kv_cache_takes_physical_memory_only_when_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "wide.gguf"
     write(path, context=65_536)
     load = llama(path, context=65_536, slots=4, retained=4)
@@ -78,14 +76,14 @@ def test_kv_cache_takes_physical_memory_only_when_used(
     model = Gguf(load)
     driver = Driver(model)
     text = driver.ask("a" * 3000).text
-    assert model.loaded.memory_bytes > 128 * MIB, "admission counts what it can come to"
+    assert model.loaded.memory_bytes > 128 * MIB, "admission counts the size it can grow to"
     assert resident() - before < 64 * MIB
     monkeypatch.setattr("llmctld.engine.llama.model.give_back_zeros", lambda _: 0)
     assert Driver(Gguf(load)).ask("a" * 3000).text == text
 
 
 def test_stream_copy_takes_memory_only_for_the_copied_tokens(tmp_path: Path) -> None:
-    """A stream has 16 MiB, of which 600 tokens are one part in a hundred."""
+    """A stream has 16 MiB, and 600 tokens take one percent of it."""
     path = tmp_path / "wide.gguf"
     write(path, context=65_536)
     model = Gguf(llama(path, context=65_536, slots=4, retained=4))

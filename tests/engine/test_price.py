@@ -1,4 +1,4 @@
-"""What a step counts as: what it takes, or what a test says."""
+"""The time that a step counts as: measured, or configured by a test."""
 
 import pytest
 from llmctld.engine.cost.price import FixedStepTime, given
@@ -19,7 +19,7 @@ def test_step_time_is_read_as_milliseconds_per_pass_and_per_row() -> None:
 
 
 def test_configured_step_time_replaces_the_measured_one(base: Gguf) -> None:
-    """And the clock, where nothing is given."""
+    """Without one the clock decides."""
     counted, measured = Driver(base), Driver(base)
     measured.loop._price = None
     for driver in (counted, measured):

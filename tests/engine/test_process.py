@@ -1,4 +1,4 @@
-"""An engine as its hub sees it: a child on a socket, which says everything in frames and never outlives its hub."""
+"""An engine as its hub sees it: a child process on a socket that talks in frames and never outlives its hub."""
 
 import os
 import signal
@@ -126,7 +126,7 @@ def test_a_cancel_is_answered_at_once(child: Child) -> None:
         events += child.step().events
     assert isinstance(events[-1], Finished)
     assert events[-1].reason == "cancelled"
-    assert 1 <= events[-1].completion_tokens < 999, "all of it would take a quarter of an hour"
+    assert 1 <= events[-1].completion_tokens < 999, "the whole answer would take a quarter of an hour"
 
 
 def test_a_refused_request_leaves_the_engine_running(child: Child) -> None:
@@ -156,7 +156,7 @@ def test_closed_socket_ends_the_engine_during_work(child: Child) -> None:
 
 
 def test_configured_crash_happens_at_the_third_token(child: Child) -> None:
-    child.say(echo(fail="crash", token_ms=1.5e3 * SHOW_S), ask(1, "abcdef"))  # so each token is a piece
+    child.say(echo(fail="crash", token_ms=1.5e3 * SHOW_S), ask(1, "abcdef"))  # slow enough that each token is a piece
     child.hear()
     texts = []
     with suppress(ConnectionError):
@@ -222,7 +222,7 @@ def test_engine_ends_with_a_killed_hub_even_if_its_socket_stays_open() -> None:
 
 
 def ends(process: psutil.Process) -> bool:
-    """Whether it ends in time: gone, or a zombie where nobody above it reaps."""
+    """Whether it ends in time: gone, or a zombie if no parent reaps it."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         with suppress(psutil.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""The first decode before Ready, the rungs and what they change, and the trials of single kernels."""
+"""The proof decode before Ready, what each rung of the ladder changes, and the trials of single kernels."""
 
 import json
 import re
@@ -22,7 +22,7 @@ Q4_0 = 2
 
 @pytest.fixture(scope="module")
 def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model in Q4_0, with matrices that can be laid out anew."""
+    """A tiny model in Q4_0, with matrices that can be repacked."""
     folder = tmp_path_factory.mktemp("models")
     tiny_gguf.write(folder / "float.gguf", dim=256)
     parameters = lib.llama_model_quantize_default_params()
@@ -56,7 +56,7 @@ def test_proof_leaves_no_tokens_in_the_kv_cache(quantised: Path) -> None:
     [
         ({}, [1, 1, 2]),
         ({"slots": 1, "retained": 0, "speculation": "ngram"}, [1, 1, 2]),
-        ({"slots": 1, "retained": 0, "speculation": "off"}, [1, 1]),  # nothing ever asks it for two
+        ({"slots": 1, "retained": 0, "speculation": "off"}, [1, 1]),  # no request ever needs two rows
         ({"context": 4}, [1, 1, 2]),
         ({"context": 3}, [1, 1]),
     ],
@@ -64,7 +64,7 @@ def test_proof_leaves_no_tokens_in_the_kv_cache(quantised: Path) -> None:
 def test_proof_computes_the_logit_rows_of_two_concurrent_requests(
     quantised: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], asked: list[int]
 ) -> None:
-    """The matrix that makes logits may be the only one whose kernel crashes, and for one row it has another kernel."""
+    """The output matrix may be the only one whose kernel crashes, and a single row uses another kernel."""
     model = Gguf(load(quantised, **options))
     rows: list[int] = []
     decode = model._decode
@@ -104,7 +104,7 @@ def test_draft_model_is_proven_too_and_may_have_nan_logits(tmp_path: Path) -> No
 
 
 def _poison(path: Path, token: str | None) -> None:
-    """NaN in the first number of a token's embedding, or of what every token goes through."""
+    """Puts a NaN into one token's embedding, or into a tensor that every token passes through."""
     from gguf import GGUFReader
 
     content = bytearray(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The tree against its slow twin: a dict of sequences, compared token by token."""
+"""The tree compared with a slow reference: a dict of sequences, compared token by token."""
 
 import hypothesis.strategies as st
 import numpy as np

@@ -1,4 +1,4 @@
-"""Tokens per second, by a clock that the test holds in its hand."""
+"""Tokens per second, with a clock set by the test."""
 
 from llmctld.engine.cost.rate import WINDOW_S, Rate
 
@@ -6,7 +6,7 @@ from llmctld.engine.cost.rate import WINDOW_S, Rate
 def test_rate_is_tokens_per_second() -> None:
     rate = Rate()
     rate.add(10.0, 1)
-    assert rate.per_second() == 0.0, "the first one marks the beginning"
+    assert rate.per_second() == 0.0, "the first step only starts the clock"
     for step in range(1, 5):
         rate.add(10.0 + step * 0.5, 3)
     assert rate.per_second() == 6.0

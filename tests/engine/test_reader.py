@@ -1,4 +1,4 @@
-"""Tokens of a GGUF file's vocabulary: what was typed has none that steer, and all else is as the library has it."""
+"""Tokens of a GGUF vocabulary: typed text yields no control tokens; the rest is as the library has it."""
 
 import os
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_typed_template_tags_stay_text(tmp_path: Path) -> None:
     tool, closing, bold = (vocabulary.tokenise(name)[-1] for name in ("<tool>", "</tool>", "<b>"))
     tokens = model._reader.prompt(rendered(model, ChatMessage("user", "x</tool> <tool>y<b>z")))
     assert [token for token in tokens if token in (tool, closing, bold)] == [tool, bold, closing]
-    # no space that was not typed: SentencePiece would put one in front of each part
+    # without extra spaces: SentencePiece would put one in front of each part
     assert b"".join(map(model.piece, tokens)).decode() == "<tool> x</tool> <tool>y<b> z</tool>"
 
 
@@ -88,7 +88,7 @@ SOURCES = Path(os.environ.get("LLMCTL_LLAMA_CPP", "/nonexistent")) / "models"
 @pytest.mark.skipif(not SOURCES.is_dir(), reason="LLMCTL_LLAMA_CPP names no folder of llama.cpp's sources")
 @pytest.mark.parametrize("file", sorted(SOURCES.glob("ggml-vocab-*.gguf")), ids=lambda file: file.stem)
 def test_typed_markers_stay_text_for_llama_cpps_vocabularies_and_templates(file: Path) -> None:
-    """Each of the vocabularies with each of the templates: the same tokens, and none that was typed steers."""
+    """Each vocabulary with each template: the same tokens, and no typed marker becomes a control token."""
     parameters = lib.llama_model_default_params()
     parameters.vocab_only = True
     model = lib.llama_model_load_from_file(str(file).encode(), parameters)
@@ -100,7 +100,7 @@ def test_typed_markers_stay_text_for_llama_cpps_vocabularies_and_templates(file:
 
 
 def _holds(vocabulary: Vocabulary, source: str) -> int:
-    """How many talks the template took."""
+    """The number of chats that the template accepts."""
     own = {"bos_token": vocabulary.bos_text, "eos_token": vocabulary.eos_text}
     reader, template, count = GgufReader(vocabulary, source), ChatTemplate(source, own), 0
     known = reader.markers.control | reader.markers.tags

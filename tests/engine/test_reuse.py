@@ -1,4 +1,4 @@
-"""Whatever is reused, copied, moved, saved or put off, the text is the one that the request gets alone, token for token."""
+"""With any reuse, copy, move, save or preemption, the text is the one of the request alone, token for token."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ Alone = Callable[..., str]
 
 
 class Dear(Pace):
-    """This model computes a prompt sooner than anything could be kept; as if it were a thousand times larger."""
+    """As if this model were a thousand times larger: computing a prompt again would otherwise beat reuse."""
 
     token_ms = 100.0
 
@@ -31,7 +31,7 @@ def model(files: Path) -> Gguf:
 
 @pytest.fixture(scope="module")
 def alone(model: Gguf) -> Alone:
-    """The slow twin: one request on an engine that does nothing else and knows nothing."""
+    """The slow reference: a single request on a fresh engine."""
     known: dict[str, str] = {}
 
     def ask(prompt: str, **options: float) -> str:
@@ -103,7 +103,7 @@ def test_saved_state_with_a_flipped_byte_is_not_used(model: Gguf, alone: Alone, 
 
 
 def test_saved_state_with_the_wrong_length_is_not_used(model: Gguf, alone: Alone) -> None:
-    """Whole, and still not what it says: fewer tokens come back than it should have."""
+    """The state is undamaged, but has fewer tokens than its key says."""
     prompt = story(random.Random(7), 300)
     driver = Driver(model, pace=Dear())
     driver.ask(prompt[:200])
@@ -123,7 +123,7 @@ def test_reproducible_request_reuses_nothing_and_reports_no_batching(model: Gguf
     driver.run()
     done = driver.replies[with_others[0]].done
     assert (done.cached_tokens, done.batched) == (0, False)
-    assert driver.ask(prompt).done.batched, "it used what was computed before"
+    assert driver.ask(prompt).done.batched, "it reused what was computed before"
 
 
 def test_preempted_batch_work_gives_the_same_answer(model: Gguf, alone: Alone) -> None:
@@ -138,11 +138,11 @@ def test_preempted_batch_work_gives_the_same_answer(model: Gguf, alone: Alone) -
     assert [driver.replies[id].text for id in batch] == [alone(f"{prompt}{number}", **options) for number in range(3)]
 
 
-# ---- copies, which the library only notes ----------------------------------------------------------------------------
+# ---- copies, which the library makes lazily ----------------------------------------------------------------------------
 
 
 def compute(model: Gguf, stream: int, tokens: list[int], start: int = 0) -> NDArray[np.float32]:
-    """What may follow `tokens`, of which the stream holds the first `start`."""
+    """The logits after `tokens`, of which the stream holds the first `start`."""
     sequence = Sequence(1, tokens, len(tokens), 1)
     (logits,) = model.logits([Chunk(sequence, stream, start, len(tokens) - start)])
     assert logits is not None

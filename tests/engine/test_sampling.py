@@ -16,7 +16,7 @@ from tests.tiny_gguf import CHAT_TEMPLATE, EOS, write
 
 @pytest.mark.parametrize("options", [{}, {"ignore_eos": True}, {"logit_bias": {"e": 3.0, "t": -100.0}}])
 def test_temperature_zero_takes_the_largest_logit(base: Gguf, options: dict[str, Any]) -> None:
-    """As the library's own chain does where it has only the likeliest to choose from."""
+    """As the library's own chain does with top_k 1."""
     for prompt in ("hello", "why is the sky blue?"):
         ours = Driver(base).ask(prompt, max_tokens=20, **options)
         theirs = Driver(base).ask(prompt, max_tokens=20, temperature=1.0, top_k=1, seed=1, **options)
@@ -72,7 +72,7 @@ def test_a_presence_penalty_ends_a_repetition(base: Gguf) -> None:
 
 
 def logits_of(model: Gguf, tokens: list[int]) -> list[list[float]]:
-    """The logits after each token, from a context of its own that computes them one by one and samples nothing."""
+    """The logits after each token, computed one by one in a separate context without sampling."""
     context = lib.llama_init_from_model(model._model, lib.llama_context_default_params())
     rows = []
     for token in tokens:
@@ -93,7 +93,7 @@ def logits_of(model: Gguf, tokens: list[int]) -> list[list[float]]:
     ids=str,
 )
 def test_logprobs_are_the_models_own_whatever_the_sampling_options(base: Gguf, options: dict[str, Any]) -> None:
-    """Whatever bends the choice: what is reported is the log-softmax of what the model itself says, computed here by hand."""
+    """Compared with the log-softmax of the model's logits, computed by hand."""
     driver = Driver(base)
     beside = driver.submit("another", max_tokens=9)
     reply = driver.replies[driver.submit("hello", max_tokens=6, logprobs=5, **options)]

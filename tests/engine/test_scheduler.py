@@ -1,6 +1,6 @@
-"""Continuous batching as a pure machine: nobody starves, nothing is lost, and no one builds on what is not there.
+"""Continuous batching without a model: no request starves or is lost, and none builds on tokens that are not computed.
 
-The KV memory is a list of lists here, changed by the scheduler's own actions: the slow twin of the real one.
+The KV memory is a list of lists here, changed by the scheduler's actions: a simple reference for the real one.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from llmctld.engine.streams.sequence import BATCH, Chunk, Sequence
 
 
 def request(id: int, prompt: int | Iterable[int], max_tokens: int = 4, **options: object) -> Sequence:
-    """A prompt of tokens of its own, or of the given ones."""
+    """A request with a unique prompt of the given length, or with the given tokens."""
     tokens = list(range(1000 * id, 1000 * id + prompt)) if isinstance(prompt, int) else list(prompt)
     return Sequence(id, tokens, len(tokens), max_tokens, **options)  # type: ignore[arg-type]
 
@@ -29,7 +29,7 @@ TOKEN_MS = 1.0
 
 
 class Fixed(Pace):
-    """A copy is cheap and computing is dear, so that a common prefix always pays."""
+    """Copying is cheap and computing is expensive, so that reusing a prefix always pays."""
 
     def __init__(self, copy_ms: float = 0.5) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Fixed(Pace):
 
 
 class Machine:
-    """A scheduler with the memory that its actions are done to, and a model that always says 7."""
+    """A scheduler, the memory that its actions change, and a model that always samples token 7."""
 
     def __init__(
         self, slots: int, batch: int = 100, streams: int = 0, reuses: bool = True, copy_ms: float = 0.5
@@ -71,12 +71,12 @@ class Machine:
         owned = self.scheduler.streams.owned
         if self.memory and self.scheduler._reuses:
             assert owned == list(range(owned[0], owned[0] + len(owned))) if owned else True, (
-                "the running are not packed"
+                "the running streams are not packed"
             )
         chunks = self.scheduler.plan()
         for chunk in chunks:
             sequence = chunk.sequence
-            assert self.memory[chunk.stream] == sequence.tokens[: chunk.start], "it builds on what is not there"
+            assert self.memory[chunk.stream] == sequence.tokens[: chunk.start], "it builds on missing tokens"
             self.memory[chunk.stream] += chunk.tokens
             self.computed += chunk.count
             samples = chunk.samples
@@ -136,7 +136,7 @@ def test_long_prompt_stalls_generation_for_a_bounded_time() -> None:
         else:
             stalls[-1] += step[2] * TOKEN_MS
     assert max(stalls) <= STALL_MS
-    assert len(stalls) <= 2000 * TOKEN_MS / STALL_MS * 1.2, "nor is the prompt held up more than it must be"
+    assert len(stalls) <= 2000 * TOKEN_MS / STALL_MS * 1.2, "the prompt takes more steps than necessary"
 
 
 def test_first_prompt_chunk_is_small_before_any_measurement() -> None:
@@ -153,7 +153,7 @@ def test_chunk_size_follows_the_allowed_stall(token_ms: float, chunk: int) -> No
     pace.prompted(100, 100 * token_ms)
     assert pace.chunk == chunk
     pace.generated()
-    assert pace.has_time_for(10**9), "a prompt goes on, however slow the machine is"
+    assert pace.has_time_for(10**9), "a prompt makes progress, however slow the machine is"
     pace.prompted(1, token_ms)
     assert pace.has_time_for(int((STALL_MS - token_ms) / token_ms))
     assert not pace.has_time_for(int(STALL_MS / token_ms) + 1)
@@ -162,7 +162,7 @@ def test_chunk_size_follows_the_allowed_stall(token_ms: float, chunk: int) -> No
 @pytest.mark.parametrize("last", [1362.2, 1378.4, 1378.498, 1384.5, 600.0, 2500.0])
 def test_noise_in_equal_steps_does_not_change_the_token_cost(last: float) -> None:
     pace = Pace()
-    for tokens, ms in ((512, 1371.9), (512, 1359.8), (512, 1403.8), (466, last)):  # on a machine with too much to do
+    for tokens, ms in ((512, 1371.9), (512, 1359.8), (512, 1403.8), (466, last)):  # on an overloaded machine
         pace.prompted(tokens, ms)
     assert 2.0 < pace.token_ms < 3.5, "about 1,378 / 512"
 
@@ -176,7 +176,7 @@ def test_fixed_step_cost_is_separated_from_the_token_cost() -> None:
 
 @pytest.mark.parametrize("tokens", [1, 16, 512])
 def test_one_delayed_step_does_not_change_the_token_cost_much(tokens: int) -> None:
-    """By another program, for two seconds: neither is nothing worth computing anew from then on, nor everything."""
+    """Delayed by another program for two seconds: the token cost stays within a factor of about 2.5."""
     pace, quiet = Pace(), Pace()
     for size in (512, 300, 512, 20, 128, 512):
         for each in (pace, quiet):
@@ -205,7 +205,7 @@ def test_short_and_long_prompts_take_turns() -> None:
         machine.scheduler.submit(request(id, prompt, max_tokens=1))
     steps = [counts(machine.step()) for _ in range(8)]
     assert sum(2 in step for step in steps[:2]) == 1
-    assert all(len(step) == 1 for step in steps), "prompts of different lengths in one batch cost more than in turn"
+    assert all(len(step) == 1 for step in steps), "prompts of different lengths must not share a batch"
     assert [list(step) for step in steps if 2 not in step][:2] == [[1], [1]]
 
 
@@ -326,7 +326,7 @@ def test_prefix_is_not_copied_if_computing_is_cheaper() -> None:
 
 
 def test_stream_with_the_least_unique_tokens_is_overwritten() -> None:
-    """Four prompts in three streams: the two that share their beginning are the ones to part with one."""
+    """Four prompts in three streams: one of the two with a shared prefix is overwritten."""
     machine = Machine(slots=1, streams=3)
     machine.run(request(1, range(500), 1))
     machine.run(request(2, [*range(490), 1, 2], 1))
@@ -365,7 +365,7 @@ def test_short_lived_state_is_kept_in_memory_and_never_written_to_disk(tmp_path:
 
 
 def test_state_replaced_by_a_longer_one_is_found_in_the_longer_one() -> None:
-    """It was chosen, and before it was used a state was saved that begins with it."""
+    """A longer state with the same prefix is saved after the state was chosen and before it is used."""
     saved = SavedStates(None, 1000, 0)
     short, long = np.arange(10, dtype=np.int32), np.arange(20, dtype=np.int32)
     saved.put(short, bytes(100))
@@ -398,11 +398,11 @@ def test_only_long_streams_are_saved_at_shutdown() -> None:
     machine.do(machine.scheduler.farewell())
     (entry,) = machine.saved.match(np.arange(500, dtype=np.int32))
     assert machine.saved.get(entry)[0].tolist() == list(range(500))
-    assert len(machine.saved) == 1, "twenty tokens are computed sooner than they are kept"
+    assert len(machine.saved) == 1, "twenty tokens are cheaper to compute than to save"
 
 
 def test_shared_prefix_of_two_streams_is_saved_once_at_shutdown() -> None:
-    """Each of them alone has ten tokens that the other has not: too few to be kept for."""
+    """Each has only ten tokens of its own: too few to be saved for."""
     machine = Machine(slots=2, streams=4)
     machine.run(request(1, range(500), 1))
     machine.run(request(2, [*range(490), *range(9000, 9010)], 1))
@@ -437,7 +437,7 @@ def test_a_user_with_one_request_does_not_wait_for_a_hundred_of_another() -> Non
 
 
 def test_users_share_by_tokens_not_by_requests() -> None:
-    """For each long request of one user, several short ones of the other."""
+    """One user's long request counts like several short ones of the other."""
     long = [request(id, 300, 1, user="a") for id in range(1, 5)]
     short = [request(id, 30, 1, user="b") for id in range(11, 51)]
     order = finishing_order(Machine(slots=1, reuses=False), *long, *short)
@@ -463,7 +463,7 @@ def test_waiting_request_moved_to_another_user_takes_that_users_place() -> None:
     assert finishing_order(machine) == [1, 2, 3]
     assert (batch.user, batch.priority) == ("c", 0)
     machine.scheduler.move(1, "d", 1)
-    assert machine.scheduler.idle, "one that has ended is left alone"
+    assert machine.scheduler.idle, "moving an ended request does nothing"
 
 
 def test_running_request_moved_to_batch_priority_is_preempted() -> None:
@@ -507,7 +507,7 @@ def test_request_that_must_run_alone_is_not_batched() -> None:
     assert alone.cached == 0
 
 
-# ---- any order of everything -----------------------------------------------------------------------------------------
+# ---- random schedules ------------------------------------------------------------------------------------------------
 
 
 class Machinery(RuleBasedStateMachine):
@@ -552,7 +552,7 @@ class Machinery(RuleBasedStateMachine):
             chunks = self.machine.step()
             self.ended += before - {*self.scheduler.running, *self.scheduler.waiting}
             if before:
-                assert chunks, "requests wait, but nothing is computed"
+                assert chunks, "requests wait, but the step is empty"
             assert sum(counts(chunks).values()) <= self.scheduler.batch
             streams = [chunk.stream for chunk in chunks]
             assert streams == sorted(set(streams))

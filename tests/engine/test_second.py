@@ -1,4 +1,4 @@
-"""A draft model that does not go with its model is refused in words that name both files."""
+"""A draft model that does not match its model is refused with an error that names both files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""With drafts the same text comes, token for token, in fewer steps; and the memory holds what was said, nothing else."""
+"""With drafts the text is the same, token for token, in fewer steps; and the KV cache holds exactly that text."""
 
 import random
 from pathlib import Path
@@ -20,7 +20,7 @@ LOOP = "to be or not to be, " * 8
 
 
 class Wide(Gguf):
-    """Computes no row alone, and all in float32: so the steps of one sequence are equal to the bit however it is cut up.
+    """Computes at least two rows, in float32, so that results are bit-identical however a sequence is split into steps.
 
     ggml multiplies a single row in another order than several, and its flash attention computes 64 and more in 16 bits.
     """
@@ -46,7 +46,7 @@ class Wide(Gguf):
 
 @pytest.fixture(scope="module")
 def plain(files: Path) -> Gguf:
-    """The slow twin: it never drafts."""
+    """The slow reference: it never drafts."""
     return Wide(files / "base.gguf", "off")
 
 
@@ -56,7 +56,7 @@ def model(files: Path) -> Gguf:
 
 
 class Given(Speculation):
-    """What a row costs is given, whatever this machine measures; nothing: every draft is taken whole."""
+    """The cost of a row is given instead of measured; if it is None, every draft is used whole."""
 
     def __init__(self, row_ms: float) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Given(Speculation):
 
 
 class Counting(Driver):
-    """Counts steps, and proves after each that every stream of a running request holds exactly what was computed."""
+    """Counts steps, and checks after each that the stream of every running request holds exactly what was computed."""
 
     def __init__(self, model: Gguf, row_ms: float = 0.0, **options: Any) -> None:
         super().__init__(model, **options)
@@ -93,13 +93,13 @@ class Counting(Driver):
 
 
 def story(dice: random.Random, length: int) -> str:
-    """Words that come again and again."""
+    """A text of repeated words."""
     words = ["".join(dice.choices("etaoinshrdlu", k=dice.randrange(2, 7))) for _ in range(6)]
     return " ".join(dice.choices(words, k=length // 5))[:length]
 
 
 def true(done: Finished) -> None:
-    """Every token but those of the prompt's step and the accepted ones took a step of its own."""
+    """Checks the counts: every token took a step of its own, except accepted drafts and the one of the prompt step."""
     assert done.drafted is not None
     assert done.accepted is not None
     assert 0 <= done.accepted <= min(done.drafted, done.completion_tokens - 1)
@@ -166,7 +166,7 @@ def test_random_schedules_with_drafts_equal_single_requests_without(model: Gguf,
 
 
 def tied(plain: Gguf, got: list[int], expected: list[int]) -> bool:
-    """Whether the tokens part where the model has two equally likely ones: streams that share a batch are rounded together."""
+    """Whether two texts diverge at equally likely tokens: streams that share a batch are rounded differently."""
     at = next(at for at, (one, other) in enumerate(zip(got, expected, strict=False)) if one != other)
     Driver(plain).ask([], tokens=expected[:at], max_tokens=1)
     logits = lib.llama_get_logits_ith(plain._context, -2)  # the last row is that of the draft
@@ -188,7 +188,7 @@ def test_stop_string_within_a_draft_leaves_a_reusable_kv_cache(model: Gguf, plai
 
 
 def test_wrong_drafts_do_not_change_the_answer(model: Gguf, plain: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is drafted: each row is sampled from the model's own distribution."""
+    """Each row is sampled from the model's own distribution, whatever the draft."""
     dice = random.Random(3)
     fast = Counting(model)
     decode = model.decode

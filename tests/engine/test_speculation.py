@@ -1,4 +1,4 @@
-"""Whether drafts pay: never much slower whatever a row costs, faster where a text repeats, and tried again when forgotten."""
+"""Whether drafts pay: never much slower at any row cost, faster for repeating text, and retried after a while."""
 
 import hypothesis.strategies as st
 import pytest
@@ -57,7 +57,7 @@ def measured(row_cost: float) -> Speculation:
 
 @pytest.mark.parametrize("steps", [[(1, 2000.0)], [(1, 2000.0), (1, 900.0)], [(5, 3000.0)]])
 def test_delayed_first_steps_do_not_affect_the_cost_estimate(steps: list[tuple[int, float]]) -> None:
-    """Else wide steps, measured later, would look as if they cost nothing."""
+    """Otherwise wide steps, measured later, would appear to cost nothing."""
     costs = []
     for first in (steps, []):
         speculation = Speculation()
@@ -93,7 +93,7 @@ def test_one_delayed_step_does_not_stop_drafting() -> None:
 
 
 def test_full_length_draft_is_tried_even_if_short_drafts_pay() -> None:
-    """Nine rows cost five, sixteen cost six: a line through what short drafts cost would never find it."""
+    """Nine rows cost five, sixteen cost six: extrapolating from short drafts would never try it."""
     speculation = Speculation()
     lengths = []
     for _ in range(3 * WHOLE_EVERY):
@@ -134,7 +134,7 @@ def test_step_cost_is_learned(pass_ms: float, row_ms: float, steps: list[tuple[i
 
 @given(st.dictionaries(st.integers(0, 9), st.integers(1, 6), min_size=1))
 def test_passes_are_counted_as_llama_cpp_splits_a_batch(rows: dict[int, int]) -> None:
-    """The slow twin takes row after row: one from each stream of a run of consecutive ids, until one of them is empty."""
+    """The reference takes one row from each stream of a run of consecutive ids, until one of them is empty."""
     left = {stream: rows[stream] for stream in sorted(rows)}
     count = 0
     while any(left.values()):
@@ -150,7 +150,7 @@ def test_passes_are_counted_as_llama_cpp_splits_a_batch(rows: dict[int, int]) ->
 
 
 def test_step_without_sampling_has_no_drafts_even_with_odd_measurements() -> None:
-    """On a busy machine more rows may have taken less time than one: then a pass is thought to cost nothing."""
+    """On a busy machine more rows may take less time than one: then a pass is estimated to cost nothing."""
     speculation = Speculation()
     for _ in range(20):
         speculation.cost.learn(1, 1, 1.0)

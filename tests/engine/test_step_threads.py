@@ -1,4 +1,4 @@
-"""The threads of a model, on the real library: which number it is told before which step."""
+"""The thread count that is set in the real library before each step."""
 
 import time
 from pathlib import Path
@@ -17,11 +17,11 @@ from tests.engine.test_scheduler import request
 
 
 class Told(list[int]):
-    """What the library was told, step by step."""
+    """The thread counts set in the library, step by step."""
 
 
 def crowded(self: Threads, passes: int, rows: int, ms: float, share: float) -> None:
-    """Whatever this machine measures: two threads stand in each other's way."""
+    """Pretends that two threads slow each other down, whatever this machine measures."""
     REALLY(self, passes, rows, 50.0 if self.count == 2 else 20.0, 0.5 if self.count == 2 else 1.0)
 
 
@@ -29,7 +29,7 @@ REALLY = Threads.measured
 
 
 def listen(model: Gguf, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the library is told of this model stands in `told` too."""
+    """Records the thread counts set for this model in `told`."""
 
     def use(count: int) -> None:
         told.append(count)

@@ -1,4 +1,4 @@
-"""Which chat templates take a system message behind turns: tried with those of today's families in short."""
+"""Which chat templates accept a system message after other turns: short versions of current families' templates."""
 
 import pytest
 from llmctld.engine.prompt.systems import takes_later

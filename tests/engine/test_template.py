@@ -1,4 +1,4 @@
-"""Chat templates: rendered as the model's makers meant them, and refused in their own words."""
+"""Chat templates: rendered as in transformers, and refused with the template's own error message."""
 
 import pytest
 from llmctld.engine.errors import Refusal
@@ -35,7 +35,7 @@ SILENT = "{% for m in messages %}{% if m.role != 'system' %}[{{ m.content }}]{% 
 
 @pytest.mark.parametrize("source", [NO_SYSTEM, SILENT])
 def test_system_prompt_moves_into_the_first_message_if_unsupported(source: str) -> None:
-    """Also one that passes it over without a word."""
+    """Also with a template that silently drops it."""
     template = ChatTemplate(source)
     more = [*SYSTEM, ChatMessage("assistant", "hello"), ChatMessage("user", "and?")]
     assert template.render(more) == "[be brief\n\nhi][hello][and?]"
@@ -98,14 +98,14 @@ WIDE = "{{ 'x'.ljust(10 ** 11) }}"
     [(POWER, "processor time and was stopped"), (DOUBLING, "MiB"), (WIDE, "MiB"), (LONG, "characters")],
 )
 def test_template_exceeding_time_or_size_limits_is_stopped(source: str, words: str) -> None:
-    """Only when it is asked for: what it is tried out with looks harmless."""
+    """Only for the message `now`: the trial rendering at load looks harmless."""
     template = ChatTemplate("{% if messages[0].content == 'now' %}" + source + "{% endif %}{{ messages[0].content }}")
     assert template.render(HI) == "hi"
     with pytest.raises(Refusal, match=words) as refusal:
         template.render([ChatMessage("user", "now")])
     assert refusal.value.code == "invalid_request"
     assert "--raw" in refusal.value.hint
-    assert template.render(HI) == "hi", "the next one is rendered as if nothing had been"
+    assert template.render(HI) == "hi", "the next chat is rendered normally"
 
 
 def test_template_stopped_repeatedly_is_disabled() -> None:
@@ -123,4 +123,4 @@ def test_endless_template_gets_one_strike() -> None:
     for _ in range(5):
         with pytest.raises(Refusal, match="processor time and was stopped"):
             template.render(HI)
-    assert template._scribe.strikes == 1, "and is disabled until the model is reloaded"
+    assert template._scribe.strikes == 1, "one strike, and then disabled until the model is reloaded"

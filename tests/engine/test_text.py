@@ -1,4 +1,4 @@
-"""Bytes to text: whatever the pieces, a reader sees the same, and never half a character or part of a stop string."""
+"""Bytes to text: any split gives the same text, and never half a character or part of a stop string."""
 
 from itertools import pairwise
 
@@ -31,7 +31,7 @@ def feed(pieces: list[bytes], stop: list[str] | None = None, prompt: str = "") -
 
 
 def twin(data: bytes, stop: list[str], prompt: str = "") -> Told:
-    """The slow twin: the whole text at once, and nothing clever."""
+    """The slow reference: reads the whole text at once."""
     answer, reasoning = whole_split(data.decode("utf-8", "replace"), prompt)
     for end in range(len(answer) + 1):
         found = [word for word in stop if word and answer[:end].endswith(word)]
@@ -169,11 +169,11 @@ def test_thousand_think_blocks_are_read_as_reasoning() -> None:
     assert feed([b"<think>a</think>" * 1000 + b"b"]) == ("b", "\n\n".join(["a"] * 1000), False)
 
 
-# ---- closing tags that come alone -----------------------------------------------------------------------------------
+# ---- closing tags without opening tag -----------------------------------------------------------------------------------
 
 
 def split(pieces: list[str], guess: bool = False) -> tuple[list[tuple[str, str]], bool]:
-    """What each piece told, and whether all before it was thought after all."""
+    """The output of each piece, and whether the text before was moved to the reasoning."""
     splitter = Splitter(lone=True, guess=guess)
     told = [*map(splitter.feed, pieces), splitter.end()]
     return told, splitter.moved

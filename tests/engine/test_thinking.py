@@ -1,4 +1,4 @@
-"""What a chat template knows of thinking, and between which tags its model thinks: of each trait, and of today's families."""
+"""A chat template's thinking options and tags, for each kind of template and for current model families."""
 
 import os
 from collections.abc import Iterator
@@ -29,14 +29,14 @@ SOURCES = Path(os.environ.get("LLMCTL_LLAMA_CPP", "/nonexistent")) / "models" / 
 
 @pytest.fixture(scope="module")
 def scribe() -> Iterator[Scribe]:
-    """One process for those that are looked at one after another."""
+    """One process for all templates that are examined in turn."""
     made = Scribe()
     yield made
     made.close()
 
 
 def check_as_transformers(source: str, scribe: Scribe) -> None:
-    """The same text as that library's own renderer makes, of the messages as they are given to the template."""
+    """Checks that the text equals that of transformers' own renderer for the same messages."""
     template = ChatTemplate(source, KNOWN, scribe)
     wanted = {"tools": None, "documents": None} | template._given({}) if not template.nature.broken else {}
     for talk in TALKS:
@@ -147,7 +147,7 @@ def test_answer_starts_as_reasoning_if_the_prompt_opens_the_tag() -> None:
     assert opened(ChatTemplate("[BEGIN FINAL RESPONSE] comes behind your thoughts." + TRAITS["plain"])) != ""
 
 
-# ---- today's families -----------------------------------------------------------------------------------------------
+# ---- current families -----------------------------------------------------------------------------------------------
 
 EVERY = {"on", "off", "low", "medium", "high"}
 FAMILIES: dict[str, tuple[set[str], str, bool]] = {

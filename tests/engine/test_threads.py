@@ -1,4 +1,4 @@
-"""How many threads compute a step, on machines that are made up: what a step takes is a function of their number."""
+"""The number of threads per step on simulated machines: the time of a step is a function of that number."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ def quiet(threads: int) -> tuple[float, float]:
 
 
 def beside_one(threads: int) -> tuple[float, float]:
-    """Two processors and one other program: two threads wait for each other, one has a processor to itself."""
+    """Two processors and one busy program: two threads wait for each other, a single one has a processor to itself."""
     return (28.0, 0.5) if threads == 2 else (11.0, 1.0)
 
 
@@ -72,7 +72,7 @@ def test_busy_processors_are_left_to_other_programs() -> None:
 
 
 def test_steps_with_different_rows_are_compared_by_expected_time() -> None:
-    """With drafts and with those who come and go each step has other rows."""
+    """With drafts and changing requests each step has a different number of rows."""
     threads, counts = Threads(2), []
     for step in range(400):
         counts += run(threads, beside_one, 1, rows=1 + step % 7)

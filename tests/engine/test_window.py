@@ -1,4 +1,4 @@
-"""Layers that look back a window keep that and little more: what was computed is found again, and no answer is another."""
+"""Sliding-window layers keep little more than the window: prefixes are still reused, and no answer changes."""
 
 import random
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Gguf:
 
 @pytest.fixture(scope="module")
 def alone(model: Gguf) -> Alone:
-    """The slow twin."""
+    """The slow reference."""
     return lambda prompt: Driver(model, batch=64).ask(prompt, repro=True).text
 
 
@@ -46,7 +46,7 @@ def engine(model: Gguf, saved: SavedStates | None = None) -> Driver:
 
 
 def again(model: Gguf, driver: Driver, folder: Path) -> Driver:
-    """The engine ends, and begins anew with what it saved."""
+    """Restarts the engine with its saved states."""
     driver.loop.farewell()
     for stream in range(model.streams):
         model.cut(stream, 0)
@@ -65,7 +65,7 @@ def test_sliding_window_size_matches_the_library(model: Gguf) -> None:
     driver.ask(story(random.Random(1), 600))
     (stream,) = [stream for stream in range(model.streams) if model.least(stream)]
     held = len(driver.loop.scheduler.streams.held(stream))
-    assert held - model.least(stream) >= SPARE - 64, "a step may have written over as many"
+    assert held - model.least(stream) >= SPARE - 64, "one step may overwrite up to 64"
     assert model.cut(stream, model.least(stream))
     assert not model.cut(stream, model.least(stream) - 1)
 
@@ -117,9 +117,7 @@ def test_conversation_is_reused_in_another_slot(model: Gguf, alone: Alone) -> No
     assert all(driver.replies[id].done.completion_tokens == 60 for id in others)
 
 
-def test_two_prompts_with_a_shared_prefix_are_reused_after_a_restart(
-    model: Gguf, alone: Alone, tmp_path: Path
-) -> None:
+def test_two_prompts_with_a_shared_prefix_are_reused_after_a_restart(model: Gguf, alone: Alone, tmp_path: Path) -> None:
     driver, shared = engine(model, SavedStates(tmp_path, 2**26, 2**30, model.window)), story(random.Random(11), 400)
     prompts = [shared + story(random.Random(seed), 10) for seed in (12, 13)]
     for prompt in prompts:
@@ -161,7 +159,7 @@ def test_answers_are_unchanged_by_cuts_copies_and_restores(model: Gguf, alone: A
             prompt = base[: dice.randrange(len(base))] + story(dice, dice.choice([3, 60, 200]))
             texts.append(prompt)
             asked.append((driver.submit(prompt, max_tokens=dice.choice([5, 80])), prompt))
-            driver.step(dice.randrange(4))  # never to the end of them all: it would wait for the next
+            driver.step(dice.randrange(4))  # never until all have ended: step() would wait for the next request
         driver.run()
         for id, prompt in asked:
             text, slow = driver.replies[id].text, alone(prompt)
@@ -176,7 +174,7 @@ def test_window_state_covers_its_own_length_and_one_token_less() -> None:
     saved = SavedStates(None, 2**20, 0, window)
     for length in (3, 6, 10):
         saved.put(tokens[:length], b"state")
-    assert len(saved) == 3, "none can be cut to another"
+    assert len(saved) == 3, "no state can be cut to a shorter one"
     assert [saved.covers(tokens[:length]) for length in (2, 3, 4, 5, 6, 7, 9, 10)] == [
         True, True, False, True, True, False, True, True,
     ]  # fmt: skip

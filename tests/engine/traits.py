@@ -1,4 +1,4 @@
-"""Chat templates written by hand, one for each trait that those of today's families have; short, so that each shows one thing."""
+"""Short hand-written chat templates, one for each trait of current families' templates."""
 
 TURNS = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
 ASK = "{% if add_generation_prompt %}<|assistant|>{% endif %}"

@@ -1,4 +1,4 @@
-"""An endpoint's answer, whatever form it has: its text, or the failure that it tells of."""
+"""An endpoint's answer in every response format: its text, or the failure that it reports."""
 
 import json
 from typing import Any
@@ -110,7 +110,7 @@ def test_a_finish_reason_that_means_failure_is_an_error(reason: str) -> None:
         with pytest.raises(AttemptFailed, match=f"finish_reason {reason.lower()}") as caught:
             read(part(text), part("", reason), b"[DONE]")
         assert caught.value.again
-    with pytest.raises(AttemptFailed, match="out of memory"):  # the words may follow
+    with pytest.raises(AttemptFailed, match="out of memory"):  # the message may come in a later event
         read(part("", reason), {"error": {"message": "out of memory"}}, b"[DONE]")
 
 

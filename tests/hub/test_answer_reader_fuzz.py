@@ -1,4 +1,4 @@
-"""Thousands of mutations of a good stream, from fixed seeds: the text, or a failure in the endpoint's words, and nothing else."""
+"""Thousands of mutations of a valid stream, from fixed seeds: each gives the text or the endpoint's error, nothing else."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ SEEDS = range(1500)
 
 @dataclass
 class Stream:
-    """`events` are objects to be encoded, or bytes of lines as they are."""
+    """`events` are objects to be encoded, or raw lines as bytes."""
 
     events: list[Any]
     line_end: bytes = b"\n"
@@ -63,7 +63,7 @@ def insert(stream: Stream, dice: random.Random, *events: Any) -> None:
     stream.events.insert(dice.randint(0, len(stream.events)), copy.deepcopy(dice.choice(events)))
 
 
-# ---- what changes nothing -------------------------------------------------------------------------------------------
+# ---- mutations without effect ---------------------------------------------------------------------------------------
 
 KEEPALIVES: list[Any] = [
     b": ping\n\n", b":\n", b"event: ping\ndata: {}\n\n", b"event: heartbeat\ndata: beat\n\n", b"data: null\n\n", b"data:\n\n",
@@ -104,7 +104,7 @@ def escapes(stream: Stream, dice: random.Random) -> None:
 
 
 def halves(stream: Stream, dice: random.Random) -> None:
-    """As JavaScript cuts a text."""
+    """Splits a text as JavaScript does, between surrogates."""
     stream.ascii = True
     for place, event in enumerate(stream.events):
         found = choices(Stream([event]))
@@ -190,12 +190,12 @@ def reasons(stream: Stream, dice: random.Random) -> None:
 
 
 def bare(stream: Stream, dice: random.Random) -> None:
-    """Lines of JSON, and no word in front of them."""
+    """Lines of JSON without `data:`."""
     stream.prefix, stream.between, stream.indent = b"", dice.choice([b"", b"\n"]), None
 
 
 def one_object(stream: Stream, dice: random.Random) -> None:
-    """All at once, though a stream was asked for."""
+    """A single object, although a stream was requested."""
     message = {"role": "assistant", "content": TEXT, "reasoning_content": THOUGHT}
     whole = {
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
@@ -211,7 +211,7 @@ HARMLESS: list[Callable[[Stream, random.Random], None]] = [
 ]  # fmt: skip
 """Whatever of these comes together, the answer is the same. (`lists` comes last: the others look into the events.)"""
 
-# ---- what is a failure ----------------------------------------------------------------------------------------------
+# ---- mutations that fail --------------------------------------------------------------------------------------------
 
 FAILURES: list[Any] = [
     {"object": "error", "message": WORDS, "type": "InternalServerError", "code": 500},
@@ -247,7 +247,7 @@ def _ends(event: Any) -> bool:
 
 
 def read(data: bytes, size: int) -> tuple[str, str]:
-    """As a worker reads an answer that comes in pieces of so many bytes."""
+    """Reads an answer in pieces of `size` bytes, as a worker does."""
     reader, reading = EventReader(), AnswerReader("it", False)
     text, thought = "", ""
     for start in range(0, len(data), size):
@@ -259,7 +259,7 @@ def read(data: bytes, size: int) -> tuple[str, str]:
         text, thought = text + piece.text, thought + piece.reasoning
     last = reading.end()
     text, thought = text + last.text, thought + last.reasoning
-    (text + thought).encode()  # what is no text could be neither told nor stored
+    (text + thought).encode()  # text that cannot be encoded could be neither sent nor stored
     return text, thought
 
 
@@ -289,7 +289,7 @@ def test_mutated_stream_gives_its_text_or_the_endpoints_error() -> None:
 
 
 def test_truncated_stream_is_not_an_answer() -> None:
-    """Also in the midst of a character, of a line end and of a word: until the event that ends the answer has come whole."""
+    """Cut anywhere, even within a character or line end, before the final event is complete."""
     for seed in range(20):
         stream = mutated(seed)
         data = stream.data()
@@ -300,7 +300,7 @@ def test_truncated_stream_is_not_an_answer() -> None:
             found = outcome(data[:cut], 4096)
             wholes += found == (TEXT, THOUGHT)
             assert isinstance(found, str) or found == (TEXT, THOUGHT), (seed, cut, stream.names, data[:cut], found)
-        assert wholes, "what comes behind the end may be missing"
+        assert wholes, "the answer is complete without what follows the final event"
 
 
 @pytest.mark.parametrize("changes", [1, 4, 30])

@@ -1,4 +1,4 @@
-"""The composition root: whatever fails while a hub opens or closes, nothing of it stays open and the next hub starts."""
+"""The composition root: if any step of opening or closing a hub fails, nothing stays open and the next hub starts."""
 
 import asyncio
 import gc
@@ -25,7 +25,7 @@ CONFIG = Config(cache=Cache(prefetch=Prefetch(enabled=True)))
 
 
 class Fault(Exception):
-    """What goes wrong in these tests."""
+    """The error raised by these tests."""
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Plan:
 
 
 def faulty(plan: Plan) -> type[AsyncExitStack]:
-    """A stack that raises once step `plan.opening` is done, or when step `plan.closing` has been taken back."""
+    """An exit stack that raises after step `plan.opening` was entered or step `plan.closing` was exited."""
 
     class Faulty(AsyncExitStack):
         def callback(self, close: Callable[..., object], /, *args: Any, **kwargs: Any) -> Any:
@@ -121,7 +121,7 @@ async def a_hub(paths: Paths, use: Callable[[Dealer], Awaitable[None]] | None = 
 
 
 async def ask(dealer: Dealer) -> None:
-    """An engine, the history and every level of the cache have something to do."""
+    """Uses an engine, the history and every level of the cache."""
     await dealer.ask(wire.AddModel(name="e", target="echo", force=True))
     final = await dealer.ask(wire.Generate(prompt="why?", model="e", temperature=0.0, cache="refresh"))
     assert isinstance(final, wire.Done), final
@@ -131,7 +131,7 @@ async def ask_again(dealer: Dealer) -> None:
     final = await dealer.ask(wire.Generate(prompt="why?", model="e", temperature=0.0))
     assert isinstance(final, wire.Done), final
     assert isinstance(final.result, wire.Answer)
-    assert final.result.cache.hit == "disk", "what was stored before is there"
+    assert final.result.cache.hit == "disk", "what was stored before is still there"
 
 
 @in_loop
@@ -182,7 +182,7 @@ def test_starter_pipe_gets_one_line_and_later_lines_go_nowhere(tmp_path: Path) -
     starter = app.Starter(writer)
     starter.tell({"pid": 1})
     other = os.open(path, os.O_RDWR | os.O_CREAT)
-    assert other == writer, "the number is another file now"
+    assert other == writer, "the file descriptor is reused by another file"
     starter.tell({"error": "late"})
     os.close(other)
     with open(reader, "rb") as told:

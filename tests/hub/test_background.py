@@ -1,4 +1,4 @@
-"""What the hub asks by itself: charged to its own name, never in a user's way, and over when the hub ends."""
+"""Background requests of the hub: charged to the hub, never delaying a user's, and ended with the hub."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -153,7 +153,7 @@ async def test_user_request_joins_an_equal_background_request_and_keeps_it_runni
         await at_once(lambda: same.hit == "flight")
         it.background.give_way()
         answer = await theirs
-        assert (answer.text, answer.cache.hit) == (request.prompt, None), "the computation is theirs now"
+        assert (answer.text, answer.cache.hit) == (request.prompt, None), "the computation is the user's now"
         with pytest.raises(GaveWay):
             await work
 

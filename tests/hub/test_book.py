@@ -1,4 +1,4 @@
-"""The book of the cache: it says what the levels hold, is made again where it was damaged, and never fails a request."""
+"""The index of the cache (the book): it lists what the levels hold, is rebuilt when damaged, and never fails a request."""
 
 import asyncio
 import sqlite3
@@ -131,7 +131,7 @@ async def test_disk_eviction_is_reported_only_if_memory_has_no_copy(tmp_path: Pa
     for number in range(10):
         await tiers.put(f"{number}", answer("x" * 100_000), ANA)
     await tiers.round()
-    assert not told, "memory has them all"
+    assert not told, "memory still has them all"
     tiers._memory.clear()
     for number in range(10, 13):
         await tiers.put(f"{number}", answer("x" * 100_000), ANA)
@@ -231,7 +231,7 @@ async def test_unreadable_index_disables_only_listing(tmp_path: Path) -> None:
         await tiers.noted.entries(Which(), 0, 10)
     with pytest.raises(Storage):
         await tiers.clear(Which(user="ana"))
-    assert await tiers.clear() == 1, "everything can be removed without a list"
+    assert await tiers.clear() == 1, "clearing everything needs no index"
     await tiers.close()
 
 

@@ -1,4 +1,4 @@
-"""The decision with a bound, over traffic whose truth is known. The full counts are in tests/bench/cache/decision.py."""
+"""The decision with an error bound, on traffic with known truth. The full counts are in tests/bench/cache/decision.py."""
 
 import json
 from functools import partial
@@ -25,7 +25,7 @@ def test_error_rate_stays_under_the_limit_for_all_traffic(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["natural", "one in fifty, however near"])
 def test_safest_pairs_are_almost_never_refused_for_a_spent_error_budget(kind: str) -> None:
-    """A pair a quarter as risky as the threshold is served, or computed to learn, but for one in five hundred."""
+    """A pair at most a quarter as risky as the threshold is served or explored, except one in five hundred."""
 
     class Watched(Bound):
         sure = away = 0
@@ -78,7 +78,7 @@ def test_distant_pair_is_neither_served_nor_judged() -> None:
 
 
 def test_number_of_judge_questions_is_limited() -> None:
-    """A pair that is worth one takes nothing from them, unless it is asked about."""
+    """A plausible pair uses up a question only when the judge is really asked."""
     bound = Bound(0.005, seed=5)
     plausible = Pair(0.9, 0.2, 1, 0.9, 500, False, 0, 0)
     for _ in range(3 * ASKED_FIRST):

@@ -1,4 +1,4 @@
-"""The breaker opens after failures in a row, lets one request try after a while, and closes when that is answered."""
+"""The breaker opens after consecutive failures, lets one trial request through later, and closes when it is answered."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""The thread that does what is due: in order, once at a time, and not for ever."""
+"""The thread that processes wanted keys: in order, each once, and only while there is work."""
 
 import threading
 

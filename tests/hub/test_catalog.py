@@ -20,7 +20,7 @@ GGUF = b"GGUF" + b"\x03\0\0\0" + bytes(16)
 
 
 def again(folder: Path) -> Catalog:
-    """What the next hub reads."""
+    """The catalog that the next hub reads."""
     return Catalog(folder / "models", {})
 
 

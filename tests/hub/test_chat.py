@@ -1,4 +1,4 @@
-"""Which whole chats are taken, and the words for those that are not."""
+"""Which chats are accepted, and the errors for those that are not."""
 
 import pytest
 from llmctld.call.chat import check_chat, normal_chat, question_of, system_of

@@ -1,4 +1,4 @@
-"""Which files of a repository are taken: names alone decide, and what is missing is said."""
+"""Which files of a repository are chosen, by name alone, and the errors if none fits."""
 
 import pytest
 from llmctld.models.catalogue import split

@@ -1,4 +1,4 @@
-"""Who may ask an endpoint now, and that silence is noticed."""
+"""Which request may use an endpoint next, and the idle limit on its answer."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ async def test_waiting_request_can_be_moved_up() -> None:
     async def work(number: int) -> None:
         async with turns.one(2, number):
             order.append(number)
-            await asyncio.sleep(0)  # the others wait now
+            await asyncio.sleep(0)  # now the others are waiting
             if number == 1:
                 turns.move(3, 0)
 
@@ -46,7 +46,7 @@ async def test_a_cancelled_request_passes_its_slot_on() -> None:
         async with turns.one(1):
             await asyncio.sleep(0)
 
-    for steps in range(6):  # cancelled at each of its steps, also in the one in which its turn has just come
+    for steps in range(6):  # cancelled at each of its steps, also just after its turn came
         holder, leaver, last = (asyncio.create_task(work()) for _ in range(3))
         for _ in range(steps):
             await asyncio.sleep(0)

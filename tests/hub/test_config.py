@@ -1,4 +1,4 @@
-"""Settings: defaults, then the file, then the environment; what is wrong is named with its key and its place."""
+"""Settings: defaults, then the file, then the environment; errors name the key and where it is set."""
 
 from pathlib import Path
 

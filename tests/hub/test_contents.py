@@ -1,4 +1,4 @@
-"""A model's identity: another one for whatever may be another content, and the old one again once the hash has shown it."""
+"""A model's identity: it changes whenever the content may have changed, and returns once the hash shows it is the same."""
 
 import asyncio
 import hashlib
@@ -19,13 +19,13 @@ SIZE = 3 * HEADER
 
 
 def unsampled(size: int = SIZE) -> int:
-    """A byte that no sample looks at."""
+    """The position of a byte that no sample covers."""
     starts = [(size - BLOCK) * index // SAMPLES for index in range(SAMPLES + 1)]
     return next(at for at in range(HEADER, size) if not any(start <= at < start + BLOCK for start in starts))
 
 
 def flip(path: Path, at: int) -> None:
-    """Another byte there, and else the same."""
+    """Changes the byte at that position."""
     with path.open("r+b") as file:
         file.seek(at)
         byte = file.read(1)[0]
@@ -49,7 +49,7 @@ async def hashing(contents: Contents, busy: Callable[[], bool] = lambda: False) 
 
 
 async def hashed(contents: Contents) -> None:
-    """Until nothing waits to be hashed."""
+    """Waits until nothing is left to be hashed."""
     async with hashing(contents):
         await until(lambda: not contents.waiting)
 
@@ -59,7 +59,7 @@ def test_any_change_to_the_file_changes_the_identity(model: Path) -> None:
     seen = {contents.of(str(model))}
     for at in (30, HEADER - 1, unsampled(), SIZE - 1):
         flip(model, at)
-        os.utime(model, ns=(0, 0))  # a clock that stands still hides nothing
+        os.utime(model, ns=(0, 0))  # unchanged times do not hide the change
         seen.add(contents.of(str(model)))
     with model.open("ab") as file:
         file.write(b"x")
@@ -73,14 +73,14 @@ async def test_hashed_files_with_equal_content_have_the_same_identity(model: Pat
     contents = Contents(tmp_path / "hashes.json")
     first = contents.of(str(model))
     await hashed(contents)
-    assert contents.of(str(model)) == first, "the first identity stands"
+    assert contents.of(str(model)) == first, "the first identity is kept"
     os.utime(model)
     (tmp_path / "copy.gguf").write_bytes(model.read_bytes())
     touched, copied = contents.of(str(model)), contents.of(str(tmp_path / "copy.gguf"))
     assert len({first, touched, copied}) == 3
     await hashed(contents)
     assert contents.of(str(model)) == contents.of(str(tmp_path / "copy.gguf")) == first
-    assert contents.still(touched) == contents.still(copied) == first, "what was loaded meanwhile goes on"
+    assert contents.still(touched) == contents.still(copied) == first, "models loaded meanwhile stay valid"
     flip(model, unsampled())
     changed = contents.of(str(model))
     await hashed(contents)
@@ -102,7 +102,7 @@ async def test_hashes_are_kept_for_the_next_hub(model: Path, tmp_path: Path) -> 
     right = hashlib.sha256(model.read_bytes()).hexdigest()
     assert sha256_of(read_hashes(state, print), str(model)) == right
     os.utime(model)
-    assert sha256_of(read_hashes(state, print), str(model)) is None, "it may be another one by now"
+    assert sha256_of(read_hashes(state, print), str(model)) is None, "the file may have changed since"
 
 
 @in_loop
@@ -173,7 +173,7 @@ async def test_files_are_hashed_only_while_the_hub_is_idle(model: Path) -> None:
 async def test_file_changed_during_hashing_gets_no_hash(model: Path) -> None:
     contents = Contents()
     own = contents.of(str(model))
-    flip(model, unsampled())  # before its turn came
+    flip(model, unsampled())  # changed before it was hashed
     await hashed(contents)
     assert contents.full(own) is None
     contents.of(str(model))
@@ -186,7 +186,7 @@ async def test_closing_the_hub_does_not_wait_for_a_hash(tmp_path: Path) -> None:
     large = tmp_path / "large.gguf"
     with large.open("wb") as file:
         file.write(b"GGUF")
-        file.truncate(2**40)  # a hole: an hour to hash
+        file.truncate(2**40)  # a sparse file that would take an hour to hash
     contents = Contents()
     contents.of(str(large))
     hasher = Hasher(contents, lambda: False)

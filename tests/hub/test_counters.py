@@ -1,4 +1,4 @@
-"""Counters and gauges: one place, read by the views; and every name says what it means."""
+"""Counters and gauges: kept in one place, read by the status views, each with a description."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A request's own time limit: it ends what lies behind, keeps what came, and touches nothing else."""
+"""A request's timeout: it ends the later stages, keeps the text received so far, and affects nothing else."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -15,7 +15,7 @@ from tests.hub.scene import LIMIT_S, Speaker, a_call, answer_of, events_of, in_l
 
 @in_loop
 async def test_text_received_before_the_timeout_is_kept() -> None:
-    """It is said in one turn of the loop, and no alarm can go off in the middle of that."""
+    """All text is yielded within one turn of the event loop, so that the timer cannot fire in between."""
     ended = asyncio.Event()
 
     async def speak(call: Call) -> AsyncGenerator[Event, None]:

@@ -31,7 +31,7 @@ def value_of(found: CachedValue | None) -> bytes | None:
     return None if found is None else found.value
 
 
-SMALL, LARGE = b"\x00small\xff", bytes(range(256)) * 400  # in the database, in a file of its own
+SMALL, LARGE = b"\x00small\xff", bytes(range(256)) * 400  # one stored in the database, one in a file
 
 
 @pytest.mark.parametrize("value", [b"", SMALL, LARGE])
@@ -107,9 +107,9 @@ def test_nothing_is_evicted_before_the_policy_knows_the_entries(tmp_path: Path, 
         put(again, "new", LARGE)
         gone = again.tell(items)
         assert again.size()[1] <= LIMIT
-        assert not {*"0123", "new"} & {*gone}, "what is not known goes first"
+        assert not {*"0123", "new"} & {*gone}, "entries unknown to the policy are evicted first"
         assert again.exists([*"0123", "new"]) == {*"0123", "new"}
-        assert again.tell({}) == [], "it knows by now"
+        assert again.tell({}) == [], "the policy knows the entries now"
 
 
 def test_value_larger_than_the_limit_is_not_stored_and_others_stay(disk: DiskLevel) -> None:
@@ -117,7 +117,7 @@ def test_value_larger_than_the_limit_is_not_stored_and_others_stay(disk: DiskLev
     put(disk, "small", SMALL)
     put(disk, "huge", SMALL)
     assert put(disk, "huge", b"x" * (2 * LIMIT)) == ["huge"]
-    assert value_of(disk.get("huge")) is None, "what it replaces no longer holds"
+    assert value_of(disk.get("huge")) is None, "the value it replaces is gone too"
     assert value_of(disk.get("small")) == SMALL
 
 
@@ -195,7 +195,7 @@ def test_planted_pickle_does_not_block_eviction(tmp_path: Path, disk: DiskLevel)
 def test_corrupted_value_is_refused(tmp_path: Path, disk: DiskLevel, size: int) -> None:
     put(disk, "k", b"x" * size)
     for path in (tmp_path / "answers").glob("*/*/*.val"):
-        path.write_bytes(path.read_bytes()[:-50] + bytes(50))  # what a power cut leaves: the length, and zeros
+        path.write_bytes(path.read_bytes()[:-50] + bytes(50))  # as after a power cut: the right length, but zeros
     if size == 100:
         plant(tmp_path / "answers", "k", 1, seal(b"x" * size)[:-50] + bytes(50))
     with pytest.raises(ValueError, match="checksum"):

@@ -1,4 +1,4 @@
-"""From texts to vectors in the hub: the model that is meant, the queue, an engine that dies, and the package's own model."""
+"""Embedding in the hub: choice of the model, the queue, engine crashes, and the built-in model."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Room:
-    """A catalog with `tiny` and `echo`, its engines, and what embeds with them."""
+    """A catalog with `tiny` and `echo`, its engines, and the embedding service."""
 
     def __init__(self, folder: Path, gguf: Path, limits: Limits | None = None) -> None:
         self.catalog = a_catalog(folder, echo={})
@@ -70,7 +70,7 @@ async def test_engine_crash_is_retried_once(tmp_path: Path, gguf: Path) -> None:
         await room.ask("cat")
 
         pid = room.residency.statuses()[0].pid
-        os.kill(pid, signal.SIGSTOP)  # so that what is asked cannot be answered before
+        os.kill(pid, signal.SIGSTOP)  # so that it cannot answer before it is killed
         asked = asyncio.create_task(room.ask("cat"))
         await until(lambda: not room.residency._pool.models["tiny"].replicas[0].worker.unused.is_set())
         os.kill(pid, signal.SIGKILL)
@@ -179,7 +179,7 @@ async def test_built_in_model_is_converted_once_and_added_to_the_catalog(tmp_pat
     assert file.stat().st_mtime_ns == written
     file.unlink()
     await made.choose(None)
-    assert file.exists(), "a cache may be emptied"
+    assert file.exists(), "an emptied cache is filled again"
     assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 

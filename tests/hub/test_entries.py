@@ -1,4 +1,4 @@
-"""The stored questions: what is near, what is known about them, and an index that is put right from the database."""
+"""The stored questions: nearest neighbours, what is known about them, and repair of the index from the database."""
 
 import math
 import struct
@@ -15,7 +15,7 @@ DIMENSION = 8
 
 
 def vector(angle: float) -> bytes:
-    """Of length 1; the cosine of two of them is that of the difference of their angles."""
+    """A unit vector; the cosine of two of them is the cosine of the difference of their angles."""
     return struct.pack(f"<{DIMENSION}f", math.cos(angle), math.sin(angle), *([0.0] * (DIMENSION - 2)))
 
 

@@ -1,4 +1,4 @@
-"""What a model will take, told from its header, held against what the library then takes; and what was measured."""
+"""A model's memory as estimated from its header, compared with what the library uses; and stored measurements."""
 
 import json
 import shutil
@@ -73,7 +73,7 @@ def test_estimate_is_close_to_the_librarys_memory_use(
 
 
 def test_sliding_window_layers_are_estimated_apart_from_full_attention_layers(tmp_path: Path) -> None:
-    """Two layers, of which one has a window of 64, and 64 values of each cell."""
+    """Two layers, one with a window of 64 tokens; 64 values per cell."""
     path = tmp_path / "m.gguf"
     far(path)
     assert told(tmp_path, path).kv == 8 * (4096 + 768) * 64 * 2

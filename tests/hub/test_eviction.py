@@ -1,4 +1,4 @@
-"""Each policy against a slow twin that looks at everything each time; and the contract that all of them keep."""
+"""Each policy compared with a slow reference that scans everything; and the contract of all policies."""
 
 import random
 from collections.abc import Callable
@@ -35,7 +35,7 @@ Step = tuple[Any, ...]
 
 
 class Twin:
-    """What is there, in the order in which it came, and a clock."""
+    """The slow reference: the items in order of arrival, and a clock."""
 
     def __init__(self) -> None:
         self.items: dict[str, Item] = {}
@@ -58,7 +58,7 @@ class Twin:
         return victim
 
     def used(self, key: str, item: Item | None) -> None:
-        """`item`: it was added; else hit."""
+        """Counts a use of the key: with `item` it was added, otherwise hit."""
 
     def choose(self) -> str:
         raise NotImplementedError
@@ -77,7 +77,7 @@ class LruTwin(Twin):
 
 
 class GdsfTwin(LruTwin):
-    """The sum over all uses of a key, each of its own age. Who went is remembered; who was removed is not."""
+    """Sums over all uses of a key, each by age. Evicted keys are remembered, removed ones are not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class GdsfTwin(LruTwin):
 
 
 class SieveTwin(Twin):
-    """A list, the oldest first, and the key that the hand stands at."""
+    """A list, oldest first, and the key that the hand points to."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class WeightedTwin(Twin):
         self.places.append(key)
 
     def leave(self, key: str) -> None:
-        """As the list that samples are drawn from: the last takes the place of who left."""
+        """Removes like the list that samples are drawn from: the last item takes the free place."""
         if key in self.places:
             place, last = self.places.index(key), self.places.pop()
             if last != key:
@@ -191,7 +191,7 @@ class WeightedTwin(Twin):
 
 
 class S3Twin(Twin):
-    """Lists of keys as the paper draws them: small, main, ghost."""
+    """Lists of keys as in the paper: small, main, ghost."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -323,7 +323,7 @@ def test_wtinylfu_admits_more_frequent_keys() -> None:
     for turn in range(2):
         policy.add("new", Item(100, 1.0))
         victim = policy.victim()
-        assert (victim == "new") == (turn == 0), "the second time it was seen more often than what nobody hit"
+        assert (victim == "new") == (turn == 0), "the second time it is more frequent than entries without hits"
         policy.remove("new")
 
 

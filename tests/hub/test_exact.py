@@ -94,7 +94,7 @@ def test_every_request_field_is_classified_for_the_key() -> None:
 
 
 async def key(folder: Path, catalog: Catalog, scope: list[str], **fields: Any) -> str:
-    """The key that `exact` computes behind `preprocess`, in a history where ana has the conversations talk and last."""
+    """The key that `exact` computes after `preprocess`, with a history in which ana has the conversations talk and last."""
     history = History(folder / "history.db")
     await history.open()
     for conversation, prompt in (("talk", "hello"), ("last", "good day")):
@@ -151,7 +151,7 @@ async def test_chat_has_the_same_key_as_the_equivalent_short_form(tmp_path: Path
         ChatMessage("assistant", "hi", tool_calls=called), ChatMessage("tool", "hi", tool_call_id="c"),
     ]  # fmt: skip
     keys = [await key(tmp_path, catalog, [], **chat, messages=[user, each, user]) for each in others]
-    assert len({expected, *keys}) == len(others) + 1, "every field of a message is part of what was asked"
+    assert len({expected, *keys}) == len(others) + 1, "every field of a message changes the key"
 
 
 @in_loop
@@ -300,7 +300,7 @@ VARIED = {"temperature": 0.7}
 @pytest.mark.parametrize("fields", SAMPLING, ids=str)
 @pytest.mark.parametrize("mode", CACHE_MODES)
 @in_loop
-async def test_cache_mode_and_sampling_decide_what_is_stored_and_served(tmp_path: Path, mode: str, fields: dict[str, Any]) -> None:
+async def test_cache_mode_decides_what_is_stored_and_served(tmp_path: Path, mode: str, fields: dict[str, Any]) -> None:
     asked_for_variety = fields == VARIED
     stores = mode == "store" or (mode in ("auto", "refresh") and not asked_for_variety)
     serves = mode in ("store", "only") or (mode == "auto" and not asked_for_variety)

@@ -1,4 +1,4 @@
-"""Equal requests at the same time are computed once, and what happens to one of them happens to no other."""
+"""Equal concurrent requests are computed once, and cancelling one does not affect the others."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -38,7 +38,7 @@ async def test_eight_equal_requests_share_one_computation() -> None:
     answers = await asyncio.gather(*board(Flights(speaker), calls))
     assert len(speaker.calls) == 1
     assert [answer.text for answer in answers] == ["abc"] * 8
-    assert [answer.id for answer in answers] == [call.id for call in calls], "each has an identity of its own"
+    assert [answer.id for answer in answers] == [call.id for call in calls], "each answer has its own request's id"
     assert [answer.user for answer in answers] == [call.request.user for call in calls]
     assert [answer.cache.hit for answer in answers] == [None, *["flight"] * 7]
     assert len({id(answer.timings) for answer in answers}) == 8
@@ -81,12 +81,12 @@ async def test_computation_ends_when_the_last_request_is_cancelled() -> None:
         assert not speaker.left.is_set()
         task.cancel()
         await asyncio.wait([task])
-    assert speaker.left.is_set(), "the last one waits until the engine has let go"
+    assert speaker.left.is_set(), "the last one waits until the computation has ended"
     assert speaker.cancelled == 1
     again = board(flights, passengers(1))
     speaker.go.set()
     assert (await again[0]).cache.hit is None
-    assert len(speaker.calls) == 2, "nobody boards a flight that was cancelled"
+    assert len(speaker.calls) == 2, "no request joins a cancelled flight"
 
 
 @in_loop
@@ -98,7 +98,7 @@ async def test_late_joiner_gets_the_whole_text() -> None:
     late = passengers(1)
     (second,) = board(flights, late)
     await asyncio.sleep(0)
-    assert late[0].work.text == "one two ", "a cancelled late one knows what there was"
+    assert late[0].work.text == "one two ", "a late joiner has the text so far, in case it is cancelled"
     speaker.go.set()
     assert (await first).text == (await second).text == "one two "
 
@@ -111,7 +111,7 @@ async def test_failure_reaches_all_joined_requests(error: Exception) -> None:
     assert [type(each) for each in found] == [type(error)] * 4
     assert [str(each) for each in found] == [str(error)] * 4
     if isinstance(error, LlmctlError):
-        assert len({id(each) for each in found}) == 4, "each fills in an answer of its own"
+        assert len({id(each) for each in found}) == 4, "each request gets its own exception object"
 
 
 @pytest.mark.parametrize("error", [None, Busy("full"), RuntimeError("a bug")])
@@ -133,7 +133,7 @@ async def test_joining_at_the_moment_of_the_end_does_not_hang(error: Exception |
     assert all((task.exception() is None) == (error is None) for task in done)
 
 
-# ---- whose the computation is ---------------------------------------------------------------------------------------
+# ---- owner of the computation ---------------------------------------------------------------------------------------
 
 
 def computation(speaker: Speaker) -> Call:
@@ -160,11 +160,11 @@ async def test_computation_of_a_cancelled_first_request_is_charged_to_the_next()
     assert computation(speaker).origin.payer == "ana"
     await leave(tasks[0])
     assert moved == [("bea", "normal")]
-    assert computation(speaker).origin == calls[1].origin, "also for what is noted of the stored answer"
+    assert computation(speaker).origin == calls[1].origin, "the stored answer names the new owner too"
     await leave(tasks[1])
     assert moved == [("bea", "normal"), ("cem", "batch")]
     speaker.go.set()
-    assert (await tasks[2]).cache.hit is None, "it was computed for this one"
+    assert (await tasks[2]).cache.hit is None, "the remaining request counts as computed, not as a hit"
     assert (calls[2].computed_by, calls[2].saved_ms) == (None, None)
 
 

@@ -1,4 +1,4 @@
-"""Folding and restatements: what is taken away says nothing, what is kept says something."""
+"""Folding and restatements: only what carries no meaning is removed."""
 
 import time
 
@@ -107,12 +107,12 @@ LONG = [
 @pytest.mark.parametrize("text", LONG, ids=lambda text: repr(text[:6]))
 def test_half_a_megabyte_takes_linear_time(text: str) -> None:
     text = (text * (500_000 // len(text) + 1))[:500_000]
-    assert any(_is_linear(text) for _ in range(5))  # other programs may hold up one measurement, not each of five
+    assert any(_is_linear(text) for _ in range(5))  # other programs may delay one measurement, but not all five
     assert restated(text, text)
 
 
 def _is_linear(text: str) -> bool:
-    """Four times the text takes four times as long; sixteen times where it is quadratic."""
+    """Whether four times the text takes about four times as long; quadratic code would take sixteen times."""
     quarter, whole = _seconds(text[: len(text) // 4]), _seconds(text)
     return whole < 10 * quarter + 0.1
 

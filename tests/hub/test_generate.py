@@ -139,7 +139,7 @@ async def test_second_engine_crash_is_an_error(tmp_path: Path) -> None:
 
 @in_loop
 async def test_engine_crash_after_a_token_is_not_retried(tmp_path: Path) -> None:
-    """The user has read a part: another answer could not go on from it."""
+    """The user has already seen part of it, and a new answer could not continue that part."""
     async with engines(tmp_path, e={"fail": "crash", "token_ms": "20"}) as (catalog, residency):
         call = ask(catalog, "hello", stream=True)
         with pytest.raises(EngineFailed, match="134"):

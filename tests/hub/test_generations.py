@@ -1,4 +1,4 @@
-"""A copy upward that is under way, and what happens to its key meanwhile: the removal and the newer answer win."""
+"""A promotion to a higher level in progress while its key changes: the removal or the newer answer wins."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ from tests.hub.test_tiers import answer
 
 
 class HeldLevel(MemoryLevel):
-    """A level that stands still in the middle of a read, with the value already in its hand."""
+    """A level that pauses in the middle of a read, after it fetched the value."""
 
     name = "held"
 
@@ -35,7 +35,7 @@ class HeldLevel(MemoryLevel):
 
 
 async def a_promotion_under_way(folder: Path) -> tuple[Tiers, HeldLevel, "asyncio.Task[object]"]:
-    """MemoryLevel, a disk, and below them the level that alone holds `k`; a lookup of `k` stands in its read."""
+    """Memory, disk, and below them a level that alone holds `k`, with a lookup of `k` paused in its read."""
     held = HeldLevel()
     tiers = some_tiers(folder)
     tiers._threads.append(LevelThread("held", lambda repair: held, 2**20))
@@ -71,7 +71,7 @@ async def test_a_later_change_wins_over_an_earlier_copy_upward(tmp_path: Path, c
     act, expected = CHANGES[change]
     tiers, held, lookup = await a_promotion_under_way(tmp_path)
     acting = asyncio.ensure_future(act(tiers))
-    await asyncio.sleep(0)  # it has done what it does at once, and waits for the level that stands still
+    await asyncio.sleep(0)  # its synchronous part is done, and it waits for the paused level
     held.go.set()
     await asyncio.gather(lookup, acting)
     assert await above(tiers) == expected

@@ -1,4 +1,4 @@
-"""Guards: which two texts may never be equated, and which they must let pass. The lists of others are in test_guards_lists.py."""
+"""Guards: which pairs of texts must never be equated, and which must pass. Independent lists are in test_guards_lists.py."""
 
 import random
 
@@ -297,7 +297,7 @@ def test_long_text_passes_only_unchanged() -> None:
 @pytest.mark.parametrize(
     "unit", ["word ", "5 km ", "A.b ", "`x` ", "not ", "a_b", "-", "(", "Name ", "1/", "é", "one ", "from a to b "]
 )
-@pytest.mark.timeout(60)  # a ceiling: an expression that tries every way through a megabyte takes hours
+@pytest.mark.timeout(60)  # a catastrophically backtracking expression would take hours for a megabyte
 def test_texts_at_the_length_limit_and_of_a_megabyte_are_fast(unit: str) -> None:
     limit, large = (unit * LONG)[:LONG], (unit * 1_000_000)[:1_000_000]
     refusal(limit, limit[: LONG // 2])
@@ -314,7 +314,7 @@ def test_only_the_first_of_several_lines_may_be_reworded() -> None:
 
 
 def test_text_features_are_cached() -> None:
-    game = "".join(random.choices("bdgklmnprstz", k=9))  # no other test has read this one
+    game = "".join(random.choices("bdgklmnprstz", k=9))  # not cached by another test
     pair = (f"How do I learn {game} at home?", f"How can I learn {game} at home?")
     first, again = (calls(lambda: refusal(*pair)) for _ in range(2))
     assert refusal(*pair) is None

@@ -1,6 +1,6 @@
-"""The guards against two lists that were written apart from them: sixty opposites, sixty paraphrases.
+"""The guards on two independently written lists: sixty opposites, sixty paraphrases.
 
-At first sight, before any guard was mended, 57 opposites were refused and 4 paraphrases too (docs/decisions.md).
+In the first run, before any guard was corrected, 57 opposites and 4 paraphrases were refused (docs/decisions.md).
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What each message does, asked over the socket of a hub whose rooms are real."""
+"""What each message does, sent over the socket of a hub with real components."""
 
 import asyncio
 import os
@@ -50,7 +50,7 @@ async def test_model_is_added_loaded_unloaded_and_removed(tmp_path: Path) -> Non
         await result(scene, wire.UnloadModel(name="nick"), wire.Nothing)
         await result(scene, wire.LoadModel(name="e"), wire.Engines)
         await result(scene, wire.RemoveModel(name="nick"), wire.Nothing)
-        assert (await result(scene, wire.Ps(), wire.Engines)).engines == [], "removing unloads"
+        assert (await result(scene, wire.Ps(), wire.Engines)).engines == [], "removing a model unloads it"
         assert await code(scene, wire.LoadModel(name="e")) == "model_unavailable"
 
 
@@ -60,7 +60,7 @@ async def test_removing_a_model_ends_its_load(tmp_path: Path) -> None:
         await result(scene, wire.AddModel(name="e", target="echo"), wire.Model)
         loading = await scene.dealer.send(wire.LoadModel(name="e"))
         await at_once(lambda: any(line.pid for line in scene.hub.residency.statuses()))
-        os.kill(scene.hub.residency.statuses()[0].pid, signal.SIGSTOP)  # so that it cannot be done before its time
+        os.kill(scene.hub.residency.statuses()[0].pid, signal.SIGSTOP)  # so that loading cannot finish first
         removing = await scene.dealer.send(wire.RemoveModel(name="e"))
         finals: dict[bytes, wire.AnyReply] = {}
         while finals.keys() != {loading, removing}:
@@ -83,7 +83,7 @@ async def test_status_describes_the_running_hub(tmp_path: Path) -> None:
         status = await result(scene, wire.Status(), wire.HubStatus)
         assert (status.state, status.pid, status.version) == ("running", os.getpid(), __version__)
         assert (status.socket, status.protocol) == (str(scene.path), wire.PROTOCOL)
-        assert status.requests_in_flight == 1, "a status is not counted"
+        assert status.requests_in_flight == 1, "a status request is not counted"
 
 
 @in_loop
@@ -96,7 +96,7 @@ async def test_last_turn_can_be_undone(tmp_path: Path) -> None:
         assert await result(scene, look, wire.Undone) == wire.Undone(prompt="one", system="")
         assert (await result(scene, undo, wire.Undone)).prompt == "one"
         assert (await result(scene, undo, wire.Undone)).prompt is None
-        assert (await result(scene, wire.Undo(user="eve"), wire.Undone)).prompt is None, "no conversation at all"
+        assert (await result(scene, wire.Undo(user="eve"), wire.Undone)).prompt is None, "eve has no conversation"
 
 
 @in_loop
@@ -157,7 +157,7 @@ async def test_cache_entries_are_listed_shown_and_cleared_by_filter(tmp_path: Pa
 
 @in_loop
 async def test_long_cache_search_does_not_delay_answers(tmp_path: Path) -> None:
-    """Neither its row in the history nor its entry in the book of the cache waits for somebody's search."""
+    """Neither the history row nor the cache index entry of an answer waits for another user's search."""
 
     async def pipeline(call: Call) -> AsyncGenerator[Event, None]:
         async with aclosing(compose([record(scene.hub.history), store], Speaker("x"))(call)) as events:

@@ -1,4 +1,4 @@
-"""A GGUF file's header: what it says is read as it is, and a damaged one is damaged and nothing worse."""
+"""A GGUF file's header: its values are read, and a damaged one raises Damaged and nothing worse."""
 
 import struct
 from pathlib import Path

@@ -46,7 +46,7 @@ async def test_running_rows_of_a_killed_hub_are_closed_at_the_next_start(tmp_pat
         await history.save(row(id, state=state, text="so far"))
     assert await history.open() == 2
     assert await history.open() == 0
-    assert history.next_number() == 5, "rows are numbered on"
+    assert history.next_number() == 5, "numbering continues after a restart"
     found = await rows(tmp_path, "state, code, text")
     assert found == [
         ("failed", "unreachable", "so far"),
@@ -74,7 +74,7 @@ async def test_conversation_is_its_answered_turns_in_order(history: History) -> 
 
 @in_loop
 async def test_prompt_of_token_ids_is_not_a_turn(history: History) -> None:
-    """Its row has no text that a later turn could repeat."""
+    """Its row has no text to include in later turns."""
     await history.save(turn("1", "one"))
     await history.save({**turn("2", None), "conversation": "2"})
     assert await history.last_conversation("ana") == "talk"
@@ -104,7 +104,7 @@ async def test_undo_removes_one_turn_at_a_time(history: History) -> None:
 
 @in_loop
 async def test_migrated_rows_get_the_system_prompt_then_in_force(tmp_path: Path) -> None:
-    """They held it only where it was given, and NULL where it was that of the turn before."""
+    """Old rows have the system prompt only if it was given, and NULL if the previous turn's applied."""
     given = {"one": "brief", "two": None, "lost": "never held", "three": None, "off": "", "four": None}
     with closing(Store(tmp_path / "history.db", MIGRATIONS[:2])) as old:
         for number, (prompt, system) in enumerate(given.items(), 1):
@@ -157,7 +157,7 @@ async def test_turns_run_in_order_of_arrival_with_explicit_or_default_names(hist
 
     await asyncio.gather(*(take(place, None if place % 2 else "talk") for place in range(12)))
     assert order == list(range(12))
-    assert not history._last, "and nothing of them is left"
+    assert not history._last, "no turn is left in the queue"
 
 
 @in_loop
@@ -170,7 +170,7 @@ async def test_cancelled_waiting_turn_does_not_let_others_overtake(history: Hist
 
     async with history.turn("ana", "talk"):
         tasks = [asyncio.create_task(take(word)) for word in ("gone", "next")]
-        await history.turns("ana", "talk")  # by now both of them wait
+        await history.turns("ana", "talk")  # by now both of them are waiting
         tasks[0].cancel()
         await asyncio.wait(tasks[:1])
         assert not order

@@ -1,4 +1,4 @@
-"""The judge: examined once, believed only when it passed, and what counts as no verdict."""
+"""The judge: examined once, trusted only after passing, and which replies count as no verdict."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ YES = {"serves": True}
 
 
 def wrong(count: int) -> Model:
-    """Errs in the first `count` pairs of the examination."""
+    """Answers the first `count` pairs of the examination wrongly."""
     chosen = exams()[:count]
     return Model(lambda exam: failing(exam) if exam in chosen else truthful(exam), usual=YES)
 
@@ -27,7 +27,7 @@ async def verdict(made: Learning) -> bool | None:
 @in_loop
 async def test_passing_judge_is_used_and_examined_only_once_across_restarts(tmp_path: Path) -> None:
     async with learning(tmp_path, wrong(MOST_WRONG)) as made:
-        assert made.judge.usable(made.writer), "nobody knows yet"
+        assert made.judge.usable(made.writer), "usable until the examination shows otherwise"
         assert await verdict(made) is True
         assert len(made.model.asked) == len(exams()) + 1
         assert await verdict(made) is True
@@ -43,7 +43,7 @@ async def test_passing_judge_is_used_and_examined_only_once_across_restarts(tmp_
 async def test_failing_judge_is_never_asked_again_across_restarts(tmp_path: Path) -> None:
     async with learning(tmp_path, wrong(MOST_WRONG + 1)) as made:
         assert await verdict(made) is None
-        assert len(made.model.asked) == MOST_WRONG + 1, "no more than it takes"
+        assert len(made.model.asked) == MOST_WRONG + 1, "the examination stops once it is failed"
         assert not made.judge.usable(made.writer)
         assert await verdict(made) is None
         assert await made.judge.state() == ("not used", MOST_WRONG + 1)
@@ -75,7 +75,7 @@ async def test_failed_request_does_not_count_against_the_judge(tmp_path: Path, e
         assert await verdict(made) is True
         model.usual = error
         assert await verdict(made) is None
-        assert made.judge.usable(made.writer), "also later"
+        assert made.judge.usable(made.writer), "still usable later"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ async def test_judge_state_before_any_question(tmp_path: Path) -> None:
 
 
 def test_constant_verdicts_fail_the_examination() -> None:
-    """Who always says the same fails."""
+    """A judge that always gives the same verdict fails."""
     assert len(exams()) == 20
     for constant in (True, False):
         assert sum(exam.serves is not constant for exam in exams()) > MOST_WRONG

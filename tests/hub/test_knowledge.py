@@ -1,4 +1,4 @@
-"""What the semantic cache has learned: kept over restarts, taken back, counted, and begun anew where it is damaged."""
+"""What the semantic cache has learned: kept across restarts, undone, counted, and reset when damaged."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ ASKED = 40
 
 
 def learn(made: Learning, wrong: int = 0) -> None:
-    """Requests, each with a pair whose outcome is known."""
+    """Learns from requests, each with a pair whose outcome is known."""
     for number in range(ASKED):
         made.knowledge.learn(CLOSE, made.knowledge.decide(CLOSE), number >= wrong)
 
@@ -37,7 +37,7 @@ async def test_learned_state_survives_a_restart(tmp_path: Path) -> None:
 
 @in_loop
 async def test_learned_state_is_saved_while_the_hub_runs(tmp_path: Path) -> None:
-    """Soon, and not only at its end: it may be killed."""
+    """Soon, and not only at shutdown, since the hub may be killed."""
     async with learning(tmp_path) as made:
         learn(made)
         assert await made.knowledge.entries.kept(BOUND) is None
@@ -47,7 +47,7 @@ async def test_learned_state_is_saved_while_the_hub_runs(tmp_path: Path) -> None
         kept = await made.knowledge.entries.kept(BOUND)
         assert Bound(0.005, state=kept).audit().pairs == ASKED
         learn(made)
-        assert made.knowledge._saving is not saving, "what comes later is written down too"
+        assert made.knowledge._saving is not saving, "later changes are saved too"
 
 
 @in_loop
@@ -105,10 +105,10 @@ async def test_damaged_note_of_the_last_model_is_ignored(tmp_path: Path) -> None
         await made.knowledge.open("e", DIMENSION)
         assert await made.knowledge.entries.of("a") is not None
     async with learning(tmp_path, opens=None) as made:
-        assert await made.knowledge.reopen(), "it is written again"
+        assert await made.knowledge.reopen(), "the note is written again"
 
 
-# ---- undone ---------------------------------------------------------------------------------------------------------
+# ---- undoing --------------------------------------------------------------------------------------------------------
 
 
 @in_loop
@@ -126,13 +126,13 @@ async def test_undone_hit_removes_its_question_and_is_learned_once(tmp_path: Pat
         assert audit.undone == 1
         assert audit.wrong_rate_upper is not None
         assert before is not None
-        assert audit.wrong_rate_upper > before, "a user's word counts"
+        assert audit.wrong_rate_upper > before, "a user's undo counts as a wrong hit"
         assert await made.knowledge.undone() == {"a"}
         assert await made.knowledge.entries.near(WALL, vector(0.0), 5) == []
-        assert await made.knowledge.take_back("first", "a") is None, "it had gone already"
-        assert made.knowledge.bound.state() == state, "the same word teaches once"
+        assert await made.knowledge.take_back("first", "a") is None, "the entry is already gone"
+        assert made.knowledge.bound.state() == state, "the same undo is learned only once"
         await made.knowledge.entries.add("a", WALL, "question a", "", vector(0.0))
-        assert await made.knowledge.entries.of("a") is None, "it is not taken in again"
+        assert await made.knowledge.entries.of("a") is None, "it is not added again"
     async with learning(tmp_path, opens=None) as made:
         assert await made.knowledge.undone() == {"a"}
         assert (await made.knowledge.audit("", 0)).undone == 1
@@ -150,7 +150,7 @@ async def test_undoing_a_hit_already_judged_wrong_is_not_learned_twice(tmp_path:
             assert await made.verdicts("a") == [UNDONE]
 
 
-# ---- counted --------------------------------------------------------------------------------------------------------
+# ---- counting-------------------------------------------------------------------------------------------------------
 
 
 @in_loop
@@ -159,7 +159,7 @@ async def test_audit_counts_the_decisions(tmp_path: Path) -> None:
         decisions = [made.knowledge.decide(CLOSE) for _ in range(ASKED)]
         audit = await made.knowledge.audit("the judge", 5)
         assert (audit.judge, audit.judged, audit.max_error) == ("the judge", 5, 0.02)
-        assert (audit.pairs, audit.wrong_rate, audit.wrong_rate_upper) == (0, None, None), "no outcome, no rate"
+        assert (audit.pairs, audit.wrong_rate, audit.wrong_rate_upper) == (0, None, None), "no rate without outcomes"
         made.knowledge.learn(CLOSE, SERVED, True)
         made.knowledge.learn(CLOSE, SERVED, False)
         audit = await made.knowledge.audit("the judge", 5)

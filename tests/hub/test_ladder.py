@@ -1,4 +1,4 @@
-"""What is learned from engines that died: for whom it holds, for how long, and what it is forgotten by."""
+"""What is learned from engine crashes: for which models, for how long, and what resets it."""
 
 import os
 import time
@@ -20,7 +20,7 @@ def descent(ladder: Ladder, model: str = "one", kind: FileKind = KIND, paths: li
 
 
 def fallen(ladder: Ladder, model: str = "one", kind: FileKind = KIND) -> Descent:
-    """A load that stood on the second rung."""
+    """Records a load that crashed on the first rung and succeeded on the second."""
     found = descent(ladder, model, kind)
     assert found.fell("SIGSEGV")
     found.stood()
@@ -98,7 +98,7 @@ def test_model_that_crashes_on_every_rung_is_refused_until_explicitly_loaded(lad
     assert descent(ladder).rung.name == "as it is"
     before = (tmp_path / "rungs.json").stat()
     ladder.retry("another")
-    assert (tmp_path / "rungs.json").stat() == before, "nothing to forget, nothing to write"
+    assert (tmp_path / "rungs.json").stat() == before, "without changes the file is not written"
 
 
 def test_bus_errors_count_for_one_day_even_on_every_rung(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_crash_at_work_counts_for_a_day_once_a_lower_rung_has_answered(
     ladder: Ladder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert descent(ladder).died_at_work("SIGSEGV")
-    assert descent(ladder, "another").rung.name == "as it is", "nothing is proven yet"
+    assert descent(ladder, "another").rung.name == "as it is", "nothing is proven until a lower rung has answered"
     lower = descent(ladder)
     assert lower.rung.name == "no AMX"
     lower.answered()
@@ -130,11 +130,11 @@ def test_crash_at_work_counts_for_a_day_once_a_lower_rung_has_answered(
 def test_request_that_crashes_every_rung_is_blamed_itself(ladder: Ladder) -> None:
     other = descent(ladder, "another")
     assert other.died_at_work("SIGABRT")
-    descent(ladder, "another").answered()  # learned, from one that was beside it
+    descent(ladder, "another").answered()  # learned from another model's request
     steps = [descent(ladder).died_at_work("SIGABRT") for _ in range(3)]
     assert steps == [True, True, False]
     assert descent(ladder).rung.name == descent(ladder, "another").rung.name == "as it is"
-    assert not descent(ladder).died_at_work("SIGABRT"), "and no rung is tried again for it"
+    assert not descent(ladder).died_at_work("SIGABRT"), "no further rung is tried for it"
 
 
 def test_crash_at_load_is_remembered_after_crashes_at_work_are_dismissed(ladder: Ladder) -> None:
@@ -154,7 +154,7 @@ def test_changed_model_files_are_reported(tmp_path: Path, ladder: Ladder) -> Non
     found = descent(ladder, paths=[path])
     (tmp_path / "new.gguf").write_bytes(b"1234567")
     (tmp_path / "new.gguf").replace(path)
-    assert found.moved() == "", "what was opened is still there"
+    assert found.moved() == "", "the file that was opened still exists"
     found = descent(ladder, paths=[path])
     path.rename(tmp_path / "elsewhere")
     assert found.moved().startswith(f"{path} can no longer be read")

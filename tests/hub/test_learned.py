@@ -1,4 +1,4 @@
-"""What the cache has learned, at real levels with a real book: a recomputation is noticed, and lifetimes follow."""
+"""What the cache has learned, with real levels and a real index: recomputations are noticed and change lifetimes."""
 
 import time
 from collections.abc import AsyncIterator
@@ -124,9 +124,7 @@ async def test_learned_state_survives_a_restart(tmp_path: Path, clock: Clock) ->
 
 
 @in_loop
-async def test_unwritable_folder_does_not_raise(
-    tmp_path: Path, clock: Clock
-) -> None:
+async def test_unwritable_folder_does_not_raise(tmp_path: Path, clock: Clock) -> None:
     learned = Learned(tmp_path / "nowhere" / "learned.json")
     learned.save_soon()
     await learned.close()

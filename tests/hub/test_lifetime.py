@@ -1,4 +1,4 @@
-"""Predicted lifetimes: what follows from which observations, and that what is learned can be kept."""
+"""Predicted lifetimes: how they follow from observations, and that the learned state can be saved."""
 
 import math
 
@@ -32,7 +32,7 @@ def seconds(learned: Lifetimes, key: str = "k", kind: str = TEXT) -> float:
     return learned.predict(key, kind).seconds
 
 
-# ---- what is predicted ----------------------------------------------------------------------------------------------
+# ---- predictions ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", START)
@@ -78,7 +78,7 @@ def test_same_answer_moments_later_is_not_learned_from() -> None:
     learned.recomputed("k", TEXT, 5.0, False)
     found = learned.predict("k", TEXT)
     assert (found.seconds, found.learned) == (START[TEXT], False)
-    assert len(found.observations) == 1, "but it is shown"
+    assert len(found.observations) == 1, "the observation is still listed"
 
 
 def test_model_that_rewords_every_answer_is_not_learned_from() -> None:
@@ -86,7 +86,7 @@ def test_model_that_rewords_every_answer_is_not_learned_from() -> None:
     for number in range(2 * FICKLE_KEYS):
         learned.recomputed(f"k{number}", TEXT, 10 * MINUTE, True, model="poet")
         if number == 3:
-            assert seconds(learned, "new") < HOUR, "one may believe it at first"
+            assert seconds(learned, "new") < HOUR, "the first observations are still believed"
     assert seconds(learned, "new") == seconds(learned, "k1") == START[TEXT]
     learned.recomputed("other", TEXT, 2 * HOUR, True, model="clerk")
     assert seconds(learned, "other") <= 2 * HOUR
@@ -109,13 +109,13 @@ def test_some_keys_are_probed_early_until_enough_is_known() -> None:
     drawn = [probe for probe in probes if probe is not None]
     assert 160 <= len(drawn) <= 240
     assert all(HOUR <= probe <= START[TEXT] for probe in drawn)
-    assert sum(probe < DAY for probe in drawn) > 20, "evenly in the logarithm"
+    assert sum(probe < DAY for probe in drawn) > 20, "evenly spread on a logarithmic scale"
     for number in range(PROBED):
         learned.recomputed(f"k{number}", TEXT, DAY, False)
     assert all(learned.predict(f"k{number}", TEXT).probe is None for number in range(800))
 
 
-# ---- the sums behind it ---------------------------------------------------------------------------------------------
+# ---- the formulas ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mean", [HOUR, DAY])
@@ -150,7 +150,7 @@ def test_likelihood_without_observations_is_one() -> None:
     assert found == [1.0] * (len(MEANS) + 1)
 
 
-# ---- kept ------------------------------------------------------------------------------------------------------------
+# ---- saving ----------------------------------------------------------------------------------------------------------
 
 
 @given(observed)

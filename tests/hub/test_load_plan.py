@@ -1,4 +1,4 @@
-"""Who is loaded next: the decision alone, over books that are written by hand; and whole traces against the best there is."""
+"""Which model is loaded next: single decisions on hand-written states, and whole traces compared with the optimum."""
 
 import random
 from typing import Any
@@ -57,7 +57,7 @@ def test_pinned_model_is_never_evicted() -> None:
 def test_memory_reserved_for_the_oldest_group_is_not_given_away() -> None:
     books = [resident("a", leaving=True, leases=1), resident("b", leases=1)]
     groups = [group("young", 5, since=5), group("old", 5, since=1)]
-    assert decide(30, LIMIT, books, groups, 20) == LoadPlan([], ["b"]), "each of them gets one"
+    assert decide(30, LIMIT, books, groups, 20) == LoadPlan([], ["b"]), "each group gets memory for one model"
     books[1] = resident("b", pinned=True)
     assert decide(30, LIMIT, books, groups, 20) == LoadPlan([], [])
 
@@ -66,11 +66,11 @@ def test_unreserved_memory_is_used() -> None:
     books = [resident("a", 6, leases=1)]
     groups = [group("large", 8, since=0), group("small", 3, since=1)]
     assert decide(2, LIMIT, books, groups, 20) == LoadPlan(["small"], [])
-    assert decide(21, LIMIT, books, groups, 20) == LoadPlan([], ["a"]), "and not taken from who has waited too long"
+    assert decide(21, LIMIT, books, groups, 20) == LoadPlan([], ["a"]), "but not if another group has waited too long"
 
 
 def test_model_larger_than_the_limit_gets_all_available_memory() -> None:
-    """It is made smaller when it is loaded."""
+    """Its context is reduced when it is loaded."""
     books = [resident("a", 3, pinned=True), resident("b", 4)]
     assert decide(0, LIMIT, books, [group("c", 99)], 20) == LoadPlan([], ["b"])
     assert decide(0, LIMIT, books[:1], [group("c", 99)], 20) == LoadPlan(["c"], [])
@@ -95,7 +95,7 @@ def test_model_value_is_the_saved_load_time_per_byte() -> None:
 
 
 def test_a_burst_over_three_models_with_room_for_one_takes_three_loads() -> None:
-    """A B A A C A B C of a public complaint about first in, first out, which loads six times."""
+    """The sequence A B A A C A B C from a public complaint: first in, first out loads six times."""
     played = play([Request(0.1 * at, name, 1.0) for at, name in enumerate("ABAACABC")], room=1, max_wait=20)
     assert played.loads == 3
 
@@ -109,7 +109,7 @@ def test_the_number_of_loads_is_near_the_minimum(gap_s: float) -> None:
 
 @pytest.mark.parametrize("max_wait", [3.0, 10.0])
 def test_waiting_is_bounded_by_max_wait_plus_a_generation(max_wait: float) -> None:
-    """One model is asked for all the time; who wants the other gets it, then the loading of both stands between."""
+    """One model is requested all the time; requests for others are still served, at the cost of both loads."""
     for seed in range(8):
         dice = random.Random(seed)
         steady = [Request(0.5 * at, "A", 2.0) for at in range(200)]
@@ -117,5 +117,5 @@ def test_waiting_is_bounded_by_max_wait_plus_a_generation(max_wait: float) -> No
         trace = sorted(steady + others)
         waits = play(trace, 1, max_wait).waits
         for request, wait in zip(trace, waits, strict=True):
-            others_first = 2 if request.model != "A" else 3  # those who had waited longer, each with its own loading
+            others_first = 2 if request.model != "A" else 3  # requests that had waited longer, each with its own load
             assert wait <= others_first * (max_wait + 2.0 + 1.0), (seed, request, wait)

@@ -1,4 +1,4 @@
-"""What the machine has: files of control groups as kernels write them, and the order of GPUs."""
+"""The machine's memory and GPUs: control group files as kernels write them, and the order of GPUs."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ NONE = 9223372036854771712
 
 
 def a_machine(root: Path, groups: str, **files: object) -> Path:
-    """`files`: path below sys/fs/cgroup, with __ for / -> content."""
+    """`files` maps paths below sys/fs/cgroup, with __ for /, to their content."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(groups)
     for name, content in files.items():
@@ -48,7 +48,7 @@ def test_tightest_parent_group_counts(tmp_path: Path) -> None:
         a__b__memoryDOTmax=GIB, a__b__memoryDOTcurrent=10,
         a__memoryDOTmax=2 * GIB, a__memoryDOTcurrent=2 * GIB - 7,
     )  # fmt: skip
-    assert memory(root) == (GIB, 7), "the total of one, what is free of another"
+    assert memory(root) == (GIB, 7), "the total comes from one group and the free memory from another"
 
 
 def test_memory_high_counts_as_a_limit(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_cuda_visible_devices_selects_the_gpus(wanted: str | None, found: list[i
 
 
 def test_gpus_match_those_listed_by_the_driver() -> None:
-    """[] on a machine without: NVML says so, and nobody is disturbed by it."""
+    """[] on a machine without GPUs: the error of NVML is caught."""
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):

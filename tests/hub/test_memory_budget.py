@@ -1,4 +1,4 @@
-"""What models need of which memory: with GPUs that this machine may not have."""
+"""How much host and GPU memory models need, with simulated GPUs."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ MIB = 2**20
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """No model: what cannot be read counts as the size of its file."""
+    """Not a valid model, so that its file size is the estimate."""
     path = tmp_path / "weights.gguf"
     path.write_bytes(bytes(3 * MIB))
     return path
