@@ -50,7 +50,7 @@ def test_ignore_eos_repeats_the_text_up_to_max_tokens() -> None:
     assert (reply.text, reply.done.reason) == ("abcabca", "length")
 
 
-def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers() -> None:
+def test_too_long_prompt_is_refused_with_its_tokens_and_the_context() -> None:
     refusal = Driver(Echo(echo(context=10))).ask("0123456789").refusal
     assert refusal.code == "context_overflow"
     assert "10 tokens" in refusal.message

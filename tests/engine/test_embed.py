@@ -151,7 +151,7 @@ def test_short_batches_use_one_thread_and_long_ones_use_all(gguf: Path, monkeypa
     assert threads == [1, 1, 2]
 
 
-def test_a_bad_text_fails_alone_and_the_flaw_says_why(model: GgufEmbedder) -> None:
+def test_bad_text_fails_alone_with_the_reason(model: GgufEmbedder) -> None:
     found = Driver(model).embed("cat", "the " * 40, " \n", "dog")
     long, empty = found.flaws
     assert (long.index, long.code) == (1, "context_overflow")

@@ -46,7 +46,7 @@ def test_a_measurement_above_the_estimate_leads_to_a_smaller_shape() -> None:
 @given(
     st.integers(1, 8), st.integers(1, 20_000), st.integers(0, 64 * MIB), st.integers(0, 8 * MIB), st.integers(1, 9000)
 )
-def test_the_shape_fits_and_is_never_more_than_wanted(
+def test_shape_fits_the_limit_and_never_exceeds_the_request(
     slots: int, context: int, limit: int, fixed: int, cell: int
 ) -> None:
     wanted, memory = Shape(slots, context), MemoryNeeds(limit, fixed, cell)

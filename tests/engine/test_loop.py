@@ -67,7 +67,7 @@ def test_a_waiting_request_can_be_cancelled(driver: Driver) -> None:
     assert driver.replies[first].text == driver.replies[second].text == "abc" * 9
 
 
-def test_a_waiting_request_that_moves_up_is_answered_first(driver: Driver) -> None:
+def test_waiting_request_moved_up_is_answered_first(driver: Driver) -> None:
     first, _, batch, other = (
         driver.submit("abc" * (9 - number), max_tokens=99, priority=1 + (number == 2)) for number in range(4)
     )

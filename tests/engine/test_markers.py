@@ -104,7 +104,7 @@ def test_longest_matching_marker_is_found() -> None:
     assert names(known, "<|a|>b<|a|>") == ["<|a|>b", "<|a|>"]
 
 
-def test_typed_markers_are_found_and_those_of_a_prompt_are_not() -> None:
+def test_typed_markers_are_found_but_not_those_of_the_named_prompt() -> None:
     known = markers(others=("<b>",))
     found = known.typed("x</s><b>", "<s>query: ")
     assert found.text == "<s>query: x</s><b>"
@@ -113,7 +113,7 @@ def test_typed_markers_are_found_and_those_of_a_prompt_are_not() -> None:
     assert not list(known.forged(known.typed("a < b")))
 
 
-def test_no_markers_at_all() -> None:
+def test_text_is_unchanged_without_any_markers() -> None:
     known = Markers([])
     assert known.typed("a<s>") == Rendered("a<s>", "a<s>")
     assert not names(known, "a<s>")

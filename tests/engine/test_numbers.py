@@ -41,7 +41,7 @@ def takes(schema: Any, text: str) -> bool:
         ({"type": "array", "items": {"maximum": FLOAT32, "type": "number"}, "minItems": 1}, ["[1e30]"], ["[]"]),
     ],
 )  # fmt: skip
-def test_numeric_bounds_are_enforced(schema: Any, right: list[str], wrong: list[str]) -> None:
+def test_large_bounds_and_long_integers_are_enforced(schema: Any, right: list[str], wrong: list[str]) -> None:
     assert all(takes(schema, text) for text in right)
     assert not any(takes(schema, text) for text in wrong)
 

@@ -42,7 +42,7 @@ def test_overlapping_prompts_get_the_same_answers_as_alone(tmp_path: Path, write
     assert one_by_one == [driver.replies[id].text for id in ids] == alone
 
 
-def test_a_recurrent_model_retains_nothing_and_says_so(tmp_path: Path) -> None:
+def test_recurrent_model_retains_no_streams_and_reuses_nothing(tmp_path: Path) -> None:
     model = load(tmp_path, odd_gguf.recurrent)
     assert (model.reuses, model.loaded.retained, model.streams) == (False, 0, 2)
     driver = Driver(model)

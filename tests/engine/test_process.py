@@ -115,7 +115,7 @@ def test_model_answers_over_the_socket_and_exits_when_it_closes(child: Child, fi
     assert child.ended()[:2] == (0, "")
 
 
-def test_a_cancel_is_answered_at_once(child: Child) -> None:
+def test_cancel_is_answered_immediately(child: Child) -> None:
     child.say(echo(token_ms=1000), ask(1, "x" * 999, 999))
     child.hear()
     while not any(isinstance(event, Piece) for event in child.step().events):

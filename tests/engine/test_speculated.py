@@ -56,7 +56,7 @@ def model(files: Path) -> Gguf:
 
 
 class Given(Speculation):
-    """The cost of a row is given instead of measured; if it is None, every draft is used whole."""
+    """The cost of a row is given instead of measured; if it is 0, every draft is used whole."""
 
     def __init__(self, row_ms: float) -> None:
         super().__init__()

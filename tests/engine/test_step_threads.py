@@ -29,7 +29,7 @@ REALLY = Threads.measured
 
 
 def listen(model: Gguf, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records the thread counts set for this model in `told`."""
+    """Also records the thread counts set for this model in `told`."""
 
     def use(count: int) -> None:
         told.append(count)

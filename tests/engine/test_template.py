@@ -1,4 +1,4 @@
-"""Chat templates: rendered as in transformers, and refused with the template's own error message."""
+"""Chat templates: rendered as their authors intended, and refused with the template's own error message."""
 
 import pytest
 from llmctld.engine.errors import Refusal
@@ -45,7 +45,7 @@ def test_system_prompt_moves_into_the_first_message_if_unsupported(source: str) 
     assert template.remarks(HI) == []
 
 
-def test_a_template_that_raises_on_any_message_points_to_raw() -> None:
+def test_template_that_always_raises_is_refused_with_a_hint_to_raw() -> None:
     with pytest.raises(Refusal, match="never") as refusal:
         ChatTemplate("{{ raise_exception('never') }}").render(SYSTEM)
     assert "--raw" in refusal.value.hint

@@ -114,7 +114,7 @@ def test_a_finish_reason_that_means_failure_is_an_error(reason: str) -> None:
         read(part("", reason), {"error": {"message": "out of memory"}}, b"[DONE]")
 
 
-def test_a_notable_finish_reason_gives_a_notice() -> None:
+def test_unusual_finish_reasons_give_a_notice() -> None:
     assert "filter" in (read(part("a", "content_filter"))[2].notice or "")
     assert "filter" in (read(part("a", "SAFETY"))[2].notice or "")
     assert "empty" in (read(part("", "stop"))[2].notice or "")

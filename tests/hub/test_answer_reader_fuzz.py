@@ -104,7 +104,7 @@ def escapes(stream: Stream, dice: random.Random) -> None:
 
 
 def halves(stream: Stream, dice: random.Random) -> None:
-    """Splits a text as JavaScript does, between surrogates."""
+    """Splits texts between UTF-16 units, as JavaScript does."""
     stream.ascii = True
     for place, event in enumerate(stream.events):
         found = choices(Stream([event]))

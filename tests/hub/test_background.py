@@ -159,7 +159,7 @@ async def test_user_request_joins_an_equal_background_request_and_keeps_it_runni
 
 
 @in_loop
-async def test_background_request_uses_no_user_slot(tmp_path: Path) -> None:
+async def test_background_request_takes_no_queue_place_from_users(tmp_path: Path) -> None:
     async with scene(tmp_path, queue=0, slots="1", token_ms="5") as it:
         await it.generate(ANA, load=True)
         work = asyncio.create_task(it.generate(Generate(prompt="y" * 500, model="e"), yields=False))

@@ -45,7 +45,7 @@ def test_breaker_opens_after_consecutive_failures_and_states_the_retry_time() ->
     assert words.endswith("no")
 
 
-def test_an_answer_or_an_uncounted_failure_keeps_it_closed() -> None:
+def test_answers_and_uncounted_failures_keep_the_breaker_closed() -> None:
     breaker = Breaker("e", Clock())
     for _ in range(3):
         for _ in range(FAILURES - 1):
@@ -58,7 +58,7 @@ def test_an_answer_or_an_uncounted_failure_keeps_it_closed() -> None:
     assert not breaker.is_open
 
 
-def test_a_successful_trial_request_closes_it() -> None:
+def test_successful_trial_request_closes_the_breaker() -> None:
     clock = Clock()
     breaker = opened(clock)
     clock.now += COOL_S
@@ -70,7 +70,7 @@ def test_a_successful_trial_request_closes_it() -> None:
     assert not breaker.is_open
 
 
-def test_a_failed_trial_request_keeps_it_open() -> None:
+def test_failed_trial_request_keeps_the_breaker_open() -> None:
     clock = Clock()
     breaker = opened(clock)
     clock.now += COOL_S

@@ -39,7 +39,7 @@ async def test_waiting_request_can_be_moved_up() -> None:
 
 
 @in_loop
-async def test_a_cancelled_request_passes_its_slot_on() -> None:
+async def test_cancelled_request_frees_its_slot_for_the_next() -> None:
     turns = PrioritySemaphore(1)
 
     async def work() -> None:

@@ -14,7 +14,7 @@ from llmctl.errors import ConfigError
     ("text", "seconds"),
     [("90s", 90), ("15m", 900), ("2h", 7200), ("7d", 604800), ("1w", 604800), ("250ms", 0.25), ("5", 5), (" 1.5 m ", 90), (0, 0)],
 )  # fmt: skip
-def test_durations(text: str | float, seconds: float) -> None:
+def test_durations_are_parsed(text: str | float, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
@@ -22,7 +22,7 @@ def test_durations(text: str | float, seconds: float) -> None:
     ("text", "count"),
     [("512M", 512 * 2**20), ("4G", 4 * 2**30), ("4GiB", 4 * 2**30), ("4gb", 4 * 2**30), ("1.5K", 1536), ("7", 7), (7, 7)],
 )  # fmt: skip
-def test_sizes(text: str | int, count: int) -> None:
+def test_sizes_are_parsed(text: str | int, count: int) -> None:
     assert parse_size(text) == count
 
 

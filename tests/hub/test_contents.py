@@ -170,7 +170,7 @@ async def test_files_are_hashed_only_while_the_hub_is_idle(model: Path) -> None:
 
 
 @in_loop
-async def test_file_changed_during_hashing_gets_no_hash(model: Path) -> None:
+async def test_file_changed_before_hashing_gets_no_hash_until_seen_again(model: Path) -> None:
     contents = Contents()
     own = contents.of(str(model))
     flip(model, unsampled())  # changed before it was hashed

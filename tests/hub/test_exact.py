@@ -112,7 +112,7 @@ async def key(folder: Path, catalog: Catalog, scope: list[str], **fields: Any) -
 
 
 @in_loop
-async def test_the_key_covers_everything_that_changes_the_answer_and_nothing_else(tmp_path: Path) -> None:
+async def test_key_covers_exactly_what_changes_the_answer(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").write_bytes(b"GGUF" + bytes(20))
     settings = {
         "e": {"adapters": f'{{"a": "{tmp_path}/a.gguf"}}'},

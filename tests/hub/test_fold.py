@@ -105,7 +105,7 @@ LONG = [
 
 
 @pytest.mark.parametrize("text", LONG, ids=lambda text: repr(text[:6]))
-def test_half_a_megabyte_takes_linear_time(text: str) -> None:
+def test_restated_takes_linear_time_for_half_a_megabyte(text: str) -> None:
     text = (text * (500_000 // len(text) + 1))[:500_000]
     assert any(_is_linear(text) for _ in range(5))  # other programs may delay one measurement, but not all five
     assert restated(text, text)

@@ -67,7 +67,7 @@ CHANGES: dict[str, tuple[Change, list[str | None]]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @in_loop
-async def test_a_later_change_wins_over_an_earlier_copy_upward(tmp_path: Path, change: str) -> None:
+async def test_later_change_wins_over_an_earlier_promotion(tmp_path: Path, change: str) -> None:
     act, expected = CHANGES[change]
     tiers, held, lookup = await a_promotion_under_way(tmp_path)
     acting = asyncio.ensure_future(act(tiers))

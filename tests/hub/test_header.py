@@ -1,4 +1,4 @@
-"""A GGUF file's header: its values are read, and a damaged one raises Damaged and nothing worse."""
+"""A GGUF file's header: its values are read, and a damaged one raises DamagedHeader and nothing worse."""
 
 import struct
 from pathlib import Path
@@ -63,7 +63,7 @@ def test_decoder_with_pooling_is_an_embedding_model_and_rerankers_are_refused(tm
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
-def test_damaged_header_raises_damaged_and_never_hangs(tmp_path: Path, data: st.DataObject) -> None:
+def test_damaged_header_raises_damaged_header_and_never_hangs(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "x.gguf"
     if not path.exists():
         tiny_gguf.write(path)

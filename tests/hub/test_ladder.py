@@ -48,7 +48,7 @@ def test_a_crash_below_the_first_rung_is_blamed_on_the_architecture(ladder: Ladd
     assert descent(ladder, "another", FileKind(KIND.types, "qwen3")).rung.name == "as it is"
 
 
-def test_a_failed_load_says_nothing_about_other_models(ladder: Ladder) -> None:
+def test_failed_load_does_not_affect_other_models(ladder: Ladder) -> None:
     descent(ladder).fell("SIGSEGV")
     assert descent(ladder, "another").rung.name == "as it is"
 

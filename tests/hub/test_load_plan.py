@@ -70,7 +70,7 @@ def test_unreserved_memory_is_used() -> None:
 
 
 def test_model_larger_than_the_limit_gets_all_available_memory() -> None:
-    """Its context is reduced when it is loaded."""
+    """It is shrunk to fit when it is loaded."""
     books = [resident("a", 3, pinned=True), resident("b", 4)]
     assert decide(0, LIMIT, books, [group("c", 99)], 20) == LoadPlan([], ["b"])
     assert decide(0, LIMIT, books[:1], [group("c", 99)], 20) == LoadPlan(["c"], [])
