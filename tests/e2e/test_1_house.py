@@ -26,7 +26,7 @@ def test_the_version_names_client_and_protocol_without_starting_a_hub(house: Hou
     assert not house.daemons()
 
 
-def test_demo_without_a_model_says_in_two_lines_how_to_give_one(tmp_path: Path) -> None:
+def test_demo_without_a_model_says_in_two_lines_how_to_set_one(tmp_path: Path) -> None:
     done = make("-s", "demo", "MODEL=", home=tmp_path)
     said = [line for line in done.stderr.splitlines() if not line.startswith("make:")]
     assert done.returncode == 2
@@ -36,7 +36,7 @@ def test_demo_without_a_model_says_in_two_lines_how_to_give_one(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("given", [(), ("PEER=somewhere",), ("MODEL=some.gguf",)])
-def test_bench_engine_without_a_peer_or_a_model_says_in_two_lines_what_to_give(
+def test_bench_engine_without_a_peer_or_a_model_says_in_two_lines_what_to_set(
     given: tuple[str, ...], tmp_path: Path
 ) -> None:
     done = make("-s", "bench-engine", *given, home=tmp_path)
@@ -48,7 +48,7 @@ def test_bench_engine_without_a_peer_or_a_model_says_in_two_lines_what_to_give(
     assert "MODEL=" in said[1]
 
 
-def test_demo_prints_the_answer_and_nothing_else(tiny: Path, tmp_path: Path) -> None:
+def test_demo_prints_only_the_answer(tiny: Path, tmp_path: Path) -> None:
     if make("-q", ".venv/.installed", home=tmp_path).returncode != 0:
         pytest.skip("`make install` has something to do here, and a test installs nothing")
     done = make("-s", "demo", f"MODEL={tiny}", home=tmp_path)

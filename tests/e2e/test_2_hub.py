@@ -20,7 +20,7 @@ LONG = "x" * 2000
 """A prompt that an echo model answers with 2,000 tokens; of a second each, that ends in no test."""
 
 
-def test_what_only_looks_starts_no_hub(house: House) -> None:
+def test_read_only_commands_start_no_hub(house: House) -> None:
     for command in (["ps"], ["models", "ls"], ["templates", "ls"], ["cache", "stats"], ["config", "show"], ["--help"]):
         house.run(*command)
         assert not house.daemons(), command
@@ -28,18 +28,18 @@ def test_what_only_looks_starts_no_hub(house: House) -> None:
     assert not house.daemons()
 
 
-def test_it_starts_at_the_first_command_and_holds_no_pipe_of_its_caller(house: House) -> None:
+def test_hub_starts_at_the_first_command_and_holds_no_pipe_of_its_caller(house: House) -> None:
     outcome = house.shell('llmctl models add echo echo >/dev/null; x=$(llmctl ask "hi there" | cat); echo "got $x"')
     assert (outcome.status, outcome.out) == (0, "got hi there\n")
     assert len([process for process in house.daemons() if process.pid == house.hub().pid]) == 1
 
 
-def test_the_hub_has_a_session_of_its_own(house: House) -> None:
+def test_the_hub_runs_in_its_own_session(house: House) -> None:
     house.echo()
     assert os.getsid(house.hub().pid) == house.hub().pid
 
 
-def test_eight_first_commands_at_once_get_one_hub(house: House) -> None:
+def test_eight_concurrent_first_commands_start_one_hub(house: House) -> None:
     house.echo().stop()
     assert house.ended()
     outcome = house.shell("seq 8 | xargs -P 8 -I{} llmctl ask 'number {}' --no-stdin --no-stream")
@@ -50,7 +50,7 @@ def test_eight_first_commands_at_once_get_one_hub(house: House) -> None:
     assert [row["state"] for row in house.records()] == ["done"] * 8
 
 
-def test_a_stale_socket_and_a_stale_description_are_no_obstacle(house: House) -> None:
+def test_a_stale_socket_and_a_stale_hub_json_do_not_prevent_a_start(house: House) -> None:
     house.echo().stop()
     house.socket.unlink(missing_ok=True)
     with closing(socket.socket(socket.AF_UNIX)) as left:
@@ -72,7 +72,7 @@ def test_sigkill_of_the_hub_leaves_no_engine_and_the_next_command_answers(house:
     assert house.hub().pid != hub.pid
 
 
-def test_sigkill_of_the_hub_ends_an_engine_that_is_at_work(house: House) -> None:
+def test_sigkill_of_the_hub_ends_a_busy_engine(house: House) -> None:
     house.echo(token_ms=1000)
     asking = house.spawn("ask", LONG)
     asking.first_byte()
@@ -111,7 +111,7 @@ def test_the_folders_are_private_and_nothing_stored_is_a_pickle(house: House) ->
     assert set(modes) <= {1, 2}, "diskcache's raw and file modes; 4 would be a pickle"
 
 
-def test_a_socket_folder_that_is_a_link_to_elsewhere_is_refused(house: House, tmp_path: Path) -> None:
+def test_a_symlinked_socket_folder_is_refused(house: House, tmp_path: Path) -> None:
     house.place.mkdir()
     (house.place / "run").symlink_to(tmp_path)
     outcome = house.run("models", "add", "echo", "echo")
@@ -120,7 +120,7 @@ def test_a_socket_folder_that_is_a_link_to_elsewhere_is_refused(house: House, tm
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="giving a folder away needs root")
-def test_a_socket_folder_of_somebody_else_is_refused(house: House) -> None:
+def test_a_socket_folder_owned_by_another_user_is_refused(house: House) -> None:
     (house.place / "run").mkdir(parents=True)
     os.chown(house.place / "run", 65534, 65534)
     outcome = house.run("models", "add", "echo", "echo")
@@ -160,7 +160,7 @@ def test_a_client_that_vanishes_before_the_first_token_is_noticed(house: House) 
     until(lambda: house.busy("echo") == 0)
 
 
-def test_sigterm_lets_what_runs_finish(house: House) -> None:
+def test_sigterm_lets_running_requests_finish(house: House) -> None:
     house.echo(token_ms=10)
     asking = house.spawn("ask", "y" * 50)  # half a second; the hub drains for ten
     asking.first_byte()
@@ -171,7 +171,7 @@ def test_sigterm_lets_what_runs_finish(house: House) -> None:
     assert house.ended()
 
 
-def test_stop_cancels_what_does_not_end_in_time_and_names_it(house: House) -> None:
+def test_stop_cancels_and_names_requests_that_exceed_the_timeout(house: House) -> None:
     house.echo(token_ms=1000)
     asking = house.spawn("ask", LONG, "--json")
     asking.first_byte()
@@ -186,7 +186,7 @@ def test_stop_cancels_what_does_not_end_in_time_and_names_it(house: House) -> No
     assert [row["state"] for row in house.records()] == ["cancelled"]
 
 
-def test_a_draining_hub_keeps_no_new_request_waiting_for_ever(house: House) -> None:
+def test_a_draining_hub_does_not_keep_a_new_request_waiting_forever(house: House) -> None:
     house.echo(token_ms=10)
     asking = house.spawn("ask", "z" * 50)
     asking.first_byte()
@@ -195,7 +195,7 @@ def test_a_draining_hub_keeps_no_new_request_waiting_for_ever(house: House) -> N
     assert asking.end().status == 0
 
 
-def test_start_stop_and_status_mean_the_same_each_time(house: House) -> None:
+def test_start_stop_and_status_are_idempotent(house: House) -> None:
     assert house.run("daemon", "status", "--json").lines[0]["state"] == "stopped"
     assert house.run("daemon", "status").status == 3
     house.ok("daemon", "stop")
@@ -224,7 +224,7 @@ def test_the_hub_ends_when_its_socket_vanishes(house: House) -> None:
     assert house.ok("ask", "hi").out == "hi\n"
 
 
-def test_a_long_idle_hub_uses_no_processor(house: House) -> None:
+def test_a_long_idle_hub_uses_no_processor_time(house: House) -> None:
     house.echo()
     house.ok("ask", "hi")
     processes = [house.hub(), *house.engines()]
@@ -273,7 +273,7 @@ def test_an_idle_hub_of_the_old_version_is_restarted(house: House, older: dict[s
     assert house.status()["version"] != "0.0.9"
 
 
-def test_a_busy_hub_of_the_old_version_is_named_with_what_to_do(house: House, older: dict[str, str]) -> None:
+def test_a_busy_hub_of_the_old_version_is_reported_with_a_hint(house: House, older: dict[str, str]) -> None:
     house.ok("models", "add", "echo", "echo", "--set=token_ms=1000", **older)
     asking = house.spawn("ask", LONG, variables=older)
     asking.first_byte()
@@ -291,7 +291,7 @@ def test_an_idle_hub_of_another_protocol_is_restarted(house: House, foreign: dic
     assert house.ok("ask", "hi").out == "hi\n"
 
 
-def test_a_busy_hub_of_another_protocol_is_named(house: House, foreign: dict[str, str]) -> None:
+def test_a_busy_hub_of_another_protocol_is_reported(house: House, foreign: dict[str, str]) -> None:
     house.ok("models", "add", "echo", "echo", "--set=token_ms=1000", **foreign)
     asking = house.spawn("ask", LONG, variables=foreign)
     asking.first_byte()
@@ -301,7 +301,7 @@ def test_a_busy_hub_of_another_protocol_is_named(house: House, foreign: dict[str
     assert asking.poll() is None
 
 
-def test_state_of_a_newer_version_is_refused_with_both_named(house: House) -> None:
+def test_state_of_a_newer_version_is_refused_naming_both_versions(house: House) -> None:
     house.echo()
     house.ok("ask", "hi")
     version = house.status()["version"]
@@ -323,7 +323,7 @@ def test_state_of_a_newer_version_is_refused_with_both_named(house: House) -> No
 # ---- what it tells --------------------------------------------------------------------------------------------------
 
 
-def test_the_log_names_the_request_and_never_its_text(house: House) -> None:
+def test_the_log_contains_the_request_id_and_never_its_text(house: House) -> None:
     house.echo()
     house.ok("ask", "a secret sentence", "--json")
     identity = house.records()[0]["id"]
@@ -345,13 +345,13 @@ def test_the_log_is_rotated(house: House) -> None:
     assert all(path.stat().st_size <= 1200 for path in house.log.parent.glob("hub.log*"))
 
 
-def test_doctor_names_what_it_checked(house: House) -> None:
+def test_doctor_lists_what_it_checked(house: House) -> None:
     outcome = house.ok("daemon", "doctor", timeout=4 * PATIENCE_S)
     for word in ("llmctl", "memory", str(house.place)):
         assert word in outcome.out.lower() or word in outcome.out, word
 
 
-def test_doctor_says_what_to_do_about_a_folder_that_cannot_be_written(house: House) -> None:
+def test_doctor_gives_a_hint_for_a_folder_that_is_not_writable(house: House) -> None:
     house.place.mkdir()
     (house.place / "state").write_text("in the way")
     outcome = house.run("daemon", "doctor", timeout=4 * PATIENCE_S)
@@ -368,7 +368,7 @@ def test_install_writes_a_unit_that_starts_this_hub(house: House) -> None:
     assert sys.prefix in text or sys.executable in text
 
 
-def test_a_changed_configuration_is_told_to_who_asks(house: House) -> None:
+def test_ask_warns_that_the_configuration_changed_until_the_hub_is_restarted(house: House) -> None:
     house.echo()
     assert "daemon restart" not in house.ok("ask", "hi").err
     (house.place / "config.toml").write_text('[cache]\nmemory_bytes = "1M"\n')
@@ -378,7 +378,7 @@ def test_a_changed_configuration_is_told_to_who_asks(house: House) -> None:
     assert "daemon restart" not in house.ok("ask", "hi").err
 
 
-def test_no_zombie_and_no_open_file_is_left_by_many_engines(house: House) -> None:
+def test_many_engines_leave_no_zombie_and_no_open_file(house: House) -> None:
     house.echo()
     hub = house.hub()
     house.ok("ask", "warm up")

@@ -40,7 +40,7 @@ def test_a_second_short_request_overtakes_a_long_one(house: House) -> None:
     assert first.end().status == 130
 
 
-def test_two_requests_are_seen_at_once(house: House) -> None:
+def test_ps_shows_two_requests_running_at_once(house: House) -> None:
     house.echo(token_ms=200)
     first, second = house.spawn("ask", LONG), house.spawn("ask", "y" * 1000)
     first.first_byte()
@@ -49,7 +49,7 @@ def test_two_requests_are_seen_at_once(house: House) -> None:
     assert house.status()["requests_in_flight"] == 2
 
 
-def test_a_real_model_overtakes_too(house: House, tmp_path: Path) -> None:
+def test_a_short_request_overtakes_a_long_one_on_a_real_model(house: House, tmp_path: Path) -> None:
     path = tmp_path / "long.gguf"
     slow(path)
     house.ok("models", "add", "tiny", path, "--set=context=16384", "--set=slots=2", "--set=threads=1")
@@ -93,7 +93,7 @@ def test_killing_the_client_while_its_prompt_is_computed_frees_the_slot(house: H
     assert [row["state"] for row in house.records()] == ["cancelled"]
 
 
-def test_a_stalled_reader_gets_everything_and_stalls_nobody(house: House) -> None:
+def test_a_stalled_reader_gets_everything_and_stalls_no_other_request(house: House) -> None:
     house.echo(context=100_000)
     text = "".join(chr(97 + n % 26) for n in range(40_000))
     (house.home / "text").write_text(text)
@@ -107,7 +107,7 @@ def test_a_stalled_reader_gets_everything_and_stalls_nobody(house: House) -> Non
     assert stalled.end().out == text + "\n"
 
 
-def test_interrupt_ends_with_what_came(house: House) -> None:
+def test_ctrl_c_keeps_the_partial_answer(house: House) -> None:
     house.echo(token_ms=200)
     asking = house.spawn("ask", LONG, "--json")
     asking.first_byte()
@@ -119,7 +119,7 @@ def test_interrupt_ends_with_what_came(house: House) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_other_signals_cancel_too(house: House, number: signal.Signals, status: int) -> None:
+def test_sigterm_and_sighup_also_cancel_the_request(house: House, number: signal.Signals, status: int) -> None:
     house.echo(token_ms=200)
     asking = house.spawn("ask", LONG)
     asking.first_byte()
@@ -128,7 +128,7 @@ def test_other_signals_cancel_too(house: House, number: signal.Signals, status: 
     until(lambda: house.busy("echo") == 0)
 
 
-def test_timeout_of_the_shell_leaves_nothing_running(house: House) -> None:
+def test_the_timeout_command_of_the_shell_leaves_nothing_running(house: House) -> None:
     """SIGALRM is what tells `timeout` that the time is over: so it is, once the answer has begun."""
     house.echo(token_ms=200)
     command = ["timeout", "600", str(LLMCTL), "ask", LONG, "--no-stdin"]
@@ -140,7 +140,7 @@ def test_timeout_of_the_shell_leaves_nothing_running(house: House) -> None:
     until(lambda: house.busy("echo") == 0)
 
 
-def test_length_is_no_failure_and_is_told(shared: House) -> None:
+def test_reaching_max_tokens_is_reported_but_is_no_failure(shared: House) -> None:
     outcome = shared.ok("ask", "abcdefgh", "--max-tokens", "3")
     assert outcome.out == "abc\n"
     assert "max-tokens" in outcome.err or "max_tokens" in outcome.err or "length" in outcome.err
@@ -156,7 +156,7 @@ def test_a_stop_string_is_never_printed_in_part(shared: House) -> None:
     assert shared.ok("ask", "say STO", "--stop", "STOP").out == "say STO\n", "held back, then given"
 
 
-def test_characters_arrive_whole(shared: House) -> None:
+def test_multi_byte_characters_are_never_split(shared: House) -> None:
     text = "naïve 👩‍👩‍👧 日本語 🏳️‍🌈"
     outcome = shared.ok("ask", text, "--json")
     assert outcome.last["text"] == text
@@ -164,7 +164,7 @@ def test_characters_arrive_whole(shared: House) -> None:
     assert shared.ok("ask", text).out == text + "\n"
 
 
-def test_real_tokens_become_correct_text(house: House, tiny: Path) -> None:
+def test_tokens_of_a_real_model_become_valid_text_streamed_or_not(house: House, tiny: Path) -> None:
     """Random weights name byte tokens too: what is printed is valid, and the same in pieces and at once."""
     house.ok("models", "add", "tiny", tiny)
     for seed in range(4):
@@ -176,7 +176,7 @@ def test_real_tokens_become_correct_text(house: House, tiny: Path) -> None:
         assert len(at_once.lines) == 1
 
 
-def test_usage_and_timings_are_told(house: House, tiny: Path) -> None:
+def test_usage_and_timings_are_reported(house: House, tiny: Path) -> None:
     house.ok("models", "add", "tiny", tiny)
     last = house.ok("ask", "one two three", "--max-tokens", "8", "--json", "--no-stream").last
     assert last["model"] == "tiny"
@@ -188,13 +188,13 @@ def test_usage_and_timings_are_told(house: House, tiny: Path) -> None:
     assert house.ok("ask", "four", "--max-tokens", "2", "--json", "--no-stream").last["timings"]["load_ms"] == 0
 
 
-def test_a_bias_decides_the_token(house: House, tiny: Path) -> None:
+def test_a_logit_bias_decides_the_token(house: House, tiny: Path) -> None:
     house.ok("models", "add", "tiny", tiny)
     wanted = eos(tiny)
     assert house.ok("ask", "hi", "--logit-bias", f"{wanted}=100", "--json", "--no-stream").last["text"] == ""
 
 
-def test_requests_that_ran_together_say_what_they_say_alone(house: House, tiny: Path) -> None:
+def test_concurrent_requests_give_the_same_answers_as_sequential_ones(house: House, tiny: Path) -> None:
     house.ok("models", "add", "tiny", tiny)
     asks = [("ask", f"question {n}", "--temperature", "0", "--max-tokens", "40", "--no-cache") for n in range(4)]
     alone = [house.ok(*ask).out for ask in asks]
@@ -202,13 +202,13 @@ def test_requests_that_ran_together_say_what_they_say_alone(house: House, tiny: 
     assert [command.end().out for command in together] == alone
 
 
-def test_more_requests_than_slots_wait_their_turn(house: House) -> None:
+def test_requests_beyond_the_slots_wait_for_a_free_one(house: House) -> None:
     house.echo(token_ms=5, slots=2)
     asking = [house.spawn("ask", f"{n}" * 100) for n in range(5)]
     assert [command.end().out for command in asking] == [f"{n}" * 100 + "\n" for n in range(5)]
 
 
-def test_a_file_without_a_chat_template_is_a_base_model_and_says_so_once(house: House, tmp_path: Path) -> None:
+def test_a_file_without_a_chat_template_is_a_base_model_with_one_notice(house: House, tmp_path: Path) -> None:
     path = tmp_path / "base.gguf"
     tiny_gguf.write(path, seed=7, context=256, chat_template=None)
     house.ok("models", "add", "base", path)
@@ -222,7 +222,7 @@ def test_a_file_without_a_chat_template_is_a_base_model_and_says_so_once(house: 
     assert words not in house.ok("ask", "a text", *options).err
 
 
-def test_an_engine_that_crashes_takes_nothing_else_with_it(house: House) -> None:
+def test_a_crashing_engine_affects_no_other_model(house: House) -> None:
     house.echo()
     house.ok("models", "add", "bad", "echo", "--set=fail=crash")
     hub = house.hub().pid
@@ -234,7 +234,7 @@ def test_an_engine_that_crashes_takes_nothing_else_with_it(house: House) -> None
     assert house.run("ask", "once more", "-m", "bad").status == 9, "started anew, and it crashes anew"
 
 
-def test_a_killed_engine_is_started_anew_for_what_had_no_token_yet(house: House) -> None:
+def test_a_killed_engine_is_restarted_for_a_request_without_tokens_yet(house: House) -> None:
     house.echo()
     with house.held():
         asking = house.spawn("ask", "patience")
@@ -244,7 +244,7 @@ def test_a_killed_engine_is_started_anew_for_what_had_no_token_yet(house: House)
     assert asking.end().out == "patience\n"
 
 
-def test_a_killed_engine_with_a_half_answer_fails_and_the_half_is_printed(house: House) -> None:
+def test_a_request_whose_engine_is_killed_midway_fails_with_its_partial_answer(house: House) -> None:
     house.echo(token_ms=200)
     asking = house.spawn("ask", "h" * 2000)
     asking.first_byte()
@@ -256,14 +256,14 @@ def test_a_killed_engine_with_a_half_answer_fails_and_the_half_is_printed(house:
     assert house.ok("ask", "short").out == "short\n"
 
 
-def test_models_that_fail_say_how(house: House) -> None:
+def test_failed_loads_and_failed_requests_have_their_own_status(house: House) -> None:
     house.ok("models", "add", "unloadable", "echo", "--set=fail=load")
     house.ok("models", "add", "failing", "echo", "--set=fail=error")
     assert house.run("ask", "hi", "-m", "unloadable").status == 4
     assert house.run("ask", "hi", "-m", "failing").status == 9
 
 
-def test_settings_of_a_model_reach_its_engine(house: House, tiny: Path) -> None:
+def test_model_settings_reach_the_engine(house: House, tiny: Path) -> None:
     house.ok("models", "add", "tiny", tiny, "--set=context=128", "--set=slots=3")
     house.ok("models", "load", "tiny")
     line = house.ps("tiny")
@@ -273,7 +273,7 @@ def test_settings_of_a_model_reach_its_engine(house: House, tiny: Path) -> None:
     assert line["pid"] in [engine.pid for engine in house.engines()]
 
 
-def test_a_setting_in_the_file_holds_over_the_model(house: House) -> None:
+def test_a_setting_in_config_toml_overrides_the_setting_of_the_model(house: House) -> None:
     house.place.mkdir()
     (house.place / "config.toml").write_text("[models.echo]\nslots = 7\n")
     house.echo()
@@ -281,7 +281,7 @@ def test_a_setting_in_the_file_holds_over_the_model(house: House) -> None:
     assert house.ps("echo")["slots"] == 7
 
 
-def test_reasoning_is_no_answer(shared: House) -> None:
+def test_reasoning_is_separated_from_the_answer(shared: House) -> None:
     text = "<think>let me see</think>42"
     outcome = shared.ok("ask", text, "--json", "--no-stream")
     if outcome.last["reasoning"] is None:
@@ -290,7 +290,7 @@ def test_reasoning_is_no_answer(shared: House) -> None:
     assert shared.ok("ask", text).out.strip() == "42"
 
 
-def test_a_second_interrupt_quits_at_once(house: House, patient: None) -> None:
+def test_a_second_ctrl_c_quits_at_once(house: House, patient: None) -> None:
     house.echo(token_ms=200)
     asking = house.spawn("ask", LONG)
     asking.first_byte()

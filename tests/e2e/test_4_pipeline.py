@@ -27,7 +27,7 @@ def await_misses(house: House, count: int) -> None:
     until(lambda: house.ok("cache", "stats", "--json").lines[1]["misses"] == count)
 
 
-def test_eight_equal_questions_at_once_are_computed_once(house: House) -> None:
+def test_eight_identical_concurrent_requests_are_computed_once(house: House) -> None:
     house.echo()
     text = "q" * 250
     with house.held():
@@ -45,7 +45,7 @@ def test_eight_equal_questions_at_once_are_computed_once(house: House) -> None:
     assert [row["hit"] for row in records].count(None) == 1
 
 
-def test_explain_says_what_joined_one_in_flight_and_what_is_too_old(house: House) -> None:
+def test_explain_reports_joined_requests_and_stored_answers_that_are_too_old(house: House) -> None:
     house.echo()
 
     def told(outcome: Outcome, stage: str = "exact") -> str:
@@ -72,7 +72,7 @@ def test_explain_says_what_joined_one_in_flight_and_what_is_too_old(house: House
     assert told(ask(house, "hello", "--max-age", "1h", "--explain")) == "found in memory"
 
 
-def test_interrupting_the_first_leaves_the_others_their_answer(house: House) -> None:
+def test_cancelling_the_first_of_joined_requests_leaves_the_others_their_answer(house: House) -> None:
     house.echo()
     text = "w" * 300
     with house.held():
@@ -91,7 +91,7 @@ def test_interrupting_the_first_leaves_the_others_their_answer(house: House) -> 
     assert all(row["saved_ms"] > 0 for row in joined)
 
 
-def test_a_joiner_streams_what_came_before_it_joined(house: House) -> None:
+def test_a_joined_request_also_streams_the_text_from_before_it_joined(house: House) -> None:
     house.echo(token_ms=20)
     text = "".join(chr(97 + n % 26) for n in range(150))
     house.ok("models", "load", "echo")
@@ -107,7 +107,7 @@ def test_a_joiner_streams_what_came_before_it_joined(house: House) -> None:
     assert first.end().out == text + "\n"
 
 
-def test_an_answer_is_served_again_and_says_how_old_it_is(house: House) -> None:
+def test_a_cache_hit_reports_its_age(house: House) -> None:
     house.echo()
     assert hit(ask(house, "hello")) is None
     again = ask(house, "hello")
@@ -120,7 +120,7 @@ def test_an_answer_is_served_again_and_says_how_old_it_is(house: House) -> None:
     assert house.ok("ask", "hello", "-q").err == ""
 
 
-def test_a_restart_keeps_what_is_on_disk(house: House) -> None:
+def test_answers_on_disk_survive_a_restart_of_the_hub(house: House) -> None:
     house.echo()
     ask(house, "hello")
     house.ok("daemon", "restart")
@@ -132,7 +132,7 @@ def test_a_restart_keeps_what_is_on_disk(house: House) -> None:
     assert {level: line["state"] for level, line in levels.items() if level != "all"} == {"memory": "ok", "disk": "ok"}
 
 
-def test_sigkill_keeps_what_was_answered(house: House) -> None:
+def test_answers_survive_sigkill_of_the_hub(house: House) -> None:
     house.echo()
     ask(house, "hello")
     hub = house.hub()
@@ -152,20 +152,20 @@ def test_sigkill_keeps_what_was_answered(house: House) -> None:
         (("--no-cache",), False),
     ],
 )
-def test_which_answers_are_stored(house: House, options: tuple[str, ...], stored: bool) -> None:
+def test_options_decide_whether_an_answer_is_stored(house: House, options: tuple[str, ...], stored: bool) -> None:
     house.echo()
     assert hit(ask(house, "hello", *options)) is None
     assert hit(ask(house, "hello", *options)) == ("memory" if stored else None)
 
 
-def test_no_cache_neither_reads_nor_writes(house: House) -> None:
+def test_no_cache_neither_reads_nor_writes_the_cache(house: House) -> None:
     house.echo()
     assert hit(ask(house, "hello", "--no-cache")) is None
     assert hit(ask(house, "hello")) is None
     assert hit(ask(house, "hello", "--no-cache")) is None
 
 
-def test_refresh_computes_anew_and_overwrites(house: House) -> None:
+def test_refresh_computes_again_and_overwrites_the_stored_answer(house: House) -> None:
     house.echo()
     first = ask(house, "hello").last
     assert hit(ask(house, "hello", "--refresh")) is None
@@ -176,7 +176,7 @@ def test_refresh_computes_anew_and_overwrites(house: House) -> None:
     assert levels["disk"]["entries"] == 1
 
 
-def test_cache_only_answers_or_says_that_nothing_is_stored(house: House) -> None:
+def test_cache_only_answers_from_the_cache_or_fails_with_status_13(house: House) -> None:
     house.echo()
     missed = house.run("ask", "hello", "--cache-only", "--json")
     assert missed.status == 13
@@ -185,7 +185,7 @@ def test_cache_only_answers_or_says_that_nothing_is_stored(house: House) -> None
     assert hit(ask(house, "hello", "--cache-only")) == "memory"
 
 
-def test_a_stored_answer_needs_no_loaded_model(house: House) -> None:
+def test_a_cache_hit_needs_no_loaded_model(house: House) -> None:
     house.echo()
     ask(house, "hello")
     house.ok("models", "unload", "echo")
@@ -194,7 +194,7 @@ def test_a_stored_answer_needs_no_loaded_model(house: House) -> None:
     assert not house.engines()
 
 
-def test_max_age_decides_what_is_too_old(house: House) -> None:
+def test_a_stored_answer_older_than_max_age_is_computed_again(house: House) -> None:
     house.echo()
     ask(house, "hello")
     stored = time.monotonic()
@@ -204,7 +204,7 @@ def test_max_age_decides_what_is_too_old(house: House) -> None:
     assert hit(ask(house, "hello", "--max-age", "1h")) == "memory", "the newer answer took the older one's place"
 
 
-def test_an_interrupted_answer_is_never_stored(house: House) -> None:
+def test_a_cancelled_answer_is_never_stored(house: House) -> None:
     house.echo(token_ms=1000)
     asking = house.spawn("ask", "p" * 400)
     asking.first_byte()
@@ -213,7 +213,7 @@ def test_an_interrupted_answer_is_never_stored(house: House) -> None:
     assert house.run("ask", "p" * 400, "--cache-only").status == 13
 
 
-def test_an_answer_that_ran_out_of_time_is_never_stored(house: House) -> None:
+def test_an_answer_that_timed_out_is_never_stored(house: House) -> None:
     house.echo(token_ms=1000)
     house.ok("models", "load", "echo")
     for limit in ("0.5s", "2s", "8s", "30s"):  # the first is enough where a token comes in half a second
@@ -247,7 +247,7 @@ def test_an_answer_that_ran_out_of_time_is_never_stored(house: House) -> None:
     ],
     ids=lambda options: options[0].strip("-"),
 )
-def test_whatever_changes_the_answer_changes_the_key(cached: House, options: tuple[str, ...]) -> None:
+def test_options_that_change_the_answer_change_the_key(cached: House, options: tuple[str, ...]) -> None:
     plain = cached.run("ask", "the question", "--cache-only", "--json", "--no-stream")
     assert plain.status == 0
     assert cached.run("ask", "the question", "--cache-only", *options).status == 13
@@ -256,7 +256,7 @@ def test_whatever_changes_the_answer_changes_the_key(cached: House, options: tup
 @pytest.mark.parametrize(
     "options", [("--tag", "x"), ("--timeout", "50s"), ("--no-stream",), ("--json",), ("--max-age", "5h")]
 )
-def test_what_does_not_change_the_answer_does_not(cached: House, options: tuple[str, ...]) -> None:
+def test_options_that_do_not_change_the_answer_keep_the_key(cached: House, options: tuple[str, ...]) -> None:
     assert cached.run("ask", "the question", "--cache-only", *options).status == 0
 
 
@@ -267,7 +267,7 @@ def cached(shared: House) -> House:
     return shared
 
 
-def test_line_ends_and_a_leading_mark_are_no_difference(house: House) -> None:
+def test_line_endings_and_a_byte_order_mark_do_not_change_the_key(house: House) -> None:
     house.echo()
     ask(house, "one\ntwo")
     assert hit(ask(house, "one\r\ntwo")) == "memory"
@@ -275,14 +275,14 @@ def test_line_ends_and_a_leading_mark_are_no_difference(house: House) -> None:
     assert hit(ask(house, "One\ntwo")) is None, "nothing else is folded"
 
 
-def test_a_changed_model_file_is_another_model(house: House) -> None:
+def test_a_changed_model_file_invalidates_its_stored_answers(house: House) -> None:
     house.echo()
     ask(house, "hello")
     house.ok("models", "add", "echo", "echo", "--force", "--set=token_ms=1")
     assert ask(house, "hello").last["text"] == "hello"
 
 
-def test_another_file_under_the_same_name_answers_for_itself(house: House, tiny: object) -> None:
+def test_another_file_under_the_same_model_name_gets_no_answers_of_the_first(house: House, tiny: object) -> None:
     from pathlib import Path
 
     from tests import tiny_gguf
@@ -302,21 +302,21 @@ def test_another_file_under_the_same_name_answers_for_itself(house: House, tiny:
     assert isinstance(tiny, Path)
 
 
-def test_users_share_answers_only_when_the_scope_says_so(house: House) -> None:
+def test_users_share_answers_only_if_the_cache_scope_allows_it(house: House) -> None:
     house.variables["LLMCTL_CACHE__SCOPE"] = "[]"
     house.echo()
     assert hit(ask(house, "hello", "--user", "ana")) is None
     assert hit(ask(house, "hello", "--user", "bob")) == "memory"
 
 
-def test_a_switched_off_cache_stores_nothing(house: House) -> None:
+def test_a_disabled_cache_stores_nothing(house: House) -> None:
     house.variables["LLMCTL_CACHE__ENABLED"] = "false"
     house.echo()
     ask(house, "hello")
     assert hit(ask(house, "hello")) is None
 
 
-def test_user_and_tags_are_on_every_record(house: House) -> None:
+def test_every_history_record_has_user_and_tags(house: House) -> None:
     house.echo()
     ask(house, "one", "--user", "ana", "--tag", "a", "--tag", "b")
     ask(house, "one", "--user", "ana", "--tag", "c")
@@ -329,7 +329,7 @@ def test_user_and_tags_are_on_every_record(house: House) -> None:
     assert ask(house, "three").last["user"] != ""
 
 
-def test_clearing_asks_first_and_says_what_it_did(house: House) -> None:
+def test_cache_clear_asks_for_confirmation_and_reports_what_it_removed(house: House) -> None:
     house.echo()
     ask(house, "hello")
     refused = house.run("cache", "clear")
@@ -340,7 +340,7 @@ def test_clearing_asks_first_and_says_what_it_did(house: House) -> None:
     assert hit(ask(house, "hello")) is None
 
 
-def test_stats_count_what_happened(house: House) -> None:
+def test_cache_stats_count_hits_misses_and_entries(house: House) -> None:
     house.echo()
     ask(house, "one")
     ask(house, "one")
@@ -353,7 +353,7 @@ def test_stats_count_what_happened(house: House) -> None:
     assert set(lines[-1]) == {"level", "requests", "hit_rate", "joined", "saved_s", "saved_cost"}
 
 
-def test_a_full_queue_is_busy_and_stored_answers_are_served_still(house: House) -> None:
+def test_a_full_queue_refuses_new_requests_but_still_serves_cache_hits(house: House) -> None:
     house.variables["LLMCTL_LIMITS__QUEUE"] = "2"
     house.echo(slots=1)
     ask(house, "kept")

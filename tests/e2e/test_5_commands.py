@@ -32,12 +32,12 @@ from tests.e2e.house import LLMCTL, PATIENCE_S, House, until
         ("head -c 4000 /dev/zero | tr '\\0' x | llmctl ask --max-tokens 9000 | wc -c", "4001\n"),
     ],
 )  # fmt: skip
-def test_the_text_of_a_request(shared: House, script: str, out: str) -> None:
+def test_prompt_stdin_and_files_are_combined_into_the_request_text(shared: House, script: str, out: str) -> None:
     outcome = shared.shell(script)
     assert (outcome.status, outcome.out.replace(" ", "")) == (0, out.replace(" ", "")), outcome
 
 
-def test_a_silent_stdin_is_waited_for_and_named(shared: House) -> None:
+def test_ask_waits_for_a_silent_stdin_and_says_so_on_stderr(shared: House) -> None:
     read, write = os.pipe()
     asking = shared.spawn("ask", "hi", stdin=read)
     os.close(read)
@@ -49,14 +49,14 @@ def test_a_silent_stdin_is_waited_for_and_named(shared: House) -> None:
     assert asking.end().out == "hi\n\nlate\n"
 
 
-def test_a_file_half_read_is_named(shared: House) -> None:
+def test_ask_that_swallows_the_stdin_of_a_shell_loop_hints_at_no_stdin(shared: House) -> None:
     (shared.home / "lines").write_text("one\ntwo\nthree\n")
     outcome = shared.shell('while read -r l; do llmctl ask "$l"; done <lines')
     assert outcome.out == "one\n\ntwo\nthree\n"
     assert "--no-stdin" in outcome.err
 
 
-def test_the_issue_s_pipe_leaves_no_trace_of_trouble(house: House, tmp_path: Path) -> None:
+def test_a_pipe_into_ask_and_into_head_prints_no_errors(house: House, tmp_path: Path) -> None:
     from tests import tiny_gguf
 
     path = tmp_path / "small.gguf"
@@ -83,7 +83,7 @@ def test_the_issue_s_pipe_leaves_no_trace_of_trouble(house: House, tmp_path: Pat
 # ---- stdout and stderr ----------------------------------------------------------------------------------------------
 
 
-def test_a_reader_that_goes_away_ends_the_command_quietly(house: House) -> None:
+def test_a_closed_stdout_pipe_ends_the_command_quietly(house: House) -> None:
     house.echo(token_ms=200)
     house.ok("models", "load", "echo")
     outcome = house.shell(f"llmctl ask $'a\\n{'b' * 3000}' --max-tokens 3000 | head -1")
@@ -91,7 +91,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(house: House) -> None:
     until(lambda: house.busy("echo") == 0, what="its end in the engine, where 3,000 tokens would take 10 minutes")
 
 
-def test_no_escape_codes_in_files(house: House) -> None:
+def test_output_to_a_file_contains_no_escape_codes(house: House) -> None:
     house.echo(first_ms=1500)
     outcome = house.shell(
         "llmctl ask hello >out 2>err; llmctl models ls >>out 2>>err; llmctl nonsense >>out 2>>err; cat out err"
@@ -101,7 +101,7 @@ def test_no_escape_codes_in_files(house: House) -> None:
 
 
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_no_colour_in_a_terminal_that_does_not_want_it(shared: House, variables: dict[str, str]) -> None:
+def test_no_colour_in_a_terminal_that_disables_it(shared: House, variables: dict[str, str]) -> None:
     leader, follower = pty.openpty()
     done = subprocess.Popen(
         [str(LLMCTL), "models", "ls"], stdin=subprocess.DEVNULL, stdout=follower, stderr=follower,
@@ -115,7 +115,7 @@ def test_no_colour_in_a_terminal_that_does_not_want_it(shared: House, variables:
     assert b"\x1b[3" not in seen, "no colours"
 
 
-def test_the_answer_is_flushed_as_it_comes(house: House) -> None:
+def test_the_answer_is_flushed_piece_by_piece(house: House) -> None:
     house.echo(token_ms=1000)
     asking = house.spawn("ask", "k" * 1000)
     assert asking.first_byte() == "k"
@@ -123,12 +123,12 @@ def test_the_answer_is_flushed_as_it_comes(house: House) -> None:
     asking.kill()
 
 
-def test_quiet_says_nothing(shared: House) -> None:
+def test_quiet_prints_no_notices(shared: House) -> None:
     shared.ok("ask", "quiet please")
     assert shared.ok("ask", "quiet please", "-q").err == ""
 
 
-def test_json_is_one_object_a_line_for_everything(shared: House) -> None:
+def test_json_output_is_one_object_per_line_for_every_command(shared: House) -> None:
     for command in (
         ["models", "ls"], ["models", "show", "echo"], ["ps"], ["cache", "stats"], ["templates", "ls"],
         ["daemon", "status"],
@@ -154,14 +154,14 @@ def test_the_last_line_of_ask_has_every_field(shared: House) -> None:
     assert outcome.last["id"] in {row["id"] for row in shared.records()}
 
 
-def test_a_failure_is_the_last_line_of_stderr_with_json(shared: House) -> None:
+def test_with_json_a_failure_is_the_last_line_of_stderr(shared: House) -> None:
     outcome = shared.run("ask", "hi", "-m", "ecko", "--json")
     assert (outcome.status, outcome.out) == (4, "")
     assert set(outcome.error) == {"code", "message", "hint"}
     assert "echo" in outcome.error["message"] + outcome.error["hint"]
 
 
-def test_extraction(shared: House) -> None:
+def test_extract_prints_a_code_block_or_fails_with_status_8(shared: House) -> None:
     text = "words\n```python\nprint(1)\n```\nmore\n```\nlast\n```\n"
     assert shared.ok("ask", text, "-x").out == "print(1)\n"
     assert shared.ok("ask", text, "--xl").out == "last\n"
@@ -172,7 +172,7 @@ def test_extraction(shared: House) -> None:
 # ---- conversations --------------------------------------------------------------------------------------------------
 
 
-def test_continuing_gives_the_model_what_was_said(house: House, tiny: Path) -> None:
+def test_continuing_a_conversation_sends_the_previous_turns(house: House, tiny: Path) -> None:
     house.ok("models", "add", "tiny", tiny)
     options = ("--max-tokens", "4", "--json", "--no-stream")
     first = house.ok("ask", "my name is Ada", *options).last
@@ -182,7 +182,7 @@ def test_continuing_gives_the_model_what_was_said(house: House, tiny: Path) -> N
     assert second["usage"]["prompt_tokens"] > alone["usage"]["prompt_tokens"]
 
 
-def test_a_named_conversation_is_made_when_it_is_new(house: House) -> None:
+def test_a_named_conversation_is_created_at_first_use(house: House) -> None:
     house.echo()
     first = house.ok("ask", "one", "--conversation", "trip", "--json", "--no-stream").last
     assert first["conversation"] == "trip"
@@ -203,13 +203,13 @@ def test_conversations_outlive_the_hub_and_belong_to_their_user(house: House) ->
     )
 
 
-def test_nothing_to_continue_is_status_5(house: House) -> None:
+def test_continuing_without_a_conversation_is_status_5(house: House) -> None:
     house.echo()
     assert house.run("ask", "hi", "-c").status == 5
     assert house.run("ask", "hi", "-c", "--conversation", "x").status == 2
 
 
-def test_two_at_once_on_one_conversation_are_answered_in_order(house: House) -> None:
+def test_concurrent_requests_on_one_conversation_are_answered_in_order(house: House) -> None:
     house.echo(token_ms=5)
     first = house.spawn("ask", "f" * 200, "--conversation", "queue")
     first.first_byte()
@@ -220,7 +220,7 @@ def test_two_at_once_on_one_conversation_are_answered_in_order(house: House) -> 
     assert rows[0]["ended"] <= rows[1]["ended"]
 
 
-def test_a_chat_through_a_pipe(house: House) -> None:
+def test_chat_reads_its_turns_from_a_pipe(house: House) -> None:
     house.echo()
     outcome = house.ok("chat", stdin="hello\nhow are you\n")
     assert "hello" in outcome.out
@@ -242,7 +242,7 @@ def test_a_saved_template_is_used_with_its_parameters(house: House) -> None:
     assert house.run("ask", "-t", "twice").status == 5
 
 
-def test_a_template_that_is_a_file(house: House) -> None:
+def test_a_template_given_as_a_file_is_used_and_its_missing_parameter_named(house: House) -> None:
     house.echo()
     (house.home / "t.yaml").write_text("prompt: 'About {topic}: {stdin}'\nparams: {topic: null}\nmax_tokens: 500\n")
     assert house.ok("ask", "-t", "./t.yaml", "-p", "topic=cats", stdin="purr\n").out == "About cats: purr\n"
@@ -252,7 +252,7 @@ def test_a_template_that_is_a_file(house: House) -> None:
 
 
 @pytest.mark.parametrize("text", ["prompt: [", "promt: hi\n", "prompt: hi\nmax_tokens: many\n", "- a\n"])
-def test_a_template_that_is_wrong_names_the_field(shared: House, text: str) -> None:
+def test_an_invalid_template_file_is_refused_and_named(shared: House, text: str) -> None:
     (shared.home / "wrong.yaml").write_text(text)
     outcome = shared.run("ask", "-t", "./wrong.yaml")
     assert outcome.status in (2, 5)
@@ -260,7 +260,7 @@ def test_a_template_that_is_wrong_names_the_field(shared: House, text: str) -> N
     assert "Traceback" not in outcome.err
 
 
-def test_an_unknown_template_has_near_names(house: House) -> None:
+def test_an_unknown_template_suggests_similar_names(house: House) -> None:
     house.echo()
     house.ok("ask", "Sum up {stdin}", "--save", "summary", stdin="x")
     outcome = house.run("ask", "-t", "sumary")
@@ -288,19 +288,19 @@ def test_models_are_added_shown_loaded_and_removed(house: House, tiny: Path) -> 
     assert house.run("ask", "hi").status == 4
 
 
-def test_a_name_that_exists_needs_force(house: House) -> None:
+def test_adding_a_model_under_an_existing_name_needs_force(house: House) -> None:
     house.echo()
     assert house.run("models", "add", "echo", "echo").status == 2
     house.ok("models", "add", "echo", "echo", "--force")
 
 
-def test_a_relative_file_is_found_from_where_the_caller_stands(house: House, tiny: Path) -> None:
+def test_a_relative_model_path_is_resolved_from_the_caller_s_directory(house: House, tiny: Path) -> None:
     (house.home / "here.gguf").write_bytes(tiny.read_bytes())
     house.ok("models", "add", "here", "here.gguf")
     house.ok("ask", "hi", "--max-tokens", "2")
 
 
-def test_the_first_model_is_the_default_and_an_alias_is_a_name(house: House) -> None:
+def test_the_first_model_is_the_default_and_an_alias_selects_its_model(house: House) -> None:
     house.echo("one")
     house.ok("models", "add", "two", "echo", "--alias", "zwei")
     assert house.ok("ask", "hi", "--json", "--no-stream").last["model"] == "one"
@@ -311,7 +311,7 @@ def test_the_first_model_is_the_default_and_an_alias_is_a_name(house: House) -> 
 # ---- configuration --------------------------------------------------------------------------------------------------
 
 
-def test_config_init_writes_once_and_what_it_writes_is_right(house: House) -> None:
+def test_config_init_writes_valid_defaults_and_never_overwrites(house: House) -> None:
     house.ok("config", "init")
     path = house.place / "config.toml"
     before = path.read_text()
@@ -323,7 +323,7 @@ def test_config_init_writes_once_and_what_it_writes_is_right(house: House) -> No
     assert not house.daemons()
 
 
-def test_what_is_set_is_shown(house: House) -> None:
+def test_config_show_includes_values_from_file_and_environment(house: House) -> None:
     house.place.mkdir()
     (house.place / "config.toml").write_text('[cache]\nmemory_bytes = "1M"\n')
     outcome = house.ok("config", "show", "--json", LLMCTL_LIMITS__QUEUE="7")
@@ -335,7 +335,7 @@ def test_what_is_set_is_shown(house: House) -> None:
 
 
 @pytest.mark.parametrize("command", [["--help"], ["--version"], ["ps"], ["models", "ls"], ["ask", "the warm one"]])
-def test_a_command_imports_nothing_slow(shared: House, command: list[str]) -> None:
+def test_a_command_imports_no_slow_modules(shared: House, command: list[str]) -> None:
     shared.ok("ask", "the warm one")
     done = subprocess.run(
         [sys.executable, "-X", "importtime", str(LLMCTL), *command],
@@ -351,7 +351,7 @@ def test_a_command_imports_nothing_slow(shared: House, command: list[str]) -> No
 # ---- Python ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_python_client(shared: House) -> None:
+def test_the_python_client_asks_streams_and_raises_typed_errors(shared: House) -> None:
     script = """
 from llmctl import Client, LlmctlError
 from llmctl.errors import InvalidRequest
@@ -384,7 +384,7 @@ with Client(user="ana") as c:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_an_answer_that_cannot_be_written_is_told(shared: House) -> None:
+def test_an_answer_that_cannot_be_written_to_stdout_is_status_14(shared: House) -> None:
     outcome = shared.shell("llmctl ask hello >/dev/full")
     assert outcome.status == 14
     assert "Traceback" not in outcome.err

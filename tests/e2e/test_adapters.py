@@ -20,7 +20,7 @@ def home(house: House, tmp_path: Path) -> House:
     return house
 
 
-def test_an_adapter_changes_the_answer_and_the_key(home: House) -> None:
+def test_an_adapter_changes_the_answer_and_the_cache_key(home: House) -> None:
     plain = home.ok("ask", "hello", *ONE).last
     legal = home.ok("ask", "hello", "--adapter", "legal", *ONE).last
     weak = home.ok("ask", "hello", "--adapter", "legal=0.25", *ONE).last
@@ -30,7 +30,7 @@ def test_an_adapter_changes_the_answer_and_the_key(home: House) -> None:
     assert (again["text"], again["cache"]["hit"]) == (legal["text"], "memory")
 
 
-def test_the_setting_may_stand_in_the_configuration(home: House, tmp_path: Path) -> None:
+def test_adapters_may_be_set_in_the_configuration(home: House, tmp_path: Path) -> None:
     (home.place / "config.toml").write_text(f'[models.tiny.adapters]\nother = "{tmp_path / "legal.gguf"}"\n')
     home.ok("daemon", "restart")
     assert home.run("ask", "hello", "--adapter", "other", *ONE).status == 0
@@ -45,13 +45,13 @@ def test_the_setting_may_stand_in_the_configuration(home: House, tmp_path: Path)
         ("legal=1000", 5, "scales between -100 and 100"),
     ],
 )
-def test_what_is_wrong_is_named(home: House, given: str, status: int, words: str) -> None:
+def test_an_invalid_adapter_option_is_refused_with_its_reason(home: House, given: str, status: int, words: str) -> None:
     outcome = home.run("ask", "hello", "--adapter", given)
     assert (outcome.status, outcome.out) == (status, "")
     assert words in outcome.err
 
 
-def test_a_setting_that_is_no_mapping_is_refused(house: House, tmp_path: Path) -> None:
+def test_an_adapters_setting_that_is_not_a_mapping_is_refused(house: House, tmp_path: Path) -> None:
     tiny_gguf.write(tmp_path / "tiny.gguf")
     outcome = house.run("models", "add", "tiny", tmp_path / "tiny.gguf", "--set=adapters=legal.gguf")
     assert outcome.status == 5

@@ -24,7 +24,7 @@ def refused(outcome: Outcome, status: int, *words: object) -> None:
 # ---- models ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_missing_file_is_refused_when_it_is_added(house: House) -> None:
+def test_adding_a_missing_model_file_is_refused(house: House) -> None:
     refused(house.run("models", "add", "m", "nowhere.gguf"), 4, "nowhere.gguf")
     assert house.ok("models", "ls", "--json").out == ""
 
@@ -32,7 +32,7 @@ def test_a_missing_file_is_refused_when_it_is_added(house: House) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"GGUF", b"not a model at all" * 100, b"GGUF\x03\x00\x00\x00" + b"\xff" * 4000]
 )
-def test_a_broken_file_is_refused(house: House, content: bytes) -> None:
+def test_a_corrupt_model_file_is_refused(house: House, content: bytes) -> None:
     path = house.home / "broken.gguf"
     path.write_bytes(content)
     added = house.run("models", "add", "m", path)
@@ -47,7 +47,7 @@ def test_a_broken_file_is_refused(house: House, content: bytes) -> None:
         (3000, "ends within its header: it is truncated"),
     ],
 )
-def test_a_file_cut_short_is_refused_when_it_is_added(house: House, tiny: Path, left: int, words: str) -> None:
+def test_adding_a_truncated_model_file_is_refused(house: House, tiny: Path, left: int, words: str) -> None:
     path = house.home / "cut.gguf"
     path.write_bytes(tiny.read_bytes()[:left])
     said = words.format(size=path.stat().st_size)
@@ -64,7 +64,7 @@ def test_a_file_cut_short_is_refused_when_it_is_added(house: House, tiny: Path, 
     assert house.hub_runs()
 
 
-def test_a_file_that_vanished_is_an_error_of_the_model(house: House, tiny: Path) -> None:
+def test_asking_a_model_whose_file_was_deleted_is_a_model_error(house: House, tiny: Path) -> None:
     path = house.home / "soon.gguf"
     path.write_bytes(tiny.read_bytes())
     house.ok("models", "add", "m", path)
@@ -72,23 +72,23 @@ def test_a_file_that_vanished_is_an_error_of_the_model(house: House, tiny: Path)
     refused(house.run("ask", "hi"), 4, path)
 
 
-def test_an_unknown_model_has_near_names(shared: House) -> None:
+def test_an_unknown_model_suggests_similar_names(shared: House) -> None:
     refused(shared.run("ask", "hi", "-m", "ecko"), 4, "ecko", "echo")
 
 
-def test_no_model_at_all_says_how_to_add_one(house: House) -> None:
+def test_asking_without_any_model_says_how_to_add_one(house: House) -> None:
     refused(house.run("ask", "hi"), 4, "llmctl models add")
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", ".hidden", "a/b"])
-def test_a_name_that_is_no_name(shared: House, name: str) -> None:
+def test_an_invalid_model_name_is_refused(shared: House, name: str) -> None:
     outcome = shared.run("models", "add", name, "echo")
     assert outcome.status in (2, 5)
     assert "Traceback" not in outcome.err
 
 
 @pytest.mark.parametrize("setting", ["slots=none", "slotz=3", "slots", "context=-5"])
-def test_a_setting_that_is_none(shared: House, setting: str) -> None:
+def test_an_invalid_model_setting_is_refused_and_named(shared: House, setting: str) -> None:
     outcome = shared.run("models", "add", "wrong", "echo", "--set", setting)
     assert outcome.status in (2, 5), outcome
     assert setting.partition("=")[0] in outcome.err
@@ -105,7 +105,7 @@ def small(house: House, tmp_path: Path) -> House:
     return house
 
 
-def test_a_prompt_over_the_context_names_both_numbers(small: House) -> None:
+def test_a_prompt_longer_than_the_context_is_refused_with_both_lengths(small: House) -> None:
     outcome = small.run("ask", "word " * 400, "--json")
     assert outcome.status == 5
     assert outcome.error["code"] == "context_overflow"
@@ -115,12 +115,12 @@ def test_a_prompt_over_the_context_names_both_numbers(small: House) -> None:
     assert small.ok("ask", "a short one", "--max-tokens", "3").status == 0
 
 
-def test_max_tokens_are_clipped_to_the_room_that_is_left(small: House) -> None:
+def test_max_tokens_is_clipped_to_the_remaining_context(small: House) -> None:
     last = small.ok("ask", "hi", "--max-tokens", "100000", "--json", "--no-stream").last
     assert last["usage"]["prompt_tokens"] + last["usage"]["completion_tokens"] <= 128
 
 
-def test_a_prompt_over_the_limit_of_bytes(house: House) -> None:
+def test_a_prompt_over_the_byte_limit_is_refused(house: House) -> None:
     house.variables["LLMCTL_LIMITS__PROMPT_BYTES"] = "1K"
     house.echo()
     outcome = house.run("ask", stdin="x" * 1025)
@@ -145,7 +145,7 @@ def test_a_prompt_over_the_limit_of_bytes(house: House) -> None:
     ],
     ids="=".join,
 )
-def test_a_field_out_of_range_is_named_with_its_value(shared: House, options: tuple[str, str]) -> None:
+def test_a_field_out_of_range_is_refused_with_its_value(shared: House, options: tuple[str, str]) -> None:
     outcome = shared.run("ask", "hi", *options, "--json")
     assert outcome.status == 5, outcome
     assert outcome.error["code"] == "invalid_request"
@@ -166,33 +166,33 @@ def test_a_field_out_of_range_is_named_with_its_value(shared: House, options: tu
     ],
     ids="=".join,
 )
-def test_arguments_that_are_none(shared: House, options: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_status_2_without_a_traceback(shared: House, options: tuple[str, ...]) -> None:
     outcome = shared.run("ask", "hi", *options)
     assert outcome.status == 2, outcome
     assert "Traceback" not in outcome.err
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n"])
-def test_an_empty_prompt(shared: House, prompt: str) -> None:
+def test_an_empty_prompt_is_refused(shared: House, prompt: str) -> None:
     refused(shared.run("ask", prompt), 5, "prompt")
     refused(shared.run("ask", stdin=prompt), 5, "prompt")
 
 
-def test_no_prompt_at_all(shared: House) -> None:
+def test_a_missing_prompt_is_refused(shared: House) -> None:
     assert shared.run("ask").status in (2, 5)
 
 
-def test_a_place_for_stdin_without_one(shared: House) -> None:
+def test_a_stdin_placeholder_without_stdin_is_refused(shared: House) -> None:
     refused(shared.run("ask", "about {stdin}"), 5, "stdin")
 
 
-def test_bytes_that_are_no_text(shared: House) -> None:
+def test_input_that_is_not_utf8_is_refused(shared: House) -> None:
     refused(shared.run("ask", stdin=b"caf\xe9 \xff\xfe"), 5, "UTF-8")
     (shared.home / "binary").write_bytes(b"\x7fELF\x00\xff")
     refused(shared.run("ask", "read", "-f", "binary"), 5, "binary")
 
 
-def test_a_file_that_is_not_there(shared: House) -> None:
+def test_a_missing_input_file_is_refused(shared: House) -> None:
     refused(shared.run("ask", "read", "-f", "nothing.txt"), 5, "nothing.txt")
 
 
@@ -217,7 +217,7 @@ def test_surrogates_in_an_argument_are_refused(shared: House) -> None:
         ("[", "config.toml"),
     ],
 )
-def test_a_wrong_configuration_names_key_and_file(house: House, text: str, key: str) -> None:
+def test_an_invalid_configuration_is_refused_with_key_and_file(house: House, text: str, key: str) -> None:
     house.place.mkdir()
     path = house.place / "config.toml"
     path.write_text(text)
@@ -228,11 +228,11 @@ def test_a_wrong_configuration_names_key_and_file(house: House, text: str, key: 
     assert path.read_text() == text
 
 
-def test_a_wrong_variable_names_itself(house: House) -> None:
+def test_an_invalid_environment_variable_is_refused_by_name(house: House) -> None:
     refused(house.run("ask", "hi", LLMCTL_CACHE__TTLL="3"), 2, "LLMCTL_CACHE__TTLL")
 
 
-def test_a_configuration_that_breaks_while_the_hub_runs(house: House) -> None:
+def test_a_configuration_broken_while_the_hub_runs_fails_ask_but_not_status_or_stop(house: House) -> None:
     house.echo()
     (house.place / "config.toml").write_text("nonsense = 1\n")
     assert house.run("ask", "hi").status == 2
@@ -245,7 +245,7 @@ def test_a_configuration_that_breaks_while_the_hub_runs(house: House) -> None:
 
 
 @pytest.mark.parametrize("folder", ["", "state", "run", "cache"])
-def test_a_folder_that_cannot_be_made(house: House, folder: str) -> None:
+def test_a_folder_that_cannot_be_created_is_status_3_and_named(house: House, folder: str) -> None:
     """A file stands where the folder should be: that stops root too."""
     blocked = house.place / folder if folder else house.place
     blocked.parent.mkdir(exist_ok=True)
@@ -255,12 +255,12 @@ def test_a_folder_that_cannot_be_made(house: House, folder: str) -> None:
     assert blocked.read_text() == "in the way"
 
 
-def test_a_folder_that_nobody_can_write(house: House) -> None:
+def test_a_home_that_is_not_writable_is_status_3_and_named(house: House) -> None:
     outcome = house.run("models", "add", "echo", "echo", LLMCTL_HOME="/proc/llmctl")
     refused(outcome, 3, "/proc/llmctl")
 
 
-def test_a_damaged_history_is_named_and_left_as_it_is(house: House) -> None:
+def test_a_damaged_history_is_reported_and_left_unchanged(house: House) -> None:
     house.echo().stop()
     path = house.place / "state" / "history.db"
     path.write_bytes(b"this is no database, " * 200)
@@ -270,7 +270,7 @@ def test_a_damaged_history_is_named_and_left_as_it_is(house: House) -> None:
     assert path.read_bytes().startswith(b"this is no database")
 
 
-def test_a_damaged_cache_costs_only_the_cache(house: House) -> None:
+def test_a_damaged_cache_fails_no_request(house: House) -> None:
     house.echo()
     house.ok("ask", "hi")
     house.stop()
@@ -292,7 +292,7 @@ def full_disk(tmp_path: Path) -> "object":
     subprocess.run(["umount", "-l", place], check=False)
 
 
-def test_a_full_disk_loses_nothing_that_was_acknowledged(house: House, full_disk: Path) -> None:
+def test_a_full_disk_loses_no_acknowledged_answer(house: House, full_disk: Path) -> None:
     """The answer is printed first, then status 14; with room again everything stored before is there."""
     house.variables["LLMCTL_HOME"] = str(full_disk / "h")
     house.place = full_disk / "h"
@@ -316,7 +316,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(house: House, full_disk
     assert {row["state"] for row in house.records(where="prompt LIKE '%kept%' OR prompt LIKE '%after%'")} == {"done"}
 
 
-def test_files_that_may_not_grow_are_a_full_disk_too(house: House) -> None:
+def test_a_file_size_limit_is_handled_like_a_full_disk(house: House) -> None:
     """The same through RLIMIT_FSIZE, which needs no privileges."""
     house.echo(context=300_000).stop()
 
@@ -341,7 +341,7 @@ def test_files_that_may_not_grow_are_a_full_disk_too(house: House) -> None:
     assert house.running() == 0
 
 
-def test_an_engine_that_cannot_be_started_is_no_end(house: House) -> None:
+def test_a_killed_idle_engine_is_restarted_by_the_next_request(house: House) -> None:
     house.echo()
     house.ok("ask", "hi")
     for engine in house.engines():
@@ -353,14 +353,14 @@ def test_an_engine_that_cannot_be_started_is_no_end(house: House) -> None:
 # ---- what strangers tried -------------------------------------------------------------------------------------------
 
 
-def test_a_pipe_instead_of_a_model_wedges_nobody(house: House) -> None:
+def test_adding_a_named_pipe_as_a_model_is_refused_and_blocks_nothing(house: House) -> None:
     house.echo()
     os.mkfifo(house.home / "pipe")
     refused(house.run("models", "add", "m", house.home / "pipe"), 4, "not a regular file")
     assert house.ok("ask", "hi").out == "hi\n"
 
 
-def test_one_broken_model_file_takes_no_other_with_it(house: House) -> None:
+def test_one_corrupt_model_file_affects_no_other_model(house: House) -> None:
     house.echo().stop()
     (house.place / "models" / "broken.json").write_bytes(b"\x00\x01 no json")
     assert house.ok("ask", "hi").out == "hi\n"
@@ -370,7 +370,7 @@ def test_one_broken_model_file_takes_no_other_with_it(house: House) -> None:
     assert "broken.json: " in listed.err
 
 
-def test_the_doctor_names_what_keeps_the_hub_from_starting(house: House) -> None:
+def test_doctor_reports_what_prevents_the_hub_from_starting(house: House) -> None:
     house.echo().stop()
     (house.place / "state" / "history.db").write_bytes(b"this is no database, " * 200)
     (house.place / "models" / "broken.json").write_bytes(b"{")
@@ -381,7 +381,7 @@ def test_the_doctor_names_what_keeps_the_hub_from_starting(house: House) -> None
     assert "Move" in failed["history"]
 
 
-def test_a_relative_home_is_one_place_for_command_and_hub(house: House) -> None:
+def test_a_relative_home_is_the_same_folder_for_command_and_hub(house: House) -> None:
     folder = house.home / "here"
     folder.mkdir()
     script = f"cd {folder} && export LLMCTL_HOME=there && llmctl models add e echo -q && llmctl ask hi -q; llmctl daemon stop"
@@ -395,11 +395,11 @@ def test_endless_input_is_refused(house: House) -> None:
     refused(house.run("ask", "hi", "-f", "/dev/zero"), 5, "/dev/zero")
 
 
-def test_a_named_configuration_that_is_not_there(house: House) -> None:
+def test_a_missing_configuration_file_given_by_name_is_refused(house: House) -> None:
     refused(house.run("ask", "hi", LLMCTL_CONFIG=str(house.home / "nowhere.toml")), 2, "nowhere.toml", "LLMCTL_CONFIG")
 
 
-def test_a_cache_folder_that_was_removed_loses_nothing(house: House) -> None:
+def test_removing_the_cache_folder_fails_no_request(house: House) -> None:
     house.echo()
     house.ok("ask", "hi")
     shutil.rmtree(house.place / "cache")

@@ -21,7 +21,7 @@ def engine(house: House) -> psutil.Process:
 
 
 @linux
-def test_threads_wait_shortly_unless_the_user_says_otherwise(house: House, tiny: Path) -> None:
+def test_engine_threads_spin_briefly_unless_the_user_sets_otherwise(house: House, tiny: Path) -> None:
     house.ok("models", "add", "tiny", tiny)
     house.ok("ask", "hello", *ONE)
     assert engine(house).environ()["GOMP_SPINCOUNT"] == "1000"
@@ -34,7 +34,7 @@ def test_threads_wait_shortly_unless_the_user_says_otherwise(house: House, tiny:
 
 
 @linux
-def test_a_hub_that_may_use_one_processor_computes_with_one_thread(house: House, tiny: Path) -> None:
+def test_a_hub_restricted_to_one_processor_computes_with_one_thread(house: House, tiny: Path) -> None:
     """A second one would wait for the first at every operation."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs two processors to take one away")
@@ -50,7 +50,7 @@ def test_a_hub_that_may_use_one_processor_computes_with_one_thread(house: House,
     assert engine(house).num_threads() < with_all
 
 
-def test_what_steps_count_as_in_tests_is_named_where_it_cannot_be_read(house: House, tiny: Path) -> None:
+def test_an_unreadable_engine_step_ms_variable_is_named_in_the_error(house: House, tiny: Path) -> None:
     house.variables["LLMCTL_ENGINE_STEP_MS"] = "eight"
     house.ok("models", "add", "tiny", tiny)
     outcome = house.run("ask", "hello", *ONE)

@@ -44,7 +44,7 @@ def fill(repository: Path, files: list[Path], names: list[str] | None = None) ->
 # ---- labels and prices ----------------------------------------------------------------------------------------------
 
 
-def test_tier_tags_and_prices_are_kept_shown_and_overridden_by_the_configuration(house: House) -> None:
+def test_tier_tags_and_prices_are_stored_shown_and_overridden_by_the_configuration(house: House) -> None:
     flags = (
         "--tier",
         "premium",
@@ -75,7 +75,7 @@ def test_tier_tags_and_prices_are_kept_shown_and_overridden_by_the_configuration
     assert (house.place / "config.toml").read_text() == written, "what a user wrote is never rewritten"
 
 
-def test_a_price_changes_no_answer(house: House) -> None:
+def test_changing_a_price_keeps_stored_answers_valid(house: House) -> None:
     house.echo("m")
     house.ok("ask", "hi", "-m", "m")
     house.ok("models", "add", "m", "echo", "--price-in", "1", "--tier", "economy", "--force")
@@ -93,13 +93,13 @@ def test_a_price_changes_no_answer(house: House) -> None:
     ],
     ids=lambda value: "=".join(value) if value[0].startswith("--") else "",
 )
-def test_a_wrong_label_is_named(shared: House, flags: list[str], words: list[str]) -> None:
+def test_an_invalid_tier_tag_or_price_is_refused_and_named(shared: House, flags: list[str], words: list[str]) -> None:
     outcome = shared.run("models", "add", "x", "echo", *flags)
     assert outcome.status == 5, outcome
     assert not [word for word in words if word not in outcome.err], outcome.err
 
 
-def test_adding_a_model_rewrites_the_file_of_no_other(house: House) -> None:
+def test_adding_a_model_does_not_rewrite_the_files_of_others(house: House) -> None:
     house.echo("a")
     file = house.place / "models" / "a.json"
     mine = json.dumps(json.loads(file.read_text()) | {"aliases": ["by-hand"]})
@@ -114,7 +114,7 @@ def test_adding_a_model_rewrites_the_file_of_no_other(house: House) -> None:
 # ---- files that lie somewhere already -------------------------------------------------------------------------------
 
 
-def test_a_repository_in_the_cache_of_another_program_is_used_where_it_lies(house: House, cache: Path) -> None:
+def test_a_repository_in_the_hugging_face_cache_is_used_in_place(house: House, cache: Path) -> None:
     house.variables["HF_HUB_CACHE"] = str(cache)
     snapshot = cache / "models--ana--tiny" / "snapshots" / COMMIT
     for name, target in (
@@ -149,7 +149,7 @@ def test_a_repository_in_the_cache_of_another_program_is_used_where_it_lies(hous
         ("ana/none.gguf", ["ana/none.gguf cannot be read"]),
     ],
 )
-def test_what_is_not_in_the_cache_is_said_with_what_fetches_it(
+def test_adding_a_repository_missing_from_the_cache_says_how_to_fetch_it(
     shared: House, cache: Path, target: str, words: list[str]
 ) -> None:
     outcome = shared.run("models", "add", "x", target, HF_HOME=str(cache.parent))
@@ -157,7 +157,7 @@ def test_what_is_not_in_the_cache_is_said_with_what_fetches_it(
     assert not [word for word in words if word not in outcome.err], outcome.err
 
 
-def test_a_part_of_a_split_file_that_is_missing_is_named(shared: House, tmp_path: Path) -> None:
+def test_a_missing_part_of_a_split_file_is_named(shared: House, tmp_path: Path) -> None:
     tiny_gguf.write(tmp_path / "big.gguf", split=8)
     first, second, *_ = sorted(tmp_path.iterdir())
     outcome = shared.run("models", "add", "x", second)
@@ -167,7 +167,7 @@ def test_a_part_of_a_split_file_that_is_missing_is_named(shared: House, tmp_path
     assert (outcome.status, f"{second.name} is missing" in outcome.err) == (4, True)
 
 
-def test_every_part_of_a_split_file_counts_for_what_the_model_is(house: House, tmp_path: Path) -> None:
+def test_every_part_of_a_split_file_belongs_to_the_model_identity(house: House, tmp_path: Path) -> None:
     tiny_gguf.write(tmp_path / "big.gguf", seed=7, split=8)
     first, *_, last = sorted(tmp_path.iterdir())
     house.ok("models", "add", "m", first)

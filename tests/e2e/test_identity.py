@@ -50,7 +50,7 @@ def hashed(home: House) -> str:
     return str(until(lambda: sha256(home), what="the hash"))
 
 
-def test_a_byte_that_no_sample_looks_at_makes_another_model(home: House, model: Path) -> None:
+def test_a_changed_byte_outside_the_sampled_ones_changes_the_model_identity(home: House, model: Path) -> None:
     first = ask(home)
     hashed(home)
     assert ask(home)["cache"]["hit"] == "memory"
@@ -64,7 +64,7 @@ def test_a_byte_that_no_sample_looks_at_makes_another_model(home: House, model: 
     assert ask(home)["cache"]["key"] == again["cache"]["key"], "the hash says that it is another one"
 
 
-def test_a_touched_file_has_its_answers_again_after_the_idle_hash(home: House, model: Path) -> None:
+def test_a_touched_file_gets_its_stored_answers_back_after_the_idle_hash(home: House, model: Path) -> None:
     first = ask(home)
     assert hashed(home) == hashlib.sha256(model.read_bytes()).hexdigest()
     os.utime(model)
@@ -78,7 +78,7 @@ def test_a_touched_file_has_its_answers_again_after_the_idle_hash(home: House, m
     assert home.ps("m")["pid"] == pid, "what was loaded meanwhile is the same model"
 
 
-def test_a_file_that_was_replaced_is_noticed_and_a_copy_of_it_is_no_other(home: House, model: Path) -> None:
+def test_a_replaced_file_changes_the_identity_and_an_identical_copy_does_not(home: House, model: Path) -> None:
     first = ask(home)
     hashed(home)
     shutil.copyfile(model, model.with_suffix(".copy"))
@@ -92,7 +92,7 @@ def test_a_file_that_was_replaced_is_noticed_and_a_copy_of_it_is_no_other(home: 
     assert ask(home)["cache"]["key"] == first["cache"]["key"]
 
 
-def test_a_file_that_is_gone_is_status_4_also_while_it_is_loaded(home: House, model: Path) -> None:
+def test_a_deleted_model_file_is_status_4_even_while_it_is_loaded(home: House, model: Path) -> None:
     ask(home)
     model.rename(model.with_suffix(".away"))
     outcome = home.run("ask", "hi", "-m", "m", "--json")
@@ -102,7 +102,7 @@ def test_a_file_that_is_gone_is_status_4_also_while_it_is_loaded(home: House, mo
     assert ask(home)["text"]
 
 
-def test_a_restart_hashes_nothing_again(home: House, model: Path) -> None:
+def test_a_restarted_hub_hashes_no_model_file_again(home: House, model: Path) -> None:
     first = ask(home)
     digest = hashed(home)
     assert home.log.read_text().count("a file was hashed") == 1
@@ -119,7 +119,7 @@ def test_a_restart_hashes_nothing_again(home: House, model: Path) -> None:
     assert "other.gguf" in hashes[1]
 
 
-def test_what_the_user_wrote_is_never_rewritten(home: House, model: Path) -> None:
+def test_files_written_by_the_user_are_never_rewritten(home: House, model: Path) -> None:
     config = home.place / "config.toml"
     text = b"# mine\r\n[defaults]\nmodel   =  'm'  # as I like it\n\n\n"
     config.write_bytes(text)
