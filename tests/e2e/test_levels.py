@@ -45,7 +45,7 @@ def redis() -> Iterator[RedisServer]:
 
 
 @needs_redis
-def test_hubs_share_answers_with_the_lifetime_that_they_have(redis: RedisServer) -> None:
+def test_a_shared_answer_keeps_the_ttl_of_the_hub_that_stored_it(redis: RedisServer) -> None:
     """The one says 1,000 s, the other an hour: a copy of the first one's answer ends when the first one's does."""
     with a_house(LLMCTL_CACHE__SHARED_URL=redis.url(), LLMCTL_CACHE__TTL="1000s") as one:
         one.echo()
@@ -67,7 +67,7 @@ def test_hubs_share_answers_with_the_lifetime_that_they_have(redis: RedisServer)
 
 
 @needs_redis
-def test_a_clear_reaches_every_level_and_a_refresh_too(redis: RedisServer) -> None:
+def test_clear_and_refresh_reach_every_level(redis: RedisServer) -> None:
     with a_house(LLMCTL_CACHE__SHARED_URL=redis.url()) as house:
         house.echo()
         ask(house, "one", "--tag", "x")
@@ -83,7 +83,7 @@ def test_a_clear_reaches_every_level_and_a_refresh_too(redis: RedisServer) -> No
 
 
 @needs_redis
-def test_a_server_that_is_killed_costs_no_request_and_comes_back_by_itself(redis: RedisServer) -> None:
+def test_a_killed_shared_server_fails_no_request_and_reconnects_by_itself(redis: RedisServer) -> None:
     with a_house(LLMCTL_CACHE__SHARED_URL=redis.url()) as house:
         house.echo()
         ask(house, "before")
@@ -106,7 +106,7 @@ def test_a_server_that_is_killed_costs_no_request_and_comes_back_by_itself(redis
 
 
 @needs_redis
-def test_a_wrong_password_is_said_once_and_stands_nowhere() -> None:
+def test_a_wrong_password_is_reported_once_and_written_nowhere() -> None:
     with a_redis(password="right", tcp=True) as server:
         url = server.url(PASSWORD.replace("/", "%2F"))
         with a_house(LLMCTL_CACHE__SHARED_URL=url) as house:
@@ -127,7 +127,7 @@ def test_a_wrong_password_is_said_once_and_stands_nowhere() -> None:
                 assert "hunter2" not in text
 
 
-def test_a_server_that_nobody_finds_and_an_address_that_is_none(house: House) -> None:
+def test_an_unreachable_or_invalid_shared_url_makes_the_level_fail(house: House) -> None:
     house.echo()
     for url, words in (("redis://127.0.0.1:1/0", "refused"), ("http://x:hunter2@h/", "must begin with one of")):
         house.variables["LLMCTL_CACHE__SHARED_URL"] = url
@@ -166,7 +166,7 @@ CHOICES: list[tuple[tuple[str, ...], list[str]]] = [
 ]
 
 
-def test_what_is_stored_is_listed_by_model_user_age_and_tag(stocked: House) -> None:
+def test_cache_ls_filters_by_model_user_age_and_tag(stocked: House) -> None:
     for options, expected in CHOICES:
         assert listed(stocked, *options) == expected, options
     ask(stocked, "one", "--user", "ana")
@@ -182,7 +182,7 @@ def test_what_is_stored_is_listed_by_model_user_age_and_tag(stocked: House) -> N
     assert len(table) == 4
 
 
-def test_an_entry_is_shown_whole(stocked: House) -> None:
+def test_cache_show_prints_a_whole_entry(stocked: House) -> None:
     key = stocked.ok("cache", "ls", "--json", "--tag", "b").last["key"]
     shown = stocked.ok("cache", "show", key[:12], "--json").last
     assert (shown["key"], shown["text"], shown["prompt"], shown["user"]) == (key, "one", "one", "ana")
@@ -197,7 +197,7 @@ def test_an_entry_is_shown_whole(stocked: House) -> None:
     assert long == f"no stored answer has the key '{'feed' * 20}...'"
 
 
-def test_what_steers_a_terminal_is_written_out_for_people_and_stays_in_json(house: House) -> None:
+def test_cache_ls_and_show_escape_control_characters_except_in_json(house: House) -> None:
     house.echo()
     text = "red \x1b[31m title \x1b]0;x\x07 back \x9b2J \u202eturned"
     key = ask(house, text).last["cache"]["key"]
@@ -213,7 +213,7 @@ def test_what_steers_a_terminal_is_written_out_for_people_and_stays_in_json(hous
     assert (missing.status, "\x1b" in missing.err, "\\x1b[2J" in missing.err) == (4, False, True)
 
 
-def test_what_is_named_is_removed_and_nothing_else(stocked: House) -> None:
+def test_cache_clear_removes_only_what_its_filters_select(stocked: House) -> None:
     refused = stocked.run("cache", "clear", "--user", "ana", "--tag", "a", "--older", "7d")
     assert refused.status == 2
     assert "user ana" in refused.out
@@ -228,7 +228,7 @@ def test_what_is_named_is_removed_and_nothing_else(stocked: House) -> None:
     assert stocked.run("cache", "clear", "-m", "second", "--yes").status == 4
 
 
-def test_the_answers_of_a_model_that_was_removed_can_be_removed(house: House) -> None:
+def test_the_answers_of_a_removed_model_can_be_cleared(house: House) -> None:
     house.echo().echo("old")
     ask(house, "hello", "-m", "old")
     house.ok("models", "rm", "old", "--yes")
@@ -237,7 +237,7 @@ def test_the_answers_of_a_model_that_was_removed_can_be_removed(house: House) ->
     assert house.run("cache", "ls", "-m", "old").status == 4
 
 
-def test_looking_starts_no_hub_and_bad_ages_are_said(house: House) -> None:
+def test_cache_ls_and_show_start_no_hub_and_an_invalid_age_is_refused(house: House) -> None:
     for command in (["ls"], ["show", "abc"]):
         outcome = house.run("cache", *command)
         assert (outcome.status, outcome.out) == (3, "")
@@ -248,7 +248,7 @@ def test_looking_starts_no_hub_and_bad_ages_are_said(house: House) -> None:
     assert "--older" in bad.err
 
 
-def test_what_does_not_fit_goes_and_list_and_disk_agree(house: House) -> None:
+def test_evicted_entries_leave_the_disk_and_the_list(house: House) -> None:
     house.variables |= {"LLMCTL_CACHE__DISK_BYTES": "64K", "LLMCTL_CACHE__MEMORY_BYTES": "1K"}
     house.echo()
     for number in range(12):
@@ -264,7 +264,7 @@ def test_what_does_not_fit_goes_and_list_and_disk_agree(house: House) -> None:
 
 
 @pytest.mark.parametrize("file", ["cache.db", "answers/cache.db", "both"])
-def test_a_damaged_database_is_set_aside_and_said_and_hub_and_caches_start(house: House, file: str) -> None:
+def test_a_damaged_database_is_set_aside_and_reported_and_the_hub_starts(house: House, file: str) -> None:
     house.echo()
     ask(house, "hello")
     house.stop()
@@ -283,7 +283,7 @@ def test_a_damaged_database_is_set_aside_and_said_and_hub_and_caches_start(house
     assert hit(ask(house, "hello")) == "disk"
 
 
-def test_a_folder_where_the_book_should_be_costs_no_answer_and_is_one_line_in_the_log(house: House) -> None:
+def test_a_folder_in_place_of_cache_db_fails_no_request_and_is_logged_once(house: House) -> None:
     (house.place / "cache" / "cache.db").mkdir(parents=True)
     house.echo()
     assert [hit(ask(house, "hello")) for _ in range(2)] == [None, "memory"]
@@ -300,7 +300,7 @@ def test_a_folder_where_the_book_should_be_costs_no_answer_and_is_one_line_in_th
     until(lambda: listed(house) == ["hello"], what="the book, made again")
 
 
-def test_a_book_that_something_stood_in_place_of_is_read_at_the_next_look_after_that(house: House) -> None:
+def test_cache_db_works_again_once_what_replaced_it_is_removed(house: House) -> None:
     house.echo()
     ask(house, "hello")
     until(lambda: listed(house) == ["hello"])
@@ -314,7 +314,7 @@ def test_a_book_that_something_stood_in_place_of_is_read_at_the_next_look_after_
     assert sorted(listed(house)) == ["again", "hello"]
 
 
-def test_a_database_that_is_damaged_while_it_is_used_is_begun_anew(house: House) -> None:
+def test_a_database_damaged_while_in_use_is_created_anew(house: House) -> None:
     house.variables["LLMCTL_CACHE__MEMORY_BYTES"] = "0"
     house.echo()
     ask(house, "hello " + "x" * 3000)
@@ -326,7 +326,7 @@ def test_a_database_that_is_damaged_while_it_is_used_is_begun_anew(house: House)
 
 
 @pytest.mark.parametrize("what", ["", "answers", "answers/cache.db", "cache.db"])
-def test_what_is_removed_under_a_running_hub_is_made_again(house: House, what: str) -> None:
+def test_cache_files_removed_under_a_running_hub_are_created_again(house: House, what: str) -> None:
     house.echo()
     for text in ("one", "two"):
         ask(house, text)
@@ -349,7 +349,7 @@ def test_what_is_removed_under_a_running_hub_is_made_again(house: House, what: s
     assert "Traceback" not in house.log.read_text()
 
 
-def test_a_cache_that_cannot_be_made_again_is_failing_until_it_can(house: House) -> None:
+def test_a_cache_that_cannot_be_recreated_is_failing_until_it_can(house: House) -> None:
     house.echo()
     ask(house, "one")
     place = house.place / "cache"
@@ -390,7 +390,7 @@ def filled(place: Path) -> Path:
 
 
 @pytest.mark.parametrize("anew", [False, True], ids=["running", "begun on a full disk"])
-def test_a_clear_makes_room_on_a_full_disk(house: House, full: Path, anew: bool) -> None:
+def test_cache_clear_works_on_a_full_disk(house: House, full: Path, anew: bool) -> None:
     rows = [json.dumps({"prompt": f"row {number}", "text": "x" * 30_000}) for number in range(16)]
     house.ok("cache", "warm", "-", stdin="\n".join(rows))
     if anew:
@@ -409,7 +409,7 @@ def test_a_clear_makes_room_on_a_full_disk(house: House, full: Path, anew: bool)
     assert "Traceback" not in house.log.read_text()
 
 
-def test_a_full_disk_costs_no_answer_is_said_and_passes(house: House, full: Path) -> None:
+def test_a_full_disk_fails_no_request_is_reported_and_recovers(house: House, full: Path) -> None:
     house.variables["LLMCTL_CACHE__MEMORY_BYTES"] = "1M"
     assert hit(ask(house, "kept")) is None
     filler = filled(full)
@@ -446,7 +446,7 @@ def test_an_answer_over_the_limit_of_every_level_is_served_and_not_stored(house:
     assert listed(house) == ["small"]
 
 
-def test_a_hub_that_was_killed_finds_its_entries_and_its_book_in_agreement(house: House) -> None:
+def test_entries_and_cache_db_agree_after_a_kill_of_the_hub(house: House) -> None:
     house.echo()
     for text in ("one", "two"):
         ask(house, text)

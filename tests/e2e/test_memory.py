@@ -22,7 +22,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells where memory lies")
-def test_kv_memory_grows_with_what_is_used_and_is_counted_whole(house: House, long: Path) -> None:
+def test_kv_memory_grows_with_use_and_is_counted_at_its_full_size(house: House, long: Path) -> None:
     house.variables["LLMCTL_LIMITS__MEMORY_BYTES"] = "250M"
     for name in ("a", "b"):
         house.ok("models", "add", name, long, "--set=context=65536")
@@ -62,9 +62,7 @@ def cached(answer: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("ending", [("models", "unload", "m"), ("daemon", "restart")], ids=["unload", "restart"])
-def test_a_window_s_conversation_is_found_again_after_the_engine_has_ended(
-    sliding: House, ending: tuple[str, ...]
-) -> None:
+def test_a_sliding_window_prefix_is_reused_after_the_engine_has_ended(sliding: House, ending: tuple[str, ...]) -> None:
     first = ask(sliding, TEXT)
     turn = TEXT + first["text"] + " e t a"
     second = ask(sliding, turn)
@@ -76,7 +74,7 @@ def test_a_window_s_conversation_is_found_again_after_the_engine_has_ended(
     assert cached(ask(sliding, turn + second["text"] + " o i")) >= 2000
 
 
-def test_a_window_s_conversation_is_found_again_from_another_slot(sliding: House) -> None:
+def test_a_sliding_window_prefix_is_reused_from_another_slot(sliding: House) -> None:
     first = ask(sliding, TEXT, "--max-tokens", "8")
     talks = ("--raw", "--no-stdin", "--no-cache", "--max-tokens", "1500", "--logit-bias", "2=-100")
     beside = sliding.spawn("ask", *talks, "u o i e a " * 50)
@@ -86,12 +84,12 @@ def test_a_window_s_conversation_is_found_again_from_another_slot(sliding: House
     assert beside.end().status == 0
 
 
-def test_a_window_s_prompt_is_found_again_behind_a_long_answer(sliding: House) -> None:
+def test_a_sliding_window_prompt_is_reused_after_a_long_answer(sliding: House) -> None:
     ask(sliding, TEXT, "--max-tokens", "1000", "--logit-bias", "2=-100")
     assert cached(ask(sliding, TEXT)) >= 1900
 
 
-def test_a_window_takes_no_more_memory_for_a_longer_context(sliding: House) -> None:
+def test_a_sliding_window_needs_no_more_memory_for_a_longer_context(sliding: House) -> None:
     short, long = (
         sliding.ok("models", "estimate", "m", "--json", "--context", str(context)).last["kv_bytes"]
         for context in (2048, 4096)

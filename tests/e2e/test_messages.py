@@ -100,21 +100,21 @@ def test_the_last_question_is_answered_and_the_whole_chat_is_in_the_history(home
     assert [tuple(row.values()) for row in rows] == [(0, "two", 0), (1, "two", 1)], "and it stands once"
 
 
-def test_a_chat_of_a_program_is_no_conversation_to_continue(home: House) -> None:
+def test_continue_ignores_chats_sent_as_messages(home: House) -> None:
     home.ok("ask", "mine", "-m", "echo", "--user", "ana", "--conversation", "own")
     asked(home, {"messages": [user("not this")], "model": "echo"})
     home.ok("ask", "and on", "-c", "--user", "ana", "-m", "echo")
     assert home.records("conversation", "prompt = 'and on'")[0]["conversation"] == "own"
 
 
-def test_the_short_form_and_the_chat_that_says_the_same_share_an_answer(home: House) -> None:
+def test_prompt_and_equivalent_messages_share_a_cached_answer(home: House) -> None:
     short = {"prompt": "share?\r\n", "system": "s", "model": "echo"}
     chat = {"messages": [system("s"), system(""), user("\ufeffshare?\r\n")], "model": "echo"}
     other = {"messages": [system("t"), user("share?\n")], "model": "echo"}
     assert [each["hit"] for each in asked(home, short, chat, other, other)] == [None, "memory", None, "memory"]
 
 
-def test_a_chat_gives_the_tokens_that_the_same_conversation_gives(home: House) -> None:
+def test_messages_give_the_same_tokens_as_the_same_conversation(home: House) -> None:
     options = ("--temperature", "0", "--max-tokens", "8", "--no-cache", "--json", "--no-stream", "-m", "chat")
     home.ok("ask", "one", "-s", "SYS", "--conversation", "twin", *options)
     first = home.ok("ask", "two", "--conversation", "twin", *options).last
@@ -128,7 +128,7 @@ def test_a_chat_gives_the_tokens_that_the_same_conversation_gives(home: House) -
     assert without["tokens"] < said["tokens"], "the system prompt was part of it"
 
 
-def test_overflow_cuts_the_last_question_and_nothing_else(home: House) -> None:
+def test_overflow_cuts_only_the_last_question(home: House) -> None:
     words = " ".join(f"w{number:03}" for number in range(200))
     before = [system("Be brief."), user("first"), assistant("re")]
     call = {"model": "short", "max_tokens": 100, "overflow": "head", "no_cache": True}
@@ -149,7 +149,7 @@ def test_overflow_cuts_the_last_question_and_nothing_else(home: House) -> None:
 # ---- tools ----------------------------------------------------------------------------------------------------------
 
 
-def test_calls_and_results_reach_a_template_that_writes_them_and_no_other(home: House) -> None:
+def test_tool_calls_are_sent_only_to_a_template_that_renders_them(home: House) -> None:
     written, without, not_written, base = asked(
         home,
         {"messages": CALLED, "model": "tools", **ONE},
@@ -167,7 +167,7 @@ def test_calls_and_results_reach_a_template_that_writes_them_and_no_other(home: 
 @pytest.mark.parametrize(
     "given", [{"tools": [{"type": "function"}]}, {"tool_choice": "auto"}], ids=lambda given: next(iter(given))
 )
-def test_tools_to_be_called_are_refused_as_unsupported(home: House, given: dict[str, Any]) -> None:
+def test_a_tools_option_is_refused_as_unsupported(home: House, given: dict[str, Any]) -> None:
     for call in ({"prompt": "hi"}, {"messages": [user("hi")]}):
         (said,) = asked(home, {**call, **given, "model": "echo"})
         assert (said["status"], said["code"]) == (5, "unsupported")
@@ -177,7 +177,7 @@ def test_tools_to_be_called_are_refused_as_unsupported(home: House, given: dict[
 # ---- a remote model -------------------------------------------------------------------------------------------------
 
 
-def test_an_endpoint_gets_exactly_the_messages(home: House, endpoint: Server) -> None:
+def test_an_endpoint_gets_exactly_the_messages_given(home: House, endpoint: Server) -> None:
     chat = [system("s"), user("one", name="bob"), assistant("1", reasoning="hm"), *CALLED, assistant("5"), user("two")]
     (said,) = asked(home, {"messages": chat, "model": "remote"})
     assert said["text"] == "re"
@@ -185,7 +185,7 @@ def test_an_endpoint_gets_exactly_the_messages(home: House, endpoint: Server) ->
     assert endpoint.asked[-1].body["messages"] == expected
 
 
-def test_an_endpoint_that_takes_no_reasoning_gets_the_rest(home: House, endpoint: Server) -> None:
+def test_an_endpoint_refusing_reasoning_gets_the_messages_without_it(home: House, endpoint: Server) -> None:
     endpoint.usual = None
     refusal = status(400, "Unrecognized key: reasoning_content")
     endpoint.script = [refusal, answer("re")]
@@ -213,9 +213,7 @@ def test_an_endpoint_that_takes_no_reasoning_gets_the_rest(home: House, endpoint
         ({"messages": [{"role": "user"}]}, "messages[0]: Object missing required field `content`"),
     ],
 )
-def test_a_chat_that_makes_no_sense_is_wrong_usage_and_says_where(
-    home: House, call: dict[str, Any], words: str
-) -> None:
+def test_invalid_messages_are_refused_with_their_place(home: House, call: dict[str, Any], words: str) -> None:
     (said,) = asked(home, {**call, "model": "echo"})
     assert (said["status"], said["code"]) == (2, "usage")
     assert words in said["message"]

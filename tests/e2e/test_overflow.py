@@ -36,7 +36,7 @@ def notices(outcome: Outcome) -> str:
 
 
 @pytest.mark.parametrize(("part", "where"), [("head", "beginning"), ("middle", "middle"), ("tail", "end")])
-def test_the_named_part_goes_and_as_much_as_fits_stays(home: House, part: str, where: str) -> None:
+def test_overflow_cuts_the_named_part_and_keeps_as_much_as_fits(home: House, part: str, where: str) -> None:
     outcome = ask(home, "--overflow", part, "-s", "be brief", stdin=LINES)
     used = outcome.last["usage"]["prompt_tokens"]
     left = used - len("be brief")
@@ -49,7 +49,7 @@ def test_the_named_part_goes_and_as_much_as_fits_stays(home: House, part: str, w
     assert text == (LINES[-left:] if part == "head" else LINES)[:ANSWER]
 
 
-def test_the_question_stays_and_what_was_piped_goes(home: House, tmp_path: Path) -> None:
+def test_overflow_cuts_stdin_and_keeps_the_question(home: House, tmp_path: Path) -> None:
     file = tmp_path / "log.txt"
     file.write_text(LINES)
     piped = ask(home, "Which is the last?", "--overflow", "head", stdin=LINES)
@@ -66,7 +66,7 @@ def test_the_question_stays_and_what_was_piped_goes(home: House, tmp_path: Path)
     assert "the end of the parameter text is left out" in notices(filled)
 
 
-def test_never_without_being_asked_and_never_what_fits(home: House) -> None:
+def test_nothing_is_cut_without_the_option_or_when_the_text_fits(home: House) -> None:
     more = ("-m", "echo", "--max-tokens", ANSWER)
     for given in ((), ("--overflow", "error")):
         refused = home.run("ask", *given, *more, stdin=LINES)
@@ -78,7 +78,7 @@ def test_never_without_being_asked_and_never_what_fits(home: House) -> None:
     assert "left out" not in notices(fits)
 
 
-def test_what_cannot_be_cut_enough_is_refused_with_the_values(home: House) -> None:
+def test_a_text_that_cannot_be_cut_enough_is_refused_with_the_lengths(home: House) -> None:
     refused = home.run("ask", "why?", "-m", "echo", "--overflow", "tail", "-s", LINES)
     assert (refused.status, refused.out) == (5, "")
     assert f"{len(LINES) + 4} tokens" in refused.err
@@ -88,7 +88,7 @@ def test_what_cannot_be_cut_enough_is_refused_with_the_values(home: House) -> No
     assert "one of error, head, middle, tail" in other.err
 
 
-def test_it_is_part_of_the_key_and_a_stored_answer_says_it_again(home: House) -> None:
+def test_overflow_is_part_of_the_cache_key_and_a_hit_repeats_the_notice(home: House) -> None:
     first, again = (ask(home, "--overflow", "tail", "--temperature", "0", stdin=LINES + "!") for _ in range(2))
     other = ask(home, "--overflow", "head", "--temperature", "0", stdin=LINES + "!")
     assert first.last["cache"]["hit"] is None
@@ -101,7 +101,7 @@ def test_it_is_part_of_the_key_and_a_stored_answer_says_it_again(home: House) ->
     assert len(keys) == 1
 
 
-def test_the_turns_that_follow_go_on_from_what_was_sent(home: House) -> None:
+def test_later_turns_continue_from_the_text_as_cut(home: House) -> None:
     first = ask(home, "--overflow", "head", "--stop", "log", "--conversation", "long", stdin=LINES)
     sent = first.last["usage"]["prompt_tokens"]
     assert home.records("prompt", "conversation = 'long'")[0]["prompt"] == LINES
@@ -110,14 +110,14 @@ def test_the_turns_that_follow_go_on_from_what_was_sent(home: House) -> None:
 
 
 @pytest.mark.parametrize("part", ["head", "middle", "tail"])
-def test_a_real_tokenizer(home: House, part: str) -> None:
+def test_a_real_tokenizer_fills_the_context_to_its_limit(home: House, part: str) -> None:
     outcome = home.ok(
         "ask", "-m", "chat", "--overflow", part, "--max-tokens", "8", "--json", "--no-stream", stdin=LINES
     )
     assert 512 - 8 - 12 <= outcome.last["usage"]["prompt_tokens"] <= 512 - 8
 
 
-def test_rows_of_warm_and_chat_and_programs_take_it(home: House) -> None:
+def test_cache_warm_chat_and_the_client_accept_overflow(home: House) -> None:
     row = {"prompt": LINES, "model": "echo", "overflow": "tail", "max-tokens": ANSWER}
     (warmed,) = home.ok("cache", "warm", "-", "--json", stdin=json.dumps(row) + "\n").lines
     assert warmed["error"] is None
@@ -154,7 +154,7 @@ LLAMA_SERVER = "request ({tokens} tokens) exceeds the available context size ({c
 
 
 @pytest.mark.parametrize("words", [VLLM, LLAMA_SERVER])
-def test_an_endpoint_that_names_the_lengths_is_sent_what_fits(home: House, words: str) -> None:
+def test_an_endpoint_that_reports_lengths_is_sent_what_fits(home: House, words: str) -> None:
     with server(usual=counting(400, words)) as endpoint:
         home.ok("models", "add", "far", endpoint.url, "--force")
         more = ("-m", "far", "--max-tokens", "100", "--json", "--no-stream", "--no-cache")
@@ -174,7 +174,7 @@ def test_an_endpoint_that_names_the_lengths_is_sent_what_fits(home: House, words
         assert "nothing more can be cut from the last question" in refused.err
 
 
-def test_an_endpoint_that_names_no_lengths_is_told_of(home: House) -> None:
+def test_an_endpoint_that_reports_no_lengths_is_an_error_that_says_so(home: House) -> None:
     with server(usual=counting(400, "context_length_exceeded: the prompt is too long")) as endpoint:
         home.ok("models", "add", "mute", endpoint.url, "--force")
         refused = home.run("ask", "-m", "mute", "--overflow", "tail", stdin=LINES)

@@ -77,7 +77,7 @@ def busy(asking: Client) -> bool:
     return found.prefetch.busy
 
 
-def test_where_b_follows_a_half_of_the_bs_are_there_and_a_quarter_is_wasted_at_most() -> None:
+def test_regular_sequences_are_half_prefetched_with_at_most_a_quarter_wasted() -> None:
     with a_house(**FORGETFUL) as house:
         house.echo(token_ms=1)
         asked = ask_all(house, sessions(24))
@@ -97,7 +97,7 @@ def test_where_b_follows_a_half_of_the_bs_are_there_and_a_quarter_is_wasted_at_m
         assert stats(house) == found, "and by the next one"
 
 
-def test_on_the_same_requests_in_any_order_it_stops_by_itself_and_says_why() -> None:
+def test_random_order_stops_prefetch_and_the_reason_is_reported() -> None:
     with a_house(**FORGETFUL) as house:
         house.echo(token_ms=1)
         prompts = sessions(24)
@@ -110,7 +110,7 @@ def test_on_the_same_requests_in_any_order_it_stops_by_itself_and_says_why() -> 
         assert found["reason"] in house.ok("cache", "stats").out
 
 
-def test_what_is_never_used_stops_it_although_every_guess_is_right() -> None:
+def test_evicted_answers_stop_prefetch_although_every_prediction_is_right() -> None:
     """Somebody else's answers put out what was computed before it is asked for."""
     with a_house(**FORGETFUL) as house:
         house.echo(token_ms=1)
@@ -161,7 +161,7 @@ def own(house: House, prompt: str) -> list[dict[str, Any]]:
     return house.records("user, state, hit, conversation", f"prompt = '{prompt}' AND user = '_llmctl'")
 
 
-def test_it_is_charged_to_the_hubs_own_label_and_no_conversation_comes_of_it(house: House) -> None:
+def test_prefetched_requests_have_the_hub_s_own_label_and_no_conversation(house: House) -> None:
     learned(house, "charge 1", "charge 2", user="chu")
     house.ok("ask", "charge 1", "--user", "chu")
     until(lambda: own(house, "charge 2"), what="it was computed beforehand")
@@ -171,7 +171,7 @@ def test_it_is_charged_to_the_hubs_own_label_and_no_conversation_comes_of_it(hou
     assert house.records("conversation", "user = 'chu'")[-1]["conversation"] == last
 
 
-def test_nothing_crosses_users(house: House) -> None:
+def test_habits_of_one_user_trigger_no_prefetch_for_another(house: House) -> None:
     learned(house, "cross 1", "cross 2", user="ann")
     house.ok("ask", "cross 1", "--user", "ann")
     until(lambda: own(house, "cross 2"), what="it was computed beforehand for her")
@@ -182,7 +182,7 @@ def test_nothing_crosses_users(house: House) -> None:
 
 
 @pytest.mark.parametrize("options", [{"no_cache": True}, {"temperature": 0.7}, {"max_age": "1h"}], ids=str)
-def test_what_is_not_stored_for_the_next_one_is_not_computed_beforehand(house: House, options: dict[str, Any]) -> None:
+def test_requests_with_options_that_prevent_reuse_are_not_prefetched(house: House, options: dict[str, Any]) -> None:
     (user,) = options
     learned(house, f"{user} 1", f"{user} 2", user=user, **options)
     with client(house) as asking:
@@ -191,7 +191,7 @@ def test_what_is_not_stored_for_the_next_one_is_not_computed_beforehand(house: H
     assert own(house, f"{user} 2") == []
 
 
-def test_conversations_and_templates_are_asked_again_as_the_model_saw_them(house: House) -> None:
+def test_turns_and_templates_are_prefetched_as_the_model_saw_them(house: House) -> None:
     with client(house) as asking:
         for number in range(4):
             asking.ask("turn {n}", param={"n": 1}, conversation=f"c{number}", user="con")
@@ -205,7 +205,7 @@ def test_conversations_and_templates_are_asked_again_as_the_model_saw_them(house
     assert house.ok(*last).last["cache"]["hit"] == "memory"
 
 
-def test_where_answers_are_shared_habits_are_too() -> None:
+def test_habits_are_shared_if_the_cache_scope_shares_answers() -> None:
     with a_house(**FORGETFUL, LLMCTL_CACHE__SCOPE="[]") as house:
         house.echo(token_ms=1)
         learned(house, "ours 1", "ours 2", user="ann")
@@ -214,7 +214,7 @@ def test_where_answers_are_shared_habits_are_too() -> None:
         assert house.ok("ask", "ours 2", "--user", "ben", "--json").last["cache"]["hit"] == "memory"
 
 
-def test_without_the_setting_there_is_neither_a_line_nor_a_file() -> None:
+def test_without_the_setting_there_is_no_statistics_line_and_no_file() -> None:
     with a_house() as house:
         house.echo().ok("ask", "hi")
         assert [
@@ -223,7 +223,7 @@ def test_without_the_setting_there_is_neither_a_line_nor_a_file() -> None:
         assert not list((house.place / "cache").glob("prefetch*"))
 
 
-def test_without_a_budget_it_says_that_nothing_may_be_computed() -> None:
+def test_a_budget_of_zero_is_reported_as_the_reason() -> None:
     with a_house(LLMCTL_CACHE__PREFETCH__ENABLED="true") as house:
         house.echo().ok("ask", "hi")
         found = stats(house)
@@ -247,7 +247,7 @@ def computing() -> Iterator[House]:
         yield house
 
 
-def test_it_is_in_nobodys_way() -> None:
+def test_prefetch_gives_way_to_a_user_request() -> None:
     with computing() as house:
         assert house.status()["requests_in_flight"] == 0
         assert house.ok("ask", "now").out == "now\n"
@@ -256,7 +256,7 @@ def test_it_is_in_nobodys_way() -> None:
         assert (found["wasted"], found["waste_s"]) == (1, 1.0)
 
 
-def test_the_hub_stops_without_waiting_for_it() -> None:
+def test_the_hub_stops_without_waiting_for_prefetch() -> None:
     with computing() as house:
         outcome = house.ok("daemon", "stop", "--timeout", "60s")
         assert "cancelled" not in outcome.err
@@ -278,14 +278,14 @@ def kept(house: House, user: str) -> int:
         return 0
 
 
-def test_what_is_cleared_is_forgotten(house: House) -> None:
+def test_cache_clear_also_forgets_what_prefetch_learned(house: House) -> None:
     learned(house, "clear 1", "clear 2", user="cle")
     until(lambda: kept(house, "cle") == 2, what="they are written down")
     house.ok("cache", "clear", "--yes")
     assert kept(house, "cle") == 0
 
 
-def test_a_damaged_file_is_put_aside_and_the_hub_starts(house: House) -> None:
+def test_a_damaged_prefetch_file_is_set_aside_and_the_hub_starts(house: House) -> None:
     house.stop()
     path = house.place / "cache" / "prefetch.db"
     path.write_bytes(b"no database at all" * 500)
@@ -297,7 +297,7 @@ def test_a_damaged_file_is_put_aside_and_the_hub_starts(house: House) -> None:
     assert "the file of prefetch is replaced" in house.log.read_text()
 
 
-def test_a_file_that_is_removed_under_the_hub_is_written_once_more(house: House) -> None:
+def test_a_prefetch_file_removed_under_the_hub_is_written_again(house: House) -> None:
     learned(house, "gone 1", "gone 2", user="gon")
     path = house.place / "cache" / "prefetch.db"
     until(path.exists)
@@ -314,5 +314,5 @@ def test_a_file_that_is_removed_under_the_hub_is_written_once_more(house: House)
     until(lambda: len(own(house, "gone 2")) > before, what="what was learned is known")
 
 
-def test_no_request_stands_in_the_log(house: House) -> None:
+def test_the_log_contains_no_text_of_requests(house: House) -> None:
     assert "charge 2" not in house.log.read_text()

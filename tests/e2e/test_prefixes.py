@@ -32,7 +32,7 @@ def states(home: House) -> list[Path]:
 
 
 @pytest.mark.parametrize("ending", [("models", "unload", "long"), ("daemon", "restart")])
-def test_a_prompt_is_not_computed_again_after_the_engine_has_ended(home: House, ending: tuple[str, ...]) -> None:
+def test_a_prefix_is_reused_after_the_engine_has_ended(home: House, ending: tuple[str, ...]) -> None:
     first = home.ok("ask", TEXT, *ONE).last
     home.ok(*ending)
     (file,) = states(home)
@@ -47,7 +47,7 @@ def test_a_prompt_is_not_computed_again_after_the_engine_has_ended(home: House, 
 
 
 @pytest.mark.parametrize("place", [0.5, 0.0])
-def test_a_flipped_byte_is_found_and_the_prompt_computed(home: House, place: float) -> None:
+def test_a_flipped_byte_in_a_saved_prefix_is_detected_and_the_prompt_computed(home: House, place: float) -> None:
     first = home.ok("ask", TEXT, *ONE).last
     home.ok("models", "unload", "long")
     (file,) = states(home)
@@ -60,7 +60,7 @@ def test_a_flipped_byte_is_found_and_the_prompt_computed(home: House, place: flo
     assert [notice for notice in notices if "saved prefix" in notice and "computed again" in notice], notices
 
 
-def test_another_file_under_the_same_name_gets_no_prefix_of_the_old_one(home: House, tmp_path: Path) -> None:
+def test_another_file_under_the_same_model_name_reuses_no_old_prefix(home: House, tmp_path: Path) -> None:
     home.ok("ask", TEXT, *ONE)
     home.ok("models", "unload", "long")
     other = tmp_path / "other.gguf"
@@ -69,7 +69,7 @@ def test_another_file_under_the_same_name_gets_no_prefix_of_the_old_one(home: Ho
     assert home.ok("ask", TEXT, *ONE).last["usage"]["cached_tokens"] == 0
 
 
-def test_another_context_gets_no_prefix_of_the_old_one(home: House, long: Path) -> None:
+def test_a_changed_context_reuses_no_old_prefix(home: House, long: Path) -> None:
     home.ok("ask", TEXT, *ONE)
     home.ok("models", "unload", "long")
     (old,) = states(home)
@@ -78,7 +78,7 @@ def test_another_context_gets_no_prefix_of_the_old_one(home: House, long: Path) 
     assert not old.exists(), "nobody can use it any more"
 
 
-def test_what_was_saved_goes_with_the_model(home: House) -> None:
+def test_removing_a_model_removes_its_saved_prefixes(home: House) -> None:
     home.ok("ask", TEXT, *ONE)
     home.ok("models", "unload", "long")
     assert states(home)
@@ -86,7 +86,7 @@ def test_what_was_saved_goes_with_the_model(home: House) -> None:
     assert states(home) == []
 
 
-def test_nothing_is_written_where_nothing_may_be(house: House, long: Path) -> None:
+def test_no_prefix_is_saved_when_the_disk_limit_is_zero(house: House, long: Path) -> None:
     house.variables["LLMCTL_CACHE__PREFIX_DISK_BYTES"] = "0"
     house.ok("models", "add", "long", long)
     house.ok("ask", TEXT, *ONE)
@@ -94,14 +94,14 @@ def test_nothing_is_written_where_nothing_may_be(house: House, long: Path) -> No
     assert states(house) == []
 
 
-def test_eight_clients_that_share_a_prompt_compute_it_once(home: House) -> None:
+def test_eight_clients_with_a_common_prompt_compute_it_once(home: House) -> None:
     commands = [home.spawn("ask", f"{TEXT}{number}", *ONE) for number in range(8)]
     usages = [command.end().last["usage"] for command in commands]
     computed = [usage["prompt_tokens"] - usage["cached_tokens"] for usage in usages]
     assert sum(count > 100 for count in computed) == 1, computed
 
 
-def test_repro_computes_everything_itself(home: House) -> None:
+def test_repro_reuses_no_prefix(home: House) -> None:
     home.ok("ask", TEXT, *ONE)
     repro = [home.ok("ask", TEXT, *ONE, "--repro").last for _ in range(2)]
     again = home.ok("ask", TEXT, *ONE).last

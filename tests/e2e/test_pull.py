@@ -96,7 +96,7 @@ def test_a_pulled_model_answers_under_the_name_of_its_file(home: House, hub: Hub
     assert hub.sent(FILE) == len(model), "what is here already is checked, and not fetched"
 
 
-def test_the_name_and_the_settings_are_given_with_it(home: House) -> None:
+def test_pull_takes_a_name_and_settings_for_the_model(home: House) -> None:
     home.ok("pull", "ana/tiny:q4_0", "--as", "small", "--alias", "s", "--tier", "economy", "--set", "context=256")
     (line,) = home.ok("models", "ls", "--json").lines
     assert (line["name"], line["aliases"], line["pulled"]) == ("small", ["s"], "ana/tiny")
@@ -114,7 +114,7 @@ def test_all_parts_of_a_split_file_are_pulled_and_make_one_model(house: House, s
     assert pulled(house) == []
 
 
-def test_without_a_file_the_largest_usual_one_that_fits_is_taken(house: House, model: bytes) -> None:
+def test_without_a_file_name_the_largest_common_quantisation_that_fits_is_pulled(house: House, model: bytes) -> None:
     files = {
         "a-Q4_0.gguf": model,
         "a-Q4_K_M.gguf": model + bytes(9),
@@ -145,7 +145,7 @@ def test_a_repository_of_safetensors_is_pulled_as_a_folder_without_pickles(house
     assert not (house.place / "pulled" / "ana").exists()
 
 
-def test_in_a_terminal_it_is_shown_how_far_it_has_come(home: House, hub: Hub, model: bytes) -> None:
+def test_a_terminal_shows_the_progress_of_the_transfer(home: House, hub: Hub, model: bytes) -> None:
     hub.stop_after = HALF
     ours, theirs = pty.openpty()
     command = subprocess.Popen(
@@ -170,7 +170,7 @@ def test_in_a_terminal_it_is_shown_how_far_it_has_come(home: House, hub: Hub, mo
 # ---- what is cut off ------------------------------------------------------------------------------------------------
 
 
-def test_a_hub_that_is_killed_half_way_leaves_what_has_come_and_the_rest_is_all_that_is_transferred(
+def test_a_pull_interrupted_by_a_kill_of_the_hub_resumes_with_the_missing_bytes_only(
     home: House, hub: Hub, model: bytes
 ) -> None:
     hub.stop_after = HALF
@@ -190,7 +190,7 @@ def test_a_hub_that_is_killed_half_way_leaves_what_has_come_and_the_rest_is_all_
     assert home.ok("ask", "hi", "-m", "tiny-Q4_0", *ONE).out
 
 
-def test_ctrl_c_stops_the_transfer_and_the_same_command_goes_on(home: House, hub: Hub, model: bytes) -> None:
+def test_ctrl_c_stops_the_transfer_and_the_same_command_resumes_it(home: House, hub: Hub, model: bytes) -> None:
     hub.stop_after = HALF
     command = home.spawn("pull", "ana/tiny")
     assert hub.standing.wait(60)
@@ -210,7 +210,7 @@ def test_ctrl_c_stops_the_transfer_and_the_same_command_goes_on(home: House, hub
     assert (hub.got[1].start, hub.got[1].sent) == (kept, len(model) - kept)
 
 
-def test_a_hub_that_pulls_is_not_restarted_under_the_pull(home: House, hub: Hub, tmp_path: Path) -> None:
+def test_a_hub_with_a_running_pull_is_not_restarted(home: House, hub: Hub, tmp_path: Path) -> None:
     """Neither an upgrade nor a stop takes it for idle: a pull is work like a question."""
     (tmp_path / "sitecustomize.py").write_text("import llmctl\nllmctl.__version__ = '0.0.9'\n")
     home.echo()
@@ -230,21 +230,21 @@ def test_a_hub_that_pulls_is_not_restarted_under_the_pull(home: House, hub: Hub,
     home.ok("pull", "ana/tiny")
 
 
-def test_a_connection_that_breaks_is_taken_up_again_where_it_broke(home: House, hub: Hub, model: bytes) -> None:
+def test_a_broken_connection_is_resumed_where_it_broke(home: House, hub: Hub, model: bytes) -> None:
     hub.cut_after = HALF
     home.ok("pull", "ana/tiny")
     assert [got.start > 0 for got in hub.got] == [False, True]
     assert hub.got[1].sent == len(model) - hub.got[1].start
 
 
-def test_a_server_that_knows_no_ranges_sends_everything_once_more(home: House, hub: Hub, model: bytes) -> None:
+def test_a_server_without_range_requests_sends_everything_again(home: House, hub: Hub, model: bytes) -> None:
     hub.cut_after, hub.takes_ranges = HALF, False
     home.ok("pull", "ana/tiny")
     assert [(got.start, got.sent) for got in hub.got][1:] == [(0, len(model))]
     assert home.ok("ask", "hi", "-m", "tiny-Q4_0", *ONE).out
 
 
-def test_what_was_pulled_is_deleted_with_a_yes_only_and_told_before(home: House) -> None:
+def test_removing_a_pulled_model_announces_and_confirms_the_deletion_of_its_files(home: House) -> None:
     home.ok("pull", "ana/tiny", "-q")
     outcome = home.run("models", "rm", "tiny-Q4_0")
     assert outcome.status == 2
@@ -256,7 +256,7 @@ def test_what_was_pulled_is_deleted_with_a_yes_only_and_told_before(home: House)
     assert pulled(home) == []
 
 
-def test_two_pulls_of_one_file_at_once_are_one_transfer(home: House, hub: Hub, model: bytes) -> None:
+def test_two_concurrent_pulls_of_one_file_share_one_transfer(home: House, hub: Hub, model: bytes) -> None:
     hub.stop_after = HALF
     first = home.spawn("pull", "ana/tiny", "--as", "one")
     assert hub.standing.wait(60)
@@ -277,7 +277,7 @@ def test_two_pulls_of_one_file_at_once_are_one_transfer(home: House, hub: Hub, m
 # ---- what is wrong --------------------------------------------------------------------------------------------------
 
 
-def test_wrong_bytes_are_deleted_and_no_model(home: House, hub: Hub) -> None:
+def test_a_wrong_checksum_deletes_the_file_and_adds_no_model(home: House, hub: Hub) -> None:
     hub.lies = {FILE}
     outcome = home.run("pull", "ana/tiny", "--json")
     assert outcome.status == 4
@@ -287,7 +287,7 @@ def test_wrong_bytes_are_deleted_and_no_model(home: House, hub: Hub) -> None:
     assert home.ok("models", "ls", "--json").lines == []
 
 
-def test_what_is_no_model_after_all_is_deleted_again(house: House) -> None:
+def test_a_pulled_file_that_is_no_gguf_is_deleted(house: House) -> None:
     with tiny_hub(ana__text=Repository({"a-Q4_0.gguf": b"no model, but a text" * 100})) as hub:
         outcome = house.run("pull", "ana/text", HF_ENDPOINT=hub.url)
     assert outcome.status == 4
@@ -295,7 +295,7 @@ def test_what_is_no_model_after_all_is_deleted_again(house: House) -> None:
     assert pulled(house) == []
 
 
-def test_a_token_opens_what_is_private_and_stands_in_no_file_and_no_process_list(house: House, model: bytes) -> None:
+def test_a_token_gives_access_and_appears_in_no_file_and_no_process_list(house: House, model: bytes) -> None:
     with tiny_hub(ana__tiny=Repository({FILE: model}, token=TOKEN)) as hub:
         house.variables["HF_ENDPOINT"] = hub.url
         hub.stop_after = HALF
@@ -336,7 +336,7 @@ def test_a_token_opens_what_is_private_and_stands_in_no_file_and_no_process_list
     ],
     ids=lambda value: value[0] if isinstance(value, list) and "/" in value[0] else "",
 )
-def test_what_cannot_be_pulled_is_said_with_what_to_do(
+def test_a_failed_pull_is_reported_with_its_reason_and_a_hint(
     refused: House, arguments: list[str], status: int, words: list[str]
 ) -> None:
     outcome = refused.run("pull", *arguments)
@@ -346,7 +346,7 @@ def test_what_cannot_be_pulled_is_said_with_what_to_do(
     assert not [name for name in pulled(refused) if not name.endswith(".part")]
 
 
-def test_too_little_memory_for_any_is_said_with_what_there_is(refused: House) -> None:
+def test_too_little_memory_for_any_file_is_refused_with_the_sizes(refused: House) -> None:
     refused.ok("daemon", "restart", LLMCTL_LIMITS__MEMORY_BYTES="100K")
     outcome = refused.run("pull", "ana/large", LLMCTL_LIMITS__MEMORY_BYTES="100K")
     assert outcome.status == 4
@@ -354,14 +354,14 @@ def test_too_little_memory_for_any_is_said_with_what_there_is(refused: House) ->
     assert "a-Q8_0.gguf (454.2 KiB)" in outcome.err
 
 
-def test_an_endpoint_that_is_down_is_named(shared: House) -> None:
+def test_an_unreachable_endpoint_is_named(shared: House) -> None:
     outcome = shared.run("pull", "ana/tiny", HF_ENDPOINT="http://127.0.0.1:9")
     assert outcome.status == 4
     assert "http://127.0.0.1:9 cannot be reached" in outcome.err
     assert "HF_ENDPOINT" in outcome.err
 
 
-def test_the_address_of_a_page_or_a_file_is_understood(home: House, hub: Hub) -> None:
+def test_pull_accepts_the_address_of_a_page_or_a_file(home: House, hub: Hub) -> None:
     page = f"{hub.url}/ana/tiny"
     assert home.ok("pull", f"{page}/tree/main", "--json").last["name"] == "tiny-Q4_0"
     assert (

@@ -52,7 +52,7 @@ def schema_of(body: dict[str, Any]) -> Any:
 # ---- what is asked, and what comes back -----------------------------------------------------------------------------
 
 
-def test_an_answer_streams_through_with_what_the_endpoint_says_of_it(home: House, endpoint: Server) -> None:
+def test_an_answer_is_streamed_with_the_usage_and_reason_of_the_endpoint(home: House, endpoint: Server) -> None:
     name = added(home, endpoint)
     endpoint.script = [answer("hel", "lo", reason="length")]
     outcome = home.ok("ask", "why?", "-m", name, "-s", "Be brief.", "--json")
@@ -68,7 +68,7 @@ def test_an_answer_streams_through_with_what_the_endpoint_says_of_it(home: House
     }, "what nobody set is not sent"  # fmt: skip
 
 
-def test_a_reason_of_the_endpoint_s_own_is_passed_on(home: House, endpoint: Server) -> None:
+def test_an_unknown_finish_reason_of_the_endpoint_is_passed_on(home: House, endpoint: Server) -> None:
     name = added(home, endpoint)
     endpoint.usual = answer("x", reason="its own")
     assert home.ok("ask", "why?", "-m", name, "--json").last["finish_reason"] == "its own"
@@ -76,7 +76,7 @@ def test_a_reason_of_the_endpoint_s_own_is_passed_on(home: House, endpoint: Serv
     assert len(endpoint.asked) == 2, "and such an answer is not stored"
 
 
-def test_every_flag_of_sampling_reaches_the_endpoint(home: House, endpoint: Server) -> None:
+def test_every_sampling_flag_reaches_the_endpoint(home: House, endpoint: Server) -> None:
     name = added(home, endpoint, "--set", "min_p=0.1")
     flags = ("--temperature=0.5", "--top-p=0.8", "--top-k=7", "--repeat-penalty=1.1", "--presence-penalty=0.2",
              "--frequency-penalty=0.3", "--logit-bias=42=-1", "--seed=9", "--stop=END", "--max-tokens=33")  # fmt: skip
@@ -90,7 +90,7 @@ def test_every_flag_of_sampling_reaches_the_endpoint(home: House, endpoint: Serv
     assert {key: asked.body.get(key) for key in expected} == expected
 
 
-def test_raw_text_and_tokens_are_completions(home: House, endpoint: Server) -> None:
+def test_raw_text_and_tokens_use_the_completions_path(home: House, endpoint: Server) -> None:
     name = added(home, endpoint)
     assert home.ok("ask", "Once", "-m", name, "--raw", "--logprobs", "2").out == "hello there!\n"
     script = f"from llmctl import Client\nwith Client() as c: print(c.ask(tokens=[1, 22, 3], model={name!r}).text)"
@@ -100,7 +100,7 @@ def test_raw_text_and_tokens_are_completions(home: House, endpoint: Server) -> N
     assert endpoint.asked[0].body["logprobs"] == 2
 
 
-def test_log_probabilities_are_read_and_their_absence_is_said(home: House, endpoint: Server) -> None:
+def test_log_probabilities_are_read_and_their_absence_is_reported(home: House, endpoint: Server) -> None:
     name = added(home, endpoint)
     scored = {
         "token": "a",
@@ -115,7 +115,7 @@ def test_log_probabilities_are_read_and_their_absence_is_said(home: House, endpo
     assert "reports no log-probabilities" in home.ok("ask", "how?", "-m", name, "--logprobs", "2").err
 
 
-def test_what_a_model_thinks_is_told_apart_in_either_form(home: House, endpoint: Server) -> None:
+def test_reasoning_in_either_form_is_separated_from_the_answer(home: House, endpoint: Server) -> None:
     name = added(home, endpoint)
     endpoint.script = [answer("42", thought=["6 times ", "7"]), answer("<thi", "nk>6 times 7</think>\n", "42")]
     for question in ("why?", "how?"):
@@ -123,7 +123,7 @@ def test_what_a_model_thinks_is_told_apart_in_either_form(home: House, endpoint:
         assert (line["reasoning"], line["text"]) == ("6 times 7", "42")
 
 
-def test_a_schema_is_sent_and_the_answer_held_against_it(home: House, endpoint: Server) -> None:
+def test_a_schema_is_sent_and_the_answer_validated_against_it(home: House, endpoint: Server) -> None:
     name = added(home, endpoint)
     endpoint.script = [answer('{"name": ', '"Ana", "age": 7}'), answer('{"name": 3}')]
     assert home.ok("ask", "who?", "-m", name, "--schema", "name, age int", "--json").last["value"] == {
@@ -134,7 +134,7 @@ def test_a_schema_is_sent_and_the_answer_held_against_it(home: House, endpoint: 
     assert home.run("ask", "whom?", "-m", name, "--schema", "name, age int").status == 8
 
 
-def test_an_older_server_gets_a_schema_in_the_form_that_it_takes(home: House, endpoint: Server) -> None:
+def test_an_older_server_gets_a_schema_in_its_own_form(home: House, endpoint: Server) -> None:
     name = added(home, endpoint)
     endpoint.script = [
         status(
@@ -149,7 +149,7 @@ def test_an_older_server_gets_a_schema_in_the_form_that_it_takes(home: House, en
     assert [(form["type"], set(form["schema"]["properties"])) for form in others] == [("json_object", {"a"})] * 2
 
 
-def test_a_grammar_is_for_an_endpoint_that_is_said_to_take_one(home: House, endpoint: Server) -> None:
+def test_a_grammar_is_sent_only_to_an_endpoint_configured_to_take_one(home: House, endpoint: Server) -> None:
     (home.home / "yes.gbnf").write_text('root ::= "hello there!"')
     refused(home.run("ask", "why?", "-m", added(home, endpoint), "--grammar", "yes.gbnf"), 5, "takes_grammar=true")
     assert endpoint.asked == []
@@ -160,20 +160,20 @@ def test_a_grammar_is_for_an_endpoint_that_is_said_to_take_one(home: House, endp
 @pytest.mark.parametrize(
     ("flags", "words"), [(["--repro"], "repro"), (["--adapter", "a"], "adapter"), (["--logit-bias", "yes=1"], "'yes'")]
 )
-def test_what_no_endpoint_can_do_is_refused(home: House, endpoint: Server, flags: list[str], words: str) -> None:
+def test_options_that_no_endpoint_supports_are_refused(
+    home: House, endpoint: Server, flags: list[str], words: str
+) -> None:
     refused(home.run("ask", "why?", "-m", added(home, endpoint), *flags), 5, words)
     assert endpoint.asked == []
 
 
-def test_samples_are_requests_with_a_seed_each(home: House, endpoint: Server) -> None:
+def test_each_sample_is_a_request_with_its_own_seed(home: House, endpoint: Server) -> None:
     outcome = home.ok("ask", "why?", "-m", added(home, endpoint), "-n", "3", "--seed", "5")
     assert outcome.out == "hello there!\n---\nhello there!\n---\nhello there!\n"
     assert sorted(asked.body["seed"] for asked in endpoint.asked) == [5, 6, 7]
 
 
-def test_an_answer_is_stored_like_any_other_and_belongs_to_the_model_behind_the_name(
-    home: House, endpoint: Server
-) -> None:
+def test_a_remote_answer_is_cached_for_the_remote_model_behind_the_name(home: House, endpoint: Server) -> None:
     name = added(home, endpoint, "--remote-model", "a")
     home.ok("ask", "why?", "-m", name)
     assert home.ok("ask", "why?", "-m", name, "--json").last["cache"]["hit"] == "memory"
@@ -182,13 +182,13 @@ def test_an_answer_is_stored_like_any_other_and_belongs_to_the_model_behind_the_
     assert [asked.body["model"] for asked in endpoint.asked] == ["a", "b"]
 
 
-def test_usage_that_is_not_told_is_counted_by_parts(home: House, endpoint: Server) -> None:
+def test_missing_usage_is_counted_by_stream_chunks(home: House, endpoint: Server) -> None:
     endpoint.usual = answer("a", "b", usage=None)
     usage = home.ok("ask", "why?", "-m", added(home, endpoint), "--json").last["usage"]
     assert usage == {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 2}
 
 
-def test_an_answer_that_is_no_stream_is_read_too(home: House, endpoint: Server) -> None:
+def test_an_answer_that_is_not_streamed_is_read_too(home: House, endpoint: Server) -> None:
     whole = {"choices": [{"message": {"content": "all at once"}, "finish_reason": "stop"}]}
     endpoint.usual = plain(json.dumps(whole), "application/json; charset=utf-8")
     assert home.ok("ask", "why?", "-m", added(home, endpoint)).out == "all at once\n"
@@ -230,7 +230,7 @@ AS_THEY_ARE = {
 }  # fmt: skip
 
 
-def test_a_stream_is_read_as_servers_make_it(home: House, endpoint: Server) -> None:
+def test_stream_variants_of_real_servers_are_read_and_stored(home: House, endpoint: Server) -> None:
     name = added(home, endpoint, "--set", "retries=0")
     for what, behaviour in AS_THEY_ARE.items():
         endpoint.script = [behaviour]
@@ -267,7 +267,7 @@ UNSAID = {
 }  # fmt: skip
 
 
-def test_a_failure_in_a_stream_is_one_and_leaves_nothing_behind(home: House, endpoint: Server) -> None:
+def test_a_failure_within_a_stream_stores_nothing_and_adds_no_turn(home: House, endpoint: Server) -> None:
     """In the endpoint's words where it said any: nothing is stored, and nothing is in the conversation."""
     name = added(home, endpoint, "--set", "retries=0")
     told = list(UNSAID.items())
@@ -283,7 +283,7 @@ def test_a_failure_in_a_stream_is_one_and_leaves_nothing_behind(home: House, end
         assert [each["content"] for each in endpoint.asked[-1].body["messages"]] == [f"and {number}?"]
 
 
-def test_an_answer_that_was_filtered_or_is_empty_is_told_of_and_not_stored(home: House, endpoint: Server) -> None:
+def test_a_filtered_or_empty_answer_is_reported_and_not_stored(home: House, endpoint: Server) -> None:
     name = added(home, endpoint)
     for reason, text, words in (("content_filter", "he", "filter"), ("stop", "", "empty")):
         endpoint.usual = plain(lines(says(text), says("", reason), DONE_))
@@ -308,7 +308,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("what", LISTS)
-def test_an_endpoint_need_not_list_a_model_that_is_named(home: House, endpoint: Server, what: str) -> None:
+def test_a_model_given_by_name_need_not_be_listed_by_the_endpoint(home: House, endpoint: Server, what: str) -> None:
     endpoint.for_models = LISTS[what]
     name = added(home, endpoint, "--remote-model", "x")
     home.ok("ask", "why?", "-m", name)
@@ -317,7 +317,7 @@ def test_an_endpoint_need_not_list_a_model_that_is_named(home: House, endpoint: 
 
 
 @pytest.mark.parametrize("field", ["stream_options", "max_tokens"])
-def test_a_field_that_a_server_does_not_take_is_asked_otherwise_once(home: House, endpoint: Server, field: str) -> None:
+def test_a_refused_field_is_replaced_and_the_refusal_is_remembered(home: House, endpoint: Server, field: str) -> None:
     words = f"unknown parameter {field}: use max_completion_tokens"
     endpoint.usual = refusing(field, words, answer("fine"))
     name = added(home, endpoint)
@@ -326,7 +326,7 @@ def test_a_field_that_a_server_does_not_take_is_asked_otherwise_once(home: House
     assert [field in asked.body for asked in endpoint.asked] == [True, False, False]
 
 
-def test_max_tokens_are_cut_to_the_room_that_the_endpoint_names(home: House, endpoint: Server) -> None:
+def test_max_tokens_is_cut_to_the_room_that_the_endpoint_reports(home: House, endpoint: Server) -> None:
     words = ("This model's maximum context length is 512 tokens. However, you requested 2060 tokens (12 in the messages, "
              "2048 in the completion).")  # fmt: skip
     endpoint.script = [status(400, words)]
@@ -337,7 +337,7 @@ def test_max_tokens_are_cut_to_the_room_that_the_endpoint_names(home: House, end
 # ---- embeddings -----------------------------------------------------------------------------------------------------
 
 
-def test_embeddings_come_in_batches_each_where_its_text_was(home: House, endpoint: Server) -> None:
+def test_embeddings_are_requested_in_batches_and_keep_the_order_of_texts(home: House, endpoint: Server) -> None:
     name = added(home, endpoint, "--embedding", "--set", 'prompts={"query": "q: "}')
     assert "embed -m" in home.ok("models", "add", name, endpoint.url, "--embedding", "--force").err
     endpoint.usual = embed()
@@ -349,7 +349,7 @@ def test_embeddings_come_in_batches_each_where_its_text_was(home: House, endpoin
     refused(home.run("ask", "why?", "-m", name), 5, "makes embeddings, not text")
 
 
-def test_a_prompt_goes_before_each_text_and_vectors_may_be_made_of_length_1(home: House, endpoint: Server) -> None:
+def test_a_prompt_precedes_each_text_and_vectors_can_be_normalised(home: House, endpoint: Server) -> None:
     name = added(home, endpoint, "--embedding", "--set", 'prompts={"query": "q: "}', "--set", "normalize=true")
     endpoint.usual = embed()
     (line,) = home.ok("embed", "why", "--prompt", "query", "-m", name).lines
@@ -358,7 +358,7 @@ def test_a_prompt_goes_before_each_text_and_vectors_may_be_made_of_length_1(home
     refused(home.run("embed", "why", "--prompt", "other", "-m", name), 5, "'other'", "query")
 
 
-def test_a_text_that_is_too_long_fails_alone(home: House, endpoint: Server) -> None:
+def test_a_text_that_is_too_long_to_embed_fails_alone(home: House, endpoint: Server) -> None:
     endpoint.usual = embed(most=5)
     outcome = home.run("embed", "abc", "much too long", "de", "-m", added(home, endpoint, "--embedding"))
     assert outcome.status == 5
@@ -380,7 +380,7 @@ VECTORS: list[Any] = [
 ]
 
 
-def test_vectors_are_read_in_each_of_their_forms(home: House, endpoint: Server) -> None:
+def test_vectors_are_read_in_each_encoding(home: House, endpoint: Server) -> None:
     name = added(home, endpoint, "--embedding")
     for vectors in VECTORS:
         endpoint.usual = plain(json.dumps(vectors), "application/json")
@@ -394,7 +394,7 @@ def test_vectors_are_read_in_each_of_their_forms(home: House, endpoint: Server) 
         [{"embedding": [None]}], [{"embedding": ["nan"]}], [{"embedding": [1e40]}], [{"embedding": "no base64"}],
     ],
 )  # fmt: skip
-def test_vectors_that_are_not_those_of_the_texts_are_an_error(home: House, endpoint: Server, vectors: Any) -> None:
+def test_vectors_that_do_not_match_the_texts_are_an_error(home: House, endpoint: Server, vectors: Any) -> None:
     endpoint.usual = plain(json.dumps({"data": vectors}), "application/json")
     refused(home.run("embed", "one", "-m", added(home, endpoint, "--embedding")), 9, endpoint.url)
     assert len(endpoint.asked) == 1
@@ -403,13 +403,13 @@ def test_vectors_that_are_not_those_of_the_texts_are_an_error(home: House, endpo
 # ---- failures, and attempts -----------------------------------------------------------------------------------------
 
 
-def test_what_fails_before_the_first_token_is_asked_again(home: House, endpoint: Server) -> None:
+def test_a_failure_before_the_first_token_is_retried(home: House, endpoint: Server) -> None:
     endpoint.script = [status(500), status(503), cut()]
     assert home.ok("ask", "why?", "-m", added(home, endpoint)).out == "hello there!\n"
     assert len(endpoint.asked) == 4
 
 
-def test_a_server_that_says_when_is_asked_again_no_sooner(home: House, endpoint: Server) -> None:
+def test_retry_after_is_respected(home: House, endpoint: Server) -> None:
     endpoint.script = [status(429, "slow down", Retry_After="1")]
     outcome = home.ok("ask", "why?", "-m", added(home, endpoint), "--json")
     assert len(endpoint.asked) == 2
@@ -419,7 +419,7 @@ def test_a_server_that_says_when_is_asked_again_no_sooner(home: House, endpoint:
     assert len(endpoint.asked) == 3, "an hour is not waited for"
 
 
-def test_nothing_is_asked_again_after_the_first_token(home: House, endpoint: Server) -> None:
+def test_nothing_is_retried_after_the_first_token(home: House, endpoint: Server) -> None:
     endpoint.usual = cut("he", "llo")
     outcome = home.run("ask", "why?", "-m", name := added(home, endpoint))
     assert (outcome.status, outcome.out) == (9, "hello\n")
@@ -428,7 +428,7 @@ def test_nothing_is_asked_again_after_the_first_token(home: House, endpoint: Ser
     assert record["completion_tokens"] == 2, "what it has cost so far is written down"
 
 
-def test_an_error_in_the_midst_of_a_stream_is_said(home: House, endpoint: Server) -> None:
+def test_an_error_in_the_middle_of_a_stream_is_reported(home: House, endpoint: Server) -> None:
     error = 'data: {"error": {"message": "out of memory", "code": 500}}\n\n'
     endpoint.usual = plain('data: {"choices": [{"delta": {"content": "he"}}]}\n\n' + error)
     outcome = home.run("ask", "why?", "-m", added(home, endpoint))
@@ -437,7 +437,9 @@ def test_an_error_in_the_midst_of_a_stream_is_said(home: House, endpoint: Server
 
 
 @pytest.mark.parametrize(("code", "expected", "requests"), [(500, 9, 2), (429, 10, 2), (501, 9, 1)])
-def test_attempts_come_to_an_end(home: House, endpoint: Server, code: int, expected: int, requests: int) -> None:
+def test_retries_are_limited_and_the_last_status_is_reported(
+    home: House, endpoint: Server, code: int, expected: int, requests: int
+) -> None:
     endpoint.usual = status(code, "not today")
     refused(home.run("ask", "why?", "-m", added(home, endpoint, "--set", "retries=1")), expected, f"{code}: not today")
     assert len(endpoint.asked) == requests
@@ -454,7 +456,9 @@ def test_attempts_come_to_an_end(home: House, endpoint: Server, code: int, expec
     ],
     ids=["json", "kind", "html", "endless line", "bytes"],
 )
-def test_an_answer_that_is_none_is_an_error(home: House, endpoint: Server, behaviour: faulty_server.Behaviour) -> None:
+def test_an_invalid_response_is_an_error_and_not_retried(
+    home: House, endpoint: Server, behaviour: faulty_server.Behaviour
+) -> None:
     endpoint.usual = behaviour
     refused(home.run("ask", "why?", "-m", added(home, endpoint)), 9, endpoint.url)
     assert len(endpoint.asked) == 1
@@ -466,7 +470,7 @@ EMPTY = 'data: {"choices": [{"delta": {"content": ""}}]}\n\n'
 @pytest.mark.parametrize(
     "behaviour", [drip("he"), drip("he", then=EMPTY), hold("he")], ids=["drip", "empty", "silence"]
 )
-def test_an_endpoint_that_falls_silent_has_failed(
+def test_an_endpoint_that_falls_silent_is_a_failure(
     home: House, endpoint: Server, behaviour: faulty_server.Behaviour
 ) -> None:
     endpoint.usual = behaviour
@@ -477,7 +481,7 @@ def test_an_endpoint_that_falls_silent_has_failed(
     assert until(lambda: endpoint.open == 0), "and it was left"
 
 
-def test_a_timeout_ends_a_slow_drip_with_what_came(home: House, endpoint: Server) -> None:
+def test_a_timeout_ends_a_slow_stream_with_the_partial_answer(home: House, endpoint: Server) -> None:
     endpoint.usual = drip("he")
     name = added(home, endpoint)
     for limit in ("1s", "4s", "16s"):  # the first is enough where the endpoint answers within a second
@@ -492,7 +496,7 @@ def test_a_timeout_ends_a_slow_drip_with_what_came(home: House, endpoint: Server
 @pytest.mark.parametrize(
     ("code", "words"), [(400, "temperature is not supported"), (422, "no such field"), (402, "pay first")]
 )
-def test_a_refusal_is_told_in_the_endpoint_s_words(home: House, endpoint: Server, code: int, words: str) -> None:
+def test_a_refusal_is_reported_in_the_endpoint_s_words(home: House, endpoint: Server, code: int, words: str) -> None:
     endpoint.usual = status(code, words)
     refused(home.run("ask", "why?", "-m", added(home, endpoint)), 5, words, endpoint.url)
     assert len(endpoint.asked) == 1
@@ -504,13 +508,13 @@ def test_a_prompt_that_is_too_long_for_the_endpoint_is_a_context_overflow(home: 
     assert (outcome.status, outcome.error["code"]) == (5, "context_overflow")
 
 
-def test_a_model_that_the_endpoint_has_not_is_answered_with_those_that_it_has(home: House, endpoint: Server) -> None:
+def test_an_unknown_model_of_an_endpoint_is_refused_with_the_available_ones(home: House, endpoint: Server) -> None:
     endpoint.usual = status(404, "model gone not found")
     outcome = home.run("ask", "why?", "-m", added(home, endpoint, "--remote-model", "gone"))
     refused(outcome, 4, "model gone not found", "It lists these models: tiny.", "does not list the model gone")
 
 
-def test_several_models_are_listed_and_one_must_be_named(home: House, endpoint: Server) -> None:
+def test_an_endpoint_with_several_models_needs_a_model_name(home: House, endpoint: Server) -> None:
     endpoint.models = [{"id": "big", "max_model_len": 4096}, {"id": "small"}]
     name = added(home, endpoint)
     refused(home.run("ask", "why?", "-m", name), 4, "has 2 models: big, small", "--remote-model ID")
@@ -520,13 +524,13 @@ def test_several_models_are_listed_and_one_must_be_named(home: House, endpoint: 
     assert home.ps(name)["context"] == 4096
 
 
-def test_a_server_without_a_list_of_models_needs_the_name(home: House, endpoint: Server) -> None:
+def test_an_endpoint_without_a_model_list_needs_a_model_name(home: House, endpoint: Server) -> None:
     endpoint.for_models = status(404, "no such page")
     refused(home.run("ask", "why?", "-m", added(home, endpoint)), 4, "404 to /models", "/v1")
     home.ok("ask", "why?", "-m", added(home, endpoint, "--remote-model", "x"))
 
 
-def test_an_endpoint_that_is_down_is_said_and_then_left_alone(home: House) -> None:
+def test_an_unreachable_endpoint_is_reported_and_then_paused_by_the_breaker(home: House) -> None:
     with server() as endpoint:
         name = added(home, endpoint, "--set", "retries=1")
         home.ok("ask", "why?", "-m", name)
@@ -544,7 +548,7 @@ def test_an_endpoint_that_is_down_is_said_and_then_left_alone(home: House) -> No
 # ---- keys -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_is_sent_and_written_nowhere(endpoint: Server) -> None:
+def test_an_api_key_is_sent_and_written_nowhere(endpoint: Server) -> None:
     endpoint.script = [answer("fine"), status(401, f"{SECRET} is no key of ours"), status(500, f"{SECRET} crashed me")]
     with a_house(THE_KEY=SECRET, LLMCTL_LOGS__LEVEL="debug") as house:
         name = added(house, endpoint, "--api-key-env", "THE_KEY", "--set", "retries=0")
@@ -561,7 +565,7 @@ def test_a_key_is_sent_and_written_nowhere(endpoint: Server) -> None:
         assert not [path for path in files if SECRET.encode() in path.read_bytes()]
 
 
-def test_a_key_that_is_missing_names_its_variable_and_how_the_hub_gets_to_see_it(home: House, endpoint: Server) -> None:
+def test_a_missing_api_key_names_its_variable_and_how_to_pass_it_to_the_hub(home: House, endpoint: Server) -> None:
     name = added(home, endpoint, "--api-key-env", "OTHER_KEY")
     outcome = home.run("ask", "why?", "-m", name, OTHER_KEY="set too late")
     refused(outcome, 4, "OTHER_KEY", "the hub's environment", "llmctl daemon restart")
@@ -569,7 +573,7 @@ def test_a_key_that_is_missing_names_its_variable_and_how_the_hub_gets_to_see_it
     assert endpoint.looked == []
 
 
-def test_an_endpoint_that_wants_a_key_says_how_to_give_one(home: House, endpoint: Server) -> None:
+def test_an_endpoint_that_requires_a_key_gets_a_hint_how_to_set_one(home: House, endpoint: Server) -> None:
     endpoint.for_models = status(401, "who are you?")
     refused(home.run("models", "load", added(home, endpoint)), 4, "requires a key", "who are you?", "--api-key-env")
 
@@ -590,7 +594,7 @@ class Ring(KeyringBackend):
 '''
 
 
-def test_a_key_may_lie_in_the_keyring_which_is_asked_only_without_a_variable(endpoint: Server) -> None:
+def test_the_keyring_is_asked_for_a_key_only_without_a_variable(endpoint: Server) -> None:
     with a_house(THE_KEY=SECRET, PYTHON_KEYRING_BACKEND="a_ring.Ring") as house:
         (house.home / "a_ring.py").write_text(KEYRING)
         house.variables["PYTHONPATH"] = str(house.home)
@@ -621,7 +625,7 @@ def test_a_key_may_lie_in_the_keyring_which_is_asked_only_without_a_variable(end
         ("echo", ("--embedding",), "makes text"),
     ],
 )
-def test_what_cannot_be_is_refused_when_it_is_added(
+def test_adding_an_invalid_remote_model_is_refused_with_the_reason(
     home: House, target: str, flags: tuple[str, ...], words: str
 ) -> None:
     outcome = home.run("models", "add", "wrong", target, *flags)
@@ -630,7 +634,7 @@ def test_what_cannot_be_is_refused_when_it_is_added(
     assert "sk-a-key" not in outcome.err
 
 
-def test_a_key_in_plain_sight_is_warned_of(home: House) -> None:
+def test_an_api_key_in_plain_text_gets_a_warning(home: House) -> None:
     outcome = home.ok("models", "add", "plain", "http://models.example/v1", "--api-key-env", "THE_KEY")
     assert "is sent unencrypted" in outcome.err
     for safe in ("https://models.example/v1", "http://127.0.0.1:1/v1", "http://localhost:1/v1"):
@@ -641,7 +645,7 @@ def test_a_key_in_plain_sight_is_warned_of(home: House) -> None:
 # ---- who uses it ----------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_leaves_the_endpoint_at_once(home: House, endpoint: Server) -> None:
+def test_ctrl_c_closes_the_connection_to_the_endpoint_at_once(home: House, endpoint: Server) -> None:
     endpoint.usual = hold("he", "llo")
     name = added(home, endpoint)
     command = home.spawn("ask", "why?", "-m", name)
@@ -656,7 +660,7 @@ def test_ctrl_c_leaves_the_endpoint_at_once(home: House, endpoint: Server) -> No
     assert record["completion_tokens"] == 2
 
 
-def test_a_client_that_is_killed_leaves_the_endpoint_too(home: House, endpoint: Server) -> None:
+def test_a_killed_client_closes_the_connection_to_the_endpoint(home: House, endpoint: Server) -> None:
     endpoint.usual = hold("hello")
     command = home.spawn("ask", "why?", "-m", added(home, endpoint))
     command.first_byte()
@@ -664,7 +668,7 @@ def test_a_client_that_is_killed_leaves_the_endpoint_too(home: House, endpoint: 
     assert until(lambda: endpoint.open == 0)
 
 
-def test_a_cancel_while_waiting_for_the_next_attempt_ends_it(home: House, endpoint: Server) -> None:
+def test_a_cancel_while_waiting_for_a_retry_ends_the_request(home: House, endpoint: Server) -> None:
     endpoint.usual = status(503, "later", Retry_After="25")
     command = home.spawn("ask", "why?", "-m", added(home, endpoint))
     until(lambda: endpoint.asked)
@@ -673,7 +677,7 @@ def test_a_cancel_while_waiting_for_the_next_attempt_ends_it(home: House, endpoi
     assert len(endpoint.asked) == 1
 
 
-def test_as_many_run_together_as_there_are_slots(home: House, endpoint: Server) -> None:
+def test_no_more_requests_run_at_once_than_there_are_slots(home: House, endpoint: Server) -> None:
     endpoint.usual = hold("x")
     name = added(home, endpoint, "--set", "slots=2")
     commands = [home.spawn("ask", str(number), "-m", name) for number in range(3)]
@@ -688,7 +692,7 @@ def test_as_many_run_together_as_there_are_slots(home: House, endpoint: Server) 
     assert home.ps(added(home, endpoint)) == {}, "a model that nobody has used has no line"
 
 
-def test_load_asks_the_endpoint_and_unload_closes_what_was_open(home: House, endpoint: Server) -> None:
+def test_load_contacts_the_endpoint_and_unload_closes_its_connections(home: House, endpoint: Server) -> None:
     name = added(home, endpoint)
     (line,) = home.ok("models", "load", name, "--json").lines
     assert (line["name"], line["backend"], line["pid"], line["memory_bytes"], line["slots"]) == (

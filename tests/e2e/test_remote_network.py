@@ -21,7 +21,7 @@ def endpoint() -> Iterator[Server]:
         yield made
 
 
-def test_loopback_is_never_proxied(endpoint: Server) -> None:
+def test_loopback_addresses_are_never_proxied(endpoint: Server) -> None:
     dead = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"), DEAD)
     with a_house(**dead) as house:
         for name, host in (("a", "127.0.0.1"), ("b", "localhost")):
@@ -31,7 +31,7 @@ def test_loopback_is_never_proxied(endpoint: Server) -> None:
         refused(house.run("ask", "why?", "-m", "far"), 4, "models.example", "cannot be reached")
 
 
-def test_a_name_elsewhere_is_asked_through_the_proxy(endpoint: Server) -> None:
+def test_other_hosts_are_reached_through_the_proxy(endpoint: Server) -> None:
     proxy = endpoint.url.removesuffix("/v1")
     with a_house(HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="spared.invalid", no_proxy="spared.invalid") as house:
         house.ok("models", "add", "far", "http://models.example/v1")
@@ -42,7 +42,7 @@ def test_a_name_elsewhere_is_asked_through_the_proxy(endpoint: Server) -> None:
         assert {asked.headers["host"] for asked in [*endpoint.asked, *endpoint.looked]} == {"models.example"}
 
 
-def test_an_https_endpoint_is_asked_through_a_tunnel(endpoint: Server) -> None:
+def test_an_https_endpoint_is_reached_through_a_connect_tunnel(endpoint: Server) -> None:
     proxy = endpoint.url.removesuffix("/v1")
     with a_house(HTTPS_PROXY=proxy, https_proxy=proxy) as house:
         house.ok("models", "add", "far", "https://models.example/v1", "--set", "retries=0")
@@ -64,7 +64,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused_unless_it_is_named(certificate: Path) -> None:
+def test_an_untrusted_certificate_is_refused_unless_it_is_configured(certificate: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
     with server(tls=context) as endpoint:

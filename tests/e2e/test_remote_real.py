@@ -65,7 +65,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield made
 
 
-def test_it_says_what_the_same_file_says_here(home: House) -> None:
+def test_the_remote_server_answers_like_the_same_file_run_locally(home: House) -> None:
     flags = ("--raw", "--temperature", "0", "--repeat-penalty", "1", "--max-tokens", "24", "--json")
     near, far = (home.ok("ask", "the stone", *flags, "-m", name).last for name in ("near", "far"))
     assert far["text"] == near["text"] != ""
@@ -73,7 +73,7 @@ def test_it_says_what_the_same_file_says_here(home: House) -> None:
     assert far["usage"]["completion_tokens"] == 24
 
 
-def test_a_conversation_with_it(home: House) -> None:
+def test_a_conversation_with_the_remote_server_continues(home: House) -> None:
     first = home.ok(
         "ask", "why?", "-m", "far", "--max-tokens", "9", "--seed", "1", "--conversation", "c", "--json"
     ).last
@@ -83,7 +83,7 @@ def test_a_conversation_with_it(home: House) -> None:
     assert first["usage"]["prompt_tokens"] == 0, "it tells no usage of a stream"
 
 
-def test_log_probabilities_of_a_raw_text(home: House) -> None:
+def test_log_probabilities_of_a_raw_text_are_returned(home: House) -> None:
     flags = ("--raw", "--temperature", "0", "--repeat-penalty", "1", "--max-tokens", "4", "--logprobs", "2", "--json")
     near, far = (home.ok("ask", "the stone", "-m", name, *flags).last["logprobs"] for name in ("near", "far"))
     assert [each["token"] for each in far] == [each["token"] for each in near]
@@ -92,18 +92,18 @@ def test_log_probabilities_of_a_raw_text(home: House) -> None:
         assert [top["token"] for top in one["top"]] == [top["token"] for top in other["top"]]
 
 
-def test_what_it_does_not_take_is_told_in_its_words(home: House) -> None:
+def test_a_refused_request_is_reported_in_the_server_s_words(home: House) -> None:
     script = "from llmctl import Client\nwith Client() as c: c.ask(tokens=[1, 266], model='far')"
     assert "Input should be a valid string" in home.python(script).end().err
     assert home.ps("far")["state"] == "ready", "it has answered, and others may ask what it takes"
 
 
-def test_a_schema_holds_there_too(home: House) -> None:
+def test_a_schema_constrains_the_remote_server_too(home: House) -> None:
     line = home.ok("ask", "who?", "-m", "far", "--schema", '{"enum": ["yes", "no"]}', "--json").last
     assert line["value"] in ("yes", "no")
 
 
-def test_a_stop_and_a_seed(home: House) -> None:
+def test_stop_strings_and_seeds_work_on_the_remote_server(home: House) -> None:
     text = home.ok("ask", "the stone", "--raw", "--temperature", "0", "--max-tokens", "24", "-m", "far").out
     stop = text[4]
     stopped = home.ok(
@@ -115,13 +115,13 @@ def test_a_stop_and_a_seed(home: House) -> None:
     assert first == again != other
 
 
-def test_a_prompt_that_does_not_fit(home: House) -> None:
+def test_a_prompt_longer_than_the_context_is_a_context_overflow(home: House) -> None:
     """Asked for a stream, this server sends an empty one; the words are those that it has for who asks for none."""
     outcome = home.run("ask", "the stone " * 400, "-m", "far", "--json")
     assert (outcome.status, outcome.error["code"]) == (5, "context_overflow")
 
 
-def test_embeddings_are_those_of_the_same_file_here(home: House, tmp_path: Path) -> None:
+def test_remote_embeddings_equal_those_of_the_same_file_run_locally(home: House, tmp_path: Path) -> None:
     from llmctld.engine.embed.convert import convert
 
     folder = tiny_bert.write(tmp_path / "bert")
@@ -136,7 +136,7 @@ def test_embeddings_are_those_of_the_same_file_here(home: House, tmp_path: Path)
         assert (here * there).sum(axis=1) == pytest.approx([1, 1], abs=1e-4)
 
 
-def test_a_server_that_dies_in_the_midst_of_an_answer(home: House, tmp_path: Path) -> None:
+def test_a_server_that_dies_during_an_answer_fails_the_request(home: House, tmp_path: Path) -> None:
     tiny_gguf.write(tmp_path / "slow.gguf", seed=7, context=8192, layers=24, dim=256)
     with llama_server(tmp_path / "slow.gguf", "--n_ctx", "8192") as (url, process):
         home.ok("models", "add", "dying", url)

@@ -37,14 +37,14 @@ def loads(house: House) -> int:
     return house.log.read_text().count('"event": "a model is loaded"')
 
 
-def test_a_model_is_loaded_when_it_is_asked_and_says_so(two: House) -> None:
+def test_a_model_is_loaded_on_demand_with_a_notice(two: House) -> None:
     outcome = two.ok("ask", "-m", "a", "hello")
     assert outcome.out == "hello\n"
     assert "loading a" in outcome.err
     assert "loading" not in two.ok("ask", "-m", "a", "again").err
 
 
-def test_the_one_that_loses_least_makes_room_and_who_asked_is_told(two: House) -> None:
+def test_the_least_valuable_model_is_evicted_with_a_notice(two: House) -> None:
     two.ok("ask", "-m", "a", "hello")
     two.ok("models", "pin", "b")
     outcome = two.ok("ask", "-m", "c", "--no-cache", "hello")
@@ -53,7 +53,7 @@ def test_the_one_that_loses_least_makes_room_and_who_asked_is_told(two: House) -
     assert loaded(two) == ["b", "c"]
 
 
-def test_bytes_are_counted_and_not_models(house: House) -> None:
+def test_eviction_counts_bytes_and_not_models(house: House) -> None:
     house.variables |= ROOM
     for name in ("a", "b", "c", "d", "e"):
         house.echo(name, takes="400K").ok("models", "load", name)
@@ -62,7 +62,7 @@ def test_bytes_are_counted_and_not_models(house: House) -> None:
     assert loaded(house) == ["large"]
 
 
-def test_a_model_that_serves_is_not_put_out(two: House) -> None:
+def test_a_busy_model_is_not_evicted(two: House) -> None:
     two.echo("slow", takes="2M", token_ms=10_000)
     asked = two.spawn("ask", "-m", "slow", "hello")
     assert asked.first_byte() == "h"
@@ -75,7 +75,7 @@ def test_a_model_that_serves_is_not_put_out(two: House) -> None:
     assert asked.end().status == 130
 
 
-def test_after_max_wait_it_takes_no_more_and_gives_back_what_it_has_not_begun(house: House) -> None:
+def test_after_max_wait_a_busy_model_returns_unstarted_requests_and_is_evicted(house: House) -> None:
     """A queue of the one does not keep the other waiting: no more than those that run."""
     house.variables |= {"LLMCTL_LIMITS__MEMORY_BYTES": "1M", "LLMCTL_RESOURCES__MAX_WAIT": "300ms"}
     house.echo("a", takes="1M", slots=1, token_ms=30).echo("b", takes="1M").ok("models", "load", "a")
@@ -112,7 +112,7 @@ def test_a_burst_over_three_models_with_room_for_one_takes_three_loads(house: Ho
     assert loads(house) == 3
 
 
-def test_loads_by_hand_of_more_than_fits_all_come_to_an_end(house: House) -> None:
+def test_explicit_loads_of_more_models_than_fit_all_succeed_with_one_load_each(house: House) -> None:
     """Each model was there, and makes room for the next: nobody loads it again for the one who asked."""
     house.variables["LLMCTL_LIMITS__MEMORY_BYTES"] = "1M"
     for name in "abc":
@@ -122,7 +122,7 @@ def test_loads_by_hand_of_more_than_fits_all_come_to_an_end(house: House) -> Non
     assert loads(house) == 3
 
 
-def test_a_load_that_nobody_waits_for_makes_room(two: House) -> None:
+def test_a_load_that_nobody_waits_for_is_ended_to_make_room(two: House) -> None:
     two.echo("never", takes="2M", load_ms=1_000_000)
     asked = two.spawn("ask", "-m", "never", "hello")
     until(lambda: two.ps("never").get("state") == "loading", what="the load")
@@ -134,7 +134,7 @@ def test_a_load_that_nobody_waits_for_makes_room(two: House) -> None:
     assert loaded(two) == ["a"]
 
 
-def test_a_load_that_is_given_up_keeps_its_time(house: House) -> None:
+def test_a_cancelled_load_is_still_unloaded_after_its_keep_alive(house: House) -> None:
     """Who asked for it has gone; it is unloaded like any other."""
     house.echo("e", load_ms=100)
     command = house.spawn("models", "load", "e")
@@ -148,7 +148,7 @@ def test_a_load_that_is_given_up_keeps_its_time(house: House) -> None:
     assert house.ps("e")["until"] is not None
 
 
-def test_a_prefix_survives_a_swap(house: House, tmp_path: Path) -> None:
+def test_a_prefix_survives_eviction_and_reload_of_its_model(house: House, tmp_path: Path) -> None:
     for seed, name in ((7, "one"), (8, "other")):
         tiny_gguf.write(tmp_path / f"{name}.gguf", seed=seed, context=4096, layers=3, dim=128)
         house.ok("models", "add", name, tmp_path / f"{name}.gguf", "--set=slots=2")
@@ -168,7 +168,7 @@ def test_a_prefix_survives_a_swap(house: House, tmp_path: Path) -> None:
 # ---- how long -------------------------------------------------------------------------------------------------------
 
 
-def test_keep_alive_of_a_model_and_of_a_request(house: House) -> None:
+def test_keep_alive_can_be_set_per_model_and_per_request(house: House) -> None:
     house.echo("e").echo("short", keep_alive="0").echo("ever", keep_alive="-1")
     for name in ("e", "short", "ever"):
         house.ok("ask", "-m", name, "--no-cache", "hello")
@@ -186,14 +186,14 @@ def test_keep_alive_of_a_model_and_of_a_request(house: House) -> None:
 
 
 @pytest.mark.parametrize("given", ["soon", "-2", "5 fortnights", "99999999d"])
-def test_a_keep_alive_that_is_none(shared: House, given: str) -> None:
+def test_an_invalid_keep_alive_is_refused(shared: House, given: str) -> None:
     outcome = shared.run("ask", f"--keep-alive={given}", "hello")
     assert outcome.status == 2
     assert given in outcome.err
     assert shared.run("models", "add", "x", "echo", f"--set=keep_alive={given}").status == 5
 
 
-def test_a_pinned_model_stays_and_comes_with_the_next_hub(two: House) -> None:
+def test_a_pinned_model_stays_loaded_and_is_loaded_by_the_next_hub(two: House) -> None:
     two.ok("models", "pin", "a", "--json")
     assert two.ps("a")["until"] is None
     for name in ("b", "c", "b", "c"):
@@ -208,21 +208,21 @@ def test_a_pinned_model_stays_and_comes_with_the_next_hub(two: House) -> None:
     assert json.loads(next(two.place.rglob("models/a.json")).read_text())["settings"] == {"takes": 2**20}
 
 
-def test_what_is_preloaded_is_there_from_the_start(house: House) -> None:
+def test_preloaded_models_are_ready_from_the_start(house: House) -> None:
     house.echo("e", preload="true").echo("f")
     house.ok("daemon", "restart")
     until(lambda: house.ps("e").get("state") == "ready", what="the preloaded model")
     assert loaded(house) == ["e"]
 
 
-def test_a_preload_that_fails_harms_nobody(house: House) -> None:
+def test_a_failed_preload_affects_no_other_model(house: House) -> None:
     house.echo("e", preload="true", fail="load").echo("f")
     house.ok("daemon", "restart")
     assert house.ok("ask", "-m", "f", "hello").out == "hello\n"
     until(lambda: "a model cannot be preloaded" in house.log.read_text(), what="a line in the log")
 
 
-def test_a_pin_that_was_interrupted_or_could_not_be_loaded_pins_nothing(house: House) -> None:
+def test_an_interrupted_or_failed_pin_pins_nothing(house: House) -> None:
     house.echo("slow", load_ms=60_000).echo("broken", fail="load")
     pinning = house.spawn("models", "pin", "slow")
     until(lambda: house.ps("slow").get("state") == "loading", what="it is being loaded")
@@ -233,7 +233,7 @@ def test_a_pin_that_was_interrupted_or_could_not_be_loaded_pins_nothing(house: H
         assert "pin" not in house.ok("models", "show", name, "--json").last["settings"]
 
 
-def test_a_pin_that_the_configuration_forbids(house: House) -> None:
+def test_a_pin_that_the_configuration_forbids_is_refused(house: House) -> None:
     house.echo("e")
     house.variables["LLMCTL_MODELS__E__PIN"] = "false"
     house.ok("daemon", "restart")
@@ -245,7 +245,7 @@ def test_a_pin_that_the_configuration_forbids(house: House) -> None:
 # ---- replicas -------------------------------------------------------------------------------------------------------
 
 
-def test_two_replicas_of_a_model_and_the_prompt_finds_its_own(house: House, tmp_path: Path) -> None:
+def test_a_prompt_goes_to_the_replica_that_has_its_prefix(house: House, tmp_path: Path) -> None:
     tiny_gguf.write(tmp_path / "m.gguf", seed=7, context=4096)
     house.ok("models", "add", "m", tmp_path / "m.gguf")
     lines = house.ok("models", "load", "m", "--replicas", "2", "--json").lines
@@ -263,7 +263,7 @@ def test_two_replicas_of_a_model_and_the_prompt_finds_its_own(house: House, tmp_
     assert gone(engines)
 
 
-def test_replicas_that_are_too_many_or_none(shared: House) -> None:
+def test_zero_or_too_many_replicas_are_refused(shared: House) -> None:
     for given in ("0", "1000"):
         outcome = shared.run("models", "load", "echo", "--replicas", given)
         assert outcome.status == 5
@@ -274,7 +274,7 @@ def test_replicas_that_are_too_many_or_none(shared: House) -> None:
 # ---- no room --------------------------------------------------------------------------------------------------------
 
 
-def test_no_room_says_what_is_missing_and_what_would_be_unloaded(two: House) -> None:
+def test_a_lack_of_memory_reports_the_missing_bytes_and_eviction_candidates(two: House) -> None:
     two.ok("models", "pin", "a")
     two.ok("models", "load", "b")
     two.echo("large", takes="2M")
@@ -289,7 +289,7 @@ def test_no_room_says_what_is_missing_and_what_would_be_unloaded(two: House) -> 
     assert loaded(two) == ["a", "b"]
 
 
-def test_a_model_that_is_too_large_for_the_limit_is_made_smaller_and_says_so(house: House, tmp_path: Path) -> None:
+def test_a_model_too_large_for_the_limit_is_shrunk_with_a_notice(house: House, tmp_path: Path) -> None:
     tiny_gguf.write(tmp_path / "m.gguf", seed=7, context=4096)
     house.ok("models", "add", "m", tmp_path / "m.gguf")
     needs = house.ok("models", "estimate", "m", "--json").last

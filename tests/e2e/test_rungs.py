@@ -45,7 +45,7 @@ def notices(outcome: Outcome) -> list[str]:
 # ---- a crash while loading ------------------------------------------------------------------------------------------
 
 
-def test_a_library_that_crashes_is_survived_said_once_and_remembered(house: House) -> None:
+def test_a_library_crash_is_survived_reported_once_and_remembered(house: House) -> None:
     add(house, "healthy", seed=7)
     text = house.ok("ask", "hi", "-m", "healthy", *SHORT).out
     assert house.ps("healthy")["rung"] == "as it is"
@@ -78,7 +78,7 @@ def test_a_library_that_crashes_is_survived_said_once_and_remembered(house: Hous
     assert kept(house).stat().st_mode & 0o777 == 0o600
 
 
-def test_another_build_of_the_library_is_tried_from_the_top(house: House) -> None:
+def test_another_build_of_the_library_starts_at_the_top_rung(house: House) -> None:
     house.variables[CRASH] = "SIGSEGV@proof:as it is"
     add(house, "m")
     assert notices(house.ok("ask", "hi", "-m", "m", *SHORT))
@@ -99,7 +99,7 @@ def test_another_build_of_the_library_is_tried_from_the_top(house: House) -> Non
     assert house.ps("m")["rung"] == "no AMX", "that build is known"
 
 
-def test_what_was_learned_may_be_damaged(house: House) -> None:
+def test_a_damaged_file_of_known_crashes_is_rewritten(house: House) -> None:
     house.variables[CRASH] = "SIGSEGV@proof:as it is"
     add(house, "m")
     house.stop()
@@ -111,7 +111,7 @@ def test_what_was_learned_may_be_damaged(house: House) -> None:
         house.stop()
 
 
-def test_a_model_that_dies_on_every_rung_is_refused_until_something_changes(house: House) -> None:
+def test_a_model_that_crashes_on_every_rung_is_refused_until_something_changes(house: House) -> None:
     house.variables[CRASH] = "SIGSEGV@proof:as it is:m,SIGILL@load:no AMX:m,SIGABRT@proof:*:m"
     add(house, "m")
     add(house, "fine")
@@ -139,7 +139,7 @@ def test_a_model_that_dies_on_every_rung_is_refused_until_something_changes(hous
     assert falls(house, "m") == tried * 3, "and other settings are tried"
 
 
-def test_a_model_that_computes_no_number_for_plain_words_is_never_ready(house: House) -> None:
+def test_a_model_that_computes_nan_for_plain_text_never_becomes_ready(house: House) -> None:
     from gguf import GGUFReader
 
     path = house.home / "m.gguf"
@@ -155,7 +155,7 @@ def test_a_model_that_computes_no_number_for_plain_words_is_never_ready(house: H
         assert f"'{rung}' (NaN)" in outcome.err
 
 
-def test_an_engine_that_somebody_killed_is_no_crash_of_the_library(house: House) -> None:
+def test_a_killed_engine_does_not_count_as_a_library_crash(house: House) -> None:
     house.variables[CRASH] = "SIGKILL@proof:as it is"
     add(house, "m")
     outcome = house.run("ask", "hi", "-m", "m")
@@ -165,7 +165,7 @@ def test_an_engine_that_somebody_killed_is_no_crash_of_the_library(house: House)
     assert not kept(house).exists()
 
 
-def test_an_embedding_model_goes_down_the_ladder_too(house: House) -> None:
+def test_an_embedding_model_falls_to_a_lower_rung_too(house: House) -> None:
     from llmctld.engine.embed.convert import convert
 
     tiny_bert.write(house.home / "bert")
@@ -202,7 +202,7 @@ def unlearned(working: House) -> House:
     return working
 
 
-def test_an_engine_that_dies_at_its_first_batch_begins_lower_and_the_request_is_answered(unlearned: House) -> None:
+def test_a_crash_at_the_first_batch_lowers_the_rung_and_the_request_is_answered(unlearned: House) -> None:
     house = unlearned
     outcome = house.ok("ask", "hi", "-m", "first", *SHORT)
     (said,) = notices(outcome)
@@ -218,7 +218,7 @@ def test_an_engine_that_dies_at_its_first_batch_begins_lower_and_the_request_is_
     assert house.ps("first")["rung"] == "as it is"
 
 
-def test_an_engine_that_has_answered_before_comes_back_as_it_was(unlearned: House) -> None:
+def test_a_crash_after_a_first_answer_restarts_on_the_same_rung(unlearned: House) -> None:
     house = unlearned
     house.ok("ask", "one", "-m", "late", *SHORT)
     before = house.ps("late")["pid"]
@@ -227,7 +227,7 @@ def test_an_engine_that_has_answered_before_comes_back_as_it_was(unlearned: Hous
     assert (notices(outcome), house.ps("late")["rung"], kept(house).exists()) == ([], "as it is", False)
 
 
-def test_a_request_that_kills_engines_on_every_rung_fails_and_blames_no_rung(unlearned: House) -> None:
+def test_a_request_that_crashes_every_rung_fails_and_no_rung_is_blamed(unlearned: House) -> None:
     house = unlearned
     outcome = house.run("ask", "poison", "-m", "never", *SHORT)
     assert (outcome.status, outcome.out) == (9, "")
@@ -244,7 +244,7 @@ def test_a_request_that_kills_engines_on_every_rung_fails_and_blames_no_rung(unl
 # ---- a file that changes under an engine ----------------------------------------------------------------------------
 
 
-def test_a_file_cut_short_while_it_is_used_is_what_is_said(house: House) -> None:
+def test_a_model_file_truncated_while_in_use_is_reported_as_such(house: House) -> None:
     path = house.home / "m.gguf"
     tiny_gguf.write(path, dim=256, layers=4, context=100_000, forgetful=True)
     house.ok("models", "add", "m", path, "--set", "slots=1", "--set", "retained=0")
@@ -267,7 +267,7 @@ def test_a_file_cut_short_while_it_is_used_is_what_is_said(house: House) -> None
 # ---- what the doctor finds ------------------------------------------------------------------------------------------
 
 
-def test_the_doctor_tries_each_kernel_and_says_which_are_broken(house: House) -> None:
+def test_doctor_tries_each_kernel_and_reports_the_broken_ones(house: House) -> None:
     house.variables[CRASH] = "SIGSEGV@kernel:plain Q4_K,SIGILL@kernel:plain MXFP4,SIGSEGV@proof:as it is"
     add(house, "m")
     house.ok("ask", "hi", "-m", "m", *SHORT)
@@ -284,7 +284,7 @@ def test_the_doctor_tries_each_kernel_and_says_which_are_broken(house: House) ->
     assert "ok    kernels plain: good: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K," in whole
 
 
-def test_broken_special_kernels_are_a_warning_with_the_line_that_mends_them(
+def test_doctor_warns_of_broken_special_kernels_with_the_rebuild_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from llmctld.doctor import kernels

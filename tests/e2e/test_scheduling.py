@@ -24,7 +24,7 @@ def ended_order(house: House, user: str) -> int:
     return sum(row["ended"] < mine for row in rows)
 
 
-def test_one_request_does_not_wait_behind_a_hundred_of_another_user(house: House) -> None:
+def test_a_request_does_not_wait_behind_a_hundred_of_another_user(house: House) -> None:
     """One process asks a hundred at a time, as a script with threads would; nothing is answered before b has asked."""
     house.echo(token_ms=5, slots=4)
     script = (
@@ -45,7 +45,7 @@ def test_one_request_does_not_wait_behind_a_hundred_of_another_user(house: House
     assert ended_order(house, "b") < 4 + 4, "those that ran, b, and those that began with it"
 
 
-def test_interactive_work_goes_before_batch_work(house: House) -> None:
+def test_interactive_requests_go_before_batch_requests(house: House) -> None:
     """The one that came first may run before the other two are heard of; batch work is the last in any case."""
     house.echo(slots=1)
     with house.held():
@@ -59,7 +59,7 @@ def test_interactive_work_goes_before_batch_work(house: House) -> None:
     assert ended_order(house, "batch") == 2
 
 
-def test_a_request_that_takes_over_a_cancelled_one_is_computed_at_its_own_priority(house: House) -> None:
+def test_a_request_taking_over_a_cancelled_one_runs_at_its_own_priority(house: House) -> None:
     """Both ask the same; behind the first, which is batch work, a request of another user waits."""
     house.echo(slots=1, token_ms=3)
     same = ("ask", "q" * 30, "--user", "asker", "--json", "--no-stream", "-q")
@@ -82,7 +82,7 @@ def test_a_request_that_takes_over_a_cancelled_one_is_computed_at_its_own_priori
     assert rows == [{"hit": None, "completion_tokens": 31}], "it is computed for, and charged to, the second"
 
 
-def test_a_batch_request_that_made_room_says_what_it_would_have_said(house: House, tmp_path: Path) -> None:
+def test_a_preempted_batch_request_gives_the_same_answer(house: House, tmp_path: Path) -> None:
     path = tmp_path / "long.gguf"
     tiny_gguf.write(path, seed=7, context=4096, layers=8, dim=256)
     house.ok(
@@ -112,7 +112,7 @@ def test_a_batch_request_that_made_room_says_what_it_would_have_said(house: Hous
     assert ended_order(house, "urgent") == 1, "the other was put off, not waited for"
 
 
-def test_time_that_runs_out_in_the_queue_computes_nothing(house: House) -> None:
+def test_a_request_that_times_out_in_the_queue_is_not_computed(house: House) -> None:
     house.echo(token_ms=1000, slots=1)
     busy = house.spawn("ask", "x" * 2000, *QUIET)
     until(lambda: house.busy("echo") == 1)
@@ -127,14 +127,14 @@ def test_time_that_runs_out_in_the_queue_computes_nothing(house: House) -> None:
     busy.end()
 
 
-def test_a_priority_that_is_none_is_refused_by_name(house: House) -> None:
+def test_an_invalid_priority_is_refused_by_name(house: House) -> None:
     house.echo()
     outcome = house.run("ask", "x", "--priority", "urgent")
     assert outcome.status == 5
     assert "priority is 'urgent'; it must be one of high, normal, batch" in outcome.err
 
 
-def test_a_full_queue_is_status_10_and_says_so(house: House) -> None:
+def test_a_full_queue_is_status_10_with_a_message(house: House) -> None:
     house.variables["LLMCTL_LIMITS__QUEUE"] = "1"
     house.echo(token_ms=1000, slots=1)
     commands: list[Command] = [house.spawn("ask", "x" * 2000, *QUIET)]
@@ -150,7 +150,7 @@ def test_a_full_queue_is_status_10_and_says_so(house: House) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--priority=high", "--repro"])
-def test_the_flags_are_in_templates_too(house: House, flag: str) -> None:
+def test_scheduling_flags_can_be_set_in_templates(house: House, flag: str) -> None:
     house.echo()
     house.ok("ask", "hello", flag, "--save", "mine")
     assert house.ok("ask", "-t", "mine", "-q").out == "hello\n"
