@@ -84,7 +84,7 @@ def hit(outcome: Outcome) -> str | None:
     ["what is the capital of france", "What's the capital of France?", "Please tell me: what is the capital of France?",
      "WHAT IS THE CAPITAL OF FRANCE?!", "Could you tell me what the capital of France is, please?"],
 )  # fmt: skip
-def test_a_restatement_is_served_on_a_fresh_install(home: House, endpoint: Server, restated: str) -> None:
+def test_a_restated_question_is_a_semantic_hit_on_a_fresh_install(home: House, endpoint: Server, restated: str) -> None:
     model = added(home, endpoint)
     first = ask(home, model, QUESTION)
     assert hit(first) is None
@@ -98,14 +98,14 @@ def test_a_restatement_is_served_on_a_fresh_install(home: House, endpoint: Serve
     assert "cache undo" in outcome.err
 
 
-def test_without_semantic_nothing_of_it_happens(home: House, endpoint: Server) -> None:
+def test_without_semantic_no_similar_answer_is_looked_for(home: House, endpoint: Server) -> None:
     model = added(home, endpoint)
     for question in (QUESTION, "what is the capital of france"):
         assert hit(home.ok("ask", question, "-m", model, "--json")) is None
     assert len(endpoint.asked) == 2
 
 
-def test_the_setting_asks_for_it_everywhere_and_a_flag_takes_it_back(endpoint: Server) -> None:
+def test_the_setting_enables_semantic_hits_and_no_semantic_disables_them(endpoint: Server) -> None:
     with a_house(LLMCTL_CACHE__SEMANTIC__ENABLED="true") as home:
         model = added(home, endpoint)
         home.ok("ask", QUESTION, "-m", model)
@@ -114,14 +114,14 @@ def test_the_setting_asks_for_it_everywhere_and_a_flag_takes_it_back(endpoint: S
 
 
 @pytest.mark.parametrize("named", ["nobody", "text"])
-def test_an_embedding_model_that_is_none_is_named_with_its_setting(named: str) -> None:
+def test_an_unusable_embedding_model_is_reported_with_its_setting(named: str) -> None:
     with a_house(LLMCTL_CACHE__SEMANTIC__MODEL=named) as home:
         home.echo("text")
         outcome = home.run("ask", QUESTION, "--semantic")
         assert (outcome.status, "cache.semantic.model" in outcome.err) == (4 if named == "nobody" else 0, True), outcome
 
 
-def test_an_answer_that_streams_comes_whole_and_is_not_stored_under_the_new_question(
+def test_a_streamed_semantic_hit_is_complete_and_not_stored_under_the_new_question(
     home: House, endpoint: Server
 ) -> None:
     model = added(home, endpoint)
@@ -133,7 +133,7 @@ def test_an_answer_that_streams_comes_whole_and_is_not_stored_under_the_new_ques
     )
 
 
-def test_only_what_is_stored_and_similar_will_do(home: House, endpoint: Server) -> None:
+def test_cache_only_with_semantic_serves_only_a_stored_similar_answer(home: House, endpoint: Server) -> None:
     model = added(home, endpoint)
     flags = ("-m", model, "--semantic", "--cache-only", "--json")
     refused(home.run("ask", QUESTION, *flags), 13, "nor for one like it")
@@ -142,7 +142,7 @@ def test_only_what_is_stored_and_similar_will_do(home: House, endpoint: Server) 
     assert len(endpoint.asked) <= 2
 
 
-def test_refresh_computes_anew_and_an_old_answer_does_not_count(home: House, endpoint: Server) -> None:
+def test_refresh_and_max_age_prevent_a_semantic_hit(home: House, endpoint: Server) -> None:
     model = added(home, endpoint)
     ask(home, model, QUESTION)
     assert hit(ask(home, model, "what is the capital of france", "--refresh")) is None
@@ -158,7 +158,9 @@ def test_refresh_computes_anew_and_an_old_answer_does_not_count(home: House, end
     [("-s", "Answer in one word."), ("--schema", "name"), ("--temperature", "0", "--seed", "5"), ("--user", "somebody"),
      ("--max-tokens", "50"), ("--stop", "x"), ("-x",), ("--conversation", "another")],
 )  # fmt: skip
-def test_the_same_words_in_another_context_never_hit(home: House, endpoint: Server, other: tuple[str, ...]) -> None:
+def test_the_same_question_in_another_context_is_never_a_semantic_hit(
+    home: House, endpoint: Server, other: tuple[str, ...]
+) -> None:
     model = added(home, endpoint)
     endpoint.usual = talker(lambda question: '```\n{"name": "x"}\n```' if other == ("-x",) else '{"name": "x"}')
     if other[0] == "--conversation":
@@ -171,7 +173,7 @@ def test_the_same_words_in_another_context_never_hit(home: House, endpoint: Serv
 
 
 @pytest.mark.parametrize("given", ["stdin", "file"])
-def test_what_is_asked_about_a_document_is_compared_without_it(own: House, endpoint: Server, given: str) -> None:
+def test_a_question_about_a_document_is_compared_without_the_document(own: House, endpoint: Server, given: str) -> None:
     """A long text beside a few words would make any two questions about it alike, and two versions of it one."""
     model = added(own, endpoint)
     text = "The board met on Monday. " * 30 + "The company reported a profit.\n"
@@ -204,7 +206,7 @@ for before, question in (("Ana", {QUESTION!r}), ("Ana", {restated!r}), ("Bob", {
     assert own.python(script).end().out.split() == ["None", "semantic", "None"]
 
 
-def test_another_model_never_answers(home: House, endpoint: Server) -> None:
+def test_an_answer_of_another_model_is_never_a_semantic_hit(home: House, endpoint: Server) -> None:
     first = added(home, endpoint)
     ask(home, first, QUESTION)
     with server() as other:
@@ -223,7 +225,7 @@ def test_another_model_never_answers(home: House, endpoint: Server) -> None:
      ("Wie weit sind zweitausenddreihundert Meter?", "Wie weit sind zweitausendvierhundert Meter?", "number"),
      ("Jaka jest stolica Francji?", "Jaka jest stolica Hiszpanii?", "language")],
 )  # fmt: skip
-def test_a_guard_refuses_and_explain_names_it(
+def test_a_guard_refuses_a_similar_answer_and_explain_names_it(
     home: House, endpoint: Server, stored: str, asked: str, guard: str
 ) -> None:
     model = added(home, endpoint)
@@ -237,7 +239,7 @@ def test_a_guard_refuses_and_explain_names_it(
     assert seen["similarity"] > 0.7
 
 
-def test_a_language_without_tables_is_served_to_a_restatement_only(home: House, endpoint: Server) -> None:
+def test_a_language_without_word_tables_gets_hits_only_for_restatements(home: House, endpoint: Server) -> None:
     model = added(home, endpoint)
     ask(home, model, "Jaka jest stolica Francji?")
     assert hit(ask(home, model, "jaka jest stolica francji")) == "semantic"
@@ -246,7 +248,7 @@ def test_a_language_without_tables_is_served_to_a_restatement_only(home: House, 
     assert [line["refused"] for line in outcome.last["explain"] if line["similarity"] is not None][:1] == ["language"]
 
 
-def test_explain_tells_the_way_of_a_request_in_words(home: House, endpoint: Server) -> None:
+def test_explain_describes_the_way_of_a_request_in_words(home: House, endpoint: Server) -> None:
     model = added(home, endpoint)
     ask(home, model, QUESTION)
     outcome = home.ok("ask", "what is the capital of france", "-m", model, "--semantic", "--explain")
@@ -257,14 +259,14 @@ def test_explain_tells_the_way_of_a_request_in_words(home: House, endpoint: Serv
     assert home.ok("ask", QUESTION, "-m", model, "--json").last["explain"] is None
 
 
-def test_the_log_holds_no_word_of_the_library_behind_it(home: House, endpoint: Server) -> None:
+def test_the_log_contains_no_output_of_faiss(home: House, endpoint: Server) -> None:
     """faiss tells on import which of its builds it could not take, in lines that are no JSON."""
     ask(home, added(home, endpoint), QUESTION)
     lines = [json.loads(line) for line in home.log.read_text().splitlines()]
     assert any(line["event"] == "request" for line in lines)
 
 
-def test_a_long_question_is_never_cut(home: House, endpoint: Server) -> None:
+def test_a_long_question_is_never_truncated(home: House, endpoint: Server) -> None:
     model = added(home, endpoint)
     text = "word " * 2000
     outcome = ask(home, model, text, "--explain")
@@ -276,7 +278,7 @@ def test_a_long_question_is_never_cut(home: House, endpoint: Server) -> None:
 # ---- what is known about it -----------------------------------------------------------------------------------------
 
 
-def test_the_audit_says_how_much_it_rests_on(endpoint: Server) -> None:
+def test_cache_audit_reports_how_many_verified_hits_it_is_based_on(endpoint: Server) -> None:
     with a_house() as home:
         assert home.ok("cache", "audit", "--json").last["semantic"]["requests"] == 0
         assert not home.hub_runs(), "who only looks starts no hub"
@@ -296,7 +298,7 @@ def test_the_audit_says_how_much_it_rests_on(endpoint: Server) -> None:
         assert home.ok("cache", "audit", "--json").last["semantic"] == audit
 
 
-def test_a_hit_is_taken_back_and_says_who_had_it(own: House, endpoint: Server) -> None:
+def test_cache_undo_removes_a_semantic_hit_and_lists_who_received_it(own: House, endpoint: Server) -> None:
     model = added(own, endpoint)
     key = ask(own, model, QUESTION).last["cache"]["key"]
     restated = [
@@ -324,9 +326,7 @@ def test_a_hit_is_taken_back_and_says_who_had_it(own: House, endpoint: Server) -
     assert restated[0] in table.out
 
 
-def test_a_file_where_the_questions_should_be_is_a_level_that_fails_until_it_is_gone(
-    own: House, endpoint: Server
-) -> None:
+def test_a_file_in_place_of_the_semantic_folder_fails_the_level_until_removed(own: House, endpoint: Server) -> None:
     def row() -> dict[str, Any]:
         return next(line for line in own.ok("cache", "stats", "--json").lines if line["level"] == "semantic")
 
@@ -346,13 +346,13 @@ def test_a_file_where_the_questions_should_be_is_a_level_that_fails_until_it_is_
     assert (row()["state"], row()["error"], row()["entries"]) == ("ok", None, 1)
 
 
-def test_there_is_nothing_to_take_back(home: House) -> None:
+def test_cache_undo_without_a_matching_request_is_refused(home: House) -> None:
     refused(home.run("cache", "undo", "--user", "nobody"), 5, "no request of nobody", "--json")
     refused(home.run("cache", "undo", "ffff"), 5, "begins with ffff")
     refused(home.run("cache", "undo", ""), 5, "the id is empty")
 
 
-def test_undone_again_it_is_the_one_before(own: House, endpoint: Server) -> None:
+def test_a_second_cache_undo_takes_the_previous_hit(own: House, endpoint: Server) -> None:
     model = added(own, endpoint)
     for subject in ("France", "Norway"):
         ask(own, model, f"What is the capital of {subject}?")
@@ -366,7 +366,7 @@ def test_undone_again_it_is_the_one_before(own: House, endpoint: Server) -> None
     refused(own.run("cache", "undo", "--user", "eve"), 5, "it was taken back")
 
 
-def test_a_disk_that_is_full_when_the_embedding_model_is_made(endpoint: Server) -> None:
+def test_a_full_disk_at_conversion_of_the_embedding_model_fails_no_request(endpoint: Server) -> None:
     """The package's model is converted at first use, which takes room; without it the question is computed."""
     with a_house() as home:
         home.ok("models", "ls")
@@ -385,14 +385,14 @@ def test_a_disk_that_is_full_when_the_embedding_model_is_made(endpoint: Server) 
             subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_what_is_cleared_takes_its_questions_along(home: House, endpoint: Server) -> None:
+def test_cache_clear_also_removes_the_stored_questions(home: House, endpoint: Server) -> None:
     model = added(home, endpoint)
     ask(home, model, QUESTION)
     home.ok("cache", "clear", "-m", model, "--yes")
     assert hit(ask(home, model, "what is the capital of france")) is None
 
 
-def test_questions_survive_a_restart_and_a_kill(endpoint: Server) -> None:
+def test_stored_questions_survive_a_restart_and_a_kill(endpoint: Server) -> None:
     with a_house() as home:
         model = added(home, endpoint)
         ask(home, model, QUESTION)
@@ -429,7 +429,7 @@ def judged(home: House) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("verdicts", "state"), [(fair, "the model that wrote the answer"), (None, "not used")])
-def test_a_judge_is_examined_before_it_is_believed(endpoint: Server, verdicts: Any, state: str) -> None:
+def test_a_judge_is_examined_before_its_verdicts_count(endpoint: Server, verdicts: Any, state: str) -> None:
     endpoint.usual = talker(lambda question: f"{question} Well" + " well" * len(question), verdicts)
     with a_house() as home:
         model = added(home, endpoint)
@@ -443,7 +443,7 @@ def test_a_judge_is_examined_before_it_is_believed(endpoint: Server, verdicts: A
         assert judged(home) | {"judge": state, "judged": before} == judged(home), "it is not examined again"
 
 
-def test_no_judge_is_asked_where_none_is_wanted(endpoint: Server) -> None:
+def test_no_judge_is_asked_if_the_setting_is_none(endpoint: Server) -> None:
     endpoint.usual = talker(lambda question: f"{question} Well" + " well" * len(question), fair)
     with a_house(LLMCTL_CACHE__SEMANTIC__JUDGE="none") as home:
         model = added(home, endpoint)
@@ -457,7 +457,7 @@ def test_no_judge_is_asked_where_none_is_wanted(endpoint: Server) -> None:
 # ---- what can go wrong ----------------------------------------------------------------------------------------------
 
 
-def test_an_embedding_model_that_does_not_exist(endpoint: Server) -> None:
+def test_a_missing_embedding_model_is_an_error_only_if_semantic_was_requested_by_flag(endpoint: Server) -> None:
     with a_house(LLMCTL_CACHE__SEMANTIC__MODEL="nosuch") as home:
         model = added(home, endpoint)
         refused(home.run("ask", QUESTION, "-m", model, "--semantic"), 4, "nosuch")
@@ -470,7 +470,7 @@ def test_an_embedding_model_that_does_not_exist(endpoint: Server) -> None:
 
 
 @pytest.mark.parametrize("file", ["semantic.db", "vectors.bin"])
-def test_what_is_damaged_is_set_aside_and_said(endpoint: Server, file: str) -> None:
+def test_damaged_semantic_files_are_set_aside_and_reported(endpoint: Server, file: str) -> None:
     with a_house() as home:
         model = added(home, endpoint)
         ask(home, model, QUESTION)
@@ -486,7 +486,7 @@ def test_what_is_damaged_is_set_aside_and_said(endpoint: Server, file: str) -> N
         assert hit(ask(home, model, "What's the capital of France?")) == "semantic"
 
 
-def test_what_is_removed_under_a_running_hub_is_begun_anew(own: House, endpoint: Server) -> None:
+def test_semantic_files_removed_under_a_running_hub_are_created_anew(own: House, endpoint: Server) -> None:
     model = added(own, endpoint)
     ask(own, model, QUESTION)
     shutil.rmtree(own.place / "cache")
@@ -498,7 +498,7 @@ def test_what_is_removed_under_a_running_hub_is_begun_anew(own: House, endpoint:
     assert hit(ask(own, model, "HOW DO I BAKE BREAD?!")) == "semantic"
 
 
-def test_a_folder_that_cannot_be_made_costs_no_answer(endpoint: Server) -> None:
+def test_a_semantic_folder_that_cannot_be_created_fails_no_request(endpoint: Server) -> None:
     with a_house() as home:
         home.ok("models", "ls")
         (home.place / "cache").mkdir(parents=True, mode=0o700)
@@ -508,7 +508,7 @@ def test_a_folder_that_cannot_be_made_costs_no_answer(endpoint: Server) -> None:
         assert "the stored questions cannot be opened" in outcome.err
 
 
-def test_a_bound_that_is_none(house: House) -> None:
+def test_an_invalid_max_error_is_refused(house: House) -> None:
     for value in ("0", "1", "often"):
         outcome = house.run("ask", "x", LLMCTL_CACHE__SEMANTIC__MAX_ERROR=value)
         refused(outcome, 2, "cache.semantic.max_error")

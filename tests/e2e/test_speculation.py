@@ -24,7 +24,7 @@ def ask(house: House, model: str, *options: str) -> Outcome:
 
 
 @pytest.mark.parametrize("options", [("--temperature", "0"), ("--temperature", "0.05", "--seed", "7")])
-def test_what_repeats_is_drafted_and_the_text_is_the_same(circles: House, options: tuple[str, ...]) -> None:
+def test_repetition_is_drafted_and_the_text_is_unchanged(circles: House, options: tuple[str, ...]) -> None:
     fast, slow = ask(circles, "loop", *options).last, ask(circles, "plain", *options).last
     assert fast["text"] == slow["text"]
     assert fast["usage"]["completion_tokens"] == slow["usage"]["completion_tokens"] == 100
@@ -32,18 +32,18 @@ def test_what_repeats_is_drafted_and_the_text_is_the_same(circles: House, option
     assert (slow["timings"]["drafted"], slow["timings"]["accepted"]) == (None, None)
 
 
-def test_a_reproducible_answer_has_no_drafts(circles: House) -> None:
+def test_repro_drafts_no_tokens(circles: House) -> None:
     timings = ask(circles, "loop", "--repro").last["timings"]
     assert (timings["drafted"], timings["accepted"]) == (None, None)
 
 
-def test_deltas_are_the_text_however_many_tokens_a_step_brings(circles: House) -> None:
+def test_deltas_add_up_to_the_text_with_several_tokens_per_step(circles: House) -> None:
     reply = ask(circles, "loop", "--temperature", "0", "--stop", "zzzz")
     assert reply.pieces == reply.last["text"]
     assert reply.last["timings"]["accepted"] > 0
 
 
-def test_another_word_for_it_is_refused(house: House, tmp_path: Path) -> None:
+def test_an_invalid_speculation_setting_is_refused(house: House, tmp_path: Path) -> None:
     tiny_gguf.write(tmp_path / "tiny.gguf")
     outcome = house.run("models", "add", "tiny", tmp_path / "tiny.gguf", "--set=speculation=magic")
     assert outcome.status == 5

@@ -35,7 +35,7 @@ NAMES = (
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
-def test_no_module_comes_out_of_the_current_folder(house: House) -> None:
+def test_no_module_is_imported_from_the_current_folder(house: House) -> None:
     """Of the command, the hub, an engine, and each of the children that look something up, fetch, convert or try something."""
     noted = house.home / "noted"
     house.variables["SHADOWED"] = str(noted)
@@ -64,7 +64,7 @@ def test_every_child_is_started_without_the_current_folder() -> None:
 
 
 @pytest.mark.parametrize("has_safe_path", [True, False])
-def test_a_child_of_an_older_python_finds_its_modules_too(
+def test_a_child_process_of_an_older_python_finds_its_modules(
     house: House, monkeypatch: pytest.MonkeyPatch, has_safe_path: bool
 ) -> None:
     from llmctl import interpreter
@@ -81,7 +81,7 @@ def in_a_gone_folder(house: House, command: str, **variables: str) -> tuple[int,
     return outcome.status, outcome.out, outcome.err
 
 
-def test_a_folder_that_is_gone_matters_only_to_relative_paths(house: House) -> None:
+def test_a_deleted_current_folder_affects_only_relative_paths(house: House) -> None:
     house.echo()
     for command in (
         "ask hi",
@@ -118,7 +118,7 @@ def test_a_folder_that_is_gone_matters_only_to_relative_paths(house: House) -> N
 # ---- two paths to one state -----------------------------------------------------------------------------------------
 
 
-def test_a_long_path_and_a_link_lead_to_one_hub(house: House) -> None:
+def test_a_long_path_and_a_symlink_to_it_reach_the_same_hub(house: House) -> None:
     long = house.home / ("x" * 100) / "home"
     long.parent.mkdir()
     (house.home / "l").symlink_to(long)
@@ -154,7 +154,7 @@ def nobody(house: House) -> House:
     return house
 
 
-def test_a_user_whom_the_system_does_not_know_can_do_everything_with_a_home_of_ours(nobody: House) -> None:
+def test_a_user_without_passwd_entry_can_use_everything_with_llmctl_home_set(nobody: House) -> None:
     def llmctl(command: str) -> str:
         outcome = nobody.shell(f"env -u HOME llmctl {command}")
         assert (outcome.status, "Traceback" in outcome.err) == (0, False), outcome
@@ -169,7 +169,7 @@ def test_a_user_whom_the_system_does_not_know_can_do_everything_with_a_home_of_o
     assert sorted(path.name for path in nobody.home.iterdir() if path.name.startswith("~")) == []
 
 
-def test_without_any_home_a_command_says_what_to_set(nobody: House) -> None:
+def test_without_any_home_a_command_names_the_variable_to_set(nobody: House) -> None:
     for command in ("ask hi", "ps", "daemon doctor", "config show", "daemon install --print", "models ls"):
         outcome = nobody.shell(f"env -u HOME -u LLMCTL_HOME llmctl {command}")
         assert outcome.status == 3, outcome
@@ -211,7 +211,7 @@ def steering() -> Iterator[House]:
         yield made
 
 
-def test_a_terminal_obeys_nothing_in_an_answer_and_a_pipe_gets_its_bytes(steering: House) -> None:
+def test_control_characters_in_an_answer_are_escaped_in_a_terminal_but_not_in_a_pipe(steering: House) -> None:
     asking = ("ask", "-f", "text", "--raw", "-m", "echo", "-q")
     plain = steering.ok(*asking, "--no-cache").out
     assert STEERING in plain, "a pipe gets the bytes as they are"
@@ -222,7 +222,7 @@ def test_a_terminal_obeys_nothing_in_an_answer_and_a_pipe_gets_its_bytes(steerin
         assert not set("\x1b\x07\x9b\u202e\x08\x7f") & set(seen)
 
 
-def test_a_terminal_obeys_nothing_in_json_either(steering: House) -> None:
+def test_control_characters_in_json_are_escaped_in_a_terminal(steering: House) -> None:
     import json
 
     seen = in_a_terminal(steering, "ask", "-f", "text", "--raw", "-m", "echo", "--json")
@@ -232,7 +232,7 @@ def test_a_terminal_obeys_nothing_in_json_either(steering: House) -> None:
     )
 
 
-def test_a_terminal_obeys_nothing_that_a_model_thinks(steering: House) -> None:
+def test_control_characters_in_reasoning_are_escaped_in_a_terminal(steering: House) -> None:
     (steering.home / "thought").write_bytes(b"<think>" + STEERING.encode() + b"</think>fine")
     seen = in_a_terminal(steering, "ask", "-f", "thought", "--raw", "-m", "echo", "--reasoning", "show")
     assert WRITTEN_OUT in seen

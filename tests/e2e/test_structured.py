@@ -47,7 +47,7 @@ def of_a_script(home: House, code: str) -> str:
 # ---- schemas --------------------------------------------------------------------------------------------------------
 
 
-def test_the_short_form_holds_a_model_to_its_fields(home: House) -> None:
+def test_a_short_schema_constrains_the_answer_to_its_fields(home: House) -> None:
     outcome = home.ok("ask", "who?", "-m", "tiny", "--schema", "age int, ok bool", *ANSWER)
     value = outcome.last["value"]
     assert json.loads(outcome.last["text"]) == value
@@ -56,7 +56,7 @@ def test_the_short_form_holds_a_model_to_its_fields(home: House) -> None:
     assert outcome.last["finish_reason"] == "stop"
 
 
-def test_plain_output_is_the_json_and_streams(home: House) -> None:
+def test_plain_output_is_the_json_text_and_is_streamed(home: House) -> None:
     plain = home.ok("ask", "who?", "-m", "tiny", "--schema", "age int, ok bool", "--temperature", "0")
     assert list(json.loads(plain.out)) == ["age", "ok"]
     streamed = home.ok(
@@ -67,7 +67,7 @@ def test_plain_output_is_the_json_and_streams(home: House) -> None:
     assert streamed.last["value"] == json.loads(plain.out)
 
 
-def test_every_type_of_the_short_form(home: House) -> None:
+def test_every_type_of_the_short_schema_is_generated(home: House) -> None:
     outcome = home.ok(
         "ask", "x", "-m", "echo", "--schema", "name, age int, score float, ok bool, tags list, note: a, really"
     )
@@ -85,7 +85,7 @@ def test_every_type_of_the_short_form(home: House) -> None:
     assert json.loads(lines.out) == {"name": "", "age": 0}
 
 
-def test_a_schema_comes_from_a_file_or_stands_inline(home: House) -> None:
+def test_a_schema_is_given_as_a_file_or_inline(home: House) -> None:
     schema = {"type": "array", "items": {"enum": ["red", "green"]}, "minItems": 2, "maxItems": 2}
     (home.home / "colours.json").write_text(json.dumps(schema, indent=4))
     inline = home.ok("ask", "which?", "-m", "tiny", "--schema", json.dumps(schema), *ANSWER).last
@@ -95,7 +95,7 @@ def test_a_schema_comes_from_a_file_or_stands_inline(home: House) -> None:
     assert (filed["value"], filed["cache"]["hit"]) == (inline["value"], "memory"), "the same schema, laid out otherwise"
 
 
-def test_a_stored_answer_keeps_its_value_and_belongs_to_its_schema(home: House) -> None:
+def test_a_cached_answer_keeps_its_value_and_is_keyed_by_its_schema(home: House) -> None:
     def asked(*options: object) -> dict[str, Any]:
         return home.ok("ask", "keyed", "-m", "echo", *options, *ANSWER).last
 
@@ -108,7 +108,7 @@ def test_a_stored_answer_keeps_its_value_and_belongs_to_its_schema(home: House) 
     assert len({other["cache"]["key"] for other in [first, *others]}) == 5
 
 
-def test_a_template_and_the_client_take_a_schema(home: House) -> None:
+def test_templates_and_the_client_accept_a_schema(home: House) -> None:
     home.ok("ask", "--save", "person", "-m", "echo", "--schema", "name, age int")
     assert json.loads(home.ok("ask", "-t", "person", "ana").out) == {"name": "", "age": 0}
     (home.home / "list.yaml").write_text(
@@ -137,7 +137,7 @@ def test_a_schema_holds_under_every_sampling_option(home: House, options: tuple[
     }
 
 
-def test_a_model_that_loops_on_white_space_comes_to_its_end(home: House) -> None:
+def test_a_model_that_loops_on_white_space_completes_its_json(home: House) -> None:
     blanks = [f"--logit-bias={token}=100" for token in (3 + 10, 3 + 32, 263, 312)]  # line end and blank, twice
     loop = home.ok("ask", "hi", "-m", "tiny", *blanks, "--max-tokens", "20", "--temperature", "0", *ANSWER).last
     assert loop["text"].strip() == "", "it does loop when nothing holds it"
@@ -148,7 +148,7 @@ def test_a_model_that_loops_on_white_space_comes_to_its_end(home: House) -> None
     assert held["usage"]["completion_tokens"] < 250
 
 
-def test_an_answer_cut_short_is_printed_is_status_8_and_is_not_stored(home: House) -> None:
+def test_a_truncated_json_answer_is_printed_with_status_8_and_not_stored(home: House) -> None:
     asking = ("ask", "who?", "-m", "tiny", "--schema", "name, age int", "--max-tokens", "6", "--temperature", "0")
     cut = home.run(*asking)
     assert cut.status == 8
@@ -202,7 +202,7 @@ PRIMES = (999961, 999979, 999983)
 """Each keeps the compiler busy for twenty seconds."""
 
 
-def test_a_schema_on_trial_holds_up_nobody(home: House) -> None:
+def test_compiling_a_slow_schema_delays_no_other_request(home: House) -> None:
     """Others are answered while one schema after another is tried and given up."""
     evil = [
         home.spawn("ask", "x", "-m", "echo", "--schema", f'{{"type":"integer","multipleOf":{prime}}}')
@@ -213,7 +213,7 @@ def test_a_schema_on_trial_holds_up_nobody(home: House) -> None:
     assert home.ok("ask", "x", "-m", "echo", "--schema", "fine bool").out == '{"fine":false}\n'
 
 
-def test_files_that_are_not_there_are_status_5(home: House) -> None:
+def test_missing_schema_and_grammar_files_are_status_5(home: House) -> None:
     (home.home / "person.json").write_text("{}")
     refused(home.run("ask", "x", "-m", "echo", "--schema", "persom.json"), 5, "persom.json", "person.json")
     refused(home.run("ask", "x", "-m", "echo", "--grammar", "nowhere.gbnf"), 5, "nowhere.gbnf")
@@ -222,7 +222,7 @@ def test_files_that_are_not_there_are_status_5(home: House) -> None:
 # ---- grammars -------------------------------------------------------------------------------------------------------
 
 
-def test_a_grammar_holds_a_model_to_its_texts(home: House) -> None:
+def test_a_grammar_constrains_the_answer(home: House) -> None:
     (home.home / "date.gbnf").write_text('root ::= year "-" two\nyear ::= "20" two # a comment\ntwo ::= [0-9]{2}\n')
     outcome = home.ok("ask", "when?", "-m", "tiny", "--grammar", "date.gbnf")
     year, _, month = outcome.out.strip().partition("-")
@@ -231,7 +231,7 @@ def test_a_grammar_holds_a_model_to_its_texts(home: House) -> None:
     assert home.ok("ask", "when?", "-m", "echo", "--grammar", "date.gbnf").out == "2000-00\n"
 
 
-def test_a_grammar_cut_short_is_status_8(home: House) -> None:
+def test_a_truncated_grammar_answer_is_status_8(home: House) -> None:
     (home.home / "long.gbnf").write_text('root ::= "abcdef"\n')
     cut = home.run("ask", "x", "-m", "tiny", "--grammar", "long.gbnf", "--max-tokens", "3")
     assert (cut.status, cut.out) == (8, "abc\n")
@@ -256,7 +256,7 @@ def test_a_schema_excludes_a_grammar_and_a_code_block(home: House) -> None:
 # ---- log-probabilities ----------------------------------------------------------------------------------------------
 
 
-def test_logprobs_tell_each_token_and_what_else_was_likely(home: House) -> None:
+def test_logprobs_contain_each_token_and_its_likely_alternatives(home: House) -> None:
     last = home.ok(
         "ask", "once", "-m", "tiny", "--logprobs", "3", "--max-tokens", "5", "--temperature", "0", *ANSWER
     ).last
@@ -268,7 +268,7 @@ def test_logprobs_tell_each_token_and_what_else_was_likely(home: House) -> None:
         assert 0 >= each["top"][0]["logprob"] >= each["top"][1]["logprob"] >= each["top"][2]["logprob"]
 
 
-def test_no_likeliest_and_no_logprobs_at_all(home: House) -> None:
+def test_logprobs_0_has_no_alternatives_and_is_cached_apart_from_none(home: House) -> None:
     asking = ("ask", "once", "-m", "tiny", "--max-tokens", "2", "--temperature", "0", *ANSWER)
     assert home.ok(*asking).last["logprobs"] is None
     bare = home.ok(*asking, "--logprobs", "0").last
@@ -278,7 +278,7 @@ def test_no_likeliest_and_no_logprobs_at_all(home: House) -> None:
 
 
 @pytest.mark.parametrize("count", ["-1", "21", "99"])
-def test_more_logprobs_than_there_are_is_status_5(home: House, count: str) -> None:
+def test_logprobs_above_the_maximum_is_status_5(home: House, count: str) -> None:
     refused(home.run("ask", "x", "-m", "echo", "--logprobs", count), 5, "logprobs", count, "20")
 
 
@@ -287,7 +287,7 @@ def test_more_logprobs_than_there_are_is_status_5(home: House, count: str) -> No
 HOT = ("--temperature", "1.5", "--top-k", "0", "--top-p", "1", "--min-p", "0", "--max-tokens", "12")
 
 
-def test_samples_come_one_after_another_and_each_has_its_last_line(home: House) -> None:
+def test_samples_are_printed_in_order_each_with_its_final_line(home: House) -> None:
     plain = home.ok("ask", "tell", "-m", "tiny", "-n", "3", "--seed", "5", *HOT, "--logit-bias", "312=-100").out
     texts = plain.removesuffix("\n").split("\n---\n")
     assert len(set(texts)) == 3
@@ -303,7 +303,7 @@ def test_samples_come_one_after_another_and_each_has_its_last_line(home: House) 
     assert [line["index"] for line in deltas] == sorted(line["index"] for line in deltas)
 
 
-def test_a_sample_is_what_its_own_seed_says(home: House) -> None:
+def test_each_sample_equals_a_single_request_with_its_seed(home: House) -> None:
     asking = ("ask", "tell", "-m", "tiny", *HOT, *ANSWER)
     three = home.ok(*asking, "-n", "3", "--seed", "40").lines
     alone = [home.ok(*asking, "--seed", str(40 + index)).last for index in range(3)]
@@ -334,7 +334,7 @@ def test_all_samples_are_stored_under_one_key(home: House) -> None:
     assert [home.ok(*unseeded).lines[0]["cache"]["hit"] for _ in range(2)] == [None, None]
 
 
-def test_samples_keep_to_a_schema_each(home: House) -> None:
+def test_each_sample_satisfies_the_schema(home: House) -> None:
     lines = home.ok("ask", "x", "-m", "tiny", "-n", "3", "--schema", "age int", *ANSWER).lines
     assert all(set(line["value"]) == {"age"} for line in lines)
     cut = home.run("ask", "y", "-m", "echo", "-n", "2", "--schema", "name, age int", "--max-tokens", "5")
@@ -357,7 +357,7 @@ def test_ctrl_c_ends_all_samples_with_one_final_reply(house: House) -> None:
     assert [row["state"] for row in house.records()] == ["cancelled"] * 3
 
 
-def test_a_time_limit_prints_what_came_of_each(house: House) -> None:
+def test_a_timeout_prints_the_partial_text_of_each_sample(house: House) -> None:
     house.echo(token_ms=500)
     house.ok("models", "load", "echo")
     for limit in ("1s", "4s", "16s"):  # the first is enough where both have a token by then
@@ -370,7 +370,7 @@ def test_a_time_limit_prints_what_came_of_each(house: House) -> None:
     assert all(0 < len(line["text"]) < 300 for line in last)
 
 
-def test_an_engine_that_dies_ends_all_samples(house: House) -> None:
+def test_a_killed_engine_ends_all_samples(house: House) -> None:
     house.echo("dying", fail="crash")
     dead = house.run("ask", "some words", "-m", "dying", "-n", "2", "--json")
     assert dead.status == 9
@@ -383,7 +383,7 @@ def test_a_number_of_samples_out_of_range_is_status_5(home: House, count: str) -
     refused(home.run("ask", "x", "-m", "echo", "-n", count), 5, f"n is {count}", "between 1 and 64")
 
 
-def test_the_client_and_a_template_take_samples(home: House) -> None:
+def test_the_client_and_templates_accept_samples(home: House) -> None:
     code = (
         "from llmctl import Client, LlmctlError\nwith Client() as c:\n"
         " print([(a.index, a.text) for a in c.samples('hi', n=2, model='echo')])\n"

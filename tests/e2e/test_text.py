@@ -32,7 +32,7 @@ def tokens(home: House, *arguments: object, stdin: str | None = None) -> int:
     return count
 
 
-def test_turns_cannot_be_forged_whichever_way_the_text_comes(home: House, tmp_path: Path) -> None:
+def test_text_from_any_source_cannot_forge_turns(home: House, tmp_path: Path) -> None:
     def ways(text: str) -> list[int]:
         file = tmp_path / "log.txt"
         file.write_text(text)
@@ -55,7 +55,7 @@ def test_turns_cannot_be_forged_whichever_way_the_text_comes(home: House, tmp_pa
     assert tokens(home, EVIL, "-m", "chat", "--raw") == 16  # where the prompt is all that there is, it steers
 
 
-def test_a_stored_answer_is_warmed_for_the_same_text(home: House) -> None:
+def test_cache_warm_stores_an_answer_under_the_key_of_the_same_text(home: House) -> None:
     rows = [{"prompt": text, "model": "chat", "max-tokens": 4, "temperature": 0} for text in (EVIL, ALIKE)]
     home.ok("cache", "warm", "-", stdin="".join(f"{json.dumps(row)}\n" for row in rows))
     asked = ("-m", "chat", "--max-tokens", "4", "--temperature", "0", "--json", "--no-stream")
@@ -64,7 +64,7 @@ def test_a_stored_answer_is_warmed_for_the_same_text(home: House) -> None:
     assert [answer["usage"]["prompt_tokens"] for answer in found] == [42, 42]
 
 
-def test_a_template_that_changes_the_content_says_so_once(home: House) -> None:
+def test_a_template_that_alters_the_content_gives_one_notice(home: House) -> None:
     first, second = (home.ok("ask", EVIL, "-m", "tags", *ONE) for _ in range(2))
     alike = home.ok("ask", ALIKE, "-m", "tags", *ONE)
     assert len({asked.last["usage"]["prompt_tokens"] for asked in (first, second, alike)}) == 1

@@ -56,21 +56,21 @@ def tokens(home: House, *arguments: object) -> int:
 # ---- system messages, tools -----------------------------------------------------------------------------------------
 
 
-def test_a_system_prompt_that_a_template_does_not_take_begins_the_first_message(home: House) -> None:
+def test_a_system_prompt_the_template_refuses_begins_the_first_message(home: House) -> None:
     first = home.ok("ask", "why?", "-m", "gemma2", "-s", "Be brief.", *ONE)
     assert "takes no system message" in first.err
     assert first.last["usage"]["prompt_tokens"] == tokens(home, "Be brief.\n\nwhy?", "-m", "gemma2")
     assert "system message" not in home.ok("ask", "how?", "-m", "gemma2", "-s", "Be brief.", *ONE).err, "once"
 
 
-def test_a_template_that_needs_a_list_of_tools_gets_an_empty_one(home: House) -> None:
+def test_a_template_that_needs_tools_gets_an_empty_list(home: House) -> None:
     assert tokens(home, "why?", "-m", "tools") == tokens(home, "why?", "-m", "plain")
 
 
 # ---- thinking -------------------------------------------------------------------------------------------------------
 
 
-def test_think_is_told_in_the_templates_words_and_what_is_thought_is_told_apart(home: House) -> None:
+def test_think_sets_the_template_s_option_and_reasoning_is_separated(home: House) -> None:
     on, off = (asked(home, "why?", "-m", "switch", "--think", word) for word in ("on", "off"))
     plain = asked(home, "why?", "-m", "switch")
     assert (on["text"], bool(on["reasoning"])) == ("", True)
@@ -93,15 +93,17 @@ def test_think_is_told_in_the_templates_words_and_what_is_thought_is_told_apart(
         ("switch", "much", "one of on, off, low, medium, high"),
     ],
 )
-def test_a_thinking_setting_that_the_model_does_not_know(home: House, model: str, word: str, words: str) -> None:
+def test_a_think_value_that_the_model_does_not_support_is_refused(
+    home: House, model: str, word: str, words: str
+) -> None:
     refused(home.run("ask", "why?", "-m", model, "--think", word), 5, words, repr(word))
 
 
-def test_a_raw_prompt_has_nobody_to_tell(home: House) -> None:
+def test_think_with_a_raw_prompt_is_refused(home: House) -> None:
     refused(home.run("ask", "why?", "-m", "switch", "--raw", "--think", "on"), 5, "--raw")
 
 
-def test_a_setting_of_the_model_holds_where_a_request_does_not_say(home: House) -> None:
+def test_the_think_setting_of_the_model_is_the_default_of_requests(home: House) -> None:
     home.ok("models", "add", "quiet", home.home / "m.gguf", "--set", "template=switch.jinja", "--set", "think=off")
     assert asked(home, "why?", "-m", "quiet")["text"]
     assert not asked(home, "why?", "-m", "quiet", "--think", "on")["text"]
@@ -110,7 +112,7 @@ def test_a_setting_of_the_model_holds_where_a_request_does_not_say(home: House) 
     refused(wrong, 5, "think", "on, off, low, medium, high")
 
 
-def test_a_template_a_row_a_conversation_and_the_client_take_it(home: House, tmp_path: Path) -> None:
+def test_templates_warm_rows_conversations_and_the_client_accept_think(home: House, tmp_path: Path) -> None:
     for word in ("on", "off"):
         (tmp_path / f"{word}.yaml").write_text(f"prompt: why?\nmodel: switch\nthink: {word}\n")  # YAML reads a boolean
         text = asked(home, "-t", tmp_path / f"{word}.yaml")["text"]
@@ -131,7 +133,7 @@ def test_a_template_a_row_a_conversation_and_the_client_take_it(home: House, tmp
     assert home.python(program).end().out.split() == ["False", "True", "False", "True"]
 
 
-def test_a_folder_of_transformers_is_told_likewise(home: House) -> None:
+def test_think_works_for_a_transformers_folder_too(home: House) -> None:
     folder = tiny_llama.write(home.home / "folder", template=SWITCH)
     home.ok("models", "add", "folder", folder)
     on, off = (asked(home, "why?", "-m", "folder", "--think", word) for word in ("on", "off"))
@@ -144,7 +146,7 @@ def test_a_folder_of_transformers_is_told_likewise(home: House) -> None:
 # ---- templates of the user's own ------------------------------------------------------------------------------------
 
 
-def test_a_template_of_ones_own_is_read_anew_when_it_changes(home: House) -> None:
+def test_a_changed_custom_template_is_read_again(home: House) -> None:
     file = home.home / "own.jinja"
     file.write_text("{{ messages[0].content }}")
     home.ok("models", "add", "own", home.home / "m.gguf", "--set", f"template={file}")
@@ -159,7 +161,7 @@ def test_a_template_of_ones_own_is_read_anew_when_it_changes(home: House) -> Non
     refused(home.run(*ask), 4, file)
 
 
-def test_what_is_no_template_is_refused_when_it_is_added(home: House, tmp_path: Path) -> None:
+def test_adding_a_model_refuses_an_invalid_or_unsupported_template(home: House, tmp_path: Path) -> None:
     def add(what: object, target: object = home.home / "m.gguf") -> Any:
         return home.run("models", "add", "never", target, "--set", f"template={what}")
 
@@ -173,7 +175,7 @@ def test_what_is_no_template_is_refused_when_it_is_added(home: House, tmp_path: 
     refused(add(home.home / "plain.jinja", "http://127.0.0.1:9/v1"), 5, "has no setting template")
 
 
-def test_the_variables_of_a_template_are_settings(home: House) -> None:
+def test_template_variables_can_be_set_as_settings(home: House) -> None:
     options = ("--set", "template=options.jinja", "--set", 'template_options={"extra": "eeee"}')
     home.ok("models", "add", "more", home.home / "m.gguf", *options)
     assert tokens(home, "why?", "-m", "more") > tokens(home, "why?", "-m", "options")
@@ -183,7 +185,7 @@ def test_the_variables_of_a_template_are_settings(home: House) -> None:
 @pytest.mark.parametrize(
     ("model", "word", "why"), [("endless", "loop", "processor time and was stopped"), ("huge", "grow", "MiB")]
 )
-def test_a_template_may_neither_last_nor_grow_and_nobody_else_notices(
+def test_a_template_that_never_ends_or_grows_too_large_fails_only_its_request(
     home: House, model: str, word: str, why: str
 ) -> None:
     before = home.ok("ps", "--json").lines
@@ -202,7 +204,7 @@ def endpoint() -> Iterator[Server]:
         yield made
 
 
-def test_an_endpoint_is_told_in_its_own_words(home: House, endpoint: Server) -> None:
+def test_think_is_sent_to_an_endpoint_as_reasoning_effort(home: House, endpoint: Server) -> None:
     home.ok("models", "add", "far", endpoint.url, "--set", 'template_options={"extra": 1}')
     for word in ("on", "off", "low", "medium", "high"):
         home.ok("ask", "why?", "-m", "far", "--think", word, "--no-cache")
@@ -213,7 +215,7 @@ def test_an_endpoint_is_told_in_its_own_words(home: House, endpoint: Server) -> 
     refused(home.run("ask", "why?", "-m", "far", "--think", "low", "--raw"), 5, "raw")
 
 
-def test_a_closing_tag_alone_ends_a_thought(home: House, endpoint: Server) -> None:
+def test_a_closing_tag_without_an_opening_one_ends_the_reasoning(home: House, endpoint: Server) -> None:
     """The first time what was streamed cannot be taken back; then text is held until it is known what it is."""
     home.ok("models", "add", "lone", endpoint.url)
     endpoint.script = [answer("6 times ", "7</thi", "nk>\n\n42") for _ in range(3)] + [answer("no ", "thought")]
@@ -227,7 +229,7 @@ def test_a_closing_tag_alone_ends_a_thought(home: House, endpoint: Server) -> No
     assert home.ok("ask", "what?", "-m", "lone").out == "no thought\n"
 
 
-def test_a_closing_tag_that_is_talked_about_is_text(home: House, endpoint: Server) -> None:
+def test_a_closing_tag_quoted_in_the_answer_is_text(home: House, endpoint: Server) -> None:
     home.ok("models", "add", "talks", endpoint.url)
     said = "A thought ends with `</think>`."
     endpoint.script = [answer(said[:25], said[25:]), answer("</think> comes last", thought=["hm"])]
@@ -245,7 +247,9 @@ def test_a_closing_tag_that_is_talked_about_is_text(home: House, endpoint: Serve
         ("[THINK]6x7[/THINK]42", "6x7"),
     ],
 )
-def test_tags_in_an_endpoints_text_are_told_apart(home: House, endpoint: Server, text: str, thought: str) -> None:
+def test_reasoning_tags_in_the_text_of_an_endpoint_are_separated(
+    home: House, endpoint: Server, text: str, thought: str
+) -> None:
     name = f"tags{len(text)}"
     home.ok("models", "add", name, endpoint.url, "--force")
     endpoint.script = [answer(*text)]

@@ -50,7 +50,7 @@ def alone(folder: Path, prompt: str, count: int) -> str:
 # ---- what it does ---------------------------------------------------------------------------------------------------
 
 
-def test_what_is_typed_becomes_no_control_token(home: House) -> None:
+def test_typed_text_becomes_no_control_token(home: House) -> None:
     def tokens(text: str, *more: str) -> int:
         asked = home.ok("ask", text, "-m", "t", "--no-cache", "--max-tokens", "1", "--json", "--no-stream", *more)
         count: int = asked.last["usage"]["prompt_tokens"]
@@ -61,14 +61,14 @@ def test_what_is_typed_becomes_no_control_token(home: House) -> None:
     assert tokens(typed, "--raw") == tokens(alike, "--raw") - 5  # one instead of four, and of three
 
 
-def test_what_is_left_out_of_a_long_prompt_is_counted_by_its_own_tokenizer(home: House) -> None:
+def test_overflow_counts_with_the_tokenizer_of_the_model(home: House) -> None:
     text = " ".join(f"word {number} of many" for number in range(2000))
     cut = home.ok("ask", "-m", "t", "--overflow", "middle", "--max-tokens", "8", "--json", "--no-stream", stdin=text)
     assert 4096 - 8 - 24 <= cut.last["usage"]["prompt_tokens"] <= 4096 - 8
     assert "the middle of stdin is left out: " in cut.err
 
 
-def test_a_chat_of_a_program_gives_what_the_same_conversation_gives(home: House) -> None:
+def test_messages_give_the_same_answer_as_the_same_conversation(home: House) -> None:
     options = (
         "-m",
         "t",
@@ -96,7 +96,7 @@ print([answer.text, answer.usage.prompt_tokens])
     assert home.python(script).end().out.strip() == str([second["text"], second["usage"]["prompt_tokens"]])
 
 
-def test_a_folder_is_added_and_answers(home: House) -> None:
+def test_a_transformers_folder_is_added_and_answers(home: House) -> None:
     (listed,) = home.ok("models", "ls", "--json").lines
     assert (listed["name"], listed["kind"], listed["state"]) == ("t", "text", "ready")
     line = home.ps("t")
@@ -107,7 +107,7 @@ def test_a_folder_is_added_and_answers(home: House) -> None:
     assert plain["usage"]["prompt_tokens"] > raw["usage"]["prompt_tokens"] > 1, "the one has the template around it"
 
 
-def test_eight_different_prompts_at_once_say_what_generate_says_one_by_one(home: House, folder: Path) -> None:
+def test_eight_concurrent_prompts_give_the_tokens_of_sequential_generate(home: House, folder: Path) -> None:
     """Token by token: the Python client hands over text, and no two of its answers are alike."""
     with home.held("t"):
         commands = [home.spawn(*ASK, prompt, "--max-tokens", "24", "--json", "--no-stream") for prompt in PROMPTS]
@@ -118,7 +118,7 @@ def test_eight_different_prompts_at_once_say_what_generate_says_one_by_one(home:
         assert answer["batched"]
 
 
-def test_eight_at_once_are_busy_together(home: House) -> None:
+def test_eight_requests_run_concurrently(home: House) -> None:
     with home.held("t"):
         commands = [home.spawn(*ASK, prompt, *LONG) for prompt in PROMPTS]
         until(lambda: home.status()["requests_in_flight"] == len(PROMPTS))
@@ -129,7 +129,7 @@ def test_eight_at_once_are_busy_together(home: House) -> None:
     until(lambda: home.busy("t") == 0)
 
 
-def test_ctrl_c_on_one_frees_it_and_the_others_go_on(home: House) -> None:
+def test_ctrl_c_on_one_request_frees_its_slot_and_the_others_continue(home: House) -> None:
     commands = [home.spawn(*ASK, prompt, *LONG) for prompt in PROMPTS[:3]]
     for command in commands:
         assert command.first_byte()
@@ -144,7 +144,7 @@ def test_ctrl_c_on_one_frees_it_and_the_others_go_on(home: House) -> None:
     until(lambda: home.busy("t") == 0)
 
 
-def test_a_timeout_ends_it_with_what_came(home: House) -> None:
+def test_a_timeout_ends_a_request_with_its_partial_answer(home: House) -> None:
     for limit in ("1s", "4s", "16s"):  # the first is enough where a token comes within a second
         outcome = home.run(*ASK, PROMPTS[0], *LONG, "--timeout", limit)
         assert outcome.status == 7
@@ -154,14 +154,14 @@ def test_a_timeout_ends_it_with_what_came(home: House) -> None:
     until(lambda: home.busy("t") == 0)
 
 
-def test_stop_strings_end_it(home: House, folder: Path) -> None:
+def test_stop_strings_end_the_answer(home: House, folder: Path) -> None:
     whole = alone(folder, PROMPTS[0], 24)
     stop = whole[9:11]
     outcome = home.ok(*ASK, PROMPTS[0], "--max-tokens", "24", "--stop", stop, "--json", "--no-stream")
     assert (outcome.last["text"], outcome.last["finish_reason"]) == (whole[: whole.index(stop)], "stop")
 
 
-def test_a_seed_repeats_and_another_says_something_else(home: House) -> None:
+def test_the_same_seed_repeats_the_answer_and_another_seed_differs(home: House) -> None:
     def ask(*options: str) -> str:
         command = ("ask", "-m", "t", "tell me", "--no-cache", "--max-tokens", "16", "--temperature", "1.5")
         return str(home.ok(*command, "--top-k", "0", "--json", "--no-stream", *options).last["text"])
@@ -170,7 +170,7 @@ def test_a_seed_repeats_and_another_says_something_else(home: House) -> None:
     assert len({ask("--seed", "7"), ask("--seed", "8"), ask(), ask()}) == 4
 
 
-def test_schema_grammar_and_log_probabilities(home: House) -> None:
+def test_schema_grammar_and_logprobs_are_supported(home: House) -> None:
     ask = (
         "ask",
         "-m",
@@ -194,7 +194,7 @@ def test_schema_grammar_and_log_probabilities(home: House) -> None:
     assert all(len(each["top"]) == 2 and each["logprob"] < 0 for each in scored)
 
 
-def test_penalties_biases_and_min_p_are_kept_to(home: House, folder: Path) -> None:
+def test_penalties_logit_bias_and_min_p_are_applied(home: House, folder: Path) -> None:
     ask = (*ASK, PROMPTS[0], "--max-tokens", "12", "--json", "--no-stream")
     assert home.ok(*ask, "--logit-bias", "q=12").last["text"] == "q" * 12
     assert (
@@ -218,7 +218,7 @@ def test_penalties_biases_and_min_p_are_kept_to(home: House, folder: Path) -> No
     assert home.ok(*hot, "--json", "--no-stream").last["text"] == alone(folder, PROMPTS[0], 12)
 
 
-def test_a_program_hands_over_tokens_and_reads_on_past_the_end(home: House) -> None:
+def test_the_client_sends_token_ids_and_ignores_the_end_token(home: House) -> None:
     done = home.python(
         "from llmctl import Client\nwith Client() as c:\n"
         "    a = c.ask(tokens=[5, 6, 7], model='t', max_tokens=30, ignore_eos=True, temperature=0, cache='skip')\n"
@@ -227,7 +227,7 @@ def test_a_program_hands_over_tokens_and_reads_on_past_the_end(home: House) -> N
     assert done.out.split() == ["3", "30"], done
 
 
-def test_a_prompt_that_was_read_before_is_not_read_again_and_repro_reads_it(home: House) -> None:
+def test_a_prefix_is_reused_but_not_with_repro(home: House) -> None:
     long = "the river runs under the old bridge " * 10
     first, again = (home.ok(*ASK, long, "--max-tokens", "4", "--json", "--no-stream").last for _ in range(2))
     assert first["text"] == again["text"]
@@ -248,7 +248,7 @@ def test_a_prompt_that_was_read_before_is_not_read_again_and_repro_reads_it(home
         (("x", "--adapter", "a"), "has no adapter 'a'"),
     ],
 )
-def test_a_request_that_cannot_be_is_refused_in_words(home: House, options: tuple[str, ...], words: str) -> None:
+def test_an_unsupported_request_is_refused_with_a_message(home: House, options: tuple[str, ...], words: str) -> None:
     outcome = home.run(*ASK, *options)
     assert (outcome.status in (2, 5), outcome.out) == (True, "")
     assert words in outcome.err
@@ -261,9 +261,7 @@ def test_a_request_that_cannot_be_is_refused_in_words(home: House, options: tupl
         ("quantization=int3", "'int8'"), ("dtype=float8", "bfloat16"), ("device=gpu", "cuda"), ("trust=perhaps", "bool"),
     ],
 )  # fmt: skip
-def test_a_setting_that_is_none_is_refused_when_the_model_is_added(
-    home: House, folder: Path, setting: str, words: str
-) -> None:
+def test_adding_a_model_refuses_an_invalid_setting(home: House, folder: Path, setting: str, words: str) -> None:
     outcome = home.run("models", "add", "wrong", folder, f"--set={setting}")
     assert (outcome.status, outcome.out) == (5, "")
     assert setting.partition("=")[0] in outcome.err
@@ -281,7 +279,7 @@ def link(folder: Path, target: Path, **replaced: bytes | None) -> Path:
     return target
 
 
-def test_a_pickle_is_refused_when_it_is_added_and_when_it_is_loaded(home: House, folder: Path, tmp_path: Path) -> None:
+def test_pickled_weights_are_refused_at_add_and_at_load(home: House, folder: Path, tmp_path: Path) -> None:
     made = link(folder, tmp_path / "pickled", model_safetensors=None)
     (made / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     outcome = home.run("models", "add", "pickled", made)
@@ -298,7 +296,7 @@ def test_a_pickle_is_refused_when_it_is_added_and_when_it_is_loaded(home: House,
         home.ok("models", "rm", name, "--yes")
 
 
-def test_folders_that_are_damaged_say_so_in_a_line(home: House, folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_folder_is_reported_in_one_line(home: House, folder: Path, tmp_path: Path) -> None:
     weights = (folder / "model.safetensors").read_bytes()
     config = json.loads((folder / "config.json").read_text())
     faults: dict[str, tuple[dict[str, bytes | None], tuple[str, ...], str]] = {
@@ -318,9 +316,7 @@ def test_folders_that_are_damaged_say_so_in_a_line(home: House, folder: Path, tm
         home.ok("models", "rm", name, "--yes")
 
 
-def test_folders_that_hold_no_model_for_text_are_refused_when_they_are_added(
-    home: House, folder: Path, tmp_path: Path
-) -> None:
+def test_adding_a_folder_without_a_text_model_is_refused(home: House, folder: Path, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     faults: dict[str, tuple[dict[str, bytes | None], str]] = {
         "none": ({"config_json": None}, "config.json"),

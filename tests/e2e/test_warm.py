@@ -30,20 +30,20 @@ def hits(house: House) -> tuple[int, int]:
     return int(total["requests"]), int(total["joined"])
 
 
-def test_what_is_warmed_is_served_from_the_cache(house: House) -> None:
+def test_a_warmed_answer_is_served_from_the_cache(house: House) -> None:
     (line,) = warmed(house, {"prompt": "warm me"})
     assert (line["line"], line["outcome"], line["model"], line["error"]) == (1, "generated", "echo", None)
     answer = house.ok("ask", "warm me", "--json", "--no-stream").last
     assert (answer["text"], answer["cache"]["hit"], answer["cache"]["key"]) == ("warm me", "memory", line["key"])
 
 
-def test_an_answer_that_is_given_is_stored_without_generating(house: House) -> None:
+def test_an_answer_given_in_a_row_is_stored_without_generating(house: House) -> None:
     (line,) = warmed(house, {"prompt": "the capital of France?", "text": "Paris."})
     assert line["outcome"] == "given"
     assert house.ok("ask", "the capital of France?").out == "Paris.\n"
 
 
-def test_what_is_stored_is_skipped_and_counts_as_no_request(house: House) -> None:
+def test_stored_rows_are_skipped_and_do_not_count_as_requests(house: House) -> None:
     before = hits(house)
     row = {"prompt": "once is enough"}
     assert [line["outcome"] for line in warmed(house, row)] == ["generated"]
@@ -54,7 +54,7 @@ def test_what_is_stored_is_skipped_and_counts_as_no_request(house: House) -> Non
     assert house.ok("ask", "once is enough").out == "another\n"
 
 
-def test_every_option_of_ask_may_stand_beside_the_prompt(house: House) -> None:
+def test_a_row_accepts_every_option_of_ask(house: House) -> None:
     row = {"id": 7, "prompt": "Say {what}", "param": {"what": "hello"}, "system": "Be brief.", "max-tokens": 5, "tag": ["a"],
            "user": "ana", "temperature": 0.5, "seed": 3, "stop": ["x"]}  # fmt: skip
     (line,) = warmed(house, row)
@@ -64,7 +64,7 @@ def test_every_option_of_ask_may_stand_beside_the_prompt(house: House) -> None:
     assert house.ok(*same).last["cache"]["key"] == line["key"]
 
 
-def test_a_schema_holds_for_a_given_answer_too(house: House) -> None:
+def test_a_given_answer_is_validated_against_the_schema(house: House) -> None:
     good, bad = '{"name": "bo"}', "no json"
     row = {"prompt": "who?", "schema": "name"}
     outcome = house.run("cache", "warm", rows(house, row | {"text": bad}, row | {"text": good}), "--json")
@@ -74,7 +74,7 @@ def test_a_schema_holds_for_a_given_answer_too(house: House) -> None:
     assert house.ok("ask", "who?", "--schema", "name", "--json", "--no-stream").last["value"] == {"name": "bo"}
 
 
-def test_rows_come_on_stdin_too_and_the_flags_are_for_rows_that_say_nothing(house: House) -> None:
+def test_rows_are_read_from_stdin_and_flags_are_their_defaults(house: House) -> None:
     text = '{"prompt": "by stdin"}\n\n{"prompt": "by stdin", "user": "bob"}'
     lines = house.ok("cache", "warm", "-", "--user", "ana", "-m", "echo", "--json", stdin=text).lines
     assert [(line["line"], line["outcome"]) for line in lines] == [(1, "generated"), (3, "generated")]
@@ -83,7 +83,7 @@ def test_rows_come_on_stdin_too_and_the_flags_are_for_rows_that_say_nothing(hous
         assert answer["cache"]["hit"] == "memory"
 
 
-def test_nothing_but_json_is_on_stdout_and_a_sum_is_on_stderr(house: House) -> None:
+def test_stdout_is_only_json_and_stderr_has_the_summary(house: House) -> None:
     house.ok("models", "load", "echo")
     outcome = house.ok("cache", "warm", rows(house, {"prompt": "sum 1"}, {"prompt": "sum 2", "text": "2"}))
     assert outcome.out == ""
@@ -91,14 +91,14 @@ def test_nothing_but_json_is_on_stdout_and_a_sum_is_on_stderr(house: House) -> N
     assert house.ok("cache", "warm", rows(house), "-q").err == ""
 
 
-def test_samples_are_warmed_together(house: House) -> None:
+def test_all_samples_of_a_row_are_warmed_together(house: House) -> None:
     (line,) = warmed(house, {"prompt": "twice", "n": 2, "temperature": 0.5, "seed": 1})
     assert line["outcome"] == "generated"
     again = house.ok("ask", "twice", "-n", 2, "--temperature", 0.5, "--seed", 1, "--json", "--no-stream").lines
     assert [answer["cache"]["hit"] for answer in again] == ["memory", "memory"]
 
 
-def test_no_conversation_comes_of_it_and_only_what_was_computed_is_in_the_history(house: House) -> None:
+def test_warming_adds_no_conversation_and_records_only_computed_answers(house: House) -> None:
     house.ok("ask", "the conversation", "--user", "eve")
     warmed(house, {"prompt": "h 1", "user": "eve"}, {"prompt": "h 2", "text": "b", "user": "eve"})
     warmed(house, {"prompt": "h 1", "user": "eve"})
@@ -138,7 +138,7 @@ BAD = [
 ]
 
 
-def test_each_bad_row_is_named_by_its_line_and_the_others_are_stored(house: House) -> None:
+def test_each_invalid_row_is_named_by_line_and_the_others_are_stored(house: House) -> None:
     lines = [line for bad, _, _ in BAD for line in (bad, json.dumps({"prompt": f"beside {bad}"}))]
     (house.home / "bad.jsonl").write_text("\n".join(lines))
     outcome = house.run("cache", "warm", "bad.jsonl", "--json")
@@ -153,12 +153,12 @@ def test_each_bad_row_is_named_by_its_line_and_the_others_are_stored(house: Hous
 
 
 @pytest.mark.parametrize(("line", "status"), [(bad, status) for bad, _, status in BAD if status != 5])
-def test_the_status_is_that_of_the_first_bad_row(house: House, line: str, status: int) -> None:
+def test_the_status_is_that_of_the_first_invalid_row(house: House, line: str, status: int) -> None:
     (house.home / "one.jsonl").write_text(line)
     assert house.run("cache", "warm", "one.jsonl").status == status
 
 
-def test_bytes_that_are_no_text_are_a_bad_row(house: House) -> None:
+def test_a_row_that_is_not_utf8_is_an_invalid_row(house: House) -> None:
     (house.home / "bytes.jsonl").write_bytes(b'{"prompt": "\xff"}\n{"prompt": "text"}\n')
     outcome = house.run("cache", "warm", "bytes.jsonl", "--json")
     assert outcome.status == 5
@@ -166,7 +166,7 @@ def test_bytes_that_are_no_text_are_a_bad_row(house: House) -> None:
     assert outcome.lines[1]["outcome"] == "generated"
 
 
-def test_a_byte_order_mark_before_the_first_row_is_passed_over(house: House) -> None:
+def test_a_byte_order_mark_before_the_first_row_is_skipped(house: House) -> None:
     text = '\ufeff{"prompt": "marked"}\n{"prompt": "unmarked"}\n'
     (house.home / "marked.jsonl").write_text(text, encoding="utf-8")
     for file, stdin in (("marked.jsonl", None), ("-", text)):
@@ -174,7 +174,7 @@ def test_a_byte_order_mark_before_the_first_row_is_passed_over(house: House) -> 
         assert [line["error"] for line in lines] == [None, None]
 
 
-def test_a_file_that_cannot_be_read(house: House) -> None:
+def test_a_missing_file_a_folder_and_a_closed_stdin_are_refused(house: House) -> None:
     rows(house)  # the one that is near
     missing = house.run("cache", "warm", "rows.json")
     assert (missing.status, "rows.jsonl" in missing.err) == (5, True)
@@ -184,7 +184,7 @@ def test_a_file_that_cannot_be_read(house: House) -> None:
     assert (closed.status, "stdin is closed" in closed.err) == (2, True)
 
 
-def test_an_answer_that_no_level_takes_is_a_bad_row() -> None:
+def test_an_answer_too_large_for_every_level_is_an_invalid_row() -> None:
     with a_house(LLMCTL_CACHE__MEMORY_BYTES="1K", LLMCTL_CACHE__DISK_BYTES="0") as house:
         house.echo()
         large = {"prompt": "large", "text": "x" * 2000}
@@ -194,7 +194,7 @@ def test_an_answer_that_no_level_takes_is_a_bad_row() -> None:
         assert "no level of the cache took it" in outcome.lines[0]["error"]["message"]
 
 
-def test_a_cache_that_is_off_has_nothing_to_warm() -> None:
+def test_warming_a_disabled_cache_is_refused() -> None:
     with a_house(LLMCTL_CACHE__ENABLED="false") as house:
         house.echo()
         outcome = house.run("cache", "warm", rows(house, {"prompt": "a"}, {"prompt": "b", "cache": True}), "--json")
@@ -203,7 +203,7 @@ def test_a_cache_that_is_off_has_nothing_to_warm() -> None:
         assert outcome.lines[1]["outcome"] == "generated"
 
 
-def test_more_rows_than_the_queue_takes_wait_for_their_turn_and_leave_the_queue_to_others() -> None:
+def test_rows_beyond_the_queue_limit_wait_and_leave_room_for_others() -> None:
     with a_house(LLMCTL_LIMITS__QUEUE="1") as house:
         house.echo(slots=1, token_ms=2)
         texts = [f"{number} " + "x" * 1000 for number in range(6)]
@@ -217,7 +217,7 @@ def test_more_rows_than_the_queue_takes_wait_for_their_turn_and_leave_the_queue_
         assert house.ok("cache", "warm", file, "--json").lines[-1]["outcome"] == "stored"
 
 
-def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on_from_there() -> None:
+def test_ctrl_c_keeps_finished_rows_and_the_next_run_continues() -> None:
     with a_house() as house:
         house.echo(slots=1, token_ms=2)
         file = rows(
@@ -238,7 +238,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on_from_there() -> None
         assert [line["outcome"] for line in again] == ["stored"] * 3 + ["generated"]
 
 
-def test_a_hub_that_stops_ends_it_and_names_no_row() -> None:
+def test_a_stopping_hub_ends_warming_without_blaming_a_row() -> None:
     with a_house() as house:
         house.echo(slots=1, token_ms=2)
         command = house.spawn(

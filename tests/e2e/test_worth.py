@@ -59,7 +59,7 @@ def older(home: House, key: str, seconds: float) -> None:
         ("What is 17 * 23?", "arithmetic", 365 * DAY),
     ],
 )
-def test_a_lifetime_begins_with_the_kind_of_the_question(home: House, prompt: str, kind: str, seconds: float) -> None:
+def test_the_initial_ttl_depends_on_the_kind_of_question(home: House, prompt: str, kind: str, seconds: float) -> None:
     key = asked(home, prompt)
     found = lifetime(home, key)
     assert (found["kind"], found["seconds"], found["from"], found["observations"]) == (kind, seconds, "start", [])
@@ -68,7 +68,7 @@ def test_a_lifetime_begins_with_the_kind_of_the_question(home: House, prompt: st
     assert f'the first estimate for the kind "{kind}": nothing was learned yet' in words
 
 
-def test_a_ttl_that_is_set_is_no_prediction(own: House) -> None:
+def test_a_configured_ttl_is_reported_as_fixed(own: House) -> None:
     own.variables["LLMCTL_CACHE__TTL"] = "2h"
     key = asked(own.echo(), "Who wrote Faust?")
     found = lifetime(own, key)
@@ -76,7 +76,7 @@ def test_a_ttl_that_is_set_is_no_prediction(own: House) -> None:
     assert "2 h 0 min, fixed by cache.ttl" in own.ok("cache", "show", key).out
 
 
-def test_what_recomputations_showed_shortens_a_lifetime_and_survives_the_hub(own: House) -> None:
+def test_changed_recomputed_answers_shorten_the_ttl_and_survive_a_restart(own: House) -> None:
     with server() as endpoint:
         own.ok("models", "add", "far", endpoint.url)
         endpoint.script = [answer("one"), answer("One"), answer("two")]
@@ -99,7 +99,7 @@ def test_what_recomputations_showed_shortens_a_lifetime_and_survives_the_hub(own
         assert again["seconds"] == found["seconds"]
 
 
-def test_what_was_learned_survives_a_kill(own: House) -> None:
+def test_learned_ttls_survive_a_kill(own: House) -> None:
     own.echo()
     key = asked(own, "Who wrote Faust?")
     own.stop()
@@ -115,7 +115,7 @@ def test_what_was_learned_survives_a_kill(own: House) -> None:
     assert lifetime(own, key)["seconds"] >= 30 * DAY
 
 
-def test_a_damaged_file_of_what_was_learned_is_set_aside_and_said(own: House) -> None:
+def test_a_damaged_file_of_learned_ttls_is_set_aside_and_reported(own: House) -> None:
     key = asked(own.echo(), "Who wrote Faust?")
     own.stop()
     file = own.place / "cache" / "learned.json"
@@ -147,7 +147,7 @@ def warmed(home: House, word: str) -> list[int]:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_each_policy_keeps_memory_below_its_bytes_and_serves(own: House, policy: str) -> None:
+def test_each_eviction_policy_keeps_memory_below_its_limit_and_serves_hits(own: House, policy: str) -> None:
     own.variables |= {
         "LLMCTL_CACHE__EVICTION": policy, "LLMCTL_CACHE__MEMORY_BYTES": "2000", "LLMCTL_CACHE__DISK_BYTES": "0",
     }  # fmt: skip
@@ -162,7 +162,7 @@ def test_each_policy_keeps_memory_below_its_bytes_and_serves(own: House, policy:
     assert own.ok("ask", listed(own)[-1], "--cache-only", "--json").last["cache"]["hit"] == "memory"
 
 
-def test_what_took_long_to_compute_outlives_what_did_not(own: House) -> None:
+def test_slowly_computed_answers_outlive_quickly_computed_ones(own: House) -> None:
     own.variables |= {"LLMCTL_CACHE__MEMORY_BYTES": "1500", "LLMCTL_CACHE__DISK_BYTES": "0"}
     own.echo("slow", token_ms=10)
     own.ok("ask", "dear" * 10)
@@ -171,7 +171,7 @@ def test_what_took_long_to_compute_outlives_what_did_not(own: House) -> None:
     assert own.ok("ask", "dear" * 10, "--json").last["cache"]["hit"] == "memory"
 
 
-def test_an_unknown_policy_is_a_mistake_of_the_configuration(own: House) -> None:
+def test_an_unknown_eviction_policy_is_a_configuration_error(own: House) -> None:
     refused(own.run("config", "check", LLMCTL_CACHE__EVICTION="fifo"), 2, "cache.eviction", "gdsf")
 
 
@@ -184,7 +184,7 @@ def trace(home: House, *lines: object) -> Path:
     return file
 
 
-def test_a_replay_compares_the_policies(home: House) -> None:
+def test_cache_replay_compares_the_eviction_policies(home: House) -> None:
     dear = {"key": "dear", "bytes": 400, "seconds": 30.0, "cost": 0.02}
     cheap = [{"prompt": f"cheap {number}", "bytes": 400, "seconds": 0.1, "cost": 0.001} for number in range(4)]
     file = trace(home, dear, dear, *cheap, dear, *cheap, dear)
@@ -202,7 +202,7 @@ def test_a_replay_compares_the_policies(home: House) -> None:
     assert words.out.endswith("12 requests, 5 of them different, in a cache of 1.0 KiB\n")
 
 
-def test_a_replay_of_the_history(own: House) -> None:
+def test_cache_replay_reads_the_history(own: House) -> None:
     own.echo("priced", token_ms=2)
     own.ok("models", "add", "priced", "echo", "--force", "--price-in", "1", "--price-out", "2", "--set", "token_ms=2")
     for prompt in ("a", "b", "a", "a"):
@@ -218,7 +218,7 @@ def test_a_replay_of_the_history(own: House) -> None:
     assert not own.hub_runs(), "only a look"
 
 
-def test_a_replay_names_the_line_that_cannot_be_read(home: House) -> None:
+def test_cache_replay_names_an_invalid_trace_line(home: House) -> None:
     file = trace(home, {"key": "a"}, '{"key":')
     refused(home.run("cache", "replay", file), 5, f"{file}, line 2", '{"key": "a", "bytes": 900')
     negative = trace(home, {"key": "a", "seconds": -1})
@@ -227,7 +227,7 @@ def test_a_replay_names_the_line_that_cannot_be_read(home: House) -> None:
     refused(home.run("cache", "replay", trace(home, {"bytes": 1})), 5, "line 1", "neither key nor prompt")
 
 
-def test_a_replay_takes_its_trace_from_stdin_too(home: House) -> None:
+def test_cache_replay_reads_its_trace_from_stdin(home: House) -> None:
     text = '\ufeff{"key": "a", "seconds": 2}\n{"key": "a", "seconds": 2}'
     lines = home.ok("cache", "replay", "-", "--json", stdin=text).lines
     assert [(line["policy"], line["hits"]) for line in lines] == [(policy, 1) for policy in POLICIES]
@@ -239,20 +239,20 @@ def test_a_replay_takes_its_trace_from_stdin_too(home: House) -> None:
     assert slow.err.startswith("llmctl: waiting for stdin to end\nllmctl: stdin, line 1")
 
 
-def test_a_replay_of_nothing_says_so(home: House, own: House) -> None:
+def test_cache_replay_of_an_empty_trace_says_so(home: House, own: House) -> None:
     refused(home.run("cache", "replay", trace(home, "")), 5, "contains no request")
     refused(home.run("cache", "replay", home.home / "none.jsonl"), 5, "there is no file")
     refused(home.run("cache", "replay", "/tmp"), 5, "/tmp is a folder", "JSON lines")
     refused(own.run("cache", "replay", "--history"), 5, "the history holds no request")
 
 
-def test_a_replay_needs_one_source(home: House) -> None:
+def test_cache_replay_needs_exactly_one_source(home: House) -> None:
     refused(home.run("cache", "replay"), 2, "give either a TRACE or --history")
     refused(home.run("cache", "replay", "x", "--history"), 2, "give either a TRACE or --history")
     refused(home.run("cache", "replay", "x", "--bytes", "many"), 2, "--bytes", "'many' is not a size")
 
 
-def test_a_reader_that_goes_away_ends_a_replay_quietly(home: House) -> None:
+def test_a_closed_stdout_pipe_ends_cache_replay_quietly(home: House) -> None:
     file = trace(home, {"key": "a"})
     outcome = home.shell(f"llmctl cache replay --json {file} | head -1")
     assert json.loads(outcome.out)["policy"] == "gdsf"
