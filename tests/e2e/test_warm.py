@@ -194,7 +194,7 @@ def test_an_answer_too_large_for_every_level_is_an_invalid_row() -> None:
         assert "no level of the cache took it" in outcome.lines[0]["error"]["message"]
 
 
-def test_warming_a_disabled_cache_is_refused() -> None:
+def test_a_disabled_cache_warms_only_rows_that_enable_it() -> None:
     with a_house(LLMCTL_CACHE__ENABLED="false") as house:
         house.echo()
         outcome = house.run("cache", "warm", rows(house, {"prompt": "a"}, {"prompt": "b", "cache": True}), "--json")

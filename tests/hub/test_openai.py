@@ -45,12 +45,12 @@ def ask(**fields: Any) -> dict[str, Any]:
     return openai.ask(Submit(**(plain | fields)), "m", takes_grammar=True).body
 
 
-def test_every_field_is_sent_or_refused_or_local() -> None:
+def test_every_request_field_is_sent_refused_or_local() -> None:
     assert set(Submit.__struct_fields__) == SENT.keys() | REFUSED.keys() | OURS
 
 
 @pytest.mark.parametrize("name", SENT)
-def test_a_field_is_sent(name: str) -> None:
+def test_each_supported_field_is_sent_under_its_api_name(name: str) -> None:
     value, expected = SENT[name]
     body = ask(**{name: value})
     assert {key: body[key] for key in expected} == expected
@@ -58,7 +58,7 @@ def test_a_field_is_sent(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_the_api_cannot_express_is_refused(name: str) -> None:
+def test_fields_that_the_api_cannot_express_are_refused(name: str) -> None:
     with pytest.raises(InvalidRequest):
         ask(**{name: REFUSED[name]})
 
@@ -89,7 +89,7 @@ def test_what_the_api_cannot_express_is_refused(name: str) -> None:
         ("the request exceeds the available context size", None),
     ],
 )  # fmt: skip
-def test_tokens_left_as_a_refusal_names_them(words: str, left: int | None) -> None:
+def test_the_remaining_tokens_are_parsed_from_a_refusal(words: str, left: int | None) -> None:
     body = ask(max_tokens=2048)
     assert refusal.room(words) == left
     assert openai.fit(words, body) == (left is not None)
@@ -111,11 +111,11 @@ def test_tokens_left_as_a_refusal_names_them(words: str, left: int | None) -> No
         (b"", ""),
     ],
 )
-def test_a_refusal_in_each_of_its_forms(body: bytes, words: str) -> None:
+def test_error_bodies_in_each_form_are_parsed(body: bytes, words: str) -> None:
     assert refusal.read(body).words == words
 
 
-def test_retry_after_in_seconds_and_as_a_date() -> None:
+def test_retry_after_is_parsed_as_seconds_and_as_a_date() -> None:
     assert [refusal.retry_after(text) for text in (None, "", "2", "1.5", "-3", "soon")] == [0, 0, 2, 1.5, 0, 0]
     assert refusal.retry_after(formatdate(time.time() + 60, usegmt=True)) == pytest.approx(60, abs=30)
     assert refusal.retry_after(formatdate(time.time() - 60, usegmt=True)) == 0
@@ -124,7 +124,7 @@ def test_retry_after_in_seconds_and_as_a_date() -> None:
 @pytest.mark.parametrize(
     ("status", "again"), [(429, True), (500, True), (502, True), (503, True), (504, True), (501, False)]
 )
-def test_statuses_that_are_retried(status: int, again: bool) -> None:
+def test_only_transient_statuses_are_retried(status: int, again: bool) -> None:
     found = refusal.refused("it", status, ServerMessage("no", ""), 3.0)
     assert isinstance(found, AttemptFailed)
     assert (found.again, found.after, found.counts) == (again, 3.0 * again, status not in (429, 500))

@@ -34,20 +34,20 @@ LOG = File("a.log", "one\r\ntwo\n")
         ({"prompt": "Say {text}", "declared": {"text": "hello"}}, "hello", "the parameter text"),
     ],
 )
-def test_what_came_with_the_question_goes_first(fields: dict[str, Any], text: str, name: str) -> None:
+def test_text_that_accompanies_the_question_is_cut_first(fields: dict[str, Any], text: str, name: str) -> None:
     first, whole = found(**fields)
     assert first == (text, name)
     assert whole[1] == "the prompt"
 
 
-def test_a_text_by_itself_is_one_part() -> None:
+def test_a_single_text_is_one_part() -> None:
     assert found(prompt="why?") == [("why?", "the prompt")]
     assert found(stdin="log\n") == [("log", "stdin")]
     assert found(prompt="why?", stdin=" ") == [("why?\n\n ", "the prompt")]
     assert found(prompt="{text}", params={"text": "all of it"}) == [("all of it", "the parameter text")]
 
 
-def test_nothing_where_nothing_is_to_be_cut() -> None:
+def test_there_are_no_parts_without_an_overflow_option_or_text() -> None:
     assert overflow.parts(Generate(prompt="why?"), "why?") == []
     assert overflow.parts(Generate(prompt="why?", overflow="error"), "why?") == []
     assert overflow.parts(Generate(tokens=[1], overflow="tail"), None) == []
@@ -56,7 +56,7 @@ def test_nothing_where_nothing_is_to_be_cut() -> None:
     ]
 
 
-def test_what_was_left_out_is_told_in_bytes_and_tokens() -> None:
+def test_the_notice_states_the_cut_in_bytes_and_tokens() -> None:
     request = Generate(prompt="why?", stdin="äöü eins", overflow="head")
     left_out = LeftOut(6, 10, "", 5, 17)
     prompt = "why?\n\näöü eins"

@@ -10,7 +10,7 @@ from llmctl.errors import InvalidRequest, Unreachable
 from llmctl.paths import SOCKET_PATH_MAX, Paths, absolute, expanded, find_paths, make_private, make_reachable
 
 
-def test_a_home_holds_everything(tmp_path: Path) -> None:
+def test_all_paths_are_inside_the_home(tmp_path: Path) -> None:
     paths = find_paths({"LLMCTL_HOME": str(tmp_path)})
     places = [paths.config_file, paths.models, paths.pulled, paths.templates, paths.state, paths.cache, paths.logs, paths.history,
               paths.cache_stats, paths.measured, paths.socket, paths.lock, paths.start_lock, paths.hub_info]  # fmt: skip
@@ -20,7 +20,7 @@ def test_a_home_holds_everything(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "finding creates nothing"
 
 
-def test_a_home_is_one_place_however_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_spellings_of_a_home_give_the_same_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     wanted = find_paths({"LLMCTL_HOME": str(tmp_path / "h")})
@@ -28,13 +28,13 @@ def test_a_home_is_one_place_however_it_is_written(tmp_path: Path, monkeypatch: 
         assert find_paths({"LLMCTL_HOME": written}) == wanted
 
 
-def test_a_configuration_can_be_named_apart(tmp_path: Path) -> None:
+def test_the_configuration_file_can_be_set_separately(tmp_path: Path) -> None:
     environ = {"LLMCTL_HOME": str(tmp_path), "LLMCTL_CONFIG": str(tmp_path / "other.toml")}
     assert find_paths(environ).config_file == tmp_path / "other.toml"
     assert find_paths(environ).run == find_paths({"LLMCTL_HOME": str(tmp_path)}).run
 
 
-def test_lock_and_socket_do_not_depend_on_the_callers_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_and_socket_do_not_depend_on_the_caller_s_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1")
     shell = find_paths({})
     monkeypatch.delenv("XDG_RUNTIME_DIR")
@@ -49,7 +49,7 @@ def long_home(tmp_path: Path) -> Iterator[Paths]:
     paths.socket.parent.unlink(missing_ok=True)
 
 
-def test_a_long_home_is_reached_over_a_short_link(long_home: Paths) -> None:
+def test_a_long_home_is_reached_through_a_short_symlink(long_home: Paths) -> None:
     assert long_home.home is not None
     assert long_home.run == long_home.home / "run", "lock and socket lie there all the same"
     assert len(os.fsencode(long_home.socket)) <= SOCKET_PATH_MAX
@@ -63,7 +63,7 @@ def test_a_long_home_is_reached_over_a_short_link(long_home: Paths) -> None:
     assert long_home.socket.parent.samefile(long_home.run), "one that leads elsewhere is made anew"
 
 
-def test_a_link_whose_name_is_taken_is_said(long_home: Paths) -> None:
+def test_an_occupied_symlink_name_is_an_error_that_names_it(long_home: Paths) -> None:
     taken = long_home.socket.parent
     taken.mkdir()
     with pytest.raises(Unreachable, match=str(taken)):
@@ -72,7 +72,7 @@ def test_a_link_whose_name_is_taken_is_said(long_home: Paths) -> None:
     taken.rmdir()
 
 
-def test_every_path_to_one_home_finds_one_socket(long_home: Paths, tmp_path: Path) -> None:
+def test_every_path_to_one_home_finds_the_same_socket(long_home: Paths, tmp_path: Path) -> None:
     make_private(long_home.run)
     (tmp_path / "short").symlink_to(long_home.run.parent)
     (tmp_path / "again").symlink_to("short")
@@ -80,7 +80,7 @@ def test_every_path_to_one_home_finds_one_socket(long_home: Paths, tmp_path: Pat
         assert find_paths({"LLMCTL_HOME": str(tmp_path / other)}) == long_home
 
 
-def test_the_border_of_a_long_home() -> None:
+def test_the_longest_home_that_fits_needs_no_symlink() -> None:
     room = SOCKET_PATH_MAX - len("/run/hub.sock")
     fits, does_not = ("/" + "x" * (length - 1) for length in (room, room + 1))
     assert find_paths({"LLMCTL_HOME": fits}).socket == Path(fits) / "run" / "hub.sock"
@@ -88,7 +88,7 @@ def test_the_border_of_a_long_home() -> None:
     make_reachable(find_paths({"LLMCTL_HOME": fits}))
 
 
-def test_a_user_whom_the_system_does_not_know_has_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_passwd_entry_has_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody(uid: int) -> None:
         raise KeyError(uid)
 
@@ -104,9 +104,7 @@ def test_a_user_whom_the_system_does_not_know_has_no_home(monkeypatch: pytest.Mo
     assert expanded("~/x") == Path("~/x")
 
 
-def test_in_a_folder_that_is_gone_only_full_paths_lead_somewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_in_a_deleted_current_folder_only_absolute_paths_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -121,14 +119,14 @@ def test_in_a_folder_that_is_gone_only_full_paths_lead_somewhere(
         find_paths({"LLMCTL_HOME": "x"})
 
 
-def test_folders_are_made_private(tmp_path: Path) -> None:
+def test_folders_are_created_private(tmp_path: Path) -> None:
     made = make_private(tmp_path / "a" / "b")
     assert made.stat().st_mode & 0o777 == 0o700
     made.chmod(0o755)
     assert make_private(made).stat().st_mode & 0o777 == 0o700
 
 
-def test_what_is_no_folder_of_ours_is_refused(tmp_path: Path) -> None:
+def test_files_and_symlinks_in_place_of_a_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -138,7 +136,7 @@ def test_what_is_no_folder_of_ours_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_writable_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(Unreachable, match="cannot write to the folder"):
         make_private(tmp_path / "x")

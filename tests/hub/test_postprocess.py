@@ -41,7 +41,7 @@ from tests.hub.scene import Speaker, a_call, events_of, in_loop
         ("```\n\ta\n  \n```", "\ta\n  ", "\ta\n  "),
     ],
 )
-def test_blocks_as_commonmark_has_them(text: str, first: str, last: str) -> None:
+def test_code_blocks_are_found_as_commonmark_defines_them(text: str, first: str, last: str) -> None:
     assert code_block(text, "first") == first
     assert code_block(text, "last") == last
 
@@ -53,7 +53,7 @@ def test_an_answer_without_a_block_is_incomplete(text: str) -> None:
 
 
 @in_loop
-async def test_with_extract_the_block_is_all_that_comes() -> None:
+async def test_with_extract_only_the_block_is_sent() -> None:
     stage = compose([postprocess], Speaker("Sure:\n`", "``\nco", "de\n```\n"))
     (delta, answer) = await events_of(stage, a_call(prompt="x", extract="first"))
     assert delta == Delta(text="code")
@@ -62,7 +62,7 @@ async def test_with_extract_the_block_is_all_that_comes() -> None:
 
 
 @in_loop
-async def test_without_extract_everything_comes_as_it_is() -> None:
+async def test_without_extract_the_answer_is_unchanged() -> None:
     events = await events_of(compose([postprocess], Speaker("```\n", "a\n```")), a_call(prompt="x"))
     assert events[:-1] == [Delta(text="```\n"), Delta(text="a\n```")]
     assert isinstance(events[-1], Answer)
@@ -70,6 +70,6 @@ async def test_without_extract_everything_comes_as_it_is() -> None:
 
 
 @in_loop
-async def test_an_answer_without_a_block_shows_nothing() -> None:
+async def test_with_extract_an_answer_without_a_block_sends_no_text() -> None:
     with pytest.raises(Incomplete):
         await events_of(compose([postprocess], Speaker("no", " code")), a_call(prompt="x", extract="last"))

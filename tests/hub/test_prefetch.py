@@ -32,7 +32,7 @@ def walk(sequences: Sequences, steps: str, person: str = "ana", group: str = "an
     return now
 
 
-def test_a_follower_is_predicted_with_its_usual_delay() -> None:
+def test_a_following_request_is_predicted_with_its_usual_delay() -> None:
     sequences = Sequences()
     walk(sequences, "ab ab ab")
     guess = sequences.guess("ana", "a")
@@ -43,7 +43,7 @@ def test_a_follower_is_predicted_with_its_usual_delay() -> None:
     assert sequences.guess("ana", "z") is None
 
 
-def test_counts_age_so_that_a_new_habit_wins_soon() -> None:
+def test_counts_decay_so_that_a_new_habit_wins_soon() -> None:
     sequences = Sequences()
     walk(sequences, "ab " * 100)
     walk(sequences, "ac " * 8)
@@ -52,7 +52,7 @@ def test_counts_age_so_that_a_new_habit_wins_soon() -> None:
     assert guess.key == "c"
 
 
-def test_a_session_that_ends_counts_against_the_guess() -> None:
+def test_the_end_of_a_session_counts_against_the_prediction() -> None:
     sequences = Sequences()
     walk(sequences, "ab a a a ab a a a ab a")
     guess = sequences.guess("ana", "a")
@@ -60,7 +60,7 @@ def test_a_session_that_ends_counts_against_the_guess() -> None:
     assert guess.chance < CHANCE
 
 
-def test_a_repeated_request_is_not_a_step() -> None:
+def test_a_repeated_request_does_not_count_as_a_step() -> None:
     sequences = Sequences()
     walk(sequences, "aab aab aab")
     guess = sequences.guess("ana", "a")
@@ -81,7 +81,7 @@ def test_the_probability_of_a_prediction_is_measured() -> None:
     assert later.chance < 0.4 < CHANCE < first.chance
 
 
-def test_nothing_crosses_groups_and_people_of_one_group_share() -> None:
+def test_habits_are_separate_per_group_and_shared_within_a_group() -> None:
     sequences = Sequences()
     walk(sequences, "ab ab ab", person="ana", group="ana")
     assert sequences.guess("bob", "a") is None
@@ -93,7 +93,7 @@ def test_nothing_crosses_groups_and_people_of_one_group_share() -> None:
     assert sequences.guess("", "x") is None, "what another person asks is no step of this one's"
 
 
-def test_no_guess_is_right_about_a_request_that_wants_to_be_computed() -> None:
+def test_requests_that_bypass_the_cache_lower_the_chance_of_a_prediction() -> None:
     sequences = Sequences()
     for number in range(20):
         sequences.saw("ana", "ana", "ab"[number % 2], EPOCH + number, takes=False)
@@ -102,14 +102,14 @@ def test_no_guess_is_right_about_a_request_that_wants_to_be_computed() -> None:
     assert (guess.key, guess.chance < 0.4) == ("b", True)
 
 
-def test_of_many_followers_the_rarest_goes() -> None:
+def test_the_rarest_of_too_many_followers_is_dropped() -> None:
     sequences = Sequences()
     walk(sequences, " ".join(["ab", "ab", *(f"a{letter}" for letter in "cdefghijkl")]))
     assert len(sequences.rows["ana", "a"].follows) == FOLLOWERS
     assert "b" in sequences.rows["ana", "a"].follows
 
 
-def test_what_is_forgotten_is_gone_from_both_ends() -> None:
+def test_a_forgotten_key_is_removed_as_request_and_as_follower() -> None:
     sequences = Sequences()
     walk(sequences, "abc abc")
     sequences.forget({"b"})
@@ -125,7 +125,7 @@ def entry(seconds: float = 1.0, needless_before: float = 0.0) -> PendingAnswer:
     return PendingAnswer("ana", seconds, EPOCH + 100, needless_before)
 
 
-def test_an_answer_that_is_asked_for_in_time_and_served_is_gain() -> None:
+def test_a_prefetched_answer_served_in_time_is_gain() -> None:
     payoff = Payoff()
     payoff.computed("k", entry(2.0), EPOCH)
     payoff.asked("ana", "k", True, EPOCH + 5)
@@ -133,7 +133,7 @@ def test_an_answer_that_is_asked_for_in_time_and_served_is_gain() -> None:
 
 
 @pytest.mark.parametrize("why", ["time", "requests", "not served", "needless", "computed again"])
-def test_everything_else_is_waste(why: str) -> None:
+def test_a_prefetched_answer_not_served_in_time_is_waste(why: str) -> None:
     payoff = Payoff()
     payoff.computed("k", entry(2.0, needless_before=EPOCH + 50 if why == "needless" else 0.0), EPOCH)
     if why == "time":
@@ -157,7 +157,7 @@ def test_a_cancelled_computation_is_waste_and_a_joined_one_gain() -> None:
     assert (payoff.prefetched, payoff.wasted, payoff.waste_s, payoff.used, payoff.gain_s) == (2, 1, 0.5, 1, 0.25)
 
 
-def test_it_stops_when_waste_exceeds_gain_and_resumes_when_predictions_are_right() -> None:
+def test_prefetch_stops_when_waste_exceeds_gain_and_resumes_on_right_predictions() -> None:
     payoff = Payoff()
     for _ in range(JUDGED):
         assert payoff.stopped is None
@@ -172,7 +172,7 @@ def test_it_stops_when_waste_exceeds_gain_and_resumes_when_predictions_are_right
     assert payoff.why() is None
 
 
-def test_each_time_that_it_stops_it_takes_longer_to_go_on() -> None:
+def test_each_stop_requires_more_right_predictions_to_resume() -> None:
     payoff = Payoff()
     for stops in range(1, 4):
         for _ in range(JUDGED):
@@ -186,7 +186,7 @@ def test_each_time_that_it_stops_it_takes_longer_to_go_on() -> None:
         assert payoff.stopped is None
 
 
-def test_seconds_count_and_not_answers() -> None:
+def test_gain_and_waste_are_counted_in_seconds_and_not_answers() -> None:
     payoff = Payoff()
     for number in range(20):
         payoff.computed("k", entry(5.0 if number % 4 == 0 else 1.0), EPOCH)
@@ -195,14 +195,14 @@ def test_seconds_count_and_not_answers() -> None:
     assert (payoff.gain_s, payoff.waste_s) == (25.0, 15.0)
 
 
-def test_in_tests_a_computation_may_count_as_a_fixed_time() -> None:
+def test_a_test_setting_makes_each_computation_count_a_fixed_time() -> None:
     assert fixed_s({}) is fixed_s({"LLMCTL_PREFETCH_ANSWER_S": ""}) is None
     assert fixed_s({"LLMCTL_PREFETCH_ANSWER_S": "1.5"}) == 1.5
     with pytest.raises(ConfigError, match="LLMCTL_PREFETCH_ANSWER_S is 'one', but must be a number of seconds"):
         fixed_s({"LLMCTL_PREFETCH_ANSWER_S": "one"})
 
 
-def test_it_says_that_there_is_nothing_to_predict() -> None:
+def test_too_few_predictable_requests_are_reported_as_the_reason() -> None:
     payoff = Payoff()
     for _ in range(STEPS - 1):
         payoff.stepped(0.3, False)
@@ -214,7 +214,7 @@ def test_it_says_that_there_is_nothing_to_predict() -> None:
     assert payoff.why() is None
 
 
-def test_a_budget_is_of_the_last_hour() -> None:
+def test_the_budget_counts_the_last_hour() -> None:
     payoff = Payoff()
     payoff.began(EPOCH)
     payoff.began(EPOCH + 1800)
@@ -300,7 +300,7 @@ async def desk(path: Path, budget: int = 100, kept_s: float = 86400.0) -> AsyncI
 
 
 @in_loop
-async def test_what_usually_follows_is_there_before_it_is_asked_for(tmp_path: Path) -> None:
+async def test_the_usual_next_request_is_computed_before_it_is_asked(tmp_path: Path) -> None:
     async with desk(tmp_path) as it:
         await it.ask("ab ab ab")
         assert it.computed == ["b"]
@@ -311,7 +311,7 @@ async def test_what_usually_follows_is_there_before_it_is_asked_for(tmp_path: Pa
 
 
 @in_loop
-async def test_what_is_stored_and_lasts_is_left_alone(tmp_path: Path) -> None:
+async def test_a_stored_answer_that_lasts_long_enough_is_not_computed_again(tmp_path: Path) -> None:
     async with desk(tmp_path) as it:
         it.life = 1e6
         await it.ask("ab ab ab ab ab")
@@ -319,7 +319,7 @@ async def test_what_is_stored_and_lasts_is_left_alone(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_what_would_have_expired_when_it_is_asked_for_is_computed_anew(tmp_path: Path) -> None:
+async def test_an_answer_that_would_expire_before_its_request_is_computed_again(tmp_path: Path) -> None:
     async with desk(tmp_path) as it:
         await it.ask("ab ab ab")
         it.computed.clear()
@@ -331,7 +331,7 @@ async def test_what_would_have_expired_when_it_is_asked_for_is_computed_anew(tmp
 
 
 @in_loop
-async def test_what_expires_before_it_is_asked_for_is_not_computed_twice(tmp_path: Path) -> None:
+async def test_an_answer_whose_ttl_is_shorter_than_the_delay_is_not_computed_twice(tmp_path: Path) -> None:
     async with desk(tmp_path) as it:
         it.life = 5.0
         await it.ask("ab ab ab ab ab")
@@ -340,7 +340,7 @@ async def test_what_expires_before_it_is_asked_for_is_not_computed_twice(tmp_pat
 
 
 @in_loop
-async def test_where_every_answer_lasts_alike_that_is_known_from_the_start(tmp_path: Path) -> None:
+async def test_a_fixed_ttl_shorter_than_the_delay_prevents_prefetch_from_the_start(tmp_path: Path) -> None:
     made = Desk(tmp_path / "prefetch.db")
     made.life = made.life_s = 5.0
     await made.open()
@@ -350,7 +350,7 @@ async def test_where_every_answer_lasts_alike_that_is_known_from_the_start(tmp_p
 
 
 @in_loop
-async def test_serving_it_for_a_similar_question_counts_as_use(tmp_path: Path) -> None:
+async def test_a_semantic_hit_on_a_prefetched_answer_counts_as_use(tmp_path: Path) -> None:
     async with desk(tmp_path) as it:
         await it.ask("ab ab ab a")
         it.prefetch.saw(Answered("ana", "ana", "b?", it.now, it.now, True, "b", False, "m", [], None))
@@ -358,7 +358,7 @@ async def test_serving_it_for_a_similar_question_counts_as_use(tmp_path: Path) -
 
 
 @in_loop
-async def test_the_budget_of_an_hour_is_kept_and_said(tmp_path: Path) -> None:
+async def test_the_hourly_budget_is_respected_and_reported(tmp_path: Path) -> None:
     async with desk(tmp_path, budget=2) as it:
         it.now = EPOCH
         await it.ask("ab ab ab")
@@ -379,7 +379,7 @@ async def test_the_budget_of_an_hour_is_kept_and_said(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_the_last_request_of_a_person_is_what_counts(tmp_path: Path) -> None:
+async def test_only_the_last_request_of_a_person_triggers_prefetch(tmp_path: Path) -> None:
     async with desk(tmp_path) as it:
         await it.ask("ab " * 7 + "cd " * 7)
         it.computed.clear()
@@ -396,14 +396,14 @@ async def test_the_last_request_of_a_person_is_what_counts(tmp_path: Path) -> No
 
 
 @in_loop
-async def test_a_request_that_is_not_to_be_asked_again_is_not(tmp_path: Path) -> None:
+async def test_a_request_marked_as_not_repeatable_is_not_prefetched(tmp_path: Path) -> None:
     async with desk(tmp_path) as it:
         await it.ask("ab ab ab ab ab", again=False)
         assert it.computed == []
 
 
 @in_loop
-async def test_a_model_that_is_not_loaded_costs_nothing(tmp_path: Path) -> None:
+async def test_a_model_that_is_not_loaded_uses_no_budget(tmp_path: Path) -> None:
     async def compute(body: bytes) -> Computed | None:
         raise NotNow
 
@@ -415,7 +415,7 @@ async def test_a_model_that_is_not_loaded_costs_nothing(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_request_that_fails_is_not_tried_again_before_it_is_asked_again(tmp_path: Path) -> None:
+async def test_a_failed_prefetch_is_not_retried_before_its_request_comes_again(tmp_path: Path) -> None:
     tried = []
 
     async def compute(body: bytes) -> Computed | None:
@@ -431,7 +431,7 @@ async def test_a_request_that_fails_is_not_tried_again_before_it_is_asked_again(
 
 
 @in_loop
-async def test_a_computation_that_gives_way_is_waste(tmp_path: Path) -> None:
+async def test_a_computation_that_gives_way_to_a_user_is_waste(tmp_path: Path) -> None:
     async def compute(body: bytes) -> Computed | None:
         return None
 
@@ -456,7 +456,7 @@ async def test_an_answer_under_another_key_or_stored_nowhere_is_waste(tmp_path: 
 
 
 @in_loop
-async def test_a_user_who_comes_while_it_is_computed_has_gained_what_was_done(tmp_path: Path) -> None:
+async def test_a_request_during_its_prefetch_gains_the_time_computed_so_far(tmp_path: Path) -> None:
     async with desk(tmp_path) as it:
         began, go = asyncio.Event(), asyncio.Event()
 
@@ -478,7 +478,7 @@ async def test_a_user_who_comes_while_it_is_computed_has_gained_what_was_done(tm
 
 
 @in_loop
-async def test_what_was_learned_survives_a_restart(tmp_path: Path) -> None:
+async def test_learned_sequences_survive_a_restart(tmp_path: Path) -> None:
     async with desk(tmp_path) as it:
         await it.ask("ab ab ab")
         stats, trust = it.prefetch.stats(), it.prefetch.sequences.trust
@@ -492,7 +492,7 @@ async def test_what_was_learned_survives_a_restart(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_what_was_learned_is_written_once_a_second(tmp_path: Path) -> None:
+async def test_learned_sequences_are_written_once_a_second(tmp_path: Path) -> None:
     """So that a SIGKILL takes no more."""
     async with desk(tmp_path) as it:
         await it.ask("ab ab ab")
@@ -505,7 +505,7 @@ async def test_what_was_learned_is_written_once_a_second(tmp_path: Path) -> None
 
 
 @in_loop
-async def test_a_request_is_kept_as_long_as_its_answer_may_be(tmp_path: Path) -> None:
+async def test_a_learned_request_is_kept_as_long_as_its_answer_may_be(tmp_path: Path) -> None:
     async with desk(tmp_path, kept_s=1000.0) as it:
         await it.ask("ab ab ab")
         now = it.now
@@ -533,7 +533,7 @@ async def test_a_request_is_kept_as_long_as_its_answer_may_be(tmp_path: Path) ->
     ],
 )
 @in_loop
-async def test_what_is_cleared_is_forgotten(tmp_path: Path, which: Which, left: set[str]) -> None:
+async def test_cleared_answers_are_forgotten(tmp_path: Path, which: Which, left: set[str]) -> None:
     async with desk(tmp_path) as it:
         await it.ask("ab ab ab")
         await it.ask("c", person="bob")
@@ -545,7 +545,7 @@ async def test_what_is_cleared_is_forgotten(tmp_path: Path, which: Which, left: 
 
 @pytest.mark.parametrize("damage", [b"no database", b""])
 @in_loop
-async def test_a_damaged_file_is_put_aside_and_begun_anew(tmp_path: Path, damage: bytes) -> None:
+async def test_a_damaged_file_is_set_aside_and_created_anew(tmp_path: Path, damage: bytes) -> None:
     async with desk(tmp_path) as it:
         await it.ask("ab ab ab")
     path = tmp_path / "prefetch.db"
@@ -563,7 +563,7 @@ async def test_a_damaged_file_is_put_aside_and_begun_anew(tmp_path: Path, damage
 
 
 @in_loop
-async def test_without_a_file_it_works_and_keeps_nothing(tmp_path: Path) -> None:
+async def test_without_a_file_prefetch_works_and_stores_nothing(tmp_path: Path) -> None:
     made = Desk(tmp_path / "missing" / "prefetch.db")
     await made.open()
     await made.ask("ab ab ab")
@@ -572,7 +572,7 @@ async def test_without_a_file_it_works_and_keeps_nothing(tmp_path: Path) -> None
 
 
 @in_loop
-async def test_a_newer_versions_file_is_left_alone(tmp_path: Path) -> None:
+async def test_a_file_of_a_newer_version_is_left_unchanged(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "prefetch.db")) as connection:
         connection.execute("PRAGMA user_version = 99")
     async with desk(tmp_path) as it:
@@ -582,7 +582,7 @@ async def test_a_newer_versions_file_is_left_alone(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_disk_that_refuses_stops_nothing(tmp_path: Path) -> None:
+async def test_a_failing_disk_does_not_stop_prefetch(tmp_path: Path) -> None:
     async with desk(tmp_path) as it:
         with closing(sqlite3.connect(tmp_path / "prefetch.db", isolation_level=None)) as connection:
             connection.execute("DROP TABLE followers")
@@ -590,7 +590,7 @@ async def test_a_disk_that_refuses_stops_nothing(tmp_path: Path) -> None:
         assert it.computed[:1] == ["b"]
 
 
-def test_only_the_requests_asked_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_most_recent_requests_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmctld.cache.prefetch.store.REQUESTS", 2)
 
     @in_loop

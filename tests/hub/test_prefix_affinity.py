@@ -23,7 +23,7 @@ def test_a_replica_busier_than_the_margin_is_not_chosen() -> None:
     assert affinity.choose(LONG, [(0, 3), (1, 0)], 2) == 1
 
 
-def test_a_block_in_another_place_is_another_block() -> None:
+def test_the_same_block_at_another_position_is_a_different_prefix() -> None:
     affinity: PrefixAffinity[int] = PrefixAffinity()
     affinity.choose("a" * BLOCK + "b" * BLOCK, [(0, 0)], 2)
     assert affinity.choose("b" * BLOCK, [(0, 1), (1, 0)], 2) == 1
@@ -35,7 +35,7 @@ def test_a_short_prompt_goes_to_the_least_busy_replica() -> None:
     assert affinity.choose("hello", [(0, 1), (1, 0)], 4) == 1
 
 
-def test_what_is_remembered_is_limited_and_forgotten_with_the_replica() -> None:
+def test_remembered_prefixes_are_limited_and_dropped_with_their_replica() -> None:
     affinity: PrefixAffinity[int] = PrefixAffinity()
     affinity.choose(LONG, [(0, 0)], 2)
     affinity.choose("".join(f"{place:06d}" for place in range(BLOCKS * BLOCK // 6 + BLOCK)), [(0, 0)], 2)

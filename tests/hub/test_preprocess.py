@@ -56,7 +56,7 @@ def prompt(values: dict[str, str] | None = None, **fields: Any) -> str | None:
     ],
     ids=str,
 )
-def test_the_text_of_a_request(fields: dict[str, Any], text: str | None) -> None:
+def test_prompt_and_stdin_are_combined_into_the_request_text(fields: dict[str, Any], text: str | None) -> None:
     assert prompt(**fields) == text
 
 
@@ -68,18 +68,18 @@ def test_an_empty_prompt_is_refused(fields: dict[str, Any]) -> None:
         prompt(**fields)
 
 
-def test_a_place_for_stdin_without_a_stdin_is_refused() -> None:
+def test_a_stdin_placeholder_without_stdin_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="there is no stdin"):
         prompt(prompt="about {stdin}")
 
 
-def test_only_known_names_are_filled_and_only_once() -> None:
+def test_only_known_placeholders_are_filled_and_only_once() -> None:
     values = {"a": "{b}", "b": "B", "long-name": "L"}
     assert fill("{a} {b} {c} {long-name} {{a}}", values, LIMIT) == "{b} B {c} L {{b}}"
 
 
 @given(st.text())
-def test_nothing_but_line_ends_and_a_leading_mark_is_altered(text: str) -> None:
+def test_only_line_endings_and_a_byte_order_mark_are_altered(text: str) -> None:
     assert normal(text) == text.replace("\r\n", "\n").removeprefix("\ufeff")
     assert fill(text, {}, LIMIT) == text
 
@@ -128,7 +128,7 @@ async def test_parameters_fill_prompt_and_system(tmp_path: Path, history: Histor
 
 
 @in_loop
-async def test_a_declared_parameter_without_a_value_is_named(tmp_path: Path, history: History) -> None:
+async def test_a_declared_parameter_without_a_value_is_refused_by_name(tmp_path: Path, history: History) -> None:
     with pytest.raises(InvalidRequest, match="parameter topic") as caught:
         await passed(tmp_path, history, prompt="{topic}", declared={"topic": None, "other": "x"})
     assert "-p topic=" in caught.value.hint
@@ -136,7 +136,7 @@ async def test_a_declared_parameter_without_a_value_is_named(tmp_path: Path, his
 
 
 @in_loop
-async def test_a_question_without_a_conversation_begins_one(tmp_path: Path, history: History) -> None:
+async def test_a_request_without_a_conversation_begins_one(tmp_path: Path, history: History) -> None:
     call = await passed(tmp_path, history, prompt="why?")
     assert call.conversation == call.id[:12]
     assert call.entry.name == "e", "the first that was added"
@@ -153,7 +153,7 @@ async def test_a_model_is_found_by_name_and_alias(tmp_path: Path, history: Histo
 
 
 @in_loop
-async def test_a_conversation_goes_on_with_its_turns_its_model_and_its_system_prompt(
+async def test_a_continued_conversation_keeps_its_turns_model_and_system_prompt(
     tmp_path: Path, history: History
 ) -> None:
     await save(history, "talk", "one", "re: one", system="Be brief.")
@@ -173,7 +173,7 @@ async def test_a_conversation_goes_on_with_its_turns_its_model_and_its_system_pr
 
 
 @in_loop
-async def test_a_system_prompt_holds_from_its_turn_on_and_the_one_before_until_then(
+async def test_a_new_system_prompt_applies_from_its_turn_and_the_old_one_before(
     tmp_path: Path, history: History
 ) -> None:
     for number, system in enumerate(("A", "A", "B", "B", "A"), 1):
@@ -188,7 +188,7 @@ async def test_a_system_prompt_holds_from_its_turn_on_and_the_one_before_until_t
 
 
 @in_loop
-async def test_after_none_the_model_sees_no_system_prompt_of_before(tmp_path: Path, history: History) -> None:
+async def test_after_an_empty_system_prompt_no_earlier_one_is_sent(tmp_path: Path, history: History) -> None:
     for number, system in enumerate(("A", "", "B"), 1):
         await save(history, "talk", f"q{number}", f"a{number}", system=system)
     call = await passed(tmp_path, history, prompt="q4", user="ana", conversation="talk")
@@ -196,7 +196,7 @@ async def test_after_none_the_model_sees_no_system_prompt_of_before(tmp_path: Pa
 
 
 @in_loop
-async def test_what_a_turn_was_filled_with_stays(tmp_path: Path, history: History) -> None:
+async def test_filled_in_values_stay_in_their_turn(tmp_path: Path, history: History) -> None:
     first = await passed(
         tmp_path,
         history,
@@ -221,7 +221,7 @@ async def test_conversations_belong_to_their_users(tmp_path: Path, history: Hist
 
 
 @in_loop
-async def test_a_turn_is_held_until_the_outcome_is_recorded(tmp_path: Path, history: History) -> None:
+async def test_a_conversation_stays_locked_until_the_outcome_is_recorded(tmp_path: Path, history: History) -> None:
     catalog, speaker = a_catalog(tmp_path, e={}, f={}), Speaker("x", held=True)
     stage = compose([preprocess(catalog, history, LIMIT)], speaker)
     first, second = (a_call(prompt=text, user="ana", conversation="talk") for text in ("one", "two"))
@@ -238,7 +238,7 @@ async def test_a_turn_is_held_until_the_outcome_is_recorded(tmp_path: Path, hist
     await second.cleanup.aclose()
 
 
-def test_a_short_prompt_cannot_name_a_long_value_so_often_that_memory_ends() -> None:
+def test_a_placeholder_repeated_for_a_long_value_is_limited_in_size() -> None:
     values = {"a": "x" * 100}
     assert len(fill("{a}" * 9, values, LIMIT)) == 900
     with pytest.raises(InvalidRequest, match="1027 characters once its parameters are filled in"):

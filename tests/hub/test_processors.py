@@ -28,18 +28,18 @@ def siblings(root: Path, *cores_: str) -> None:
             file.write_text(listed + "\n")
 
 
-def test_this_machine_has_some_and_no_more_than_we_may_run_on() -> None:
+def test_this_machine_has_between_one_and_cpu_count_cores() -> None:
     assert 1 <= cores() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.usefixtures("eight")
-def test_two_threads_of_a_core_are_one(tmp_path: Path) -> None:
+def test_two_hardware_threads_of_a_core_count_once(tmp_path: Path) -> None:
     siblings(tmp_path, "0,4", "1,5", "2,6", "3,7")
     assert cores(tmp_path) == 4
 
 
 @pytest.mark.usefixtures("eight")
-def test_a_core_of_which_only_one_thread_may_be_used_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_core_with_one_allowed_thread_counts_fully(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     siblings(tmp_path, "0,4", "1,5", "2,6", "3,7")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2, 6})
     assert cores(tmp_path) == 2
@@ -64,18 +64,18 @@ def test_a_core_of_which_only_one_thread_may_be_used_is_whole(tmp_path: Path, mo
         ("0::/job\n", {}, 8),
     ],
 )  # fmt: skip
-def test_a_quota_bounds_them(tmp_path: Path, groups: str, files: dict[str, str], expected: int) -> None:
+def test_cores_are_limited_by_cgroup_quotas(tmp_path: Path, groups: str, files: dict[str, str], expected: int) -> None:
     assert cores(a_machine(tmp_path, groups, **files)) == expected
 
 
-def test_how_threads_wait_is_told_to_the_library_unless_the_user_has_said_it() -> None:
+def test_openmp_spin_count_is_set_unless_the_user_set_a_wait_policy() -> None:
     assert for_engine({"A": "b"}) == {"A": "b", "GOMP_SPINCOUNT": "1000"}
     for said in ({"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "active"}):
         assert for_engine(said) == said
 
 
 @pytest.mark.parametrize(("set_", "expected"), [({}, (5, True)), ({"threads": "9"}, (9, False))])
-def test_threads_that_a_user_has_set_are_kept_to(
+def test_thread_counts_set_by_the_user_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_: dict[str, str], expected: tuple[int, bool]
 ) -> None:
     monkeypatch.setattr(loading, "cores", lambda: 5)

@@ -35,7 +35,7 @@ def row_of(folder: Path, call: Call) -> dict[str, Any]:
 
 
 @in_loop
-async def test_an_answer_has_its_row_before_it_is_given(tmp_path: Path, history: History) -> None:
+async def test_an_answer_is_recorded_before_it_is_delivered(tmp_path: Path, history: History) -> None:
     before = time.time()
     call = a_call(prompt="why?", system="be brief", user="ana", tags=["a", "b"])
     answer = await answer_of(compose([record(history)], Speaker("be", "cause", reason="length")), call)
@@ -49,7 +49,7 @@ async def test_an_answer_has_its_row_before_it_is_given(tmp_path: Path, history:
 
 
 @in_loop
-async def test_the_row_says_when_the_request_arrived_not_when_it_ended(tmp_path: Path, history: History) -> None:
+async def test_the_row_has_the_arrival_time_of_the_request(tmp_path: Path, history: History) -> None:
     speaker, call = Speaker("x", held=True), a_call(prompt="why?")
     task = asyncio.create_task(answer_of(compose([record(history)], speaker), call))
     await speaker.said.wait()
@@ -61,7 +61,7 @@ async def test_the_row_says_when_the_request_arrived_not_when_it_ended(tmp_path:
 
 
 @in_loop
-async def test_a_request_has_its_row_while_it_runs_and_the_text_as_it_grows(
+async def test_a_running_request_has_a_row_with_its_partial_text(
     tmp_path: Path, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record_module, "NOTE_EVERY_S", 0.0)
@@ -80,7 +80,9 @@ async def test_a_request_has_its_row_while_it_runs_and_the_text_as_it_grows(
 
 @pytest.mark.parametrize("error", [Busy("full"), Timeout("late"), Incomplete("no code block")])
 @in_loop
-async def test_a_failure_has_its_row_and_keeps_what_came(tmp_path: Path, history: History, error: Busy) -> None:
+async def test_a_failed_request_is_recorded_with_its_partial_answer(
+    tmp_path: Path, history: History, error: Busy
+) -> None:
     call = a_call(prompt="why?")
     with pytest.raises(type(error)) as caught:
         await events_of(compose([record(history)], Speaker("half", error=error)), call)
@@ -92,14 +94,14 @@ async def test_a_failure_has_its_row_and_keeps_what_came(tmp_path: Path, history
 
 
 @in_loop
-async def test_a_failure_with_nothing_said_carries_no_answer(history: History) -> None:
+async def test_a_failure_without_text_carries_no_answer(history: History) -> None:
     with pytest.raises(Busy) as caught:
         await events_of(compose([record(history)], Speaker(error=Busy("full"))), a_call(prompt="why?"))
     assert caught.value.answer is None
 
 
 @in_loop
-async def test_a_bug_has_its_row_too(tmp_path: Path, history: History) -> None:
+async def test_an_unexpected_exception_is_recorded(tmp_path: Path, history: History) -> None:
     call = a_call(prompt="why?")
     with pytest.raises(KeyError):
         await events_of(compose([record(history)], Speaker("half", error=KeyError("x"))), call)
@@ -108,7 +110,7 @@ async def test_a_bug_has_its_row_too(tmp_path: Path, history: History) -> None:
 
 
 @in_loop
-async def test_a_cancelled_request_has_its_row(tmp_path: Path, history: History) -> None:
+async def test_a_cancelled_request_is_recorded(tmp_path: Path, history: History) -> None:
     speaker, call = Speaker("half", held=True), a_call(prompt="why?")
     task = asyncio.create_task(events_of(compose([record(history)], speaker), call))
     await speaker.said.wait()
@@ -134,7 +136,7 @@ async def test_a_second_cancel_does_not_lose_the_row(tmp_path: Path, history: Hi
 
 
 @in_loop
-async def test_what_an_inner_stage_holds_is_let_go_after_the_row_is_written(tmp_path: Path, history: History) -> None:
+async def test_inner_stages_release_their_resources_after_the_row_is_written(tmp_path: Path, history: History) -> None:
     seen: list[str] = []
 
     def holding(next_: Stage) -> Stage:
@@ -152,7 +154,7 @@ async def test_what_an_inner_stage_holds_is_let_go_after_the_row_is_written(tmp_
 
 
 @in_loop
-async def test_a_disk_that_refuses_is_said_and_the_answer_is_not_lost(history: History) -> None:
+async def test_a_failing_disk_is_reported_and_the_answer_still_delivered(history: History) -> None:
     await history._store.submit(lambda connection: connection.execute("PRAGMA query_only = 1").fetchall())
     with pytest.raises(Storage) as caught:
         await events_of(compose([record(history)], Speaker("the answer")), a_call(prompt="why?"))
@@ -163,6 +165,6 @@ async def test_a_disk_that_refuses_is_said_and_the_answer_is_not_lost(history: H
 
 
 @in_loop
-async def test_pieces_come_through_as_they_are(history: History) -> None:
+async def test_deltas_pass_through_unchanged(history: History) -> None:
     events = await events_of(compose([record(history)], Speaker("a", "b")), a_call(prompt="why?"))
     assert events[:-1] == [Delta(text="a"), Delta(text="b")]

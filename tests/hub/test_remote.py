@@ -83,7 +83,7 @@ async def keeping(behind: str) -> AsyncIterator[tuple[Server, list[int]]]:
 
 @pytest.mark.parametrize(("behind", "made"), [("0\r\n\r\n", 1), ("", 4), ("no chunk", 4)])
 @in_loop
-async def test_a_connection_serves_the_next_request_where_the_answer_came_to_its_end(behind: str, made: int) -> None:
+async def test_a_connection_is_reused_after_a_complete_answer(behind: str, made: int) -> None:
     """An endpoint that says no more, or nonsense, after the answer costs no answer."""
     async with keeping(behind) as (server, connections), a_remote(server, remote_model="x") as remote:
         assert [await heard(remote.submit(question())) for _ in range(4)] == ["hi"] * 4
@@ -102,7 +102,7 @@ async def test_a_request_cancelled_before_its_first_step_ends() -> None:
 
 
 @in_loop
-async def test_a_request_that_waits_for_its_turn_can_be_dropped() -> None:
+async def test_a_queued_request_can_be_dropped() -> None:
     async with here(usual=hold("x")) as server, a_remote(server) as remote:
         tickets = [remote.submit(question()) for _ in range(3)]
         await until(lambda: len(server.asked) == 2)
@@ -138,7 +138,7 @@ async def test_stop_ends_open_requests_and_refuses_new_ones() -> None:
 
 
 @in_loop
-async def test_a_breaker_is_the_endpoint_s_and_closes_when_it_answers_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_models_of_an_endpoint_share_a_breaker_that_closes_on_success(monkeypatch: pytest.MonkeyPatch) -> None:
     remotes = Remotes()
     async with here(usual=status(503)) as server, a_remote(server, remotes, retries=0) as remote:
         for _ in range(breaker.FAILURES):
@@ -157,7 +157,7 @@ async def test_a_breaker_is_the_endpoint_s_and_closes_when_it_answers_again(monk
 
 
 @in_loop
-async def test_attempts_wait_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_retries_wait_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async with here(usual=status(503)) as server, a_remote(server) as remote:
         waits: list[float] = []
         pause = remote._endpoint._pause
@@ -174,7 +174,7 @@ async def test_attempts_wait_longer_each_time(monkeypatch: pytest.MonkeyPatch) -
 
 
 @in_loop
-async def test_texts_may_be_dropped_and_their_vectors_must_stay_of_one_length() -> None:
+async def test_queued_texts_can_be_dropped_and_all_vectors_must_have_one_length() -> None:
     async with here(usual=embed()) as server, a_remote(server) as remote:
         ticket = remote.submit(Texts(id=0, texts=["ab", "c"]))
         assert await heard(ticket) == ""
@@ -193,7 +193,7 @@ async def test_an_endless_answer_is_cancelled() -> None:
 
 
 @in_loop
-async def test_the_doctor_has_nothing_against_an_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_doctor_reports_a_remote_model_as_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMCTL_HOME", str(tmp_path))
     a_catalog(tmp_path).add("far", "http://127.0.0.1:9/v1", [], {}, False)
     assert [(found.check, found.state) for found in doctor.models(find_paths())] == [("model far", "ok")]
@@ -210,7 +210,7 @@ async def test_the_doctor_has_nothing_against_an_endpoint(tmp_path: Path, monkey
         ("http://localhost.example/v1", False), ("http://192.168.0.1/v1", False), ("http://127.0.0.1.nip.io/v1", False),
     ],
 )  # fmt: skip
-def test_which_addresses_lead_to_this_machine(address: str, local: bool) -> None:
+def test_addresses_of_this_machine_are_recognised(address: str, local: bool) -> None:
     check_address(address)
     assert is_loopback(address) is local
     assert is_open(address) is not local
@@ -220,13 +220,13 @@ def test_which_addresses_lead_to_this_machine(address: str, local: bool) -> None
 @pytest.mark.parametrize(
     "address", ["http://[::1", "http://a b/v1", "http://ü/v1", "http://h/v1#x", "https://u@h", "http://h\n/"]
 )
-def test_which_addresses_cannot_be_asked(address: str) -> None:
+def test_invalid_endpoint_addresses_are_refused(address: str) -> None:
     with pytest.raises(InvalidRequest):
         check_address(address)
 
 
 @in_loop
-async def test_a_key_does_not_print(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_api_key_is_hidden_when_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_KEY", " sk-secret\n")
     key = await keys.find_key("m", "https://far/v1", "THE_KEY")
     assert key is not None
@@ -237,7 +237,7 @@ async def test_a_key_does_not_print(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @in_loop
-async def test_a_key_that_no_header_may_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_api_key_with_invalid_header_characters_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("two words", "a\nb", "schlüssel"):
         monkeypatch.setenv("THE_KEY", wrong)
         with pytest.raises(ModelUnavailable, match="the variable THE_KEY is not a valid key") as caught:
@@ -245,7 +245,7 @@ async def test_a_key_that_no_header_may_hold_is_refused(monkeypatch: pytest.Monk
         assert wrong not in caught.value.message + caught.value.hint
 
 
-def test_a_remote_model_is_its_address_and_its_name_there(tmp_path: Path) -> None:
+def test_the_identity_of_a_remote_model_is_its_address_and_remote_name(tmp_path: Path) -> None:
     catalog = a_catalog(tmp_path)
     entries = [
         catalog.add(name, target, [], settings, False)

@@ -41,7 +41,7 @@ def lru_twin(played: Sequence[TraceRequest], limit: int) -> tuple[int, float]:
 
 
 @given(requests)
-def test_lru_against_its_slow_twin(played: list[TraceRequest]) -> None:
+def test_lru_equals_its_slow_reference_implementation(played: list[TraceRequest]) -> None:
     found = play(played, "lru", 100)
     hits, lost = lru_twin(played, 100)
     assert found.hits == hits
@@ -50,18 +50,18 @@ def test_lru_against_its_slow_twin(played: list[TraceRequest]) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 @given(requests)
-def test_where_all_fits_each_is_computed_once(policy: str, played: list[TraceRequest]) -> None:
+def test_each_key_is_computed_once_if_everything_fits(policy: str, played: list[TraceRequest]) -> None:
     found = play(played, policy, 10**6)
     assert found.hits == len(played) - len({request.key for request in played})
     assert play(played, policy, 5).hits == 0, "and nothing is kept where nothing fits"
 
 
-def test_costs_are_told_where_each_request_has_one() -> None:
+def test_costs_are_reported_only_if_each_request_has_one() -> None:
     assert play([TraceRequest("a", 1, 1.0, 0.5), TraceRequest("a", 1, 1.0, 0.5)], "gdsf", 10).recomputed_cost == 0.5
     assert play([TraceRequest("a", 1, 1.0, 0.5), TraceRequest("b", 1, 1.0)], "gdsf", 10).recomputed_cost is None
 
 
-def test_value_is_money_where_each_request_has_a_cost() -> None:
+def test_value_is_the_cost_if_each_request_has_one() -> None:
     """The one costs more, the other takes longer; there is room for one."""
     pair = [TraceRequest("dear", 60, 0.1, 9.0), TraceRequest("slow", 60, 30.0, 0.1)]
     assert play(pair * 3, "gdsf", 100).recomputed_cost == pytest.approx(9.3)
@@ -82,7 +82,7 @@ def test_a_line_needs_a_key_or_a_prompt() -> None:
     assert two.size == 7
 
 
-def test_a_trace_is_in_the_order_of_its_times_where_each_line_has_one() -> None:
+def test_a_trace_is_sorted_by_time_if_each_line_has_one() -> None:
     timed = lines({"key": "b", "at": 2}, {"key": "a", "at": 1})
     assert [request.key for request in read(timed, "t")] == ["a", "b"]
     assert [request.key for request in read([*timed, *lines({"key": "c"})], "t")] == ["b", "a", "c"]
@@ -91,7 +91,7 @@ def test_a_trace_is_in_the_order_of_its_times_where_each_line_has_one() -> None:
 @pytest.mark.parametrize(
     "line", [b"{", b"[]", b'{"key": 1}', b'{"key": "a", "bytes": -1}', b'{"key": "a", "cost": "x"}', b"\xff", b"{}"]
 )
-def test_a_line_that_cannot_be_read_is_named(line: bytes) -> None:
+def test_an_invalid_line_is_named(line: bytes) -> None:
     with pytest.raises(InvalidRequest, match="t, line 3"):
         read([*lines({"key": "a"}), b"\n", line], "t")
 
@@ -99,7 +99,7 @@ def test_a_line_that_cannot_be_read_is_named(line: bytes) -> None:
 # ---- what belongs together ------------------------------------------------------------------------------------------
 
 
-def test_importance_is_the_mean_reuse_of_what_a_request_belongs_to() -> None:
+def test_importance_is_the_mean_reuse_of_the_groups_of_a_request() -> None:
     reuse = Reuse()
     for user, conversation, hit in (
         ("ana", "c1", True),
@@ -116,13 +116,13 @@ def test_importance_is_the_mean_reuse_of_what_a_request_belongs_to() -> None:
     assert Reuse(b"[]").importance(["user ana"]) == 0.0
 
 
-def test_a_template_is_told_by_its_system_prompt_and_its_places() -> None:
+def test_a_template_is_identified_by_its_system_prompt_and_placeholders() -> None:
     assert template_of(None, "why?", False) == ""
     assert template_of("Be brief.", "why?", False) == template_of("Be brief.", "how?", False) != ""
     assert template_of("Be brief.", "{a}?", True) != template_of("Be brief.", "{a}!", True)
 
 
-def test_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_groups_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmctld.cache.entries.context.GROUPS", 3)
     reuse = Reuse()
     for number in range(10):

@@ -14,7 +14,7 @@ from tests.hub.scene import at_once, children, engines, in_loop, until
 
 
 @in_loop
-async def test_a_model_is_loaded_once_however_many_ask(tmp_path: Path) -> None:
+async def test_concurrent_requests_load_a_model_once(tmp_path: Path) -> None:
     async with engines(tmp_path, e={}, f={}) as (catalog, residency):
         entry = catalog.find("e")
         assert not residency.is_loaded(entry)
@@ -32,7 +32,7 @@ async def test_a_model_is_loaded_once_however_many_ask(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_load_goes_on_when_one_who_waits_leaves(tmp_path: Path) -> None:
+async def test_a_load_continues_when_one_waiter_leaves(tmp_path: Path) -> None:
     async with engines(tmp_path, e={}) as (catalog, residency):
         first, second = (asyncio.create_task(residency.load(catalog.find("e"))) for _ in range(2))
         await asyncio.sleep(0)
@@ -41,7 +41,7 @@ async def test_a_load_goes_on_when_one_who_waits_leaves(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_load_that_failed_is_tried_again_by_the_next(tmp_path: Path) -> None:
+async def test_a_failed_load_is_retried_by_the_next_request(tmp_path: Path) -> None:
     async with engines(tmp_path, e={"fail": "load"}) as (catalog, residency):
         loads = [asyncio.create_task(residency.load(catalog.find("e"))) for _ in range(3)]
         errors = await asyncio.gather(*loads, return_exceptions=True)
@@ -52,7 +52,7 @@ async def test_a_load_that_failed_is_tried_again_by_the_next(tmp_path: Path) -> 
 
 
 @in_loop
-async def test_a_model_that_is_in_use_is_unloaded_when_it_serves_nobody(tmp_path: Path) -> None:
+async def test_unloading_a_busy_model_waits_until_it_is_idle(tmp_path: Path) -> None:
     async with engines(tmp_path, e={}) as (catalog, residency):
         entry = catalog.find("e")
         async with residency.lease(entry) as worker:
@@ -71,7 +71,7 @@ async def test_a_model_that_is_in_use_is_unloaded_when_it_serves_nobody(tmp_path
 
 
 @in_loop
-async def test_an_unload_that_is_given_up_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+async def test_a_cancelled_unload_leaves_the_model_loaded(tmp_path: Path) -> None:
     async with engines(tmp_path, e={}) as (catalog, residency), residency.lease(catalog.find("e")) as worker:
         unloading = asyncio.create_task(residency.unload("e"))
         await asyncio.sleep(0.01)
@@ -81,7 +81,7 @@ async def test_an_unload_that_is_given_up_leaves_the_model_as_it_was(tmp_path: P
 
 
 @in_loop
-async def test_an_engine_that_died_is_replaced(tmp_path: Path) -> None:
+async def test_a_dead_engine_is_replaced(tmp_path: Path) -> None:
     async with engines(tmp_path, e={}) as (catalog, residency):
         worker = await residency.load(catalog.find("e"))
         assert isinstance(worker, Worker)
@@ -92,7 +92,7 @@ async def test_an_engine_that_died_is_replaced(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_new_settings_of_a_model_reach_its_engine(tmp_path: Path) -> None:
+async def test_changed_settings_reach_the_engine(tmp_path: Path) -> None:
     """The key of an answer says that they do."""
     async with engines(tmp_path, e={"slots": "2"}) as (catalog, residency):
         before = await residency.load(catalog.find("e"))
@@ -104,7 +104,7 @@ async def test_new_settings_of_a_model_reach_its_engine(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_model_that_is_removed_while_it_loads_can_still_be_seen(tmp_path: Path) -> None:
+async def test_a_model_removed_while_loading_is_still_listed(tmp_path: Path) -> None:
     async with engines(tmp_path, e={}) as (catalog, residency):
         load = asyncio.create_task(residency.load(catalog.find("e")))
         await asyncio.sleep(0)
@@ -119,7 +119,7 @@ def loading_pid(residency: Residency) -> int:
 
 
 @in_loop
-async def test_closing_ends_what_is_loaded_and_what_is_loading(tmp_path: Path) -> None:
+async def test_closing_ends_loaded_and_loading_engines(tmp_path: Path) -> None:
     async with engines(tmp_path, e={}, f={}) as (catalog, residency):
         await residency.load(catalog.find("e"))
         loading = asyncio.create_task(residency.load(catalog.find("f")))
@@ -130,7 +130,7 @@ async def test_closing_ends_what_is_loaded_and_what_is_loading(tmp_path: Path) -
 
 
 @in_loop
-async def test_a_load_can_be_ended(tmp_path: Path) -> None:
+async def test_a_running_load_can_be_ended_and_its_waiters_are_told(tmp_path: Path) -> None:
     """One that takes too long, or too much: whoever waits for it is told, and the next request loads anew."""
     async with engines(tmp_path, e={}) as (catalog, residency):
         loading = asyncio.create_task(residency.load(catalog.find("e")))
@@ -207,7 +207,7 @@ async def test_a_busy_model_is_evicted_only_after_max_wait(tmp_path: Path) -> No
 
 
 @in_loop
-async def test_requests_not_started_are_recalled_and_answered_later(tmp_path: Path) -> None:
+async def test_unstarted_requests_are_recalled_and_answered_later(tmp_path: Path) -> None:
     """A thousand in a model's own queue do not keep another waiting for longer than those that run."""
     config = Config(limits=Limits(memory_bytes=Size(MIB)), resources=Resources(max_wait=Duration(0.2)))
     slow = {"slots": "1", "token_ms": "20"} | SMALL
@@ -228,7 +228,7 @@ async def test_requests_not_started_are_recalled_and_answered_later(tmp_path: Pa
 
 
 @in_loop
-async def test_a_pinned_model_stays_and_the_error_says_what_is_missing(tmp_path: Path) -> None:
+async def test_a_pinned_model_stays_and_the_error_states_the_missing_memory(tmp_path: Path) -> None:
     async with engines(tmp_path, two_fit(), a=SMALL | {"pin": "true"}, b=SMALL, c={"takes": "2M"}) as (
         catalog,
         residency,
@@ -263,7 +263,7 @@ async def test_a_cancelled_waiter_keeps_no_lease(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_an_unused_model_is_unloaded(tmp_path: Path) -> None:
+async def test_an_unused_model_is_unloaded_after_its_keep_alive(tmp_path: Path) -> None:
     async with engines(tmp_path, e={"keep_alive": "0"}, f={"keep_alive": "-1"}, g={}) as (catalog, residency):
         for name in ("e", "f", "g"):
             await say(residency, catalog.find(name), "x")
@@ -306,7 +306,7 @@ async def test_there_are_at_most_max_replicas(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_replica_that_died_comes_back(tmp_path: Path) -> None:
+async def test_a_dead_replica_is_restarted(tmp_path: Path) -> None:
     async with engines(tmp_path, e={}) as (catalog, residency):
         entry = catalog.find("e")
         worker = await residency.load(entry, 2)

@@ -34,12 +34,12 @@ from llmctld.semantic.same import same_answer
         ("Set `A`.", "Set `a`.", None),
     ],
 )
-def test_the_verdict(one: str, other: str, verdict: bool | None) -> None:
+def test_pairs_of_answers_get_the_expected_verdict_in_both_orders(one: str, other: str, verdict: bool | None) -> None:
     assert same_answer(one, other) is verdict
     assert same_answer(other, one) is verdict
 
 
 @given(st.text(max_size=80), st.text(max_size=80))
-def test_symmetric_and_true_of_itself(a: str, b: str) -> None:
+def test_the_verdict_is_symmetric_and_true_for_equal_texts(a: str, b: str) -> None:
     assert same_answer(a, b) is same_answer(b, a)
     assert same_answer(a, a) is True

@@ -52,7 +52,7 @@ def spoken(events: list[Event]) -> list[tuple[int, str]]:
 
 
 @in_loop
-async def test_later_samples_run_at_once_and_are_told_in_their_turn() -> None:
+async def test_samples_run_concurrently_and_are_delivered_in_order() -> None:
     choir = Choir(3)
     heard = asyncio.create_task(events_of(samples(choir), a_call(prompt="x", n=3, seed=2**32 - 2)))
     for _ in range(3):
@@ -79,7 +79,7 @@ async def test_later_samples_run_at_once_and_are_told_in_their_turn() -> None:
 
 @pytest.mark.parametrize("n", [None, 1])
 @in_loop
-async def test_one_sample_is_an_answer_like_any_other(n: int | None) -> None:
+async def test_a_single_sample_is_an_ordinary_answer(n: int | None) -> None:
     choir = Choir(1)
     choir.go[0].set()
     last = (await events_of(samples(choir), a_call(prompt="x", n=n)))[-1]
@@ -87,7 +87,7 @@ async def test_one_sample_is_an_answer_like_any_other(n: int | None) -> None:
 
 
 @in_loop
-async def test_a_failure_ends_all_of_them() -> None:
+async def test_a_failed_sample_ends_all_samples() -> None:
     choir = Choir(3)
     choir.errors[2] = EngineFailed("it died")
     choir.go[2].set()
@@ -101,7 +101,7 @@ async def test_a_failure_ends_all_of_them() -> None:
 
 
 @in_loop
-async def test_an_incomplete_sample_leaves_the_others_their_end() -> None:
+async def test_an_incomplete_sample_does_not_end_the_others() -> None:
     choir = Choir(3)
     choir.errors[1] = Incomplete("cut")
     for event in choir.go:
@@ -119,7 +119,7 @@ def a_pipeline(history: History, choir: Choir) -> Stage:
 
 
 @in_loop
-async def test_a_cancel_has_one_final_reply_and_a_row_for_each(tmp_path: Path) -> None:
+async def test_a_cancel_gives_one_final_reply_and_a_row_per_sample(tmp_path: Path) -> None:
     history, choir = History(tmp_path / "h.db"), Choir(3)
     await history.open()
     async with a_server(tmp_path, a_pipeline(history, choir)) as scene:
@@ -141,7 +141,7 @@ async def test_a_cancel_has_one_final_reply_and_a_row_for_each(tmp_path: Path) -
 
 
 @in_loop
-async def test_rows_and_conversation(tmp_path: Path) -> None:
+async def test_each_sample_has_a_row_and_only_the_first_continues_the_conversation(tmp_path: Path) -> None:
     history, choir = History(tmp_path / "h.db"), Choir(2)
     await history.open()
     for event in choir.go:
@@ -158,7 +158,7 @@ async def test_rows_and_conversation(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_failure_tells_what_came_of_each(tmp_path: Path) -> None:
+async def test_a_failure_carries_the_partial_answer_of_each_sample(tmp_path: Path) -> None:
     choir = Choir(2)
     choir.errors[1] = Busy("full")
     choir.go[1].set()
@@ -170,7 +170,7 @@ async def test_a_failure_tells_what_came_of_each(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_deltas_that_wait_for_a_stalled_reader_are_not_mixed(tmp_path: Path) -> None:
+async def test_deltas_held_for_a_stalled_reader_are_not_mixed_between_samples(tmp_path: Path) -> None:
     async def talkative(call: Call) -> AsyncGenerator[Event, None]:
         for number in range(wire.WINDOW):
             yield wire.Delta(text=str(number % 10), index=0)
@@ -185,7 +185,7 @@ async def test_deltas_that_wait_for_a_stalled_reader_are_not_mixed(tmp_path: Pat
 
 
 @in_loop
-async def test_the_levels_keep_all_samples_under_one_key(tmp_path: Path) -> None:
+async def test_the_cache_stores_all_samples_under_one_key(tmp_path: Path) -> None:
     from llmctld.pipeline.reuse.exact import exact
     from llmctld.pipeline.reuse.store import store
 

@@ -20,11 +20,11 @@ from tests.hub.scene import LIMIT_S, Dealer, Speaker, a_server, in_loop, until
 ASK = wire.Generate(prompt="why?", stream=True)
 
 
-def test_every_request_has_a_handler_or_is_the_servers_own() -> None:
+def test_every_request_type_has_a_handler_or_is_handled_by_the_server() -> None:
     assert set(get_args(wire.AnyRequest)) == {*HANDLERS, wire.Cancel, wire.Ack}
 
 
-def test_every_handler_takes_the_hub_what_it_is_listed_for_and_a_way_to_tell_and_returns_a_result() -> None:
+def test_every_handler_has_the_expected_parameter_and_return_types() -> None:
     for kind, handler in HANDLERS.items():
         hub, subject, tell, result = get_type_hints(handler).values()
         assert (hub, tell) == (Hub, Tell), handler
@@ -67,7 +67,9 @@ def through(next_: Stage) -> Stage:
 @pytest.mark.parametrize("when", ["before", "during", "end"])
 @pytest.mark.parametrize("position", range(3))
 @in_loop
-async def test_a_stage_that_raises_anything_ends_in_one_failed(tmp_path: Path, position: int, when: str) -> None:
+async def test_any_exception_of_a_stage_ends_in_exactly_one_failed_reply(
+    tmp_path: Path, position: int, when: str
+) -> None:
     errors = [
         RuntimeError("secret"),
         OSError(28, "No space left on device"),
@@ -90,7 +92,7 @@ async def test_a_stage_that_raises_anything_ends_in_one_failed(tmp_path: Path, p
 
 
 @in_loop
-async def test_every_error_of_the_tree_reaches_the_client_under_its_code(tmp_path: Path) -> None:
+async def test_every_error_class_reaches_the_client_under_its_code(tmp_path: Path) -> None:
     for code, kind in ERRORS.items():
         if code == "cancelled":
             continue
@@ -101,7 +103,7 @@ async def test_every_error_of_the_tree_reaches_the_client_under_its_code(tmp_pat
 
 
 @in_loop
-async def test_a_pipeline_that_ends_without_an_answer_is_our_bug_and_said_so(tmp_path: Path) -> None:
+async def test_a_pipeline_that_ends_without_an_answer_is_an_internal_error(tmp_path: Path) -> None:
     async def silent(call: Call) -> AsyncGenerator[Event, None]:
         yield wire.Notice(text="hm")
 
@@ -112,7 +114,7 @@ async def test_a_pipeline_that_ends_without_an_answer_is_our_bug_and_said_so(tmp
 
 
 @in_loop
-async def test_an_answer_that_cannot_be_encoded_is_still_a_final_reply(tmp_path: Path) -> None:
+async def test_an_answer_that_cannot_be_encoded_still_gives_a_final_reply(tmp_path: Path) -> None:
     async with a_server(tmp_path, Speaker("\ud800")) as scene:
         final = await scene.dealer.ask(ASK)
         assert isinstance(final, wire.Failed)
@@ -122,7 +124,7 @@ async def test_an_answer_that_cannot_be_encoded_is_still_a_final_reply(tmp_path:
 
 
 @in_loop
-async def test_a_body_that_cannot_be_decoded_is_answered_and_the_hub_goes_on(tmp_path: Path) -> None:
+async def test_an_undecodable_body_is_answered_and_the_hub_continues(tmp_path: Path) -> None:
     pack = msgspec.msgpack.encode
     bodies = [
         b"", b"\xc1", b"\xc1" * 64, pack(7), pack({"type": "nonsense", "protocol": wire.PROTOCOL}),
@@ -148,7 +150,7 @@ async def test_a_body_that_cannot_be_decoded_is_answered_and_the_hub_goes_on(tmp
 
 
 @in_loop
-async def test_wrong_frames_are_dropped_and_the_hub_goes_on(tmp_path: Path) -> None:
+async def test_malformed_frames_are_dropped_and_the_hub_continues(tmp_path: Path) -> None:
     async with a_server(tmp_path, Speaker("fine")) as scene:
         for frames in ([b""], [b"x" * 15, b""], [b"x" * 17, b""], [b"x" * 16], [b"x" * 16, b"", b""], [b"a"] * 9):
             await scene.dealer.send_frames(*frames)
@@ -157,7 +159,7 @@ async def test_wrong_frames_are_dropped_and_the_hub_goes_on(tmp_path: Path) -> N
 
 
 @in_loop
-async def test_another_protocol_is_refused_by_both_numbers_but_may_ask_and_stop(tmp_path: Path) -> None:
+async def test_another_protocol_version_is_refused_except_for_status_and_stop(tmp_path: Path) -> None:
     async with a_server(tmp_path, Speaker("fine")) as scene:
         for request in (
             {"type": "generate", "protocol": 99, "prompt": "x"},
@@ -181,7 +183,7 @@ async def test_another_protocol_is_refused_by_both_numbers_but_may_ask_and_stop(
 
 
 @in_loop
-async def test_cancel_is_handled_at_once_and_brings_what_came(tmp_path: Path) -> None:
+async def test_cancel_is_handled_at_once_and_returns_the_partial_answer(tmp_path: Path) -> None:
     speaker = Speaker("half an ", "answer", held=True)
     async with a_server(tmp_path, speaker) as scene:
         identity = await scene.dealer.send(ASK)
@@ -198,7 +200,7 @@ async def test_cancel_is_handled_at_once_and_brings_what_came(tmp_path: Path) ->
 
 
 @in_loop
-async def test_a_cancel_right_behind_its_request_still_brings_a_final_reply(tmp_path: Path) -> None:
+async def test_a_cancel_right_after_its_request_still_gives_a_final_reply(tmp_path: Path) -> None:
     """Both are taken from the socket in one go: the request's task has not begun to run when it is cancelled."""
     async with a_server(tmp_path, Speaker("x", held=True)) as scene:
         waiting = set()
@@ -214,7 +216,7 @@ async def test_a_cancel_right_behind_its_request_still_brings_a_final_reply(tmp_
 
 
 @in_loop
-async def test_a_cancel_of_nothing_and_of_anothers_request_do_nothing(tmp_path: Path) -> None:
+async def test_a_cancel_of_an_unknown_or_another_client_s_request_does_nothing(tmp_path: Path) -> None:
     speaker = Speaker("x", held=True)
     async with a_server(tmp_path, speaker) as scene:
         identity = await scene.dealer.send(ASK)
@@ -229,7 +231,7 @@ async def test_a_cancel_of_nothing_and_of_anothers_request_do_nothing(tmp_path: 
 
 
 @in_loop
-async def test_the_work_of_a_client_that_vanished_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_requests_of_a_vanished_client_are_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "HEARTBEAT_S", 0.02)
     speaker = Speaker("x", held=True)
     async with a_server(tmp_path, speaker) as scene:
@@ -244,7 +246,7 @@ async def test_the_work_of_a_client_that_vanished_is_cancelled(tmp_path: Path, m
 
 
 @in_loop
-async def test_a_request_that_takes_long_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_request_sends_heartbeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "HEARTBEAT_S", 0.02)
     speaker = Speaker(held=True)
     async with a_server(tmp_path, speaker) as scene:
@@ -259,7 +261,7 @@ async def test_a_request_that_takes_long_gives_signs_of_life(tmp_path: Path, mon
 
 
 @in_loop
-async def test_an_id_that_is_in_flight_is_the_same_request_once_more(tmp_path: Path) -> None:
+async def test_a_repeated_id_in_flight_counts_as_the_same_request(tmp_path: Path) -> None:
     speaker = Speaker("x", held=True)
     async with a_server(tmp_path, speaker) as scene:
         identity = await scene.dealer.send(ASK)
@@ -290,7 +292,7 @@ def joined(replies: list[wire.AnyReply]) -> str:
 
 
 @in_loop
-async def test_a_reader_that_acknowledges_nothing_gets_all_the_text_in_few_frames(tmp_path: Path) -> None:
+async def test_a_reader_without_acknowledgements_gets_all_text_in_few_frames(tmp_path: Path) -> None:
     async with a_server(tmp_path, Speaker(*WORDS)) as scene:
         replies = await scene.dealer.replies(await scene.dealer.send(ASK))
         assert joined(replies) == "".join(WORDS)
@@ -319,7 +321,7 @@ async def test_acknowledging_opens_the_window_again(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_an_attentive_reader_gets_each_piece_by_itself(tmp_path: Path) -> None:
+async def test_a_reader_that_acknowledges_gets_each_delta_separately(tmp_path: Path) -> None:
     async with a_server(tmp_path, Speaker(*WORDS[:200])) as scene:
         identity = await scene.dealer.send(ASK)
         got: list[wire.AnyReply] = []
@@ -339,7 +341,7 @@ async def test_without_stream_there_is_no_delta(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_stopping_hub_finishes_what_is_in_flight_and_takes_nothing_new(tmp_path: Path) -> None:
+async def test_a_stopping_hub_finishes_requests_in_flight_and_refuses_new_ones(tmp_path: Path) -> None:
     speaker = Speaker("x", held=True)
     async with a_server(tmp_path, speaker) as scene:
         identity = await scene.dealer.send(ASK)
@@ -362,7 +364,7 @@ async def test_a_stopping_hub_finishes_what_is_in_flight_and_takes_nothing_new(t
 
 
 @in_loop
-async def test_stop_cancels_what_does_not_end_in_time_and_names_it(tmp_path: Path) -> None:
+async def test_stop_cancels_and_names_requests_that_exceed_the_timeout(tmp_path: Path) -> None:
     speaker = Speaker("so far", held=True)
     async with a_server(tmp_path, speaker) as scene:
         identity = await scene.dealer.send(ASK)
@@ -379,7 +381,7 @@ async def test_stop_cancels_what_does_not_end_in_time_and_names_it(tmp_path: Pat
 
 
 @in_loop
-async def test_a_stop_that_is_cancelled_by_its_client_still_ends_the_hub(tmp_path: Path) -> None:
+async def test_a_stop_cancelled_by_its_client_still_ends_the_hub(tmp_path: Path) -> None:
     """The hub takes nothing any more: if it did not end, it would hold the lock against its successor for ever."""
     speaker = Speaker("x", held=True)
     async with a_server(tmp_path, speaker) as scene:
@@ -403,7 +405,7 @@ async def test_a_hub_whose_socket_file_vanishes_ends(tmp_path: Path, monkeypatch
         assert scene.path.exists()
 
 
-def test_a_pull_is_work_that_the_hubs_own_work_does_not_wait_for() -> None:
+def test_a_pull_counts_as_work_but_does_not_delay_background_work() -> None:
     requests = Requests()
     asked: list[wire.AnyRequest] = [wire.PullModel(repo="ana/tiny"), ASK, wire.Ps()]
     for number, request in enumerate(asked):

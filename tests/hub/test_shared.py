@@ -57,7 +57,7 @@ def level(request: pytest.FixtureRequest, shared: SharedLevel, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("value", [b"", b"\x00small\xff", bytes(range(256)) * 4000])
-def test_what_is_put_is_got_with_its_end(level: Level, value: bytes) -> None:
+def test_a_stored_value_is_returned_with_its_expiry(level: Level, value: bytes) -> None:
     end = time.time() + 77
     assert level.put("k", value, end, ITEM) == []
     found = level.get("k")
@@ -67,7 +67,7 @@ def test_what_is_put_is_got_with_its_end(level: Level, value: bytes) -> None:
     assert level.get("other") is None
 
 
-def test_the_last_put_wins_and_so_does_its_end(level: Level) -> None:
+def test_the_last_put_wins_with_its_expiry(level: Level) -> None:
     put(level, "k", b"one", 10)
     put(level, "k", b"two", 1000)
     found = level.get("k")
@@ -89,28 +89,28 @@ def test_exists_delete_and_size(level: Level) -> None:
     assert level.size()[0] == 0
 
 
-def test_what_has_ended_is_not_there(level: Level) -> None:
+def test_an_expired_value_is_a_miss(level: Level) -> None:
     put(level, "k", b"old", 100)
     put(level, "k", b"x", -1)
     assert level.get("k") is None
     assert level.exists(["k"]) == set()
 
 
-def test_a_value_that_is_too_large_is_not_taken_and_what_was_there_goes(level: Level) -> None:
+def test_a_value_that_is_too_large_is_refused_and_removes_the_old_one(level: Level) -> None:
     put(level, "k", b"old")
     assert put(level, "k", b"x" * 2 * max(LIMIT, 64 * 2**20)) == ["k"]
     assert level.get("k") is None
 
 
 @pytest.mark.parametrize("planted", ["\\xc1garbage", ""])
-def test_a_damaged_value_is_said(shared: SharedLevel, server: RedisServer, planted: str) -> None:
+def test_a_damaged_value_is_reported(shared: SharedLevel, server: RedisServer, planted: str) -> None:
     put(shared, "k", b"value")
     assert server.ask("SETRANGE", f"{PREFIX}k", "7", "X").startswith(b":")
     with pytest.raises(ValueError, match="checksum"):
         shared.get("k")
 
 
-def test_other_keys_of_the_server_are_left_alone(shared: SharedLevel, server: RedisServer) -> None:
+def test_other_keys_on_the_server_are_left_unchanged(shared: SharedLevel, server: RedisServer) -> None:
     server.ask("SET", "someone:else", "1")
     put(shared, "k", b"x")
     assert shared.size()[0] == 1
@@ -136,7 +136,7 @@ QUOTED = "s3cr3t%2Fp%40ss%3Awurd"
         (f"redis://:{SECRET}", "cannot be read|Error"),
     ],
 )
-def test_no_secret_of_the_url_is_in_an_error(url: str, words: str) -> None:
+def test_errors_contain_no_secret_of_the_url(url: str, words: str) -> None:
     with pytest.raises(SharedError, match=words) as caught:
         SharedLevel(url).get("k")
     told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
@@ -170,9 +170,7 @@ async def state(tiers: Tiers) -> str:
 
 
 @in_loop
-async def test_an_answer_of_another_hub_comes_with_the_rest_of_its_lifetime(
-    server: RedisServer, tmp_path: Path
-) -> None:
+async def test_an_answer_of_another_hub_keeps_its_remaining_ttl(server: RedisServer, tmp_path: Path) -> None:
     """Promoted into every level above, never with a new lifetime."""
     SharedLevel(server.url()).clear()
     one, other = tiers_on(server.url()), tiers_on(server.url(), tmp_path)
@@ -190,7 +188,7 @@ async def test_an_answer_of_another_hub_comes_with_the_rest_of_its_lifetime(
 
 
 @in_loop
-async def test_a_server_that_dies_costs_no_request_and_is_used_again_when_it_is_back(
+async def test_a_dead_server_fails_no_request_and_is_used_again_once_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threads, "REST_S", 0.0)
@@ -218,7 +216,7 @@ async def test_a_server_that_dies_costs_no_request_and_is_used_again_when_it_is_
 
 
 @in_loop
-async def test_what_was_removed_while_the_server_was_gone_is_never_served_from_it(
+async def test_values_removed_while_the_server_was_down_are_never_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The server comes back with its old values: those that were deleted or refreshed meanwhile no longer count."""
@@ -241,7 +239,7 @@ async def test_what_was_removed_while_the_server_was_gone_is_never_served_from_i
 
 
 @in_loop
-async def test_a_server_that_answers_nobody_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_server_is_waited_for_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "REST_S", 3600.0)
     with a_redis() as server:
         tiers = tiers_on(server.url())
@@ -253,7 +251,7 @@ async def test_a_server_that_answers_nobody_is_waited_for_once(monkeypatch: pyte
 
 
 @in_loop
-async def test_a_wrong_password_is_said_without_the_password(tmp_path: Path) -> None:
+async def test_a_wrong_password_is_reported_without_the_password(tmp_path: Path) -> None:
     with a_redis(password="right", tcp=True) as server, capture_logs() as logged:
         tiers = tiers_on(server.url("wr0ng"), book=Book(tmp_path / "cache.db"))
         await tiers.put("k", answer("text", created=time.time()))

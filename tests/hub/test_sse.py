@@ -36,13 +36,13 @@ def read(*pieces: bytes, most: int = 2**20) -> list[bytes]:
     cuts=st.lists(st.integers(0, 200), max_size=6),
     end=st.sampled_from(["\n", "\r\n", "\r"]),
 )
-def test_events_do_not_depend_on_how_their_bytes_come(lines: list[str], cuts: list[int], end: str) -> None:
+def test_events_do_not_depend_on_how_the_bytes_are_split(lines: list[str], cuts: list[int], end: str) -> None:
     text = "".join(line + end for line in lines).encode()
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     assert read(*(text[start:stop] for start, stop in itertools.pairwise(places))) == expected(lines)
 
 
-def test_an_event_without_its_last_line_end_is_read() -> None:
+def test_an_event_without_a_final_newline_is_read() -> None:
     reader = EventReader()
     assert reader.feed(b"data: a\n\ndata: b") == [Event(b"a")]
     assert reader.end() == [Event(b"b")]
@@ -69,7 +69,7 @@ def test_an_incomplete_event_is_dropped(rest: bytes) -> None:
         (b"\n\n: x\n\nretry: 7\n\ndata: 1\n\n", [b"1"]),
     ],
 )
-def test_what_servers_leave_out_is_understood(text: bytes, events: list[bytes]) -> None:
+def test_incomplete_syntax_of_real_servers_is_accepted(text: bytes, events: list[bytes]) -> None:
     assert read(text) == events
     assert read(*(text[place : place + 1] for place in range(len(text)))) == events
 
@@ -84,19 +84,19 @@ def test_what_servers_leave_out_is_understood(text: bytes, events: list[bytes]) 
         (b"event: ping\ndata: \n\n", Event(b"", "ping")),
     ],
 )
-def test_an_event_has_the_name_that_its_server_gives_it(text: bytes, event: Event) -> None:
+def test_an_event_keeps_the_name_given_by_the_server(text: bytes, event: Event) -> None:
     reader = EventReader()
     assert reader.feed(text) + reader.end() == [event]
 
 
-def test_lines_outside_events_are_kept_for_the_error() -> None:
+def test_lines_outside_events_are_kept_for_the_error_message() -> None:
     reader = EventReader()
     assert reader.feed(b": fine\nid: 1\n<html>\n<title>Gone") + reader.end() == []
     assert reader.strange == b"<html>\n<title>Gone\n"
 
 
 @pytest.mark.parametrize("line", [b"}\n", b"data: {\n", b"x\n"])
-def test_many_lines_of_one_event_are_not_read_again_for_each(line: bytes) -> None:
+def test_many_lines_of_one_event_are_parsed_in_linear_time(line: bytes) -> None:
     """Of lines that never become whole, all are read so often at most: otherwise 1 MB would take minutes."""
     looks = 0
     reader = EventReader()
@@ -113,7 +113,7 @@ def test_many_lines_of_one_event_are_not_read_again_for_each(line: bytes) -> Non
 
 
 @pytest.mark.parametrize("piece", [b"data: " + b"x" * 30, b"data: xxxxx\n" * 8, b"{" * 30, b"{\n" * 20])
-def test_an_endless_event_is_an_error(piece: bytes) -> None:
+def test_an_event_without_end_is_an_error(piece: bytes) -> None:
     with pytest.raises(TooLong, match="24"):
         read(piece, most=24)
     assert read(b"data: xxxxx\n\n" * 50, most=24) == [b"xxxxx"] * 50, "many short ones may be long together"

@@ -42,7 +42,7 @@ async def test_a_read_sees_what_was_submitted_before_it(store: Store) -> None:
 
 
 @in_loop
-async def test_closing_finishes_what_is_queued(tmp_path: Path) -> None:
+async def test_closing_finishes_queued_writes(tmp_path: Path) -> None:
     store = Store(tmp_path / "a.db", [first])
     for number in range(50):
         store.write(PUT, (str(number), number))
@@ -53,7 +53,7 @@ async def test_closing_finishes_what_is_queued(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [("b", 1, 2), ("b", object()), ("a", 1), ("b", 2**70), ("\ud800", 1)])
 @in_loop
-async def test_one_bad_write_takes_no_other_with_it(store: Store, bad: tuple[object, ...]) -> None:
+async def test_a_failing_write_affects_no_other_write(store: Store, bad: tuple[object, ...]) -> None:
     """Whatever the write holds, its future ends, and the store goes on."""
     before, wrong, after = store.write(PUT, ("a", 1)), store.write(PUT, bad), store.write(PUT, ("z", 1))
     assert await before == 1
@@ -65,7 +65,7 @@ async def test_one_bad_write_takes_no_other_with_it(store: Store, bad: tuple[obj
 
 
 @in_loop
-async def test_a_full_disk_is_said_and_passes(store: Store) -> None:
+async def test_a_full_disk_is_reported_and_recovered_from(store: Store) -> None:
     await store.submit(lambda connection: connection.execute("PRAGMA max_page_count = 8").fetchall())
     with pytest.raises(Storage, match="full"):
         await store.write(PUT, ("big", b"x" * 200_000))
@@ -75,14 +75,14 @@ async def test_a_full_disk_is_said_and_passes(store: Store) -> None:
 
 
 @in_loop
-async def test_a_caller_that_leaves_does_not_take_its_write_back(store: Store) -> None:
+async def test_a_cancelled_caller_does_not_revoke_its_write(store: Store) -> None:
     write = store.write(PUT, ("a", 1))
     write.cancel()
     assert await store.read(ALL) == [("a", 1)]
 
 
 @in_loop
-async def test_migrations_are_applied_once_and_never_down(tmp_path: Path) -> None:
+async def test_migrations_are_applied_once_and_never_reverted(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     with closing(Store(path, [first])) as store:
         await store.write(PUT, ("a", 1))
@@ -93,7 +93,7 @@ async def test_migrations_are_applied_once_and_never_down(tmp_path: Path) -> Non
         Store(path, [first])
 
 
-def test_a_migration_that_fails_leaves_nothing_half_done(tmp_path: Path) -> None:
+def test_a_failed_migration_changes_nothing(tmp_path: Path) -> None:
     def broken(connection: sqlite3.Connection) -> None:
         second(connection)
         connection.execute("nonsense")
@@ -105,7 +105,7 @@ def test_a_migration_that_fails_leaves_nothing_half_done(tmp_path: Path) -> None
     Store(path, [first, second]).close()
 
 
-def test_a_damaged_file_is_said_and_left_alone(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_and_left_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     path.write_bytes(b"this is not a database" * 400)
     with pytest.raises(DamagedDatabase, match=r"a\.db"):
@@ -113,21 +113,21 @@ def test_a_damaged_file_is_said_and_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == b"this is not a database" * 400
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(Storage, match="unable to open") as caught:
         Store(tmp_path / "none" / "a.db", [first])
     assert not isinstance(caught.value, DamagedDatabase), "there is nothing to set aside"
 
 
 @in_loop
-async def test_a_write_that_nobody_precedes_is_committed_on_return(store: Store, tmp_path: Path) -> None:
+async def test_an_immediate_write_with_an_empty_queue_is_committed_on_return(store: Store, tmp_path: Path) -> None:
     assert store.write_now(PUT, ("a", 1)).done()
     with closing(sqlite3.connect(tmp_path / "a.db")) as other:
         assert other.execute(ALL).fetchall() == [("a", 1)]
 
 
 @in_loop
-async def test_an_immediate_write_never_overtakes_one_that_waits(store: Store) -> None:
+async def test_an_immediate_write_never_overtakes_a_queued_one(store: Store) -> None:
     """A row that is begun in the thread and ended here must not be begun after its end."""
     change = "INSERT INTO pairs (key, value) VALUES ('a', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
     for round_ in range(200):
@@ -137,7 +137,7 @@ async def test_an_immediate_write_never_overtakes_one_that_waits(store: Store) -
 
 
 @in_loop
-async def test_the_lock_of_another_program_is_waited_for_off_the_loop(store: Store, tmp_path: Path) -> None:
+async def test_waiting_for_a_lock_of_another_program_does_not_block_the_loop(store: Store, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         waiting = store.write_now(PUT, ("a", 1))
@@ -147,7 +147,7 @@ async def test_the_lock_of_another_program_is_waited_for_off_the_loop(store: Sto
 
 
 @in_loop
-async def test_the_log_of_immediate_writes_is_moved_into_the_file(store: Store, tmp_path: Path) -> None:
+async def test_the_wal_of_immediate_writes_is_checkpointed(store: Store, tmp_path: Path) -> None:
     for number in range(3 * CHECKPOINT_EVERY):
         await store.write_now(PUT, (str(number), "x" * 200))
     assert await store.read("SELECT count(*) FROM pairs") == [(3 * CHECKPOINT_EVERY,)]
@@ -160,7 +160,7 @@ ENDLESS = "WITH RECURSIVE rows (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM rows
 
 
 @in_loop
-async def test_a_long_search_holds_up_neither_writes_nor_short_reads(store: Store) -> None:
+async def test_a_long_search_delays_neither_writes_nor_short_reads(store: Store) -> None:
     search = asyncio.create_task(store.search(ENDLESS))
     await asyncio.sleep(0)
     assert await store.write(PUT, ("a", 1)) == 1
@@ -173,7 +173,7 @@ async def test_a_long_search_holds_up_neither_writes_nor_short_reads(store: Stor
 
 
 @in_loop
-async def test_a_search_whose_caller_has_left_ends_and_the_next_one_runs(store: Store) -> None:
+async def test_a_search_whose_caller_left_is_ended_and_the_next_one_runs(store: Store) -> None:
     begun = threading.Event()
 
     def endless(connection: sqlite3.Connection) -> None:
@@ -192,7 +192,7 @@ async def test_a_search_whose_caller_has_left_ends_and_the_next_one_runs(store: 
 
 
 @in_loop
-async def test_closing_ends_the_searches_and_removes_the_log(tmp_path: Path) -> None:
+async def test_closing_ends_searches_and_removes_the_wal(tmp_path: Path) -> None:
     store = Store(tmp_path / "a.db", [first])
     searches = [asyncio.create_task(store.search(ENDLESS)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -212,7 +212,7 @@ async def test_a_search_cannot_write(store: Store) -> None:
 
 
 @in_loop
-async def test_reads_and_writes_stay_with_a_file_that_was_removed(store: Store, tmp_path: Path) -> None:
+async def test_reads_and_writes_continue_on_a_removed_file(store: Store, tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         path.unlink()
     await store.write(PUT, ("a", 1))
@@ -221,7 +221,7 @@ async def test_reads_and_writes_stay_with_a_file_that_was_removed(store: Store, 
 
 
 @in_loop
-async def test_a_database_in_memory_reads_what_it_was_given() -> None:
+async def test_a_database_in_memory_reads_its_own_writes() -> None:
     with closing(Store(IN_MEMORY, [first])) as store:
         store.write(PUT, ("a", 1))
         assert await store.read(ALL) == await store.search(ALL) == [("a", 1)]
@@ -231,7 +231,7 @@ async def test_a_database_in_memory_reads_what_it_was_given() -> None:
 
 
 @in_loop
-async def test_the_operations_of_a_group_that_fails_run_again_and_change_the_database_once(store: Store) -> None:
+async def test_operations_of_a_failed_group_run_again_and_change_the_database_once(store: Store) -> None:
     """The rule of `submit`: what an operation does beside the database happens once more, what it does to it does not."""
     held, runs = threading.Event(), []
 

@@ -32,7 +32,7 @@ def child_of(trial: Trial) -> psutil.Process:
 
 
 @in_loop
-async def test_a_whole_answer_has_its_value() -> None:
+async def test_a_complete_answer_has_its_parsed_value() -> None:
     async with a_trial() as trial:
         answer = await answer_of(structure(trial)(Speaker('{"age"', ": 7}")), a_call(schema=AGE))
         assert (answer.text, answer.value) == ('{"age": 7}', {"age": 7})
@@ -40,7 +40,7 @@ async def test_a_whole_answer_has_its_value() -> None:
 
 
 @in_loop
-async def test_a_whole_number_keeps_its_digits_however_long() -> None:
+async def test_a_long_integer_keeps_all_digits() -> None:
     async with a_trial() as trial:
         answer = await answer_of(structure(trial)(Speaker('{"age":' + "9" * 400 + "}")), a_call(schema=AGE))
         reply = wire.decode_reply(wire.encode(wire.Done(result=answer)))
@@ -65,7 +65,9 @@ async def test_a_whole_number_keeps_its_digits_however_long() -> None:
     ],
 )
 @in_loop
-async def test_what_does_not_satisfy_is_no_answer(fields: dict[str, Any], text: str, reason: str, words: str) -> None:
+async def test_an_answer_that_violates_the_schema_is_incomplete(
+    fields: dict[str, Any], text: str, reason: str, words: str
+) -> None:
     async with a_trial() as trial:
         with pytest.raises(Incomplete, match=words) as error:
             await answer_of(structure(trial)(Speaker(text, reason=reason)), a_call(**fields))
@@ -74,7 +76,7 @@ async def test_what_does_not_satisfy_is_no_answer(fields: dict[str, Any], text: 
 
 
 @in_loop
-async def test_an_answer_that_is_whole_at_its_last_token_counts() -> None:
+async def test_an_answer_completed_by_its_last_token_is_valid() -> None:
     async with a_trial() as trial:
         answer = await answer_of(structure(trial)(Speaker('{"age":7}', reason="length")), a_call(schema=AGE))
         assert answer.value == {"age": 7}
@@ -93,7 +95,7 @@ EVIL: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("kind", EVIL)
 @in_loop
-async def test_a_schema_that_would_take_all_is_refused_and_the_next_one_is_not(kind: str) -> None:
+async def test_a_schema_that_exhausts_resources_is_refused_and_the_next_one_works(kind: str) -> None:
     evil = EVIL[kind]()
     speaker = Speaker("never")
     async with a_trial() as trial:
@@ -107,7 +109,7 @@ async def test_a_schema_that_would_take_all_is_refused_and_the_next_one_is_not(k
 
 
 @in_loop
-async def test_what_compiled_is_not_tried_again_and_is_forgotten_in_the_end() -> None:
+async def test_compiled_schemas_are_remembered_up_to_a_limit() -> None:
     async with a_trial() as trial:
         await trial.compile(AGE, None)
         child_of(trial).kill()
@@ -119,7 +121,7 @@ async def test_what_compiled_is_not_tried_again_and_is_forgotten_in_the_end() ->
 
 
 @in_loop
-async def test_a_child_that_was_killed_is_replaced() -> None:
+async def test_a_killed_trial_process_is_replaced() -> None:
     async with a_trial() as trial:
         await trial.compile(AGE, None)
         child_of(trial).kill()
@@ -129,7 +131,7 @@ async def test_a_child_that_was_killed_is_replaced() -> None:
 
 
 @in_loop
-async def test_the_child_ends_with_the_trial() -> None:
+async def test_the_trial_process_ends_with_the_trial() -> None:
     async with a_trial() as trial:
         await trial.compile(AGE, None)
         child = child_of(trial)

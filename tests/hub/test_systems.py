@@ -11,7 +11,7 @@ def talk(text: str) -> list[ChatMessage]:
     return [ChatMessage(roles[word[0]], word[1:]) for word in text.split()]
 
 
-def test_the_first_system_message_stays_and_later_ones_begin_their_question() -> None:
+def test_the_first_system_message_stays_and_later_ones_join_their_question() -> None:
     assert folded(talk("sA u1 a1 sB u2 a2 u3")) == [
         *talk("sA u1 a1"), ChatMessage("user", "B\n\n2"), *talk("a2 u3"),
     ]  # fmt: skip
@@ -27,7 +27,7 @@ def test_a_system_message_without_a_question_becomes_a_user_message() -> None:
     assert folded([*called, named]) == [*talk("u1 a1"), ChatMessage("user", "B\n\n2", "ana")]
 
 
-def test_a_chat_of_a_program_brings_all_its_turns_at_once() -> None:
+def test_messages_from_a_program_bring_all_turns_at_once() -> None:
     assert has_later(talk("sA u1 a1 sB u2 a2 u3"))
     assert not has_later(talk("sA u1 a1 u2"))
 

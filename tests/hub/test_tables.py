@@ -19,20 +19,20 @@ print(sections.cache_info().currsize > 0)
 """
 
 
-def test_the_hub_reads_no_table_at_its_start() -> None:
+def test_the_hub_reads_no_word_table_at_start() -> None:
     done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, check=True)
     assert done.stdout == "0 []\nTrue\n"
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_file_has_sections_and_no_line_outside_them(file: str) -> None:
+def test_a_table_file_has_no_lines_outside_its_sections(file: str) -> None:
     found = sections(file)
     assert found
     assert "" not in found
     assert all(found.values())
 
 
-def test_a_row_is_one_thing_under_several_names() -> None:
+def test_all_names_in_a_row_map_to_the_same_thing() -> None:
     table = rows(section("names", "places"))
     assert table["united kingdom"] == table["british"] == "uk"
     assert by_name("a: b c\nd: e") == {"a": "b c", "d": "e"}

@@ -42,13 +42,13 @@ def test_older_architectures_and_a_model_type_alone_generate_text(tmp_path: Path
         ({}, "does not name"), ([1], "cannot be read"), ({"architectures": 7}, "cannot be read"),
     ],
 )  # fmt: skip
-def test_a_folder_of_something_else_is_refused(tmp_path: Path, config: Any, words: str) -> None:
+def test_a_folder_of_another_kind_is_refused(tmp_path: Path, config: Any, words: str) -> None:
     with pytest.raises(ModelUnavailable, match=words) as caught:
         type_of(str(a_folder(tmp_path / "other", config)))
     assert caught.value.hint
 
 
-def test_an_empty_folder_names_both_files_that_it_lacks(tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused_naming_both_missing_files(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"modules\.json and config\.json"):
         type_of(str(tmp_path))
 
@@ -64,7 +64,7 @@ def test_every_file_of_a_folder_belongs_to_its_identity(tmp_path: Path) -> None:
     assert len(seen) == 5
 
 
-def test_weights_in_a_pickle_take_trust(tmp_path: Path) -> None:
+def test_pickled_weights_require_trust(tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "m")
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
     check_weights(str(folder), False)
@@ -78,7 +78,7 @@ def test_weights_in_a_pickle_take_trust(tmp_path: Path) -> None:
         check_weights(str(folder), True)
 
 
-def test_trust_of_the_configuration_counts_when_a_model_is_added(tmp_path: Path) -> None:
+def test_trust_set_in_the_configuration_applies_when_a_model_is_added(tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "m")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     (tmp_path / "models").mkdir()

@@ -160,7 +160,7 @@ def held(memory: MemoryLevel, keys: str) -> list[str]:
     return [key for key in keys if memory.peek(key) is not None]
 
 
-def test_memory_keeps_what_was_used_last() -> None:
+def test_memory_keeps_the_most_recently_used_entries() -> None:
     memory = a_memory(30)
     for key in "abc":
         put(memory, key, b"x" * 10)
@@ -186,7 +186,7 @@ def test_memory_stays_below_its_limit_whatever_the_policy(eviction: str) -> None
         assert entries == len(memory._policy)
 
 
-def test_memory_keeps_no_older_value_when_the_newer_is_too_large() -> None:
+def test_memory_drops_the_old_value_when_the_new_one_is_too_large() -> None:
     memory = a_memory(30)
     put(memory, "a", b"old")
     assert put(memory, "a", b"x" * 31) == ["a"]
@@ -194,7 +194,7 @@ def test_memory_keeps_no_older_value_when_the_newer_is_too_large() -> None:
     assert memory.size() == (0, 0)
 
 
-def test_memory_serves_nothing_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_serves_no_expired_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = a_memory(30)
     put(memory, "a", b"x", 10)
     put(memory, "b", b"y", 10)
@@ -206,7 +206,7 @@ def test_memory_serves_nothing_that_has_ended(monkeypatch: pytest.MonkeyPatch) -
     assert memory.size() == (0, 0)
 
 
-def test_a_memory_of_nothing_keeps_nothing() -> None:
+def test_a_memory_level_of_zero_bytes_stores_nothing() -> None:
     memory = a_memory(0)
     assert put(memory, "a", b"x") == ["a"]
     assert memory.get("a") is None
@@ -224,7 +224,7 @@ async def state(tiers: Tiers) -> LevelStats:
     "error", [PermissionError(13, "denied"), sqlite3.OperationalError("unable to open database file")]
 )
 @in_loop
-async def test_a_disk_that_cannot_be_opened_is_passed_over(error: Exception) -> None:
+async def test_a_disk_level_that_cannot_be_opened_is_skipped(error: Exception) -> None:
     def refuse(repair: bool) -> DiskLevel:
         raise error
 
@@ -242,7 +242,7 @@ async def test_a_disk_that_cannot_be_opened_is_passed_over(error: Exception) -> 
 
 
 @in_loop
-async def test_a_rejected_answer_is_told_from_an_evicted_one(tmp_path: Path) -> None:
+async def test_put_reports_rejected_answers_but_not_later_evictions(tmp_path: Path) -> None:
     small = 2 * len(encode(answer("text"))) - 1  # one answer fits
     for policy, took in (("lru", [True, True]), ("wtinylfu", [True, False])):
         tiers = Tiers(MemoryLevel(small, POLICIES[policy](small)), ttl=TTL)
@@ -258,7 +258,7 @@ async def test_a_rejected_answer_is_told_from_an_evicted_one(tmp_path: Path) -> 
 
 
 @in_loop
-async def test_a_level_that_raises_what_it_must_not_fails_no_request(tmp_path: Path) -> None:
+async def test_a_level_that_raises_an_unexpected_error_fails_no_request(tmp_path: Path) -> None:
     tiers = some_tiers(tmp_path)
     await tiers.put("k", answer("text", created=time.time()))
     with closing(sqlite3.connect(tmp_path / "answers" / "cache.db")) as other, other:
@@ -273,7 +273,9 @@ async def test_a_level_that_raises_what_it_must_not_fails_no_request(tmp_path: P
 
 
 @in_loop
-async def test_a_disk_whose_folder_was_removed_is_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_level_whose_folder_was_removed_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("llmctld.cache.levels.level_thread.REOPEN_S", 0.0)
     tiers = some_tiers(tmp_path, memory=10)
     await tiers.put("before", answer("text", created=time.time()))
@@ -288,7 +290,7 @@ async def test_a_disk_whose_folder_was_removed_is_opened_again(tmp_path: Path, m
 
 
 @in_loop
-async def test_a_disk_that_refuses_fails_until_it_works_again(tmp_path: Path) -> None:
+async def test_a_failing_disk_level_recovers_once_the_disk_works(tmp_path: Path) -> None:
     tiers = some_tiers(tmp_path, memory=10)
     await tiers.put("before", answer("text", created=time.time()))
     with closing(sqlite3.connect(tmp_path / "answers" / "cache.db", isolation_level=None)) as other:
@@ -321,7 +323,7 @@ async def test_an_invalid_value_is_a_miss(tmp_path: Path, planted: bytes) -> Non
 
 
 @in_loop
-async def test_without_a_disk_memory_is_all(tmp_path: Path) -> None:
+async def test_without_a_disk_level_only_memory_is_used(tmp_path: Path) -> None:
     tiers = some_tiers()
     await tiers.put("k", answer("text", created=time.time()))
     assert await tiers.get("k", None) is not None
@@ -331,7 +333,7 @@ async def test_without_a_disk_memory_is_all(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_an_answer_from_the_disk_is_in_memory_the_next_time(tmp_path: Path) -> None:
+async def test_a_disk_hit_is_promoted_to_memory(tmp_path: Path) -> None:
     for expected in ("disk", "disk"):
         tiers = some_tiers(tmp_path)
         if await tiers.get("k", None) is None:

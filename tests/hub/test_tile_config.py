@@ -21,16 +21,16 @@ def cxx() -> list[str]:
     return ["g++"]
 
 
-def test_with_the_header_the_compiler_keeps_the_configuration(cxx: list[str]) -> None:
+def test_with_the_header_the_compiler_keeps_the_tile_configuration(cxx: list[str]) -> None:
     assert not tile_config.drops(cxx, "-include", str(tile_config.HEADER))
 
 
-def test_without_a_compiler_or_without_amx_in_it_nothing_is_claimed() -> None:
+def test_without_a_compiler_that_knows_amx_no_defect_is_reported() -> None:
     assert not tile_config.drops(["no-such-compiler"])
     assert not tile_config.drops(["false"])
 
 
-def test_only_a_processor_that_has_amx_needs_it(cxx: list[str], tmp_path: Path) -> None:
+def test_only_a_processor_with_amx_needs_the_header(cxx: list[str], tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(INTEL)
     assert tile_config.needed(cpuinfo)
@@ -55,7 +55,7 @@ def make(folder: Path, cpuinfo: Path, **variables: str) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
-def test_make_builds_with_it_once_unless_the_user_says_how(cxx: list[str], tmp_path: Path) -> None:
+def test_make_builds_with_the_header_once_unless_cmake_args_is_set(cxx: list[str], tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).write_bytes((REPOSITORY / name).read_bytes())
     (tmp_path / "daemon").symlink_to(REPOSITORY / "daemon")
@@ -73,7 +73,7 @@ def test_make_builds_with_it_once_unless_the_user_says_how(cxx: list[str], tmp_p
     assert len(make(tmp_path, cpuinfo)) == 1, "it is built so already"
 
 
-def test_the_line_that_rebuilds_a_library_can_be_pasted() -> None:
+def test_the_rebuild_command_can_be_pasted_into_a_shell() -> None:
     words = shlex.split(tile_config.rebuild("0.3.36", header=True))
     assert words[0] == f"CMAKE_ARGS={tile_config.cmake_args()}"
     assert words[1:4] == [sys.executable, "-m", "pip"]

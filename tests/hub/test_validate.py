@@ -46,7 +46,7 @@ EDGES: dict[str, tuple[list[Any], list[Any]]] = {
 """Field -> (values at the edges, values beyond them)"""
 
 
-def test_every_range_has_its_edges_here() -> None:
+def test_every_range_has_boundary_cases_in_this_file() -> None:
     assert EDGES.keys() == RANGES.keys()
     assert RANGES.keys() <= set(Generate.__struct_fields__)
 
@@ -56,29 +56,29 @@ BEYOND = [(name, value) for name, (_, beyond) in EDGES.items() for value in beyo
 
 
 @pytest.mark.parametrize(("name", "value"), INSIDE, ids=str)
-def test_a_value_at_the_edge_is_taken(name: str, value: Any) -> None:
+def test_a_value_at_the_boundary_is_accepted(name: str, value: Any) -> None:
     check(Generate(prompt="x", **{name: value}), Limits())
 
 
 @pytest.mark.parametrize(("name", "value"), BEYOND, ids=str)
-def test_a_value_beyond_the_edge_is_refused_by_field_value_and_range(name: str, value: Any) -> None:
+def test_a_value_out_of_range_is_refused_with_field_value_and_range(name: str, value: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
         check(Generate(prompt="x", **{name: value}), Limits())
     assert caught.value.message == f"{name} is {value!r}; it must be {RANGES[name][1]}"
     assert caught.value.status == 5
 
 
-def test_what_was_not_given_is_in_every_range() -> None:
+def test_omitted_values_are_valid_in_every_range() -> None:
     check(Generate(), Limits())
 
 
 @pytest.mark.parametrize("name", ["a", "talk-1", "A.b:c_d", "x" * 64])
-def test_a_name_of_a_conversation(name: str) -> None:
+def test_valid_conversation_names_are_accepted(name: str) -> None:
     check(Generate(prompt="x", conversation=name), Limits())
 
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "../x", "x" * 65, "-x", ".x", "a\n", "ä"])
-def test_what_is_no_name_of_a_conversation(name: str) -> None:
+def test_invalid_conversation_names_are_refused(name: str) -> None:
     with pytest.raises(InvalidRequest, match="conversation"):
         check(Generate(prompt="x", conversation=name), Limits())
 
@@ -98,7 +98,7 @@ def test_what_is_no_name_of_a_conversation(name: str) -> None:
     ],
     ids=str,
 )
-def test_fields_that_exclude_each_other(fields: dict[str, Any], words: str) -> None:
+def test_mutually_exclusive_fields_are_refused(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidRequest, match=words):
         check(Generate(**fields), Limits())
 
@@ -113,20 +113,20 @@ def test_fields_that_exclude_each_other(fields: dict[str, Any], words: str) -> N
     ],
     ids=str,
 )
-def test_the_limit_counts_the_bytes_of_everything_that_is_typed(fields: dict[str, Any]) -> None:
+def test_the_prompt_limit_counts_the_bytes_of_all_given_texts(fields: dict[str, Any]) -> None:
     check(Generate(**fields), Limits(prompt_bytes=10))  # type: ignore[arg-type]
     with pytest.raises(InvalidRequest, match=r"10 bytes; limits\.prompt_bytes is 9"):
         check(Generate(**fields), Limits(prompt_bytes=9))  # type: ignore[arg-type]
 
 
-def test_the_limit_holds_for_token_ids_too() -> None:
+def test_the_prompt_limit_applies_to_token_ids_too() -> None:
     check(Generate(tokens=[1] * 10), Limits(prompt_bytes=80))  # type: ignore[arg-type]
     with pytest.raises(InvalidRequest, match="prompt_bytes"):
         check(Generate(tokens=[1] * 11), Limits(prompt_bytes=80))  # type: ignore[arg-type]
 
 
 @in_loop
-async def test_the_stage_refuses_before_anything_behind_it_runs() -> None:
+async def test_validation_refuses_before_any_later_stage_runs() -> None:
     speaker = Speaker("x")
     stage = compose([validate(Limits())], speaker)
     with pytest.raises(InvalidRequest):

@@ -137,7 +137,7 @@ def near(number: int) -> Any:
 # ---- what a caller sees ---------------------------------------------------------------------------------------------
 
 
-def test_walls_do_not_see_each_other(vectors: Vectors) -> None:
+def test_searches_find_only_vectors_of_the_same_wall(vectors: Vectors) -> None:
     vectors.add("mine", 1, unit(1))
     assert vectors.search("mine", unit(1), 5) == near(1)
     assert vectors.search("yours", unit(1), 5) == []
@@ -146,7 +146,7 @@ def test_walls_do_not_see_each_other(vectors: Vectors) -> None:
     assert vectors.size() == 1
 
 
-def test_vectors_come_as_numbers_or_as_bytes(vectors: Vectors) -> None:
+def test_vectors_are_accepted_as_numbers_or_bytes(vectors: Vectors) -> None:
     vectors.add("w", 1, np.array(unit(1), "<f4").tobytes())
     assert vectors.search("w", unit(1), 1) == vectors.search("w", np.array(unit(1), "<f4").tobytes(), 1)
 
@@ -160,7 +160,7 @@ def test_a_vector_of_another_shape_or_length_is_refused(vectors: Vectors, wrong:
     assert vectors.size() == 0
 
 
-def test_files_are_the_user_s_alone(tmp_path: Path, vectors: Vectors) -> None:
+def test_files_are_readable_by_their_user_only(tmp_path: Path, vectors: Vectors) -> None:
     fill(vectors, 40)
     vectors.save()
     files = list((tmp_path / "v").iterdir())
@@ -169,7 +169,7 @@ def test_files_are_the_user_s_alone(tmp_path: Path, vectors: Vectors) -> None:
     assert stat.S_IMODE((tmp_path / "v").stat().st_mode) == 0o700
 
 
-def test_a_thousand_walls_are_one_file_and_little_memory(tmp_path: Path, vectors: Vectors) -> None:
+def test_a_thousand_walls_use_one_file_and_little_memory(tmp_path: Path, vectors: Vectors) -> None:
     for number in range(1000):
         vectors.add(f"conversation {number}", number, unit(number))
     vectors.save()
@@ -188,7 +188,7 @@ def found_by_itself(vectors: Vectors, many: int, wall: str = "w") -> list[int]:
     return [number for number in range(many) if vectors.search(wall, unit(number), 1)[0][0] == number]
 
 
-def test_what_is_removed_is_in_no_file(tmp_path: Path, vectors: Vectors) -> None:
+def test_removed_vectors_are_in_no_file(tmp_path: Path, vectors: Vectors) -> None:
     fill(vectors, 40)
     vectors.save()
     whole, half = np.array(unit(5), "<f4").tobytes(), np.array(unit(5), "<f2").tobytes()
@@ -204,7 +204,7 @@ def test_what_is_removed_is_in_no_file(tmp_path: Path, vectors: Vectors) -> None
     assert found_by_itself(vectors, 40) == [number for number in range(40) if number != 5]
 
 
-def test_an_emptied_folder_is_small_again(tmp_path: Path, vectors: Vectors) -> None:
+def test_a_folder_shrinks_when_its_vectors_are_removed(tmp_path: Path, vectors: Vectors) -> None:
     fill(vectors, 40)
     vectors.save()
     for number in range(40):
@@ -216,7 +216,7 @@ def test_an_emptied_folder_is_small_again(tmp_path: Path, vectors: Vectors) -> N
     assert found_by_itself(vectors, 20) == list(range(20))
 
 
-def test_more_removed_neighbours_than_candidates(tmp_path: Path) -> None:
+def test_neighbours_are_found_behind_more_removed_ones_than_candidates(tmp_path: Path) -> None:
     """Four hundred near ones go; the hundred behind them are still found."""
     row = np.array(unit(0))
     with closing(opened(tmp_path / "v", sizes=Sizes(flat=50, batch=16))) as vectors:
@@ -253,7 +253,7 @@ while True:
 """
 
 
-def test_a_killed_process_has_kept_what_it_said(tmp_path: Path) -> None:
+def test_a_killed_process_keeps_acknowledged_vectors(tmp_path: Path) -> None:
     held, draw = set[int](), seeded()
     for turn in range(count(40)):
         command = [sys.executable, "-c", CHILD, str(tmp_path / "v"), str(10_000 * turn + 3)]
@@ -311,7 +311,7 @@ def forty(tmp_path: Path) -> Path:
     return tmp_path / "v"
 
 
-def test_a_torn_record_is_missing_and_nothing_else(forty: Path) -> None:
+def test_only_a_torn_record_is_missing(forty: Path) -> None:
     with damaged(forty) as data:
         data[8 * RECORD - 5] ^= 1
     assert after_damage(forty) == ([], Check([6], []), [])
@@ -323,7 +323,7 @@ def test_a_record_torn_at_the_end_is_missing(forty: Path) -> None:
     assert after_damage(forty) == ([], Check([39], []), [])
 
 
-def test_a_damaged_file_is_set_aside_and_what_is_good_in_it_kept(forty: Path) -> None:
+def test_a_damaged_file_is_set_aside_and_its_valid_records_kept(forty: Path) -> None:
     with damaged(forty) as data:
         data[3 * RECORD : 5 * RECORD] = os.urandom(2 * RECORD)
     told, check, aside = after_damage(forty)
@@ -342,21 +342,21 @@ def test_a_file_that_is_something_else_is_set_aside(forty: Path, content: bytes)
     assert check.missing == list(range(40))
 
 
-def test_another_dimension_is_another_file(forty: Path) -> None:
+def test_a_file_of_another_dimension_is_set_aside(forty: Path) -> None:
     vectors = Vectors(forty, 9)
     assert "its beginning" in vectors.open()[0]
     with closing(vectors):
         assert vectors.size() == 0
 
 
-def test_a_lost_file_is_missing_altogether(forty: Path) -> None:
+def test_all_vectors_of_a_lost_file_are_reported_missing(forty: Path) -> None:
     (forty / "vectors.bin").unlink()
     assert after_damage(forty)[1].missing == list(range(40))
     assert after_damage(forty) == ([], Check([], []), [])
 
 
 @pytest.mark.parametrize("place", [0, 6, 40, 200, -1])
-def test_a_damaged_graph_is_set_aside_and_made_again(forty: Path, place: int) -> None:
+def test_a_damaged_graph_is_set_aside_and_rebuilt(forty: Path, place: int) -> None:
     with damaged(forty, "graph-") as data:
         data[place] ^= 0x40
     told, check, aside = after_damage(forty)
@@ -365,7 +365,7 @@ def test_a_damaged_graph_is_set_aside_and_made_again(forty: Path, place: int) ->
     assert check == Check([], [])
 
 
-def test_a_graph_of_yesterday_finds_nothing_that_has_gone_and_all_that_has_come(forty: Path) -> None:
+def test_an_outdated_graph_omits_removed_vectors_and_finds_new_ones(forty: Path) -> None:
     (graph,) = forty.glob("graph-*")
     old = graph.read_bytes()
     with closing(opened(forty)) as vectors:
@@ -382,13 +382,13 @@ def test_a_graph_of_yesterday_finds_nothing_that_has_gone_and_all_that_has_come(
         assert not {number for seed in range(20) for number, _ in vectors.search("w", unit(seed), 31)} & set(range(20))
 
 
-def test_unfinished_files_are_cleared_away(forty: Path) -> None:
+def test_unfinished_files_are_deleted(forty: Path) -> None:
     (forty / "graph-00.bin.new-x").write_bytes(b"half")
     assert after_damage(forty) == ([], Check([], []), [])
     assert not list(forty.glob("*.new-*"))
 
 
-def test_a_full_disk_is_told_and_what_was_there_is_found(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_stored_vectors_are_still_found(tmp_path: Path) -> None:
     with closing(opened(tmp_path / "v")) as vectors:
         fill(vectors, 10)
         size = (tmp_path / "v" / "vectors.bin").stat().st_size
@@ -406,7 +406,7 @@ def test_a_full_disk_is_told_and_what_was_there_is_found(tmp_path: Path) -> None
         assert found_by_itself(vectors, 11) == list(range(11))
 
 
-def test_a_folder_that_cannot_be_had_is_told(tmp_path: Path) -> None:
+def test_an_unusable_vector_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "v" / "vectors.bin").mkdir(parents=True)
     vectors = Vectors(tmp_path / "v", DIMENSION)
     with pytest.raises(Storage, match=r"vectors\.bin cannot be written or read"):
@@ -414,7 +414,7 @@ def test_a_folder_that_cannot_be_had_is_told(tmp_path: Path) -> None:
     vectors.close()
 
 
-def test_searches_go_on_while_a_graph_is_made(tmp_path: Path) -> None:
+def test_searches_continue_while_a_graph_is_built(tmp_path: Path) -> None:
     draw, held = random.Random(1), [-1]
     with closing(opened(tmp_path / "v", sizes=Sizes(flat=200, batch=16))) as vectors:
         vectors.add("w", -1, unit(5000))

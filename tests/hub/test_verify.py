@@ -46,7 +46,7 @@ async def pairs(made: Learning) -> int:
 
 @pytest.mark.parametrize(("computed", "known"), [(SAME, (1, 0)), (NUMBER, (0, 1))])
 @in_loop
-async def test_what_can_be_told_from_the_answers_is_put_to_no_judge(
+async def test_pairs_that_the_answers_decide_are_not_sent_to_the_judge(
     tmp_path: Path, computed: str, known: tuple[int, int]
 ) -> None:
     async with learning(tmp_path, Model(usual=YES)) as made:
@@ -58,7 +58,7 @@ async def test_what_can_be_told_from_the_answers_is_put_to_no_judge(
 
 @pytest.mark.parametrize(("verdict", "known"), [(YES, (1, 0)), (NO, (0, 1)), (None, (0, 1))])
 @in_loop
-async def test_what_the_answers_leave_open_is_for_the_judge(
+async def test_pairs_that_the_answers_leave_open_are_sent_to_the_judge(
     tmp_path: Path, verdict: object, known: tuple[int, int]
 ) -> None:
     """Who says nothing has not said that they are the same."""
@@ -70,7 +70,7 @@ async def test_what_the_answers_leave_open_is_for_the_judge(
 
 @pytest.mark.parametrize("computed", [SAME, NUMBER, OTHER])
 @in_loop
-async def test_a_pair_that_is_not_worth_a_question_teaches_nothing(tmp_path: Path, computed: str) -> None:
+async def test_a_pair_that_may_not_be_judged_is_not_counted(tmp_path: Path, computed: str) -> None:
     """However it came out: equal answers alone would make the cache think itself better than it is."""
     async with learning(tmp_path, Model(usual=YES)) as made:
         await compared(made, computed, COMPUTED._replace(judge=False))
@@ -78,14 +78,14 @@ async def test_a_pair_that_is_not_worth_a_question_teaches_nothing(tmp_path: Pat
 
 
 @in_loop
-async def test_without_a_judge_only_equal_answers_are_the_same(tmp_path: Path) -> None:
+async def test_without_a_judge_only_equal_answers_count_as_the_same(tmp_path: Path) -> None:
     async with learning(tmp_path, settings=Semantic(judge="none")) as made:
         await compared(made, OTHER)
         assert await counts(made) == (0, 1)
 
 
 @in_loop
-async def test_a_pair_far_apart_says_nothing_about_the_entry(tmp_path: Path) -> None:
+async def test_a_dissimilar_pair_does_not_count_for_the_entry(tmp_path: Path) -> None:
     async with learning(tmp_path) as made:
         await compared(made, NUMBER, COMPUTED._replace(error=0.9))
         assert (await counts(made), await pairs(made)) == ((0, 0), 1)
@@ -93,7 +93,7 @@ async def test_a_pair_far_apart_says_nothing_about_the_entry(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("computed", "equal"), [(SAME, True), (NUMBER, False)])
 @in_loop
-async def test_answers_that_are_the_same_are_known_as_one(tmp_path: Path, computed: str, equal: bool) -> None:
+async def test_answers_judged_the_same_are_linked(tmp_path: Path, computed: str, equal: bool) -> None:
     async with learning(tmp_path) as made:
         await made.entry("new", 0.1)  # under the key of the request
         entry = await compared(made, computed)
@@ -117,7 +117,7 @@ async def test_long_answers_are_compared_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("computed", "verdict"), [(SAME, "same"), (NUMBER, "different")])
 @in_loop
-async def test_a_verified_hit_is_computed_for_its_own_question_and_noted(
+async def test_a_verified_hit_is_computed_for_its_own_question_and_recorded(
     tmp_path: Path, computed: str, verdict: str
 ) -> None:
     async with learning(tmp_path, Model(text=computed)) as made:
@@ -134,7 +134,7 @@ async def test_a_verified_hit_is_computed_for_its_own_question_and_noted(
 
 
 @in_loop
-async def test_a_hit_that_could_not_be_computed_again_teaches_nothing(tmp_path: Path) -> None:
+async def test_a_hit_that_cannot_be_recomputed_is_not_counted(tmp_path: Path) -> None:
     class Broken(Model):
         async def __call__(self, call):  # type: ignore[no-untyped-def]
             raise EngineFailed("gone")
@@ -149,7 +149,9 @@ async def test_a_hit_that_could_not_be_computed_again_teaches_nothing(tmp_path: 
 
 
 @in_loop
-async def test_so_many_wait_and_what_is_more_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_verifications_beyond_the_queue_limit_are_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(verify, "WAITING", 5)
     go, running, most = asyncio.Event(), 0, 0
 
@@ -178,7 +180,7 @@ async def test_so_many_wait_and_what_is_more_is_dropped(tmp_path: Path, monkeypa
 
 
 @in_loop
-async def test_one_that_breaks_takes_no_other_along(tmp_path: Path) -> None:
+async def test_a_failing_verification_affects_no_other(tmp_path: Path) -> None:
     class Once(Model):
         async def __call__(self, call):  # type: ignore[no-untyped-def]
             if not self.asked:
@@ -196,7 +198,7 @@ async def test_one_that_breaks_takes_no_other_along(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_the_end_of_the_hub_waits_for_no_verification(tmp_path: Path) -> None:
+async def test_stopping_the_hub_does_not_wait_for_verifications(tmp_path: Path) -> None:
     async with learning(tmp_path, Model(text=SAME)) as made:
         entry = await made.entry("a")
         for _ in range(4):

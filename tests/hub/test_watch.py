@@ -61,7 +61,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
     return [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
 
 
-def test_each_request_is_a_line_with_its_id_and_outcome_and_none_of_its_text(tmp_path: Path) -> None:
+def test_each_request_is_logged_with_id_and_outcome_and_without_its_text(tmp_path: Path) -> None:
     ids = run(SERVE, tmp_path)
     log = lines(tmp_path / "hub.log")
     requests = [line for line in log if line["event"] == "request" and line["kind"] == "Generate"]
@@ -82,6 +82,6 @@ def test_the_log_is_rotated_by_size(tmp_path: Path) -> None:
     assert numbers == list(range(100 - len(numbers), 100)), "the newest are kept, none is missing between"
 
 
-def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_stops_no_request(tmp_path: Path) -> None:
     (tmp_path / "hub.log").mkdir()
     run(TALK, tmp_path, 2000, 3)

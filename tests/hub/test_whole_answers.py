@@ -64,7 +64,7 @@ def computed() -> wire.Answer:
     return msgspec.structs.replace(answer, **MUST)
 
 
-def test_every_field_is_set_to_something_that_is_no_default() -> None:
+def test_every_field_of_the_sample_answer_differs_from_its_default() -> None:
     answer = computed()
     plain = wire.Answer(id="", usage=wire.Usage(), timings=wire.Timings(), cache=wire.CacheUse())
     for name in set(wire.Answer.__struct_fields__) - {"index"}:
@@ -155,7 +155,9 @@ def asked(prompt: str = "Why is the sky blue?", **fields: Any) -> Call:
 
 
 @in_loop
-async def test_computed_and_found_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_computed_answer_and_a_memory_hit_have_every_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with a_pipeline(tmp_path, some_tiers(), monkeypatch) as made:
         for hit in (None, "memory"):
             call = asked()
@@ -164,7 +166,7 @@ async def test_computed_and_found_in_memory(tmp_path: Path, monkeypatch: pytest.
 
 
 @in_loop
-async def test_joined_by_one_and_taken_over_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_joined_and_taken_over_answers_have_every_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with a_pipeline(tmp_path, some_tiers(), monkeypatch) as made:
         made.innermost.go.clear()
         _, second, third = calls = [asked() for _ in range(3)]
@@ -180,7 +182,7 @@ async def test_joined_by_one_and_taken_over_by_another(tmp_path: Path, monkeypat
 
 
 @in_loop
-async def test_found_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_hit_has_every_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask(hit: str | None) -> None:
         call = asked()
         thread = LevelThread("disk", partial(_disk, tmp_path / "answers"), 2**20)
@@ -208,7 +210,9 @@ def server() -> Iterator[RedisServer]:
 
 @needs_redis
 @in_loop
-async def test_found_on_the_shared_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: RedisServer) -> None:
+async def test_a_hit_on_the_shared_server_has_every_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: RedisServer
+) -> None:
     for number, hit in enumerate((None, "shared")):
         call, folder = asked(), tmp_path / str(number)
         folder.mkdir()
@@ -218,7 +222,7 @@ async def test_found_on_the_shared_server(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @in_loop
-async def test_found_by_a_question_of_the_same_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_semantic_hit_has_every_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "llmctld.semantic.knowledge.secrets.randbits", lambda _: 1
     )  # one hit in four is computed, to learn

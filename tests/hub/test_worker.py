@@ -50,7 +50,7 @@ async def test_each_request_gets_its_own_answer(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_what_the_engine_refuses_is_raised_under_its_code(tmp_path: Path) -> None:
+async def test_a_refusal_of_the_engine_is_raised_under_its_code(tmp_path: Path) -> None:
     async with an_engine(tmp_path, context=8) as worker:
         with pytest.raises(InvalidRequest, match="9"):
             await heard(worker.submit(question("123456789")))
@@ -58,7 +58,7 @@ async def test_what_the_engine_refuses_is_raised_under_its_code(tmp_path: Path) 
 
 
 @in_loop
-async def test_busy_follows_the_engine(tmp_path: Path) -> None:
+async def test_busy_follows_the_reports_of_the_engine(tmp_path: Path) -> None:
     async with an_engine(tmp_path, token_ms=1000) as worker:
         ticket = worker.submit(question("a long question", max_tokens=100, ignore_eos=True))
         assert worker.busy == 0
@@ -88,14 +88,14 @@ async def test_all_open_requests_fail_when_the_process_dies(tmp_path: Path) -> N
 
 
 @in_loop
-async def test_a_crash_in_the_engine_names_how_it_ended(tmp_path: Path) -> None:
+async def test_a_crash_of_the_engine_reports_how_it_ended(tmp_path: Path) -> None:
     async with an_engine(tmp_path, fail="crash") as worker:
         with pytest.raises(EngineFailed, match="exit status 134"):
             await heard(worker.submit(question("hello")))
 
 
 @in_loop
-async def test_a_model_that_cannot_be_loaded_is_said_in_the_engines_words(tmp_path: Path) -> None:
+async def test_a_failed_load_is_reported_in_the_engine_s_words(tmp_path: Path) -> None:
     for settings, words in (({"fail": "load"}, "set to fail"), ({"backend": "llama.cpp", "path": "none.gguf"}, "none")):
         load: Any = {"name": "e", "backend": "echo", "path": "echo", "threads": 1, "memory_bytes": 2**30, **settings}
         worker = Worker(Load(**load), tmp_path)
@@ -105,7 +105,7 @@ async def test_a_model_that_cannot_be_loaded_is_said_in_the_engines_words(tmp_pa
 
 
 @in_loop
-async def test_an_engine_that_dies_while_loading_says_where_its_last_words_are(tmp_path: Path) -> None:
+async def test_an_engine_that_dies_while_loading_points_to_its_log(tmp_path: Path) -> None:
     load = Load(name="e", backend="echo", path="echo", threads=1, memory_bytes=2**30)
     worker = Worker(load, tmp_path)
     starting = asyncio.create_task(worker.start())
@@ -117,7 +117,7 @@ async def test_an_engine_that_dies_while_loading_says_where_its_last_words_are(t
 
 
 @in_loop
-async def test_a_load_that_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
+async def test_a_cancelled_load_leaves_no_process(tmp_path: Path) -> None:
     worker = Worker(Load(name="e", backend="echo", path="echo", threads=1, memory_bytes=2**30), tmp_path)
     starting = asyncio.create_task(worker.start())
     await at_once(lambda: worker.pid)
@@ -128,7 +128,7 @@ async def test_a_load_that_is_cancelled_leaves_no_process(tmp_path: Path) -> Non
 
 
 @in_loop
-async def test_a_file_that_changes_while_it_is_loaded_is_named_and_no_rung_is_blamed(
+async def test_a_file_that_changes_during_a_load_is_named_and_no_rung_blamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "m.gguf"
@@ -145,7 +145,7 @@ async def test_a_file_that_changes_while_it_is_loaded_is_named_and_no_rung_is_bl
 
 
 @in_loop
-async def test_a_library_that_gives_up_for_want_of_memory_is_no_crash(
+async def test_a_library_that_runs_out_of_memory_does_not_count_as_a_crash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The words are those of another process here: nobody else writes into the log between its start and its end."""
