@@ -39,18 +39,20 @@ def run(program: Path, here: Emulator) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([program], env=here.variables, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_each_instruction_computes_or_refuses_what_the_processor_would(here: Emulator, tmp_path: Path) -> None:
+def test_each_emulated_instruction_computes_or_faults_like_the_processor(here: Emulator, tmp_path: Path) -> None:
     done = run(compiled("checks.c", tmp_path / "checks", *AMX, "-include", str(HEADER)), here)
     assert done.returncode == 0, done.stderr
     assert dict(line.split() for line in done.stdout.splitlines()) == OUTCOMES
 
 
-def test_with_the_header_all_of_a_configuration_reaches_the_processor(here: Emulator, tmp_path: Path) -> None:
+def test_with_the_header_the_whole_tile_configuration_is_loaded(here: Emulator, tmp_path: Path) -> None:
     done = run(compiled("product.c", tmp_path / "product", *AMX, "-include", str(HEADER)), here)
     assert (done.returncode, done.stdout.splitlines()) == (0, ["config same", "product right"])
 
 
-def test_without_it_the_same_program_dies_where_the_check_of_the_build_says_so(here: Emulator, tmp_path: Path) -> None:
+def test_without_the_header_the_program_crashes_exactly_if_the_build_check_says_so(
+    here: Emulator, tmp_path: Path
+) -> None:
     """The compiler names 8 bytes of 64 as what is read: GCC does, up to 14 at least."""
     done = run(compiled("product.c", tmp_path / "product", *AMX), here)
     if drops(["gcc"]):

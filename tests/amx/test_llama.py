@@ -115,7 +115,7 @@ def repaired(here: Emulator) -> Iterator[Emulated]:
 
 
 @pytest.mark.parametrize("kind", QUANTS)
-def test_without_the_header_each_kind_crashes_once_and_is_answered(
+def test_without_the_header_each_quantisation_crashes_once_and_is_answered(
     bare: Emulated, questions: dict[str, Asked], kind: str
 ) -> None:
     name, asked = kind.lower().replace("_", "-"), questions[kind]
@@ -137,7 +137,7 @@ def test_without_the_header_each_kind_crashes_once_and_is_answered(
 
 
 @pytest.mark.parametrize("kind", QUANTS)
-def test_with_the_header_each_kind_is_computed_with_amx(
+def test_with_the_header_each_quantisation_is_computed_with_amx(
     repaired: Emulated, questions: dict[str, Asked], kind: str
 ) -> None:
     name, asked = kind.lower().replace("_", "-"), questions[kind]
@@ -149,7 +149,7 @@ def test_with_the_header_each_kind_is_computed_with_amx(
     assert (repaired.here.executed().get("TDPBSSD", 0) > before) is bool(asked.types & AMX)
 
 
-def test_an_embedding_model_crashes_and_is_computed_likewise(
+def test_an_embedding_model_crashes_without_the_header_and_works_with_it(
     bare: Emulated, repaired: Emulated, tmp_path: Path
 ) -> None:
     path = quantise(kinds_gguf.write(tmp_path / "f.gguf", "bert"), tmp_path / "bert.gguf", "Q8_0")
@@ -167,7 +167,7 @@ def doctor(emulated: Emulated) -> dict[str, dict[str, str]]:
     return {line["check"].removeprefix("kernels "): line for line in lines if line["check"].startswith("kernels ")}
 
 
-def test_doctor_says_of_both_what_is_so_as_the_check_of_the_build_does(bare: Emulated, repaired: Emulated) -> None:
+def test_doctor_reports_broken_and_working_kernels_like_the_build_check(bare: Emulated, repaired: Emulated) -> None:
     found = doctor(bare)
     assert (found["AMX"]["state"], found["CPU_REPACK"]["state"], found["plain"]["state"]) == ("warn", "ok", "ok")
     broken, works = found["AMX"]["detail"].split("; ", 1)

@@ -9,7 +9,7 @@ from llmctl.errors import Usage
 from llmctl.wire import ChatMessage, FunctionCall, ToolCall
 
 
-def test_dicts_in_the_usual_form_become_messages() -> None:
+def test_dicts_in_the_openai_form_become_messages() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
     given: list[Any] = [
         {"role": "system", "content": "s"},
@@ -44,7 +44,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "http://h/a.png"}}
         ([{"role": "assistant", "content": "", "tool_calls": [{"id": "c"}]}], r"messages\[0\].*function.*tool_calls"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_named_with_its_place(messages: Any, words: str) -> None:
+def test_invalid_messages_are_refused_with_their_place(messages: Any, words: str) -> None:
     with pytest.raises(Usage, match=words) as raised:
         chat_of(messages)
     assert raised.value.hint

@@ -15,7 +15,7 @@ from tests.client.conftest import Heard, MakeFake
 from tests.e2e.house import until
 
 
-def test_ask_gives_the_answer_and_tells_notices(fake: MakeFake, client: Client, heard: Heard) -> None:
+def test_ask_returns_the_answer_and_passes_on_notices(fake: MakeFake, client: Client, heard: Heard) -> None:
     hub = fake()
     answer = client.ask("why is that?", model="m", seed=7, tag=["a", "b"], timeout="15m", no_cache=True)
     assert (answer.text, answer.model, answer.user) == ("why is that?", "m", "ana")
@@ -34,14 +34,14 @@ def test_an_unknown_option_is_a_type_error(client: Client) -> None:
         client.stream("x", no_stream=True)
 
 
-def test_tokens_go_as_they_are(fake: MakeFake, client: Client) -> None:
+def test_tokens_are_sent_unchanged(fake: MakeFake, client: Client) -> None:
     hub = fake()
     client.ask(tokens=[1, 2, 3], ignore_eos=True, max_tokens=5)
     assert (hub.asked["tokens"], hub.asked["ignore_eos"]) == ([1, 2, 3], True)
     assert "prompt" not in hub.asked
 
 
-def test_a_chat_goes_as_messages(fake: MakeFake, client: Client) -> None:
+def test_a_chat_is_sent_as_messages(fake: MakeFake, client: Client) -> None:
     hub = fake()
     chat: list[dict[str, Any]] = [
         {"role": "system", "content": "s"},
@@ -68,7 +68,7 @@ def test_an_answer_without_deltas_is_streamed_whole(fake: MakeFake, client: Clie
 
 
 @pytest.mark.parametrize("how", ["close", "with", "forgotten"])
-def test_closing_a_stream_cancels(fake: MakeFake, client: Client, how: str) -> None:
+def test_closing_a_stream_cancels_its_request(fake: MakeFake, client: Client, how: str) -> None:
     hub = fake()
     stream = client.stream("one two", model="slow")
     assert next(stream) == "one"
@@ -98,7 +98,7 @@ def test_deltas_are_acknowledged(fake: MakeFake, client: Client) -> None:
     assert {request["count"] for request in hub.seen if request["type"] == "ack"} == {wire.WINDOW // 2}
 
 
-def test_every_code_is_its_exception(fake: MakeFake, client: Client) -> None:
+def test_every_error_code_raises_its_exception(fake: MakeFake, client: Client) -> None:
     fake()
     for code, kind in errors.ERRORS.items():
         with pytest.raises(kind) as caught:
@@ -107,7 +107,7 @@ def test_every_code_is_its_exception(fake: MakeFake, client: Client) -> None:
         assert (caught.value.message, caught.value.hint) == (f"failed with {code}", "do this")
 
 
-def test_a_failure_carries_what_came(fake: MakeFake, client: Client) -> None:
+def test_a_failure_carries_the_partial_answer(fake: MakeFake, client: Client) -> None:
     fake()
     with pytest.raises(errors.Timeout) as caught:
         client.ask("what came", model="fails-timeout")
@@ -119,7 +119,7 @@ def test_a_failure_carries_what_came(fake: MakeFake, client: Client) -> None:
     assert stream.answer is not None
 
 
-def test_cancelled_from_elsewhere(fake: MakeFake, client: Client) -> None:
+def test_a_request_cancelled_from_elsewhere_raises_cancelled(fake: MakeFake, client: Client) -> None:
     fake()
     with pytest.raises(errors.Cancelled) as caught:
         client.ask("x", model="elsewhere")
@@ -134,7 +134,7 @@ def test_reasoning_can_be_hidden(fake: MakeFake, client: Client) -> None:
         client.ask("x", reasoning="maybe")
 
 
-def test_replies_are_the_raw_ones_and_end_with_the_final(fake: MakeFake, client: Client) -> None:
+def test_replies_yields_the_raw_messages_up_to_the_final_one(fake: MakeFake, client: Client) -> None:
     fake()
     kinds = [type(reply) for reply in client.replies(wire.Generate(prompt="a b", stream=True))]
     assert kinds == [wire.Delta, wire.Delta, wire.Notice, wire.Done]
@@ -146,7 +146,7 @@ def test_a_hub_that_vanishes_is_noticed(fake: MakeFake, client: Client) -> None:
         client.ask("x")
 
 
-def test_a_hub_that_stops_is_waited_for(fake: MakeFake, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopping_hub_is_waited_for(fake: MakeFake, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its socket file is gone, and it holds its lock: it still finishes what it was asked."""
     monkeypatch.setattr(link_module, "LOOK_S", 0.02)
     hub = fake()
@@ -161,7 +161,7 @@ def test_a_hub_that_stops_is_waited_for(fake: MakeFake, paths: Paths, monkeypatc
     link.close()
 
 
-def test_a_hub_that_stalls_does_not_answer(fake: MakeFake, paths: Paths) -> None:
+def test_a_stalled_hub_is_reported_as_unresponsive(fake: MakeFake, paths: Paths) -> None:
     hub = fake("stalls")
     link = Link(paths.socket, hub.process.pid)
     with pytest.raises(errors.Unreachable, match="does not answer"):
@@ -169,7 +169,9 @@ def test_a_hub_that_stalls_does_not_answer(fake: MakeFake, paths: Paths) -> None
     link.close()
 
 
-def test_a_hub_that_works_long_is_not_silent(fake: MakeFake, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeats_keep_a_long_request_from_timing_out(
+    fake: MakeFake, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The clock runs on by half of the patience between its signs of life, so three of them are more than all of it."""
     skipped, clock = 0.0, time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: clock() + skipped)
@@ -184,13 +186,13 @@ def test_a_hub_that_works_long_is_not_silent(fake: MakeFake, paths: Paths, monke
     link.close()
 
 
-def test_what_a_stopping_hub_had_not_begun_is_asked_again(fake: MakeFake, client: Client) -> None:
+def test_a_request_that_a_stopping_hub_had_not_begun_is_retried(fake: MakeFake, client: Client) -> None:
     hub = fake("retry")
     assert client.ask("again").text == "again"
     assert hub.kinds().count("generate") == 2
 
 
-def test_a_client_outlives_its_hub(fake: MakeFake, client: Client) -> None:
+def test_a_client_works_again_after_its_hub_was_replaced(fake: MakeFake, client: Client) -> None:
     fake().end()
     fake()
     assert client.ask("one").text == "one"
@@ -199,7 +201,9 @@ def test_a_client_outlives_its_hub(fake: MakeFake, client: Client) -> None:
     assert client.ask("two").text == "two"
 
 
-def test_what_cannot_be_sent_is_refused_here(fake: MakeFake, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unencodable_request_is_refused_by_the_client(
+    fake: MakeFake, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake()
     with pytest.raises(errors.InvalidRequest, match="UTF-8"):
         client.ask("caf\udce9")
@@ -227,7 +231,7 @@ def test_closing_the_client_cancels_its_streams(fake: MakeFake, client: Client) 
     stream.close()
 
 
-def test_a_failure_is_one_exception_type(fake: MakeFake, client: Client) -> None:
+def test_every_failure_is_an_llmctl_error(fake: MakeFake, client: Client) -> None:
     fake()
     with pytest.raises(LlmctlError) as caught:
         client.ask("x", model="fails-a_code_of_tomorrow")

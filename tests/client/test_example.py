@@ -10,7 +10,7 @@ from llmctl import config, example
 from llmctl.config import Config, Duration, ModelSettings, Size, keys, sections
 
 
-def test_it_is_the_defaults() -> None:
+def test_the_example_configuration_equals_the_defaults() -> None:
     assert config.decode(Config, tomli.loads(example.text()), "example") == Config()
 
 
@@ -19,7 +19,7 @@ def uncommented() -> str:
     return "\n".join(line.removeprefix("# ") if " = " in line or line.startswith("# [") else line for line in lines)
 
 
-def test_every_line_of_it_is_right_when_it_is_taken_in(tmp_path: Path) -> None:
+def test_every_line_of_the_example_is_valid_when_uncommented(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(uncommented())
     read = config.load(tmp_path / "c.toml", {})
     plain, taken = dict(sections(Config())), dict(sections(read))
@@ -38,5 +38,5 @@ def test_every_line_of_it_is_right_when_it_is_taken_in(tmp_path: Path) -> None:
     [(Duration(90), '"90s"'), (Duration(7200), '"2h"'), (Duration(0.5), '"0.5s"'), (Duration(0), '"0s"'),
      (Size(2**30), '"1G"'), (Size(1000), '"1000"'), (True, "true"), ("a", '"a"'), (["a"], '["a"]'), (None, "null")],
 )  # fmt: skip
-def test_toml(value: object, text: str) -> None:
+def test_values_are_written_as_toml(value: object, text: str) -> None:
     assert example.toml(value) == text

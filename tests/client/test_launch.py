@@ -21,7 +21,7 @@ def test_nothing_runs_in_an_empty_home(paths: Paths) -> None:
     assert not paths.run.exists(), "looking makes no folder"
 
 
-def test_a_stale_socket_is_nobody(fake: MakeFake, paths: Paths) -> None:
+def test_a_stale_socket_counts_as_no_hub(fake: MakeFake, paths: Paths) -> None:
     hub = fake()
     assert listener(paths.socket) in (hub.process.pid, 0)
     hub.process.send_signal(signal.SIGKILL)
@@ -30,7 +30,7 @@ def test_a_stale_socket_is_nobody(fake: MakeFake, paths: Paths) -> None:
     assert launch.running(paths) is None
 
 
-def test_a_hub_that_has_not_described_itself_is_asked(fake: MakeFake, paths: Paths) -> None:
+def test_a_hub_without_hub_json_is_asked_for_its_description(fake: MakeFake, paths: Paths) -> None:
     hub = fake()
     paths.hub_info.unlink()
     found = launch.running(paths)
@@ -38,7 +38,7 @@ def test_a_hub_that_has_not_described_itself_is_asked(fake: MakeFake, paths: Pat
     assert (found.pid, found.version) == (hub.process.pid, __version__)
 
 
-def test_a_stale_description_is_not_believed(fake: MakeFake, paths: Paths) -> None:
+def test_a_stale_hub_json_is_ignored(fake: MakeFake, paths: Paths) -> None:
     hub = fake()
     paths.hub_info.write_text('{"pid": 1, "version": "0", "protocol": 1, "socket": "s"}')
     found = launch.running(paths)
@@ -46,19 +46,19 @@ def test_a_stale_description_is_not_believed(fake: MakeFake, paths: Paths) -> No
     assert found.pid == hub.process.pid
 
 
-def test_a_running_hub_is_taken(fake: MakeFake, paths: Paths, heard: Heard) -> None:
+def test_a_running_hub_is_used(fake: MakeFake, paths: Paths, heard: Heard) -> None:
     hub = fake()
     assert launch.ensure(paths, Config(), heard.append).pid == hub.process.pid
     assert heard == []
 
 
-def test_another_configuration_is_told(fake: MakeFake, paths: Paths, heard: Heard) -> None:
+def test_a_changed_configuration_is_reported(fake: MakeFake, paths: Paths, heard: Heard) -> None:
     fake()
     launch.ensure(paths, Config(cache=Cache(enabled=False)), heard.append)
     assert "llmctl daemon restart" in heard[0]
 
 
-def test_a_busy_hub_of_the_old_version_is_used_and_named(fake: MakeFake, paths: Paths, heard: Heard) -> None:
+def test_a_busy_hub_of_the_old_version_is_used_with_a_notice(fake: MakeFake, paths: Paths, heard: Heard) -> None:
     hub = fake("old-busy")
     assert launch.ensure(paths, Config(), heard.append).pid == hub.process.pid
     for word in ("0.0.1", str(hub.process.pid), "2 requests", "llmctl daemon restart"):
@@ -85,7 +85,7 @@ def test_an_idle_hub_of_the_old_version_is_replaced(
     assert "0.0.1" in heard[0]
 
 
-def test_stop_waits_for_the_end_and_names_what_was_cancelled(fake: MakeFake, paths: Paths, heard: Heard) -> None:
+def test_stop_waits_for_the_end_and_lists_the_cancelled_requests(fake: MakeFake, paths: Paths, heard: Heard) -> None:
     hub = fake()
     assert launch.stop(paths, hub.process.pid, 1.0, heard.append) == []
     assert hub.process.wait(PATIENCE_S) == 0
@@ -104,7 +104,7 @@ def short_of_patience(heard: Heard, word: str, monkeypatch: pytest.MonkeyPatch) 
     return hear
 
 
-def test_a_hub_that_does_not_obey_is_ended(
+def test_a_hub_that_ignores_stop_gets_sigterm(
     fake: MakeFake, paths: Paths, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = fake("stubborn")
@@ -113,9 +113,7 @@ def test_a_hub_that_does_not_obey_is_ended(
     assert any("SIGTERM" in words for words in heard)
 
 
-def test_a_hub_that_is_frozen_is_killed(
-    fake: MakeFake, paths: Paths, heard: Heard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_frozen_hub_is_killed(fake: MakeFake, paths: Paths, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = fake("stubborn")
     os.kill(hub.process.pid, signal.SIGSTOP)
     launch.stop(paths, hub.process.pid, 0.0, short_of_patience(heard, "SIGKILL", monkeypatch))
@@ -139,14 +137,14 @@ def write(script: Path, body: str) -> None:
     script.chmod(0o700)
 
 
-def test_the_reason_that_a_hub_gives_is_told(starter: Path, paths: Paths) -> None:
+def test_a_hub_that_fails_to_start_is_reported_with_its_reason(starter: Path, paths: Paths) -> None:
     write(starter, """echo '{"error":{"code":"config","message":"cache.ttll: no","hint":"look"}}' >&"${!#}"; exit 2""")
     with pytest.raises(errors.ConfigError, match=r"cache\.ttll: no") as caught:
         launch.start(paths)
     assert caught.value.hint == "look"
 
 
-def test_the_last_words_of_a_hub_that_died_are_told(starter: Path, paths: Paths) -> None:
+def test_the_last_output_of_a_hub_that_died_is_reported(starter: Path, paths: Paths) -> None:
     paths.logs.mkdir(parents=True)
     (paths.logs / "hub.err").write_text("words of another day\n")
     write(starter, "echo nothing works >&2; exit 1")
@@ -156,7 +154,9 @@ def test_the_last_words_of_a_hub_that_died_are_told(starter: Path, paths: Paths)
     assert stat.S_IMODE((paths.logs).stat().st_mode) == 0o700
 
 
-def test_a_hub_that_is_never_ready(starter: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_never_becomes_ready_is_an_error(
+    starter: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(launch, "READY_S", 0.3)
     write(starter, "exec sleep 3")
     with pytest.raises(errors.Unreachable, match="is not ready 0 s after its start"):
@@ -165,7 +165,7 @@ def test_a_hub_that_is_never_ready(starter: Path, paths: Paths, monkeypatch: pyt
     os.waitpid(launch._started.pop(), 0)
 
 
-def test_what_was_started_is_reaped(starter: Path, paths: Paths) -> None:
+def test_started_processes_are_reaped(starter: Path, paths: Paths) -> None:
     write(starter, "exit 1")
     for _ in range(3):
         with pytest.raises(errors.Unreachable):
@@ -176,12 +176,12 @@ def test_what_was_started_is_reaped(starter: Path, paths: Paths) -> None:
     assert len(launch._started) <= 1
 
 
-def test_no_interpreter(starter: Path, paths: Paths) -> None:
+def test_a_missing_interpreter_is_an_error(starter: Path, paths: Paths) -> None:
     with pytest.raises(errors.Unreachable, match="cannot start the hub"):
         launch.start(paths)
 
 
-def test_the_starter_holds_nothing_of_its_caller(starter: Path, paths: Paths, house: House) -> None:
+def test_the_starter_keeps_no_open_file_of_its_caller(starter: Path, paths: Paths, house: House) -> None:
     open_files = house.home / "open"
     write(starter, f"ls -l /proc/self/fd >{open_files}; pwd >>{open_files}; ps -o sid= $$ >>{open_files}; exit 1")
     with pytest.raises(errors.Unreachable):

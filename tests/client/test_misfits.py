@@ -31,7 +31,7 @@ class Outer(msgspec.Struct):
         ([], {"field": "", "kinds": ("object",)}),
     ],
 )
-def test_each_kind_of_error_is_told_apart(values: Any, expected: dict[str, Any]) -> None:
+def test_each_kind_of_msgspec_error_is_recognised(values: Any, expected: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError) as error:
         msgspec.convert(values, Outer)
     found = misfit_of(str(error.value))

@@ -32,7 +32,7 @@ def test_the_flags_of_ask_are_the_options_of_the_client() -> None:
     }  # fmt: skip
 
 
-def test_every_option_reaches_the_wire(paths: Paths, tmp_path: Path) -> None:
+def test_every_option_changes_the_request(paths: Paths, tmp_path: Path) -> None:
     """Each option, given alone, changes the request (or, for --reasoning, what is shown)."""
     (tmp_path / "f").write_text("text")
     template(paths, "system: s")
@@ -51,13 +51,13 @@ def test_every_option_reaches_the_wire(paths: Paths, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("group", options.EXCLUSIVE)
-def test_options_that_exclude_each_other(paths: Paths, group: tuple[str, ...]) -> None:
+def test_mutually_exclusive_options_are_refused(paths: Paths, group: tuple[str, ...]) -> None:
     values: dict[str, Any] = {name: "x" if name == "conversation" else True for name in group}
     with pytest.raises(errors.Usage, match="exclude each other"):
         packed(paths, **values)
 
 
-def test_an_option_wins_over_the_template_and_the_template_over_the_defaults(paths: Paths) -> None:
+def test_options_override_the_template_and_the_template_the_defaults(paths: Paths) -> None:
     template(paths, "temperature: 0.3\nmodel: b\nseed: 4\nno-cache: true\nstop: END\nxl: true\n")
     config = Config(defaults=Defaults(model="c", top_k=9, timeout=Duration(60), user="conf"))
     asked = packed(paths, config, template="t", model="a", refresh=True)
@@ -66,13 +66,13 @@ def test_an_option_wins_over_the_template_and_the_template_over_the_defaults(pat
     assert (asked.timeout, asked.user, asked.max_tokens) == (60.0, "conf", 2048)
 
 
-def test_a_zero_that_is_given_is_given(paths: Paths) -> None:
+def test_a_zero_overrides_the_template(paths: Paths) -> None:
     template(paths, "temperature: 0.3\nseed: 4")
     asked = packed(paths, template="t", temperature=0.0, seed=0)
     assert (asked.temperature, asked.seed) == (0.0, 0)
 
 
-def test_parameters_are_merged_and_declared_ones_are_told(paths: Paths) -> None:
+def test_template_parameters_are_merged_and_declared_ones_are_sent(paths: Paths) -> None:
     template(paths, "prompt: '{a} {b} {c}'\nparams: {a: null, b: 2, c: yes}\nparam: {b: 3}")
     asked = packed(paths, template="t", param={"a": "x"})
     assert asked.declared == {"a": None, "b": "2", "c": "true"}
@@ -81,7 +81,7 @@ def test_parameters_are_merged_and_declared_ones_are_told(paths: Paths) -> None:
     assert packed(paths, template="l").declared == {"a": None}
 
 
-def test_a_prompt_joins_the_templates(paths: Paths) -> None:
+def test_a_prompt_is_joined_with_that_of_the_template(paths: Paths) -> None:
     template(paths, "prompt: |\n  Translate.\n")
     assert packed(paths, template="t", prompt="Guten Tag").prompt == "Translate.\n\nGuten Tag"
     assert packed(paths, template="t").prompt == "Translate.\n"
@@ -90,26 +90,26 @@ def test_a_prompt_joins_the_templates(paths: Paths) -> None:
     assert (asked.prompt, asked.params) == ("Translate {prompt} now", {"prompt": "this"})
 
 
-def test_durations(paths: Paths) -> None:
+def test_durations_are_parsed_or_refused(paths: Paths) -> None:
     assert packed(paths, max_age="2h", timeout="90s").max_age == 7200.0
     with pytest.raises(errors.Usage, match="--max-age"):
         packed(paths, max_age="soon")
 
 
-def test_the_user_is_somebody(paths: Paths) -> None:
+def test_the_user_defaults_to_the_os_user(paths: Paths) -> None:
     assert packed(paths).user == request.os_user() != ""
 
 
 @pytest.mark.parametrize(
     ("data", "where"), [(b"ab\xff", "byte 0xff at offset 2"), ("é\0".encode(), "byte 0x00 at offset 2")]
 )
-def test_a_file_that_is_no_text(paths: Paths, tmp_path: Path, data: bytes, where: str) -> None:
+def test_a_file_that_is_not_text_is_refused(paths: Paths, tmp_path: Path, data: bytes, where: str) -> None:
     (tmp_path / "f").write_bytes(data)
     with pytest.raises(errors.InvalidRequest, match=where):
         packed(paths, file=[str(tmp_path / "f")])
 
 
-def test_a_file_that_is_missing_has_near_names(paths: Paths, tmp_path: Path) -> None:
+def test_a_missing_file_suggests_similar_names(paths: Paths, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(errors.NotFound) as caught:
         packed(paths, file=[str(tmp_path / "note.txt")])
@@ -129,20 +129,20 @@ def test_a_file_that_is_missing_has_near_names(paths: Paths, tmp_path: Path) -> 
         ("prompt: !!python/object/apply:os.getcwd []", "not valid YAML"),
     ],
 )
-def test_a_wrong_template_names_the_key_and_the_file(paths: Paths, text: str, words: str) -> None:
+def test_an_invalid_template_is_refused_with_key_and_file(paths: Paths, text: str, words: str) -> None:
     template(paths, text)
     with pytest.raises(errors.ConfigError, match=words):
         packed(paths, template="t")
 
 
-def test_the_hint_of_a_wrong_key_is_the_near_one(paths: Paths) -> None:
+def test_the_hint_for_an_unknown_key_is_the_most_similar_one(paths: Paths) -> None:
     template(paths, "temprature: 1")
     with pytest.raises(errors.ConfigError) as caught:
         packed(paths, template="t")
     assert "temperature" in caught.value.hint
 
 
-def test_what_is_saved_is_what_was_given(paths: Paths) -> None:
+def test_a_saved_template_contains_what_was_given(paths: Paths) -> None:
     given = Asked(prompt="{who}?", system="s", temperature=0.0, param={"who": "me"}, tag=["x"], no_cache=True, user="u")
     file = templates.save(paths.templates, "kept", given.prompt, given)
     assert stat.S_IMODE(file.parent.stat().st_mode) & 0o077 == 0
@@ -152,7 +152,7 @@ def test_what_is_saved_is_what_was_given(paths: Paths) -> None:
     assert os.listdir(paths.templates) == ["kept.yaml"]
 
 
-def test_a_template_by_its_path(paths: Paths, tmp_path: Path) -> None:
+def test_a_template_is_loaded_by_its_path(paths: Paths, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("system: s")
     assert packed(paths, template=str(tmp_path / "x.yaml")).system == "s"
     with pytest.raises(errors.NotFound):

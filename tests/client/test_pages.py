@@ -22,7 +22,7 @@ OWN = {"HF_ENDPOINT": "http://mirror.example:8080"}
         ("http://mirror.example:8080/a/b/blob/main/c.gguf", "a/b:c.gguf"),
     ],
 )  # fmt: skip
-def test_what_they_mean(given: str, repo: str) -> None:
+def test_page_addresses_are_resolved_to_repository_and_file(given: str, repo: str) -> None:
     assert str(repo_of(given, OWN)) == repo
 
 
@@ -39,13 +39,13 @@ def test_what_they_mean(given: str, repo: str) -> None:
         ("https://huggingface.co/a/b/tree/main/Q4", "names the folder Q4"),
     ],
 )
-def test_what_means_nothing_is_said(given: str, words: str) -> None:
+def test_addresses_that_are_no_model_page_are_refused_with_the_reason(given: str, words: str) -> None:
     with pytest.raises(InvalidRequest, match=words) as caught:
         repo_of(given, OWN)
     assert "llmctl pull" in caught.value.hint
 
 
-def test_endpoints_are_no_pages() -> None:
+def test_endpoint_addresses_are_not_taken_for_pages() -> None:
     for target in (
         "https://router.huggingface.co/v1",
         "http://localhost:8080/v1",

@@ -17,7 +17,7 @@ def folder_of(place: Path, **files: str) -> Path:
     return place
 
 
-def test_a_file(tmp_path: Path) -> None:
+def test_a_git_lfs_pointer_in_place_of_a_file_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_text(POINTER)
     (tmp_path / "long.gguf").write_text(POINTER + "x" * 2000)
     found = pointer_at(tmp_path / "m.gguf")
@@ -42,6 +42,8 @@ def test_a_file(tmp_path: Path) -> None:
         ({"tokenizer.json": "{}", "tokenizer.model": POINTER}, None),
     ],
 )
-def test_a_folder(tmp_path: Path, files: dict[str, str], named: str | None) -> None:
+def test_a_git_lfs_pointer_among_the_required_files_of_a_folder_is_named(
+    tmp_path: Path, files: dict[str, str], named: str | None
+) -> None:
     found = pointer_at(folder_of(tmp_path, **files))
     assert (found is None) if named is None else (found is not None and f"{named} is a git-lfs pointer" in found[0])

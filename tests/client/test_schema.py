@@ -19,7 +19,7 @@ def fields(text: str) -> dict[str, Any]:
     return found
 
 
-def test_the_short_form() -> None:
+def test_the_short_form_is_parsed() -> None:
     assert fields("name, age int,score float , ok bool, tags list, a-b_c str, note: what it means") == {
         "name": {"type": "string"},
         "age": {"type": "integer"},
@@ -31,7 +31,7 @@ def test_the_short_form() -> None:
     }
 
 
-def test_a_field_a_line_leaves_commas_to_the_meaning() -> None:
+def test_with_one_field_per_line_descriptions_may_contain_commas() -> None:
     found = fields("\n  age int: in years, rounded\n  who: a name: first, last\n")
     assert found["age"] == {"type": "integer", "description": "in years, rounded"}
     assert found["who"]["description"] == "a name: first, last"
@@ -49,14 +49,14 @@ def test_a_field_a_line_leaves_commas_to_the_meaning() -> None:
         ("a [int]", "a"),
     ],
 )
-def test_what_is_no_short_form_says_which_field(text: str, words: str) -> None:
+def test_an_invalid_short_form_names_the_field(text: str, words: str) -> None:
     with pytest.raises(Usage) as error:
         from_short_form(text)
     assert words in error.value.message
     assert error.value.hint
 
 
-def test_one_schema_is_one_text_however_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equivalent_schemas_become_the_same_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "é.json").write_text('{ "type" :\n\t"integer" }')
     (tmp_path / "plain").write_text('{"type":"integer"}')
@@ -68,12 +68,12 @@ def test_one_schema_is_one_text_however_it_comes(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     "given", ["{", "{'a': 1}", '{"a": NaN}', '{"a": 1} x', {"a": float("inf")}, {"a": {1, 2}}, "{" * 100_000]
 )
-def test_what_is_no_json_is_refused(given: Any) -> None:
+def test_invalid_json_is_refused(given: Any) -> None:
     with pytest.raises(Usage, match="is not JSON"):
         schema_text(given)
 
 
-def test_a_file_that_holds_no_schema(tmp_path: Path) -> None:
+def test_a_file_without_a_schema_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[1]")
     with pytest.raises(Usage, match="not a JSON object"):
         schema_text(str(tmp_path / "list.json"))

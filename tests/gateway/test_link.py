@@ -32,7 +32,7 @@ async def text_of(replies: Replies) -> str:
 
 
 @in_loop
-async def test_many_requests_at_once_each_get_their_own_stream(tmp_path: Path) -> None:
+async def test_concurrent_requests_each_get_their_own_stream(tmp_path: Path) -> None:
     async with a_server(tmp_path, Speaker(*WORDS[:50])) as scene, Link(scene.path) as link:
 
         async def one() -> str:
@@ -47,7 +47,7 @@ async def test_many_requests_at_once_each_get_their_own_stream(tmp_path: Path) -
 
 
 @in_loop
-async def test_what_is_read_is_acknowledged(tmp_path: Path) -> None:
+async def test_deltas_are_acknowledged_when_they_are_read(tmp_path: Path) -> None:
     """Else the hub would keep what comes after the first window to itself until the answer ends."""
     speaker = Speaker(*WORDS, held=True)
     async with a_server(tmp_path, speaker) as scene, Link(scene.path) as link, link.ask(ASK) as replies:
@@ -63,7 +63,7 @@ async def test_what_is_read_is_acknowledged(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_request_whose_block_is_left_is_cancelled(tmp_path: Path) -> None:
+async def test_leaving_the_context_of_a_request_cancels_it(tmp_path: Path) -> None:
     speaker = Speaker("x", held=True)
     async with a_server(tmp_path, speaker) as scene, Link(scene.path) as link:
         async with link.ask(ASK) as replies:
@@ -74,7 +74,7 @@ async def test_a_request_whose_block_is_left_is_cancelled(tmp_path: Path) -> Non
 
 
 @in_loop
-async def test_a_cancel_brings_what_came(tmp_path: Path) -> None:
+async def test_a_cancel_returns_the_partial_answer(tmp_path: Path) -> None:
     speaker = Speaker("half an ", "answer", held=True)
     async with a_server(tmp_path, speaker) as scene, Link(scene.path) as link, link.ask(ASK) as replies:
         await speaker.said.wait()
@@ -87,7 +87,7 @@ async def test_a_cancel_brings_what_came(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_closing_the_link_cancels_what_is_under_way_and_tells_its_readers(tmp_path: Path) -> None:
+async def test_closing_the_link_cancels_open_requests_and_notifies_their_readers(tmp_path: Path) -> None:
     speaker = Speaker(held=True)
     async with a_server(tmp_path, speaker) as scene:
         link = Link(scene.path)
@@ -104,7 +104,7 @@ async def test_closing_the_link_cancels_what_is_under_way_and_tells_its_readers(
 
 
 @in_loop
-async def test_a_request_that_cannot_be_sent_leaves_the_link_as_it_was(tmp_path: Path) -> None:
+async def test_a_request_that_cannot_be_encoded_leaves_the_link_usable(tmp_path: Path) -> None:
     async with a_server(tmp_path, Speaker("x")) as scene, Link(scene.path) as link:
         with pytest.raises(InvalidRequest, match="UTF-8"):
             await link.call(wire.Generate(prompt="\ud800"))
@@ -112,7 +112,7 @@ async def test_a_request_that_cannot_be_sent_leaves_the_link_as_it_was(tmp_path:
 
 
 @in_loop
-async def test_a_slow_answer_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_heartbeats_keep_a_slow_answer_from_timing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub's signs of life are heard: what is long is not dead."""
     monkeypatch.setattr(wire, "HEARTBEAT_S", 0.02)
     speaker = Speaker(held=True)
@@ -127,7 +127,9 @@ async def test_a_slow_answer_is_waited_for(tmp_path: Path, monkeypatch: pytest.M
 
 
 @in_loop
-async def test_no_hub_and_a_hub_of_another_user_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_hub_and_a_hub_of_another_user_are_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(Unreachable, match="no hub listens"):
         Link(tmp_path / "hub.sock")
     async with a_server(tmp_path, Speaker("x")) as scene:
@@ -140,7 +142,7 @@ async def test_no_hub_and_a_hub_of_another_user_are_refused(tmp_path: Path, monk
 
 
 @in_loop
-async def test_a_hub_that_says_nothing_is_given_up(tmp_path: Path) -> None:
+async def test_a_silent_hub_times_out(tmp_path: Path) -> None:
     path = tmp_path / "hub.sock"
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(path))
@@ -152,7 +154,7 @@ async def test_a_hub_that_says_nothing_is_given_up(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_hub_that_is_killed_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_killed_hub_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_S", 0.1)
     with house() as home:
         await asyncio.to_thread(home.echo)

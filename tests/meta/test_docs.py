@@ -63,7 +63,7 @@ def test_every_page_is_in_the_index_and_is_short() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_that_are_shown_and_not_run_have_options_that_exist(page: Path) -> None:
+def test_commands_that_are_shown_but_not_run_use_existing_options(page: Path) -> None:
     """They need a network, a key or a compiler; at least nothing in them is out of date."""
     root: Any = typer.main.get_command(main.app)
     for line in "\n".join(blocks(TEXTS[page], "sh")).splitlines():
@@ -90,7 +90,7 @@ def test_every_error_has_a_status_a_hint_and_a_line_in_the_docs(error: type[erro
     assert (error.__doc__ or "").strip()
 
 
-def test_the_tree_that_is_drawn_is_the_tree_that_is() -> None:
+def test_the_documented_error_tree_matches_the_error_classes() -> None:
     drawn = dict(re.findall(r"[├└]── (\w+) +(\d+)", errors.__doc__ or ""))
     assert {name: int(status) for name, status in drawn.items()} == {
         kind.__name__: kind("x").status for kind in errors.ERRORS.values()
@@ -190,7 +190,7 @@ def test_every_command_that_the_architecture_shows_runs(reader: House) -> None:
             assert outcome.status == 0, (command, outcome)
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_in_documents_are_valid() -> None:
     for document in [
         ROOT / "README.md",
         ROOT / "CHANGELOG.md",
@@ -204,11 +204,11 @@ def test_links_lead_somewhere() -> None:
 # ---- generated files ------------------------------------------------------------------------------------------------
 
 
-def test_generated_files_are_fresh() -> None:
+def test_generated_files_are_up_to_date() -> None:
     assert generate.stale() == []
 
 
-def test_the_example_configuration_is_the_defaults() -> None:
+def test_the_example_configuration_equals_the_defaults() -> None:
     assert config.load(ROOT / "config.example.toml", {}) == config.Config()
 
 
@@ -218,7 +218,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> set[str]:
     return {prefix + key for key, value in values.items() if not isinstance(value, dict)}.union(*inner)
 
 
-def test_the_example_configuration_decodes_with_every_line_switched_on() -> None:
+def test_the_example_configuration_decodes_with_every_line_uncommented() -> None:
     """Each commented setting is a real one with a value that is taken: no key in it is out of date."""
     import tomli
 
@@ -233,7 +233,7 @@ def test_the_example_configuration_decodes_with_every_line_switched_on() -> None
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_completion_script_is_understood_by_its_shell(shell: str) -> None:
+def test_a_completion_script_is_accepted_by_its_shell(shell: str) -> None:
     script = subprocess.run([str(LLMCTL), "completion", shell], capture_output=True, text=True, check=True).stdout
     try:
         done = subprocess.run([shell, "-n", "/dev/stdin"], input=script, capture_output=True, text=True, check=False)

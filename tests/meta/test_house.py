@@ -24,12 +24,12 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
-def test_the_daemon_folder_is_no_package() -> None:
+def test_the_daemon_folder_is_not_a_package() -> None:
     assert not (ROOT / "daemon" / "__init__.py").exists(), "`daemon` is python-daemon's name"
 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_message_names_itself_in_quotes_around_the_whole_type(path: Path) -> None:
+def test_self_references_in_messages_quote_the_whole_type(path: Path) -> None:
     """Python 3.10 does not look into `list["Stored"]`, and msgspec then does not know the type; `"list[Stored]"` is looked at."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
@@ -43,7 +43,7 @@ def test_a_message_names_itself_in_quotes_around_the_whole_type(path: Path) -> N
         )
 
 
-def test_no_path_of_the_author_s_machine_is_in_the_project() -> None:
+def test_the_project_contains_no_path_of_the_author_s_machine() -> None:
     here = {str(ROOT), str(Path.home())} - {"/"}
     for path in tracked():
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -51,13 +51,13 @@ def test_no_path_of_the_author_s_machine_is_in_the_project() -> None:
 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_module_says_what_it_is_for(path: Path) -> None:
+def test_every_module_has_a_docstring(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert not tree.body or ast.get_docstring(tree), "a module begins with what it knows and what it does not"
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_tests_wait_for_events_and_never_for_time(path: Path) -> None:
+def test_tests_wait_for_events_and_never_sleep_long(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"time.sleep", "asyncio.sleep", "sleep"}:
             (argument,) = node.args
@@ -69,7 +69,7 @@ def test_tests_wait_for_events_and_never_for_time(path: Path) -> None:
     "module",
     ["llmctl", "llmctl.wire", "llmctl.config", "llmctl.paths", "llmctl.client", "llmctl.launch", "llmctl.cli.main"],
 )
-def test_the_client_imports_nothing_slow(module: str) -> None:
+def test_the_client_imports_no_slow_modules(module: str) -> None:
     slow = ["asyncio", "numpy", "torch", "llama_cpp", "llmctld", "pydantic", "structlog", "httpx", "httpx2", "rich", "yaml",
             "sqlite3", "jinja2", "psutil", "email", "http"]  # fmt: skip
     code = f"import sys, {module}; print(*sorted(set(sys.modules) & set({slow})))"
@@ -87,7 +87,7 @@ def test_the_hub_imports_no_native_model_library() -> None:
     assert done.stdout.split() == []
 
 
-def test_what_is_installed_is_what_is_pinned() -> None:
+def test_installed_versions_equal_the_pinned_ones() -> None:
     """The tests run with the constraints, and everything that the project names is pinned there."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = {found.name: found for found in (Requirement(line) for line in lines if line and not line.startswith("#"))}
@@ -113,5 +113,5 @@ def test_ci_runs_make_test_and_nothing_weaker() -> None:
         assert tool in dry, tool
 
 
-def test_the_console_script_stands_beside_the_interpreter() -> None:
+def test_the_console_script_is_beside_the_interpreter() -> None:
     assert LLMCTL.exists()

@@ -79,7 +79,7 @@ RESULT_EXAMPLES: list[wire.AnyResult] = [
 ]  # fmt: skip
 
 
-def test_every_request_has_a_handler_but_those_of_the_server() -> None:
+def test_every_request_has_a_handler_except_those_of_the_server() -> None:
     assert set(HANDLERS) == set(REQUESTS) - {wire.Cancel, wire.Ack}
 
 
@@ -108,7 +108,7 @@ def test_an_unknown_field_is_ignored(kind: type[wire.Message]) -> None:
     assert decode(body) == example
 
 
-def test_the_normative_text_is_generated_from_the_messages() -> None:
+def test_protocol_md_is_generated_from_the_messages() -> None:
     assert protocol.text(PROTOCOL) == PROTOCOL
 
 
@@ -119,12 +119,12 @@ STRUCTS = {
 } - {"Message", "Request", "Plain", "Reply", "Result", "Sampling"}
 
 
-def test_the_normative_text_names_every_struct_once() -> None:
+def test_protocol_md_describes_every_struct_once() -> None:
     assert sorted(re.findall(r"^### (\w+)", PROTOCOL, flags=re.M)) == sorted(STRUCTS)
 
 
 @pytest.mark.parametrize("name", sorted(STRUCTS))
-def test_a_section_has_a_row_for_each_field_that_is_sent(name: str) -> None:
+def test_a_section_of_protocol_md_has_a_row_for_each_sent_field(name: str) -> None:
     """Held against msgspec's own view of the struct, not against the sources that the page is written from."""
     kind = getattr(wire, name)
     section = re.split(rf"^### {name}(?: \(`\w+`\))?$", PROTOCOL, flags=re.M)[1].split("\n### ")[0].split("\n## ")[0]
@@ -138,14 +138,14 @@ def test_a_section_has_a_row_for_each_field_that_is_sent(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [wire.Generate, Options, Template, Submit], ids=lambda kind: kind.__name__)
-def test_the_fields_of_sampling_stand_once(kind: type[wire.Sampling]) -> None:
+def test_the_sampling_fields_are_documented_once(kind: type[wire.Sampling]) -> None:
     assert issubclass(kind, wire.Sampling)
     again = {name for base in kind.__mro__ if base is not wire.Sampling for name in inspect.get_annotations(base)}
     narrowed = {Submit: {"max_tokens"}, Options: {"stop"}, Template: {"stop"}}.get(kind, set())
     assert again & {*wire.Sampling.__struct_fields__} == narrowed
 
 
-def test_requests_carry_their_own_facts() -> None:
+def test_request_types_have_the_expected_server_facts() -> None:
     """What the server asks of a message's type, in one picture."""
     work, any_protocol, ends_background, delays_background = (
         {kind for kind in REQUESTS if getattr(kind, fact)} for fact in (*protocol.FACTS, "delays_background")
@@ -156,7 +156,7 @@ def test_requests_carry_their_own_facts() -> None:
     assert ends_background == {wire.RemoveModel, wire.LoadModel, wire.PinModel, wire.UnloadModel}
 
 
-def test_the_normative_text_has_the_numbers_of_the_code() -> None:
+def test_protocol_md_states_the_constants_of_the_code() -> None:
     assert f"Protocol number: **{wire.PROTOCOL}**" in PROTOCOL
     assert f"[request id: {wire.ID_BYTES} bytes]" in PROTOCOL
     assert f"{wire.MAX_BODY_BYTES:,} bytes" in PROTOCOL

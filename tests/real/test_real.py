@@ -75,14 +75,14 @@ def differs(twin: Twin, said: list[Said], text: str, near: float) -> str:
     return f"token {agreed} of {twin.text(said)!r} is another in {text!r}, and the two best lie {gap:.3f} apart"
 
 
-def test_twenty_prompts_are_answered_as_the_plain_loop_does(
+def test_twenty_prompts_get_the_answers_of_the_plain_llama_cpp_loop(
     home: House, twin: Twin, meant: dict[str, list[Said]]
 ) -> None:
     texts = [home.ok("ask", *ASK, "--repro", "--", prompt, timeout=PATIENCE_S).last["text"] for prompt in PROMPTS]
     assert texts == [twin.text(said) for said in meant.values()]
 
 
-def test_eight_at_once_say_what_each_says_alone(
+def test_eight_concurrent_requests_give_the_answers_of_sequential_ones(
     home: House, twin: Twin, meant: dict[str, list[Said]], near: float
 ) -> None:
     prompts = PROMPTS[:8]
@@ -99,7 +99,7 @@ def test_eight_at_once_say_what_each_says_alone(
     sys.stdout.write(f"{equal} of {len(prompts)} texts are equal to the last token; near: {near:.3f}\n")
 
 
-def test_a_file_of_20000_bytes_is_read_to_its_end_or_refused(home: House, twin: Twin) -> None:
+def test_a_file_of_20000_bytes_is_read_completely_or_refused(home: House, twin: Twin) -> None:
     lines = "".join(
         f"Line {number} of the report says that {number * 37 % 1000} boxes were counted.\n" for number in range(999)
     )
@@ -115,7 +115,7 @@ def test_a_file_of_20000_bytes_is_read_to_its_end_or_refused(home: House, twin: 
         assert str(context) in outcome.error["message"]
 
 
-def test_a_schema_is_kept_to(home: House) -> None:
+def test_the_answer_satisfies_the_schema(home: House) -> None:
     schema = (
         '{"type":"object","properties":{"name":{"type":"string","maxLength":20},"age":{"type":"integer","minimum":0,'
         '"maximum":150},"tags":{"type":"array","items":{"enum":["red","green"]},"maxItems":2}},'
@@ -132,7 +132,7 @@ def test_a_schema_is_kept_to(home: House) -> None:
     assert set(value["tags"]) <= {"red", "green"}
 
 
-def test_it_makes_no_embeddings_and_says_so(home: House) -> None:
+def test_embed_with_a_text_model_is_refused(home: House) -> None:
     outcome = home.run("embed", "-m", "real", "hello")
     assert (outcome.status, outcome.out) == (5, "")
     assert "real" in outcome.err

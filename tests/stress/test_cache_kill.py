@@ -136,7 +136,7 @@ def agree(house: House) -> int:
     return len(asked)
 
 
-def test_a_hub_that_is_killed_while_it_writes_leaves_no_torn_value() -> None:
+def test_a_hub_killed_while_writing_leaves_no_torn_value() -> None:
     dice = seeded()
     # a lifetime that is predicted, of answers that change all the time, may be over before a slow round is
     with a_house(LLMCTL_LIMITS__QUEUE="1000", LLMCTL_CACHE__TTL="30d") as house:

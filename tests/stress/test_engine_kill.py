@@ -13,7 +13,7 @@ from tests.stress.scale import count, seeded
 ROUNDS, CLIENTS = 40, 4
 
 
-def test_an_engine_killed_under_load_costs_only_what_had_begun(tmp_path: Path) -> None:
+def test_an_engine_killed_under_load_fails_only_requests_that_had_begun(tmp_path: Path) -> None:
     dice = seeded()
     path = tmp_path / "tiny.gguf"
     tiny_gguf.write(path, seed=7, context=2048, layers=2, dim=64)

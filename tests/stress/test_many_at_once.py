@@ -7,7 +7,7 @@ from tests.stress.scale import count
 ROUNDS = 20
 
 
-def test_thirty_two_first_commands_on_a_fresh_home() -> None:
+def test_thirty_two_concurrent_first_commands_start_one_hub_and_lose_nothing() -> None:
     for _ in range(count(ROUNDS)):
         with a_house() as house:
             house.echo().stop()

@@ -44,7 +44,7 @@ def held(house: House) -> Held:
     )
 
 
-def test_loads_leave_nothing_behind(tmp_path: Path) -> None:
+def test_repeated_loads_leak_no_memory_files_or_processes(tmp_path: Path) -> None:
     """PSS within 5 MiB, and no more open files, children and shared memory objects after the last cycle than after the fifth."""
     tiny_gguf.write(tmp_path / "m.gguf", seed=7, context=512)
     with a_house() as house:

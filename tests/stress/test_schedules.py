@@ -34,7 +34,7 @@ def story(dice: random.Random, length: int) -> str:
     return "".join(dice.choices("etaoin shrdlu", k=length))
 
 
-def test_random_schedules_equal_one_at_a_time(model: Gguf) -> None:
+def test_random_schedules_give_the_same_answers_as_sequential_requests(model: Gguf) -> None:
     """Arrivals, cancels, overlaps and priorities in any order; every answer is its own, and nothing leaks."""
     dice = seeded()
     for _ in range(count(500)):

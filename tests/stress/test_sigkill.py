@@ -23,7 +23,7 @@ def asks(house: House, texts: list[str], answered: list[str]) -> None:
             assert "Traceback" not in outcome.err
 
 
-def test_every_acknowledged_answer_outlives_sigkill() -> None:
+def test_every_acknowledged_answer_survives_sigkill() -> None:
     dice = seeded()
     with a_house() as house:
         house.echo(token_ms=1)
@@ -53,7 +53,7 @@ def test_every_acknowledged_answer_outlives_sigkill() -> None:
         until(lambda: len(house.daemons()) == 1 + len(house.engines()), what="no engine of a hub that was killed")
 
 
-def test_a_cache_that_was_killed_while_writing_is_whole_again() -> None:
+def test_a_cache_killed_while_writing_is_consistent_after_restart() -> None:
     dice = seeded()
     with a_house() as house:
         house.echo(context=200_000)

@@ -132,7 +132,7 @@ def stops_the_hub(sent: list[bytes]) -> bool:
         return False
 
 
-def test_any_frames_leave_the_hub_answering(victim: House) -> None:
+def test_the_hub_still_answers_after_arbitrary_frames(victim: House) -> None:
     dice, pid = seeded(), victim.hub().pid
     replies = 0
     with Dealer(victim.socket) as dealer:
@@ -149,7 +149,7 @@ def test_any_frames_leave_the_hub_answering(victim: House) -> None:
     assert victim.hub().pid == pid
 
 
-def test_a_body_that_is_no_request_gets_its_answer(victim: House) -> None:
+def test_an_undecodable_body_gets_an_error_reply(victim: House) -> None:
     """The id stands outside the body: so even nonsense is answered to whoever asked."""
     dice = seeded()
     with Dealer(victim.socket) as dealer:
@@ -162,7 +162,7 @@ def test_a_body_that_is_no_request_gets_its_answer(victim: House) -> None:
             assert reply.message
 
 
-def test_another_protocol_is_refused_by_name(victim: House) -> None:
+def test_another_protocol_version_is_refused_by_number(victim: House) -> None:
     with Dealer(victim.socket) as dealer:
         reply = dealer.ask(wire.Ps(protocol=wire.PROTOCOL + 1))
         assert isinstance(reply, wire.Failed)
@@ -173,7 +173,7 @@ def test_another_protocol_is_refused_by_name(victim: House) -> None:
         assert isinstance(known, wire.Done), "so that an old hub can be asked whether it is idle"
 
 
-def test_a_frame_that_is_too_large_is_refused_without_being_decoded(victim: House) -> None:
+def test_an_oversized_frame_is_refused_without_being_decoded(victim: House) -> None:
     before = victim.hub().memory_info().rss
     with Dealer(victim.socket) as dealer:
         dealer.send_frames(b"large" * 3 + b"!", bytes(wire.MAX_BODY_BYTES + 1))
@@ -182,7 +182,7 @@ def test_a_frame_that_is_too_large_is_refused_without_being_decoded(victim: Hous
     assert victim.hub().memory_info().rss < before + 2 * wire.MAX_BODY_BYTES
 
 
-def test_bytes_that_are_not_even_zeromq_are_dropped(victim: House) -> None:
+def test_bytes_that_are_not_zeromq_are_dropped(victim: House) -> None:
     dice = seeded()
     for _ in range(count(400)):
         raw = socket.socket(socket.AF_UNIX)
@@ -194,7 +194,7 @@ def test_bytes_that_are_not_even_zeromq_are_dropped(victim: House) -> None:
     answers(victim)
 
 
-def test_clients_that_hang_up_in_the_middle_leave_nothing_running(victim: House) -> None:
+def test_clients_that_disconnect_midway_leave_nothing_running(victim: House) -> None:
     dice = seeded()
     for _ in range(count(400)):
         with Dealer(victim.socket) as dealer:
