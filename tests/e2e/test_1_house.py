@@ -1,4 +1,4 @@
-"""Item 1, the house: what stands in a checkout runs, from the console script to `make demo`."""
+"""Item 1, the checkout: it works from the console script to `make demo`."""
 
 import importlib.metadata
 import os

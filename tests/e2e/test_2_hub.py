@@ -1,4 +1,4 @@
-"""Item 2, the hub: it starts when it is needed, there is one, it survives what is left behind, and it ends in order."""
+"""Item 2, the hub: it starts on demand, only one runs, stale files do not stop it, and it shuts down cleanly."""
 
 import json
 import os
@@ -231,7 +231,7 @@ def test_a_long_idle_hub_uses_no_processor_time(house: House) -> None:
     begun, spent = time.monotonic(), seconds_of(processes)
 
     def idle() -> bool:
-        """Over a second without work: less than a twentieth of it on a processor. A loop that polls never gets there."""
+        """An idle second takes less than a twentieth of processor time; a polling loop takes more."""
         nonlocal begun, spent
         now, used = time.monotonic(), seconds_of(processes)
         if now - begun < 1.0:
@@ -243,7 +243,7 @@ def test_a_long_idle_hub_uses_no_processor_time(house: House) -> None:
 
 
 def seconds_of(processes: list[psutil.Process]) -> float:
-    """What they have used of the processors."""
+    """The processor time that these processes have used."""
     return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
@@ -259,7 +259,7 @@ def older(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> dict[str, str]:
-    """Variables under which they speak protocol 99."""
+    """Variables under which `llmctl` and its hub speak protocol 99."""
     (tmp_path / "sitecustomize.py").write_text("import llmctl.wire\nllmctl.wire.PROTOCOL = 99\n")
     return {"PYTHONPATH": str(tmp_path)}
 
@@ -320,7 +320,7 @@ def test_state_of_a_newer_version_is_refused_naming_both_versions(house: House) 
         assert connection.execute("SELECT count(*) FROM requests").fetchone() == (1,)
 
 
-# ---- what it tells --------------------------------------------------------------------------------------------------
+# ---- logs and reports -----------------------------------------------------------------------------------------------
 
 
 def test_the_log_contains_the_request_id_and_never_its_text(house: House) -> None:

@@ -1,4 +1,4 @@
-"""Item 3, the engine: requests run together, leave when they are done or cancelled, and what they say is whole."""
+"""Item 3, the engine: requests run in a batch, free their slot when done or cancelled, and their text is complete."""
 
 import signal
 import subprocess
@@ -15,7 +15,7 @@ LONG = "x" * 2000
 
 
 def slow(path: Path) -> None:
-    """A model whose 16,000 tokens, read or written, take half a minute at least."""
+    """A model that needs at least half a minute for 16,000 tokens, read or generated."""
     tiny_gguf.write(path, seed=7, context=32768, layers=8, dim=256)
 
 
@@ -129,7 +129,7 @@ def test_sigterm_and_sighup_also_cancel_the_request(house: House, number: signal
 
 
 def test_the_timeout_command_of_the_shell_leaves_nothing_running(house: House) -> None:
-    """SIGALRM is what tells `timeout` that the time is over: so it is, once the answer has begun."""
+    """SIGALRM makes `timeout` believe that the time is over; it is sent once the answer has begun."""
     house.echo(token_ms=200)
     command = ["timeout", "600", str(LLMCTL), "ask", LONG, "--no-stdin"]
     with subprocess.Popen(command, env=house.environ(), stdout=subprocess.PIPE) as limited:
@@ -165,7 +165,7 @@ def test_multi_byte_characters_are_never_split(shared: House) -> None:
 
 
 def test_tokens_of_a_real_model_become_valid_text_streamed_or_not(house: House, tiny: Path) -> None:
-    """Random weights name byte tokens too: what is printed is valid, and the same in pieces and at once."""
+    """Random weights also generate byte tokens: the output is valid UTF-8, and the same streamed or not."""
     house.ok("models", "add", "tiny", tiny)
     for seed in range(4):
         options = ("--temperature", "2", "--seed", seed, "--max-tokens", "60", "--json", "--no-cache")

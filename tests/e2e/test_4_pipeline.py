@@ -1,4 +1,4 @@
-"""Item 4, the pipeline: what is stored, what is served again, what is the same question, and what is recorded."""
+"""Item 4, the pipeline: what is stored, what is a cache hit, what shares a key, and what is recorded."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def stats(house: House) -> dict[str, object]:
 
 
 def await_misses(house: House, count: int) -> None:
-    """Until so many questions have found nothing stored: they are computed now, or have joined one that is."""
+    """Waits for so many cache misses: these requests are being computed, or have joined one that is."""
     until(lambda: house.ok("cache", "stats", "--json").lines[1]["misses"] == count)
 
 

@@ -1,4 +1,4 @@
-"""Bad input: each is a clear error with its status, says what to do, and loses nothing."""
+"""Bad input: each case is a clear error with its status and a hint, and loses no data."""
 
 import os
 import resource
@@ -246,7 +246,7 @@ def test_a_configuration_broken_while_the_hub_runs_fails_ask_but_not_status_or_s
 
 @pytest.mark.parametrize("folder", ["", "state", "run", "cache"])
 def test_a_folder_that_cannot_be_created_is_status_3_and_named(house: House, folder: str) -> None:
-    """A file stands where the folder should be: that stops root too."""
+    """A file is in the place of the folder, which stops root too."""
     blocked = house.place / folder if folder else house.place
     blocked.parent.mkdir(exist_ok=True)
     blocked.write_text("in the way")
@@ -293,7 +293,7 @@ def full_disk(tmp_path: Path) -> "object":
 
 
 def test_a_full_disk_loses_no_acknowledged_answer(house: House, full_disk: Path) -> None:
-    """The answer is printed first, then status 14; with room again everything stored before is there."""
+    """The answer is printed, then the status is 14; once there is room, everything stored before is found."""
     house.variables["LLMCTL_HOME"] = str(full_disk / "h")
     house.place = full_disk / "h"
     house.echo()

@@ -1,4 +1,4 @@
-"""Beside other programs: how an engine's threads wait for each other, and how many there are."""
+"""The threads of an engine: how they wait for each other beside other programs, and how many there are."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What is known about models: labels and prices, files that stay where they are, and caches of other programs."""
+"""The catalogue of models: labels and prices, files used in place, and caches of other programs."""
 
 import json
 import os
@@ -111,7 +111,7 @@ def test_adding_a_model_does_not_rewrite_the_files_of_others(house: House) -> No
     assert house.ok("ask", "hi", "-m", "by-hand").out == "hi\n"
 
 
-# ---- files that lie somewhere already -------------------------------------------------------------------------------
+# ---- files that exist already ---------------------------------------------------------------------------------------
 
 
 def test_a_repository_in_the_hugging_face_cache_is_used_in_place(house: House, cache: Path) -> None:

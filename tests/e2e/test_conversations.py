@@ -1,4 +1,4 @@
-"""What a conversation sends: turns as they were sent, and the system prompt that holds for each."""
+"""What a conversation sends: earlier turns unchanged, and the system prompt that applies to each."""
 
 import itertools
 import json
@@ -42,7 +42,7 @@ def model(home: House, endpoint: Server) -> str:
 
 
 def said(asked: Asked) -> list[str]:
-    """The messages that the endpoint got: of the user's the text, of others their role too."""
+    """The messages that the endpoint got: the text of user messages, `role:text` of others."""
     return [
         each["content"] if each["role"] == "user" else f"{each['role']}:{each['content']}"
         for each in asked.body["messages"]
@@ -67,7 +67,7 @@ def test_the_system_prompt_is_kept_for_later_turns_by_continue_name_and_client(
     assert home.python(script).end().out == "re\n" * 3
     assert said(endpoint.asked[-1]) == expected
     rows = home.records("system", where="user IN ('c', 'named', 'py')")
-    assert [row["system"] for row in rows] == ["SYS"] * 12, "each row says what held for it"
+    assert [row["system"] for row in rows] == ["SYS"] * 12, "each row has its own system prompt"
 
 
 def test_a_conversation_keeps_its_model_even_if_another_is_the_default(

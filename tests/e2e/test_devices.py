@@ -1,4 +1,4 @@
-"""GPU layers and devices: what `ps` shows is what the engine measured, and a device that is not there is said."""
+"""GPU layers and devices: `ps` shows what the engine measured, and a missing device is reported."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`draft`: a second, smaller model proposes, the text stays what it is, and a file that does not fit is named."""
+"""`draft`: a smaller model proposes tokens, the text is unchanged, and a draft that does not match is refused."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ ENDLESS = ("--max-tokens", "120", "--logit-bias", f"{tiny_gguf.EOS}=-100", "--no
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """big.gguf; small.gguf thinks the same in a tenth of the time."""
+    """big.gguf; small.gguf predicts the same tokens in a tenth of the time."""
     tiny_gguf.write(tmp_path / "big.gguf", layers=24, idle=22, dim=128, sharp=8)
     tiny_gguf.write(tmp_path / "small.gguf", layers=2, dim=128, sharp=8)
     return tmp_path
@@ -27,7 +27,7 @@ def ask(house: House, model: str, *options: str) -> Outcome:
 def test_tokens_of_the_draft_are_accepted_and_the_text_is_unchanged(
     house: House, folder: Path, options: tuple[str, ...]
 ) -> None:
-    """The text repeats nothing: what is accepted comes from the draft."""
+    """The text has no repetition, so accepted tokens come from the draft."""
     (house.home / "words.gbnf").write_text("root ::= [A-Za-z0-9 .,!?\\n]{100}\n")
     exact = ("--set=kv_type=f32", "--set=flash_attention=false")
     house.ok("models", "add", "fast", folder / "big.gguf", f"--set=draft={folder / 'small.gguf'}", *exact)
@@ -48,7 +48,7 @@ def test_repro_uses_no_draft(house: House, folder: Path) -> None:
 
 
 def test_a_relative_draft_path_works_and_a_changed_draft_reloads_the_model(house: House, folder: Path) -> None:
-    """Another draft is another identity: the model is loaded again, and a stored answer is of the draft that was there."""
+    """Another draft is another model identity: the model is reloaded, and earlier stored answers are no hits."""
     draft = house.home / "draft.gguf"  # the command runs in that folder
     draft.write_bytes((folder / "small.gguf").read_bytes())
     house.ok("models", "add", "m", folder / "big.gguf", "--set=draft=draft.gguf")

@@ -50,7 +50,7 @@ def home() -> Iterator[House]:
         yield made
 
 
-# ---- what it does ---------------------------------------------------------------------------------------------------
+# ---- results --------------------------------------------------------------------------------------------------------
 
 
 def test_embed_without_any_added_model_uses_the_bundled_one(house: House) -> None:
@@ -205,11 +205,11 @@ def test_the_default_embedding_model_is_the_configured_or_the_first_added_one(ho
     def dimension(**variables: str) -> int:
         return int(embeddings(home.ok("embed", "cat", **variables)).shape[1])
 
-    assert dimension() == tiny_bert.HIDDEN, "bert was added, and nobody added the package's"
+    assert dimension() == tiny_bert.HIDDEN, "bert was added explicitly, the bundled model was not"
     assert dimension(LLMCTL_DEFAULTS__EMBEDDING_MODEL=NAME) == 384
 
 
-# ---- what it refuses ------------------------------------------------------------------------------------------------
+# ---- refusals -------------------------------------------------------------------------------------------------------
 
 
 def test_an_invalid_text_fails_alone(home: House) -> None:

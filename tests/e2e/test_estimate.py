@@ -1,4 +1,4 @@
-"""`llmctl models estimate`: what a model will take, told before it is loaded, and what it then took."""
+"""`llmctl models estimate`: the memory a model will take, before it is loaded, against what it then took."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files and folders as people have them, by the installed command: quantised, older, and not quite right."""
+"""Real-world model files by the installed command: quantised, older, and slightly damaged ones."""
 
 import json
 import shutil
@@ -85,7 +85,7 @@ def test_weights_stored_twice_in_a_folder_are_counted_once(home: House, folder: 
 
 
 def test_a_token_missing_in_the_weights_fails_only_its_own_request(home: House, folder: Path, tmp_path: Path) -> None:
-    """Its tokenizer has a token for which the weights have nothing: who says that is told so, and nobody else hears of it."""
+    """The tokenizer has a token without an embedding: a prompt with it fails, other requests do not."""
     from tokenizers import Tokenizer
 
     place = shutil.copytree(folder, tmp_path / "m")
@@ -109,7 +109,7 @@ def test_a_token_missing_in_the_weights_fails_only_its_own_request(home: House, 
 
 
 def test_an_original_gpt2_folder_is_added_and_answers(home: House, folder: Path, tmp_path: Path) -> None:
-    """Positions from a table, one matrix at both ends, its matrices the other way round, and other words for its sizes."""
+    """It has a position table, tied embeddings, transposed matrices and other names for its sizes."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 

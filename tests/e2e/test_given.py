@@ -1,4 +1,4 @@
-"""What people give as they have it: marks of editors, addresses from a browser, clones, numbers of programs."""
+"""Input as users have it: byte order marks, addresses from a browser, git-lfs clones, numbers from programs."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Models stay correct when files change on disk, and what does not change them costs nothing for long."""
+"""Model identity: changed files are noticed, and unchanged content keeps its stored answers."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ def home() -> Iterator[House]:
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Larger than what is sampled."""
+    """A model larger than the sampled bytes."""
     path = tmp_path_factory.mktemp("identity") / "original.gguf"
     tiny_gguf.write(path, dim=256)
     return path
@@ -59,7 +59,7 @@ def test_a_changed_byte_outside_the_sampled_ones_changes_the_model_identity(home
     again = ask(home)
     assert again["cache"]["hit"] is None
     assert again["cache"]["key"] != first["cache"]["key"]
-    assert home.ps("m")["pid"] != pid, "another engine, which has read the file anew"
+    assert home.ps("m")["pid"] != pid, "a new engine, which has read the file again"
     hashed(home)
     assert ask(home)["cache"]["key"] == again["cache"]["key"], "the hash says that it is another one"
 

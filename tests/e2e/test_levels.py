@@ -1,4 +1,4 @@
-"""The levels of the cache as a user meets them: memory, disk, and a server that hubs share; what they say, and what fails."""
+"""The levels of the cache by the installed command: memory, disk, shared server; their reports and failures."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def redis() -> Iterator[RedisServer]:
 
 @needs_redis
 def test_a_shared_answer_keeps_the_ttl_of_the_hub_that_stored_it(redis: RedisServer) -> None:
-    """The one says 1,000 s, the other an hour: a copy of the first one's answer ends when the first one's does."""
+    """One hub has a TTL of 1,000 s, the other of an hour: a copy expires with the original."""
     with a_house(LLMCTL_CACHE__SHARED_URL=redis.url(), LLMCTL_CACHE__TTL="1000s") as one:
         one.echo()
         key = ask(one, "hello", "--user", "ana").last["cache"]["key"]
@@ -260,7 +260,7 @@ def test_evicted_entries_leave_the_disk_and_the_list(house: House) -> None:
     until(lambda: len(listed(house)) == level(house, "disk")["entries"])
 
 
-# ---- what goes wrong ------------------------------------------------------------------------------------------------
+# ---- failures -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("file", ["cache.db", "answers/cache.db", "both"])
@@ -442,7 +442,7 @@ def test_an_answer_over_the_limit_of_every_level_is_served_and_not_stored(house:
         assert outcome.out == text + "\n"
         assert "not stored" in outcome.err
         assert "2048" in outcome.err
-    assert hit(ask(house, "small")) == "memory", "nothing had to make room for what does not fit anyway"
+    assert hit(ask(house, "small")) == "memory", "nothing was evicted for what does not fit anyway"
     assert listed(house) == ["small"]
 
 

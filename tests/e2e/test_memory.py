@@ -1,4 +1,4 @@
-"""What a loaded model really holds of the machine's memory, and what it is counted with."""
+"""How much memory a loaded model really uses, and how much is accounted for it."""
 
 import sys
 from pathlib import Path
@@ -42,7 +42,7 @@ TEXT = "a e i o u " * 200
 
 @pytest.fixture
 def sliding(house: House, tmp_path: Path) -> House:
-    """A model of which every second layer looks back 64 tokens, with three slots. What is kept hangs on no clock."""
+    """A model with a sliding window of 64 tokens in every second layer, three slots, and no retention by time."""
     house.variables["LLMCTL_ENGINE_STEP_MS"] = "8 2"
     path = tmp_path / "sliding.gguf"
     odd_gguf.sliding(path, context=4096, window=64)

@@ -1,4 +1,4 @@
-"""A whole chat from a program, `Client().ask(messages=[...])`: what the model reads of it, what is kept, what is refused."""
+"""A whole chat from a program, `Client().ask(messages=[...])`: what the model gets, what is recorded, what is refused."""
 
 import json
 from collections.abc import Iterator
@@ -81,7 +81,7 @@ CALLED = [
 ONE = {"temperature": 0, "max_tokens": 8, "no_cache": True}
 
 
-# ---- what is answered, and what is kept -----------------------------------------------------------------------------
+# ---- answers and records --------------------------------------------------------------------------------------------
 
 
 def test_the_last_question_is_answered_and_the_whole_chat_is_in_the_history(home: House) -> None:
@@ -141,7 +141,7 @@ def test_overflow_cuts_only_the_last_question(home: House) -> None:
     for said in (plain, tool):
         assert said["tokens"] <= 300
         assert "the beginning of the prompt is left out" in said["notices"][-1]
-        assert said["text"] in words, "echo says the question as it was left, as far as the answer may be long"
+        assert said["text"] in words, "echo repeats the question as cut, up to max_tokens"
         assert not words.startswith(said["text"])
     assert (refused["status"], refused["code"]) == (5, "context_overflow")
 
@@ -194,7 +194,7 @@ def test_an_endpoint_refusing_reasoning_gets_the_messages_without_it(home: House
     assert endpoint.asked[-1].body["messages"] == [user("one"), assistant("1"), user("two")]
 
 
-# ---- what makes no sense --------------------------------------------------------------------------------------------
+# ---- invalid messages -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`--overflow`: a text that is too long is cut where it was asked for, and nowhere else; what was left out is said."""
+"""`--overflow`: a text that is too long is cut only in the named part, and a notice states what was cut."""
 
 import json
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def test_overflow_cuts_the_named_part_and_keeps_as_much_as_fits(home: House, par
     said = notices(outcome)
     assert f"the {where} of stdin is left out: " in said
     assert f"of {len(LINES)} bytes, {gone} of the prompt's {len(LINES) + 8} tokens" in said
-    text = outcome.last["text"]  # echo says it as far as the answer may be long
+    text = outcome.last["text"]  # echo repeats it up to max_tokens
     assert text == (LINES[-left:] if part == "head" else LINES)[:ANSWER]
 
 

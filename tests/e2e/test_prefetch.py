@@ -1,4 +1,4 @@
-"""Prefetch through the running hub: what usually follows is there before it is asked for, in nobody's way, while it pays."""
+"""Prefetch in the running hub: likely next requests are computed early, give way to users, and stop without gain."""
 
 import itertools
 import random
@@ -44,12 +44,12 @@ def ledger(house: House) -> dict[str, Any]:
 
 
 def settle(house: House) -> None:
-    """Returns once nothing is computed or about to be."""
+    """Returns once no prefetch is running or pending."""
     until(lambda: not stats(house)["busy"], what="prefetch is done")
 
 
 def sessions(count: int) -> list[str]:
-    """In four of five of them B follows A, then something else comes."""
+    """Sequences: in four of five B follows A, then something else comes."""
     chance, found = random.Random(1), []
     for session in range(count):
         number = session % 3
@@ -59,7 +59,7 @@ def sessions(count: int) -> list[str]:
 
 
 def ask_all(house: House, prompts: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Each prompt, and from where it was answered; the hub has time to think after each."""
+    """Asks each prompt and returns it with its cache level; the hub has time to prefetch after each."""
     with client(house) as asking:
         found = []
         for prompt in prompts:
@@ -111,7 +111,7 @@ def test_random_order_stops_prefetch_and_the_reason_is_reported() -> None:
 
 
 def test_evicted_answers_stop_prefetch_although_every_prediction_is_right() -> None:
-    """Somebody else's answers put out what was computed before it is asked for."""
+    """Answers of another user evict what was prefetched before it is asked for."""
     with a_house(**FORGETFUL) as house:
         house.echo(token_ms=1)
         with client(house) as asking:
@@ -133,7 +133,7 @@ def test_evicted_answers_stop_prefetch_although_every_prediction_is_right() -> N
 
 
 def learned(house: House, *prompts: str, user: str, times: int = 3, **options: Any) -> None:
-    """These have been asked one after another, so often; and nothing of it is stored any more."""
+    """Asks these prompts in order, often enough to be learned, and evicts their answers."""
     with client(house) as asking:
         for _ in range(times):
             for prompt in prompts:
@@ -145,7 +145,7 @@ fillers = itertools.count()
 
 
 def push_out(asking: Client) -> None:
-    """Whatever was stored is not: somebody else has asked enough."""
+    """Evicts all stored answers by requests of another user."""
     for _ in range(4):
         asking.ask(f"filler {next(fillers)}", user="filler")
 

@@ -1,4 +1,4 @@
-"""What was computed once is not computed again: from other requests, across an unload, and only when it is proven."""
+"""Prefix reuse: across requests and across an unload, and only if the saved prefix is proven intact."""
 
 import json
 from pathlib import Path

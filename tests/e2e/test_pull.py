@@ -1,4 +1,4 @@
-"""`llmctl pull`: models of a hub on loopback, whole, cut off, wrong, refused."""
+"""`llmctl pull`: models from a hub on loopback: complete, interrupted, corrupt and refused transfers."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def pulled(home: House) -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 
-# ---- the way it should go -------------------------------------------------------------------------------------------
+# ---- successful pulls -----------------------------------------------------------------------------------------------
 
 
 def test_a_pulled_model_answers_under_the_name_of_its_file(home: House, hub: Hub, tmp_path: Path, model: bytes) -> None:
@@ -167,7 +167,7 @@ def test_a_terminal_shows_the_progress_of_the_transfer(home: House, hub: Hub, mo
     os.close(ours)
 
 
-# ---- what is cut off ------------------------------------------------------------------------------------------------
+# ---- interrupted pulls ----------------------------------------------------------------------------------------------
 
 
 def test_a_pull_interrupted_by_a_kill_of_the_hub_resumes_with_the_missing_bytes_only(
@@ -211,7 +211,7 @@ def test_ctrl_c_stops_the_transfer_and_the_same_command_resumes_it(home: House, 
 
 
 def test_a_hub_with_a_running_pull_is_not_restarted(home: House, hub: Hub, tmp_path: Path) -> None:
-    """Neither an upgrade nor a stop takes it for idle: a pull is work like a question."""
+    """Neither an upgrade nor a stop takes the hub for idle: a pull counts as work."""
     (tmp_path / "sitecustomize.py").write_text("import llmctl\nllmctl.__version__ = '0.0.9'\n")
     home.echo()
     home.ok("daemon", "stop")
@@ -274,7 +274,7 @@ def test_two_concurrent_pulls_of_one_file_share_one_transfer(home: House, hub: H
     assert pulled(home) == []
 
 
-# ---- what is wrong --------------------------------------------------------------------------------------------------
+# ---- refused pulls --------------------------------------------------------------------------------------------------
 
 
 def test_a_wrong_checksum_deletes_the_file_and_adds_no_model(home: House, hub: Hub) -> None:

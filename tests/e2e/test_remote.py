@@ -1,4 +1,4 @@
-"""Remote models: what is asked of an endpoint, what becomes of its answers, and every way in which it can fail.
+"""Remote models: requests sent to an endpoint, handling of its answers, and each way in which it can fail.
 
 The endpoint is a real server that does what a test tells it (tests/faulty_server.py); a server of others is in
 test_remote_real.py.
@@ -49,7 +49,7 @@ def schema_of(body: dict[str, Any]) -> Any:
     return body["response_format"]["json_schema"]["schema"]
 
 
-# ---- what is asked, and what comes back -----------------------------------------------------------------------------
+# ---- requests and answers -------------------------------------------------------------------------------------------
 
 
 def test_an_answer_is_streamed_with_the_usage_and_reason_of_the_endpoint(home: House, endpoint: Server) -> None:
@@ -65,7 +65,7 @@ def test_an_answer_is_streamed_with_the_usage_and_reason_of_the_endpoint(home: H
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "why?"}]
     assert asked.body == {
         "model": "tiny", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 2048, "messages": messages,
-    }, "what nobody set is not sent"  # fmt: skip
+    }, "unset options are not sent"  # fmt: skip
 
 
 def test_an_unknown_finish_reason_of_the_endpoint_is_passed_on(home: House, endpoint: Server) -> None:
@@ -400,7 +400,7 @@ def test_vectors_that_do_not_match_the_texts_are_an_error(home: House, endpoint:
     assert len(endpoint.asked) == 1
 
 
-# ---- failures, and attempts -----------------------------------------------------------------------------------------
+# ---- failures and retries -------------------------------------------------------------------------------------------
 
 
 def test_a_failure_before_the_first_token_is_retried(home: House, endpoint: Server) -> None:
@@ -607,7 +607,7 @@ def test_the_keyring_is_asked_for_a_key_only_without_a_variable(endpoint: Server
         assert (house.home / "user" / "asked").read_text().split() == ["IN_THE_RING", "NOWHERE"]
 
 
-# ---- what is added --------------------------------------------------------------------------------------------------
+# ---- adding models --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -642,7 +642,7 @@ def test_an_api_key_in_plain_text_gets_a_warning(home: House) -> None:
     home.ok("models", "rm", "plain", "--yes")
 
 
-# ---- who uses it ----------------------------------------------------------------------------------------------------
+# ---- clients and slots ----------------------------------------------------------------------------------------------
 
 
 def test_ctrl_c_closes_the_connection_to_the_endpoint_at_once(home: House, endpoint: Server) -> None:

@@ -1,4 +1,4 @@
-"""The way to a remote model: proxies, certificates, and that what is on this machine is asked directly."""
+"""The connection to a remote model: proxies, certificates, and direct connections to this machine."""
 
 import ssl
 import subprocess

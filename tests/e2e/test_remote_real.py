@@ -1,4 +1,4 @@
-"""Remote models against a server that is not ours: llama.cpp's, as its Python package brings it, in a process of its own."""
+"""Remote models against a third-party server: that of llama-cpp-python, in its own process."""
 
 import os
 import socket
@@ -116,7 +116,7 @@ def test_stop_strings_and_seeds_work_on_the_remote_server(home: House) -> None:
 
 
 def test_a_prompt_longer_than_the_context_is_a_context_overflow(home: House) -> None:
-    """Asked for a stream, this server sends an empty one; the words are those that it has for who asks for none."""
+    """This server answers with an empty stream; its error message comes from a second, unstreamed request."""
     outcome = home.run("ask", "the stone " * 400, "-m", "far", "--json")
     assert (outcome.status, outcome.error["code"]) == (5, "context_overflow")
 

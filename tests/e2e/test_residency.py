@@ -1,4 +1,4 @@
-"""What is loaded, for how long, and who makes room: through the installed command, with room for some of the models."""
+"""Which models are loaded, for how long, and which are evicted: by the installed command, with limited memory."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ ONE = ("--no-cache", "--max-tokens", "4", "--temperature", "0", "--json", "--no-
 
 @pytest.fixture
 def two() -> Iterator[House]:
-    """Three models of which two have room."""
+    """Three models, with memory for two."""
     with a_house(**ROOM) as made:
         for name in ("a", "b", "c"):
             made.echo(name, takes="1M")
@@ -76,7 +76,7 @@ def test_a_busy_model_is_not_evicted(two: House) -> None:
 
 
 def test_after_max_wait_a_busy_model_returns_unstarted_requests_and_is_evicted(house: House) -> None:
-    """A queue of the one does not keep the other waiting: no more than those that run."""
+    """The queue of one model does not delay the other; only its running requests do."""
     house.variables |= {"LLMCTL_LIMITS__MEMORY_BYTES": "1M", "LLMCTL_RESOURCES__MAX_WAIT": "300ms"}
     house.echo("a", takes="1M", slots=1, token_ms=30).echo("b", takes="1M").ok("models", "load", "a")
     engine = psutil.Process(house.ps("a")["pid"])
@@ -113,7 +113,7 @@ def test_a_burst_over_three_models_with_room_for_one_takes_three_loads(house: Ho
 
 
 def test_explicit_loads_of_more_models_than_fit_all_succeed_with_one_load_each(house: House) -> None:
-    """Each model was there, and makes room for the next: nobody loads it again for the one who asked."""
+    """Each model is loaded once and then evicted for the next; none is loaded a second time."""
     house.variables["LLMCTL_LIMITS__MEMORY_BYTES"] = "1M"
     for name in "abc":
         house.echo(name, takes="1M", load_ms=100)
@@ -135,7 +135,7 @@ def test_a_load_that_nobody_waits_for_is_ended_to_make_room(two: House) -> None:
 
 
 def test_a_cancelled_load_is_still_unloaded_after_its_keep_alive(house: House) -> None:
-    """Who asked for it has gone; it is unloaded like any other."""
+    """The client has gone; the model is unloaded after its keep-alive like any other."""
     house.echo("e", load_ms=100)
     command = house.spawn("models", "load", "e")
     (engine,) = until(lambda: [it for it in house.engines() if "llmctld.engine" in it.cmdline()], what="the engine")
@@ -165,7 +165,7 @@ def test_a_prefix_survives_eviction_and_reload_of_its_model(house: House, tmp_pa
     assert second["timings"]["load_ms"] > 0
 
 
-# ---- how long -------------------------------------------------------------------------------------------------------
+# ---- keep-alive -----------------------------------------------------------------------------------------------------
 
 
 def test_keep_alive_can_be_set_per_model_and_per_request(house: House) -> None:
@@ -271,7 +271,7 @@ def test_zero_or_too_many_replicas_are_refused(shared: House) -> None:
         assert "resources.max_replicas" in outcome.err
 
 
-# ---- no room --------------------------------------------------------------------------------------------------------
+# ---- lack of memory -------------------------------------------------------------------------------------------------
 
 
 def test_a_lack_of_memory_reports_the_missing_bytes_and_eviction_candidates(two: House) -> None:

@@ -1,4 +1,4 @@
-"""A library that crashes: the model is loaded with less of it, that is said once and remembered; and what is no crash of it.
+"""Library crashes: the model is loaded on a lower rung, with one notice, and this is remembered; and other deaths.
 
 The engines die of real signals where LLMCTL_ENGINE_CRASH tells them to: no processor at hand crashes by itself.
 """
@@ -181,12 +181,12 @@ def test_an_embedding_model_falls_to_a_lower_rung_too(house: House) -> None:
     assert house.ps("b")["rung"] == "no extra buffers"
 
 
-# ---- a crash at work ------------------------------------------------------------------------------------------------
+# ---- a crash while computing ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def working() -> Iterator[House]:
-    """Models that crash at work, each in a way of its own; they are of one kind, so each test forgets what was learned."""
+    """Models that crash while computing, each differently; all are of one kind, so each test forgets what was learned."""
     crashes = "SIGSEGV@batch:as it is:first,SIGFPE@late:as it is:late,SIGABRT@batch:*:never"
     with a_house(**{CRASH: crashes}) as made:
         for seed, name in enumerate(("first", "late", "never")):
@@ -264,7 +264,7 @@ def test_a_model_file_truncated_while_in_use_is_reported_as_such(house: House) -
     assert not kept(house).exists()
 
 
-# ---- what the doctor finds ------------------------------------------------------------------------------------------
+# ---- doctor ---------------------------------------------------------------------------------------------------------
 
 
 def test_doctor_tries_each_kernel_and_reports_the_broken_ones(house: House) -> None:

@@ -1,4 +1,4 @@
-"""Who goes first: the urgent before batch work, and nobody behind the whole queue of somebody else."""
+"""Scheduling: interactive requests before batch ones, and no user behind the whole queue of another."""
 
 import json
 import signal
@@ -13,19 +13,19 @@ QUIET = ("--no-cache", "--json", "--no-stream", "-q")
 
 
 def started(house: House, count: int) -> None:
-    """So many requests have reached the hub."""
+    """Waits until so many requests have reached the hub."""
     until(lambda: house.status().get("requests_in_flight") == count, what=f"{count} requests in flight")
 
 
 def ended_order(house: House, user: str) -> int:
-    """How many requests had ended when that user's one had."""
+    """How many requests had ended when that of this user had."""
     rows = house.records("user, ended", "state = 'done'")
     mine = next(row["ended"] for row in rows if row["user"] == user)
     return sum(row["ended"] < mine for row in rows)
 
 
 def test_a_request_does_not_wait_behind_a_hundred_of_another_user(house: House) -> None:
-    """One process asks a hundred at a time, as a script with threads would; nothing is answered before b has asked."""
+    """One process sends a hundred requests at once; none is answered before user b has asked."""
     house.echo(token_ms=5, slots=4)
     script = (
         "import threading\n"
@@ -46,7 +46,7 @@ def test_a_request_does_not_wait_behind_a_hundred_of_another_user(house: House) 
 
 
 def test_interactive_requests_go_before_batch_requests(house: House) -> None:
-    """The one that came first may run before the other two are heard of; batch work is the last in any case."""
+    """The first request may run before the other two arrive; the batch request is last in any case."""
     house.echo(slots=1)
     with house.held():
         first = house.spawn("ask", "x" * 300, "--user", "first", *QUIET)
@@ -60,7 +60,7 @@ def test_interactive_requests_go_before_batch_requests(house: House) -> None:
 
 
 def test_a_request_taking_over_a_cancelled_one_runs_at_its_own_priority(house: House) -> None:
-    """Both ask the same; behind the first, which is batch work, a request of another user waits."""
+    """Both requests are identical; a request of another user waits behind the first, which is a batch request."""
     house.echo(slots=1, token_ms=3)
     same = ("ask", "q" * 30, "--user", "asker", "--json", "--no-stream", "-q")
     running = house.spawn("ask", "x" * 300, "--user", "first", "--no-cache")

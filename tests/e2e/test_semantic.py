@@ -1,4 +1,4 @@
-"""Answers to similar questions: what is served, what never is, how it is told, judged and taken back.
+"""Semantic hits: which are served, which never, and how they are reported, judged and undone.
 
 The embedding model is the real one, the answers come from an endpoint that counts what it is asked (tests/faulty_server.py).
 """
@@ -76,7 +76,7 @@ def hit(outcome: Outcome) -> str | None:
     return found
 
 
-# ---- what is served -------------------------------------------------------------------------------------------------
+# ---- semantic hits --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_refresh_and_max_age_prevent_a_semantic_hit(home: House, endpoint: Serve
     assert hit(ask(home, model, "what is the capital of france")) == "memory"
 
 
-# ---- what never is --------------------------------------------------------------------------------------------------
+# ---- no semantic hits -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_the_same_question_in_another_context_is_never_a_semantic_hit(
 
 @pytest.mark.parametrize("given", ["stdin", "file"])
 def test_a_question_about_a_document_is_compared_without_the_document(own: House, endpoint: Server, given: str) -> None:
-    """A long text beside a few words would make any two questions about it alike, and two versions of it one."""
+    """A long document would make all questions about it similar, and two versions of it the same."""
     model = added(own, endpoint)
     text = "The board met on Monday. " * 30 + "The company reported a profit.\n"
 
@@ -260,7 +260,7 @@ def test_explain_describes_the_way_of_a_request_in_words(home: House, endpoint: 
 
 
 def test_the_log_contains_no_output_of_faiss(home: House, endpoint: Server) -> None:
-    """faiss tells on import which of its builds it could not take, in lines that are no JSON."""
+    """On import faiss prints which of its builds it could not load, in lines that are not JSON."""
     ask(home, added(home, endpoint), QUESTION)
     lines = [json.loads(line) for line in home.log.read_text().splitlines()]
     assert any(line["event"] == "request" for line in lines)
@@ -275,7 +275,7 @@ def test_a_long_question_is_never_truncated(home: House, endpoint: Server) -> No
     assert "not looked for" in told
 
 
-# ---- what is known about it -----------------------------------------------------------------------------------------
+# ---- audit and undo -------------------------------------------------------------------------------------------------
 
 
 def test_cache_audit_reports_how_many_verified_hits_it_is_based_on(endpoint: Server) -> None:
@@ -367,7 +367,7 @@ def test_a_second_cache_undo_takes_the_previous_hit(own: House, endpoint: Server
 
 
 def test_a_full_disk_at_conversion_of_the_embedding_model_fails_no_request(endpoint: Server) -> None:
-    """The package's model is converted at first use, which takes room; without it the question is computed."""
+    """The bundled model is converted at first use, which needs space; without it the answer is computed."""
     with a_house() as home:
         home.ok("models", "ls")
         folder = home.place / "cache" / "models"
@@ -412,7 +412,7 @@ RESTATED = [QUESTION, "what is the capital of france", "What's the capital of Fr
 
 
 def fair(request: str, answer: str, other: str) -> str:
-    """Right about the examination, which is known to be hard for it, and about the pairs of this file."""
+    """A judge that is right about the examination and about the pairs of this file."""
     exams = {(exam["request"], exam["other"]): exam["serves"] for exam in examination()}
     return json.dumps({"serves": exams.get((request, other), True)})
 
@@ -454,7 +454,7 @@ def test_no_judge_is_asked_if_the_setting_is_none(endpoint: Server) -> None:
         assert (judged(home)["judge"], judged(home)["judged"]) == ("none", 0)
 
 
-# ---- what can go wrong ----------------------------------------------------------------------------------------------
+# ---- failures -------------------------------------------------------------------------------------------------------
 
 
 def test_a_missing_embedding_model_is_an_error_only_if_semantic_was_requested_by_flag(endpoint: Server) -> None:

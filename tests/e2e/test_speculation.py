@@ -1,4 +1,4 @@
-"""Speculation through the installed command: tokens come without steps of their own, and the text stays what it is."""
+"""Speculation by the installed command: several tokens per step, and the text is unchanged."""
 
 from pathlib import Path
 

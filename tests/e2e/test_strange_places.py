@@ -1,4 +1,4 @@
-"""Where a command stands, and who calls it: folders with odd files, gone ones, two paths to one, no home, a terminal."""
+"""Unusual surroundings of a command: odd or deleted current folders, symlinks, no home, a terminal."""
 
 import os
 import pty
@@ -31,12 +31,12 @@ NAMES = (
 """Modules of the library, of others and of ours, as somebody may well call his own file."""
 
 
-# ---- the folder that a command stands in ----------------------------------------------------------------------------
+# ---- the current folder ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 def test_no_module_is_imported_from_the_current_folder(house: House) -> None:
-    """Of the command, the hub, an engine, and each of the children that look something up, fetch, convert or try something."""
+    """For the command, the hub, an engine, and each child that looks up, fetches, converts or tries something."""
     noted = house.home / "noted"
     house.variables["SHADOWED"] = str(noted)
     for name in NAMES:
@@ -57,7 +57,7 @@ def test_no_module_is_imported_from_the_current_folder(house: House) -> None:
 
 
 def test_every_child_is_started_without_the_current_folder() -> None:
-    """By one file, which knows how; whoever starts Python otherwise fails here."""
+    """One module starts all children; code that starts Python otherwise fails here."""
     package = Path(__file__).parents[2]
     files = [*package.glob("llmctl/**/*.py"), *package.glob("daemon/**/*.py")]
     assert {file.name for file in files if "sys.executable," in file.read_text()} == {"interpreter.py"}
@@ -141,7 +141,7 @@ def test_a_long_path_and_a_symlink_to_it_reach_the_same_hub(house: House) -> Non
         Path(lines[0]["socket"]).parent.unlink(missing_ok=True)
 
 
-# ---- a user whom the system does not know ---------------------------------------------------------------------------
+# ---- a user without a passwd entry ----------------------------------------------------------------------------------
 
 NOBODY = "import pwd\ndef nobody(*_): raise KeyError('uid not found')\npwd.getpwuid = pwd.getpwnam = nobody\n"
 
@@ -179,7 +179,7 @@ def test_without_any_home_a_command_names_the_variable_to_set(nobody: House) -> 
     refused(nobody.run("ask", "hi", LLMCTL_HOME="~nobody/x"), 3, "has no home folder")
 
 
-# ---- what a terminal obeys ------------------------------------------------------------------------------------------
+# ---- control characters ---------------------------------------------------------------------------------------------
 
 STEERING = "a\x1b]52;c;ZWNobyBoaQ==\x07b\x9b2Jc\u202ed\te\nf\x08\x7f"
 WRITTEN_OUT = "a\\x1b]52;c;ZWNobyBoaQ==\\x07b\\x9b2Jc\\u202ed\te\nf\\x08\\x7f"

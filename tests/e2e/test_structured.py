@@ -140,7 +140,7 @@ def test_a_schema_holds_under_every_sampling_option(home: House, options: tuple[
 def test_a_model_that_loops_on_white_space_completes_its_json(home: House) -> None:
     blanks = [f"--logit-bias={token}=100" for token in (3 + 10, 3 + 32, 263, 312)]  # line end and blank, twice
     loop = home.ok("ask", "hi", "-m", "tiny", *blanks, "--max-tokens", "20", "--temperature", "0", *ANSWER).last
-    assert loop["text"].strip() == "", "it does loop when nothing holds it"
+    assert loop["text"].strip() == "", "it loops without a schema"
     held = home.ok(
         "ask", "hi", "-m", "tiny", *blanks, "--schema", "ok bool, no bool", "--temperature", "0", *ANSWER
     ).last
@@ -203,7 +203,7 @@ PRIMES = (999961, 999979, 999983)
 
 
 def test_compiling_a_slow_schema_delays_no_other_request(home: House) -> None:
-    """Others are answered while one schema after another is tried and given up."""
+    """Other requests are answered while slow schemas are compiled and given up."""
     evil = [
         home.spawn("ask", "x", "-m", "echo", "--schema", f'{{"type":"integer","multipleOf":{prime}}}')
         for prime in PRIMES

@@ -1,4 +1,4 @@
-"""Text is text: what is typed, piped or read from a file becomes no control token, whichever way it comes."""
+"""Text that is typed, piped or read from a file never becomes a control token."""
 
 import json
 from collections.abc import Iterator

@@ -33,7 +33,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[House]:
-    """A model, which brings no template, under one name for each of ours."""
+    """A model without a template of its own, added once with each of our templates."""
     with a_house() as made:
         tiny_gguf.write(made.home / "m.gguf", context=512)
         for name, source in FILES.items():
@@ -216,7 +216,7 @@ def test_think_is_sent_to_an_endpoint_as_reasoning_effort(home: House, endpoint:
 
 
 def test_a_closing_tag_without_an_opening_one_ends_the_reasoning(home: House, endpoint: Server) -> None:
-    """The first time what was streamed cannot be taken back; then text is held until it is known what it is."""
+    """The first answer is already streamed; later ones are held until it is known whether they are reasoning."""
     home.ok("models", "add", "lone", endpoint.url)
     endpoint.script = [answer("6 times ", "7</thi", "nk>\n\n42") for _ in range(3)] + [answer("no ", "thought")]
     first = home.ok("ask", "why?", "-m", "lone", "--json")

@@ -1,4 +1,4 @@
-"""A transformers folder by the installed command: it answers what the model says alone, to several at once."""
+"""A transformers folder by the installed command: concurrent requests get the same answers as sequential ones."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def alone(folder: Path, prompt: str, count: int) -> str:
     return re.sub("</?s>", "", tokenizer.decode(made[0, tokens.shape[1] :]))
 
 
-# ---- what it does ---------------------------------------------------------------------------------------------------
+# ---- results --------------------------------------------------------------------------------------------------------
 
 
 def test_typed_text_becomes_no_control_token(home: House) -> None:
@@ -108,7 +108,7 @@ def test_a_transformers_folder_is_added_and_answers(home: House) -> None:
 
 
 def test_eight_concurrent_prompts_give_the_tokens_of_sequential_generate(home: House, folder: Path) -> None:
-    """Token by token: the Python client hands over text, and no two of its answers are alike."""
+    """Token by token: the Python client returns text, and no two of the answers are the same."""
     with home.held("t"):
         commands = [home.spawn(*ASK, prompt, "--max-tokens", "24", "--json", "--no-stream") for prompt in PROMPTS]
         until(lambda: home.status()["requests_in_flight"] == len(PROMPTS))
@@ -236,7 +236,7 @@ def test_a_prefix_is_reused_but_not_with_repro(home: House) -> None:
     assert (alone["usage"]["cached_tokens"], alone["batched"], alone["text"]) == (0, False, first["text"])
 
 
-# ---- what it refuses ------------------------------------------------------------------------------------------------
+# ---- refusals -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

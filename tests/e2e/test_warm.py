@@ -1,4 +1,4 @@
-"""`llmctl cache warm`: rows in, stored answers out; each kind of row, each bad one, and what an interruption leaves."""
+"""`llmctl cache warm`: rows become stored answers; each kind of row, each invalid one, and interruptions."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""What a stored answer is worth: how long it is served and why, what goes when there is no room, and `cache replay`."""
+"""The value of a stored answer: its TTL and the reason for it, eviction, and `cache replay`."""
 
 import json
 import sqlite3
@@ -42,7 +42,7 @@ def asked(home: House, prompt: str, *flags: str) -> str:
 
 
 def older(home: House, key: str, seconds: float) -> None:
-    """While no hub runs: the book says that the answer was computed so long before."""
+    """While no hub runs: makes cache.db say that the answer is so much older."""
     with closing(sqlite3.connect(home.place / "cache" / "cache.db")) as connection, connection:
         connection.execute("UPDATE entries SET created = created - ? WHERE key = ?", (seconds, key))
 
@@ -132,7 +132,7 @@ def listed(home: House) -> list[str]:
 
 
 def warmed(home: House, word: str) -> list[int]:
-    """Thirty answers are given, equally large, that took no time to compute: more than there is room for. Returns the lines
+    """Stores thirty given answers of equal size and no compute time, more than fit. Returns the lines
     that were refused.
     """
     rows = (json.dumps({"prompt": f"{word} {number:02}", "text": "y" * 300}) for number in range(30))
@@ -195,7 +195,7 @@ def test_cache_replay_compares_the_eviction_policies(home: House) -> None:
     assert found["lru"] == {
         "policy": "lru", "hits": 1, "hit_rate": 0.0833, "recomputed_s": 90.8, "recomputed_cost": 0.068,
     }  # fmt: skip
-    assert found["gdsf"]["recomputed_s"] == 30.8, "the dear one is computed once"
+    assert found["gdsf"]["recomputed_s"] == 30.8, "the expensive one is computed once"
     words = home.ok("cache", "replay", file, "--bytes", "1K")
     assert words.out.splitlines()[0].split() == ["POLICY", "HITS", "RATE", "COMPUTED", "COST"]
     assert sorted(line.split()[0] for line in words.out.splitlines()[1:7]) == sorted(POLICIES)
