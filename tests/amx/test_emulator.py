@@ -53,7 +53,7 @@ def test_with_the_header_the_whole_tile_configuration_is_loaded(here: Emulator, 
 def test_without_the_header_the_program_crashes_exactly_if_the_build_check_says_so(
     here: Emulator, tmp_path: Path
 ) -> None:
-    """The compiler names 8 bytes of 64 as what is read: GCC does, up to 14 at least."""
+    """The compiler declares only 8 of the 64 bytes as read: GCC does so up to version 14 at least."""
     done = run(compiled("product.c", tmp_path / "product", *AMX), here)
     if drops(["gcc"]):
         assert (done.returncode, done.stdout) == (-signal.SIGSEGV, "")

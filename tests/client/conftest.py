@@ -1,4 +1,4 @@
-"""A home for each test, and the small hub that plays a part in it."""
+"""A home for each test, and the fake hub of a test."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Messages as programs give them, and the words for what cannot be read."""
+"""Messages as programs give them, and the errors for invalid ones."""
 
 from typing import Any
 

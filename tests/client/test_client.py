@@ -147,7 +147,7 @@ def test_a_hub_that_vanishes_is_noticed(fake: MakeFake, client: Client) -> None:
 
 
 def test_a_stopping_hub_is_waited_for(fake: MakeFake, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its socket file is gone, and it holds its lock: it still finishes what it was asked."""
+    """Its socket file is gone but it holds its lock: it still finishes its requests."""
     monkeypatch.setattr(link_module, "LOOK_S", 0.02)
     hub = fake()
     link = Link(paths.socket, hub.process.pid)
@@ -172,7 +172,7 @@ def test_a_stalled_hub_is_reported_as_unresponsive(fake: MakeFake, paths: Paths)
 def test_heartbeats_keep_a_long_request_from_timing_out(
     fake: MakeFake, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The clock runs on by half of the patience between its signs of life, so three of them are more than all of it."""
+    """The clock advances by half of the patience per heartbeat, so three of them exceed it."""
     skipped, clock = 0.0, time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: clock() + skipped)
     monkeypatch.setattr(link_module, "LOOK_S", 0.02)

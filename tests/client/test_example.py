@@ -1,4 +1,4 @@
-"""The example of a configuration says what the structs say."""
+"""The example configuration agrees with the structs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Starting, finding, replacing and stopping the hub: with a small hub that plays the old one, and starters that fail."""
+"""Starting, finding, replacing and stopping the hub: with a fake hub as the old one, and failing starters."""
 
 import os
 import signal

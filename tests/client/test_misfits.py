@@ -1,4 +1,4 @@
-"""msgspec's wording, held against the installed msgspec: an upgrade that changes it fails here."""
+"""The error messages of the installed msgspec: an upgrade that changes them fails here."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""Which option wins over which, and what becomes of them on the wire."""
+"""Precedence of options, and how they are sent."""
 
 import inspect
 import os

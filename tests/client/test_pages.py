@@ -1,4 +1,4 @@
-"""Addresses of pages of the Hugging Face hub, in each form in which they are copied, and those that are no model's."""
+"""Addresses of Hugging Face pages in each form that users copy, and those that are no model."""
 
 import pytest
 

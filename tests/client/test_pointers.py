@@ -1,4 +1,4 @@
-"""git-lfs pointers in the place of files that a model needs, and those of files that it does not."""
+"""git-lfs pointers in place of files that a model needs, and of files that it does not need."""
 
 from pathlib import Path
 

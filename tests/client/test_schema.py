@@ -1,4 +1,4 @@
-"""What `--schema` takes, and what becomes of it on the wire."""
+"""What `--schema` accepts, and how it is sent."""
 
 import json
 from pathlib import Path

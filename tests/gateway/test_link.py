@@ -48,7 +48,7 @@ async def test_concurrent_requests_each_get_their_own_stream(tmp_path: Path) -> 
 
 @in_loop
 async def test_deltas_are_acknowledged_when_they_are_read(tmp_path: Path) -> None:
-    """Else the hub would keep what comes after the first window to itself until the answer ends."""
+    """Otherwise the hub would hold all text after the first window until the answer ends."""
     speaker = Speaker(*WORDS, held=True)
     async with a_server(tmp_path, speaker) as scene, Link(scene.path) as link, link.ask(ASK) as replies:
         await speaker.said.wait()
@@ -113,7 +113,7 @@ async def test_a_request_that_cannot_be_encoded_leaves_the_link_usable(tmp_path:
 
 @in_loop
 async def test_heartbeats_keep_a_slow_answer_from_timing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub's signs of life are heard: what is long is not dead."""
+    """The heartbeats of the hub prevent the timeout."""
     monkeypatch.setattr(wire, "HEARTBEAT_S", 0.02)
     speaker = Speaker(held=True)
     async with a_server(tmp_path, speaker) as scene, Link(scene.path, patience=5.0) as link, link.ask(ASK) as replies:

@@ -1,4 +1,4 @@
-"""The language of endpoints: what is sent, what is refused, and what a refusal says."""
+"""The OpenAI API: which fields are sent or refused, and how error bodies are parsed."""
 
 import time
 from email.utils import formatdate

@@ -1,4 +1,4 @@
-"""What may be left out of a prompt: what came with the question first, wherever it stands in the text."""
+"""Which parts of a prompt may be cut: first what accompanies the question, wherever it is in the text."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Where everything lives, and that nobody else can look into it."""
+"""The paths of all files, and that no other user can read them."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The code block that was asked for, out of a complete answer."""
+"""Extraction of the requested code block from a complete answer."""
 
 import pytest
 from llmctld.call.call import compose

@@ -1,4 +1,4 @@
-"""Prefetch: what follows what, whether that paid, and the loop that does it, on a clock of the test's own."""
+"""Prefetch: learned sequences, gain and waste, and the loop, on a simulated clock."""
 
 import asyncio
 import sqlite3
@@ -69,7 +69,7 @@ def test_a_repeated_request_does_not_count_as_a_step() -> None:
 
 
 def test_the_probability_of_a_prediction_is_measured() -> None:
-    """Where what came once does not come again, a request that came once is no guess, wherever it stands."""
+    """If requests seen once never come again, a request seen once is not predicted."""
     sequences = Sequences()
     assert sequences.guess("ana", "a") is None
     walk(sequences, "ab ab")
@@ -493,7 +493,7 @@ async def test_learned_sequences_survive_a_restart(tmp_path: Path) -> None:
 
 @in_loop
 async def test_learned_sequences_are_written_once_a_second(tmp_path: Path) -> None:
-    """So that a SIGKILL takes no more."""
+    """So that a SIGKILL loses no more than that."""
     async with desk(tmp_path) as it:
         await it.ask("ab ab ab")
 

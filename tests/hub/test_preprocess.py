@@ -1,4 +1,4 @@
-"""From what was typed to the messages that the model gets."""
+"""From the text of a request to the messages that the model gets."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How many cores there are for a model: what this process may run on, and quotas of control groups as kernels write them."""
+"""How many cores a model may use: the affinity of this process, and cgroup quotas as kernels write them."""
 
 import os
 from pathlib import Path

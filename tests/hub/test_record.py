@@ -1,4 +1,4 @@
-"""Every request has its row, whatever becomes of it."""
+"""Every request is recorded in the history, however it ends."""
 
 import asyncio
 import json

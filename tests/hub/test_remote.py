@@ -84,7 +84,7 @@ async def keeping(behind: str) -> AsyncIterator[tuple[Server, list[int]]]:
 @pytest.mark.parametrize(("behind", "made"), [("0\r\n\r\n", 1), ("", 4), ("no chunk", 4)])
 @in_loop
 async def test_a_connection_is_reused_after_a_complete_answer(behind: str, made: int) -> None:
-    """An endpoint that says no more, or nonsense, after the answer costs no answer."""
+    """An endpoint that falls silent or sends garbage after the answer fails no request."""
     async with keeping(behind) as (server, connections), a_remote(server, remote_model="x") as remote:
         assert [await heard(remote.submit(question())) for _ in range(4)] == ["hi"] * 4
         assert connections == [made]

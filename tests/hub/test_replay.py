@@ -1,4 +1,4 @@
-"""A trace played through a policy, against a slow twin; and what a trace may look like."""
+"""A trace played through an eviction policy, against a slow reference; and the format of traces."""
 
 import json
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ def test_costs_are_reported_only_if_each_request_has_one() -> None:
 
 
 def test_value_is_the_cost_if_each_request_has_one() -> None:
-    """The one costs more, the other takes longer; there is room for one."""
+    """One answer costs more, the other takes longer; there is room for one."""
     pair = [TraceRequest("dear", 60, 0.1, 9.0), TraceRequest("slow", 60, 30.0, 0.1)]
     assert play(pair * 3, "gdsf", 100).recomputed_cost == pytest.approx(9.3)
     assert play([request._replace(cost=None) for request in pair] * 3, "gdsf", 100).recomputed_s == pytest.approx(30.3)

@@ -1,4 +1,4 @@
-"""Which models are loaded: once however many ask, never taken from under a request, and new when the model is."""
+"""Loaded models: loaded once for concurrent requests, never unloaded while in use, reloaded when changed."""
 
 import asyncio
 from pathlib import Path
@@ -93,7 +93,7 @@ async def test_a_dead_engine_is_replaced(tmp_path: Path) -> None:
 
 @in_loop
 async def test_changed_settings_reach_the_engine(tmp_path: Path) -> None:
-    """The key of an answer says that they do."""
+    """The cache key of an answer assumes that they do."""
     async with engines(tmp_path, e={"slots": "2"}) as (catalog, residency):
         before = await residency.load(catalog.find("e"))
         catalog.add("e", "echo", [], {"slots": "3"}, True)
@@ -131,7 +131,7 @@ async def test_closing_ends_loaded_and_loading_engines(tmp_path: Path) -> None:
 
 @in_loop
 async def test_a_running_load_can_be_ended_and_its_waiters_are_told(tmp_path: Path) -> None:
-    """One that takes too long, or too much: whoever waits for it is told, and the next request loads anew."""
+    """For a load that takes too long or too much memory: its waiters get an error, and the next request loads again."""
     async with engines(tmp_path, e={}) as (catalog, residency):
         loading = asyncio.create_task(residency.load(catalog.find("e")))
         await at_once(lambda: loading_pid(residency))
@@ -208,7 +208,7 @@ async def test_a_busy_model_is_evicted_only_after_max_wait(tmp_path: Path) -> No
 
 @in_loop
 async def test_unstarted_requests_are_recalled_and_answered_later(tmp_path: Path) -> None:
-    """A thousand in a model's own queue do not keep another waiting for longer than those that run."""
+    """A thousand queued requests of one model delay another model no longer than its running ones do."""
     config = Config(limits=Limits(memory_bytes=Size(MIB)), resources=Resources(max_wait=Duration(0.2)))
     slow = {"slots": "1", "token_ms": "20"} | SMALL
     async with engines(tmp_path, config, a=slow, b=SMALL) as (catalog, residency):

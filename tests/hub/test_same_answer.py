@@ -1,4 +1,4 @@
-"""When two answers are the same one: True only for what is equal, False only for what contradicts, else a judge."""
+"""Whether two answers are the same: True only if equal, False only if contradictory, else None for a judge."""
 
 import pytest
 from hypothesis import given

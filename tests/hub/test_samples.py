@@ -1,4 +1,4 @@
-"""Several samples of one question: their order, their seeds, and one end for the request whatever becomes of one of them."""
+"""Several samples of one request: their order, their seeds, and exactly one final reply however one of them ends."""
 
 import asyncio
 from collections.abc import AsyncGenerator

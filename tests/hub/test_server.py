@@ -201,7 +201,7 @@ async def test_cancel_is_handled_at_once_and_returns_the_partial_answer(tmp_path
 
 @in_loop
 async def test_a_cancel_right_after_its_request_still_gives_a_final_reply(tmp_path: Path) -> None:
-    """Both are taken from the socket in one go: the request's task has not begun to run when it is cancelled."""
+    """Both are read from the socket together: the request is cancelled before its task has begun to run."""
     async with a_server(tmp_path, Speaker("x", held=True)) as scene:
         waiting = set()
         for _ in range(40):
@@ -382,7 +382,7 @@ async def test_stop_cancels_and_names_requests_that_exceed_the_timeout(tmp_path:
 
 @in_loop
 async def test_a_stop_cancelled_by_its_client_still_ends_the_hub(tmp_path: Path) -> None:
-    """The hub takes nothing any more: if it did not end, it would hold the lock against its successor for ever."""
+    """The hub accepts no requests any more: if it did not end, it would hold the lock forever."""
     speaker = Speaker("x", held=True)
     async with a_server(tmp_path, speaker) as scene:
         asked = await scene.dealer.send(ASK)

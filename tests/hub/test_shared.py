@@ -1,4 +1,4 @@
-"""The shared level against a real redis-server: the contract of a level, its secrets, and a server that dies and comes back."""
+"""The shared level against a real redis-server: the contract of a level, secrets, and server failures."""
 
 import asyncio
 import time

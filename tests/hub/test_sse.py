@@ -1,4 +1,4 @@
-"""Events out of bytes: the same ones, however the bytes were cut."""
+"""Server-sent events: parsing gives the same events however the bytes are split."""
 
 import itertools
 
@@ -97,7 +97,7 @@ def test_lines_outside_events_are_kept_for_the_error_message() -> None:
 
 @pytest.mark.parametrize("line", [b"}\n", b"data: {\n", b"x\n"])
 def test_many_lines_of_one_event_are_parsed_in_linear_time(line: bytes) -> None:
-    """Of lines that never become whole, all are read so often at most: otherwise 1 MB would take minutes."""
+    """Each line is parsed a bounded number of times: otherwise an incomplete event of 1 MB would take minutes."""
     looks = 0
     reader = EventReader()
     whole = reader._whole

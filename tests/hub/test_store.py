@@ -1,4 +1,4 @@
-"""A database: what was promised is written, what cannot be is said, and neither a bad write nor a long read stops another."""
+"""The database: acknowledged writes are durable, errors are reported, and bad writes or long reads block no others."""
 
 import asyncio
 import sqlite3
@@ -54,7 +54,7 @@ async def test_closing_finishes_queued_writes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [("b", 1, 2), ("b", object()), ("a", 1), ("b", 2**70), ("\ud800", 1)])
 @in_loop
 async def test_a_failing_write_affects_no_other_write(store: Store, bad: tuple[object, ...]) -> None:
-    """Whatever the write holds, its future ends, and the store goes on."""
+    """Whatever the write contains, its future ends, and the store continues."""
     before, wrong, after = store.write(PUT, ("a", 1)), store.write(PUT, bad), store.write(PUT, ("z", 1))
     assert await before == 1
     with pytest.raises(Exception) as caught:  # noqa: PT011
@@ -232,7 +232,7 @@ async def test_a_database_in_memory_reads_its_own_writes() -> None:
 
 @in_loop
 async def test_operations_of_a_failed_group_run_again_and_change_the_database_once(store: Store) -> None:
-    """The rule of `submit`: what an operation does beside the database happens once more, what it does to it does not."""
+    """The rule of `submit`: side effects outside the database happen again, changes of the database do not."""
     held, runs = threading.Event(), []
 
     def hold(connection: sqlite3.Connection) -> None:

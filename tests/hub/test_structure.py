@@ -1,4 +1,4 @@
-"""Schemas and grammars on trial: what is refused before anything is computed, and what is no answer at the end."""
+"""Trial compilation of schemas and grammars, and validation of the finished answer."""
 
 import json
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""A system message that came with a later turn becomes the beginning of its question; nothing before it changes."""
+"""A system message of a later turn becomes the beginning of its question; earlier messages are unchanged."""
 
 from llmctld.engine.messages import ChatMessage
 from llmctld.models.remote.openai import quirk_in

@@ -1,4 +1,4 @@
-"""Word tables: files that the package brings, and that nothing reads before a question is compared."""
+"""Word tables: files of the package that are read only when questions are first compared."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Which folders are models, and that each of their files belongs to what identifies them."""
+"""Which folders are models, and that each of their files belongs to the identity of the model."""
 
 import json
 from pathlib import Path

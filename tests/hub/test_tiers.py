@@ -1,4 +1,4 @@
-"""The levels as one cache, against a dict; and what happens when a level fails."""
+"""The cache levels together, against a dict as reference; and failures of a level."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""The header that keeps AMX tile configurations: when the build asks for it, and that it does what it is for."""
+"""The header that preserves AMX tile configurations: when the build uses it, and that it works."""
 
 import shlex
 import shutil

@@ -1,4 +1,4 @@
-"""The range of every field, at its edges and beyond them."""
+"""The range of every field, at its boundaries and beyond them."""
 
 from math import inf, nan
 from typing import Any

@@ -1,4 +1,4 @@
-"""Vectors behind walls: what a slow twin finds, whatever was added, removed, saved, killed or damaged in between."""
+"""Vectors separated by walls: the results of a slow reference, after any additions, removals, kills and damage."""
 
 import os
 import random
@@ -217,7 +217,7 @@ def test_a_folder_shrinks_when_its_vectors_are_removed(tmp_path: Path, vectors: 
 
 
 def test_neighbours_are_found_behind_more_removed_ones_than_candidates(tmp_path: Path) -> None:
-    """Four hundred near ones go; the hundred behind them are still found."""
+    """Four hundred near vectors are removed; the next hundred are still found."""
     row = np.array(unit(0))
     with closing(opened(tmp_path / "v", sizes=Sizes(flat=50, batch=16))) as vectors:
         for number in range(900):

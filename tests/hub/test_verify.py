@@ -1,4 +1,4 @@
-"""What was computed against what had been stored: what it teaches, when a judge is asked, and what is left out."""
+"""Verification of semantic hits: what is counted, when a judge is asked, and what is skipped."""
 
 import asyncio
 from pathlib import Path
@@ -61,7 +61,7 @@ async def test_pairs_that_the_answers_decide_are_not_sent_to_the_judge(
 async def test_pairs_that_the_answers_leave_open_are_sent_to_the_judge(
     tmp_path: Path, verdict: object, known: tuple[int, int]
 ) -> None:
-    """Who says nothing has not said that they are the same."""
+    """No verdict of the judge does not count as the same."""
     async with learning(tmp_path, Model(usual=verdict)) as made:
         await compared(made, OTHER)
         assert await counts(made) == known
@@ -71,7 +71,7 @@ async def test_pairs_that_the_answers_leave_open_are_sent_to_the_judge(
 @pytest.mark.parametrize("computed", [SAME, NUMBER, OTHER])
 @in_loop
 async def test_a_pair_that_may_not_be_judged_is_not_counted(tmp_path: Path, computed: str) -> None:
-    """However it came out: equal answers alone would make the cache think itself better than it is."""
+    """Whatever the result: counting only equal answers would make the cache overestimate itself."""
     async with learning(tmp_path, Model(usual=YES)) as made:
         await compared(made, computed, COMPUTED._replace(judge=False))
         assert (await counts(made), await pairs(made), made.model.asked) == ((0, 0), 0, [])

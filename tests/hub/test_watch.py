@@ -1,4 +1,4 @@
-"""The hub's log: JSON lines with the request's id, no word of what was asked or answered, rotated, and never in the way."""
+"""The hub's log: JSON lines with the id of the request and none of its text, rotated, and never blocking."""
 
 import os
 import subprocess

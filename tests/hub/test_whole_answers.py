@@ -1,4 +1,4 @@
-"""An answer arrives with every field that it was computed with, on every way through the pipeline: no way builds it anew.
+"""An answer arrives with every field it was computed with, on every path through the pipeline.
 
 The fields are found by introspection, so that a field which is added to Answer is tested without a change here.
 """

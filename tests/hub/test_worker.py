@@ -1,4 +1,4 @@
-"""The handle on a real engine process: what it says arrives, and its death is told to everybody who waits."""
+"""The handle on a real engine process: its messages arrive, and its death is reported to all waiters."""
 
 import asyncio
 import os
@@ -148,7 +148,7 @@ async def test_a_file_that_changes_during_a_load_is_named_and_no_rung_blamed(
 async def test_a_library_that_runs_out_of_memory_does_not_count_as_a_crash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The words are those of another process here: nobody else writes into the log between its start and its end."""
+    """The log lines are those of another process here, written between start and end of the engine."""
     words = "CUDA error: out of memory"
     ladder = Ladder(tmp_path / "rungs.json")
     monkeypatch.setenv("LLMCTL_ENGINE_CRASH", "SIGABRT@load:*")

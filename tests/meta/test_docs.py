@@ -1,4 +1,4 @@
-"""Documents that cannot lie: every error, command and setting stands in them, and what they show is run."""
+"""Documents stay correct: they contain every error, command and setting, and their examples are run."""
 
 import os
 import re
@@ -64,7 +64,7 @@ def test_every_page_is_in_the_index_and_is_short() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_that_are_shown_but_not_run_use_existing_options(page: Path) -> None:
-    """They need a network, a key or a compiler; at least nothing in them is out of date."""
+    """They need a network, a key or a compiler; at least their options are up to date."""
     root: Any = typer.main.get_command(main.app)
     for line in "\n".join(blocks(TEXTS[page], "sh")).splitlines():
         for part in re.findall(r"(?:^|[|;&] *)llmctl ([^|;&]*)", line.partition("  #")[0]):
@@ -219,7 +219,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> set[str]:
 
 
 def test_the_example_configuration_decodes_with_every_line_uncommented() -> None:
-    """Each commented setting is a real one with a value that is taken: no key in it is out of date."""
+    """Each commented setting exists and has a valid value."""
     import tomli
 
     text = (ROOT / "config.example.toml").read_text(encoding="utf-8")

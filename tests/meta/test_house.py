@@ -1,4 +1,4 @@
-"""The checkout itself: layout, imports of the client, and nothing of the machine that it was written on."""
+"""The checkout itself: layout, imports of the client, and no paths of the author's machine."""
 
 import ast
 import re
@@ -88,7 +88,7 @@ def test_the_hub_imports_no_native_model_library() -> None:
 
 
 def test_installed_versions_equal_the_pinned_ones() -> None:
-    """The tests run with the constraints, and everything that the project names is pinned there."""
+    """The tests run with the constraints, which pin every dependency of the project."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = {found.name: found for found in (Requirement(line) for line in lines if line and not line.startswith("#"))}
     assert "llmctl" not in pins

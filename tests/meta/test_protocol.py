@@ -125,7 +125,7 @@ def test_protocol_md_describes_every_struct_once() -> None:
 
 @pytest.mark.parametrize("name", sorted(STRUCTS))
 def test_a_section_of_protocol_md_has_a_row_for_each_sent_field(name: str) -> None:
-    """Held against msgspec's own view of the struct, not against the sources that the page is written from."""
+    """Compared with msgspec's view of the struct, not with the sources that the page is generated from."""
     kind = getattr(wire, name)
     section = re.split(rf"^### {name}(?: \(`\w+`\))?$", PROTOCOL, flags=re.M)[1].split("\n### ")[0].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| `[^`]+` \| (?:`([^`]+)`|required) \|", section, flags=re.M))
@@ -146,7 +146,7 @@ def test_the_sampling_fields_are_documented_once(kind: type[wire.Sampling]) -> N
 
 
 def test_request_types_have_the_expected_server_facts() -> None:
-    """What the server asks of a message's type, in one picture."""
+    """All facts that the server reads from a message type, in one place."""
     work, any_protocol, ends_background, delays_background = (
         {kind for kind in REQUESTS if getattr(kind, fact)} for fact in (*protocol.FACTS, "delays_background")
     )

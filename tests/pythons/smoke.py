@@ -1,4 +1,4 @@
-"""Ten commands of an installed `llmctl`, with every backend: what a release that does not start would fail at.
+"""Ten commands of an installed `llmctl`, with every backend: a release that does not start fails here.
 
 It knows the command line and nothing of the Python behind it; the models, the hub and the endpoint are made here.
 """

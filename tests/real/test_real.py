@@ -1,4 +1,4 @@
-"""One real model by the installed command: what it says is what llama.cpp's own plain loop says of it, whoever else is asking.
+"""One real model by the installed command: it answers like the plain loop of llama.cpp, also under load.
 
 Alone that is so to the last token. Among others the library multiplies with other kernels, and its weights are quantised: then
 two tokens that are about as likely may change places, as they do where the plain loop reads a prompt token by token instead of

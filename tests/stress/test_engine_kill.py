@@ -1,4 +1,4 @@
-"""The engine is killed in random moments under load: the hub stays up, and each request is answered or says why not."""
+"""The engine is killed at random moments under load: the hub stays up, and each request is answered or fails clearly."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""Models come and go: nothing is left behind by fifty loads, and three share the room of two as the simulation says."""
+"""Repeated loads: fifty leak nothing, and three models share memory for two as the simulation predicts."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Correct first: over random schedules, whatever is copied, cut, saved and put off, each answer is its own, token for token."""
+"""Random schedules: with any prefix reuse, saving and preemption, each answer is the sequential one, token for token."""
 
 import random
 from pathlib import Path
@@ -35,7 +35,7 @@ def story(dice: random.Random, length: int) -> str:
 
 
 def test_random_schedules_give_the_same_answers_as_sequential_requests(model: Gguf) -> None:
-    """Arrivals, cancels, overlaps and priorities in any order; every answer is its own, and nothing leaks."""
+    """Arrivals, cancels, overlaps and priorities in any order; every answer is the sequential one, and nothing leaks."""
     dice = seeded()
     for _ in range(count(500)):
         driver = Driver(model, batch=dice.choice((16, 64, 512)), saved=SavedStates(None, 2**22, 0), pace=Dear())

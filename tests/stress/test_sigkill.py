@@ -1,4 +1,4 @@
-"""The hub is killed in random moments: what was acknowledged is in the history, and nothing stays running."""
+"""The hub is killed at random moments: acknowledged answers are in the history, and nothing stays running."""
 
 import signal
 import threading

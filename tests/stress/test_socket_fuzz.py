@@ -1,4 +1,4 @@
-"""Whatever arrives at the hub's socket: it answers or drops, never dies, and never stops answering the others."""
+"""Arbitrary input at the hub's socket is answered or dropped; the hub never dies and still answers other clients."""
 
 import random
 import socket
@@ -150,7 +150,7 @@ def test_the_hub_still_answers_after_arbitrary_frames(victim: House) -> None:
 
 
 def test_an_undecodable_body_gets_an_error_reply(victim: House) -> None:
-    """The id stands outside the body: so even nonsense is answered to whoever asked."""
+    """The id is outside the body, so even an undecodable body gets its reply."""
     dice = seeded()
     with Dealer(victim.socket) as dealer:
         for _ in range(count(1000)):
