@@ -53,7 +53,7 @@ class Emulator(NamedTuple):
         return {"LD_PRELOAD": str(self.library), "AMX_COUNTS": str(self.counts)}
 
     def executed(self) -> dict[str, int]:
-        """How often each instruction was, by all processes so far; those that never were are left out."""
+        """How often each instruction was executed by all processes so far; those never executed are left out."""
         numbers = array.array("Q", self.counts.read_bytes() if self.counts.exists() else b"")
         return {name: number for name, number in zip(NAMES, numbers, strict=False) if number}
 

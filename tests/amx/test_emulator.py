@@ -22,7 +22,7 @@ OUTCOMES = {
     "load_unconfigured": ILLEGAL, "zero_unconfigured": ILLEGAL, "after_release": ILLEGAL, "palette_0": ILLEGAL,
     "unused_tile": ILLEGAL, "odd_bytes": ILLEGAL, "start_beyond": ILLEGAL, "same_tile": ILLEGAL, "unfit_rows": ILLEGAL,
     "unfit_bytes": ILLEGAL,
-    # what is none of the emulator's business
+    # instructions that the emulator does not handle
     "no_memory": FAULT, "other_instruction": ILLEGAL, "sent": ILLEGAL, "own_handler": "right", "own_handler_passed": "right",
     # what is computed
     "addresses": "right", "start_row": "right", "dpbssd": "right", "dpbsud": "right", "dpbusd": "right", "dpbuud": "right",

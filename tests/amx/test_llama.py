@@ -76,7 +76,7 @@ class Emulated(NamedTuple):
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Asked]:
-    """Of each kind, one of which rounding decides nothing."""
+    """One prompt of each quantisation whose answer does not depend on rounding."""
     folder = tmp_path_factory.mktemp("kinds")
     found = {}
     for kind in QUANTS:

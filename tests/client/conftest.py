@@ -63,7 +63,7 @@ def house() -> Iterator[House]:
 
 @pytest.fixture
 def fake(house: House) -> Iterator[MakeFake]:
-    """`fake(scenario)` starts the small hub in `house`."""
+    """`fake(scenario)` starts the fake hub in `house`."""
     started: list[Fake] = []
 
     def start(scenario: str = "streams") -> Fake:

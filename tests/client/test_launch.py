@@ -18,7 +18,7 @@ from tests.e2e.house import PATIENCE_S, House
 
 def test_nothing_runs_in_an_empty_home(paths: Paths) -> None:
     assert launch.running(paths) is None
-    assert not paths.run.exists(), "looking makes no folder"
+    assert not paths.run.exists(), "looking creates no folder"
 
 
 def test_a_stale_socket_counts_as_no_hub(fake: MakeFake, paths: Paths) -> None:
@@ -93,7 +93,7 @@ def test_stop_waits_for_the_end_and_lists_the_cancelled_requests(fake: MakeFake,
 
 
 def short_of_patience(heard: Heard, word: str, monkeypatch: pytest.MonkeyPatch) -> launch.Notify:
-    """Waits in vain are short; what comes after the notice with `word` works, and may take its time."""
+    """Waits that must time out are short; those after the notice with `word` succeed and may take longer."""
     monkeypatch.setattr(launch, "GRACE_S", 0.2)
 
     def hear(notice: str) -> None:
@@ -126,7 +126,7 @@ def test_a_frozen_hub_is_killed(fake: MakeFake, paths: Paths, heard: Heard, monk
 
 @pytest.fixture
 def starter(house: House, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A script in the place of Python; called as `starter ... llmctld --ready-fd N`."""
+    """A script instead of Python; called as `starter ... llmctld --ready-fd N`."""
     script = house.home / "starter"
     monkeypatch.setattr(sys, "executable", str(script))
     return script

@@ -104,7 +104,7 @@ def test_a_burst_over_three_models_with_room_for_one_takes_three_loads(house: Ho
         house.echo(name, takes="1M", first_ms=1500)
     house.ok("models", "load", "A")
     with house.held("A"):
-        commands = [house.spawn("ask", "-m", "A", "A0")]  # it comes first, however long the others take to start
+        commands = [house.spawn("ask", "-m", "A", "A0")]  # it is first, however long the others take to start
         until(lambda: house.running() == 1, what="the first request at the hub")
         commands += [house.spawn("ask", "-m", name, f"{name}{at}") for at, name in enumerate("ABAACABC") if at]
         until(lambda: house.running() == 8, what="eight requests at the hub")

@@ -55,7 +55,7 @@ def test_a_library_crash_is_survived_reported_once_and_remembered(house: House) 
     add(house, "m", seed=7)
     assert house.ok("models", "show", "m", "--json").last["rung"] is None
     first = house.ok("ask", "hi", "-m", "m", *SHORT)
-    assert first.out == text, "what was asked is answered, by the first request already"
+    assert first.out == text, "the first request is already answered"
     (said,) = notices(first)
     for word in ("m runs without any special matrix kernels", "'as it is' ended with SIGSEGV", "'no AMX' ended with SIGILL",
                  "1.5 to 4 times as long", "llmctl daemon doctor"):  # fmt: skip
@@ -123,11 +123,11 @@ def test_a_model_that_crashes_on_every_rung_is_refused_until_something_changes(h
         for rung, cause in zip(LADDER, causes, strict=True):
             assert f"'{rung}' ({cause})" in outcome.err
         assert "llmctl models load m" in outcome.err
-        assert ("engine-m.log" in outcome.err) == (question == "one"), "where its last words are, to who saw it die"
-        assert falls(house, "m") == tried, "nobody tries again what was tried"
+        assert ("engine-m.log" in outcome.err) == (question == "one"), "names the log to the client that saw it die"
+        assert falls(house, "m") == tried, "failed rungs are not tried again"
     assert house.ps("m") == {}
     house.ok("ask", "hi", "-m", "fine", *SHORT)
-    assert house.ps("fine")["rung"] == "as it is", "that one model is of no use says nothing of others"
+    assert house.ps("fine")["rung"] == "as it is", "one unusable model says nothing of others"
 
     house.stop()
     assert house.run("ask", "three", "-m", "m").status == 4
@@ -177,7 +177,7 @@ def test_an_embedding_model_falls_to_a_lower_rung_too(house: House) -> None:
     outcome = house.ok("embed", "the cat", "-m", "b")
     assert outcome.out == vectors
     (said,) = notices(outcome)
-    assert "'as it is' ended with SIGSEGV, 'no AMX' ended with SIGFPE" in said, "the last load is what is spoken of"
+    assert "'as it is' ended with SIGSEGV, 'no AMX' ended with SIGFPE" in said, "the message is about the last load"
     assert house.ps("b")["rung"] == "no extra buffers"
 
 

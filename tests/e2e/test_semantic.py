@@ -43,7 +43,7 @@ def own() -> Iterator[House]:
 @pytest.fixture
 def endpoint() -> Iterator[Server]:
     with server() as made:
-        made.usual = talker(lambda question: "Paris, of course.")  # what a house learns, its next test finds
+        made.usual = talker(lambda question: "Paris, of course.")  # what a hub has learned is found by the next test
         yield made
 
 
@@ -315,7 +315,7 @@ def test_cache_undo_removes_a_semantic_hit_and_lists_who_received_it(own: House,
     again = ask(own, model, "So what is the capital of France?")
     assert again.last["cache"]["key"] != key
     stored = own.ok("ask", QUESTION, "-m", model, "--json").last["cache"]
-    assert (stored["hit"], stored["key"]) == ("memory", key), "it stands, for its own question"
+    assert (stored["hit"], stored["key"]) == ("memory", key), "it stays for its own question"
     own.ok("ask", QUESTION, "-m", model, "--semantic", "--refresh")
     assert ask(own, model, "Well, what is the capital of France?").last["cache"]["key"] != key, (
         "nor when it is computed anew"

@@ -129,8 +129,8 @@ def test_a_long_path_and_a_symlink_to_it_reach_the_same_hub(house: House) -> Non
         for name, path in paths.items():
             house.ok("ask", name, LLMCTL_HOME=path)
             lines.append(house.ok("daemon", "status", "--json", LLMCTL_HOME=path).last)
-        assert len({line["pid"] for line in lines}) == 1, "one hub, whoever calls it what"
-        os.unlink(Path(lines[0]["socket"]).parent)  # as whoever cleans /tmp does it
+        assert len({line["pid"] for line in lines}) == 1, "one hub under every path"
+        os.unlink(Path(lines[0]["socket"]).parent)  # as a cleaner of /tmp does
         assert house.ok("daemon", "status", "--json", LLMCTL_HOME=paths["long"]).last["pid"] == lines[0]["pid"]
         house.place = long
         assert len(house.records()) == 3, "and every row that was acknowledged is there"
@@ -196,7 +196,7 @@ def in_a_terminal(house: House, *arguments: str) -> str:
         try:
             while piece := os.read(leader, 65536):
                 seen += piece
-        except OSError:  # its last end was closed
+        except OSError:  # its last end is closed
             pass
         os.close(leader)
     assert process.returncode == 0, seen

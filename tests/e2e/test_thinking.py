@@ -107,7 +107,7 @@ def test_the_think_setting_of_the_model_is_the_default_of_requests(home: House) 
     home.ok("models", "add", "quiet", home.home / "m.gguf", "--set", "template=switch.jinja", "--set", "think=off")
     assert asked(home, "why?", "-m", "quiet")["text"]
     assert not asked(home, "why?", "-m", "quiet", "--think", "on")["text"]
-    assert asked(home, "why?", "-m", "quiet", "--raw")["text"], "a raw prompt is nobody's to tell"
+    assert asked(home, "why?", "-m", "quiet", "--raw")["text"], "a raw prompt has no template to set"
     wrong = home.run("models", "add", "never", home.home / "m.gguf", "--set", "think=much")
     refused(wrong, 5, "think", "on, off, low, medium, high")
 

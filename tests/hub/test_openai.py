@@ -54,7 +54,7 @@ def test_each_supported_field_is_sent_under_its_api_name(name: str) -> None:
     value, expected = SENT[name]
     body = ask(**{name: value})
     assert {key: body[key] for key in expected} == expected
-    assert not ({*expected} - {"messages", "max_tokens"}) & ask().keys(), "what nobody set is not sent"
+    assert not ({*expected} - {"messages", "max_tokens"}) & ask().keys(), "unset fields are not sent"
 
 
 @pytest.mark.parametrize("name", REFUSED)

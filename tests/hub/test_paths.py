@@ -43,7 +43,7 @@ def test_lock_and_socket_do_not_depend_on_the_caller_s_session(monkeypatch: pyte
 
 @pytest.fixture
 def long_home(tmp_path: Path) -> Iterator[Paths]:
-    """The places in a folder whose path is too long for a socket; no link leads there yet, or any more."""
+    """Paths in a folder whose path is too long for a socket, without a symlink to it before and after the test."""
     paths = find_paths({"LLMCTL_HOME": str(tmp_path / ("ä" * 60))})
     yield paths
     paths.socket.parent.unlink(missing_ok=True)
@@ -51,7 +51,7 @@ def long_home(tmp_path: Path) -> Iterator[Paths]:
 
 def test_a_long_home_is_reached_through_a_short_symlink(long_home: Paths) -> None:
     assert long_home.home is not None
-    assert long_home.run == long_home.home / "run", "lock and socket lie there all the same"
+    assert long_home.run == long_home.home / "run", "lock and socket are in the home nevertheless"
     assert len(os.fsencode(long_home.socket)) <= SOCKET_PATH_MAX
     make_private(long_home.run)
     for _ in range(2):
@@ -60,7 +60,7 @@ def test_a_long_home_is_reached_through_a_short_symlink(long_home: Paths) -> Non
         long_home.socket.parent.unlink()  # as whoever cleans /tmp does it
     long_home.socket.parent.symlink_to("/")
     make_reachable(long_home)
-    assert long_home.socket.parent.samefile(long_home.run), "one that leads elsewhere is made anew"
+    assert long_home.socket.parent.samefile(long_home.run), "a symlink to elsewhere is replaced"
 
 
 def test_an_occupied_symlink_name_is_an_error_that_names_it(long_home: Paths) -> None:

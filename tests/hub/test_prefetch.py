@@ -266,7 +266,7 @@ class Desk:
         )
 
     async def ask(self, steps: str, person: str = "ana", again: bool = True) -> None:
-        """Each letter is a request, a space ends the session; whatever is wished for is computed after each."""
+        """Each letter is a request, a space ends the session; requested prefetches are computed after each."""
         for step in steps:
             self.now += SESSION_S + 1 if step == " " else 10.0
             if step == " ":
@@ -335,7 +335,7 @@ async def test_an_answer_whose_ttl_is_shorter_than_the_delay_is_not_computed_twi
     async with desk(tmp_path) as it:
         it.life = 5.0
         await it.ask("ab ab ab ab ab")
-        assert it.computed == ["b"], "once, for only then is its life known"
+        assert it.computed == ["b"], "once, because only then its TTL is known"
         assert it.figures() == (1, 0, 1)
 
 
@@ -425,7 +425,7 @@ async def test_a_failed_prefetch_is_not_retried_before_its_request_comes_again(t
     async with desk(tmp_path) as it:
         it.compute = compute
         await it.ask("ab ab ab ab ab")
-        assert tried == [b"b"] * 3, "each time somebody had asked it since"
+        assert tried == [b"b"] * 3, "each time it had been asked since"
         await it.ask(" a a a")
         assert tried == [b"b"] * 4
 

@@ -33,7 +33,7 @@ def prompt(values: dict[str, str] | None = None, **fields: Any) -> str | None:
     ("fields", "text"),
     [
         ({"prompt": "why?"}, "why?"),
-        ({"prompt": "why?\n"}, "why?\n"),  # a PROMPT stands as it is
+        ({"prompt": "why?\n"}, "why?\n"),  # a PROMPT is unchanged
         ({"stdin": "text\n"}, "text"),
         ({"stdin": "text\n\n"}, "text\n"),
         ({"stdin": "text\r\n"}, "text"),
@@ -166,7 +166,7 @@ async def test_a_continued_conversation_keeps_its_turns_model_and_system_prompt(
             ("system", "Be brief."), ("user", "one"), ("assistant", "re: one"), ("user", "two"), ("assistant", "re: two"),
             ("user", "three"),
         ]  # fmt: skip
-        assert call.system == "Be brief.", "which is what its row says"
+        assert call.system == "Be brief.", "as in its row"
     over = await passed(tmp_path, history, prompt="three", user="ana", conversation="talk", system="", model="e")
     assert said(over)[0] == ("user", "one")
     assert (over.entry.name, over.system) == ("e", "")
@@ -184,7 +184,7 @@ async def test_a_new_system_prompt_applies_from_its_turn_and_the_old_one_before(
     ]  # fmt: skip
     assert [role for role, text in said(call) if text in "ABC"] == ["system"] * 4
     same = await passed(tmp_path, history, prompt="q6", user="ana", conversation="talk", system="A")
-    assert said(same)[-2:] == [("assistant", "a5"), ("user", "q6")], "the one that holds is not said again"
+    assert said(same)[-2:] == [("assistant", "a5"), ("user", "q6")], "the current system prompt is not repeated"
 
 
 @in_loop
@@ -207,7 +207,7 @@ async def test_filled_in_values_stay_in_their_turn(tmp_path: Path, history: Hist
         conversation="talk",
     )
     assert (first.system, first.prompt) == ("About tea.", "of tea")
-    await save(history, "talk", "of {topic}", "re", system="About {topic}.")  # as a prompt that showed such a place
+    await save(history, "talk", "of {topic}", "re", system="About {topic}.")  # like a prompt that contains a placeholder
     later = await passed(tmp_path, history, prompt="{topic}?", params={"topic": "tin"}, user="ana", conversation="talk")
     assert [text for _, text in said(later)] == ["About {topic}.", "of {topic}", "re", "tin?"]
 

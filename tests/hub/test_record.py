@@ -71,7 +71,7 @@ async def test_a_running_request_has_a_row_with_its_partial_text(
     await history.turns("", "")  # everything before it is written
     row = row_of(tmp_path, call)
     assert (row["state"], row["prompt"], row["text"], row["ended"]) == ("running", "why?", "so far", None)
-    assert await history.open() == 1, "as the next hub would, had this one been killed here"
+    assert await history.open() == 1, "as the next hub would if this one were killed here"
     assert row_of(tmp_path, call)["code"] == "unreachable"
     speaker.go.set()
     await task
@@ -90,7 +90,7 @@ async def test_a_failed_request_is_recorded_with_its_partial_answer(
     assert (row["state"], row["code"], row["message"]) == ("failed", error.code, error.message)
     assert row["text"] == "half"
     assert caught.value.answer is not None
-    assert caught.value.answer.text == "half", "what came is the user's"
+    assert caught.value.answer.text == "half", "the partial answer belongs to the user"
 
 
 @in_loop

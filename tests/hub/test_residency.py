@@ -114,7 +114,7 @@ async def test_a_model_removed_while_loading_is_still_listed(tmp_path: Path) -> 
 
 
 def loading_pid(residency: Residency) -> int:
-    """Of the engine that is on its way; 0 while there is no process yet."""
+    """The pid of the engine that is starting; 0 while there is no process yet."""
     return max((line.pid for line in residency.statuses() if line.state == "loading"), default=0)
 
 
@@ -170,7 +170,7 @@ async def test_the_least_used_model_is_evicted(tmp_path: Path) -> None:
         for name in ("a", "b"):
             await say(residency, catalog.find(name), "x")
         for replica in residency._pool.replicas():
-            replica.load_s = 1.0  # what they took to load differs by chance
+            replica.load_s = 1.0  # their load times differ by chance
         await say(residency, catalog.find("a"), "x")
         assert residency.outlook(catalog.find("c")) == "loading c, unloading b for it"
         await say(residency, catalog.find("c"), "x")

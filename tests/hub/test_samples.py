@@ -16,7 +16,7 @@ from tests.hub.scene import a_call, a_server, events_of, in_loop, some_tiers
 
 
 class Choir:
-    """A last stage in which each sample says its own letter, when it is told to."""
+    """A last stage in which each sample answers its own letter once its event is set."""
 
     def __init__(self, count: int) -> None:
         self.go = [asyncio.Event() for _ in range(count)]

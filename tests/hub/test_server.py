@@ -38,7 +38,7 @@ def test_every_handler_has_the_expected_parameter_and_return_types() -> None:
 
 
 def breaking(error: BaseException, *, when: str) -> Link:
-    """A stage that raises before, after a first event of, or at the end of what lies behind it."""
+    """A stage that raises before, after the first event of, or at the end of the stages behind it."""
 
     def link(next_: Stage) -> Stage:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
@@ -400,7 +400,7 @@ async def test_a_hub_whose_socket_file_vanishes_ends(tmp_path: Path, monkeypatch
     monkeypatch.setattr(wire, "HEARTBEAT_S", 0.02)
     async with a_server(tmp_path, Speaker("x")) as scene:
         scene.path.unlink()
-        scene.path.touch()  # of another: it must not be removed
+        scene.path.touch()  # of another hub: it must not be removed
         await scene.hub.requests.stopped.wait()
         assert scene.path.exists()
 

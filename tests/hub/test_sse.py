@@ -13,7 +13,7 @@ LINES = st.sampled_from(
 
 
 def expected(lines: list[str]) -> list[bytes]:
-    """As the standard says it, line by line; what no empty line follows counts too."""
+    """The standard's algorithm, line by line; an event without a final empty line counts too."""
     found: list[str] = []
     data: list[str] = []
     for line in [*lines, ""]:

@@ -164,7 +164,7 @@ async def test_a_long_search_delays_neither_writes_nor_short_reads(store: Store)
     search = asyncio.create_task(store.search(ENDLESS))
     await asyncio.sleep(0)
     assert await store.write(PUT, ("a", 1)) == 1
-    assert store.write_now(PUT, ("b", 2)).done(), "nobody is in its way"
+    assert store.write_now(PUT, ("b", 2)).done(), "nothing blocks it"
     assert await store.read(ALL) == [("a", 1), ("b", 2)]
     assert not search.done()
     search.cancel()

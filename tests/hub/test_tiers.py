@@ -41,7 +41,7 @@ def answer(text: str, model: str = "m", created: float = EPOCH) -> Stored:
 
 
 class TiersAgainstADict(RuleBasedStateMachine):
-    """The slow twin is a dict with the time of each answer: what is served must be the last thing that was stored.
+    """The reference is a dict with the time of each answer: a hit must be the last answer stored.
 
     Nothing is lost either while everything fits on the disk, which it does here.
     """
@@ -78,7 +78,7 @@ class TiersAgainstADict(RuleBasedStateMachine):
         self.lookups += 1
         if expected is None or self.now - expected.created > limit:
             assert hit is None
-        elif self.now - expected.created < TTL:  # at the very edge both are right
+        elif self.now - expected.created < TTL:  # exactly at the expiry both are right
             assert hit is not None
             assert hit.answer == expected
             assert hit.age == self.now - expected.created
@@ -118,7 +118,7 @@ class TiersAgainstADict(RuleBasedStateMachine):
 
     @rule()
     def note(self) -> None:
-        """What the book says after a round is what lies on the disk."""
+        """After a round, cache.db agrees with the disk."""
         self.loop.run_until_complete(self.tiers.round())
         book, (disk,) = self.tiers.noted, self.tiers._threads
         nothing: list[Held] = []
@@ -303,7 +303,7 @@ async def test_a_failing_disk_level_recovers_once_the_disk_works(tmp_path: Path)
     hit = await tiers.get("before", None)
     assert hit is not None
     assert hit.level == "disk"
-    assert (await state(tiers)).state == "failing", "it can be read; whether it can be written nobody knows yet"
+    assert (await state(tiers)).state == "failing", "it can be read; whether it can be written is not known yet"
     await tiers.put("k", answer("text", created=time.time()))
     assert (await state(tiers)).state == "ok"
     await tiers.close()

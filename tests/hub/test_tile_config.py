@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def cxx() -> list[str]:
-    """A compiler that knows AMX and drops what its kernels depend on, as GCC does up to 14 at least."""
+    """A compiler that supports AMX and drops the tile configuration, as GCC does up to 14 at least."""
     if shutil.which("g++") is None or not tile_config.drops(["g++"]):
         pytest.skip("no g++ here that drops tile configurations")
     return ["g++"]
@@ -40,7 +40,7 @@ def test_only_a_processor_with_amx_needs_the_header(cxx: list[str], tmp_path: Pa
 
 
 def make(folder: Path, cpuinfo: Path, **variables: str) -> list[str]:
-    """What `make` has pip do, with CMAKE_ARGS before it, in a folder where nothing is installed."""
+    """The pip calls of `make`, each with its CMAKE_ARGS, in a folder where nothing is installed."""
     pip = folder / "pip"
     pip.write_text('#!/bin/sh\necho "${CMAKE_ARGS-unset}|$@" >>"$(dirname "$0")/calls"\n')
     pip.chmod(0o755)

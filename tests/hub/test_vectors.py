@@ -98,7 +98,7 @@ class Twin(RuleBasedStateMachine):
         after = self.folder.with_name(str(int(self.folder.name) + 1))
         after.mkdir()
         for path in self.folder.iterdir():
-            with suppress(FileNotFoundError):  # a graph that is of no use any more has just been removed
+            with suppress(FileNotFoundError):  # an outdated graph has just been removed
                 shutil.copy(path, after)
         if not closes:
             self.vectors.close()
@@ -130,7 +130,7 @@ TestTwin = Twin.TestCase
 
 
 def near(number: int) -> Any:
-    """Just this one, which is the same."""
+    """The result for exactly this vector."""
     return [(number, pytest.approx(1.0))]
 
 
@@ -267,7 +267,7 @@ def test_a_killed_process_keeps_acknowledged_vectors(tmp_path: Path) -> None:
             take(line, held)
         with closing(opened(tmp_path / "v")) as vectors:
             missing, surplus = vectors.check(held)
-            assert len(missing) + len(surplus) <= 1  # what was done and not yet said
+            assert len(missing) + len(surplus) <= 1  # done and not yet acknowledged
             held = held.difference(missing).union(surplus)
             last = max(held)
             assert vectors.search("w", unit(last), 1)[0][0] == last
@@ -280,7 +280,7 @@ def take(line: str, held: set[int]) -> None:
 
 @contextmanager
 def damaged(folder: Path, name: str = "vectors.bin") -> Iterator[bytearray]:
-    """The bytes of the file of that beginning, to be altered."""
+    """The bytes of the file whose name begins so, to be altered."""
     (path,) = folder.glob(f"{name}*")
     data = bytearray(path.read_bytes())
     yield data
@@ -291,7 +291,7 @@ RECORD = 4 + 8 + 16 + 4 * DIMENSION
 
 
 def after_damage(folder: Path) -> tuple[list[str], Check, list[str]]:
-    """What was told, what is missing of forty, what was set aside; and in the end all is as before."""
+    """What was reported, what is missing of forty, what was set aside; finally all vectors are added again."""
     vectors = Vectors(folder, DIMENSION, SMALL)
     told = vectors.open()
     with closing(vectors):

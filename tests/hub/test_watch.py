@@ -47,7 +47,7 @@ with open_log(folder, Logs()):
 
 
 def run(code: str, *arguments: object) -> list[str]:
-    """In a process of its own: the log belongs to the whole process. The lines that it printed."""
+    """The log lines of a separate process, because the log belongs to a whole process."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     root = str(Path(__file__).parents[2])
     ended = subprocess.run(

@@ -40,7 +40,7 @@ MUST = {"finish_reason": "length", "index": 0, "cache": wire.CacheUse(key="k", s
 
 
 def filled(kind: inspect.Type, name: str) -> Any:
-    """A value of the type that is no default."""
+    """A value of the type that differs from its default."""
     if isinstance(kind, inspect.UnionType):
         return filled(next(each for each in kind.types if not isinstance(each, inspect.NoneType)), name)
     if isinstance(kind, inspect.StructType):
@@ -72,7 +72,7 @@ def test_every_field_of_the_sample_answer_differs_from_its_default() -> None:
 
 
 class Innermost:
-    """In the place of the stage `generate`: answers with every field set, once `go` is set."""
+    """Replaces the stage `generate`: answers with every field set, once `go` is set."""
 
     def __init__(self) -> None:
         self.go, self.calls = asyncio.Event(), 0
@@ -86,7 +86,7 @@ class Innermost:
 
 
 async def one_vector(request: wire.Embed) -> AsyncGenerator[wire.Embeddings, None]:
-    """In the place of an embedding model: all questions are near each other."""
+    """Replaces the embedding model: all questions are similar."""
     yield wire.Embeddings(model="e", dimension=4, vectors=struct.pack("<4f", 1, 0, 0, 0) * len(request.texts), tokens=1)
 
 
@@ -133,7 +133,7 @@ async def close(background: Background, semantic: Semantic) -> None:
 
 
 def check(call: Call, answer: wire.Answer, hit: str | None) -> None:
-    """Every field as it was computed, but for the receiver's own."""
+    """Every field is as computed, except those of the receiver."""
     inner = computed()
     for name in set(wire.Answer.__struct_fields__) - set(RECEIVERS):
         assert getattr(answer, name) == getattr(inner, name), name

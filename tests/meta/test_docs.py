@@ -102,7 +102,7 @@ def test_the_documented_error_tree_matches_the_error_classes() -> None:
 
 @pytest.fixture
 def reader() -> Iterator[House]:
-    """Somebody who follows the README from the top."""
+    """A reader who follows the README from the top."""
     with a_reader() as made:
         yield made
 

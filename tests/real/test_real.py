@@ -34,7 +34,7 @@ PATIENCE_S = 600.0
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[House]:
-    """At its defaults, but for eight at once."""
+    """The model with default settings, except for eight slots."""
     with a_house() as made:
         made.ok("models", "add", "real", MODEL, "--set=slots=8")
         made.ok("models", "load", "real", timeout=PATIENCE_S)
@@ -64,7 +64,7 @@ def near(twin: Twin, meant: dict[str, list[Said]]) -> float:
 
 
 def differs(twin: Twin, said: list[Said], text: str, near: float) -> str:
-    """Empty where the text leaves what the plain loop says for the other one of two tokens that lie so near, if at all."""
+    """Empty if the text differs from the plain loop only where two tokens are about as likely, if at all."""
     agreed = list(takewhile(lambda count: text.startswith(twin.text(said[:count])), range(len(said) + 1)))[-1]
     if agreed == len(said):
         return "" if text == twin.text(said) else f"it goes on behind the end: {text!r}"

@@ -73,7 +73,7 @@ def write(house: House, writes: int, kill_after: int, dice: random.Random) -> di
 
 
 def check(house: House, acknowledged: dict[int, int]) -> int:
-    """The number of entries, each of them whole, in the book and on the disk, and none older than what was acknowledged."""
+    """The number of entries; each is whole, in cache.db and on disk, and not older than acknowledged."""
     house.ok("daemon", "start")
     with Dealer(house.socket) as dealer:
         for question, version in acknowledged.items():
@@ -138,7 +138,7 @@ def agree(house: House) -> int:
 
 def test_a_hub_killed_while_writing_leaves_no_torn_value() -> None:
     dice = seeded()
-    # a lifetime that is predicted, of answers that change all the time, may be over before a slow round is
+    # a predicted TTL of answers that always change may expire before a slow round ends
     with a_house(LLMCTL_LIMITS__QUEUE="1000", LLMCTL_CACHE__TTL="30d") as house:
         house.echo()
         house.ok("embed", "warm up")

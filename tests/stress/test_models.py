@@ -68,7 +68,7 @@ def loads(house: House) -> int:
 
 
 def run(house: House, trace: list[Request]) -> list[str]:
-    """Each request at its time, through one socket; what was answered, in the order of the trace."""
+    """Sends each request at its time through one socket; returns the answers in the order of the trace."""
     texts: dict[bytes, str] = {}
     with Dealer(house.socket) as dealer:
         order, pause, began = [], Event(), time.monotonic()

@@ -15,7 +15,7 @@ from tests.tiny_gguf import write
 
 
 class Dear(Pace):
-    """This model computes a prompt sooner than anything could be kept; as if it were a thousand times larger."""
+    """Pretends a model a thousand times larger: this one computes a prompt faster than a prefix can be kept."""
 
     token_ms = 100.0
 

@@ -12,7 +12,7 @@ ROUNDS = 40
 
 
 def asks(house: House, texts: list[str], answered: list[str]) -> None:
-    """Asks one after the other; what came back whole is noted."""
+    """Asks one request after the other and notes each complete answer."""
     for text in texts:
         outcome = house.run("ask", text, "--no-cache", "--no-stream", "-q")
         if outcome.status == 0:

@@ -25,7 +25,7 @@ def victim() -> Iterator[House]:
 
 
 def answers(victim: House) -> None:
-    """The hub still does what it is for."""
+    """The hub still answers."""
     with Dealer(victim.socket) as dealer:
         reply = dealer.ask(wire.Generate(prompt="alive", model="echo", cache="skip"))
     assert isinstance(reply, wire.Done)
@@ -125,7 +125,7 @@ def frames(dice: random.Random) -> list[bytes]:
 
 
 def stops_the_hub(sent: list[bytes]) -> bool:
-    """A valid Stop that chance has made is obeyed, as it should be: it is left out."""
+    """A valid Stop that chance generates would be obeyed, so it is left out."""
     try:
         return any(isinstance(wire.decode_request(frame), wire.Stop) for frame in sent)
     except (msgspec.DecodeError, UnicodeDecodeError):
