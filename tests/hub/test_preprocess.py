@@ -207,7 +207,9 @@ async def test_filled_in_values_stay_in_their_turn(tmp_path: Path, history: Hist
         conversation="talk",
     )
     assert (first.system, first.prompt) == ("About tea.", "of tea")
-    await save(history, "talk", "of {topic}", "re", system="About {topic}.")  # like a prompt that contains a placeholder
+    await save(
+        history, "talk", "of {topic}", "re", system="About {topic}."
+    )  # like a prompt that contains a placeholder
     later = await passed(tmp_path, history, prompt="{topic}?", params={"topic": "tin"}, user="ana", conversation="talk")
     assert [text for _, text in said(later)] == ["About {topic}.", "of {topic}", "re", "tin?"]
 
