@@ -21,8 +21,10 @@ from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.cache.levels.shared import LIMIT, SharedLevel
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.call.call import Call, Event, Stage
+from llmctld.call.identity import wall_of
 from llmctld.history import History
 from llmctld.inside.background import Background
+from llmctld.models.catalogue.catalog import Catalog
 from llmctld.pipeline.reuse.semantic import Semantic
 from llmctld.semantic.knowledge import Knowledge
 from llmctld.trial import Trial
@@ -30,7 +32,7 @@ from msgspec import inspect
 
 from llmctl import wire
 from llmctl.config import Config
-from tests.hub.scene import a_call, a_catalog, a_disk, a_residency, answer_of, at_once, in_loop, some_tiers
+from tests.hub.scene import a_call, a_catalog, a_disk, a_residency, answer_of, at_once, in_loop, some_tiers, until
 from tests.redis_server import RedisServer, a_redis, needs_redis
 
 RECEIVERS = ("id", "user", "model", "conversation", "cache", "cost", "route", "batched", "timings", "explain")
@@ -95,6 +97,8 @@ class Made:
     stage: Stage
     innermost: Innermost
     tiers: Tiers
+    knowledge: Knowledge
+    catalog: Catalog
 
 
 @asynccontextmanager
@@ -116,7 +120,7 @@ async def a_pipeline(folder: Path, tiers: Tiers, monkeypatch: pytest.MonkeyPatch
         config, catalog, history, tiers, residency, trial, background, None, semantic
     )
     try:
-        yield Made(background.pipeline, innermost, tiers)
+        yield Made(background.pipeline, innermost, tiers, knowledge, catalog)
     finally:
         innermost.go.set()
         await close(background, semantic)
@@ -229,6 +233,10 @@ async def test_a_semantic_hit_has_every_field(tmp_path: Path, monkeypatch: pytes
     async with a_pipeline(tmp_path, some_tiers(), monkeypatch) as made:
         first = asked(semantic=True)
         check(first, await answer_of(made.stage, first), None)
+        wall = wall_of(first, made.catalog, Config().cache.scope)
+        await until(
+            lambda: made.knowledge.is_open and made.knowledge.entries.behind(wall) > 0
+        )  # it is stored after the answer
         like = asked("why is the sky blue", semantic=True)
         answer = await answer_of(made.stage, like)
         check(like, answer, "semantic")
