@@ -125,7 +125,7 @@ test-real: test-real-model $(DEV)
 # says what is computed and what crashes, and nothing of speed. The libraries take some minutes, once, and stay in .amx.
 .PHONY: test-amx
 test-amx: $(DEV)
-	nice $(BIN)/python -m tests.amx.library .amx
+	nice $(BIN)/python -m tests.amx.llama_build .amx
 	LLMCTL_AMX=.amx $(BIN)/pytest -n 0 -rs --timeout 7200 tests/amx $(PYTEST_ARGS)
 
 test-pythons: $(DEV)

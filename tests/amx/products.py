@@ -5,7 +5,7 @@ DIFFERENCE is the largest one of any number, as a share of the spread of all, ov
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
-from llmctld.engine.llama.library import ggml, kernels
+from llmctld.engine.llama.internals import ggml, kernels
 
 TOKENS = (1, 2, 15, 16, 17, 32, 33, 70)
 """Rows, about the edges of tiles."""

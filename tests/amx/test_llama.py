@@ -18,7 +18,7 @@ from llmctld.native import tile_config
 
 from tests import kinds_gguf
 from tests.amx.emulated import Emulator, emulator, missing
-from tests.amx.library import lacking
+from tests.amx.llama_build import lacking
 from tests.e2e.house import REPOSITORY, House, Outcome
 from tests.e2e.house import house as a_house
 from tests.quantised import QUANTS, quantise

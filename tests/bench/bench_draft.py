@@ -70,7 +70,7 @@ def in_words(prompt: str, answer: str) -> tuple[list[int], list[int]]:
 
 def in_tokens(model: Path, prompt: str, answer: str) -> tuple[list[int], list[int]]:
     import llama_cpp.llama_cpp as lib
-    from llmctld.engine.llama.library.native_log import NativeLog
+    from llmctld.engine.llama.internals.native_log import NativeLog
     from llmctld.engine.llama.vocabulary import Vocabulary
 
     log = NativeLog()

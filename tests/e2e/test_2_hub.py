@@ -158,6 +158,7 @@ def test_a_client_that_vanishes_before_the_first_token_is_noticed(house: House) 
     asking.kill()
     until(lambda: house.running() == 0)
     until(lambda: house.busy("echo") == 0)
+    assert [row["state"] for row in house.records()] == ["cancelled"]
 
 
 def test_sigterm_lets_running_requests_finish(house: House) -> None:

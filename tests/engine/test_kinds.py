@@ -11,7 +11,7 @@ import pytest
 from llmctld.engine.cost.pace import Pace
 from llmctld.engine.embed.gguf import GgufEmbedder
 from llmctld.engine.errors import LoadError
-from llmctld.engine.llama.library.rungs import LADDER
+from llmctld.engine.llama.internals.rungs import LADDER
 from llmctld.engine.llama.model import Gguf
 from llmctld.engine.streams.saved import SavedStates
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import Shape, gpu_room
 from llmctld.engine.llama.cells import KV_TYPES, cell_bytes
-from llmctld.engine.llama.library.ggml import Device, devices, tensor_bytes
-from llmctld.engine.llama.library.native_log import NativeLog
-from llmctld.engine.llama.library.offload import Needs, arrange, layer_bytes, make_plan, on, parts, placed
+from llmctld.engine.llama.internals.ggml import Device, devices, tensor_bytes
+from llmctld.engine.llama.internals.native_log import NativeLog
+from llmctld.engine.llama.internals.offload import Needs, arrange, layer_bytes, make_plan, on, parts, placed
 from llmctld.engine.llama.model import Gguf
 from llmctld.engine.messages import Load
 

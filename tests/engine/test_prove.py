@@ -10,7 +10,7 @@ from pathlib import Path
 import llama_cpp.llama_cpp as lib
 import pytest
 from llmctld.engine import prove
-from llmctld.engine.llama.library import ggml, kernels, repack, rungs
+from llmctld.engine.llama.internals import ggml, kernels, repack, rungs
 from llmctld.engine.llama.model import Gguf
 from llmctld.engine.messages import Load
 
@@ -152,7 +152,7 @@ def test_kernel_results_are_close_to_numpy() -> None:
 
 def test_library_abort_message_is_in_the_log() -> None:
     script = (
-        "from llmctld.engine.llama.library import abort\nimport ctypes, llama_cpp.llama_cpp as lib\nabort.listen()\n"
+        "from llmctld.engine.llama.internals import abort\nimport ctypes, llama_cpp.llama_cpp as lib\nabort.listen()\n"
         "lib._lib.ggml_abort(b'x.cpp', ctypes.c_int(1), b'%s', b'GGML_ASSERT(rows == 2) failed')"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -1,6 +1,6 @@
 """Finds out which of llama.cpp's kernels crash on this machine or compute wrong numbers, and says what that costs.
 
-A child runs the trials (engine/llama/library/kernels.py), since a broken kernel ends its process. After a crash another child
+A child runs the trials (engine/llama/internals/kernels.py), since a broken kernel ends its process. After a crash another child
 goes on with the next trial.
 """
 
@@ -58,7 +58,7 @@ def outcomes() -> Iterator[KernelTrial]:
 
 def _run(skip: int) -> tuple[str, str]:
     """The child's output and how it ended."""
-    command = module("llmctld.engine.llama.library.kernels", str(skip))
+    command = module("llmctld.engine.llama.internals.kernels", str(skip))
     try:
         child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S, cwd="/")
     except subprocess.TimeoutExpired as slow:

@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
+from llmctld.engine.core.backend import WithoutReuse
 from llmctld.engine.errors import LoadError, Refusal
 from llmctld.engine.fit import mebibytes
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
@@ -41,7 +42,7 @@ class EchoAnswer:
         return self.codes[at] if at < len(self.codes) else END
 
 
-class Echo:
+class Echo(WithoutReuse):
     """Implements backend.TextModel."""
 
     def __init__(self, load: Load) -> None:
@@ -108,22 +109,6 @@ class Echo:
                 Scored(shown, 0.0, [(shown, 0.0)] if answer.logprobs else [])
             )  # every token has probability 1
         return [token]
-
-    def cut(self, stream: int, keep: int) -> bool:
-        """Nothing is computed, so nothing is kept."""
-        return keep == 0
-
-    def least(self, stream: int) -> int:
-        return 0
-
-    def copy(self, source: int, target: int) -> None:
-        """Never called: this backend does not reuse prefixes."""
-
-    def save(self, stream: int) -> bytes:
-        return b""
-
-    def restore(self, stream: int, state: bytes | memoryview) -> int:
-        return 0
 
     def piece(self, token: int) -> bytes:
         return chr(token).encode()

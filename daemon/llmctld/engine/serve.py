@@ -24,7 +24,7 @@ from llmctld.engine.core.loop import Inbox, Loop
 from llmctld.engine.cost.price import FixedStepTime, given
 from llmctld.engine.embed.loop import Embedder, EmbedLoop
 from llmctld.engine.errors import LoadError
-from llmctld.engine.llama.library import rungs
+from llmctld.engine.llama.internals import rungs
 from llmctld.engine.messages import LENGTH, Load, LoadFailed, Report, decode_command, frame
 from llmctld.engine.streams.saved import SavedStates
 
@@ -45,7 +45,7 @@ def serve(hub: socket.socket) -> int:
     try:
         crash.at("load", load.rung, load.name)
         if load.backend == "llama.cpp":
-            from llmctld.engine.llama.library import abort
+            from llmctld.engine.llama.internals import abort
 
             abort.listen()
         if load.kind == "embedding":

@@ -87,6 +87,25 @@ class TextModel(Protocol):
         """Whether this token ends the answer."""
 
 
+class WithoutReuse:
+    """The streams of a model that `reuses` nothing: they can only be emptied. `copy`, `save` and `restore` are never called."""
+
+    def cut(self, stream: int, keep: int) -> bool:
+        return keep == 0
+
+    def least(self, stream: int) -> int:
+        return 0
+
+    def copy(self, source: int, target: int) -> None:
+        raise NotImplementedError
+
+    def save(self, stream: int) -> bytes:
+        return b""
+
+    def restore(self, stream: int, state: bytes | memoryview) -> int:
+        return 0
+
+
 def room(prompt: list[int], context: int, max_tokens: int) -> int:
     """Number of tokens that may be generated: `max_tokens`, or what the context leaves. Raises Refusal if none is left."""
     if len(prompt) >= context:

@@ -13,7 +13,7 @@ from llmctld.engine.embed.loop import Reading, Vectors, too_long, unknown_prompt
 from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import Shape, mebibytes
 from llmctld.engine.llama.batch import Batch
-from llmctld.engine.llama.library.native_log import NativeLog
+from llmctld.engine.llama.internals.native_log import NativeLog
 from llmctld.engine.llama.reader import GgufReader
 from llmctld.engine.llama.vocabulary import Vocabulary
 from llmctld.engine.llama.weights import read_weights

@@ -21,6 +21,7 @@ import torch
 
 from llmctld.engine.answer.choice import Choice, no_number
 from llmctld.engine.answer.sampling import SamplingDefaults
+from llmctld.engine.core.backend import WithoutReuse
 from llmctld.engine.core.draft_model import DraftModel
 from llmctld.engine.core.step_threads import StepThreads
 from llmctld.engine.errors import Refusal
@@ -42,7 +43,7 @@ from llmctld.engine.streams.checkpoints import Window
 from llmctld.engine.streams.sequence import Chunk
 
 
-class Hf:
+class Hf(WithoutReuse):
     """Implements backend.TextModel. Its streams are the manager's pages, which cannot be cut or copied from outside."""
 
     mixes = True
@@ -122,21 +123,6 @@ class Hf:
         for chunk in chunks:
             chunk.sequence.batched |= chunk.sequence.cached > 0
         return [_outcome(came.get(id)) for id in ids]
-
-    def cut(self, stream: int, keep: int) -> bool:
-        return keep == 0  # the manager decides which pages a request gets
-
-    def least(self, stream: int) -> int:
-        return 0
-
-    def copy(self, source: int, target: int) -> None:
-        """Never called: this backend does not reuse prefixes."""
-
-    def save(self, stream: int) -> bytes:
-        return b""
-
-    def restore(self, stream: int, state: bytes | memoryview) -> int:
-        return 0
 
     def piece(self, token: int) -> bytes:
         return self._words.piece(token)

@@ -23,7 +23,7 @@ from llmctld.engine.llama import draft_file as second
 from llmctld.engine.llama.adapters import Adapters
 from llmctld.engine.llama.batch import Batch
 from llmctld.engine.llama.cells import KV_TYPES, cell_bytes, reuses, wanted_shape, window_cells
-from llmctld.engine.llama.library.native_log import NativeLog
+from llmctld.engine.llama.internals.native_log import NativeLog
 from llmctld.engine.llama.pages import give_back_zeros, stretches
 from llmctld.engine.llama.reader import GgufReader
 from llmctld.engine.llama.sampler import Sampler

@@ -11,10 +11,10 @@ import llama_cpp.llama_cpp as lib
 
 from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import Shape, mebibytes
-from llmctld.engine.llama.library.ggml import Device, tensor_bytes
-from llmctld.engine.llama.library.native_log import NativeLog
-from llmctld.engine.llama.library.offload import Needs, Plan, layer_bytes, make_plan, on, parts
-from llmctld.engine.llama.library.repack import place
+from llmctld.engine.llama.internals.ggml import Device, tensor_bytes
+from llmctld.engine.llama.internals.native_log import NativeLog
+from llmctld.engine.llama.internals.offload import Needs, Plan, layer_bytes, make_plan, on, parts
+from llmctld.engine.llama.internals.repack import place
 from llmctld.engine.messages import Load, Loaded
 
 TryOut = Callable[[Any], tuple[Any, Shape]]

@@ -1,6 +1,6 @@
 """Remembers on which rung each model loads, from crashes, for each build of the library, processor and kind of file.
 
-A rung is a set of features of the library (engine/llama/library/rungs.py). Stores what it learns in a file; crashes
+A rung is a set of features of the library (engine/llama/internals/rungs.py). Stores what it learns in a file; crashes
 are reported to it.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 
 from llmctl.errors import ModelUnavailable
 from llmctl.hashes import Place
-from llmctld.engine.llama.library.rungs import LADDER, NAMES, Rung
+from llmctld.engine.llama.internals.rungs import LADDER, NAMES, Rung
 from llmctld.models.engines.mapped_files import changed, places_of
 from llmctld.models.machine.build import build, processor
 from llmctld.storage.files import write_whole

@@ -1,7 +1,7 @@
 """Tries the library's kernels one by one: a small product of matrices for each type of weights, in each kind of buffer.
 
-Runs in a child (`python -m llmctld.engine.llama.library.kernels [SKIP]`), since a broken kernel ends the process. Prints the name
-of each trial before it, and the outcome after it: the last name without an outcome is the broken kernel. SKIP: trials to omit.
+Runs in a child (`python -m llmctld.engine.llama.internals.kernels [SKIP]`), since a broken kernel ends the process. Prints the
+name of each trial before it, and the outcome after it: the last name without an outcome is broken. SKIP: trials to omit.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmctld.engine import crash
-from llmctld.engine.llama.library import ggml
+from llmctld.engine.llama.internals import ggml
 
 TYPES = {
     "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8, "Q2_K": 10, "Q3_K": 11, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14,

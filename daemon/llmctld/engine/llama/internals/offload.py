@@ -14,7 +14,7 @@ import llama_cpp.llama_cpp as lib
 
 from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import Shape, gpu_room, mebibytes
-from llmctld.engine.llama.library.ggml import Device, devices, tensor_bytes
+from llmctld.engine.llama.internals.ggml import Device, devices, tensor_bytes
 from llmctld.engine.messages import Load
 
 UNKNOWN = 2**62

@@ -1,6 +1,6 @@
 """llama.cpp as it is built for a processor with AMX, on any x86-64 processor: once without our header, and once with it.
 
-`python -m tests.amx.library FOLDER` makes FOLDER/bare and FOLDER/header: the installed libraries, with another libggml-cpu in
+`python -m tests.amx.llama_build FOLDER` makes FOLDER/bare and FOLDER/header: the installed libraries, with another libggml-cpu in
 each. LLMCTL_LLAMA_CPP names llama.cpp's sources; without it those of the installed version are fetched.
 """
 

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from llmctld.engine.llama.library import ggml, rungs
-from llmctld.engine.llama.library.offload import parts
+from llmctld.engine.llama.internals import ggml, rungs
+from llmctld.engine.llama.internals.offload import parts
 from llmctld.engine.messages import Load
 
 REPACK = "CPU_REPACK"
