@@ -78,7 +78,7 @@ def test_kv_cache_takes_physical_memory_only_when_used(tmp_path: Path, monkeypat
     text = driver.ask("a" * 3000).text
     assert model.loaded.memory_bytes > 128 * MIB, "admission counts the size it can grow to"
     assert resident() - before < 64 * MIB
-    monkeypatch.setattr("llmctld.engine.llama.model.give_back_zeros", lambda _: 0)
+    monkeypatch.setattr("llmctld.engine.llama.context.give_back_zeros", lambda _: 0)
     assert Driver(Gguf(load)).ask("a" * 3000).text == text
 
 

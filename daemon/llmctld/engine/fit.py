@@ -56,6 +56,10 @@ class MemoryNeeds:
     def stream(self, shape: Shape) -> int:
         return self.cell * shape.stream_cells + self.near * min(self.window, shape.stream_cells)
 
+    def beside(self, other: "MemoryNeeds") -> "MemoryNeeds":
+        """With the needs of a draft model of the same shape."""
+        return replace(self, fixed=self.fixed + other.fixed, cell=self.cell + other.cell)
+
     def corrected(self, shape: Shape, measured: int) -> "MemoryNeeds":
         """A shape took more than predicted: raise the cell size, so that the next try is smaller."""
         if not self.near:

@@ -8,6 +8,7 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 
 from llmctl.config import CONTEXT_CAP
+from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import CELLS, Shape
 from llmctld.engine.messages import Load
 
@@ -45,3 +46,9 @@ def cell_bytes(model: Any, kv_type: str) -> int:
     heads: int = lib.llama_model_n_head(model)
     width = lib.llama_model_n_embd(model) / max(heads, 1) * lib.llama_model_n_head_kv(model)
     return int(2 * width * lib.llama_model_n_layer(model) * KV_TYPES[kv_type][1])
+
+
+def check_kv_type(load: Load) -> None:
+    """Raises LoadError."""
+    if load.kv_type not in KV_TYPES:
+        raise LoadError(f"{load.name}: kv_type is {load.kv_type!r}, but must be one of {', '.join(KV_TYPES)}")

@@ -6,7 +6,6 @@ It knows streams, batches and the library's calls. The scheduler decides when to
 import ctypes
 import mmap
 import traceback
-from dataclasses import replace
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
@@ -16,20 +15,19 @@ from numpy.typing import NDArray
 from llmctld.engine.answer.sampling import SamplingDefaults
 from llmctld.engine.core.draft_model import DraftModel
 from llmctld.engine.core.step_threads import StepThreads
-from llmctld.engine.drafts.speculation import ROWS
-from llmctld.engine.errors import LoadError, Refusal
-from llmctld.engine.fit import MemoryNeeds, Shape, fit, notice
+from llmctld.engine.errors import Refusal
+from llmctld.engine.fit import MemoryNeeds, Shape
 from llmctld.engine.llama import draft_file as second
 from llmctld.engine.llama.adapters import Adapters
 from llmctld.engine.llama.batch import Batch
-from llmctld.engine.llama.cells import KV_TYPES, cell_bytes, reuses, wanted_shape, window_cells
+from llmctld.engine.llama.cells import cell_bytes, check_kv_type, reuses, wanted_shape, window_cells
+from llmctld.engine.llama.context import Draft, make_context, new_context, output_rows, uses_ngrams
 from llmctld.engine.llama.internals.native_log import NativeLog
-from llmctld.engine.llama.pages import give_back_zeros, stretches
 from llmctld.engine.llama.reader import GgufReader
 from llmctld.engine.llama.sampler import Sampler
 from llmctld.engine.llama.vocabulary import Vocabulary
-from llmctld.engine.llama.weights import check_positions, metadata, read_weights
-from llmctld.engine.messages import Load, Loaded, Scored, Submit
+from llmctld.engine.llama.weights import check_kind, check_positions, metadata, read_weights
+from llmctld.engine.messages import Load, Scored, Submit
 from llmctld.engine.prompt.encode import encode
 from llmctld.engine.prompt.prompt import Prompt
 from llmctld.engine.prompt.systems import takes_later
@@ -38,8 +36,6 @@ from llmctld.engine.sandbox.process import Scribe
 from llmctld.engine.streams.checkpoints import NO_WINDOW, Window
 from llmctld.engine.streams.sequence import Chunk
 
-PROBE = 512
-"""Context in tokens for measuring sizes."""
 SHORT = 4
 """A text that uses at most 1/SHORT of its stream is copied as a state."""
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
@@ -58,7 +54,7 @@ class Gguf:
     """The library computes the streams of a batch in parts of equal length, and reads all weights for each part."""
 
     def __init__(self, load: Load) -> None:
-        _check_kv_type(load)
+        check_kv_type(load)
         self._context: Any = None
         self.window = NO_WINDOW
         scribe = Scribe() if load.speaks else None  # first: the template process starts while the weights are read
@@ -67,7 +63,7 @@ class Gguf:
         self._weights = read_weights(load, self._log, lambda model: self._try_out(load, model), self._draft_bytes(load))
         self._model = self._weights.model
         told = metadata(self._model)
-        _check_kind(load, told)
+        check_kind(load, told)
         self._vocabulary = Vocabulary(self._model)
         self._defaults = SamplingDefaults.named_by(told)
         source = load.template or told.get("tokenizer.chat_template", "")
@@ -76,11 +72,14 @@ class Gguf:
         self._template = ChatTemplate(source, own | load.template_options, scribe, name) if source and scribe else None
         self._reader = GgufReader(self._vocabulary, source)
         self.reuses = reuses(self._model)
-        self.drafts = self.reuses and load.speculation == "ngram"
+        self.drafts = uses_ngrams(load, self._model)
         unusable = self._check_second(load)
-        self.loaded = self._make_context(load)
+        self._context, self.stream_bytes, self.loaded = make_context(load, self._weights, self._log, self._draft(load))
+        self.loaded.base = self._template is None
+        self.loaded.system_later = self._template is None or takes_later(self._template.render)
         self.loaded.notices += unusable
-        self.streams = self.loaded.slots + self.loaded.retained
+        shape = Shape(self.loaded.slots, self.loaded.context, self.loaded.retained)
+        self.streams, self.rows = shape.streams, output_rows(load, self._model, shape)
         self.window = self._window(max(load.batch, self.loaded.slots))
         self._memory = lib.llama_get_memory(self._context)
         self._batch = Batch(max(load.batch, self.loaded.slots))
@@ -285,8 +284,7 @@ class Gguf:
 
     def _try_out(self, load: Load, model: Any) -> tuple[Any, Shape]:
         shape = wanted_shape(load, model)
-        self.drafts = reuses(model) and load.speculation == "ngram"
-        return self._new_context(model, load, shape), shape
+        return new_context(model, load, shape, self._log), shape
 
     def _draft_bytes(self, load: Load) -> int:
         """GPU bytes of the draft's KV memory, once the shape is known."""
@@ -295,121 +293,30 @@ class Gguf:
         cells = wanted_shape(load, self._second._model).cells
         return int(cell_bytes(self._second._model, "f16") * (1 - self._second._weights.cells) * cells)
 
+    def _draft(self, load: Load) -> Draft | None:
+        """The draft model as the main model's context sees it: with full attention, reshaped on demand."""
+        if self._second is None:
+            return None
+        draft, own = self._second, second.load_of(load)
+        cells = MemoryNeeds(0, 0, cell_bytes(draft._model, own.kv_type))
+        return Draft(draft._weights, draft._weights.needs(cells), lambda shape: draft._reshape(own, shape, self._log))
+
     def _window(self, batch: int) -> Window:
         looks: int = lib.llama_model_n_swa(self._model) if self.reuses else 0
         cells = window_cells(looks, batch, self.loaded.context)
         return Window(looks, cells - looks if cells < self.loaded.context else cells)
-
-    def _needs(self, load: Load, cells: MemoryNeeds) -> MemoryNeeds:
-        """Host memory for the weights and these cells, including those of the draft model with full attention."""
-        share = self._weights.cells
-        memory = replace(cells, fixed=self._weights.host, cell=int(cells.cell * share), near=int(cells.near * share))
-        if self._second is None:
-            return memory
-        other = second.load_of(load)
-        more = self._second._needs(other, MemoryNeeds(0, 0, cell_bytes(self._second._model, other.kv_type)))
-        return replace(memory, fixed=memory.fixed + more.fixed, cell=memory.cell + more.cell)
-
-    def _cells(self, load: Load) -> MemoryNeeds:
-        """Bytes per cell. With sliding windows, measured on a small context: the library does not tell which layers have a
-        window."""
-        if self.reuses and (looks := lib.llama_model_n_swa(self._model)):
-            self._log.clear()
-            lib.llama_free(self._new_context(self._model, load, Shape(1, PROBE)))
-            if len(self._log.caches) == 2 and all(cells == PROBE for _, cells in self._log.caches):
-                (whole, _), (near, _) = self._log.caches
-                window = window_cells(looks, max(load.batch, load.slots), 2**31)
-                return MemoryNeeds(load.memory_bytes, 0, whole // PROBE, near // PROBE, window)
-        return MemoryNeeds(load.memory_bytes, 0, cell_bytes(self._model, load.kv_type))
 
     def _reshape(self, load: Load, shape: Shape, log: NativeLog) -> None:
         """As a draft model: take the main model's shape; `log` records what that takes."""
         check_positions(load, shape.context, lib.llama_model_n_ctx_train(self._model))
         lib.llama_free(self._context)
         self._log = log
-        self._context, self._threads = self._new_context(self._model, load, shape), 0
+        self._context, self._threads = new_context(self._model, load, shape, log), 0
+        self.rows = output_rows(load, self._model, shape)
         self._memory = lib.llama_get_memory(self._context)
         self._batch = Batch(max(load.batch, shape.streams))
-
-    def _make_context(self, load: Load) -> Loaded:
-        """Estimate, create, measure; on an underestimate (compute buffers) raise the cell size and try again."""
-        own: int = lib.llama_model_n_ctx_train(self._model)
-        check_positions(load, load.context or 0, own)
-        cells = self._cells(load)
-        memory = self._needs(load, cells)
-        name = f"{load.name} with its draft" if self._second else load.name
-        wanted = wanted_shape(load, self._model, self._weights.plan.retained)
-        before = stretches()
-        while True:
-            shape = fit(name, wanted, memory)
-            self._log.clear()
-            self._context = self._new_context(self._model, load, shape)
-            if self._second is not None:
-                self._second._reshape(second.load_of(load), shape, self._log)
-            total = memory.fixed + self._weights.buffers(self._log)
-            if total <= load.memory_bytes:
-                break
-            lib.llama_free(self._context)
-            memory = memory.corrected(shape, total)
-        if not self._weights.plan.gpus:  # a device may hold addresses of pages shared with the host
-            give_back_zeros(before)
-        self.stream_bytes = cells.stream(shape)
-        notices = [notice(name, wanted, shape, memory)] if shape != wanted else []
-        if shape.context > own:
-            notices.append(
-                f"{load.name}: a context of {shape.context} is more than the {own} the model was trained with"
-            )
-        loaded = Loaded(
-            backend="llama.cpp",
-            context=shape.context,
-            slots=shape.slots,
-            retained=shape.retained,
-            memory_bytes=total,
-            base=self._template is None,
-            system_later=self._template is None or takes_later(self._template.render),
-            notices=notices,
-        )
-        self._weights.tell(loaded, self._log, *([self._second._weights] if self._second else []))
-        return loaded
-
-    def _new_context(self, model: Any, load: Load, shape: Shape) -> Any:
-        parameters = lib.llama_context_default_params()
-        parameters.n_ctx = shape.cells
-        parameters.n_seq_max = shape.streams
-        parameters.n_batch = max(load.batch, shape.slots)
-        parameters.n_ubatch = parameters.n_batch
-        # one row of logits per stream, plus drafts: 512 rows of 150,000 would take 300 MB
-        self.rows = parameters.n_outputs_max = shape.streams + (ROWS if self.drafts else 0)
-        parameters.kv_unified = False
-        parameters.swa_full = False  # window layers keep the window plus one step
-        parameters.n_threads = parameters.n_threads_batch = load.threads
-        parameters.type_k = parameters.type_v = KV_TYPES[load.kv_type][0]
-        if load.kv_type.startswith("q"):
-            parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # required for a quantised V
-        elif load.flash_attention is not None:
-            parameters.flash_attn_type = int(load.flash_attention)
-        context = lib.llama_init_from_model(model, parameters)
-        if not context:
-            raise LoadError(
-                f"{load.name}: llama.cpp cannot make {shape.slots} slots of {shape.context} tokens "
-                f"({load.kv_type}): {self._log.first_error or 'it gives no reason'}",
-                "Set a smaller `context`, fewer `slots`, or another `kv_type` for this model.",
-            )
-        return context
 
 
 def _bytes_at(array: NDArray[np.uint8]) -> Any:
     """The array as a byte pointer; the library reads or fills it before it returns."""
     return array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-
-
-def _check_kv_type(load: Load) -> None:
-    if load.kv_type not in KV_TYPES:
-        raise LoadError(f"{load.name}: kv_type is {load.kv_type!r}, but must be one of {', '.join(KV_TYPES)}")
-
-
-def _check_kind(load: Load, told: dict[str, str]) -> None:
-    """The file may have changed since the catalog looked at it."""
-    architecture = told.get("general.architecture", "")
-    if told.get(f"{architecture}.attention.causal") == "false" or architecture.startswith("t5"):
-        raise LoadError(f"{load.name} generates no text: {load.path} holds a model of the kind {architecture!r}")

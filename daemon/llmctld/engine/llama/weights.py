@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import llama_cpp.llama_cpp as lib
 
 from llmctld.engine.errors import LoadError
-from llmctld.engine.fit import Shape, mebibytes
+from llmctld.engine.fit import MemoryNeeds, Shape, mebibytes
 from llmctld.engine.llama.internals.ggml import Device, tensor_bytes
 from llmctld.engine.llama.internals.native_log import NativeLog
 from llmctld.engine.llama.internals.offload import Needs, Plan, layer_bytes, make_plan, on, parts
@@ -33,6 +33,11 @@ class Weights(NamedTuple):
     host: int
     on_gpus: dict[str, int]
     cells: float
+
+    def needs(self, cells: MemoryNeeds) -> MemoryNeeds:
+        """Host memory for the weights and these cells."""
+        cell, near = int(cells.cell * self.cells), int(cells.near * self.cells)
+        return replace(cells, fixed=self.host, cell=cell, near=near)
 
     def buffers(self, log: NativeLog) -> int:
         """Host bytes of a context's buffers."""
@@ -123,6 +128,13 @@ def check_positions(load: Load, context: int, own: int) -> None:
     if context > own and any(name == TABLE for part in parts(load.path) for name, _ in tensor_bytes(part)):
         message = f"{load.name}: `context` is {context}, and {load.path} has {own} positions"
         raise LoadError(message, "Set a smaller `context`.")
+
+
+def check_kind(load: Load, told: dict[str, str]) -> None:
+    """Raises LoadError: the file may have changed since the catalog looked at it."""
+    architecture = told.get("general.architecture", "")
+    if told.get(f"{architecture}.attention.causal") == "false" or architecture.startswith("t5"):
+        raise LoadError(f"{load.name} generates no text: {load.path} holds a model of the kind {architecture!r}")
 
 
 def _check_file(load: Load) -> None:
