@@ -1,6 +1,7 @@
 """For all tests of the hub's rooms."""
 
 import os
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -22,6 +23,7 @@ def reaped() -> None:
     now are counted.
     """
     for child in psutil.Process().children():
-        if child.status() == psutil.STATUS_ZOMBIE:
-            os.waitpid(child.pid, 0)
+        with suppress(psutil.NoSuchProcess, ChildProcessError):  # another thread of this process has waited for it
+            if child.status() == psutil.STATUS_ZOMBIE:
+                os.waitpid(child.pid, 0)
     scene.others = set(psutil.Process().children())

@@ -39,6 +39,7 @@ from llmctld.pipeline.compute.embed import Embedding
 from llmctld.requests import Requests
 from llmctld.semantic.knowledge import Knowledge
 from llmctld.server import Server
+from llmctld.timeouts import timeout
 
 from llmctl import wire
 from llmctl.config import Cache, Config, Limits
@@ -60,9 +61,13 @@ def children() -> list[psutil.Process]:
 def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     """Runs an async test in an event loop of its own."""
 
+    async def limited(*args: P.args, **kwargs: P.kwargs) -> None:
+        async with timeout(LIMIT_S):
+            await test(*args, **kwargs)
+
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), LIMIT_S))
+        asyncio.run(limited(*args, **kwargs))
 
     return run
 

@@ -110,6 +110,7 @@ async def a_hub(paths: Paths, use: Callable[[Dealer], Awaitable[None]] | None = 
                 finally:
                     dealer.vanish()
         finally:
+            running.cancel()  # a hub that does not end fails its test instead of holding up all others
             await asyncio.wait([running])
             starter.tell("nothing")
             told = os.read(ready, 1000)

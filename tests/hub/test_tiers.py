@@ -25,7 +25,7 @@ from llmctld.cache.levels.tiers import Tiers
 
 from llmctl.errors import Storage
 from llmctl.wire import LevelStats
-from tests.hub.scene import a_disk, a_stored, in_loop, some_tiers
+from tests.hub.scene import a_disk, a_stored, in_loop, some_tiers, until
 
 TTL = 1000.0
 MEMORY, DISK = 2000, 300_000
@@ -346,3 +346,18 @@ async def test_a_disk_hit_is_promoted_to_memory(tmp_path: Path) -> None:
             assert (hit.level, hit.answer.first.text) == (level, "text")
         assert (await state(tiers)).hits == 1, expected
         await tiers.close()
+
+
+@in_loop
+async def test_levels_close_even_if_a_change_arrives_in_the_same_turn(tmp_path: Path) -> None:
+    tiers = some_tiers(tmp_path, MEMORY, DISK, TTL, book=Book(tmp_path / "cache.db"))
+    tiers.start()
+    maintenance = tiers._maintenance
+    assert maintenance is not None
+    stir = maintenance._stir
+    await until(lambda: bool(stir._waiters))  # the first round is over
+    maintenance.hit("a key")
+    await asyncio.sleep(0)  # the wait for a change has ended, and its task has not run yet
+    await tiers.close()
+    assert maintenance._task is not None
+    assert maintenance._task.cancelled()

@@ -17,6 +17,7 @@ from llmctld.cache.levels.disk import DiskLevel, Held
 from llmctld.cache.levels.generations import Generations
 from llmctld.cache.levels.level_thread import LevelThread
 from llmctld.cache.levels.memory import MemoryLevel
+from llmctld.timeouts import timeout
 from llmctld.watch import log
 
 TICK_S = 1.0
@@ -100,8 +101,9 @@ class Maintenance:
                 self._trouble = error.message
             except Exception:  # noqa: BLE001 - a failed round must not end the loop
                 log.error("the book of the cache was not updated", exc_info=True)
-            with suppress(asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(self._stir.wait(), SWEEP_S)
+            with suppress(asyncio.TimeoutError):
+                async with timeout(SWEEP_S):
+                    await self._stir.wait()
             await asyncio.sleep(TICK_S)
 
     async def mend(self) -> None:

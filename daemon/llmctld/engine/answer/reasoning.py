@@ -162,7 +162,7 @@ class Splitter:
             if (found := self._closed()) is not None:
                 tags, at = found
                 thought, rest = self._held[:at].rstrip(), self._held[at + len(tags.closing) :]
-                self.moved = True
+                self.moved = self._thought = True
                 self._to(self._leave, rest, tags)
                 return "", thought
             if self._guess:
@@ -174,7 +174,10 @@ class Splitter:
                 return text, ""
         words = [self._footer, *(tags.closing for tags in LONE if self._lone)]
         keep = max((overlap(self._held, word) for word in words if word), default=0)
-        text, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        text = self._held[: len(self._held) - keep]
+        if self._lone:
+            text = text.rstrip()  # white space before a closing tag belongs neither to the reasoning nor to the answer
+        self._held = self._held[len(text) :]
         self._last = text[-1:] or self._last
         return text, ""
 

@@ -21,6 +21,7 @@ from llmctld.engine.messages import (
     Submit,
     Texts,
 )
+from llmctld.timeouts import timeout
 from llmctld.watch import log
 
 __all__ = [
@@ -115,7 +116,8 @@ class Ticket:
         if self._has_ended() or not self._worker.drop(self._number):
             return
         try:
-            await asyncio.wait_for(self._drain(), DROP_WAIT_S)
+            async with timeout(DROP_WAIT_S):
+                await self._drain()
         except (asyncio.TimeoutError, EngineFailed):
             log.warning("an engine did not confirm a cancellation", model=self._worker.name)
 

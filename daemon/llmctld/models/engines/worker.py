@@ -24,6 +24,7 @@ from llmctld.models.engines.handle import ModelHandle
 from llmctld.models.engines.ladder import Descent
 from llmctld.models.engines.ticket import LowerRung, NoRungLeft, Ticket
 from llmctld.models.machine.environment import for_engine
+from llmctld.timeouts import timeout
 from llmctld.watch import log
 
 OTHERWISE = "Change the request, or use fewer options; `llmctl daemon doctor` tries each of the library's kernels."
@@ -240,7 +241,8 @@ class Worker(ModelHandle):
         if not self.ended.is_set():
             self._writer.write(messages.frame(messages.Close()))
         try:
-            await asyncio.wait_for(self.ended.wait(), CLOSE_WAIT_S)
+            async with timeout(CLOSE_WAIT_S):
+                await self.ended.wait()
         except asyncio.TimeoutError:
             log.warning("an engine did not exit and is killed", model=self.name, pid=self.pid)
             self.kill()

@@ -14,6 +14,7 @@ from llmctld.models.remote.http.breaker import AttemptFailed
 from llmctld.models.remote.http.idle import IdleLimit
 from llmctld.models.remote.http.lenient_json import loads, mapping
 from llmctld.models.remote.http.sse import MOST, Event, EventReader, TooLong
+from llmctld.timeouts import timeout
 
 if TYPE_CHECKING:
     import httpx2
@@ -89,9 +90,7 @@ async def rest(stream: AsyncIterator[list[Event]]) -> None:
 
     import httpx2
 
-    async def read() -> None:
-        async for _ in stream:
-            pass
-
     with suppress(asyncio.TimeoutError, AttemptFailed, httpx2.HTTPError):
-        await asyncio.wait_for(read(), REST_S)
+        async with timeout(REST_S):
+            async for _ in stream:
+                pass
