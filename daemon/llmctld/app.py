@@ -24,9 +24,9 @@ from llmctl.errors import LlmctlError, Storage
 from llmctl.paths import Paths, find_paths, make_private, make_reachable
 from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
+from llmctld.cache.expiry import DEFAULT_TTL_S
 from llmctld.cache.level import Stored
 from llmctld.cache.levels.disk import DiskLevel, scrap
-from llmctld.cache.levels.expiry import DEFAULT_TTL_S
 from llmctld.cache.levels.level_thread import LevelThread
 from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.cache.levels.shared import LIMIT as SHARED_LIMIT

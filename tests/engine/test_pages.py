@@ -7,8 +7,8 @@ import numpy as np
 import psutil
 import pytest
 from llmctld.engine.cost.pace import Pace
+from llmctld.engine.llama.internals.pages import LARGE, STEP, give_back_zeros, stretches
 from llmctld.engine.llama.model import Gguf
-from llmctld.engine.llama.pages import LARGE, STEP, give_back_zeros, stretches
 
 from tests.engine.driver import Driver, llama
 from tests.tiny_gguf import write
@@ -32,7 +32,7 @@ def resident() -> int:
 @pytest.fixture
 def nothing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As on a system without /proc: no mappings are known."""
-    monkeypatch.setattr("llmctld.engine.llama.pages.MAPS", tmp_path / "none")
+    monkeypatch.setattr("llmctld.engine.llama.internals.pages.MAPS", tmp_path / "none")
 
 
 def filled(size: int) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":

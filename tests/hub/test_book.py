@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from llmctld.cache.entries.book import REMEMBERED, Book, EntryRow, digest_of
 from llmctld.cache.entries.selection import Which
+from llmctld.cache.expiry import FixedExpiry
 from llmctld.cache.level import About, Stored
 from llmctld.cache.levels.answers import decode
-from llmctld.cache.levels.expiry import FixedExpiry
 from llmctld.cache.levels.tiers import Tiers
 
 from llmctl.errors import NotFound, Storage
@@ -33,7 +33,7 @@ def some(folder: Path, **more: Any) -> Tiers:
 
 async def known(tiers: Tiers) -> dict[str, Any]:
     await tiers.round()
-    return {entry.key: entry for entry in await tiers.noted.entries(Which(), 0, 1000)}
+    return {entry.key: entry for entry in await tiers.required_book.entries(Which(), 0, 1000)}
 
 
 @in_loop
@@ -78,12 +78,12 @@ async def test_an_evicted_entry_leaves_digest_and_hits_but_no_prompt(tmp_path: P
         tiers._maintenance._swept = float("-inf")  # type: ignore[union-attr]
     assert set(before) - set(await known(tiers)) == {"short"}
     assert told == [["short"]]
-    row = await tiers.noted.row("short")
+    row = await tiers.required_book.row("short")
     assert row is not None
     assert (row.held, row.prompt, row.hits) == (False, "", 1)
     assert row.digest == digest_of(answer("an answer")) != digest_of(answer("another answer"))
     with pytest.raises(NotFound):
-        await tiers.show("short")
+        await tiers.report.show(tiers.required_book, "short")
     await tiers.close()
 
 
@@ -114,11 +114,11 @@ async def test_cleared_entries_leave_no_rows(tmp_path: Path) -> None:
         await tiers.put(key, answer(model="m" if key != "c" else "n"), ANA)
     assert await tiers.clear(Which("m")) == 2
     assert sorted(told) == ["a", "b"]
-    assert await tiers.noted.row("a") is None
+    assert await tiers.required_book.row("a") is None
     assert set(await known(tiers)) == {"c"}
     assert await tiers.clear() == 1
     assert sorted(told) == ["a", "b", "c"]
-    assert not (await tiers.noted._read("SELECT * FROM entries", (), len))
+    assert not (await tiers.required_book._read("SELECT * FROM entries", (), len))
     await tiers.close()
 
 
@@ -143,7 +143,7 @@ async def test_disk_eviction_is_reported_only_if_memory_has_no_copy(tmp_path: Pa
     assert not left & set(told)
     tiers._maintenance._compare = True  # type: ignore[union-attr]
     await tiers.round()
-    levels = (await tiers.stats()).levels
+    levels = (await tiers.report.stats()).levels
     assert len(await known(tiers)) == levels[1].entries
     await tiers.close()
 
@@ -228,7 +228,7 @@ async def test_unreadable_index_disables_only_listing(tmp_path: Path) -> None:
     await tiers.put("k", answer(), ANA)
     assert await tiers.get("k", None) is not None
     with pytest.raises(Storage, match="cannot be read"):
-        await tiers.noted.entries(Which(), 0, 10)
+        await tiers.required_book.entries(Which(), 0, 10)
     with pytest.raises(Storage):
         await tiers.clear(Which(user="ana"))
     assert await tiers.clear() == 1, "clearing everything needs no index"
@@ -239,18 +239,18 @@ async def test_unreadable_index_disables_only_listing(tmp_path: Path) -> None:
 async def test_index_is_reconciled_after_failed_writes(tmp_path: Path) -> None:
     tiers = some(tmp_path)
     await tiers.round()
-    store = tiers.noted._store
+    store = tiers.required_book._store
     assert store is not None
     pages = await store.read("PRAGMA page_count")
     await store.submit(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages[0][0]}").fetchall())
     for number in range(40):
         await tiers.put(f"{number}", answer(), About("ana", [], None, "x" * 200))
-    assert not tiers.noted.complete
+    assert not tiers.required_book.complete
     assert await tiers.get("39", None) is not None
     await store.submit(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchall())
     tiers._maintenance._swept = float("-inf")  # type: ignore[union-attr]
     assert len(await known(tiers)) == 40
-    assert tiers.noted.complete
+    assert tiers.required_book.complete
     await tiers.close()
 
 
@@ -261,8 +261,8 @@ async def test_rows_of_evicted_entries_are_limited(tmp_path: Path, monkeypatch: 
     tiers = some(tmp_path)
     for number in range(20):
         await tiers.put(f"{number:02}", answer(), ANA)
-    await tiers.noted.gone(f"{number:02}" for number in range(15))
-    rows = await tiers.noted._read("SELECT key, held FROM entries ORDER BY key", (), tuple)
+    await tiers.required_book.gone(f"{number:02}" for number in range(15))
+    rows = await tiers.required_book._read("SELECT key, held FROM entries ORDER BY key", (), tuple)
     assert [key for key, held in rows if not held] == ["10", "11", "12", "13", "14"]
     assert len([key for key, held in rows if held]) == 5
     await tiers.close()

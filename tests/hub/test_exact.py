@@ -342,7 +342,7 @@ async def test_cache_hit_equals_the_computed_answer(tmp_path: Path) -> None:
         assert (answer.id, answer.user, answer.cache.key) == (call.id, "ana", first.cache.key)
         assert answer.cache.age_s is not None
         assert len(speaker.calls) == 1
-        assert (await tiers.stats()).requests == 2
+        assert (await tiers.report.stats()).requests == 2
 
 
 @in_loop
@@ -386,7 +386,7 @@ async def test_failed_answer_is_never_stored(tmp_path: Path, error: Exception) -
     async with a_stage(tmp_path, Speaker("half", error=error)) as (stage, tiers):
         with pytest.raises(type(error)):
             await answer_of(stage, a_call(prompt="why?"))
-        assert (await tiers.stats()).levels[1].entries == 0
+        assert (await tiers.report.stats()).levels[1].entries == 0
 
 
 @in_loop
@@ -399,7 +399,7 @@ async def test_eight_equal_requests_are_computed_once_and_counted(tmp_path: Path
         answers = await asyncio.gather(*tasks)
         assert sorted(str(answer.cache.hit) for answer in answers) == ["None", *["flight"] * 7]
         assert len(speaker.calls) == 1
-        assert (await tiers.stats()).joined == 7
+        assert (await tiers.report.stats()).joined == 7
         assert (await answer_of(stage, a_call(prompt="why?"))).cache.hit == "memory", "stored, whoever was first"
 
 

@@ -176,14 +176,14 @@ async def test_long_cache_search_does_not_delay_answers(tmp_path: Path) -> None:
         return stage
 
     async with a_server(tmp_path, pipeline) as scene:
-        book = scene.hub.tiers.noted._store
+        book = scene.hub.tiers.required_book._store
         assert book is not None
         searches = [asyncio.create_task(each.search(ENDLESS)) for each in (scene.hub.history._store, book)]
         await asyncio.sleep(0)
         final = await scene.dealer.ask(wire.Generate(prompt="why?"))
         assert isinstance(final, wire.Done)
         assert isinstance(final.result, wire.Answer)
-        assert await scene.hub.tiers.noted.row(final.result.id) is not None
+        assert await scene.hub.tiers.required_book.row(final.result.id) is not None
         assert not any(search.done() for search in searches)
         for search in searches:
             search.cancel()

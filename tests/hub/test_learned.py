@@ -117,7 +117,7 @@ async def test_learned_state_survives_a_restart(tmp_path: Path, clock: Clock) ->
     async with learning(tmp_path) as (tiers, learned):
         assert learned.lifetimes.predict("k", TEXT) == before
         assert tiers.reuse.importance(["user ana"]) == 1.0
-        shown = (await tiers.show("k")).more["lifetime"]
+        shown = (await tiers.report.show(tiers.required_book, "k")).more["lifetime"]
         assert shown["observations"] == [{"age_s": DAY, "changed": True}]
         assert shown["from"] == "learned"
         assert shown["seconds"] < START[TEXT]

@@ -166,7 +166,7 @@ def tiers_on(url: str, folder: Path | None = None, memory: int = 2**20, **more: 
 
 
 async def state(tiers: Tiers) -> str:
-    return (await tiers.stats()).levels[-1].state
+    return (await tiers.report.stats()).levels[-1].state
 
 
 @in_loop
@@ -180,7 +180,7 @@ async def test_an_answer_of_another_hub_keeps_its_remaining_ttl(server: RedisSer
         assert hit is not None
         assert (hit.level, hit.answer.first.text) == (expected, "text")
     await at_once(lambda: not other._tasks)
-    ends = [level.left_s for level in await other._where("k")]
+    ends = [level.left_s for level in await other._levels.holding("k")]
     assert len(ends) == 3
     assert all(40 < left <= 50 for left in ends), ends
     await one.close()
@@ -202,7 +202,7 @@ async def test_a_dead_server_fails_no_request_and_is_used_again_once_back(
         await tiers.put("while", answer("text", created=time.time()))
         assert await tiers.get("while", None) is not None, "memory serves"
         assert await state(tiers) == "failing"
-        assert (await tiers.stats()).levels[-1].errors >= 1
+        assert (await tiers.report.stats()).levels[-1].errors >= 1
         assert any("shared level of the cache fails" in words for words in tiers.news())
         with pytest.raises(Storage, match="shared"):
             await tiers.clear()
@@ -256,7 +256,7 @@ async def test_a_wrong_password_is_reported_without_the_password(tmp_path: Path)
         tiers = tiers_on(server.url("wr0ng"), book=Book(tmp_path / "cache.db"))
         await tiers.put("k", answer("text", created=time.time()))
         assert await tiers.get("k", None) is not None
-        report = (await tiers.stats()).levels[-1]
+        report = (await tiers.report.stats()).levels[-1]
         assert (report.level, report.state) == ("shared", "failing")
         assert report.error is not None
         assert "password" in report.error

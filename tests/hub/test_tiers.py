@@ -106,7 +106,7 @@ class TiersAgainstADict(RuleBasedStateMachine):
 
     @invariant()
     def figures_agree(self) -> None:
-        stats = self.loop.run_until_complete(self.tiers.stats())
+        stats = self.loop.run_until_complete(self.tiers.report.stats())
         memory, disk = stats.levels
         assert memory.bytes <= MEMORY
         assert disk.bytes <= DISK
@@ -120,7 +120,7 @@ class TiersAgainstADict(RuleBasedStateMachine):
     def note(self) -> None:
         """After a round, cache.db agrees with the disk."""
         self.loop.run_until_complete(self.tiers.round())
-        book, (disk,) = self.tiers.noted, self.tiers._threads
+        book, (disk,) = self.tiers.required_book, self.tiers._threads
         nothing: list[Held] = []
 
         async def on_disk() -> list[Held]:
@@ -217,7 +217,7 @@ def test_a_memory_level_of_zero_bytes_stores_nothing() -> None:
 
 
 async def state(tiers: Tiers) -> LevelStats:
-    return (await tiers.stats()).levels[1]
+    return (await tiers.report.stats()).levels[1]
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ async def test_without_a_disk_level_only_memory_is_used(tmp_path: Path) -> None:
     await tiers.put("k", answer("text", created=time.time()))
     assert await tiers.get("k", None) is not None
     assert await tiers.get("other", None) is None
-    assert (await tiers.stats()).hit_rate == 0.5
+    assert (await tiers.report.stats()).hit_rate == 0.5
     await tiers.close()
 
 

@@ -19,7 +19,7 @@ async def cache_stats(hub: Hub, request: wire.GetCacheStats, tell: Tell) -> wire
 
 async def figures(tiers: Tiers, semantic: Semantic, prefetch: Prefetch | None) -> wire.CacheStats:
     """The figures of every level, the semantic cache and prefetch included."""
-    stats = await tiers.stats()
+    stats = await tiers.report.stats()
     level = await semantic.knowledge.stats()
     if level is not None:
         stats.levels.append(level)
@@ -32,12 +32,12 @@ async def list_cache(hub: Hub, request: wire.ListCache, tell: Tell) -> wire.Cach
     if not 1 <= request.limit <= MOST_ENTRIES:
         raise InvalidRequest(f"limit is {request.limit}; it must be 1 to {MOST_ENTRIES}")
     which = await _which(hub, request)
-    book = await hub.tiers.reopened()
+    book = await hub.tiers.open_book()
     return wire.CacheEntries(entries=await book.entries(which, request.after, request.limit))
 
 
 async def show_cache(hub: Hub, request: wire.ShowCache, tell: Tell) -> wire.CacheShown:
-    return await hub.tiers.show(request.key)
+    return await hub.tiers.report.show(await hub.tiers.open_book(), request.key)
 
 
 async def clear_cache(hub: Hub, request: wire.ClearCache, tell: Tell) -> wire.Cleared:

@@ -44,7 +44,7 @@ class Knowledge:
     def __init__(self, folder: Path, catalog: Catalog, tiers: Tiers, settings: Semantic) -> None:
         self._folder, self._catalog, self._tiers, self._settings = folder, catalog, tiers, settings
         tiers.when_gone(self.forget)
-        tiers.add_explanation("semantic", self.show)
+        tiers.report.add_explanation("semantic", self.show)
         self.entries: Entries
         self.bound: Bound
         self._space: VectorSpace | None = None

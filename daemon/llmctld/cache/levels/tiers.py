@@ -6,33 +6,33 @@ Every level but memory runs on a thread of its own, so nothing here blocks the e
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from llmctl.errors import InvalidRequest, NotFound, Storage, short
-from llmctl.wire import CacheShown, CacheStats, LevelShown
+from llmctl.errors import Storage
 from llmctld.cache.entries.book import Book, EntryRow, row_of
 from llmctld.cache.entries.context import groups_of
 from llmctld.cache.entries.selection import Which
 from llmctld.cache.eviction import Item
+from llmctld.cache.expiry import Expiry, FixedExpiry
 from llmctld.cache.level import About, CachedValue, Meter, Stored
 from llmctld.cache.levels.answers import Seen, decode, encode, look
 from llmctld.cache.levels.disk import DiskLevel
-from llmctld.cache.levels.expiry import Expiry, FixedExpiry
 from llmctld.cache.levels.generations import Generations
 from llmctld.cache.levels.level_thread import LevelThread
+from llmctld.cache.levels.levels import NOWHERE, Levels
 from llmctld.cache.levels.maintenance import Maintenance
 from llmctld.cache.levels.memory import MemoryLevel
+from llmctld.cache.levels.report import Report
 from llmctld.counters import Counters
 
 T = TypeVar("T")
 
 YOUNG_S = 60.0
 """Younger answers have no age limit: no prediction is shorter, and most hits are this young."""
-NOWHERE = Seen()
 
 
 class Hit(NamedTuple):
@@ -83,11 +83,11 @@ class Tiers:
         """Receives each request's groups."""
         self._ttl = ttl
         self._oldest = float("inf") if ttl is None else ttl
-        self._memory, self._threads = memory, list(threads)
-        self._meter = Meter(MemoryLevel.name, counters)
+        self._levels = Levels(memory, threads, Meter(MemoryLevel.name, counters), self._lost)
+        self._memory, self._threads, self._meter = memory, self._levels.threads, self._levels.meter
+        self.report = Report(self._levels, counters, self._expiry, self.peek)
         self._news: list[Newsworthy] = [*self._threads, *([book] if book is not None else []), self._expiry]
         self._when_gone: list[Callable[[Sequence[str]], None]] = []
-        self._explanations: dict[str, Callable[[str], Awaitable[dict[str, Any]]]] = {}
         self._generations = Generations()
         self._maintenance: Maintenance | None = None
         if book is not None:
@@ -110,10 +110,6 @@ class Tiers:
     def add_news(self, source: Newsworthy) -> None:
         """Adds a source of notices for the next user."""
         self._news.append(source)
-
-    def add_explanation(self, name: str, explain: Callable[[str], Awaitable[dict[str, Any]]]) -> None:
-        """Adds a section `name` to `cache show`, made by `explain` from a key."""
-        self._explanations[name] = explain
 
     def joined(self) -> None:
         """A request joined an equal one in flight."""
@@ -155,11 +151,7 @@ class Tiers:
         return min(seen.found.expires, seen.answer.created + min(self._oldest, self._expiry.limit(key, seen.answer)))
 
     async def _seen(self, key: str) -> Seen:
-        found = self._memory.peek(key)
-        seen = NOWHERE if found is None else Seen(decode(found.value), found)
-        for thread in self._threads:
-            if seen.answer is None:
-                seen = await thread.read(look(thread, key, self._lost, counts=False), NOWHERE)
+        seen = await self._levels.peek(key)
         return NOWHERE if seen.answer is None or self._hit("", key, seen.answer, self._oldest) is None else seen
 
     async def put(self, key: str, answer: Stored, about: About | None = None) -> Put:
@@ -167,7 +159,7 @@ class Tiers:
         if about is not None:
             answer = msgspec.structs.replace(answer, about=about)
         value = encode(answer)
-        largest = max([self._memory.limit, *(thread.limit for thread in self._threads)])
+        largest = self._levels.limit
         if not largest:
             return Put(False)  # the cache is disabled
         before = await self._known(key)
@@ -188,13 +180,11 @@ class Tiers:
         """Removes `keys` from all levels; the number on the level that had most."""
         for key in keys:
             self._generations.next(key)
-        counts = [self._memory.delete(keys)]
-        doing = (thread.write(lambda level: level.delete(keys), 0, keys) for thread in self._threads)
-        counts += await asyncio.gather(*doing)
+        removed = await self._levels.delete(keys)
         if self.book is not None:
             self.book.forget(keys)
         self._call_gone(keys)
-        return max(counts)
+        return removed
 
     async def keys(self) -> set[str] | None:
         """Keys of all entries; None if not known, or not yet. Raises Storage."""
@@ -205,22 +195,19 @@ class Tiers:
     async def clear(self, which: Which | None = None) -> int:
         """Removes all answers, or those selected by `which`; their number. Raises Storage if a level keeps some."""
         if which is not None and not which.everything:
-            keys = await (await self.reopened()).keys(which)
-            removed = await self.delete(keys)
-            keeping = [thread.name for thread in self._threads if thread.failing]
+            removed = await self.delete(await (await self.open_book()).keys(which))
+            keeping = self._levels.failing()
         else:
             keys = []
             if self.book is not None:
                 with suppress(Storage):
                     keys = await self.book.keys(Which())
             self._generations.next_of_all()
-            in_memory = self._memory.clear()
-            counts = await asyncio.gather(*(thread.clear() for thread in self._threads))
+            removed, keeping = await self._levels.clear()
             if self.book is not None:
                 self.book.forget(None)
             self._call_gone(keys)
-            removed = max(len(keys), in_memory, *(count or 0 for count in counts))
-            keeping = [thread.name for thread, count in zip(self._threads, counts, strict=True) if count is None]
+            removed = max(len(keys), removed)
         if keeping:
             raise Storage(
                 f"the answers on {' and '.join(keeping)} cannot be removed: that cache level fails",
@@ -237,70 +224,20 @@ class Tiers:
                 source.news = []
         return told
 
-    async def stats(self) -> CacheStats:
-        sizes = await asyncio.gather(*(thread.read(lambda level: level.size(), (0, 0)) for thread in self._threads))
-        levels = [self._meter.report(*self._memory.size())]
-        levels += [thread.meter.report(*size) for thread, size in zip(self._threads, sizes, strict=True)]
-        hits = sum(level.hits for level in levels)
-        requests, joined = int(self._requests.value), int(self._joined.value)
-        rate = round(hits / requests, 4) if requests else 0.0
-        return CacheStats(
-            levels=levels, requests=requests, hit_rate=rate, joined=joined, saved_s=round(self._saved_s.value, 3)
-        )
-
     @property
-    def noted(self) -> Book:
+    def required_book(self) -> Book:
         """The book. Raises Storage if there is none."""
         if self.book is None:
             raise Storage("this cache has no book of its entries")
         return self.book
 
-    async def reopened(self) -> Book:
+    async def open_book(self) -> Book:
         """The book, reopened if it could not be opened before. Raises Storage if there is none."""
-        book = self.noted
+        book = self.required_book
         if self._maintenance is not None and not book.is_open:
             with suppress(Storage):  # the read reports the reason
                 await self._maintenance.mend()
         return book
-
-    async def show(self, beginning: str) -> CacheShown:
-        """The one entry with this key prefix. Raises NotFound, and InvalidRequest if it is ambiguous."""
-        book = await self.reopened()
-        keys = await book.beginning(beginning)
-        answer = await self.peek(keys[0]) if len(keys) == 1 else None
-        entry = await book.entry(keys[0]) if answer is not None else None
-        if len(keys) > 1:
-            raise InvalidRequest(
-                f"{len(keys)} or more keys begin with {short(beginning)!r}",
-                "Give a longer prefix; `llmctl cache ls` lists the keys.",
-            )
-        if answer is None or entry is None:
-            raise NotFound(
-                f"no stored answer has the key {short(beginning)!r}", "`llmctl cache ls` lists the stored answers."
-            )
-        return CacheShown(
-            entry=entry, levels=await self._where(entry.key), text=answer.first.text, reasoning=answer.first.reasoning,
-            finish_reason=answer.first.finish_reason, usage=answer.first.usage,
-            samples=[each.text for each in answer.answers[1:]],
-            more=await self._explained(entry.key, answer),
-        )  # fmt: skip
-
-    async def _explained(self, key: str, answer: Stored) -> dict[str, dict[str, Any]]:
-        more = {name: await explain(key) for name, explain in self._explanations.items()}
-        return {"lifetime": self._expiry.explain(key, answer), **more}
-
-    async def _where(self, key: str) -> list[LevelShown]:
-        """The levels with an answer, with its bytes and remaining seconds on each."""
-        held = self._memory.peek(key)
-        found = [(MemoryLevel.name, held)] if held is not None else []
-        for thread in self._threads:
-            seen = await thread.read(look(thread, key, self._lost, counts=False), NOWHERE)
-            if seen.answer is not None:
-                found.append((thread.name, seen.found))
-        now = time.time()
-        return [
-            LevelShown(level=name, bytes=len(value), left_s=round(expires - now, 3)) for name, (value, expires) in found
-        ]
 
     async def close(self) -> None:
         """Finishes pending work, then closes the levels."""
@@ -308,7 +245,7 @@ class Tiers:
             await self._maintenance.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await asyncio.gather(*(thread.close() for thread in self._threads))
+        await self._levels.close()
         if self.book is not None:
             await asyncio.to_thread(self.book.close)
 

@@ -13,7 +13,7 @@ from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import MemoryNeeds, Shape, fit, notice
 from llmctld.engine.llama.cells import KV_TYPES, cell_bytes, reuses, wanted_shape, window_cells
 from llmctld.engine.llama.internals.native_log import NativeLog
-from llmctld.engine.llama.pages import give_back_zeros, stretches
+from llmctld.engine.llama.internals.pages import give_back_zeros, stretches
 from llmctld.engine.llama.weights import Weights, check_positions
 from llmctld.engine.messages import Load, Loaded
 
