@@ -36,7 +36,6 @@ from llmctld.cache.lifetimes.learned import Learned
 from llmctld.cache.prefetch.prefetch import Computed, Prefetch, fixed_s, opened
 from llmctld.cache.prefetch.store import PrefetchStore
 from llmctld.call.call import Link, Stage, compose
-from llmctld.counters import Counters
 from llmctld.handlers.cache import figures
 from llmctld.handlers.hub import Hub
 from llmctld.history import History
@@ -59,6 +58,7 @@ from llmctld.pipeline.compute.postprocess import postprocess
 from llmctld.pipeline.compute.samples import samples
 from llmctld.pipeline.compute.structure import structure
 from llmctld.pipeline.compute.supplied import supplied
+from llmctld.pipeline.compute.trial import Trial
 from llmctld.pipeline.intake.deadline import deadline
 from llmctld.pipeline.intake.preprocess import preprocess
 from llmctld.pipeline.intake.record import record
@@ -69,14 +69,14 @@ from llmctld.pipeline.reuse.foresee import foresee
 from llmctld.pipeline.reuse.semantic import Semantic
 from llmctld.pipeline.reuse.store import store
 from llmctld.requests import Requests
+from llmctld.runtime.counters import Counters
+from llmctld.runtime.log import log, open_log
 from llmctld.semantic.judge import Judge
 from llmctld.semantic.knowledge import Knowledge
 from llmctld.semantic.verify import Verifier
 from llmctld.server import Server
 from llmctld.storage.files import write_whole
 from llmctld.storage.lock import lock
-from llmctld.trial import Trial
-from llmctld.watch import log, open_log
 
 DRAIN_S = 10.0
 

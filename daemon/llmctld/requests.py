@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from llmctl import wire
 from llmctld.call.call import Call
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 Key = tuple[bytes, bytes]
 """(client, request id)"""

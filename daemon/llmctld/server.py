@@ -18,7 +18,7 @@ from llmctld.call.call import Call
 from llmctld.handlers.hub import Hub
 from llmctld.handlers.table import HANDLERS, call_of
 from llmctld.requests import Key, Pending
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 BURST = 64
 """Messages taken from the socket before other work gets its turn."""

@@ -24,7 +24,6 @@ from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.call.call import Call, Event, Stage
 from llmctld.call.origin import origin_of
-from llmctld.counters import Counters
 from llmctld.handlers.hub import Hub
 from llmctld.history import History
 from llmctld.inside.background import Background
@@ -37,9 +36,10 @@ from llmctld.models.running.memory_budget import MemoryBudget
 from llmctld.models.running.residency import Residency
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.requests import Requests
+from llmctld.runtime.counters import Counters
+from llmctld.runtime.timeouts import timeout
 from llmctld.semantic.knowledge import Knowledge
 from llmctld.server import Server
-from llmctld.timeouts import timeout
 
 from llmctl import wire
 from llmctl.config import Cache, Config, Limits

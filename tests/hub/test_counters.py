@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from llmctld.counters import HELP, Counters, Measurement
+from llmctld.runtime.counters import HELP, Counters, Measurement
 
 from llmctl import wire
 from tests.hub.scene import Speaker, a_server, in_loop

@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import pytest
 from llmctld.pipeline.compute.structure import structure
-from llmctld.trial import MOST_BYTES, REMEMBERED, Trial
+from llmctld.pipeline.compute.trial import MOST_BYTES, REMEMBERED, Trial
 
 from llmctl import wire
 from llmctl.errors import Incomplete, Usage

@@ -25,9 +25,9 @@ from llmctld.call.identity import wall_of
 from llmctld.history import History
 from llmctld.inside.background import Background
 from llmctld.models.catalogue.catalog import Catalog
+from llmctld.pipeline.compute.trial import Trial
 from llmctld.pipeline.reuse.semantic import Semantic
 from llmctld.semantic.knowledge import Knowledge
-from llmctld.trial import Trial
 from msgspec import inspect
 
 from llmctl import wire

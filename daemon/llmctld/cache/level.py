@@ -15,7 +15,7 @@ import msgspec
 
 from llmctl.wire import Answer, LevelStats
 from llmctld.cache.eviction import Item
-from llmctld.counters import Counters
+from llmctld.runtime.counters import Counters
 
 
 class About(msgspec.Struct, array_like=True, frozen=True):

@@ -26,7 +26,7 @@ from llmctld.doctor import kernels
 from llmctld.history import MIGRATIONS
 from llmctld.models.catalogue.target import ECHO, MODULES, REMOTE
 from llmctld.models.engines.ladder import Ladder
-from llmctld.signals import named
+from llmctld.runtime.exit_status import exit_name
 
 LIBRARIES = {
     "llama_cpp": "pip install llama-cpp-python",
@@ -153,7 +153,7 @@ def libraries(paths: Paths) -> Iterator[Check]:
         if done.returncode == 0:
             yield Check(f"library {name}", "ok", "loads")
         else:
-            last = (done.stderr.strip().splitlines() or [named(done.returncode)])[-1]
+            last = (done.stderr.strip().splitlines() or [exit_name(done.returncode)])[-1]
             yield Check(f"library {name}", "fail", last, remedy)
 
 

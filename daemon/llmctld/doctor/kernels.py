@@ -12,7 +12,7 @@ from typing import NamedTuple
 from llmctl.interpreter import module
 from llmctld.models.machine.build import version
 from llmctld.native.tile_config import rebuild
-from llmctld.signals import named
+from llmctld.runtime.exit_status import exit_name
 
 PLAIN = "plain"
 LIMIT_S = 120.0
@@ -63,7 +63,7 @@ def _run(skip: int) -> tuple[str, str]:
         child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S, cwd="/")
     except subprocess.TimeoutExpired as slow:
         return (slow.stdout or b"").decode(errors="replace"), "does not end"
-    return child.stdout, named(child.returncode)
+    return child.stdout, exit_name(child.returncode)
 
 
 def reports() -> list[KernelReport]:

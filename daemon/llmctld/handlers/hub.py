@@ -12,7 +12,6 @@ from llmctl import wire
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.prefetch.prefetch import Prefetch
 from llmctld.call.call import Call, Stage
-from llmctld.counters import Counters
 from llmctld.history import History
 from llmctld.inside.background import Background
 from llmctld.models.catalogue.catalog import Catalog
@@ -22,6 +21,7 @@ from llmctld.models.running.residency import Residency
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.pipeline.reuse.semantic import Semantic
 from llmctld.requests import Requests
+from llmctld.runtime.counters import Counters
 
 
 @dataclass(kw_only=True)

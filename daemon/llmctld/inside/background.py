@@ -18,7 +18,7 @@ from llmctl.wire import ID_BYTES, Answer, Answers, Generate
 from llmctld.call.call import Call, GaveWay, Stage
 from llmctld.call.origin import Origin
 from llmctld.models.engines.ticket import ChatMessage
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 QUIET_S, LOOK_S = 0.2, 0.05
 """The hub is idle after QUIET_S without a user's request, polled every LOOK_S. A script asks again sooner than that."""

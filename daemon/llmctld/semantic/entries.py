@@ -18,12 +18,12 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from llmctl.errors import Storage
+from llmctld.runtime.log import log
 from llmctld.semantic.words.fold import fold
 from llmctld.storage.connection import DamagedDatabase
 from llmctld.storage.files import set_aside
 from llmctld.storage.store import Store
 from llmctld.vectors.index import Vectors
-from llmctld.watch import log
 
 T = TypeVar("T")
 FLOAT_BYTES = 4

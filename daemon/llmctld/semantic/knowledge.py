@@ -19,10 +19,10 @@ from llmctl.errors import LlmctlError, Storage
 from llmctl.wire import LevelStats, SemanticAudit
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.models.catalogue.catalog import Catalog
+from llmctld.runtime.log import log
 from llmctld.semantic.decision.bound import Bound, Decision
 from llmctld.semantic.decision.pair import Pair
 from llmctld.semantic.entries import Entries
-from llmctld.watch import log
 
 CURRENT = "current.json"
 SAVE_S = 1.0

@@ -16,13 +16,13 @@ from llmctld.cache.level import Stored
 from llmctld.call.call import Call, GaveWay
 from llmctld.call.origin import Purpose, origin_of
 from llmctld.models.running.residency import Residency
+from llmctld.runtime.log import log
 from llmctld.semantic.asker import Asker
 from llmctld.semantic.decision.bound import Decision
 from llmctld.semantic.decision.pair import Pair
 from llmctld.semantic.entries import StoredQuestion
 from llmctld.semantic.judge import Judge
 from llmctld.semantic.knowledge import Knowledge
-from llmctld.watch import log
 
 WAITING, TOGETHER = 256, 2
 """Comparisons that wait at most, and that run at the same time. More are dropped."""

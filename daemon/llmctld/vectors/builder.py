@@ -6,7 +6,7 @@ The caller's function does the work; it checks `closing` and stops early.
 import threading
 from collections.abc import Callable
 
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 
 class Builder:

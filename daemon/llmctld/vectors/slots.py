@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llmctl.errors import Storage
+from llmctld.runtime.log import log
 from llmctld.storage.files import set_aside, write_whole
-from llmctld.watch import log
 
 CHECKSUM = 4
 """Bytes of a little-endian CRC-32."""

@@ -17,10 +17,10 @@ from llmctl.errors import Storage, Unreachable
 from llmctl.wire import CacheEntry
 from llmctld.cache.entries.selection import Which as Which
 from llmctld.cache.level import Stored
+from llmctld.runtime.log import log
 from llmctld.storage.connection import DamagedDatabase, Operation, T
 from llmctld.storage.files import set_aside
 from llmctld.storage.store import Store
-from llmctld.watch import log
 
 REMEMBERED = 200_000
 """Rows kept of entries that are gone: enough to learn from, below 100 MB."""

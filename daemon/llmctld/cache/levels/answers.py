@@ -10,7 +10,7 @@ import msgspec
 from llmctl.wire import WHOLE, Answer, CacheUse, Sampled, Timings, Usage, Whole, extended
 from llmctld.cache.level import OF_RECEIVER, About, CachedValue, LeftOut, Level, Stored
 from llmctld.cache.levels.level_thread import LevelThread
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 
 def _optional(field: Any) -> Any:

@@ -17,9 +17,9 @@ from diskcache.core import DBNAME, MODE_PICKLE, UNKNOWN
 
 from llmctld.cache.eviction import Item, Policy
 from llmctld.cache.level import CachedValue, seal, unseal
+from llmctld.runtime.log import log
 from llmctld.storage.files import set_aside
 from llmctld.storage.store import mark_of
-from llmctld.watch import log
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]

@@ -15,8 +15,8 @@ import diskcache
 
 from llmctld.cache.eviction import Item
 from llmctld.cache.level import Level, Meter
-from llmctld.counters import Counters
-from llmctld.watch import log
+from llmctld.runtime.counters import Counters
+from llmctld.runtime.log import log
 
 T = TypeVar("T")
 L = TypeVar("L", bound=Level)

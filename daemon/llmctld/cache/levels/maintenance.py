@@ -17,8 +17,8 @@ from llmctld.cache.levels.disk import DiskLevel, Held
 from llmctld.cache.levels.generations import Generations
 from llmctld.cache.levels.level_thread import LevelThread
 from llmctld.cache.levels.memory import MemoryLevel
-from llmctld.timeouts import timeout
-from llmctld.watch import log
+from llmctld.runtime.log import log
+from llmctld.runtime.timeouts import timeout
 
 TICK_S = 1.0
 """Changes within this time are written together."""

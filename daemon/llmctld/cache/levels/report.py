@@ -12,7 +12,7 @@ from llmctld.cache.entries.book import Book
 from llmctld.cache.expiry import Expiry
 from llmctld.cache.level import Stored
 from llmctld.cache.levels.levels import Levels
-from llmctld.counters import Counters
+from llmctld.runtime.counters import Counters
 
 Peek = Callable[[str], Awaitable[Stored | None]]
 """The stored answer of a key if it has not expired."""

@@ -27,7 +27,7 @@ from llmctld.cache.levels.levels import NOWHERE, Levels
 from llmctld.cache.levels.maintenance import Maintenance
 from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.cache.levels.report import Report
-from llmctld.counters import Counters
+from llmctld.runtime.counters import Counters
 
 T = TypeVar("T")
 

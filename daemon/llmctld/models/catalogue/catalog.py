@@ -47,8 +47,8 @@ from llmctld.models.catalogue.target import (
     check_weights,
     type_of,
 )
+from llmctld.runtime.log import log
 from llmctld.storage.files import write_whole
-from llmctld.watch import log
 
 PYTHON = "{}.{}".format(*sys.version_info)
 BACKENDS = {ECHO: "llmctl", LLAMA: "llama-cpp-python", TORCH: "sentence-transformers", TRANSFORMERS: "transformers"}

@@ -14,8 +14,8 @@ from llmctl.errors import ModelUnavailable
 from llmctl.hashes import Hashed, Hashes, Place, place_of, read_hashes
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.target import regular
+from llmctld.runtime.log import log
 from llmctld.storage.files import write_whole
-from llmctld.watch import log
 
 SAMPLES, BLOCK = 64, 4096
 HEADER = 2**20

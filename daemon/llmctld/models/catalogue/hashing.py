@@ -18,7 +18,7 @@ import psutil
 from llmctl.hashes import place_of
 from llmctld.models.catalogue.contents import Contents, files_of
 from llmctld.models.machine.machine import memory
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 QUIET_S, LOOK_S = 1.0, 0.25
 """Idle after QUIET_S without a request; polled every LOOK_S."""

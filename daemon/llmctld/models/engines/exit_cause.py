@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from llmctld.signals import named
+from llmctld.runtime.exit_status import exit_name
 
 CRASHES = ("SIGSEGV", "SIGILL", "SIGABRT", "SIGBUS", "SIGFPE")
 NO_MEMORY = re.compile(r"bad_alloc|out of memory|(cannot|failed to) allocate", re.IGNORECASE)
@@ -21,11 +21,11 @@ class ExitCause(NamedTuple):
 
     @property
     def words(self) -> str:
-        return f"killed by {named(self.code)}" if self.code < 0 else named(self.code)
+        return f"killed by {exit_name(self.code)}" if self.code < 0 else exit_name(self.code)
 
     @property
     def signal(self) -> str:
-        return named(self.code) if self.code < 0 else ""
+        return exit_name(self.code) if self.code < 0 else ""
 
     @property
     def is_crash(self) -> bool:

@@ -21,8 +21,8 @@ from llmctld.engine.messages import (
     Submit,
     Texts,
 )
-from llmctld.timeouts import timeout
-from llmctld.watch import log
+from llmctld.runtime.log import log
+from llmctld.runtime.timeouts import timeout
 
 __all__ = [
     "Adapter", "ChatMessage", "Embedded", "FailedRequest", "Load", "LowerRung", "NoRungLeft", "Overflow", "Piece", "Remark",

@@ -24,8 +24,8 @@ from llmctld.models.engines.handle import ModelHandle
 from llmctld.models.engines.ladder import Descent
 from llmctld.models.engines.ticket import LowerRung, NoRungLeft, Ticket
 from llmctld.models.machine.environment import for_engine
-from llmctld.timeouts import timeout
-from llmctld.watch import log
+from llmctld.runtime.log import log
+from llmctld.runtime.timeouts import timeout
 
 OTHERWISE = "Change the request, or use fewer options; `llmctl daemon doctor` tries each of the library's kernels."
 SMALLER = "Unload another model, or set a smaller `context`, `batch` or `gpu_layers` for this one."

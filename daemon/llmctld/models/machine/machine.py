@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import psutil
 
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 
 class HostMemory(NamedTuple):

@@ -17,8 +17,8 @@ from llmctld.models.catalogue.header import DamagedHeader, Header, read_whole_he
 from llmctld.models.catalogue.target import ECHO, LLAMA, REMOTE
 from llmctld.models.memory import folder
 from llmctld.models.memory.layout import Estimate, context, embedding, text
+from llmctld.runtime.log import log
 from llmctld.storage.files import write_whole
-from llmctld.watch import log
 
 __all__ = ["Estimate", "Estimates"]
 

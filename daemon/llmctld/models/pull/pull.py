@@ -21,7 +21,7 @@ from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.pull import fetch
 from llmctld.models.pull.choose import size
 from llmctld.models.pull.repository import Want
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 NAME_LENGTH = 64

@@ -27,7 +27,7 @@ from llmctld.models.remote.http.listing import Listed
 from llmctld.models.remote.http.reply import rest
 from llmctld.models.remote.http.sse import MOST
 from llmctld.models.remote.shorter import Shorter
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 RETRIES, IDLE_S = 3, 300.0
 THINKERS = re.compile(r"think|reason|qwq|\br1\b|magistral", re.IGNORECASE)

@@ -24,7 +24,7 @@ from llmctld.models.running.load_plan import Group, Resident
 from llmctld.models.running.loading import load_of
 from llmctld.models.running.memory_budget import MemoryBudget
 from llmctld.models.running.replicas import Replica, ReplicaSet
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 
 class ModelPool:

@@ -24,7 +24,7 @@ from llmctld.models.running.load_plan import Group
 from llmctld.models.running.memory_budget import MemoryBudget, size
 from llmctld.models.running.model_pool import ModelPool
 from llmctld.models.running.replicas import Replica, ReplicaSet, Waiter
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 KEEP_ALIVE_S = 15 * 60.0
 """Default time that an unused model stays loaded."""

@@ -4,7 +4,7 @@ from llmctl.config import ModelEntry
 from llmctl.errors import EngineFailed
 from llmctld.models.catalogue.target import REMOTE
 from llmctld.models.engines.ticket import LowerRung, NoRungLeft, RequestRecalled
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 TRIES = 2
 TRIES_OF_BACKEND = {REMOTE: 1}

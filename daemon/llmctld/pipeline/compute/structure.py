@@ -11,7 +11,7 @@ import msgspec
 from llmctl.errors import Incomplete
 from llmctl.wire import Answer, with_whole
 from llmctld.call.call import Call, Event, Link, Stage
-from llmctld.trial import Trial
+from llmctld.pipeline.compute.trial import Trial
 
 
 def structure(trial: Trial) -> Link:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from llmctl.errors import InvalidRequest, Timeout
 from llmctld.call.call import Call, Event, Stage
-from llmctld.timeouts import expired, timeout
+from llmctld.runtime.timeouts import expired, timeout
 
 
 def deadline(next_: Stage) -> Stage:

@@ -16,7 +16,7 @@ from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.chat import as_json, question_of
 from llmctld.call.overflow import shortened
 from llmctld.history import History
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 NOTE_EVERY_S = 1.0
 """How often the text generated so far is written."""

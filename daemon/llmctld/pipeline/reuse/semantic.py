@@ -20,12 +20,12 @@ from llmctld.call.receiver import served
 from llmctld.call.reuse import similar_will_do
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.pipeline.compute.embed import Embedding
+from llmctld.runtime.log import log
 from llmctld.semantic.decision.bound import Decision
 from llmctld.semantic.decision.pair import Neighbour, Pair, describe
 from llmctld.semantic.entries import StoredQuestion, digest, packed
 from llmctld.semantic.knowledge import Knowledge
 from llmctld.semantic.verify import Verifier
-from llmctld.watch import log
 
 QUESTION_BYTES = 32_768
 """Most bytes of a question. A long text is hardly ever repeated in other words."""

@@ -23,7 +23,7 @@ from llmctld.models.remote.http.idle import IdleLimit, Silence
 from llmctld.models.remote.http.keys import RESTART, Key
 from llmctld.models.remote.http.listing import Listed, read_list
 from llmctld.models.remote.http.reply import HttpReply
-from llmctld.watch import log
+from llmctld.runtime.log import log
 
 if TYPE_CHECKING:
     import httpx2

@@ -6,7 +6,7 @@ import asyncio
 from types import TracebackType
 from typing import Any
 
-from llmctld.timeouts import expired, extend, timeout
+from llmctld.runtime.timeouts import expired, extend, timeout
 
 
 class Silence(Exception):

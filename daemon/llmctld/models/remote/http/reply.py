@@ -14,7 +14,7 @@ from llmctld.models.remote.http.breaker import AttemptFailed
 from llmctld.models.remote.http.idle import IdleLimit
 from llmctld.models.remote.http.lenient_json import loads, mapping
 from llmctld.models.remote.http.sse import MOST, Event, EventReader, TooLong
-from llmctld.timeouts import timeout
+from llmctld.runtime.timeouts import timeout
 
 if TYPE_CHECKING:
     import httpx2

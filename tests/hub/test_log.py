@@ -15,7 +15,7 @@ import asyncio, logging, os, sys
 from pathlib import Path
 from llmctl.config import Logs
 from llmctl.errors import Busy
-from llmctld.watch import log, open_log
+from llmctld.runtime.log import log, open_log
 
 with open_log(Path(sys.argv[1]), Logs(max_bytes=int(sys.argv[2]), files=2)):
     for number in range(int(sys.argv[3])):
@@ -28,7 +28,7 @@ from pathlib import Path
 from llmctl import wire
 from llmctl.config import Logs
 from llmctl.errors import Busy
-from llmctld.watch import open_log
+from llmctld.runtime.log import open_log
 from tests.hub.scene import Speaker, a_server
 
 async def main(folder):

@@ -3,7 +3,7 @@
 import signal
 
 
-def named(status: int) -> str:
+def exit_name(status: int) -> str:
     """The name of the signal that ended the process, or its exit status."""
     if status >= 0:
         return f"exit status {status}"
