@@ -1,0 +1,115 @@
+"""Command lines: what each consists of, and whether one shows what a held-out question asks for.
+
+Knows the live commands and their options; knows nothing of models, answers or how a command line is found in an answer.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from llmctl.cli import main
+
+ROOT: Any = typer.main.get_command(main.app)
+SHORT_FORMS = {"models pull": "pull"}
+"""Two paths of one command."""
+EVERYDAY = {"--model", "--file", "--system", "--max-tokens", "--no-stream", "--no-stdin", "--quiet"}
+"""Options of `ask` that may stand in any example. Every other one makes it the answer to a different question."""
+
+OTHERS = ("make", "pip", "export", "keyring", "from")
+"""Other programs that a right line may begin with; `from` is Python's."""
+ENDS = {"|", ";", "&&", "||", "#"}
+"""What ends a command; the options behind it are those of another program, and a comment has none."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A command line, or the part of one that a right answer must contain.
+
+    `before`: what stands before `llmctl` (variables, a pipe); `path`: "cache undo"; `options`: by their longest names;
+    `words`: everything else.
+    """
+
+    before: tuple[str, ...]
+    path: str
+    options: frozenset[str]
+    words: tuple[str, ...]
+
+
+def parse(text: str) -> Line:
+    """`[BEFORE] llmctl PATH [OPTION | WORD]...`. Raises ValueError for anything else and for an unknown option.
+
+    A line of another program (`make install`) has its words in `before` and no path.
+    """
+    tokens = _tokens(text)
+    if tokens and tokens[0] in OTHERS:
+        return Line(tuple(tokens), "", frozenset(), ())
+    if "llmctl" not in tokens:
+        raise ValueError(f"{text!r} has no llmctl in it")
+    at = tokens.index("llmctl")
+    path, command, rest = _command(tokens[at + 1 :])
+    known = _options(command)
+    options, words = set(), []
+    for at_word, token in enumerate(rest):
+        name = token.partition("=")[0]
+        if token in ENDS:
+            words += [] if token == "#" else rest[at_word:]
+            break
+        if name in known:
+            options.add(known[name])
+            words += [token.partition("=")[2]] if "=" in token else []
+        elif re.match(r"--?[a-zA-Z]", token) and "--" not in words:
+            raise ValueError(f"{text!r}: {path or 'llmctl'} has no option {name}")
+        else:
+            words.append(token)
+    return Line(tuple(tokens[:at]), SHORT_FORMS.get(path, path), frozenset(options), tuple(words))
+
+
+def shows(line: str, wanted: str) -> bool:
+    """Whether the command line `line` is valid and contains all that `wanted`, an entry of `right`, names."""
+    try:
+        found, need = parse(line), parse(wanted)
+    except ValueError:
+        return False
+    if need.before and need.before[0] in OTHERS:
+        return bool(found.before) and found.before[0] == need.before[0] and _within(need.before, found.before)
+    if found.before and found.before[0] in OTHERS:
+        return False
+    if f"{found.path} ".find(f"{need.path} ".lstrip()) != 0 or not need.options <= found.options:
+        return False
+    if need.path == "ask" and not need.options and not found.options <= EVERYDAY:
+        return False
+    return _within(need.before, found.before) and _within(need.words, found.words)
+
+
+def _within(needed: tuple[str, ...], there: tuple[str, ...]) -> bool:
+    return all(any(word in token for token in there) for word in needed)
+
+
+def _tokens(text: str) -> list[str]:
+    """Words of a shell line; what is quoted is one word. Pipes need no spaces around them."""
+    quoted = re.findall(r"""(?:[^\s"'|;]|"(?:\\.|[^"])*"|'[^']*')+|[|;]""", text)
+    return [token.strip("\"'") for token in quoted]
+
+
+def _command(tokens: list[str]) -> tuple[str, Any, list[str]]:
+    """(path, command, rest of the tokens), as far as the words name a command. Raises ValueError if one is unknown."""
+    command = ROOT
+    path: list[str] = []
+    while tokens and hasattr(command, "get_command") and not tokens[0].startswith("-"):
+        below = command.get_command(None, tokens[0])
+        if below is None:
+            raise ValueError(f"llmctl {' '.join(path)} has no command {tokens[0]}")
+        path.append(tokens[0])
+        command, tokens = below, tokens[1:]
+    return " ".join(path), command, tokens
+
+
+def _options(command: Any) -> dict[str, str]:
+    """Each spelling -> the longest one with the same meaning. `--no-x` is an option of its own."""
+    known = {"--help": "--help", "-h": "--help"}
+    for param in command.params:
+        for spellings in (param.opts, param.secondary_opts):
+            known.update({spelling: max(spellings, key=len) for spelling in spellings if spelling.startswith("-")})
+    return known
