@@ -44,5 +44,5 @@ def _text(parts: list[Any], place: str) -> str:
     """The text of a content in parts."""
     for number, part in enumerate(parts):
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise Usage(f"{place}.content[{number}] is no text; a message holds text only", HINT)
+            raise Usage(f"{place}.content[{number}] is not text; a message can contain only text", HINT)
     return "".join(part["text"] for part in parts)

@@ -92,7 +92,7 @@ class Client:
     def embed(self, texts: Sequence[str], **options: str | None) -> list[list[float]]:
         """A vector for each text. Takes the options of `embeddings`. Raises the error of the first bad text."""
         if isinstance(texts, str):
-            raise TypeError("embed takes a list of texts, and this is one text")
+            raise TypeError("embed takes a list of texts, not a single str")
         vectors = []
         for vector in self.embeddings(texts, **options):
             if vector.error is not None:
@@ -198,7 +198,9 @@ def result_of(reply: wire.AnyReply) -> wire.AnyResult:
         return reply.result
     if isinstance(reply, wire.Failed):
         raise from_code(reply.code, reply.message, reply.hint, reply.answer)
-    raise Cancelled("cancelled from elsewhere", answer=getattr(reply, "answer", None), status=143)
+    raise Cancelled(
+        "the request was cancelled by the hub or another client", answer=getattr(reply, "answer", None), status=143
+    )
 
 
 def answers_of(result: "wire.AnyResult | wire.AnyReply | None") -> list[wire.Answer]:
@@ -215,7 +217,7 @@ def answers_of(result: "wire.AnyResult | wire.AnyReply | None") -> list[wire.Ans
 def _one(request: wire.Generate) -> wire.Generate:
     """The request, if it asks for one answer. Raises Usage otherwise."""
     if (request.n or 1) > 1:
-        raise Usage(f"n is {request.n}, and this gives one answer", "`Client.samples` gives several.")
+        raise Usage(f"n is {request.n}, but this method returns one answer", "`Client.samples` returns several.")
     return request
 
 

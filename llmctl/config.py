@@ -102,9 +102,9 @@ class Limits(Section, frozen=True):
     queue: Annotated[int, msgspec.Meta(ge=0)] = 512
     prompt_bytes: Size = Size(16 * 2**20)
     memory_bytes: Size | None = None
-    """Host memory for all loaded models. Default: 80 % of the machine's, or of its control group's."""
+    """Host memory for all loaded models. Default: 80 % of the memory of the machine or its control group."""
     gpu_memory_bytes: Size | None = None
-    """Memory of each GPU for all loaded models. Default: 90 % of what it has."""
+    """Memory of each GPU for all loaded models. Default: 90 % of the GPU's memory."""
 
 
 CONTEXT_CAP = 8192
@@ -121,7 +121,7 @@ class Semantic(Section, frozen=True):
 
     enabled: bool = False
     max_error: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.005
-    """Maximum share of wrong answers among all requests for which this is on."""
+    """Maximum share of wrong answers among all requests that use the semantic cache."""
     judge: str | None = None
     """Model that compares two answers. Default: the one that wrote them; NO_JUDGE: only equal answers count as the same."""
     model: str | None = None
@@ -131,7 +131,7 @@ class Semantic(Section, frozen=True):
 
 
 class Prefetch(Section, frozen=True):
-    """Computing likely next requests while the hub is idle."""
+    """Prefetch: computing likely next requests while the hub is idle."""
 
     enabled: bool = False
     budget_per_hour: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -186,7 +186,7 @@ class ModelSettings(Section, frozen=True):
     kv_type: KvType | None = None
     """Type of the KV cache. Default: f16."""
     flash_attention: bool | None = None
-    """Faster, with coarser rounding. Default: where llama.cpp chooses it."""
+    """Faster, with coarser rounding. Default: llama.cpp decides."""
     batch: Count | None = None
     """Maximum number of tokens computed in one step. Default: 512."""
     adapters: dict[str, str] | None = None
@@ -194,9 +194,9 @@ class ModelSettings(Section, frozen=True):
     speculation: Literal["ngram", "off"] | None = None
     """Speculative decoding from repeated text. Default: ngram. Answers do not change."""
     pooling: Literal["mean", "cls", "last"] | None = None
-    """Embeddings: pooling of token vectors. Default: as the file says."""
+    """Embeddings: pooling of token vectors. Default: from the file."""
     normalize: bool | None = None
-    """Embeddings: scale vectors to length 1. Default: as a folder says; yes for a GGUF file."""
+    """Embeddings: scale vectors to length 1. Default: from the folder; true for a GGUF file."""
     prompts: dict[str, str] | None = None
     """Embeddings: name -> the text that `--prompt NAME` puts before each text."""
     draft: str | None = None
@@ -237,7 +237,7 @@ class ModelSettings(Section, frozen=True):
     price_out: Decimal | None = None
     """Price per million generated tokens."""
     keep_alive: KeepAlive | None = None
-    """How long the model stays loaded without requests. Default: 15m. 0: not at all; -1: forever."""
+    """How long the model stays loaded without requests. Default: 15m. 0: unload after each answer; -1: forever."""
     pin: bool | None = None
     """Keep loaded: never unloaded to make room or after `keep_alive`, and loaded when the hub starts."""
     preload: bool | None = None

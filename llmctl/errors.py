@@ -81,7 +81,7 @@ class ModelUnavailable(LlmctlError):
 
     code = "model_unavailable"
     status = 4
-    default_hint = "`llmctl models ls` shows what there is; `llmctl models add NAME FILE.gguf` adds one."
+    default_hint = "`llmctl models ls` lists the models; `llmctl models add NAME FILE.gguf` adds one."
 
 
 class InvalidRequest(LlmctlError):
@@ -110,7 +110,7 @@ class Unsupported(InvalidRequest):
     """The request asks for something that this version cannot do; the message names the field."""
 
     code = "unsupported"
-    default_hint = "Leave it out."
+    default_hint = "Omit it."
 
 
 class BudgetExceeded(LlmctlError):
@@ -126,7 +126,7 @@ class Timeout(LlmctlError):
 
     code = "timeout"
     status = 7
-    default_hint = "Give more time with `--timeout`, or ask for fewer tokens with `--max-tokens`."
+    default_hint = "Raise `--timeout`, or lower `--max-tokens`."
 
 
 class Incomplete(LlmctlError):
@@ -134,7 +134,7 @@ class Incomplete(LlmctlError):
 
     code = "incomplete"
     status = 8
-    default_hint = "Ask again, or raise `--max-tokens`."
+    default_hint = "Try again, or raise `--max-tokens`."
 
 
 class EngineFailed(LlmctlError):
@@ -150,7 +150,7 @@ class Busy(LlmctlError):
 
     code = "busy"
     status = 10
-    default_hint = "Ask again later, or raise `limits.queue` in the configuration."
+    default_hint = "Try again later, or raise `limits.queue` in the configuration."
 
 
 class RunFailed(LlmctlError):
@@ -158,7 +158,7 @@ class RunFailed(LlmctlError):
 
     code = "run_failed"
     status = 11
-    default_hint = "What succeeded is kept."
+    default_hint = "The parts that succeeded are kept."
 
 
 class Waiting(LlmctlError):
@@ -182,7 +182,7 @@ class Storage(LlmctlError):
 
     code = "storage"
     status = 14
-    default_hint = "Make room on the disk; `llmctl config path` names the folders."
+    default_hint = "Free some disk space; `llmctl config path` prints the folders."
 
 
 class Cancelled(LlmctlError):
@@ -208,7 +208,14 @@ def _tree(root: type[LlmctlError]) -> Iterable[type[LlmctlError]]:
 ERRORS: dict[str, type[LlmctlError]] = {error.code: error for error in _tree(LlmctlError) if error is not LlmctlError}
 """Wire code -> class. A code this version does not know becomes `Internal`."""
 
-__all__ = ["ERRORS", "LlmctlError", "from_code", "nearest", *sorted(error.__name__ for error in ERRORS.values())]
+__all__ = [
+    "ERRORS",
+    "LlmctlError",
+    "counted",
+    "from_code",
+    "nearest",
+    *sorted(error.__name__ for error in ERRORS.values()),
+]
 
 
 def from_code(code: str, message: str, hint: str, answer: "Answer | None" = None) -> LlmctlError:
@@ -232,10 +239,15 @@ def short(value: str) -> str:
     return value if len(value) <= SHORT else f"{value[:SHORT]}..."
 
 
+def counted(number: int, noun: str) -> str:
+    """The number and the noun, in the plural unless the number is 1."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence with the known names closest to `name`, else with the first few, or "" when there are none."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     if close:
         return f"Did you mean: {', '.join(close)}?"
-    return f"There are: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}." if names else ""
+    return f"Available: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}." if names else ""

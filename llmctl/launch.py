@@ -16,7 +16,7 @@ import msgspec
 
 from llmctl import __version__, wire
 from llmctl.config import Config
-from llmctl.errors import Unreachable, from_code
+from llmctl.errors import Unreachable, counted, from_code
 from llmctl.interpreter import module
 from llmctl.link import Link, call
 from llmctl.paths import Paths, make_private, make_reachable
@@ -130,7 +130,7 @@ def _other_version(paths: Paths, info: wire.HubInfo, notify: Notify) -> wire.Hub
         notify(f"{words}; it is idle and is being restarted")
         stop(paths, info.pid, 0.0, notify)
         return start(paths)
-    words += f"; it is running {status.requests_in_flight} requests"
+    words += f"; it is running {counted(status.requests_in_flight, 'request')}"
     if info.protocol != wire.PROTOCOL:
         raise Unreachable(words, "`llmctl daemon restart` cancels them and starts the new version.")
     notify(f"{words}; `llmctl daemon restart` cancels them and starts the new version")

@@ -16,7 +16,7 @@ PAGES = ("tree", "blob", "resolve", "raw", "commit", "discussions")
 """What may follow OWNER/NAME."""
 OTHERS = ("datasets", "spaces", "collections", "papers", "docs", "blog", "models", "api")
 """First parts of an address that are not owners."""
-HINT = "The page of a model is https://huggingface.co/OWNER/NAME; `llmctl pull OWNER/NAME[:FILE]` names the same."
+HINT = "The page of a model is https://huggingface.co/OWNER/NAME; `llmctl pull OWNER/NAME[:FILE]` downloads it."
 SCHEME = re.compile(r"https?://|hf://", re.IGNORECASE)
 
 

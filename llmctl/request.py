@@ -135,13 +135,13 @@ def os_user() -> str:
 
 def read_file(name: str) -> wire.File:
     """A text file, ready to be sent. Raises NotFound or InvalidRequest."""
-    with written.opened(name, "Name a file of text.") as file:
+    with written.opened(name, "Name a text file.") as file:
         try:
             data = file.read(wire.MAX_BODY_BYTES + 1)
         except OSError as error:
             raise written.unreadable(name, error) from error
     if len(data) > wire.MAX_BODY_BYTES:
-        raise InvalidRequest(f"the file {name} has more than {wire.MAX_BODY_BYTES} bytes", "Give a part of it.")
+        raise InvalidRequest(f"the file {name} has more than {wire.MAX_BODY_BYTES} bytes", "Send part of it.")
     return wire.File(name=name, text=written.decode_text(data, f"the file {name}"))
 
 

@@ -20,9 +20,9 @@ def flaw(url: str) -> str | None:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:  # its message may contain the password
-        return f"cannot be read: an address is {FORM}"
+        return f"is not a valid address; the form is {FORM}"
     if scheme == "unix":
-        return None if parts.path.strip("/") else "names no socket: an address is unix:///PATH"
+        return None if parts.path.strip("/") else "names no socket file; the form is unix:///PATH"
     if port == 0 or not re.fullmatch(r"/*\d*/*", parts.path):
-        return f"cannot be read: an address is {FORM}"
+        return f"is not a valid address; the form is {FORM}"
     return None

@@ -51,5 +51,5 @@ def bug(error: Exception) -> int:
             traceback.print_exc(file=file)
     except (OSError, LlmctlError):
         hint = "LLMCTL_DEBUG=1 prints the traceback."
-    out.failure(Internal(f"this is a bug of llmctl: {type(error).__name__}: {error}", hint))
+    out.failure(Internal(f"this is a bug in llmctl: {type(error).__name__}: {error}", hint))
     return Internal.status

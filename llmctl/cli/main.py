@@ -47,7 +47,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 FIRST_STEPS = [
     (f"llmctl pull {FIRST_MODEL}", "Download a small model (0.8 GB)."),
     ('llmctl ask "Why is the sky blue?"', "Ask it; this starts the hub in the background."),
-    ("llmctl ask --help", "See what else a request can have."),
+    ("llmctl ask --help", "List all options of a request."),
 ]
 """(command, help) for somebody who types `llmctl` for the first time."""
 UsageError: Any = typer.BadParameter.__base__
@@ -165,7 +165,7 @@ def _failed(error: Exception, arguments: list[str]) -> int:
     if isinstance(error, UsageError):
         return failures.usage(error, typer.main.get_command(app), arguments)
     if isinstance(error, OSError) and error.errno in NO_ROOM:
-        error = Storage(f"a write was refused: {error.strerror}")  # help is not printed by `out`
+        error = Storage(f"a write failed: {error.strerror}")  # help is not printed by `out`
     if not isinstance(error, LlmctlError):
         return failures.bug(error)
     if error.code == "invalid_request" and (hint := quoting.behind_dashes(arguments)):

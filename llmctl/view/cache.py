@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from llmctl import wire
+from llmctl.errors import counted
 from llmctl.view import lifetime
 from llmctl.view.models import Table
 from llmctl.view.units import or_dash, share, size, span
@@ -34,15 +35,15 @@ def levels(stats: wire.CacheStats) -> Table:
 
 def summary(stats: wire.CacheStats) -> str:
     return (
-        f"{stats.requests} requests, {share(stats.hit_rate)} from the cache, "
-        f"{stats.joined} joined an equal one that was running, {span(stats.saved_s)} saved"
+        f"{counted(stats.requests, 'request')}, {share(stats.hit_rate)} from the cache, "
+        f"{stats.joined} joined an equal running request, {span(stats.saved_s)} saved"
     )
 
 
 def prefetch(stats: wire.PrefetchStats) -> str:
     """What prefetch did, and why it is stopped, if so."""
     line = (
-        f"prefetch is {stats.state}: {stats.prefetched} answers computed beforehand, {stats.used} used ({span(stats.gain_s)} "
+        f"prefetch is {stats.state}: {counted(stats.prefetched, 'answer')} prefetched, {stats.used} used ({span(stats.gain_s)} "
         f"saved), {stats.wasted} unused ({span(stats.waste_s)} wasted), {stats.waiting} still open; "
         f"{stats.budget_left} more allowed this hour"
     )
@@ -121,20 +122,21 @@ def shown(found: wire.CacheShown) -> dict[str, Any]:
 def audit(found: wire.SemanticAudit) -> list[str]:
     """Lines of `cache audit`."""
     return [
-        f"{found.requests} requests allowed the answer to a similar question, {found.hits} got one ({share(found.hit_rate)})",
+        f"{counted(found.requests, 'request')} used the semantic cache, {found.hits} got an answer from it "
+        f"({share(found.hit_rate)})",
         _wrong(found),
         f"the limit is {found.max_error:.2%} (cache.semantic.max_error)",
         f"{found.explored} computed anyway to learn, {found.verified} verified after being served, "
-        f"{found.judged} pairs judged by a model ({found.judge}), {found.undone} rejected with `llmctl cache undo`",
+        f"{counted(found.judged, 'pair')} judged by a model ({found.judge}), {found.undone} rejected with `llmctl cache undo`",
     ]
 
 
 def _wrong(found: wire.SemanticAudit) -> str:
     if found.wrong_rate is None or found.wrong_rate_upper is None:
-        return "wrong: unknown, since no pair of questions has been verified yet"
+        return "wrong: unknown; no pair of questions has been verified yet"
     return (
         f"wrong: {found.wrong_rate:.2%} of all requests, at most {found.wrong_rate_upper:.2%} (95 %), "
-        f"from {found.pairs} verified pairs"
+        f"from {counted(found.pairs, 'verified pair')}"
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmctl import wire
+from llmctl.errors import counted
 from llmctl.view.units import span
 
 
@@ -14,7 +15,7 @@ def status(found: wire.HubStatus | None) -> str:
     models = ", ".join(found.models) or "none"
     return (
         f"running: pid {found.pid}, version {found.version}, protocol {found.protocol}, up {span(found.uptime_s)}, "
-        f"{found.requests_in_flight} requests in flight, models loaded: {models}, socket {found.socket}"
+        f"{counted(found.requests_in_flight, 'request')} in flight, models loaded: {models}, socket {found.socket}"
     )
 
 

@@ -6,7 +6,7 @@ from llmctl.view.units import span
 
 WHY = {
     "fixed": "fixed by cache.ttl",
-    "start": 'the first estimate for the kind "{kind}": nothing was learned yet',
+    "start": 'initial estimate for the kind "{kind}", no observations yet',
     "learned": 'predicted for the kind "{kind}" from {count} recomputations',
 }
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from llmctl.errors import counted
 from llmctl.view.models import Table
 from llmctl.view.units import or_dash, share, size, span
 
@@ -25,4 +26,4 @@ def table(played: Sequence[Played]) -> Table:
 
 
 def summary(requests: int, keys: int, limit: int) -> str:
-    return f"{requests} requests, {keys} of them different, in a cache of {size(limit)}"
+    return f"{counted(requests, 'request')}, {keys} of them different, in a cache of {size(limit)}"

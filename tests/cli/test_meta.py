@@ -41,6 +41,19 @@ def test_every_command_has_help_and_the_common_flags(path: str) -> None:
         assert param.help, (path, param.name)
 
 
+@pytest.mark.parametrize("path", [path for path, command in EVERY.items() if not hasattr(command, "commands")])
+def test_usage_names_arguments_without_braces(path: str) -> None:
+    command = EVERY[path]
+    with command.make_context(f"llmctl {path}", [], resilient_parsing=True) as context:
+        assert "{" not in command.get_usage(context)
+
+
+@pytest.mark.parametrize("path", [path for path, command in EVERY.items() if hasattr(command, "commands")])
+def test_help_of_a_group_at_80_columns_cuts_no_sentence(house: House, path: str) -> None:
+    lines = house.ok(*path.split(), "--help", COLUMNS="80").out.splitlines()
+    assert [line for line in lines[1:] if line.endswith("...")] == []
+
+
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_the_table_of_commands_has_the_help_of_each_command(name: str) -> None:
     command = ROOT.get_command(None, name)

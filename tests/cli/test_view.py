@@ -4,6 +4,7 @@ import pytest
 
 from llmctl import wire
 from llmctl.config import ModelEntry
+from llmctl.errors import counted
 from llmctl.view import cache, config, daemon, models, table, units
 
 ENTRIES = [
@@ -79,3 +80,8 @@ def test_spans(seconds: float, text: str) -> None:
 )
 def test_sizes(count: int, text: str) -> None:
     assert units.size(count) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 vectors"), (1, "1 vector"), (2, "2 vectors")])
+def test_counts(number: int, text: str) -> None:
+    assert counted(number, "vector") == text

@@ -40,7 +40,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "http://h/a.png"}}
         ([{"content": "a"}], r"messages\[0\].*role"),
         ([{"role": "user", "content": 5}], r"messages\[0\].*`str`.*content"),
         ([{"role": "user", "content": "a", "mood": "x"}], r"messages\[0\] has an unknown key 'mood'"),
-        ([{"role": "user", "content": [IMAGE]}], r"messages\[0\].content\[0\] is no text"),
+        ([{"role": "user", "content": [IMAGE]}], r"messages\[0\].content\[0\] is not text"),
         ([{"role": "assistant", "content": "", "tool_calls": [{"id": "c"}]}], r"messages\[0\].*function.*tool_calls"),
     ],
 )  # fmt: skip

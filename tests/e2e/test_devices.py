@@ -44,12 +44,12 @@ def test_a_missing_device_is_status_4_and_the_available_ones_are_listed(
     outcome = house.run("ask", "hi", "-m", "tiny", "--json")
     assert (outcome.status, outcome.error["code"]) == (4, "model_unavailable")
     assert "no device cuda:1" in outcome.error["message"]
-    assert "There are: cpu" in outcome.error["hint"]
+    assert "Available: cpu" in outcome.error["hint"]
     house.ok("models", "add", "bert", tiny_bert.write(tmp_path / "bert"), "--set=device=cuda")
     outcome = house.run("embed", "hi", "-m", "bert", "--json")
     assert outcome.status == 4
     assert "torch finds no device cuda" in outcome.error["message"]
-    assert "There are: cpu" in outcome.error["hint"]
+    assert "Available: cpu" in outcome.error["hint"]
 
 
 def test_an_invalid_device_or_tensor_split_is_refused(house: House, tiny: Path) -> None:

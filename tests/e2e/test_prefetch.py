@@ -89,7 +89,7 @@ def test_regular_sequences_are_half_prefetched_with_at_most_a_quarter_wasted() -
         assert (found["waste_s"], found["gain_s"]) == (found["wasted"], found["used"]), "a second each"
         assert found["wasted"] <= 0.25 * (found["wasted"] + found["used"]), found
         text = house.ok("cache", "stats").out
-        assert f"prefetch is on: {found['prefetched']} answers computed beforehand, {found['used']} used" in text
+        assert f"prefetch is on: {found['prefetched']} answers prefetched, {found['used']} used" in text
         assert house.ok("cache", "stats", "--json").lines[-1]["level"] == "all"
         house.stop()
         assert stats(house) == found | {"busy": False}, "also while no hub runs"

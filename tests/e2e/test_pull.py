@@ -199,7 +199,7 @@ def test_ctrl_c_stops_the_transfer_and_the_same_command_resumes_it(home: House, 
     command.interrupt()
     outcome = command.end()
     assert outcome.status == 130
-    assert "the same command resumes there" in outcome.err
+    assert "run the same command again to resume" in outcome.err
     assert gone([child])
     assert alive(home.hub())
     kept = part(home)
@@ -224,7 +224,7 @@ def test_a_hub_with_a_running_pull_is_not_restarted(home: House, hub: Hub, tmp_p
     assert (outcome.out, home.hub().pid) == ("hi\n", pid)
     assert "0.0.9" in outcome.err
     assert "it is running 1 requests" in outcome.err
-    assert re.search(r"cancelled these requests: \w+ \(ana/tiny\)", home.ok("daemon", "stop", "--timeout", "0.1s").err)
+    assert re.search(r"cancelled requests: \w+ \(ana/tiny\)", home.ok("daemon", "stop", "--timeout", "0.1s").err)
     assert command.end().status != 0
     hub.go.set()
     home.ok("pull", "ana/tiny")

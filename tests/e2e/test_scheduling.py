@@ -143,7 +143,7 @@ def test_a_full_queue_is_status_10_with_a_message(house: House) -> None:
     started(house, 2)
     outcome = house.run("ask", "z", *QUIET)
     assert outcome.status == 10
-    assert "1 requests run and 1 wait" in outcome.err
+    assert "1 request running, 1 waiting" in outcome.err
     for command in commands:
         command.send_signal(signal.SIGINT)
         command.end()

@@ -389,6 +389,6 @@ def test_the_client_and_templates_accept_samples(home: House) -> None:
         " print([(a.index, a.text) for a in c.samples('hi', n=2, model='echo')])\n"
         " try: c.ask('hi', n=2, model='echo')\n except LlmctlError as e: print(e.code, e.hint)"
     )
-    assert of_a_script(home, code) == "[(0, 'hi'), (1, 'hi')]\nusage `Client.samples` gives several.\n"
+    assert of_a_script(home, code) == "[(0, 'hi'), (1, 'hi')]\nusage `Client.samples` returns several.\n"
     home.ok("ask", "--save", "twice", "-m", "echo", "-n", "2")
     assert home.ok("ask", "-t", "twice", "again").out == "again\n---\nagain\n"

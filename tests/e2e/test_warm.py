@@ -87,7 +87,7 @@ def test_stdout_is_only_json_and_stderr_has_the_summary(house: House) -> None:
     house.ok("models", "load", "echo")
     outcome = house.ok("cache", "warm", rows(house, {"prompt": "sum 1"}, {"prompt": "sum 2", "text": "2"}))
     assert outcome.out == ""
-    assert outcome.err == "llmctl: 2 rows: 1 generated, 1 given\n"
+    assert outcome.err == "llmctl: 2 lines: 1 generated, 1 given\n"
     assert house.ok("cache", "warm", rows(house), "-q").err == ""
 
 
@@ -149,7 +149,7 @@ def test_each_invalid_row_is_named_by_line_and_the_others_are_stored(house: Hous
         assert words in line["error"]["message"], bad
     assert {line["outcome"] for line in outcome.lines[1::2]} == {"generated"}
     assert outcome.error["message"].startswith("line 1: this is not JSON")
-    assert f"{len(BAD)} of {2 * len(BAD)} rows failed" in outcome.error["message"]
+    assert f"{len(BAD)} of {2 * len(BAD)} lines failed" in outcome.error["message"]
 
 
 @pytest.mark.parametrize(("line", "status"), [(bad, status) for bad, _, status in BAD if status != 5])
@@ -231,7 +231,7 @@ def test_ctrl_c_keeps_finished_rows_and_the_next_run_continues() -> None:
         outcome = command.end()
         assert outcome.status == 130
         assert [line["outcome"] for line in outcome.lines] == ["generated"] * 3
-        assert "the same command resumes after them" in outcome.err
+        assert "run the same command again to resume" in outcome.err
         until(lambda: house.busy("echo") == 0, what="the engine is free")
         (house.home / file).write_text("".join(f'{{"prompt": "row {number}"}}\n' for number in range(4)))
         again = house.ok("cache", "warm", file, "--json").lines

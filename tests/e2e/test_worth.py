@@ -65,7 +65,7 @@ def test_the_initial_ttl_depends_on_the_kind_of_question(home: House, prompt: st
     assert (found["kind"], found["seconds"], found["from"], found["observations"]) == (kind, seconds, "start", [])
     assert 0 < found["left_s"] <= seconds
     words = home.ok("cache", "show", key).out
-    assert f'the first estimate for the kind "{kind}": nothing was learned yet' in words
+    assert f'initial estimate for the kind "{kind}", no observations yet' in words
 
 
 def test_a_configured_ttl_is_reported_as_fixed(own: House) -> None:

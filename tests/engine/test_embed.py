@@ -315,7 +315,7 @@ def test_load_errors_state_the_reason(folder: Path, gguf: Path, tmp_path: Path) 
 def test_unknown_device_is_refused_with_a_list_of_devices(folder: Path) -> None:
     with pytest.raises(LoadError, match="torch finds no device xpu:7") as caught:
         _embedder(load(folder, backend="sentence-transformers", device="xpu:7"))
-    assert "There are: cpu" in caught.value.hint
+    assert "Available: cpu" in caught.value.hint
 
 
 def test_memory_error_states_needed_and_allowed_memory(folder: Path, gguf: Path) -> None:

@@ -133,7 +133,7 @@ def test_requested_gpu_layers_without_a_gpu_cause_a_notice() -> None:
     assert told == "m: `gpu_layers` is 5, and all runs on the CPU: this build of llama-cpp-python has no GPU support"
     with pytest.raises(LoadError, match="finds no device cuda:7") as caught:
         make_plan(load(device="cuda:7"), never)
-    assert caught.value.hint == "There are: cpu. This build of llama-cpp-python has no GPU support."
+    assert caught.value.hint == "Available: cpu. This build of llama-cpp-python has no GPU support."
 
 
 # ---- on a GPU -------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ async def test_request_beyond_slots_and_queue_is_refused_immediately(tmp_path: P
         stage = Generator(residency, catalog, 3)
         tasks = [asyncio.create_task(answer_of(stage, ask(catalog, f"question {n}"))) for n in range(5)]
         await asyncio.sleep(0)
-        with pytest.raises(Busy, match="2 requests run and 3 wait"):
+        with pytest.raises(Busy, match="2 requests running, 3 waiting"):
             await answer_of(stage, ask(catalog, "one too many"))
         assert [answer.text for answer in await asyncio.gather(*tasks)] == [f"question {n}" for n in range(5)]
         assert (await answer_of(stage, ask(catalog, "now there is room"))).text == "now there is room"

@@ -35,7 +35,7 @@ def check_chat(request: Generate) -> None:
     """Raises Usage for a chat that makes no sense, Unsupported for tools."""
     for name in ("tools", "tool_choice"):
         if getattr(request, name):
-            raise Unsupported(f"{name} is given, and this version passes no tools to a model", "Leave it out.")
+            raise Unsupported(f"{name} is given, and this version passes no tools to a model", "Omit it.")
     if request.messages is None:
         return
     for name in EXCLUDED:
@@ -64,9 +64,7 @@ def _check_message(message: ChatMessage, place: str, calls: set[str]) -> None:
         raise Usage(f"{place}, of the user, is empty", EXAMPLE)
     for field, role in SPOKEN_BY.items():
         if getattr(message, field) and message.role != role:
-            raise Usage(
-                f"{place} has the role {message.role} and a {field}; only the role {role} has one", "Leave it out."
-            )
+            raise Usage(f"{place} has the role {message.role} and a {field}; only the role {role} has one", "Omit it.")
     if message.role == "tool" and message.tool_call_id not in calls:
         known = f"the calls before it are {', '.join(sorted(calls))}" if calls else "no message before it calls a tool"
         raise Usage(f"{place}.tool_call_id is {message.tool_call_id!r}; {known}", "Name the call that it answers.")

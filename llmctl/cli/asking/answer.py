@@ -8,7 +8,7 @@ import sys
 from llmctl import wire
 from llmctl.cli.console import out, signals
 from llmctl.client import Client, answers_of, remainder, result_of
-from llmctl.errors import Unreachable
+from llmctl.errors import Unreachable, counted
 from llmctl.link import Exchange
 
 CANCEL_S = 10.0
@@ -166,7 +166,7 @@ def remarks(*answers: wire.Answer) -> list[str]:
     if cut:
         tokens = cut[0].usage.completion_tokens
         found.append(
-            f"the answer was cut after {tokens} tokens, by --max-tokens or because the model's context is full"
+            f"the answer was cut after {counted(tokens, 'token')}, by --max-tokens or because the model's context is full"
         )
     return found
 

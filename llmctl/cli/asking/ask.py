@@ -28,7 +28,10 @@ llmctl ask -c "And the worst of them?"
 @app.command(cls=help.Sectioned, epilog=EXAMPLES)
 def ask(
     prompt: Annotated[
-        str | None, typer.Argument(metavar="[PROMPT]", help="The question; {stdin} in it is replaced by stdin.")
+        str | None,
+        typer.Argument(
+            metavar="[PROMPT]", help="Question or instruction; {stdin} in it is replaced by the text on stdin."
+        ),
     ] = None,
     system: options.System = None,
     template: options.Template = None,

@@ -22,9 +22,10 @@ llmctl embed -f lines.txt -o vectors.npy
 cut -f2 table.tsv | llmctl embed -m minilm > vectors.jsonl
 llmctl embed --prompt query "how tall is the tower?"
 """
-Texts = Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="A text; each gets a vector.")]
+Texts = Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Text to turn into a vector.")]
 File = Annotated[
-    list[str] | None, help.option(options.INPUT, "--file", "-f", metavar="FILE", help="A file with one text per line.")
+    list[str] | None,
+    help.option(options.INPUT, "--file", "-f", metavar="FILE", help="File with one text per line. Repeatable."),
 ]
 Prompt = Annotated[
     str | None, help.option(options.INPUT, metavar="NAME", help="Put this prompt of the model before each text.")
@@ -32,7 +33,7 @@ Prompt = Annotated[
 Output = Annotated[
     str | None,
     help.option(
-        options.OUTPUT, "--output", "-o", metavar="FILE", help="Write to this .npy or .jsonl file, not to stdout."
+        options.OUTPUT, "--output", "-o", metavar="FILE", help="Write to this .npy or .jsonl file instead of stdout."
     ),
 ]
 

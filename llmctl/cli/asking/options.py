@@ -104,7 +104,7 @@ CacheOnly = Annotated[bool, option(CACHE, "--cache-only", help="Use only a store
 Semantic = Annotated[
     bool | None,
     option(
-        CACHE, "--semantic/--no-semantic", help="Whether to use the stored answer to a question of the same meaning."
+        CACHE, "--semantic/--no-semantic", help="Allow or forbid the stored answer to a question of the same meaning."
     ),
 ]
-MaxAge = Annotated[Text, option(CACHE, metavar="T", help="Use no stored answer older than this: 90s, 15m, 2h, 7d.")]
+MaxAge = Annotated[Text, option(CACHE, metavar="T", help="Ignore stored answers older than this: 90s, 15m, 2h, 7d.")]

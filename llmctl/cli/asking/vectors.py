@@ -16,7 +16,7 @@ import msgspec
 
 from llmctl.cli.console import out
 from llmctl.embedding import Vector
-from llmctl.errors import Storage, Usage
+from llmctl.errors import Storage, Usage, counted
 from llmctl.paths import absolute
 
 Put = Callable[[Vector], None]
@@ -30,7 +30,7 @@ def writer(output: str | None) -> Write:
     path = Path(os.path.realpath(absolute(output)))  # write the target of a link, do not replace the link
     formats = {".npy": _npy, ".jsonl": _jsonl}
     if path.suffix not in formats:
-        raise Usage(f"-o {output}: the name must end in .npy or .jsonl", "The ending selects the format.")
+        raise Usage(f"-o {output}: the name must end in .npy or .jsonl", "The suffix selects the format.")
     if not path.parent.is_dir():
         raise Usage(f"-o {output}: there is no folder {path.parent}", f"Create it first: mkdir -p {path.parent}")
     if path.exists() and not path.is_file():
@@ -65,8 +65,8 @@ def _to_file(path: Path, count: int, put: Callable[[BinaryIO, int, Vector], None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    failed = f"; {bad} {'texts' if bad > 1 else 'text'} failed, with NaN or null instead" if bad else ""
-    out.notice(f"wrote {count - bad} vectors to {path}{failed}")
+    failed = f"; {counted(bad, 'text')} failed, with NaN or null instead" if bad else ""
+    out.notice(f"wrote {counted(count - bad, 'vector')} to {path}{failed}")
 
 
 def line(vector: Vector) -> str:

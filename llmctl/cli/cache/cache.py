@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 from typer import Argument, Option
 
 from llmctl.cli.console import flags, out
-from llmctl.errors import Unreachable
+from llmctl.errors import Unreachable, counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,10 @@ app = flags.group("Show, fill and clear the stored answers.")
 
 @app.command("stats")
 def stats(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Show hits and sizes of each cache level. If no hub is running: as the last one left them."""
+    """Show hits and sizes of each cache level.
+
+    Without a running hub, prints the numbers that the last hub saved.
+    """
     from llmctl import wire
     from llmctl.cli.console.show import show
     from llmctl.view import cache
@@ -70,7 +73,7 @@ def _left_behind(file: "Path", nothing: R) -> R:
 Model = Annotated[str | None, Option("--model", "-m", metavar="NAME", help="Only answers of this model.")]
 User = Annotated[str | None, Option("--user", metavar="NAME", help="Only answers computed for this user.")]
 Tags = Annotated[
-    list[str] | None, Option("--tag", metavar="T", help="Only answers with this tag. Repeatable: with all of them.")
+    list[str] | None, Option("--tag", metavar="T", help="Only answers with this tag. Repeatable: with all of the tags.")
 ]
 Older = Annotated[str | None, Option("--older", metavar="T", help="Only answers at least this old: 90s, 15m, 2h, 7d.")]
 Newer = Annotated[str | None, Option("--newer", metavar="T", help="Only answers at most this old.")]
@@ -136,7 +139,10 @@ def ls(
 @app.command("show")
 def show_one(
     key: Annotated[
-        str, Argument(help="Key of an answer, as `ls` and `ask --json` print it, or its beginning.", metavar="KEY")
+        str,
+        Argument(
+            help="Key of an answer, as `cache ls` and `ask --json` print it, or its first characters.", metavar="KEY"
+        ),
     ],
     json: flags.Json = False,
     quiet: flags.Quiet = False,
@@ -160,16 +166,16 @@ def _look(request: "wire.Request", kind: "type[R]") -> "R":
     found = flags.look(request)
     if found is None:
         raise Unreachable(
-            "the hub is not running, and only the hub reads the cache", "`llmctl daemon start` starts it."
+            "the hub is not running; only a running hub can read the cache", "`llmctl daemon start` starts it."
         )
     return flags.expected(found, kind)
 
 
 @app.command("audit")
 def audit(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Show how often similar questions got the same answer.
+    """Show how often the semantic cache answered, and how often wrongly.
 
-    And how often that was wrong. If no hub is running: as the last one left it.
+    Without a running hub, prints the numbers that the last hub saved.
     """
     from llmctl import wire
     from llmctl.view import cache
@@ -184,16 +190,22 @@ def audit(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 @app.command("undo")
 def undo(
     id: Annotated[
-        str | None, Argument(metavar="[ID]", help="Id of the request, or its beginning. Default: the last such answer.")
+        str | None,
+        Argument(
+            metavar="[ID]",
+            help="Id of the request that got the answer, or its first characters. Default: the last one.",
+        ),
     ] = None,
-    user: Annotated[str | None, Option(help="User whose last such answer is meant.", metavar="NAME")] = None,
+    user: Annotated[
+        str | None, Option(help="User whose last such request is meant. Default: the OS user.", metavar="NAME")
+    ] = None,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Reject an answer that was served to a similar question.
+    """Reject an answer that the semantic cache served.
 
-    It is not served to a similar question again, and future decisions take that into account. Prints every request that
-    got it. The answer stays stored for its own question.
+    The answer is not served to similar questions again, and later decisions learn from the mistake. Prints every request
+    that got it. The answer stays stored for its own question.
     """
     from llmctl import wire
     from llmctl.cli.console.show import show
@@ -233,20 +245,22 @@ def clear(
     if json:
         out.json_line(result)
     else:
-        out.notice(f"removed {result.entries} stored answers")
+        out.notice(f"removed {counted(result.entries, 'stored answer')}")
 
 
 @app.command("warm")
 def warm(
     file: Annotated[str, Argument(help="File of JSON lines, one prompt each; - is stdin.", metavar="FILE")],
-    model: Annotated[str | None, Option("--model", "-m", metavar="NAME", help="Model for rows that name none.")] = None,
-    user: Annotated[str | None, Option(metavar="NAME", help="User for rows that name none.")] = None,
+    model: Annotated[
+        str | None, Option("--model", "-m", metavar="NAME", help="Model for lines that name none.")
+    ] = None,
+    user: Annotated[str | None, Option(metavar="NAME", help="User for lines that name none.")] = None,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
     """Compute and store the answers to a file of questions.
 
-    A row is {"prompt": "..."} and may hold any option of `ask`; "text" is an answer to store instead of computing one.
+    A line is {"prompt": "..."}, with any option of `ask`. With "text", that answer is stored instead of a computed one.
     """
     from llmctl.cli.cache import warm as rows
 
@@ -260,16 +274,18 @@ def replay(
     trace: Annotated[
         str | None, Argument(help="File of JSON lines, one request each; - is stdin.", metavar="TRACE")
     ] = None,
-    history: Annotated[bool, Option("--history", help="Replay the requests to this hub instead of a trace.")] = False,
+    history: Annotated[
+        bool, Option("--history", help="Replay the requests in the hub's history instead of a trace.")
+    ] = False,
     size: Annotated[
         str | None, Option("--bytes", help="Size of the cache, as 64M. Default: cache.memory_bytes.", metavar="SIZE")
     ] = None,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Compare eviction policies on your own requests.
+    """Compare eviction policies on a trace or on your own requests.
 
-    Prints what each would have saved. Needs no hub.
+    Prints the hits and the time that each policy would have saved. Does not need a hub.
     """
     from llmctl.cli.cache import replay as playing
     from llmctl.config import parse_size

@@ -61,7 +61,7 @@ def replay(trace: str | None, size: int | None) -> None:
             process.kill()
             raise
     if process.returncode != 0:
-        raise Internal(f"the replay ended with status {process.returncode}", "Its own output is above.")
+        raise Internal(f"the replay exited with status {process.returncode}", "Its output is shown above.")
     if not out.Mode.json:
         show(view.table(played))
         out.line(view.summary(head.requests, head.keys, head.bytes))
@@ -78,7 +78,7 @@ def _read(raw: bytes) -> Line:
     try:
         line = msgspec.json.decode(raw, type=Line)
     except msgspec.DecodeError as error:
-        raise Internal(f"the replay printed {raw[:80]!r} instead of JSON", "Its own output is above.") from error
+        raise Internal(f"the replay printed {raw[:80]!r} instead of JSON", "Its output is shown above.") from error
     if line.error is not None:
         raise from_code(line.error.code, line.error.message, line.error.hint)
     return line

@@ -15,7 +15,7 @@ import msgspec
 from llmctl import wire, written
 from llmctl.cli.console import flags, out, signals, stdin
 from llmctl.client import Client, wait
-from llmctl.errors import Cancelled, InvalidRequest, LlmctlError, Unreachable, Usage, from_code, nearest, short
+from llmctl.errors import Cancelled, InvalidRequest, LlmctlError, Unreachable, Usage, counted, from_code, nearest, short
 from llmctl.link import Exchange
 from llmctl.options import Asked
 
@@ -31,7 +31,7 @@ REFUSED = {
 ASKED = {field.encode_name for field in msgspec.structs.fields(Asked)}
 EXAMPLE = '{"prompt": "why?"}'
 OWN = ("id", "text")
-WORDS = {"generated": "generated", "given": "given", "stored": "stored before"}
+WORDS = {"generated": "generated", "given": "given", "stored": "already stored"}
 
 
 class Row(NamedTuple):
@@ -68,15 +68,15 @@ def warm(client: Client, file: str, defaults: dict[str, Any]) -> None:
                 if error is not None and not bad:
                     bad.append((done.line, error))
                 _tell(done, error)
-                out.passing(f"{outcomes.total()} rows ({summary(outcomes)})")
+                out.passing(f"{counted(outcomes.total(), 'line')} ({summary(outcomes)})")
     except signals.Interrupt:
         out.passing("")
-        out.notice("interrupted: stored answers are kept, and the same command resumes after them")
+        out.notice("interrupted: the stored answers are kept; run the same command again to resume")
         raise
     finally:
         out.passing("")
         if outcomes or not sys.exc_info()[0]:
-            out.notice(f"{outcomes.total()} rows: {summary(outcomes)}")
+            out.notice(f"{counted(outcomes.total(), 'line')}: {summary(outcomes)}")
     for number, error in bad:
         raise _named(number, error, outcomes)
 
@@ -96,7 +96,7 @@ def _tell(done: Done, error: LlmctlError | None) -> None:
 
 def _named(line: int, error: LlmctlError, outcomes: "Counter[str]") -> LlmctlError:
     """The first failed row's error with its line number; the other results have been reported."""
-    bad = f" ({outcomes['failed']} of {outcomes.total()} rows failed)" if outcomes["failed"] > 1 else ""
+    bad = f" ({outcomes['failed']} of {outcomes.total()} lines failed)" if outcomes["failed"] > 1 else ""
     return from_code(error.code, f"line {line}: {error.message}{bad}", error.hint)
 
 
@@ -106,7 +106,7 @@ def _named(line: int, error: LlmctlError, outcomes: "Counter[str]") -> LlmctlErr
 def _lines(file: str) -> Iterator[bytes]:
     if file == "-":
         if sys.stdin is None:
-            raise Usage("FILE is -, but stdin is closed", "Pipe the rows in, or name a file.")
+            raise Usage("FILE is -, but stdin is closed", "Pipe the lines in, or name a file.")
         yield from stdin.lines()
         return
     with written.opened(file, "Name a file of JSON lines, or - for stdin.") as rows:
@@ -139,7 +139,7 @@ def _values(line: bytes) -> dict[str, Any]:
 def _asked(values: dict[str, Any]) -> Asked:
     for name, why in REFUSED.items():
         if values.get(name):
-            raise InvalidRequest(f"{name}: {why}", f"Leave out `{name}`.")
+            raise InvalidRequest(f"{name}: {why}", f"Omit `{name}`.")
     for name in values:
         if name not in ASKED:
             raise InvalidRequest(f"{name}: `ask` has no such option", nearest(name, [*ASKED, *OWN]))

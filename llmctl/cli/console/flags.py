@@ -3,11 +3,13 @@
 It knows no single command.
 """
 
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from llmctl.cli.console import out
 from llmctl.errors import Internal, Usage
@@ -19,11 +21,26 @@ if TYPE_CHECKING:
     from llmctl.paths import Paths
 
 R = TypeVar("R")
+BRACED = re.compile(r"\{.*\}")
+
+
+class Command(TyperCommand):
+    """A command whose usage line names a required argument NAME, where typer would print {NAME}."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece[1:-1] if BRACED.fullmatch(piece) else piece for piece in super().collect_usage_pieces(ctx)]
+
+
+class Group(typer.Typer):
+    """Registers functions as the commands above, unless they name another class."""
+
+    def command(self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **rest: Any) -> Any:
+        return super().command(name, cls=cls or Command, **rest)
 
 
 def group(help: str | None = None) -> typer.Typer:
     """A command group without typer's rich help, completion and tracebacks."""
-    return typer.Typer(
+    return Group(
         help=help,
         add_completion=False,
         rich_markup_mode=None,
@@ -46,7 +63,7 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per line.", callback=_set("json"), is_eager=True)
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print no notices on stderr.", callback=_set("quiet"), is_eager=True)
+    bool, typer.Option("--quiet", "-q", help="Suppress notices on stderr.", callback=_set("quiet"), is_eager=True)
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
 

@@ -6,7 +6,8 @@ It lays out what the options say themselves; the order within a heading is the o
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+
+from llmctl.cli.console import flags
 
 COMMON = "Common options"
 """The heading of options without a heading of their own: those that every command has."""
@@ -18,7 +19,7 @@ def option(heading: str, *names: str, help: str, metavar: str | None = None) -> 
     return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=heading)
 
 
-class Sectioned(TyperCommand):
+class Sectioned(flags.Command):
     """A command whose options are grouped by heading and whose epilog holds examples, printed as they stand."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

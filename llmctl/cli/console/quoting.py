@@ -41,7 +41,7 @@ def behind_dashes(arguments: Sequence[str]) -> str | None:
     text = next((word for word in words[1:] if len(word) > 1 and word[0] == "-" and not OPTION.fullmatch(word)), None)
     if text is None:
         return None
-    return f"Write a text that begins with - after -- and all options: `llmctl {words[0]} -- {_quoted(text)}`."
+    return f"Put text that begins with - after all options and a --: `llmctl {words[0]} -- {_quoted(text)}`."
 
 
 def _quoted(text: str) -> str:
@@ -62,6 +62,6 @@ def instead(word: str, commands: Iterable[str]) -> str:
     if word in ELSEWHERE:
         return f"Use `{ELSEWHERE[word]}`."
     if " " in word:
-        return f"A prompt follows `ask`: `llmctl ask {_quoted(word)}`."
+        return f"To send a prompt, run `llmctl ask {_quoted(word)}`."
     near = difflib.get_close_matches(word, commands, n=1, cutoff=0.6)
     return (f"Did you mean: {near[0]}? " if near else "") + "`llmctl --help` lists the commands."

@@ -39,7 +39,7 @@ def _whole() -> bytes:
     for piece in _pieces("; `--no-stdin` or LLMCTL_NO_STDIN=1 skips it"):
         data += piece
         if len(data) > MAX_BODY_BYTES:
-            raise InvalidRequest(f"stdin has more than {MAX_BODY_BYTES} bytes, the limit", "Send a part of it.")
+            raise InvalidRequest(f"stdin has more than {MAX_BODY_BYTES} bytes, the limit", "Send less text.")
     return bytes(data)
 
 

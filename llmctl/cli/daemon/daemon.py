@@ -63,11 +63,11 @@ def _stop(paths: "Paths", timeout: str) -> None:
     pid = launch.listening(paths)
     if pid is None:
         if not launch.wait_gone(paths, seconds + launch.GRACE_S):
-            raise Unreachable(f"a stopping hub still holds the lock {paths.lock}")
+            raise Unreachable(f"a hub that is stopping still holds the lock {paths.lock}")
         return
     cancelled = launch.stop(paths, pid, seconds, out.notice)
     if cancelled:
-        out.notice(f"cancelled these requests: {', '.join(cancelled)}")
+        out.notice(f"cancelled requests: {', '.join(cancelled)}")
 
 
 def _seconds(timeout: str) -> float:
@@ -90,9 +90,12 @@ def restart(timeout: Timeout = "10s", json: flags.Json = False, quiet: flags.Qui
     _print(_status(paths))
 
 
-@app.command("status")
+@app.command("status", short_help="Print the state of the hub on one line.")
 def status(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Print the state of the hub on one line; exit status 0 if it is running, 3 if not."""
+    """Print the state of the hub on one line.
+
+    The exit status is 0 if it is running, 3 if not.
+    """
     found = _status(flags.places())
     _print(found)
     if found is None:
@@ -112,22 +115,28 @@ def logs(
     reading.show(flags.places().logs / "hub.log", lines, follow)
 
 
-@app.command("doctor")
+@app.command("doctor", short_help="Check this installation and say how to fix it.")
 def doctor(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Check this installation and say how to fix what is wrong; exit status 3 if a check fails."""
+    """Check this installation and say how to fix what is wrong.
+
+    The exit status is 3 if a check fails.
+    """
     from llmctl.cli.daemon import doctor as examining
 
     if not examining.examine():
         raise typer.Exit(Unreachable.status)
 
 
-@app.command("install")
+@app.command("install", short_help="Write a unit that starts the hub at login.")
 def install(
     print_only: Annotated[bool, Option("--print", help="Print the unit instead of writing it.")] = False,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Write a unit that starts the hub at login, and print the commands that enable it."""
+    """Write a unit that starts the hub at login, and print the commands that enable it.
+
+    The unit is for systemd on Linux, for launchd on macOS.
+    """
     from llmctl.cli.daemon import install as installing
 
     installing.install(print_only)

@@ -30,7 +30,7 @@ def examine() -> bool:
         for line in doctor.stdout:
             healthy &= _show(line)
     if doctor.returncode not in (0, Unreachable.status):
-        raise Unreachable(f"the check itself ended with status {doctor.returncode}", "Its own output is above.")
+        raise Unreachable(f"the check exited with status {doctor.returncode}", "Its output is shown above.")
     return healthy
 
 

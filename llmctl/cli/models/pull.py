@@ -81,7 +81,7 @@ def pull(
                     result = result_of(reply)
     except signals.Interrupt:
         out.passing("")
-        out.notice("interrupted: what has been downloaded is kept, and the same command resumes there")
+        out.notice("interrupted: the partial download is kept; run the same command again to resume")
         raise
     assert isinstance(result, wire.Model)
     report(result)

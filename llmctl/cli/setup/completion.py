@@ -142,7 +142,7 @@ complete -c llmctl -f -a '(__llmctl_complete)'
 
 
 @app.command()
-def completion(shell: Annotated[Shell, Argument(help="bash, zsh or fish.")]) -> None:
+def completion(shell: Annotated[Shell, Argument(help="bash, zsh or fish.", metavar="SHELL")]) -> None:
     """Print the completion script of a shell.
 
     bash: llmctl completion bash >> ~/.bash_completion

@@ -117,7 +117,10 @@ def path(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 
 @app.command("check")
 def check(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Check the configuration; print the first mistake and exit with status 2 if there is one."""
+    """Check the configuration and print the first mistake.
+
+    The exit status is 2 if there is one.
+    """
     file = flags.places().config_file
     config = configuration.load(file)
     known = configuration.read_models(flags.places().models, out.notice)

@@ -158,4 +158,4 @@ def _client(url: str) -> "redis.Redis":
             retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),  # the server closes idle connections
         )
     except ValueError:  # its message may contain the password
-        raise SharedError(f"cache.shared_url cannot be read: an address is {FORM}") from None
+        raise SharedError(f"cache.shared_url is not a valid address; the form is {FORM}") from None

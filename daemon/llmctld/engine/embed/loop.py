@@ -180,7 +180,7 @@ class EmbedLoop:
         text = work.texts.texts[work.next]
         try:
             if not text.strip():
-                raise Refusal("invalid_request", "the text is empty", "Leave it out.")
+                raise Refusal("invalid_request", "the text is empty", "Omit it.")
             return self._embedder.read(text, work.texts.prompt)
         except Refusal as refusal:
             work.fail(work.next, refusal)

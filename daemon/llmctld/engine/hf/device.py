@@ -17,7 +17,7 @@ def choose(load: Load) -> torch.device:
     for name in there:
         if load.device in (name, name.partition(":")[0]):
             return torch.device(name)
-    raise LoadError(f"{load.name}: torch finds no device {load.device}", f"There are: {', '.join(there)}.")
+    raise LoadError(f"{load.name}: torch finds no device {load.device}", f"Available: {', '.join(there)}.")
 
 
 def present() -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from llmctl.config import ModelEntry
-from llmctl.errors import Busy
+from llmctl.errors import Busy, counted
 from llmctld.models.running.residency import Residency
 
 
@@ -32,7 +32,9 @@ class Admission:
         """Holds a place for one request while the block runs. Raises Busy."""
         slots = self._residency.slots(entry)
         if self._taken[entry.name] >= slots + self._queue:
-            raise Busy(f"the queue of {entry.name} is full: {slots} requests run and {self._queue} wait (limits.queue)")
+            raise Busy(
+                f"the queue of {entry.name} is full: {counted(slots, 'request')} running, {self._queue} waiting (limits.queue)"
+            )
         self._taken[entry.name] += 1
         try:
             yield

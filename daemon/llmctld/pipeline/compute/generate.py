@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakSet
 
 from llmctl.config import ModelEntry
-from llmctl.errors import EngineFailed, ModelUnavailable
+from llmctl.errors import EngineFailed, ModelUnavailable, counted
 from llmctl.wire import Answer, Delta, Likely, Notice, Sampled, Usage, sampling_of
 from llmctld.cache.level import LeftOut
 from llmctld.call import overflow
@@ -219,6 +219,6 @@ def _summary(work: Generation) -> str:
     usage, timings = work.usage, work.timings
     return (
         f"queued {timings.queue_ms:.0f} ms, loaded {timings.load_ms:.0f} ms, {usage.prompt_tokens} prompt tokens "
-        f"({usage.cached_tokens} computed before) {timings.prefill_ms:.0f} ms, {usage.completion_tokens} tokens "
+        f"({usage.cached_tokens} computed before) {timings.prefill_ms:.0f} ms, {counted(usage.completion_tokens, 'token')} "
         f"{timings.decode_ms:.0f} ms"
     )

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from llmctl.errors import Incomplete
+from llmctl.errors import Incomplete, counted
 from llmctl.wire import Answer, with_whole
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.pipeline.compute.trial import Trial
@@ -39,7 +39,7 @@ async def _checked(call: Call, trial: Trial, answer: Answer) -> Answer:
     flaw = await trial.flaw(schema, grammar, answer.text)
     if flaw and answer.finish_reason == "length":
         tokens = answer.usage.completion_tokens
-        message = f"the answer was cut after {tokens} tokens, before it satisfied the {what}"
+        message = f"the answer was cut after {counted(tokens, 'token')}, before it satisfied the {what}"
         raise Incomplete(message, "Allow more with --max-tokens, or limit lengths in the schema.", answer)
     if flaw:
         raise Incomplete(f"the answer does not satisfy the {what}: {flaw}", None, answer)

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from llmctl.errors import InvalidRequest, Timeout
+from llmctl.errors import InvalidRequest, Timeout, counted
 from llmctld.call.call import Call, Event, Stage
 from llmctld.runtime.timeouts import expired, timeout
 
@@ -33,4 +33,4 @@ def deadline(next_: Stage) -> Stage:
 
 def _reached(call: Call) -> str:
     tokens = call.work.usage.completion_tokens
-    return f"{tokens} tokens had been generated" if tokens else f"the request was {call.work.state}"
+    return f"{counted(tokens, 'token')} had been generated" if tokens else f"the request was {call.work.state}"

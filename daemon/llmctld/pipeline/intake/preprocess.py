@@ -6,7 +6,7 @@ It alters nothing but CRLF and a leading byte order mark; the model's own chat t
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from llmctl.errors import NotFound
+from llmctl.errors import NotFound, counted
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.chat import normal, normal_chat, question_of, system_of
 from llmctld.call.prompt import compose_prompt, fill, typed, values_of
@@ -66,7 +66,8 @@ def _explain(call: Call, turns: int) -> None:
     if call.request.explain:
         size = sum(len(message.content.encode()) for message in call.messages) or 4 * len(call.request.tokens or ())
         call.explain(
-            "preprocess", f"model {call.entry.name}, {len(call.messages)} messages, {size} bytes, {turns} turns before"
+            "preprocess",
+            f"model {call.entry.name}, {counted(len(call.messages), 'message')}, {size} bytes, {counted(turns, 'earlier turn')}",
         )
 
 

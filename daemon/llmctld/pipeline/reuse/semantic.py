@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import Any, NamedTuple, TypeVar
 
 from llmctl.config import Cache
-from llmctl.errors import CacheMiss, LlmctlError, ModelUnavailable
+from llmctl.errors import CacheMiss, LlmctlError, ModelUnavailable, counted
 from llmctl.wire import Answer, CacheAudit, CacheUse, Delta, Embed, Embeddings, Notice
 from llmctld.cache.level import Stored
 from llmctld.cache.levels.tiers import Tiers
@@ -119,7 +119,7 @@ class Semantic:
         text = call.messages[-1].content if call.messages and call.messages[-1].role == "user" else ""
         text = call.typed or text
         if not text or len(text.encode()) > QUESTION_BYTES:
-            call.explain(NAME, f"not looked for: the question has more than {QUESTION_BYTES} bytes, or none")
+            call.explain(NAME, f"not searched: the question is empty or has more than {QUESTION_BYTES} bytes")
             return
         embeddings: Embeddings | None = None
         try:
@@ -181,7 +181,7 @@ class Semantic:
         decision = self.knowledge.decide(pair)
         self.knowledge.looked(decision.serve, time.perf_counter() - start)
         if pair is None:
-            call.explain(NAME, f"nothing to decide on: {len(near)} stored questions were looked at")
+            call.explain(NAME, f"no candidate among {counted(len(near), 'stored question')}")
             return None
         call.explain(NAME, _words(decision, self._settings.semantic.max_error))
         entry, similarity, stored = passed[0]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import llama_cpp.llama_cpp as lib
 
+from llmctl.errors import counted
 from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import Shape, gpu_room, mebibytes
 from llmctld.engine.llama.internals.ggml import Device, devices, tensor_bytes
@@ -63,9 +64,8 @@ def make_plan(load: Load, ask: Callable[[Plan], Needs], reserve: int = 0) -> Pla
         return Plan(notices=without(load))
     if len(load.tensor_split) > len(gpus):
         there = ", ".join(f"{gpu.word} ({gpu.name})" for gpu in gpus)
-        message = (
-            f"{load.name}: tensor_split has {len(load.tensor_split)} shares, and there are {len(gpus)} GPUs: {there}"
-        )
+        shares = counted(len(load.tensor_split), "share")
+        message = f"{load.name}: tensor_split has {shares}, but the number of GPUs is {len(gpus)}: {there}"
         raise LoadError(message, "Give a share for each of them, or leave `tensor_split` out.")
     needs = ask(Plan(gpus, load.gpu_layers, shares=_shares(load, [gpu.free for gpu in gpus])))
     rooms = [gpu_room(load.gpu_memory_bytes, gpu.total, gpu.free) if gpu.total else UNKNOWN for gpu in gpus]
@@ -79,7 +79,7 @@ def chosen(load: Load) -> list[Device]:
     there = devices()
     found = [gpu for gpu in there if load.device in ("auto", gpu.word, gpu.word.partition(":")[0])]
     if not found and load.device != "auto":
-        hint = f"There are: {', '.join(['cpu', *(gpu.word for gpu in there)])}."
+        hint = f"Available: {', '.join(['cpu', *(gpu.word for gpu in there)])}."
         raise LoadError(f"{load.name}: llama.cpp finds no device {load.device}", hint + _no_support())
     return found
 
