@@ -28,7 +28,6 @@ from llmctl.wire.cache import (
     Warm,
     Warmed,
 )
-from llmctl.wire.chat import ROLES, ChatMessage, FunctionCall, ToolCall
 from llmctl.wire.codec import (
     BITS_64,
     WHOLE,
@@ -43,7 +42,21 @@ from llmctl.wire.codec import (
 )
 from llmctl.wire.daemon import Ack, Cancel, HubInfo, HubStatus, Nothing, Status, Stop, Stopped
 from llmctl.wire.embed import TEXTS, Embed, Embeddings, Flaw
-from llmctl.wire.generate import CACHE_MODES, EXTRACTS, OVERFLOWS, PRIORITIES, THINK, File, Generate
+from llmctl.wire.generate import (
+    CACHE_MODES,
+    EXTRACTS,
+    OVERFLOWS,
+    PRIORITIES,
+    ROLES,
+    THINK,
+    ChatMessage,
+    File,
+    FunctionCall,
+    Generate,
+    Sampling,
+    ToolCall,
+    sampling_of,
+)
 from llmctl.wire.history import Undo, Undone
 from llmctl.wire.message import (
     HEARTBEAT_S,
@@ -72,7 +85,6 @@ from llmctl.wire.models import (
     UnloadModel,
 )
 from llmctl.wire.replies import FINAL, AnyReply, AnyResult, Cancelled, Delta, Done, Failed, Notice, Progress
-from llmctl.wire.sampling import Sampling, sampling_of
 
 __all__ = [
     "BITS_64",

@@ -1,16 +1,16 @@
-"""The question: `Generate` and what it is made of, with the words that its fields take.
+"""The question: `Generate` and what it is made of: how tokens are chosen, the messages of a chat, files.
 
-It knows names and types; the ranges of the fields are checked by the hub (`call/ranges.py`).
+It knows names and types. The hub checks ranges (`call/ranges.py`) and chats (`call/chat.py`), an engine fills in defaults, and
+a model's chat template decides what the model reads.
 """
 
 from typing import Any, ClassVar
 
 import msgspec
 
-from llmctl.wire.chat import ChatMessage
 from llmctl.wire.message import Request
-from llmctl.wire.sampling import Sampling
 
+ROLES = ("system", "user", "assistant", "tool")
 CACHE_MODES = ("auto", "store", "skip", "refresh", "only")
 """auto: serve and store as the rules say; store: `--cache`; skip: `--no-cache`; refresh; only: `--cache-only`."""
 THINK = ("on", "off", "low", "medium", "high")
@@ -21,6 +21,78 @@ EXTRACTS = ("first", "last")
 """Which code block of the answer to keep."""
 PRIORITIES = ("high", "normal", "batch")
 """Who goes first when all slots are busy; batch work runs only where nobody else would, and makes room."""
+
+
+class Sampling(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """How tokens are chosen: the fields that an option, a template, a request and an engine's command have in common.
+
+    A field that is null was not given: the default of the model or the configuration holds.
+    """
+
+    max_tokens: int | None = None
+    """clipped to the room that the prompt leaves"""
+    temperature: float | None = None
+    """0..2; 0 is greedy"""
+    top_p: float | None = None
+    """0..1"""
+    top_k: int | None = None
+    """0 is off"""
+    min_p: float | None = None
+    """0..1"""
+    repeat_penalty: float | None = None
+    """1 is off"""
+    presence_penalty: float | None = None
+    """0 is off"""
+    frequency_penalty: float | None = None
+    """0 is off"""
+    logit_bias: dict[str, float] = {}
+    """a token id in decimal, or a text that is one token -> added to its logit, -100..100"""
+    seed: int | None = None
+    """the same seed gives the same answer"""
+    stop: list[str] = []
+    """the answer ends before any of these"""
+    logprobs: int | None = None
+    """0..20: report so many of the likeliest tokens at each place, beside the sampled one"""
+
+
+def sampling_of(source: Sampling) -> dict[str, object]:
+    """The fields by name, to be handed on."""
+    return {name: getattr(source, name) for name in Sampling.__struct_fields__}
+
+
+class FunctionCall(msgspec.Struct):
+    """A function that the assistant called."""
+
+    name: str
+    arguments: str
+    """JSON, as the model wrote it"""
+
+
+class ToolCall(msgspec.Struct):
+    """A call of a tool, inside a message of the assistant."""
+
+    id: str
+    """which the tool's message repeats as `tool_call_id`"""
+    function: FunctionCall
+    type: str = "function"
+    """`function`"""
+
+
+class ChatMessage(msgspec.Struct, omit_defaults=True):
+    """A message of a chat. Text is text: no part of it becomes a control token."""
+
+    role: str
+    """`system`, `user`, `assistant` or `tool`"""
+    content: str
+    """its text; may be empty beside `tool_calls`"""
+    name: str | None = None
+    """of who speaks, or of the tool; a model reads it where its chat template does"""
+    reasoning: str | None = None
+    """of the assistant: what it thought; most chat templates leave it out of earlier turns"""
+    tool_calls: list[ToolCall] = []
+    """of the assistant"""
+    tool_call_id: str | None = None
+    """of a tool's message: the call that it answers"""
 
 
 class File(msgspec.Struct, omit_defaults=True):
