@@ -107,6 +107,8 @@ class Limits(Section, frozen=True):
     """Memory of each GPU for all loaded models. Default: 90 % of the GPU's memory."""
 
 
+HOST_SHARE = 0.8
+"""Share of the machine's memory for models if `limits.memory_bytes` is not set."""
 CONTEXT_CAP = 8192
 """Tokens of a request if a model's settings name no `context`. Files declare up to a million, too many for memory."""
 NO_JUDGE = "none"

@@ -223,13 +223,6 @@ def from_code(code: str, message: str, hint: str, answer: "Answer | None" = None
     return ERRORS.get(code, Internal)(message, hint, answer)
 
 
-FIRST_MODEL = "ggml-org/gemma-3-1b-it-GGUF"
-"""A small, good model for somebody who has none: Gemma 3 1B in 4 bits, 0.8 GB."""
-NO_MODEL = (
-    f"`llmctl pull {FIRST_MODEL}` downloads a small one (0.8 GB); `llmctl models add NAME FILE.gguf` adds a file that you "
-    "have."
-)
-"""The hint if there is no model yet."""
 SHORT = 80
 """Characters of a value that an error repeats."""
 

@@ -60,6 +60,11 @@ class Paths(msgspec.Struct, frozen=True):
         return self.state / "rungs.json"
 
     @property
+    def bandwidth(self) -> Path:
+        """The measured memory bandwidth (suggestions.Bandwidth as JSON)."""
+        return self.state / "bandwidth.json"
+
+    @property
     def hashes(self) -> Path:
         """SHA-256 of model files (hashes.Hashes as JSON)."""
         return self.state / "hashes.json"

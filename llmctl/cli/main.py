@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from llmctl import __version__
 from llmctl.cli.console import flags, out, signals
-from llmctl.errors import FIRST_MODEL, Cancelled, LlmctlError, Storage, Usage, short
+from llmctl.errors import Cancelled, LlmctlError, Storage, Usage, short
 
 ROOMS = {
     "asking": {
@@ -44,12 +44,6 @@ MODULES = {name: f"llmctl.cli.{folder}.{name}" for folder, commands in ROOMS.ite
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 """Errors of the operating system that say that a disk takes no more."""
-FIRST_STEPS = [
-    (f"llmctl pull {FIRST_MODEL}", "Download a small model (0.8 GB)."),
-    ('llmctl ask "Why is the sky blue?"', "Ask it; this starts the hub in the background."),
-    ("llmctl ask --help", "List all options of a request."),
-]
-"""(command, help) for somebody who types `llmctl` for the first time."""
 UsageError: Any = typer.BadParameter.__base__
 """Usage errors of the copy of click inside typer (since 0.27), reached through the one name that typer exports."""
 
@@ -76,13 +70,26 @@ class Commands(TyperGroup):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("First steps"):
-            formatter.write_dl(FIRST_STEPS, col_max=max(len(command) for command, _ in FIRST_STEPS))
+            steps = _first_steps()
+            formatter.write_dl(steps, col_max=max(len(command) for command, _ in steps))
         width = max(map(len, COMMANDS))
         for folder, commands in ROOMS.items():
             with formatter.section(HEADINGS[folder]):
                 formatter.write_dl([(name.ljust(width), words) for name, words in commands.items()])
         with formatter.section("Options"):
             formatter.write_dl([param.get_help_record(ctx) for param in self.get_params(ctx)])
+
+
+def _first_steps() -> list[tuple[str, str]]:
+    """(command, help) for somebody who types `llmctl` for the first time."""
+    from llmctl.suggestions import best_fit, gigabytes
+
+    best = best_fit()
+    return [
+        (best.command, f"Download {best.name} ({gigabytes(best)})."),
+        ('llmctl ask "Why is the sky blue?"', "Ask it; this starts the hub in the background."),
+        ("llmctl ask --help", "List all options of a request."),
+    ]
 
 
 app = flags.group("Run language models on your own machine, from the shell.")

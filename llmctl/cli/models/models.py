@@ -25,7 +25,7 @@ from llmctl.cli.models.labels import (
 )
 from llmctl.cli.models.ps import print_engines
 from llmctl.cli.models.pull import pull
-from llmctl.errors import NO_MODEL, InvalidRequest, ModelUnavailable, nearest, short
+from llmctl.errors import InvalidRequest, ModelUnavailable, nearest, short
 
 if TYPE_CHECKING:
     from llmctl import wire
@@ -48,7 +48,9 @@ def ls(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     default = _default(entries)
     loaded = _loaded()
     if not entries and not json:
-        out.notice(f"no model has been added. {NO_MODEL}")
+        from llmctl.suggestions import no_model_hint
+
+        out.notice(f"no model has been added. {no_model_hint()}")
     if not json:
         show(models.models(entries, loaded))
         return

@@ -15,7 +15,6 @@ import msgspec
 
 from llmctl.config import ModelEntry, ModelSettings, check_name, decode, read_models
 from llmctl.errors import (
-    NO_MODEL,
     InvalidRequest,
     LlmctlError,
     ModelUnavailable,
@@ -25,6 +24,7 @@ from llmctl.errors import (
     nearest,
     short,
 )
+from llmctl.suggestions import no_model_hint
 from llmctld.models.catalogue.chat_template import read_template
 from llmctld.models.catalogue.contents import Contents
 from llmctld.models.catalogue.settings import (
@@ -84,7 +84,7 @@ class Catalog:
         """The model with that name or alias. Raises ModelUnavailable."""
         entry = self._names().get(name)
         if entry is None:
-            hint = nearest(name, self._names()) or NO_MODEL
+            hint = nearest(name, self._names()) or no_model_hint()
             raise ModelUnavailable(f"there is no model {short(name)!r}", hint)
         return entry
 
@@ -98,7 +98,7 @@ class Catalog:
             entry = next((entry for entry in self._entries.values() if entry.kind == kind), None)
             if entry is None:
                 raise ModelUnavailable(
-                    f"no model has been added that makes {MAKES[kind]}", NO_MODEL if kind == "text" else None
+                    f"no model has been added that makes {MAKES[kind]}", no_model_hint() if kind == "text" else None
                 )
             return entry
         entry = self.find(name)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from llmctld.models.machine.machine import groups
+from llmctl.control_groups import groups
 
 
 def cores(root: Path = Path("/")) -> int:

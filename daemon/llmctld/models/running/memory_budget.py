@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from llmctl.config import Limits, ModelEntry
+from llmctl.config import HOST_SHARE, Limits, ModelEntry
 from llmctl.errors import ModelUnavailable
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.target import LLAMA, TORCH, TRANSFORMERS
@@ -16,8 +16,8 @@ from llmctld.models.machine import machine
 from llmctld.models.memory.estimate import Estimates
 from llmctld.models.running.load_plan import MemorySize, Resident, total
 
-HOST_SHARE, GPU_SHARE = 0.8, 0.9
-"""Share of the machine's memory for models if no limit is set."""
+GPU_SHARE = 0.9
+"""Share of each GPU's memory for models if no limit is set."""
 ON_GPU = (LLAMA, TORCH, TRANSFORMERS)
 """Backends that use a GPU if there is one and the settings allow it."""
 FREE_SHARE = 0.8
@@ -31,9 +31,7 @@ class MemoryBudget:
     @cached_property
     def limit(self) -> MemorySize:
         """Memory for all loaded models together."""
-        host, each = self._limits.memory_bytes, self._limits.gpu_memory_bytes
-        gpus = (int(gpu.total * GPU_SHARE) if each is None else min(each, gpu.total) for gpu in machine.gpus())
-        return MemorySize(int(machine.memory().total * HOST_SHARE) if host is None else host, sum(gpus))
+        return limit_of(self._limits)
 
     def needs(self, entry: ModelEntry) -> MemorySize:
         """As measured at the last load with these settings, else as estimated. What exceeds the GPUs counts as host
@@ -82,6 +80,13 @@ class MemoryBudget:
             f"{size(least.minus(most))} are missing{even}",
             "Raise `limits.memory_bytes`, unpin a model (`llmctl models pin NAME --off`), or use a smaller file.",
         )
+
+
+def limit_of(limits: Limits) -> MemorySize:
+    """Memory for all loaded models together, on this machine with these limits."""
+    host, each = limits.memory_bytes, limits.gpu_memory_bytes
+    gpus = (int(gpu.total * GPU_SHARE) if each is None else min(each, gpu.total) for gpu in machine.gpus())
+    return MemorySize(int(machine.memory().total * HOST_SHARE) if host is None else host, sum(gpus))
 
 
 def size(room: MemorySize) -> str:

@@ -1,0 +1,192 @@
+"""The small open models that `llmctl models suggest` lists (suggested.json): which fit a machine, how fast, and which is best.
+
+It knows the list and arithmetic. It measures nothing, and asks neither the hub nor the network.
+"""
+
+import datetime
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from llmctl.config import HOST_SHARE, Limits, load
+from llmctl.control_groups import host_memory
+from llmctl.errors import LlmctlError
+from llmctl.paths import Paths, find_paths
+
+LIST = Path(__file__).with_name("suggested.json")
+PURPOSES = ("chat", "code", "embed", "tools")
+"""What a model of the list may be good at."""
+CONTEXT = 8192
+"""`kv_bytes` in the list is the KV memory of one request with so many tokens, the default context of a model."""
+COMPUTE_BYTES = 160 * 2**20
+"""What a step needs besides weights and KV memory, at most, for the models of the list (by the hub's own estimate)."""
+EFFICIENCY = 0.8
+"""Share of the measured bandwidth that a whole step reaches: attention, norms, sampling and waiting take the rest."""
+ASSUMED_BYTES_PER_S = 25e9
+"""The bandwidth of host memory before it was measured: a small machine's."""
+READABLE = 5.0
+"""Tokens per second below which a person waits for the words; such a model comes after all faster ones."""
+
+
+class Suggestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model of the list. `parameters`, `active`: billions; `active` only of a mixture of experts, which reads no others.
+
+    `exact`: whether a source confirms `bytes` to the byte. `source`: where the facts were found.
+    """
+
+    name: str
+    repo: str
+    file: str
+    quantization: str
+    bytes: int
+    exact: bool = True
+    sha256: str
+    parameters: float
+    active: float | None = None
+    licence: str
+    context: int
+    kv_bytes: int
+    good_at: list[str]
+    note: str
+    source: str
+
+    @property
+    def target(self) -> str:
+        """The argument of `llmctl pull`."""
+        return f"{self.repo}:{self.quantization}"
+
+    @property
+    def command(self) -> str:
+        return f"llmctl pull {self.target}"
+
+    @property
+    def needs_bytes(self) -> int:
+        """Memory for one request with the default context."""
+        return self.bytes + self.kv_bytes + COMPUTE_BYTES
+
+    @property
+    def token_bytes(self) -> float | None:
+        """Bytes read for each generated token; None for an embedding model, which generates none."""
+        if "embed" in self.good_at:
+            return None
+        return self.bytes * (1 if self.active is None else self.active / self.parameters)
+
+
+class SuggestedModels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The list, best first. `dated`: when its facts were last looked up."""
+
+    dated: datetime.date
+    models: list[Suggestion]
+
+
+class Bandwidth(msgspec.Struct, frozen=True):
+    """Measured memory bandwidth in bytes per second, as stored in `Paths.bandwidth`; None without such memory.
+
+    `key`: the processor, the cores and the build of llama.cpp that it holds for.
+    """
+
+    measured: datetime.date
+    key: str
+    host: float | None = None
+    gpu: float | None = None
+
+
+class Room(NamedTuple):
+    """What models may use on a machine: bytes of memory, and bytes per second that are read from it (None: unknown)."""
+
+    host: int
+    gpu: int = 0
+    host_rate: float | None = None
+    gpu_rate: float | None = None
+
+
+class Ranked(NamedTuple):
+    """A model on one machine. `rate`: tokens per second, an estimate; None if unknown or if it generates none."""
+
+    model: Suggestion
+    fits: bool
+    rate: float | None
+
+
+@cache
+def suggested() -> SuggestedModels:
+    return msgspec.json.decode(LIST.read_bytes(), type=SuggestedModels)
+
+
+def ranked(room: Room, purpose: str | None = None, models: Sequence[Suggestion] | None = None) -> list[Ranked]:
+    """The models, those for `purpose` only: first those that fit and are fast enough to read along, best first; then
+    slower ones, fastest first; then those that do not fit, smallest first.
+    """
+    listed = suggested().models if models is None else models
+    found = [_on(room, model) for model in listed if purpose is None or purpose in model.good_at]
+    quick = [it for it in found if it.fits and (it.rate is None or it.rate >= READABLE)]
+    slow = [it for it in found if it.fits and it not in quick]
+    large = [it for it in found if not it.fits]
+    return [
+        *quick,
+        *sorted(slow, key=lambda it: -(it.rate or 0)),
+        *sorted(large, key=lambda it: it.model.needs_bytes),
+    ]
+
+
+def _on(room: Room, model: Suggestion) -> Ranked:
+    return Ranked(model, model.needs_bytes <= room.host + room.gpu, tokens_per_second(room, model))
+
+
+def tokens_per_second(room: Room, model: Suggestion) -> float | None:
+    """An estimate for one request: bandwidth through bytes per token. The GPU holds as much of the model as fits."""
+    if model.token_bytes is None:
+        return None
+    on_gpu = min(1.0, room.gpu / model.needs_bytes) if room.gpu_rate else 0.0
+    seconds = 0.0
+    for share, rate in ((on_gpu, room.gpu_rate), (1 - on_gpu, room.host_rate)):
+        if share > 0 and not rate:
+            return None
+        seconds += share * model.token_bytes / (EFFICIENCY * rate) if share > 0 and rate else 0
+    return 1 / seconds
+
+
+def best_fit(purpose: str = "chat") -> Suggestion:
+    """The best model of the list that fits this machine, for hints and help: within a millisecond or two, from the limits of
+    the configuration, and the bandwidth that `models suggest` measured earlier, if it did. Never raises.
+    """
+    paths, limits = _configured()
+    measured = None if paths is None else read_bandwidth(paths.bandwidth)
+    host_rate = measured.host if measured is not None else None
+    share = int(host_memory() * HOST_SHARE) if limits.memory_bytes is None else limits.memory_bytes
+    return ranked(Room(share, host_rate=host_rate or ASSUMED_BYTES_PER_S), purpose)[0].model
+
+
+def _configured() -> tuple[Paths | None, Limits]:
+    """A broken configuration has errors of its own, which another command reports."""
+    paths = None
+    try:
+        paths = find_paths()
+        return paths, load(paths.config_file).limits
+    except LlmctlError:
+        return paths, Limits()
+
+
+def read_bandwidth(file: Path) -> Bandwidth | None:
+    """The stored measurement; None if there is none that can be read."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Bandwidth)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def no_model_hint() -> str:
+    """The hint of an error for somebody who has no model yet."""
+    best = best_fit()
+    return (
+        f"`{best.command}` downloads one that fits this machine ({gigabytes(best)}); "
+        "`llmctl models add NAME FILE.gguf` adds a file that you have."
+    )
+
+
+def gigabytes(model: Suggestion) -> str:
+    """The size of the download, as download pages write it."""
+    return f"{'' if model.exact else 'about '}{model.bytes / 1e9:.1f} GB"

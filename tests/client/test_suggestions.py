@@ -1,0 +1,145 @@
+"""The list of suggested models: its form, that `pull` finds each of its files, and which of them is the best on which machine."""
+
+import datetime
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from llmctld.models.pull.choose import RepoFile, choose
+
+from llmctl import suggestions
+from llmctl.pages import repo_of
+from llmctl.suggestions import PURPOSES, Bandwidth, Room, Suggestion, best_fit, ranked, suggested, tokens_per_second
+
+GIB = 2**30
+LICENCES = ("apache-2.0", "mit", "gemma", "llama3.2")
+BITS = {"Q4_K_M": (4.5, 7.0), "Q8_0": (8.2, 9.0)}
+"""Quantisation -> bits per weight; small models have more, because some of their tensors stay in 8 bits."""
+MODELS = suggested().models
+each = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+
+
+def test_about_a_dozen_models_for_every_purpose_with_a_date() -> None:
+    assert 10 <= len(MODELS) <= 16
+    assert datetime.date(2026, 11, 1) <= suggested().dated <= datetime.date.today()
+    assert {purpose for model in MODELS for purpose in model.good_at} == set(PURPOSES)
+    assert len({model.target for model in MODELS}) == len({model.name for model in MODELS}) == len(MODELS)
+
+
+@each
+def test_form_of_each_model(model: Suggestion) -> None:
+    assert re.fullmatch(r"[\w.-]+/[\w.-]+-GGUF", model.repo)
+    assert re.fullmatch(r"[0-9a-f]{64}", model.sha256)
+    assert model.licence in LICENCES
+    assert 0.3 <= model.parameters < 15
+    assert model.active is None or 0 < model.active < model.parameters
+    assert 2048 <= model.context <= 2**20
+    assert set(model.good_at) <= set(PURPOSES)
+    assert model.note.endswith(".")
+    assert "public projects" in model.source, "each fact names where it was found"
+
+
+@each
+def test_file_name_names_the_quantisation(model: Suggestion) -> None:
+    assert model.file.lower().endswith(f"-{model.quantization.lower()}.gguf")
+
+
+@each
+def test_bytes_are_plausible_for_parameters_and_bits(model: Suggestion) -> None:
+    least, most = BITS[model.quantization]
+    assert least <= model.bytes * 8 / (model.parameters * 1e9) <= most
+    assert model.kv_bytes < 2 * GIB
+
+
+@each
+def test_pull_finds_the_file_by_the_line_that_is_printed(model: Suggestion) -> None:
+    wanted = repo_of(model.command.removeprefix("llmctl pull "))
+    stem = model.file[: -len(model.quantization) - len(".gguf")]
+    others = [f"{stem}{kind}.gguf" for kind in ("Q4_0", "Q5_K_M", "Q6_K", "BF16", "Q4_K_S", "UD-Q4_K_XL")]
+    files = [RepoFile(name, 1, "") for name in (*others, "mmproj-F16.gguf", "README.md", model.file)]
+    chosen = choose(wanted.name, files, wanted.file, GIB)
+    assert (wanted.name, chosen.target) == (model.repo, model.file)
+
+
+def test_an_unknown_field_of_the_list_is_refused() -> None:
+    line = msgspec.to_builtins(MODELS[0]) | {"colour": "red"}
+    with pytest.raises(msgspec.ValidationError, match="colour"):
+        msgspec.convert(line, Suggestion)
+
+
+def test_models_that_fit_come_first_and_the_best_of_them_at_the_top() -> None:
+    order = ranked(Room(8 * GIB, host_rate=20e9))
+    assert [it.fits for it in order] == sorted((it.fits for it in order), reverse=True)
+    assert [it.fits for it in ranked(Room(64 * GIB, host_rate=20e9))] == [True] * len(MODELS)
+    assert not any(it.fits for it in ranked(Room(0)))
+
+
+def test_a_model_that_is_too_slow_to_read_along_comes_after_the_faster_ones() -> None:
+    slow, fast = (ranked(Room(64 * GIB, host_rate=rate), "chat") for rate in (20e9, 500e9))
+    assert fast[0].model == MODELS[0]
+    assert slow[0].model.bytes < fast[0].model.bytes
+    rates = [it.rate or 0 for it in slow]
+    quick = [rate >= suggestions.READABLE for rate in rates]
+    assert quick == sorted(quick, reverse=True)
+    assert rates[quick.count(True) :] == sorted(rates[quick.count(True) :], reverse=True)
+
+
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_a_purpose_leaves_the_models_that_are_good_at_it(purpose: str) -> None:
+    order = ranked(Room(64 * GIB), purpose)
+    assert {it.model.name for it in order} == {model.name for model in MODELS if purpose in model.good_at}
+
+
+def named(name: str) -> Suggestion:
+    return next(model for model in MODELS if model.name == name)
+
+
+def test_tokens_per_second_are_bandwidth_through_the_bytes_of_active_parameters() -> None:
+    room = Room(64 * GIB, host_rate=100e9)
+    dense, experts = named("Qwen3 8B"), named("Granite 4.0 H Tiny")
+    assert tokens_per_second(room, dense) == pytest.approx(suggestions.EFFICIENCY * 100e9 / dense.bytes)
+    assert tokens_per_second(room, experts) == pytest.approx(suggestions.EFFICIENCY * 100e9 / (experts.bytes / 7))
+    assert tokens_per_second(room, named("EmbeddingGemma 300M")) is None
+    assert tokens_per_second(Room(64 * GIB), dense) is None
+
+
+def test_a_gpu_holds_as_much_as_fits() -> None:
+    dense = named("Qwen3 8B")
+    whole = tokens_per_second(Room(64 * GIB, dense.needs_bytes, 50e9, 500e9), dense)
+    half = tokens_per_second(Room(64 * GIB, dense.needs_bytes // 2, 50e9, 500e9), dense)
+    none = tokens_per_second(Room(64 * GIB, 0, 50e9, 500e9), dense)
+    assert whole is not None
+    assert half is not None
+    assert none is not None
+    assert whole == pytest.approx(10 * none)
+    assert 1 / half == pytest.approx((1 / whole + 1 / none) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize(("memory", "name"), [("16G", "Qwen3 4B Instruct 2507"), ("1536M", "Gemma 3 1B")])
+def test_best_fit_goes_by_the_limits_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str, name: str
+) -> None:
+    monkeypatch.setenv("LLMCTL_HOME", str(tmp_path))
+    monkeypatch.setenv("LLMCTL_LIMITS__MEMORY_BYTES", memory)
+    assert best_fit().name == name
+    assert f"`{named(name).command}`" in suggestions.no_model_hint()
+    assert not list(tmp_path.iterdir()), "it creates nothing"
+
+
+def test_best_fit_knows_a_bandwidth_that_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCTL_HOME", str(tmp_path))
+    monkeypatch.setenv("LLMCTL_LIMITS__MEMORY_BYTES", "64G")
+    (tmp_path / "state").mkdir()
+    file = tmp_path / "state" / "bandwidth.json"
+    file.write_bytes(msgspec.json.encode(Bandwidth(datetime.date(2026, 11, 30), "k", 500e9)))
+    assert best_fit() == MODELS[0]
+    file.write_text("{")
+    assert best_fit().name == "Qwen3 4B Instruct 2507"
+
+
+def test_a_broken_configuration_changes_nothing_but_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCTL_HOME", str(tmp_path))
+    monkeypatch.delenv("LLMCTL_LIMITS__MEMORY_BYTES", raising=False)
+    (tmp_path / "config.toml").write_text("[limits]\nmemory_byte = 5")
+    assert best_fit() in MODELS
