@@ -85,6 +85,8 @@ class Defaults(Section, frozen=True):
 
     model: str | None = None
     embedding_model: str | None = None
+    guide: bool = True
+    """Whether the built-in guide answers `llmctl ask` where no model has been added."""
     user: str | None = None
     timeout: Duration | None = None
     max_tokens: Count = 2048

@@ -21,6 +21,7 @@ SECTIONS = {
 KEYS = {
     "defaults.model": "Model of requests that name none. Default: the first added.",
     "defaults.embedding_model": "Embedding model of requests that name none. Default: the first added, else all-MiniLM-L6-v2.",
+    "defaults.guide": "Whether the built-in guide answers `llmctl ask` while no model has been added.",
     "defaults.user": "User to record requests under. Default: the OS user.",
     "defaults.timeout": "Time limit for a whole request, such as 90s. Default: none.",
     "defaults.max_tokens": "Maximum length of an answer in tokens.",

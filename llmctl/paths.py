@@ -55,6 +55,11 @@ class Paths(msgspec.Struct, frozen=True):
         return self.state / "measured.json"
 
     @property
+    def guide_told(self) -> Path:
+        """Its date is that of the built-in guide's last introduction."""
+        return self.state / "guide-told"
+
+    @property
     def rungs(self) -> Path:
         """The parts of llama.cpp that crash on this machine, as found by engines."""
         return self.state / "rungs.json"

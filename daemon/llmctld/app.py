@@ -21,6 +21,7 @@ import msgspec
 from llmctl import __version__, wire
 from llmctl.config import Cache, Config, load
 from llmctl.errors import LlmctlError, Storage
+from llmctl.guide import built_in
 from llmctl.paths import Paths, find_paths, make_private, make_reachable
 from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
@@ -60,6 +61,7 @@ from llmctld.pipeline.compute.structure import structure
 from llmctld.pipeline.compute.supplied import supplied
 from llmctld.pipeline.compute.trial import Trial
 from llmctld.pipeline.intake.deadline import deadline
+from llmctld.pipeline.intake.guide import Guide
 from llmctld.pipeline.intake.preprocess import preprocess
 from llmctld.pipeline.intake.record import record
 from llmctld.pipeline.intake.validate import validate
@@ -139,7 +141,7 @@ async def run(paths: Paths, config: Config, starter: Starter) -> None:
 async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: Requests) -> Hub:
     """Builds every part of the hub. `opened` collects how each part is closed, in the order of opening: users close before what
     they use."""
-    catalog = Catalog(paths.models, config.models, Contents(paths.hashes))
+    catalog = Catalog(paths.models, config.models, Contents(paths.hashes), built_in())
     counters = Counters()
     history = History(paths.history)
     opened.callback(history.close)
@@ -169,7 +171,16 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
     if prefetch is not None:
         opened.push_async_callback(prefetch.close)
     background.pipeline = build_pipeline(
-        config, catalog, history, tiers, residency, trial, background, prefetch, semantic
+        config,
+        catalog,
+        history,
+        tiers,
+        residency,
+        trial,
+        background,
+        prefetch,
+        semantic,
+        Guide(catalog, paths.guide_told),
     )
     hub = Hub(
         socket=str(paths.socket), requests=requests, counters=counters, pipeline=background.pipeline,
@@ -265,6 +276,7 @@ def build_pipeline(
     background: Background,
     prefetch: Prefetch | None,
     semantic: Semantic,
+    guide: Guide,
 ) -> Stage:
     """The stages in order, outermost first: the path of every request.
 
@@ -277,7 +289,8 @@ def build_pipeline(
         deadline,
         validate(config.limits),
         preprocess(catalog, history, config.limits.prompt_bytes),
-        *([] if prefetch is None else [foresee(prefetch, config.cache)]),
+        guide,  # the built-in model: only questions go in, and no refusal comes out
+        *([] if prefetch is None else [foresee(prefetch, catalog, config.cache)]),
         exact(tiers, catalog, config.cache),  # looks up a stored answer
         flight(tiers),  # joins an equal request that is being computed
         store(tiers, catalog),  # stores what the stages after it compute

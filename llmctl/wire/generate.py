@@ -145,6 +145,8 @@ class Generate(Request, Sampling, kw_only=True, tag="generate"):
     """name or alias; null: that of the conversation's last turn, else `default_model`"""
     default_model: str | None = None
     """used where `model` is null and no turn came before; null: the model that was added first"""
+    guide: bool = False
+    """whether the built-in guide may answer where no model has been added"""
     user: str = ""
     """label of the record, and scope of the cache"""
     tags: list[str] = []

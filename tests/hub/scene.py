@@ -14,6 +14,7 @@ from typing import Any, ParamSpec
 import psutil
 import zmq
 import zmq.asyncio
+from gguf import GGUFWriter
 from llmctld.app import build_semantic
 from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
@@ -42,7 +43,7 @@ from llmctld.semantic.knowledge import Knowledge
 from llmctld.server import Server
 
 from llmctl import wire
-from llmctl.config import Cache, Config, Limits
+from llmctl.config import Cache, Config, Limits, ModelEntry
 
 P = ParamSpec("P")
 LIMIT_S = 120.0
@@ -182,6 +183,18 @@ def a_catalog(folder: Path, **models: dict[str, str]) -> Catalog:
     for name, settings in models.items():
         catalog.add(name, "echo", [], settings, False)
     return catalog
+
+
+def with_guide(folder: Path, refusal: str = "I only know llmctl", **models: dict[str, str]) -> Catalog:
+    """A catalog with echo as the built-in guide, whose file has its metadata alone."""
+    file = folder / "guide.gguf"
+    writer = GGUFWriter(file, "llama")
+    writer.add_string("llmctl.guide.refusal", refusal)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    a_catalog(folder, **models)
+    return Catalog(folder / "models", {}, guide=ModelEntry(name="guide", target=str(file), backend="echo"))
 
 
 def a_residency(catalog: Catalog, folder: Path, config: Config | None = None) -> Residency:

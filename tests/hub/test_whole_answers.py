@@ -26,6 +26,7 @@ from llmctld.history import History
 from llmctld.inside.background import Background
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.pipeline.compute.trial import Trial
+from llmctld.pipeline.intake.guide import Guide
 from llmctld.pipeline.reuse.semantic import Semantic
 from llmctld.semantic.knowledge import Knowledge
 from msgspec import inspect
@@ -117,7 +118,7 @@ async def a_pipeline(folder: Path, tiers: Tiers, monkeypatch: pytest.MonkeyPatch
     semantic = app.build_semantic(knowledge, config.cache, tiers, catalog, embedding, residency, background)
     monkeypatch.setattr(app, "Generator", lambda *_: innermost)
     background.pipeline = app.build_pipeline(
-        config, catalog, history, tiers, residency, trial, background, None, semantic
+        config, catalog, history, tiers, residency, trial, background, None, semantic, Guide(catalog, folder / "told")
     )
     try:
         yield Made(background.pipeline, innermost, tiers, knowledge, catalog)

@@ -42,7 +42,7 @@ async def estimate_model(hub: Hub, request: wire.EstimateModel, tell: Tell) -> w
 
 
 async def remove_model(hub: Hub, request: wire.RemoveModel, tell: Tell) -> wire.Nothing:
-    entry = hub.catalog.find(request.name)
+    entry = hub.catalog.added(request.name)
     if hub.residency.holds(entry.name):
         await hub.residency.unload(entry.name)
     files = hub.puller.files(entry)

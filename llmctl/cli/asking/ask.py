@@ -159,7 +159,9 @@ def send(asked: Asked, stream: bool, skip_stdin: bool) -> None:
     if asked.stdin == "" and "{stdin}" not in (asked.prompt or ""):
         asked.stdin = None
     with flags.connect() as client:
-        done = answer.show(client, client.pack(asked, stream=stream), show)
+        request = client.pack(asked, stream=stream)
+        request.guide = client.config.defaults.guide and asked.template is None
+        done = answer.show(client, request, show)
     for remark in answer.remarks(*done):
         out.notice(remark)
     if not out.Mode.json:

@@ -25,7 +25,10 @@ from llmctl.cli.models.labels import (
 )
 from llmctl.cli.models.ps import print_engines
 from llmctl.cli.models.pull import pull
-from llmctl.errors import InvalidRequest, ModelUnavailable, nearest, short
+from llmctl.errors import InvalidRequest, ModelUnavailable, Usage, nearest, short
+from llmctl.guide import NAME as GUIDE
+from llmctl.guide import OFF as GUIDE_OFF
+from llmctl.guide import built_in
 
 if TYPE_CHECKING:
     from llmctl import wire
@@ -85,9 +88,11 @@ def _entries() -> "dict[str, ModelEntry]":
 
 
 def _find(name: str) -> "tuple[ModelEntry, dict[str, ModelEntry]]":
-    """The model with this name or alias, and all models. Raises ModelUnavailable."""
+    """The model with this name or alias, built in or added, and all models that were added. Raises ModelUnavailable."""
     entries = _entries()
     found = next((entry for entry in entries.values() if name in (entry.name, *entry.aliases)), None)
+    if found is None and name == GUIDE:
+        found = built_in()
     if found is None:
         known = [known for entry in entries.values() for known in (entry.name, *entry.aliases)]
         raise ModelUnavailable(f"there is no model {short(name)!r}", nearest(name, known) or None)
@@ -222,7 +227,9 @@ def rm(name: Name, yes: flags.Yes = False, json: flags.Json = False, quiet: flag
     """
     from llmctl import wire
 
-    found, _ = _find(name)
+    found, entries = _find(name)
+    if found.name not in entries:
+        raise Usage(f"the model {found.name} is built in and cannot be removed", GUIDE_OFF)
     what = f"its files downloaded from {found.pulled}: {found.target}"
     flags.confirm(yes, [f"model {name}", *([what] if found.pulled else [])])
     with flags.connect() as client:

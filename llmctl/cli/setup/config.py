@@ -10,6 +10,7 @@ from typer import Option
 from llmctl import config as configuration
 from llmctl.cli.console import flags, out
 from llmctl.errors import ConfigError, Storage, Usage, nearest
+from llmctl.guide import NAME as GUIDE
 
 if TYPE_CHECKING:
     from llmctl.view.config import Setting
@@ -128,7 +129,7 @@ def check(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     if mistake is not None:
         raise ConfigError(f"{mistake[0]} (in {file} or the environment)", mistake[1])
     for name in config.models:
-        if name not in known:
+        if name not in known and name != GUIDE:
             out.notice(f"models.{name}: there is no model of this name. {nearest(name, known)}".rstrip())
     if json:
         out.json_line({"file": str(file), "exists": file.exists(), "ok": True})

@@ -24,6 +24,7 @@ from llmctl.errors import (
     nearest,
     short,
 )
+from llmctl.guide import OFF
 from llmctl.suggestions import no_model_hint
 from llmctld.models.catalogue.chat_template import read_template
 from llmctld.models.catalogue.contents import Contents
@@ -71,18 +72,46 @@ class AdapterUse(NamedTuple):
 
 class Catalog:
     """The models in `folder`. `overrides`: the `models.NAME` sections of the configuration, which take precedence over
-    `--set`.
+    `--set`. `guide`: the built-in model, which is known by its name only and is never the default model.
     """
 
-    def __init__(self, folder: Path, overrides: Mapping[str, ModelSettings], contents: Contents | None = None) -> None:
-        self._folder, self._overrides = folder, overrides
-        self._entries = read_models(folder, log.warning)
+    def __init__(
+        self,
+        folder: Path,
+        overrides: Mapping[str, ModelSettings],
+        contents: Contents | None = None,
+        guide: ModelEntry | None = None,
+    ) -> None:
+        self._folder, self._overrides, self._guide = folder, overrides, guide
+        self._damaged: list[str] = []
+        self._entries = self._read()
         self._settings: dict[str, ModelSettings] = {}
         self.contents = contents or Contents()
 
+    def _read(self) -> dict[str, ModelEntry]:
+        self._damaged = []
+        entries = read_models(self._folder, self._damaged.append)
+        for message in self._damaged:
+            log.warning(message)
+        return entries
+
+    @property
+    def guide(self) -> ModelEntry | None:
+        """The built-in guide; None if it is not installed, or a model that was added earlier has its name."""
+        return None if self._guide is None or self._guide.name in self._names() else self._guide
+
+    def is_guide(self, entry: ModelEntry) -> bool:
+        return entry is self._guide
+
+    @property
+    def has_text_model(self) -> bool:
+        """Whether a model that generates text was added; a file that cannot be read may be one."""
+        return bool(self.names("text") or self._damaged)
+
     def find(self, name: str) -> ModelEntry:
         """The model with that name or alias. Raises ModelUnavailable."""
-        entry = self._names().get(name)
+        guide = self.guide
+        entry = guide if guide is not None and name == guide.name else self._names().get(name)
         if entry is None:
             hint = nearest(name, self._names()) or no_model_hint()
             raise ModelUnavailable(f"there is no model {short(name)!r}", hint)
@@ -107,8 +136,15 @@ class Catalog:
             raise InvalidRequest(message, f"`llmctl {USED_BY[entry.kind]} -m {entry.name}` uses it.")
         return entry
 
+    def added(self, name: str) -> ModelEntry:
+        """The model with that name or alias, if it was added. Raises ModelUnavailable, and Usage for the guide."""
+        entry = self.find(name)
+        if self.is_guide(entry):
+            raise Usage(f"the model {entry.name} is built in: it can be neither removed nor pinned", OFF)
+        return entry
+
     def all(self) -> list[ModelEntry]:
-        """All models, oldest first."""
+        """All models that were added, oldest first."""
         return list(self._entries.values())
 
     def resolve(self, target: str, settings: dict[str, str]) -> tuple[ModelEntry, ModelSettings]:
@@ -152,6 +188,8 @@ class Catalog:
         for word in (name, *aliases):
             check_name("model name", word)
             owner = self._names().get(word)
+            if owner is None and self._guide is not None and word == self._guide.name:
+                raise Usage(f"{word!r} is the name of the built-in model", "Choose another name.")
             if owner is not None and not (force and owner.name == name):
                 hint = "`--force` replaces it." if owner.name == name else "Choose another name."
                 what = "already names" if owner.name == word else "is already an alias of"
@@ -199,13 +237,13 @@ class Catalog:
         if name in self._entries:  # a replaced model keeps its date, since the oldest model is the default
             entry.added = self._entries[name].added
         self._write(entry)
-        self._entries = read_models(self._folder, log.warning)
+        self._entries = self._read()
         self._settings.pop(name, None)
         return entry
 
     def check_pin(self, name: str, pinned: bool) -> ModelEntry:
         """Raises Usage if the configuration says otherwise."""
-        entry = self.find(name)
+        entry = self.added(name)
         over = self._overrides.get(entry.name, ModelSettings()).pin
         if over is not None and over != pinned:
             message = f"the configuration sets models.{entry.name}.pin = {str(over).lower()}, which takes precedence"
@@ -229,7 +267,7 @@ class Catalog:
             raise Storage(f"{file} cannot be written: {error.strerror}") from error
 
     def remove(self, name: str) -> ModelEntry:
-        entry = self.find(name)
+        entry = self.added(name)
         try:
             (self._folder / f"{entry.name}.json").unlink(missing_ok=True)
         except OSError as error:

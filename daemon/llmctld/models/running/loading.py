@@ -15,6 +15,7 @@ from llmctld.models.machine.processors import cores
 def load_of(entry: ModelEntry, catalog: Catalog, config: Config, prefixes: Path, memory_bytes: int) -> Load:
     """`prefixes`: folder for computed prefixes. Raises ModelUnavailable if the model's file is missing."""
     settings, cache, slots = catalog.settings(entry), config.cache, catalog.slots(entry)
+    saves = not catalog.is_guide(entry)  # its prompts are short: computing them again is cheaper than reading them
     return Load(
         name=entry.name,
         backend=entry.backend,
@@ -44,9 +45,9 @@ def load_of(entry: ModelEntry, catalog: Catalog, config: Config, prefixes: Path,
         memory_bytes=memory_bytes,
         gpu_memory_bytes=config.limits.gpu_memory_bytes,
         identity=catalog.identity(entry),
-        saved_folder=str(prefixes) if cache.prefix_disk_bytes else "",
-        saved_memory_bytes=int(cache.prefix_memory_bytes),
-        saved_disk_bytes=int(cache.prefix_disk_bytes),
+        saved_folder=str(prefixes) if cache.prefix_disk_bytes and saves else "",
+        saved_memory_bytes=int(cache.prefix_memory_bytes) if saves else 0,
+        saved_disk_bytes=int(cache.prefix_disk_bytes) if saves else 0,
         load_ms=settings.load_ms or 0.0,
         takes_bytes=int(settings.takes or 0),
         first_ms=settings.first_ms or 0.0,

@@ -22,6 +22,8 @@ ON_GPU = (LLAMA, TORCH, TRANSFORMERS)
 """Backends that use a GPU if there is one and the settings allow it."""
 FREE_SHARE = 0.8
 """Share of the free host memory that a load may use."""
+GUIDE_BYTES = 64 * 2**20
+"""What the built-in guide may use, beside the budget: it neither waits for memory nor unloads another model."""
 
 
 class MemoryBudget:
@@ -35,8 +37,10 @@ class MemoryBudget:
 
     def needs(self, entry: ModelEntry) -> MemorySize:
         """As measured at the last load with these settings, else as estimated. What exceeds the GPUs counts as host
-        memory.
+        memory. The built-in guide does not count.
         """
+        if self._catalog.is_guide(entry):
+            return MemorySize()
         measured = self._estimates.measured(entry)
         return self._split(entry, self._estimates.of(entry).total if measured is None else measured)
 
@@ -45,7 +49,7 @@ class MemoryBudget:
         assert worker.loaded is not None
         memory, gpu = worker.loaded.memory_bytes, worker.loaded.gpu_bytes
         self._estimates.note(entry, memory)
-        return MemorySize(memory - gpu, gpu)
+        return MemorySize() if self._catalog.is_guide(entry) else MemorySize(memory - gpu, gpu)
 
     def kind(self, paths: Sequence[Path]) -> tuple[str, str]:
         """Tensor types in the files (F32, which is in every file, only if there is no other), and architectures."""
@@ -58,8 +62,10 @@ class MemoryBudget:
         gpu = min(amount, self.limit.gpu) if on_gpu else 0
         return MemorySize(amount - gpu, gpu)
 
-    def left(self, residents: Iterable[Resident]) -> MemorySize:
+    def left(self, entry: ModelEntry, residents: Iterable[Resident]) -> MemorySize:
         """Memory for one more model: within the budget, and within what is free now."""
+        if self._catalog.is_guide(entry):
+            return MemorySize(GUIDE_BYTES)
         room = self.limit.minus(total(resident.room for resident in residents)).positive()
         return MemorySize(min(room.host, int(machine.memory().free * FREE_SHARE)), room.gpu)
 
@@ -67,6 +73,8 @@ class MemoryBudget:
         """Raises ModelUnavailable, with the bytes missing, if the model does not fit even when all unpinned models are
         unloaded.
         """
+        if self._catalog.is_guide(entry):
+            return
         stay = [resident for resident in residents if resident.pinned]
         most = self.limit.minus(total(resident.room for resident in stay))
         least = self._split(entry, self._estimates.of(entry).weights)

@@ -143,7 +143,7 @@ class ModelPool:
     def _start(self, model: ReplicaSet) -> None:
         number = next(n for n in range(model.wanted) if n not in {replica.number for replica in model.replicas})
         try:
-            left = self._budget.left(list(self.residents()))
+            left = self._budget.left(model.entry, list(self.residents()))
             made_for, worker = self._identity(model.entry), self._made(model.entry, number, left.host)
         except LlmctlError as error:
             self._fail(model, error)

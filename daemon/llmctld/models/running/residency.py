@@ -219,7 +219,8 @@ class Residency:
 
     def preload(self) -> None:
         """Starts to load the models with `preload` or `pin`. Failures are logged."""
-        for entry in self._catalog.all():
+        guide = self._catalog.guide
+        for entry in [*self._catalog.all(), *([guide] if guide else [])]:
             settings = self._catalog.settings(entry)
             if settings.preload or settings.pin:
                 self._pool.background(self._preload(entry))

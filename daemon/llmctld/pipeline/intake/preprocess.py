@@ -6,7 +6,9 @@ It alters nothing but CRLF and a leading byte order mark; the model's own chat t
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from llmctl.config import ModelEntry
 from llmctl.errors import NotFound, counted
+from llmctl.wire import Generate
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.chat import normal, normal_chat, question_of, system_of
 from llmctld.call.prompt import compose_prompt, fill, typed, values_of
@@ -44,8 +46,23 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
 def _take_chat(call: Call, catalog: Catalog, messages: list[ChatMessage]) -> None:
     """Takes the messages as they are: no conversation is continued, no parameter filled in."""
     request = call.request
-    call.model = catalog.choose(request.model or request.default_model, "text")
+    call.model = _model(catalog, request, [])
     call.messages, call.prompt, call.system = messages, question_of(messages), system_of(messages)
+
+
+def _model(catalog: Catalog, request: Generate, turns: list[Turn]) -> ModelEntry:
+    """The model that is named, else that of the turn before, else the default; else the guide, if the request takes it.
+
+    Raises ModelUnavailable.
+    """
+    guide = catalog.guide
+    held = turns[-1].model if turns else None
+    if guide is not None and held == guide.name:  # a model that was added since answers in its place
+        held = None
+    name = request.model or held or request.default_model
+    if name is None and request.guide and guide is not None and not catalog.has_text_model:
+        return guide
+    return catalog.choose(name, "text")
 
 
 async def _compose(call: Call, catalog: Catalog, history: History, limit: int) -> None:
@@ -55,7 +72,9 @@ async def _compose(call: Call, catalog: Catalog, history: History, limit: int) -
     call.prompt = compose_prompt(request, values, limit)
     call.typed = typed(request, values, limit)
     turns = await _take_turn(call, history)
-    call.model = catalog.choose(request.model or (turns[-1].model if turns else request.default_model), "text")
+    call.model = _model(catalog, request, turns)
+    if catalog.is_guide(call.model) and request.model is not None:
+        turns = []  # it reads each question by itself
     held = turns[-1].system if turns else ""
     call.system = held if request.system is None else fill(normal(request.system), values, limit)
     call.messages = _messages(turns, call.system, call.prompt)
