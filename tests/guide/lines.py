@@ -4,6 +4,7 @@ Knows the live commands and their options; knows nothing of models, answers or h
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ OTHERS = ("make", "pip", "export", "keyring", "from")
 """Other programs that a right line may begin with; `from` is Python's."""
 ENDS = {"|", ";", "&&", "||", "#"}
 """What ends a command; the options behind it are those of another program, and a comment has none."""
+FILE = {"config path", "config init", "daemon restart"}
+"""Commands with which any setting is changed: they answer a question only beside the name of the setting."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,15 @@ def parse(text: str) -> Line:
         else:
             words.append(token)
     return Line(tuple(tokens[:at]), SHORT_FORMS.get(path, path), frozenset(options), tuple(words))
+
+
+def is_right(answer: str, line: str, right: Iterable[str], setting: str | None = None) -> bool:
+    """Whether `answer`, with `line` as its first command line, is right for a row with this `right` and `setting`."""
+    if not any(shows(line, wanted) for wanted in right):
+        return False
+    if setting is None or parse(line).path not in FILE:
+        return True
+    return re.search(rf"(?<![a-z]){setting.rpartition('.')[2]}(?![a-z])", answer, flags=re.I) is not None
 
 
 def shows(line: str, wanted: str) -> bool:

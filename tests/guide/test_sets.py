@@ -3,10 +3,11 @@
 `held_out.jsonl`: questions about llmctl in people's own words, written from the documentation and `--help` alone, before
 any training text existed and by somebody who saw none. Nobody who writes training texts reads it; only `likeness` compares
 the two. A row is {"topic", "question", "right", "setting"}:
-- `right` lists the command lines of which a good answer shows one first, each as short as it is specific. `lines.shows`
-  says whether a line is one of them. Other programs (`make install`, `export VARIABLE`) occur where they are the answer.
-- `setting`, where the answer is to edit the configuration: the setting that the answer must name beside
-  `llmctl config path` or `llmctl config init`.
+- `right` lists the command lines of which a good answer shows one first, each as short as it is specific. Other programs
+  (`make install`, `export VARIABLE`) occur where they are the answer.
+- `setting`, where the answer may be to edit the configuration: what the answer must name, if its command line is only
+  `llmctl config path`, `llmctl config init` or `llmctl daemon restart`.
+`lines.is_right` judges an answer by its first command line.
 
 `unrelated.jsonl`: questions that are not about llmctl, {"question", "near"}; `near` marks the same verb or noun on another
 tool. The right answer is that the guide knows only llmctl.
@@ -157,6 +158,15 @@ def test_a_line_shows_what_is_wanted(line: str, wanted: str) -> None:
 )
 def test_a_line_does_not_show_what_is_wanted(line: str, wanted: str) -> None:
     assert not lines.shows(line, wanted)
+
+
+def test_a_line_that_leads_to_the_file_is_right_only_beside_the_setting() -> None:
+    right = ["llmctl config path", "LLMCTL_CACHE__TTL llmctl"]
+    assert lines.is_right('Put ttl = "7d" into [cache] of this file', "llmctl config path", right, "cache.ttl")
+    assert lines.is_right("In one run", "LLMCTL_CACHE__TTL=7d llmctl daemon restart", right, "cache.ttl")
+    assert not lines.is_right("It prints where the file is", "llmctl config path", right, "cache.ttl")
+    assert lines.is_right("It prints where the file is", "llmctl config path", right)
+    assert not lines.is_right("Put ttl into it", "llmctl config show", right, "cache.ttl")
 
 
 def test_the_ratio_is_that_of_edits_and_has_no_order() -> None:
