@@ -164,6 +164,11 @@ class Resources(Section, frozen=True):
     """Maximum number of processes of one model. Default: the number of cores."""
 
 
+class History(Section, frozen=True):
+    durability: Literal["normal", "full"] = "normal"
+    """What a power cut may undo: `normal` the last seconds, `full` nothing. Neither loses anything when a process is killed."""
+
+
 class Logs(Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     max_bytes: Size = Size(10 * 2**20)
@@ -280,6 +285,7 @@ class Config(Section, frozen=True):
     limits: Limits = Limits()
     cache: Cache = Cache()
     resources: Resources = Resources()
+    history: History = History()
     logs: Logs = Logs()
     models: dict[str, ModelSettings] = {}
 
@@ -377,12 +383,14 @@ def read_file(path: Path) -> dict[str, Any]:
     """The content of the TOML file, {} if there is none. Raises ConfigError if it cannot be read."""
     if not path.exists():
         return {}
+    if not path.is_file():  # reading a pipe would wait for a writer
+        raise ConfigError(f"{path} is not a regular file")
     import tomli
 
     try:
         return tomli.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror if isinstance(error, OSError) else error}") from error
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:

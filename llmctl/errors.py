@@ -25,10 +25,13 @@ A message says what happened, with the values; a hint says what to do next. `hin
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from llmctl.wire import Answer
 
 
@@ -183,6 +186,25 @@ class Storage(LlmctlError):
     code = "storage"
     status = 14
     default_hint = "Free some disk space; `llmctl config path` prints the folders."
+
+    @classmethod
+    def unwritten(cls, path: "Path", error: OSError) -> "Storage":
+        """A file that cannot be written; the hint follows from the system's error."""
+        hint = UNWRITTEN.get(error.errno or 0, "Correct that, and run the command again.")
+        return cls(f"cannot write {path}: {error.strerror or error}", hint)
+
+
+UNWRITTEN = {
+    errno.ENOSPC: "Make room on the disk; `llmctl config path` names the folders.",
+    errno.EDQUOT: "Your disk quota is used up: remove files of yours.",
+    errno.EFBIG: "The limit on the size of a file (`ulimit -f`) or of the file system is reached: raise it.",
+    errno.EACCES: "Correct the permissions of the file and its folder.",
+    errno.EPERM: "Correct the permissions of the file and its folder.",
+    errno.EROFS: "The file system is read-only: remount it, or set LLMCTL_HOME to another folder.",
+    errno.ENAMETOOLONG: "Choose a shorter name: a file name may have 255 bytes.",
+    errno.EISDIR: "There is a folder of that name: remove it, or name another file.",
+    errno.ENOTDIR: "A part of the path is a file and not a folder: correct the path.",
+}
 
 
 class Cancelled(LlmctlError):

@@ -137,6 +137,13 @@ def _of_the_platform() -> tuple[Path, Path, Path, Path]:
 
 def _real(name: str, what: str) -> Path:
     try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise Unreachable(
+            f"the path of {what} is not UTF-8: {shown}", "Choose a folder whose path is valid UTF-8."
+        ) from error
+    try:
         return Path(os.path.realpath(at_home(name)))
     except FileNotFoundError as error:
         raise Unreachable(

@@ -10,6 +10,7 @@ import msgspec
 
 from llmctl.config import check_name
 from llmctl.errors import ConfigError, InvalidRequest, NotFound, Storage, nearest, short
+from llmctl.files import write_whole
 from llmctl.options import Options, given
 from llmctl.paths import expanded
 from llmctl.written import decode_text, misfit
@@ -48,6 +49,8 @@ def find(folder: Path, name: str) -> Path:
             raise NotFound(f"there is no template file {name}")
         return file
     file = folder / f"{check_name('template', name)}.yaml"
+    if file.exists() and not file.is_file():
+        raise ConfigError(f"{file} is not a regular file", "Remove it, or put the template in its place.")
     if not file.is_file():
         hint = (
             nearest(name, names(folder)) or f"There are no templates in {folder}; `llmctl ask --save NAME` creates one."
@@ -73,6 +76,13 @@ def read(file: Path) -> str:
 
 def parse(text: str, source: str) -> Template:
     """Raises ConfigError that names the key and the file."""
+    try:
+        return _parse(text, source)
+    except RecursionError as error:  # thousands of brackets, or an alias inside itself
+        raise ConfigError(f"{source} is nested too deeply", "Correct the file.") from error
+
+
+def _parse(text: str, source: str) -> Template:
     import yaml
 
     try:
@@ -111,8 +121,6 @@ def save(folder: Path, name: str, prompt: str | None, options: Options) -> Path:
 def write(file: Path, text: str) -> None:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = file.with_suffix(".new")
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(file)
+        write_whole(file, text.encode(), sync=True)
     except OSError as error:
-        raise Storage(f"cannot write {file}: {error.strerror}") from error
+        raise Storage.unwritten(file, error) from error

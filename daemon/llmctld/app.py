@@ -21,6 +21,7 @@ import msgspec
 from llmctl import __version__, wire
 from llmctl.config import Cache, Config, load
 from llmctl.errors import LlmctlError, Storage
+from llmctl.files import write_whole
 from llmctl.guide import built_in
 from llmctl.paths import Paths, find_paths, make_private, make_reachable
 from llmctld.cache.entries.book import Book
@@ -77,7 +78,6 @@ from llmctld.semantic.judge import Judge
 from llmctld.semantic.knowledge import Knowledge
 from llmctld.semantic.verify import Verifier
 from llmctld.server import Server
-from llmctld.storage.files import write_whole
 from llmctld.storage.lock import lock
 
 DRAIN_S = 10.0
@@ -143,7 +143,7 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
     they use."""
     catalog = Catalog(paths.models, config.models, Contents(paths.hashes), built_in())
     counters = Counters()
-    history = History(paths.history)
+    history = History(paths.history, config.history.durability == "full")
     opened.callback(history.close)
     abandoned = await history.open()
     learned = Learned(paths.cache / "learned.json", config.cache.ttl)
@@ -312,7 +312,7 @@ def _announce(paths: Paths, config: Config, starter: Starter) -> None:
     try:
         write_whole(paths.hub_info, msgspec.json.encode(info))
     except OSError as error:
-        raise Storage(f"{paths.hub_info} cannot be written: {error.strerror}") from error
+        raise Storage.unwritten(paths.hub_info, error) from error
     starter.tell({"pid": info.pid})
 
 

@@ -96,8 +96,9 @@ def _upsert(columns: tuple[str, ...]) -> str:
 class History:
     """The rows of one user's hub. `state` is running, done, failed or cancelled."""
 
-    def __init__(self, path: Path) -> None:
-        self._store = Store(path, MIGRATIONS)
+    def __init__(self, path: Path, durable: bool = False) -> None:
+        """`durable`: a power cut undoes no row that was acknowledged."""
+        self._store = Store(path, MIGRATIONS, durable)
         self._arrivals: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._last: dict[tuple[str, str], asyncio.Future[None]] = {}
         """Conversation -> an event that is set when the last request at it has left."""

@@ -44,6 +44,8 @@ MODULES = {name: f"llmctl.cli.{folder}.{name}" for folder, commands in ROOMS.ite
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 """Errors of the operating system that say that a disk takes no more."""
+NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
+"""Errors of the operating system about a path that no file can have, wherever it was given."""
 UsageError: Any = typer.BadParameter.__base__
 """Usage errors of the copy of click inside typer (since 0.27), reached through the one name that typer exports."""
 
@@ -173,6 +175,8 @@ def _failed(error: Exception, arguments: list[str]) -> int:
         return failures.usage(error, typer.main.get_command(app), arguments)
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         error = Storage(f"a write failed: {error.strerror}")  # help is not printed by `out`
+    if isinstance(error, OSError) and error.errno in NO_PATH:
+        error = Usage(f"{error.strerror}: {short(str(error.filename))}", "Correct the path.")
     if not isinstance(error, LlmctlError):
         return failures.bug(error)
     if error.code == "invalid_request" and (hint := quoting.behind_dashes(arguments)):

@@ -253,3 +253,11 @@ async def test_operations_of_a_failed_group_run_again_and_change_the_database_on
     assert await counted == 1
     assert await store.read(ALL) == [("hits", 1)]
     assert len(runs) == 2
+
+
+def test_durable_store_syncs_at_each_commit(tmp_path: Path) -> None:
+    levels = []
+    for durable in (False, True):
+        with closing(Store(tmp_path / f"{durable}.db", [first], durable)) as store:
+            levels += store._connection.execute("PRAGMA synchronous").fetchone()
+    assert levels == [1, 2], "NORMAL, FULL"

@@ -40,15 +40,16 @@ def storage_error(path: Path, error: Exception) -> Storage:
     return Storage(message)
 
 
-def open_writer(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connection:
-    """WAL with synchronous=NORMAL: SIGKILL loses nothing that was committed (sqlite.org/wal.html).
+def open_writer(path: Path, migrations: Sequence[Migration], durable: bool = False) -> sqlite3.Connection:
+    """WAL with synchronous=NORMAL: SIGKILL loses nothing that was committed, and a power cut may undo what was committed since
+    the last checkpoint (sqlite.org/wal.html). `durable`: synchronous=FULL, which syncs the log at each commit.
 
     Raises sqlite3.Error, and Unreachable when a newer version wrote the file.
     """
     connection = _connect(str(path))
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         _migrate(connection, path, migrations)
     except BaseException:

@@ -1,33 +1,10 @@
-"""Files of the hub's state: one that is written as a whole or not at all, and a damaged one that is set aside.
+"""A damaged file of the hub's state is set aside under another name, never deleted.
 
-It does not know what the files hold.
+It does not know what the files hold; llmctl/files.py writes whole files.
 """
 
-import os
-import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
-
-
-def write_whole(path: Path, *parts: bytes | bytearray | memoryview, sync: bool = False) -> None:
-    """Replaces the file by one that holds `parts`, readable by the user only; a crash leaves the old one or the new one.
-
-    `sync`: that holds for a power cut too. Two threads may write the same file. Raises OSError.
-    """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.new-")
-    try:
-        with open(descriptor, "wb") as file:
-            for part in parts:
-                file.write(part)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 def set_aside(path: Path) -> Path:

@@ -43,7 +43,7 @@ class Store:
     Raises Unreachable when a newer version wrote the file, DamagedDatabase, and Storage when it cannot be opened.
     """
 
-    def __init__(self, path: Path, migrations: Sequence[Migration]) -> None:
+    def __init__(self, path: Path, migrations: Sequence[Migration], durable: bool = False) -> None:
         self.path = path
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._turn = threading.Lock()
@@ -55,7 +55,7 @@ class Store:
         self._unchecked = 0
         self._reader: Reader | None = None
         try:
-            self._connection = open_writer(path, migrations)
+            self._connection = open_writer(path, migrations, durable)
         except sqlite3.Error as error:
             raise storage_error(path, error) from error
         try:

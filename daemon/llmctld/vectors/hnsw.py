@@ -12,7 +12,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from llmctld.storage.files import write_whole
+from llmctl.files import write_whole
 from llmctld.vectors.slots import CHECKSUM, seal, sound
 
 LINKS, BUILD, LOOK = 32, 100, 256

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llmctl.errors import Storage
+from llmctl.files import write_whole
 from llmctld.runtime.log import log
-from llmctld.storage.files import set_aside, write_whole
+from llmctld.storage.files import set_aside
 
 CHECKSUM = 4
 """Bytes of a little-endian CRC-32."""

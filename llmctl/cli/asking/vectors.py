@@ -59,9 +59,7 @@ def _to_file(path: Path, count: int, put: Callable[[BinaryIO, int, Vector], None
             yield take
         os.replace(temporary, path)
     except OSError as error:
-        raise Storage(
-            f"{path} cannot be written: {error.strerror}", "Free some disk space, or name another file."
-        ) from error
+        raise Storage.unwritten(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from llmctl.cli.console import out
 from llmctl.errors import Storage
+from llmctl.files import write_whole
 from llmctl.interpreter import module
 from llmctl.paths import at_home, find_paths
 
@@ -76,9 +77,9 @@ def install(print_only: bool) -> None:
 def _write(file: Path, text: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        write_whole(file, text.encode())
     except OSError as error:
-        raise Storage(f"cannot write {file}: {error.strerror}", "Correct its permissions, or use --print.") from error
+        raise Storage.unwritten(file, error) from error
 
 
 def _tell(file: Path, text: str, commands: list[str], print_only: bool) -> None:

@@ -10,6 +10,7 @@ from typer import Option
 from llmctl import config as configuration
 from llmctl.cli.console import flags, out
 from llmctl.errors import ConfigError, Storage, Usage, nearest
+from llmctl.files import write_whole
 from llmctl.guide import NAME as GUIDE
 
 if TYPE_CHECKING:
@@ -181,9 +182,9 @@ def init(
         raise Usage(f"{file} exists already", "--force replaces it.")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.write_text(example.text(), encoding="utf-8")
+        write_whole(file, example.text().encode(), sync=True)
     except OSError as error:
-        raise Storage(f"cannot write {file}: {error.strerror}", "Correct its permissions.") from error
+        raise Storage.unwritten(file, error) from error
     if json:
         out.json_line({"file": str(file)})
     else:

@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
+from llmctl.files import write_whole
 from llmctld.cache.entries.book import EntryRow, digest_of
 from llmctld.cache.entries.context import Reuse
 from llmctld.cache.level import Stored
 from llmctld.cache.lifetimes.lifetime import Lifetimes
 from llmctld.runtime.log import log
-from llmctld.storage.files import set_aside, write_whole
+from llmctld.storage.files import set_aside
 
 SAVE_S = 1.0
 """Changes within this time are written together."""

@@ -24,6 +24,7 @@ from llmctl.errors import (
     nearest,
     short,
 )
+from llmctl.files import write_whole
 from llmctl.guide import OFF
 from llmctl.suggestions import no_model_hint
 from llmctld.models.catalogue.chat_template import read_template
@@ -49,7 +50,6 @@ from llmctld.models.catalogue.target import (
     type_of,
 )
 from llmctld.runtime.log import log
-from llmctld.storage.files import write_whole
 
 PYTHON = "{}.{}".format(*sys.version_info)
 BACKENDS = {ECHO: "llmctl", LLAMA: "llama-cpp-python", TORCH: "sentence-transformers", TRANSFORMERS: "transformers"}
@@ -262,9 +262,9 @@ class Catalog:
     def _write(self, entry: ModelEntry) -> None:
         file = self._folder / f"{entry.name}.json"
         try:
-            write_whole(file, msgspec.json.format(msgspec.json.encode(entry), indent=2))
+            write_whole(file, msgspec.json.format(msgspec.json.encode(entry), indent=2), sync=True)
         except OSError as error:
-            raise Storage(f"{file} cannot be written: {error.strerror}") from error
+            raise Storage.unwritten(file, error) from error
 
     def remove(self, name: str) -> ModelEntry:
         entry = self.added(name)

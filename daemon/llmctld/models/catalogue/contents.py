@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 
 from llmctl.errors import ModelUnavailable
+from llmctl.files import write_whole
 from llmctl.hashes import Hashed, Hashes, Place, place_of, read_hashes
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.target import regular
 from llmctld.runtime.log import log
-from llmctld.storage.files import write_whole
 
 SAMPLES, BLOCK = 64, 4096
 HEADER = 2**20

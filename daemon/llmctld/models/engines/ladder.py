@@ -12,12 +12,12 @@ from typing import NamedTuple
 import msgspec
 
 from llmctl.errors import ModelUnavailable
+from llmctl.files import write_whole
 from llmctl.hashes import Place
 from llmctld.engine.llama.internals.rungs import LADDER, NAMES, Rung
 from llmctld.models.engines.mapped_files import changed, places_of
 from llmctld.models.machine.build import build, processor
 from llmctld.runtime.log import log
-from llmctld.storage.files import write_whole
 
 AGAIN_S = 86400.0
 """After this time a rung is tried again on which an engine crashed during a request; a crash during a load is no

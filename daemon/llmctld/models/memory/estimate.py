@@ -11,6 +11,7 @@ import msgspec
 from llmctl import wire
 from llmctl.config import ModelEntry, ModelSettings
 from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable
+from llmctl.files import write_whole
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.header import DamagedHeader, Header, read_whole_header
@@ -18,7 +19,6 @@ from llmctld.models.catalogue.target import ECHO, LLAMA, REMOTE
 from llmctld.models.memory import folder
 from llmctld.models.memory.layout import Estimate, context, embedding, text
 from llmctld.runtime.log import log
-from llmctld.storage.files import write_whole
 
 __all__ = ["Estimate", "Estimates"]
 

@@ -1,0 +1,45 @@
+"""Writing a file whole."""
+
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from llmctl.files import write_whole
+
+
+def test_file_and_folder_reach_the_disk_before_the_call_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}") if Path("/proc/self/fd").is_dir() else "")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write_whole(tmp_path / "a", b"one", b"two", sync=True)
+    assert (tmp_path / "a").read_bytes() == b"onetwo"
+    assert len(synced) == 2
+    assert synced[1] in ("", str(tmp_path)), "the folder, after its file has the name"
+    write_whole(tmp_path / "a", b"three")
+    assert len(synced) == 2
+
+
+def test_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_whole(file, b"new" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert file.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
