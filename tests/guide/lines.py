@@ -75,7 +75,7 @@ def is_right(answer: str, line: str, right: Iterable[str], setting: str | None =
         return False
     if setting is None or parse(line).path not in FILE:
         return True
-    return re.search(rf"(?<![a-z]){setting.rpartition('.')[2]}(?![a-z])", answer, flags=re.I) is not None
+    return re.search(rf"(?<![a-z]){setting.rpartition('.')[2]}(?![a-z])", f"{answer} {line}", flags=re.I) is not None
 
 
 def shows(line: str, wanted: str) -> bool:
