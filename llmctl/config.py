@@ -164,7 +164,7 @@ class Resources(Section, frozen=True):
     """Maximum number of processes of one model. Default: the number of cores."""
 
 
-class History(Section, frozen=True):
+class HistorySettings(Section, frozen=True):
     durability: Literal["normal", "full"] = "normal"
     """What a power cut may undo: `normal` the last seconds, `full` nothing. Neither loses anything when a process is killed."""
 
@@ -285,7 +285,7 @@ class Config(Section, frozen=True):
     limits: Limits = Limits()
     cache: Cache = Cache()
     resources: Resources = Resources()
-    history: History = History()
+    history: HistorySettings = HistorySettings()
     logs: Logs = Logs()
     models: dict[str, ModelSettings] = {}
 

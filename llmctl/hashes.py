@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
+class FileIdentity(msgspec.Struct, frozen=True, array_like=True):
     """The identity of a file in the file system; it changes when the file is replaced or written. Times in ns."""
 
     path: str
@@ -24,7 +24,7 @@ class Hashed(msgspec.Struct):
     """A model's SHA-256, and the identity of its files then. For several files it is the hash of the lines `HASH  NAME`."""
 
     sha256: str
-    places: list[Place]
+    places: list[FileIdentity]
 
 
 class Hashes(msgspec.Struct):
@@ -34,10 +34,10 @@ class Hashes(msgspec.Struct):
     targets: dict[str, Hashed] = {}
 
 
-def place_of(path: Path) -> Place:
+def file_identity(path: Path) -> FileIdentity:
     """Raises OSError."""
     found = path.stat()
-    return Place(str(path), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return FileIdentity(str(path), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def read_hashes(file: Path, broken: Callable[[str], None]) -> Hashes:
@@ -55,7 +55,7 @@ def sha256_of(hashes: Hashes, target: str) -> str | None:
     """The hash of a model, if its files have not changed."""
     found = hashes.targets.get(target)
     try:
-        if found is not None and all(place_of(Path(place.path)) == place for place in found.places):
+        if found is not None and all(file_identity(Path(place.path)) == place for place in found.places):
             return found.sha256
     except OSError:
         pass

@@ -35,7 +35,7 @@ from llmctld.cache.levels.shared import LIMIT as SHARED_LIMIT
 from llmctld.cache.levels.shared import SharedLevel
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.lifetimes.learned import Learned
-from llmctld.cache.prefetch.prefetch import Computed, Prefetch, fixed_s, opened
+from llmctld.cache.prefetch.prefetch import Computed, Prefetcher, fixed_s, opened
 from llmctld.cache.prefetch.store import PrefetchStore
 from llmctld.call.call import Link, Stage, compose
 from llmctld.handlers.cache import figures
@@ -69,7 +69,7 @@ from llmctld.pipeline.intake.validate import validate
 from llmctld.pipeline.reuse.exact import exact
 from llmctld.pipeline.reuse.flight import flight
 from llmctld.pipeline.reuse.foresee import foresee
-from llmctld.pipeline.reuse.semantic import Semantic
+from llmctld.pipeline.reuse.semantic import SemanticCache
 from llmctld.pipeline.reuse.store import store
 from llmctld.requests import Requests
 from llmctld.runtime.counters import Counters
@@ -233,7 +233,7 @@ async def build_prefetch(
     tiers: Tiers,
     background: Background,
     compute: Callable[[bytes], Awaitable[Computed | None]],
-) -> Prefetch | None:
+) -> Prefetcher | None:
     """Prefetch; None unless it is enabled. Requests are kept even if `cache.ttl` is shorter, since prefetch replaces expired
     answers."""
     if not (settings.enabled and settings.prefetch.enabled):
@@ -241,8 +241,8 @@ async def build_prefetch(
 
     counted_s = fixed_s(os.environ)
 
-    def make(shelf: PrefetchStore) -> Prefetch:
-        return Prefetch(
+    def make(shelf: PrefetchStore) -> Prefetcher:
+        return Prefetcher(
             settings.prefetch, shelf, compute, tiers.expires, background.quiet, DEFAULT_TTL_S, settings.ttl,
             fixed_s=counted_s,
         )  # fmt: skip
@@ -260,10 +260,12 @@ def build_semantic(
     embedding: Embedding,
     residency: Residency,
     background: Background,
-) -> Semantic:
+) -> SemanticCache:
     """The stage that answers from similar questions."""
     judge = Judge(background, catalog, knowledge, settings.semantic)
-    return Semantic(tiers, catalog, embedding, knowledge, Verifier(background, residency, knowledge, judge), settings)
+    return SemanticCache(
+        tiers, catalog, embedding, knowledge, Verifier(background, residency, knowledge, judge), settings
+    )
 
 
 def build_pipeline(
@@ -274,8 +276,8 @@ def build_pipeline(
     residency: Residency,
     trial: Trial,
     background: Background,
-    prefetch: Prefetch | None,
-    semantic: Semantic,
+    prefetch: Prefetcher | None,
+    semantic: SemanticCache,
     guide: Guide,
 ) -> Stage:
     """The stages in order, outermost first: the path of every request.

@@ -5,7 +5,7 @@ still gets its answer. `daemon/PROTOCOL.md` is the normative text; its tables ar
 Import the package, not its files: `from llmctl import wire`, then `wire.Generate`.
 """
 
-from llmctl.wire.answer import Answer, Answers, CacheUse, Explained, Likely, Sampled, Timings, Usage
+from llmctl.wire.answer import Answer, Answers, CacheUse, Explained, Likely, Sampled, Timings, TokenUsage
 from llmctl.wire.cache import (
     AuditCache,
     CacheAudit,
@@ -167,12 +167,12 @@ __all__ = [
     "Stop",
     "Stopped",
     "Timings",
+    "TokenUsage",
     "ToolCall",
     "Undo",
     "UndoHit",
     "Undone",
     "UnloadModel",
-    "Usage",
     "Warm",
     "Warmed",
     "Whole",

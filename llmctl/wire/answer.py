@@ -10,7 +10,7 @@ import msgspec
 from llmctl.wire.message import Result
 
 
-class Usage(msgspec.Struct):
+class TokenUsage(msgspec.Struct):
     """Tokens of one answer."""
 
     prompt_tokens: int = 0
@@ -113,7 +113,7 @@ class Answer(Result, kw_only=True, tag="answer", omit_defaults=False):
     """`stop`, `length`, `cancelled`, `timeout`, or `error` inside `failed`"""
     user: str = ""
     """as in the request"""
-    usage: Usage
+    usage: TokenUsage
     timings: Timings
     cache: CacheUse
     cost: Any = None

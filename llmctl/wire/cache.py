@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from llmctl.wire.answer import Usage
+from llmctl.wire.answer import TokenUsage
 from llmctl.wire.generate import Generate
 from llmctl.wire.message import Plain, Result
 
@@ -209,7 +209,7 @@ class CacheShown(Result, kw_only=True, tag="cache_shown", omit_defaults=False):
     text: str
     reasoning: str | None
     finish_reason: str
-    usage: Usage
+    usage: TokenUsage
     samples: list[str]
     """the other answers, where several were asked for"""
     more: dict[str, dict[str, Any]]

@@ -33,7 +33,7 @@ def answer(request: wire.Generate, text: str, **fields: Any) -> wire.Answer:
             "model": request.model or "fake",
             "text": text,
             "user": request.user,
-            "usage": wire.Usage(3, 0, len(text.split())),
+            "usage": wire.TokenUsage(3, 0, len(text.split())),
             "timings": wire.Timings(),
             "cache": wire.CacheUse(),
             **fields,

@@ -290,7 +290,7 @@ def test_doctor_warns_of_broken_special_kernels_with_the_rebuild_command(
     from llmctld.doctor import kernels
     from llmctld.native.tile_config import HEADER
 
-    tried = [kernels.KernelTrial("AMX", "Q4_0", "SIGSEGV"), kernels.KernelTrial("AMX", "F16", "good")]
+    tried = [kernels.KernelResult("AMX", "Q4_0", "SIGSEGV"), kernels.KernelResult("AMX", "F16", "good")]
     monkeypatch.setattr(kernels, "outcomes", lambda: iter(tried))
     (verdict,) = kernels.reports()
     assert (verdict.broken, verdict.good) == (["Q4_0 (SIGSEGV)"], ["F16"])

@@ -18,7 +18,7 @@ from llmctld.semantic.knowledge import Knowledge
 from llmctld.semantic.verify import Verifier
 
 from llmctl.config import Semantic
-from llmctl.wire import Answer, Timings, Usage
+from llmctl.wire import Answer, Timings, TokenUsage
 from tests.hub.scene import a_call, a_catalog, a_residency, a_stored, some_tiers
 
 DIMENSION = 8
@@ -59,7 +59,7 @@ class Model:
 
     async def __call__(self, call: Call) -> AsyncGenerator[Event, None]:
         self.asked.append(call)
-        answer: Answer = call.answer(self.text, None, "stop", Usage(), Timings())
+        answer: Answer = call.answer(self.text, None, "stop", TokenUsage(), Timings())
         if call.request.schema is not None:
             exam = self._exams.get(call.messages[-1].content)
             said = self.replies(exam) if exam is not None else self.usual

@@ -147,7 +147,7 @@ class Speaker:
 
 def a_stored(text: str, model: str = "m", created: float | None = None, seconds: float = 2.0, **more: Any) -> Stored:
     answer = wire.Answer(
-        id="", model=model, text=text, usage=wire.Usage(1, 0, 2), timings=wire.Timings(), cache=wire.CacheUse()
+        id="", model=model, text=text, usage=wire.TokenUsage(1, 0, 2), timings=wire.Timings(), cache=wire.CacheUse()
     )
     return Stored([answer], time.time() if created is None else created, seconds, **more)
 

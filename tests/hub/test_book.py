@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from llmctld.cache.entries.book import REMEMBERED, Book, EntryRow, digest_of
-from llmctld.cache.entries.selection import Which
+from llmctld.cache.entries.selection import EntryFilter
 from llmctld.cache.expiry import FixedExpiry
 from llmctld.cache.level import About, Stored
 from llmctld.cache.levels.answers import decode
@@ -33,7 +33,7 @@ def some(folder: Path, **more: Any) -> Tiers:
 
 async def known(tiers: Tiers) -> dict[str, Any]:
     await tiers.round()
-    return {entry.key: entry for entry in await tiers.required_book.entries(Which(), 0, 1000)}
+    return {entry.key: entry for entry in await tiers.required_book.entries(EntryFilter(), 0, 1000)}
 
 
 @in_loop
@@ -112,7 +112,7 @@ async def test_cleared_entries_leave_no_rows(tmp_path: Path) -> None:
     tiers.when_gone(told.extend)
     for key in ("a", "b", "c"):
         await tiers.put(key, answer(model="m" if key != "c" else "n"), ANA)
-    assert await tiers.clear(Which("m")) == 2
+    assert await tiers.clear(EntryFilter("m")) == 2
     assert sorted(told) == ["a", "b"]
     assert await tiers.required_book.row("a") is None
     assert set(await known(tiers)) == {"c"}
@@ -228,9 +228,9 @@ async def test_unreadable_index_disables_only_listing(tmp_path: Path) -> None:
     await tiers.put("k", answer(), ANA)
     assert await tiers.get("k", None) is not None
     with pytest.raises(Storage, match="cannot be read"):
-        await tiers.required_book.entries(Which(), 0, 10)
+        await tiers.required_book.entries(EntryFilter(), 0, 10)
     with pytest.raises(Storage):
-        await tiers.clear(Which(user="ana"))
+        await tiers.clear(EntryFilter(user="ana"))
     assert await tiers.clear() == 1, "clearing everything needs no index"
     await tiers.close()
 

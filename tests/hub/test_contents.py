@@ -11,7 +11,7 @@ from llmctld.models.catalogue.contents import BLOCK, HEADER, SAMPLES, Contents, 
 from llmctld.models.catalogue.hashing import Hasher
 
 from llmctl.errors import ModelUnavailable
-from llmctl.hashes import place_of, read_hashes, sha256_of
+from llmctl.hashes import file_identity, read_hashes, sha256_of
 from tests.hub.scene import in_loop, until
 
 SIZE = 3 * HEADER
@@ -192,4 +192,4 @@ async def test_closing_the_hub_does_not_wait_for_a_hash(tmp_path: Path) -> None:
     await until(lambda: hasher._go.is_set())
     await hasher.close()
     assert contents.full(contents.own(str(large))) is None
-    assert place_of(large).size == 2**40
+    assert file_identity(large).size == 2**40

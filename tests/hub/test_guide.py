@@ -102,7 +102,7 @@ async def test_a_refusal_and_what_may_be_one_show_nothing(tmp_path: Path, pieces
 async def test_a_failure_or_a_cancel_before_the_text_is_known_to_be_an_answer_shows_nothing(tmp_path: Path) -> None:
     catalog = with_guide(tmp_path)
     broken = EngineFailed(
-        "the engine ended", answer=a_call().answer("I on", None, "error", wire.Usage(), wire.Timings())
+        "the engine ended", answer=a_call().answer("I on", None, "error", wire.TokenUsage(), wire.Timings())
     )
     call = asked(catalog)
     with pytest.raises(EngineFailed) as caught:

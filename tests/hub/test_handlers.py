@@ -14,7 +14,7 @@ from llmctld.call.call import Call, Event, Stage, compose
 from llmctld.pipeline.intake.record import record
 
 from llmctl import __version__, wire
-from llmctl.wire import Usage
+from llmctl.wire import TokenUsage
 from tests.hub.scene import Scene, Speaker, a_server, a_stored, at_once, in_loop
 from tests.hub.test_store import ENDLESS
 
@@ -140,7 +140,7 @@ async def test_cache_entries_are_listed_shown_and_cleared_by_filter(tmp_path: Pa
             "text 1",
             "ana",
             "why?",
-            Usage(1, 0, 2),
+            TokenUsage(1, 0, 2),
         )
         assert [level.level for level in shown.levels] == ["memory", "disk"]
         assert all(3000 < level.left_s < 3100 for level in shown.levels)

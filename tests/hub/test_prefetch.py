@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
-from llmctld.cache.entries.book import Which
+from llmctld.cache.entries.selection import EntryFilter
 from llmctld.cache.prefetch.payoff import CHANCE, JUDGED, REQUESTS, RIGHT, STEPS, TRIAL, Payoff, PendingAnswer
-from llmctld.cache.prefetch.prefetch import Answered, Computed, NotNow, Prefetch, fixed_s, opened
+from llmctld.cache.prefetch.prefetch import Answered, Computed, NotNow, Prefetcher, fixed_s, opened
 from llmctld.cache.prefetch.sequences import FOLLOWERS, SESSION_S, Sequences
 
 from llmctl.config import Prefetch as Settings
@@ -253,7 +253,7 @@ class Desk:
 
         self.prefetch = await opened(
             self.path,
-            lambda shelf: Prefetch(
+            lambda shelf: Prefetcher(
                 self.settings,
                 shelf,
                 lambda body: self.compute(body),
@@ -520,25 +520,25 @@ async def test_a_learned_request_is_kept_as_long_as_its_answer_may_be(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("which", "left"),
+    ("selection", "left"),
     [
-        (Which(None, None, [], None, None), set()),
-        (Which("m", None, [], None, None), set()),
-        (Which("other", None, [], None, None), {"a", "b", "c"}),
-        (Which(None, "ana", [], None, None), {"c"}),
-        (Which(None, None, ["t"], None, None), set()),
-        (Which(None, None, ["t", "u"], None, None), {"a", "b", "c"}),
-        (Which(None, None, [], 1e9, None), {"a", "b", "c"}),
-        (Which(None, None, [], None, 1e9), set()),
+        (EntryFilter(None, None, [], None, None), set()),
+        (EntryFilter("m", None, [], None, None), set()),
+        (EntryFilter("other", None, [], None, None), {"a", "b", "c"}),
+        (EntryFilter(None, "ana", [], None, None), {"c"}),
+        (EntryFilter(None, None, ["t"], None, None), set()),
+        (EntryFilter(None, None, ["t", "u"], None, None), {"a", "b", "c"}),
+        (EntryFilter(None, None, [], 1e9, None), {"a", "b", "c"}),
+        (EntryFilter(None, None, [], None, 1e9), set()),
     ],
 )
 @in_loop
-async def test_cleared_answers_are_forgotten(tmp_path: Path, which: Which, left: set[str]) -> None:
+async def test_cleared_answers_are_forgotten(tmp_path: Path, selection: EntryFilter, left: set[str]) -> None:
     async with desk(tmp_path) as it:
         await it.ask("ab ab ab")
         await it.ask("c", person="bob")
-        await it.prefetch.forget(which)
-        assert await it.prefetch._store.select(Which(None, None, [], None, None), it.now) == left
+        await it.prefetch.forget(selection)
+        assert await it.prefetch._store.select(EntryFilter(None, None, [], None, None), it.now) == left
         await it.ask(" a")
         assert it.computed == (["b"] * 2 if "b" in left else ["b"])
 
@@ -598,6 +598,6 @@ def test_only_the_most_recent_requests_are_kept(tmp_path: Path, monkeypatch: pyt
         async with desk(tmp_path) as it:
             await it.ask("abcd")
             await it.prefetch._save()
-            assert await it.prefetch._store.select(Which(None, None, [], None, None), it.now) == {"c", "d"}
+            assert await it.prefetch._store.select(EntryFilter(None, None, [], None, None), it.now) == {"c", "d"}
 
     run()

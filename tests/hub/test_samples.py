@@ -176,7 +176,7 @@ async def test_deltas_held_for_a_stalled_reader_are_not_mixed_between_samples(tm
             yield wire.Delta(text=str(number % 10), index=0)
         for index in (0, 1, 1, 2):
             yield wire.Delta(text="abc"[index], index=index)
-        yield call.answer("", None, "stop", wire.Usage(), wire.Timings())
+        yield call.answer("", None, "stop", wire.TokenUsage(), wire.Timings())
 
     async with a_server(tmp_path, talkative) as scene:
         replies = await scene.dealer.replies(await scene.dealer.send(wire.Generate(prompt="x", n=3, stream=True)))

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from llmctld.cache.entries.book import Book
-from llmctld.cache.entries.selection import Which
+from llmctld.cache.entries.selection import EntryFilter
 from llmctld.cache.eviction import POLICIES, Item
 from llmctld.cache.level import Stored
 from llmctld.cache.levels.answers import encode
@@ -95,7 +95,7 @@ class TiersAgainstADict(RuleBasedStateMachine):
 
     @rule(model=st.none() | models)
     def clear(self, model: str | None) -> None:
-        self.loop.run_until_complete(self.tiers.clear(Which(model)))
+        self.loop.run_until_complete(self.tiers.clear(EntryFilter(model)))
         self.model = {key: stored for key, stored in self.model.items() if model not in (None, stored.first.model)}
 
     @precondition(lambda self: self.serial)

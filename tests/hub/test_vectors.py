@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from llmctld.vectors.index import Check, Sizes, Vectors
+from llmctld.vectors.index import IndexDifference, Sizes, Vectors
 
 from llmctl.errors import Storage
 from tests.stress.scale import count, seeded
@@ -116,7 +116,7 @@ class Twin(RuleBasedStateMachine):
     @invariant()
     def holds_the_same(self) -> None:
         assert self.vectors.size() == len(self.held)
-        assert self.vectors.check(self.held) == Check([], [])
+        assert self.vectors.check(self.held) == IndexDifference([], [])
 
 
 Twin.TestCase.settings = settings(
@@ -290,7 +290,7 @@ def damaged(folder: Path, name: str = "vectors.bin") -> Iterator[bytearray]:
 RECORD = 4 + 8 + 16 + 4 * DIMENSION
 
 
-def after_damage(folder: Path) -> tuple[list[str], Check, list[str]]:
+def after_damage(folder: Path) -> tuple[list[str], IndexDifference, list[str]]:
     """What was reported, what is missing of forty, what was set aside; finally all vectors are added again."""
     vectors = Vectors(folder, DIMENSION, SMALL)
     told = vectors.open()
@@ -314,13 +314,13 @@ def forty(tmp_path: Path) -> Path:
 def test_only_a_torn_record_is_missing(forty: Path) -> None:
     with damaged(forty) as data:
         data[8 * RECORD - 5] ^= 1
-    assert after_damage(forty) == ([], Check([6], []), [])
+    assert after_damage(forty) == ([], IndexDifference([6], []), [])
 
 
 def test_a_record_torn_at_the_end_is_missing(forty: Path) -> None:
     with damaged(forty) as data:
         del data[-7:]
-    assert after_damage(forty) == ([], Check([39], []), [])
+    assert after_damage(forty) == ([], IndexDifference([39], []), [])
 
 
 def test_a_damaged_file_is_set_aside_and_its_valid_records_kept(forty: Path) -> None:
@@ -329,7 +329,7 @@ def test_a_damaged_file_is_set_aside_and_its_valid_records_kept(forty: Path) -> 
     told, check, aside = after_damage(forty)
     assert "2 of its records" in told[0]
     assert aside[0] in told[0]
-    assert check == Check([2, 3], [])
+    assert check == IndexDifference([2, 3], [])
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_a_file_of_another_dimension_is_set_aside(forty: Path) -> None:
 def test_all_vectors_of_a_lost_file_are_reported_missing(forty: Path) -> None:
     (forty / "vectors.bin").unlink()
     assert after_damage(forty)[1].missing == list(range(40))
-    assert after_damage(forty) == ([], Check([], []), [])
+    assert after_damage(forty) == ([], IndexDifference([], []), [])
 
 
 @pytest.mark.parametrize("place", [0, 6, 40, 200, -1])
@@ -362,7 +362,7 @@ def test_a_damaged_graph_is_set_aside_and_rebuilt(forty: Path, place: int) -> No
     told, check, aside = after_damage(forty)
     assert "the graph of a wall" in told[0]
     assert len(aside) == 1
-    assert check == Check([], [])
+    assert check == IndexDifference([], [])
 
 
 def test_an_outdated_graph_omits_removed_vectors_and_finds_new_ones(forty: Path) -> None:
@@ -384,7 +384,7 @@ def test_an_outdated_graph_omits_removed_vectors_and_finds_new_ones(forty: Path)
 
 def test_unfinished_files_are_deleted(forty: Path) -> None:
     (forty / "graph-00.bin.new-x").write_bytes(b"half")
-    assert after_damage(forty) == ([], Check([], []), [])
+    assert after_damage(forty) == ([], IndexDifference([], []), [])
     assert not list(forty.glob("*.new-*"))
 
 
@@ -399,7 +399,7 @@ def test_a_full_disk_is_reported_and_stored_vectors_are_still_found(tmp_path: Pa
                 vectors.add("w", 10, unit(10))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert vectors.check(range(11)) == Check([10], [])
+        assert vectors.check(range(11)) == IndexDifference([10], [])
         assert found_by_itself(vectors, 10) == list(range(10))
         vectors.add("w", 10, unit(10))
     with closing(opened(tmp_path / "v")) as vectors:

@@ -12,7 +12,7 @@ from llmctld.semantic.judge import exams
 
 from llmctl.config import Semantic
 from llmctl.errors import EngineFailed
-from llmctl.wire import Timings, Usage
+from llmctl.wire import Timings, TokenUsage
 from tests.hub.learning import CLOSE, COMPUTED, SERVED, Learning, Model, learning, stored
 from tests.hub.scene import in_loop, until
 
@@ -24,7 +24,7 @@ async def compared(made: Learning, computed: str, decision: Decision = COMPUTED)
     """Compares `computed` with OLD; the entry of OLD as it was before."""
     entry = await made.entry("a")
     call = made.call()
-    answer = call.answer(computed, None, "stop", Usage(), Timings())
+    answer = call.answer(computed, None, "stop", TokenUsage(), Timings())
     made.verifier.compare(call, entry, stored(OLD), CLOSE, decision, answer)
     await quiet(made)
     return entry
@@ -106,7 +106,7 @@ async def test_answers_judged_the_same_are_linked(tmp_path: Path, computed: str,
 async def test_long_answers_are_compared_too(tmp_path: Path) -> None:
     async with learning(tmp_path) as made:
         entry, call = await made.entry("a"), made.call()
-        answer = call.answer("x" * verify.LONG, None, "stop", Usage(), Timings())
+        answer = call.answer("x" * verify.LONG, None, "stop", TokenUsage(), Timings())
         made.verifier.compare(call, entry, stored("X" * verify.LONG), CLOSE, COMPUTED, answer)
         await quiet(made)
         assert await counts(made) == (1, 0)

@@ -27,7 +27,7 @@ from llmctld.inside.background import Background
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.pipeline.compute.trial import Trial
 from llmctld.pipeline.intake.guide import Guide
-from llmctld.pipeline.reuse.semantic import Semantic
+from llmctld.pipeline.reuse.semantic import SemanticCache
 from llmctld.semantic.knowledge import Knowledge
 from msgspec import inspect
 
@@ -69,7 +69,7 @@ def computed() -> wire.Answer:
 
 def test_every_field_of_the_sample_answer_differs_from_its_default() -> None:
     answer = computed()
-    plain = wire.Answer(id="", usage=wire.Usage(), timings=wire.Timings(), cache=wire.CacheUse())
+    plain = wire.Answer(id="", usage=wire.TokenUsage(), timings=wire.Timings(), cache=wire.CacheUse())
     for name in set(wire.Answer.__struct_fields__) - {"index"}:
         assert getattr(answer, name) != getattr(plain, name), name
 
@@ -131,7 +131,7 @@ async def a_pipeline(folder: Path, tiers: Tiers, monkeypatch: pytest.MonkeyPatch
         history.close()
 
 
-async def close(background: Background, semantic: Semantic) -> None:
+async def close(background: Background, semantic: SemanticCache) -> None:
     await background.close()
     await semantic.verifier.close()
     await semantic.knowledge.close()

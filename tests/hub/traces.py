@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from llmctld.models.running.load_plan import Group, LoadPlan, MemorySize, Resident, decide
+from llmctld.models.running.load_plan import Demand, LoadPlan, MemorySize, Resident, decide
 
 
 class Request(NamedTuple):
@@ -28,7 +28,7 @@ class Played(NamedTuple):
     waits: list[float]
 
 
-Decide = Callable[[float, MemorySize, Sequence[Resident], Iterable[Group], float], LoadPlan]
+Decide = Callable[[float, MemorySize, Sequence[Resident], Iterable[Demand], float], LoadPlan]
 
 
 def play(trace: Sequence[Request], room: int, max_wait: float, load_s: float = 1.0, decide: Decide = decide) -> Played:
@@ -64,8 +64,8 @@ def play(trace: Sequence[Request], room: int, max_wait: float, load_s: float = 1
                      waiting=len(waiting.get(name, ())))
             for name, it in loaded.items()
         ] + [Resident(name, name, MemorySize(1), loading=True, waiting=1) for name in loading]  # fmt: skip
-        groups = [Group(name, MemorySize(1), min(since for since, _ in them)) for name, them in missing.items()]
-        decision = decide(now, MemorySize(room), residents, groups, max_wait)
+        demands = [Demand(name, MemorySize(1), min(since for since, _ in them)) for name, them in missing.items()]
+        decision = decide(now, MemorySize(room), residents, demands, max_wait)
         for name in decision.load:
             loads += 1
             loading.add(name)
@@ -75,9 +75,9 @@ def play(trace: Sequence[Request], room: int, max_wait: float, load_s: float = 1
         gone = [str(key) for key in decision.evict if not loaded[str(key)]["leases"]]
         for name in gone:
             del loaded[name]
-        for group in groups:
-            if group.since + max_wait > now and group.name not in decision.load:
-                push(group.since + max_wait, "turn", "")
+        for demand in demands:
+            if demand.since + max_wait > now and demand.name not in decision.load:
+                push(demand.since + max_wait, "turn", "")
         if gone or decision.load:
             turn(now)
 
@@ -124,9 +124,9 @@ class Oracle:
         self._script, self._ways = script, list[int]()
 
     def __call__(
-        self, now: float, limit: MemorySize, residents: Sequence[Resident], groups: Iterable[Group], max_wait: float
+        self, now: float, limit: MemorySize, residents: Sequence[Resident], demands: Iterable[Demand], max_wait: float
     ) -> LoadPlan:
-        options = _options(now, limit, residents, list(groups), max_wait)
+        options = _options(now, limit, residents, list(demands), max_wait)
         at = len(self._ways)
         self._ways.append(len(options))
         return options[self._script[at] if at < len(self._script) else 0]
@@ -140,17 +140,17 @@ class Oracle:
 
 
 def _options(
-    now: float, limit: MemorySize, residents: Sequence[Resident], groups: list[Group], max_wait: float
+    now: float, limit: MemorySize, residents: Sequence[Resident], demands: list[Demand], max_wait: float
 ) -> list[LoadPlan]:
     """All that can be done at one moment; every model takes room 1."""
     free = limit.host - len(residents)
     coming = sum(resident.leaving for resident in residents)
-    late = [group for group in groups if now - group.since >= max_wait]
+    late = [demand for demand in demands if now - demand.since >= max_wait]
     able = [it.key for it in residents if not (it.loading or it.leaving) and (late or not it.leases)]
-    served = late[:1] or groups
+    served = late[:1] or demands
     if free > 0:
-        return [LoadPlan([group.name], []) for group in served]
-    if coming >= len(late or groups) or not able:
+        return [LoadPlan([demand.name], []) for demand in served]
+    if coming >= len(late or demands) or not able:
         return [LoadPlan([], [])]
     return [LoadPlan([], [victim]) for victim in able]
 

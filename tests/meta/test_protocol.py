@@ -23,7 +23,7 @@ REPLIES: tuple[type[wire.Reply], ...] = get_args(wire.AnyReply)
 
 ANSWER = wire.Answer(
     id="0" * 32, model="m", text="because\N{SNOWMAN}", reasoning="hm", conversation="trip", user="ana",
-    usage=wire.Usage(3, 1, 2), timings=wire.Timings(total_ms=1.5), cache=wire.CacheUse(hit="disk", key="k", age_s=2.0),
+    usage=wire.TokenUsage(3, 1, 2), timings=wire.Timings(total_ms=1.5), cache=wire.CacheUse(hit="disk", key="k", age_s=2.0),
     value={"a": [1]}, logprobs=[wire.Sampled("b", -0.5, [wire.Likely("c", -0.25)])],
     explain=[wire.Explained("semantic", "why so?", 0.93, "negation")],
 )  # fmt: skip
@@ -68,7 +68,7 @@ RESULT_EXAMPLES: list[wire.AnyResult] = [
     wire.CacheStats(levels=[wire.LevelStats("memory", p50_ms=0.1)], requests=1, hit_rate=0.5, joined=1),
     wire.CacheEntries(entries=[ENTRY]),
     wire.CacheShown(entry=ENTRY, levels=[wire.LevelShown("disk", 5, 6.0)], text="t", reasoning=None, finish_reason="stop",
-                    usage=wire.Usage(1, 0, 2), samples=["u"], more={"lifetime": {"kind": "fact"}}),
+                    usage=wire.TokenUsage(1, 0, 2), samples=["u"], more={"lifetime": {"kind": "fact"}}),
     wire.Cleared(entries=1), wire.Warmed(key="k", model="m", outcome="generated", seconds=0.5), wire.Undone(prompt="p"),
     wire.CacheAudit(semantic=wire.SemanticAudit(requests=9, hits=3, hit_rate=0.3333, wrong_rate=0.0, wrong_rate_upper=0.01,
                                                 max_error=0.005, pairs=7, judge="none", explored=1, verified=2, judged=3,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from llmctl.config import ModelEntry
-from llmctl.wire import Answer, Answers, CacheUse, Delta, Explained, Generate, Notice, Sampled, Timings, Usage
+from llmctl.wire import Answer, Answers, CacheUse, Delta, Explained, Generate, Notice, Sampled, Timings, TokenUsage
 from llmctld.cache.level import LeftOut
 from llmctld.call.origin import Origin
 from llmctld.models.engines.ticket import ChatMessage
@@ -33,7 +33,7 @@ class Generation:
     state: str = "working"
     text: str = ""
     reasoning: str = ""
-    usage: Usage = field(default_factory=Usage)
+    usage: TokenUsage = field(default_factory=TokenUsage)
     timings: Timings = field(default_factory=Timings)
     logprobs: list[Sampled] | None = None
     left_out: LeftOut | None = None
@@ -135,7 +135,7 @@ class Call:
         text: str,
         reasoning: str | None,
         finish_reason: str,
-        usage: Usage,
+        usage: TokenUsage,
         timings: Timings,
     ) -> Answer:
         timings.total_ms = round(self.elapsed_ms(), 3)

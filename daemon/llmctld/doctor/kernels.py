@@ -25,7 +25,7 @@ COSTS = {
 OTHER = "models run without them, and slower than they could"
 
 
-class KernelTrial(NamedTuple):
+class KernelResult(NamedTuple):
     """The result of one trial. `verdict`: `good`, `wrong` (numbers), or the name of the signal that ended the child."""
 
     buffers: str
@@ -43,14 +43,14 @@ class KernelReport(NamedTuple):
     repair: str
 
 
-def outcomes() -> Iterator[KernelTrial]:
+def outcomes() -> Iterator[KernelResult]:
     """The outcome of every trial; empty if the library cannot be loaded, which another check reports."""
     done = 0
     while True:
         said, ending = _run(done)
         words = [line.split(" ") for line in said.splitlines()]
         for buffers, type, *verdict in words:
-            yield KernelTrial(buffers, type, verdict[0] if verdict else ending)
+            yield KernelResult(buffers, type, verdict[0] if verdict else ending)
         done += len(words)
         if not words or len(words[-1]) == 3:  # it finished, or died outside a trial
             return
@@ -68,13 +68,13 @@ def _run(skip: int) -> tuple[str, str]:
 
 def reports() -> list[KernelReport]:
     """One report per kind of buffer."""
-    found: dict[str, list[KernelTrial]] = defaultdict(list)
+    found: dict[str, list[KernelResult]] = defaultdict(list)
     for outcome in outcomes():
         found[outcome.buffers].append(outcome)
     return [_report(buffers, tried) for buffers, tried in found.items()]
 
 
-def _report(buffers: str, tried: list[KernelTrial]) -> KernelReport:
+def _report(buffers: str, tried: list[KernelResult]) -> KernelReport:
     broken = [f"{it.type} ({it.verdict})" for it in tried if it.verdict != "good"]
     good = [it.type for it in tried if it.verdict == "good"]
     repair = rebuild(version(), header=buffers == "AMX") if broken else ""

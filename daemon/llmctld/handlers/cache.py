@@ -2,12 +2,12 @@
 
 from llmctl import wire
 from llmctl.errors import InvalidRequest, ModelUnavailable, NotFound, short
-from llmctld.cache.entries.selection import Which
+from llmctld.cache.entries.selection import EntryFilter
 from llmctld.cache.levels.tiers import Tiers
-from llmctld.cache.prefetch.prefetch import Prefetch
+from llmctld.cache.prefetch.prefetch import Prefetcher
 from llmctld.handlers.hub import Hub, Tell
 from llmctld.pipeline.reuse.semantic import NAME as SEMANTIC
-from llmctld.pipeline.reuse.semantic import Semantic
+from llmctld.pipeline.reuse.semantic import SemanticCache
 
 MOST_ENTRIES = 10_000
 """Entries in one reply."""
@@ -17,7 +17,7 @@ async def cache_stats(hub: Hub, request: wire.GetCacheStats, tell: Tell) -> wire
     return await figures(hub.tiers, hub.semantic, hub.prefetch)
 
 
-async def figures(tiers: Tiers, semantic: Semantic, prefetch: Prefetch | None) -> wire.CacheStats:
+async def figures(tiers: Tiers, semantic: SemanticCache, prefetch: Prefetcher | None) -> wire.CacheStats:
     """The figures of every level, the semantic cache and prefetch included."""
     stats = await tiers.report.stats()
     level = await semantic.knowledge.stats()
@@ -31,9 +31,9 @@ async def figures(tiers: Tiers, semantic: Semantic, prefetch: Prefetch | None) -
 async def list_cache(hub: Hub, request: wire.ListCache, tell: Tell) -> wire.CacheEntries:
     if not 1 <= request.limit <= MOST_ENTRIES:
         raise InvalidRequest(f"limit is {request.limit}; it must be 1 to {MOST_ENTRIES}")
-    which = await _which(hub, request)
+    selection = await _selection(hub, request)
     book = await hub.tiers.open_book()
-    return wire.CacheEntries(entries=await book.entries(which, request.after, request.limit))
+    return wire.CacheEntries(entries=await book.entries(selection, request.after, request.limit))
 
 
 async def show_cache(hub: Hub, request: wire.ShowCache, tell: Tell) -> wire.CacheShown:
@@ -41,16 +41,16 @@ async def show_cache(hub: Hub, request: wire.ShowCache, tell: Tell) -> wire.Cach
 
 
 async def clear_cache(hub: Hub, request: wire.ClearCache, tell: Tell) -> wire.Cleared:
-    which = await _which(hub, request)
+    selection = await _selection(hub, request)
     try:
-        removed = await hub.tiers.clear(which)  # first: on a full disk, forgetting needs the room that this makes
+        removed = await hub.tiers.clear(selection)  # first: on a full disk, forgetting needs the room that this makes
     finally:
         if hub.prefetch is not None:
-            await hub.prefetch.forget(which)
+            await hub.prefetch.forget(selection)
     return wire.Cleared(entries=removed)
 
 
-async def _which(hub: Hub, request: wire.ListCache | wire.ClearCache) -> Which:
+async def _selection(hub: Hub, request: wire.ListCache | wire.ClearCache) -> EntryFilter:
     """Raises ModelUnavailable for a model that is not known and has no stored answers."""
     model = request.model
     if model is not None:
@@ -59,7 +59,7 @@ async def _which(hub: Hub, request: wire.ListCache | wire.ClearCache) -> Which:
         except ModelUnavailable:
             if hub.tiers.book is None or model not in await hub.tiers.book.models():
                 raise
-    return Which(model, request.user, request.tags, request.older, request.newer)
+    return EntryFilter(model, request.user, request.tags, request.older, request.newer)
 
 
 async def audit_cache(hub: Hub, request: wire.AuditCache, tell: Tell) -> wire.CacheAudit:

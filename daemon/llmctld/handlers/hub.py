@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from llmctl import wire
 from llmctld.cache.levels.tiers import Tiers
-from llmctld.cache.prefetch.prefetch import Prefetch
+from llmctld.cache.prefetch.prefetch import Prefetcher
 from llmctld.call.call import Call, Stage
 from llmctld.history import History
 from llmctld.inside.background import Background
@@ -19,7 +19,7 @@ from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.residency import Residency
 from llmctld.pipeline.compute.embed import Embedding
-from llmctld.pipeline.reuse.semantic import Semantic
+from llmctld.pipeline.reuse.semantic import SemanticCache
 from llmctld.requests import Requests
 from llmctld.runtime.counters import Counters
 
@@ -40,8 +40,8 @@ class Hub:
     puller: Puller
     estimates: Estimates
     background: Background
-    semantic: Semantic
-    prefetch: Prefetch | None = None
+    semantic: SemanticCache
+    prefetch: Prefetcher | None = None
     started: float = field(default_factory=time.monotonic)
 
 

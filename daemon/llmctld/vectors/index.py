@@ -43,7 +43,7 @@ class Sizes(NamedTuple):
     batch: int = 16
 
 
-class Check(NamedTuple):
+class IndexDifference(NamedTuple):
     """Numbers that only the caller has, and numbers that only the index has."""
 
     missing: list[int]
@@ -122,11 +122,11 @@ class Vectors:
     def size(self) -> int:
         return len(self._slot)
 
-    def check(self, numbers: Iterable[int]) -> Check:
+    def check(self, numbers: Iterable[int]) -> IndexDifference:
         """Compares with the caller's numbers; the caller adds what is missing and removes the rest."""
         with self._turn:
             theirs = set(numbers)
-            return Check(sorted(theirs - self._slot.keys()), sorted(self._slot.keys() - theirs))
+            return IndexDifference(sorted(theirs - self._slot.keys()), sorted(self._slot.keys() - theirs))
 
     def add(self, wall: str, number: int, vector: Sequence[float] | bytes) -> None:
         """Adds a vector, replacing one with this number in any wall."""

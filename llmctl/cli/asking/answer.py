@@ -145,7 +145,7 @@ def unfinished(request_id: bytes, text: str) -> wire.Answer:
         id=request_id.hex(),
         text=text,
         finish_reason="cancelled",
-        usage=wire.Usage(),
+        usage=wire.TokenUsage(),
         timings=wire.Timings(),
         cache=wire.CacheUse(),
     )

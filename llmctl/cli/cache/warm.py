@@ -43,7 +43,7 @@ class Row(NamedTuple):
     error: LlmctlError | None
 
 
-class Done(msgspec.Struct):
+class RowReport(msgspec.Struct):
     """A line of `--json`."""
 
     line: int
@@ -86,7 +86,7 @@ def summary(outcomes: "Counter[str]") -> str:
     return ", ".join([*parts, *([f"{outcomes['failed']} failed"] if outcomes["failed"] else [])]) or "nothing to do"
 
 
-def _tell(done: Done, error: LlmctlError | None) -> None:
+def _tell(done: RowReport, error: LlmctlError | None) -> None:
     if out.Mode.json:
         out.json_line(done)
     elif error is not None:
@@ -153,7 +153,7 @@ def _asked(values: dict[str, Any]) -> Asked:
 # ---- the hub --------------------------------------------------------------------------------------------------------
 
 
-def _results(client: Client, rows: Iterable[Row]) -> Generator[tuple[Done, LlmctlError | None], None, None]:
+def _results(client: Client, rows: Iterable[Row]) -> Generator[tuple[RowReport, LlmctlError | None], None, None]:
     """The result of each row, in order; closing the generator cancels the rows still running."""
     notify = cache(out.notice)  # once: every request gets the notice that the model is being loaded
     under_way: deque[tuple[Row, Exchange | None]] = deque()
@@ -170,8 +170,8 @@ def _results(client: Client, rows: Iterable[Row]) -> Generator[tuple[Done, Llmct
                 exchange.cancel()
 
 
-def _result(row: Row, exchange: Exchange | None, notify: Callable[[str], None]) -> tuple[Done, LlmctlError | None]:
-    done, error = Done(row.number, row.id), row.error
+def _result(row: Row, exchange: Exchange | None, notify: Callable[[str], None]) -> tuple[RowReport, LlmctlError | None]:
+    done, error = RowReport(row.number, row.id), row.error
     if exchange is not None:
         try:
             found = flags.expected(wait(exchange, notify), wire.Warmed)

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from llmctld.cache.prefetch.prefetch import Answered, Computed, Prefetch, opened
+from llmctld.cache.prefetch.prefetch import Answered, Computed, Prefetcher, opened
 
 from llmctl.config import Prefetch as Settings
 from tests.bench.measure import Number
@@ -94,7 +94,7 @@ async def play(steps: list[Step], folder: Path) -> Outcome:
     settings = Settings(enabled=True, budget_per_hour=1000)
     prefetch = await opened(
         folder / "prefetch.db",
-        lambda shelf: Prefetch(
+        lambda shelf: Prefetcher(
             settings, shelf, compute, expires, quiet, 30 * 86400.0, None, lambda: now, lambda: spent
         ),
     )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from llmctl.errors import Storage, Unreachable
 from llmctl.wire import CacheEntry
-from llmctld.cache.entries.selection import Which as Which
+from llmctld.cache.entries.selection import EntryFilter
 from llmctld.cache.level import Stored
 from llmctld.runtime.log import log
 from llmctld.storage.connection import DamagedDatabase, Operation, T
@@ -254,8 +254,8 @@ class Book:
             f"SELECT {COLUMNS} FROM entries WHERE held ORDER BY coalesce(last_hit, created)", (), _row
         )
 
-    async def keys(self, which: Which) -> list[str]:
-        condition, values = which.sql()
+    async def keys(self, selection: EntryFilter) -> list[str]:
+        condition, values = selection.sql()
         return await self._search(f"SELECT key FROM entries WHERE {condition}", values, _first)
 
     async def beginning(self, with_: str) -> list[str]:
@@ -263,9 +263,9 @@ class Book:
         sql = "SELECT key FROM entries WHERE held AND substr(key, 1, ?) = ? LIMIT 3"
         return await self._search(sql, (len(with_), with_), _first)
 
-    async def entries(self, which: Which, after: int, limit: int) -> list[CacheEntry]:
+    async def entries(self, selection: EntryFilter, after: int, limit: int) -> list[CacheEntry]:
         """Up to `limit` entries with a number above `after`, in the order of insertion."""
-        condition, values = which.sql()
+        condition, values = selection.sql()
         return await self._search(
             f"SELECT number, {COLUMNS} FROM entries WHERE {condition} AND number > ? ORDER BY number LIMIT ?",
             [*values, after, limit],

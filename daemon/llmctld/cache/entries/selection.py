@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
-class Which(NamedTuple):
+class EntryFilter(NamedTuple):
     """Conditions, all of which must hold. `older`, `newer`: seconds of age."""
 
     model: str | None = None

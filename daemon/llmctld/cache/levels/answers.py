@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from llmctl.wire import WHOLE, Answer, CacheUse, Sampled, Timings, Usage, Whole, extended
+from llmctl.wire import WHOLE, Answer, CacheUse, Sampled, Timings, TokenUsage, Whole, extended
 from llmctld.cache.level import OF_RECEIVER, About, CachedValue, LeftOut, Level, Stored
 from llmctld.cache.levels.level_thread import LevelThread
 from llmctld.runtime.log import log
@@ -66,7 +66,7 @@ class _Before(msgspec.Struct, array_like=True):
     text: str
     reasoning: str | None
     finish_reason: str
-    usage: Usage
+    usage: TokenUsage
     created: float
     seconds: float
     logprobs: list[Sampled] | None = None

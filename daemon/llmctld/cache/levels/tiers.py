@@ -15,7 +15,7 @@ import msgspec
 from llmctl.errors import Storage
 from llmctld.cache.entries.book import Book, EntryRow, row_of
 from llmctld.cache.entries.context import groups_of
-from llmctld.cache.entries.selection import Which
+from llmctld.cache.entries.selection import EntryFilter
 from llmctld.cache.eviction import Item
 from llmctld.cache.expiry import Expiry, FixedExpiry
 from llmctld.cache.level import About, CachedValue, Meter, Stored
@@ -190,18 +190,18 @@ class Tiers:
         """Keys of all entries; None if not known, or not yet. Raises Storage."""
         if self.book is None or not self.book.complete:
             return None
-        return set(await self.book.keys(Which()))
+        return set(await self.book.keys(EntryFilter()))
 
-    async def clear(self, which: Which | None = None) -> int:
-        """Removes all answers, or those selected by `which`; their number. Raises Storage if a level keeps some."""
-        if which is not None and not which.everything:
-            removed = await self.delete(await (await self.open_book()).keys(which))
+    async def clear(self, selection: EntryFilter | None = None) -> int:
+        """Removes all answers, or those selected by `selection`; their number. Raises Storage if a level keeps some."""
+        if selection is not None and not selection.everything:
+            removed = await self.delete(await (await self.open_book()).keys(selection))
             keeping = self._levels.failing()
         else:
             keys = []
             if self.book is not None:
                 with suppress(Storage):
-                    keys = await self.book.keys(Which())
+                    keys = await self.book.keys(EntryFilter())
             self._generations.next_of_all()
             removed, keeping = await self._levels.clear()
             if self.book is not None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from llmctl.config import Prefetch as Settings
 from llmctl.errors import ConfigError, LlmctlError, Storage
 from llmctl.wire import PrefetchStats
-from llmctld.cache.entries.book import Which
+from llmctld.cache.entries.selection import EntryFilter
 from llmctld.cache.prefetch.payoff import CHANCE, HORIZON_S, Payoff, PendingAnswer
 from llmctld.cache.prefetch.sequences import NextRequest, Place, Sequences
 from llmctld.cache.prefetch.store import PrefetchStore, StoredRequest
@@ -76,7 +76,7 @@ class Answered(NamedTuple):
     body: Callable[[], bytes] | None
 
 
-async def opened(path: Path, make: "Callable[[PrefetchStore], Prefetch]") -> "Prefetch":
+async def opened(path: Path, make: "Callable[[PrefetchStore], Prefetcher]") -> "Prefetcher":
     """The prefetch loop with the state in `path`. A damaged file is set aside; if none can be opened, nothing is
     stored.
     """
@@ -100,7 +100,7 @@ async def opened(path: Path, make: "Callable[[PrefetchStore], Prefetch]") -> "Pr
     return await _opened(PrefetchStore(IN_MEMORY), make, news)
 
 
-async def _opened(store: PrefetchStore, make: "Callable[[PrefetchStore], Prefetch]", news: list[str]) -> "Prefetch":
+async def _opened(store: PrefetchStore, make: "Callable[[PrefetchStore], Prefetcher]", news: list[str]) -> "Prefetcher":
     prefetch = make(store)
     prefetch.news = news
     try:
@@ -118,7 +118,7 @@ class _Running(NamedTuple):
     """Times at which users' requests joined it."""
 
 
-class Prefetch:
+class Prefetcher:
     """`compute`: computes and stores the answer of a body; None if it was cancelled for a user; may raise NotNow.
     `expires`: expiry of the entry of a key, None without one. `quiet`: returns when no request is waiting.
     `kept_s`: how long a request may be stored. `life_s`: fixed lifetime of answers, None: learned. `fixed_s`: fixed
@@ -260,10 +260,10 @@ class Prefetch:
 
     # ---- storage ----------------------------------------------------------------------------------------------------
 
-    async def forget(self, which: Which) -> None:
+    async def forget(self, selection: EntryFilter) -> None:
         """Deletes requests whose answers the user has removed, and what was learned about them."""
         await self._save()
-        keys = await self._store.select(which, self._clock())
+        keys = await self._store.select(selection, self._clock())
         self.sequences.forget(keys)
         self.payoff.forget(keys)
         await self._drop(keys)

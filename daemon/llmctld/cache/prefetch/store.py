@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from llmctld.cache.entries.book import Which
+from llmctld.cache.entries.selection import EntryFilter
 from llmctld.cache.prefetch.payoff import Payoff
 from llmctld.cache.prefetch.sequences import Followers, Place, Sequences
 from llmctld.storage.store import Store
@@ -113,14 +113,18 @@ class PrefetchStore:
 
         await self._store.submit(write)
 
-    async def select(self, which: Which, now: float) -> set[str]:
-        """Keys of requests whose answers `which` selects. One that was recomputed meanwhile is included."""
+    async def select(self, selection: EntryFilter, now: float) -> set[str]:
+        """Keys of requests whose answers `selection` selects. One that was recomputed meanwhile is included."""
         rows = await self._store.search(
             "SELECT key, tags FROM requests WHERE (?1 IS NULL OR person = ?1) AND (?2 IS NULL OR model = ?2) "
             "AND (?3 IS NULL OR created <= ?3) AND (?4 IS NULL OR asked >= ?4)",
-            (which.user, which.model, *(None if age is None else now - age for age in (which.older, which.newer))),
+            (
+                selection.user,
+                selection.model,
+                *(None if age is None else now - age for age in (selection.older, selection.newer)),
+            ),
         )
-        return {key for key, tags in rows if set(which.tags) <= set(msgspec.json.decode(tags))}
+        return {key for key, tags in rows if set(selection.tags) <= set(msgspec.json.decode(tags))}
 
     async def remove(self, keys: set[str]) -> None:
         await self._store.submit(

@@ -152,11 +152,11 @@ class Scheduler:
         self._window.begun(sequence, common, self.pace)
         return actions
 
-    def _place(self, sequence: Sequence) -> tuple[place.Place, int]:
+    def _place(self, sequence: Sequence) -> tuple[place.Placement, int]:
         """Returns where the request runs, and the length of the longest prefix shared with any stream, even one that cannot be
         cut that far."""
         if not self._reuses:
-            return place.Place(self.streams.free[0], Source()), 0
+            return place.Placement(self.streams.free[0], Source()), 0
         tokens = np.array(sequence.tokens, np.int32)
         sources = [] if sequence.alone else self._sources(tokens, sequence.adapters)
         common = max((source.keep for source in sources), default=0)

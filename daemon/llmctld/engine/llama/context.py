@@ -21,7 +21,7 @@ PROBE = 512
 """Context in tokens for measuring sizes."""
 
 
-class Draft(NamedTuple):
+class DraftContext(NamedTuple):
     """A draft model beside the main one. `reshape` gives its context the main model's shape, and lets the main model's log
     record what that takes."""
 
@@ -74,7 +74,7 @@ def new_context(model: Any, load: Load, shape: Shape, log: NativeLog) -> Any:
     return context
 
 
-def make_context(load: Load, weights: Weights, log: NativeLog, draft: Draft | None = None) -> Made:
+def make_context(load: Load, weights: Weights, log: NativeLog, draft: DraftContext | None = None) -> Made:
     """Estimate, create, measure; on an underestimate (compute buffers) raise the cell size and try again. Raises LoadError."""
     model = weights.model
     own: int = lib.llama_model_n_ctx_train(model)

@@ -21,7 +21,7 @@ from llmctld.engine.llama import draft_file as second
 from llmctld.engine.llama.adapters import Adapters
 from llmctld.engine.llama.batch import Batch
 from llmctld.engine.llama.cells import cell_bytes, check_kv_type, reuses, wanted_shape, window_cells
-from llmctld.engine.llama.context import Draft, make_context, new_context, output_rows, uses_ngrams
+from llmctld.engine.llama.context import DraftContext, make_context, new_context, output_rows, uses_ngrams
 from llmctld.engine.llama.internals.native_log import NativeLog
 from llmctld.engine.llama.reader import GgufReader
 from llmctld.engine.llama.sampler import Sampler
@@ -293,13 +293,15 @@ class Gguf:
         cells = wanted_shape(load, self._second._model).cells
         return int(cell_bytes(self._second._model, "f16") * (1 - self._second._weights.cells) * cells)
 
-    def _draft(self, load: Load) -> Draft | None:
+    def _draft(self, load: Load) -> DraftContext | None:
         """The draft model as the main model's context sees it: with full attention, reshaped on demand."""
         if self._second is None:
             return None
         draft, own = self._second, second.load_of(load)
         cells = MemoryNeeds(0, 0, cell_bytes(draft._model, own.kv_type))
-        return Draft(draft._weights, draft._weights.needs(cells), lambda shape: draft._reshape(own, shape, self._log))
+        return DraftContext(
+            draft._weights, draft._weights.needs(cells), lambda shape: draft._reshape(own, shape, self._log)
+        )
 
     def _window(self, batch: int) -> Window:
         looks: int = lib.llama_model_n_swa(self._model) if self.reuses else 0

@@ -39,7 +39,7 @@ OUTPUT_LENGTH, OUTPUT_PER_BYTE = 2**20, 4
 """Characters of the output, and additional ones per byte of input."""
 
 
-class Generation(Extension):
+class GenerationTag(Extension):
     """`{% generation %}` marks the assistant's text for training; it has no effect here."""
 
     tags = {"generation"}  # noqa: RUF012 - declared so by jinja2
@@ -54,7 +54,7 @@ class Program:
 
     def __init__(self, source: str, known: dict[str, Any]) -> None:
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, GenerationTag]
         )
         environment.filters["tojson"] = _tojson
         environment.globals.update(raise_exception=_raise, strftime_now=_strftime_now, namespace=_Names, **known)

@@ -28,7 +28,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """The request runs in `target`. If `aside` is set, the content of `target` is copied there first."""
 
     target: int
@@ -36,12 +36,14 @@ class Place:
     aside: int | None = None
 
 
-def choose(streams: Streams, prompt_tokens: int, sources: list[Source], pace: Pace) -> Place:
+def choose(streams: Streams, prompt_tokens: int, sources: list[Source], pace: Pace) -> Placement:
     """The cheapest place: computing what the source lacks, plus copies, plus the value of what is overwritten."""
     return min(_costed(streams, prompt_tokens, [Source(), *sources], pace), key=lambda pair: pair[0])[1]
 
 
-def _costed(streams: Streams, prompt_tokens: int, sources: list[Source], pace: Pace) -> Iterator[tuple[float, Place]]:
+def _costed(
+    streams: Streams, prompt_tokens: int, sources: list[Source], pace: Pace
+) -> Iterator[tuple[float, Placement]]:
     worths = sorted((worth(streams, stream, 0, pace), stream) for stream in streams.free)
     whole = {stream: price for price, stream in worths}
     for target in streams.targets():
@@ -50,7 +52,7 @@ def _costed(streams: Streams, prompt_tokens: int, sources: list[Source], pace: P
             cost = pace.token_ms * (prompt_tokens - source.keep) + (0.0 if in_place else source.cost_ms)
             lost = worth(streams, target, source.keep, pace) if in_place else whole[target]
             saving, other = _aside(worths, lost, (target, source.stream), pace)
-            yield cost + lost - saving, Place(target, source, other)
+            yield cost + lost - saving, Placement(target, source, other)
 
 
 def aside(streams: Streams, stream: int, pace: Pace) -> int | None:

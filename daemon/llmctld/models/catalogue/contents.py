@@ -12,7 +12,7 @@ import msgspec
 
 from llmctl.errors import ModelUnavailable
 from llmctl.files import write_whole
-from llmctl.hashes import Hashed, Hashes, Place, place_of, read_hashes
+from llmctl.hashes import FileIdentity, Hashed, Hashes, file_identity, read_hashes
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.target import regular
 from llmctld.runtime.log import log
@@ -41,7 +41,7 @@ class Contents:
         """Full hash -> the oldest identity with that hash."""
         for own, full in self._kept.known.items():
             self._first.setdefault(full, own)
-        self._samples: dict[Place, str] = {}
+        self._samples: dict[FileIdentity, str] = {}
         self.waiting: dict[str, str] = {}
         """Target -> identity, for targets whose full hash is missing. `work` is set while there are any."""
         self.work = asyncio.Event()
@@ -73,7 +73,7 @@ class Contents:
     def of_file(self, path: Path) -> str:
         """The same for one file. Raises OSError."""
         regular(path)
-        place = place_of(path)
+        place = file_identity(path)
         if place not in self._samples:
             self._samples[place] = _sample(path, place.size)
         return _digest(f"{place} {self._samples[place]}".encode())
@@ -98,7 +98,7 @@ class Contents:
         if sha256 is None:
             return
         self.note(own, sha256)
-        self._kept.targets[target] = Hashed(sha256, [place_of(path) for _, path in files_of(target)])
+        self._kept.targets[target] = Hashed(sha256, [file_identity(path) for _, path in files_of(target)])
         while len(self._kept.known) > MOST:
             del self._kept.known[next(iter(self._kept.known))]
         self._write()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from llmctl.hashes import place_of
+from llmctl.hashes import file_identity
 from llmctld.models.catalogue.contents import Contents, files_of
 from llmctld.models.machine.machine import memory
 from llmctld.runtime.log import log
@@ -90,7 +90,7 @@ class Hasher:
 
     def _read(self, path: Path) -> str:
         """Runs in the thread. Raises OSError, also if the hub stops or the file changes meanwhile."""
-        began, place = time.monotonic(), place_of(path)
+        began, place = time.monotonic(), file_identity(path)
         if 0 <= time.time_ns() - place.changed < FRESH_NS:
             self._stop.wait(FRESH_NS / 1e9)
         crowds_out = place.size > memory().free // 2
@@ -105,7 +105,7 @@ class Hasher:
                     os, "posix_fadvise"
                 ):  # keeps the file from evicting loaded models from the page cache
                     os.posix_fadvise(file.fileno(), 0, file.tell(), os.POSIX_FADV_DONTNEED)
-        if place_of(path) != place:
+        if file_identity(path) != place:
             raise OSError(f"{path} was written to while it was read")
         log.debug("a file was hashed", file=str(path), bytes=place.size, seconds=round(time.monotonic() - began, 3))
         return digest.hexdigest()

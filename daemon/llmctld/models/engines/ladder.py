@@ -13,9 +13,9 @@ import msgspec
 
 from llmctl.errors import ModelUnavailable
 from llmctl.files import write_whole
-from llmctl.hashes import Place
+from llmctl.hashes import FileIdentity
 from llmctld.engine.llama.internals.rungs import LADDER, NAMES, Rung
-from llmctld.models.engines.mapped_files import changed, places_of
+from llmctld.models.engines.mapped_files import changed, identities_of
 from llmctld.models.machine.build import build, processor
 from llmctld.runtime.log import log
 
@@ -100,7 +100,7 @@ class Ladder:
         learned = [known for of in kind.names for known in self._kept(self._learned.kinds, here, of)]
         falls = [*self.suspected.get(model, []), *(fall for known in learned for fall in known.falls if _holds(fall))]
         above = sorted({fall.rung: fall for fall in falls}.values(), key=_place)
-        return Descent(self, name, model, kind, here, above, places_of(paths))
+        return Descent(self, name, model, kind, here, above, identities_of(paths))
 
     def retry(self, model: str) -> None:
         """Forgets that the model works on no rung."""
@@ -144,7 +144,14 @@ class Descent:
     """One load's way down the ladder: the current rung, and the crashes on higher ones."""
 
     def __init__(
-        self, ladder: Ladder, name: str, model: str, kind: FileKind, build: str, known: list[Fall], places: list[Place]
+        self,
+        ladder: Ladder,
+        name: str,
+        model: str,
+        kind: FileKind,
+        build: str,
+        known: list[Fall],
+        places: list[FileIdentity],
     ) -> None:
         self._ladder, self._name, self._model, self._kind, self._build = ladder, name, model, kind, build
         self._known, self._new, self._places = known, list[Fall](), places

@@ -6,25 +6,25 @@ Compares sizes and times only.
 from collections.abc import Iterable
 from pathlib import Path
 
-from llmctl.hashes import Place, place_of
+from llmctl.hashes import FileIdentity, file_identity
 
 
-def places_of(paths: Iterable[Path]) -> list[Place]:
+def identities_of(paths: Iterable[Path]) -> list[FileIdentity]:
     """Metadata of the files that exist."""
     found = []
     for path in paths:
         try:
-            found.append(place_of(path))
+            found.append(file_identity(path))
         except OSError:
             continue
     return found
 
 
-def changed(places: Iterable[Place]) -> str:
+def changed(places: Iterable[FileIdentity]) -> str:
     """Describes the first changed file; empty if none has changed."""
     for place in places:
         try:
-            now = place_of(Path(place.path))
+            now = file_identity(Path(place.path))
         except OSError as error:
             return f"{place.path} can no longer be read ({error.strerror})"
         if now.inode != place.inode:

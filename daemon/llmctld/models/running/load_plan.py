@@ -1,8 +1,8 @@
 """Decides which models to load and which to unload: a pure function of what is loaded, what waits, and how much memory
 there is.
 
-Requests wait in one group per model, and a loaded model serves its whole group, so A B A A C A B C loads three times.
-A model with requests is not unloaded until another group has waited for `max_wait`; then it takes no new requests.
+Requests wait as one demand per model, and a loaded model serves its whole demand, so A B A A C A B C loads three times.
+A model with requests is not unloaded until another demand has waited for `max_wait`; then it takes no new requests.
 Knows names and numbers only; the tests simulate it.
 """
 
@@ -58,7 +58,7 @@ class Resident(NamedTuple):
     """Requests waiting for the model. A load that no request waits for is cancelled when its memory is needed."""
 
 
-class Group(NamedTuple):
+class Demand(NamedTuple):
     """Requests that wait for one model that is not loaded. `since`: arrival of the oldest."""
 
     name: str
@@ -80,29 +80,29 @@ def value(resident: Resident, now: float) -> float:
 
 
 def decide(
-    now: float, limit: MemorySize, residents: Sequence[Resident], groups: Iterable[Group], max_wait: float
+    now: float, limit: MemorySize, residents: Sequence[Resident], demands: Iterable[Demand], max_wait: float
 ) -> LoadPlan:
-    """Serves the oldest group first. Memory it waits for is reserved for it; younger groups may use the rest."""
+    """Serves the oldest demand first. Memory it waits for is reserved for it; younger demands may use the rest."""
     load: list[str] = []
     evict: list[Hashable] = []
     free = limit.minus(total(resident.room for resident in residents))
     coming = total(resident.room for resident in residents if resident.leaving)
-    for group in sorted(groups, key=lambda group: group.since):
-        stays = total(it.room for it in residents if it.pinned or it.name == group.name)
-        need = group.room.at_most(limit.minus(stays).positive())  # a model that is too large is loaded with less
+    for demand in sorted(demands, key=lambda demand: demand.since):
+        stays = total(it.room for it in residents if it.pinned or it.name == demand.name)
+        need = demand.room.at_most(limit.minus(stays).positive())  # a model that is too large is loaded with less
         if free.fits(need):
-            load.append(group.name)
+            load.append(demand.name)
             free = free.minus(need)
             continue
-        late = now - group.since >= max_wait
-        staying = [it for it in residents if it.key not in evict and it.name != group.name]
+        late = now - demand.since >= max_wait
+        staying = [it for it in residents if it.key not in evict and it.name != demand.name]
         victims = _victims(now, need.minus(free.positive().plus(coming)), staying, late)
         if victims is None:
             if late:
                 break
             continue
         evict += [victim.key for victim in victims]
-        claimed = need.at_most(free.positive())  # reserved for this group, with its part of the memory to come
+        claimed = need.at_most(free.positive())  # reserved for this demand, with its part of the memory to come
         coming = coming.plus(total(victim.room for victim in victims)).minus(need.minus(claimed))
         free = free.minus(claimed)
     return LoadPlan(load, evict)

@@ -20,7 +20,7 @@ from llmctld.models.engines.ladder import Descent, FileKind, Ladder
 from llmctld.models.engines.worker import Worker
 from llmctld.models.remote.model import Remotes
 from llmctld.models.running import load_plan
-from llmctld.models.running.load_plan import Group, Resident
+from llmctld.models.running.load_plan import Demand, Resident
 from llmctld.models.running.loading import load_of
 from llmctld.models.running.memory_budget import MemoryBudget
 from llmctld.models.running.replicas import Replica, ReplicaSet
@@ -118,22 +118,22 @@ class ModelPool:
         if not missing or self.closed:
             return
         now, max_wait = time.monotonic(), self._config.resources.max_wait
-        groups = [
-            Group(name, self._budget.needs(model.entry), min(waiter.since for waiter in model.waiting))
+        demands = [
+            Demand(name, self._budget.needs(model.entry), min(waiter.since for waiter in model.waiting))
             for name, model in missing.items()
         ]
-        decision = load_plan.decide(now, self._budget.limit, list(self.residents()), groups, max_wait)
+        decision = load_plan.decide(now, self._budget.limit, list(self.residents()), demands, max_wait)
         for replica in [replica for replica in self.replicas() if replica in decision.evict]:
             log.info("a model is unloaded to make room", model=replica.worker.name, leases=replica.worker.leases)
             self.let_go(replica)
         for name in decision.load:
             self._start(missing[name])
-        self._set_alarm([group.since + max_wait for group in groups if group.name not in decision.load])
+        self._set_alarm([demand.since + max_wait for demand in demands if demand.name not in decision.load])
         if decision.load:
             self.turn()  # again for models that want several replicas
 
     def _set_alarm(self, times: list[float]) -> None:
-        """Wakes `turn` when the next group has waited for `max_wait`."""
+        """Wakes `turn` when the next demand has waited for `max_wait`."""
         if self._alarm is not None:
             self._alarm.cancel()
         later = [at for at in times if at > time.monotonic()]

@@ -20,7 +20,7 @@ from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.engines.handle import ModelHandle
 from llmctld.models.engines.ladder import Ladder
 from llmctld.models.running import load_plan
-from llmctld.models.running.load_plan import Group
+from llmctld.models.running.load_plan import Demand
 from llmctld.models.running.memory_budget import MemoryBudget, size
 from llmctld.models.running.model_pool import ModelPool
 from llmctld.models.running.replicas import Replica, ReplicaSet, Waiter
@@ -81,14 +81,14 @@ class Residency:
         self._pool.check(entry)
         residents = list(self._pool.residents())
         self._budget.check(entry, residents)
-        group = Group(entry.name, self._budget.needs(entry), time.monotonic())
-        decision = load_plan.decide(group.since, self._budget.limit, residents, [group], float("inf"))
+        demand = Demand(entry.name, self._budget.needs(entry), time.monotonic())
+        decision = load_plan.decide(demand.since, self._budget.limit, residents, [demand], float("inf"))
         leaving = [replica.worker.name for replica in self._pool.replicas() if replica in decision.evict]
         if leaving:
             return f"loading {entry.name}, unloading {', '.join(sorted(leaving))} for it"
         if not decision.load:
             held = sorted({f"{it.name} is {'loading' if it.loading else 'busy'}" for it in residents if it.room.any})
-            return f"{entry.name} waits for {size(group.room)} of memory: {', '.join(held)}"
+            return f"{entry.name} waits for {size(demand.room)} of memory: {', '.join(held)}"
         return f"loading {entry.name}"
 
     # ---- leases -----------------------------------------------------------------------------------------------------

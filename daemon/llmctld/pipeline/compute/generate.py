@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from llmctl.config import ModelEntry
 from llmctl.errors import EngineFailed, ModelUnavailable, counted
-from llmctl.wire import Answer, Delta, Likely, Notice, Sampled, Usage, sampling_of
+from llmctl.wire import Answer, Delta, Likely, Notice, Sampled, TokenUsage, sampling_of
 from llmctld.cache.level import LeftOut
 from llmctld.call import overflow
 from llmctld.call.call import Call, Event, Generation
@@ -165,7 +165,7 @@ def _note_use(call: Call, ticket: Ticket) -> None:
     end = ticket.finished
     if end is None:
         return
-    call.work.usage = Usage(end.prompt_tokens, end.cached_tokens, end.completion_tokens)
+    call.work.usage = TokenUsage(end.prompt_tokens, end.cached_tokens, end.completion_tokens)
     if end.logprobs is not None:
         call.work.logprobs = [
             Sampled(each.token, each.logprob, [Likely(*likely) for likely in each.top]) for each in end.logprobs

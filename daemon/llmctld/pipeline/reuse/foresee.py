@@ -10,7 +10,7 @@ from functools import partial
 
 from llmctl.config import Cache
 from llmctl.wire import Answer, Answers
-from llmctld.cache.prefetch.prefetch import Answered, Prefetch
+from llmctld.cache.prefetch.prefetch import Answered, Prefetcher
 from llmctld.call import again
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.reuse import is_stored
@@ -19,7 +19,7 @@ from llmctld.models.catalogue.catalog import Catalog
 SERVED = ("memory", "disk", "shared", "semantic")
 
 
-def foresee(prefetch: Prefetch, catalog: Catalog, settings: Cache) -> Link:
+def foresee(prefetch: Prefetcher, catalog: Catalog, settings: Cache) -> Link:
     """Costs a user some look-ups in memory, before the last event of a request. The built-in guide is left out: it answers
     as fast as the cache.
     """

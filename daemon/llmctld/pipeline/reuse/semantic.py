@@ -51,7 +51,7 @@ class Candidate(NamedTuple):
     decision: Decision
 
 
-class Semantic:
+class SemanticCache:
     """The link. `knowledge`: the stored questions and the decision; `verifier` compares answers afterwards."""
 
     def __init__(

@@ -51,7 +51,7 @@ class _InitParams(ctypes.Structure):
     _fields_ = (("no_alloc", ctypes.c_bool), ("context", ctypes.c_void_p))
 
 
-class Room(ctypes.Structure):
+class GgmlInitParams(ctypes.Structure):
     """ggml_init_params: for tensor descriptions only, without data."""
 
     _fields_ = (("bytes", ctypes.c_size_t), ("at", ctypes.c_void_p), ("no_alloc", ctypes.c_bool))
@@ -89,7 +89,7 @@ _procedure = call("ggml_backend_reg_get_proc_address", _pointer, _pointer, ctype
 _supports = call("ggml_backend_dev_supports_op", ctypes.c_bool, _pointer, _pointer)
 _buffer = call("ggml_backend_buft_alloc_buffer", _pointer, _pointer, _size)
 _free_buffer = call("ggml_backend_buffer_free", None, _pointer)
-begin = call("ggml_init", _pointer, Room)
+begin = call("ggml_init", _pointer, GgmlInitParams)
 end = call("ggml_free", None, _pointer)
 _first = call("ggml_get_first_tensor", _pointer, _pointer)
 _next = call("ggml_get_next_tensor", _pointer, _pointer, _pointer)
@@ -186,7 +186,7 @@ def tensor(context: int, kind: int, *shape: int) -> int:
 def multiplies(kind: int, shape: tuple[int, ...], buffers: int, deep: bool) -> bool:
     """Whether the processor can multiply such a matrix in these buffers; with `deep`, one of several stacked matrices
     (experts)."""
-    context, empty = begin(Room(LITTLE, None, True)), _buffer(buffers, 0)
+    context, empty = begin(GgmlInitParams(LITTLE, None, True)), _buffer(buffers, 0)
     try:
         matrix = tensor(context, kind, *shape)
         Tensor.from_address(matrix).buffer = empty

@@ -80,7 +80,7 @@ def product(trial: KernelTrial, weights: Matrix, given: Matrix) -> Matrix:
     kind = TYPES[trial.type]
     packed = np.zeros(_row_size(kind, COLUMNS) * ROWS, np.uint8)
     _quantize(kind, weights.ctypes.data, packed.ctypes.data, 0, ROWS, COLUMNS, None)
-    held, work = (ggml.begin(ggml.Room(2**21, None, True)) for _ in range(2))
+    held, work = (ggml.begin(ggml.GgmlInitParams(2**21, None, True)) for _ in range(2))
     matrix = ggml.tensor(held, kind, COLUMNS, ROWS)
     _lay(held, trial.handle)
     _set(matrix, packed.ctypes.data, 0, packed.nbytes)
