@@ -11,15 +11,30 @@ from typing import Any
 import typer
 
 from llmctl.cli import main
+from llmctl.cli.asking import chat
 
 ROOT: Any = typer.main.get_command(main.app)
 SHORT_FORMS = {"models pull": "pull"}
 """Two paths of one command."""
-EVERYDAY = {"--model", "--file", "--system", "--max-tokens", "--no-stream", "--no-stdin", "--quiet"}
-"""Options of `ask` that may stand in any example. Every other one makes it the answer to a different question."""
-
-OTHERS = ("make", "pip", "export", "keyring", "from")
-"""Other programs that a right line may begin with; `from` is Python's."""
+ANYWHERE = {"--json", "--quiet", "--yes"}
+EVERYDAY = {
+    "ask": {"--model", "--file", "--system", "--max-tokens", "--no-stream", "--no-stdin"},
+    "chat": {"--model", "--system"},
+    "embed": {"--model", "--file", "--output", "--no-stdin"},
+    "models add": {"--alias", "--tag"},
+    "pull": {"--as", "--alias", "--tag"},
+    "models estimate": {"--context", "--slots", "--retained", "--kv-type"},
+    "daemon logs": {"--lines", "--follow"},
+    "daemon stop": {"--timeout"},
+    "daemon restart": {"--timeout"},
+    "cache replay": {"--history", "--bytes"},
+    "cache warm": {"--model", "--user"},
+    "cache undo": {"--user"},
+}
+"""Options of each command that may stand in any example. Another one makes it the answer to a different question."""
+IN_CHAT = frozenset(re.findall(r"^(/\w+)", chat.HELP, flags=re.M))
+OTHERS = {"make", "pip", "export", "keyring", "from", *IN_CHAT}
+"""What else a right line may begin with: other programs, Python's `from`, and what is typed at the prompt of `chat`."""
 ENDS = {"|", ";", "&&", "||", "#"}
 """What ends a command; the options behind it are those of another program, and a comment has none."""
 FILE = {"config path", "config init", "daemon restart"}
@@ -40,10 +55,14 @@ class Line:
     words: tuple[str, ...]
 
 
+ADD = Line((), "models add", frozenset(), ())
+"""A model of one's own: a file or a folder, not an endpoint or the model for tests."""
+
+
 def parse(text: str) -> Line:
     """`[BEFORE] llmctl PATH [OPTION | WORD]...`. Raises ValueError for anything else and for an unknown option.
 
-    A line of another program (`make install`) has its words in `before` and no path.
+    A line of OTHERS (`make install`) has its words in `before` and no path.
     """
     tokens = _tokens(text)
     if tokens and tokens[0] in OTHERS:
@@ -90,9 +109,16 @@ def shows(line: str, wanted: str) -> bool:
         return False
     if f"{found.path} ".find(f"{need.path} ".lstrip()) != 0 or not need.options <= found.options:
         return False
-    if need.path == "ask" and not need.options and not found.options <= EVERYDAY:
+    if _is_bare(need) and not found.options <= ANYWHERE | EVERYDAY.get(found.path, set()):
+        return False
+    if need == ADD and any(word.startswith("http") or word == "echo" for word in found.words):
         return False
     return _within(need.before, found.before) and _within(need.words, found.words)
+
+
+def _is_bare(need: Line) -> bool:
+    """Whether it names a command alone. `ask` is part of so many answers that a pipe or a word does not tell them apart."""
+    return bool(need.path) and not need.options and (need.path == "ask" or not (need.before or need.words))
 
 
 def _within(needed: tuple[str, ...], there: tuple[str, ...]) -> bool:
