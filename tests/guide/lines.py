@@ -3,6 +3,7 @@
 Knows the live commands and their options; knows nothing of models, answers or how a command line is found in an answer.
 """
 
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -70,7 +71,9 @@ def parse(text: str) -> Line:
     if "llmctl" not in tokens:
         raise ValueError(f"{text!r} has no llmctl in it")
     at = tokens.index("llmctl")
-    path, command, rest = _command(tokens[at + 1 :])
+    first = list(itertools.takewhile(lambda token: token.startswith("-"), tokens[at + 1 :]))
+    path, command, rest = _command(tokens[at + 1 + len(first) :])
+    rest = first + rest
     known = _options(command)
     options, words = set(), []
     for at_word, token in enumerate(rest):
@@ -127,7 +130,7 @@ def _within(needed: tuple[str, ...], there: tuple[str, ...]) -> bool:
 
 def _tokens(text: str) -> list[str]:
     """Words of a shell line; what is quoted is one word. Pipes need no spaces around them."""
-    quoted = re.findall(r"""(?:[^\s"'|;]|"(?:\\.|[^"])*"|'[^']*')+|[|;]""", text)
+    quoted = re.findall(r"""(?:[^\s"'|;]|"(?:\\.|[^"])*"|'[^']*')+|[|;]""", text.strip("`"))
     return [token.strip("\"'") for token in quoted]
 
 
@@ -138,7 +141,7 @@ def _command(tokens: list[str]) -> tuple[str, Any, list[str]]:
     while tokens and hasattr(command, "get_command") and not tokens[0].startswith("-"):
         below = command.get_command(None, tokens[0])
         if below is None:
-            raise ValueError(f"llmctl {' '.join(path)} has no command {tokens[0]}")
+            raise ValueError(f"llmctl {' '.join(path)} has no command {tokens[0]}".replace("  ", " "))
         path.append(tokens[0])
         command, tokens = below, tokens[1:]
     return " ".join(path), command, tokens

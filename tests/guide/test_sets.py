@@ -134,6 +134,7 @@ def test_targets_and_extras_exist() -> None:
         ("llmctl models add a a.gguf --alias b", "llmctl models add"),
         ("llmctl daemon logs -n 20", "llmctl daemon logs"),
         ("HF_TOKEN=... llmctl pull OWNER/PRIVATE --set context=16384", "HF_TOKEN llmctl pull"),
+        ("llmctl -q ask 'why?'", "llmctl ask -q"),
         ("/exit", "/exit"),
         ("pip install 'llmctl[shared]'", "pip install [shared]"),
     ],
