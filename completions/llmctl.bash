@@ -7,10 +7,12 @@ __llmctl_names() {
     else __dir="${XDG_CONFIG_HOME:-$HOME/.config}/llmctl/templates"
     fi
     for __file in "$__dir"/*.json "$__dir"/*.yaml; do
-        if [ -e "$__file" ]; then
-            __file="${__file##*/}"
-            printf "%s\n" "${__file%.*}"
-        fi
+        __file="${__file##*/}"
+        __file="${__file%.*}"
+        case "$__file" in
+            ""|[!A-Za-z0-9]*|*[!A-Za-z0-9._:-]*) ;;
+            *) printf "%s\n" "$__file" ;;
+        esac
     done
 }
 __llmctl_words() {
@@ -161,6 +163,7 @@ __llmctl_values() {
     esac
 }
 __llmctl_candidates() {
+    IFS=" "
     __path=""
     __previous=""
     for __word in "$@"; do
@@ -183,20 +186,32 @@ __llmctl_candidates() {
     done
 }
 _llmctl() {
-    local cur words candidates prefix
+    local cur words candidate prefix files
     cur="${COMP_LINE:0:COMP_POINT}"
     cur="${cur##* }"
     words="${COMP_LINE:0:COMP_POINT}"
     words="${words%"$cur"}"
-    read -r -a words <<< "$words"
-    candidates="$(__llmctl_candidates "${words[@]:1}")"
+    IFS=$' \t\n' read -r -d "" -a words <<< "$words"
+    cur="${cur#[\"\']}"
     COMPREPLY=()
-    case "$candidates" in
-        *@files*) COMPREPLY=($(compgen -f -- "$cur")); candidates="${candidates//@files/}" ;;
-    esac
-    COMPREPLY+=($(compgen -W "$candidates" -- "$cur"))
+    files=""
+    while IFS= read -r candidate; do
+        case "$candidate" in
+            @files) files=yes ;;
+            "$cur"*) [ -z "$candidate" ] || COMPREPLY+=("$candidate") ;;
+        esac
+    done <<< "$(__llmctl_candidates "${words[@]:1}")"
+    if [ -n "$files" ]; then
+        case "$cur" in
+            -*) ;;
+            *) COMPREPLY=() ;;
+        esac
+        type compopt >/dev/null 2>&1 && compopt -o default
+    fi
     case "$cur" in
         *:*) prefix="${cur%"${cur##*:}"}"; COMPREPLY=("${COMPREPLY[@]#"$prefix"}") ;;
     esac
 }
-complete -o filenames -F _llmctl llmctl
+if type compopt >/dev/null 2>&1; then complete -F _llmctl llmctl
+else complete -o default -F _llmctl llmctl
+fi

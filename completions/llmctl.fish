@@ -9,10 +9,12 @@ __llmctl_names() {
     else __dir="${XDG_CONFIG_HOME:-$HOME/.config}/llmctl/templates"
     fi
     for __file in "$__dir"/*.json "$__dir"/*.yaml; do
-        if [ -e "$__file" ]; then
-            __file="${__file##*/}"
-            printf "%s\\n" "${__file%.*}"
-        fi
+        __file="${__file##*/}"
+        __file="${__file%.*}"
+        case "$__file" in
+            ""|[!A-Za-z0-9]*|*[!A-Za-z0-9._:-]*) ;;
+            *) printf "%s\\n" "$__file" ;;
+        esac
     done
 }
 __llmctl_words() {
@@ -163,6 +165,7 @@ __llmctl_values() {
     esac
 }
 __llmctl_candidates() {
+    IFS=" "
     __path=""
     __previous=""
     for __word in "$@"; do
@@ -188,7 +191,7 @@ __llmctl_candidates "$@"' llmctl $words[2..-1])
         if test "$word" = @files
             __fish_complete_path (commandline -ct)
         else
-            echo $word
+            printf "%s\n" $word
         end
     end
 end

@@ -1,4 +1,4 @@
-"""The scripts are fresh, parse, and complete flags and names without Python."""
+"""The scripts are fresh, parse, and complete flags and names without Python; no shell runs a name."""
 
 import shutil
 import subprocess
@@ -8,9 +8,8 @@ import pytest
 
 from llmctl.cli import main
 from llmctl.cli.setup import completion
+from tests.cli.typed import FILES, Shell
 from tests.e2e.house import REPOSITORY, House
-
-FILES = {"bash": "llmctl.bash", "zsh": "_llmctl", "fish": "llmctl.fish"}
 
 
 @pytest.mark.parametrize("shell", FILES)
@@ -23,9 +22,13 @@ def test_the_files_are_fresh(shell: str, house: House) -> None:
 
 @pytest.mark.parametrize("shell", FILES)
 def test_the_scripts_parse(shell: str) -> None:
+    needs(shell)
+    subprocess.run([shell, "-n", str(REPOSITORY / "completions" / FILES[shell])], check=True)
+
+
+def needs(shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")
-    subprocess.run([shell, "-n", str(REPOSITORY / "completions" / FILES[shell])], check=True)
 
 
 def complete(house: House, line: str) -> list[str]:
@@ -56,7 +59,6 @@ def test_commands_flags_and_names(full: House) -> None:
     assert complete(full, "llmctl ask -m gemma:2") == ["2b"], "bash takes a colon for the end of a word"
     assert complete(full, "llmctl models --json load ll") == ["llama"]
     assert complete(full, "llmctl chat -t b") == ["brief"]
-    assert complete(full, "llmctl ask -f not") == ["notes.txt"]
     assert complete(full, "llmctl ask --reasoning ") == ["show", "hide"]
     assert complete(full, "llmctl ask --seed ") == []
     assert not full.daemons()
@@ -68,3 +70,69 @@ def test_names_without_llmctl_home(house: House) -> None:
     (user / ".local/share/llmctl/models/here.json").write_text("")
     house.variables["LLMCTL_HOME"] = ""
     assert complete(house, "llmctl models show h") == ["here"]
+
+
+HOSTILE = (
+    "$(touch pwned)", "`touch pwned`", "b;touch pwned",
+    "b\n$(touch pwned)", "b$(touch pwned)\nc", "-n", "b'c\"d", "b c", "*", "b\\nc"
+)  # fmt: skip
+"""Names that a shell would run or split if it expanded them."""
+INSERTED = {
+    "a": "a$(touch pwned).txt",
+    "b": "b`touch pwned`.txt",
+    "c": "c d.txt",
+    "e": "e'f\".txt",
+    "g": "g\n$(touch pwned).txt",
+    "-i": "-i.txt",
+    "j": "j*.txt",
+    "k": "k;touch pwned.txt",
+    "l": "l$HOME.txt",
+    "m": "m\\n.txt",
+    "o": "o\x1b[31m.txt",
+    "p": "p&touch pwned.txt",
+}
+"""Typed before Tab -> the file's name."""
+
+
+@pytest.fixture
+def hostile(house: House) -> House:
+    for folder, suffix in (("models", "json"), ("templates", "yaml")):
+        (house.place / folder).mkdir(parents=True)
+        for name in (*HOSTILE, "brief"):
+            (house.place / folder / f"{name}.{suffix}").write_text("")
+    for name in INSERTED.values():
+        (house.home / name).write_text("")
+    return house
+
+
+@pytest.mark.parametrize("shell", FILES)
+def test_no_name_of_a_template_model_or_file_is_run(shell: str, hostile: House) -> None:
+    needs(shell)
+    with Shell(shell, hostile.home, hostile.environ()) as typed:
+        for command, option in (("ask", "-t"), ("ask", "-m"), ("templates", "show"), ("models", "load")):
+            for keys in ("\t", "b\t", "\\$\t", "\\`\t", "-\t"):
+                typed.arguments(f"llmctl {command} {option} {keys}")
+            assert typed.arguments(f"llmctl {command} {option} b\t") == [command, option, "brief"]
+        assert typed.arguments("llmctl ask --reas\t") == ["ask", "--reasoning"]
+        for keys, name in INSERTED.items():
+            found = typed.arguments(f"llmctl ask -f {keys}\t")
+            if shell == "fish" and name[0:2] in ("g\n", "-i"):
+                continue  # fish's own completion of paths splits the one and takes the other for an option
+            assert found == ["ask", "-f", name]
+    assert not (hostile.home / "pwned").exists()
+
+
+def test_files_complete_in_a_bash_without_compopt(hostile: House) -> None:
+    """Bash 3.2 of macOS has none."""
+    with Shell("bash", hostile.home, hostile.environ(), before="enable -n compopt\n") as typed:
+        for keys, name in INSERTED.items():
+            assert typed.arguments(f"llmctl ask -f {keys}\t") == ["ask", "-f", name]
+        assert typed.arguments("llmctl ask -t b\t") == ["ask", "-t", "brief"]
+    assert not (hostile.home / "pwned").exists()
+
+
+def test_a_folder_named_like_a_model_does_not_become_the_argument(hostile: House) -> None:
+    (hostile.home / "brief").mkdir()
+    with Shell("bash", hostile.home, hostile.environ()) as typed:
+        assert typed.arguments("llmctl ask -m b\t") == ["ask", "-m", "brief"]
+        assert typed.arguments("llmctl models add new k\t") == ["models", "add", "new", "k;touch pwned.txt"]

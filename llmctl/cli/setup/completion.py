@@ -1,6 +1,7 @@
 """`llmctl completion`: scripts that complete commands, options and names in the shell itself, without Python or a hub.
 
 They are generated from the table of commands; names of models and templates are read from the names of their files.
+Whatever a file is called, no shell expands its name: a candidate is compared and inserted, never evaluated.
 """
 
 from collections.abc import Iterator
@@ -54,10 +55,12 @@ __llmctl_names() {{
     else __dir="${{XDG_CONFIG_HOME:-$HOME/.config}}/llmctl/templates"
     fi
     for __file in "$__dir"/*.json "$__dir"/*.yaml; do
-        if [ -e "$__file" ]; then
-            __file="${{__file##*/}}"
-            printf "%s\\n" "${{__file%.*}}"
-        fi
+        __file="${{__file##*/}}"
+        __file="${{__file%.*}}"
+        case "$__file" in
+            ""|[!A-Za-z0-9]*|*[!A-Za-z0-9._:-]*) ;;
+            *) printf "%s\\n" "$__file" ;;
+        esac
     done
 }}
 __llmctl_words() {{
@@ -72,6 +75,7 @@ __llmctl_values() {{
     esac
 }}
 __llmctl_candidates() {{
+    IFS=" "
     __path=""
     __previous=""
     for __word in "$@"; do
@@ -96,28 +100,46 @@ __llmctl_candidates() {{
 """
 
 BASH = """_llmctl() {
-    local cur words candidates prefix
+    local cur words candidate prefix files
     cur="${COMP_LINE:0:COMP_POINT}"
     cur="${cur##* }"
     words="${COMP_LINE:0:COMP_POINT}"
     words="${words%"$cur"}"
-    read -r -a words <<< "$words"
-    candidates="$(__llmctl_candidates "${words[@]:1}")"
+    IFS=$' \\t\\n' read -r -d "" -a words <<< "$words"
+    cur="${cur#[\\"\\']}"
     COMPREPLY=()
-    case "$candidates" in
-        *@files*) COMPREPLY=($(compgen -f -- "$cur")); candidates="${candidates//@files/}" ;;
-    esac
-    COMPREPLY+=($(compgen -W "$candidates" -- "$cur"))
+    files=""
+    while IFS= read -r candidate; do
+        case "$candidate" in
+            @files) files=yes ;;
+            "$cur"*) [ -z "$candidate" ] || COMPREPLY+=("$candidate") ;;
+        esac
+    done <<< "$(__llmctl_candidates "${words[@]:1}")"
+    if [ -n "$files" ]; then
+        case "$cur" in
+            -*) ;;
+            *) COMPREPLY=() ;;
+        esac
+        type compopt >/dev/null 2>&1 && compopt -o default
+    fi
     case "$cur" in
         *:*) prefix="${cur%"${cur##*:}"}"; COMPREPLY=("${COMPREPLY[@]#"$prefix"}") ;;
     esac
 }
-complete -o filenames -F _llmctl llmctl
+if type compopt >/dev/null 2>&1; then complete -F _llmctl llmctl
+else complete -o default -F _llmctl llmctl
+fi
 """
+"""Readline completes file names by itself where the function leaves them to it. Bash 3.2 (macOS) has no compopt: there it also
+offers files where nothing else is known."""
 
-ZSH = """_llmctl() {
+ZSH = """__llmctl_as_sh() {
+    emulate -L sh
+    __llmctl_candidates "$@"
+}
+_llmctl() {
     local -a found
-    found=("${(@f)$(emulate -L sh; __llmctl_candidates "${(@)words[2,CURRENT-1]}")}")
+    found=("${(@f)$(__llmctl_as_sh "${(@)words[2,CURRENT-1]}")}")
     if (( ${found[(Ie)@files]} )); then
         _files
         found=("${(@)found:#@files}")
@@ -133,7 +155,7 @@ FISH = """function __llmctl_complete
         if test "$word" = @files
             __fish_complete_path (commandline -ct)
         else
-            echo $word
+            printf "%s\\n" $word
         end
     end
 end
