@@ -150,6 +150,7 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
     opened.push_async_callback(learned.close)
     tiers = build_tiers(paths, config.cache, learned, recompute_cost(catalog), counters)
     opened.push_async_callback(tiers.close)
+    tiers.add_news(history)
     knowledge = Knowledge(paths.cache / "semantic", catalog, tiers, config.cache.semantic)
     opened.push_async_callback(knowledge.close)
     trial = Trial()

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
+from llmctld.runtime.log import log
+from llmctld.storage.connection import DamagedDatabase
+from llmctld.storage.files import set_aside
 from llmctld.storage.store import Store
 
 
@@ -97,8 +100,19 @@ class History:
     """The rows of one user's hub. `state` is running, done, failed or cancelled."""
 
     def __init__(self, path: Path, durable: bool = False) -> None:
-        """`durable`: a power cut undoes no row that was acknowledged."""
-        self._store = Store(path, MIGRATIONS, durable)
+        """`durable`: a power cut undoes no row that was acknowledged.
+
+        A damaged file is set aside; so is one that is removed, replaced or cut short while it is open. Raises Storage, and
+        Unreachable for a file of a newer version.
+        """
+        self.news: list[str] = []
+        """Notices for the user."""
+        try:
+            self._store = Store(path, MIGRATIONS, durable, self._replaced)
+        except DamagedDatabase as error:
+            aside = set_aside(path)
+            self._replaced(f"was damaged ({error.message}); a new one is begun, and the old one is now {aside}")
+            self._store = Store(path, MIGRATIONS, durable, self._replaced)
         self._arrivals: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._last: dict[tuple[str, str], asyncio.Future[None]] = {}
         """Conversation -> an event that is set when the last request at it has left."""
@@ -113,6 +127,10 @@ class History:
             "message = 'the hub ended before the answer was finished' WHERE state = 'running'",
             (time.time(),),
         )
+
+    def _replaced(self, happened: str) -> None:
+        log.error("the history was lost", happened=happened)
+        self.news.append(f"the history {happened}")
 
     def next_number(self) -> int:
         """The number of a new row, in the order of arrival."""

@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -260,14 +261,38 @@ def test_a_home_that_is_not_writable_is_status_3_and_named(house: House) -> None
     refused(outcome, 3, "/proc/llmctl")
 
 
-def test_a_damaged_history_is_reported_and_left_unchanged(house: House) -> None:
+def test_a_damaged_history_is_set_aside_and_said_once(house: House) -> None:
     house.echo().stop()
     path = house.place / "state" / "history.db"
     path.write_bytes(b"this is no database, " * 200)
-    outcome = house.run("ask", "hi")
-    assert outcome.status in (3, 14)
-    assert "history.db" in outcome.err
-    assert path.read_bytes().startswith(b"this is no database")
+    outcome = house.ok("ask", "hi")
+    assert outcome.out == "hi\n"
+    (aside,) = path.parent.glob("history.db.damaged-*")
+    assert f"the history was damaged ({path} " in outcome.err
+    assert f"a new one is begun, and the old one is now {aside}" in outcome.err
+    assert aside.read_bytes().startswith(b"this is no database")
+    assert "the history" not in house.ok("ask", "hi").err
+    assert [row["state"] for row in house.records()] == ["done", "done"]
+
+
+@pytest.mark.parametrize("harm", ["removed", "emptied", "folder"])
+def test_a_history_that_is_lost_under_a_running_hub_is_said_and_begun_anew(house: House, harm: str) -> None:
+    house.echo()
+    house.ok("ask", "before")
+    path = house.place / "state" / "history.db"
+    if harm == "removed":
+        path.unlink()
+    elif harm == "emptied":
+        os.truncate(path, 0)
+    else:
+        shutil.rmtree(path.parent)
+    outcomes = [house.ok("ask", "after"), house.ok("ask", "later")]
+    said = [outcome.err for outcome in outcomes if "the history was" in outcome.err]
+    assert len(said) == 1
+    assert ("was cut short" if harm == "emptied" else "was removed") in said[0]
+    os.kill(house.status()["pid"], signal.SIGKILL)
+    prompts = [row["prompt"] for row in house.records("prompt")]
+    assert prompts == ["after", "later"]
 
 
 def test_a_damaged_cache_fails_no_request(house: House) -> None:
@@ -378,7 +403,7 @@ def test_doctor_reports_what_prevents_the_hub_from_starting(house: House) -> Non
     assert outcome.status == 3
     failed = {line["check"]: line["hint"] for line in outcome.lines if line["state"] == "fail"}
     assert failed.keys() == {"history", "model"}
-    assert "Move" in failed["history"]
+    assert ".recover" in failed["history"]
 
 
 def test_a_relative_home_is_the_same_folder_for_command_and_hub(house: House) -> None:

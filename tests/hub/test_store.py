@@ -1,9 +1,11 @@
 """The database: acknowledged writes are durable, errors are reported, and bad writes or long reads block no others."""
 
 import asyncio
+import os
+import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -261,3 +263,145 @@ def test_durable_store_syncs_at_each_commit(tmp_path: Path) -> None:
         with closing(Store(tmp_path / f"{durable}.db", [first], durable)) as store:
             levels += store._connection.execute("PRAGMA synchronous").fetchone()
     assert levels == [1, 2], "NORMAL, FULL"
+
+
+# ---- a file that is changed from outside ----------------------------------------------------------------------------
+
+
+def rows(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [row[0] for row in connection.execute("SELECT word FROM words ORDER BY rowid")]
+
+
+def words(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE words (word TEXT)")
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def remove_everything(path: Path) -> None:
+    for each in path.parent.iterdir():
+        each.unlink()
+
+
+def remove_the_folder(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(b"another file" * 1000)
+    other.rename(path)
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def cut_short(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+HARM: dict[Callable[[Path], None], str] = {
+    remove: "was removed",
+    remove_everything: "was removed",
+    remove_the_folder: "was removed",
+    replace: "was replaced",
+    empty: "was cut short",
+    cut_short: "was cut short",
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+@in_loop
+async def test_file_that_is_lost_is_begun_anew_by_the_next_write_or_soon(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    path, told = tmp_path / "folder" / "a.db", list[str]()
+    path.parent.mkdir()
+    with closing(Store(path, [words], replaced=told.append)) as store:
+        await store.write("INSERT INTO words VALUES ('before')")
+        await store.submit(lambda connection: None)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint")
+        await store.write("INSERT INTO words VALUES ('logged')")
+        harm(path)
+        await store.write("INSERT INTO words VALUES ('after')")
+        assert await store.search("SELECT word FROM words") == [("after",)]
+        assert len(told) == 1
+        assert told[0].startswith(HARM[harm])
+        harm(path)
+        await until(lambda: len(told) == 2 and path.exists())
+        await store.write_now("INSERT INTO words VALUES ('later')")
+        assert store.lost() is None
+    assert rows(path) == ["later"]
+    kept = [each for each in path.parent.glob("*.damaged-*") if each.suffix[-4:] not in ("-wal", "-shm")]
+    assert len(kept) == (0 if HARM[harm] == "was removed" else 2)
+
+
+@in_loop
+async def test_log_that_is_removed_loses_nothing(tmp_path: Path) -> None:
+    path, told = tmp_path / "a.db", list[str]()
+    with closing(Store(path, [words], replaced=told.append)) as store:
+        await store.write("INSERT INTO words VALUES ('before')")
+        assert store.lost() is None
+        (tmp_path / "a.db-wal").unlink()
+        await store.write("INSERT INTO words VALUES ('after')")
+    assert rows(path) == ["before", "after"]
+    assert told == []
+
+
+@in_loop
+async def test_vacuum_by_another_program_is_no_loss(tmp_path: Path) -> None:
+    path, told = tmp_path / "a.db", list[str]()
+    with closing(Store(path, [words], replaced=told.append)) as store:
+        for _ in range(50):
+            await store.write("INSERT INTO words VALUES (?)", ("x" * 5000,))
+        await store.write("DELETE FROM words")
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            before = path.stat().st_size
+            store.lost()
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert path.stat().st_size < before
+        await store.write("INSERT INTO words VALUES ('after')")
+    assert rows(path) == ["after"]
+    assert told == []
+
+
+@in_loop
+async def test_damage_that_a_write_finds_is_set_aside_and_the_write_is_kept(tmp_path: Path) -> None:
+    path, told = tmp_path / "a.db", list[str]()
+    with closing(Store(path, [words], replaced=told.append)) as store:
+        for _ in range(50):
+            await store.write("INSERT INTO words VALUES (?)", ("x" * 5000,))
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with path.open("r+b") as file:
+            file.write(b"x" * path.stat().st_size)
+        await store.write("INSERT INTO words VALUES ('after')")
+        assert len(told) == 1
+        assert told[0].startswith("is damaged")
+    assert rows(path) == ["after"]
+
+
+@in_loop
+async def test_store_that_cannot_begin_anew_refuses_until_it_can(tmp_path: Path) -> None:
+    path, told = tmp_path / "folder" / "a.db", list[str]()
+    path.parent.mkdir()
+    with closing(Store(path, [words], replaced=told.append)) as store:
+        await store.write("INSERT INTO words VALUES ('before')")
+        shutil.rmtree(path.parent)
+        path.parent.write_text("a file in the way")
+        with pytest.raises(Storage, match=r"a\.db cannot be written"):
+            await store.write("INSERT INTO words VALUES ('lost')")
+        await until(lambda: len(told) == 1)
+        assert "no new one can be begun" in told[0]
+        path.parent.unlink()
+        path.parent.mkdir()
+        await store.write("INSERT INTO words VALUES ('after')")
+        assert await store.search("SELECT word FROM words") == [("after",)]
+    assert rows(path) == ["after"]

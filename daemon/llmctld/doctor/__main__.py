@@ -111,7 +111,8 @@ def state(paths: Paths) -> Iterator[Check]:
     except sqlite3.Error as error:
         verdict, version = str(error), 0
     if verdict != "ok":
-        yield Check("history", "fail", f"{paths.history}: {verdict}", f"Move {paths.history} away: a new one is begun.")
+        hint = f"The hub sets it aside and begins a new one; `sqlite3 {paths.history} .recover` may save what it holds."
+        yield Check("history", "fail", f"{paths.history}: {verdict}", hint)
     elif version > len(MIGRATIONS):
         detail = f"{paths.history} has schema {version}; this version knows {len(MIGRATIONS)}"
         yield Check("history", "fail", detail, "Install the newer llmctl again, or set LLMCTL_HOME to another folder.")

@@ -120,7 +120,7 @@ class Entries:
 
     def lost(self) -> bool:
         """Whether the database was removed from outside."""
-        return self._store.lost()
+        return self._store.lost() is not None
 
     async def repair(self) -> None:
         """Makes the index hold what the database holds."""

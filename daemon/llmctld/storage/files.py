@@ -7,17 +7,24 @@ import time
 from pathlib import Path
 
 
-def set_aside(path: Path) -> Path:
-    """Renames a damaged file or folder, a database with its log, so that a new one can be begun. The new name.
+def set_aside(path: Path) -> Path | None:
+    """Renames a damaged file or folder, a database with its log, so that a new one can be begun. The new name; None if there is
+    no file. Then its log is removed too: a new database would read it.
 
     Raises OSError.
     """
     stamp, number = int(time.time()), 0
     while (aside := path.with_name(f"{path.name}.damaged-{stamp + number}")).exists():
         number += 1
-    path.rename(aside)
+    there = path.exists()
+    if there:
+        path.rename(aside)
     for suffix in ("-wal", "-shm"):
         log = path.with_name(path.name + suffix)
-        if log.exists():
+        if not log.exists():
+            continue
+        if there:
             log.rename(aside.with_name(aside.name + suffix))
-    return aside
+        else:
+            log.unlink()
+    return aside if there else None

@@ -13,22 +13,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmctl.errors import Storage
-from llmctld.storage.connection import BUSY_MS, Migration, Operation, T, open_writer, storage_error
+from llmctl.errors import Storage, Unreachable
+from llmctld.storage.connection import BUSY_MS, Migration, Operation, T, is_damage, open_writer, storage_error
+from llmctld.storage.files import set_aside
+from llmctld.storage.identity import LOST_LOG, change, identity_of
 from llmctld.storage.reader import Reader
 
+CHECK_S = 1.0
+"""How often a store that replaces a lost file looks whether the file is still there."""
 CHECKPOINT_EVERY = 1000
 """Rows written between two checkpoints: a few megabytes of log."""
 IN_MEMORY = Path(":memory:")
-
-
-def mark_of(path: Path) -> tuple[int, int] | None:
-    """What tells the file at `path` from another that takes its place; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 class _Write(NamedTuple):
@@ -40,11 +35,24 @@ class _Write(NamedTuple):
 class Store:
     """A database file, or IN_MEMORY, where searches take their turn among the writes.
 
+    `replaced`: a file that is removed, replaced, cut short or damaged while it is open is set aside, and a new one is begun for
+    the write that noticed it, or within CHECK_S. Then `replaced` is called on a thread with what happened, in words. Without it
+    the owner asks `lost`, and damage fails the operation.
+
     Raises Unreachable when a newer version wrote the file, DamagedDatabase, and Storage when it cannot be opened.
     """
 
-    def __init__(self, path: Path, migrations: Sequence[Migration], durable: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        migrations: Sequence[Migration],
+        durable: bool = False,
+        replaced: Callable[[str], None] | None = None,
+    ) -> None:
         self.path = path
+        self._migrations, self._durable, self._replaced = migrations, durable, replaced
+        self._failure: Exception | None = None
+        """Why no new file could be begun; every operation fails with it until one can."""
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._turn = threading.Lock()
         """Guards the connection that writes."""
@@ -54,23 +62,34 @@ class Store:
         """Searches that wait until so many writes are settled."""
         self._unchecked = 0
         self._reader: Reader | None = None
+        self._closed = False
         try:
-            self._connection = open_writer(path, migrations, durable)
+            self._open()
         except sqlite3.Error as error:
             raise storage_error(path, error) from error
-        try:
-            if path != IN_MEMORY:
-                self._reader = Reader(path, f"search-{path.stem}")
-        except sqlite3.Error as error:
-            self._connection.close()
-            raise storage_error(path, error) from error
-        self._mark, self._closed = mark_of(path), False
         self._thread = threading.Thread(target=self._run, name=f"store-{path.stem}", daemon=True)
         self._thread.start()
 
-    def lost(self) -> bool:
-        """Whether the file was removed or replaced: SQLite goes on writing to one that nobody will find."""
-        return mark_of(self.path) != self._mark
+    def _open(self) -> None:
+        """Raises sqlite3.Error, and Unreachable."""
+        self._connection = open_writer(self.path, self._migrations, self._durable)
+        try:
+            if self.path != IN_MEMORY:
+                self._reader = Reader(self.path, f"search-{self.path.stem}")
+        except sqlite3.Error:
+            self._connection.close()
+            raise
+        self._identity = identity_of(self.path)
+
+    def lost(self) -> str | None:
+        """What happened to the file, in words, if it is not the one that was opened; None if it is."""
+        if self.path == IN_MEMORY:
+            return None
+        now = identity_of(self.path)
+        happened = change(self.path, self._identity, now)
+        if happened is None:
+            self._identity = now
+        return happened
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 
@@ -99,7 +118,9 @@ class Store:
 
         For a small row whose caller waits for nothing else. A checkpoint, which may take long, is left to the thread.
         """
-        if self._closed or self._begun > self._settled or not self._turn.acquire(blocking=False):
+        if self._closed or self._begun > self._settled or (self._replaced is not None and self.lost()):
+            return self.write(sql, values)
+        if not self._turn.acquire(blocking=False):
             return self.write(sql, values)
         try:
             self._connection.execute("PRAGMA busy_timeout = 0")  # another program's lock is for the thread to wait for
@@ -149,9 +170,14 @@ class Store:
         """Ends the searches, finishes the writes that are queued, then closes the file."""
         self._closed = True
         if self._reader is not None:
-            self._reader.close()  # before the writer's: the last connection that closes removes the log
+            self._reader.close()
         self._writes.put(None)
         self._thread.join()
+        self._close_connections()
+
+    def _close_connections(self) -> None:
+        if self._reader is not None:
+            self._reader.close()  # before the writer's: the last connection that closes removes the log
         self._connection.close()
 
     # ---- the thread -------------------------------------------------------------------------------------------------
@@ -159,20 +185,64 @@ class Store:
     def _run(self) -> None:
         open_ = True
         while open_:
-            writes = [self._writes.get()]
-            while not self._writes.empty():
-                writes.append(self._writes.get())
+            writes = self._next()
             open_ = None not in writes
             batch = [write for write in writes if write is not None]
             with self._turn:
+                self._look()
                 if batch and not self._commit(batch):
                     for write in batch:  # alone, so that one that cannot succeed does not take the others with it
                         self._commit([write], last=True)
                 self._checkpoint()
 
+    def _next(self) -> list[_Write | None]:
+        """The writes that wait; none after CHECK_S if the file must be looked at."""
+        try:
+            writes = [self._writes.get(timeout=None if self._replaced is None else CHECK_S)]
+        except queue.Empty:
+            return []
+        while not self._writes.empty():
+            writes.append(self._writes.get())
+        return writes
+
+    def _look(self) -> None:
+        """Whether the file is still there; if not, a new one is begun."""
+        if self._replaced is None:
+            return
+        if self._failure is not None:
+            self._begin_anew("was lost", again=True)
+        elif (
+            happened := self.lost()
+        ) == LOST_LOG:  # its pages are still in reach, and closing moves them into the file
+            self._close_connections()
+            self._open()
+        elif happened is not None:
+            self._begin_anew(happened)
+
+    def _begin_anew(self, happened: str, again: bool = False) -> None:
+        """Sets aside what lies at the path, and opens a new file there. `again`: the last attempt failed."""
+        assert self._replaced is not None
+        aside, self._failure = None, None
+        try:
+            if not again:
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                aside = set_aside(self.path)
+                self._close_connections()  # what was committed to the old file is completed there
+            self._open()
+        except (OSError, sqlite3.Error, Unreachable) as error:
+            self._failure = error
+            if not again:
+                self._replaced(f"{happened}, and no new one can be begun: {error}")
+            return
+        self._replaced(f"{happened}; a new one is begun" + (f", and the old one is now {aside}" if aside else ""))
+
     def _commit(self, writes: list[_Write], last: bool = False) -> bool:
         """One transaction around `writes`. False: it was rolled back and nobody was told (unless `last`)."""
-        outcome = self._transact([write.operation for write in writes])
+        operations = [write.operation for write in writes]
+        outcome = self._transact(operations)
+        if isinstance(outcome, Exception) and is_damage(outcome) and self._replaced is not None:
+            self._begin_anew(f"is damaged ({outcome})")
+            outcome = self._transact(operations)
         if isinstance(outcome, Exception):
             if last:
                 failure = storage_error(self.path, outcome)
@@ -183,6 +253,8 @@ class Store:
 
     def _transact(self, operations: Sequence[Operation[Any]]) -> list[Any] | Exception:
         """What the operations return, committed; or why everything was rolled back."""
+        if self._failure is not None:
+            return self._failure
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             results = [operation(self._connection) for operation in operations]

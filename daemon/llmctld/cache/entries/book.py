@@ -149,7 +149,7 @@ class Book:
 
     def lost(self) -> bool:
         """Whether the file was removed from outside."""
-        return self._store is not None and self._store.lost()
+        return self._store is not None and self._store.lost() is not None
 
     async def check(self) -> None:
         """Starts anew if the file is damaged or was removed."""

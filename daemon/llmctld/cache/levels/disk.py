@@ -19,7 +19,7 @@ from llmctld.cache.eviction import Item, Policy
 from llmctld.cache.level import CachedValue, seal, unseal
 from llmctld.runtime.log import log
 from llmctld.storage.files import set_aside
-from llmctld.storage.store import mark_of
+from llmctld.storage.identity import change, identity_of
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]
@@ -100,7 +100,7 @@ class DiskLevel:
         self._early: dict[str, Item] = {}
         """Entries added before that."""
         self._cache = self._open(repair)
-        self._mark = mark_of(folder / DBNAME)
+        self._identity = identity_of(folder / DBNAME)
 
     def _open(self, repair: bool) -> Any:
         cache = None
@@ -214,7 +214,11 @@ class DiskLevel:
         return len(self._cache), int(self._cache.volume())
 
     def lost(self) -> bool:
-        return mark_of(self._folder / DBNAME) != self._mark
+        now = identity_of(self._folder / DBNAME)
+        lost = change(self._folder / DBNAME, self._identity._replace(log=None), now) is not None
+        if not lost:
+            self._identity = now
+        return lost
 
     def close(self) -> None:
         self._cache.close()

@@ -133,7 +133,7 @@ class PrefetchStore:
 
     def lost(self) -> bool:
         """Whether the file was removed from outside."""
-        return self._store.lost()
+        return self._store.lost() is not None
 
     def close(self) -> None:
         self._store.close()
