@@ -285,7 +285,7 @@ def test_models_are_added_shown_loaded_and_removed(house: House, tiny: Path) -> 
     house.ok("models", "rm", "tiny", "--yes")
     assert house.ok("models", "ls", "--json").out == ""
     assert tiny.exists(), "a file that the user gave is never deleted"
-    assert house.run("ask", "hi").status == 4
+    assert house.run("ask", "hi", LLMCTL_DEFAULTS__GUIDE="false").status == 4
 
 
 def test_adding_a_model_under_an_existing_name_needs_force(house: House) -> None:

@@ -78,7 +78,7 @@ def test_an_unknown_model_suggests_similar_names(shared: House) -> None:
 
 
 def test_asking_without_any_model_says_how_to_add_one(house: House) -> None:
-    refused(house.run("ask", "hi"), 4, "llmctl models add")
+    refused(house.run("ask", "hi", LLMCTL_DEFAULTS__GUIDE="false"), 4, "llmctl models add")
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", ".hidden", "a/b"])

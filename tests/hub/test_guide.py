@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmctld.call.call import Call, Event, Stage, compose
+from llmctld.call.call import Call, Event, Link, Stage, compose
 from llmctld.history import History
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.memory.estimate import Estimates
@@ -19,9 +19,11 @@ from llmctld.pipeline.compute.samples import samples
 from llmctld.pipeline.intake.guide import DAY_S, Guide
 from llmctld.pipeline.intake.preprocess import preprocess
 from llmctld.pipeline.reuse.flight import Flights
+from llmctld.pipeline.reuse.foresee import foresee
+from llmctld.pipeline.reuse.semantic import SemanticCache
 
 from llmctl import wire
-from llmctl.config import Config, Limits, Size
+from llmctl.config import Cache, Config, Limits, Size
 from llmctl.errors import ContextOverflow, EngineFailed, ModelUnavailable, Usage
 from llmctl.suggestions import best_fit
 from tests.hub.scene import Speaker, a_call, a_residency, at_once, events_of, in_loop, text_of, with_guide
@@ -226,7 +228,8 @@ async def notices(stage: Stage, call: Call) -> list[str]:
 async def test_the_guide_says_once_a_day_what_it_is(tmp_path: Path) -> None:
     catalog, speaker = with_guide(tmp_path), Speaker(*ANSWER)
     stage = guarded(tmp_path, catalog, speaker)
-    assert await notices(stage, asked(catalog, model="guide")) == [], "it was named"
+    for named in ({"model": "guide"}, {"default_model": "guide"}):
+        assert await notices(stage, asked(catalog, **named)) == [], "it was asked for"
     (told,) = await notices(stage, asked(catalog))
     assert best_fit().command in told
     assert await notices(stage, asked(catalog)) == []
@@ -242,6 +245,22 @@ async def test_a_folder_that_cannot_be_written_silences_nobody(tmp_path: Path) -
     catalog = with_guide(tmp_path)
     stage = Guide(catalog, tmp_path / "none" / "told")(Speaker(*ANSWER))
     assert [len(await notices(stage, asked(catalog))) for _ in range(2)] == [1, 0]
+
+
+# ---- the caches -----------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_prefetch_and_the_semantic_cache_do_not_look_at_the_guide(tmp_path: Path) -> None:
+    untouchable: Any = None  # any use of it would fail
+    catalog = with_guide(tmp_path)
+    links: list[Link] = [
+        foresee(untouchable, catalog, Cache()),
+        SemanticCache(untouchable, catalog, untouchable, untouchable, untouchable, Cache()),
+    ]
+    call = asked(catalog, semantic=True)
+    call.keep = True
+    assert text_of(await events_of(compose(links, Speaker(*ANSWER)), call)) == "".join(ANSWER)
 
 
 # ---- which model is chosen ------------------------------------------------------------------------------------------
@@ -264,7 +283,8 @@ async def chosen(catalog: Catalog, history: History, **fields: Any) -> Call:
 async def test_the_guide_is_chosen_only_where_no_model_is_configured(tmp_path: Path, history: History) -> None:
     catalog = with_guide(tmp_path)
     assert (await chosen(catalog, history)).entry.name == "guide"
-    assert (await chosen(catalog, history, guide=False, model="guide")).entry.name == "guide"
+    for named in ({"model": "guide"}, {"default_model": "guide"}):
+        assert (await chosen(catalog, history, guide=False, **named)).entry.name == "guide"
     for fields in ({"guide": False}, {"default_model": "e"}, {"model": "e"}):
         with pytest.raises(ModelUnavailable):
             await chosen(catalog, history, **fields)

@@ -61,7 +61,8 @@ class Generator:
         # the hub's own work takes no user's place in the queue
         place = nullcontext() if call.origin.own_work else self._admission.place(entry)
         with place:
-            if call.may_load and not self._residency.is_loaded(entry):
+            loads = call.may_load and not self._residency.is_loaded(entry)
+            if loads and not self._catalog.is_guide(entry):  # which takes less time than reading the notice
                 yield Notice(text=self._residency.outlook(entry))
             async with aclosing(self._compute(call, entry)) as events:
                 async for event in events:

@@ -77,7 +77,7 @@ class Guide:
         """Raises ModelUnavailable unless the request is one question."""
         request = call.request
         more = [word for field, word in NOT_TAKEN.items() if getattr(request, field) not in (None, False, [], {})]
-        if request.model is None and any(getattr(request, field) for field in CONVERSATION):
+        if not _named(call) and any(getattr(request, field) for field in CONVERSATION):
             more.append("a conversation")
         if [message.role for message in call.messages] not in (["user"], []):
             more.append("a system prompt" if call.system else "earlier messages")
@@ -118,12 +118,17 @@ class Guide:
         now = time.time()
         with contextlib.suppress(OSError):
             self._introduced = self._told.stat().st_mtime
-        if call.request.model is not None or abs(now - self._introduced) < DAY_S:
+        if _named(call) or abs(now - self._introduced) < DAY_S:
             return []
         self._introduced = now
         with contextlib.suppress(OSError):  # then it is sent once per hub
             self._told.touch()
         return [Notice(text=_introduction())]
+
+
+def _named(call: Call) -> bool:
+    """Whether the guide was asked for, and not chosen for want of a model."""
+    return bool(call.request.model or call.request.default_model)
 
 
 def _introduction() -> str:

@@ -73,7 +73,7 @@ async def _compose(call: Call, catalog: Catalog, history: History, limit: int) -
     call.typed = typed(request, values, limit)
     turns = await _take_turn(call, history)
     call.model = _model(catalog, request, turns)
-    if catalog.is_guide(call.model) and request.model is not None:
+    if catalog.is_guide(call.model):
         turns = []  # it reads each question by itself
     held = turns[-1].system if turns else ""
     call.system = held if request.system is None else fill(normal(request.system), values, limit)
