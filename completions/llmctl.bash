@@ -15,17 +15,32 @@ __llmctl_names() {
         esac
     done
 }
+__llmctl_ollama() {
+    for __store in "${OLLAMA_MODELS:-$HOME/.ollama/models}" /usr/share/ollama/.ollama/models /var/lib/ollama/.ollama/models /var/lib/ollama/models /var/lib/ollama /var/snap/ollama/common/models; do
+        for __file in "$__store"/manifests/*/*/*/*; do
+            if [ -f "$__file" ]; then
+                __tag="${__file##*/}"
+                __file="${__file%/*}"
+                __file="${__file#"$__store"/manifests/}"
+                __file="${__file#registry.ollama.ai/}"
+                printf "ollama:%s:%s
+" "${__file#library/}" "$__tag"
+            fi
+        done
+    done
+}
 __llmctl_words() {
     case "$1" in
         "") printf "%s" "--version --json --quiet -q --help ask chat embed models ps pull cache daemon templates config completion" ;;
         "ask") printf "%s" "--system -s --template -t --param -p --file -f --raw --overflow --save --no-stdin --continue -c --conversation --model -m --adapter --keep-alive --priority --timeout --user --tag --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --n -n --repro --schema --grammar --extract -x --xl --think --reasoning --logprobs --explain --no-stream --cache --no-cache --refresh --cache-only --semantic --max-age --json --quiet -q --help" ;;
         "chat") printf "%s" "--system -s --template -t --overflow --continue -c --conversation --model -m --user --max-tokens --temperature --think --reasoning --json --quiet -q --help" ;;
         "embed") printf "%s" "--file -f --prompt --no-stdin --model -m --user --output -o --json --quiet -q --help" ;;
-        "models") printf "%s" "--help ls show add pull estimate rm load pin unload" ;;
+        "models") printf "%s" "--help ls show add pull find estimate rm load pin unload" ;;
         "models ls") printf "%s" "--json --quiet -q --help" ;;
         "models show") printf "%s" "@models --json --quiet -q --help" ;;
-        "models add") printf "%s" "@files --alias --tier --price-in --price-cached --price-out --tag --remote-model --api-key-env --embedding --set --force --json --quiet -q --help" ;;
+        "models add") printf "%s" "@files @ollama --alias --tier --price-in --price-cached --price-out --tag --remote-model --api-key-env --embedding --set --force --json --quiet -q --help" ;;
         "models pull") printf "%s" "--as --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
+        "models find") printf "%s" "--add --json --quiet -q --help" ;;
         "models estimate") printf "%s" "@models --context --slots --retained --kv-type --json --quiet -q --help" ;;
         "models rm") printf "%s" "@models --yes -y --json --quiet -q --help" ;;
         "models load") printf "%s" "@models --replicas --json --quiet -q --help" ;;

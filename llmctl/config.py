@@ -280,6 +280,10 @@ LABELS = ("keep_alive", "pin", "preload", "tier", "tags", *PRICES)
 """Settings that do not affect how a model computes."""
 
 
+SEARCH = "models.search"
+"""A list of folders among the sections of models. A table of this name holds the settings of a model called search."""
+
+
 class Config(Section, frozen=True):
     defaults: Defaults = Defaults()
     limits: Limits = Limits()
@@ -288,10 +292,13 @@ class Config(Section, frozen=True):
     history: HistorySettings = HistorySettings()
     logs: Logs = Logs()
     models: dict[str, ModelSettings] = {}
+    search: list[str] = msgspec.field(default_factory=list, name=SEARCH)
+    """Folders in which `models find` looks for models, beside those of other programs."""
 
     def fingerprint(self) -> int:
-        """A checksum of everything that the hub reads when it starts: all but `defaults`, which the client reads."""
-        read = msgspec.structs.replace(self, defaults=Defaults(), models=dict(sorted(self.models.items())))
+        """A checksum of everything that the hub reads when it starts: all but what the client reads."""
+        models = dict(sorted(self.models.items()))
+        read = msgspec.structs.replace(self, defaults=Defaults(), models=models, search=[])
         return zlib.crc32(repr(read).encode())
 
 
@@ -327,10 +334,21 @@ def decode(kind: type[S], values: Mapping[str, Any], source: str, *, text: bool 
 
     Raises ConfigError that names the key and the source.
     """
+    if kind is Config:
+        values = _with_search(values)
     try:
         return msgspec.convert(values, kind, strict=not text, dec_hook=_decode_unit)
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(str(error), kind, values, source, text)) from error
+
+
+def _with_search(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`models.search` as a key of its own, if it is no table."""
+    models = values.get("models")
+    if not isinstance(models, dict) or "search" not in models or isinstance(models["search"], dict):
+        return values
+    rest = {name: settings for name, settings in models.items() if name != "search"}
+    return {**values, "models": rest, SEARCH: models["search"]}
 
 
 def _explain(message: str, kind: type[Section], values: Mapping[str, Any], source: str, text: bool) -> str:
@@ -457,6 +475,8 @@ class ModelEntry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     added: float = 0.0
     pulled: str = ""
     """The repository its files were downloaded from; empty for the user's own files."""
+    origin: str = ""
+    """`ollama:NAME` for a file in the store of that program, which may replace or remove it."""
 
 
 def read_models(folder: Path, broken: Callable[[str], None]) -> dict[str, ModelEntry]:

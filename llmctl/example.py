@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from llmctl.config import Config, Duration, ModelSettings, Size, keys, sections
+from llmctl.config import SEARCH, Config, Duration, ModelSettings, Size, keys, sections
 
 SECTIONS = {
     "defaults": "Defaults for options that are not given.",
@@ -141,6 +141,8 @@ def text() -> str:
         parts += ["", f"# {SECTIONS[name]}", f"[{name}]"]
         for key in keys(section):
             parts += _entry(KEYS[f"{name}.{key}"], key, getattr(section, key), _sample(name, key))
+    parts += ["", "# Folders in which `llmctl models find` looks, beside those of other programs."]
+    parts += ["[models]", f"# {SEARCH.partition('.')[2]} = {toml(['/path/of/models'])}"]
     parts += ["", "# Settings of the model NAME.", "# [models.NAME]"]
     for key in ModelSettings.__struct_fields__:
         comment, sample = SETTINGS[key]

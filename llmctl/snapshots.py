@@ -16,11 +16,12 @@ PART = re.compile(r".*-(?!00001)\d{5}-of-\d{5}\.gguf", re.DOTALL)
 """A file of a model in several parts, other than the first."""
 
 
-def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+def cache_folder(environ: Mapping[str, str] = os.environ, user: str = "~") -> Path:
+    """The folder of the cache. `user`: the home folder."""
     named = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
     if named:
         return expanded(named)
-    home = environ.get("HF_HOME") or os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    home = environ.get("HF_HOME") or os.path.join(environ.get("XDG_CACHE_HOME") or f"{user}/.cache", "huggingface")
     return expanded(home) / "hub"
 
 
@@ -70,14 +71,24 @@ def _models(snapshot: Path) -> list[Path]:
 
 def _snapshot(folder: Path) -> Path:
     """The snapshot of the branch `main`, else the newest. Raises ModelUnavailable if there is none."""
-    snapshots = folder / "snapshots"
-    try:
-        named = snapshots / (folder / "refs" / "main").read_text().strip()
-        if named.is_dir() and named != snapshots:
-            return named
-    except OSError:
-        pass  # downloaded by commit
-    found = [path for path in snapshots.iterdir() if path.is_dir()] if snapshots.is_dir() else []
+    found = snapshots_of(folder)
     if not found:
         raise ModelUnavailable(f"{folder} contains no snapshot of its repository", "`llmctl pull` downloads one.")
-    return max(found, key=lambda path: path.stat().st_mtime)
+    return found[0]
+
+
+def snapshots_of(folder: Path) -> list[Path]:
+    """The snapshots of a cached repository: that of the branch `main` first, then the newest. Raises OSError."""
+    snapshots = folder / "snapshots"
+    if not snapshots.is_dir():
+        return []
+    found = sorted((path for path in snapshots.iterdir() if path.is_dir()), key=_written, reverse=True)
+    try:
+        main = (folder / "refs" / "main").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return found  # downloaded by commit
+    return sorted(found, key=lambda path: path.name != main)
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime

@@ -48,6 +48,7 @@ from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.contents import Contents
 from llmctld.models.catalogue.hashing import Hasher
 from llmctld.models.engines.ladder import Ladder
+from llmctld.models.found.file_contents import FileContents
 from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.memory_budget import MemoryBudget
@@ -186,7 +187,8 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
     hub = Hub(
         socket=str(paths.socket), requests=requests, counters=counters, pipeline=background.pipeline,
         embedding=embedding, catalog=catalog, residency=residency, tiers=tiers, history=history,
-        puller=Puller(catalog, paths.pulled, lambda: budget.limit.host), estimates=estimates, background=background,
+        puller=Puller(catalog, paths.pulled, lambda: budget.limit.host), estimates=estimates,
+        file_contents=FileContents(budget), background=background,
         semantic=semantic, prefetch=prefetch,
     )  # fmt: skip
     counters.gauge("requests_in_flight", requests.in_flight)

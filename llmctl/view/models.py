@@ -39,6 +39,7 @@ def as_json(entry: ModelEntry, state: str | None, default: bool, sha256: str | N
         "aliases": entry.aliases,
         "settings": plain(entry.settings),
         "pulled": entry.pulled or None,
+        "origin": entry.origin or None,
         "state": state,
         "default": default,
         "sha256": sha256,
@@ -82,6 +83,7 @@ def one(
         ["aliases", ", ".join(entry.aliases) or "-"],
         ["sha256", sha256 or "-"],
         *([["pulled from", entry.pulled]] if entry.pulled else []),
+        *([["origin", entry.origin]] if entry.origin else []),
         *([f"setting {key}", _setting(key, entry, over)] for key in sorted(entry.settings.keys() | over.keys())),
     ]
     return ["", ""], rows

@@ -14,7 +14,17 @@ from llmctl.wire.embed import Embed
 from llmctl.wire.generate import Generate
 from llmctl.wire.history import Undo
 from llmctl.wire.message import Message
-from llmctl.wire.models import AddModel, EstimateModel, LoadModel, PinModel, Ps, PullModel, RemoveModel, UnloadModel
+from llmctl.wire.models import (
+    AddModel,
+    DescribeFiles,
+    EstimateModel,
+    LoadModel,
+    PinModel,
+    Ps,
+    PullModel,
+    RemoveModel,
+    UnloadModel,
+)
 from llmctl.wire.replies import AnyReply
 
 AnyRequest = (
@@ -28,6 +38,7 @@ AnyRequest = (
     | AddModel
     | PullModel
     | EstimateModel
+    | DescribeFiles
     | RemoveModel
     | LoadModel
     | PinModel

@@ -1,4 +1,4 @@
-"""Messages about models: add, pull, estimate, load, pin, unload, and the engines that run them."""
+"""Messages about models: add, pull, estimate, describe, load, pin, unload, and the engines that run them."""
 
 from typing import Any, ClassVar
 
@@ -27,6 +27,8 @@ class AddModel(Plain, kw_only=True, tag="add_model"):
     """`text` or `embedding`: what an endpoint's model makes; other targets tell it themselves"""
     force: bool = False
     """replace a model of this name"""
+    origin: str = ""
+    """`ollama:NAME` if the target is a file of that program, which may replace or remove it; else empty"""
 
 
 class PullModel(Plain, kw_only=True, tag="pull_model"):
@@ -71,6 +73,13 @@ class EstimateModel(Plain, kw_only=True, tag="estimate_model"):
     """name or alias of a model, or the absolute path of one that was not added"""
     settings: dict[str, str] = {}
     """over those that the model has"""
+
+
+class DescribeFiles(Plain, kw_only=True, tag="describe_files"):
+    """Says what files and folders contain, from their headers, and whether they fit in memory. -> `described`"""
+
+    paths: list[str]
+    """absolute paths of GGUF files (the first part of several) and of folders"""
 
 
 class RemoveModel(Plain, kw_only=True, tag="remove_model"):
@@ -188,3 +197,37 @@ class Estimated(Result, kw_only=True, tag="estimated", omit_defaults=False):
     total_bytes: int
     measured_bytes: int | None
     """what it took when it was last loaded with these settings; null before"""
+
+
+class FileContent(msgspec.Struct, omit_defaults=True):
+    """What a file or folder contains."""
+
+    path: str
+    """as it was asked for"""
+    state: str = "usable"
+    """`usable`; `damaged`: incomplete or unreadable; `other`: neither a language model nor an embedding model"""
+    reason: str = ""
+    """why it is not usable"""
+    kind: str = ""
+    """what it makes: `text` or `embedding`"""
+    backend: str = ""
+    """`llama.cpp`, `transformers` or `sentence-transformers`"""
+    architecture: str = ""
+    """as its file calls it; empty: unknown"""
+    quantization: str = ""
+    """name of the file type, as Q4_K_M, or of the number type; empty: unknown"""
+    context: int = 0
+    """tokens that it was trained for; 0: unknown"""
+    size_bytes: int = 0
+    """all its files together"""
+    total_bytes: int = 0
+    """estimated memory at the default settings"""
+    fits: bool = False
+    """its weights fit in the memory that models may use; context and slots are reduced if the rest does not"""
+
+
+class Described(Result, kw_only=True, tag="described", omit_defaults=False):
+    """What files and folders contain."""
+
+    files: list[FileContent]
+    """in the order of the request"""

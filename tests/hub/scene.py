@@ -31,6 +31,7 @@ from llmctld.inside.background import Background
 from llmctld.models.catalogue.builtin import Builtin
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.engines.ladder import Ladder
+from llmctld.models.found.file_contents import FileContents
 from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.memory_budget import MemoryBudget
@@ -305,6 +306,7 @@ async def a_server(folder: Path, pipeline: Stage) -> AsyncIterator[Scene]:
         history=history,
         puller=puller,
         estimates=estimates,
+        file_contents=FileContents(MemoryBudget(catalog, estimates, Limits())),
         background=background,
         semantic=semantic,
     )

@@ -43,10 +43,11 @@ EXAMPLES: list[wire.Message] = [
     ),
     wire.Embed(texts=["a"], model="m", prompt="query", user="ana"),
     wire.Cancel(), wire.Ack(count=3), wire.Status(), wire.Ps(), wire.Stop(timeout=0.5),
-    wire.AddModel(name="m", target="/m.gguf", aliases=["a"], settings={"slots": "2"}, force=True),
+    wire.AddModel(name="m", target="/m.gguf", aliases=["a"], settings={"slots": "2"}, force=True,
+                  origin="ollama:m"),
     wire.PullModel(repo="o/n", file="f.gguf", name="m", aliases=["a"], settings={"slots": "2"}, force=True, endpoint="http://h",
                    token="t"),
-    wire.EstimateModel(target="m", settings={"slots": "2"}),
+    wire.EstimateModel(target="m", settings={"slots": "2"}), wire.DescribeFiles(paths=["/m.gguf"]),
     wire.RemoveModel(name="m"), wire.LoadModel(name="m", replicas=2), wire.PinModel(name="m"),
     wire.UnloadModel(name="m"), wire.GetCacheStats(),
     wire.ListCache(model="m", user="ana", tags=["a"], older=1.0, newer=2.0, after=3, limit=4), wire.ShowCache(key="k"),
@@ -76,6 +77,9 @@ RESULT_EXAMPLES: list[wire.AnyResult] = [
     wire.HitUndone(id="i", key="k", question="q", served=[wire.ServedTo("i", "ana", 1.5, "p")]),
     wire.Model(name="m", target="echo", backend="echo", aliases=[], settings={"slots": 1}), wire.Nothing(),
     wire.Estimated(weights_bytes=1, kv_bytes=2, compute_bytes=3, total_bytes=6, measured_bytes=5),
+    wire.Described(files=[wire.FileContent("/m.gguf", kind="text", backend="llama.cpp", architecture="llama",
+                                           quantization="Q4_K_M", context=5, size_bytes=6, total_bytes=7, fits=True),
+                          wire.FileContent("/n.gguf", "damaged", "/n.gguf is incomplete")]),
 ]  # fmt: skip
 
 

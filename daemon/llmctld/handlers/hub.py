@@ -15,6 +15,7 @@ from llmctld.call.call import Call, Stage
 from llmctld.history import History
 from llmctld.inside.background import Background
 from llmctld.models.catalogue.catalog import Catalog
+from llmctld.models.found.file_contents import FileContents
 from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.residency import Residency
@@ -39,6 +40,7 @@ class Hub:
     history: History
     puller: Puller
     estimates: Estimates
+    file_contents: FileContents
     background: Background
     semantic: SemanticCache
     prefetch: Prefetcher | None = None

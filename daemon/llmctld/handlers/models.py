@@ -1,4 +1,4 @@
-"""Requests about models: adding, pulling, estimating, loading, pinning, unloading and removing them."""
+"""Requests about models: adding, pulling, estimating, describing, loading, pinning, unloading and removing them."""
 
 import asyncio
 from contextlib import aclosing
@@ -9,11 +9,15 @@ from llmctl.errors import Internal
 from llmctld.handlers.hub import Hub, Tell
 from llmctld.models.catalogue.address import is_open
 
+AT_ONCE = 16
+"""Files whose headers are read in one go."""
+
 
 async def add_model(hub: Hub, request: wire.AddModel, tell: Tell) -> wire.Model:
     entry = hub.catalog.add(
-        request.name, request.target, request.aliases, request.settings, request.force, kind=request.kind
-    )
+        request.name, request.target, request.aliases, request.settings, request.force, kind=request.kind,
+        origin=request.origin,
+    )  # fmt: skip
     if entry.settings.get("api_key_env") and is_open(entry.target):
         where = f"{entry.target} is plain http to another machine"
         tell(wire.Notice(text=f"the key of {entry.name} is sent unencrypted: {where}"))
@@ -39,6 +43,13 @@ async def pull_model(hub: Hub, request: wire.PullModel, tell: Tell) -> wire.Mode
 async def estimate_model(hub: Hub, request: wire.EstimateModel, tell: Tell) -> wire.Estimated:
     entry, settings = hub.catalog.resolve(request.target, request.settings)
     return await asyncio.to_thread(hub.estimates.tell, entry, settings)
+
+
+async def describe_files(hub: Hub, request: wire.DescribeFiles, tell: Tell) -> wire.Described:
+    files: list[wire.FileContent] = []
+    for first in range(0, len(request.paths), AT_ONCE):  # a cancelled request reads no further
+        files += await asyncio.to_thread(hub.file_contents.describe, request.paths[first : first + AT_ONCE])
+    return wire.Described(files=files)
 
 
 async def remove_model(hub: Hub, request: wire.RemoveModel, tell: Tell) -> wire.Nothing:

@@ -27,6 +27,7 @@ HANDLERS: dict[type[wire.Request], Handler[Any]] = {
     wire.AddModel: models.add_model,
     wire.PullModel: models.pull_model,
     wire.EstimateModel: models.estimate_model,
+    wire.DescribeFiles: models.describe_files,
     wire.RemoveModel: models.remove_model,
     wire.LoadModel: models.load_model,
     wire.PinModel: models.pin_model,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from llmctl.cli.console import flags, help, out
+from llmctl.cli.models.find import add_stored, find
 from llmctl.cli.models.labels import (
     ENDPOINT,
     Alias,
@@ -128,6 +129,7 @@ def _overrides(name: str) -> dict[str, Any]:
 EXAMPLES = """
 llmctl models add story ~/models/story.gguf --alias s
 llmctl models add qwen ./qwen3-4b --set dtype=bfloat16
+llmctl models add llama ollama:llama3.2
 llmctl models add gpt https://api.openai.com/v1 --remote-model gpt-4o-mini --api-key-env OPENAI_API_KEY
 llmctl models add dry echo
 """
@@ -141,7 +143,7 @@ def add(
         Argument(
             metavar="TARGET",
             help="FILE.gguf; a FOLDER with safetensors; an endpoint http(s)://HOST/v1; OWNER/NAME[:FILE] in the Hugging Face "
-            "cache; or echo, a model for tests that repeats the prompt.",
+            "cache; ollama:NAME[:TAG] in ollama's store; or echo, a model for tests that repeats the prompt.",
         ),
     ],
     alias: Alias = None,
@@ -168,6 +170,8 @@ def add(
     from llmctl import wire
     from llmctl.pages import is_page, repo_of
     from llmctl.snapshots import locate
+    from llmctl.stores import ollama
+    from llmctl.stores.stored import home_of
 
     if is_page(target):
         hint = f"`llmctl pull {repo_of(target)} --as {name}` downloads the model and adds it."
@@ -175,6 +179,9 @@ def add(
     settings = labels(set, tier, price_in, price_cached, price_out, tag)
     given = {"remote_model": remote_model, "api_key_env": api_key_env}
     settings |= {key: value for key, value in given.items() if value is not None}
+    if ollama.is_name(target):
+        add_stored(name, ollama.find(target, home_of()), settings, alias or (), force)
+        return
     request = wire.AddModel(
         name=name,
         target=target if target == "echo" or "://" in target else locate(target),
@@ -187,6 +194,7 @@ def add(
 
 
 app.command("pull")(pull)
+app.command("find")(find)
 
 
 @app.command("estimate")
@@ -205,10 +213,14 @@ def estimate(
     from llmctl import wire
     from llmctl.cli.console.show import show
     from llmctl.snapshots import locate
+    from llmctl.stores import ollama
+    from llmctl.stores.stored import home_of
     from llmctl.view import models
 
     given = {"context": context, "slots": slots, "retained": retained, "kv_type": kv_type}
     settings = {key: value for key, value in given.items() if value is not None}
+    if ollama.is_name(target):
+        target = str(ollama.find(target, home_of()).path)
     known = any(target in (entry.name, *entry.aliases) for entry in _entries().values())
     if not known and (os.path.exists(os.path.expanduser(target)) or "/" in target) and "://" not in target:
         target = locate(target)

@@ -1,7 +1,7 @@
 """`llmctl completion`: scripts that complete commands, options and names in the shell itself, without Python or a hub.
 
-They are generated from the table of commands; names of models and templates are read from the names of their files.
-Whatever a file is called, no shell expands its name: a candidate is compared and inserted, never evaluated.
+They are generated from the table of commands; names of models and templates, also of ollama's models, are read from the names
+of files. Whatever a file is called, no shell expands its name: a candidate is compared and inserted, never evaluated.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ ARGUMENTS = {
     "models load": "@models",
     "models unload": "@models",
     "models estimate": "@models",
-    "models add": "@files",
+    "models add": "@files @ollama",
     "templates show": "@templates",
     "templates edit": "@templates",
     "templates rm": "@templates",
@@ -61,6 +61,20 @@ __llmctl_names() {{
             ""|[!A-Za-z0-9]*|*[!A-Za-z0-9._:-]*) ;;
             *) printf "%s\\n" "$__file" ;;
         esac
+    done
+}}
+__llmctl_ollama() {{
+    for __store in "${{OLLAMA_MODELS:-$HOME/.ollama/models}}" {stores}; do
+        for __file in "$__store"/manifests/*/*/*/*; do
+            __file="${{__file#"$__store"/manifests/}}"
+            __tag="${{__file##*/}}"
+            __file="${{__file%/*}}"
+            __file="${{__file#registry.ollama.ai/}}"
+            case "$__file:$__tag" in
+                *[!A-Za-z0-9._:/-]*) ;;
+                *) printf "ollama:%s:%s\\n" "${{__file#library/}}" "$__tag" ;;
+            esac
+        done
     done
 }}
 __llmctl_words() {{
@@ -92,6 +106,7 @@ __llmctl_candidates() {{
     for __word in $(printf "%s" "$__found"); do
         case "$__word" in
             @files) printf "@files\\n" ;;
+            @ollama) __llmctl_ollama ;;
             @*) __llmctl_names "${{__word#@}}" ;;
             *) printf "%s\\n" "$__word" ;;
         esac
@@ -117,7 +132,7 @@ BASH = """_llmctl() {
     done <<< "$(__llmctl_candidates "${words[@]:1}")"
     if [ -n "$files" ]; then
         case "$cur" in
-            -*) ;;
+            -*|oll*) ;;
             *) COMPREPLY=() ;;
         esac
         type compopt >/dev/null 2>&1 && compopt -o default
@@ -178,9 +193,12 @@ def completion(shell: Annotated[Shell, Argument(help="bash, zsh or fish.", metav
 
 def script(shell: str) -> str:
     """The whole script for "bash", "zsh" or "fish"."""
+    from llmctl.stores.ollama import SYSTEM
+
     commands = list(_commands())
     common = COMMON.format(
         shell=shell,
+        stores=" ".join(SYSTEM),
         words="\n".join(f'        "{path}") printf "%s" "{words}" ;;' for path, words, _ in commands),
         values="\n".join(f"        {case}" for path, _, command in commands for case in _values(path, command)),
         groups="|".join(path for path, _, command in commands if path and hasattr(command, "commands")),

@@ -63,6 +63,7 @@ def _keys(config: configuration.Config) -> Iterator[str]:
         for key in settings.__struct_fields__:
             if getattr(settings, key) is not None:
                 yield f"models.{model}.{key}"
+    yield configuration.SEARCH
 
 
 def value_of(config: configuration.Config, key: str) -> Any:
@@ -75,6 +76,8 @@ def value_of(config: configuration.Config, key: str) -> Any:
 
 def _value(config: configuration.Config, key: str) -> Any:
     """The value of a dotted key. A model's name may contain dots."""
+    if key == configuration.SEARCH:
+        return config.search
     section, _, name = key.rpartition(".")
     if section.startswith("models."):
         return getattr(config.models[section.removeprefix("models.")], name)

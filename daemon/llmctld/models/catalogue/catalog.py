@@ -26,6 +26,7 @@ from llmctl.errors import (
 )
 from llmctl.files import write_whole
 from llmctl.guide import OFF
+from llmctl.stores import ollama
 from llmctl.suggestions import no_model_hint
 from llmctld.models.catalogue.chat_template import read_template
 from llmctld.models.catalogue.contents import Contents
@@ -209,8 +210,10 @@ class Catalog:
         force: bool,
         pulled: str = "",
         kind: str | None = None,
+        origin: str = "",
     ) -> ModelEntry:
-        """Writes the model's file. `kind`: what an endpoint's model makes, since the address does not tell.
+        """Writes the model's file. `kind`: what an endpoint's model makes, since the address does not tell. `origin`: as
+        of ModelEntry.
 
         Raises Usage for a name in use, ModelUnavailable if the target is no model, InvalidRequest.
         """
@@ -233,6 +236,7 @@ class Catalog:
             settings=given,
             added=time.time(),
             pulled=pulled,
+            origin=origin,
         )
         if name in self._entries:  # a replaced model keeps its date, since the oldest model is the default
             entry.added = self._entries[name].added
@@ -300,7 +304,11 @@ class Catalog:
             return f"{ECHO} {_library(ECHO)}"
         if entry.backend == REMOTE:  # what its server does cannot be known
             return f"{REMOTE} {entry.target.rstrip('/')} {self.settings(entry).remote_model or ''}"
-        files, settings = self.contents.of(entry.target), self.settings(entry)
+        try:
+            files, settings = self.contents.of(entry.target), self.settings(entry)
+        except ModelUnavailable as error:
+            lost = ollama.lost(entry.origin, Path(entry.target), entry.name)
+            raise ModelUnavailable(*lost) if lost else error from None
         if settings.draft is not None and settings.speculation != "off":
             files += " " + read_draft(settings.draft, entry.target, lambda file: self.contents.of(str(file)))
         if settings.template is not None:

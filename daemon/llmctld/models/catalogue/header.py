@@ -82,6 +82,13 @@ def read_whole_header(path: Path) -> Header:
     return _read(path, _all)
 
 
+def joined(parts: list[Header]) -> Header:
+    """The header of the first part with the tensors of all parts of a model."""
+    shapes = {name: shape for part in parts for name, shape in part.shapes.items()}
+    types = frozenset[str]().union(*(part.types for part in parts))
+    return parts[0]._replace(weights=sum(part.weights or 0 for part in parts), shapes=shapes, types=types)
+
+
 class _Short(Exception):
     """More bytes of the file are needed."""
 

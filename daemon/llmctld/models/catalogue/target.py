@@ -59,13 +59,13 @@ def type_of(target: str) -> TargetType:
     check_pointers(path)
     if path.is_dir():
         return _of_folder(path)
-    for part in _parts(path):
+    for part in checked_parts(path):
         check_gguf(part)
     try:
         header = read_header(path)
     except (OSError, DamagedHeader):
         header = {}
-    return TargetType(LLAMA, _kind(path, header))
+    return TargetType(LLAMA, kind_of(path, header))
 
 
 def _of_folder(path: Path) -> TargetType:
@@ -106,7 +106,8 @@ def check_weights(target: str, trust: bool) -> None:
         raise ModelUnavailable(message, hint)
 
 
-def _kind(path: Path, header: dict[str, Value]) -> str:
+def kind_of(path: Path, header: dict[str, Value]) -> str:
+    """What a GGUF file with these header values makes. Raises ModelUnavailable for a reranker."""
     architecture = header.get("general.architecture", "")
     pooling = header.get(f"{architecture}.pooling_type")
     if pooling == RANK:
@@ -118,7 +119,7 @@ def _kind(path: Path, header: dict[str, Value]) -> str:
     return "embedding" if makes_none or pooling else "text"
 
 
-def _parts(path: Path) -> list[Path]:
+def checked_parts(path: Path) -> list[Path]:
     """All parts of the model. Raises ModelUnavailable if `path` is not the first part, or a part is missing."""
     parts = split.parts(path)
     if path != parts[0]:

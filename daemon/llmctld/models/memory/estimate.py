@@ -14,7 +14,7 @@ from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable
 from llmctl.files import write_whole
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.models.catalogue.header import DamagedHeader, Header, read_whole_header
+from llmctld.models.catalogue.header import DamagedHeader, Header, joined, read_whole_header
 from llmctld.models.catalogue.target import ECHO, LLAMA, REMOTE
 from llmctld.models.memory import folder
 from llmctld.models.memory.layout import Estimate, context, embedding, text
@@ -86,7 +86,7 @@ class Estimates:
     def _header(self, path: Path) -> Header | None:
         """The header of the first part with the weights of all parts; None if one cannot be read."""
         try:
-            return self._whole([self._one(part) for part in split.parts(path)])
+            return joined([self._one(part) for part in split.parts(path)])
         except (OSError, DamagedHeader):
             return None
 
@@ -97,11 +97,6 @@ class Estimates:
             header = read_whole_header(path)
             self._headers[key] = header._replace(weights=found.st_size if header.weights is None else header.weights)
         return self._headers[key]
-
-    def _whole(self, parts: list[Header]) -> Header:
-        shapes = {name: shape for part in parts for name, shape in part.shapes.items()}
-        types = frozenset[str]().union(*(part.types for part in parts))
-        return parts[0]._replace(weights=sum(part.weights or 0 for part in parts), shapes=shapes, types=types)
 
     def architectures(self, paths: Iterable[Path]) -> list[str]:
         """The architectures of the models in these files."""
@@ -120,6 +115,7 @@ class Estimates:
                 f"{entry.name} runs at {entry.target} and takes no memory here", "Give the name of a model with a file."
             )
         if entry.backend == LLAMA and self._header(Path(entry.target)) is None:
+            self._catalog.identity(entry)  # raises if a file is missing
             message = f"the memory of {entry.target} cannot be estimated: its header is incomplete"
             raise ModelUnavailable(message, "The file may be damaged or truncated; download it again.")
         found = self._of(entry, settings)

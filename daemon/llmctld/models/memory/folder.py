@@ -49,7 +49,7 @@ def text(folder: Path, settings: ModelSettings) -> Estimate:
 
     GPT-2 and related models use other names for the same fields.
     """
-    config = _config(folder)
+    config = config_of(folder)
     wanted = settings.dtype or "auto"
     as_stored = str(config.get("dtype") or config.get("torch_dtype") or "float32") if _on_gpu(settings) else "float32"
     width = BYTES.get(as_stored if wanted == "auto" else wanted, 4.0)
@@ -74,7 +74,7 @@ def _on_gpu(settings: ModelSettings) -> bool:
     return settings.gpu_layers != 0 and bool(gpus())
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def config_of(folder: Path) -> dict[str, Any]:
     """The fields of the text model, which multimodal models nest in `text_config`."""
     config = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, Any])
     inner = config.get("text_config")
@@ -99,6 +99,17 @@ def _read(folder: Path, there: set[Path]) -> set[Path]:
     except FileNotFoundError:
         return there
     return {folder / name for name in index.weight_map.values()}
+
+
+def missing(folder: Path) -> list[str]:
+    """Names of weight files that the folder's index lists and that do not exist. Raises ValueError for a damaged index."""
+    if (folder / WHOLE).exists():
+        return []
+    try:
+        index = msgspec.json.decode((folder / INDEX).read_bytes(), type=Index)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in set(index.weight_map.values()) if not (folder / name).is_file())
 
 
 def _weights(folder: Path, width: float | None) -> int:

@@ -35,6 +35,10 @@ class MemoryBudget:
         """Memory for all loaded models together."""
         return limit_of(self._limits)
 
+    def could_hold(self, weights: int) -> bool:
+        """Whether weights of so many bytes fit if nothing else is loaded, on the GPUs and in host memory together."""
+        return weights <= self.limit.host + self.limit.gpu
+
     def needs(self, entry: ModelEntry) -> MemorySize:
         """As measured at the last load with these settings, else as estimated. What exceeds the GPUs counts as host
         memory. The built-in guide does not count.

@@ -1,0 +1,1 @@
+"""Files of other programs: what they contain, before they are added."""

@@ -1,0 +1,167 @@
+"""`llmctl models find`: models that other programs left on this machine, and adding them where they are.
+
+The command looks through the stores; the hub reads the headers and knows what fits.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from llmctl.cli.console import flags, out
+from llmctl.errors import LlmctlError, NotFound, nearest
+
+if TYPE_CHECKING:
+    from llmctl.config import ModelEntry
+    from llmctl.stores.stored import Stored
+    from llmctl.view.found import Found
+
+NOTICES = 5
+"""Files that are skipped and named; the others are counted."""
+
+
+def find(
+    names: Annotated[
+        list[str] | None, Argument(help="Only models with these names; * and ? match any text.", metavar="[NAME]...")
+    ] = None,
+    add: Annotated[bool, Option("--add", help="Add the models that fit. Files stay where they are.")] = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """List models that other programs left on this machine.
+
+    Looks in the Hugging Face cache, in the folders of ollama, LM Studio, llama.cpp, GPT4All, Jan and text-generation-webui,
+    and in those of the setting models.search. Reads headers only, and writes nothing there.
+    """
+    from llmctl.config import read_models
+
+    entries = list(read_models(flags.places().models, out.notice).values())
+    found = _chosen(_found(entries), names or [])
+    if add:
+        _add(found, entries)
+    elif json:
+        from llmctl.view.found import as_json
+
+        for each in found:
+            out.json_line(as_json(each))
+    elif found:
+        from llmctl.cli.console.show import show
+        from llmctl.view.found import table
+
+        show(table(found))
+    else:
+        out.notice("no model of another program was found. `llmctl pull REPO` downloads one")
+
+
+def _found(entries: "Sequence[ModelEntry]") -> "list[Found]":
+    """The usable models. Notices name what is damaged, and count what is of another kind."""
+    from llmctl import wire
+    from llmctl.stores import programs
+    from llmctl.view.found import Found
+
+    skipped: list[str] = []
+    stored = _stored(skipped)
+    contents = (
+        flags.call(wire.DescribeFiles(paths=[str(each.path) for each in stored]), wire.Described).files
+        if stored
+        else []
+    )
+    pairs = list(zip(stored, contents, strict=True))
+    skipped += [content.reason for _, content in pairs if content.state == "damaged"]
+    usable = [(each, content) for each, content in pairs if content.state == "usable"]
+    others = len(pairs) - len(usable) - sum(content.state == "damaged" for _, content in pairs)
+    _report(skipped, others)
+    users = programs.added(entries)
+    added = [users.get(programs.place_of(each.path)) for each, _ in usable]
+    new = [each for (each, _), user in zip(usable, added, strict=True) if user is None]
+    names = iter(programs.names_for(new, [name for entry in entries for name in (entry.name, *entry.aliases)]))
+    return [
+        Found(programs.plain(each.name) if user else next(names), each, content, user)
+        for (each, content), user in zip(usable, added, strict=True)
+    ]
+
+
+def _stored(skipped: list[str]) -> "list[Stored]":
+    from llmctl.paths import absolute
+    from llmctl.stores import programs
+    from llmctl.stores.stored import home_of
+
+    folders = [absolute(folder) for folder in flags.settings().search]
+    return programs.find(home_of(mac=sys.platform == "darwin"), folders, skipped.append)
+
+
+def _report(skipped: Sequence[str], others: int) -> None:
+    from llmctl.view.found import on_one_line
+
+    for words in skipped[:NOTICES]:
+        out.notice(on_one_line(words))
+    if len(skipped) > NOTICES:
+        out.notice(f"{len(skipped) - NOTICES} more files and folders are skipped")
+    if others:
+        what = "file or folder is" if others == 1 else "files and folders are"
+        out.notice(f"{others} {what} neither a language model nor an embedding model")
+
+
+def _chosen(found: "list[Found]", names: Sequence[str]) -> "list[Found]":
+    """Those that a pattern matches, by name or target; all without patterns. Raises NotFound for one that matches none."""
+    for pattern in names:
+        if not any(_matches(each, pattern) for each in found):
+            message = f"no model of another program is called {pattern!r}"
+            raise NotFound(message, nearest(pattern, [each.name for each in found]) or None)
+    return [each for each in found if not names or any(_matches(each, pattern) for pattern in names)]
+
+
+def _matches(found: "Found", pattern: str) -> bool:
+    return fnmatchcase(found.name, pattern) or fnmatchcase(found.target, pattern)
+
+
+def _add(found: "Iterable[Found]", entries: "Sequence[ModelEntry]") -> None:
+    """Adds what fits and was not added. Continues after a failure, and raises the first at the end."""
+    failures: list[LlmctlError] = []
+    new = 0
+    for each in found:
+        if each.added is not None:
+            out.notice(f"{each.name} was added before, as {each.added}")
+        elif not each.content.fits:
+            out.notice(
+                f"{each.name} does not fit in memory; `llmctl models add NAME {each.target}` adds it all the same"
+            )
+        else:
+            try:
+                add_stored(each.name, each.stored)
+                new += 1
+            except LlmctlError as error:
+                failures.append(error)
+                out.notice(f"{each.name} cannot be added: {error.message}")
+    if new and not any(entry.kind == "text" for entry in entries):
+        out.notice("the first of these that writes text is the default model now; `defaults.model` names another")
+    if not new and not failures:
+        out.notice("nothing to add")
+    if failures:
+        raise failures[0]
+
+
+def add_stored(
+    name: str,
+    stored: "Stored",
+    settings: dict[str, str] | None = None,
+    aliases: Sequence[str] = (),
+    force: bool = False,
+) -> None:
+    """Adds a model of another program; `settings` win over the program's own. Reports it, and what of it is not used."""
+    from llmctl import wire
+    from llmctl.cli.models.labels import report
+
+    request = wire.AddModel(
+        name=name, target=str(stored.path), aliases=list(aliases), settings={**stored.settings, **(settings or {})},
+        force=force, origin=stored.target,
+    )  # fmt: skip
+    report(flags.call(request, wire.Model))
+    if stored.unused:
+        out.notice(f"{stored.target} has parts that are not used here: {', '.join(stored.unused)}")
+    if "adapters" in stored.settings:
+        out.notice(
+            f"{stored.target} has an adapter, which is applied on request: `llmctl ask -m {name} --adapter adapter ...`"
+        )

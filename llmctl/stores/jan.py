@@ -1,0 +1,79 @@
+"""Jan: llamacpp/models/ID/model.yml in its data folder, whose `model_path` leads to the GGUF file.
+
+Source: janhq/jan, src-tauri/src/core/app/{commands,paths}.rs (settings.json names the data folder; JAN_DATA_FOLDER) and
+extensions/llamacpp-extension/src/index.ts (ID may contain slashes; `model_path` is absolute for an imported file, else it
+counts from the data folder). Versions before 0.6 kept models/ there, in ~/jan, and in ~/cortexcpp.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llmctl.stores.stored import Home, Say, Stored, in_utf8, read_small
+from llmctl.stores.walk import models_below, name_of
+
+PROGRAM = "jan"
+DESCRIPTION = "model.yml"
+
+
+class Settings(msgspec.Struct):
+    data_folder: str = ""
+
+
+def stored(home: Home, say: Say) -> Iterator[Stored]:
+    for data in dict.fromkeys(_folders(home)):
+        for file in _descriptions(data / "llamacpp" / "models", say):
+            yield from _described(data, file, say)
+        for path in models_below(data / "models", say):
+            yield Stored(PROGRAM, name_of(path), path)
+    for path in models_below(home.path / "cortexcpp" / "models", say):
+        yield Stored(PROGRAM, name_of(path), path)
+
+
+def _folders(home: Home) -> Iterator[Path]:
+    if named := home.environ.get("JAN_DATA_FOLDER"):
+        yield Path(named)
+    for settings in (home.data / "jan.ai.app", home.config / "Jan"):
+        try:
+            named = msgspec.json.decode(read_small(settings / "settings.json"), type=Settings).data_folder
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        if named.startswith("/"):
+            yield Path(named)
+    yield home.data / "Jan" / "data"
+    yield home.path / "jan"
+
+
+def _descriptions(folder: Path, say: Say) -> Iterator[Path]:
+    def failed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            say(f"{error.filename} is skipped: {error.strerror}")
+
+    for place, folders, files in os.walk(folder, onerror=failed):
+        folders.sort()
+        if DESCRIPTION in files and in_utf8(place):
+            yield Path(place) / DESCRIPTION
+
+
+def _described(data: Path, file: Path, say: Say) -> Iterator[Stored]:
+    import yaml
+
+    try:
+        found: Any = yaml.safe_load(read_small(file))
+    except OSError as error:
+        say(f"{file} is skipped: {error.strerror}")
+        return
+    except (yaml.YAMLError, UnicodeDecodeError):
+        found = None
+    named = found.get("model_path") if isinstance(found, dict) else None
+    if not isinstance(named, str) or not named:
+        say(f"{file} is skipped: it names no `model_path`")
+        return
+    path = data / named  # an absolute path stands for itself
+    if path.is_file():
+        yield Stored(PROGRAM, file.parent.name, path)
+    else:
+        say(f"{path} is skipped: {file} names it, and it is no file")
