@@ -131,7 +131,6 @@ llmctl models add story ~/models/story.gguf --alias s
 llmctl models add qwen ./qwen3-4b --set dtype=bfloat16
 llmctl models add llama ollama:llama3.2
 llmctl models add gpt https://api.openai.com/v1 --remote-model gpt-4o-mini --api-key-env OPENAI_API_KEY
-llmctl models add dry echo
 """
 
 
