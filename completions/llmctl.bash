@@ -18,14 +18,14 @@ __llmctl_names() {
 __llmctl_ollama() {
     for __store in "${OLLAMA_MODELS:-$HOME/.ollama/models}" /usr/share/ollama/.ollama/models /var/lib/ollama/.ollama/models /var/lib/ollama/models /var/lib/ollama /var/snap/ollama/common/models; do
         for __file in "$__store"/manifests/*/*/*/*; do
-            if [ -f "$__file" ]; then
-                __tag="${__file##*/}"
-                __file="${__file%/*}"
-                __file="${__file#"$__store"/manifests/}"
-                __file="${__file#registry.ollama.ai/}"
-                printf "ollama:%s:%s
-" "${__file#library/}" "$__tag"
-            fi
+            __file="${__file#"$__store"/manifests/}"
+            __tag="${__file##*/}"
+            __file="${__file%/*}"
+            __file="${__file#registry.ollama.ai/}"
+            case "$__file:$__tag" in
+                *[!A-Za-z0-9._:/-]*) ;;
+                *) printf "ollama:%s:%s\n" "${__file#library/}" "$__tag" ;;
+            esac
         done
     done
 }
@@ -195,6 +195,7 @@ __llmctl_candidates() {
     for __word in $(printf "%s" "$__found"); do
         case "$__word" in
             @files) printf "@files\n" ;;
+            @ollama) __llmctl_ollama ;;
             @*) __llmctl_names "${__word#@}" ;;
             *) printf "%s\n" "$__word" ;;
         esac
@@ -218,7 +219,7 @@ _llmctl() {
     done <<< "$(__llmctl_candidates "${words[@]:1}")"
     if [ -n "$files" ]; then
         case "$cur" in
-            -*) ;;
+            -*|oll*) ;;
             *) COMPREPLY=() ;;
         esac
         type compopt >/dev/null 2>&1 && compopt -o default

@@ -136,3 +136,28 @@ def test_a_folder_named_like_a_model_does_not_become_the_argument(hostile: House
     with Shell("bash", hostile.home, hostile.environ()) as typed:
         assert typed.arguments("llmctl ask -m b\t") == ["ask", "-m", "brief"]
         assert typed.arguments("llmctl models add new k\t") == ["models", "add", "new", "k;touch pwned.txt"]
+
+
+@pytest.mark.parametrize("shell", FILES)
+def test_models_of_ollama_complete_behind_their_prefix(shell: str, house: House) -> None:
+    needs(shell)
+    home = Path(house.environ()["HOME"])
+    for name in (
+        "registry.ollama.ai/library/tale/1b",
+        "hf.co/ana/Own-GGUF/Q4_K_M",
+        *(f"h/n/m/{name}" for name in HOSTILE),
+    ):
+        manifest = home / ".ollama" / "models" / "manifests" / name
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        manifest.write_text("{}")
+    (house.home / "notes.gguf").write_text("")
+    with Shell(shell, house.home, house.environ()) as typed:
+        for keys, target in (
+            ("oll\t", ""),
+            ("ollama:t\t", "ollama:tale:1b"),
+            ("ollama:hf\t", "ollama:hf.co/ana/Own-GGUF:Q4_K_M"),
+        ):
+            found = typed.arguments(f"llmctl models add new {keys}")
+            assert found == ["models", "add", "new", target] if target else found[3].startswith("ollama:")
+        assert typed.arguments("llmctl models add new note\t") == ["models", "add", "new", "notes.gguf"]
+    assert not (house.home / "pwned").exists()

@@ -129,7 +129,7 @@ def test_a_home_without_models_is_status_0_with_a_way_on(house: House) -> None:
     outcome = house.ok("models", "find")
     if not outcome.out:  # a service of this machine may have some
         assert "no model of another program was found" in outcome.err
-        assert "llmctl" in outcome.err
+        assert "`llmctl pull " in outcome.err
         assert not house.daemons(), "nothing to describe, so no hub"
     outcome = house.ok("models", "find", LLMCTL_MODELS__SEARCH=f'["{house.home}/nowhere", "{house.home}/empty"]')
     assert f"models.search names {house.home}/nowhere, which is not a folder" in outcome.err

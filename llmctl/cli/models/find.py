@@ -52,7 +52,13 @@ def find(
 
         show(table(found))
     else:
-        out.notice("no model of another program was found. `llmctl pull REPO` downloads one")
+        from llmctl.suggestions import best_fit, gigabytes
+
+        best = best_fit()
+        size = gigabytes(best)
+        out.notice(
+            f"no model of another program was found. `{best.command}` downloads one that fits this machine ({size})"
+        )
 
 
 def _found(entries: "Sequence[ModelEntry]") -> "list[Found]":
