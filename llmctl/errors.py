@@ -51,6 +51,10 @@ class LlmctlError(Exception):
         self.hint = self.default_hint if hint is None else hint
         self.answer = answer
 
+    def fields(self) -> dict[str, str]:
+        """The error as JSON output and child processes write it."""
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
 
 class Internal(LlmctlError):
     """A bug of ours; the message names the request."""

@@ -1,9 +1,13 @@
-"""Command lines for child processes in this Python that import nothing from the user's current folder.
+"""Child processes in this Python: command lines that import nothing from the user's current folder, and the form of an error.
 
 It knows the interpreter, and no module.
 """
 
 import sys
+
+import msgspec
+
+from llmctl.errors import LlmctlError, from_code
 
 HAS_SAFE_PATH = sys.version_info >= (3, 11)
 
@@ -20,3 +24,14 @@ def code(text: str, *arguments: str) -> list[str]:
     if HAS_SAFE_PATH:
         return [sys.executable, "-P", "-c", text, *arguments]
     return [sys.executable, "-c", f"import sys; del sys.path[0]; {text}", *arguments]
+
+
+class ChildError(msgspec.Struct):
+    """The error that ended a child, as it writes it (`LlmctlError.fields`)."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+    def error(self) -> LlmctlError:
+        return from_code(self.code, self.message, self.hint)

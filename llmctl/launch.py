@@ -17,7 +17,7 @@ import msgspec
 from llmctl import __version__, wire
 from llmctl.config import Config
 from llmctl.errors import Unreachable, counted, from_code
-from llmctl.interpreter import module
+from llmctl.interpreter import ChildError, module
 from llmctl.link import Link, call
 from llmctl.paths import Paths, make_private, make_reachable
 from llmctl.presence import listener
@@ -33,17 +33,11 @@ _started: list[int] = []
 """Pids of the hubs that this process started; ended ones are reaped when the next one starts."""
 
 
-class _ReadyError(msgspec.Struct):
-    code: str
-    message: str
-    hint: str = ""
-
-
 class _Ready(msgspec.Struct):
     """The line that a hub writes to the process that started it."""
 
     pid: int = 0
-    error: _ReadyError | None = None
+    error: ChildError | None = None
 
 
 def listening_at(paths: Paths) -> int | None:
@@ -252,7 +246,7 @@ def _judge(line: bytes | None, pid: int, errors: Path, offset: int) -> int:
         tail = _tail(errors, offset)
         raise Unreachable(f"the hub ended before it was ready{': ' if tail else ''}{tail}") from error
     if ready.error is not None:
-        raise from_code(ready.error.code, ready.error.message, ready.error.hint)
+        raise ready.error.error()
     return ready.pid
 
 

@@ -7,11 +7,12 @@ import asyncio
 import json
 import ssl
 import sys
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.loop_thread import loop_thread
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}}
 
@@ -121,20 +122,16 @@ async def _read(reader: asyncio.StreamReader) -> Asked | None:
 @contextmanager
 def server(tls: ssl.SSLContext | None = None, **fields: Any) -> Iterator[Server]:
     """Listens until the block is left."""
-    loop = asyncio.new_event_loop()
     made = Server("", **fields)
-    listening = loop.run_until_complete(asyncio.start_server(made.handle, "127.0.0.1", 0, ssl=tls, limit=2**24))
-    port = listening.sockets[0].getsockname()[1]
-    made.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/v1"
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield made
-    finally:
-        asyncio.run_coroutine_threadsafe(_end(listening, made), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    with loop_thread() as loop:
+        starting = asyncio.start_server(made.handle, "127.0.0.1", 0, ssl=tls, limit=2**24)
+        listening = asyncio.run_coroutine_threadsafe(starting, loop).result()
+        port = listening.sockets[0].getsockname()[1]
+        made.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/v1"
+        try:
+            yield made
+        finally:
+            asyncio.run_coroutine_threadsafe(_end(listening, made), loop).result()
 
 
 @asynccontextmanager

@@ -116,7 +116,7 @@ def main() -> int:
             with open_log(paths.logs, config.logs):  # complete before the next hub may write there
                 asyncio.run(run(paths, config, starter))
     except LlmctlError as error:
-        starter.tell({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
+        starter.tell({"error": error.fields()})
         print(f"llmctld: {error.message}\n{error.hint}", file=sys.stderr)  # noqa: T201 - the end of the log of a hub that never was
         return error.status
     return 0

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -173,30 +172,12 @@ def test_reasoning_in_a_pipe_and_in_json(house: House, fake: MakeFake) -> None:
     assert house.run("ask", "x", "--reasoning", "maybe").status == 2
 
 
-def in_terminal(house: House, *arguments: str, **variables: str) -> bytes:
-    leader, follower = pty.openpty()
-    with subprocess.Popen(
-        [str(LLMCTL), *arguments], stdin=follower, stdout=follower, stderr=follower, cwd=house.home,
-        env=house.environ(**{"TERM": "xterm"} | variables),
-    ) as process:  # fmt: skip
-        os.close(follower)
-        seen = b""
-        try:
-            while piece := os.read(leader, 65536):
-                seen += piece
-        except OSError:  # the last end of the terminal was closed
-            pass
-        os.close(leader)
-    assert process.returncode == 0, seen
-    return seen
-
-
 def test_reasoning_in_a_terminal_is_dimmed(house: House, fake: MakeFake) -> None:
     fake()
-    assert b"\x1b[2mlet me see\x1b[22m\r\nx" in in_terminal(house, "ask", "x", "-m", "thinks")
-    assert b"let me see\r\nx" in in_terminal(house, "ask", "x", "-m", "thinks", NO_COLOR="1")
-    assert b"let me see\r\nx" in in_terminal(house, "ask", "x", "-m", "thinks", TERM="dumb")
-    assert b"let me see" not in in_terminal(house, "ask", "x", "-m", "thinks", "--reasoning", "hide")
+    assert b"\x1b[2mlet me see\x1b[22m\r\nx" in house.in_terminal("ask", "x", "-m", "thinks")
+    assert b"let me see\r\nx" in house.in_terminal("ask", "x", "-m", "thinks", NO_COLOR="1")
+    assert b"let me see\r\nx" in house.in_terminal("ask", "x", "-m", "thinks", TERM="dumb")
+    assert b"let me see" not in house.in_terminal("ask", "x", "-m", "thinks", "--reasoning", "hide")
 
 
 def test_no_escape_bytes_in_a_pipe(house: House, fake: MakeFake) -> None:
@@ -217,12 +198,12 @@ def test_a_notice_waits_for_the_end_of_the_answer_in_a_terminal(house: House, fa
     assert house.shell("llmctl ask 'so it is' 2>&1").out == together
     assert house.shell("llmctl ask 'so it is' >both 2>&1; cat both").out == together
     assert house.shell("llmctl ask 'so it is' >one 2>two; cat one two").out == together
-    assert in_terminal(house, "ask", "so it is") == together.replace("\n", "\r\n").encode()
+    assert house.in_terminal("ask", "so it is") == together.replace("\n", "\r\n").encode()
     failed = house.shell("llmctl ask 'so it is' -m fails-internal 2>&1")
     assert failed.out == "so it is\nllmctl: failed with internal\ndo this\n"
     lines = house.shell("llmctl ask 'so it is' --json 2>&1").lines
     assert {"notice": "a notice"} in lines
-    assert b'{"notice":"a notice"}\r\n' in in_terminal(house, "ask", "so it is", "--json")
+    assert b'{"notice":"a notice"}\r\n' in house.in_terminal("ask", "so it is", "--json")
 
 
 def test_save_stores_a_template_and_sends_nothing(house: House, fake: MakeFake) -> None:

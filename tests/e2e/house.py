@@ -5,6 +5,7 @@ It knows the command line, the files under LLMCTL_HOME and processes; nothing of
 
 import json
 import os
+import pty
 import shutil
 import signal
 import sqlite3
@@ -129,6 +130,26 @@ class House:
         outcome = self.run(*arguments, **options)
         assert outcome.status == 0, outcome
         return outcome
+
+    def in_terminal(self, *arguments: object, **variables: str) -> bytes:
+        """Runs `llmctl ARGUMENTS` in a terminal; what the terminal shows. The status must be 0."""
+        leader, follower = pty.openpty()
+        with subprocess.Popen(
+            [str(LLMCTL), *map(str, arguments)],
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            cwd=self.home,
+            env=self.environ(**{"TERM": "xterm"} | variables),
+        ) as process:
+            os.close(follower)
+            seen = b""
+            with suppress(OSError):  # raised once the last end of the terminal is closed
+                while piece := os.read(leader, 65536):
+                    seen += piece
+            os.close(leader)
+        assert process.returncode == 0, seen
+        return seen
 
     def spawn(
         self, *arguments: object, stdin: int = subprocess.DEVNULL, variables: Mapping[str, str] | None = None

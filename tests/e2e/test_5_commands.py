@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -102,15 +101,7 @@ def test_output_to_a_file_contains_no_escape_codes(house: House) -> None:
 
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_no_colour_in_a_terminal_that_disables_it(shared: House, variables: dict[str, str]) -> None:
-    leader, follower = pty.openpty()
-    done = subprocess.Popen(
-        [str(LLMCTL), "models", "ls"], stdin=subprocess.DEVNULL, stdout=follower, stderr=follower,
-        env=shared.environ(**({"TERM": "xterm-256color"} | variables)), cwd=shared.home,
-    )  # fmt: skip
-    assert done.wait(PATIENCE_S) == 0
-    seen = os.read(leader, 65536)
-    os.close(leader)
-    os.close(follower)
+    seen = shared.in_terminal("models", "ls", **({"TERM": "xterm-256color"} | variables))
     assert b"echo" in seen
     assert b"\x1b[3" not in seen, "no colours"
 

@@ -223,7 +223,7 @@ def test_a_hub_with_a_running_pull_is_not_restarted(home: House, hub: Hub, tmp_p
     outcome = home.ok("ask", "hi")
     assert (outcome.out, home.hub().pid) == ("hi\n", pid)
     assert "0.0.9" in outcome.err
-    assert "it is running 1 requests" in outcome.err
+    assert "it is running 1 request;" in outcome.err
     assert re.search(r"cancelled requests: \w+ \(ana/tiny\)", home.ok("daemon", "stop", "--timeout", "0.1s").err)
     assert command.end().status != 0
     hub.go.set()

@@ -1,7 +1,6 @@
 """Unusual surroundings of a command: odd or deleted current folders, symlinks, no home, a terminal."""
 
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.house import LLMCTL, PATIENCE_S, House, until
+from tests.e2e.house import PATIENCE_S, House, until
 from tests.e2e.house import house as a_house
 from tests.e2e.test_bad_input import refused
 
@@ -186,21 +185,7 @@ WRITTEN_OUT = "a\\x1b]52;c;ZWNobyBoaQ==\\x07b\\x9b2Jc\\u202ed\te\nf\\x08\\x7f"
 
 
 def in_a_terminal(house: House, *arguments: str) -> str:
-    leader, follower = pty.openpty()
-    with subprocess.Popen(
-        [str(LLMCTL), *arguments], stdin=subprocess.DEVNULL, stdout=follower, stderr=follower, cwd=house.home,
-        env=house.environ(TERM="xterm", NO_COLOR="1"),
-    ) as process:  # fmt: skip
-        os.close(follower)
-        seen = b""
-        try:
-            while piece := os.read(leader, 65536):
-                seen += piece
-        except OSError:  # its last end is closed
-            pass
-        os.close(leader)
-    assert process.returncode == 0, seen
-    return seen.decode().replace("\r\n", "\n")
+    return house.in_terminal(*arguments, NO_COLOR="1").decode().replace("\r\n", "\n")
 
 
 @pytest.fixture(scope="module")

@@ -109,11 +109,17 @@ async def test_an_unexpected_exception_is_recorded(tmp_path: Path, history: Hist
     assert (row["state"], row["code"], row["text"]) == ("failed", "internal", "half")
 
 
-@in_loop
-async def test_a_cancelled_request_is_recorded(tmp_path: Path, history: History) -> None:
+async def answering(history: History) -> "tuple[asyncio.Task[list[Event]], Call]":
+    """A request that has been answered by half."""
     speaker, call = Speaker("half", held=True), a_call(prompt="why?")
     task = asyncio.create_task(events_of(compose([record(history)], speaker), call))
     await speaker.said.wait()
+    return task, call
+
+
+@in_loop
+async def test_a_cancelled_request_is_recorded(tmp_path: Path, history: History) -> None:
+    task, call = await answering(history)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -123,9 +129,7 @@ async def test_a_cancelled_request_is_recorded(tmp_path: Path, history: History)
 
 @in_loop
 async def test_a_second_cancel_does_not_lose_the_row(tmp_path: Path, history: History) -> None:
-    speaker, call = Speaker("half", held=True), a_call(prompt="why?")
-    task = asyncio.create_task(events_of(compose([record(history)], speaker), call))
-    await speaker.said.wait()
+    task, call = await answering(history)
     task.cancel()
     await asyncio.sleep(0)
     task.cancel()

@@ -54,10 +54,11 @@ async def test_each_request_gets_its_own_answer() -> None:
 @asynccontextmanager
 async def keeping(behind: str) -> AsyncIterator[tuple[Server, list[int]]]:
     """A server that keeps its connections, and sends `behind` after the event that ends an answer; with how many it has had."""
-    connections = [0]
+    connections, handlers = [0], list["asyncio.Task[Any] | None"]()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections[0] += 1
+        handlers.append(asyncio.current_task())
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -75,10 +76,13 @@ async def keeping(behind: str) -> AsyncIterator[tuple[Server, list[int]]]:
                 await asyncio.sleep(0)  # in a packet of its own
                 writer.write(behind.encode())
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     listening = await asyncio.start_server(handle, "127.0.0.1", 0)
     async with listening:
         yield Server(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"), connections
+        await asyncio.gather(*filter(None, handlers))  # the client has closed its connections, so they end
 
 
 @pytest.mark.parametrize(("behind", "made"), [("0\r\n\r\n", 1), ("", 4), ("no chunk", 4)])

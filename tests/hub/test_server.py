@@ -1,8 +1,8 @@
 """The socket: whatever a client sends and whatever happens to its request, there is exactly one final reply."""
 
 import os
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -15,9 +15,19 @@ from llmctld.requests import Pending, Requests
 
 from llmctl import wire
 from llmctl.errors import ERRORS, Busy
-from tests.hub.scene import LIMIT_S, Dealer, Speaker, a_server, in_loop, until
+from tests.hub.scene import LIMIT_S, Dealer, Scene, Speaker, a_server, in_loop, until
 
 ASK = wire.Generate(prompt="why?", stream=True)
+
+
+@asynccontextmanager
+async def answering(folder: Path, *words: str) -> AsyncIterator[tuple[Scene, Speaker, bytes]]:
+    """A server that has sent `words` as the answer to ASK, whose id is the last part. `speaker.go` lets the answer end."""
+    speaker = Speaker(*words, held=True)
+    async with a_server(folder, speaker) as scene:
+        identity = await scene.dealer.send(ASK)
+        await speaker.said.wait()
+        yield scene, speaker, identity
 
 
 def test_every_request_type_has_a_handler_or_is_handled_by_the_server() -> None:
@@ -184,10 +194,7 @@ async def test_another_protocol_version_is_refused_except_for_status_and_stop(tm
 
 @in_loop
 async def test_cancel_is_handled_at_once_and_returns_the_partial_answer(tmp_path: Path) -> None:
-    speaker = Speaker("half an ", "answer", held=True)
-    async with a_server(tmp_path, speaker) as scene:
-        identity = await scene.dealer.send(ASK)
-        await speaker.said.wait()
+    async with answering(tmp_path, "half an ", "answer") as (scene, speaker, identity):
         assert scene.hub.requests.in_flight() == 1
         await scene.dealer.send(wire.Cancel(), identity)
         final = (await scene.dealer.replies(identity))[-1]
@@ -217,10 +224,7 @@ async def test_a_cancel_right_after_its_request_still_gives_a_final_reply(tmp_pa
 
 @in_loop
 async def test_a_cancel_of_an_unknown_or_another_client_s_request_does_nothing(tmp_path: Path) -> None:
-    speaker = Speaker("x", held=True)
-    async with a_server(tmp_path, speaker) as scene:
-        identity = await scene.dealer.send(ASK)
-        await speaker.said.wait()
+    async with answering(tmp_path, "x") as (scene, speaker, identity):
         other = Dealer(scene.path)
         await other.send(wire.Cancel(), identity)
         await other.send(wire.Cancel())
@@ -305,10 +309,7 @@ async def test_a_reader_without_acknowledgements_gets_all_text_in_few_frames(tmp
 
 @in_loop
 async def test_acknowledging_opens_the_window_again(tmp_path: Path) -> None:
-    speaker = Speaker(*WORDS, held=True)
-    async with a_server(tmp_path, speaker) as scene:
-        identity = await scene.dealer.send(ASK)
-        await speaker.said.wait()
+    async with answering(tmp_path, *WORDS) as (scene, speaker, identity):
         first = [(await scene.dealer.receive())[1] for _ in range(wire.WINDOW)]
         for useless in (0, -5):
             await scene.dealer.send(wire.Ack(count=useless), identity)
@@ -342,10 +343,7 @@ async def test_without_stream_there_is_no_delta(tmp_path: Path) -> None:
 
 @in_loop
 async def test_a_stopping_hub_finishes_requests_in_flight_and_refuses_new_ones(tmp_path: Path) -> None:
-    speaker = Speaker("x", held=True)
-    async with a_server(tmp_path, speaker) as scene:
-        identity = await scene.dealer.send(ASK)
-        await speaker.said.wait()
+    async with answering(tmp_path, "x") as (scene, speaker, identity):
         stop = await scene.dealer.send(wire.Stop(timeout=LIMIT_S))
         await until(lambda: not scene.path.exists())  # the next command starts the next hub
         late = (await scene.dealer.replies(await scene.dealer.send(ASK)))[-1]
@@ -365,10 +363,7 @@ async def test_a_stopping_hub_finishes_requests_in_flight_and_refuses_new_ones(t
 
 @in_loop
 async def test_stop_cancels_and_names_requests_that_exceed_the_timeout(tmp_path: Path) -> None:
-    speaker = Speaker("so far", held=True)
-    async with a_server(tmp_path, speaker) as scene:
-        identity = await scene.dealer.send(ASK)
-        await speaker.said.wait()
+    async with answering(tmp_path, "so far") as (scene, _, identity):
         stop = await scene.dealer.send(wire.Stop(timeout=0.01))
         cancelled = (await scene.dealer.replies(identity))[-1]
         assert isinstance(cancelled, wire.Cancelled)
@@ -383,10 +378,7 @@ async def test_stop_cancels_and_names_requests_that_exceed_the_timeout(tmp_path:
 @in_loop
 async def test_a_stop_cancelled_by_its_client_still_ends_the_hub(tmp_path: Path) -> None:
     """The hub accepts no requests any more: if it did not end, it would hold the lock forever."""
-    speaker = Speaker("x", held=True)
-    async with a_server(tmp_path, speaker) as scene:
-        asked = await scene.dealer.send(ASK)
-        await speaker.said.wait()
+    async with answering(tmp_path, "x") as (scene, speaker, asked):
         stop = await scene.dealer.send(wire.Stop(timeout=LIMIT_S))
         await scene.dealer.send(wire.Cancel(), stop)
         assert isinstance((await scene.dealer.replies(stop))[-1], wire.Cancelled)

@@ -68,7 +68,7 @@ def main() -> int:
         for policy in POLICIES:
             _say(play(requests, policy, limit)._asdict())
     except LlmctlError as error:
-        _say({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
+        _say({"error": error.fields()})
         return error.status
     return 0
 

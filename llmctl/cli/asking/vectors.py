@@ -71,7 +71,7 @@ def line(vector: Vector) -> str:
     """A line of JSON; nine significant digits identify every float32."""
     if vector.error is not None:
         error = vector.error
-        told = {"code": error.code, "message": error.message, "hint": error.hint}
+        told = error.fields()
         words = msgspec.json.encode({"index": vector.index, "embedding": None, "error": told}).decode()
         return words + "\n"
     numbers = ",".join([f"{value:.9g}" for value in vector.values])

@@ -9,17 +9,9 @@ import msgspec
 
 from llmctl.cli.console import out, stdin
 from llmctl.cli.console.show import show
-from llmctl.errors import Internal, Usage, from_code
-from llmctl.interpreter import module
+from llmctl.errors import Internal, Usage
+from llmctl.interpreter import ChildError, module
 from llmctl.view import replay as view
-
-
-class Trouble(msgspec.Struct):
-    """The error that ended a replay."""
-
-    code: str
-    message: str
-    hint: str = ""
 
 
 class Line(msgspec.Struct):
@@ -33,7 +25,7 @@ class Line(msgspec.Struct):
     hit_rate: float = 0.0
     recomputed_s: float = 0.0
     recomputed_cost: float | None = None
-    error: Trouble | None = None
+    error: ChildError | None = None
 
 
 def replay(trace: str | None, size: int | None) -> None:
@@ -80,5 +72,5 @@ def _read(raw: bytes) -> Line:
     except msgspec.DecodeError as error:
         raise Internal(f"the replay printed {raw[:80]!r} instead of JSON", "Its output is shown above.") from error
     if line.error is not None:
-        raise from_code(line.error.code, line.error.message, line.error.hint)
+        raise line.error.error()
     return line

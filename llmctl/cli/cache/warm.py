@@ -181,5 +181,5 @@ def _result(row: Row, exchange: Exchange | None, notify: Callable[[str], None]) 
         except LlmctlError as failure:
             error = failure
     if error is not None:
-        done.error = {"code": error.code, "message": error.message, "hint": error.hint}
+        done.error = error.fields()
     return done, error

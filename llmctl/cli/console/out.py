@@ -80,7 +80,7 @@ def passing(words: str) -> None:
 def failure(error: LlmctlError) -> None:
     """Writes an error and its hint to stderr."""
     if Mode.json:
-        what = {"code": error.code, "message": error.message, "hint": error.hint}
+        what = error.fields()
         aside(_json({"error": what}, sys.stderr) + "\n")
     else:
         aside(printable(f"llmctl: {error.message}\n" + (f"{error.hint}\n" if error.hint else "")))

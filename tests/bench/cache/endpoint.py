@@ -9,13 +9,14 @@ import asyncio
 import json
 import random
 import re
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from llmctld.semantic.judge import exams
+
+from tests.loop_thread import loop_thread
 
 WORDS = """
 amber anchor apple arrow bamboo basil beacon berry birch bottle branch breeze brick bridge bronze bucket button cable
@@ -133,18 +134,14 @@ def decoded(code: str) -> int | None:
 @contextmanager
 def serving(endpoint: Endpoint) -> Iterator[Endpoint]:
     """Listens until the block is left."""
-    loop = asyncio.new_event_loop()
-    listening = loop.run_until_complete(asyncio.start_server(endpoint.handle, "127.0.0.1", 0, limit=2**20))
-    endpoint.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield endpoint
-    finally:
-        asyncio.run_coroutine_threadsafe(_end(listening), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    with loop_thread() as loop:
+        starting = asyncio.start_server(endpoint.handle, "127.0.0.1", 0, limit=2**20)
+        listening = asyncio.run_coroutine_threadsafe(starting, loop).result()
+        endpoint.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+        try:
+            yield endpoint
+        finally:
+            asyncio.run_coroutine_threadsafe(_end(listening), loop).result()
 
 
 async def _end(listening: asyncio.Server) -> None:

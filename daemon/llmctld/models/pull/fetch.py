@@ -1,6 +1,6 @@
 """A child process of the hub that downloads the files of one model: `python -m llmctld.models.pull.fetch`.
 
-It reads a Want from stdin, writes Chose, and starts the transfer at the next line; it exits at the end of stdin, and
+It reads a Want from stdin, writes FilesChosen, and starts the transfer at the next line; it exits at the end of stdin, and
 so with the hub. Each file is written under a name ending in `.part`, checked against the repository's hash, then
 renamed, so that an interrupted download continues where it stopped. It adds no model and chooses no names.
 """
@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from llmctl.errors import Internal, LlmctlError, ModelUnavailable, Storage
+from llmctl.interpreter import ChildError
 from llmctld.models.pull import repository
 from llmctld.models.pull.choose import FileChoice, RepoFile, choose, size
 from llmctld.models.pull.repository import Want
@@ -29,7 +30,7 @@ TELL_S = 0.2
 BLOCK = 2**20
 
 
-class Chose(msgspec.Struct, tag="chose"):
+class FilesChosen(msgspec.Struct, tag="chose"):
     """The chosen files. The transfer waits for a line on stdin. `target`: the path that names the model."""
 
     name: str
@@ -38,35 +39,31 @@ class Chose(msgspec.Struct, tag="chose"):
     bytes: int
 
 
-class Note(msgspec.Struct, tag="note"):
+class FetchNotice(msgspec.Struct, tag="note"):
     text: str
 
 
-class Got(msgspec.Struct, tag="got"):
+class FetchProgress(msgspec.Struct, tag="got"):
     """Bytes of all files: present, and in total."""
 
     done: int
     total: int
 
 
-class Ended(msgspec.Struct, tag="ended"):
+class FetchDone(msgspec.Struct, tag="ended"):
     """All files are present and verified. `transferred`: bytes received over the network."""
 
     transferred: int
 
 
-class Gave(msgspec.Struct, tag="gave_up"):
-    """An error, by its code."""
-
-    code: str
-    message: str
-    hint: str
+class FetchFailed(ChildError, tag="gave_up"):
+    """The last message if the download failed."""
 
 
-Said = Chose | Note | Got | Ended | Gave
+FetchMessage = FilesChosen | FetchNotice | FetchProgress | FetchDone | FetchFailed
 
 
-def say(line: Said) -> None:
+def send(line: FetchMessage) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
     sys.stdout.buffer.flush()
 
@@ -79,15 +76,19 @@ def main() -> int:
             files, revision = repository.files(want)
             choice = choose(want.repo, files, want.file, want.room)
             folder = Path(want.folder).joinpath(*want.repo.split("/"))
-            say(Chose(choice.name, str(folder / choice.target), len(choice.files), choice.size))
+            send(FilesChosen(choice.name, str(folder / choice.target), len(choice.files), choice.size))
             if not sys.stdin.buffer.readline():
                 return 0
             threading.Thread(target=_end_with_the_hub, daemon=True).start()
-            say(Ended(Transfer(want, folder, revision, choice).run()))
+            send(FetchDone(Transfer(want, folder, revision, choice).run()))
     except LlmctlError as error:
-        say(Gave(error.code, error.message, error.hint))
+        send(FetchFailed(**error.fields()))
     except Exception as error:  # noqa: BLE001 - an unexpected exception of the library becomes a reply too
-        say(Gave("internal", f"{want.repo} cannot be pulled: {type(error).__name__}: {error}", Internal.default_hint))
+        send(
+            FetchFailed(
+                "internal", f"{want.repo} cannot be pulled: {type(error).__name__}: {error}", Internal.default_hint
+            )
+        )
     return 0
 
 
@@ -151,13 +152,15 @@ class Transfer:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(Note(f"{file.name} is being downloaded by another process; waiting for it"))
+            send(FetchNotice(f"{file.name} is being downloaded by another process; waiting for it"))
             fcntl.flock(stream, fcntl.LOCK_EX)
 
     def _transfer(self, stream: BinaryIO, file: RepoFile) -> None:
         tally = Tally(stream, file, self)
         if tally.count:
-            say(Note(f"{file.name}: {size(tally.count)} of {size(file.size)} are here already; continuing there"))
+            send(
+                FetchNotice(f"{file.name}: {size(tally.count)} of {size(file.size)} are here already; continuing there")
+            )
         repository.fetch(self._want, file, self._revision, tally, tally.count)
         stream.flush()
         if tally.digest() != file.digest:
@@ -175,7 +178,7 @@ class Transfer:
     def tell(self, length: int, last: bool = False) -> None:
         if last or time.monotonic() - self._told >= TELL_S:
             self._told = time.monotonic()
-            say(Got(self._before + length, self._total))
+            send(FetchProgress(self._before + length, self._total))
 
 
 class Tally:

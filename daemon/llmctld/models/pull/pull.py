@@ -14,7 +14,7 @@ import msgspec
 
 from llmctl import wire
 from llmctl.config import ModelEntry
-from llmctl.errors import EngineFailed, InvalidRequest, LlmctlError, from_code
+from llmctl.errors import EngineFailed, InvalidRequest, LlmctlError
 from llmctl.interpreter import module
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.catalog import Catalog
@@ -27,7 +27,7 @@ REPO = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 NAME_LENGTH = 64
 """Maximum length of a model's name."""
 
-_decoder = msgspec.json.Decoder(fetch.Said)
+_decoder = msgspec.json.Decoder(fetch.FetchMessage)
 
 
 class Puller:
@@ -45,9 +45,9 @@ class Puller:
         self._catalog.check_settings(request.settings)
         if request.name is not None:
             self._catalog.check_names(request.name, request.aliases, request.force)
-        async with self._child(request) as child, aclosing(_said(child)) as lines:
+        async with self._child(request) as child, aclosing(_messages(child)) as lines:
             chose = await anext(lines)
-            assert isinstance(chose, fetch.Chose)
+            assert isinstance(chose, fetch.FilesChosen)
             name = request.name or _name(chose.name)
             known = self._known(name, chose.target, request)
             if known is None:
@@ -57,11 +57,11 @@ class Puller:
             assert child.stdin is not None
             child.stdin.write(b"\n")
             async for line in lines:
-                if isinstance(line, fetch.Note):
+                if isinstance(line, fetch.FetchNotice):
                     yield wire.Notice(text=line.text)
-                elif isinstance(line, fetch.Got):
+                elif isinstance(line, fetch.FetchProgress):
                     yield wire.Progress(state="pulling", done=line.done, total=line.total)
-                elif isinstance(line, fetch.Ended):
+                elif isinstance(line, fetch.FetchDone):
                     log.info("a model was pulled", model=name, repo=request.repo, transferred=line.transferred)
                     yield known or self._add(name, chose.target, request)
 
@@ -139,16 +139,16 @@ def _name(wanted: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("._-")[:NAME_LENGTH] or "model"
 
 
-async def _said(child: asyncio.subprocess.Process) -> AsyncGenerator[fetch.Said, None]:
+async def _messages(child: asyncio.subprocess.Process) -> AsyncGenerator[fetch.FetchMessage, None]:
     """Messages of the child up to the last one. Raises the child's error, and EngineFailed if it died."""
     assert child.stdout is not None
     while True:
         line = await child.stdout.readline()
         if not line:
             raise EngineFailed("the download process died", "Pull again: the download continues where it stopped.")
-        said = _decoder.decode(line)
-        if isinstance(said, fetch.Gave):
-            raise from_code(said.code, said.message, said.hint)
-        yield said
-        if isinstance(said, fetch.Ended):
+        message = _decoder.decode(line)
+        if isinstance(message, fetch.FetchFailed):
+            raise message.error()
+        yield message
+        if isinstance(message, fetch.FetchDone):
             return
