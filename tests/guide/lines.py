@@ -57,7 +57,7 @@ class Line:
 
 
 ADD = Line((), "models add", frozenset(), ())
-"""A model of one's own: a file or a folder, not an endpoint or the model for tests."""
+"""A model of one's own: a file or a folder, not an endpoint, a model of ollama or the one for tests."""
 
 
 def parse(text: str) -> Line:
@@ -114,7 +114,7 @@ def shows(line: str, wanted: str) -> bool:
         return False
     if _is_bare(need) and not found.options <= ANYWHERE | EVERYDAY.get(found.path, set()):
         return False
-    if need == ADD and any(word.startswith("http") or word == "echo" for word in found.words):
+    if need == ADD and any(word.startswith(("http", "ollama:")) or word == "echo" for word in found.words):
         return False
     return _within(need.before, found.before) and _within(need.words, found.words)
 

@@ -50,6 +50,8 @@ def rows(name: str, kind: Any) -> list[Any]:
 
 HELD_OUT: list[HeldOut] = rows("held_out.jsonl", HeldOut)
 UNRELATED: list[Unrelated] = rows("unrelated.jsonl", Unrelated)
+SETTINGS = {f"{section}.{key}" for section, inner in config.sections(config.Config()) for key in config.keys(inner)}
+SETTINGS |= {config.SEARCH, *(f"models.NAME.{key}" for key in config.keys(config.ModelSettings()))}
 ENTRIES = [(row.question, entry) for row in HELD_OUT for entry in row.right]
 
 
@@ -87,22 +89,16 @@ def test_a_question_has_a_right_line_and_names_none_twice() -> None:
 
 
 def test_each_variable_of_a_right_line_is_a_setting_or_documented() -> None:
-    settings = {
-        f"LLMCTL_{section}__{key}".replace(".", "__").upper()
-        for section, inner in config.sections(config.Config())
-        for key in config.keys(inner)
-    }
+    settings = {f"LLMCTL_{name}".replace(".", "__").upper() for name in SETTINGS}
     for question, entry in ENTRIES:
         for name in re.findall(r"\b[A-Z]+(?:_+[A-Z]+)+\b", entry):
             assert name in settings or ("__" not in name and name in DOCS), (question, entry)
 
 
 def test_each_setting_exists_and_stands_with_a_line_that_leads_to_the_file() -> None:
-    known = {f"{section}.{key}" for section, inner in config.sections(config.Config()) for key in config.keys(inner)}
-    known |= {f"models.NAME.{key}" for key in config.keys(config.ModelSettings())}
     for row in HELD_OUT:
         if row.setting is not None:
-            assert row.setting in known, row.question
+            assert row.setting in SETTINGS, row.question
             assert {"llmctl config path", "llmctl config init"} & set(row.right), row.question
 
 
