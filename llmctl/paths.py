@@ -95,6 +95,11 @@ class Paths(msgspec.Struct, frozen=True):
         return self.run / "start.lock"
 
     @property
+    def hub_spare(self) -> Path:
+        """The last hub's file, kept for its place on the disk: the next hub can write into it when the disk is full."""
+        return self.run / "hub.spare"
+
+    @property
     def hub_info(self) -> Path:
         """wire.HubInfo as JSON, written once the hub is ready."""
         return self.run / "hub.json"

@@ -6,6 +6,7 @@ Shows what the hub consists of; decides nothing.
 import argparse
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -82,6 +83,7 @@ from llmctld.server import Server
 from llmctld.storage.lock import lock
 
 DRAIN_S = 10.0
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Starter:
@@ -135,7 +137,8 @@ async def run(paths: Paths, config: Config, starter: Starter) -> None:
         hub.tiers.start()
         hub.residency.preload()
         await requests.stopped.wait()
-    paths.hub_info.unlink(missing_ok=True)  # if the next hub finds this file, the last one was killed
+    with contextlib.suppress(OSError):
+        os.replace(paths.hub_info, paths.hub_spare)  # if the next hub finds the file itself, the last one was killed
     log.info("the hub has ended")
 
 
@@ -314,11 +317,26 @@ def _announce(paths: Paths, config: Config, starter: Starter) -> None:
         pid=os.getpid(), version=__version__, protocol=wire.PROTOCOL, socket=str(paths.socket), started=time.time(),
         fingerprint=config.fingerprint(),
     )  # fmt: skip
+    line = msgspec.json.encode(info)
     try:
-        write_whole(paths.hub_info, msgspec.json.encode(info))
+        write_whole(paths.hub_info, line)
     except OSError as error:
-        raise Storage.unwritten(paths.hub_info, error) from error
+        if error.errno not in FULL or not _write_into_spare(paths, line):
+            raise Storage.unwritten(paths.hub_info, error) from error
     starter.tell({"pid": info.pid})
+
+
+def _write_into_spare(paths: Paths, line: bytes) -> bool:
+    """Writes where no new space is needed, since whoever has a full disk needs the hub to make room."""
+    try:
+        spare = paths.hub_info if paths.hub_info.exists() else paths.hub_spare
+        with spare.open("r+b") as file:
+            file.write(line)
+            file.truncate()
+        os.replace(spare, paths.hub_info)
+    except OSError:
+        return False
+    return True
 
 
 async def _keep_figures(paths: Paths, hub: Hub) -> None:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
+from llmctl.errors import Storage
 from llmctld.runtime.log import log
 from llmctld.storage.connection import DamagedDatabase
 from llmctld.storage.files import set_aside
-from llmctld.storage.store import Store
+from llmctld.storage.store import IN_MEMORY, Store
 
 
 def _m001_requests(connection: sqlite3.Connection) -> None:
@@ -102,17 +103,19 @@ class History:
     def __init__(self, path: Path, durable: bool = False) -> None:
         """`durable`: a power cut undoes no row that was acknowledged.
 
-        A damaged file is set aside; so is one that is removed, replaced or cut short while it is open. Raises Storage, and
-        Unreachable for a file of a newer version.
+        A damaged file is set aside; so is one that is removed, replaced or cut short while it is open. Where none can be
+        opened, rows are kept in memory. Raises Unreachable for a file of a newer version.
         """
         self.news: list[str] = []
         """Notices for the user."""
+        self.unkept: str | None = None
+        """Why no row outlives this hub; None if they do."""
         try:
-            self._store = Store(path, MIGRATIONS, durable, self._replaced)
-        except DamagedDatabase as error:
-            aside = set_aside(path)
-            self._replaced(f"was damaged ({error.message}); a new one is begun, and the old one is now {aside}")
-            self._store = Store(path, MIGRATIONS, durable, self._replaced)
+            self._store = self._open(path, durable)
+        except Storage as error:  # a full disk must not keep the hub from starting: the hub is needed to make room
+            log.error("the history is not kept", error=error.message)
+            self.unkept = error.message
+            self._store = Store(IN_MEMORY, MIGRATIONS)
         self._arrivals: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._last: dict[tuple[str, str], asyncio.Future[None]] = {}
         """Conversation -> an event that is set when the last request at it has left."""
@@ -127,6 +130,14 @@ class History:
             "message = 'the hub ended before the answer was finished' WHERE state = 'running'",
             (time.time(),),
         )
+
+    def _open(self, path: Path, durable: bool) -> Store:
+        try:
+            return Store(path, MIGRATIONS, durable, self._replaced)
+        except DamagedDatabase as error:
+            aside = set_aside(path)
+            self._replaced(f"was damaged ({error.message}); a new one is begun, and the old one is now {aside}")
+            return Store(path, MIGRATIONS, durable, self._replaced)
 
     def _replaced(self, happened: str) -> None:
         log.error("the history was lost", happened=happened)

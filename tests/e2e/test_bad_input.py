@@ -341,6 +341,48 @@ def test_a_full_disk_loses_no_acknowledged_answer(house: House, full_disk: Path)
     assert {row["state"] for row in house.records(where="prompt LIKE '%kept%' OR prompt LIKE '%after%'")} == {"done"}
 
 
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_full_disk_can_be_cleared_from_cold(house: House, full_disk: Path, end: str) -> None:
+    """The hub starts without room for a byte, since it is needed to make some."""
+    house.variables["LLMCTL_HOME"] = str(full_disk / "h")
+    house.place = full_disk / "h"
+    house.echo()
+    for number in range(8):
+        house.ok("ask", f"{number}" + "t" * 5000, "-q", "--max-tokens", "6000")
+    if end == "stop":
+        house.stop()
+    else:
+        os.kill(house.status()["pid"], signal.SIGKILL)
+        until(lambda: not house.hub_runs())
+    with suppress(OSError), (full_disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    assert house.run("ask", "hi").status in (0, 14)
+    house.stop()
+    assert "removed " in house.ok("cache", "clear", "--yes").err
+    house.ok("daemon", "restart")
+    assert house.ok("ask", "hi", "-q").out == "hi\n"
+    (full_disk / "filler").unlink()  # this test's reader needs some room too
+    assert house.records("prompt", "state = 'done' AND prompt = 'hi'")
+
+
+def test_a_history_that_cannot_be_opened_stops_no_request_and_is_said_each_time(house: House) -> None:
+    house.echo().stop()
+    path = house.place / "state" / "history.db"
+    for each in path.parent.glob("history.db*"):
+        each.unlink()
+    path.mkdir()
+    for question in ("one", "two"):
+        outcome = house.ok("ask", question)
+        assert outcome.out == f"{question}\n"
+        assert f"this request is not kept: {path} " in outcome.err
+        assert "`llmctl daemon restart`" in outcome.err
+    path.rmdir()
+    house.ok("daemon", "restart")
+    assert "not kept" not in house.ok("ask", "three").err
+    assert [row["prompt"] for row in house.records("prompt")] == ["three"]
+
+
 def test_a_file_size_limit_is_handled_like_a_full_disk(house: House) -> None:
     """The same through RLIMIT_FSIZE, which needs no privileges."""
     house.echo(context=300_000).stop()

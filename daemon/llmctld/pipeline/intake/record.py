@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Any
 
 from llmctl.errors import Internal, LlmctlError, Storage, Timeout
-from llmctl.wire import Answer, Answers, Delta
+from llmctl.wire import Answer, Answers, Delta, Notice
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.chat import as_json, question_of
 from llmctld.call.overflow import shortened
@@ -31,6 +31,10 @@ def record(history: History) -> Link:
             # written once the request waits for something: a memory hit waits for nothing, and needs one write instead of two
             beginning = asyncio.get_running_loop().call_soon(_begin, history, call)
             result: Answer | Answers | None = None
+            if history.unkept is not None:
+                yield Notice(
+                    text=f"this request is not kept: {history.unkept}; correct that, then run `llmctl daemon restart`"
+                )
             async with call.cleanup:
                 try:
                     async with aclosing(_noting(history, call, next_(call))) as events:
