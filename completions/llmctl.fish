@@ -37,12 +37,13 @@ __llmctl_words() {
         "ask") printf "%s" "--system -s --template -t --param -p --file -f --raw --overflow --save --no-stdin --continue -c --conversation --model -m --adapter --keep-alive --priority --timeout --user --tag --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --n -n --repro --schema --grammar --extract -x --xl --think --reasoning --logprobs --explain --no-stream --cache --no-cache --refresh --cache-only --semantic --max-age --json --quiet -q --help" ;;
         "chat") printf "%s" "--system -s --template -t --overflow --continue -c --conversation --model -m --user --max-tokens --temperature --think --reasoning --json --quiet -q --help" ;;
         "embed") printf "%s" "--file -f --prompt --no-stdin --model -m --user --output -o --json --quiet -q --help" ;;
-        "models") printf "%s" "--help ls show add pull find estimate rm load pin unload" ;;
+        "models") printf "%s" "--help ls show add pull find suggest estimate rm load pin unload" ;;
         "models ls") printf "%s" "--json --quiet -q --help" ;;
         "models show") printf "%s" "@models --json --quiet -q --help" ;;
         "models add") printf "%s" "@files @ollama --alias --tier --price-in --price-cached --price-out --tag --remote-model --api-key-env --embedding --set --force --json --quiet -q --help" ;;
         "models pull") printf "%s" "--as --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
         "models find") printf "%s" "--add --json --quiet -q --help" ;;
+        "models suggest") printf "%s" "--for --measure --json --quiet -q --help" ;;
         "models estimate") printf "%s" "@models --context --slots --retained --kv-type --json --quiet -q --help" ;;
         "models rm") printf "%s" "@models --yes -y --json --quiet -q --help" ;;
         "models load") printf "%s" "@models --replicas --json --quiet -q --help" ;;
@@ -146,6 +147,7 @@ __llmctl_values() {
         "models pull --price-out") printf "%s" "" ;;
         "models pull --tag") printf "%s" "" ;;
         "models pull --set") printf "%s" "" ;;
+        "models suggest --for") printf "%s" "chat code embed tools" ;;
         "models estimate --context") printf "%s" "" ;;
         "models estimate --slots") printf "%s" "" ;;
         "models estimate --retained") printf "%s" "" ;;

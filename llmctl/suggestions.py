@@ -23,8 +23,10 @@ CONTEXT = 8192
 """`kv_bytes` in the list is the KV memory of one request with so many tokens, the default context of a model."""
 COMPUTE_BYTES = 160 * 2**20
 """What a step needs besides weights and KV memory, at most, for the models of the list (by the hub's own estimate)."""
-EFFICIENCY = 0.8
-"""Share of the measured bandwidth that a whole step reaches: attention, norms, sampling and waiting take the rest."""
+EFFICIENCY = 0.65
+"""Share of the measured bandwidth that a whole step reaches; attention, norms, sampling and waiting take the rest. Measured with
+Gemma 3 270M: 0.8 on one core, 0.6 on two. Larger models reach more.
+"""
 ASSUMED_BYTES_PER_S = 25e9
 """The bandwidth of host memory before it was measured: a small machine's."""
 READABLE = 5.0
@@ -182,7 +184,7 @@ def no_model_hint() -> str:
     """The hint of an error for somebody who has no model yet."""
     best = best_fit()
     return (
-        f"`{best.command}` downloads one that fits this machine ({gigabytes(best)}); "
+        f"`{best.command}` downloads one that fits this machine ({gigabytes(best)}); `llmctl models suggest` lists others; "
         "`llmctl models add NAME FILE.gguf` adds a file that you have."
     )
 

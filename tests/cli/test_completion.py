@@ -60,6 +60,8 @@ def test_commands_flags_and_names(full: House) -> None:
     assert complete(full, "llmctl models --json load ll") == ["llama"]
     assert complete(full, "llmctl chat -t b") == ["brief"]
     assert complete(full, "llmctl ask --reasoning ") == ["show", "hide"]
+    assert complete(full, "llmctl models suggest --for ") == ["chat", "code", "embed", "tools"]
+    assert complete(full, "llmctl models suggest --for em") == ["embed"]
     assert complete(full, "llmctl ask --seed ") == []
     assert not full.daemons()
 

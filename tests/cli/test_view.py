@@ -5,7 +5,8 @@ import pytest
 from llmctl import wire
 from llmctl.config import ModelEntry
 from llmctl.errors import counted
-from llmctl.view import cache, config, daemon, models, table, units
+from llmctl.suggestions import Room, ranked
+from llmctl.view import cache, config, daemon, models, suggest, table, units
 
 ENTRIES = [
     ModelEntry(name="small", target="/models/" + "deep/" * 11 + "small.gguf", backend="llama", aliases=["s", "klein"]),
@@ -85,3 +86,21 @@ def test_sizes(count: int, text: str) -> None:
 @pytest.mark.parametrize(("number", "text"), [(0, "0 vectors"), (1, "1 vector"), (2, "2 vectors")])
 def test_counts(number: int, text: str) -> None:
     assert counted(number, "vector") == text
+
+
+def test_commands_of_suggested_models_are_never_folded() -> None:
+    found = ranked(Room(6 * 2**30, host_rate=36e9))
+    wide, below = suggest.in_width(found, 160)
+    assert (wide, below) == (suggest.table(found), [])
+    for width in (80, 120):
+        (head, rows), below = suggest.in_width(found, width)
+        assert "FETCH" not in head
+        assert len(rows) == len(found)
+        assert below == [it.model.command for it in found if it.fits]
+        assert max(map(len, table.fitted(head, rows, width, colour=False).splitlines())) <= width
+
+
+def test_a_suggested_model_that_does_not_fit_or_is_slow_is_marked() -> None:
+    head, rows = suggest.table(ranked(Room(6 * 2**30, host_rate=36e9)))
+    fits = {row[0]: row[head.index("FITS")] for row in rows}
+    assert (fits["Gemma 3 1B"], fits["Qwen3 8B"], fits["Qwen3 14B"]) == ("yes", "slow", "no")

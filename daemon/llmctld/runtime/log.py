@@ -3,6 +3,7 @@
 import logging
 import logging.handlers
 import queue
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,14 @@ def open_log(folder: Path, settings: Logs) -> Iterator[None]:
         yield
     finally:
         writer.stop()
+
+
+def warn_on_stderr() -> None:
+    """For a process whose stdout another program reads: warnings go to stderr, and the rest nowhere."""
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
 
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("llmctld")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from llmctl.cli.console import flags, help, out
+from llmctl.cli.models import suggest
 from llmctl.cli.models.find import add_stored, find
 from llmctl.cli.models.labels import (
     ENDPOINT,
@@ -194,6 +195,7 @@ def add(
 
 app.command("pull")(pull)
 app.command("find")(find)
+app.command("suggest", cls=help.Sectioned, epilog=suggest.EXAMPLES)(suggest.suggest)
 
 
 @app.command("estimate")

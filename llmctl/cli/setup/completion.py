@@ -30,6 +30,7 @@ VALUES = {
     "--think": "on off low medium high",
     "--overflow": "error head middle tail",
     "--tier": "premium standard economy",
+    "--for": "chat code embed tools",
 }
 """Option -> the values to complete; other options that take a value complete nothing."""
 ARGUMENTS = {

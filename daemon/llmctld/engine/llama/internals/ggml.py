@@ -97,6 +97,15 @@ _named = call("ggml_get_name", ctypes.c_char_p, _pointer)
 new = call("ggml_new_tensor", _pointer, _pointer, ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int64))
 product = call("ggml_mul_mat", _pointer, _pointer, _pointer, _pointer)
 _experts = call("ggml_mul_mat_id", _pointer, _pointer, _pointer, _pointer, _pointer)
+row_bytes = call("ggml_row_size", _size, ctypes.c_int, ctypes.c_int64)
+start = call("ggml_backend_dev_init", _pointer, _pointer, ctypes.c_char_p)
+"""Makes a device ready to compute."""
+lay = call("ggml_backend_alloc_ctx_tensors_from_buft", _pointer, _pointer, _pointer)
+"""Allocates the tensors of a context in buffers of a type."""
+clear = call("ggml_backend_buffer_clear", None, _pointer, ctypes.c_uint8)
+graph = call("ggml_new_graph", _pointer, _pointer)
+expand = call("ggml_build_forward_expand", None, _pointer, _pointer)
+compute = call("ggml_backend_graph_compute", ctypes.c_int, _pointer, _pointer)
 F32, I32 = 0, 26
 """The format's type numbers."""
 LITTLE = 2**16
@@ -154,7 +163,19 @@ def extra_buffers() -> dict[str, int]:
 
 def plain_buffers() -> int:
     """The buffer type for weights in the file's layout."""
-    return int(_dev_buffers(cpu()))
+    return buffers_of(cpu())
+
+
+def buffers_of(device: int) -> int:
+    """The buffer type of a device's own memory."""
+    return int(_dev_buffers(device))
+
+
+def set_threads(backend: int, threads: int) -> None:
+    """How many threads a started CPU device computes with."""
+    address = _procedure(_dev_reg(cpu()), b"ggml_backend_set_n_threads")
+    if address:
+        ctypes.CFUNCTYPE(None, _pointer, ctypes.c_int)(address)(backend, threads)
 
 
 def tensors(path: str) -> Iterator[Shaped]:

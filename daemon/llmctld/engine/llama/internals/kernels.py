@@ -34,14 +34,8 @@ _quantize = ggml.call(
     "ggml_quantize_chunk", ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64,
     ctypes.c_int64, ctypes.c_void_p,
 )  # fmt: skip
-_row_size = ggml.call("ggml_row_size", ctypes.c_size_t, ctypes.c_int, ctypes.c_int64)
-_start = ggml.call("ggml_backend_dev_init", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
-_lay = ggml.call("ggml_backend_alloc_ctx_tensors_from_buft", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _set = ggml.call("ggml_backend_tensor_set", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)
 _get = ggml.call("ggml_backend_tensor_get", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)
-_graph = ggml.call("ggml_new_graph", ctypes.c_void_p, ctypes.c_void_p)
-_expand = ggml.call("ggml_build_forward_expand", None, ctypes.c_void_p, ctypes.c_void_p)
-_compute = ggml.call("ggml_backend_graph_compute", ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
 
 class KernelTrial(NamedTuple):
@@ -78,18 +72,18 @@ def off(trial: KernelTrial, tokens: int) -> float:
 def product(trial: KernelTrial, weights: Matrix, given: Matrix) -> Matrix:
     """(tokens, rows), as computed by the library. Its memory is freed at the end of the process."""
     kind = TYPES[trial.type]
-    packed = np.zeros(_row_size(kind, COLUMNS) * ROWS, np.uint8)
+    packed = np.zeros(ggml.row_bytes(kind, COLUMNS) * ROWS, np.uint8)
     _quantize(kind, weights.ctypes.data, packed.ctypes.data, 0, ROWS, COLUMNS, None)
     held, work = (ggml.begin(ggml.GgmlInitParams(2**21, None, True)) for _ in range(2))
     matrix = ggml.tensor(held, kind, COLUMNS, ROWS)
-    _lay(held, trial.handle)
+    ggml.lay(held, trial.handle)
     _set(matrix, packed.ctypes.data, 0, packed.nbytes)
     asked = ggml.tensor(work, ggml.F32, COLUMNS, len(given))
-    result, graph = ggml.product(work, matrix, asked), _graph(work)
-    _expand(graph, result)
-    _lay(work, ggml.plain_buffers())
+    result, graph = ggml.product(work, matrix, asked), ggml.graph(work)
+    ggml.expand(graph, result)
+    ggml.lay(work, ggml.plain_buffers())
     _set(asked, given.ctypes.data, 0, given.nbytes)
-    if (status := _compute(_start(ggml.cpu(), None), graph)) != 0:
+    if (status := ggml.compute(ggml.start(ggml.cpu(), None), graph)) != 0:
         raise RuntimeError(f"the library returned {status}")
     found = np.empty((len(given), ROWS), np.float32)
     _get(result, found.ctypes.data, 0, found.nbytes)

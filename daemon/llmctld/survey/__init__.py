@@ -1,0 +1,1 @@
+"""The process behind `llmctl models suggest`: what this machine gives to models."""
