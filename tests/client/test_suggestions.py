@@ -143,3 +143,10 @@ def test_a_broken_configuration_changes_nothing_but_the_limits(tmp_path: Path, m
     monkeypatch.delenv("LLMCTL_LIMITS__MEMORY_BYTES", raising=False)
     (tmp_path / "config.toml").write_text("[limits]\nmemory_byte = 5")
     assert best_fit() in MODELS
+
+
+def test_every_download_that_the_readme_names_is_in_the_list() -> None:
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    named_there = re.findall(r"llmctl pull (\S+/\S+)", text)
+    assert named_there
+    assert set(named_there) <= {model.target for model in MODELS}

@@ -18,6 +18,7 @@ import msgspec
 
 from llmctl import config
 from llmctl.errors import LlmctlError
+from llmctl.files import write_whole
 from llmctl.interpreter import module
 from llmctl.paths import Paths, find_paths, make_private
 from llmctl.suggestions import Bandwidth, read_bandwidth
@@ -27,7 +28,6 @@ from llmctld.models.machine.machine import memory
 from llmctld.models.machine.processors import cores
 from llmctld.models.running.memory_budget import limit_of
 from llmctld.runtime.log import warn_on_stderr
-from llmctld.storage.files import write_whole
 
 MATRIX_BYTES = 256 * 2**20
 """Bytes that are read in turn; more than the caches of most processors hold."""

@@ -24,7 +24,7 @@ PASSES_S = 0.4
 
 def bytes_per_second(device: int, threads: int, size: int) -> float:
     """`size`: bytes of all matrices, which must not fit in the processor's cache. Memory is freed at the end of the process."""
-    held, work = (ggml.begin(ggml.Room(2**21, None, True)) for _ in range(2))
+    held, work = (ggml.begin(ggml.GgmlInitParams(2**21, None, True)) for _ in range(2))
     matrices, total = [], 0
     for name in cycle(KINDS):
         matrices.append(ggml.tensor(held, TYPES[name], COLUMNS, ROWS))
