@@ -120,6 +120,18 @@ async def test_a_failure_or_a_cancel_before_the_text_is_known_to_be_an_answer_sh
 
 
 @in_loop
+async def test_a_reader_that_leaves_in_the_middle_of_an_answer_keeps_what_it_was_shown(tmp_path: Path) -> None:
+    catalog = with_guide(tmp_path)
+    call = asked(catalog, model="guide")
+    events = guarded(tmp_path, catalog, Speaker(*ANSWER))(call)
+    async for event in events:
+        assert isinstance(event, wire.Delta)
+        break
+    await events.aclose()
+    assert call.partial("cancelled").text.startswith("I only us")
+
+
+@in_loop
 async def test_a_cancelled_request_leaves_the_text_of_an_equal_one_whole(tmp_path: Path) -> None:
     catalog, speaker = with_guide(tmp_path), Speaker("I on", held=True)
     stage, calls = guarded(tmp_path, catalog, Flights(speaker).join), [asked(catalog), asked(catalog)]

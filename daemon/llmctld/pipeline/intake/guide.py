@@ -59,13 +59,13 @@ class Guide:
                     if held is None or isinstance(event, Notice):
                         yield event
                     elif self._is_answer(call, [*held, event]):
-                        for each in [*self._introduction(call), *held, event]:
+                        told, held = [*self._introduction(call), *held, event], None
+                        for each in told:
                             yield each
-                        held = None
                     else:
                         held.append(event)
         except ContextOverflow as error:
-            raise self._unavailable(call, "its question is too long for the built-in guide") from error
+            raise self._unavailable(call, "the question is too long for the built-in guide") from error
         except LlmctlError as error:
             error.answer = None if held is not None else error.answer
             raise
