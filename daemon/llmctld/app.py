@@ -36,7 +36,7 @@ from llmctld.cache.levels.shared import LIMIT as SHARED_LIMIT
 from llmctld.cache.levels.shared import SharedLevel
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.lifetimes.learned import Learned
-from llmctld.cache.prefetch.prefetch import Computed, Prefetcher, fixed_s, opened
+from llmctld.cache.prefetch.prefetch import Computed, Prefetcher, open_prefetcher, parse_answer_s
 from llmctld.cache.prefetch.store import PrefetchStore
 from llmctld.call.call import Link, Stage, compose
 from llmctld.handlers.cache import figures
@@ -245,7 +245,7 @@ async def build_prefetch(
     if not (settings.enabled and settings.prefetch.enabled):
         return None
 
-    counted_s = fixed_s(os.environ)
+    counted_s = parse_answer_s(os.environ)
 
     def make(shelf: PrefetchStore) -> Prefetcher:
         return Prefetcher(
@@ -253,7 +253,7 @@ async def build_prefetch(
             fixed_s=counted_s,
         )  # fmt: skip
 
-    prefetch = await opened(paths.cache / "prefetch.db", make)
+    prefetch = await open_prefetcher(paths.cache / "prefetch.db", make)
     tiers.add_news(prefetch)
     return prefetch
 

@@ -161,7 +161,9 @@ class History:
     # ---- conversations ----------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def turn(self, user: str, conversation: str | None) -> AsyncIterator[tuple[str | None, list[Turn]]]:
+    async def lock_conversation(
+        self, user: str, conversation: str | None
+    ) -> AsyncIterator[tuple[str | None, list[Turn]]]:
         """A conversation (None: this user's last one) and its turns. Others wait for the conversation until the block is left, in
         the order of arrival, however each of them names it. Yields (None, []) if there is no last one."""
         async with self._arrivals.setdefault(user, asyncio.Lock()):
@@ -223,7 +225,7 @@ class History:
 
     async def undo(self, user: str, conversation: str | None, look: bool = False) -> Turn | None:
         """Removes the last turn of the conversation (with `look`: only reads it) and returns it; None if there is none."""
-        async with self.turn(user, conversation) as (name, turns):
+        async with self.lock_conversation(user, conversation) as (name, turns):
             if not turns:
                 return None
             if look:

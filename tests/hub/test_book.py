@@ -261,7 +261,7 @@ async def test_rows_of_evicted_entries_are_limited(tmp_path: Path, monkeypatch: 
     tiers = some(tmp_path)
     for number in range(20):
         await tiers.put(f"{number:02}", answer(), ANA)
-    await tiers.required_book.gone(f"{number:02}" for number in range(15))
+    await tiers.required_book.mark_gone(f"{number:02}" for number in range(15))
     rows = await tiers.required_book._read("SELECT key, held FROM entries ORDER BY key", (), tuple)
     assert [key for key, held in rows if not held] == ["10", "11", "12", "13", "14"]
     assert len([key for key, held in rows if held]) == 5

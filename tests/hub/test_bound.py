@@ -84,7 +84,7 @@ def test_number_of_judge_questions_is_limited() -> None:
     for _ in range(3 * ASKED_FIRST):
         assert bound.decide(plausible).judge
     for _ in range(2 * ASKED_FIRST):
-        bound.ask()
+        bound.count_judge_question()
     assert not any(decision.judge for decision in (bound.decide(plausible) for _ in range(20)) if not decision.explore)
 
 

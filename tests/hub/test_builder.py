@@ -15,12 +15,12 @@ def test_keys_are_processed_in_order_and_once() -> None:
 
     builder = Builder("things", work)
     for key in (b"a", b"b", b"c", b"b"):
-        builder.want(key)
+        builder.request(key)
     go.set()
-    builder.settle()
+    builder.wait_idle()
     assert done == [b"a", b"b", b"c"]
-    builder.want(b"a")
-    builder.settle()
+    builder.request(b"a")
+    builder.wait_idle()
     assert done == [b"a", b"b", b"c", b"a"]
     builder.close()
 
@@ -34,9 +34,9 @@ def test_failed_key_does_not_stop_the_next() -> None:
         done.append(key)
 
     builder = Builder("things", work)
-    builder.want(b"bad")
-    builder.want(b"good")
-    builder.settle()
+    builder.request(b"bad")
+    builder.request(b"good")
+    builder.wait_idle()
     builder.close()
     assert done == [b"good"]
 
@@ -51,8 +51,8 @@ def test_closing_drops_pending_keys() -> None:
             pass
 
     builder = Builder("things", work)
-    builder.want(b"a")
-    builder.want(b"b")
+    builder.request(b"a")
+    builder.request(b"b")
     begun.wait()
     builder.close()
     assert done == [b"a"]
@@ -61,6 +61,6 @@ def test_closing_drops_pending_keys() -> None:
 def test_no_thread_is_started_without_work() -> None:
     before = threading.active_count()
     builder = Builder("things", lambda key: None)
-    builder.settle()
+    builder.wait_idle()
     builder.close()
     assert threading.active_count() == before

@@ -86,7 +86,7 @@ def test_sweep_removes_expired_entries(disk: DiskLevel, monkeypatch: pytest.Monk
 
 
 def test_evicted_entries_are_chosen_by_the_policy_and_reported(disk: DiskLevel) -> None:
-    assert disk.tell({}) == []
+    assert disk.load_policy({}) == []
     gone = []
     for number in range(20):
         gone += put(disk, f"{number}", LARGE)
@@ -105,15 +105,15 @@ def test_nothing_is_evicted_before_the_policy_knows_the_entries(tmp_path: Path, 
     items = {f"{number}": Item(len(LARGE), 1.0) for number in (3, 2, 1, 0)}
     with closing(a_disk(tmp_path / "answers", LIMIT)) as again:
         put(again, "new", LARGE)
-        gone = again.tell(items)
+        gone = again.load_policy(items)
         assert again.size()[1] <= LIMIT
         assert not {*"0123", "new"} & {*gone}, "entries unknown to the policy are evicted first"
         assert again.exists([*"0123", "new"]) == {*"0123", "new"}
-        assert again.tell({}) == [], "the policy knows the entries now"
+        assert again.load_policy({}) == [], "the policy knows the entries now"
 
 
 def test_value_larger_than_the_limit_is_not_stored_and_others_stay(disk: DiskLevel) -> None:
-    disk.tell({})
+    disk.load_policy({})
     put(disk, "small", SMALL)
     put(disk, "huge", SMALL)
     assert put(disk, "huge", b"x" * (2 * LIMIT)) == ["huge"]
@@ -182,7 +182,7 @@ def test_a_planted_value_that_is_not_bytes_is_refused(
 
 
 def test_planted_pickle_does_not_block_eviction(tmp_path: Path, disk: DiskLevel) -> None:
-    disk.tell({})
+    disk.load_policy({})
     put(disk, "bomb", SMALL)
     plant(tmp_path / "answers", "bomb", 4, pickle.dumps(Bomb(tmp_path / "trace")))
     for number in range(20):

@@ -39,7 +39,7 @@ async def test_near_returns_entries_of_the_same_partition_best_first(tmp_path: P
     assert [(entry.key, entry.text) for entry, _ in near] == [("a", "question a"), ("b", "question b")]
     assert [similarity for _, similarity in near] == pytest.approx([math.cos(0.1), math.cos(0.4)], abs=1e-6)
     assert await entries.near("nobody's", vector(0.1), 2) == []
-    assert (entries.behind("w"), entries.behind("other"), entries.behind("nobody's")) == (3, 1, 0)
+    assert (entries.count_behind("w"), entries.count_behind("other"), entries.count_behind("nobody's")) == (3, 1, 0)
     await entries.close()
 
 
@@ -47,13 +47,13 @@ async def test_near_returns_entries_of_the_same_partition_best_first(tmp_path: P
 async def test_repeated_question_updates_its_entry_and_keeps_its_counts(tmp_path: Path) -> None:
     entries = await filled(tmp_path)
     (before,) = [entry for entry, _ in await entries.near("w", vector(0.0), 1)]
-    await entries.compared(before.number, True)
-    await entries.compared(before.number, False)
+    await entries.count_comparison(before.number, True)
+    await entries.count_comparison(before.number, False)
     await entries.add("a", "w", "question a", digest("new"), vector(0.0))
     after = await entries.of("a")
     assert after is not None
     assert (after.number, after.same, after.different, after.answer) == (before.number, 1, 1, digest("new"))
-    assert entries.behind("w") == 3
+    assert entries.count_behind("w") == 3
     await entries.close()
 
 
@@ -65,7 +65,7 @@ async def test_removed_entries_are_not_found_even_after_a_restart(tmp_path: Path
     await entries.close()
     entries = await opened(tmp_path)
     assert [entry.key for entry, _ in await entries.near("w", vector(0.0), 5)] == ["b", "c"]
-    assert entries.behind("w") == 2
+    assert entries.count_behind("w") == 2
     await entries.add("e", "w", "question e", digest("e"), vector(0.0))
     found = await entries.of("e")
     assert found is not None
@@ -117,7 +117,7 @@ async def test_served_hits_are_listed_with_their_verdicts(tmp_path: Path) -> Non
     served = await entries.served("b")
     assert [(each.request, each.verdict) for each in served] == [("two", None), ("one", "different")]
     assert served[0].pair == packed(pair)
-    await entries.equate("c", entry.answer)
+    await entries.add_same_answer("c", entry.answer)
     other = await entries.of("c")
     assert other is not None
     assert other.answer == entry.answer

@@ -79,6 +79,7 @@ DOES_NOT_MATTER: dict[str, Any] = {
     "stream": True,
     "semantic": True,
     "explain": True,
+    "guide": True,
 }
 """How an answer is delivered, labelled, awaited or looked up is no part of what it is."""
 

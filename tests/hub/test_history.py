@@ -131,12 +131,12 @@ async def test_turns_wait_only_for_turns_of_the_same_conversation(history: Histo
     inside = asyncio.Event()
 
     async def second() -> None:
-        async with history.turn("ana", "talk") as (_, turns):
+        async with history.lock_conversation("ana", "talk") as (_, turns):
             order.append(f"second, after {len(turns)}")
 
-    async with history.turn("ana", "talk"):
+    async with history.lock_conversation("ana", "talk"):
         waiting = asyncio.create_task(second())
-        async with history.turn("ana", "other"), history.turn("bob", "talk"):
+        async with history.lock_conversation("ana", "other"), history.lock_conversation("bob", "talk"):
             inside.set()
         await history.save(turn("1", "one"))
         order.append("first")
@@ -150,7 +150,7 @@ async def test_turns_run_in_order_of_arrival_with_explicit_or_default_names(hist
     order: list[int] = []
 
     async def take(place: int, conversation: str | None) -> None:
-        async with history.turn("ana", conversation) as (name, _):
+        async with history.lock_conversation("ana", conversation) as (name, _):
             assert name == "talk"
             order.append(place)
             await asyncio.sleep(0)
@@ -165,10 +165,10 @@ async def test_cancelled_waiting_turn_does_not_let_others_overtake(history: Hist
     order: list[str] = []
 
     async def take(word: str) -> None:
-        async with history.turn("ana", "talk"):
+        async with history.lock_conversation("ana", "talk"):
             order.append(word)
 
-    async with history.turn("ana", "talk"):
+    async with history.lock_conversation("ana", "talk"):
         tasks = [asyncio.create_task(take(word)) for word in ("gone", "next")]
         await history.turns("ana", "talk")  # by now both of them are waiting
         tasks[0].cancel()

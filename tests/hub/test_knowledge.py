@@ -180,7 +180,7 @@ async def test_stats_and_show_report_the_stored_state(tmp_path: Path) -> None:
         made.knowledge.looked(False, 0.006)
         entry = await made.entry("a")
         await made.served("r", entry)
-        await made.knowledge.entries.compared(entry.number, True)
+        await made.knowledge.entries.count_comparison(entry.number, True)
         stats = await made.knowledge.stats()
         assert stats is not None
         assert (stats.level, stats.hits, stats.misses, stats.entries, stats.p50_ms) == ("semantic", 1, 2, 1, 4.0)
@@ -195,5 +195,5 @@ async def test_question_is_removed_with_its_answer(tmp_path: Path) -> None:
         await made.entry("a")
         await made.entry("b", 0.5)
         await made.tiers.delete(["a"])
-        await until(lambda: made.knowledge.entries.behind(WALL) == 1)
+        await until(lambda: made.knowledge.entries.count_behind(WALL) == 1)
         assert [entry.key for entry, _ in await made.knowledge.entries.near(WALL, vector(0.0), 5)] == ["b"]

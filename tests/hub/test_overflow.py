@@ -61,5 +61,5 @@ def test_the_notice_states_the_cut_in_bytes_and_tokens() -> None:
     left_out = LeftOut(6, 10, "", 5, 17)
     prompt = "why?\n\näöü eins"
     assert overflow.shortened(prompt, left_out) == "why?\n\neins"
-    told = overflow.told(left_out, request, prompt)
+    told = overflow.cut_notice(left_out, request, prompt)
     assert told.endswith("the beginning of stdin is left out: 7 of 11 bytes, 5 of the prompt's 17 tokens")

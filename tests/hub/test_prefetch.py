@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from llmctld.cache.entries.selection import EntryFilter
 from llmctld.cache.prefetch.payoff import CHANCE, JUDGED, REQUESTS, RIGHT, STEPS, TRIAL, Payoff, PendingAnswer
-from llmctld.cache.prefetch.prefetch import Answered, Computed, NotNow, Prefetcher, fixed_s, opened
+from llmctld.cache.prefetch.prefetch import Answered, Computed, NotNow, Prefetcher, open_prefetcher, parse_answer_s
 from llmctld.cache.prefetch.sequences import FOLLOWERS, SESSION_S, Sequences
 
 from llmctl.config import Prefetch as Settings
@@ -28,7 +28,7 @@ def walk(sequences: Sequences, steps: str, person: str = "ana", group: str = "an
     for step in steps:
         now += SESSION_S + 1 if step == " " else gap
         if step != " ":
-            sequences.saw(group, person, step, now)
+            sequences.add_request(group, person, step, now)
     return now
 
 
@@ -86,9 +86,9 @@ def test_habits_are_separate_per_group_and_shared_within_a_group() -> None:
     walk(sequences, "ab ab ab", person="ana", group="ana")
     assert sequences.guess("bob", "a") is None
     walk(sequences, "ab ab ab", person="ana", group="")
-    sequences.saw("", "bob", "a", EPOCH)
-    sequences.saw("", "eve", "x", EPOCH + 1)
-    sequences.saw("", "bob", "b", EPOCH + 2)
+    sequences.add_request("", "bob", "a", EPOCH)
+    sequences.add_request("", "eve", "x", EPOCH + 1)
+    sequences.add_request("", "bob", "b", EPOCH + 2)
     assert sequences.guess("", "a") is not None
     assert sequences.guess("", "x") is None, "what another person asks is no step of this one's"
 
@@ -96,7 +96,7 @@ def test_habits_are_separate_per_group_and_shared_within_a_group() -> None:
 def test_requests_that_bypass_the_cache_lower_the_chance_of_a_prediction() -> None:
     sequences = Sequences()
     for number in range(20):
-        sequences.saw("ana", "ana", "ab"[number % 2], EPOCH + number, takes=False)
+        sequences.add_request("ana", "ana", "ab"[number % 2], EPOCH + number, takes=False)
     guess = sequences.guess("ana", "a")
     assert guess is not None
     assert (guess.key, guess.chance < 0.4) == ("b", True)
@@ -115,7 +115,7 @@ def test_a_forgotten_key_is_removed_as_request_and_as_follower() -> None:
     sequences.forget({"b"})
     assert ("ana", "b") not in sequences.rows
     assert sequences.guess("ana", "a") is None
-    sequences.saw("ana", "ana", "z", EPOCH)
+    sequences.add_request("ana", "ana", "z", EPOCH)
 
 
 # ---- whether it paid ------------------------------------------------------------------------------------------------
@@ -127,33 +127,33 @@ def entry(seconds: float = 1.0, needless_before: float = 0.0) -> PendingAnswer:
 
 def test_a_prefetched_answer_served_in_time_is_gain() -> None:
     payoff = Payoff()
-    payoff.computed("k", entry(2.0), EPOCH)
-    payoff.asked("ana", "k", True, EPOCH + 5)
+    payoff.add_prefetched("k", entry(2.0), EPOCH)
+    payoff.add_request("ana", "k", True, EPOCH + 5)
     assert (payoff.prefetched, payoff.used, payoff.gain_s, payoff.wasted, payoff.open) == (1, 1, 2.0, 0, {})
 
 
 @pytest.mark.parametrize("why", ["time", "requests", "not served", "needless", "computed again"])
 def test_a_prefetched_answer_not_served_in_time_is_waste(why: str) -> None:
     payoff = Payoff()
-    payoff.computed("k", entry(2.0, needless_before=EPOCH + 50 if why == "needless" else 0.0), EPOCH)
+    payoff.add_prefetched("k", entry(2.0, needless_before=EPOCH + 50 if why == "needless" else 0.0), EPOCH)
     if why == "time":
         payoff.sweep(EPOCH + 100)
     elif why == "requests":
         for number in range(REQUESTS):
             assert payoff.open
-            payoff.asked("bob", f"other {number}", False, EPOCH)
-            payoff.asked("ana", f"other {number}", False, EPOCH)
+            payoff.add_request("bob", f"other {number}", False, EPOCH)
+            payoff.add_request("ana", f"other {number}", False, EPOCH)
     elif why == "computed again":
-        payoff.computed("k", entry(3.0), EPOCH)
+        payoff.add_prefetched("k", entry(3.0), EPOCH)
     else:
-        payoff.asked("ana", "k", why != "not served", EPOCH + 1)
+        payoff.add_request("ana", "k", why != "not served", EPOCH + 1)
     assert (payoff.used, payoff.gain_s, payoff.wasted, payoff.waste_s) == (0, 0.0, 1, 2.0)
 
 
 def test_a_cancelled_computation_is_waste_and_a_joined_one_gain() -> None:
     payoff = Payoff()
-    payoff.gave_way(0.5, EPOCH)
-    payoff.boarded(0.25, EPOCH)
+    payoff.add_cancelled(0.5, EPOCH)
+    payoff.add_joined(0.25, EPOCH)
     assert (payoff.prefetched, payoff.wasted, payoff.waste_s, payoff.used, payoff.gain_s) == (2, 1, 0.5, 1, 0.25)
 
 
@@ -161,66 +161,66 @@ def test_prefetch_stops_when_waste_exceeds_gain_and_resumes_on_right_predictions
     payoff = Payoff()
     for _ in range(JUDGED):
         assert payoff.stopped is None
-        payoff.gave_way(1.0, EPOCH)
+        payoff.add_cancelled(1.0, EPOCH)
     assert payoff.stopped == EPOCH
-    assert "waste exceeds gain: of the last 12 prefetched answers 0 were requested" in (payoff.why() or "")
+    assert "waste exceeds gain: of the last 12 prefetched answers 0 were requested" in (payoff.stop_reason() or "")
     for number in range(TRIAL):
         assert payoff.stopped is not None
-        payoff.stepped(0.2, True)  # for that one nothing would have been computed
-        payoff.stepped(0.9, number < RIGHT)
+        payoff.add_prediction(0.2, True)  # for that one nothing would have been computed
+        payoff.add_prediction(0.9, number < RIGHT)
     assert payoff.stopped is None
-    assert payoff.why() is None
+    assert payoff.stop_reason() is None
 
 
 def test_each_stop_requires_more_right_predictions_to_resume() -> None:
     payoff = Payoff()
     for stops in range(1, 4):
         for _ in range(JUDGED):
-            payoff.gave_way(1.0, EPOCH)
+            payoff.add_cancelled(1.0, EPOCH)
         assert payoff.stopped is not None
         assert payoff.stops == stops
-        assert f"of {TRIAL * 2 ** (stops - 1)} consecutive predictions" in (payoff.why() or "")
+        assert f"of {TRIAL * 2 ** (stops - 1)} consecutive predictions" in (payoff.stop_reason() or "")
         for _ in range(TRIAL * 2 ** (stops - 1)):
             assert payoff.stopped is not None
-            payoff.stepped(0.9, True)
+            payoff.add_prediction(0.9, True)
         assert payoff.stopped is None
 
 
 def test_gain_and_waste_are_counted_in_seconds_and_not_answers() -> None:
     payoff = Payoff()
     for number in range(20):
-        payoff.computed("k", entry(5.0 if number % 4 == 0 else 1.0), EPOCH)
-        payoff.asked("ana", "k", number % 4 == 0, EPOCH)
+        payoff.add_prefetched("k", entry(5.0 if number % 4 == 0 else 1.0), EPOCH)
+        payoff.add_request("ana", "k", number % 4 == 0, EPOCH)
     assert payoff.stopped is None
     assert (payoff.gain_s, payoff.waste_s) == (25.0, 15.0)
 
 
 def test_a_test_setting_makes_each_computation_count_a_fixed_time() -> None:
-    assert fixed_s({}) is fixed_s({"LLMCTL_PREFETCH_ANSWER_S": ""}) is None
-    assert fixed_s({"LLMCTL_PREFETCH_ANSWER_S": "1.5"}) == 1.5
+    assert parse_answer_s({}) is parse_answer_s({"LLMCTL_PREFETCH_ANSWER_S": ""}) is None
+    assert parse_answer_s({"LLMCTL_PREFETCH_ANSWER_S": "1.5"}) == 1.5
     with pytest.raises(ConfigError, match="LLMCTL_PREFETCH_ANSWER_S is 'one', but must be a number of seconds"):
-        fixed_s({"LLMCTL_PREFETCH_ANSWER_S": "one"})
+        parse_answer_s({"LLMCTL_PREFETCH_ANSWER_S": "one"})
 
 
 def test_too_few_predictable_requests_are_reported_as_the_reason() -> None:
     payoff = Payoff()
     for _ in range(STEPS - 1):
-        payoff.stepped(0.3, False)
-    assert payoff.why() is None
-    payoff.stepped(0.3, False)
-    assert "nothing to predict: of the last 30 requests 0 could be predicted" in (payoff.why() or "")
+        payoff.add_prediction(0.3, False)
+    assert payoff.stop_reason() is None
+    payoff.add_prediction(0.3, False)
+    assert "nothing to predict: of the last 30 requests 0 could be predicted" in (payoff.stop_reason() or "")
     for _ in range(4):
-        payoff.stepped(0.8, True)
-    assert payoff.why() is None
+        payoff.add_prediction(0.8, True)
+    assert payoff.stop_reason() is None
 
 
 def test_the_budget_counts_the_last_hour() -> None:
     payoff = Payoff()
-    payoff.began(EPOCH)
-    payoff.began(EPOCH + 1800)
-    assert payoff.left(3, EPOCH + 1800) == 1
-    assert payoff.left(3, EPOCH + 3600) == 2
-    assert payoff.left(1, EPOCH + 1800) == 0
+    payoff.add_start(EPOCH)
+    payoff.add_start(EPOCH + 1800)
+    assert payoff.starts_left(3, EPOCH + 1800) == 1
+    assert payoff.starts_left(3, EPOCH + 3600) == 2
+    assert payoff.starts_left(1, EPOCH + 1800) == 0
 
 
 # ---- the loop -------------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ class Desk:
         async def quiet() -> None:
             await asyncio.sleep(0)
 
-        self.prefetch = await opened(
+        self.prefetch = await open_prefetcher(
             self.path,
             lambda shelf: Prefetcher(
                 self.settings,
@@ -276,7 +276,7 @@ class Desk:
                 self.stored[step] = self.now + self.life
             created = self.stored[step] - self.life
             body = step.encode if again else None
-            self.prefetch.saw(
+            self.prefetch.add_request(
                 Answered(
                     person, person, step, self.now, created, True, step if served else None, False, "m", ["t"], body
                 )
@@ -284,7 +284,7 @@ class Desk:
             await self.rest()
 
     async def rest(self) -> None:
-        await until(lambda: not self.prefetch.busy)
+        await until(lambda: not self.prefetch.is_busy)
 
     def figures(self) -> tuple[int, int, int]:
         stats = self.prefetch.stats()
@@ -353,7 +353,7 @@ async def test_a_fixed_ttl_shorter_than_the_delay_prevents_prefetch_from_the_sta
 async def test_a_semantic_hit_on_a_prefetched_answer_counts_as_use(tmp_path: Path) -> None:
     async with desk(tmp_path) as it:
         await it.ask("ab ab ab a")
-        it.prefetch.saw(Answered("ana", "ana", "b?", it.now, it.now, True, "b", False, "m", [], None))
+        it.prefetch.add_request(Answered("ana", "ana", "b?", it.now, it.now, True, "b", False, "m", [], None))
         assert it.figures() == (2, 2, 0)
 
 
@@ -366,8 +366,8 @@ async def test_the_hourly_budget_is_respected_and_reported(tmp_path: Path) -> No
             it.now -= SESSION_S - 20  # sessions of one hour
             await it.ask(" ab")
         assert it.prefetch.stats().budget_left <= 1
-        it.prefetch.payoff.began(it.now)
-        it.prefetch.payoff.began(it.now)
+        it.prefetch.payoff.add_start(it.now)
+        it.prefetch.payoff.add_start(it.now)
         assert "all 2 computations of this hour" in (it.prefetch.stats().reason or "")
         count = len(it.computed)
         await it.ask("ab")
@@ -389,7 +389,7 @@ async def test_only_the_last_request_of_a_person_triggers_prefetch(tmp_path: Pat
         await asyncio.sleep(0)
         for step in "ac":
             it.now += 10
-            it.prefetch.saw(Answered("ana", "ana", step, it.now, it.now, True, None, False, "m", [], None))
+            it.prefetch.add_request(Answered("ana", "ana", step, it.now, it.now, True, None, False, "m", [], None))
         gate.set()
         await it.rest()
         assert it.computed == ["d"]
@@ -468,10 +468,10 @@ async def test_a_request_during_its_prefetch_gains_the_time_computed_so_far(tmp_
         await it.ask("ab ab ")
         it.compute = compute
         it.now += 10
-        it.prefetch.saw(Answered("ana", "ana", "a", it.now, it.now, True, None, False, "m", [], None))
+        it.prefetch.add_request(Answered("ana", "ana", "a", it.now, it.now, True, None, False, "m", [], None))
         await began.wait()
         it.now += 10
-        it.prefetch.saw(Answered("ana", "ana", "b", it.now, it.now, True, None, True, "m", [], None))
+        it.prefetch.add_request(Answered("ana", "ana", "b", it.now, it.now, True, None, True, "m", [], None))
         go.set()
         await it.rest()
         assert it.figures() == (1, 1, 0)

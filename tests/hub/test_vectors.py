@@ -86,7 +86,7 @@ class Twin(RuleBasedStateMachine):
 
     @rule()
     def settle(self) -> None:
-        self.vectors.settle()
+        self.vectors.wait_idle()
 
     @rule(saves=st.booleans(), closes=st.booleans())
     def start_again(self, saves: bool, closes: bool) -> None:
@@ -181,7 +181,7 @@ def test_a_thousand_walls_use_one_file_and_little_memory(tmp_path: Path, vectors
 def fill(vectors: Vectors, many: int, wall: str = "w") -> None:
     for number in range(many):
         vectors.add(wall, number, unit(number))
-    vectors.settle()
+    vectors.wait_idle()
 
 
 def found_by_itself(vectors: Vectors, many: int, wall: str = "w") -> list[int]:
@@ -209,7 +209,7 @@ def test_a_folder_shrinks_when_its_vectors_are_removed(tmp_path: Path, vectors: 
     vectors.save()
     for number in range(40):
         vectors.remove(number)
-    vectors.settle()
+    vectors.wait_idle()
     assert sum(file.stat().st_size for file in (tmp_path / "v").iterdir()) < 100
     assert vectors.search("w", unit(1), 3) == []
     fill(vectors, 20)
@@ -223,7 +223,7 @@ def test_neighbours_are_found_behind_more_removed_ones_than_candidates(tmp_path:
         for number in range(900):
             near = row + 0.01 * np.array(unit(number + 1)) if number < 280 else np.array(unit(number + 1))
             vectors.add("w", number, (near / np.linalg.norm(near)).tolist())
-        vectors.settle()
+        vectors.wait_idle()
         for number in range(280):
             vectors.remove(number)
         found = vectors.search("w", unit(0), 5)
@@ -298,7 +298,7 @@ def after_damage(folder: Path) -> tuple[list[str], IndexDifference, list[str]]:
         check = vectors.check(range(40))
         for number in check.missing:
             vectors.add("w", number, unit(number))
-        vectors.settle()
+        vectors.wait_idle()
         assert found_by_itself(vectors, 40) == list(range(40))
     return told, check, sorted(path.name for path in folder.glob("*.damaged-*"))
 
@@ -426,5 +426,5 @@ def test_searches_continue_while_a_graph_is_built(tmp_path: Path) -> None:
                 assert gone not in dict(vectors.search("w", unit(gone), 5))
             asked = draw.choice(held[1:])
             assert vectors.search("w", unit(asked), 1)[0][0] == asked
-        vectors.settle()
+        vectors.wait_idle()
         assert len(vectors._flat.get(next(iter(vectors._graph)), ())) <= 200

@@ -236,7 +236,7 @@ async def test_a_semantic_hit_has_every_field(tmp_path: Path, monkeypatch: pytes
         check(first, await answer_of(made.stage, first), None)
         wall = wall_of(first, made.catalog, Config().cache.scope)
         await until(
-            lambda: made.knowledge.is_open and made.knowledge.entries.behind(wall) > 0
+            lambda: made.knowledge.is_open and made.knowledge.entries.count_behind(wall) > 0
         )  # it is stored after the answer
         like = asked("why is the sky blue", semantic=True)
         answer = await answer_of(made.stage, like)

@@ -97,7 +97,7 @@ class Call:
     def conversation(self, name: str | None) -> None:
         self.origin = msgspec.structs.replace(self.origin, conversation=name)
 
-    def go_over_to(self, origin: Origin) -> None:
+    def hand_over_to(self, origin: Origin) -> None:
         """From now on the computation belongs to `origin`."""
         if origin != self.origin:
             self.origin = origin

@@ -65,7 +65,7 @@ class Origin(msgspec.Struct, frozen=True):
         """Index of the priority; 0 goes first."""
         return PRIORITIES.index(self.priority)
 
-    def at_least(self, other: "Origin") -> "Origin":
+    def with_urgency_of(self, other: "Origin") -> "Origin":
         """This origin, with the more urgent of both priorities."""
         return msgspec.structs.replace(self, priority=min((self, other), key=lambda origin: origin.urgency).priority)
 

@@ -60,7 +60,7 @@ def _attached(request: Generate, values: dict[str, str], prompt: str) -> Part | 
     return Part(start, start + len(values[longest[1]]), f"the parameter {longest[1]}")
 
 
-def told(left_out: LeftOut, request: Generate, prompt: str) -> str:
+def cut_notice(left_out: LeftOut, request: Generate, prompt: str) -> str:
     """The notice that says what was cut."""
     there = parts(request, prompt)
     part = next(part for part in there if part.start <= left_out.start and left_out.end <= part.end)

@@ -40,7 +40,7 @@ def fill(text: str, values: Mapping[str, str], limit: int) -> str:
     return PLACE.sub(lambda place: values.get(place[1], place[0]), text)
 
 
-def typed(request: Generate, values: Mapping[str, str], limit: int) -> str | None:
+def typed_question(request: Generate, values: Mapping[str, str], limit: int) -> str | None:
     """The typed question, where files or stdin accompany it; otherwise None."""
     if request.stdin is None and not request.files:
         return None

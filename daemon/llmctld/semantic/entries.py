@@ -169,7 +169,7 @@ class Entries:
         entries = {row[0]: StoredQuestion(*row) for row in rows}
         return [(entries[number], similarity) for number, similarity in found if number in entries]
 
-    def behind(self, wall: str) -> int:
+    def count_behind(self, wall: str) -> int:
         """The number of questions behind the wall."""
         return self._walls[wall]
 
@@ -218,12 +218,12 @@ class Entries:
         rows = await self._store.read(f"SELECT {_ENTRY} FROM entries WHERE key = ?", (key,))
         return StoredQuestion(*rows[0]) if rows else None
 
-    async def compared(self, number: int, same: bool) -> None:
+    async def count_comparison(self, number: int, same: bool) -> None:
         """Counts a verified pair with this question."""
         column = "same" if same else "different"
         await self._store.write(f"UPDATE entries SET {column} = {column} + 1 WHERE number = ?", (number,))
 
-    async def equate(self, key: str, answer: str) -> None:
+    async def add_same_answer(self, key: str, answer: str) -> None:
         """Notes that the answer under `key` is the same as those of `answer`."""
         await self._store.write("UPDATE entries SET answer = ? WHERE key = ?", (answer, key))
 

@@ -124,9 +124,9 @@ class Knowledge:
         self.bound.learn(pair, decision, same)
         self._changed()
 
-    def ask(self) -> None:
+    def count_judge_question(self) -> None:
         """Counts a question to the judge."""
-        self.bound.ask()
+        self.bound.count_judge_question()
         self._changed()
 
     async def take_back(self, request: str, key: str) -> str | None:

@@ -80,7 +80,7 @@ class Verifier:
         else:
             same = same_answer(computed, stored.first.text)
         if same is None and judged:
-            self._knowledge.ask()
+            self._knowledge.count_judge_question()
             same = await self.judge.verdict(call.entry, call.messages[-1].content, computed, stored.first.text)
         await self._teach(call, entry, pair, decision, bool(same))
 
@@ -88,11 +88,11 @@ class Verifier:
         self._knowledge.learn(pair, decision, same)
         entries = self._knowledge.entries
         if decision.close:
-            await entries.compared(entry.number, same)
+            await entries.count_comparison(entry.number, same)
         if decision.serve:
             await entries.verdict(call.id, "same" if same else "different")
         if same and call.key is not None:
-            await entries.equate(call.key, entry.answer)
+            await entries.add_same_answer(call.key, entry.answer)
         if decision.serve and not same:
             log.info("a semantic hit was found to be wrong", request=call.id, key=entry.key)
 

@@ -19,7 +19,7 @@ class Builder:
         self._thread: threading.Thread | None = None
         self._busy = self.closing = False
 
-    def want(self, key: bytes) -> None:
+    def request(self, key: bytes) -> None:
         with self._changed:
             self._due[key] = None
             if self._thread is None:
@@ -27,7 +27,7 @@ class Builder:
                 self._thread.start()
             self._changed.notify_all()
 
-    def settle(self) -> None:
+    def wait_idle(self) -> None:
         """Waits until no key is left."""
         with self._changed:
             self._changed.wait_for(lambda: self.closing or not (self._due or self._busy))

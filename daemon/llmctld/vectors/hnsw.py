@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 
 from llmctl.files import write_whole
-from llmctld.vectors.slots import CHECKSUM, seal, sound
+from llmctld.vectors.slots import CHECKSUM, is_intact, seal
 
 LINKS, BUILD, LOOK = 32, 100, 256
 """Links per vector; candidates kept during insertion; candidates kept during search."""
@@ -43,7 +43,7 @@ class Graph:
         """Whether it has changed since the last write."""
 
     @property
-    def worn(self) -> bool:
+    def needs_rebuild(self) -> bool:
         """Whether a third or more of the positions are removed vectors."""
         return len(self.position) * 3 <= len(self.slots) * 2
 
@@ -90,7 +90,7 @@ class Graph:
     def read(cls, path: Path, dimension: int) -> "Graph | None":
         """The graph, or None if the file is damaged. Raises OSError."""
         whole = memoryview(path.read_bytes())
-        if len(whole) < CHECKSUM + 8 or not sound(whole):
+        if len(whole) < CHECKSUM + 8 or not is_intact(whole):
             return None
         count, at = int.from_bytes(whole[CHECKSUM : CHECKSUM + 8], "little"), CHECKSUM + 8
         try:

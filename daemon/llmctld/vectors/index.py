@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmctl.paths import make_private
 from llmctld.vectors.builder import Builder
-from llmctld.vectors.slots import CHECKSUM, Slots, damaged, refused
+from llmctld.vectors.slots import CHECKSUM, Slots, set_damaged_aside, storage_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,12 +100,12 @@ class Vectors:
         told = []
         for path in self._folder.glob(f"graph-{'[0-9a-f]' * 32}.bin"):
             wall = bytes.fromhex(path.stem.removeprefix("graph-"))
-            with refused(path):
+            with storage_errors(path):
                 graph = hnsw.Graph.read(path, self._dimension) if wall in self._flat else None
                 if graph is not None:
                     self._take(wall, graph)
                 elif wall in self._flat:
-                    told.append(damaged(path, "the graph of a wall"))
+                    told.append(set_damaged_aside(path, "the graph of a wall"))
                 else:
                     path.unlink()
         for wall in list(self._flat):
@@ -206,7 +206,7 @@ class Vectors:
             for wall, graph in self._graph.items():
                 if graph.changed:
                     path = self._path(wall)
-                    with refused(path):
+                    with storage_errors(path):
                         graph.write(path)
 
     def _path(self, wall: bytes) -> Path:
@@ -224,16 +224,16 @@ class Vectors:
             del self._graph[wall]
             with suppress(OSError):  # a file that stays is ignored when it is read
                 self._path(wall).unlink(missing_ok=True)
-        elif flat > self._sizes.flat or (graph is not None and graph.worn):
-            self._builder.want(wall)
+        elif flat > self._sizes.flat or (graph is not None and graph.needs_rebuild):
+            self._builder.request(wall)
 
-    def settle(self) -> None:
+    def wait_idle(self) -> None:
         """Waits until the builder is idle."""
-        self._builder.settle()
+        self._builder.wait_idle()
 
     def _tend(self, wall: bytes) -> None:
         with self._turn:
-            grows = wall in self._graph and not self._graph[wall].worn
+            grows = wall in self._graph and not self._graph[wall].needs_rebuild
         (self._grow if grows else self._build)(wall)
 
     def _grow(self, wall: bytes) -> None:

@@ -33,11 +33,11 @@ class Slots:
     def open(self) -> tuple[bytearray, list[str]]:
         """All records in one array, zeros for free slots; and notices about damage."""
         told = []
-        with refused(self._path):
+        with storage_errors(self._path):
             image, bad = self._read()
             if image is None or len(bad) > 1:  # a crash tears at most one record: more is damage
                 what = f"{len(bad)} of its records" if image is not None else "its beginning"
-                told.append(damaged(self._path, what))
+                told.append(set_damaged_aside(self._path, what))
                 write_whole(self._path, self._head, image or b"", sync=True)
             self._file = os.open(self._path, os.O_RDWR)
             os.fchmod(self._file, 0o600)
@@ -57,7 +57,7 @@ class Slots:
             count = (os.fstat(file.fileno()).st_size - self._size) // self._size  # the last record may be incomplete
             image = bytearray(count * self._size)
             del image[file.readinto(image) :]
-        bad = [slot for slot, record in enumerate(self._records(image)) if not sound(record)]
+        bad = [slot for slot, record in enumerate(self._records(image)) if not is_intact(record)]
         for slot in bad:
             image[slot * self._size : (slot + 1) * self._size] = bytes(self._size)
         while image.endswith(bytes(self._size)):
@@ -74,18 +74,18 @@ class Slots:
         start.
         """
         record = seal(payload)
-        with refused(self._path):
+        with storage_errors(self._path):
             self._put(slot, record)
         return int.from_bytes(record[:CHECKSUM], "little")
 
     def clear(self, slot: int) -> None:
         """Overwrites the record with zeros."""
-        with refused(self._path):
+        with storage_errors(self._path):
             self._put(slot, bytes(self._size))
 
     def cut(self, count: int) -> None:
         """Truncates the file to `count` slots."""
-        with refused(self._path):
+        with storage_errors(self._path):
             os.ftruncate(self._file, (count + 1) * self._size)
 
     def _put(self, slot: int, record: bytes) -> None:
@@ -96,7 +96,7 @@ class Slots:
 
     def sync(self) -> None:
         """Makes all writes survive a power cut."""
-        with refused(self._path):
+        with storage_errors(self._path):
             os.fsync(self._file)
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ def seal(payload: bytes) -> bytes:
     return zlib.crc32(payload).to_bytes(CHECKSUM, "little") + payload
 
 
-def sound(record: memoryview) -> bool:
+def is_intact(record: memoryview) -> bool:
     """Whether the checksum is right, or the record free."""
     if zlib.crc32(record[CHECKSUM:]) == int.from_bytes(record[:CHECKSUM], "little"):
         return True
@@ -117,7 +117,7 @@ def sound(record: memoryview) -> bool:
 
 
 @contextmanager
-def refused(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """Converts OSError to Storage."""
     try:
         yield
@@ -125,7 +125,7 @@ def refused(path: Path) -> Iterator[None]:
         raise Storage(f"{path} cannot be written or read: {error.strerror or error}") from error
 
 
-def damaged(path: Path, what: str) -> str:
+def set_damaged_aside(path: Path, what: str) -> str:
     """Sets a damaged file aside and logs that. Returns the notice."""
     aside = set_aside(path)
     log.warning("a damaged file was set aside and replaced", file=str(path), moved_to=str(aside), damaged=what)

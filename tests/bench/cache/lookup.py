@@ -49,7 +49,7 @@ def run(folder: Path, stored: Rows, asked: Rows, what: str) -> list[Number]:
         for number, row in enumerate(stored):
             vectors.add(WALL, number, row.tobytes())
         added = time.perf_counter() - began
-        vectors.settle()
+        vectors.wait_idle()
         built = time.perf_counter() - began
         began = time.perf_counter()
         vectors.save()

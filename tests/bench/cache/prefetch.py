@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from llmctld.cache.prefetch.prefetch import Answered, Computed, Prefetcher, opened
+from llmctld.cache.prefetch.prefetch import Answered, Computed, Prefetcher, open_prefetcher
 
 from llmctl.config import Prefetch as Settings
 from tests.bench.measure import Number
@@ -92,7 +92,7 @@ async def play(steps: list[Step], folder: Path) -> Outcome:
         await asyncio.sleep(0)
 
     settings = Settings(enabled=True, budget_per_hour=1000)
-    prefetch = await opened(
+    prefetch = await open_prefetcher(
         folder / "prefetch.db",
         lambda shelf: Prefetcher(
             settings, shelf, compute, expires, quiet, 30 * 86400.0, None, lambda: now, lambda: spent
@@ -108,12 +108,12 @@ async def play(steps: list[Step], folder: Path) -> Outcome:
             ends[step.key] = now + LIFE_S
         person = step.person
         created = ends[step.key] - LIFE_S
-        prefetch.saw(
+        prefetch.add_request(
             Answered(
                 person, person, step.key, now, created, True, step.key if hit else None, False, "m", [], step.key.encode
             )
         )
-        while prefetch.busy:  # noqa: ASYNC110 - its file has a thread of its own
+        while prefetch.is_busy:  # noqa: ASYNC110 - its file has a thread of its own
             await asyncio.sleep(0)
     now += 86400.0
     stats = prefetch.stats()

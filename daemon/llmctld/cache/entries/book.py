@@ -200,7 +200,7 @@ class Book:
         change = "UPDATE entries SET hits = hits + ?, last_hit = ? WHERE key = ?"
         return self._write(lambda connection: _many(connection, change, values), None)
 
-    def gone(self, keys: Iterable[str]) -> "asyncio.Future[None]":
+    def mark_gone(self, keys: Iterable[str]) -> "asyncio.Future[None]":
         """No level has these keys any more. Their prompts are deleted, their digests stay."""
         values = [(key,) for key in keys]
         excess = (
@@ -258,7 +258,7 @@ class Book:
         condition, values = selection.sql()
         return await self._search(f"SELECT key FROM entries WHERE {condition}", values, _first)
 
-    async def beginning(self, with_: str) -> list[str]:
+    async def keys_with_prefix(self, with_: str) -> list[str]:
         """Up to three keys with this prefix."""
         sql = "SELECT key FROM entries WHERE held AND substr(key, 1, ?) = ? LIMIT 3"
         return await self._search(sql, (len(with_), with_), _first)

@@ -114,7 +114,7 @@ def look(
     """
 
     def ask(level: Level) -> Seen:
-        if thread.owes(key):
+        if thread.has_pending_removal(key):
             return Seen()
         try:
             with thread.meter.lookup() if counts else nullcontext():

@@ -230,7 +230,7 @@ class DiskLevel:
         rows = self._cache._sql("SELECT key, length(value) + size, expire_time FROM Cache WHERE raw = 1").fetchall()
         return [Held(key, size or 0, expires or float("inf")) for key, size, expires in rows if type(key) is str]
 
-    def tell(self, items: Mapping[str, Item]) -> list[str]:
+    def load_policy(self, items: Mapping[str, Item]) -> list[str]:
         """Tells the policy about the entries, in order of last use; returns keys to evict at once.
 
         Entries not in `items` are evicted first.

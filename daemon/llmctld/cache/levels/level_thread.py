@@ -84,7 +84,7 @@ class LevelThread(Generic[L]):
     def failing(self) -> bool:
         return bool(self._failed)
 
-    def owes(self, key: str) -> bool:
+    def has_pending_removal(self, key: str) -> bool:
         return self._owes_all or key in self._owed
 
     async def close(self) -> None:

@@ -151,7 +151,7 @@ class Maintenance:
                 remaining -= await thread.read(lambda level: level.exists(asked), set(asked))  # noqa: B023 - awaited here
             gone = [key for key in remaining if unchanged[key]()]
         if gone:
-            self._book.gone(gone)
+            self._book.mark_gone(gone)
             self._gone(gone)
 
     # ---- the book and the disk --------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class Maintenance:
         if self._disk is not None:
             items = await self._write_down(self._disk, compared.strangers) | compared.items
             none: list[str] = []
-            self.leaving(await self._disk.read(lambda disk: disk.tell(items), none))
+            self.leaving(await self._disk.read(lambda disk: disk.load_policy(items), none))
         self._book.complete = True
         self.leaving(compared.vanished)
 

@@ -42,7 +42,7 @@ class Report:
 
     async def show(self, book: Book, beginning: str) -> CacheShown:
         """The one entry with this key prefix. Raises NotFound, and InvalidRequest if it is ambiguous."""
-        keys = await book.beginning(beginning)
+        keys = await book.keys_with_prefix(beginning)
         answer = await self._peek(keys[0]) if len(keys) == 1 else None
         entry = await book.entry(keys[0]) if answer is not None else None
         if len(keys) > 1:

@@ -55,31 +55,31 @@ class Payoff(msgspec.Struct):
 
     # ---- events -----------------------------------------------------------------------------------------------------
 
-    def computed(self, key: str, entry: PendingAnswer, at: float) -> None:
+    def add_prefetched(self, key: str, entry: PendingAnswer, at: float) -> None:
         """An answer was prefetched. An unused earlier one for the key was waste."""
         self.prefetched += 1
         if key in self.open:
             self._waste(self.open.pop(key).seconds, at)
         self.open[key] = entry
 
-    def began(self, at: float) -> None:
+    def add_start(self, at: float) -> None:
         self.begun = [*(time for time in self.begun if time > at - HOUR_S), at]
 
-    def left(self, budget: int, at: float) -> int:
+    def starts_left(self, budget: int, at: float) -> int:
         """Computations that may still start at this time, of `budget` per hour."""
         return max(0, budget - sum(time > at - HOUR_S for time in self.begun))
 
-    def gave_way(self, seconds: float, at: float) -> None:
+    def add_cancelled(self, seconds: float, at: float) -> None:
         """A computation was cancelled for a user's request after so many seconds."""
         self.prefetched += 1
         self._waste(seconds, at)
 
-    def boarded(self, seconds: float, at: float) -> None:
+    def add_joined(self, seconds: float, at: float) -> None:
         """A user's request joined the running computation and waited so many seconds less."""
         self.prefetched += 1
         self._gain(seconds)
 
-    def asked(self, person: str, key: str, served: bool, at: float) -> None:
+    def add_request(self, person: str, key: str, served: bool, at: float) -> None:
         """A user's request. `served`: from the answer stored under its own key."""
         entry = self.open.pop(key, None)
         if entry is not None and served and at >= entry.needless_before:
@@ -95,7 +95,7 @@ class Payoff(msgspec.Struct):
         for key in [key for key, entry in self.open.items() if entry.left <= 0 or entry.until <= at]:
             self._waste(self.open.pop(key).seconds, at)
 
-    def stepped(self, chance: float, right: bool) -> None:
+    def add_prediction(self, chance: float, right: bool) -> None:
         """A follow-up request that was predicted with this probability (0: not at all), and whether the prediction was
         correct.
         """
@@ -119,15 +119,15 @@ class Payoff(msgspec.Struct):
         return int(TRIAL * 2 ** (min(self.stops, MOST_STOPS) - 1)) if self.stops else TRIAL
 
     @property
-    def aimless(self) -> bool:
+    def has_nothing_to_predict(self) -> bool:
         """Whether there is nothing to predict. Ends by itself."""
         return len(self.steps) == STEPS and sum(self.steps) < LIKELY
 
-    def why(self) -> str | None:
+    def stop_reason(self) -> str | None:
         """Why prefetch is stopped, if it is."""
         if self.stopped is not None:
             return self._why_stopped()
-        if self.aimless:
+        if self.has_nothing_to_predict:
             return (
                 f"nothing to predict: of the last {STEPS} requests {sum(self.steps)} could be predicted with a probability of "
                 f"{CHANCE * 100:.0f} %; it resumes when requests follow each other often enough"

@@ -33,7 +33,7 @@ MARGIN = 2.0
 """An answer must last this many times the usual time until it is requested."""
 
 
-def fixed_s(environ: Mapping[str, str]) -> float | None:
+def parse_answer_s(environ: Mapping[str, str]) -> float | None:
     """Parse `LLMCTL_PREFETCH_ANSWER_S`. None if unset or empty. Raises ConfigError."""
     if not (said := environ.get(VARIABLE)):
         return None
@@ -76,7 +76,7 @@ class Answered(NamedTuple):
     body: Callable[[], bytes] | None
 
 
-async def opened(path: Path, make: "Callable[[PrefetchStore], Prefetcher]") -> "Prefetcher":
+async def open_prefetcher(path: Path, make: "Callable[[PrefetchStore], Prefetcher]") -> "Prefetcher":
     """The prefetch loop with the state in `path`. A damaged file is set aside; if none can be opened, nothing is
     stored.
     """
@@ -172,13 +172,13 @@ class Prefetcher:
 
     # ---- on a user's path -------------------------------------------------------------------------------------------
 
-    def saw(self, asked: Answered) -> None:
+    def add_request(self, asked: Answered) -> None:
         """A user's request was answered. Never raises or waits."""
         if asked.boarded and self._running is not None and self._running.key == asked.key:
             self._running.boarded.append(asked.at)
-        self.payoff.asked(asked.person, asked.used or asked.key, asked.used is not None, asked.at)
-        step, right = self.sequences.saw(asked.group, asked.person, asked.key, asked.at, asked.takes)
-        self.payoff.stepped(step.chance if step else 0.0, right)
+        self.payoff.add_request(asked.person, asked.used or asked.key, asked.used is not None, asked.at)
+        step, right = self.sequences.add_request(asked.group, asked.person, asked.key, asked.at, asked.takes)
+        self.payoff.add_prediction(step.chance if step else 0.0, right)
         self._keep(asked)
         guess = self.sequences.guess(asked.group, asked.key)
         place = (asked.group, asked.person)
@@ -197,10 +197,10 @@ class Prefetcher:
             )
 
     def _may(self, at: float) -> bool:
-        return self.payoff.stopped is None and self.payoff.left(self._settings.budget_per_hour, at) > 0
+        return self.payoff.stopped is None and self.payoff.starts_left(self._settings.budget_per_hour, at) > 0
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether something is being computed, or about to be."""
         return bool(self._wishes) or self._running is not None or self._wanted.is_set()
 
@@ -248,14 +248,16 @@ class Prefetcher:
         """Records the result of a computation; an answer that was not stored under its key is waste."""
         assert self._running is not None
         now, boarded, payoff = self._clock(), self._running.boarded, self.payoff
-        payoff.began(now)
+        payoff.add_start(now)
         if computed is None or computed.key != key or computed.expires is None:
-            payoff.gave_way(seconds, now)
+            payoff.add_cancelled(seconds, now)
         elif boarded:
-            payoff.boarded(min(seconds, max(0.0, min(boarded) - self._running.begun)), now)
+            payoff.add_joined(min(seconds, max(0.0, min(boarded) - self._running.begun)), now)
         else:
             self._lives[key] = computed.expires - now
-            payoff.computed(key, PendingAnswer(person, seconds, min(computed.expires, now + HORIZON_S), before), now)
+            payoff.add_prefetched(
+                key, PendingAnswer(person, seconds, min(computed.expires, now + HORIZON_S), before), now
+            )
         self._changed.set()
 
     # ---- storage ----------------------------------------------------------------------------------------------------
@@ -299,7 +301,7 @@ class Prefetcher:
     async def _begin_anew(self, requests: Iterable[StoredRequest]) -> None:
         """The file was removed: writes the known state again. Other requests are written when they are repeated."""
         log.warning("the file of prefetch was removed from outside")
-        self._store = await asyncio.to_thread(self._store.anew)
+        self._store = await asyncio.to_thread(self._store.recreate)
         self._kept = {request.key: request.until for request in requests}
         self.sequences.changed |= self.sequences.rows.keys()
 
@@ -308,8 +310,8 @@ class Prefetcher:
     def stats(self) -> PrefetchStats:
         now, budget, payoff = self._clock(), self._settings.budget_per_hour, self.payoff
         payoff.sweep(now)
-        left = payoff.left(budget, now)
-        reason = payoff.why()
+        left = payoff.starts_left(budget, now)
+        reason = payoff.stop_reason()
         state = "on" if reason is None else "stopped"
         if not budget:
             reason = "cache.prefetch.budget_per_hour is 0: nothing may be computed"
@@ -318,5 +320,5 @@ class Prefetcher:
         return PrefetchStats(
             state=state if budget else "stopped", reason=reason, prefetched=payoff.prefetched, used=payoff.used,
             wasted=payoff.wasted, waiting=len(payoff.open), gain_s=round(payoff.gain_s, 3),
-            waste_s=round(payoff.waste_s, 3), budget_left=left, busy=self.busy,
+            waste_s=round(payoff.waste_s, 3), budget_left=left, busy=self.is_busy,
         )  # fmt: skip

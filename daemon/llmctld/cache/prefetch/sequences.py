@@ -56,7 +56,9 @@ class Sequences:
         self.changed: set[Place] = set()
         self._last: OrderedDict[Place, tuple[str, float]] = OrderedDict()
 
-    def saw(self, group: str, person: str, key: str, at: float, takes: bool = True) -> tuple[NextRequest | None, bool]:
+    def add_request(
+        self, group: str, person: str, key: str, at: float, takes: bool = True
+    ) -> tuple[NextRequest | None, bool]:
         """`person` requested `key` at `at` (seconds). Returns the earlier prediction, and whether it was correct.
 
         `takes`: a stored answer would be served; otherwise no prediction is correct.

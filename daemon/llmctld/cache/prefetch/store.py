@@ -57,7 +57,7 @@ class PrefetchStore:
     def __init__(self, path: Path) -> None:
         self._store = Store(path, MIGRATIONS)
 
-    def anew(self) -> "PrefetchStore":
+    def recreate(self) -> "PrefetchStore":
         """A new file, after this one was removed. Blocks."""
         self.close()
         with suppress(OSError):  # opening the file fails as well then

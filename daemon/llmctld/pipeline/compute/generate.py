@@ -197,7 +197,7 @@ def _left_out(call: Call, told: Shortened, messages: list[ChatMessage]) -> str:
     prompt = call.prompt or ""
     ahead = _ahead(call, messages)
     call.work.left_out = LeftOut(told.start - ahead, told.end - ahead, told.glue, told.tokens, told.of)
-    return overflow.told(call.work.left_out, call.request, prompt)
+    return overflow.cut_notice(call.work.left_out, call.request, prompt)
 
 
 def _folds(worker: ModelHandle, call: Call) -> bool:

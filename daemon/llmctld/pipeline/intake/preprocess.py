@@ -11,7 +11,7 @@ from llmctl.errors import NotFound, counted
 from llmctl.wire import Generate
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.chat import normal, normal_chat, question_of, system_of
-from llmctld.call.prompt import compose_prompt, fill, typed, values_of
+from llmctld.call.prompt import compose_prompt, fill, typed_question, values_of
 from llmctld.history import History, Turn
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.engines.ticket import ChatMessage
@@ -27,7 +27,7 @@ def preprocess(catalog: Catalog, history: History, limit: int) -> Link:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             if call.messages:  # the hub repeats a user's request, whose messages are known
                 call.conversation = call.id[:12]
-                call.typed = typed(call.request, values_of(call.request), limit)
+                call.typed = typed_question(call.request, values_of(call.request), limit)
                 _take_chat(call, catalog, call.messages)
             elif call.request.messages is not None:
                 _take_chat(call, catalog, normal_chat(call.request.messages))
@@ -70,7 +70,7 @@ async def _compose(call: Call, catalog: Catalog, history: History, limit: int) -
     request = call.request
     values = values_of(request)
     call.prompt = compose_prompt(request, values, limit)
-    call.typed = typed(request, values, limit)
+    call.typed = typed_question(request, values, limit)
     turns = await _take_turn(call, history)
     call.model = _model(catalog, request, turns)
     if catalog.is_guide(call.model):
@@ -98,7 +98,7 @@ async def _take_turn(call: Call, history: History) -> list[Turn]:
     if request.conversation is None and not request.continue_last:
         call.conversation = call.id[:12]
         return []
-    turn = history.turn(request.user, request.conversation)
+    turn = history.lock_conversation(request.user, request.conversation)
     call.conversation, turns = await call.cleanup.enter_async_context(turn)
     if call.conversation is None:
         raise NotFound(

@@ -14,7 +14,7 @@ from llmctld.cache.entries.context import groups_of
 from llmctld.cache.levels.tiers import Hit, Tiers
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.identity import key_of, template
-from llmctld.call.overflow import told
+from llmctld.call.overflow import cut_notice
 from llmctld.call.receiver import served
 from llmctld.call.reuse import is_stored, repeatable, several, similar_will_do
 from llmctld.models.catalogue.catalog import Catalog
@@ -100,5 +100,5 @@ def _events(call: Call, hit: Hit) -> list[Event]:
     notices = []
     if left_out := hit.answer.left_out:
         call.work.left_out = left_out
-        notices = [Notice(text=f"{call.entry.name}: {told(left_out, call.request, call.prompt or '')}")]
+        notices = [Notice(text=f"{call.entry.name}: {cut_notice(left_out, call.request, call.prompt or '')}")]
     return [*notices, *deltas, Answers(answers=answers) if several(call.request) else answers[0]]

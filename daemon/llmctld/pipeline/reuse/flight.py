@@ -112,8 +112,8 @@ class Flight:
         """Gives the computation the origin of its owner, and the most urgent priority of all that wait for it."""
         origin = self.owner.origin
         for passenger in self.passengers:
-            origin = origin.at_least(passenger.call.origin)
-        self._computation.go_over_to(origin)
+            origin = origin.with_urgency_of(passenger.call.origin)
+        self._computation.hand_over_to(origin)
 
 
 class Flights:

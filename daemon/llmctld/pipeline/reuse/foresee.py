@@ -30,7 +30,7 @@ def foresee(prefetch: Prefetcher, catalog: Catalog, settings: Cache) -> Link:
             async with aclosing(next_(call)) as events:
                 async for event in events:
                     if isinstance(event, Answer | Answers) and call.origin.wants_text and not is_guide:
-                        prefetch.saw(_answered(call, event, settings))
+                        prefetch.add_request(_answered(call, event, settings))
                     yield event
 
         return stage

@@ -179,7 +179,7 @@ class SemanticCache:
         survivors = [
             Neighbour(cosine, entry.answer, entry.text, entry.same, entry.different) for entry, cosine, _ in passed
         ]
-        pair = describe(question.text, survivors, entries.behind(question.wall))
+        pair = describe(question.text, survivors, entries.count_behind(question.wall))
         decision = self.knowledge.decide(pair)
         self.knowledge.looked(decision.serve, time.perf_counter() - start)
         if pair is None:

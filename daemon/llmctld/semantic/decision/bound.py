@@ -192,7 +192,7 @@ class Bound:
         if decision.error <= LEARNED_UP_TO:
             self._classifier.learn(features(pair), not same, weight)
 
-    def ask(self) -> None:
+    def count_judge_question(self) -> None:
         """Counts a question to the judge."""
         self._count["asked"] += 1
 

@@ -87,7 +87,7 @@ def script(text: str) -> str:
     return max(sorted(counts), key=counts.__getitem__) if counts else "LATIN"
 
 
-def spoken_of(text: str, folded: Sequence[str], language: str = "en") -> set[str]:
+def named_languages(text: str, folded: Sequence[str], language: str = "en") -> set[str]:
     """The languages that a text names, by their English names."""
     found = set()
     spoken = _SPOKEN.get(language, {})

@@ -117,7 +117,7 @@ def _pairs(row: Iterable[str]) -> set[frozenset[str]]:
 _APART = {frozenset((a, b)) for a in _ALONE for b in _ALONE if a != b} | _pairs(words(_MORE))
 
 
-def asked(folded: Sequence[str], language: str = "en") -> QuestionKind:
+def asked_kinds(folded: Sequence[str], language: str = "en") -> QuestionKind:
     """The kinds of things that a folded text asks for."""
     kinds_of = _KINDS_IN.get(language, _KINDS)
     first: frozenset[str] = frozenset()

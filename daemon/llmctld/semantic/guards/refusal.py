@@ -89,7 +89,7 @@ class TextFeatures:
 
     @cached_property
     def spoken_of(self) -> set[str]:
-        return languages.spoken_of(self.text, self.words, self.language)
+        return languages.named_languages(self.text, self.words, self.language)
 
     @cached_property
     def triples(self) -> set[order.Triple]:
@@ -97,7 +97,7 @@ class TextFeatures:
 
     @cached_property
     def asked(self) -> questions.QuestionKind:
-        return questions.asked(self.words, self.language)
+        return questions.asked_kinds(self.words, self.language)
 
 
 def _one_text(one: str, other: str) -> bool:
