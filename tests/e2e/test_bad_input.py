@@ -306,11 +306,11 @@ def test_a_damaged_cache_fails_no_request(house: House) -> None:
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> "object":
-    """A file system of 1 MB, where this user may mount one."""
+    """A file system of 4 MB, where this user may mount one."""
     place = tmp_path / "disk"
     place.mkdir()
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], capture_output=True, check=False
     ).returncode:
         pytest.skip("mounting needs privileges")
     yield place
@@ -346,9 +346,9 @@ def test_a_full_disk_can_be_cleared_from_cold(house: House, full_disk: Path, end
     """The hub starts without room for a byte, since it is needed to make some."""
     house.variables["LLMCTL_HOME"] = str(full_disk / "h")
     house.place = full_disk / "h"
-    house.echo()
-    for number in range(8):
-        house.ok("ask", f"{number}" + "t" * 5000, "-q", "--max-tokens", "6000")
+    house.echo(context=300_000)
+    for number in range(12):
+        house.ok("ask", f"{number}" + "t" * 25_000, "-q", "--max-tokens", "30000")
     if end == "stop":
         house.stop()
     else:
@@ -361,7 +361,9 @@ def test_a_full_disk_can_be_cleared_from_cold(house: House, full_disk: Path, end
     house.stop()
     assert "removed " in house.ok("cache", "clear", "--yes").err
     house.ok("daemon", "restart")
-    assert house.ok("ask", "hi", "-q").out == "hi\n"
+    outcome = house.ok("ask", "hi")
+    assert outcome.out == "hi\n"
+    assert "not kept" not in outcome.err
     (full_disk / "filler").unlink()  # this test's reader needs some room too
     assert house.records("prompt", "state = 'done' AND prompt = 'hi'")
 
