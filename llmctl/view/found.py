@@ -1,6 +1,6 @@
 """`models find` as a table and as JSON lines."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from llmctl import wire
@@ -8,6 +8,9 @@ from llmctl.stores.stored import Stored
 from llmctl.view.models import Table
 from llmctl.view.printable import printable
 from llmctl.view.units import size
+
+WIDE = 160
+"""Columns of a terminal in which a path has room beside the rest."""
 
 
 class Found(NamedTuple):
@@ -24,7 +27,9 @@ class Found(NamedTuple):
         return self.stored.target or str(self.stored.path)
 
 
-def table(found: Iterable[Found]) -> Table:
+def table(found: Sequence[Found], width: int | None) -> Table:
+    """`width`: columns of the terminal, None in a pipe; a narrow terminal gets no paths, which would fill it."""
+    head = ["NAME", "PROGRAM", "KIND", "ARCH", "QUANT", "SIZE", "FITS", "ADDED"]
     rows = [
         [
             each.name,
@@ -34,12 +39,13 @@ def table(found: Iterable[Found]) -> Table:
             each.content.quantization or "-",
             size(each.content.size_bytes),
             "yes" if each.content.fits else "no",
-            each.added or "-",
-            on_one_line(each.target),
+            "yes" if each.added == each.name else each.added or "-",
         ]
         for each in found
     ]
-    return ["NAME", "PROGRAM", "KIND", "ARCHITECTURE", "QUANTIZATION", "SIZE", "FITS", "ADDED", "TARGET"], rows
+    if width is not None and width < WIDE:
+        return head, rows
+    return [*head, "TARGET"], [[*row, on_one_line(each.target)] for row, each in zip(rows, found, strict=True)]
 
 
 def as_json(found: Found) -> dict[str, Any]:

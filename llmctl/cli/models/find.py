@@ -3,6 +3,7 @@
 The command looks through the stores; the hub reads the headers and knows what fits.
 """
 
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -50,7 +51,8 @@ def find(
         from llmctl.cli.console.show import show
         from llmctl.view.found import table
 
-        show(table(found))
+        width = shutil.get_terminal_size().columns if out.is_terminal(sys.stdout) else None
+        show(table(found, width))
     else:
         from llmctl.suggestions import best_fit, gigabytes
 
@@ -126,7 +128,7 @@ def _matches(found: "Found", pattern: str) -> bool:
 def _add(found: "Iterable[Found]", entries: "Sequence[ModelEntry]") -> None:
     """Adds what fits and was not added. Continues after a failure, and raises the first at the end."""
     failures: list[LlmctlError] = []
-    new = 0
+    new: list[Found] = []
     for each in found:
         if each.added is not None:
             out.notice(f"{each.name} was added before, as {each.added}")
@@ -137,12 +139,13 @@ def _add(found: "Iterable[Found]", entries: "Sequence[ModelEntry]") -> None:
         else:
             try:
                 add_stored(each.name, each.stored)
-                new += 1
+                new.append(each)
             except LlmctlError as error:
                 failures.append(error)
                 out.notice(f"{each.name} cannot be added: {error.message}")
-    if new and not any(entry.kind == "text" for entry in entries):
-        out.notice("the first of these that writes text is the default model now; `defaults.model` names another")
+    first = next((each.name for each in new if each.content.kind == "text"), None)
+    if first is not None and not any(entry.kind == "text" for entry in entries):
+        out.notice(f"{first} is the default model now; `-m` or `defaults.model` names another")
     if not new and not failures:
         out.notice("nothing to add")
     if failures:
