@@ -185,7 +185,7 @@ def no_model_hint() -> str:
     best = best_fit()
     return (
         f"`{best.command}` downloads one that fits this machine ({gigabytes(best)}); `llmctl models suggest` lists others; "
-        "`llmctl models add NAME FILE.gguf` adds a file that you have."
+        "`llmctl models find` lists those that other programs left here; `llmctl models add NAME FILE.gguf` adds a file."
     )
 
 

@@ -1,12 +1,15 @@
 """Views are pure: the same table at two widths, without colour."""
 
+from pathlib import Path
+
 import pytest
 
 from llmctl import wire
 from llmctl.config import ModelEntry
 from llmctl.errors import counted
+from llmctl.stores.stored import Stored
 from llmctl.suggestions import Room, ranked
-from llmctl.view import cache, config, daemon, models, suggest, table, units
+from llmctl.view import cache, config, daemon, found, models, suggest, table, units
 
 ENTRIES = [
     ModelEntry(name="small", target="/models/" + "deep/" * 11 + "small.gguf", backend="llama", aliases=["s", "klein"]),
@@ -37,6 +40,20 @@ def test_a_table_fits_the_width_of_the_terminal(width: int) -> None:
     assert "\x1b" not in text
     assert (ENTRIES[0].target in text) is (width == 120), "whole where it fits, folded where not"
     assert "\x1b[1m" in table.fitted(*models.models(ENTRIES, {}), width)
+
+
+def test_found_models_show_their_paths_where_there_is_room() -> None:
+    content = wire.FileContent("/m.gguf", kind="text", architecture="llama", quantization="Q4_K_M", size_bytes=2**30)
+    stored = Stored("lmstudio", "tale", Path("/models/two\nlines.gguf"))
+    one = [found.Found("tale", stored, content, "tale"), found.Found("tale-2", stored, content, "mine")]
+    for width in (80, 120):
+        text = table.fitted(*found.table(one, width), width, colour=False)
+        assert [line.split() for line in text.splitlines()[1:]] == [
+            ["tale", "lmstudio", "text", "llama", "Q4_K_M", "1.0", "GiB", "no", "yes"],
+            ["tale-2", "lmstudio", "text", "llama", "Q4_K_M", "1.0", "GiB", "no", "mine"],
+        ]
+    for text in (table.plain(*found.table(one, None)), table.fitted(*found.table(one, 200), 200, colour=False)):
+        assert text.splitlines()[1].endswith("/models/two\\nlines.gguf")
 
 
 def test_models_show_has_no_header() -> None:

@@ -89,17 +89,7 @@ def test_the_models_of_every_program_are_listed_with_what_they_are(full: House) 
 def test_a_pipe_gets_a_line_for_each_model_and_notices_stay_on_stderr(full: House) -> None:
     outcome = full.ok("models", "find", "zwei*", "jam")
     head, *rows = outcome.out.splitlines()
-    assert head.split() == [
-        "NAME",
-        "PROGRAM",
-        "KIND",
-        "ARCHITECTURE",
-        "QUANTIZATION",
-        "SIZE",
-        "FITS",
-        "ADDED",
-        "TARGET",
-    ]
+    assert head.split() == ["NAME", "PROGRAM", "KIND", "ARCH", "QUANT", "SIZE", "FITS", "ADDED", "TARGET"]
     assert [row.split()[0] for row in rows] == ["jam", "zwei-zeilen"]
     assert rows[1].endswith("more/zwei\\nzeilen.gguf")
     assert "empty.gguf is not a GGUF file" in outcome.err
@@ -129,7 +119,7 @@ def test_a_home_without_models_is_status_0_with_a_way_on(house: House) -> None:
     outcome = house.ok("models", "find")
     if not outcome.out:  # a service of this machine may have some
         assert "no model of another program was found" in outcome.err
-        assert "`llmctl pull " in outcome.err
+        assert "`llmctl models suggest` lists models to download" in outcome.err
         assert not house.daemons(), "nothing to describe, so no hub"
     outcome = house.ok("models", "find", LLMCTL_MODELS__SEARCH=f'["{house.home}/nowhere", "{house.home}/empty"]')
     assert f"models.search names {house.home}/nowhere, which is not a folder" in outcome.err
@@ -145,6 +135,7 @@ def test_add_takes_models_where_they_are_and_they_answer(house: House, weights: 
     write(home / ".lmstudio/models/ana/bad/bad.gguf", gguf()[:80])
     before = sorted((path, path.stat().st_mtime_ns) for path in home.rglob("*"))
     outcome = house.ok("models", "find", "llama*", "vec", "--add", "--json")
+    assert "llama3.2 is the default model now" in outcome.err
     assert [(line["name"], line["target"], line["kind"]) for line in outcome.lines] == [
         ("llama3.2", str(blob), "text"), ("vec", str(home / ".lmstudio/models/ana/vec-GGUF/vec.gguf"), "embedding"),
     ]  # fmt: skip

@@ -54,13 +54,7 @@ def find(
         width = shutil.get_terminal_size().columns if out.is_terminal(sys.stdout) else None
         show(table(found, width))
     else:
-        from llmctl.suggestions import best_fit, gigabytes
-
-        best = best_fit()
-        size = gigabytes(best)
-        out.notice(
-            f"no model of another program was found. `{best.command}` downloads one that fits this machine ({size})"
-        )
+        out.notice("no model of another program was found. `llmctl models suggest` lists models to download")
 
 
 def _found(entries: "Sequence[ModelEntry]") -> "list[Found]":
@@ -108,8 +102,10 @@ def _report(skipped: Sequence[str], others: int) -> None:
     if len(skipped) > NOTICES:
         out.notice(f"{len(skipped) - NOTICES} more files and folders are skipped")
     if others:
-        what = "file or folder is" if others == 1 else "files and folders are"
-        out.notice(f"{others} {what} neither a language model nor an embedding model")
+        what = "file or folder is neither a language model nor an embedding model"
+        if others > 1:
+            what = "files and folders are neither language models nor embedding models"
+        out.notice(f"{others} {what}")
 
 
 def _chosen(found: "list[Found]", names: Sequence[str]) -> "list[Found]":
