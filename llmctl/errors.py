@@ -137,7 +137,7 @@ class Timeout(LlmctlError):
 
 
 class Incomplete(LlmctlError):
-    """The output was cut short, does not validate, or holds no code block."""
+    """The output was cut short, does not validate, or contains no code block."""
 
     code = "incomplete"
     status = 8

@@ -150,9 +150,9 @@ class Link:
         except UnicodeEncodeError as error:
             raise InvalidRequest("a text of the request is not valid UTF-8", "Only UTF-8 text can be sent.") from error
         except OverflowError as error:
-            raise InvalidRequest("a number of the request has more than 64 bits", "Give a smaller one.") from error
+            raise InvalidRequest("a number of the request has more than 64 bits", "Use a smaller number.") from error
         if len(body) > wire.MAX_BODY_BYTES:
-            raise InvalidRequest(f"the request has {len(body)} bytes; at most {wire.MAX_BODY_BYTES} can be sent")
+            raise InvalidRequest(f"the request has {len(body)} bytes; the limit is {wire.MAX_BODY_BYTES}")
         self._socket.send_multipart([request_id, body], zmq.NOBLOCK)
         self._loop.call_soon(self._receive)  # the descriptor tells of changes only, and sending may have taken one
 
@@ -170,7 +170,7 @@ class Link:
         try:
             return wire.decode_reply(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return Unreachable(f"the hub (pid {self.pid}) sent a reply that cannot be read: {error}")
+            return Unreachable(f"the hub (pid {self.pid}) sent a reply that cannot be decoded: {error}")
 
     async def _watch(self) -> None:
         """Looks for a hub that has fallen silent while somebody waits; ends the link when it is gone or does not answer."""
@@ -180,9 +180,9 @@ class Link:
             if not self._replies or silent < min(LOOK_S, self._patience):
                 continue
             if not self._may_answer():
-                self._end(f"the hub (pid {self.pid}) went away before it answered")
+                self._end(f"the hub (pid {self.pid}) ended before it answered")
             elif silent >= self._patience:
-                self._end(f"the hub (pid {self.pid}) does not answer: no word from it for {silent:.0f} s")
+                self._end(f"the hub (pid {self.pid}) does not answer: nothing received for {silent:.0f} s")
 
     def _may_answer(self) -> bool:
         """Whether the hub is there: it listens, or it stops and still answers what it was asked before."""

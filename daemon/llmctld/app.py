@@ -102,9 +102,9 @@ class Starter:
 
 def main() -> int:
     """`python -m llmctld [--ready-fd N]`: runs the hub in the foreground. Returns 0 after an orderly end."""
-    parser = argparse.ArgumentParser(prog="llmctld", description="The hub of llmctl. `llmctl` starts it by itself.")
+    parser = argparse.ArgumentParser(prog="llmctld", description="The llmctl hub. `llmctl` starts it automatically.")
     parser.add_argument(
-        "--ready-fd", type=int, help="descriptor that gets one line of JSON once the hub is ready, or has failed"
+        "--ready-fd", type=int, help="file descriptor for one line of JSON when the hub is ready or has failed"
     )
     starter = Starter(parser.parse_args().ready_fd)
     os.umask(0o077)

@@ -46,7 +46,7 @@ class Server:
             self._inode = self._path.stat().st_ino
         except (OSError, zmq.ZMQError) as error:
             self._context.destroy(linger=0)
-            hint = "Remove what is there, or set LLMCTL_HOME to another folder."
+            hint = "Remove the file there, or set LLMCTL_HOME to another folder."
             raise Storage(f"the hub cannot listen at {socket_path}: {error.strerror}", hint) from error
         self._descriptor = int(self._socket.get(zmq.FD))
         self._loop.add_reader(self._descriptor, self._receive)
@@ -104,7 +104,7 @@ class Server:
                 pending.acknowledge(request.count)
         elif self._requests.stopping and not request.any_protocol:
             self._send(
-                key, wire.Failed(code="unreachable", message="the hub is stopping", hint="Ask again.", retry=True)
+                key, wire.Failed(code="unreachable", message="the hub is stopping", hint="Try again.", retry=True)
             )
         elif key not in self._requests:  # an id under way is the same request sent again
             pending = Pending(key, request, call_of(key[1].hex(), request), self._send)
@@ -199,7 +199,7 @@ def _undecodable(body: bytes, error: Exception) -> wire.Failed:
     if protocol is not None and protocol != wire.PROTOCOL:
         return _foreign(protocol)
     return wire.Failed(
-        code="invalid_request", message=f"the request cannot be understood: {error}", hint="See daemon/PROTOCOL.md."
+        code="invalid_request", message=f"the request cannot be decoded: {error}", hint="See daemon/PROTOCOL.md."
     )
 
 

@@ -14,52 +14,52 @@ class TokenUsage(msgspec.Struct):
     """Tokens of one answer."""
 
     prompt_tokens: int = 0
-    """with the chat template applied"""
+    """tokens of the prompt, with the chat template applied"""
     cached_tokens: int = 0
-    """of those, not computed again"""
+    """tokens of the prompt that were reused"""
     completion_tokens: int = 0
-    """every token sampled, the end token too"""
+    """sampled tokens, including the end token"""
 
 
 class Timings(msgspec.Struct):
-    """Where the time of one answer went, in milliseconds."""
+    """Time of one answer by phase, in milliseconds."""
 
     queue_ms: float = 0.0
-    """waited for a slot"""
+    """waiting for a slot"""
     load_ms: float = 0.0
-    """waited for the model"""
+    """waiting for the model"""
     prefill_ms: float = 0.0
     """computing the prompt"""
     decode_ms: float = 0.0
     """generating"""
     total_ms: float = 0.0
-    """from arrival to answer, in the hub"""
+    """from arrival at the hub to the answer"""
     tokens_per_second: float | None = None
     """generated per second of decoding"""
     drafted: int | None = None
-    """tokens that speculation tried beside those sampled; null where it was off"""
+    """tokens drafted by speculation; null if it was off"""
     accepted: int | None = None
-    """of those, the ones that the model agreed with: tokens without a step of their own"""
+    """drafted tokens that the model accepted"""
 
 
 class CacheUse(msgspec.Struct):
-    """Where an answer came from."""
+    """Source of an answer."""
 
     hit: str | None = None
     """null, `memory`, `disk`, `shared`, `semantic` or `flight`"""
     key: str | None = None
-    """32 hexadecimal digits: the key under which the answer is stored"""
+    """32 hexadecimal digits: the key of the stored answer"""
     similarity: float | None = None
-    """the cosine between the two questions, of a semantic hit"""
+    """of a semantic hit: the cosine between the two questions"""
     age_s: float | None = None
-    """seconds since it was stored"""
+    """seconds since the answer was stored"""
 
 
 class Likely(msgspec.Struct):
     """A likely token at one place of an answer."""
 
     token: str
-    """its text"""
+    """text of the token"""
     logprob: float
     """its natural log-probability"""
 
@@ -71,31 +71,31 @@ class Sampled(msgspec.Struct):
     """
 
     token: str
-    """its text; an end token by its name, a part of a character as U+FFFD"""
+    """text of the token; an end token by its name, a partial character as U+FFFD"""
     logprob: float
-    """of the token that was sampled"""
+    """log-probability of the sampled token"""
     top: list[Likely]
-    """the likeliest at its place, best first"""
+    """the most likely tokens at this place, best first"""
 
 
 class Explained(msgspec.Struct, omit_defaults=False):
-    """What one stage found out about a request."""
+    """A finding of one stage about a request."""
 
     stage: str
-    """its name"""
+    """name of the stage"""
     text: str
-    """in words"""
+    """the finding in words"""
     similarity: float | None = None
-    """of the stored question that was compared"""
+    """similarity of the stored question that was compared"""
     refused: str | None = None
-    """the guard that refused that question"""
+    """guard that refused the stored question"""
 
 
 class Answer(Result, kw_only=True, tag="answer", omit_defaults=False):
     """One answer, with the fields of the last line of `ask --json`; every field is sent."""
 
     id: str
-    """the request's id in hexadecimal, as in log and history"""
+    """the request's id in hexadecimal, as in the log and the history"""
     index: int = 0
     """number of the sample, from 0"""
     model: str = ""
@@ -103,12 +103,12 @@ class Answer(Result, kw_only=True, tag="answer", omit_defaults=False):
     text: str = ""
     """the answer"""
     reasoning: str | None = None
-    """what a reasoning model thought before it"""
+    """the model's reasoning before the answer"""
     value: Any = None
-    """the parsed `text`, where there is a schema; a whole number beyond 64 bits is a msgpack extension of type
-    1 with its decimal digits"""
+    """`text` as JSON, if there is a schema; a whole number beyond 64 bits is a msgpack extension of type 1 with its decimal
+    digits"""
     conversation: str | None = None
-    """its name"""
+    """name of the conversation"""
     finish_reason: str = "stop"
     """`stop`, `length`, `cancelled`, `timeout`, or `error` inside `failed`"""
     user: str = ""
@@ -121,16 +121,16 @@ class Answer(Result, kw_only=True, tag="answer", omit_defaults=False):
     route: Any = None
     """reserved, null"""
     batched: bool | None = None
-    """whether other requests, or what they left in the KV memory, may have changed a greedy token by rounding;
-    null: not computed for this request"""
+    """whether rounding may have changed a greedy token, because of other requests or reused KV memory; null: not computed for
+    this request"""
     logprobs: list[Sampled] | None = None
-    """one for each token sampled, where they were asked for"""
+    """one per sampled token, if requested"""
     explain: list[Explained] | None = None
-    """where it was asked for: what each stage found out, in that order"""
+    """findings of each stage, in order, if requested"""
 
 
 class Answers(Result, kw_only=True, tag="answers", omit_defaults=False):
     """The samples of one request."""
 
     answers: list[Answer]
-    """by `index`; all have the request's id"""
+    """answers by `index`; all have the request's id"""

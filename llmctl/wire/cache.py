@@ -14,66 +14,66 @@ class GetCacheStats(Plain, kw_only=True, tag="cache_stats"):
 
 
 class ListCache(Plain, kw_only=True, tag="list_cache"):
-    """Lists stored answers of every user, without their texts, oldest first. -> `cache_entries`
+    """Lists stored answers of all users, without their texts, oldest first. -> `cache_entries`
 
-    An entry matches every field given.
+    An entry must match every field given.
     """
 
     model: str | None = None
-    """of this model only"""
+    """only answers of this model"""
     user: str | None = None
-    """computed for this user"""
+    """only answers computed for this user"""
     tags: list[str] = []
-    """with all of these tags"""
+    """only answers with all of these tags"""
     older: float | None = None
-    """at least so many seconds old"""
+    """minimum age in seconds"""
     newer: float | None = None
-    """at most so many seconds old"""
+    """maximum age in seconds"""
     after: int = 0
-    """number of the last entry that is known already"""
+    """`number` of the last entry already received"""
     limit: int = 1000
-    """most entries, 1 to 10,000; an empty reply is the end"""
+    """maximum number of entries, 1 to 10,000; an empty reply is the end of the list"""
 
 
 class ShowCache(Plain, kw_only=True, tag="show_cache"):
-    """Shows one stored answer whole. -> `cache_shown`; `not_found` when nothing is stored under the key"""
+    """Shows one stored answer. -> `cache_shown`; `not_found` if there is none"""
 
     key: str
-    """or its beginning, where no other key begins so"""
+    """the key, or a prefix that only one key has"""
 
 
 class ClearCache(Plain, kw_only=True, tag="clear_cache"):
     """Removes the stored answers that match every field given.
 
-    With no field given it removes all, also those that other hubs put on a shared server.
-    -> `cleared`; `storage` when a level fails: what it holds is not served, and removed when it works again
+    Without fields it removes all of them, including those of other hubs on a shared server. -> `cleared`; `storage` if a level
+    fails: its answers are no longer served, and are removed when the level works again
     """
 
     model: str | None = None
-    """of this model only"""
+    """only answers of this model"""
     user: str | None = None
-    """computed for this user"""
+    """only answers computed for this user"""
     tags: list[str] = []
-    """with all of these tags"""
+    """only answers with all of these tags"""
     older: float | None = None
-    """at least so many seconds old"""
+    """minimum age in seconds"""
     newer: float | None = None
-    """at most so many seconds old"""
+    """maximum age in seconds"""
 
 
 class Warm(Plain, kw_only=True, tag="warm"):
-    """Makes sure that an answer is stored: leaves a stored one alone, else computes it, or stores the given one. -> `warmed`
+    """Stores an answer unless it is stored already: computes it, or takes the given one. -> `warmed`
 
-    It creates no conversation, and its look-up counts as neither hit nor miss.
+    It creates no conversation, and counts as neither a hit nor a miss of the cache.
     """
 
     is_work: ClassVar[bool] = True
     delays_background: ClassVar[bool] = True
 
     request: Generate
-    """in no conversation; its `cache` is `auto`, `store` or `refresh`; its answer must be one that is stored"""
+    """without a conversation, with `cache` `auto`, `store` or `refresh`; its answer must be one that is stored"""
     text: str | None = None
-    """the answer, where the client has it: checked like a computed one, and nothing is computed"""
+    """the answer, if the client has it; it is checked like a computed one"""
 
     @property
     def subject(self) -> str | None:
@@ -85,15 +85,15 @@ class AuditCache(Plain, kw_only=True, tag="audit_cache"):
 
 
 class UndoHit(Plain, kw_only=True, tag="undo_hit"):
-    """Takes back a semantic hit: its stored question answers no other any more, and the decision learns from it.
+    """Rejects a semantic hit: the answer is not served to similar questions again, and later decisions learn from the mistake.
 
     -> `hit_undone`; `not_found`
     """
 
     id: str | None = None
-    """of the request that was answered so, or how it begins; null: this user's last"""
+    """id of the request that got the answer, or a prefix of it; null: this user's last semantic hit"""
     user: str = ""
-    """whose last one"""
+    """user whose last semantic hit is rejected"""
 
 
 class LevelStats(msgspec.Struct):
@@ -108,81 +108,81 @@ class LevelStats(msgspec.Struct):
     entries: int = 0
     """answers stored now"""
     bytes: int = 0
-    """their size"""
+    """size of the stored answers"""
     p50_ms: float | None = None
     """median time of a look-up"""
     state: str = "ok"
-    """`ok`, or `failing`: passed over until it works again"""
+    """`ok`, or `failing`: skipped until it works again"""
     error: str | None = None
     """why it fails"""
 
 
 class PrefetchStats(msgspec.Struct):
-    """Results of computing answers beforehand, since the database was created."""
+    """Results of prefetch since the database was created."""
 
     level: str = "prefetch"
-    """so that a line says what it is"""
+    """marks the line as that of prefetch"""
     state: str = "on"
     """`on` or `stopped`"""
     reason: str | None = None
-    """why nothing is computed beforehand now, and when it goes on"""
+    """why prefetch is stopped, and when it resumes"""
     prefetched: int = 0
-    """answers that were computed beforehand, wholly or in part"""
+    """answers computed in advance, completely or partly"""
     used: int = 0
-    """requested in time, and served"""
+    """requested in time and served"""
     wasted: int = 0
-    """not requested in time, or given up to make room for a user"""
+    """not requested in time, or aborted for a user's request"""
     waiting: int = 0
-    """neither yet"""
+    """not requested yet"""
     gain_s: float = 0.0
-    """seconds that users did not wait"""
+    """seconds saved for users"""
     waste_s: float = 0.0
-    """seconds computed for nothing"""
+    """seconds of computing wasted"""
     budget_left: int = 0
-    """how many more may be computed this hour"""
+    """computations still allowed this hour"""
     busy: bool = False
-    """something is computed beforehand, or about to be"""
+    """an answer is being computed, or is about to be"""
 
 
 class CacheStats(Result, kw_only=True, tag="cache_stats_result", omit_defaults=False):
     """The lines of `cache stats --json`."""
 
     levels: list[LevelStats]
-    """fastest first"""
+    """the levels, fastest first"""
     requests: int = 0
-    """requests that asked the cache"""
+    """requests that looked up the cache"""
     hit_rate: float = 0.0
     """0..1"""
     joined: int = 0
     """requests that joined an equal one in flight"""
     saved_s: float = 0.0
-    """seconds of computing that stored answers saved"""
+    """seconds of computing saved by stored answers"""
     saved_cost: float | None = None
     """reserved, null"""
     prefetch: PrefetchStats | None = None
-    """null where nothing is computed beforehand"""
+    """null if prefetch is off"""
 
 
 class CacheEntry(msgspec.Struct):
-    """What is known of a stored answer. Times are seconds since 1970."""
+    """A stored answer. Times are seconds since 1970."""
 
     number: int
-    """its place in the list"""
+    """position in the list"""
     key: str
     model: str
     user: str
-    """for whom it was computed"""
+    """user for whom it was computed"""
     tags: list[str]
     conversation: str | None
     created: float
     expires: float
     bytes: int
     seconds: float
-    """what computing it took"""
+    """time of computing it"""
     hits: int
     last_hit: float | None
     prompt: str
-    """the first words of the question"""
+    """the beginning of the question"""
 
 
 class CacheEntries(Result, kw_only=True, tag="cache_entries", omit_defaults=False):
@@ -192,12 +192,12 @@ class CacheEntries(Result, kw_only=True, tag="cache_entries", omit_defaults=Fals
 
 
 class LevelShown(msgspec.Struct):
-    """A level that holds an entry."""
+    """A level that holds a stored answer."""
 
     level: str
     bytes: int
     left_s: float
-    """seconds until it expires there"""
+    """seconds until it expires on this level"""
 
 
 class CacheShown(Result, kw_only=True, tag="cache_shown", omit_defaults=False):
@@ -205,65 +205,64 @@ class CacheShown(Result, kw_only=True, tag="cache_shown", omit_defaults=False):
 
     entry: CacheEntry
     levels: list[LevelShown]
-    """those that hold it"""
+    """levels that hold the answer"""
     text: str
     reasoning: str | None
     finish_reason: str
     usage: TokenUsage
     samples: list[str]
-    """the other answers, where several were asked for"""
+    """the other answers, if several were requested"""
     more: dict[str, dict[str, Any]]
-    """what other parts of the hub know of it: name -> field -> value"""
+    """details from other parts of the hub: name -> field -> value"""
 
 
 class Cleared(Result, kw_only=True, tag="cleared", omit_defaults=False):
-    """How much was removed."""
+    """Number of removed answers."""
 
     entries: int
-    """answers"""
+    """answers removed"""
 
 
 class Warmed(Result, kw_only=True, tag="warmed", omit_defaults=False):
     """The outcome of a `warm`."""
 
     key: str
-    """under which the answer is stored"""
+    """key of the stored answer"""
     model: str
-    """its name"""
+    """name of the model"""
     outcome: str
-    """`stored`: it was there; `generated`; `given`"""
+    """`stored`: it was stored already; `generated`; `given`"""
     seconds: float = 0.0
-    """what computing it took"""
+    """time of computing it"""
 
 
 class SemanticAudit(msgspec.Struct, kw_only=True, omit_defaults=False):
-    """What is known of semantic hits, over restarts. Rates are shares of all requests that could have been
-    answered so."""
+    """Numbers of the semantic cache over all restarts. Rates are shares of all requests that accept semantic answers."""
 
     requests: int
     """requests that accept semantic answers"""
     hits: int
-    """requests that were answered so"""
+    """requests that got a semantic answer"""
     hit_rate: float
     """0..1"""
     wrong_rate: float | None
-    """0..1; null until a pair is verified"""
+    """0..1; null until a pair has been verified"""
     wrong_rate_upper: float | None
     """the upper end of its 95 % interval"""
     max_error: float
-    """the bound that was set"""
+    """the configured limit"""
     pairs: int
-    """verified pairs that the rates rest on"""
+    """verified pairs behind the rates"""
     judge: str
-    """which model compares answers that differ in words: a model, `none`, or `not used` after it failed its test"""
+    """the model that compares answers that differ in words; `none`; or `not used` if it failed its test"""
     explored: int = 0
-    """requests that were computed, to learn, although they could have been answered"""
+    """requests that were computed in order to learn, although an answer could have been served"""
     verified: int = 0
-    """hits that were computed once more"""
+    """hits that were computed again to verify them"""
     judged: int = 0
-    """questions put to judges"""
+    """pairs compared by the judge"""
     undone: int = 0
-    """hits that users took back"""
+    """hits rejected by users"""
 
 
 class CacheAudit(Result, kw_only=True, tag="cache_audit", omit_defaults=False):
@@ -273,12 +272,12 @@ class CacheAudit(Result, kw_only=True, tag="cache_audit", omit_defaults=False):
 
 
 class ServedTo(msgspec.Struct, omit_defaults=False):
-    """A request that was answered with the stored answer to another question."""
+    """A request that got the stored answer to another question."""
 
     id: str
-    """of the request"""
+    """id of the request"""
     user: str
-    """who asked"""
+    """user of the request"""
     at: float
     """seconds since 1970"""
     prompt: str | None
@@ -286,13 +285,13 @@ class ServedTo(msgspec.Struct, omit_defaults=False):
 
 
 class HitUndone(Result, kw_only=True, tag="hit_undone", omit_defaults=False):
-    """The semantic hit that was taken back."""
+    """The rejected semantic hit."""
 
     id: str
-    """of the request whose answer was taken back"""
+    """id of the request that got the answer"""
     key: str
-    """of the stored answer, which stays for its own question"""
+    """key of the stored answer, which stays for its own question"""
     question: str | None
-    """that the answer was computed for; null where it had left the index already"""
+    """the question that the answer was computed for; null if it is no longer in the index"""
     served: list[ServedTo]
-    """every request that was answered so, newest first"""
+    """all requests that got this answer, newest first"""

@@ -8,16 +8,16 @@ from llmctl.wire.message import Plain, Result
 
 
 class Cancel(Plain, kw_only=True, tag="cancel"):
-    """Cancels the request whose id the frame carries. It is handled at once, never queued behind work.
+    """Cancels the request whose id is in the frame. It is handled immediately and never queued.
 
-    It has no reply of its own: the request it names ends with `cancelled`. An id that is not in flight is ignored.
+    It has no reply of its own; the cancelled request ends with `cancelled`. An id that is not in flight is ignored.
     """
 
     any_protocol: ClassVar[bool] = True
 
 
 class Ack(Plain, kw_only=True, tag="ack"):
-    """Acknowledges deltas of the request whose id the frame carries. No reply."""
+    """Acknowledges deltas of the request whose id is in the frame. No reply."""
 
     any_protocol: ClassVar[bool] = True
 
@@ -26,19 +26,18 @@ class Ack(Plain, kw_only=True, tag="ack"):
 
 
 class Status(Plain, kw_only=True, tag="status"):
-    """-> `hub_status`. Understood from a client of any protocol."""
+    """Asks for the state of the hub. -> `hub_status`"""
 
     any_protocol: ClassVar[bool] = True
 
 
 class Stop(Plain, kw_only=True, tag="stop"):
-    """Drain, cancel the rest, end. -> `stopped`, as the last reply of the hub. Understood from a client of any
-    protocol."""
+    """Stops the hub: waits for running requests, cancels the rest, and ends. -> `stopped`, the last reply of the hub."""
 
     any_protocol: ClassVar[bool] = True
 
     timeout: float = 10.0
-    """seconds to drain, at most"""
+    """maximum number of seconds to wait for running requests"""
 
 
 class HubStatus(Result, kw_only=True, tag="hub_status", omit_defaults=False):
@@ -47,26 +46,26 @@ class HubStatus(Result, kw_only=True, tag="hub_status", omit_defaults=False):
     state: str
     """`running`"""
     pid: int
-    """of the hub"""
+    """process id of the hub"""
     version: str
-    """of llmctl"""
+    """version of llmctl"""
     protocol: int
-    """this text's number"""
+    """protocol number"""
     uptime_s: float
-    """seconds"""
+    """seconds since the start"""
     socket: str
-    """its path"""
+    """path of the socket"""
     models: list[str]
-    """names of loaded models"""
+    """names of the loaded models"""
     requests_in_flight: int
     """requests that are work (`generate`, `embed`, `warm`, `pull_model`) without a final reply"""
 
 
 class Stopped(Result, kw_only=True, tag="stopped", omit_defaults=False):
-    """The hub has ended its work."""
+    """The hub has stopped."""
 
     cancelled: list[str]
-    """the requests that had not ended in time, by id and model"""
+    """the requests that were cancelled because the timeout was over, by id and model"""
 
 
 class Nothing(Result, kw_only=True, tag="nothing"):
@@ -74,17 +73,17 @@ class Nothing(Result, kw_only=True, tag="nothing"):
 
 
 class HubInfo(msgspec.Struct, kw_only=True):
-    """What a ready hub writes about itself into `hub.json` (above); no message."""
+    """Description of a ready hub in `hub.json` (above); not a message."""
 
     pid: int
-    """of the hub"""
+    """process id of the hub"""
     version: str
-    """of llmctl"""
+    """version of llmctl"""
     protocol: int
-    """this text's number"""
+    """protocol number"""
     socket: str
-    """its path"""
+    """path of the socket"""
     started: float = 0.0
     """seconds since 1970"""
     fingerprint: int = 0
-    """of the configuration that it read; 0: unknown"""
+    """hash of the configuration that the hub read; 0: unknown"""

@@ -11,20 +11,20 @@ TEXTS = 1024
 
 
 class Embed(Plain, kw_only=True, tag="embed"):
-    """Texts to be made into vectors, each by itself. -> `embeddings`
+    """Turns texts into vectors. -> `embeddings`
 
-    At most 1,024 texts; a client that has more sends several requests, of which a few may be under way at once.
+    At most 1,024 texts; a client with more texts sends several requests, a few of them at the same time.
     """
 
     is_work: ClassVar[bool] = True
     delays_background: ClassVar[bool] = True
 
     texts: list[str]
-    """1..1024 of them; an empty one gets a flaw"""
+    """1 to 1024 texts; an empty one gets a flaw"""
     model: str | None = None
-    """name or alias; null: the first embedding model that was added, or all-MiniLM-L6-v2"""
+    """name or alias; null: the first embedding model added, else all-MiniLM-L6-v2"""
     prompt: str | None = None
-    """name of one of the model's prompts, which is put before each text"""
+    """name of a prompt of the model, which is put before each text"""
     user: str = ""
     """label of the request"""
 
@@ -37,9 +37,9 @@ class Flaw(msgspec.Struct):
     """Why a text has no vector."""
 
     index: int
-    """of the text in this request"""
+    """index of the text in this request"""
     code: str
-    """an error's code"""
+    """error code"""
     message: str
     """what happened"""
     hint: str = ""
@@ -47,10 +47,10 @@ class Flaw(msgspec.Struct):
 
 
 class Embeddings(Result, kw_only=True, tag="embeddings", omit_defaults=False):
-    """A vector for each text, in their order. A text with a flaw has a vector of NaN."""
+    """A vector for each text, in the same order. A text with a flaw has a vector of NaN."""
 
     model: str
-    """its name"""
+    """name of the model"""
     dimension: int
     """numbers in one vector"""
     vectors: bytes
@@ -58,4 +58,4 @@ class Embeddings(Result, kw_only=True, tag="embeddings", omit_defaults=False):
     tokens: int
     """tokens that went through the model"""
     flaws: list[Flaw] = []
-    """by index"""
+    """texts without a vector, by index"""

@@ -30,7 +30,7 @@ class Sampling(msgspec.Struct, kw_only=True, omit_defaults=True):
     """
 
     max_tokens: int | None = None
-    """clipped to the room that the prompt leaves"""
+    """limited to the context that the prompt leaves"""
     temperature: float | None = None
     """0..2; 0 is greedy"""
     top_p: float | None = None
@@ -46,13 +46,13 @@ class Sampling(msgspec.Struct, kw_only=True, omit_defaults=True):
     frequency_penalty: float | None = None
     """0 is off"""
     logit_bias: dict[str, float] = {}
-    """a token id in decimal, or a text that is one token -> added to its logit, -100..100"""
+    """a token id in decimal, or a text that is exactly one token -> a number from -100 to 100, added to the token's logit"""
     seed: int | None = None
     """the same seed gives the same answer"""
     stop: list[str] = []
-    """the answer ends before any of these"""
+    """the answer ends before any of these texts"""
     logprobs: int | None = None
-    """0..20: report so many of the likeliest tokens at each place, beside the sampled one"""
+    """0..20: report the log-probabilities of this many most likely tokens beside the sampled one"""
 
 
 def sampling_of(source: Sampling) -> dict[str, object]:
@@ -69,10 +69,10 @@ class FunctionCall(msgspec.Struct):
 
 
 class ToolCall(msgspec.Struct):
-    """A call of a tool, inside a message of the assistant."""
+    """A tool call in a message of the assistant."""
 
     id: str
-    """which the tool's message repeats as `tool_call_id`"""
+    """id of the call; the tool's message repeats it as `tool_call_id`"""
     function: FunctionCall
     type: str = "function"
     """`function`"""
@@ -84,15 +84,15 @@ class ChatMessage(msgspec.Struct, omit_defaults=True):
     role: str
     """`system`, `user`, `assistant` or `tool`"""
     content: str
-    """its text; may be empty beside `tool_calls`"""
+    """the text; may be empty if there are `tool_calls`"""
     name: str | None = None
-    """of who speaks, or of the tool; a model reads it where its chat template does"""
+    """name of the speaker or the tool, if the chat template uses it"""
     reasoning: str | None = None
-    """of the assistant: what it thought; most chat templates leave it out of earlier turns"""
+    """of the assistant: the reasoning before the text; most chat templates omit it from earlier turns"""
     tool_calls: list[ToolCall] = []
-    """of the assistant"""
+    """of the assistant: the tools that it called"""
     tool_call_id: str | None = None
-    """of a tool's message: the call that it answers"""
+    """of a tool's message: the id of the call that it answers"""
 
 
 class File(msgspec.Struct, omit_defaults=True):
@@ -105,13 +105,12 @@ class File(msgspec.Struct, omit_defaults=True):
 
 
 class Generate(Request, Sampling, kw_only=True, tag="generate"):
-    """One question, as a `prompt` (the short form, with `system`, `files`, a conversation ...) or as `messages`, a whole chat.
+    """A question to a model: a `prompt` (short form, with `system`, `files`, a conversation ...), or `messages`, a whole chat.
 
-    A field that is null was not given: the default of the model or the configuration holds.
+    A field that is null is not set; the default of the model or the configuration applies.
 
-    -> `answer`, or `answers` where several samples were asked for: sample k has the seed `seed` + k, and its deltas come
-    after all those of the sample before it. The hub always separates reasoning from the answer; the client decides what
-    to show.
+    -> `answer`, or `answers` if several samples were requested. Sample k has the seed `seed` + k, and its deltas follow all
+    deltas of the sample before it. The hub always separates reasoning from the answer; the client decides what to show.
     """
 
     is_work: ClassVar[bool] = True
@@ -121,16 +120,16 @@ class Generate(Request, Sampling, kw_only=True, tag="generate"):
     prompt: str | None = None
     """the question"""
     messages: list[ChatMessage] | None = None
-    """a whole chat, the question or the result of a tool last; instead of `prompt`, `stdin`, `files`, `params`, `declared`,
-    `tokens`, `system`, `raw`, and of a conversation, for it belongs to none"""
+    """a whole chat that ends with a question or a tool result; replaces `prompt`, `stdin`, `files`, `params`, `declared`,
+    `tokens`, `system` and `raw`, and excludes a conversation"""
     tools: list[dict[str, Any]] = []
-    """functions that the model may call; reserved: `unsupported` when it is given"""
+    """functions that the model may call; reserved: a request with it is `unsupported`"""
     tool_choice: Any = None
-    """which of them; reserved: `unsupported` when it is given"""
+    """which of the tools to call; reserved: a request with it is `unsupported`"""
     stdin: str | None = None
     """the text of standard input"""
     files: list[File] = []
-    """each follows a line with its name"""
+    """text files; each follows a line with its name"""
     params: dict[str, str] = {}
     """values for `{name}` in prompt and system"""
     declared: dict[str, str | None] = {}
@@ -140,57 +139,56 @@ class Generate(Request, Sampling, kw_only=True, tag="generate"):
     system: str | None = None
     """the system prompt"""
     raw: bool = False
-    """no chat template: the text as it stands"""
+    """send the text as is, without a chat template"""
     model: str | None = None
-    """name or alias; null: that of the conversation's last turn, else `default_model`"""
+    """name or alias; null: the model of the conversation's last turn, else `default_model`"""
     default_model: str | None = None
-    """used where `model` is null and no turn came before; null: the model that was added first"""
+    """model to use if `model` is null and there is no earlier turn; null: the first model added"""
     guide: bool = False
-    """whether the built-in guide may answer where no model has been added"""
+    """whether the built-in guide may answer if no model has been added"""
     user: str = ""
-    """label of the record, and scope of the cache"""
+    """label of the request in the history, and scope of the cache"""
     tags: list[str] = []
-    """labels of the record"""
+    """labels of the request in the history"""
     conversation: str | None = None
-    """its name; a new name begins a new conversation"""
+    """name of the conversation; a new name starts a new one"""
     continue_last: bool = False
     """continue this user's last conversation"""
     ignore_eos: bool = False
-    """continue where the model would end"""
+    """continue after the model's end token"""
     extract: str | None = None
-    """`first` or `last`: the answer is that code block"""
+    """`first` or `last`: return only that code block of the answer"""
     adapters: dict[str, float] = {}
     """name of a LoRA adapter in the model's settings -> its scale, -100..100"""
     priority: str | None = None
-    """`high`, `normal` (default) or `batch`: who goes first when all slots are busy"""
+    """`high`, `normal` (default) or `batch`: the order of requests when all slots are busy"""
     repro: bool = False
-    """alone, in fixed chunks, with nothing computed before: the same bytes each time on the same machine"""
+    """compute alone, in fixed chunks and without reuse: the same bytes on each run on the same machine"""
     schema: str | None = None
-    """a JSON schema, as JSON: the answer satisfies it"""
+    """a JSON schema, as JSON, that the answer has to satisfy"""
     grammar: str | None = None
-    """a grammar in GBNF: the answer is a text of it; not with a schema"""
+    """a grammar in GBNF that the answer has to match; not together with a schema"""
     think: str | None = None
-    """how much the model thinks: `on`, `off`, `low`, `medium`, `high`; null: as its settings say, or else its
-    chat template. A value that it does not know is `invalid_request`"""
+    """how much the model thinks: `on`, `off`, `low`, `medium` or `high`; null: from the model's settings, else from its chat
+    template. A value that the model does not support is `invalid_request`"""
     overflow: str | None = None
-    """where the prompt is too long: `error` (default), or the part of the last question to leave out: `head`,
-    `middle` or `tail`"""
+    """what to do with a prompt that is too long: `error` (default), or cut `head`, `middle` or `tail` of the last question"""
     n: int | None = None
     """1..64 samples; above 1 the result is `answers`"""
     cache: str = "auto"
     """`auto`, `store` (`--cache`), `skip` (`--no-cache`), `refresh`, `only`"""
     max_age: float | None = None
-    """seconds: an older stored answer does not count"""
+    """maximum age of a stored answer in seconds"""
     semantic: bool | None = None
-    """whether the stored answer to a question of the same meaning will do; null: as `cache.semantic.enabled` says"""
+    """whether to accept the stored answer to a question of the same meaning; null: `cache.semantic.enabled`"""
     explain: bool = False
     """report in the answer what each stage did with the request"""
     timeout: float | None = None
     """seconds for the whole request, from its arrival at the hub"""
     keep_alive: float | None = None
-    """seconds that the model stays loaded after this request, if no other comes; -1: for ever"""
+    """seconds that the model stays loaded after this request; -1: forever"""
     stream: bool = False
-    """send deltas; without it only the final reply is sent"""
+    """send deltas; otherwise only the final reply is sent"""
 
     @property
     def subject(self) -> str | None:

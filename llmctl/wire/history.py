@@ -4,20 +4,20 @@ from llmctl.wire.message import Plain, Result
 
 
 class Undo(Plain, kw_only=True, tag="undo"):
-    """Takes back the last turn of a conversation. -> `undone`"""
+    """Removes the last turn of a conversation. -> `undone`"""
 
     conversation: str | None = None
-    """its name; null: this user's last one"""
+    """name of the conversation; null: this user's last one"""
     user: str = ""
-    """whose it is"""
+    """user of the conversation"""
     look: bool = False
-    """report only what would be taken back"""
+    """only report what would be removed"""
 
 
 class Undone(Result, kw_only=True, tag="undone", omit_defaults=False):
-    """What was taken back."""
+    """The removed turn."""
 
     prompt: str | None
-    """the prompt that was taken back; null when no turn was left"""
+    """the removed prompt; null if there was no turn left"""
     system: str | None = None
-    """the system prompt that held for it, empty: none; null when no turn was left"""
+    """the system prompt of that turn, empty: none; null if there was no turn left"""

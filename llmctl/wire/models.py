@@ -15,16 +15,16 @@ class AddModel(Plain, kw_only=True, tag="add_model"):
     """Checks the target and writes the model's file. -> `model`"""
 
     name: str
-    """what the model is called"""
+    """name of the model"""
     target: str
-    """an absolute path of a GGUF file or of a folder of transformers or sentence-transformers, the address of
-    an endpoint of the OpenAI kind, or `echo`"""
+    """absolute path of a GGUF file, a transformers folder or a sentence-transformers folder; address of an OpenAI-compatible
+    endpoint; or `echo`"""
     aliases: list[str] = []
     """further names"""
     settings: dict[str, str] = {}
-    """`--set key=value`, read strictly as `models.NAME.key`"""
+    """settings as in `--set key=value`, checked like `models.NAME.key` in the configuration"""
     kind: str | None = None
-    """`text` or `embedding`: what an endpoint's model makes; other targets tell it themselves"""
+    """`text` or `embedding`: what the model of an endpoint produces; null for other targets"""
     force: bool = False
     """replace a model of this name"""
     origin: str = ""
@@ -34,29 +34,28 @@ class AddModel(Plain, kw_only=True, tag="add_model"):
 class PullModel(Plain, kw_only=True, tag="pull_model"):
     """Downloads a model from the Hugging Face hub and adds it. -> `model`
 
-    An interrupted download continues where it stopped; cancelling keeps what has come. The token is used for this request
-    alone and is never written down.
+    An interrupted download resumes where it stopped; a cancelled one keeps the partial files. The token is used for this request
+    only and is not stored.
     """
 
     is_work: ClassVar[bool] = True
 
     repo: str
-    """OWNER/NAME"""
+    """OWNER/NAME of the repository"""
     file: str | None = None
-    """a GGUF file, or a quantisation that one file of the repository has; null: the largest of Q4_K_M, Q4_0 and
-    Q8_0 that fits, or the folder"""
+    """a GGUF file or a quantisation of the repository; null: the largest of Q4_K_M, Q4_0 and Q8_0 that fits, or the folder"""
     name: str | None = None
-    """what to call the model; null: as its file or repository"""
+    """name of the model; null: from its file or repository"""
     aliases: list[str] = []
     """further names"""
     settings: dict[str, str] = {}
-    """as of `add_model`"""
+    """as in `add_model`"""
     force: bool = False
     """replace a model of this name"""
     endpoint: str | None = None
-    """address to ask instead of https://huggingface.co"""
+    """address to use instead of https://huggingface.co"""
     token: str | None = None
-    """of an account there; null: the one that `hf auth login` stored, if any"""
+    """access token; null: the one stored by `hf auth login`, if any"""
 
     def __repr__(self) -> str:
         return f"PullModel(repo={self.repo!r}, file={self.file!r}, name={self.name!r})"  # keeps the token out of logs
@@ -67,12 +66,12 @@ class PullModel(Plain, kw_only=True, tag="pull_model"):
 
 
 class EstimateModel(Plain, kw_only=True, tag="estimate_model"):
-    """Estimates what a model takes in memory; nothing is loaded. -> `estimated`"""
+    """Estimates how much memory a model needs, without loading it. -> `estimated`"""
 
     target: str
-    """name or alias of a model, or the absolute path of one that was not added"""
+    """name or alias of a model, or the absolute path of a file or folder"""
     settings: dict[str, str] = {}
-    """over those that the model has"""
+    """settings that override those of the model"""
 
 
 class DescribeFiles(Plain, kw_only=True, tag="describe_files"):
@@ -83,8 +82,7 @@ class DescribeFiles(Plain, kw_only=True, tag="describe_files"):
 
 
 class RemoveModel(Plain, kw_only=True, tag="remove_model"):
-    """Unloads a model, forgets it, and deletes the files that a pull downloaded for it alone; no other file. ->
-    `nothing`"""
+    """Unloads and removes a model, and deletes the files that a pull downloaded for it only. -> `nothing`"""
 
     ends_background: ClassVar[bool] = True
 
@@ -100,12 +98,12 @@ class LoadModel(Plain, kw_only=True, tag="load_model"):
     name: str
     """name or alias"""
     replicas: int | None = None
-    """number of processes, until it is unloaded; null: one at least"""
+    """number of processes until it is unloaded; null: at least one"""
 
 
 class PinModel(Plain, kw_only=True, tag="pin_model"):
-    """Loads the model and keeps it loaded, also by the next hub; or ends that. -> `engines`, with the lines of
-    this model"""
+    """Loads a model and keeps it loaded, also after a restart of the hub; or unpins it. -> `engines`, with the lines of this
+    model"""
 
     ends_background: ClassVar[bool] = True
 
@@ -116,7 +114,7 @@ class PinModel(Plain, kw_only=True, tag="pin_model"):
 
 
 class UnloadModel(Plain, kw_only=True, tag="unload_model"):
-    """Ends the model's engine once it serves nobody. -> `nothing`; `model_unavailable` when it is not loaded"""
+    """Stops the engines of a model after their running requests. -> `nothing`; `model_unavailable` if the model is not loaded"""
 
     ends_background: ClassVar[bool] = True
 
@@ -128,47 +126,46 @@ class EngineStatus(msgspec.Struct):
     """A line of `ps --json`: one engine process."""
 
     name: str
-    """of the model"""
+    """name of the model"""
     backend: str
     """`llama.cpp`, `transformers`, `sentence-transformers` or `echo`"""
     pid: int
-    """of the engine"""
+    """process id of the engine"""
     state: str
     """`loading`, `ready` or `busy`; `down`: an endpoint that failed several times in a row"""
     replica: int
-    """0 for the first"""
+    """number of the process, from 0"""
     memory_bytes: int
     """weights, KV memory and compute buffers"""
     context: int
-    """tokens that one request may use"""
+    """maximum number of tokens of one request"""
     slots: int
-    """requests that run together"""
+    """maximum number of simultaneous requests"""
     busy: int
-    """slots that hold a request"""
+    """slots in use"""
     tokens_per_second: float | None = None
-    """over the last seconds, all requests together"""
+    """generated by all requests together in the last seconds"""
     until: str | None = None
-    """when it is unloaded if nobody uses it; null: it stays, or is in use"""
+    """when it is unloaded if no request comes; null: it is in use or stays loaded"""
     gpu_bytes: int = 0
-    """memory on GPUs, as the engine measured it"""
+    """memory on GPUs, measured by the engine"""
     gpu_layers: int = 0
     """layers on GPUs"""
     layers: int = 0
-    """all layers, the output layer included; 0: it is not split by layers"""
+    """all layers, including the output layer; 0: the model is not split by layers"""
     devices: list[str] = []
-    """where it lies, in the names of the engine's library, GPUs first"""
+    """devices that the model is on, as the engine's library names them, GPUs first"""
     gpu_share: float | None = None
     """share of the model's memory that is on GPUs (0 to 1); null: unknown"""
     rung: str | None = None
-    """how much of llama.cpp it may use: "as it is" unless that crashes; null while it loads, and of any other
-    backend"""
+    """features of llama.cpp that are in use: "as it is" unless some of them crash; null while loading, and for other backends"""
 
 
 class Engines(Result, kw_only=True, tag="engines", omit_defaults=False):
-    """All engine processes, or those that were asked for."""
+    """All engine processes, or those of one model."""
 
     engines: list[EngineStatus]
-    """a line each"""
+    """one line per process"""
 
 
 class Model(Result, kw_only=True, tag="model", omit_defaults=False):
@@ -180,50 +177,50 @@ class Model(Result, kw_only=True, tag="model", omit_defaults=False):
     backend: str
     """`llama.cpp`, `transformers`, `sentence-transformers`, `remote` or `echo`"""
     kind: str = "text"
-    """what it makes: `text` or `embedding`"""
+    """what it produces: `text` or `embedding`"""
     aliases: list[str]
     settings: dict[str, Any]
-    """as they were given"""
+    """settings as given"""
 
 
 class Estimated(Result, kw_only=True, tag="estimated", omit_defaults=False):
-    """Bytes of a model in memory."""
+    """Memory of a model, in bytes."""
 
     weights_bytes: int
     kv_bytes: int
     """KV memory, or recurrent states"""
     compute_bytes: int
-    """what a step needs besides"""
+    """memory for the computation of a step"""
     total_bytes: int
     measured_bytes: int | None
-    """what it took when it was last loaded with these settings; null before"""
+    """memory at the last load with these settings; null if it was never loaded"""
 
 
 class FileContent(msgspec.Struct, omit_defaults=True):
     """What a file or folder contains."""
 
     path: str
-    """as it was asked for"""
+    """as in the request"""
     state: str = "usable"
     """`usable`; `damaged`: incomplete or unreadable; `other`: neither a language model nor an embedding model"""
     reason: str = ""
     """why it is not usable"""
     kind: str = ""
-    """what it makes: `text` or `embedding`"""
+    """what it produces: `text` or `embedding`"""
     backend: str = ""
     """`llama.cpp`, `transformers` or `sentence-transformers`"""
     architecture: str = ""
-    """as its file calls it; empty: unknown"""
+    """as in the file; empty: unknown"""
     quantization: str = ""
-    """name of the file type, as Q4_K_M, or of the number type; empty: unknown"""
+    """file type such as Q4_K_M, or number type; empty: unknown"""
     context: int = 0
-    """tokens that it was trained for; 0: unknown"""
+    """context in tokens that the model was trained with; 0: unknown"""
     size_bytes: int = 0
-    """all its files together"""
+    """size of all its files"""
     total_bytes: int = 0
     """estimated memory at the default settings"""
     fits: bool = False
-    """its weights fit in the memory that models may use; context and slots are reduced if the rest does not"""
+    """whether its weights fit in the memory for models; if the rest does not fit, context and slots are reduced"""
 
 
 class Described(Result, kw_only=True, tag="described", omit_defaults=False):

@@ -31,8 +31,7 @@ AnyResult = (
 
 
 class Delta(Reply, kw_only=True, tag="delta"):
-    """A piece of the answer, or of the reasoning before it: in order, never a part of a stop string or of a
-    character."""
+    """A piece of the answer or of its reasoning, in order; it never ends inside a stop string or a character."""
 
     text: str = ""
     reasoning: str = ""
@@ -41,19 +40,19 @@ class Delta(Reply, kw_only=True, tag="delta"):
 
 
 class Notice(Reply, kw_only=True, tag="notice"):
-    """Something the user should know that is not the answer."""
+    """A message for the user that is not part of the answer."""
 
     text: str
-    """a sentence"""
+    """one sentence"""
 
 
 class Progress(Reply, kw_only=True, tag="progress"):
-    """Still at work."""
+    """The request is still being processed."""
 
     state: str = "working"
     """`working`, `loading`, `queued` or `pulling`"""
     done: int = 0
-    """bytes that have come"""
+    """bytes received"""
     total: int = 0
     """all bytes; 0: the work is not counted in bytes"""
 
@@ -69,26 +68,26 @@ class Failed(Reply, kw_only=True, tag="failed"):
     """The final reply of a request that failed."""
 
     code: str
-    """a code of `llmctl/errors.py`; a client treats a code that it does not know as `internal`"""
+    """a code of `llmctl/errors.py`; a client treats an unknown code as `internal`"""
     message: str
     """what happened, with the values"""
     hint: str = ""
     """what to do next"""
     answer: Answer | None = None
-    """what had been generated"""
+    """the answer generated so far"""
     answers: list[Answer] = []
-    """instead of `answer`, where several samples were asked for"""
+    """replaces `answer` if several samples were requested"""
     retry: bool = False
-    """nothing was begun: the same request may be sent to the next hub"""
+    """the request was not begun and may be sent to the next hub"""
 
 
 class Cancelled(Reply, kw_only=True, tag="cancelled"):
-    """The final reply of a request that was cancelled, by its client or by a hub that stops."""
+    """The final reply of a cancelled request, cancelled by its client or by a hub that stops."""
 
     answer: Answer | None = None
-    """what had been generated"""
+    """the answer generated so far"""
     answers: list[Answer] = []
-    """instead of `answer`, where several samples were asked for"""
+    """replaces `answer` if several samples were requested"""
 
 
 AnyReply = Delta | Notice | Progress | Done | Failed | Cancelled

@@ -78,7 +78,7 @@ def in_tokens(model: Path, prompt: str, answer: str) -> tuple[list[int], list[in
     parameters.vocab_only = True
     loaded = lib.llama_model_load_from_file(str(model).encode(), parameters)
     if not loaded:
-        raise SystemExit(f"llama.cpp cannot read {model}: {log.first_error or 'it gives no reason'}")
+        raise SystemExit(f"llama.cpp cannot read {model}: {log.first_error or 'no reason given'}")
     vocabulary = Vocabulary(loaded)
     return vocabulary.encode(prompt), vocabulary.tokenise(answer)
 

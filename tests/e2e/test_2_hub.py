@@ -317,7 +317,7 @@ def test_state_of_a_newer_version_is_refused_naming_both_versions(house: House) 
     assert "9.9.9" in outcome.err
     assert version in outcome.err
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (99,), "never migrated down"
+        assert connection.execute("PRAGMA user_version").fetchone() == (99,), "an older version cannot use newer state"
         assert connection.execute("SELECT count(*) FROM requests").fetchone() == (1,)
 
 

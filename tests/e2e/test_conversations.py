@@ -141,10 +141,10 @@ def test_a_template_refusing_a_later_system_prompt_gets_it_within_the_question(h
     options = ("--max-tokens", "4", "--json", "--no-stream", "--temperature", "0")
     first = house.ok("ask", "one", "-s", "SYS", *options).last
     outcome = house.ok("ask", "two", "-c", "-s", "NEW", *options)
-    assert "takes a system prompt at the beginning only" in outcome.err
+    assert "accepts a system prompt only at the beginning" in outcome.err
     assert outcome.last["usage"]["cached_tokens"] >= first["usage"]["prompt_tokens"] - 1, "what was sent is found again"
     after = house.ok("ask", "three", "-c", *options)
-    assert "beginning only" not in after.err, "it is said where it is given"
+    assert "only at the beginning" not in after.err, "it is said where it is given"
     by_hand = house.ok("ask", "NEW\n\ntwo", "-s", "SYS", "--conversation", "by-hand", *options)
     house.ok("ask", "one", "-s", "SYS", "--conversation", "as-text", *options)
     same = house.ok("ask", "NEW\n\ntwo", "--conversation", "as-text", "--no-cache", *options).last

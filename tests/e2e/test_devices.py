@@ -33,7 +33,7 @@ def test_ps_shows_the_device_placement_that_the_engine_measured(house: House, ti
 def test_gpu_layers_without_a_gpu_load_on_the_cpu_with_a_notice(house: House, tiny: Path) -> None:
     house.ok("models", "add", "tiny", tiny, "--set=gpu_layers=2")
     outcome = house.ok("models", "load", "tiny")
-    assert "`gpu_layers` is 2, and all runs on the CPU" in outcome.err
+    assert "`gpu_layers` is 2, but the model runs on the CPU" in outcome.err
 
 
 @no_gpu

@@ -220,7 +220,7 @@ def test_an_invalid_text_fails_alone(home: House) -> None:
     assert (long["embedding"], long["error"]["code"]) == (None, "context_overflow")
     assert "302 tokens" in long["error"]["message"]
     assert (empty["index"], empty["error"]["code"]) == (2, "invalid_request")
-    assert "text 1: the text has 302 tokens, and this model reads at most 256; 2 of 4 texts" in outcome.err
+    assert "text 1: the text has 302 tokens, but this model accepts at most 256; 2 of 4 texts" in outcome.err
     kept = home.run("embed", "cat", "", "-m", NAME, "-o", "y.npy")
     assert kept.status == 5
     found = np.load(home.home / "y.npy")
@@ -235,7 +235,7 @@ def test_an_invalid_text_fails_alone(home: House) -> None:
         (("cat", "-o", "x.csv"), 2, ".npy or .jsonl"),
         (("cat", "-o", "no/where/x.npy"), 2, "no folder"),
         (("cat", "-m", "nobody"), 4, "nobody"),
-        (("cat", "-m", "talker"), 5, "makes text, not embeddings"),
+        (("cat", "-m", "talker"), 5, "produces text, not embeddings"),
         (("-f", "none.txt"), 5, "none.txt"),
         (("-f", "tiny.gguf"), 5, "is not text"),
         (("cat", "--user", "a\nb"), 5, "user"),
@@ -255,7 +255,7 @@ def test_invalid_arguments_are_refused_with_their_reason(
 def test_asking_an_embedding_model_is_refused(home: House) -> None:
     outcome = home.run("ask", "why?", "-m", NAME)
     assert (outcome.status, outcome.out) == (5, "")
-    assert "makes embeddings, not text" in outcome.err
+    assert "produces embeddings, not text" in outcome.err
     assert f"llmctl embed -m {NAME}" in outcome.err
     assert home.run("ask", "why?", "--max-tokens", "2").status == 0, "nor is it the default"
 

@@ -73,7 +73,7 @@ def test_an_echo_model_is_estimated_as_zero_and_a_remote_one_refused(shared: Hou
     shared.ok("models", "add", "far", "http://127.0.0.1:9/v1", "--force")
     outcome = shared.run("models", "estimate", "far")
     assert outcome.status == 5
-    assert "far runs at http://127.0.0.1:9/v1 and takes no memory here" in outcome.err
+    assert "far runs at http://127.0.0.1:9/v1 and uses no memory on this machine" in outcome.err
 
 
 @pytest.mark.parametrize(

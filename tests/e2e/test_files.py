@@ -103,7 +103,7 @@ def test_a_token_missing_in_the_weights_fails_only_its_own_request(home: House, 
     outcome = bad.end()
     assert (outcome.status, outcome.out) == (5, "")
     assert outcome.error["message"] == (
-        "the prompt has the token '<beyond>' (id 400), and this model knows the ids 0 to 399"
+        "the prompt contains the token '<beyond>' (id 400), but this model knows only the ids 0 to 399"
     )
     assert good.end().last["text"] == meant
 

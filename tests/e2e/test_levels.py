@@ -338,7 +338,7 @@ def test_cache_files_removed_under_a_running_hub_are_created_again(house: House,
         removed.unlink()
     outcomes = [ask(house, text) for text in ("three", "one")]
     assert [hit(outcome) for outcome in outcomes] == [None, "memory"]
-    words = "the files of the disk level of the cache were removed from outside; it starts empty"
+    words = "the files of the disk level of the cache were removed by another program; it starts empty"
     assert "".join(outcome.err for outcome in outcomes).count(words) == (0 if what == "cache.db" else 1)
     assert level(house, "disk")["state"] == "ok"
     until(lambda: (house.place / "cache" / "cache.db").exists(), what="the book, made again")

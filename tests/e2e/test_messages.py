@@ -160,7 +160,7 @@ def test_tool_calls_are_sent_only_to_a_template_that_renders_them(home: House) -
     assert written["tokens"] > without["tokens"]
     for refused in (not_written, base):
         assert (refused["status"], refused["code"]) == (5, "invalid_request")
-        assert "the chat holds tool calls" in refused["message"]
+        assert "the chat contains tool calls" in refused["message"]
         assert "leave them out" in refused["hint"]
 
 
@@ -204,10 +204,10 @@ def test_an_endpoint_refusing_reasoning_gets_the_messages_without_it(home: House
         ({"system": "s", "messages": [user("hi")]}, "messages and system exclude each other"),
         ({"conversation": "c", "messages": [user("hi")]}, "messages and conversation exclude each other"),
         ({"messages": []}, "messages is empty"),
-        ({"messages": [system("s")]}, "messages has no message of the user"),
+        ({"messages": [system("s")]}, "messages has no user message"),
         ({"messages": [user("hi"), assistant("a")]}, "messages[1], the last one, has the role assistant"),
         ({"messages": [{"role": "human", "content": "hi"}]}, "messages[0].role is 'human'; it must be one of"),
-        ({"messages": [user("hi"), assistant("a"), user(" ")]}, "messages[2], of the user, is empty"),
+        ({"messages": [user("hi"), assistant("a"), user(" ")]}, "messages[2], a user message, is empty"),
         ({"messages": CALLED[::2]}, "messages[1].tool_call_id is 'call00001'; no message before it calls a tool"),
         ({"messages": "hi"}, "messages is a str; it must be a list of messages"),
         ({"messages": [{"role": "user"}]}, "messages[0]: Object missing required field `content`"),

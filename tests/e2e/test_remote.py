@@ -346,7 +346,7 @@ def test_embeddings_are_requested_in_batches_and_keep_the_order_of_texts(home: H
     assert [line["embedding"] for line in lines] == [vector_of(text) for text in texts]
     sizes = sorted(len(asked.body["input"]) for asked in endpoint.asked)  # they are on their way together
     assert sizes == [22, 64, 64]
-    refused(home.run("ask", "why?", "-m", name), 5, "makes embeddings, not text")
+    refused(home.run("ask", "why?", "-m", name), 5, "produces embeddings, not text")
 
 
 def test_a_prompt_precedes_each_text_and_vectors_can_be_normalised(home: House, endpoint: Server) -> None:
@@ -622,7 +622,7 @@ def test_the_keyring_is_asked_for_a_key_only_without_a_variable(endpoint: Server
         ("http://host/v1", ("--set", "gpu_layers=3"), "gpu_layers"),
         ("http://host/v1", ("--set", "retries=11"), "retries"),
         ("echo", ("--remote-model", "x"), "remote_model"),
-        ("echo", ("--embedding",), "makes text"),
+        ("echo", ("--embedding",), "produces text"),
     ],
 )
 def test_adding_an_invalid_remote_model_is_refused_with_the_reason(

@@ -277,7 +277,7 @@ def test_doctor_tries_each_kernel_and_reports_the_broken_ones(house: House) -> N
     plain = found["kernels plain"]
     assert plain["state"] == "fail"
     assert "broken: Q4_K (SIGSEGV), MXFP4 (SIGILL); good: Q4_0, Q4_1," in plain["detail"]
-    assert "What that costs:" in plain["detail"]
+    assert "Effect:" in plain["detail"]
     assert "--no-cache-dir --no-binary llama-cpp-python llama-cpp-python==" in plain["hint"]
     assert "models of F32 are not loaded on the rungs 'as it is' (SIGSEGV)" in found["crashes"]["detail"]
     whole = house.ok("daemon", "doctor", timeout=4 * PATIENCE_S, **{CRASH: ""}).out

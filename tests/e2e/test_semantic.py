@@ -136,7 +136,7 @@ def test_a_streamed_semantic_hit_is_complete_and_not_stored_under_the_new_questi
 def test_cache_only_with_semantic_serves_only_a_stored_similar_answer(home: House, endpoint: Server) -> None:
     model = added(home, endpoint)
     flags = ("-m", model, "--semantic", "--cache-only", "--json")
-    refused(home.run("ask", QUESTION, *flags), 13, "nor for one like it")
+    refused(home.run("ask", QUESTION, *flags), 13, "nor for a similar one")
     ask(home, model, QUESTION)
     assert hit(home.ok("ask", "what is the capital of france", *flags)) == "semantic"
     assert len(endpoint.asked) <= 2
@@ -255,7 +255,7 @@ def test_explain_describes_the_way_of_a_request_in_words(home: House, endpoint: 
     told = [line for line in outcome.err.splitlines() if re.match(r"(preprocess|exact|semantic) ", line)]
     assert [line.split()[0] for line in told] == ["preprocess", "exact", "exact", "semantic", "semantic"]
     assert QUESTION in told[3]
-    assert "of all requests together 0.005 may be (max_error)" in told[4]
+    assert "limit 0.005 of all requests (max_error)" in told[4]
     assert home.ok("ask", QUESTION, "-m", model, "--json").last["explain"] is None
 
 
@@ -272,7 +272,7 @@ def test_a_long_question_is_never_truncated(home: House, endpoint: Server) -> No
     outcome = ask(home, model, text, "--explain")
     assert hit(outcome) is None
     (told,) = [line["text"] for line in outcome.last["explain"] if line["stage"] == "semantic"]
-    assert "not looked for" in told
+    assert "not searched" in told
 
 
 # ---- audit and undo -------------------------------------------------------------------------------------------------
@@ -363,7 +363,7 @@ def test_a_second_cache_undo_takes_the_previous_hit(own: House, endpoint: Server
     before = [line["prompt"] for line in own.ok("cache", "undo", "--user", "eve", "--json").lines]
     assert "norway" in keys[0].casefold()
     assert "france" in before[0].casefold()
-    refused(own.run("cache", "undo", "--user", "eve"), 5, "it was taken back")
+    refused(own.run("cache", "undo", "--user", "eve"), 5, "that answer was rejected already")
 
 
 def test_a_full_disk_at_conversion_of_the_embedding_model_fails_no_request(endpoint: Server) -> None:
@@ -378,7 +378,7 @@ def test_a_full_disk_at_conversion_of_the_embedding_model_fails_no_request(endpo
         try:
             outcome = ask(home, added(home, endpoint), QUESTION)
             assert outcome.last["text"]
-            assert "no answer to a similar question is looked for" in outcome.err
+            assert "the semantic cache is not used" in outcome.err
             assert "No space left" in outcome.err
         finally:
             home.run("daemon", "stop")
@@ -465,7 +465,7 @@ def test_a_missing_embedding_model_is_an_error_only_if_semantic_was_requested_by
     with a_house(LLMCTL_CACHE__SEMANTIC__MODEL="nosuch", LLMCTL_CACHE__SEMANTIC__ENABLED="true") as home:
         model = added(home, endpoint)
         outcome = home.ok("ask", QUESTION, "-m", model)
-        assert "no answer to a similar question is looked for" in outcome.err
+        assert "the semantic cache is not used" in outcome.err
         assert "looked for" not in home.ok("ask", "why?", "-m", model).err, "it is said once"
 
 
@@ -492,7 +492,9 @@ def test_semantic_files_removed_under_a_running_hub_are_created_anew(own: House,
     shutil.rmtree(own.place / "cache")
     outcome = ask(own, model, "How do I bake bread?")
     assert outcome.last["text"] == "Paris, of course."
-    assert outcome.err.count("the stored questions were removed from outside; new ones are stored from now on") == 1
+    assert (
+        outcome.err.count("the stored questions were removed by another program; new ones are stored from now on") == 1
+    )
     assert hit(ask(own, model, "how do i bake bread")) == "semantic"
     own.ok("daemon", "restart")
     assert hit(ask(own, model, "HOW DO I BAKE BREAD?!")) == "semantic"

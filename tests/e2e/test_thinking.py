@@ -58,7 +58,7 @@ def tokens(home: House, *arguments: object) -> int:
 
 def test_a_system_prompt_the_template_refuses_begins_the_first_message(home: House) -> None:
     first = home.ok("ask", "why?", "-m", "gemma2", "-s", "Be brief.", *ONE)
-    assert "takes no system message" in first.err
+    assert "does not accept a system message" in first.err
     assert first.last["usage"]["prompt_tokens"] == tokens(home, "Be brief.\n\nwhy?", "-m", "gemma2")
     assert "system message" not in home.ok("ask", "how?", "-m", "gemma2", "-s", "Be brief.", *ONE).err, "once"
 

@@ -300,7 +300,7 @@ def test_a_damaged_folder_is_reported_in_one_line(home: House, folder: Path, tmp
     weights = (folder / "model.safetensors").read_bytes()
     config = json.loads((folder / "config.json").read_text())
     faults: dict[str, tuple[dict[str, bytes | None], tuple[str, ...], str]] = {
-        "cut": ({"model_safetensors": weights[:5000]}, (), "is cut short"),
+        "cut": ({"model_safetensors": weights[:5000]}, (), "is truncated"),
         "mute": ({"tokenizer_json": None}, (), "no tokenizer"),
         "package": ({}, ("--set=quantization=nf4",), "bitsandbytes"),
         "kind": ({"config_json": json.dumps(config | {"model_type": "unheard_of"}).encode()}, (), "unheard_of"),

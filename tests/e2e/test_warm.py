@@ -191,7 +191,7 @@ def test_an_answer_too_large_for_every_level_is_an_invalid_row() -> None:
         outcome = house.run("cache", "warm", rows(house, large, {"prompt": "small", "text": "y"}), "--json")
         assert outcome.status == 14
         assert [line["outcome"] for line in outcome.lines] == [None, "given"]
-        assert "no level of the cache took it" in outcome.lines[0]["error"]["message"]
+        assert "no level of the cache accepted it" in outcome.lines[0]["error"]["message"]
 
 
 def test_a_disabled_cache_warms_only_rows_that_enable_it() -> None:

@@ -138,7 +138,7 @@ def warmed(home: House, word: str) -> list[int]:
     rows = (json.dumps({"prompt": f"{word} {number:02}", "text": "y" * 300}) for number in range(30))
     outcome = home.run("cache", "warm", "-", "--json", stdin="\n".join(rows))
     refused = [line for line in outcome.lines if line["error"]]
-    assert all("no level of the cache took it" in line["error"]["message"] for line in refused)
+    assert all("no level of the cache accepted it" in line["error"]["message"] for line in refused)
     assert outcome.status == (Storage.status if refused else 0)
     return [line["line"] for line in refused]
 

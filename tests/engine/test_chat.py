@@ -47,7 +47,7 @@ def test_template_that_needs_arguments_as_text_gets_text() -> None:
 @pytest.mark.parametrize("source", [LEAVES_THEM_OUT, REFUSES_THEM])
 def test_tool_calls_are_refused_if_the_template_does_not_write_them(source: str) -> None:
     with pytest.raises(
-        Refusal, match="the chat holds tool calls, and the model's chat template does not write them"
+        Refusal, match="the chat contains tool calls, but the model's chat template does not write them"
     ) as it:
         ChatTemplate(source).render(chat())
     assert (it.value.code, bool(it.value.hint)) == ("invalid_request", True)

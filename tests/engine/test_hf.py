@@ -356,15 +356,15 @@ def sharded(folder: Path) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Path], None], dict[str, Any], str]] = {
     "no weights": (damage("model.safetensors", None), {}, "has no weights"),
-    "cut weights": (cut, {}, "is cut short"),
+    "cut weights": (cut, {}, "is truncated"),
     "no header": (damage("model.safetensors", b"\xff" * 64), {}, "cannot be read"),
-    "a missing part": (sharded, {}, "1 of them are missing: model-00002-of-00002.safetensors"),
+    "a missing part": (sharded, {}, "1 are missing: model-00002-of-00002.safetensors"),
     "a pickle": (pickled, {}, "are a pickle"),
     "no JSON": (damage("config.json", b"{"), {}, "config.json cannot be read"),
     "no tokenizer": (damage("tokenizer.json", None), {}, "no tokenizer"),
     "a broken tokenizer": (damage("tokenizer.json", b"{}"), {}, "tokenizer"),
     "an unknown kind": (edit(model_type="unheard_of"), {}, "does not know the model type 'unheard_of'"),
-    "code": (edit(model_type="own", auto_map={"AutoConfig": "own.Own"}), {}, "brings code of its own"),
+    "code": (edit(model_type="own", auto_map={"AutoConfig": "own.Own"}), {}, "contains code of its own"),
     "other shapes": (edit(intermediate_size=100), {}, "cannot load"),
     "missing weights": (edit(num_hidden_layers=4), {}, "weights are missing"),
     "no such device": (lambda folder: None, {"device": "cuda:7"}, "no device cuda:7"),

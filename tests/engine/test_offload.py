@@ -130,7 +130,9 @@ def test_requested_gpu_layers_without_a_gpu_cause_a_notice() -> None:
     assert make_plan(LOAD, never).notices == []
     assert make_plan(load(gpu_layers=0), never).notices == []
     (told,) = make_plan(load(gpu_layers=5), never).notices
-    assert told == "m: `gpu_layers` is 5, and all runs on the CPU: this build of llama-cpp-python has no GPU support"
+    assert (
+        told == "m: `gpu_layers` is 5, but the model runs on the CPU: this build of llama-cpp-python has no GPU support"
+    )
     with pytest.raises(LoadError, match="finds no device cuda:7") as caught:
         make_plan(load(device="cuda:7"), never)
     assert caught.value.hint == "Available: cpu. This build of llama-cpp-python has no GPU support."

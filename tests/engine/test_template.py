@@ -41,7 +41,7 @@ def test_system_prompt_moves_into_the_first_message_if_unsupported(source: str) 
     assert template.render(more) == "[be brief\n\nhi][hello][and?]"
     assert template.render(SYSTEM[:1]) == "[be brief]"
     assert template.render(HI) == "[hi]"
-    assert "takes no system message" in template.remarks(SYSTEM)[0]
+    assert "does not accept a system message" in template.remarks(SYSTEM)[0]
     assert template.remarks(HI) == []
 
 

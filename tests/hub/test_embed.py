@@ -143,7 +143,7 @@ async def test_cancelled_request_leaves_no_work(tmp_path: Path, gguf: Path) -> N
         ([], None, InvalidRequest, "there are 0 texts"),
         (["a"] * (TEXTS + 1), None, InvalidRequest, f"between 1 and {TEXTS}"),
         (["a" * 200], None, InvalidRequest, "a text has 200 bytes"),
-        (["a"], "echo", InvalidRequest, "the model echo makes text, not embeddings"),
+        (["a"], "echo", InvalidRequest, "the model echo produces text, not embeddings"),
         (["a"], "tany", ModelUnavailable, "tany"),
     ],
 )
@@ -158,7 +158,7 @@ def test_invalid_requests_are_refused_with_the_reason(
 def test_embedding_model_is_refused_for_text_generation(tmp_path: Path, gguf: Path) -> None:
     room = Room(tmp_path, gguf)
     assert room.catalog.choose(None, "text").name == "echo"
-    with pytest.raises(InvalidRequest, match="the model tiny makes embeddings, not text") as caught:
+    with pytest.raises(InvalidRequest, match="the model tiny produces embeddings, not text") as caught:
         room.catalog.choose("tiny", "text")
     assert "llmctl embed -m tiny" in caught.value.hint
 

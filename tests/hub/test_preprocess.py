@@ -69,7 +69,7 @@ def test_an_empty_prompt_is_refused(fields: dict[str, Any]) -> None:
 
 
 def test_a_stdin_placeholder_without_stdin_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="there is no stdin"):
+    with pytest.raises(InvalidRequest, match="there is no text on stdin"):
         prompt(prompt="about {stdin}")
 
 

@@ -58,10 +58,10 @@ async def test_a_long_integer_keeps_all_digits() -> None:
     [
         ({"schema": AGE}, '{"age": 7', "length", "was cut"),
         ({"schema": AGE}, '{"age": "x"}', "stop", "age: "),
-        ({"schema": AGE}, '{"age": 7} and', "stop", "no JSON"),
-        ({"schema": AGE}, "[" * 5000, "stop", "no JSON"),
-        ({"grammar": 'root ::= "yes"'}, "ye", "stop", "not a text of the grammar"),
-        ({"grammar": 'root ::= "yes"'}, "yesno", "stop", "not a text of the grammar"),
+        ({"schema": AGE}, '{"age": 7} and', "stop", "not JSON"),
+        ({"schema": AGE}, "[" * 5000, "stop", "not JSON"),
+        ({"grammar": 'root ::= "yes"'}, "ye", "stop", "does not match the grammar"),
+        ({"grammar": 'root ::= "yes"'}, "yesno", "stop", "does not match the grammar"),
     ],
 )
 @in_loop

@@ -35,12 +35,12 @@ def check_chat(request: Generate) -> None:
     """Raises Usage for a chat that makes no sense, Unsupported for tools."""
     for name in ("tools", "tool_choice"):
         if getattr(request, name):
-            raise Unsupported(f"{name} is given, and this version passes no tools to a model", "Omit it.")
+            raise Unsupported(f"{name} is given, but this version cannot pass tools to a model", "Omit it.")
     if request.messages is None:
         return
     for name in EXCLUDED:
         if getattr(request, name):
-            raise Usage(f"messages and {name} exclude each other", "Put everything into the messages.")
+            raise Usage(f"messages and {name} exclude each other", "Put the whole chat into messages.")
     if not request.messages:
         raise Usage("messages is empty", EXAMPLE)
     calls: set[str] = set()
@@ -48,20 +48,20 @@ def check_chat(request: Generate) -> None:
         _check_message(message, f"messages[{place}]", calls)
         calls |= {call.id for call in message.tool_calls}
     if question_place(request.messages) is None:
-        raise Usage("messages has no message of the user", EXAMPLE)
+        raise Usage("messages has no user message", EXAMPLE)
     if request.messages[-1].role not in ENDS:
         last = f"messages[{len(request.messages) - 1}], the last one, has the role {request.messages[-1].role}"
-        raise Usage(f"{last}; it must be a question of the user, or the result of a tool", EXAMPLE)
+        raise Usage(f"{last}; it must be a user message or the result of a tool", EXAMPLE)
 
 
 def _check_message(message: ChatMessage, place: str, calls: set[str]) -> None:
     """`calls`: ids of the tool calls before it."""
     if message.role not in ROLES:
         here = ELSEWHERE.get(message.role.lower())
-        hint = f"The role {here} does what {message.role!r} does elsewhere." if here else EXAMPLE
+        hint = f"Use the role {here} instead of {message.role!r}." if here else EXAMPLE
         raise Usage(f"{place}.role is {message.role!r}; it must be one of {', '.join(ROLES)}", hint)
     if message.role == "user" and not message.content.strip():
-        raise Usage(f"{place}, of the user, is empty", EXAMPLE)
+        raise Usage(f"{place}, a user message, is empty", EXAMPLE)
     for field, role in SPOKEN_BY.items():
         if getattr(message, field) and message.role != role:
             raise Usage(f"{place} has the role {message.role} and a {field}; only the role {role} has one", "Omit it.")

@@ -60,7 +60,8 @@ def compose_prompt(request: Generate, values: Mapping[str, str], limit: int) -> 
     placed = "stdin" not in values and any(place[1] == "stdin" for place in PLACE.finditer(prompt))
     if placed and stdin is None:
         raise InvalidRequest(
-            "the prompt holds {stdin}, and there is no stdin", "Pipe the text in: `cat FILE | llmctl ask ...`."
+            "the prompt contains {stdin}, but there is no text on stdin",
+            "Pipe the text in: `cat FILE | llmctl ask ...`.",
         )
     stdin = None if stdin is None else body(stdin, request.raw)
     filled = fill(prompt, {**values, "stdin": stdin} if placed and stdin is not None else values, limit)

@@ -39,7 +39,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "think": one_of(*THINK),
     "overflow": one_of(*OVERFLOWS),
     "user": (lambda value: value.isprintable() and len(value) <= 128, "at most 128 printable characters"),
-    "keep_alive": (lambda value: 0 <= value <= LONGEST_S or value == -1, f"0 to {LONGEST_S} seconds, or -1 (for ever)"),
+    "keep_alive": (lambda value: 0 <= value <= LONGEST_S or value == -1, f"0 to {LONGEST_S} seconds, or -1 (forever)"),
     "tags": (
         lambda value: all(tag.strip() and tag.isprintable() for tag in value),
         "printable words that are not empty",

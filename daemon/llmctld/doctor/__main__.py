@@ -72,7 +72,7 @@ def versions(paths: Paths) -> Iterator[Check]:
 def configuration(paths: Paths) -> Iterator[Check]:
     try:
         config.load(paths.config_file)
-        there = "" if paths.config_file.exists() else " (not there: the defaults hold)"
+        there = "" if paths.config_file.exists() else " (does not exist; the defaults apply)"
         yield Check("configuration", "ok", f"{paths.config_file}{there}")
     except LlmctlError as error:
         yield Check("configuration", "fail", error.message, error.hint)
@@ -87,14 +87,24 @@ def _folder(check: str, folder: Path) -> Check:
     if not folder.exists():
         parent = next((place for place in folder.parents if place.exists()), Path("/"))
         if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
-            return Check(check, "ok", f"{folder} (will be made)")
-        return Check(check, "fail", f"{folder} cannot be made in {parent}", "Set LLMCTL_HOME to a folder of your own.")
+            return Check(check, "ok", f"{folder} (will be created)")
+        return Check(
+            check, "fail", f"{folder} cannot be created in {parent}", "Set LLMCTL_HOME to a folder of your own."
+        )
     found = folder.stat()
     if found.st_uid != os.getuid() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        return Check(check, "fail", f"{folder} cannot be written", f"chown and chmod 700 {folder}, or set LLMCTL_HOME.")
+        return Check(
+            check,
+            "fail",
+            f"{folder} is not writable",
+            f"Make the folder yours (chown, then chmod 700 {folder}), or set LLMCTL_HOME to another folder.",
+        )
     if found.st_mode & 0o077:
         return Check(
-            check, "warn", f"{folder} can be read by others (mode {found.st_mode & 0o777:o})", f"chmod 700 {folder}"
+            check,
+            "warn",
+            f"{folder} can be read by other users (mode {found.st_mode & 0o777:o})",
+            f"chmod 700 {folder}",
         )
     return Check(check, "ok", str(folder))
 
@@ -102,7 +112,7 @@ def _folder(check: str, folder: Path) -> Check:
 def state(paths: Paths) -> Iterator[Check]:
     """Whether the history can be read; opened read-only, so that a running hub is not disturbed."""
     if not paths.history.exists():
-        yield Check("history", "ok", f"{paths.history} (will be made)")
+        yield Check("history", "ok", f"{paths.history} (will be created)")
         return
     try:
         with closing(sqlite3.connect(f"{paths.history.as_uri()}?mode=ro", uri=True)) as connection:
@@ -111,7 +121,7 @@ def state(paths: Paths) -> Iterator[Check]:
     except sqlite3.Error as error:
         verdict, version = str(error), 0
     if verdict != "ok":
-        hint = f"The hub sets it aside and begins a new one; `sqlite3 {paths.history} .recover` may save what it holds."
+        hint = f"The hub sets it aside and creates a new one; `sqlite3 {paths.history} .recover` may save its contents."
         yield Check("history", "fail", f"{paths.history}: {verdict}", hint)
     elif version > len(MIGRATIONS):
         detail = f"{paths.history} has schema {version}; this version knows {len(MIGRATIONS)}"
@@ -129,9 +139,12 @@ def models(paths: Paths) -> Iterator[Check]:
         target = Path(entry.target)
         files = (target, target / MODULES, target / "config.json")  # a file, or either kind of folder
         there = entry.backend in (ECHO, REMOTE) or any(file.is_file() for file in files)
-        hint = "" if there else f"Put the file back, or `llmctl models rm {entry.name}`."
+        hint = "" if there else f"Restore the file, or run `llmctl models rm {entry.name}`."
         yield Check(
-            f"model {entry.name}", "ok" if there else "fail", entry.target if there else f"{entry.target} is gone", hint
+            f"model {entry.name}",
+            "ok" if there else "fail",
+            entry.target if there else f"{entry.target} does not exist",
+            hint,
         )
 
 
@@ -139,12 +152,14 @@ def room(paths: Paths) -> Iterator[Check]:
     free = psutil.virtual_memory().available
     state = "warn" if free < LITTLE_MEMORY else "ok"
     yield Check(
-        "free memory", state, f"{free / 2**30:.1f} GiB", "Larger models will not load." if state == "warn" else ""
+        "free memory", state, f"{free / 2**30:.1f} GiB", "Larger models cannot be loaded." if state == "warn" else ""
     )
     place = next(place for place in (paths.state, *paths.state.parents) if place.exists())
     left = shutil.disk_usage(place).free
     state = "warn" if left < LITTLE_DISK else "ok"
-    yield Check("free disk", state, f"{left / 2**30:.1f} GiB at {place}", "Make room." if state == "warn" else "")
+    yield Check(
+        "free disk", state, f"{left / 2**30:.1f} GiB at {place}", "Free some disk space." if state == "warn" else ""
+    )
 
 
 def libraries(paths: Paths) -> Iterator[Check]:
@@ -161,10 +176,10 @@ def libraries(paths: Paths) -> Iterator[Check]:
 def special(paths: Paths) -> Iterator[Check]:
     """llama.cpp's kernels for this processor, and what was learned from crashed engines."""
     for report in kernels.reports():
-        works = f"good: {', '.join(report.good)}" if report.good else "none is good"
+        works = f"good: {', '.join(report.good)}" if report.good else "none works"
         check = f"kernels {report.buffers}"
         if report.broken:
-            detail = f"broken: {', '.join(report.broken)}; {works}. What that costs: {report.cost}"
+            detail = f"broken: {', '.join(report.broken)}; {works}. Effect: {report.cost}"
             hint = f"{REBUILD}: {report.repair}"
             yield Check(check, "fail" if report.buffers == kernels.PLAIN else "warn", detail, hint)
         else:

@@ -17,12 +17,12 @@ from llmctld.runtime.exit_status import exit_name
 PLAIN = "plain"
 LIMIT_S = 120.0
 COSTS = {
-    "AMX": "models run without them, prompts and answers 1.5 to 2.8 times as long as they could",
-    "CPU_REPACK": "models run without them, prompts about 1.4 times and answers 1.1 times as long as they could",
+    "AMX": "models run without them, and prompts and answers take 1.5 to 2.8 times as long",
+    "CPU_REPACK": "models run without them; prompts take about 1.4 times, answers 1.1 times as long",
     PLAIN: "a model with such weights cannot be loaded",
 }
 """Kind of buffer -> the effect of broken kernels for it, measured with Q4_0, Q8_0 and Q4_K_M files."""
-OTHER = "models run without them, and slower than they could"
+OTHER = "models run without them, and slower"
 
 
 class KernelResult(NamedTuple):

@@ -53,7 +53,7 @@ class Echo(WithoutReuse):
         time.sleep(load.load_ms / 1e3)
         if load.takes_bytes > load.memory_bytes:
             takes, left = mebibytes(load.takes_bytes), mebibytes(load.memory_bytes)
-            raise LoadError(f"{load.name} is set to take {takes}, and {left} are left", "Unload another model.")
+            raise LoadError(f"{load.name} is set to take {takes}, but only {left} are free", "Unload another model.")
         self.reuses, self.drafts, self.mixes = False, False, True
         self.window = Window()
         self.streams, self.stream_bytes, self.draft_model = load.slots, 0, None
@@ -133,5 +133,5 @@ def _smallest(submit: Submit) -> list[int]:
 
 def _code_point(token: int) -> int:
     if not 0 <= token < END or 0xD800 <= token < 0xE000:
-        raise Refusal("invalid_request", f"token {token} is no character: echo's tokens are Unicode code points")
+        raise Refusal("invalid_request", f"token {token} is not a character: echo's tokens are Unicode code points")
     return token

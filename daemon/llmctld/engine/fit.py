@@ -82,7 +82,7 @@ def fit(name: str, wanted: Shape, memory: MemoryNeeds) -> Shape:
         raise LoadError(
             f"{name} does not fit in memory: it needs about {mebibytes(memory.needs(least))} "
             f"with one request of {least.context} tokens, and may use {mebibytes(memory.limit)}",
-            "Unload another model, raise `limits.memory_bytes`, or take a smaller file.",
+            "Unload another model, raise `limits.memory_bytes`, or use a smaller file.",
         )
     return Shape(1, context)
 

@@ -59,7 +59,7 @@ def embedding(name: str, model: TextReader, most: int) -> None:
 def _try_each(name: str, proven: Callable[[str], bool]) -> None:
     if not any(proven(words) for words in TEXTS):
         message = f"{name}: a test prompt gave invalid numbers (NaN or infinity)"
-        raise Unproven(message, "Its file may be damaged: fetch it again.")
+        raise Unproven(message, "Its file may be damaged: download it again.")
 
 
 def _says_something(model: Texter, words: list[int], most: int) -> bool:

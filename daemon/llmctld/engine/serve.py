@@ -81,7 +81,7 @@ def _price() -> FixedStepTime | None:
     try:
         return given(os.environ)
     except ValueError as error:
-        raise LoadError(str(error), "Unset it: it is there for tests.") from error
+        raise LoadError(str(error), "Unset it; it is for tests only.") from error
 
 
 def _saved(load: Load, model: TextModel) -> SavedStates:
@@ -136,7 +136,7 @@ def _model(load: Load) -> TextModel:
         from llmctld.engine.hf.model import Hf
 
         return Hf(load)
-    there = "There are llama.cpp, transformers and echo."
+    there = "Available: llama.cpp, transformers and echo."
     raise LoadError(f"{load.name}: there is no backend {load.backend!r} for text", there)
 
 
@@ -155,7 +155,7 @@ def _embedder(load: Load) -> Embedder:
         crash.at("proof", load.rung, load.name)
         prove.embedding(load.name, embedder, embedder.loaded.context)
         return embedder
-    there = "There are llama.cpp and sentence-transformers."
+    there = "Available: llama.cpp and sentence-transformers."
     raise LoadError(f"{load.name}: there is no backend {load.backend!r} for embeddings", there)
 
 

@@ -68,7 +68,7 @@ async def audit_cache(hub: Hub, request: wire.AuditCache, tell: Tell) -> wire.Ca
 
 async def undo_hit(hub: Hub, request: wire.UndoHit, tell: Tell) -> wire.HitUndone:
     if request.id == "":
-        raise InvalidRequest("the id is empty", "Leave it out for your last one.")
+        raise InvalidRequest("the id is empty", "Omit it to reject your last one.")
     found = await hub.history.hits(SEMANTIC, request.user, request.id)
     if request.id is None:
         undone = await hub.semantic.knowledge.undone()
@@ -83,5 +83,5 @@ async def undo_hit(hub: Hub, request: wire.UndoHit, tell: Tell) -> wire.HitUndon
 
 def _no_hit(request: wire.UndoHit) -> NotFound:
     whose = f"no request whose id begins with {short(request.id)}" if request.id else f"no request of {request.user}"
-    message = f"{whose} was answered by the stored answer to a similar question, or it was taken back"
+    message = f"{whose} got the answer to a similar question, or that answer was rejected already"
     return NotFound(message, '`llmctl ask --json` prints the id, and `"hit":"semantic"` for such an answer.')

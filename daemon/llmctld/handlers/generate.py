@@ -32,7 +32,7 @@ async def warm(hub: Hub, call: Call, tell: Tell) -> wire.Warmed:
     """Raises Storage when no level of the cache took the answer."""
     result = await generate(hub, call, lambda reply: tell(reply) if isinstance(reply, wire.Notice) else None)
     if call.hit != "stored" and not call.work.stored:
-        raise Storage("the answer was not stored: no level of the cache took it", NOT_STORED_HINT)
+        raise Storage("the answer was not stored: no level of the cache accepted it", NOT_STORED_HINT)
     answers = [result] if isinstance(result, wire.Answer) else result.answers
     outcome = "stored" if call.hit else "generated" if call.supplied is None else "given"
     spent = 0.0 if call.hit else sum(each.timings.prefill_ms + each.timings.decode_ms for each in answers)

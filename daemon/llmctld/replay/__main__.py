@@ -123,7 +123,7 @@ def _rows(path: Path) -> Iterator[HistoryRow]:
             for values in connection.execute(_ROWS):
                 yield HistoryRow(*values)
     except sqlite3.Error as error:
-        raise Storage(f"{path} cannot be read: {error}", "`llmctl daemon doctor` looks at it.") from error
+        raise Storage(f"{path} cannot be read: {error}", "`llmctl daemon doctor` checks it.") from error
 
 
 def _prices(paths: Paths, config: Config) -> dict[str, TokenPrice]:

@@ -279,7 +279,7 @@ class Entries:
         try:
             done = asyncio.get_running_loop().run_in_executor(self._thread, work)
         except RuntimeError as error:  # another folder is open by now
-            raise Storage("the stored questions are closed", "Ask again.") from error
+            raise Storage("the stored questions are closed", "Try again.") from error
         return await done
 
 

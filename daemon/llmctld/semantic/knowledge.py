@@ -87,8 +87,10 @@ class Knowledge:
         """Closes a folder that was removed from outside: nothing stored there now would be found again."""
         async with self._turn:
             if self.is_open and self.entries.lost():
-                log.warning("the stored questions were removed from outside; new ones are stored from now on")
-                self._news.append("the stored questions were removed from outside; new ones are stored from now on")
+                log.warning("the stored questions were removed by another program; new ones are stored from now on")
+                self._news.append(
+                    "the stored questions were removed by another program; new ones are stored from now on"
+                )
                 await self._close()
 
     async def _enter(self, space: "VectorSpace") -> None:

@@ -35,7 +35,7 @@ def is_damage(error: Exception) -> bool:
 def storage_error(path: Path, error: Exception) -> Storage:
     message = f"{path} cannot be written or read: {error}"
     if is_damage(error):
-        hint = f"Move {path} away, and a new one is begun; `sqlite3 {path} .recover` may save what it holds."
+        hint = f"Move {path} away; the hub creates a new one. `sqlite3 {path} .recover` may save its contents."
         return DamagedDatabase(message, hint)
     return Storage(message)
 
@@ -85,7 +85,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mi
     if version > len(migrations):
         raise Unreachable(
             f"{path} was written by llmctl {_written_by(connection)} (schema {version}); this is llmctl {__version__}, "
-            f"which knows schema {len(migrations)}, and state is never migrated down",
+            f"which knows schema {len(migrations)}, and an older version cannot use newer state",
             "Install that version again, or set LLMCTL_HOME to another folder.",
         )
     for number, migration in enumerate(migrations[version:], version + 1):

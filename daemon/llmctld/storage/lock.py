@@ -40,7 +40,7 @@ def _wait_for(descriptor: int, paths: Paths) -> None:
     """Until the predecessor, which no longer takes requests, has let go."""
 
     def give_up(number: int, frame: object) -> None:
-        raise Unreachable(f"another hub holds {paths.lock} and does not end", "`llmctl daemon stop` ends it.")
+        raise Unreachable(f"another hub holds the lock {paths.lock} and does not end", "`llmctl daemon stop` ends it.")
 
     previous = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(LOCK_WAIT_S)

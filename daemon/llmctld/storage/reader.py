@@ -56,7 +56,7 @@ class Reader:
     async def run(self, operation: Operation[T]) -> T:
         """What `operation` returns, which sees one state of the database. Raises Storage."""
         if self._closed:
-            raise Storage(f"{self._path} is closed", "Ask again.")
+            raise Storage(f"{self._path} is closed", "Try again.")
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()

@@ -103,7 +103,7 @@ class Store:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         if self._closed:
-            _set(future, failure=Storage(f"{self.path} is closed", "Ask again."))
+            _set(future, failure=Storage(f"{self.path} is closed", "Try again."))
             return future
         self._begun += 1
         self._writes.put(_Write(operation, loop, future))

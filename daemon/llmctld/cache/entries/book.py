@@ -135,12 +135,12 @@ class Book:
             self._error = str(error)
             return
         log.warning(
-            "the book of the cache was damaged and is rebuilt from the entries",
+            "the index of the cache was damaged and is rebuilt from the stored answers",
             moved_to=str(aside),
             error=self._error,
         )
         self.news.append(
-            f"the book of the cache was damaged and is rebuilt from the entries; the damaged one is now {aside}"
+            f"the index of the cache was damaged and is rebuilt from the stored answers; the damaged index is now {aside}"
         )
 
     @property
@@ -154,7 +154,7 @@ class Book:
     async def check(self) -> None:
         """Starts anew if the file is damaged or was removed."""
         if self.lost():
-            log.warning("the book of the cache was removed from outside and is rebuilt from the entries")
+            log.warning("the index of the cache was removed by another program and is rebuilt from the stored answers")
             self.complete = False
             await asyncio.to_thread(self.close)
         if self._store is None:
@@ -233,7 +233,7 @@ class Book:
             error = done.exception()
             if error is not None:
                 if self.complete:
-                    log.warning("the book of the cache cannot be written", error=str(error))
+                    log.warning("the index of the cache cannot be written", error=str(error))
                 self.complete = False
             if not told.done():
                 told.set_result(lost if error is not None else done.result())
@@ -293,8 +293,8 @@ class Book:
 
     def _opened(self) -> Store:
         if self._store is None:
-            hint = f"Correct that, or move {self._path.name} away: it is rebuilt from the entries."
-            raise Storage(f"the book of the cache cannot be read: {self._error}", hint)
+            hint = f"Correct that, or move {self._path.name} away; it is rebuilt from the stored answers."
+            raise Storage(f"the index of the cache cannot be read: {self._error}", hint)
         return self._store
 
 

@@ -116,7 +116,7 @@ class DiskLevel:
                 cache.close()
             aside = set_aside(self._folder)
             self.news = (
-                f"the stored answers on disk were damaged and have been discarded; the damaged ones are now {aside}"
+                f"the stored answers on disk were damaged and have been discarded; the damaged files are now {aside}"
             )
             log.warning(
                 "the stored answers on disk were damaged and have been discarded", moved_to=str(aside), error=str(error)

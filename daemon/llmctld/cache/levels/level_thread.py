@@ -175,7 +175,9 @@ class LevelThread(Generic[L]):
         """The open level. Reopens a failing one from time to time, a removed one at once. Raises FAILURES."""
         if self._level is not None and self._level.lost():
             log.warning("the files of a cache level were removed from outside", level=self.name)
-            self._tell(f"the files of the {self.name} level of the cache were removed from outside; it starts empty")
+            self._tell(
+                f"the files of the {self.name} level of the cache were removed by another program; it starts empty"
+            )
             self._repair, self._tried = True, float("-inf")
             self._close()
             self._level = None

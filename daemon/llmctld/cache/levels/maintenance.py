@@ -97,10 +97,10 @@ class Maintenance:
                 self._trouble = ""
             except Storage as error:  # retried later, and logged once until then
                 if error.message != self._trouble:
-                    log.warning("the book of the cache cannot be updated", error=error.message)
+                    log.warning("the index of the cache cannot be updated", error=error.message)
                 self._trouble = error.message
             except Exception:  # noqa: BLE001 - a failed round must not end the loop
-                log.error("the book of the cache was not updated", exc_info=True)
+                log.error("the index of the cache was not updated", exc_info=True)
             with suppress(asyncio.TimeoutError):
                 async with timeout(SWEEP_S):
                     await self._stir.wait()
@@ -202,7 +202,7 @@ class Maintenance:
             await self._book.put_all(made)
             items |= {row.key: Item(row.size, row.seconds) for row in made}
         if items:
-            log.info("entries of the cache were added to its book", entries=len(items))
+            log.info("stored answers were added to the index of the cache", entries=len(items))
             self.leaving(items)  # in case one was removed meanwhile
         return items
 

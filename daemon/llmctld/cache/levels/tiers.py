@@ -210,8 +210,8 @@ class Tiers:
             removed = max(len(keys), removed)
         if keeping:
             raise Storage(
-                f"the answers on {' and '.join(keeping)} cannot be removed: that cache level fails",
-                "They are not served, and are removed when the level works again; `llmctl daemon logs` shows why it fails.",
+                f"the answers on {' and '.join(keeping)} cannot be removed: the cache level fails",
+                "They are no longer served, and are removed when the level works again. `llmctl daemon logs` shows why it fails.",
             )
         return removed
 
@@ -228,7 +228,7 @@ class Tiers:
     def required_book(self) -> Book:
         """The book. Raises Storage if there is none."""
         if self.book is None:
-            raise Storage("this cache has no book of its entries")
+            raise Storage("this cache has no index")
         return self.book
 
     async def open_book(self) -> Book:

@@ -41,7 +41,7 @@ def parse_answer_s(environ: Mapping[str, str]) -> float | None:
         return float(said)
     except ValueError:
         raise ConfigError(
-            f"{VARIABLE} is {said!r}, but must be a number of seconds", "Unset it: it is for tests."
+            f"{VARIABLE} is {said!r}, but must be a number of seconds", "Unset it; it is for tests only."
         ) from None
 
 
@@ -91,7 +91,7 @@ async def open_prefetcher(path: Path, make: "Callable[[PrefetchStore], Prefetche
                     aside = set_aside(path)
             if aside is None:
                 log.warning("prefetch stores nothing", error=error.message)
-                news.append(f"what prefetch learns is not stored: {error.message}")
+                news.append(f"prefetch cannot store what it learns: {error.message}")
                 break
             log.warning("the file of prefetch is replaced", moved_to=str(aside), error=error.message)
             news.append(
@@ -314,7 +314,7 @@ class Prefetcher:
         reason = payoff.stop_reason()
         state = "on" if reason is None else "stopped"
         if not budget:
-            reason = "cache.prefetch.budget_per_hour is 0: nothing may be computed"
+            reason = "cache.prefetch.budget_per_hour is 0, so nothing is computed"
         elif state == "on" and not left:
             reason = f"all {budget} computations of this hour are used (cache.prefetch.budget_per_hour)"
         return PrefetchStats(

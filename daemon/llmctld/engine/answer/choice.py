@@ -108,8 +108,8 @@ class Choice:
 
 
 def no_number() -> Refusal:
-    message = "the model computed no number (NaN) for the next token"
-    return Refusal("engine_failed", message, "Its files may be damaged: fetch them again, or try another `dtype`.")
+    message = "the model computed an invalid number (NaN) for the next token"
+    return Refusal("engine_failed", message, "Its files may be damaged: download them again, or try another `dtype`.")
 
 
 def _or(given: float | None, default: float) -> float:

@@ -55,7 +55,9 @@ class GgufEmbedder:
         if lib.llama_pooling_type(self._context) in UNNAMED:
             lib.llama_free(self._context)
             self._context = self._make_context(self._model, load, lib.LLAMA_POOLING_TYPE_MEAN)
-            notices.append(f"{load.name}: its file names no pooling; mean is taken (the setting `pooling` decides)")
+            notices.append(
+                f"{load.name}: its file names no pooling, so mean is used (the setting `pooling` changes it)"
+            )
         self._memory = lib.llama_get_memory(self._context)
         self._batch = Batch(self.batch_tokens)
         self._dimension: int = lib.llama_model_n_embd_out(self._model)
@@ -123,7 +125,7 @@ class GgufEmbedder:
             parameters.flash_attn_type = int(load.flash_attention)
         context = lib.llama_init_from_model(model, parameters)
         if not context:
-            reason = self._log.first_error or "it gives no reason"
+            reason = self._log.first_error or "no reason given"
             raise LoadError(f"{load.name}: llama.cpp cannot embed {self.batch_tokens} tokens at once: {reason}",
                             "Set a smaller `context` or `batch` for this model.")  # fmt: skip
         return context

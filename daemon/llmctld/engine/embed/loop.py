@@ -142,7 +142,7 @@ class EmbedLoop:
         elif isinstance(command, Close):
             self._closing = True
         else:
-            refused = Refused(getattr(command, "id", 0), "invalid_request", "this model makes embeddings, not text")
+            refused = Refused(getattr(command, "id", 0), "invalid_request", "this model produces embeddings, not text")
             self._events.append(refused)
 
     def _take(self, texts: Texts) -> None:
@@ -233,5 +233,5 @@ def unknown_prompt(given: str, known: Sequence[str]) -> Refusal:
 
 def too_long(tokens: int, most: int) -> Refusal:
     """Part of a text is another text, so nothing is cut silently."""
-    message = f"the text has {tokens} tokens, and this model reads at most {most}"
+    message = f"the text has {tokens} tokens, but this model accepts at most {most}"
     return Refusal("context_overflow", message, "Shorten the text, or split it.")

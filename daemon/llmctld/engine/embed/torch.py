@@ -45,7 +45,7 @@ class TorchEmbedder:
         own = _bound(self._model)
         if load.context and load.context > own:
             message = (
-                f"{load.name}: `context` is {load.context}, and the model in {load.path} reads at most {own} tokens"
+                f"{load.name}: `context` is {load.context}, and the model in {load.path} accepts at most {own} tokens"
             )
             raise LoadError(message, "Set a smaller `context`.")
         context = load.context or own
@@ -70,7 +70,9 @@ class TorchEmbedder:
         if len(tokens) > self.loaded.context:
             raise too_long(len(tokens), self.loaded.context)
         if tokens and (last := max(tokens)) >= self._rows:
-            message = f"the text has a token with the id {last}, and this model knows the ids 0 to {self._rows - 1}"
+            message = (
+                f"the text contains a token with the id {last}, but this model knows only the ids 0 to {self._rows - 1}"
+            )
             raise Refusal(
                 "invalid_request",
                 message,

@@ -66,7 +66,7 @@ def parse(text: str) -> Rules:
     rules = Parser(text).rules()
     for used in {node.rule for body in rules.values() for node in _all(body) if isinstance(node, Name)} | {"root"}:
         if used not in rules:
-            raise GbnfError(f"there is no rule {used!r}")
+            raise GbnfError(f"the rule {used!r} is not defined")
     return rules
 
 
@@ -87,10 +87,10 @@ class Parser:
             self._expect("::=")
             self._skip(lines=True)
             if name in found:
-                raise self._error(f"the rule {name!r} stands there twice")
+                raise self._error(f"the rule {name!r} is defined twice")
             found[name] = self._choice(nested=False)
             if (times := _repeats(found[name])) > MOST_NESTED_REPEATS:
-                raise self._error(f"the repeats of {name!r} multiply to {times}; at most {MOST_NESTED_REPEATS}")
+                raise self._error(f"the repeats of {name!r} multiply to {times}; the limit is {MOST_NESTED_REPEATS}")
             if self._peek() not in ("\n", "\r", ""):
                 raise self._error(f"expected the end of the rule {name!r}, not {self._peek()!r}")
             self._skip(lines=True)
@@ -125,7 +125,7 @@ class Parser:
         """The function that reads the item at this position; None if there is none."""
         character = self._peek()
         if character == "<":
-            raise self._error("tokens (`<...>`) cannot stand in a grammar here: write the text instead")
+            raise self._error("tokens (`<...>`) are not supported in a grammar: write the text instead")
         if re.match(r"[\w-]", character):
             return lambda: Name(self._name())
         return {'"': self._literal, "[": self._class, "(": self._group, ".": self._any}.get(character)
@@ -190,7 +190,7 @@ class Parser:
             ranges.append((low, high))
         self._at += 1
         if not ranges and not negated:
-            raise self._error("[] holds no character")
+            raise self._error("[] is empty")
         return Chars(tuple(ranges), negated)
 
     # ---- characters ----

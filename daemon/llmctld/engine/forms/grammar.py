@@ -39,14 +39,16 @@ def written(schema: str | None, grammar: str | None) -> str:
         try:
             return LLMatcher.grammar_from_json_schema(holdable(schema), overrides=JSON)
         except (ValueError, msgspec.DecodeError, RecursionError) as error:
-            raise Refusal("usage", f"the schema is no JSON: {error}") from error
+            raise Refusal("usage", f"the schema is not JSON: {error}") from error
     try:
         rules = gbnf.parse(grammar or "")
     except gbnf.GbnfError as error:
-        raise Refusal("usage", f"the grammar does not compile: {error}", "It is read as GBNF (llama.cpp).") from error
+        raise Refusal(
+            "usage", f"the grammar does not compile: {error}", "A grammar must be GBNF, the format of llama.cpp."
+        ) from error
     if shortest_text(rules) is None:
         raise Refusal(
-            "usage", "the grammar does not compile: no text of a possible length satisfies it", "Mend `root`."
+            "usage", "the grammar does not compile: no text of finite length matches it", "Correct the rule `root`."
         )
     return LLMatcher.grammar_from_lark(gbnf.lark(rules))
 
@@ -102,14 +104,14 @@ def smallest(words: LLTokenizer, schema: str | None, grammar: str | None) -> str
         return shortest_text(gbnf.parse(grammar)) or ""
     found = smallest_value(msgspec.json.decode(schema or "{}"))
     if found is None:
-        raise Refusal("invalid_request", "echo finds no value that satisfies this schema", "Ask another model.")
+        raise Refusal("invalid_request", "echo finds no value that satisfies this schema", "Use another model.")
     return found
 
 
 def _refusal(what: str, error: str) -> Refusal:
     """The library's message, if it has one, with a hint."""
     words = " ".join(error.partition("<")[0].split())
-    hint = next((hint for sign, hint in HINTS.items() if sign in words), f"Mend the {what}.")
+    hint = next((hint for sign, hint in HINTS.items() if sign in words), f"Correct the {what}.")
     if not words or "NoExtension" in words:
         return Refusal("usage", f"the {what} does not compile: no text satisfies it, or it is too large", SIMPLER)
     return Refusal("usage", f"the {what} does not compile: {words}", hint)

@@ -69,14 +69,14 @@ def flaw(question: TrialOrder, text: str) -> str:
     if question.schema is None:
         grammar = Grammar(of_bytes(), None, question.grammar)
         taken = all(grammar.take(byte) for byte in text.encode())
-        return "" if taken and grammar.is_complete else "it is not a text of the grammar"
+        return "" if taken and grammar.is_complete else "it does not match the grammar"
     try:
         value = msgspec.json.decode(text)
         schema = msgspec.json.decode(question.schema)
         linear = jsonschema_rs.RegexOptions()  # linear-time regular expressions
         jsonschema_rs.validator_for(schema, offline=True, pattern_options=linear).validate(value)
     except (msgspec.DecodeError, RecursionError) as error:
-        return f"it is no JSON: {error}"
+        return f"it is not JSON: {error}"
     except jsonschema_rs.ValidationError as error:
         place = "/".join(map(str, error.instance_path))
         return f"{place}: {error.message}" if place else error.message
@@ -87,7 +87,7 @@ def _check_schema(schema: str) -> None:
     try:
         value = msgspec.json.decode(schema)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Refusal("usage", f"the schema is no JSON: {error}", "Mend the schema.") from error
+        raise Refusal("usage", f"the schema is not JSON: {error}", "Correct the schema.") from error
     if not _is_flat(value, DEEPEST):
         raise Refusal("usage", f"the schema is nested more than {DEEPEST} deep", "Use `$defs` and `$ref`.")
 

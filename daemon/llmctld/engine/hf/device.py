@@ -40,4 +40,4 @@ def notices(load: Load, device: torch.device) -> list[str]:
     """Settings that cannot be honoured."""
     if load.gpu_layers <= 0 or device.type != "cpu" or load.device == "cpu":
         return []
-    return [f"{load.name}: `gpu_layers` is {load.gpu_layers}, and torch finds no GPU: it runs on the CPU"]
+    return [f"{load.name}: `gpu_layers` is {load.gpu_layers}, but torch finds no GPU; the model runs on the CPU"]

@@ -43,7 +43,7 @@ def check(load: Load) -> None:
         raise LoadError(f"{load.name}: quantization is {wanted!r}, but must be one of {', '.join(QUANTIZED)}")
     missing = [package for package in QUANTIZED.get(wanted or "", ()) if find_spec(package) is None]
     if missing:
-        message = f'{load.name}: `quantization = "{wanted}"` takes {" and ".join(missing)}, not installed here'
+        message = f'{load.name}: `quantization = "{wanted}"` needs {" and ".join(missing)}, not installed here'
         raise LoadError(message, f"`pip install {' '.join(missing)}` installs it.")
 
 
@@ -80,7 +80,7 @@ def weights_of(load: Load) -> list[Path]:
         return _indexed(load, index)
     found = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not found:
-        raise LoadError(f"{load.name}: {folder} has no weights: no file *.safetensors", FETCH)
+        raise LoadError(f"{load.name}: {folder} has no weights: there is no *.safetensors file", FETCH)
     return found
 
 
@@ -91,9 +91,7 @@ def _indexed(load: Load, index: Path) -> list[Path]:
         raise LoadError(f"{load.name}: {index} cannot be read: {words(error)}", FETCH) from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing or not names:
-        message = (
-            f"{load.name}: {index.name} names {len(names)} files of weights, and {len(missing)} of them are missing"
-        )
+        message = f"{load.name}: {index.name} lists {len(names)} weight files, of which {len(missing)} are missing"
         raise LoadError(f"{message}: {', '.join(missing[:3])}", FETCH)
     return [index.parent / name for name in names]
 
@@ -105,12 +103,12 @@ def numbers_of(load: Load, file: Path) -> int:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > size:
-                raise ValueError(f"its header would have {length} bytes")
+                raise ValueError(f"its header claims {length} bytes")
             header = json.loads(stream.read(length))
         tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
         whole = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
         if whole > size:
-            raise ValueError(f"it is cut short: {size} bytes of {whole}")
+            raise ValueError(f"it is truncated: {size} of {whole} bytes")
         return sum(math.prod(tensor["shape"]) for tensor in tensors)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise LoadError(f"{load.name}: {file} cannot be read: {words(error)}", FETCH) from error

@@ -31,10 +31,10 @@ def read_config(load: Load) -> Any:
     except Exception as error:
         kind = plain.get("model_type")
         if needs_code:
-            message = f"{load.name}: {folder} brings code of its own for {kind!r}, which may do anything when it is run"
+            message = f"{load.name}: {folder} contains code of its own for {kind!r}, which can do anything when it runs"
             raise LoadError(message, "Review it, then set `trust = true` for this model to allow it.") from error
         message = f"{load.name}: transformers does not know the model type {kind!r} of {folder}: {words(error)}"
-        raise LoadError(message, "Check the folder, or take a newer transformers.") from error
+        raise LoadError(message, "Check the folder, or install a newer transformers.") from error
 
 
 def read_tokenizer(load: Load) -> Any:

@@ -92,11 +92,11 @@ class Hf(WithoutReuse):
         prompt = encode(submit, self._words.template, self._words, reader.markers, typed, reader.tokens)
         if (last := max(prompt.tokens)) >= self._rows:
             name = f"the token {self._words.name(last)!r} (id {last})"
-            message = f"the prompt has {name}, and this model knows the ids 0 to {self._rows - 1}"
+            message = f"the prompt contains {name}, but this model knows only the ids 0 to {self._rows - 1}"
             raise Refusal(
                 "invalid_request",
                 message,
-                "Remove it from the prompt: the folder's tokenizer has it, the weights do not.",
+                "Remove it from the prompt: the folder's tokenizer contains it, but the weights do not.",
             )
         return prompt
 

@@ -56,7 +56,7 @@ class Probe:
             inputs = (torch.tensor([tokens], device=model.device) for tokens in self._probes)
             self._own = [model(tokens).logits[0, -1].float() for tokens in inputs]
         except Exception as error:
-            message = f"{load.name}: the model in {load.path} cannot be computed: {words(error)}"
+            message = f"{load.name}: the model in {load.path} cannot be run: {words(error)}"
             raise LoadError(message, FETCH) from error
 
     def passes(self, steps: Steps, slots: int) -> bool:
@@ -97,7 +97,7 @@ def steps_for(load: Load, model: Any, size: int, limit: int) -> tuple[Steps, Loa
     _check_positions(load, model)
     trial = Probe(load, model, size)
     implementation = model.config._attn_implementation
-    reason = "it computes something else together than alone"
+    reason = "its results in a batch differ from those alone"
     try:
         steps, loaded = _paged(load, model, size, limit, trial.pick)
         if trial.passes(steps, loaded.slots):
@@ -132,7 +132,7 @@ def _paged(load: Load, model: Any, size: int, limit: int, pick: Pick) -> tuple[S
 def _single(load: Load, model: Any, limit: int, trial: Probe, reason: str) -> tuple[Steps, Loaded]:
     """Its cache grows with the text and is not allocated beforehand."""
     kind, own = model.config.model_type, _own_context(model)
-    message = f"{load.name}: a model of the type {kind!r} cannot be computed token by token"
+    message = f"{load.name}: a model of the type {kind!r} cannot generate token by token"
     try:
         steps = Single(model, trial.pick)
     except StopIteration as error:

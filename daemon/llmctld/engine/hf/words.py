@@ -76,7 +76,7 @@ class HfWords:
 
         if not self._tokenizer.is_fast:
             message = "this model's tokenizer is not one of the library `tokenizers`, which a schema or grammar needs"
-            raise Refusal("invalid_request", message, "Ask without `--schema` and `--grammar`.")
+            raise Refusal("invalid_request", message, "Omit `--schema` and `--grammar`.")
         size = max(self.size, len(self._tokenizer))
         return from_tokenizer(self._tokenizer, n_vocab=size, eos_token=self.ends or None)
 

@@ -38,5 +38,5 @@ class Adapters:
         scales = (ctypes.c_float * count)(*(adapter.scale for adapter in adapters))
         if lib.llama_set_adapters_lora(context, handles, count, scales) != 0:
             names = ", ".join(adapter.path for adapter in adapters)
-            raise Refusal("model_unavailable", f"llama.cpp refused to compute with {names}", "Ask without the adapter.")
+            raise Refusal("model_unavailable", f"llama.cpp refused to compute with {names}", "Omit the adapter.")
         self._in_force = adapters

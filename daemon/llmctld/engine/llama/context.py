@@ -67,8 +67,8 @@ def new_context(model: Any, load: Load, shape: Shape, log: NativeLog) -> Any:
     context = lib.llama_init_from_model(model, parameters)
     if not context:
         raise LoadError(
-            f"{load.name}: llama.cpp cannot make {shape.slots} slots of {shape.context} tokens "
-            f"({load.kv_type}): {log.first_error or 'it gives no reason'}",
+            f"{load.name}: llama.cpp cannot allocate {shape.slots} slots of {shape.context} tokens "
+            f"({load.kv_type}): {log.first_error or 'no reason given'}",
             "Set a smaller `context`, fewer `slots`, or another `kv_type` for this model.",
         )
     return context

@@ -38,14 +38,14 @@ def read(load: Load, make: Callable[[Load], M]) -> M | None:
 def check(load: Load, words: Vocabulary, drafts: Vocabulary) -> None:
     """Raises LoadError with the first difference of the two vocabularies: a token must mean the same in both."""
     if difference := words.difference(drafts):
-        raise _refused(load, f"its vocabulary is another: {difference}")
+        raise _refused(load, f"its vocabulary differs: {difference}")
 
 
 def unusable(load: Load, model_reuses: bool) -> str:
     """Notice that there are no drafts, and which of the two files is the cause."""
     cause = load.draft if model_reuses else load.path
-    return f"{load.name}: no drafts, because {cause} has a recurrent state, which cannot take back what was computed"
+    return f"{load.name}: no drafts, because {cause} has a recurrent state, which cannot be rolled back"
 
 
 def _refused(load: Load, why: str) -> LoadError:
-    return LoadError(f"{load.name}: {load.path} cannot have the draft {load.draft}: {why}", OTHER)
+    return LoadError(f"{load.name}: {load.path} cannot use the draft {load.draft}: {why}", OTHER)

@@ -148,7 +148,7 @@ class Gguf:
         self._log.first_error = ""
         if (status := self._step_threads.compute([chunk], self._decode)) != 0:
             lib.llama_memory_seq_rm(self._memory, chunk.stream, chunk.start, -1)
-            reason = self._log.first_error or "it gives no reason"
+            reason = self._log.first_error or "no reason given"
             return Refusal("engine_failed", f"llama.cpp cannot compute this request (llama_decode: {status}): {reason}")
         return [] if row is None else self._sample(chunk, row)
 

@@ -60,8 +60,10 @@ class Sampler:
         raw = logits.copy() if self._top is not None else logits
         token = self._sample(context, row, logits)
         if token >= 0 and math.isnan(raw[token]):
-            message = "the model computed no number (NaN) for the next token"
-            raise Refusal("engine_failed", message, "Its file may be damaged: fetch it again, or try another kv_type.")
+            message = "the model computed an invalid number (NaN) for the next token"
+            raise Refusal(
+                "engine_failed", message, "Its file may be damaged: download it again, or try another `kv_type`."
+            )
         if self.scored is not None:
             self.scored.append(score(raw, token, self._top or 0, self._vocabulary))
         return token

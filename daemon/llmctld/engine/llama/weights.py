@@ -117,7 +117,7 @@ def _open(load: Load, log: NativeLog, plan: Plan, *, empty: bool = False) -> Any
     del kept  # the library reads this memory while it reads the file
     if not model:
         raise LoadError(
-            f"{load.name}: llama.cpp cannot load {load.path}: {log.first_error or 'it gives no reason'}",
+            f"{load.name}: llama.cpp cannot load {load.path}: {log.first_error or 'no reason given'}",
             "The file may be damaged or truncated: download it again.",
         )
     return model

@@ -19,9 +19,11 @@ from llmctld.engine.prompt.tags import ReasoningTags, derive
 from llmctld.engine.prompt.thinking import Thinking, Way
 from llmctld.engine.sandbox.process import Scribe, Unrendered
 
-ORDER_HINT = "Send the roles in an order that it takes: most want user and assistant in turn."
-RAW_HINT = "Ask with `--raw` to send the prompt without the template."
-MERGED = "its chat template takes no system message: the system prompt is put at the beginning of the first message"
+ORDER_HINT = "Order the messages as the template requires; most need user and assistant messages in turn."
+RAW_HINT = "`--raw` sends the prompt without the template."
+MERGED = (
+    "its chat template does not accept a system message; the system prompt is put at the beginning of the first message"
+)
 PROBE, SYSTEM = "qx7question", "qx7system"
 WANTED: tuple[dict[str, Any], ...] = (
     {}, {"tools": []}, {"functions": []}, {"tools": [], "functions": []},
@@ -47,7 +49,7 @@ def untold(submit: Submit) -> None:
     if submit.think is not None:
         what = "--raw sends the prompt without a chat template" if submit.raw else "this model has no chat template"
         message = f"think is {submit.think!r}, and {what}, so the option has no effect"
-        raise Refusal("invalid_request", message, "Ask without `--think`.")
+        raise Refusal("invalid_request", message, "Omit `--think`.")
 
 
 class ChatTemplate:

@@ -79,7 +79,7 @@ class Thinking:
         if word == "on" and self.always:
             return Way({})
         there = f"it supports {', '.join(self.words)}" if self.words else "its template has no thinking option"
-        hint = "Ask without `--think`, or check the model's setting `think` with `llmctl models show`."
+        hint = "Omit `--think`, or check the model's setting `think` with `llmctl models show`."
         if self.words:
             hint = f"Ask with `--think {self.words[0]}`, or without."
         raise Refusal("invalid_request", f"think is {word!r}, which this model does not support: {there}", hint)

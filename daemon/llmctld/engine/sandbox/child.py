@@ -110,7 +110,7 @@ def main() -> None:
                 word = _rendered(program, order, len(body))
             said = encode(word)
         except MemoryError:
-            said = _failed(program, f"it takes more than {(ROOM + TIMES * len(body)) >> 20} MiB")
+            said = _failed(program, f"it used more than {(ROOM + TIMES * len(body)) >> 20} MiB")
         except Exception as error:  # noqa: BLE001 - a template may raise anything
             said = _failed(program, str(error) or type(error).__name__)
         _limit(0.0, None)
@@ -124,7 +124,7 @@ def _rendered(program: Program | None, order: Render, size: int) -> TemplateText
         return TemplateFailed("nothing was opened")
     text, most = program.render(order.messages, order.variables), OUTPUT_LENGTH + OUTPUT_PER_BYTE * size
     if len(text) > most:
-        return TemplateFailed(f"it makes {len(text)} characters of {size} bytes; at most {most} are taken")
+        return TemplateFailed(f"it renders {len(text)} characters from {size} bytes; the limit is {most}")
     return TemplateText(text)
 
 

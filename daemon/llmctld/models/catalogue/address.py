@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from llmctl.errors import InvalidRequest
 
-EXAMPLE = "Write it as http://HOST:PORT/v1, as the server's documentation gives it."
+EXAMPLE = "Use the address from the server's documentation, for instance http://HOST:PORT/v1."
 PATHS = ("/chat/completions", "/completions", "/embeddings", "/models")
 """Paths that requests append to the address; they must not be part of it."""
 
@@ -36,7 +36,7 @@ def check_address(target: str) -> None:
     for path in PATHS:
         if parts.path.rstrip("/").endswith(path):
             raise InvalidRequest(
-                f"the address {target!r} ends with {path}, which llmctl appends itself", f"Leave {path} out."
+                f"the address {target!r} ends with {path}, which llmctl appends itself", f"Omit {path}."
             )
 
 

@@ -128,12 +128,12 @@ class Catalog:
             entry = next((entry for entry in self._entries.values() if entry.kind == kind), None)
             if entry is None:
                 raise ModelUnavailable(
-                    f"no model has been added that makes {MAKES[kind]}", no_model_hint() if kind == "text" else None
+                    f"no model has been added that produces {MAKES[kind]}", no_model_hint() if kind == "text" else None
                 )
             return entry
         entry = self.find(name)
         if entry.kind != kind:
-            message = f"the model {entry.name} makes {MAKES[entry.kind]}, not {MAKES[kind]}"
+            message = f"the model {entry.name} produces {MAKES[entry.kind]}, not {MAKES[kind]}"
             raise InvalidRequest(message, f"`llmctl {USED_BY[entry.kind]} -m {entry.name}` uses it.")
         return entry
 

@@ -67,7 +67,9 @@ def checked_type(target: str, kind: str | None) -> TargetType:
     if kind in (None, found.kind):
         return found
     if found.backend != REMOTE or kind not in MAKES:
-        raise InvalidRequest(f"{target} makes {MAKES[found.kind]}, not {MAKES.get(kind or '', kind)}", "Omit the kind.")
+        raise InvalidRequest(
+            f"{target} produces {MAKES[found.kind]}, not {MAKES.get(kind or '', kind)}", "Omit the kind."
+        )
     return TargetType(REMOTE, kind)
 
 
@@ -85,7 +87,7 @@ def check_draft(draft: str, of: TargetType, target: str) -> None:
         raise InvalidRequest(f"{target} supports no `draft`: it is not a GGUF file that generates text", "Omit it.")
     if read_draft(draft, target, lambda file: checked_type(str(file), None)) != of:
         hint = "Set `draft` to another file, or omit it."
-        raise ModelUnavailable(f"{target} cannot have the draft {draft}, which generates no text", hint)
+        raise ModelUnavailable(f"{target} cannot use the draft {draft}, which generates no text", hint)
 
 
 def check_template(template: str, of: TargetType, target: str) -> None:
@@ -102,4 +104,4 @@ def read_draft(draft: str, target: str, look: Callable[[Path], T]) -> T:
         return look(Path(draft))
     except ModelUnavailable as error:
         hint = "Set `draft` to another file, or omit it."
-        raise ModelUnavailable(f"{target} cannot have the draft {draft}: {error.message}", hint) from error
+        raise ModelUnavailable(f"{target} cannot use the draft {draft}: {error.message}", hint) from error

@@ -112,7 +112,7 @@ def kind_of(path: Path, header: dict[str, Value]) -> str:
     pooling = header.get(f"{architecture}.pooling_type")
     if pooling == RANK:
         raise ModelUnavailable(
-            f"{path} is a reranker: it makes neither text nor embeddings",
+            f"{path} is a reranker: it produces neither text nor embeddings",
             "Use an embedding model, or one that generates text.",
         )
     makes_none = header.get(f"{architecture}.attention.causal") is False
@@ -123,7 +123,7 @@ def checked_parts(path: Path) -> list[Path]:
     """All parts of the model. Raises ModelUnavailable if `path` is not the first part, or a part is missing."""
     parts = split.parts(path)
     if path != parts[0]:
-        raise ModelUnavailable(f"{path} is one of {len(parts)} parts of a model", f"Give the first part: {parts[0]}")
+        raise ModelUnavailable(f"{path} is one of {len(parts)} parts of a model", f"Use the first part: {parts[0]}")
     if path.exists():
         for part in parts:
             if not part.exists():

@@ -112,7 +112,8 @@ class Estimates:
         """The estimate with these settings, and the measurement. Raises InvalidRequest for a remote model."""
         if entry.backend == REMOTE:
             raise InvalidRequest(
-                f"{entry.name} runs at {entry.target} and takes no memory here", "Give the name of a model with a file."
+                f"{entry.name} runs at {entry.target} and uses no memory on this machine",
+                "Name a model that runs on this machine.",
             )
         if entry.backend == LLAMA and self._header(Path(entry.target)) is None:
             self._catalog.identity(entry)  # raises if a file is missing

@@ -168,7 +168,7 @@ class Transfer:
             raise ModelUnavailable(
                 f"{file.name} of {self._want.repo} is corrupt: its hash is {tally.digest()}, but the "
                 f"repository names {file.digest or 'none'}; it was deleted",
-                "Pull it again. If it fails again, the endpoint serves wrong data.",
+                "Run the command again. If it fails again, the endpoint serves wrong data.",
             )
 
     def received(self, count: int, length: int) -> None:

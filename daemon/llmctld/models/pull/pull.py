@@ -145,7 +145,8 @@ async def _messages(child: asyncio.subprocess.Process) -> AsyncGenerator[fetch.F
     while True:
         line = await child.stdout.readline()
         if not line:
-            raise EngineFailed("the download process died", "Pull again: the download continues where it stopped.")
+            hint = "Run the command again; the download continues where it stopped."
+            raise EngineFailed("the download process died", hint)
         message = _decoder.decode(line)
         if isinstance(message, fetch.FetchFailed):
             raise message.error()

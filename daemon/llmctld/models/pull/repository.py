@@ -58,13 +58,13 @@ def named(want: Want) -> Iterator[None]:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ModelUnavailable(
             f"{place} cannot be reached for {want.repo}: {reason}",
-            "Check the connection, and HF_ENDPOINT if it is set. Partial files are kept; pull again to continue.",
+            "Check the connection, and HF_ENDPOINT if it is set. Partial files are kept; run the command again to continue.",
         ) from error
     except OSError as error:
         if error.errno is None:  # the library's own: fewer bytes than announced were received
             reason = str(error).partition("\n")[0]
             raise ModelUnavailable(
-                f"{place} interrupted the transfer of {want.repo}: {reason}", "Pull it again."
+                f"{place} interrupted the transfer of {want.repo}: {reason}", "Run the command again."
             ) from error
         raise Storage(f"{want.repo} cannot be stored in {want.folder}: {error.strerror or error}") from error
 

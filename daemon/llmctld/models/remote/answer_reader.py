@@ -95,7 +95,7 @@ class AnswerReader:
     def notice(self) -> str | None:
         """A notice about the end of the answer."""
         return NOTICES.get(
-            self.finish_reason or "", None if self.begun else "the endpoint's answer is empty; it is not stored"
+            self.finish_reason or "", None if self.begun else "the endpoint's answer is empty and is not stored"
         )
 
     def feed(self, event: Event) -> AnswerPart:

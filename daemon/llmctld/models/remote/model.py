@@ -32,7 +32,7 @@ from llmctld.runtime.log import log
 RETRIES, IDLE_S = 3, 300.0
 THINKERS = re.compile(r"think|reason|qwq|\br1\b|magistral", re.IGNORECASE)
 """Names of models that reason before each answer. Their text is held back until it is known not to be reasoning."""
-LONE = "the first part was reasoning: the endpoint omits the opening tag; the answer is the text behind it"
+LONE = "the first part was reasoning: the endpoint omits the opening tag; the answer is the text after it"
 LETTERS = 100
 """Upper limit for the average characters per token; a longer answer ignores `max_tokens`."""
 NORMAL = 1
@@ -130,7 +130,7 @@ class RemoteModel(ModelHandle):
 
     def submit(self, request: Submit | Texts) -> Ticket:
         if self.ended.is_set():
-            raise EngineFailed(f"the connections of {self.name} are closed", "Ask again.")
+            raise EngineFailed(f"the connections of {self.name} are closed", "Try again.")
         request.id = next(self._numbers)
         run = Run(Ticket(self, request.id), request, self._endpoint.name)
         task = self._tasks[request.id] = asyncio.create_task(self._serve(run))

@@ -169,7 +169,10 @@ class ModelPool:
             pass  # requests that came meanwhile wait for the next load
         elif replica.task.cancelled():
             self._fail(
-                model, ModelUnavailable(f"the loading of {model.entry.name} was cancelled", "Ask again to load it.")
+                model,
+                ModelUnavailable(
+                    f"the loading of {model.entry.name} was cancelled", "Run the command again to load it."
+                ),
             )
         elif (error := replica.task.exception()) is not None:
             self._fail(model, error)

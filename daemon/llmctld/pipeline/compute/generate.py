@@ -38,7 +38,7 @@ from llmctld.pipeline.compute.attempts import Attempts
 
 MAX_TOKENS = 2048
 """If the client sends none. The engine clips it to the room that the prompt leaves."""
-MOVED = "its chat template takes a system prompt at the beginning only: this one is sent in front of its question"
+MOVED = "its chat template accepts a system prompt only at the beginning; this one is sent before its question"
 SET_BY_MODEL = ("temperature", "top_p", "top_k", "min_p")
 """Sampling fields that `models.NAME` may set."""
 
@@ -82,7 +82,7 @@ class Generator:
     async def _attempt(self, call: Call, entry: ModelEntry) -> AsyncGenerator[Event, None]:
         work = call.work
         if not call.may_load and not self._residency.is_loaded(entry):
-            raise ModelUnavailable(f"{entry.name} is not loaded, and it is not loaded for the hub's own work", "")
+            raise ModelUnavailable(f"{entry.name} is not loaded, and the hub loads no model for its own work", "")
         work.state = "loading" if not self._residency.is_loaded(entry) else "queued"
         start = time.monotonic()
         prompt = "\n".join(message.content for message in call.messages)
@@ -127,7 +127,7 @@ class Generator:
         spoken_to = not call.request.raw and call.request.tokens is None
         if worker.loaded.base and spoken_to and worker not in self._told_of_base:
             self._told_of_base.add(worker)
-            texts.append(f"{worker.name} has no chat template: a base model, which continues the text as it stands")
+            texts.append(f"{worker.name} has no chat template: it is a base model and continues the text")
         return [Notice(text=text) for text in texts]
 
     def _submission(self, call: Call, entry: ModelEntry, folds: bool = False) -> Submit:

@@ -41,7 +41,7 @@ def code_block(text: str, which: str) -> str:
     blocks = [token.content for token in _blocks().parse(text) if token.type == "fence"]
     if not blocks:
         raise Incomplete(
-            f"the answer of {len(text)} characters holds no code block", "Ask for a fenced code block in the prompt."
+            f"the answer of {len(text)} characters contains no code block", "Ask for a fenced code block in the prompt."
         )
     return blocks[0 if which == "first" else -1].removesuffix("\n")
 

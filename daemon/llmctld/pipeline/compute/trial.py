@@ -29,13 +29,13 @@ class Trial:
         """Raises Usage if it does not compile within the limits on size, time and memory."""
         what, source = ("grammar", grammar) if schema is None else ("schema", schema)
         if (size := len((source or "").encode())) > MOST_BYTES:
-            raise Usage(f"the {what} has {size} bytes; at most {MOST_BYTES} are taken", "Give a shorter one.")
+            raise Usage(f"the {what} has {size} bytes; the limit is {MOST_BYTES}", "Shorten it.")
         if (schema, grammar) in self._good:
             self._good.move_to_end((schema, grammar))
             return
         verdict = await self._ask({"schema": schema, "grammar": grammar})
         if verdict is None:
-            message = f"the {what} does not compile within the time and memory that it may take"
+            message = f"the {what} does not compile within the limits of time and memory"
             raise Usage(message, "Simplify it: smaller numbers, fewer alternatives, shorter repetitions.")
         if verdict["error"]:
             raise Usage(verdict["error"], verdict["hint"])
@@ -46,7 +46,7 @@ class Trial:
     async def flaw(self, schema: str | None, grammar: str | None, text: str) -> str:
         """Why a complete answer does not satisfy the schema or grammar; empty if it does."""
         verdict = await self._ask({"schema": schema, "grammar": grammar, "text": text})
-        return "it cannot be checked within the time that this may take" if verdict is None else verdict["error"]
+        return "it cannot be checked within the time limit" if verdict is None else verdict["error"]
 
     async def close(self) -> None:
         async with self._turn:

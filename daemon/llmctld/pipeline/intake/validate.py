@@ -61,13 +61,13 @@ def check(request: Generate, limits: Limits) -> None:
 def check_warm(request: Generate, supplied: str | None) -> None:
     """A request of `cache warm` must be one whose stored answer a later request can be served."""
     if request.conversation is not None or request.continue_last:
-        raise InvalidRequest("an answer within a conversation depends on the turns before it", "Ask without one.")
+        raise InvalidRequest("an answer within a conversation depends on the turns before it", "Omit the conversation.")
     if request.cache in ("skip", "only"):
-        raise InvalidRequest(f"cache is {request.cache!r}, and `cache warm` stores the answer", "Leave `cache` out.")
+        raise InvalidRequest(f"cache is {request.cache!r}, but `cache warm` has to store the answer", "Omit `cache`.")
     if supplied is not None and (request.n or 1) > 1:
-        raise InvalidRequest(f"n is {request.n}, and one answer is given", "Leave out n, or the answer.")
+        raise InvalidRequest(f"n is {request.n}, but one answer is given", "Omit `n` or `text`.")
     if supplied is not None and not supplied.strip():
-        raise InvalidRequest("the given answer is empty", "Leave `text` out to have it generated.")
+        raise InvalidRequest("the given answer is empty", "Omit `text` to have the answer generated.")
 
 
 def _prompt_bytes(request: Generate) -> int:

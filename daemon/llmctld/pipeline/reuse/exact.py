@@ -25,7 +25,7 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
     for name in settings.scope:
         if name not in Generate.__struct_fields__:
             hint = nearest(name, Generate.__struct_fields__)
-            raise ConfigError(f"cache.scope: {name!r} is no field of a request", hint)
+            raise ConfigError(f"cache.scope: {name!r} is not a field of a request", hint)
 
     def link(next_: Stage) -> Stage:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
@@ -68,11 +68,9 @@ def exact(tiers: Tiers, catalog: Catalog, settings: Cache) -> Link:
 def _pointless(request: Generate) -> InvalidRequest:
     """Why there is nothing to warm."""
     if repeatable(request):
-        return InvalidRequest(
-            "cache.enabled is false: nothing is stored", "`cache` on the request stores it all the same."
-        )
-    why = f"temperature is {request.temperature} and there is no seed: the next one who asks gets another answer"
-    return InvalidRequest(why, "Give a seed, or `cache` on the request, which then stores it.")
+        return InvalidRequest("cache.enabled is false: nothing is stored", "Set `cache` to store the answer anyway.")
+    why = f"temperature is {request.temperature} and there is no seed, so each request gets a new answer"
+    return InvalidRequest(why, "Set a seed, or set `cache` to store the answer anyway.")
 
 
 async def _there(tiers: Tiers, call: Call) -> Hit | None:
@@ -89,7 +87,7 @@ async def _missed(tiers: Tiers, call: Call) -> str:
     stored, oldest = await tiers.peek(call.key), call.request.max_age
     if stored is None or oldest is None:
         return "not found"
-    return f"too old: it was computed {time.time() - stored.created:.1f} s ago, and --max-age allows {oldest:g} s"
+    return f"too old: it was computed {time.time() - stored.created:.1f} s ago, but --max-age allows {oldest:g} s"
 
 
 def _events(call: Call, hit: Hit) -> list[Event]:

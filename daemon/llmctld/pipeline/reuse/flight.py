@@ -104,7 +104,7 @@ class Flight:
                 self.owner = self.passengers[0].call
                 self.owner.hit = None
                 self.owner.explain(
-                    "flight", f"{passenger.call.id} was cancelled: this request takes its computation over"
+                    "flight", f"{passenger.call.id} was cancelled: this request takes over its computation"
                 )
             self._follow()
 

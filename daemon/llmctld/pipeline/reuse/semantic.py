@@ -88,7 +88,7 @@ class SemanticCache:
                         yield event
                     return
             if call.request.cache == "only":
-                raise CacheMiss(f"no stored answer of {call.entry.name} for this request, nor for one like it")
+                raise CacheMiss(f"no stored answer of {call.entry.name} for this request, nor for a similar one")
             async with aclosing(next_(call)) as events:
                 async for event in events:
                     yield event
@@ -108,7 +108,7 @@ class SemanticCache:
             done = await work
         except (LlmctlError, OSError, ValueError) as error:
             self.knowledge.fails(error)
-            call.explain(NAME, f"it fails: {error}")
+            call.explain(NAME, f"failed: {error}")
             log.warning("stored questions cannot be used", error=f"{type(error).__name__}: {error}")
             return None
         self.knowledge.works()
@@ -137,19 +137,19 @@ class SemanticCache:
             message = error.message if model is None else f"{error.message} (cache.semantic.model is {model!r})"
             if isinstance(error, ModelUnavailable) and call.request.semantic:
                 raise ModelUnavailable(message, error.hint) from error
-            call.explain(NAME, f"not looked for: {message}")
+            call.explain(NAME, f"not searched: {message}")
             log.warning("a question could not be embedded", error=message)
             if not self._told:
                 self._told = True
-                yield Notice(text=f"no answer to a similar question is looked for: {message}")
+                yield Notice(text=f"the semantic cache is not used: {message}")
             return
         assert embeddings is not None
         if embeddings.flaws:
-            call.explain(NAME, f"not looked for: {embeddings.flaws[0].message}")
+            call.explain(NAME, f"not searched: {embeddings.flaws[0].message}")
             return
         await self._unless_it_fails(call, self.knowledge.open(embeddings.model, embeddings.dimension))
         if not self.knowledge.is_open:
-            yield Notice(text="no answer to a similar question is looked for: the stored questions cannot be opened")
+            yield Notice(text="the semantic cache is not used: the stored questions cannot be opened")
             return
         for news in self.knowledge.news():
             yield Notice(text=news)
@@ -224,7 +224,7 @@ class SemanticCache:
 
 
 def _words(decision: Decision, max_error: float) -> str:
-    what = "served" if decision.serve else "computed, to learn" if decision.explore else "not served"
+    what = "served" if decision.serve else "computed in order to learn" if decision.explore else "not served"
     verified = ", and verified afterwards" if decision.serve and decision.verify else ""
-    bound = f"of all requests together {max_error:g} may be (max_error)"
-    return f"{what}{verified}: wrong with a probability of {decision.error:.4f}, and {bound}"
+    bound = f"limit {max_error:g} of all requests (max_error)"
+    return f"{what}{verified}: probability of a wrong answer {decision.error:.4f}, {bound}"

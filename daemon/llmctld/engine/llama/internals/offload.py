@@ -66,7 +66,7 @@ def make_plan(load: Load, ask: Callable[[Plan], Needs], reserve: int = 0) -> Pla
         there = ", ".join(f"{gpu.word} ({gpu.name})" for gpu in gpus)
         shares = counted(len(load.tensor_split), "share")
         message = f"{load.name}: tensor_split has {shares}, but the number of GPUs is {len(gpus)}: {there}"
-        raise LoadError(message, "Give a share for each of them, or leave `tensor_split` out.")
+        raise LoadError(message, "Give one share per GPU, or omit `tensor_split`.")
     needs = ask(Plan(gpus, load.gpu_layers, shares=_shares(load, [gpu.free for gpu in gpus])))
     rooms = [gpu_room(load.gpu_memory_bytes, gpu.total, gpu.free) if gpu.total else UNKNOWN for gpu in gpus]
     return arrange(load, gpus, needs, [max(0, room - reserve // len(gpus)) for room in rooms])
@@ -92,8 +92,8 @@ def without(load: Load) -> list[str]:
     """Notice that layers were asked for but there is no GPU."""
     if load.gpu_layers <= 0 or load.device == "cpu":
         return []
-    why = _no_support().strip(" .") or "No GPU is there"
-    return [f"{load.name}: `gpu_layers` is {load.gpu_layers}, and all runs on the CPU: {why[0].lower()}{why[1:]}"]
+    why = _no_support().strip(" .") or "No GPU was found"
+    return [f"{load.name}: `gpu_layers` is {load.gpu_layers}, but the model runs on the CPU: {why[0].lower()}{why[1:]}"]
 
 
 def layer_bytes(path: str, layers: int) -> list[int]:

@@ -17,7 +17,7 @@ AGAIN = (500, 502, 503, 504)
 """Statuses, with 429, that a retry may resolve."""
 WORDS = 400
 """Maximum length of an endpoint's text in a message."""
-ASK_AGAIN = "Ask again. If it fails again, see the server's log."
+ASK_AGAIN = "Try again. If it fails again, see the server's log."
 
 WORDS_IN = ("message", "detail", "msg", "error_message", "error_msg", "errmsg", "status_msg")
 CODES_IN = ("code", "status_code", "http_status_code", "status", "type", "error_type")
@@ -84,7 +84,7 @@ def refused(who: str, status: int, said: ServerMessage, after: float = 0.0) -> A
     """The error for an answer with this status, except for those about keys or unknown models. `who`: the endpoint."""
     what = f"{who} answers {status}: {said.words or 'no message'}"
     if status == 429:
-        hint = f"Ask again in {after:g} s." if after else "Ask again later."
+        hint = f"Try again in {after:g} s." if after else "Try again later."
         return AttemptFailed(Busy(what, hint), after=after, counts=False)
     if status in AGAIN:
         # not counted by the breaker if it is a 500: some servers answer so to an invalid request
