@@ -148,7 +148,7 @@ async def test_a_silent_hub_times_out(tmp_path: Path) -> None:
         mute.bind(str(path))
         mute.listen()
         async with Link(path, patience=0.05) as link:
-            with pytest.raises(Unreachable, match="does not answer: no word"):
+            with pytest.raises(Unreachable, match="does not answer: nothing received"):
                 await link.call(wire.Status())
             assert link.closed
 

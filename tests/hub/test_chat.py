@@ -59,7 +59,7 @@ def test_invalid_chats_are_refused_with_the_reason(messages: list[ChatMessage], 
 
 def test_unknown_role_is_refused_with_a_hint_to_the_equivalent() -> None:
     assert error_of(messages=[ChatMessage("developer", "s"), USER]).hint == (
-        "The role system does what 'developer' does elsewhere."
+        "Use the role system instead of 'developer'."
     )
 
 
