@@ -361,7 +361,7 @@ def _explain(message: str, kind: type[Section], values: Mapping[str, Any], sourc
         place, _, field = key.rpartition(".")
         what += f", which must be one of {', '.join(_words(get_type_hints(_section(kind, place))[field]))}"
     elif found.pattern == DEVICES:
-        what = "no such device; possible: auto, cpu, cuda, mps, vulkan, xpu, or one with a number as cuda:1"
+        what = "no such device; possible: auto, cpu, cuda, mps, vulkan, xpu, or one with a number, such as cuda:1"
     elif found.unknown:
         section = _section(kind, key)
         key = f"{key}.{found.unknown}".lstrip(".")

@@ -199,7 +199,7 @@ class Storage(LlmctlError):
 
 
 UNWRITTEN = {
-    errno.ENOSPC: "Make room on the disk; `llmctl config path` names the folders.",
+    errno.ENOSPC: "Free some disk space; `llmctl config path` names the folders.",
     errno.EDQUOT: "Your disk quota is used up: remove files of yours.",
     errno.EFBIG: "The limit on the size of a file (`ulimit -f`) or of the file system is reached: raise it.",
     errno.EACCES: "Correct the permissions of the file and its folder.",

@@ -16,7 +16,7 @@ SECTIONS = {
     "cache.semantic": "The semantic cache: answers to questions of the same meaning; `--semantic` turns it on for one request.",
     "cache.prefetch": "Prefetch: computing likely next requests while the hub is idle.",
     "resources": "Sharing memory between models.",
-    "history": "The requests that are kept.",
+    "history": "The history of requests.",
     "logs": "The hub's log.",
 }
 KEYS = {
@@ -53,7 +53,7 @@ KEYS = {
     "cache.prefetch.budget_per_hour": "Maximum number of prefetched answers per hour.",
     "resources.max_wait": "How long a request waits for memory before a busy model is unloaded for it.",
     "resources.max_replicas": "Maximum processes of one model (`models load --replicas`). Default: the number of cores.",
-    "history.durability": "What a power cut may undo. normal: the last seconds. full: nothing; each request waits for the disk.",
+    "history.durability": "Requests that a power cut may lose. normal: the last seconds; full: none, each waits for the disk.",
     "logs.level": "debug, info, warning or error.",
     "logs.max_bytes": "Size at which the log file is rotated.",
     "logs.files": "Number of rotated log files to keep.",

@@ -91,7 +91,7 @@ def test_a_deleted_draft_file_is_a_model_error(house: House, folder: Path) -> No
     [
         ({"texts": {270: "Q"}}, "token 270 is 'Q', not 's'"),
         ({"more": ["one", "two"]}, "it has 315 tokens, not 313"),
-        ({"causal": False}, "generates no text"),
+        ({"causal": False}, "does not generate text"),
     ],
 )
 def test_loading_refuses_a_draft_that_does_not_match_the_model(
@@ -114,5 +114,5 @@ def test_adding_a_model_refuses_an_unsupported_or_invalid_draft(house: House, fo
     outcome = house.run("models", "add", "m", "echo", f"--set=draft={folder / 'small.gguf'}")
     assert (outcome.status, "echo supports no `draft`" in outcome.err) == (5, True)
     outcome = house.run("models", "add", "m", folder / "big.gguf", f"--set=draft={house.home / 'bert.gguf'}")
-    assert (outcome.status, "generates no text" in outcome.err) == (4, True)
+    assert (outcome.status, "does not generate text" in outcome.err) == (4, True)
     assert house.ok("models", "ls", "--json").lines == []

@@ -63,7 +63,7 @@ def test_a_context_beyond_the_position_table_is_refused(home: House, tmp_path: P
     home.ok("models", "add", "p", path, "--set=context=1024", "--set=threads=1")
     refused = home.run("ask", "e" * 600, "-m", "p", *ASK)
     assert (refused.status, refused.out) == (4, "")
-    assert f"`context` is 1024, and {path} has 512 positions" in refused.error["message"]
+    assert f"`context` is 1024, but {path} has only 512 positions" in refused.error["message"]
     assert refused.error["hint"] == "Set a smaller `context`."
 
 
@@ -129,4 +129,4 @@ def test_an_original_gpt2_folder_is_added_and_answers(home: House, folder: Path,
     assert abs(told["total_bytes"] / measured - 1) <= 0.15, (told, measured)
     home.ok("models", "add", "longer", tmp_path / "gpt2", "--set=context=1000")
     refused = home.run("ask", "The sky", "-m", "longer", *ASK)
-    assert (refused.status, "has 256 positions" in refused.err) == (4, True), refused
+    assert (refused.status, "has only 256 positions" in refused.err) == (4, True), refused

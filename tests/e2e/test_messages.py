@@ -161,7 +161,7 @@ def test_tool_calls_are_sent_only_to_a_template_that_renders_them(home: House) -
     for refused in (not_written, base):
         assert (refused["status"], refused["code"]) == (5, "invalid_request")
         assert "the chat contains tool calls" in refused["message"]
-        assert "leave them out" in refused["hint"]
+        assert "omit them" in refused["hint"]
 
 
 @pytest.mark.parametrize(

@@ -363,7 +363,7 @@ def test_a_second_cache_undo_takes_the_previous_hit(own: House, endpoint: Server
     before = [line["prompt"] for line in own.ok("cache", "undo", "--user", "eve", "--json").lines]
     assert "norway" in keys[0].casefold()
     assert "france" in before[0].casefold()
-    refused(own.run("cache", "undo", "--user", "eve"), 5, "that answer was rejected already")
+    refused(own.run("cache", "undo", "--user", "eve"), 5, "that can be rejected")
 
 
 def test_a_full_disk_at_conversion_of_the_embedding_model_fails_no_request(endpoint: Server) -> None:

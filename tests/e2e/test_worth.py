@@ -243,7 +243,7 @@ def test_cache_replay_of_an_empty_trace_says_so(home: House, own: House) -> None
     refused(home.run("cache", "replay", trace(home, "")), 5, "contains no request")
     refused(home.run("cache", "replay", home.home / "none.jsonl"), 5, "there is no file")
     refused(home.run("cache", "replay", "/tmp"), 5, "/tmp is a folder", "JSON lines")
-    refused(own.run("cache", "replay", "--history"), 5, "the history holds no request")
+    refused(own.run("cache", "replay", "--history"), 5, "the history contains no request")
 
 
 def test_cache_replay_needs_exactly_one_source(home: House) -> None:

@@ -320,5 +320,5 @@ def test_unknown_device_is_refused_with_a_list_of_devices(folder: Path) -> None:
 
 def test_memory_error_states_needed_and_allowed_memory(folder: Path, gguf: Path) -> None:
     for path, backend in ((gguf, "llama.cpp"), (folder, "sentence-transformers")):
-        with pytest.raises(LoadError, match=r"does not fit in memory: .* MiB, and it may use 0.0 MiB"):
+        with pytest.raises(LoadError, match=r"does not fit in memory: .* MiB, but may use only 0.0 MiB"):
             _embedder(load(path, backend=backend, memory_bytes=1000))

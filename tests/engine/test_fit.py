@@ -19,7 +19,7 @@ def test_slots_are_reduced_before_context() -> None:
     wanted, memory = Shape(4, 2048), MemoryNeeds(limit=15 * MIB, fixed=10 * MIB, cell=1024)
     shape = fit("m", wanted, memory)
     assert shape == Shape(2, 2048)
-    told = "m: slots 4 -> 2, because about 18.0 MiB would be needed and 15.0 MiB may be used"
+    told = "m: slots 4 -> 2, because it needs about 18.0 MiB, but may use only 15.0 MiB"
     assert notice("m", wanted, shape, memory) == told
 
 
@@ -31,7 +31,7 @@ def test_the_context_shrinks_when_one_slot_is_too_much() -> None:
 
 
 def test_model_that_cannot_fit_is_refused_with_needed_and_allowed_memory() -> None:
-    with pytest.raises(LoadError, match=r"needs about 10\.5 MiB .* may use 10\.2 MiB"):
+    with pytest.raises(LoadError, match=r"needs about 10\.5 MiB .* may use only 10\.2 MiB"):
         fit("m", Shape(4, 8192), MemoryNeeds(limit=10 * MIB + MIB // 4, fixed=10 * MIB, cell=1024))
 
 

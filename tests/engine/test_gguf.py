@@ -197,7 +197,7 @@ def test_the_default_context_is_the_files_own_up_to_a_cap(base: Gguf, tmp_path: 
 def test_model_that_does_not_fit_is_refused_with_needed_and_allowed_memory(files: Path) -> None:
     with pytest.raises(LoadError, match=r"base does not fit in memory: .* MiB.* MiB"):
         Gguf(llama(files / "base.gguf", memory_bytes=100_000))
-    with pytest.raises(LoadError, match=r"needs .* MiB .* may use 0\.5 MiB"):
+    with pytest.raises(LoadError, match=r"needs .* MiB .* may use only 0\.5 MiB"):
         Gguf(llama(files / "base.gguf", memory_bytes=2**19))
 
 

@@ -109,11 +109,12 @@ def test_grammar_allows_the_same_tokens_as_llama_cpp(base: Gguf, seed: int) -> N
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('root ::= "a', "not closed"), ("root = 1", "'::='"), ('root ::= "a" b', "no rule 'b'"), ('a ::= "b"', "no rule 'root'"),
+        ('root ::= "a', "not closed"), ("root = 1", "'::='"), ('root ::= "a" b', "'b' is not defined"),
+        ('a ::= "b"', "'root' is not defined"),
         ("root ::= [z-a]", "empty"), ('root ::= "\\q"', "no escape"), ('root ::= ("a"', "')'"), ('root ::= "a"{3,1}', "{3,1}"),
         ('root ::= "a"{99999}', "2000"), ('root ::= (("a"{999}){999}){999}', "multiply"), ("root ::= " + "(" * 99, "60 deep"),
         ('root ::= "a" root', "no text"), ("root ::= root", "no text"), ("", "root"), ('root ::= "a"\nroot ::= "b"', "twice"),
-        ("root ::= <think>", "tokens"), ("root ::= )", "end of the rule"), ("root ::= []", "no character"),
+        ("root ::= <think>", "tokens"), ("root ::= )", "end of the rule"), ("root ::= []", "[] is empty"),
     ],
 )  # fmt: skip
 def test_invalid_grammar_is_refused_with_the_position(text: str, words: str) -> None:

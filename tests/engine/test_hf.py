@@ -247,7 +247,7 @@ def test_other_architectures_give_the_same_answers_batched_as_alone(kind: str, f
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(folder / name, tmp_path / name)
     if kind == "GPT2":
-        with pytest.raises(LoadError, match=r"`context` is 300, and .* has 256 positions"):
+        with pytest.raises(LoadError, match=r"`context` is 300, but .* has only 256 positions"):
             Hf(load(tmp_path, context=300))
     driver = Driver(Hf(load(tmp_path)))
     assert driver.hf.loaded.slots == slots

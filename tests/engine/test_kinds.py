@@ -114,7 +114,7 @@ def shortened(twin: Twin, prompt: str, count: int) -> dict[str, str]:
 def test_context_beyond_the_position_table_is_refused(floats: Floats) -> None:
     """A prompt beyond the table would make the library abort the process and with it all requests."""
     path = floats.of("gpt2")
-    with pytest.raises(LoadError, match=r"`context` is 1024, and .*gpt2\.gguf has 512 positions"):
+    with pytest.raises(LoadError, match=r"`context` is 1024, but .*gpt2\.gguf has only 512 positions"):
         Gguf(llama(path, context=1024))
     assert Driver(Gguf(llama(path, slots=1, context=512))).ask("e" * 600).refusal.code == "context_overflow"
 

@@ -36,7 +36,7 @@ def load(**fields: Any) -> Load:
     ("room", "layers", "retained", "words"),
     [
         (81, 5, None, ""),
-        (80, 5, 1, "m: retained 2 -> 1, because about 81.0 MiB would be needed on the GPU and 80.0 MiB may be used"),
+        (80, 5, 1, "m: retained 2 -> 1, because it needs about 81.0 MiB on the GPU, but may use only 80.0 MiB"),
         (73, 5, 0, "retained 2 -> 0"),
         (72, 4, 0, "m: gpu_layers 5 -> 4, retained 2 -> 0, because"),
         (25, 1, 0, "gpu_layers 5 -> 1"),

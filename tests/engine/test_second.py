@@ -48,7 +48,7 @@ def test_truncated_draft_file_is_refused(tmp_path: Path) -> None:
 
 def test_draft_model_that_generates_no_text_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "small.gguf", causal=False)
-    assert "generates no text" in refused(load(tmp_path))
+    assert "does not generate text" in refused(load(tmp_path))
 
 
 def test_draft_larger_than_the_memory_is_refused(tmp_path: Path) -> None:

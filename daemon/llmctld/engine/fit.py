@@ -81,7 +81,7 @@ def fit(name: str, wanted: Shape, memory: MemoryNeeds) -> Shape:
     if context < least.context:
         raise LoadError(
             f"{name} does not fit in memory: it needs about {mebibytes(memory.needs(least))} "
-            f"with one request of {least.context} tokens, and may use {mebibytes(memory.limit)}",
+            f"with one request of {least.context} tokens, but may use only {mebibytes(memory.limit)}",
             "Unload another model, raise `limits.memory_bytes`, or use a smaller file.",
         )
     return Shape(1, context)
@@ -98,7 +98,7 @@ def notice(name: str, wanted: Shape, shape: Shape, memory: MemoryNeeds) -> str:
     if not changes:
         return ""
     needed, limit = mebibytes(memory.needs(wanted)), mebibytes(memory.limit)
-    return f"{name}: {', '.join(changes)}, because about {needed} would be needed and {limit} may be used"
+    return f"{name}: {', '.join(changes)}, because it needs about {needed}, but may use only {limit}"
 
 
 def gpu_room(limit: int | None, total: int, free: int) -> int:

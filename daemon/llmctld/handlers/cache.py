@@ -83,5 +83,5 @@ async def undo_hit(hub: Hub, request: wire.UndoHit, tell: Tell) -> wire.HitUndon
 
 def _no_hit(request: wire.UndoHit) -> NotFound:
     whose = f"no request whose id begins with {short(request.id)}" if request.id else f"no request of {request.user}"
-    message = f"{whose} got the answer to a similar question, or that answer was rejected already"
+    message = f"{whose} has an answer from the semantic cache that can be rejected"
     return NotFound(message, '`llmctl ask --json` prints the id, and `"hit":"semantic"` for such an answer.')

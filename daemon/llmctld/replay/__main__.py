@@ -94,7 +94,7 @@ def from_history(paths: Paths, config: Config) -> list[TraceRequest]:
     """The requests of this hub that a cache could have answered. Raises InvalidRequest if there are none."""
     rows = list(_rows(paths.history))
     if not rows:
-        raise InvalidRequest("the history holds no request that a cache could have answered", "Ask something first.")
+        raise InvalidRequest("the history contains no request that a cache could have answered", "Ask something first.")
     computed = [row for row in rows if row.ms > 0]
     usual = sum(row.ms for row in computed) / len(computed) if computed else 0.0
     last = dict[str, HistoryRow]()

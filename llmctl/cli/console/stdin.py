@@ -28,8 +28,8 @@ def read(skip: bool, has_prompt: bool) -> str | None:
     data = _whole()
     if begun and data and has_prompt:
         out.notice(
-            f"stdin is a partly read file: its last {len(data)} bytes, after the first {begun}, went into this request. "
-            "With `--no-stdin` or `</dev/null` they stay for the next reader"
+            f"stdin is a file that was already read up to byte {begun}; its last {len(data)} bytes are part of this request. "
+            "`--no-stdin` or `</dev/null` leaves them to the next reader"
         )
     return decode_text(data, "stdin")
 

@@ -65,7 +65,7 @@ def convert(folder: Path, out: Path, sha256: str | None = None) -> None:
         raise Unfit(f"{folder / WEIGHTS} has the SHA-256 {found}, and not {sha256}")
     config = json.loads((folder / "config.json").read_bytes())
     if config["model_type"] != "bert":
-        raise Unfit(f"{folder} holds a model of the kind {config['model_type']!r}, and not 'bert'")
+        raise Unfit(f"{folder} contains a model of the type {config['model_type']!r}, not 'bert'")
     temporary = out.with_suffix(f".{os.getpid()}.tmp")
     writer = GGUFWriter(temporary, "bert")
     try:

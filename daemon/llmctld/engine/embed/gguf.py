@@ -47,7 +47,7 @@ class GgufEmbedder:
         context = load.context or min(own, CONTEXT_CAP)
         self.batch_tokens = max(load.batch, context)
         if context > own:  # most have a position table, which must not be exceeded
-            message = f"{load.name}: `context` is {context}, and {load.path} has {own} positions"
+            message = f"{load.name}: `context` is {context}, but {load.path} has only {own} positions"
             raise LoadError(message, "Set a smaller `context`.")
         notices = []
         pooling = POOLINGS[load.pooling] if load.pooling else lib.LLAMA_POOLING_TYPE_UNSPECIFIED
@@ -63,9 +63,9 @@ class GgufEmbedder:
         self._dimension: int = lib.llama_model_n_embd_out(self._model)
         used = self._weights.host + self._weights.buffers(self._log)
         if used > load.memory_bytes:
-            message = f"{load.name} does not fit in memory: it takes {mebibytes(used)}, "
+            message = f"{load.name} does not fit in memory: it needs {mebibytes(used)}, "
             hint = "Unload another model, or set a smaller `context` or `batch` for this one."
-            raise LoadError(message + f"and may use {mebibytes(load.memory_bytes)}", hint)
+            raise LoadError(message + f"but may use only {mebibytes(load.memory_bytes)}", hint)
         self.loaded = Loaded(
             backend="llama.cpp", context=context, slots=load.slots, memory_bytes=used, dimension=self._dimension,
             notices=notices,

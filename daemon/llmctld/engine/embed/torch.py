@@ -45,7 +45,7 @@ class TorchEmbedder:
         own = _bound(self._model)
         if load.context and load.context > own:
             message = (
-                f"{load.name}: `context` is {load.context}, and the model in {load.path} accepts at most {own} tokens"
+                f"{load.name}: `context` is {load.context}, but the model in {load.path} accepts at most {own} tokens"
             )
             raise LoadError(message, "Set a smaller `context`.")
         context = load.context or own
@@ -119,7 +119,7 @@ def _check(load: Load, room: int) -> None:
     size = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
     if size > room:
         message = f"{load.name} does not fit in memory: its weights have {mebibytes(size)}, "
-        raise LoadError(message + f"and it may use {mebibytes(room)}", "Use a smaller model.")
+        raise LoadError(message + f"but may use only {mebibytes(room)}", "Use a smaller model.")
 
 
 def _read(load: Load, device: torch.device) -> SentenceTransformer:
@@ -145,7 +145,9 @@ def _read_as_text(tokenizer: Any, prompts: dict[str, str | None]) -> list[str]:
         name: [token for token in tokenizer.all_special_tokens if token in (text or "")]
         for name, text in prompts.items()
     }
-    return [f"the prompt {name!r} holds {tokens[0]}, which is read as text" for name, tokens in found.items() if tokens]
+    return [
+        f"the prompt {name!r} contains {tokens[0]}, which is read as text" for name, tokens in found.items() if tokens
+    ]
 
 
 def _bound(model: SentenceTransformer) -> int:

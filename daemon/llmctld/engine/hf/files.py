@@ -54,7 +54,7 @@ def _check_library(load: Load) -> None:
     except PackageNotFoundError:
         found = "none"
     if not found.startswith(f"{LIBRARY}."):
-        message = f"{load.name}: a folder takes transformers {LIBRARY} (Python 3.11 or newer), and {found} is installed"
+        message = f"{load.name}: a folder needs transformers {LIBRARY} (Python 3.11 or newer), but {found} is installed"
         raise LoadError(message, f"`pip install 'transformers=={LIBRARY}.*'` installs it.")
 
 

@@ -64,7 +64,7 @@ def read_model(load: Load, config: Any, device: torch.device, dtype: torch.dtype
     if size > limit:
         message = f"{load.name} does not fit in memory: its weights have {mebibytes(size)} as {_type(load, dtype)}, "
         hint = f"Unload another model, or set {_smaller(load, dtype)} for this one."
-        raise LoadError(message + f"and it may use {mebibytes(limit)}", hint)
+        raise LoadError(message + f"but may use only {mebibytes(limit)}", hint)
     quantized = {"quantization_config": _quantization(load, dtype)} if load.quantization else {}
     if load.quantization == "nf4" and device.type != "cpu":
         quantized["device_map"] = {"": device}

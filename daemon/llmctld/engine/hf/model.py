@@ -102,7 +102,7 @@ class Hf(WithoutReuse):
 
     def open(self, submit: Submit, prompt: Prompt) -> None:
         if submit.adapters:
-            message = "this model is a transformers folder, which takes no LoRA adapters"
+            message = "this model is a transformers folder, which does not support LoRA adapters"
             raise Refusal("invalid_request", message, "Merge the adapter into the model, or use a GGUF file of it.")
         bias = {self._words.named(key): value for key, value in submit.logit_bias.items()}
         if submit.ignore_eos:

@@ -160,7 +160,7 @@ def _check_positions(load: Load, model: Any) -> None:
         if isinstance(each, torch.nn.Embedding) and each is not inputs and ("pos" in name or name.endswith("wpe"))
     ]
     if tables and (load.context or 0) > min(tables):
-        message = f"{load.name}: `context` is {load.context}, and {load.path} has {min(tables)} positions"
+        message = f"{load.name}: `context` is {load.context}, but {load.path} has only {min(tables)} positions"
         raise LoadError(message, "Set a smaller `context`.")
 
 

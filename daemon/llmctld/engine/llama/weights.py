@@ -126,7 +126,7 @@ def _open(load: Load, log: NativeLog, plan: Plan, *, empty: bool = False) -> Any
 def check_positions(load: Load, context: int, own: int) -> None:
     """Some models look positions up in a table, and the library aborts past its end. Raises LoadError."""
     if context > own and any(name == TABLE for part in parts(load.path) for name, _ in tensor_bytes(part)):
-        message = f"{load.name}: `context` is {context}, and {load.path} has {own} positions"
+        message = f"{load.name}: `context` is {context}, but {load.path} has only {own} positions"
         raise LoadError(message, "Set a smaller `context`.")
 
 
@@ -134,7 +134,9 @@ def check_kind(load: Load, told: dict[str, str]) -> None:
     """Raises LoadError: the file may have changed since the catalog looked at it."""
     architecture = told.get("general.architecture", "")
     if told.get(f"{architecture}.attention.causal") == "false" or architecture.startswith("t5"):
-        raise LoadError(f"{load.name} generates no text: {load.path} holds a model of the kind {architecture!r}")
+        raise LoadError(
+            f"{load.name} does not generate text: {load.path} contains a model of the type {architecture!r}"
+        )
 
 
 def _check_file(load: Load) -> None:
@@ -151,7 +153,7 @@ def _check_file(load: Load) -> None:
 def _check_size(load: Load) -> None:
     if (size := Path(load.path).stat().st_size) > load.memory_bytes:
         message = f"{load.name} does not fit in memory: the file has {mebibytes(size)}, "
-        raise LoadError(message + f"and it may use {mebibytes(load.memory_bytes)}", "Use a smaller file.")
+        raise LoadError(message + f"but may use only {mebibytes(load.memory_bytes)}", "Use a smaller file.")
 
 
 def metadata(model: Any) -> dict[str, str]:

@@ -109,7 +109,7 @@ def uses_tools(messages: list[ChatMessage]) -> bool:
 def refused_tools(what: str) -> Refusal:
     """The error for a chat with tool calls; `what` says why the model would not see them."""
     message = f"the chat contains tool calls, but {what}: the model would not see them"
-    return Refusal("invalid_request", message, "Ask a model whose chat template writes tool calls, or leave them out.")
+    return Refusal("invalid_request", message, "Use a model whose chat template writes tool calls, or omit them.")
 
 
 def whole(messages: list[ChatMessage]) -> str:

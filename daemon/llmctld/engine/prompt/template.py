@@ -48,7 +48,7 @@ def untold(submit: Submit) -> None:
     """Raises Refusal if a thinking option would have no effect."""
     if submit.think is not None:
         what = "--raw sends the prompt without a chat template" if submit.raw else "this model has no chat template"
-        message = f"think is {submit.think!r}, and {what}, so the option has no effect"
+        message = f"think is {submit.think!r}, but {what}, so the option has no effect"
         raise Refusal("invalid_request", message, "Omit `--think`.")
 
 

@@ -87,7 +87,7 @@ def check_draft(draft: str, of: TargetType, target: str) -> None:
         raise InvalidRequest(f"{target} supports no `draft`: it is not a GGUF file that generates text", "Omit it.")
     if read_draft(draft, target, lambda file: checked_type(str(file), None)) != of:
         hint = "Set `draft` to another file, or omit it."
-        raise ModelUnavailable(f"{target} cannot use the draft {draft}, which generates no text", hint)
+        raise ModelUnavailable(f"{target} cannot use the draft {draft}, which does not generate text", hint)
 
 
 def check_template(template: str, of: TargetType, target: str) -> None:

@@ -88,7 +88,7 @@ def _legacy(submit: Submit, body: Body) -> HttpRequest:
 def _refuse(submit: Submit, takes_grammar: bool) -> None:
     word = next((token for token in submit.logit_bias if not token.isdecimal()), None)
     if submit.adapters:
-        raise InvalidRequest("a remote model takes no adapter: its server chooses adapters at start", LEAVE_OUT)
+        raise InvalidRequest("a remote model does not support adapters: its server chooses them at start", LEAVE_OUT)
     if submit.think is not None and (submit.raw or submit.tokens is not None):
         message = f"think is {submit.think!r}, but a raw prompt has no chat template to pass it to"
         raise InvalidRequest(message, "Omit `--think` or `--raw`.")

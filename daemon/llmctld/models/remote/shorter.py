@@ -17,7 +17,7 @@ CUTS = 8
 """Maximum number of cuts per request."""
 SPARE = 1.05
 """Factor on the surplus, since the cut text may have more characters per token than the rest."""
-UNSAID = "--overflow needs the context length and the prompt length, and the endpoint names {}"
+UNSAID = "--overflow needs the context length and the prompt length, but the endpoint reports {}"
 
 
 class Shorter:

@@ -238,7 +238,7 @@ class Residency:
         """
         replicas = list(self._pool.models[name].replicas) if name in self._pool.models else []
         if not replicas:
-            raise ModelUnavailable(f"the model {name} is not loaded", "`llmctl ps` shows what is loaded.")
+            raise ModelUnavailable(f"the model {name} is not loaded", "`llmctl ps` lists the loaded models.")
         loads = [replica.task for replica in replicas if replica.loading]
         for load in loads:
             load.cancel()

@@ -82,7 +82,7 @@ class Guide:
         if [message.role for message in call.messages] not in (["user"], []):
             more.append("a system prompt" if call.system else "earlier messages")
         if more:
-            raise self._unavailable(call, f"the built-in guide takes a question only, without {', '.join(more)}")
+            raise self._unavailable(call, f"the built-in guide accepts a question only, without {', '.join(more)}")
 
     def _is_answer(self, call: Call, events: list[Event]) -> bool:
         """Whether this is an answer; False while it may become a refusal. Raises ModelUnavailable for a refusal."""

@@ -147,7 +147,7 @@ def arrange(load: Load, gpus: list[Device], needs: Needs, rooms: list[int]) -> P
     changes = [f"gpu_layers {asked} -> {layers}"] if layers != asked else []
     changes += [f"retained {wanted} -> {retained}"] if retained != wanted else []
     needed = sum(placed(needs.sizes(wanted), asked, shares)) + sum(needs.compute)
-    told = f"about {mebibytes(needed)} would be needed on the GPU and {mebibytes(sum(rooms))} may be used"
+    told = f"it needs about {mebibytes(needed)} on the GPU, but may use only {mebibytes(sum(rooms))}"
     notices = [f"{load.name}: {', '.join(changes)}, because {told}"]
     return Plan(gpus if layers else [], layers, shares=shares if layers else [], retained=retained, notices=notices)
 

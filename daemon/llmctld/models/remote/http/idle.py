@@ -13,7 +13,7 @@ class Silence(Exception):
     """Nothing was received for `limit` seconds."""
 
     def __init__(self, limit: float) -> None:
-        super().__init__(f"nothing came for {limit:g} s")
+        super().__init__(f"nothing received for {limit:g} s")
 
 
 class IdleLimit:
