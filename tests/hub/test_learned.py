@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from llmctld.cache.entries.book import Book
+from llmctld.cache.entries.book import Book, row_of
 from llmctld.cache.level import About
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.lifetimes.learned import Learned
@@ -128,3 +128,15 @@ async def test_unwritable_folder_does_not_raise(tmp_path: Path, clock: Clock) ->
     learned = Learned(tmp_path / "nowhere" / "learned.json")
     learned.save_soon()
     await learned.close()
+
+
+@in_loop
+async def test_nothing_is_learned_from_answers_between_which_the_clock_was_set(tmp_path: Path) -> None:
+    learned = Learned(tmp_path / "learned.json", None)
+    years = 20 * 365 * 86_400.0
+    for first, second in ((0.0, years), (years, 0.0)):
+        before = row_of("k", a_stored("one", created=first), 1.0, 1)
+        learned.recomputed(before, a_stored("one", created=second))
+    assert learned.explain("k", a_stored("one"))["observations"] == []
+    learned.recomputed(row_of("k", a_stored("one", created=0.0), 1.0, 1), a_stored("one", created=60.0))
+    assert learned.explain("k", a_stored("one"))["observations"] == [{"age_s": 60.0, "changed": False}]

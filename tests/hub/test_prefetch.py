@@ -223,6 +223,13 @@ def test_the_budget_counts_the_last_hour() -> None:
     assert payoff.starts_left(1, EPOCH + 1800) == 0
 
 
+def test_the_budget_ignores_what_a_wrong_clock_counted() -> None:
+    payoff = Payoff()
+    for _ in range(5):
+        payoff.add_start(20 * 365 * 86_400.0)
+    assert payoff.starts_left(5, 0.0) == 5
+
+
 # ---- the loop -------------------------------------------------------------------------------------------------------
 
 

@@ -361,3 +361,25 @@ async def test_levels_close_even_if_a_change_arrives_in_the_same_turn(tmp_path: 
     await tiers.close()
     assert maintenance._task is not None
     assert maintenance._task.cancelled()
+
+
+@in_loop
+async def test_answers_of_a_wrong_clock_are_neither_served_nor_kept_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    years = 20 * 365 * 86_400.0
+    tiers = some_tiers(tmp_path, MEMORY, DISK, TTL, book=Book(tmp_path / "cache.db"))
+    now = time.time()
+    for when, key in (
+        (now, "a"),
+        (now + years, "b"),
+        (now + 60.0, "c"),
+    ):  # another machine's clock may be a minute ahead
+        with monkeypatch.context() as clock:
+            clock.setattr(time, "time", lambda when=when: when)
+            await tiers.put(key, answer(key, created=when))
+    assert [await tiers.get(key, None) is not None for key in "abc"] == [True, False, True]
+    await tiers.round()
+    assert await tiers.keys() == {"a", "c"}
+    assert await tiers._threads[0].read(lambda level: level.exists(["a", "b", "c"]), set()) == {"a", "c"}
+    await tiers.close()

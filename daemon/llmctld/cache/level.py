@@ -44,6 +44,8 @@ class LeftOut(msgspec.Struct, array_like=True, frozen=True):
     of: int
 
 
+SKEW_S = 3600.0
+"""How far the clocks of two machines may differ; an answer that is dated later was stored while the clock was wrong."""
 OF_RECEIVER = ("id", "user", "conversation", "cache", "cost", "route", "batched", "timings", "explain")
 """Fields of an answer that belong to the receiving request; they are not stored. All others are, whatever they are."""
 

@@ -283,6 +283,10 @@ class Book:
         """Keys of entries that expired before `now`."""
         return await self._search("SELECT key FROM entries WHERE held AND expires <= ? LIMIT ?", (now, BATCH), _first)
 
+    async def created_after(self, now: float) -> list[str]:
+        """Keys of entries with a later date than `now`."""
+        return await self._search("SELECT key FROM entries WHERE held AND created > ? LIMIT ?", (now, BATCH), _first)
+
     async def _read(self, sql: str, values: Sequence[Any], make: Callable[[tuple[Any, ...]], T]) -> list[T]:
         """The rows of a short query, converted by `make`."""
         return [make(row) for row in await self._opened().read(sql, values)]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from llmctl.errors import Storage
 from llmctld.cache.entries.book import Book, EntryRow, row_of
 from llmctld.cache.eviction import Item
+from llmctld.cache.level import SKEW_S
 from llmctld.cache.levels.answers import Seen, decode, look
 from llmctld.cache.levels.disk import DiskLevel, Held
 from llmctld.cache.levels.generations import Generations
@@ -140,6 +141,17 @@ class Maintenance:
             self.leaving(await self._disk.read(DiskLevel.sweep, none))
         with suppress(Storage):
             self.leaving(await self._book.expired(time.time()))
+            await self._remove(await self._book.created_after(time.time() + SKEW_S))
+
+    async def _remove(self, keys: Sequence[str]) -> None:
+        """Removes entries that were stored while the clock was wrong: they would expire in as many years as it was ahead."""
+        if not keys:
+            return
+        self._memory.delete(keys)
+        for thread in self._threads:
+            await thread.write(lambda level: level.delete(keys), 0, keys)
+        self.leaving(keys)
+        log.warning("stored answers of the future were removed: the clock was set back", entries=len(keys))
 
     async def _see_off(self, keys: Sequence[str]) -> None:
         """Marks those of `keys` that no level has as gone, unless they were stored again."""

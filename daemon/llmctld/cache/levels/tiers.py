@@ -18,7 +18,7 @@ from llmctld.cache.entries.context import groups_of
 from llmctld.cache.entries.selection import EntryFilter
 from llmctld.cache.eviction import Item
 from llmctld.cache.expiry import Expiry, FixedExpiry
-from llmctld.cache.level import About, CachedValue, Meter, Stored
+from llmctld.cache.level import SKEW_S, About, CachedValue, Meter, Stored
 from llmctld.cache.levels.answers import Seen, decode, encode, look
 from llmctld.cache.levels.disk import DiskLevel
 from llmctld.cache.levels.generations import Generations
@@ -259,7 +259,10 @@ class Tiers:
         return hit
 
     def _hit(self, level: str, key: str, answer: Stored, oldest: float) -> Hit | None:
-        age = max(0.0, time.time() - answer.created)
+        age = time.time() - answer.created
+        if age < -SKEW_S:
+            return None  # stored while the clock was wrong: its age is not known
+        age = max(0.0, age)
         over = age > oldest or (age > YOUNG_S and age > self._expiry.limit(key, answer))
         return None if over else Hit(level, answer, age)
 

@@ -19,6 +19,8 @@ from llmctld.cache.lifetimes.lifetime import Lifetimes
 from llmctld.runtime.log import log
 from llmctld.storage.files import set_aside
 
+LONGEST_S = 400 * 86400.0
+"""Longest time between two answers from which a lifetime is learned."""
 SAVE_S = 1.0
 """Changes within this time are written together."""
 ASKED = 20_000
@@ -86,7 +88,8 @@ class Learned:
         """`before`: metadata of the previous answer."""
         changed = before.digest != digest_of(answer)
         age = answer.created - before.created
-        self.lifetimes.recomputed(before.key, answer.about.kind, age, changed, before.hits, answer.first.model)
+        if 0 <= age <= LONGEST_S:  # otherwise the clock was set in between
+            self.lifetimes.recomputed(before.key, answer.about.kind, age, changed, before.hits, answer.first.model)
         self._limits.pop(before.key, None)
         self.save_soon()
 

@@ -63,11 +63,11 @@ class Payoff(msgspec.Struct):
         self.open[key] = entry
 
     def add_start(self, at: float) -> None:
-        self.begun = [*(time for time in self.begun if time > at - HOUR_S), at]
+        self.begun = [*(time for time in self.begun if at - HOUR_S < time <= at), at]
 
     def starts_left(self, budget: int, at: float) -> int:
         """Computations that may still start at this time, of `budget` per hour."""
-        return max(0, budget - sum(time > at - HOUR_S for time in self.begun))
+        return max(0, budget - sum(at - HOUR_S < time <= at for time in self.begun))
 
     def add_cancelled(self, seconds: float, at: float) -> None:
         """A computation was cancelled for a user's request after so many seconds."""

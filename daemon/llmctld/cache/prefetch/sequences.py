@@ -70,7 +70,7 @@ class Sequences:
         if before is None:
             return None, False
         gap = at - before[1]
-        follower = key if gap <= SESSION_S else None
+        follower = key if 0 <= gap <= SESSION_S else None
         if follower == before[0]:  # a repetition is not a step
             return None, False
         guess = self.guess(group, before[0])
