@@ -12,7 +12,7 @@ import msgspec
 from llmctld.engine.core.backend import TextModel
 from llmctld.engine.core.loop import Inbox, Loop
 from llmctld.engine.cost.pace import Pace
-from llmctld.engine.cost.price import given
+from llmctld.engine.cost.price import parse_step_time
 from llmctld.engine.messages import (
     ChatMessage,
     Drop,
@@ -79,7 +79,7 @@ class Driver:
         self.inbox: Inbox = SimpleQueue()
         self.steps: list[Step] = []
         self.replies: dict[int, Reply] = defaultdict(Reply)
-        self.loop = Loop(model, batch, self.inbox, self._hear, saved, pace, given(os.environ))
+        self.loop = Loop(model, batch, self.inbox, self._hear, saved, pace, parse_step_time(os.environ))
         self._next = 1
 
     def submit(self, prompt: str | list[tuple[str, str]], **options: Any) -> int:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from llmctld.engine.embed.convert import Unfit, convert
+from llmctld.engine.embed.convert import UnexpectedFolder, convert
 from llmctld.models.catalogue.header import read_header
 
 from tests import tiny_bert
@@ -44,12 +44,12 @@ def test_sha256_is_checked_before_conversion(tmp_path: Path) -> None:
 
 def test_models_that_gguf_cannot_represent_are_refused(tmp_path: Path) -> None:
     folder = tiny_bert.write(tmp_path / "most", pooling="max_tokens")
-    with pytest.raises(Unfit, match="pools"):
+    with pytest.raises(UnexpectedFolder, match="pools"):
         convert(folder, tmp_path / "out.gguf")
     folder = tiny_bert.write(tmp_path / "other")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "mpnet"}))
-    with pytest.raises(Unfit, match="mpnet"):
+    with pytest.raises(UnexpectedFolder, match="mpnet"):
         convert(folder, tmp_path / "out.gguf")
     (folder / "config.json").unlink()
     assert "config.json" in run(folder, tmp_path / "out.gguf").stderr

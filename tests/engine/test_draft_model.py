@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
-from llmctld.engine.core.draft_model import Ask, DraftModel, agreement, likeliest
+from llmctld.engine.core.draft_model import DraftModel, DraftRequest, agreement, likeliest
 from llmctld.engine.llama.model import Gguf
 from llmctld.engine.streams.sequence import Chunk, Sequence
 
@@ -60,7 +60,7 @@ def of_words(model: Gguf, words: int, floor: float = 0.0) -> DraftModel:
     return DraftModel(model, STREAMS, BATCH, words, floor)
 
 
-def ask(draft: DraftModel, asks: dict[int, Ask]) -> dict[int, list[int]]:
+def ask(draft: DraftModel, asks: dict[int, DraftRequest]) -> dict[int, list[int]]:
     draft.seat({id: tokens for id, (tokens, _) in asks.items()})
     said = draft.propose(asks)
     draft.check()
@@ -76,7 +76,7 @@ def test_drafts_equal_greedy_output_for_texts_that_grow_branch_end_and_return(mo
     dice, draft = seeded(), drafts(model)
     texts = {id: words(dice, dice.randrange(1, 20)) for id in range(3)}
     for round in range(count(200) + 10):
-        asks = {id: Ask(text, dice.randrange(1, 6)) for id, text in texts.items() if dice.random() < 0.8}
+        asks = {id: DraftRequest(text, dice.randrange(1, 6)) for id, text in texts.items() if dice.random() < 0.8}
         draft.seat(texts)
         said = draft.propose(asks)
         draft.check()
@@ -93,7 +93,7 @@ def test_long_text_is_read_in_chunks_and_delays_others_by_one_chunk_at_most(mode
     dice, draft = random.Random(1), drafts(model)
     long, short = words(dice, 200), words(dice, 5)
     rounds = 0
-    while not (said := ask(draft, {0: Ask(long, 2), 1: Ask(short, 2)}))[0]:
+    while not (said := ask(draft, {0: DraftRequest(long, 2), 1: DraftRequest(short, 2)}))[0]:
         assert said[1] == greedy(slow, short, 2)
         assert max(took.rows for took in draft.took) <= BATCH
         rounds += 1
@@ -104,24 +104,24 @@ def test_long_text_is_read_in_chunks_and_delays_others_by_one_chunk_at_most(mode
 def test_stream_of_an_ended_request_is_reused_by_one_with_the_same_prefix(model: Gguf) -> None:
     dice, draft = random.Random(2), drafts(model)
     first, other = words(dice, 20), words(dice, 20)
-    ask(draft, {0: Ask(first, 1), 1: Ask(other, 1)})
+    ask(draft, {0: DraftRequest(first, 1), 1: DraftRequest(other, 1)})
     longer = [*other, *words(dice, 4)]
     draft.seat({7: longer})
-    assert draft.behind(7, len(longer)) == 5
+    assert draft.tokens_missing(7, len(longer)) == 5
     draft.took.clear()
-    draft.propose({7: Ask(longer, 1)})
+    draft.propose({7: DraftRequest(longer, 1)})
     assert [took.rows for took in draft.took] == [5]
 
 
 def test_running_request_keeps_its_stream_while_it_asks_for_no_draft(model: Gguf) -> None:
     dice, draft = random.Random(3), drafts(model)
     texts = {id: words(dice, 15) for id in range(3)}
-    ask(draft, {id: Ask(text, 1) for id, text in texts.items()})
+    ask(draft, {id: DraftRequest(text, 1) for id, text in texts.items()})
     for _ in range(3):
         draft.seat(texts)
-        draft.propose({0: Ask(texts[0], 2)})
+        draft.propose({0: DraftRequest(texts[0], 2)})
     draft.took.clear()
-    draft.propose({2: Ask(texts[2], 1)})
+    draft.propose({2: DraftRequest(texts[2], 1)})
     assert [took.rows for took in draft.took] == [1]
 
 
@@ -129,12 +129,12 @@ def test_draft_ends_at_the_first_token_below_the_confidence_floor(model: Gguf) -
     tokens = words(random.Random(4), 10)
     sure = drafts(model, 0.0)
     sure.seat({0: tokens})
-    whole = sure.propose({0: Ask(tokens, 8)})[0]
+    whole = sure.propose({0: DraftRequest(tokens, 8)})[0]
     assert not whole.doubted
     floor = sorted(whole.sure)[2]
     doubting = drafts(model, floor)
     doubting.seat({0: tokens})
-    some = doubting.propose({0: Ask(tokens, 8)})[0]
+    some = doubting.propose({0: DraftRequest(tokens, 8)})[0]
     assert some.doubted
     assert all(each >= floor for each in some.sure)
     assert whole.tokens[: len(some.tokens)] == some.tokens
@@ -146,19 +146,19 @@ def test_draft_model_with_nan_logits_proposes_nothing(model: Gguf, monkeypatch: 
     nothing = np.full(model._vocabulary.size, np.nan, np.float32)
     monkeypatch.setattr(model, "logits", lambda chunks: [nothing for _ in chunks])
     draft.seat({0: [1, 270]})
-    assert draft.propose({0: Ask([1, 270], 4)})[0] == ([], [], True)
+    assert draft.propose({0: DraftRequest([1, 270], 4)})[0] == ([], [], True)
 
 
 def test_tokens_that_only_the_draft_model_has_are_never_proposed(model: Gguf) -> None:
     draft = of_words(model, 270)
     tokens = [1, 265, 266]
     draft.seat({0: tokens})
-    assert all(token < 270 for token in draft.propose({0: Ask(tokens, 6)})[0].tokens)
+    assert all(token < 270 for token in draft.propose({0: DraftRequest(tokens, 6)})[0].tokens)
 
 
 def test_check_finds_a_stream_whose_contents_differ(model: Gguf) -> None:
     draft = drafts(model)
-    ask(draft, {0: Ask(words(random.Random(5), 10), 3)})
+    ask(draft, {0: DraftRequest(words(random.Random(5), 10), 3)})
     model.cut(draft._seats[0].stream, 2)
     with pytest.raises(RuntimeError, match="does not hold the"):
         draft.check()

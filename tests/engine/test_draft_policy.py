@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from llmctld.engine.core.draft_model import Ask, DraftModel, Proposal, Took
+from llmctld.engine.core.draft_model import CallTime, DraftModel, DraftRequest, Proposal
 from llmctld.engine.core.draft_policy import TRY_SHARE, Accuracy, DraftPolicy
 from llmctld.engine.drafts.speculation import Drafts, Speculation
 from llmctld.engine.streams.sequence import Sequence
@@ -24,7 +24,7 @@ class Oracle(DraftModel):
     ms: float
     """A call for one row; each further row costs a tenth of that."""
     dice: random.Random = field(default_factory=lambda: random.Random(1))
-    took: list[Took] = field(default_factory=list)
+    took: list[CallTime] = field(default_factory=list)
     agreed: int = 0
     spent: float = 0.0
     calls: int = 0
@@ -32,10 +32,10 @@ class Oracle(DraftModel):
     def seat(self, running: dict[int, list[int]]) -> None:
         """There is only one sequence."""
 
-    def behind(self, id: int, length: int) -> int:
+    def tokens_missing(self, id: int, length: int) -> int:
         return max(1, length - self.agreed)
 
-    def propose(self, asks: dict[int, Ask]) -> dict[int, Proposal]:
+    def propose(self, asks: dict[int, DraftRequest]) -> dict[int, Proposal]:
         return {id: self._say(len(tokens), most) for id, (tokens, most) in asks.items()}
 
     def _say(self, at: int, most: int) -> Proposal:
@@ -43,8 +43,8 @@ class Oracle(DraftModel):
             self.text[place] if self.dice.random() < self.right[place] else -1
             for place in range(at, min(at + most, len(self.text)))
         ]
-        for rows in [self.behind(0, at), *[1] * (len(tokens) - 1)]:
-            self.took.append(Took(1, rows, self.ms * (1 + (rows - 1) / 10)))
+        for rows in [self.tokens_missing(0, at), *[1] * (len(tokens) - 1)]:
+            self.took.append(CallTime(1, rows, self.ms * (1 + (rows - 1) / 10)))
         self.spent += sum(took.ms for took in self.took)
         self.agreed, self.calls = at, self.calls + 1
         return Proposal(tokens, [0.9] * len(tokens), False)
@@ -176,7 +176,7 @@ class Two(Oracle):
     def __init__(self, texts: list[list[int]]) -> None:
         super().__init__(texts[0], [1.0] * len(texts[0]), 0.5)
 
-    def propose(self, asks: dict[int, Ask]) -> dict[int, Proposal]:
+    def propose(self, asks: dict[int, DraftRequest]) -> dict[int, Proposal]:
         said = super().propose(asks)
         return {id: each if id == 0 else each._replace(tokens=[-1] * len(each.tokens)) for id, each in said.items()}
 

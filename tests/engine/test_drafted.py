@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 from gguf import GGUFReader
-from llmctld.engine.core.draft_model import Ask, Proposal
+from llmctld.engine.core.draft_model import DraftRequest, Proposal
 from llmctld.engine.core.draft_policy import DraftPolicy, Prospect
 from llmctld.engine.cost.pace import Pace
 from llmctld.engine.llama.model import Gguf
@@ -153,7 +153,7 @@ def test_draft_model_that_is_always_wrong_is_soon_switched_off(folder: Path, mon
     assert model.draft_model is not None
     propose, calls = model.draft_model.propose, []
 
-    def spy(asks: dict[int, Ask]) -> dict[int, Proposal]:
+    def spy(asks: dict[int, DraftRequest]) -> dict[int, Proposal]:
         calls.append(asks)
         return propose(asks)
 

@@ -90,7 +90,7 @@ def test_answers_equal_llama_cpps_plain_loop_in_every_mode(
     answers["after others"], answers["again"] = (
         [reply.text for reply in part] for part in (again[: len(asked)], again[len(asked) :])
     )
-    reusing.loop.farewell()
+    reusing.loop.save_states()
     later = Driver(model, saved=SavedStates(tmp_path / "saved", 2**22, 2**30), pace=Dear())
     restored = [later.ask(prompt, max_tokens=count) for prompt in asked]
     answers["after save and restore"] = [reply.text for reply in restored]

@@ -12,7 +12,15 @@ from llmctld.engine.fit import Shape, gpu_room
 from llmctld.engine.llama.cells import KV_TYPES, cell_bytes
 from llmctld.engine.llama.internals.ggml import Device, devices, tensor_bytes
 from llmctld.engine.llama.internals.native_log import NativeLog
-from llmctld.engine.llama.internals.offload import Needs, arrange, layer_bytes, make_plan, on, parts, placed
+from llmctld.engine.llama.internals.offload import (
+    Needs,
+    arrange,
+    bytes_on,
+    bytes_per_gpu,
+    layer_bytes,
+    make_plan,
+    split_files,
+)
 from llmctld.engine.llama.model import Gguf
 from llmctld.engine.messages import Load
 
@@ -72,7 +80,7 @@ def test_each_layer_is_on_one_gpu_and_none_is_on_gpus_without_a_share(
     sizes: list[int], shares: list[int], data: st.DataObject
 ) -> None:
     layers = data.draw(st.integers(0, len(sizes)))
-    found = placed(sizes, layers, shares)
+    found = bytes_per_gpu(sizes, layers, shares)
     assert sum(found) == sum(sizes[len(sizes) - layers :])
     assert not any(size for size, share in zip(found[:-1], shares[:-1], strict=True) if not share)
 
@@ -86,9 +94,9 @@ def test_gpu_room_is_the_limit_minus_used_memory() -> None:
 
 def test_buffers_of_a_gpu_exclude_other_gpus_and_pinned_memory() -> None:
     buffers = {"CUDA1": 1, "CUDA10": 2, "CUDA1_Split": 4, "CUDA_Host": 8, "CPU": 16}
-    assert on(buffers, [gpu(1)]) == 5
-    assert on(buffers, [gpu(1), gpu(10)]) == 7
-    assert on(buffers, []) == 0
+    assert bytes_on(buffers, [gpu(1)]) == 5
+    assert bytes_on(buffers, [gpu(1), gpu(10)]) == 7
+    assert bytes_on(buffers, []) == 0
 
 
 def test_layer_sizes_of_a_file_and_names_of_its_parts(tmp_path: Path) -> None:
@@ -98,7 +106,7 @@ def test_layer_sizes_of_a_file_and_names_of_its_parts(tmp_path: Path) -> None:
     assert len(set(found[:3])) == 1
     assert found[3] == sizes["output.weight"] + sizes["output_norm.weight"]
     assert sum(found) == sum(sizes.values()) - sizes["token_embd.weight"]
-    assert list(parts("/a/m-00002-of-00003.gguf")) == [f"/a/m-0000{part}-of-00003.gguf" for part in (1, 2, 3)]
+    assert list(split_files("/a/m-00002-of-00003.gguf")) == [f"/a/m-0000{part}-of-00003.gguf" for part in (1, 2, 3)]
     assert list(tensor_bytes(str(tmp_path / "none.gguf"))) == []
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmctld.engine.core.draft_model import Ask
+from llmctld.engine.core.draft_model import DraftRequest
 from llmctld.engine.llama.model import Gguf
 from llmctld.engine.llama.sampler import Sampler
 
@@ -71,7 +71,7 @@ def test_token_missing_from_the_draft_model_does_not_end_the_engine(tmp_path: Pa
     last = len(vocabulary()) + 7
     for text in ([1, 300, last, 301], [1, 300, last, 301, 302, last]):
         model.seat({1: text, 2: [1, 300]})
-        proposals = model.propose({1: Ask(text, 3), 2: Ask([1, 300], 3)})
+        proposals = model.propose({1: DraftRequest(text, 3), 2: DraftRequest([1, 300], 3)})
         assert list(proposals) == [1, 2]
         model.check()
 
@@ -85,7 +85,7 @@ def test_failing_draft_model_proposes_nothing_until_it_works_again(
         llama(tmp_path / "big.gguf", speculation="ngram", draft=str(tmp_path / "small.gguf"), slots=2)
     ).draft_model
     assert model is not None
-    asks = {1: Ask([1, 300, 301], 3), 2: Ask([1, 302], 3)}
+    asks = {1: DraftRequest([1, 300, 301], 3), 2: DraftRequest([1, 302], 3)}
     model.seat({id: ask.tokens for id, ask in asks.items()})
     meant = [proposal.tokens for proposal in model.propose(asks).values()]
     assert all(meant)

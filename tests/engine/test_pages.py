@@ -7,7 +7,7 @@ import numpy as np
 import psutil
 import pytest
 from llmctld.engine.cost.pace import Pace
-from llmctld.engine.llama.internals.pages import LARGE, STEP, give_back_zeros, stretches
+from llmctld.engine.llama.internals.pages import LARGE, STEP, anonymous_mappings, give_back_zeros
 from llmctld.engine.llama.model import Gguf
 
 from tests.engine.driver import Driver, llama
@@ -43,7 +43,7 @@ def filled(size: int) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
 
 
 def test_zero_pages_are_released_and_other_data_is_kept() -> None:
-    before = stretches()
+    before = anonymous_mappings()
     array = filled(8 * LARGE)
     array[3 * LARGE + 7] = 1
     array[-1] = 2
@@ -56,13 +56,13 @@ def test_zero_pages_are_released_and_other_data_is_kept() -> None:
 
 def test_older_mappings_are_not_released() -> None:
     array = filled(4 * LARGE)
-    assert give_back_zeros(stretches()) == 0
+    assert give_back_zeros(anonymous_mappings()) == 0
     assert not array.any()
 
 
 @pytest.mark.usefixtures("nothing_is_told")
 def test_nothing_is_released_without_memory_information() -> None:
-    before = stretches()
+    before = anonymous_mappings()
     array = filled(4 * LARGE)
     assert (before, give_back_zeros(before)) == ([], 0)
     assert not array.any()

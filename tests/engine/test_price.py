@@ -1,21 +1,21 @@
 """The time that a step counts as: measured, or configured by a test."""
 
 import pytest
-from llmctld.engine.cost.price import FixedStepTime, given
+from llmctld.engine.cost.price import FixedStepTime, parse_step_time
 from llmctld.engine.llama.model import Gguf
 
 from tests.engine.driver import Driver
 
 
 def test_step_time_is_read_as_milliseconds_per_pass_and_per_row() -> None:
-    price = given({"LLMCTL_ENGINE_STEP_MS": "8 0.5"})
+    price = parse_step_time({"LLMCTL_ENGINE_STEP_MS": "8 0.5"})
     assert price == FixedStepTime(8.0, 0.5)
     assert price.ms(2, 10) == 21.0
     assert price.of_draft.ms(2, 10) == pytest.approx(2.1)
-    assert given({}) is given({"LLMCTL_ENGINE_STEP_MS": ""}) is None
+    assert parse_step_time({}) is parse_step_time({"LLMCTL_ENGINE_STEP_MS": ""}) is None
     for said in ("8", "8 a", "1 2 3"):
         with pytest.raises(ValueError, match=r"LLMCTL_ENGINE_STEP_MS is '.*', but must be two numbers"):
-            given({"LLMCTL_ENGINE_STEP_MS": said})
+            parse_step_time({"LLMCTL_ENGINE_STEP_MS": said})
 
 
 def test_configured_step_time_replaces_the_measured_one(base: Gguf) -> None:

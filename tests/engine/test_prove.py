@@ -41,7 +41,7 @@ def load(path: Path, **options: object) -> Load:
         "memory_bytes": 2**30,
         "context": 256,
     }
-    return rungs.applied(Load(**{**given, "slots": 2, **options}))  # type: ignore[arg-type]
+    return rungs.with_rung(Load(**{**given, "slots": 2, **options}))  # type: ignore[arg-type]
 
 
 def test_proof_leaves_no_tokens_in_the_kv_cache(quantised: Path) -> None:
@@ -144,7 +144,7 @@ def test_quantised_kv_cache_is_disabled_without_flash_attention() -> None:
 
 
 def test_kernel_results_are_close_to_numpy() -> None:
-    tried = {trial.name: kernels.off(trial, 33) for trial in kernels.trials()}
+    tried = {trial.name: kernels.relative_error(trial, 33) for trial in kernels.trials()}
     assert len(tried) >= len(kernels.TYPES)
     assert all(share < kernels.ROUGH for share in tried.values()), json.dumps(tried)
     assert tried["plain F16"] < 0.01 < tried["plain Q2_K"]

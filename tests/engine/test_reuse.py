@@ -78,7 +78,7 @@ def test_saved_state_is_reused_after_a_restart(model: Gguf, alone: Alone, tmp_pa
     prompt = story(random.Random(5), 400)
     driver = Driver(model, saved=SavedStates(tmp_path, 2**22, 2**30), pace=Dear())
     driver.ask(prompt)
-    driver.loop.farewell()
+    driver.loop.save_states()
     later = Driver(model, saved=SavedStates(tmp_path, 2**22, 2**30), pace=Dear()).ask(prompt)
     assert later.done.cached_tokens == later.done.prompt_tokens - 1
     assert later.text == alone(prompt)
@@ -90,7 +90,7 @@ def test_saved_state_with_a_flipped_byte_is_not_used(model: Gguf, alone: Alone, 
     prompt = story(random.Random(6), 400)
     driver = Driver(model, saved=SavedStates(tmp_path, 2**22, 2**30), pace=Dear())
     driver.ask(prompt)
-    driver.loop.farewell()
+    driver.loop.save_states()
     (file,) = tmp_path.glob(f"*{SUFFIX}")
     content = bytearray(file.read_bytes())
     content[int(place * len(content))] ^= 1

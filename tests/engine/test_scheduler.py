@@ -395,7 +395,7 @@ def test_state_with_a_long_unique_suffix_is_saved_to_disk() -> None:
 def test_only_long_streams_are_saved_at_shutdown() -> None:
     machine = Machine(slots=2, streams=4)
     machine.run(request(1, range(500), 1), request(2, range(9000, 9020), 1))
-    machine.do(machine.scheduler.farewell())
+    machine.do(machine.scheduler.final_saves())
     (entry,) = machine.saved.match(np.arange(500, dtype=np.int32))
     assert machine.saved.get(entry)[0].tolist() == list(range(500))
     assert len(machine.saved) == 1, "twenty tokens are cheaper to compute than to save"
@@ -406,7 +406,7 @@ def test_shared_prefix_of_two_streams_is_saved_once_at_shutdown() -> None:
     machine = Machine(slots=2, streams=4)
     machine.run(request(1, range(500), 1))
     machine.run(request(2, [*range(490), *range(9000, 9010)], 1))
-    machine.do(machine.scheduler.farewell())
+    machine.do(machine.scheduler.final_saves())
     matches = machine.saved.match(np.arange(490, dtype=np.int32))
     assert list(matches.values()) == [490]
 

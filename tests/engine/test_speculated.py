@@ -195,7 +195,7 @@ def test_wrong_drafts_do_not_change_the_answer(model: Gguf, plain: Gguf, monkeyp
 
     def noisy(chunks: list[Chunk]) -> list[list[int] | Refusal]:
         for chunk in chunks:
-            if chunk.sequence.is_decoding and chunk.sequence.left > 4:
+            if chunk.sequence.is_decoding and chunk.sequence.tokens_left > 4:
                 chunk.draft[:] = [dice.randrange(3, 200) for _ in range(3)]
         return decode(chunks)
 

@@ -10,7 +10,7 @@ from llmctld.engine.answer.reasoning import TAGS, Tags
 from llmctld.engine.errors import Refusal
 from llmctld.engine.messages import ChatMessage
 from llmctld.engine.prompt.template import ChatTemplate
-from llmctld.engine.sandbox.process import Scribe
+from llmctld.engine.sandbox.process import TemplateProcess
 from transformers.utils import chat_template_utils
 
 from tests.engine.traits import CHANNELS, TRAITS
@@ -28,17 +28,17 @@ SOURCES = Path(os.environ.get("LLMCTL_LLAMA_CPP", "/nonexistent")) / "models" / 
 
 
 @pytest.fixture(scope="module")
-def scribe() -> Iterator[Scribe]:
+def scribe() -> Iterator[TemplateProcess]:
     """One process for all templates that are examined in turn."""
-    made = Scribe()
+    made = TemplateProcess()
     yield made
     made.close()
 
 
-def check_as_transformers(source: str, scribe: Scribe) -> None:
+def check_as_transformers(source: str, scribe: TemplateProcess) -> None:
     """Checks that the text equals that of transformers' own renderer for the same messages."""
     template = ChatTemplate(source, KNOWN, scribe)
-    wanted = {"tools": None, "documents": None} | template._given({}) if not template.nature.broken else {}
+    wanted = {"tools": None, "documents": None} | template._given({}) if not template.traits.broken else {}
     for talk in TALKS:
         messages = [ChatMessage(*turn) for turn in talk]
         given = [{"role": message.role, "content": message.content} for message in template.fitted(messages)]
@@ -47,7 +47,7 @@ def check_as_transformers(source: str, scribe: Scribe) -> None:
 
 
 @pytest.mark.parametrize("trait", TRAITS)
-def test_each_template_trait_renders_as_in_transformers(trait: str, scribe: Scribe) -> None:
+def test_each_template_trait_renders_as_in_transformers(trait: str, scribe: TemplateProcess) -> None:
     check_as_transformers(TRAITS[trait], scribe)
 
 
@@ -76,9 +76,9 @@ WORDS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("trait", WORDS)
-def test_thinking_options_of_each_template_trait(trait: str, scribe: Scribe) -> None:
-    thinking = ChatTemplate(TRAITS[trait], scribe=scribe).nature.thinking
-    assert {word: thinking.way(word).variables for word in thinking.words} == WORDS[trait]
+def test_thinking_options_of_each_template_trait(trait: str, scribe: TemplateProcess) -> None:
+    thinking = ChatTemplate(TRAITS[trait], scribe=scribe).traits.thinking
+    assert {word: thinking.input_for(word).variables for word in thinking.words} == WORDS[trait]
 
 
 def test_unsupported_thinking_option_is_refused_with_the_supported_ones() -> None:
@@ -107,9 +107,9 @@ def test_thinking_option_changes_the_rendered_prompt() -> None:
 
 def test_model_family_is_recognised_by_its_name() -> None:
     template = ChatTemplate(TRAITS["plain"], model="Llama 3.3 Nemotron Super 49B v1")
-    assert template.nature.thinking.words == ["on", "off"]
+    assert template.traits.thinking.words == ["on", "off"]
     assert template.render([ChatMessage("user", "hi")], "off").startswith("<|system|>detailed thinking off<|end|>")
-    assert ChatTemplate(TRAITS["plain"], model="Llama 3.3").nature.thinking.words == []
+    assert ChatTemplate(TRAITS["plain"], model="Llama 3.3").traits.thinking.words == []
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_model_family_is_recognised_by_its_name() -> None:
         ),
     ],
 )  # fmt: skip
-def test_thinking_tags_are_detected_from_the_template(source: str, tags: Tags | None, scribe: Scribe) -> None:
-    found = ChatTemplate(source, scribe=scribe).nature.tags
+def test_thinking_tags_are_detected_from_the_template(source: str, tags: Tags | None, scribe: TemplateProcess) -> None:
+    found = ChatTemplate(source, scribe=scribe).traits.tags
     assert found.own == tags
     assert found.all == ((tags, *TAGS) if tags else TAGS)
 
 
 def opened(template: ChatTemplate, think: str | None = None) -> str:
-    found = template.nature.tags.opened(template.render([ChatMessage("user", "hi")], think))
+    found = template.traits.tags.opened(template.render([ChatMessage("user", "hi")], think))
     return found.opening if found else ""
 
 
@@ -183,7 +183,7 @@ FAMILIES: dict[str, tuple[set[str], str, bool]] = {
 
 
 @pytest.mark.skipif(not SOURCES.is_dir(), reason="LLMCTL_LLAMA_CPP names no folder of llama.cpp's sources")
-def test_llama_cpps_templates_render_as_in_transformers(scribe: Scribe) -> None:
+def test_llama_cpps_templates_render_as_in_transformers(scribe: TemplateProcess) -> None:
     files = sorted(SOURCES.glob("*.jinja"))
     assert len(files) > 60
     for file in files:
@@ -192,15 +192,15 @@ def test_llama_cpps_templates_render_as_in_transformers(scribe: Scribe) -> None:
 
 @pytest.mark.skipif(not SOURCES.is_dir(), reason="LLMCTL_LLAMA_CPP names no folder of llama.cpp's sources")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_thinking_options_and_tags_of_model_families(family: str, scribe: Scribe) -> None:
+def test_thinking_options_and_tags_of_model_families(family: str, scribe: TemplateProcess) -> None:
     words, opening, begins = FAMILIES[family]
     file = SOURCES / f"{family}.jinja"
     if not file.is_file():
         pytest.skip(f"these sources have no {file.name}")
     template = ChatTemplate(file.read_text(encoding="utf-8"), KNOWN, scribe)
-    nature = template.nature
-    assert set(nature.thinking.words) == words
-    assert (nature.tags.own.opening if nature.tags.own else "") == opening
+    traits = template.traits
+    assert set(traits.thinking.words) == words
+    assert (traits.tags.own.opening if traits.tags.own else "") == opening
     assert bool(opened(template)) == begins
     if "on" in words and "off" in words:
         assert not opened(template, "off")

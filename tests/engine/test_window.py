@@ -47,7 +47,7 @@ def engine(model: Gguf, saved: SavedStates | None = None) -> Driver:
 
 def again(model: Gguf, driver: Driver, folder: Path) -> Driver:
     """Restarts the engine with its saved states."""
-    driver.loop.farewell()
+    driver.loop.save_states()
     for stream in range(model.streams):
         model.cut(stream, 0)
     return engine(model, SavedStates(folder, 2**26, 2**30, model.window))

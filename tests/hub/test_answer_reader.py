@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from llmctld.models.remote.answer_reader import FAILED, AnswerPart, AnswerReader, Empty
+from llmctld.models.remote.answer_reader import FAILED, AnswerPart, AnswerReader, EmptyAnswer
 from llmctld.models.remote.http.breaker import AttemptFailed
 from llmctld.models.remote.http.sse import Event
 
@@ -98,9 +98,9 @@ def test_answer_without_finish_reason_is_truncated_and_without_content_is_empty(
     for events in ([part("a")], [part("")], [part("a"), {"choices": [], "usage": {"completion_tokens": 1}}]):
         with pytest.raises(AttemptFailed, match="finish_reason") as cut:
             read(*events)
-        assert not isinstance(cut.value, Empty)
+        assert not isinstance(cut.value, EmptyAnswer)
     for nothing in ([], [b"[DONE]"], [b"null", b"[DONE]"], [part("", role="assistant"), b"[DONE]"]):
-        with pytest.raises(Empty):
+        with pytest.raises(EmptyAnswer):
             read(*nothing)
 
 

@@ -14,7 +14,7 @@ async def test_waiting_requests_run_by_priority_then_in_order() -> None:
     turns, order = PrioritySemaphore(1), []
 
     async def work(name: str, priority: int) -> None:
-        async with turns.one(priority):
+        async with turns.slot(priority):
             order.append(name)
             await asyncio.sleep(0)
 
@@ -28,7 +28,7 @@ async def test_waiting_request_can_be_moved_up() -> None:
     turns, order = PrioritySemaphore(1), []
 
     async def work(number: int) -> None:
-        async with turns.one(2, number):
+        async with turns.slot(2, number):
             order.append(number)
             await asyncio.sleep(0)  # now the others are waiting
             if number == 1:
@@ -43,7 +43,7 @@ async def test_cancelled_request_frees_its_slot_for_the_next() -> None:
     turns = PrioritySemaphore(1)
 
     async def work() -> None:
-        async with turns.one(1):
+        async with turns.slot(1):
             await asyncio.sleep(0)
 
     for steps in range(6):  # cancelled at each of its steps, also just after its turn came
@@ -53,7 +53,7 @@ async def test_cancelled_request_frees_its_slot_for_the_next() -> None:
         leaver.cancel()
         await asyncio.gather(holder, leaver, last, return_exceptions=True)
         assert last.exception() is None
-    async with turns.one(1):
+    async with turns.slot(1):
         assert turns._free == 0
     assert (turns._free, [turn for *_, turn in turns._waiting if not turn.done()]) == (1, [])
 
@@ -66,7 +66,7 @@ async def test_idle_limit_ends_a_silent_block_and_restarts_on_content() -> None:
     async with IdleLimit(0.1) as idle:
         for _ in range(30):
             await asyncio.sleep(0.01)
-            idle.heard()
+            idle.restart()
     await asyncio.sleep(0)  # and no cancellation is left behind
 
 

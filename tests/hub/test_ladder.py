@@ -22,8 +22,8 @@ def descent(ladder: Ladder, model: str = "one", kind: FileKind = KIND, paths: li
 def fallen(ladder: Ladder, model: str = "one", kind: FileKind = KIND) -> Descent:
     """Records a load that crashed on the first rung and succeeded on the second."""
     found = descent(ladder, model, kind)
-    assert found.fell("SIGSEGV")
-    found.stood()
+    assert found.crashed_at_load("SIGSEGV")
+    found.loaded()
     return found
 
 
@@ -42,14 +42,14 @@ def test_files_of_the_same_kind_start_on_the_working_rung(ladder: Ladder, tmp_pa
 
 def test_a_crash_below_the_first_rung_is_blamed_on_the_architecture(ladder: Ladder) -> None:
     found = descent(ladder)
-    assert [found.fell("SIGABRT"), found.fell("SIGABRT")] == [True, True]
-    found.stood()
+    assert [found.crashed_at_load("SIGABRT"), found.crashed_at_load("SIGABRT")] == [True, True]
+    found.loaded()
     assert descent(ladder, "another").rung.name == "no extra buffers"
     assert descent(ladder, "another", FileKind(KIND.types, "qwen3")).rung.name == "as it is"
 
 
 def test_failed_load_does_not_affect_other_models(ladder: Ladder) -> None:
-    descent(ladder).fell("SIGSEGV")
+    descent(ladder).crashed_at_load("SIGSEGV")
     assert descent(ladder, "another").rung.name == "as it is"
 
 
@@ -85,8 +85,13 @@ def test_the_build_changes_with_the_files_of_the_library(tmp_path: Path, monkeyp
 
 def test_model_that_crashes_on_every_rung_is_refused_until_explicitly_loaded(ladder: Ladder, tmp_path: Path) -> None:
     found = descent(ladder)
-    assert [found.fell(cause) for cause in ("SIGSEGV", "SIGILL", "SIGABRT", "SIGFPE")] == [True, True, True, False]
-    said = found.died().message
+    assert [found.crashed_at_load(cause) for cause in ("SIGSEGV", "SIGILL", "SIGABRT", "SIGFPE")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+    said = found.failed_everywhere().message
     with pytest.raises(ModelUnavailable) as caught:
         descent(Ladder(tmp_path / "rungs.json"))
     assert caught.value.message == said
@@ -103,9 +108,9 @@ def test_model_that_crashes_on_every_rung_is_refused_until_explicitly_loaded(lad
 
 def test_bus_errors_count_for_one_day_even_on_every_rung(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
     found = descent(ladder)
-    while found.fell("SIGBUS"):
+    while found.crashed_at_load("SIGBUS"):
         pass
-    found.died()
+    found.failed_everywhere()
     later = time.time() + ladders.AGAIN_S
     with pytest.raises(ModelUnavailable):
         descent(ladder)
@@ -116,11 +121,11 @@ def test_bus_errors_count_for_one_day_even_on_every_rung(ladder: Ladder, monkeyp
 def test_crash_at_work_counts_for_a_day_once_a_lower_rung_has_answered(
     ladder: Ladder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert descent(ladder).died_at_work("SIGSEGV")
+    assert descent(ladder).crashed_at_work("SIGSEGV")
     assert descent(ladder, "another").rung.name == "as it is", "nothing is proven until a lower rung has answered"
     lower = descent(ladder)
     assert lower.rung.name == "no AMX"
-    lower.answered()
+    lower.confirm()
     assert descent(ladder, "another").rung.name == "no AMX"
     later = time.time() + ladders.AGAIN_S
     monkeypatch.setattr(time, "time", lambda: later)
@@ -129,17 +134,17 @@ def test_crash_at_work_counts_for_a_day_once_a_lower_rung_has_answered(
 
 def test_request_that_crashes_every_rung_is_blamed_itself(ladder: Ladder) -> None:
     other = descent(ladder, "another")
-    assert other.died_at_work("SIGABRT")
-    descent(ladder, "another").answered()  # learned from another model's request
-    steps = [descent(ladder).died_at_work("SIGABRT") for _ in range(3)]
+    assert other.crashed_at_work("SIGABRT")
+    descent(ladder, "another").confirm()  # learned from another model's request
+    steps = [descent(ladder).crashed_at_work("SIGABRT") for _ in range(3)]
     assert steps == [True, True, False]
     assert descent(ladder).rung.name == descent(ladder, "another").rung.name == "as it is"
-    assert not descent(ladder).died_at_work("SIGABRT"), "no further rung is tried for it"
+    assert not descent(ladder).crashed_at_work("SIGABRT"), "no further rung is tried for it"
 
 
 def test_crash_at_load_is_remembered_after_crashes_at_work_are_dismissed(ladder: Ladder) -> None:
     fallen(ladder)
-    while descent(ladder).died_at_work("SIGABRT"):
+    while descent(ladder).crashed_at_work("SIGABRT"):
         pass
     assert descent(ladder).rung.name == "no AMX"
 
@@ -148,20 +153,20 @@ def test_changed_model_files_are_reported(tmp_path: Path, ladder: Ladder) -> Non
     path = tmp_path / "m.gguf"
     path.write_bytes(b"12345")
     found = descent(ladder, paths=[path])
-    assert found.moved() == ""
+    assert found.changed_files() == ""
     path.write_bytes(b"123")
-    assert found.moved() == f"{path} had 5 bytes when it was loaded and has 3 now"
+    assert found.changed_files() == f"{path} had 5 bytes when it was loaded and has 3 now"
     found = descent(ladder, paths=[path])
     (tmp_path / "new.gguf").write_bytes(b"1234567")
     (tmp_path / "new.gguf").replace(path)
-    assert found.moved() == "", "the file that was opened still exists"
+    assert found.changed_files() == "", "the file that was opened still exists"
     found = descent(ladder, paths=[path])
     path.rename(tmp_path / "elsewhere")
-    assert found.moved().startswith(f"{path} can no longer be read")
+    assert found.changed_files().startswith(f"{path} can no longer be read")
 
 
 def test_sigill_on_every_rung_means_a_library_for_another_processor(ladder: Ladder) -> None:
     found = descent(ladder)
-    while found.fell("SIGILL"):
+    while found.crashed_at_load("SIGILL"):
         pass
-    assert "built for a newer processor" in found.died().hint
+    assert "built for a newer processor" in found.failed_everywhere().hint

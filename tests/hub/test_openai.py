@@ -14,7 +14,7 @@ from llmctl.errors import InvalidRequest, ModelUnavailable
 
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "schema": True, "strict": True}}
 SENT: dict[str, tuple[Any, dict[str, Any]]] = {
-    "messages": ([ChatMessage("user", "why?")], {"messages": openai.said([ChatMessage("user", "why?")])}),
+    "messages": ([ChatMessage("user", "why?")], {"messages": openai.messages_json([ChatMessage("user", "why?")])}),
     "tokens": ([1, 2], {"prompt": [1, 2]}),
     "raw": (True, {"prompt": "hi"}),
     "max_tokens": (7, {"max_tokens": 7}),
@@ -42,7 +42,7 @@ OURS = {"id", "user", "priority", "streams", "overflow"}
 
 def ask(**fields: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {"id": 1, "max_tokens": 9, "messages": [ChatMessage("user", "hi")]}
-    return openai.ask(Submit(**(plain | fields)), "m", takes_grammar=True).body
+    return openai.request_of(Submit(**(plain | fields)), "m", takes_grammar=True).body
 
 
 def test_every_request_field_is_sent_refused_or_local() -> None:
@@ -92,9 +92,9 @@ def test_fields_that_the_api_cannot_express_are_refused(name: str) -> None:
 def test_the_remaining_tokens_are_parsed_from_a_refusal(words: str, left: int | None) -> None:
     body = ask(max_tokens=2048)
     assert refusal.room(words) == left
-    assert openai.fit(words, body) == (left is not None)
+    assert openai.lower_max_tokens(words, body) == (left is not None)
     assert body["max_tokens"] == (left or 2048)
-    assert not openai.fit(words, body), "and there is no second time"
+    assert not openai.lower_max_tokens(words, body), "and there is no second time"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_retry_after_is_parsed_as_seconds_and_as_a_date() -> None:
     ("status", "again"), [(429, True), (500, True), (502, True), (503, True), (504, True), (501, False)]
 )
 def test_only_transient_statuses_are_retried(status: int, again: bool) -> None:
-    found = refusal.refused("it", status, ServerMessage("no", ""), 3.0)
+    found = refusal.error_of("it", status, ServerMessage("no", ""), 3.0)
     assert isinstance(found, AttemptFailed)
     assert (found.again, found.after, found.counts) == (again, 3.0 * again, status not in (429, 500))
-    assert isinstance(refusal.refused("it", 308, ServerMessage("", "")), ModelUnavailable)
+    assert isinstance(refusal.error_of("it", 308, ServerMessage("", "")), ModelUnavailable)

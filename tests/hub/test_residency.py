@@ -172,7 +172,7 @@ async def test_the_least_used_model_is_evicted(tmp_path: Path) -> None:
         for replica in residency._pool.replicas():
             replica.load_s = 1.0  # their load times differ by chance
         await say(residency, catalog.find("a"), "x")
-        assert residency.outlook(catalog.find("c")) == "loading c, unloading b for it"
+        assert residency.wait_notice(catalog.find("c")) == "loading c, unloading b for it"
         await say(residency, catalog.find("c"), "x")
         assert residency.names == ["a", "c"]
 
@@ -193,7 +193,7 @@ async def test_a_busy_model_is_evicted_only_after_max_wait(tmp_path: Path) -> No
     async with engines(tmp_path, config, a=SMALL, b=SMALL) as (catalog, residency):
         a, b = catalog.find("a"), catalog.find("b")
         async with residency.lease(a):
-            assert residency.outlook(b) == "b waits for 1.0 MiB of memory: a is busy"
+            assert residency.wait_notice(b) == "b waits for 1.0 MiB of memory: a is busy"
             other = asyncio.create_task(say(residency, b, "b"))
             await asyncio.sleep(0)
             async with residency.lease(a):

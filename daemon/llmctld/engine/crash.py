@@ -14,7 +14,7 @@ from typing import Any
 VARIABLE = "LLMCTL_ENGINE_CRASH"
 
 
-def planned(moment: str, where: str, name: str = "") -> int | None:
+def planned_signal(moment: str, where: str, name: str = "") -> int | None:
     """The signal to crash with at this moment, or None."""
     places = {f"{moment}:{place}{model}" for place in (where, "*") for model in ("", f":{name}")}
     for plan in filter(None, os.environ.get(VARIABLE, "").split(",")):
@@ -24,14 +24,14 @@ def planned(moment: str, where: str, name: str = "") -> int | None:
     return None
 
 
-def at(moment: str, where: str, name: str = "") -> None:
-    if (number := planned(moment, where, name)) is not None:
+def crash_at(moment: str, where: str, name: str = "") -> None:
+    if (number := planned_signal(moment, where, name)) is not None:
         os.kill(os.getpid(), number)
 
 
 def arm(model: Any, works: str, ends: str, where: str, name: str) -> None:
     """Make the method `works` of a loaded model crash, at its first call or at the first after a call of `ends`."""
-    first, late = planned("batch", where, name), planned("late", where, name)
+    first, late = planned_signal("batch", where, name), planned_signal("late", where, name)
     if first is not None:
         _before(model, works, lambda: os.kill(os.getpid(), first))
     elif late is not None:

@@ -12,7 +12,7 @@ from llmctld.engine.errors import LoadError, Refusal
 from llmctld.engine.fit import mebibytes
 from llmctld.engine.messages import Load, Loaded, Scored, Submit
 from llmctld.engine.prompt.prompt import Prompt
-from llmctld.engine.prompt.template import untold
+from llmctld.engine.prompt.template import refuse_unused_thinking
 from llmctld.engine.streams.checkpoints import Window
 from llmctld.engine.streams.sequence import Chunk
 
@@ -69,7 +69,7 @@ class Echo(WithoutReuse):
         if self._load.fail == "error":
             name = self._load.name
             raise Refusal("engine_failed", f"{name} is set to fail each request", "Unset its `fail` setting.")
-        untold(submit)
+        refuse_unused_thinking(submit)
         if submit.tokens is not None:
             return Prompt([_code_point(token) for token in submit.tokens])
         return Prompt([ord(character) for message in submit.messages for character in message.content])

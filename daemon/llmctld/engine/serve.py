@@ -21,7 +21,7 @@ from llmctl.pointers import pointer_at
 from llmctld.engine import crash
 from llmctld.engine.core.backend import TextModel
 from llmctld.engine.core.loop import Inbox, Loop
-from llmctld.engine.cost.price import FixedStepTime, given
+from llmctld.engine.cost.price import FixedStepTime, parse_step_time
 from llmctld.engine.embed.loop import Embedder, EmbedLoop
 from llmctld.engine.errors import LoadError
 from llmctld.engine.llama.internals import rungs
@@ -41,9 +41,9 @@ def serve(hub: socket.socket) -> int:
     _, load = inbox.get()
     if not isinstance(load, Load):
         raise RuntimeError(f"the first frame is {type(load).__name__}, not Load")
-    load = rungs.applied(load)
+    load = rungs.with_rung(load)
     try:
-        crash.at("load", load.rung, load.name)
+        crash.crash_at("load", load.rung, load.name)
         if load.backend == "llama.cpp":
             from llmctld.engine.llama.internals import abort
 
@@ -79,7 +79,7 @@ def _generate(load: Load, inbox: Inbox, hub: socket.socket) -> None:
 
 def _price() -> FixedStepTime | None:
     try:
-        return given(os.environ)
+        return parse_step_time(os.environ)
     except ValueError as error:
         raise LoadError(str(error), "Unset it; it is for tests only.") from error
 
@@ -123,7 +123,7 @@ def _model(load: Load) -> TextModel:
         from llmctld.engine.llama.model import Gguf
 
         model = Gguf(load)
-        crash.at("proof", load.rung, load.name)
+        crash.crash_at("proof", load.rung, load.name)
         most = min(load.batch, model.loaded.context - 1)
         prove.text(load.name, model, most)
         if model.second is not None:
@@ -152,7 +152,7 @@ def _embedder(load: Load) -> Embedder:
         from llmctld.engine.embed.gguf import GgufEmbedder
 
         embedder = GgufEmbedder(load)
-        crash.at("proof", load.rung, load.name)
+        crash.crash_at("proof", load.rung, load.name)
         prove.embedding(load.name, embedder, embedder.loaded.context)
         return embedder
     there = "Available: llama.cpp and sentence-transformers."

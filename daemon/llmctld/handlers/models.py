@@ -67,7 +67,7 @@ async def load_model(hub: Hub, request: wire.LoadModel, tell: Tell) -> wire.Engi
     entry = hub.catalog.find(request.name)
     hub.residency.retry(entry)
     if not hub.residency.is_loaded(entry):
-        tell(wire.Notice(text=hub.residency.outlook(entry)))
+        tell(wire.Notice(text=hub.residency.wait_notice(entry)))
     worker = await hub.residency.load(entry, request.replicas)
     for notice in worker.loaded.notices if worker.loaded else []:
         tell(wire.Notice(text=notice))
@@ -82,7 +82,7 @@ async def pin_model(hub: Hub, request: wire.PinModel, tell: Tell) -> wire.Engine
     entry = hub.catalog.check_pin(request.name, request.pinned)
     if request.pinned:
         if not hub.residency.is_loaded(entry):
-            tell(wire.Notice(text=hub.residency.outlook(entry)))
+            tell(wire.Notice(text=hub.residency.wait_notice(entry)))
         await hub.residency.load(
             entry
         )  # first: a model that does not load, or a request that is cancelled, pins nothing

@@ -42,7 +42,7 @@ class Threshold:
         error = 0.1 if pair is not None and pair.similarity > OBVIOUS else 0.9
         return Decision(pair is not None and pair.similarity >= self._least, error, verify=True, judge=True)
 
-    def ask(self) -> None:
+    def count_judge_question(self) -> None:
         pass
 
     def learn(self, pair: Pair, decision: Decision, same: bool) -> None:

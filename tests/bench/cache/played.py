@@ -19,7 +19,7 @@ NEAREST, NEIGHBOURS = 300, 5
 class Decides(Protocol):
     def decide(self, pair: Pair | None) -> Decision: ...
 
-    def ask(self) -> None: ...
+    def count_judge_question(self) -> None: ...
 
     def learn(self, pair: Pair, decision: Decision, same: bool) -> None: ...
 
@@ -75,7 +75,7 @@ def play(stream: Stream, seed: int, decides: Decides, lies: float = 0.0) -> Outc
         if pair is not None and decision.judge:
             if not right:  # nothing but a judge tells two wordings from two answers
                 calls += 1
-                decides.ask()
+                decides.count_judge_question()
             heard = right != (chance.random() < lies)
             decides.learn(pair, decision, heard)
             if decision.close:

@@ -49,12 +49,12 @@ UNIT = re.compile(r"<[^<>\s][^<>]*>|\[/?[A-Z][A-Z _]*\]")
 """One piece of markup."""
 
 
-def units(all: Iterable[Tags]) -> frozenset[str]:
+def markup_of(all: Iterable[Tags]) -> frozenset[str]:
     """All markup that `all` consists of."""
     return frozenset(unit for tags in all for text in tags for unit in UNIT.findall(text))
 
 
-RENDERED = units(TAGS)
+RENDERED = markup_of(TAGS)
 """Control tokens that are rendered as text, because the reasoning tags would be lost otherwise."""
 LONE = tuple(tags for tags in TAGS if tags.closing != HARMONY[0])
 """Families whose closing tag also counts without an opening one: servers drop the opening tag when it is part of the prompt."""

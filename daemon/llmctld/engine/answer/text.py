@@ -10,15 +10,15 @@ from llmctld.engine.answer.reasoning import TAGS, Splitter, Tags, overlap
 
 
 @dataclass(frozen=True)
-class Gain:
+class NewText:
     """New text of one step. `stopped`: a stop string was reached, and all later text is dropped."""
 
     text: str = ""
     reasoning: str = ""
     stopped: bool = False
 
-    def __add__(self, more: "Gain") -> "Gain":
-        return Gain(self.text + more.text, self.reasoning + more.reasoning, self.stopped or more.stopped)
+    def __add__(self, more: "NewText") -> "NewText":
+        return NewText(self.text + more.text, self.reasoning + more.reasoning, self.stopped or more.stopped)
 
 
 class Text:
@@ -31,17 +31,17 @@ class Text:
         self._splitter = Splitter(opened, known)
         self._stop = StopStrings(stop or [])
 
-    def feed(self, data: bytes) -> Gain:
+    def feed(self, data: bytes) -> NewText:
         answer, reasoning = self._splitter.feed(self._decoder.decode(data))
         text, stopped = self._stop.feed(answer)
-        return Gain(text, reasoning, stopped)
+        return NewText(text, reasoning, stopped)
 
-    def end(self) -> Gain:
+    def end(self) -> NewText:
         """The text held back, at the end of the answer."""
         first, thought = self._splitter.feed(self._decoder.decode(b"", final=True))
         last, more = self._splitter.end()
         text, stopped = self._stop.feed(first + last)
-        return Gain(text + self._stop.end(), thought + more, stopped)
+        return NewText(text + self._stop.end(), thought + more, stopped)
 
 
 class StopStrings:

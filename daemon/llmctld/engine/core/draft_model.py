@@ -33,7 +33,7 @@ class Rows(Protocol):
         """Whether the stream holds exactly `tokens` tokens."""
 
 
-class Ask(NamedTuple):
+class DraftRequest(NamedTuple):
     """Request for up to `most` (at least 1) tokens after `tokens`."""
 
     tokens: list[int]
@@ -48,7 +48,7 @@ class Proposal(NamedTuple):
     doubted: bool
 
 
-class Took(NamedTuple):
+class CallTime(NamedTuple):
     """Time of one call: passes through the weights, rows, milliseconds."""
 
     passes: int
@@ -57,7 +57,7 @@ class Took(NamedTuple):
 
 
 @dataclass
-class Seat:
+class DraftStream:
     """The stream of a running request, and the number of its tokens that were last known to be in it."""
 
     stream: int
@@ -67,7 +67,7 @@ class Seat:
 class Drafting:
     """A draft in progress. `text`: the request's tokens, then the drafted ones."""
 
-    def __init__(self, ask: Ask, stream: int, agreed: int) -> None:
+    def __init__(self, ask: DraftRequest, stream: int, agreed: int) -> None:
         self.stream = stream
         self.text = Sequence(0, list(ask.tokens), len(ask.tokens), ask.most, position=agreed)
         self.sure: list[float] = []
@@ -103,8 +103,8 @@ class DraftModel:
     def __init__(self, model: Rows, streams: int, batch: int, words: int, floor: float = FLOOR) -> None:
         self._model, self._batch, self._words, self._floor = model, batch, words, floor
         self._held: list[list[int]] = [[] for _ in range(streams)]
-        self._seats: dict[int, Seat] = {}
-        self.took: list[Took] = []
+        self._seats: dict[int, DraftStream] = {}
+        self.took: list[CallTime] = []
         self.price: FixedStepTime | None = None
         self._compute([Chunk(Sequence(0, [0], 1, 0), 0, 0, 1)])  # warm up: the first call is the slowest
         self._model.cut(0, 0)
@@ -119,13 +119,13 @@ class DraftModel:
                 stream: agreement(held, running[id]) for stream, held in enumerate(self._held) if stream not in taken
             }
             best = max(agreed, key=lambda stream: (agreed[stream], -len(self._held[stream])))
-            self._seats[id] = Seat(best, agreed[best])
+            self._seats[id] = DraftStream(best, agreed[best])
 
-    def behind(self, id: int, length: int) -> int:
+    def tokens_missing(self, id: int, length: int) -> int:
         """Approximate number of the request's `length` tokens to compute before drafting."""
         return max(1, length - self._seats[id].agreed)
 
-    def propose(self, asks: dict[int, Ask]) -> dict[int, Proposal]:
+    def propose(self, asks: dict[int, DraftRequest]) -> dict[int, Proposal]:
         """Draft tokens for all requests together.
 
         A request that is far behind computes a part of its text instead, so that the others do not wait.
@@ -141,7 +141,7 @@ class DraftModel:
             self._seats[id].agreed = min(draft.text.position, draft.text.prompt_tokens)
         return {id: draft.proposal for id, draft in drafts.items()}
 
-    def _open(self, seat: Seat, ask: Ask) -> Drafting:
+    def _open(self, seat: DraftStream, ask: DraftRequest) -> Drafting:
         """Cut the stream to the prefix it shares with the request's tokens."""
         keep = min(agreement(self._held[seat.stream], ask.tokens), len(ask.tokens) - 1)
         if not self._model.cut(seat.stream, keep):
@@ -155,7 +155,7 @@ class DraftModel:
         ms = (time.monotonic() - begin) * 1e3
         counts = {chunk.stream: chunk.count for chunk in chunks}
         often, all_ = passes(counts), sum(counts.values())
-        self.took.append(Took(often, all_, self.price.ms(often, all_) if self.price else ms))
+        self.took.append(CallTime(often, all_, self.price.ms(often, all_) if self.price else ms))
         for chunk in chunks:
             chunk.sequence.position += chunk.count
         return said

@@ -6,7 +6,7 @@ draft_model.py; how many of them the main model computes is up to drafts/specula
 
 from typing import NamedTuple
 
-from llmctld.engine.core.draft_model import Ask, DraftModel, Proposal
+from llmctld.engine.core.draft_model import DraftModel, DraftRequest, Proposal
 from llmctld.engine.cost.step_cost import StepCost
 from llmctld.engine.drafts.speculation import DRAFT_TOKENS, Offer, Speculation
 from llmctld.engine.streams.sequence import Sequence
@@ -223,9 +223,9 @@ class DraftPolicy:
 
     def _prospect(self, model: DraftModel, sequence: Sequence) -> Prospect:
         accuracy = self._accuracy[sequence.id]
-        chances = accuracy.chances(min(sequence.left - 1, DRAFT_TOKENS))
-        behind = model.behind(sequence.id, len(sequence.tokens))
-        return Prospect(chances, accuracy.rates.said, behind, min(sequence.left, ANSWER))
+        chances = accuracy.chances(min(sequence.tokens_left - 1, DRAFT_TOKENS))
+        behind = model.tokens_missing(sequence.id, len(sequence.tokens))
+        return Prospect(chances, accuracy.rates.said, behind, min(sequence.tokens_left, ANSWER))
 
     def _price(self, asked: list[tuple[Prospect, int]]) -> float:
         """Milliseconds: one call per token of the longest draft, with a row for each sequence that is still sure; plus reading
@@ -242,14 +242,14 @@ class DraftPolicy:
     def _trial(self, model: DraftModel, able: dict[int, Sequence], speculation: Speculation) -> dict[int, int]:
         """A few tokens for the cheapest sequence, if that costs little compared with the time since the last trial."""
         behind = {
-            stream: model.behind(sequence.id, len(sequence.tokens))
+            stream: model.tokens_missing(sequence.id, len(sequence.tokens))
             for stream, sequence in able.items()
-            if sequence.left > 1
+            if sequence.tokens_left > 1
         }
         if not behind or not speculation.cost.known:
             return {}
         stream = min(behind, key=lambda stream: behind[stream])
-        count = min(able[stream].left - 1, TRY_TOKENS)
+        count = min(able[stream].tokens_left - 1, TRY_TOKENS)
         ms = self._cost.estimate(count, count + behind[stream] - 1)
         wait = max(ms / TRY_SHARE, TRY_AFTER * speculation.cost.estimate(1, 1))
         if self._cost.known and speculation.spent_ms - self._asked_ms < wait:
@@ -262,7 +262,9 @@ class DraftPolicy:
         self, model: DraftModel, able: dict[int, Sequence], asked: dict[int, int]
     ) -> tuple[dict[int, Offer], float]:
         """Stream -> offer, and the milliseconds it took."""
-        said = model.propose({able[stream].id: Ask(able[stream].tokens, count) for stream, count in asked.items()})
+        said = model.propose(
+            {able[stream].id: DraftRequest(able[stream].tokens, count) for stream, count in asked.items()}
+        )
         for took in model.took:
             self._cost.learn(*took)
         ms = sum(took.ms for took in model.took)

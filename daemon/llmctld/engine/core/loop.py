@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 
-from llmctld.engine.answer.text import Gain, Text
+from llmctld.engine.answer.text import NewText, Text
 from llmctld.engine.core.backend import TextModel, room
 from llmctld.engine.core.kv import Kv
 from llmctld.engine.core.scheduler import Scheduler
@@ -81,11 +81,11 @@ class Loop:
         """Run until told to close."""
         while not self._closing:
             self.step()
-        self.farewell()
+        self.save_states()
 
-    def farewell(self) -> None:
+    def save_states(self) -> None:
         """Save states that are worth it."""
-        self._kv.do(self.scheduler.farewell())
+        self._kv.do(self.scheduler.final_saves())
         self.scheduler.saved.close()
 
     def step(self) -> None:
@@ -135,7 +135,7 @@ class Loop:
         elif isinstance(command, Drop):
             sequence = self.scheduler.cancel(command.id)
             if sequence is not None:
-                self._close(sequence, "cancelled", Gain(), time.monotonic())
+                self._close(sequence, "cancelled", NewText(), time.monotonic())
         elif isinstance(command, Move):
             self.scheduler.move(command.id, command.user, command.priority)
         elif isinstance(command, Recall):
@@ -212,7 +212,7 @@ class Loop:
         """Record a token; False if it was the last."""
         sequence.add(token, now)
         if self._model.is_end(token):
-            self._end(sequence, "stop", Gain(), now)
+            self._end(sequence, "stop", NewText(), now)
             return False
         gain = sequence.text.feed(self._model.piece(token))
         if gain.stopped or sequence.is_full:
@@ -221,11 +221,11 @@ class Loop:
         sequence.held += gain
         return True
 
-    def _end(self, sequence: Sequence, reason: str, gain: Gain, now: float) -> None:
+    def _end(self, sequence: Sequence, reason: str, gain: NewText, now: float) -> None:
         self.scheduler.finish(sequence)
         self._close(sequence, reason, gain, now)
 
-    def _close(self, sequence: Sequence, reason: str, gain: Gain, now: float) -> None:
+    def _close(self, sequence: Sequence, reason: str, gain: NewText, now: float) -> None:
         """Send the final message of a request that holds no slot. A stop string in the held-back text still counts."""
         rest = sequence.text.end()
         if rest.stopped and reason == "length":
@@ -273,7 +273,7 @@ class Loop:
     def _tell(self, sequence: Sequence, now: float) -> None:
         """Report the text that the sequence gained since its last piece."""
         self._untold.pop(sequence.id, None)
-        held, sequence.held = sequence.held, Gain()
+        held, sequence.held = sequence.held, NewText()
         if held.text or held.reasoning:
             self._events.append(Piece(sequence.id, held.text, held.reasoning))
             sequence.told = now

@@ -98,9 +98,9 @@ class Queue:
         del self._all[sequence.id]
         self._lines[sequence.priority].take(sequence, ready)
 
-    def begun(self, id: int) -> bool:
+    def has_run(self, id: int) -> bool:
         """Whether this request has run before."""
-        return self._all[id].begun
+        return self._all[id].has_run
 
     def remove(self, id: int) -> Sequence:
         """Remove a request without serving it. KeyError if it does not wait."""

@@ -71,7 +71,7 @@ class Scheduler:
         if id in self.waiting:
             sequence = self.waiting.remove(id)
             sequence.user, sequence.priority = user, priority
-            self.waiting.put(sequence, first=sequence.begun)
+            self.waiting.put(sequence, first=sequence.has_run)
         elif id in self.running:
             self.running[id].user, self.running[id].priority = user, priority
 
@@ -134,8 +134,8 @@ class Scheduler:
         chosen, common = self._place(sequence)
         target, source = chosen.target, chosen.source
         actions: list[Action] = []
-        if chosen.aside is not None:
-            actions += self._put_aside(target, chosen.aside)
+        if chosen.copy_target is not None:
+            actions += self._put_aside(target, chosen.copy_target)
         else:
             actions += self._rescue(target, source.keep if source.stream == target else 0)
         if source.entry is not None:
@@ -147,9 +147,9 @@ class Scheduler:
         self.streams.take(target, sequence.id, np.array(sequence.tokens, np.int32), sequence.adapters)
         self.running[sequence.id] = sequence
         sequence.stream, sequence.position = target, source.keep
-        if not sequence.begun:
+        if not sequence.has_run:
             sequence.cached = source.keep
-        self._window.begun(sequence, common, self.pace)
+        self._window.start_sequence(sequence, common, self.pace)
         return actions
 
     def _place(self, sequence: Sequence) -> tuple[place.Placement, int]:
@@ -204,7 +204,7 @@ class Scheduler:
         held = self.streams.held(stream)
         if not self._reuses or self.streams.adapters(stream):
             return []  # saved states are only kept for the model without adapters
-        lost = self.streams.sole(stream, keep) if lost is None else lost
+        lost = self.streams.unshared_tokens(stream, keep) if lost is None else lost
         if not place.worth_keeping(lost, self.pace) or self.saved.covers(held):
             return []
         lasting = lost >= place.LASTING_TOKENS
@@ -224,7 +224,7 @@ class Scheduler:
             gap, last = gaps[0], self.streams.owned[-1]
             mover = self._owner(last)
             assert mover is not None
-            other = place.aside(self.streams, gap, self.pace)
+            other = place.copy_target(self.streams, gap, self.pace)
             actions += self._rescue(gap) if other is None else self._put_aside(gap, other)
             actions.append(Copy(last, gap))
             self.streams.move(last, gap, mover.computed)
@@ -281,12 +281,12 @@ class Scheduler:
 
     def recall(self) -> list[int]:
         """Remove waiting requests that have never run; returns their ids."""
-        unbegun = [id for id in self.waiting if not self.waiting.begun(id)]
+        unbegun = [id for id in self.waiting if not self.waiting.has_run(id)]
         for id in unbegun:
             self.waiting.remove(id)
         return unbegun
 
-    def farewell(self) -> list[Action]:
+    def final_saves(self) -> list[Action]:
         """Save actions at the end: everything worth it, most recently used first, each prefix once."""
         actions: list[Action] = []
         kept: list[Tokens] = []

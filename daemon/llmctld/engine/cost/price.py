@@ -25,7 +25,7 @@ class FixedStepTime(NamedTuple):
         return FixedStepTime(self.pass_ms * DRAFT_SHARE, self.row_ms * DRAFT_SHARE)
 
 
-def given(environ: Mapping[str, str]) -> FixedStepTime | None:
+def parse_step_time(environ: Mapping[str, str]) -> FixedStepTime | None:
     """Parse `LLMCTL_ENGINE_STEP_MS="8 2"` (8 ms per pass, 2 ms per row). None if unset or empty. Raises ValueError."""
     if not (said := environ.get(VARIABLE)):
         return None

@@ -26,7 +26,7 @@ FORGIVEN = 0.8
 """The wait shrinks to this share after each round without competition."""
 
 
-class Round:
+class TrialRound:
     """Several steps with the same number of threads: measured time relative to expected time."""
 
     def __init__(self) -> None:
@@ -60,10 +60,10 @@ class Threads:
         self._rung = 0
         self._trial = 0
         """Rungs below the current number that the trial uses; -1 is one above; 0 is no trial."""
-        self._round = Round()
+        self._round = TrialRound()
         self._slowness = 0.0
         """Of the last round with the current number."""
-        self._fewer, self._more = Wait(SETTLED), Wait(0)
+        self._fewer, self._more = TrialWait(SETTLED), TrialWait(0)
         self._reach = 1
         """Rungs below that the next trial uses: where two processors are taken, one thread fewer does not help."""
         self._cost = StepCost()
@@ -82,16 +82,16 @@ class Threads:
         if not self._trial:
             self._cost.learn(passes, rows, ms)
         if self._round.over or (self._trial and self._round.slowness > HOPELESS * self._slowness):
-            done, self._round = self._round, Round()
+            done, self._round = self._round, TrialRound()
             self._judge(done) if self._trial else self._look(done)
 
-    def _look(self, done: Round) -> None:
+    def _look(self, done: TrialRound) -> None:
         """After a normal round: decide whether to try another number."""
         self._slowness = done.slowness
         self._fewer.rounds += 1
         self._more.rounds += 1
         if done.share >= CROWDED:
-            self._fewer.forgive()
+            self._fewer.add_quiet_round()
         elif self._fewer.over and (below := self._below(done.share)):
             self._trial = min(self._reach, below)
             self._reach = self._reach + 1 if self._reach < below else 1
@@ -104,20 +104,22 @@ class Threads:
         least = WORTH * share * self.count
         return sum(number >= least for number in self._ladder[self._rung + 1 :])
 
-    def _judge(self, done: Round) -> None:
+    def _judge(self, done: TrialRound) -> None:
         """After a trial round: keep the number on trial, or return to the one before."""
         trial, self._trial = self._trial, 0
         if done.slowness <= (FEWER_AT_MOST if trial > 0 else MORE_AT_MOST) * self._slowness:
             self._rung += trial
             self._reach = 1
-            self._fewer, self._more = (Wait(0), Wait(FIRST_WAIT)) if trial > 0 else (Wait(FIRST_WAIT), Wait(0))
+            self._fewer, self._more = (
+                (TrialWait(0), TrialWait(FIRST_WAIT)) if trial > 0 else (TrialWait(FIRST_WAIT), TrialWait(0))
+            )
         elif trial > 0:
             self._fewer.fail(longer=self._reach == 1)  # only after all lower rungs have failed
         else:
             self._more.fail()
 
 
-class Wait:
+class TrialWait:
     """Rounds until the next trial in one direction."""
 
     def __init__(self, least: float) -> None:
@@ -132,7 +134,7 @@ class Wait:
         self._least = min(max(2 * self._least if longer else self._least, FIRST_WAIT), LAST_WAIT)
         self.rounds = 0
 
-    def forgive(self) -> None:
+    def add_quiet_round(self) -> None:
         """Record a round without competition, so that the next competition starts a trial sooner."""
         self._least *= FORGIVEN
 

@@ -37,7 +37,7 @@ POOLINGS = {
 }
 
 
-class Unfit(Exception):
+class UnexpectedFolder(Exception):
     """The folder does not contain what was expected."""
 
 
@@ -53,19 +53,19 @@ def main() -> int:
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return error.errno or 1  # as the status, so that the hub need not read the words
-    except (Unfit, KeyError, ValueError) as error:
-        sys.stderr.write(f"{error if isinstance(error, Unfit) else repr(error)}\n")
+    except (UnexpectedFolder, KeyError, ValueError) as error:
+        sys.stderr.write(f"{error if isinstance(error, UnexpectedFolder) else repr(error)}\n")
         return 1
     return 0
 
 
 def convert(folder: Path, out: Path, sha256: str | None = None) -> None:
-    """Write `out` completely or not at all. Raises Unfit: wrong hash, or not a BERT with a pooling that GGUF supports."""
+    """Write `out` completely or not at all. Raises UnexpectedFolder: wrong hash, or no BERT with a pooling that GGUF supports."""
     if sha256 is not None and (found := _sha256(folder / WEIGHTS)) != sha256:
-        raise Unfit(f"{folder / WEIGHTS} has the SHA-256 {found}, and not {sha256}")
+        raise UnexpectedFolder(f"{folder / WEIGHTS} has the SHA-256 {found}, and not {sha256}")
     config = json.loads((folder / "config.json").read_bytes())
     if config["model_type"] != "bert":
-        raise Unfit(f"{folder} contains a model of the type {config['model_type']!r}, not 'bert'")
+        raise UnexpectedFolder(f"{folder} contains a model of the type {config['model_type']!r}, not 'bert'")
     temporary = out.with_suffix(f".{os.getpid()}.tmp")
     writer = GGUFWriter(temporary, "bert")
     try:
@@ -94,7 +94,7 @@ def _pooling(folder: Path) -> PoolingType:
     modes = json.loads((folder / "1_Pooling" / "config.json").read_bytes())
     chosen = [kind for mode, kind in POOLINGS.items() if modes.get(mode)]
     if len(chosen) != 1 or sum(bool(value) for mode, value in modes.items() if mode.startswith("pooling_mode")) != 1:
-        raise Unfit(f"{folder} pools in a way that a GGUF file cannot say: {modes}")
+        raise UnexpectedFolder(f"{folder} pools in a way that a GGUF file cannot say: {modes}")
     return chosen[0]
 
 
@@ -131,7 +131,7 @@ def _marked(word: str, special: bool) -> str:
 
 
 def _tensors(found: dict[str, NDArray[Any]], layers: int) -> list[tuple[str, NDArray[Any]]]:
-    """Matrices as float16, others unchanged. Raises Unfit for a tensor that llama.cpp does not know."""
+    """Matrices as float16, others unchanged. Raises UnexpectedFolder for a tensor that llama.cpp does not know."""
     names = get_tensor_name_map(MODEL_ARCH.BERT, layers)
     tensors = []
     for given, tensor in found.items():
@@ -140,7 +140,7 @@ def _tensors(found: dict[str, NDArray[Any]], layers: int) -> list[tuple[str, NDA
             continue
         name = names.get_name(plain, try_suffixes=(".weight", ".bias"))
         if name is None:
-            raise Unfit(f"the tensor {given} has no place in a GGUF file of this kind")
+            raise UnexpectedFolder(f"the tensor {given} has no place in a GGUF file of this kind")
         half = tensor.ndim == 2 and name not in EXACT
         tensors.append((name, np.asarray(tensor, np.float16 if half else np.float32)))
     return tensors

@@ -70,19 +70,19 @@ class GgufEmbedder:
             backend="llama.cpp", context=context, slots=load.slots, memory_bytes=used, dimension=self._dimension,
             notices=notices,
         )  # fmt: skip
-        self._weights.tell(self.loaded, self._log)
+        self._weights.report(self.loaded, self._log)
 
     def read(self, text: str, prompt: str | None) -> Reading:
         if prompt is not None and prompt not in self._prompts:
             raise unknown_prompt(prompt, list(self._prompts))
         rendered = self._reader.markers.typed(text, "" if prompt is None else self._prompts[prompt])
-        tokens = self._reader.whole(rendered)
+        tokens = self._reader.text_tokens(rendered)
         if len(tokens) > self.loaded.context:
             raise too_long(len(tokens), self.loaded.context)
         return Reading(rendered.text, tokens)
 
     def embed(self, readings: Sequence[Reading]) -> Vectors:
-        self._batch.lay([reading.tokens for reading in readings])
+        self._batch.fill_texts([reading.tokens for reading in readings])
         if self._memory:  # a decoder keeps its KV; each batch starts empty
             lib.llama_memory_clear(self._memory, True)
         tokens: int = self._batch.struct.n_tokens

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from llmctld.engine.errors import Refusal
 from llmctld.engine.forms import gbnf
-from llmctld.engine.forms.numbers import holdable
+from llmctld.engine.forms.numbers import supported_schema
 from llmctld.engine.forms.smallest import shortest_text, smallest_value
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def written(schema: str | None, grammar: str | None) -> str:
     """A schema (JSON) or grammar (GBNF) in the library's notation. Raises Refusal (`usage`)."""
     if schema is not None:
         try:
-            return LLMatcher.grammar_from_json_schema(holdable(schema), overrides=JSON)
+            return LLMatcher.grammar_from_json_schema(supported_schema(schema), overrides=JSON)
         except (ValueError, msgspec.DecodeError, RecursionError) as error:
             raise Refusal("usage", f"the schema is not JSON: {error}") from error
     try:

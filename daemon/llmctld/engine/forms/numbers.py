@@ -25,7 +25,7 @@ ABOVE = ("maximum", "exclusiveMaximum")
 Schema = dict[str, Any]
 
 
-def holdable(schema: str) -> str:
+def supported_schema(schema: str) -> str:
     """The schema (JSON), unchanged if the library handles all its numbers. Raises msgspec.DecodeError, RecursionError."""
     was = msgspec.json.decode(schema)
     found = _schema(was)

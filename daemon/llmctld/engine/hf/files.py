@@ -64,7 +64,7 @@ def config_of(load: Load) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise LoadError(f"{load.name}: {path} cannot be read: {words(error)}", FETCH) from error
+        raise LoadError(f"{load.name}: {path} cannot be read: {first_line(error)}", FETCH) from error
     if not isinstance(found, dict):
         raise LoadError(f"{load.name}: {path} is not a JSON object", FETCH)
     return found
@@ -88,7 +88,7 @@ def _indexed(load: Load, index: Path) -> list[Path]:
     try:
         names = sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LoadError(f"{load.name}: {index} cannot be read: {words(error)}", FETCH) from error
+        raise LoadError(f"{load.name}: {index} cannot be read: {first_line(error)}", FETCH) from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing or not names:
         message = f"{load.name}: {index.name} lists {len(names)} weight files, of which {len(missing)} are missing"
@@ -111,10 +111,10 @@ def numbers_of(load: Load, file: Path) -> int:
             raise ValueError(f"it is truncated: {size} of {whole} bytes")
         return sum(math.prod(tensor["shape"]) for tensor in tensors)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise LoadError(f"{load.name}: {file} cannot be read: {words(error)}", FETCH) from error
+        raise LoadError(f"{load.name}: {file} cannot be read: {first_line(error)}", FETCH) from error
 
 
-def words(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of a library's error, which is the part that helps a user."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -12,7 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import mebibytes
-from llmctld.engine.hf.files import FETCH, config_of, numbers_of, weights_of, words
+from llmctld.engine.hf.files import FETCH, config_of, first_line, numbers_of, weights_of
 from llmctld.engine.messages import Load
 
 disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -33,7 +33,7 @@ def read_config(load: Load) -> Any:
         if needs_code:
             message = f"{load.name}: {folder} contains code of its own for {kind!r}, which can do anything when it runs"
             raise LoadError(message, "Review it, then set `trust = true` for this model to allow it.") from error
-        message = f"{load.name}: transformers does not know the model type {kind!r} of {folder}: {words(error)}"
+        message = f"{load.name}: transformers does not know the model type {kind!r} of {folder}: {first_line(error)}"
         raise LoadError(message, "Check the folder, or install a newer transformers.") from error
 
 
@@ -43,7 +43,7 @@ def read_tokenizer(load: Load) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=load.trust, local_files_only=True)
         tokenizer.encode("a")
     except Exception as error:
-        message = f"{load.name}: the tokenizer in {folder} cannot be read: {words(error)}"
+        message = f"{load.name}: the tokenizer in {folder} cannot be read: {first_line(error)}"
         raise LoadError(message, "A model needs its tokenizer.json (or tokenizer.model) beside its weights.") from error
     if len(tokenizer) < 2:
         raise LoadError(f"{load.name}: there is no tokenizer in {folder}", "A model needs its tokenizer.json.")
@@ -78,10 +78,10 @@ def read_model(load: Load, config: Any, device: torch.device, dtype: torch.dtype
         if not missing:
             return (model if "device_map" in quantized else model.to(device)).eval()
     except torch.OutOfMemoryError as error:
-        message = f"{load.name} does not fit in the memory of {device}: {words(error)}"
+        message = f"{load.name} does not fit in the memory of {device}: {first_line(error)}"
         raise LoadError(message, f"Unload another model, or set {_smaller(load, dtype)} for this one.") from error
     except Exception as error:
-        message = f"{load.name}: transformers cannot load {load.path}: {words(error)}"
+        message = f"{load.name}: transformers cannot load {load.path}: {first_line(error)}"
         raise LoadError(message, FETCH) from error
     raise LoadError(f"{load.name}: {len(missing)} weights are missing in {load.path}: {', '.join(missing[:3])}", FETCH)
 

@@ -10,7 +10,7 @@ import torch
 from llmctl.config import CONTEXT_CAP
 from llmctld.engine.errors import LoadError, Refusal
 from llmctld.engine.fit import MemoryNeeds, Shape, fit, mebibytes, notice
-from llmctld.engine.hf.files import FETCH, words
+from llmctld.engine.hf.files import FETCH, first_line
 from llmctld.engine.hf.folder import size_of
 from llmctld.engine.hf.paged import Paged, Pick, token_bytes
 from llmctld.engine.hf.single import Single
@@ -56,7 +56,7 @@ class Probe:
             inputs = (torch.tensor([tokens], device=model.device) for tokens in self._probes)
             self._own = [model(tokens).logits[0, -1].float() for tokens in inputs]
         except Exception as error:
-            message = f"{load.name}: the model in {load.path} cannot be run: {words(error)}"
+            message = f"{load.name}: the model in {load.path} cannot be run: {first_line(error)}"
             raise LoadError(message, FETCH) from error
 
     def passes(self, steps: Steps, slots: int) -> bool:
@@ -106,7 +106,7 @@ def steps_for(load: Load, model: Any, size: int, limit: int) -> tuple[Steps, Loa
     except (LoadError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - the library says in many ways that it cannot batch a model
-        reason = words(error)
+        reason = first_line(error)
     model.set_attn_implementation(implementation)
     return _single(load, model, limit, trial, reason)
 

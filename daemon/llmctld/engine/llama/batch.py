@@ -57,7 +57,7 @@ class Batch:
         self.struct.n_tokens = end
         return rows
 
-    def one(self, token: int, position: int, stream: int) -> None:
+    def fill_one(self, token: int, position: int, stream: int) -> None:
         """One token whose logits are not computed."""
         self._lay_one(0, token, position, stream, False)
         self.struct.n_tokens = 1
@@ -66,7 +66,7 @@ class Batch:
         self._token[row], self._position[row], self._stream[row] = token, position, stream
         self._output[row] = output
 
-    def lay(self, texts: Sequence[Sequence[int]]) -> None:
+    def fill_texts(self, texts: Sequence[Sequence[int]]) -> None:
         """Whole texts, each in its own stream from 0 on, with output for every token."""
         end = 0
         for stream, tokens in enumerate(texts):

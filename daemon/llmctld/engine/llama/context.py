@@ -13,7 +13,7 @@ from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import MemoryNeeds, Shape, fit, notice
 from llmctld.engine.llama.cells import KV_TYPES, cell_bytes, reuses, wanted_shape, window_cells
 from llmctld.engine.llama.internals.native_log import NativeLog
-from llmctld.engine.llama.internals.pages import give_back_zeros, stretches
+from llmctld.engine.llama.internals.pages import anonymous_mappings, give_back_zeros
 from llmctld.engine.llama.weights import Weights, check_positions
 from llmctld.engine.messages import Load, Loaded
 
@@ -83,7 +83,7 @@ def make_context(load: Load, weights: Weights, log: NativeLog, draft: DraftConte
     memory = weights.needs(cells) if draft is None else weights.needs(cells).beside(draft.needs)
     name = f"{load.name} with its draft" if draft else load.name
     wanted = wanted_shape(load, model, weights.plan.retained)
-    before = stretches()
+    before = anonymous_mappings()
     while True:
         shape = fit(name, wanted, memory)
         log.clear()
@@ -108,7 +108,7 @@ def make_context(load: Load, weights: Weights, log: NativeLog, draft: DraftConte
         memory_bytes=total,
         notices=notices,
     )
-    weights.tell(loaded, log, *([draft.weights] if draft else []))
+    weights.report(loaded, log, *([draft.weights] if draft else []))
     return Made(context, cells.stream(shape), loaded)
 
 

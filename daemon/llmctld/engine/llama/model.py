@@ -32,7 +32,7 @@ from llmctld.engine.prompt.encode import encode
 from llmctld.engine.prompt.prompt import Prompt
 from llmctld.engine.prompt.systems import takes_later
 from llmctld.engine.prompt.template import ChatTemplate
-from llmctld.engine.sandbox.process import Scribe
+from llmctld.engine.sandbox.process import TemplateProcess
 from llmctld.engine.streams.checkpoints import NO_WINDOW, Window
 from llmctld.engine.streams.sequence import Chunk
 
@@ -57,7 +57,9 @@ class Gguf:
         check_kv_type(load)
         self._context: Any = None
         self.window = NO_WINDOW
-        scribe = Scribe() if load.speaks else None  # first: the template process starts while the weights are read
+        scribe = (
+            TemplateProcess() if load.speaks else None
+        )  # first: the template process starts while the weights are read
         self._second = second.read(load, Gguf)  # before our own log: the library calls the newest log
         self._log = NativeLog()
         self._weights = read_weights(load, self._log, lambda model: self._try_out(load, model), self._draft_bytes(load))
@@ -236,7 +238,7 @@ class Gguf:
     def _do_copies(self, stream: int) -> None:
         """Force the noted copies: decode one token behind the content of the stream, then remove it."""
         end: int = lib.llama_memory_seq_pos_max(self._memory, stream) + 1
-        self._batch.one(self._vocabulary.filler, end, stream)
+        self._batch.fill_one(self._vocabulary.filler, end, stream)
         self._decode()
         lib.llama_memory_seq_rm(self._memory, stream, end, -1)
 

@@ -30,12 +30,12 @@ class GgufReader:
 
     def prompt(self, rendered: Rendered) -> list[int]:
         """Tokens, with the beginning-of-sequence token once if the model wants it."""
-        return self._vocabulary.begun(self._tokens(rendered))
+        return self._vocabulary.with_bos(self._tokens(rendered))
 
-    def whole(self, rendered: Rendered) -> list[int]:
+    def text_tokens(self, rendered: Rendered) -> list[int]:
         """Tokens with everything that embedding models want around a text."""
         text, veiled = self._vocabulary.normal(rendered.text), self._vocabulary.normal(rendered.veiled)
-        begin, end = self._vocabulary.around
+        begin, end = self._vocabulary.affixes
         return [*begin, *self._tokens(Rendered(text, veiled)), *end]
 
     def _tokens(self, rendered: Rendered) -> list[int]:

@@ -32,9 +32,9 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text that may contain control tokens, with the beginning-of-sequence token."""
-        return self.begun(self.tokenise(text))
+        return self.with_bos(self.tokenise(text))
 
-    def begun(self, tokens: list[int]) -> list[int]:
+    def with_bos(self, tokens: list[int]) -> list[int]:
         """`tokens` with the beginning-of-sequence token once, if the model wants it."""
         return tokens if tokens[:1] == self._bos else self._bos + tokens
 
@@ -44,7 +44,7 @@ class Vocabulary:
         return unicodedata.normalize("NFD", text) if is_bert else text
 
     @cached_property
-    def around(self) -> tuple[list[int], list[int]]:
+    def affixes(self) -> tuple[list[int], list[int]]:
         """Tokens that an embedding model wants before and after a text."""
         inside, whole = self.plain("a"), self._tokenise("a", around=True, parse=False)
         begin = next(at for at in range(len(whole)) if whole[at : at + len(inside)] == inside)
@@ -124,15 +124,15 @@ class Vocabulary:
         kinds = lib.llama_vocab_type(self._vocab), lib.llama_vocab_type(other._vocab)
         if kinds[0] != kinds[1]:
             return f"its type is {kinds[1]}, not {kinds[0]}"
-        if self.used != other.used:
-            return f"it has {other.used} tokens, not {self.used}"
-        for token in range(self.used):
+        if self.used_size != other.used_size:
+            return f"it has {other.used_size} tokens, not {self.used_size}"
+        for token in range(self.used_size):
             if self.text(token) != other.text(token):
                 return f"its token {token} is {other.text(token)!r}, not {self.text(token)!r}"
         return ""
 
     @cached_property
-    def used(self) -> int:
+    def used_size(self) -> int:
         """Number of tokens without the unused ones at the end."""
         unused = lib.LLAMA_TOKEN_ATTR_UNUSED
         backwards = range(self.size, 0, -1)

@@ -13,8 +13,8 @@ from llmctld.engine.errors import LoadError
 from llmctld.engine.fit import MemoryNeeds, Shape, mebibytes
 from llmctld.engine.llama.internals.ggml import Device, tensor_bytes
 from llmctld.engine.llama.internals.native_log import NativeLog
-from llmctld.engine.llama.internals.offload import Needs, Plan, layer_bytes, make_plan, on, parts
-from llmctld.engine.llama.internals.repack import place
+from llmctld.engine.llama.internals.offload import Needs, Plan, bytes_on, layer_bytes, make_plan, split_files
+from llmctld.engine.llama.internals.repack import set_weight_layout
 from llmctld.engine.messages import Load, Loaded
 
 TryOut = Callable[[Any], tuple[Any, Shape]]
@@ -41,11 +41,11 @@ class Weights(NamedTuple):
 
     def buffers(self, log: NativeLog) -> int:
         """Host bytes of a context's buffers."""
-        return sum(log.buffers.values()) - on(log.buffers, _own(self.plan))
+        return sum(log.buffers.values()) - bytes_on(log.buffers, _own(self.plan))
 
-    def tell(self, loaded: Loaded, log: NativeLog, *others: "Weights") -> None:
+    def report(self, loaded: Loaded, log: NativeLog, *others: "Weights") -> None:
         """Report the placement, including the weights of `others` whose buffers are in the same log."""
-        gpus = {gpu.name: on(log.buffers, [gpu]) for each in (self, *others) for gpu in each.plan.gpus}
+        gpus = {gpu.name: bytes_on(log.buffers, [gpu]) for each in (self, *others) for gpu in each.plan.gpus}
         own = {gpu.name for gpu in _own(self.plan)}
         for each in (self, *others):
             for name, size in each.on_gpus.items():
@@ -84,8 +84,8 @@ def read_weights(load: Load, log: NativeLog, try_out: TryOut, reserve: int = 0) 
     size: int = lib.llama_model_size(model)
     layers = max(1, lib.llama_model_n_layer(model))
     cells = 1 - min(layers, max(0, plan.layers - 1)) / layers if _own(plan) else 1.0
-    there = {gpu.name: on(log.weights, [gpu]) for gpu in plan.gpus}
-    return Weights(model, plan, max(0, size - on(log.weights, _own(plan))), there, cells)
+    there = {gpu.name: bytes_on(log.weights, [gpu]) for gpu in plan.gpus}
+    return Weights(model, plan, max(0, size - bytes_on(log.weights, _own(plan))), there, cells)
 
 
 def _ask(load: Load, log: NativeLog, plan: Plan, try_out: TryOut) -> Needs:
@@ -94,7 +94,7 @@ def _ask(load: Load, log: NativeLog, plan: Plan, try_out: TryOut) -> Needs:
     try:
         context, shape = try_out(model)
         lib.llama_free(context)
-        compute = [on(log.buffers, [gpu]) for gpu in plan.gpus]
+        compute = [bytes_on(log.buffers, [gpu]) for gpu in plan.gpus]
         return Needs(layer_bytes(load.path, log.layers), log.cell_bytes, compute, shape)
     finally:
         lib.llama_model_free(model)
@@ -110,7 +110,7 @@ def _open(load: Load, log: NativeLog, plan: Plan, *, empty: bool = False) -> Any
     parameters.devices = ctypes.addressof(devices)
     if plan.shares:
         parameters.tensor_split = shares
-    kept = place(parameters, load, bool(plan.layers))
+    kept = set_weight_layout(parameters, load, bool(plan.layers))
     if empty:
         parameters.no_alloc, parameters.load_mode = True, lib.LLAMA_LOAD_MODE_NONE
     model = lib.llama_model_load_from_file(load.path.encode(), parameters)
@@ -125,7 +125,7 @@ def _open(load: Load, log: NativeLog, plan: Plan, *, empty: bool = False) -> Any
 
 def check_positions(load: Load, context: int, own: int) -> None:
     """Some models look positions up in a table, and the library aborts past its end. Raises LoadError."""
-    if context > own and any(name == TABLE for part in parts(load.path) for name, _ in tensor_bytes(part)):
+    if context > own and any(name == TABLE for part in split_files(load.path) for name, _ in tensor_bytes(part)):
         message = f"{load.name}: `context` is {context}, but {load.path} has only {own} positions"
         raise LoadError(message, "Set a smaller `context`.")
 

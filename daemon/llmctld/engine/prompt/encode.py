@@ -13,7 +13,7 @@ from llmctld.engine.prompt.chat import whole
 from llmctld.engine.prompt.markers import Markers, Rendered
 from llmctld.engine.prompt.prompt import Prompt
 from llmctld.engine.prompt.tags import ReasoningTags
-from llmctld.engine.prompt.template import ChatTemplate, untold
+from llmctld.engine.prompt.template import ChatTemplate, refuse_unused_thinking
 
 
 class PromptVocabulary(Protocol):
@@ -49,7 +49,7 @@ def _prompt(
     submit: Submit, template: ChatTemplate | None, vocabulary: PromptVocabulary, markers: Markers, typed: Tokens, rendered: Tokens
 ) -> Prompt:  # fmt: skip
     if submit.raw or submit.tokens is not None or template is None:
-        untold(submit)
+        refuse_unused_thinking(submit)
     if submit.tokens is not None:
         return Prompt(vocabulary.checked(submit.tokens))
     if submit.raw or template is None:
@@ -58,5 +58,5 @@ def _prompt(
             return Prompt(vocabulary.encode(text), opened=ReasoningTags(None, "").opened(text))
         return Prompt(typed(markers.typed(text)))
     read = markers.render(partial(template.render, think=submit.think), submit.messages)
-    vocabulary.render(template.nature.tags.rendered)
+    vocabulary.render(template.traits.tags.rendered)
     return template.prompt(rendered(read), read, submit.messages)

@@ -6,8 +6,8 @@ For templates that render no reasoning, answer/reasoning.py has a table of famil
 from itertools import takewhile
 from typing import Any
 
-from llmctld.engine.answer.reasoning import APRIEL, TAGS, UNIT, Tags, overlap, units
-from llmctld.engine.prompt.thinking import Render, Thinking, Way
+from llmctld.engine.answer.reasoning import APRIEL, TAGS, UNIT, Tags, markup_of, overlap
+from llmctld.engine.prompt.thinking import Render, Thinking, ThinkingInput
 
 USER, THOUGHT, ANSWER = "qx7question", "qx7thought", "qx7answer"
 KEEP = {"add_generation_prompt": False, "preserve_thinking": True, "preserved_thinking": True, "drop_thinking": False}
@@ -15,7 +15,7 @@ KEEP = {"add_generation_prompt": False, "preserve_thinking": True, "preserved_th
 
 def derive(render: Render, thinking: Thinking) -> Tags | None:
     """The tags; None if the template renders no reasoning, or nothing around it."""
-    on = thinking.way("on") if "on" in thinking.words else Way({})
+    on = thinking.input_for("on") if "on" in thinking.words else ThinkingInput({})
     user = {"role": "user", "content": USER}
     prompt = render([user], on.variables)
     turn = next(
@@ -61,7 +61,7 @@ def _opening(render: Render, thinking: Thinking, head: str, lead: str) -> str:
     off = (
         None
         if "off" not in thinking.words
-        else render([{"role": "user", "content": USER}], thinking.way("off").variables)
+        else render([{"role": "user", "content": USER}], thinking.input_for("off").variables)
     )
     if off is not None and USER in off:
         other = _after(off, USER)
@@ -118,4 +118,4 @@ class ReasoningTags:
     @property
     def rendered(self) -> frozenset[str]:
         """Control tokens that must be rendered as text."""
-        return units(self.all)
+        return markup_of(self.all)

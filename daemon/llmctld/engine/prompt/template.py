@@ -16,8 +16,8 @@ from llmctld.engine.prompt.chat import SHOWN, TOOLS, plain, refused_tools, uses_
 from llmctld.engine.prompt.markers import Rendered
 from llmctld.engine.prompt.prompt import Prompt
 from llmctld.engine.prompt.tags import ReasoningTags, derive
-from llmctld.engine.prompt.thinking import Thinking, Way
-from llmctld.engine.sandbox.process import Scribe, Unrendered
+from llmctld.engine.prompt.thinking import Thinking, ThinkingInput
+from llmctld.engine.sandbox.process import TemplateProcess, Unrendered
 
 ORDER_HINT = "Order the messages as the template requires; most need user and assistant messages in turn."
 RAW_HINT = "`--raw` sends the prompt without the template."
@@ -34,7 +34,7 @@ prompt that changes every second is never cached."""
 
 
 @dataclass
-class Nature:
+class TemplateTraits:
     """What was found out about a template. `broken`: why it cannot be used at all."""
 
     broken: str = ""
@@ -44,7 +44,7 @@ class Nature:
     tags: ReasoningTags = field(default_factory=lambda: ReasoningTags(None, ""))
 
 
-def untold(submit: Submit) -> None:
+def refuse_unused_thinking(submit: Submit) -> None:
     """Raises Refusal if a thinking option would have no effect."""
     if submit.think is not None:
         what = "--raw sends the prompt without a chat template" if submit.raw else "this model has no chat template"
@@ -60,21 +60,21 @@ class ChatTemplate:
     """
 
     def __init__(
-        self, source: str, known: dict[str, Any] | None = None, scribe: Scribe | None = None, model: str = ""
+        self, source: str, known: dict[str, Any] | None = None, scribe: TemplateProcess | None = None, model: str = ""
     ) -> None:
         self._source, self._known, self._model = source, known or {}, model
-        self._scribe = scribe or Scribe()
+        self._scribe = scribe or TemplateProcess()
         self._wanted: dict[str, Any] = {}
 
     @cached_property
-    def nature(self) -> Nature:
+    def traits(self) -> TemplateTraits:
         try:
             names = self._scribe.open(self._source, self._known)
             return self._find_out(names)
         except Unrendered as error:
-            return Nature(str(error))  # reported to requests that use the template; `--raw` works without it
+            return TemplateTraits(str(error))  # reported to requests that use the template; `--raw` works without it
 
-    def _find_out(self, names: list[str]) -> Nature:
+    def _find_out(self, names: list[str]) -> TemplateTraits:
         user = {"role": "user", "content": PROBE}
         for self._wanted in (*WANTED, {}):
             if (alone := self._tried([user], {})) is not None:
@@ -84,12 +84,12 @@ class ChatTemplate:
         found = ReasoningTags(derive(self._tried, thinking), self._source)
         thinking.always = found.spoken_of or found.opened(alone or "") is not None
         takes_system = alone is None or (both is not None and SYSTEM in both)
-        return Nature("", self._wanted, takes_system, thinking, found)
+        return TemplateTraits("", self._wanted, takes_system, thinking, found)
 
     def render(self, messages: list[ChatMessage], think: str | None = None) -> str:
         """The text up to the start of the assistant's answer. Raises Refusal with the template's message."""
-        if self.nature.broken:
-            raise Refusal("invalid_request", f"the model's chat template is broken: {self.nature.broken}", RAW_HINT)
+        if self.traits.broken:
+            raise Refusal("invalid_request", f"the model's chat template is broken: {self.traits.broken}", RAW_HINT)
         parsed = self._parses_arguments if uses_tools(messages) else True
         if parsed is None:
             raise refused_tools("the model's chat template does not write them")
@@ -104,7 +104,7 @@ class ChatTemplate:
         """The messages for the template: without support for system messages, the system prompt starts the first user message."""
         line = self._way(think).line
         begins = bool(messages) and messages[0].role == "system"
-        if self.nature.takes_system:
+        if self.traits.takes_system:
             first = f"{line}\n{messages[0].content}" if begins else line
             return [ChatMessage("system", first), *messages[begins:]] if line else messages
         said = [line] * bool(line) + [message.content for message in messages if message.role == "system"]
@@ -129,21 +129,21 @@ class ChatTemplate:
 
     def prompt(self, tokens: list[int], rendered: Rendered, messages: list[ChatMessage]) -> Prompt:
         """The rendered prompt, with what is known about the answer."""
-        tags = self.nature.tags
+        tags = self.traits.tags
         remarks = [*self.remarks(messages), *filter(None, [rendered.remark])]
         return Prompt(tokens, rendered.veiled, tags.opened(rendered.veiled), tags.all, remarks)
 
     def remarks(self, messages: list[ChatMessage]) -> list[str]:
         """Remarks for the user, each shown once."""
-        merged = not self.nature.takes_system and any(message.role == "system" for message in messages)
+        merged = not self.traits.takes_system and any(message.role == "system" for message in messages)
         return [MERGED] if merged else []
 
     def close(self) -> None:
         """End its process."""
         self._scribe.close()
 
-    def _way(self, think: str | None) -> Way:
-        return Way({}) if think is None else self.nature.thinking.way(think)
+    def _way(self, think: str | None) -> ThinkingInput:
+        return ThinkingInput({}) if think is None else self.traits.thinking.input_for(think)
 
     def _given(self, variables: dict[str, Any]) -> dict[str, Any]:
         today = {"datetime": date.today().isoformat()} if "datetime" in self._wanted else {}

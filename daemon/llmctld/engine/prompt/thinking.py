@@ -41,7 +41,7 @@ NONSENSE = "qx7nonsense"
 PROBE = "qx7question"
 
 
-class Way(NamedTuple):
+class ThinkingInput(NamedTuple):
     """How to pass an option to a template: by variables or by a system line."""
 
     variables: dict[str, Any]
@@ -54,11 +54,11 @@ class Thinking:
     def __init__(self, render: Render, names: Iterable[str], source: str, model: str = "") -> None:
         self._render, self._names, self._source = render, frozenset(names), source
         self.always = False
-        self._ways: dict[str, Way] = {}
+        self._ways: dict[str, ThinkingInput] = {}
         self._ways = self._switch() or self._lines()
         lines = next(((on, off) for name, on, off in FAMILIES if name.search(model)), None)
         if lines and not self._ways:
-            self._ways = {word: Way({}, line) for word, line in zip(("on", "off"), lines, strict=True)}
+            self._ways = {word: ThinkingInput({}, line) for word, line in zip(("on", "off"), lines, strict=True)}
         for name in EFFORTS:
             if name in self._names:
                 self._ways = self._effort(name) | self._ways
@@ -69,15 +69,15 @@ class Thinking:
     @property
     def words(self) -> list[str]:
         """Supported options."""
-        found = dict(self._ways) | ({"on": Way({})} if self.always else {})
+        found = dict(self._ways) | ({"on": ThinkingInput({})} if self.always else {})
         return [word for word in WORDS if word in found]
 
-    def way(self, word: str) -> Way:
+    def input_for(self, word: str) -> ThinkingInput:
         """Raises Refusal that lists the supported options."""
         if word in self._ways:
             return self._ways[word]
         if word == "on" and self.always:
-            return Way({})
+            return ThinkingInput({})
         there = f"it supports {', '.join(self.words)}" if self.words else "its template has no thinking option"
         hint = "Omit `--think`, or check the model's setting `think` with `llmctl models show`."
         if self.words:
@@ -88,15 +88,15 @@ class Thinking:
         before = [{"role": "system", "content": system}] if system else []
         return self._render([*before, {"role": "user", "content": PROBE}], variables)
 
-    def _switch(self) -> dict[str, Way]:
+    def _switch(self) -> dict[str, ThinkingInput]:
         for name, on, off in SWITCHES:
             if name in self._names:
                 texts = self._text({name: on}), self._text({name: off})
                 if None not in texts and texts[0] != texts[1]:
-                    return {"on": Way({name: on}), "off": Way({name: off})}
+                    return {"on": ThinkingInput({name: on}), "off": ThinkingInput({name: off})}
         return {}
 
-    def _lines(self) -> dict[str, Way]:
+    def _lines(self) -> dict[str, ThinkingInput]:
         for on, off in LINES:
             if off not in self._source:
                 continue
@@ -104,10 +104,10 @@ class Thinking:
             if texts[0] is None or texts[1] is None:
                 continue
             if " " in off or texts[0].replace(on, "") != texts[1].replace(off, ""):
-                return {"on": Way({}, on), "off": Way({}, off)}
+                return {"on": ThinkingInput({}, on), "off": ThinkingInput({}, off)}
         return {}
 
-    def _effort(self, name: str) -> dict[str, Way]:
+    def _effort(self, name: str) -> dict[str, ThinkingInput]:
         """Levels that change the text more than an unknown word does, and `off` if it changes more than its name."""
         on = self._ways["on"].variables if "on" in self._ways else {}
         nonsense = self._text(on | {name: NONSENSE})
@@ -115,25 +115,25 @@ class Thinking:
         for word in LEVELS:
             text = self._text(on | {name: word})
             if text is not None and text != nonsense:
-                found[word] = Way(on | {name: word})
+                found[word] = ThinkingInput(on | {name: word})
         for word in NONE:
             text = self._text({name: word})
             if text is None or "off" in self._ways or "off" in found:
                 continue
             if nonsense is None or text.replace(word, "") != nonsense.replace(NONSENSE, ""):
-                found["off"] = Way({name: word})
+                found["off"] = ThinkingInput({name: word})
         if found and "on" not in self._ways:
             found["on"] = self._on(name, found)
         return found
 
-    def _on(self, name: str, found: dict[str, Way]) -> Way:
+    def _on(self, name: str, found: dict[str, ThinkingInput]) -> ThinkingInput:
         """The default rendering, unless that is off."""
         base = self._text({})
         if "off" not in found or base != self._text(found["off"].variables):
-            return Way({})
-        return next((found[word] for word in ("medium", "high", "low") if word in found), Way({}))
+            return ThinkingInput({})
+        return next((found[word] for word in ("medium", "high", "low") if word in found), ThinkingInput({}))
 
-    def _budget(self, name: str, numbers: dict[str, int]) -> dict[str, Way]:
+    def _budget(self, name: str, numbers: dict[str, int]) -> dict[str, ThinkingInput]:
         texts = {word: self._text({name: number}) for word, number in numbers.items()}
         others = {word for word, text in texts.items() if text is not None and (word == "on" or text != texts["on"])}
-        return {word: Way({name: numbers[word]}) for word in others} if len(others) > 1 else {}
+        return {word: ThinkingInput({name: numbers[word]}) for word in others} if len(others) > 1 else {}

@@ -31,7 +31,7 @@ class Unrendered(Exception):
     """The template refused (with its own message) or was stopped."""
 
 
-class Scribe:
+class TemplateProcess:
     """Starts its process at once without waiting: it imports Jinja2 while the model's weights are read. `strikes`: consecutive
     timeouts."""
 
@@ -72,7 +72,7 @@ class Scribe:
         self._process = None
         self._end()
 
-    def _start(self) -> "weakref.finalize[[subprocess.Popen[bytes]], Scribe]":
+    def _start(self) -> "weakref.finalize[[subprocess.Popen[bytes]], TemplateProcess]":
         """Start the process; returns the finalizer that ends it, also when this object is garbage-collected."""
         self._process = subprocess.Popen(
             module("llmctld.engine.sandbox.child"), stdin=subprocess.PIPE, stdout=subprocess.PIPE

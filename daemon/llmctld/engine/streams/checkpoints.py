@@ -34,14 +34,14 @@ class Window(NamedTuple):
         """How many of `common` tokens can be taken from a saved state of `saved` tokens."""
         return common if common >= self.least(saved) else 0
 
-    def begun(self, sequence: Sequence, common: int, pace: Pace) -> None:
+    def start_sequence(self, sequence: Sequence, common: int, pace: Pace) -> None:
         """Set checkpoints for a new sequence: at the end of the shared prefix, if no other stream holds it any more; and at the
         end of the prompt, if the answer may grow beyond what can be cut off again."""
         if not self.tokens or sequence.alone:
             return
         end = sequence.prompt_tokens - TAIL
         marks = [common]
-        if sequence.prompt_tokens + sequence.max_tokens > self.tokens and sequence.left + TAIL > self.spare:
+        if sequence.prompt_tokens + sequence.max_tokens > self.tokens and sequence.tokens_left + TAIL > self.spare:
             marks.append(end)
         for mark in marks:
             if sequence.position < mark <= end and worth_keeping(mark - sequence.position, pace):

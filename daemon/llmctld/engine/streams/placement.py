@@ -33,7 +33,7 @@ class Placement:
 
     target: int
     source: Source
-    aside: int | None = None
+    copy_target: int | None = None
 
 
 def choose(streams: Streams, prompt_tokens: int, sources: list[Source], pace: Pace) -> Placement:
@@ -55,7 +55,7 @@ def _costed(
             yield cost + lost - saving, Placement(target, source, other)
 
 
-def aside(streams: Streams, stream: int, pace: Pace) -> int | None:
+def copy_target(streams: Streams, stream: int, pace: Pace) -> int | None:
     """The stream that takes the content of a free stream before it is overwritten; None if that is not worth a copy."""
     worths = sorted((worth(streams, other, 0, pace), other) for other in streams.free)
     return _aside(worths, worth(streams, stream, 0, pace), (stream,), pace)[1]
@@ -77,7 +77,7 @@ def worth(streams: Streams, stream: int, keep: int, pace: Pace) -> float:
 
     Only tokens that no other stream holds would be recomputed; the longer they are unused, the less likely that is.
     """
-    return pace.token_ms * streams.sole(stream, keep) / (1 + streams.age(stream) / streams.count)
+    return pace.token_ms * streams.unshared_tokens(stream, keep) / (1 + streams.age(stream) / streams.count)
 
 
 def worth_keeping(tokens: int, pace: Pace) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from llmctld.engine.answer.text import Gain, Text
+from llmctld.engine.answer.text import NewText, Text
 from llmctld.engine.drafts.speculation import NO_OFFER, Drafts, Offer
 from llmctld.engine.messages import Adapter
 from llmctld.engine.streams.radix import Tokens
@@ -24,7 +24,7 @@ class Sequence:
     prompt_tokens: int
     max_tokens: int
     text: Text = field(default_factory=Text)
-    held: Gain = field(default_factory=Gain)
+    held: NewText = field(default_factory=NewText)
     """Text not sent to the hub yet."""
     told: float = float("-inf")
     every_s: float = 0.0
@@ -71,19 +71,19 @@ class Sequence:
         return self.completion_tokens >= self.max_tokens
 
     @property
-    def left(self) -> int:
+    def tokens_left(self) -> int:
         """Tokens that may still be generated."""
         return self.max_tokens - self.completion_tokens
 
     @property
-    def begun(self) -> bool:
+    def has_run(self) -> bool:
         """Whether it has run before and was preempted."""
         return self.admitted is not None
 
     @property
     def cost(self) -> int:
         """Tokens that its user pays in the queue: the most it may take. A preempted sequence has paid."""
-        return 0 if self.begun else self.prompt_tokens + self.max_tokens
+        return 0 if self.has_run else self.prompt_tokens + self.max_tokens
 
     @property
     def prompt(self) -> Tokens:
@@ -95,7 +95,7 @@ class Sequence:
 
     def offer(self) -> Offer:
         """Drafted tokens for the next step, if any."""
-        return self.drafts.offer(self.tokens, self.left - 1) if self.drafts else NO_OFFER
+        return self.drafts.offer(self.tokens, self.tokens_left - 1) if self.drafts else NO_OFFER
 
     def add(self, token: int, now: float) -> None:
         """Append a sampled token; the first one ends the prefill."""

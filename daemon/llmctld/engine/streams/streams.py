@@ -91,7 +91,7 @@ class Streams:
         found = self._tree.match(tokens)
         return {stream: length for stream, length in found.items() if self._adapters[stream] == adapters}
 
-    def sole(self, stream: int, keep: int = 0) -> int:
+    def unshared_tokens(self, stream: int, keep: int = 0) -> int:
         """Number of tokens that would be lost if the stream kept only its first `keep`: no other stream holds them."""
         return max(0, len(self._held[stream]) - max(keep, self._tree.shared(stream)))
 

@@ -46,11 +46,11 @@ class FileKind(NamedTuple):
     def names(self) -> tuple[str, str]:
         return self.types, f"{self.architecture}: {self.types}"
 
-    def blamed(self, falls: "list[Fall]") -> str:
+    def blamed(self, falls: "list[FailedRung]") -> str:
         return self.names[0] if {fall.rung for fall in falls} <= {LADDER[0].name} else self.names[1]
 
 
-class Fall(msgspec.Struct):
+class FailedRung(msgspec.Struct):
     """A rung that does not work: an engine died on it with `cause`, a signal's name, or computed NaN.
 
     `stays`: valid until the library changes.
@@ -68,7 +68,7 @@ class KnownFalls(msgspec.Struct):
     build: str
     processor: str
     of: str
-    falls: list[Fall]
+    falls: list[FailedRung]
 
 
 class LadderState(msgspec.Struct):
@@ -84,7 +84,7 @@ class Ladder:
     def __init__(self, file: Path) -> None:
         self._file, self._processor = file, processor()
         self._learned = _read(file)
-        self.suspected: dict[str, list[Fall]] = {}
+        self.suspected: dict[str, list[FailedRung]] = {}
         """Model -> crashes during requests, not yet confirmed by an answer on a lower rung."""
         self.spent: set[str] = set()
         """Models whose requests crashed every rung, so that the rungs are not to blame."""
@@ -114,7 +114,7 @@ class Ladder:
         now = build()
         return [it for it in self._learned.kinds if (it.build, it.processor) == (now, self._processor) and it.falls]
 
-    def learn(self, build: str, of: str, falls: list[Fall], *, all_dead: bool = False) -> None:
+    def learn(self, build: str, of: str, falls: list[FailedRung], *, all_dead: bool = False) -> None:
         """Stores the crashes. Entries for other builds on this processor are dropped."""
         kept = self._learned.dead if all_dead else self._learned.kinds
         kept.append(KnownFalls(build, self._processor, of, falls))
@@ -150,60 +150,60 @@ class Descent:
         model: str,
         kind: FileKind,
         build: str,
-        known: list[Fall],
+        known: list[FailedRung],
         places: list[FileIdentity],
     ) -> None:
         self._ladder, self._name, self._model, self._kind, self._build = ladder, name, model, kind, build
-        self._known, self._new, self._places = known, list[Fall](), places
+        self._known, self._new, self._places = known, list[FailedRung](), places
         left = [rung for rung in LADDER if rung.name not in {fall.rung for fall in known}]
         self.rung = left[0] if left else LADDER[-1]
         self._left = left[1:]
 
     @property
-    def falls(self) -> list[Fall]:
+    def falls(self) -> list[FailedRung]:
         return [*self._known, *self._new]
 
-    def moved(self) -> str:
+    def changed_files(self) -> str:
         """How the model's files have changed since the load began; empty if they have not."""
         return changed(self._places)
 
-    def fell(self, cause: str) -> bool:
+    def crashed_at_load(self, cause: str) -> bool:
         """Records a crash during the load and moves to the next rung. False: there is none."""
-        self._new.append(Fall(self.rung.name, cause, time.time(), cause != "SIGBUS"))
+        self._new.append(FailedRung(self.rung.name, cause, time.time(), cause != "SIGBUS"))
         if not self._left:
             return False
         self.rung, self._left = self._left[0], self._left[1:]
         return True
 
-    def stood(self) -> None:
+    def loaded(self) -> None:
         """The load succeeded: records that the higher rungs do not work for this kind of file."""
         if self._new:
             self._learn([fall for fall in self.falls if fall not in self._suspected])
 
-    def died(self) -> ModelUnavailable:
+    def failed_everywhere(self) -> ModelUnavailable:
         """No rung works: recorded, so that the load is not repeated until something changes."""
         self._ladder.suspected.pop(self._model, None)
         self._ladder.learn(self._build, self._model, self.falls, all_dead=True)
         return dead(self._name, self.falls)
 
     @property
-    def _suspected(self) -> list[Fall]:
+    def _suspected(self) -> list[FailedRung]:
         return self._ladder.suspected.get(self._model, [])
 
-    def answered(self) -> None:
+    def confirm(self) -> None:
         """A request succeeded: confirms the suspected crashes."""
         if found := self._ladder.suspected.pop(self._model, None):
             self._learn([*self._known, *(fall for fall in found if fall not in self._known)])
 
-    def _learn(self, falls: list[Fall]) -> None:
+    def _learn(self, falls: list[FailedRung]) -> None:
         self._ladder.learn(self._build, self._kind.blamed(falls), falls)
 
-    def died_at_work(self, cause: str) -> bool:
+    def crashed_at_work(self, cause: str) -> bool:
         """An engine died before its first answer. True: the next one starts on a lower rung. Each rung is tried once."""
         if self._model in self._ladder.spent:
             return False
         if not self._left:
-            self._known.append(Fall(self.rung.name, cause, time.time(), False))
+            self._known.append(FailedRung(self.rung.name, cause, time.time(), False))
             self._ladder.spent.add(self._model)
             self._ladder.suspected.pop(self._model, None)
             for name in self._kind.names:
@@ -211,10 +211,10 @@ class Descent:
             return False
         suspected = self._ladder.suspected.setdefault(self._model, [])
         if self.rung.name not in [fall.rung for fall in suspected]:
-            suspected.append(Fall(self.rung.name, cause, time.time(), False))
+            suspected.append(FailedRung(self.rung.name, cause, time.time(), False))
         return True
 
-    def all_tried(self) -> str:
+    def all_causes(self) -> str:
         """All rungs with their causes if every one was tried, else empty."""
         fallen = {fall.rung for fall in self.falls}
         return _each(self.falls) if fallen == set(NAMES) else ""
@@ -230,7 +230,7 @@ class Descent:
         ]
 
 
-def dead(name: str, falls: list[Fall]) -> ModelUnavailable:
+def dead(name: str, falls: list[FailedRung]) -> ModelUnavailable:
     """The error that names every rung with its cause."""
     message = f"{name} cannot be loaded: llama.cpp crashes during the first decode on every rung: {_each(falls)}"
     causes = [fall.cause for fall in falls]
@@ -238,15 +238,15 @@ def dead(name: str, falls: list[Fall]) -> ModelUnavailable:
     return ModelUnavailable(message, f"{advice}{REPAIR} `llmctl models load {name}` tries each rung again.")
 
 
-def _holds(fall: Fall) -> bool:
+def _holds(fall: FailedRung) -> bool:
     return fall.stays or time.time() - fall.at < AGAIN_S
 
 
-def _each(falls: list[Fall]) -> str:
+def _each(falls: list[FailedRung]) -> str:
     return ", ".join(f"{fall.rung!r} ({fall.cause})" for fall in sorted(falls, key=_place))
 
 
-def _place(fall: Fall) -> int:
+def _place(fall: FailedRung) -> int:
     """Position on the ladder; a rung of another version comes last."""
     return NAMES.index(fall.rung) if fall.rung in NAMES else len(NAMES)
 
@@ -262,4 +262,4 @@ def _read(file: Path) -> LadderState:
         return LadderState()
 
 
-__all__ = ["Descent", "Fall", "FileKind", "Ladder", "Rung"]
+__all__ = ["Descent", "FailedRung", "FileKind", "Ladder", "Rung"]

@@ -80,7 +80,7 @@ class Ticket:
         self._worker, self._number = worker, number
         self._events: asyncio.Queue[Heard] = asyncio.Queue()
 
-    def hear(self, event: Heard) -> None:
+    def receive(self, event: Heard) -> None:
         self._events.put_nowait(event)
 
     async def __aiter__(self) -> AsyncIterator[Piece | Remark]:

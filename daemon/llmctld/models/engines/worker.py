@@ -62,7 +62,7 @@ class Worker(ModelHandle):
                 raise self._unavailable(report)
         self.loaded = report
         if self._descent is not None:
-            self._descent.stood()
+            self._descent.loaded()
             report.notices[:0] = self._descent.notice()
         self._listening = asyncio.create_task(self._listen(reader))
         log.info(
@@ -106,16 +106,16 @@ class Worker(ModelHandle):
         """Moves to the next rung if the library crashed on this one. False: there is none, or something else failed."""
         unproven = isinstance(report, messages.LoadFailed) and report.unproven
         crashed = isinstance(report, ExitCause) and report.is_crash and not ran_out(report, self._log_file, self._began)
-        if self._descent is None or not (unproven or crashed) or self._descent.moved():
+        if self._descent is None or not (unproven or crashed) or self._descent.changed_files():
             return False
         cause = report.signal if isinstance(report, ExitCause) else "NaN"
         log.warning("a model does not load on this rung", model=self.name, rung=self._descent.rung.name, cause=cause)
-        return self._descent.fell(cause)
+        return self._descent.crashed_at_load(cause)
 
     def _unavailable(self, report: messages.Report | ExitCause) -> ModelUnavailable:
         if isinstance(report, messages.LoadFailed) and not report.unproven:
             return ModelUnavailable(report.message, report.hint or None)
-        if self._descent is not None and (moved := self._descent.moved()):
+        if self._descent is not None and (moved := self._descent.changed_files()):
             return ModelUnavailable(f"{self.name} cannot be loaded while its file changes: {moved}", WRITTEN_OVER)
         if isinstance(report, ExitCause):
             if words := ran_out(report, self._log_file, self._began):
@@ -129,7 +129,7 @@ class Worker(ModelHandle):
         return ModelUnavailable(f"unexpected {report}")
 
     def _dead(self, descent: Descent) -> ModelUnavailable:
-        error = descent.died()
+        error = descent.failed_everywhere()
         error.hint += f" The end of {self._log_file} may say more."
         return error
 
@@ -192,11 +192,11 @@ class Worker(ModelHandle):
             last = not isinstance(event, Piece | Remark)
             ticket = self._tickets.pop(event.id, None) if last else self._tickets.get(event.id)
             if ticket is not None:
-                ticket.hear(event)
+                ticket.receive(event)
             if not self._answered and _is_answer(event):
                 self._answered = True
                 if self._descent is not None:
-                    self._descent.answered()
+                    self._descent.confirm()
 
     def _bury(self, exit_cause: ExitCause) -> None:
         self.busy = 0
@@ -207,7 +207,7 @@ class Worker(ModelHandle):
         )
         error = self._failure(exit_cause)
         for ticket in self._tickets.values():
-            ticket.hear(error)
+            ticket.receive(error)
         self._tickets.clear()
 
     def _failure(self, exit_cause: ExitCause) -> EngineFailed:
@@ -215,13 +215,13 @@ class Worker(ModelHandle):
         said = f"the engine of {self.name} died ({exit_cause.words})"
         if self._descent is None or not exit_cause.is_crash:
             return EngineFailed(said)
-        if moved := self._descent.moved():
+        if moved := self._descent.changed_files():
             return EngineFailed(f"{said}: {moved}", WRITTEN_OVER)
         if words := ran_out(exit_cause, self._log_file, self._began):
             return EngineFailed(f"{said}: {words}", SMALLER)
-        if self._tickets and not self._answered and self._descent.died_at_work(exit_cause.signal):
+        if self._tickets and not self._answered and self._descent.crashed_at_work(exit_cause.signal):
             return LowerRung(f"{said} on the rung {self.rung!r}")
-        tried = self._descent.all_tried()
+        tried = self._descent.all_causes()
         if not tried:
             return EngineFailed(said)
         return NoRungLeft(f"{said} during the same requests on every rung: {tried}", OTHERWISE)

@@ -1,7 +1,7 @@
 """A child process of the hub that downloads the files of one model: `python -m llmctld.models.pull.fetch`.
 
-It reads a Want from stdin, writes FilesChosen, and starts the transfer at the next line; it exits at the end of stdin, and
-so with the hub. Each file is written under a name ending in `.part`, checked against the repository's hash, then
+It reads a FetchRequest from stdin, writes FilesChosen, and starts the transfer at the next line; it exits at the end of
+stdin, and so with the hub. Each file is written under a name ending in `.part`, checked against the repository's hash, then
 renamed, so that an interrupted download continues where it stopped. It adds no model and chooses no names.
 """
 
@@ -23,7 +23,7 @@ from llmctl.errors import Internal, LlmctlError, ModelUnavailable, Storage
 from llmctl.interpreter import ChildError
 from llmctld.models.pull import repository
 from llmctld.models.pull.choose import FileChoice, RepoFile, choose, size
-from llmctld.models.pull.repository import Want
+from llmctld.models.pull.repository import FetchRequest
 
 TELL_S = 0.2
 """Minimum seconds between two progress messages."""
@@ -69,10 +69,10 @@ def send(line: FetchMessage) -> None:
 
 
 def main() -> int:
-    want = msgspec.json.decode(sys.stdin.buffer.readline(), type=Want)
+    want = msgspec.json.decode(sys.stdin.buffer.readline(), type=FetchRequest)
     repository.choose_the_library(want)
     try:
-        with repository.named(want):
+        with repository.translated_errors(want):
             files, revision = repository.files(want)
             choice = choose(want.repo, files, want.file, want.room)
             folder = Path(want.folder).joinpath(*want.repo.split("/"))
@@ -100,7 +100,7 @@ def _end_with_the_hub() -> None:
 class Transfer:
     """Downloads the files of one choice, one after another."""
 
-    def __init__(self, want: Want, folder: Path, revision: str, choice: FileChoice) -> None:
+    def __init__(self, want: FetchRequest, folder: Path, revision: str, choice: FileChoice) -> None:
         self._want, self._folder, self._revision, self._choice = want, folder, revision, choice
         self._before = self._transferred = 0
         self._total, self._told = choice.size, 0.0

@@ -20,7 +20,7 @@ from llmctld.models.catalogue import split
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.pull import fetch
 from llmctld.models.pull.choose import size
-from llmctld.models.pull.repository import Want
+from llmctld.models.pull.repository import FetchRequest
 from llmctld.runtime.log import log
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -86,7 +86,7 @@ class Puller:
     @asynccontextmanager
     async def _child(self, request: wire.PullModel) -> AsyncIterator[asyncio.subprocess.Process]:
         """The child process. Killed when the block ends early; partial files stay."""
-        want = Want(
+        want = FetchRequest(
             repo=request.repo, file=request.file, endpoint=request.endpoint, token=request.token, folder=str(self._folder),
             room=int(self._room()),
         )  # fmt: skip

@@ -18,7 +18,7 @@ CHUNK = 2**16
 """Bytes written at once, the most that a power cut loses. The library's default is 10 MiB."""
 
 
-class Want(msgspec.Struct, kw_only=True):
+class FetchRequest(msgspec.Struct, kw_only=True):
     """What to download, and where to. `room`: bytes of memory for a model."""
 
     repo: str
@@ -29,7 +29,7 @@ class Want(msgspec.Struct, kw_only=True):
     room: int
 
 
-def choose_the_library(want: Want) -> None:
+def choose_the_library(want: FetchRequest) -> None:
     """Configures the library before its import. Its xet protocol is off: it cannot resume an interrupted transfer."""
     os.environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT"):
@@ -39,7 +39,7 @@ def choose_the_library(want: Want) -> None:
 
 
 @contextmanager
-def named(want: Want) -> Iterator[None]:
+def translated_errors(want: FetchRequest) -> Iterator[None]:
     """Converts exceptions of the library and of the system to llmctl's errors."""
     import httpx2
     from huggingface_hub import constants
@@ -69,7 +69,7 @@ def named(want: Want) -> Iterator[None]:
         raise Storage(f"{want.repo} cannot be stored in {want.folder}: {error.strerror or error}") from error
 
 
-def _refused(want: Want, place: str, status: int) -> ModelUnavailable:
+def _refused(want: FetchRequest, place: str, status: int) -> ModelUnavailable:
     token = "the token" if want.token else "no token"
     if status == 401:
         return ModelUnavailable(
@@ -88,7 +88,7 @@ def _refused(want: Want, place: str, status: int) -> ModelUnavailable:
     )
 
 
-def files(want: Want) -> tuple[list[RepoFile], str]:
+def files(want: FetchRequest) -> tuple[list[RepoFile], str]:
     """The current files of the repository, and the commit they belong to."""
     from huggingface_hub import HfApi
 
@@ -104,7 +104,7 @@ def files(want: Want) -> tuple[list[RepoFile], str]:
     return found, revision
 
 
-def fetch(want: Want, file: RepoFile, revision: str, into: Any, begun: int) -> None:
+def fetch(want: FetchRequest, file: RepoFile, revision: str, into: Any, begun: int) -> None:
     """Downloads the file from byte `begun` on. `into` is truncated if the server sends the whole file."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import hf_hub_url, http_get

@@ -38,7 +38,7 @@ NOTICES = {
 """finish_reason -> notice to the user."""
 
 
-class Empty(AttemptFailed):
+class EmptyAnswer(AttemptFailed):
     """A stream that ends without error or content. Some servers fail so, and report the error only in an answer that
     is not streamed.
     """
@@ -111,7 +111,7 @@ class AnswerReader:
     def _take(self, chunk: AnswerChunk) -> AnswerPart:
         if chunk.error is not None:
             said = chunk.error._replace(words=self.clean(chunk.error.words))
-            raise refusal.refused(self.who, refusal.status_in(said), said)
+            raise refusal.error_of(self.who, refusal.status_in(said), said)
         self.done = self.done or chunk.done
         self.events += not chunk.done
         self.prompt_tokens = chunk.prompt_tokens or self.prompt_tokens
@@ -144,7 +144,7 @@ class AnswerReader:
             what = f"{self.who} aborted its answer (finish_reason {self.finish_reason})"
             raise AttemptFailed(EngineFailed(what, refusal.ASK_AGAIN))
         if self.finish_reason is None and not self.begun and (self.done or not self.events):
-            raise Empty(EngineFailed(f"{self.who} sent a stream without an answer", refusal.ASK_AGAIN))
+            raise EmptyAnswer(EngineFailed(f"{self.who} sent a stream without an answer", refusal.ASK_AGAIN))
         if self.finish_reason is None and not self.done:
             raise AttemptFailed(EngineFailed(f"{self.who} ended its answer without a finish_reason", refusal.ASK_AGAIN))
         last = self._split(self._text.end(), self._thought.end())

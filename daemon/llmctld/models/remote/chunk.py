@@ -12,7 +12,7 @@ import msgspec
 from llmctld.engine.messages import Scored
 from llmctld.models.remote.http import refusal
 from llmctld.models.remote.http.breaker import ServerMessage
-from llmctld.models.remote.http.lenient_json import count, loads, mapping, number, whole
+from llmctld.models.remote.http.lenient_json import count, encodable, loads, mapping, number
 
 DONE = "[DONE]"
 ERRORS = ("error", "response.error", "response.failed")
@@ -163,7 +163,7 @@ def _reason(value: Any) -> str | None:
         value = value.get("type") or value.get("reason")
     if not isinstance(value, str):
         return None
-    plain = whole(value).strip().lower()
+    plain = encodable(value).strip().lower()
     return SAME_REASON.get(plain, plain) or None
 
 
@@ -193,13 +193,13 @@ def _scored(logprobs: Any) -> list[Scored]:
     try:
         if found.get("content") is not None:
             return [
-                Scored(whole(each["token"]), float(each["logprob"]), _likeliest(each.get("top_logprobs")))
+                Scored(encodable(each["token"]), float(each["logprob"]), _likeliest(each.get("top_logprobs")))
                 for each in found["content"]
             ]
         tokens = found.get("tokens") or []
         tops = found.get("top_logprobs") or [None] * len(tokens)
         return [
-            Scored(whole(token), float(logprob), _likeliest(top))
+            Scored(encodable(token), float(logprob), _likeliest(top))
             for token, logprob, top in zip(tokens, found["token_logprobs"], tops, strict=True)
             if logprob is not None
         ]
@@ -209,9 +209,9 @@ def _scored(logprobs: Any) -> list[Scored]:
 
 def _likeliest(top: Any) -> list[tuple[str, float]]:
     pairs = top.items() if isinstance(top, dict) else [(each["token"], each["logprob"]) for each in top or []]
-    scored = [(whole(token), found) for token, logprob in pairs if (found := number(logprob)) is not None]
+    scored = [(encodable(token), found) for token, logprob in pairs if (found := number(logprob)) is not None]
     return sorted(scored, key=lambda pair: -pair[1]) if isinstance(top, dict) else scored
 
 
 def _shown(value: Any) -> str:
-    return whole(repr(value))[:80]
+    return encodable(repr(value))[:80]

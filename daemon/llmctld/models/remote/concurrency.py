@@ -15,7 +15,7 @@ class PrioritySemaphore:
         """(priority, order of arrival, request number, set when it has a slot)."""
 
     @asynccontextmanager
-    async def one(self, priority: int, number: int = 0) -> AsyncIterator[None]:
+    async def slot(self, priority: int, number: int = 0) -> AsyncIterator[None]:
         """Holds a slot while the block runs. Lower priorities go first. `number`: the request, for `move`."""
         await self._take(priority, number)
         try:

@@ -17,14 +17,14 @@ from llmctld.models.catalogue.target import REMOTE
 from llmctld.models.engines.handle import ModelHandle
 from llmctld.models.engines.ticket import FailedRequest, Ticket
 from llmctld.models.remote import openai
-from llmctld.models.remote.answer_reader import AnswerPart, AnswerReader, Empty, joined
+from llmctld.models.remote.answer_reader import AnswerPart, AnswerReader, EmptyAnswer, joined
 from llmctld.models.remote.concurrency import PrioritySemaphore
 from llmctld.models.remote.embeddings import EmbeddingRequest
 from llmctld.models.remote.http.breaker import AttemptFailed, Breaker
 from llmctld.models.remote.http.endpoint import NAMES, Endpoint
 from llmctld.models.remote.http.keys import find_key
 from llmctld.models.remote.http.listing import Listed
-from llmctld.models.remote.http.reply import rest
+from llmctld.models.remote.http.reply import drain
 from llmctld.models.remote.http.sse import MOST
 from llmctld.models.remote.shorter import Shorter
 from llmctld.runtime.log import log
@@ -51,7 +51,7 @@ class Remotes:
         return RemoteModel(load, settings, breaker)
 
 
-class Run:
+class RemoteRequest:
     """One request in progress: its times and its answer so far."""
 
     def __init__(self, ticket: Ticket, request: Submit | Texts, who: str) -> None:
@@ -132,18 +132,18 @@ class RemoteModel(ModelHandle):
         if self.ended.is_set():
             raise EngineFailed(f"the connections of {self.name} are closed", "Try again.")
         request.id = next(self._numbers)
-        run = Run(Ticket(self, request.id), request, self._endpoint.name)
+        run = RemoteRequest(Ticket(self, request.id), request, self._endpoint.name)
         task = self._tasks[request.id] = asyncio.create_task(self._serve(run))
         task.add_done_callback(lambda task: self._ended(run, task))
         return run.ticket
 
-    def _ended(self, run: Run, task: "asyncio.Task[None]") -> None:
+    def _ended(self, run: RemoteRequest, task: "asyncio.Task[None]") -> None:
         """Reports a cancellation. It may come before the task has run a step, so `_serve` cannot do it."""
         request = run.request
         del self._tasks[request.id]
         if task.cancelled():
             refused = Refused(request.id, "cancelled", "cancelled")
-            run.ticket.hear(run.finished("cancelled") if isinstance(request, Submit) else refused)
+            run.ticket.receive(run.finished("cancelled") if isinstance(request, Submit) else refused)
         if not self.busy:
             self._rate.clear()
             self.tokens_per_second = 0.0
@@ -157,11 +157,11 @@ class RemoteModel(ModelHandle):
         """An endpoint's queue knows priorities, not users."""
         self._turns.move(number, priority)
 
-    async def _serve(self, run: Run) -> None:
+    async def _serve(self, run: RemoteRequest) -> None:
         """Serves one request; its ticket receives the end in every case, that of a cancelled one from `_ended`."""
         request = run.request
         try:
-            async with self._turns.one(request.priority if isinstance(request, Submit) else NORMAL, request.id):
+            async with self._turns.slot(request.priority if isinstance(request, Submit) else NORMAL, request.id):
                 self.busy += 1
                 run.asked = run.first = time.monotonic()
                 try:
@@ -169,16 +169,18 @@ class RemoteModel(ModelHandle):
                 finally:
                     self.busy -= 1
         except LlmctlError as error:
-            run.ticket.hear(FailedRequest(_in_the_midst(error) if run.reading.begun else error, run.finished("error")))
+            run.ticket.receive(
+                FailedRequest(_in_the_midst(error) if run.reading.begun else error, run.finished("error"))
+            )
         except Exception as error:  # noqa: BLE001 - the caller gets the error
             log.exception("a request to an endpoint failed unexpectedly", model=self.name)
-            run.ticket.hear(
+            run.ticket.receive(
                 FailedRequest(EngineFailed(f"{self.name}: {type(error).__name__}", None), run.finished("error"))
             )
 
-    async def _generate(self, run: Run, submit: Submit) -> None:
+    async def _generate(self, run: RemoteRequest, submit: Submit) -> None:
         settings = self._settings
-        question = openai.ask(submit, self._model, bool(settings.takes_grammar), settings.template_options)
+        question = openai.request_of(submit, self._model, bool(settings.takes_grammar), settings.template_options)
         for quirk in self._quirks:
             quirk.mend(question.body)
         assert self.loaded is not None
@@ -186,21 +188,21 @@ class RemoteModel(ModelHandle):
         await self._endpoint.persist(lambda: self._once(run, question, submit, shorter), lambda: run.reading.begun)
         if run.reading.lone:
             self._lone = run.reading.had_lone
-        if shortened := shorter.told(run.reading.prompt_tokens):
-            run.ticket.hear(Remark(submit.id, "", shortened))
+        if shortened := shorter.notice(run.reading.prompt_tokens):
+            run.ticket.receive(Remark(submit.id, "", shortened))
         if submit.logprobs is not None and not run.reading.logprobs:
-            run.ticket.hear(Remark(submit.id, "the endpoint reports no log-probabilities"))
+            run.ticket.receive(Remark(submit.id, "the endpoint reports no log-probabilities"))
         if run.reading.notice is not None:
-            run.ticket.hear(Remark(submit.id, run.reading.notice))
-        run.ticket.hear(run.finished(run.reading.finish_reason or "stop"))
+            run.ticket.receive(Remark(submit.id, run.reading.notice))
+        run.ticket.receive(run.finished(run.reading.finish_reason or "stop"))
 
-    async def _once(self, run: Run, question: openai.HttpRequest, submit: Submit, shorter: Shorter) -> None:
+    async def _once(self, run: RemoteRequest, question: openai.HttpRequest, submit: Submit, shorter: Shorter) -> None:
         """One attempt. Changes the request after each refusal that names a field the endpoint does not accept."""
         while True:
             try:
                 return await self._read(run, question, submit)
-            except Empty:
-                if not openai.unstream(question.body):
+            except EmptyAnswer:
+                if not openai.disable_streaming(question.body):
                     raise
             except AttemptFailed as trouble:  # a 500 too: some servers answer so to a field that they do not know
                 if run.reading.begun or not self._mend(trouble, question.body, shorter):
@@ -213,18 +215,18 @@ class RemoteModel(ModelHandle):
             return False
         if isinstance(error, ContextOverflow):
             if shorter.submit.overflow is not None and shorter.cut(error, said.words):
-                openai.say(shorter.submit, body)
+                openai.set_messages(shorter.submit, body)
                 return True
-            return openai.fit(said.words, body)
+            return openai.lower_max_tokens(said.words, body)
         quirk = openai.quirk_in(said.words, body)
         if quirk is not None:
             self._quirks.append(quirk)
         return quirk is not None
 
-    async def _read(self, run: Run, question: openai.HttpRequest, submit: Submit) -> None:
+    async def _read(self, run: RemoteRequest, question: openai.HttpRequest, submit: Submit) -> None:
         lone = not run.raw and submit.schema is None and submit.grammar is None
         guess = lone and (self._lone or (self._lone is None and bool(THINKERS.search(self._model))))
-        run.reading = reading = AnswerReader(self._endpoint.name, run.raw, self._endpoint.clean, lone, guess)
+        run.reading = reading = AnswerReader(self._endpoint.name, run.raw, self._endpoint.without_key, lone, guess)
         async with self._endpoint.send("POST", question.path, question.body) as reply:
             stream = reply.events()
             async for events in stream:
@@ -238,32 +240,32 @@ class RemoteModel(ModelHandle):
                 if reading.begun and not begun:
                     run.first = time.monotonic()
                 if reading.parts > before:
-                    reply.heard()
+                    reply.restart_limit()
                     self._count(reading.parts - before)
                 if reading.size > LETTERS * (submit.max_tokens) + MOST:
                     raise AttemptFailed(EngineFailed(f"{self._endpoint.name} sends an endless answer"), again=False)
                 if reading.done:
                     break
             self._tell(run, [reading.end()])
-            await rest(stream)
+            await drain(stream)
 
-    def _tell(self, run: Run, pieces: list[AnswerPart]) -> None:
+    def _tell(self, run: RemoteRequest, pieces: list[AnswerPart]) -> None:
         piece = joined(pieces)
         if piece.moved and not run.reading.guess:
-            run.ticket.hear(Remark(run.request.id, LONE))
+            run.ticket.receive(Remark(run.request.id, LONE))
         if piece.text or piece.reasoning or piece.moved:
-            run.ticket.hear(Piece(run.request.id, *piece))
+            run.ticket.receive(Piece(run.request.id, *piece))
 
     def _count(self, tokens: int) -> None:
         self._rate.add(time.monotonic(), tokens)
         self.tokens_per_second = self._rate.per_second()
 
-    async def _embed(self, run: Run, texts: Texts) -> None:
+    async def _embed(self, run: RemoteRequest, texts: Texts) -> None:
         assert self.loaded is not None
         embedder = EmbeddingRequest(self._endpoint, self._model, self._load.prompts, self._settings.normalize)
         embedded = await embedder.embed(texts)
         self.loaded.dimension = embedder.dimension
-        run.ticket.hear(embedded)
+        run.ticket.receive(embedded)
 
     async def stop(self) -> None:
         """Cancels open requests and closes the connections."""

@@ -27,7 +27,7 @@ class HttpRequest(NamedTuple):
     body: Body
 
 
-def ask(submit: Submit, model: str, takes_grammar: bool, options: dict[str, Any] | None = None) -> HttpRequest:
+def request_of(submit: Submit, model: str, takes_grammar: bool, options: dict[str, Any] | None = None) -> HttpRequest:
     """`options`: variables for the endpoint's chat template. Raises InvalidRequest for what no endpoint supports."""
     _refuse(submit, takes_grammar)
     body: Body = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
@@ -53,19 +53,23 @@ def ask(submit: Submit, model: str, takes_grammar: bool, options: dict[str, Any]
     return _legacy(submit, body) if submit.raw or submit.tokens is not None else _chat(submit, body)
 
 
-def say(submit: Submit, body: Body) -> None:
+def set_messages(submit: Submit, body: Body) -> None:
     """Replaces the messages in `body`."""
-    body["prompt" if "prompt" in body else "messages"] = _text(submit) if "prompt" in body else said(submit.messages)
+    body["prompt" if "prompt" in body else "messages"] = (
+        _text(submit) if "prompt" in body else messages_json(submit.messages)
+    )
 
 
-class Said(ChatMessage):
+class ApiMessage(ChatMessage):
     """A message in the words of llama-server, vLLM and DeepSeek."""
 
     reasoning: str | None = msgspec.field(default=None, name="reasoning_content")
 
 
-def said(messages: list[ChatMessage]) -> list[Said]:
-    return [Said(**{name: getattr(message, name) for name in Said.__struct_fields__}) for message in messages]
+def messages_json(messages: list[ChatMessage]) -> list[ApiMessage]:
+    return [
+        ApiMessage(**{name: getattr(message, name) for name in ApiMessage.__struct_fields__}) for message in messages
+    ]
 
 
 def _text(submit: Submit) -> str:
@@ -75,7 +79,7 @@ def _text(submit: Submit) -> str:
 def _chat(submit: Submit, body: Body) -> HttpRequest:
     if submit.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": submit.logprobs}
-    return HttpRequest("/chat/completions", body | {"messages": said(submit.messages)})
+    return HttpRequest("/chat/completions", body | {"messages": messages_json(submit.messages)})
 
 
 def _legacy(submit: Submit, body: Body) -> HttpRequest:
@@ -165,14 +169,14 @@ def quirk_in(words: str, body: Body) -> Quirk | None:
     return next((quirk for quirk in QUIRKS if quirk.words in words and quirk.mend(body)), None)
 
 
-def unstream(body: Body) -> bool:
+def disable_streaming(body: Body) -> bool:
     """Requests the answer without streaming. False: it was so already."""
     body.pop("stream_options", None)
     was, body["stream"] = body["stream"], False
     return bool(was)
 
 
-def fit(words: str, body: Body) -> bool:
+def lower_max_tokens(words: str, body: Body) -> bool:
     """Lowers max_tokens to the room that the refusal names. False: the prompt itself is too long."""
     name = "max_tokens" if "max_tokens" in body else "max_completion_tokens"
     left = refusal.room(words)

@@ -72,7 +72,7 @@ class Shorter:
             self._within.pop(0)
         return None
 
-    def told(self, tokens: int) -> Shortened | None:
+    def notice(self, tokens: int) -> Shortened | None:
         """What was cut, when the endpoint has counted the `tokens` of the shortened prompt."""
         if self._gap.start == self._gap.end:
             return None

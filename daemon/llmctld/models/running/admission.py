@@ -22,7 +22,7 @@ class Admission:
         self._left = asyncio.Event()
         """Set, and replaced by a new one, each time a place becomes free."""
 
-    async def free(self, entry: ModelEntry) -> None:
+    async def wait_for_slot(self, entry: ModelEntry) -> None:
         """Returns once a slot of the model is free: for requests that can wait, and leave the queue to others."""
         while self._taken[entry.name] >= self._residency.slots(entry):
             await self._left.wait()

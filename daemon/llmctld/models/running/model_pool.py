@@ -64,12 +64,12 @@ class ModelPool:
                     len(model.waiting),
                 )  # fmt: skip
 
-    def renew(self, model: ReplicaSet) -> None:
+    def retire_outdated(self, model: ReplicaSet) -> None:
         """Retires replicas whose file or settings have changed."""
         self._catalog.identity(model.entry)  # raises if the file is gone; loaded replicas stay
         if not all(self._is_current(model.entry, replica) for replica in model.ready):
             for replica in model.ready:
-                self.let_go(replica)
+                self.end_when_idle(replica)
 
     def _is_current(self, entry: ModelEntry, replica: Replica) -> bool:
         identity, settings = replica.made_for
@@ -109,7 +109,7 @@ class ModelPool:
         if entry.backend == LLAMA:
             self._ladder.retry(self._stand(entry))
 
-    def turn(self) -> None:
+    def rebalance(self) -> None:
         """Runs after any change: starts loads and evictions as load_plan.decide says."""
         missing = {
             name: model for name, model in self.models.items()
@@ -125,12 +125,12 @@ class ModelPool:
         decision = load_plan.decide(now, self._budget.limit, list(self.residents()), demands, max_wait)
         for replica in [replica for replica in self.replicas() if replica in decision.evict]:
             log.info("a model is unloaded to make room", model=replica.worker.name, leases=replica.worker.leases)
-            self.let_go(replica)
+            self.end_when_idle(replica)
         for name in decision.load:
             self._start(missing[name])
         self._set_alarm([demand.since + max_wait for demand in demands if demand.name not in decision.load])
         if decision.load:
-            self.turn()  # again for models that want several replicas
+            self.rebalance()  # again for models that want several replicas
 
     def _set_alarm(self, times: list[float]) -> None:
         """Wakes `turn` when the next demand has waited for `max_wait`."""
@@ -138,7 +138,7 @@ class ModelPool:
             self._alarm.cancel()
         later = [at for at in times if at > time.monotonic()]
         loop = asyncio.get_running_loop()
-        self._alarm = loop.call_later(min(later) - time.monotonic() + 0.001, self.turn) if later else None
+        self._alarm = loop.call_later(min(later) - time.monotonic() + 0.001, self.rebalance) if later else None
 
     def _start(self, model: ReplicaSet) -> None:
         number = next(n for n in range(model.wanted) if n not in {replica.number for replica in model.replicas})
@@ -180,13 +180,13 @@ class ModelPool:
             replica.load_s, replica.used, replica.loading = time.monotonic() - replica.begun, time.monotonic(), False
             replica.room = self._budget.taken(model.entry, replica.worker)
             if replica.ready and not self._is_current(model.entry, replica):
-                self.let_go(replica)  # the file changed during the load: the waiting requests get a new replica
+                self.end_when_idle(replica)  # the file changed during the load: the waiting requests get a new replica
             elif replica.ready:
                 self._serve(model)
                 self._rest(model)
             else:
                 self._fail(model, EngineFailed(f"the engine of {model.entry.name} ended right after loading"))
-        self.turn()
+        self.rebalance()
 
     def _serve(self, model: ReplicaSet) -> None:
         """Gives each waiting request a worker with its lease already taken, so that it cannot be unloaded in between."""
@@ -215,9 +215,9 @@ class ModelPool:
             model.stop_timer()
             if not model.waiting:
                 model.wanted = 1
-        self.turn()
+        self.rebalance()
 
-    def let_go(self, replica: Replica) -> None:
+    def end_when_idle(self, replica: Replica) -> None:
         """Ends the replica after its last request. Requests not yet started return and wait for another; a load is
         cancelled.
         """

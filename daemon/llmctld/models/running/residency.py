@@ -71,7 +71,7 @@ class Residency:
         ends = self._pool.models[entry.name].ends
         return -1.0 if ends is None else max(0.0, ends - time.time())
 
-    def outlook(self, entry: ModelEntry) -> str:
+    def wait_notice(self, entry: ModelEntry) -> str:
         """The notice for a request whose model is not loaded. Raises ModelUnavailable if it cannot fit in memory or
         crashes on every rung.
         """
@@ -103,7 +103,7 @@ class Residency:
         afterwards, negative: forever, None: as its settings say.
         """
         model = self._pool.model(entry)
-        self._pool.renew(model)
+        self._pool.retire_outdated(model)
         if model.ready:
             worker = model.choose(prompt)
             worker.take()
@@ -125,7 +125,7 @@ class Residency:
         Raises ModelUnavailable, and InvalidRequest for too many replicas.
         """
         model = self._pool.model(entry)
-        self._pool.renew(model)
+        self._pool.retire_outdated(model)
         if replicas is not None:
             self._resize(model, replicas)
         worker = model.ready[-1].worker if model.ready else None
@@ -158,13 +158,13 @@ class Residency:
             raise InvalidRequest(f"replicas is {wanted}; it must be between 1 and {most} (resources.max_replicas)")
         model.wanted = wanted
         for replica in sorted(model.ready, key=lambda replica: replica.number)[wanted:]:
-            self._pool.let_go(replica)
+            self._pool.end_when_idle(replica)
 
     async def _wait(self, model: ReplicaSet, waiter: Waiter) -> ModelHandle:
         """Waits for a worker of the model. A cancelled waiter returns the lease it was given."""
         self._budget.check(model.entry, list(self._pool.residents()))
         model.waiting.append(waiter)
-        self._pool.turn()
+        self._pool.rebalance()
         try:
             return await waiter.worker
         except asyncio.CancelledError:
@@ -187,7 +187,7 @@ class Residency:
                 replica.used = _now()
         if not any(replica.worker.leases for replica in model.replicas):
             self._start_timer(model, self._keep_alive(model.entry, keep_alive))
-        self._pool.turn()
+        self._pool.rebalance()
 
     # ---- keep-alive -------------------------------------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class Residency:
         for replica in model.ready:
             if not replica.worker.leases:
                 log.info("an unused model is unloaded", model=model.entry.name)
-                self._pool.let_go(replica)
+                self._pool.end_when_idle(replica)
 
     async def pin(self, entry: ModelEntry) -> None:
         """Applies a changed `pin` setting: a pinned model is loaded and stays; another one gets its keep-alive back."""

@@ -34,7 +34,7 @@ class Embedding:
         entry = await self._choose(request.model)
         with self._admission.place(entry):
             if not self._residency.is_loaded(entry):
-                yield Notice(text=self._residency.outlook(entry))
+                yield Notice(text=self._residency.wait_notice(entry))
             notices: list[str] = []
             found = await self._compute(entry, request, notices)
             for text in notices:

@@ -57,13 +57,13 @@ class Generator:
         entry = call.entry
         if call.origin.purpose is Purpose.WARM:  # rows of a file, more than the queue takes
             call.work.state = "queued"
-            await self._admission.free(entry)
+            await self._admission.wait_for_slot(entry)
         # the hub's own work takes no user's place in the queue
         place = nullcontext() if call.origin.own_work else self._admission.place(entry)
         with place:
             loads = call.may_load and not self._residency.is_loaded(entry)
             if loads and not self._catalog.is_guide(entry):  # which takes less time than reading the notice
-                yield Notice(text=self._residency.outlook(entry))
+                yield Notice(text=self._residency.wait_notice(entry))
             async with aclosing(self._compute(call, entry)) as events:
                 async for event in events:
                     yield event

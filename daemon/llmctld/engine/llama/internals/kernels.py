@@ -60,7 +60,7 @@ def trials() -> Iterator[KernelTrial]:
         yield KernelTrial(PLAIN, ggml.plain_buffers(), name)
 
 
-def off(trial: KernelTrial, tokens: int) -> float:
+def relative_error(trial: KernelTrial, tokens: int) -> float:
     """Relative error of the product; NaN if it is not a number."""
     random = np.random.default_rng(7)
     weights = random.normal(0, 1, (ROWS, COLUMNS)).astype(np.float32)
@@ -94,8 +94,8 @@ def main(skip: int) -> None:
     lib.llama_backend_init()
     for trial in list(trials())[skip:]:
         print(trial.name, end="", flush=True)  # noqa: T201 - this is its output
-        crash.at("kernel", trial.name)
-        good = all(off(trial, tokens) < ROUGH for tokens in TOKENS)
+        crash.crash_at("kernel", trial.name)
+        good = all(relative_error(trial, tokens) < ROUGH for tokens in TOKENS)
         print("", "good" if good else "wrong", flush=True)  # noqa: T201
 
 

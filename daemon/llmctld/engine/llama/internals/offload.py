@@ -59,9 +59,9 @@ class Needs(NamedTuple):
 def make_plan(load: Load, ask: Callable[[Plan], Needs], reserve: int = 0) -> Plan:
     """All layers asked for, or as many as fit. `ask` tells what a plan would take. `reserve`: GPU bytes for something else.
     Raises LoadError for a device that does not exist."""
-    gpus = chosen(load)
+    gpus = chosen_gpus(load)
     if not gpus or load.gpu_layers == 0:
-        return Plan(notices=without(load))
+        return Plan(notices=no_gpu_notice(load))
     if len(load.tensor_split) > len(gpus):
         there = ", ".join(f"{gpu.word} ({gpu.name})" for gpu in gpus)
         shares = counted(len(load.tensor_split), "share")
@@ -72,7 +72,7 @@ def make_plan(load: Load, ask: Callable[[Plan], Needs], reserve: int = 0) -> Pla
     return arrange(load, gpus, needs, [max(0, room - reserve // len(gpus)) for room in rooms])
 
 
-def chosen(load: Load) -> list[Device]:
+def chosen_gpus(load: Load) -> list[Device]:
     """The GPUs to use. Raises LoadError that lists the devices if one does not exist."""
     if load.device == "cpu":
         return []
@@ -88,7 +88,7 @@ def _no_support() -> str:
     return "" if lib.llama_supports_gpu_offload() else " This build of llama-cpp-python has no GPU support."
 
 
-def without(load: Load) -> list[str]:
+def no_gpu_notice(load: Load) -> list[str]:
     """Notice that layers were asked for but there is no GPU."""
     if load.gpu_layers <= 0 or load.device == "cpu":
         return []
@@ -100,7 +100,7 @@ def layer_bytes(path: str, layers: int) -> list[int]:
     """Weight bytes per layer; the last entry is the output, which may share weights with the input."""
     found = [0] * layers
     tied, own = 0, False
-    for name, size in (tensor for part in parts(path) for tensor in tensor_bytes(part)):
+    for name, size in (tensor for part in split_files(path) for tensor in tensor_bytes(part)):
         word, _, rest = name.partition(".")
         if word == "blk":
             found[min(int(rest.partition(".")[0]), layers - 1)] += size
@@ -113,7 +113,7 @@ def layer_bytes(path: str, layers: int) -> list[int]:
     return found
 
 
-def parts(path: str) -> Iterable[str]:
+def split_files(path: str) -> Iterable[str]:
     """Files of a split model, found by name as the library does."""
     if (found := PART.search(path)) is None:
         return [path]
@@ -135,7 +135,7 @@ def arrange(load: Load, gpus: list[Device], needs: Needs, rooms: list[int]) -> P
     wanted = needs.shape.retained
 
     def fits(layers: int, retained: int) -> bool:
-        taken = placed(needs.sizes(retained), layers, shares)
+        taken = bytes_per_gpu(needs.sizes(retained), layers, shares)
         return all(
             not size or size + work <= room for size, work, room in zip(taken, needs.compute, rooms, strict=True)
         )
@@ -146,13 +146,13 @@ def arrange(load: Load, gpus: list[Device], needs: Needs, rooms: list[int]) -> P
         return Plan(gpus, layers, shares=shares)
     changes = [f"gpu_layers {asked} -> {layers}"] if layers != asked else []
     changes += [f"retained {wanted} -> {retained}"] if retained != wanted else []
-    needed = sum(placed(needs.sizes(wanted), asked, shares)) + sum(needs.compute)
+    needed = sum(bytes_per_gpu(needs.sizes(wanted), asked, shares)) + sum(needs.compute)
     told = f"it needs about {mebibytes(needed)} on the GPU, but may use only {mebibytes(sum(rooms))}"
     notices = [f"{load.name}: {', '.join(changes)}, because {told}"]
     return Plan(gpus if layers else [], layers, shares=shares if layers else [], retained=retained, notices=notices)
 
 
-def placed(sizes: Sequence[int], layers: int, shares: Sequence[float]) -> list[int]:
+def bytes_per_gpu(sizes: Sequence[int], layers: int, shares: Sequence[float]) -> list[int]:
     """Bytes on each GPU if they hold the last `layers` layers in the library's order."""
     ends = [end / sum(shares) for end in accumulate(shares)]
     found = [0] * len(shares)
@@ -161,7 +161,7 @@ def placed(sizes: Sequence[int], layers: int, shares: Sequence[float]) -> list[i
     return found
 
 
-def on(buffers: dict[str, int], gpus: Iterable[Device]) -> int:
+def bytes_on(buffers: dict[str, int], gpus: Iterable[Device]) -> int:
     """Bytes of the buffers on these GPUs, matched by name; pinned host memory is not included."""
     names = [re.compile(re.escape(gpu.buffer) + r"(?!\d)") for gpu in gpus]
     return sum(size for buffer, size in buffers.items() if any(name.match(buffer) for name in names))

@@ -16,7 +16,7 @@ STEP = 2**20
 Range = tuple[int, int]
 
 
-def stretches() -> list[Range]:
+def anonymous_mappings() -> list[Range]:
     """Private anonymous mappings, ascending; empty where the system does not list them."""
     try:
         lines = MAPS.read_text().splitlines()
@@ -44,7 +44,7 @@ def give_back_zeros(before: list[Range]) -> int:
     system.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     zeros = ctypes.create_string_buffer(STEP)
     given = 0
-    for begin, end in _new(before, stretches()):
+    for begin, end in _new(before, anonymous_mappings()):
         for piece in range(-(-begin // STEP) * STEP, end - STEP + 1, STEP):
             if not system.memcmp(piece, zeros, STEP) and not system.madvise(piece, STEP, mmap.MADV_DONTNEED):
                 given += STEP

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from llmctld.engine.llama.internals import ggml, rungs
-from llmctld.engine.llama.internals.offload import parts
+from llmctld.engine.llama.internals.offload import split_files
 from llmctld.engine.messages import Load
 
 REPACK = "CPU_REPACK"
@@ -25,16 +25,16 @@ class Override(ctypes.Structure):
     _fields_ = (("pattern", ctypes.c_char_p), ("buffers", ctypes.c_void_p))
 
 
-def place(parameters: Any, load: Load, on_gpu: bool) -> object:
+def set_weight_layout(parameters: Any, load: Load, on_gpu: bool) -> object:
     """Set the layout of the weights for the rung. Keep the result alive until the library has read the file. With layers
     `on_gpu`, no override is set: it would move the tensor to the CPU."""
-    rung = rungs.of(load)
+    rung = rungs.rung_of(load)
     if rung.extra:
         return None
     parameters.use_extra_bufts = False
     if not rung.repacked or on_gpu or (buffers := ggml.extra_buffers().get(REPACK)) is None:
         return None
-    patterns = grouped(name for part in parts(load.path) for name in repackable(part, buffers))
+    patterns = grouped(name for part in split_files(load.path) for name in repackable(part, buffers))
     named = (Override * (len(patterns) + 1))(*(Override(pattern.encode(), buffers) for pattern in patterns))
     parameters.tensor_buft_overrides = ctypes.addressof(named)
     return named

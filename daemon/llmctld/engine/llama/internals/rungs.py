@@ -41,14 +41,14 @@ LADDER = (
 NAMES = [rung.name for rung in LADDER]
 
 
-def of(load: Load) -> Rung:
+def rung_of(load: Load) -> Rung:
     """The rung of a model."""
     return LADDER[NAMES.index(load.rung)]
 
 
-def applied(load: Load) -> Load:
+def with_rung(load: Load) -> Load:
     """The load settings as changed by the rung. The layout of weights is up to repack.py."""
-    if of(load).flash:
+    if rung_of(load).flash:
         return load
     kv_type = "f16" if load.kv_type.startswith("q") else load.kv_type  # a quantised V requires it
     return msgspec.structs.replace(load, flash_attention=False, kv_type=kv_type)

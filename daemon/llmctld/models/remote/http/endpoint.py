@@ -134,7 +134,7 @@ class Endpoint:
                 async with IdleLimit(self._idle_s) as idle:
                     response = await self._client.send(request, stream=True)
                     try:
-                        reply = HttpReply(self.name, response, idle, self.clean)
+                        reply = HttpReply(self.name, response, idle, self.without_key)
                         if response.status_code < 500:
                             self.breaker.answered()
                         if not 200 <= response.status_code < 300:
@@ -171,16 +171,16 @@ class Endpoint:
 
     async def _refusal(self, path: str, status: int, reply: "HttpReply") -> Exception:
         said = refusal.read(await reply.body(MOST_REFUSAL, whole=False))
-        said = said._replace(words=self.clean(said.words))
+        said = said._replace(words=self.without_key(said.words))
         if status in (401, 403):
             return self._locked(status, said)
         if status == 404:
             return await self._missing(path, said)
         if 300 <= status < 400:
             said = said._replace(words=f"it has moved to {reply.header('location')}")
-        return refusal.refused(self.name, status, said, refusal.retry_after(reply.header("retry-after")))
+        return refusal.error_of(self.name, status, said, refusal.retry_after(reply.header("retry-after")))
 
-    def clean(self, words: str) -> str:
+    def without_key(self, words: str) -> str:
         """The text without the key, which some endpoints repeat."""
         return words if self._key is None else self._key.hide(words)
 

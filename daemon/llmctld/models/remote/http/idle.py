@@ -27,7 +27,7 @@ class IdleLimit:
         await self._scope.__aenter__()
         return self
 
-    def heard(self) -> None:
+    def restart(self) -> None:
         extend(self._scope, self._limit)
 
     async def __aexit__(

@@ -54,7 +54,7 @@ def mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def whole(text: str) -> str:
+def encodable(text: str) -> str:
     """Text that UTF-8 can encode: surrogate pairs are joined, lone surrogates replaced."""
     if _HALF.search(text) is None:
         return text
@@ -73,8 +73,8 @@ class Letters:
         text, self._half = self._half + text, ""
         if "\ud800" <= text[-1] <= "\udbff":
             text, self._half = text[:-1], text[-1]
-        return whole(text)
+        return encodable(text)
 
     def end(self) -> str:
         half, self._half = self._half, ""
-        return whole(half)
+        return encodable(half)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from llmctl.errors import EngineFailed
 from llmctld.models.remote.http import refusal
 from llmctld.models.remote.http.breaker import AttemptFailed
-from llmctld.models.remote.http.lenient_json import count, mapping, whole
+from llmctld.models.remote.http.lenient_json import count, encodable, mapping
 
 
 class Listed(NamedTuple):
@@ -39,4 +39,4 @@ def _listed(model: dict[str, Any]) -> Listed | None:
         meta.get("n_ctx"),
     )
     context = next((length for each in lengths if (length := count(each))), 0)
-    return None if not isinstance(named, str | int) else Listed(whole(str(named)), context)
+    return None if not isinstance(named, str | int) else Listed(encodable(str(named)), context)

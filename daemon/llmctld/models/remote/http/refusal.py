@@ -11,7 +11,7 @@ from typing import Any
 from llmctl.errors import Busy, ContextOverflow, EngineFailed, InvalidRequest, LlmctlError, ModelUnavailable
 from llmctld.models.remote.http import phrases
 from llmctld.models.remote.http.breaker import AttemptFailed, ServerMessage
-from llmctld.models.remote.http.lenient_json import loads, mapping, whole
+from llmctld.models.remote.http.lenient_json import encodable, loads, mapping
 
 AGAIN = (500, 502, 503, 504)
 """Statuses, with 429, that a retry may resolve."""
@@ -46,7 +46,9 @@ def of_json(found: Any) -> ServerMessage:
     ]
     words = _words(inner or found)
     raw = mapping(inner.get("metadata")).get("raw")  # the error of the server behind a gateway
-    return ServerMessage(whole(f"{words}: {raw}" if isinstance(raw, str) else words)[:WORDS], whole(" ".join(codes)))
+    return ServerMessage(
+        encodable(f"{words}: {raw}" if isinstance(raw, str) else words)[:WORDS], encodable(" ".join(codes))
+    )
 
 
 def _words(found: Any, depth: int = 8) -> str:
@@ -80,7 +82,7 @@ def retry_after(value: str | None) -> float:
         return 0.0
 
 
-def refused(who: str, status: int, said: ServerMessage, after: float = 0.0) -> AttemptFailed | LlmctlError:
+def error_of(who: str, status: int, said: ServerMessage, after: float = 0.0) -> AttemptFailed | LlmctlError:
     """The error for an answer with this status, except for those about keys or unknown models. `who`: the endpoint."""
     what = f"{who} answers {status}: {said.words or 'no message'}"
     if status == 429:

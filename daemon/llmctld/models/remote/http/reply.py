@@ -34,9 +34,9 @@ class HttpReply:
     def header(self, name: str) -> str:
         return str(self._response.headers.get(name, ""))
 
-    def heard(self) -> None:
+    def restart_limit(self) -> None:
         """Content arrived: restarts the limit on silence."""
-        self._idle.heard()
+        self._idle.restart()
 
     async def body(self, most: int = MOST_JSON, whole: bool = True) -> bytes:
         """The whole body. Raises AttemptFailed if it exceeds `most`, or the first bytes if `whole` is false."""
@@ -59,7 +59,7 @@ class HttpReply:
         if mapping(found).get("error"):
             said = refusal.of_json(found)
             said = said._replace(words=self._clean(said.words))
-            raise refusal.refused(self._who, refusal.status_in(said), said)
+            raise refusal.error_of(self._who, refusal.status_in(said), said)
         return found
 
     async def events(self) -> AsyncIterator[list[Event]]:
@@ -85,7 +85,7 @@ class HttpReply:
             raise AttemptFailed(EngineFailed(message, "Must the address end with /v1?"), again=False)
 
 
-async def rest(stream: AsyncIterator[list[Event]]) -> None:
+async def drain(stream: AsyncIterator[list[Event]]) -> None:
     """Reads to the end of the reply if it comes at once, so that the connection can be reused."""
 
     import httpx2
