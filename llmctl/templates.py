@@ -4,7 +4,7 @@ It reads, checks and writes them strictly; the hub fills in `{name}`.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -104,7 +104,17 @@ def _parse(text: str, source: str) -> Template:
     return template
 
 
-def save(folder: Path, name: str, prompt: str | None, options: Options) -> Path:
+class Saved(NamedTuple):
+    """A template that was written, and whether it replaced one."""
+
+    file: Path
+    replaced: bool
+
+    def __str__(self) -> str:
+        return f"{self.file}{', where it replaces the earlier one' if self.replaced else ''}"
+
+
+def save(folder: Path, name: str, prompt: str | None, options: Options) -> Saved:
     """Writes a template from the options of `ask`; values of `param` become declared defaults."""
     import yaml
 
@@ -114,8 +124,9 @@ def save(folder: Path, name: str, prompt: str | None, options: Options) -> Path:
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     file = folder / f"{check_name('template', name)}.yaml"
     parse(text, str(file))
+    replaced = file.exists()
     write(file, text)
-    return file
+    return Saved(file, replaced)
 
 
 def write(file: Path, text: str) -> None:

@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from llmctl import __version__
 from llmctl.cli.console import flags, out, signals
@@ -50,7 +49,7 @@ UsageError: Any = typer.BadParameter.__base__
 """Usage errors of the copy of click inside typer (since 0.27), reached through the one name that typer exports."""
 
 
-class Commands(TyperGroup):
+class Commands(flags.Commands):
     """The commands of the table; a command's file is imported when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -62,13 +61,6 @@ class Commands(TyperGroup):
         command = typer.main.get_command(import_module(MODULES[cmd_name]).app)
         command.name = cmd_name
         return command
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from llmctl.cli.console.quoting import instead
-
-            raise Usage(f"there is no command {short(args[0])!r}", instead(args[0], COMMANDS))
-        return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("First steps"):

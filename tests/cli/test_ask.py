@@ -217,6 +217,10 @@ def test_save_stores_a_template_and_sends_nothing(house: House, fake: MakeFake) 
     assert (asked["prompt"], asked["system"], asked["params"], asked["declared"], asked["temperature"]) == (
         "About {topic}", "brief", {"topic": "cats"}, {"topic": "x"}, 0.0,
     )  # fmt: skip
+    assert "replaces" not in outcome.err
+    assert (
+        "about.yaml, where it replaces the earlier one; " in house.ok("ask", "Briefly: {topic}", "--save", "about").err
+    )
 
 
 def test_each_flag_sets_its_own_option(house: House) -> None:

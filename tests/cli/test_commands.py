@@ -4,12 +4,15 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+import typer
 
 from llmctl import __version__, wire
 from llmctl.cli import main
+from llmctl.cli.console import quoting
 from tests.client.conftest import MakeFake
 from tests.e2e.house import PATIENCE_S, House
 
@@ -239,8 +242,35 @@ def test_config_show_names_the_sources(house: House) -> None:
     assert 'cache.ttl = "2d"' in house.ok("config", "show").out
 
 
+def test_config_show_of_a_key_or_a_section(house: House) -> None:
+    line = house.ok("config", "show", "limits.queue", "--json", LLMCTL_LIMITS__QUEUE="7").last
+    assert line == {"key": "limits.queue", "value": 7, "source": "LLMCTL_LIMITS__QUEUE"}
+    keys = [line["key"] for line in house.ok("config", "show", "cache.prefetch", "--json").lines]
+    assert keys == ["cache.prefetch.enabled", "cache.prefetch.budget_per_hour"]
+    wrong = house.run("config", "show", "cache.tll")
+    assert (wrong.status, wrong.out) == (5, "")
+    assert "no setting 'cache.tll' is in effect" in wrong.err
+    assert "cache.ttl" in wrong.err
+
+
+def test_every_command_that_a_hint_names_exists() -> None:
+    hints = [*quoting.IN_GROUPS.values(), *(f"`{command}`" for command in quoting.ELSEWHERE.values())]
+    named = [command.split() for hint in hints for command in re.findall(r"`(llmctl [^`]*)`", hint)]
+    for words in named:
+        command: Any = typer.main.get_command(main.app)
+        for word in words[1:]:
+            if hasattr(command, "get_command") and not word.startswith("-"):
+                command = command.get_command(None, word)
+                assert command is not None, words
+        options = [option for param in command.params for option in param.opts] + ["--help"]
+        assert not [word for word in words if word.startswith("-") and word not in options], words
+
+
 def test_config_init_check_and_path(house: House) -> None:
-    assert house.ok("config", "path", "--json").last["config"] == str(house.place / "config.toml")
+    found = house.ok("config", "path", "--json").last
+    assert found["config"] == str(house.place / "config.toml")
+    assert found["pulled"] == str(house.place / "pulled")
+    assert found["history"] == str(house.place / "state" / "history.db")
     house.ok("config", "init")
     assert house.run("config", "init").status == 2
     house.ok("config", "init", "--force")
@@ -338,7 +368,14 @@ def test_the_traceback_of_a_bug_goes_to_the_log(house: House, tmp_path: Path) ->
         (["model"], "there is no command 'model'", "Did you mean: models? `llmctl --help` lists the commands."),
         (["run"], "there is no command 'run'", "Use `llmctl ask` or `llmctl chat`."),
         (["why is it?"], "there is no command 'why is it?'", 'To send a prompt, run `llmctl ask "why is it?"`.'),
-        (["models", "nonsense"], "no such command 'nonsense'", "`llmctl models --help` lists the options."),
+        (["models", "nonsense"], "there is no command 'models nonsense'", "`llmctl models --help` lists the commands."),
+        (
+            ["models", "lod"],
+            "there is no command 'models lod'",
+            "Did you mean: load? `llmctl models --help` lists the commands.",
+        ),
+        (["models", "list"], "there is no command 'models list'", "Use `llmctl models ls`."),
+        (["config", "get", "x"], "there is no command 'config get'", "Use `llmctl config show KEY`."),
         (["ps", "x"], "got unexpected extra argument(s) (x)", "`llmctl ps --help` lists the options."),
         (["--nonsense"], "no such option: --nonsense", "`llmctl --help` lists the options."),
         (["models", "show"], "missing argument 'NAME'", "`llmctl models show --help` lists the options."),

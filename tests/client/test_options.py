@@ -144,7 +144,7 @@ def test_the_hint_for_an_unknown_key_is_the_most_similar_one(paths: Paths) -> No
 
 def test_a_saved_template_contains_what_was_given(paths: Paths) -> None:
     given = Asked(prompt="{who}?", system="s", temperature=0.0, param={"who": "me"}, tag=["x"], no_cache=True, user="u")
-    file = templates.save(paths.templates, "kept", given.prompt, given)
+    file = templates.save(paths.templates, "kept", given.prompt, given).file
     assert stat.S_IMODE(file.parent.stat().st_mode) & 0o077 == 0
     asked = packed(paths, template="kept", user="v")
     assert (asked.prompt, asked.system, asked.temperature, asked.declared) == ("{who}?", "s", 0.0, {"who": "me"})

@@ -172,5 +172,5 @@ def send(asked: Asked, stream: bool, skip_stdin: bool) -> None:
 def store(name: str, asked: Asked) -> None:
     from llmctl import templates
 
-    file = templates.save(flags.places().templates, name, asked.prompt, asked)
-    out.notice(f"template {name} is stored in {file}; `llmctl ask -t {name}` uses it")
+    saved = templates.save(flags.places().templates, name, asked.prompt, asked)
+    out.notice(f"template {name} is stored in {saved}; `llmctl ask -t {name}` uses it")

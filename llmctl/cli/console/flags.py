@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from llmctl.cli.console import out
-from llmctl.errors import Internal, Usage
+from llmctl.errors import Internal, Usage, short
 
 if TYPE_CHECKING:
     from llmctl import wire
@@ -31,6 +31,19 @@ class Command(TyperCommand):
         return [piece[1:-1] if BRACED.fullmatch(piece) else piece for piece in super().collect_usage_pieces(ctx)]
 
 
+class Commands(TyperGroup):
+    """A group that answers a command which does not exist with the one that was probably meant."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            from llmctl.cli.console.quoting import instead
+
+            path = ctx.command_path
+            named = " ".join([*path.split()[1:], args[0]])
+            raise Usage(f"there is no command {short(named)!r}", instead(path, args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+
 class Group(typer.Typer):
     """Registers functions as the commands above, unless they name another class."""
 
@@ -41,6 +54,7 @@ class Group(typer.Typer):
 def group(help: str | None = None) -> typer.Typer:
     """A command group without typer's rich help, completion and tracebacks."""
     return Group(
+        cls=Commands,
         help=help,
         add_completion=False,
         rich_markup_mode=None,

@@ -30,6 +30,31 @@ ELSEWHERE = {
     "version": "llmctl --version",
 }
 """What people type for the command that llmctl calls otherwise, often because another program calls it so."""
+EDIT = "Edit the file that `llmctl config path` names, then run `llmctl config check`."
+IN_GROUPS = {
+    "config get": "Use `llmctl config show KEY`.",
+    "config ls": "Use `llmctl config show`.",
+    "config list": "Use `llmctl config show`.",
+    "config set": EDIT,
+    "config edit": EDIT,
+    "config unset": EDIT,
+    "models default": "Set `defaults.model` in the file that `llmctl config path` names, or use `llmctl ask -m NAME`.",
+    "models list": "Use `llmctl models ls`.",
+    "models ps": "Use `llmctl ps`.",
+    "models remove": "Use `llmctl models rm`.",
+    "models delete": "Use `llmctl models rm`.",
+    "models info": "Use `llmctl models show`.",
+    "models download": "Use `llmctl pull`.",
+    "models search": "Use `llmctl models suggest` or `llmctl models find`.",
+    "models start": "Use `llmctl models load`.",
+    "models stop": "Use `llmctl models unload`.",
+    "models run": "Use `llmctl ask -m NAME`.",
+    "cache list": "Use `llmctl cache ls`.",
+    "cache rm": "Use `llmctl cache clear`.",
+    "templates list": "Use `llmctl templates ls`.",
+    "templates add": "Use `llmctl ask --save NAME`.",
+}
+"""The same within a group of commands."""
 PLAIN = re.compile(r"[^\"$`\\!]*")
 
 
@@ -57,11 +82,17 @@ def unquoted(path: str, message: str) -> str | None:
     return 'Quote a prompt of several words: `llmctl ask "why is the sky blue?"`.'
 
 
-def instead(word: str, commands: Iterable[str]) -> str:
-    """The hint for a command that does not exist: the one that was meant, if that can be told."""
-    if word in ELSEWHERE:
+def instead(path: str, word: str, commands: Iterable[str]) -> str:
+    """The hint for a command that does not exist: the one that was meant, if that can be told.
+
+    `path` is the group in which it was sought, "llmctl" or as "llmctl models".
+    """
+    _, _, group = path.partition(" ")
+    if (hint := IN_GROUPS.get(f"{group} {word}")) is not None:
+        return hint
+    if not group and word in ELSEWHERE:
         return f"Use `{ELSEWHERE[word]}`."
-    if " " in word:
+    if not group and " " in word:
         return f"To send a prompt, run `llmctl ask {_quoted(word)}`."
     near = difflib.get_close_matches(word, commands, n=1, cutoff=0.6)
-    return (f"Did you mean: {near[0]}? " if near else "") + "`llmctl --help` lists the commands."
+    return (f"Did you mean: {near[0]}? " if near else "") + f"`{path} --help` lists the commands."

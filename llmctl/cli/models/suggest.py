@@ -60,7 +60,7 @@ def suggest(
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """List small open models to download, those that fit this machine first.
+    """List small open models to download; those that fit come first.
 
     TOK/S is estimated from the machine's memory bandwidth, which is measured once.
     """

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Option
+from typer import Argument, Option
 
 from llmctl import config as configuration
 from llmctl.cli.console import flags, out
-from llmctl.errors import ConfigError, Storage, Usage, nearest
+from llmctl.errors import ConfigError, NotFound, Storage, Usage, nearest, short
 from llmctl.files import write_whole
 from llmctl.guide import NAME as GUIDE
 
@@ -20,18 +20,35 @@ app = flags.group("Show, check and create the configuration.")
 
 
 @app.command("show")
-def show(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Show every setting in effect, and where it comes from."""
+def show(
+    key: Annotated[
+        str | None, Argument(metavar="[KEY]", help="Only this setting or section: defaults.model, cache, models.NAME.")
+    ] = None,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Show the settings in effect, and where each comes from."""
     from llmctl.view import config as view
 
     file = flags.places().config_file
     config = configuration.load(file)
     settings = list(effective(config, file))
+    if key is not None:
+        settings = _selected(settings, key)
     if not json:
         out.text(view.lines(settings))
         return
     for setting in settings:
         out.json_line({"key": setting.key, "value": value_of(config, setting.key), "source": setting.source})
+
+
+def _selected(settings: "list[Setting]", key: str) -> "list[Setting]":
+    """The settings of this key, or of the section of this name. Raises NotFound."""
+    found = [setting for setting in settings if f"{setting.key}.".startswith(f"{key}.")]
+    if not found:
+        hint = nearest(key, [setting.key for setting in settings]) or "`llmctl config show` lists all settings."
+        raise NotFound(f"no setting {short(key)!r} is in effect", hint)
+    return found
 
 
 def effective(config: configuration.Config, file: Path) -> "Iterator[Setting]":
@@ -103,12 +120,14 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 @app.command("path")
 def path(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
-    """Print the path of the configuration file and the folders."""
+    """Print the paths of the configuration, the history and the folders."""
     places = flags.places()
     found = {
         "config": places.config_file,
-        "models": places.models,
         "templates": places.templates,
+        "models": places.models,
+        "pulled": places.pulled,
+        "history": places.history,
         "state": places.state,
         "cache": places.cache,
         "logs": places.logs,
