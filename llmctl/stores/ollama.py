@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from llmctl.errors import InvalidRequest, ModelUnavailable, nearest
+from llmctl.paths import absolute
 from llmctl.stores.stored import Home, Say, Stored, read_small
 
 PROGRAM = "ollama"
@@ -97,7 +98,7 @@ def parse(target: str) -> Name:
 def stores(home: Home) -> list[Path]:
     """The folders that may be stores; most do not exist."""
     named = home.environ.get("OLLAMA_MODELS", "").strip().strip("\"'")
-    own = [Path(named)] if named else []
+    own = [absolute(named)] if named else []
     return list(dict.fromkeys([*own, home.path / ".ollama" / "models", *map(Path, SYSTEM)]))
 
 
@@ -118,7 +119,8 @@ def names(store: Path, say: Say) -> list[Name]:
     found: list[tuple[str, ...]] = [()]
     for _ in Name._fields:
         found = [(*parts, part) for parts in found for part in _listed(store.joinpath("manifests", *parts), say)]
-    return [Name(*parts) for parts in found if all(re.fullmatch(r"[\w.:-]+", part, re.ASCII) for part in parts)]
+    models = [Name(*parts) for parts in found]
+    return [name for name in models if NAME.fullmatch(f"{name.host}/{name.namespace}/{name.model}:{name.tag}")]
 
 
 def _listed(folder: Path, say: Say) -> list[str]:
@@ -127,9 +129,21 @@ def _listed(folder: Path, say: Say) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
+        closed = next((each for each in reversed([folder, *folder.parents]) if _is_closed(each)), folder)
         group = ' (`sudo usermod -aG ollama "$USER"` and a new login may change that)' if _is_system(folder) else ""
-        say(f"{folder} is skipped: {error.strerror}{group}")
+        say(f"{closed} is skipped: {error.strerror}{group}")
         return []
+
+
+def _is_closed(folder: Path) -> bool:
+    """Whether this user cannot enter the folder."""
+    try:
+        (folder / "manifests").stat()
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _is_system(folder: Path) -> bool:
@@ -233,7 +247,7 @@ def _fits(value: object, most: float) -> bool:
 
 def lost(target: str, path: Path, model: str) -> tuple[str, str] | None:
     """(message, hint) if the file of `ollama:NAME`, added as `model`, no longer exists: removed, or replaced by a newer one."""
-    if not is_name(target) or path.exists():
+    if not is_name(target) or NAME.fullmatch(target.removeprefix(PREFIX)) is None or path.exists():
         return None
     name, store = parse(target), path.parent.parent
     again = f"`llmctl models add {model} {target} --force`"

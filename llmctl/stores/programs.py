@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from llmctl.config import NAME, ModelEntry
+from llmctl.paths import absolute
 from llmctl.stores import gpt4all, huggingface, jan, llamacpp, lmstudio, ollama, textgen
 from llmctl.stores.stored import Home, Say, Stored, in_utf8
 from llmctl.stores.walk import models_below, name_of
@@ -32,7 +33,8 @@ def find(home: Home, folders: Sequence[Path], say: Say) -> list[Stored]:
     """The models of all programs, then those in `folders`. `say` is told what cannot be read."""
     seen = set[tuple[int, int]]()
     found = []
-    for stored in _all(home, folders, say):
+    for each in _all(home, folders, say):
+        stored = each._replace(path=absolute(str(each.path)))  # the hub runs in another folder
         try:
             place = place_of(stored.path)
         except OSError as error:

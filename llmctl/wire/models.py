@@ -202,7 +202,8 @@ class FileContent(msgspec.Struct, omit_defaults=True):
     path: str
     """as in the request"""
     state: str = "usable"
-    """`usable`; `damaged`: incomplete or unreadable; `other`: neither a language model nor an embedding model"""
+    """`usable`; `damaged`: incomplete or unreadable; `unsupported`: a model that no engine here runs; `other`: neither a
+    language model nor an embedding model"""
     reason: str = ""
     """why it is not usable"""
     kind: str = ""

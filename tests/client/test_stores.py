@@ -324,8 +324,8 @@ def test_the_store_of_an_ollama_service_that_is_closed_to_others_is_said_with_th
         (Path(made) / "ollama").chmod(0o755)
         with nobody():
             found, _ = look(home._replace(path=Path(made) / "home"))
-    assert [words.partition(" is skipped: ")[2] for words in said] == [
-        'Permission denied (`sudo usermod -aG ollama "$USER"` and a new login may change that)'
+    assert said == [
+        f'{made}/ollama is skipped: Permission denied (`sudo usermod -aG ollama "$USER"` and a new login may change that)'
     ]
     assert [each.name for each in found] == ["tale"], "the store of another user is read where that is allowed"
 

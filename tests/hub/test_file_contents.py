@@ -5,15 +5,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from gguf import GGUFWriter
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.header import read_whole_header
+from llmctld.models.catalogue.target import check_whole
 from llmctld.models.found import file_contents
 from llmctld.models.found.file_contents import FileContents
 from llmctld.models.memory.estimate import Estimates
 from llmctld.models.running.memory_budget import MemoryBudget
 
 from llmctl.config import Limits, Size
+from llmctl.errors import ModelUnavailable
 from llmctl.wire import FileContent
 from tests import kinds_gguf, tiny_gguf
 from tests.quantised import quantise
@@ -77,6 +81,21 @@ def test_what_is_damaged_is_told_from_what_is_no_model(tmp_path: Path, content: 
     assert (found.state, words in found.reason) == (state, True), found
 
 
+def test_a_model_with_an_image_encoder_in_its_file_is_for_another_engine(tmp_path: Path) -> None:
+    writer = GGUFWriter(tmp_path / "m.gguf", "gemma3")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tensor("blk.0.attn_q.weight", np.ones((32, 32), np.float32))
+    writer.add_tensor("v.blk.0.attn_q.weight", np.ones((32, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    found = of(tmp_path, tmp_path / "m.gguf")
+    assert (found.state, "image or audio encoder" in found.reason) == ("unsupported", True), found
+    with pytest.raises(ModelUnavailable, match="for ollama's engine"):
+        check_whole(tmp_path / "m.gguf")
+
+
 def test_a_file_that_ends_before_its_tensors_is_damaged(tmp_path: Path) -> None:
     tiny_gguf.write(tmp_path / "m.gguf")
     whole = (tmp_path / "m.gguf").read_bytes()
@@ -99,7 +118,7 @@ LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
     ("config", "state", "words"),
     [
         ({"architectures": ["WhisperForConditionalGeneration"]}, "other", "Whisper"),
-        (LLAMA | {"quantization": {"group_size": 64, "bits": 4}}, "other", "MLX"),
+        (LLAMA | {"quantization": {"group_size": 64, "bits": 4}}, "unsupported", "MLX"),
         ({"architectures": 7}, "other", "cannot be read"),
     ],
 )

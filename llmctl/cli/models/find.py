@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from llmctl.cli.console import flags, out
-from llmctl.errors import LlmctlError, NotFound, nearest
+from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable, NotFound, Usage, nearest
 
 if TYPE_CHECKING:
     from llmctl.config import ModelEntry
@@ -58,8 +58,9 @@ def find(
 
 
 def _found(entries: "Sequence[ModelEntry]") -> "list[Found]":
-    """The usable models. Notices name what is damaged, and count what is of another kind."""
+    """The usable models. Notices name what cannot be used, and count what is of another kind."""
     from llmctl import wire
+    from llmctl.guide import NAME as GUIDE
     from llmctl.stores import programs
     from llmctl.view.found import Found
 
@@ -71,14 +72,14 @@ def _found(entries: "Sequence[ModelEntry]") -> "list[Found]":
         else []
     )
     pairs = list(zip(stored, contents, strict=True))
-    skipped += [content.reason for _, content in pairs if content.state == "damaged"]
     usable = [(each, content) for each, content in pairs if content.state == "usable"]
-    others = len(pairs) - len(usable) - sum(content.state == "damaged" for _, content in pairs)
-    _report(skipped, others)
+    skipped += [content.reason for _, content in pairs if content.state in ("damaged", "unsupported")]
+    _report(list(dict.fromkeys(skipped)), sum(content.state == "other" for _, content in pairs))
     users = programs.added(entries)
     added = [users.get(programs.place_of(each.path)) for each, _ in usable]
     new = [each for (each, _), user in zip(usable, added, strict=True) if user is None]
-    names = iter(programs.names_for(new, [name for entry in entries for name in (entry.name, *entry.aliases)]))
+    taken = [GUIDE, *(name for entry in entries for name in (entry.name, *entry.aliases))]
+    names = iter(programs.names_for(new, taken))
     return [
         Found(programs.plain(each.name) if user else next(names), each, content, user)
         for (each, content), user in zip(usable, added, strict=True)
@@ -122,7 +123,7 @@ def _matches(found: "Found", pattern: str) -> bool:
 
 
 def _add(found: "Iterable[Found]", entries: "Sequence[ModelEntry]") -> None:
-    """Adds what fits and was not added. Continues after a failure, and raises the first at the end."""
+    """Adds what fits and was not added. Continues after a model that cannot be added, and raises the first error at the end."""
     failures: list[LlmctlError] = []
     new: list[Found] = []
     for each in found:
@@ -136,9 +137,10 @@ def _add(found: "Iterable[Found]", entries: "Sequence[ModelEntry]") -> None:
             try:
                 add_stored(each.name, each.stored)
                 new.append(each)
-            except LlmctlError as error:
+            except (ModelUnavailable, InvalidRequest, Usage) as error:
+                if failures:
+                    out.notice(f"{each.name} cannot be added: {error.message}")
                 failures.append(error)
-                out.notice(f"{each.name} cannot be added: {error.message}")
     first = next((each.name for each in new if each.content.kind == "text"), None)
     if first is not None and not any(entry.kind == "text" for entry in entries):
         out.notice(f"{first} is the default model now; `-m` or `defaults.model` names another")

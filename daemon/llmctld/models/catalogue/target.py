@@ -15,7 +15,7 @@ from llmctl.errors import ModelUnavailable
 from llmctl.pointers import pointer_at
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.address import check_address, is_address
-from llmctld.models.catalogue.header import CutOff, DamagedHeader, Value, read_header, read_whole_header
+from llmctld.models.catalogue.header import CutOff, DamagedHeader, Header, Value, read_header, read_whole_header
 
 ECHO, LLAMA, TORCH, TRANSFORMERS = "echo", "llama.cpp", "sentence-transformers", "transformers"
 REMOTE = "remote"
@@ -23,6 +23,10 @@ MODULES, CONFIG = "modules.json", "config.json"
 """Their presence marks a sentence-transformers folder, and a transformers folder."""
 TEXT = ("ForCausalLM", "LMHeadModel")
 """Suffixes of architectures that generate text; the second is GPT-2's."""
+PROJECTOR = "clip"
+"""Architecture of a file that holds an encoder alone."""
+ENCODERS = ("v.", "mm.", "a.")
+"""Prefixes of the tensors of encoders (llama.cpp, tools/mtmd/clip-impl.h)."""
 RANK = 4
 """Pooling type of a reranker, which scores a pair of texts instead of embedding one."""
 KINDS_OF_TARGET = "Give a GGUF file, a transformers or sentence-transformers folder, an http address, or `echo`."
@@ -155,16 +159,33 @@ def check_gguf(path: Path) -> None:
 
 
 def check_whole(path: Path) -> None:
-    """Checks a GGUF file in all its parts. Raises ModelUnavailable if one ends before its tensors do."""
+    """Checks a GGUF file in all its parts. Raises ModelUnavailable if one ends before its tensors do, or holds an image
+    encoder.
+    """
     for part in split.parts(path):
         try:
-            size, needed = part.stat().st_size, read_whole_header(part).end
+            size, header = part.stat().st_size, read_whole_header(part)
         except CutOff as error:
             raise ModelUnavailable(f"{error}: it is truncated", WHOLE) from error
         except (OSError, DamagedHeader):
             continue  # the engine reports it
-        if size < needed:
-            raise ModelUnavailable(f"{part} is truncated: it has {size} bytes, and its tensors need {needed}", WHOLE)
+        if size < header.end:
+            message = f"{part} is truncated: it has {size} bytes, and its tensors need {header.end}"
+            raise ModelUnavailable(message, WHOLE)
+        check_engine(part, header)
+
+
+def check_engine(path: Path, header: Header) -> None:
+    """Raises ModelUnavailable for a language model with the tensors of an image or audio encoder in the same file.
+
+    ollama converts models so for its own engine. llama.cpp reads the encoder from a file of its own, and refuses a model
+    file with tensors that it does not know (llama-model-loader.cpp, done_getting_tensors).
+    """
+    if header.values.get("general.architecture") != PROJECTOR and any(
+        name.startswith(ENCODERS) for name in header.shapes
+    ):
+        message = f"{path} has an image or audio encoder beside the model: it is for ollama's engine, and llama.cpp refuses it"
+        raise ModelUnavailable(message, "`llmctl pull OWNER/NAME-GGUF` downloads a version of the model for llama.cpp.")
 
 
 def regular(path: Path) -> os.stat_result:

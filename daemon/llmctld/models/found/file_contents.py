@@ -16,7 +16,9 @@ from llmctld.models.catalogue.header import CutOff, DamagedHeader, Header, joine
 from llmctld.models.catalogue.target import (
     CONFIG,
     LLAMA,
+    PROJECTOR,
     TRANSFORMERS,
+    check_engine,
     check_gguf,
     check_pointers,
     check_weights,
@@ -29,11 +31,9 @@ from llmctld.models.found import file_types
 from llmctld.models.memory import folder, layout
 from llmctld.models.running.memory_budget import MemoryBudget
 
-DAMAGED, OTHER = "damaged", "other"
+DAMAGED, UNSUPPORTED, OTHER = "damaged", "unsupported", "other"
 BESIDE = ("adapter", "imatrix", "mmproj")
 """Values of `general.type` of files that belong to a model (gguf, constants.py, GGUFType)."""
-PROJECTOR = "clip"
-"""Architecture of an image projector (llama.cpp, tools/mtmd/clip-impl.h)."""
 KEPT = 2**14
 """Descriptions that are kept, at most."""
 
@@ -49,7 +49,7 @@ class _Refused(Exception):
 
 
 class FileContents:
-    """Descriptions of files; one that has not changed is not read again. Used by one thread at a time."""
+    """Descriptions of files; one that has not changed is not read again. Threads may share it."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
@@ -103,6 +103,10 @@ def _of_gguf(path: Path) -> tuple[FileContent, int]:
         kind = kind_of(path, header.values)
     except ModelUnavailable as error:
         raise _Refused(OTHER, error.message) from error
+    try:
+        check_engine(path, header)
+    except ModelUnavailable as error:
+        raise _Refused(UNSUPPORTED, error.message) from error
     content = FileContent(
         str(path), kind=kind, backend=LLAMA, architecture=architecture, quantization=file_types.of_gguf(header),
         context=layout.Fields(header).number("context_length"), size_bytes=size,
@@ -160,12 +164,12 @@ def _of_folder(path: Path) -> tuple[FileContent, int]:
         raise _Refused(DAMAGED, f"{path} is incomplete: {missing[0]} is missing")
     config = folder.config_of(path)
     if "quantization" in config and "quantization_config" not in config:
-        raise _Refused(OTHER, f"{path} has weights for MLX, which no engine of llmctl reads")
+        raise _Refused(UNSUPPORTED, f"{path} has weights for MLX, which no engine of llmctl reads")
     if backend == TRANSFORMERS:
         try:
             check_weights(str(path), trust=False)
         except ModelUnavailable as error:
-            raise _Refused(OTHER, error.message) from error
+            raise _Refused(UNSUPPORTED, error.message) from error
     size = sum(file.stat().st_size for file in folder.files(path))
     found = (folder.embedding if kind == "embedding" else folder.text)(path, ModelSettings())
     content = FileContent(
