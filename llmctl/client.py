@@ -12,6 +12,7 @@ from typing import Any
 
 from llmctl import config as configuration
 from llmctl import launch, wire
+from llmctl.dealer import NoHub
 from llmctl.embedding import REQUESTS_AT_ONCE, Vector, batches, named, vectors_of
 from llmctl.errors import Cancelled, Unreachable, Usage, from_code
 from llmctl.link import PATIENCE_S, Exchange, Link
@@ -174,9 +175,15 @@ class Client:
 
     def _reconnected(self) -> Link:
         self.close()
-        info = launch.ensure(self.paths, self.config, self._notify)
-        self._link = Link(self.paths.socket, info.pid)
+        try:
+            self._link = self._linked()
+        except NoHub:  # it ended just now: the next one is started
+            self._link = self._linked()
         return self._link
+
+    def _linked(self) -> Link:
+        info = launch.ensure(self.paths, self.config, self._notify)
+        return Link(self.paths.socket, info.pid)
 
 
 def wait(exchange: Exchange, notify: Callable[[str], None]) -> wire.AnyResult:

@@ -19,8 +19,8 @@ from llmctl.config import Config
 from llmctl.errors import Unreachable, counted, from_code
 from llmctl.interpreter import ChildError, module
 from llmctl.link import Link, call
-from llmctl.paths import Paths, make_private, make_reachable
-from llmctl.presence import listener
+from llmctl.paths import Paths, check_way, make_private, make_reachable
+from llmctl.presence import must_be_own, peer
 
 READY_S = 60.0
 STATUS_S = 15.0
@@ -41,10 +41,19 @@ class _Ready(msgspec.Struct):
 
 
 def listening_at(paths: Paths) -> int | None:
-    """The pid of the process that listens on the socket (0: unknown), or None."""
-    if paths.run.exists():
-        make_reachable(paths)
-    return listener(paths.socket)
+    """The pid of the process that listens on the socket (0: unknown), or None.
+
+    Raises Unreachable if that process or a folder on the way to the socket belongs to another user.
+    """
+    check_way(paths.run)
+    if not paths.run.exists():
+        return None
+    make_reachable(paths)
+    found = peer(paths.socket)
+    if found is None:
+        return None
+    must_be_own(found, paths.socket)
+    return found.pid
 
 
 def running(paths: Paths) -> wire.HubInfo | None:
@@ -155,6 +164,7 @@ def _open_lock(file: Path) -> Iterator[int]:
 
 def start(paths: Paths) -> wire.HubInfo:
     """Starts a hub and returns once it is ready. If several processes try at once, one starts it and the others wait."""
+    check_way(paths.run.parent)
     make_private(paths.run)
     make_reachable(paths)
     make_private(paths.logs)

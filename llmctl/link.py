@@ -9,9 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-import zmq
-
-from llmctl import wire
+from llmctl import dealer, wire
 from llmctl.errors import InvalidRequest, Unreachable
 from llmctl.paths import LOCK
 from llmctl.presence import listener, lock_is_held
@@ -25,16 +23,16 @@ PATIENCE_S = 15.0
 
 
 class Link:
-    """A DEALER socket to the hub with process id `pid`. For one thread; several exchanges can run at once."""
+    """A DEALER socket to the hub with process id `pid`. For one thread; several exchanges can run at once.
+
+    Raises NoHub if the hub is gone, and Unreachable if a process of another user sits at its socket.
+    """
 
     def __init__(self, path: Path, pid: int) -> None:
         self.path = path
-        self.pid = pid
         self.owner = os.getpid()
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.linger = LINGER_MS
-        self._socket.connect(f"ipc://{path}")
+        self._context, self._socket, peer = dealer.connect(path, LINGER_MS)
+        self.pid = peer.pid or pid
         self._inboxes: dict[bytes, deque[wire.AnyReply]] = {}
 
     @property

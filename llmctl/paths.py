@@ -6,6 +6,7 @@ Lock and socket are in one folder beside the state. Not in XDG_RUNTIME_DIR: cron
 """
 
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from llmctl.errors import InvalidRequest, Unreachable
 LOCK = "hub.lock"
 SOCKET_PATH_MAX = 100
 """ZeroMQ refuses ipc paths over 107 bytes."""
+ELSEWHERE = "Set LLMCTL_HOME to a folder of your own, in folders of your own or of root."
 
 
 class Paths(msgspec.Struct, frozen=True):
@@ -186,10 +188,13 @@ def absolute(name: str) -> Path:
 def make_reachable(paths: Paths) -> None:
     """Creates the short link to the socket's folder, if the socket's path is too long and the link is missing.
 
-    Raises Unreachable if somebody else owns a file of that name.
+    Raises Unreachable if somebody else owns a file of that name, or may replace the link.
     """
     link = paths.socket.parent
-    if link == paths.run or _leads(link, paths.run):
+    if link == paths.run:
+        return
+    check_way(link.parent)
+    if _leads(link, paths.run):
         return
     made = link.with_name(f"{link.name}.{os.getpid()}")
     try:
@@ -199,7 +204,7 @@ def make_reachable(paths: Paths) -> None:
     except OSError as error:
         made.unlink(missing_ok=True)
         hint = f"The path of {paths.run} is too long for a socket: remove {link}, or set LLMCTL_HOME to a shorter path."
-        raise Unreachable(f"cannot create the link {link}: {error.strerror}", hint) from error
+        raise Unreachable(f"cannot create the link {link}: {error.strerror}{_owner(link)}", hint) from error
 
 
 def _leads(link: Path, folder: Path) -> bool:
@@ -207,6 +212,53 @@ def _leads(link: Path, folder: Path) -> bool:
         return link.lstat().st_uid == os.getuid() and os.readlink(link) == str(folder)
     except OSError:
         return False
+
+
+def _owner(place: Path) -> str:
+    """Words about a file that belongs to another user."""
+    try:
+        uid = place.lstat().st_uid
+    except OSError:
+        return ""
+    return "" if uid == os.getuid() else f" (it belongs to user {uid}, and this is user {os.getuid()})"
+
+
+def check_way(folder: Path) -> None:
+    """Raises Unreachable if another user could put a folder of theirs in the place of `folder`.
+
+    The rule of sshd's StrictModes: every folder on the way belongs to this user or to root, and nobody else may write into it,
+    unless it is sticky like /tmp, where a name belongs to its owner. A folder that does not exist yet is skipped.
+    """
+    folder = Path(os.path.realpath(folder))
+    for place in (folder, *folder.parents):
+        try:
+            found = place.lstat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise Unreachable(f"cannot look at the folder {place}: {error.strerror}", ELSEWHERE) from error
+        if found.st_uid not in (0, os.getuid()):
+            message = f"the folder {place} belongs to user {found.st_uid}, and this is user {os.getuid()}"
+            raise Unreachable(f"{message}: its owner could put another hub in place of yours", ELSEWHERE)
+        if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX and not _only_own_group(found):
+            message = (
+                f"other users than {os.getuid()} may write into the folder {place} (mode {found.st_mode & 0o777:o})"
+            )
+            raise Unreachable(message, f"`chmod go-w {shlex.quote(str(place))}`, or set LLMCTL_HOME to another folder.")
+
+
+def _only_own_group(found: os.stat_result) -> bool:
+    """Whether only the group may write, and that is this user's own, as most distributions make one for each user."""
+    import grp
+    import pwd
+
+    if found.st_mode & 0o002:
+        return False
+    try:
+        name, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(found.st_gid)
+    except KeyError:
+        return False
+    return group.gr_name == name and set(group.gr_mem) <= {name}
 
 
 def make_private(folder: Path) -> Path:

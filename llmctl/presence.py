@@ -1,4 +1,7 @@
-"""Whether a hub is there: who listens at its socket, and whether its lock is held. It sends nothing."""
+"""Whether a hub is there: who listens at its socket, whether that is this user, and whether its lock is held.
+
+It sends nothing.
+"""
 
 import fcntl
 import os
@@ -6,6 +9,11 @@ import socket
 import struct
 from pathlib import Path
 from typing import NamedTuple
+
+from llmctl.errors import Unreachable
+
+SOL_LOCAL, LOCAL_PEERCRED, LOCAL_PEERPID = 0, 1, 2
+"""Of macOS and the BSDs (unix(4)); Python names only some of them."""
 
 
 class Peer(NamedTuple):
@@ -20,12 +28,45 @@ def peer(path: Path) -> Peer | None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(os.fspath(path))
-            if not hasattr(socket, "SO_PEERCRED"):
-                return Peer(0, os.stat(path).st_uid)
+            return _credentials(probe)
         except OSError:
             return None
-        pid, uid, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        return Peer(int(pid), int(uid))
+
+
+def peer_of(descriptor: int) -> Peer | None:
+    """The process at the other end of a connected socket, or None if it is closed."""
+    try:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=descriptor)
+    except OSError:
+        return None
+    try:
+        return _credentials(connection)
+    except OSError:
+        return None
+    finally:
+        connection.detach()  # the descriptor belongs to the caller
+
+
+def _credentials(connection: socket.socket) -> Peer:
+    """What the system says of the process that called listen(2). Raises OSError if it says nothing."""
+    if hasattr(socket, "SO_PEERCRED"):
+        pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return Peer(pid, uid)
+    _, uid = struct.unpack_from("2I", connection.getsockopt(SOL_LOCAL, LOCAL_PEERCRED, 128))  # struct xucred
+    try:
+        return Peer(connection.getsockopt(SOL_LOCAL, LOCAL_PEERPID), uid)
+    except OSError:
+        return Peer(0, uid)
+
+
+def must_be_own(found: Peer, path: Path) -> None:
+    """Raises Unreachable if the process at the other end belongs to another user."""
+    if found.uid != os.getuid():
+        raise Unreachable(
+            f"the process that listens at {path} (pid {found.pid}) belongs to user {found.uid}, and this is user "
+            f"{os.getuid()}; nothing was sent to it",
+            "Set LLMCTL_HOME to a folder of your own.",
+        )
 
 
 def listener(path: Path) -> int | None:

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from llmctl import wire
+from llmctl import dealer, wire
 from llmctl.errors import InvalidRequest, Unreachable
 from llmctl.paths import LOCK
-from llmctl.presence import listener, lock_is_held, peer
+from llmctl.presence import listener, lock_is_held
 
 LINGER_MS = 200
 """So that a Cancel that was sent just before the end arrives."""
@@ -78,18 +78,11 @@ class Link:
 
     def __init__(self, path: Path, patience: float = PATIENCE_S) -> None:
         self._path, self._patience = path, patience
-        self.pid = _own_hub(path)
         self._loop = asyncio.get_running_loop()
         self._replies: dict[bytes, Replies] = {}
         self._heard = time.monotonic()
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.set(zmq.LINGER, LINGER_MS)
-        self._socket.set(
-            zmq.SNDHWM, 0
-        )  # what is sent is bounded by the requests; what comes, by their acknowledgements
-        self._socket.set(zmq.RCVHWM, 0)
-        self._socket.connect(f"ipc://{path}")
+        self._context, self._socket, peer = dealer.connect(path, LINGER_MS)
+        self.pid = peer.pid
         self._descriptor = int(self._socket.get(zmq.FD))
         self._loop.add_reader(self._descriptor, self._receive)
         self._watching = self._loop.create_task(self._watch())
@@ -195,16 +188,3 @@ class Link:
         self._socket.close()
         for replies in self._replies.values():
             replies.put(Unreachable(why))
-
-
-def _own_hub(path: Path) -> int:
-    """The pid of this user's hub at `path` (0: the system does not tell it)."""
-    found = peer(path)
-    if found is None:
-        raise Unreachable(f"no hub listens at {path}", "`llmctl daemon start` starts it.")
-    if found.uid != os.getuid():
-        raise Unreachable(
-            f"the hub at {path} (pid {found.pid}) belongs to user {found.uid}, and this is user {os.getuid()}",
-            "Set LLMCTL_HOME to a folder of your own.",
-        )
-    return found.pid

@@ -24,7 +24,7 @@ from llmctl.config import Cache, Config, load
 from llmctl.errors import LlmctlError, Storage
 from llmctl.files import write_whole
 from llmctl.guide import built_in
-from llmctl.paths import Paths, find_paths, make_private, make_reachable
+from llmctl.paths import Paths, check_way, find_paths, make_private, make_reachable
 from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
 from llmctld.cache.expiry import DEFAULT_TTL_S
@@ -110,6 +110,7 @@ def main() -> int:
     os.umask(0o077)
     try:
         paths = find_paths()
+        check_way(paths.run.parent)
         for folder in (paths.run, paths.state, paths.logs, paths.cache, paths.models):
             make_private(folder)
         make_reachable(paths)

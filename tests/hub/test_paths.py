@@ -3,11 +3,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from llmctl.errors import InvalidRequest, Unreachable
-from llmctl.paths import SOCKET_PATH_MAX, Paths, absolute, expanded, find_paths, make_private, make_reachable
+from llmctl.paths import SOCKET_PATH_MAX, Paths, absolute, check_way, expanded, find_paths, make_private, make_reachable
 
 
 def test_all_paths_are_inside_the_home(tmp_path: Path) -> None:
@@ -141,3 +142,48 @@ def test_a_folder_that_is_not_writable_is_reported(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="cannot write to the folder"):
         make_private(tmp_path / "x")
     tmp_path.chmod(0o700)
+
+
+# ---- the way to a folder --------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_others_may_replace_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = tmp_path / "a" / "b" / "c"
+    below.mkdir(parents=True)
+    place = tmp_path / "a"
+    check_way(below)
+    check_way(below / "not" / "there" / "yet")
+    for mode in (0o777, 0o757):
+        place.chmod(mode)
+        with pytest.raises(Unreachable, match=rf"may write into the folder {place} \(mode {mode:o}\)") as caught:
+            check_way(below / "not there yet")
+        assert f"chmod go-w {place}" in caught.value.hint
+    place.chmod(0o1777)
+    check_way(below)
+    place.chmod(0o755)
+    (tmp_path / "link").symlink_to(below)
+    check_way(tmp_path / "link")
+    if os.getuid() == 0:
+        os.chown(below, 65534, 65534)  # a folder of root is trusted by everybody
+    owner, me = below.stat().st_uid, os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: me)
+    with pytest.raises(Unreachable, match=f"{below} belongs to user {owner}, and this is user {me}"):
+        check_way(below)
+
+
+@pytest.mark.parametrize(
+    ("group", "members", "private"),
+    [("ana", [], True), ("ana", ["ana"], True), ("ana", ["ana", "bob"], False), ("users", [], False)],
+)
+def test_a_group_of_its_own_may_write(
+    group: str, members: list[str], private: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a umask of 002 every folder of a user is like that."""
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_name="ana"))
+    monkeypatch.setattr("grp.getgrgid", lambda gid: SimpleNamespace(gr_name=group, gr_mem=members))
+    tmp_path.chmod(0o775)
+    if private:
+        check_way(tmp_path)
+    else:
+        with pytest.raises(Unreachable, match="may write into the folder"):
+            check_way(tmp_path)

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import psutil
 
 from llmctl import __version__, config
-from llmctl.errors import LlmctlError
+from llmctl.errors import LlmctlError, Unreachable
 from llmctl.interpreter import code
-from llmctl.paths import Paths, find_paths
+from llmctl.paths import Paths, check_way, find_paths
 from llmctld.doctor import kernels
 from llmctld.history import MIGRATIONS
 from llmctld.models.catalogue.target import ECHO, MODULES, REMOTE
@@ -81,6 +81,11 @@ def configuration(paths: Paths) -> Iterator[Check]:
 def folders(paths: Paths) -> Iterator[Check]:
     for name, folder in (("run", paths.run), ("state", paths.state), ("cache", paths.cache), ("models", paths.models)):
         yield _folder(f"folder {name}", folder)
+    try:
+        check_way(paths.run)
+        yield Check("way to the socket", "ok", "no other user can replace a folder on it")
+    except Unreachable as error:
+        yield Check("way to the socket", "fail", error.message, error.hint)
 
 
 def _folder(check: str, folder: Path) -> Check:
