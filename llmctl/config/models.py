@@ -1,0 +1,54 @@
+"""The models that were added: one JSON file each, which `models add` writes."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llmctl.errors import InvalidRequest, short
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+
+
+def check_name(what: str, name: str) -> str:
+    """Returns the name. Raises InvalidRequest if it cannot be a file name."""
+    if not NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"{what} {short(name)!r} is not a name",
+            "A name begins with a letter or digit and has at most 64 characters: letters, digits and . _ : -",
+        )
+    return name
+
+
+class ModelEntry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """An added model. `added` is in seconds since 1970; the oldest is the default model."""
+
+    name: str
+    target: str
+    backend: str
+    kind: str = "text"
+    """What it makes: "text" or "embedding"."""
+    aliases: list[str] = []
+    settings: dict[str, Any] = {}
+    added: float = 0.0
+    pulled: str = ""
+    """The repository its files were downloaded from; empty for the user's own files."""
+    origin: str = ""
+    """`ollama:NAME` for a file in the store of that program, which may replace or remove it."""
+
+
+def read_models(folder: Path, broken: Callable[[str], None]) -> dict[str, ModelEntry]:
+    """The added models by name, oldest first. `broken` is called with a message for each file that cannot be read."""
+    entries = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            entry = msgspec.json.decode(file.read_bytes(), type=ModelEntry)
+        except FileNotFoundError:
+            continue  # removed between the listing and the reading
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            broken(f"cannot read {file}: {error}; remove it and add the model again")
+        else:
+            entries.append(entry)
+    return {entry.name: entry for entry in sorted(entries, key=lambda entry: (entry.added, entry.name))}
