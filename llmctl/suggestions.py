@@ -152,14 +152,18 @@ def tokens_per_second(room: Room, model: Suggestion) -> float | None:
 
 
 def best_fit(purpose: str = "chat") -> Suggestion:
-    """The best model of the list that fits this machine, for hints and help: within a millisecond or two, from the limits of
-    the configuration, and the bandwidth that `models suggest` measured earlier, if it did. Never raises.
+    """The best model of the list that fits this machine, the smallest if none does; for hints and help. It takes a millisecond
+    or two, and never raises. It goes by the limits of the configuration, and by the bandwidth if `models suggest` measured it.
     """
+    return _best(purpose).model
+
+
+def _best(purpose: str) -> Ranked:
     paths, limits = _configured()
     measured = None if paths is None else read_bandwidth(paths.bandwidth)
     host_rate = measured.host if measured is not None else None
     share = int(host_memory() * HOST_SHARE) if limits.memory_bytes is None else limits.memory_bytes
-    return ranked(Room(share, host_rate=host_rate or ASSUMED_BYTES_PER_S), purpose)[0].model
+    return ranked(Room(share, host_rate=host_rate or ASSUMED_BYTES_PER_S), purpose)[0]
 
 
 def _configured() -> tuple[Paths | None, Limits]:
@@ -182,9 +186,14 @@ def read_bandwidth(file: Path) -> Bandwidth | None:
 
 def no_model_hint() -> str:
     """The hint of an error for somebody who has no model yet."""
-    best = best_fit()
+    best, fits, _ = _best("chat")
+    which = (
+        "one that fits this machine"
+        if fits
+        else "the smallest that is listed; none fits into the memory that models may use"
+    )
     return (
-        f"`{best.command}` downloads one that fits this machine ({gigabytes(best)}); `llmctl models suggest` lists others; "
+        f"`{best.command}` downloads {which} ({gigabytes(best)}); `llmctl models suggest` lists others; "
         "`llmctl models find` lists those that other programs left here; `llmctl models add NAME FILE.gguf` adds a file."
     )
 

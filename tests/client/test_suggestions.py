@@ -127,6 +127,13 @@ def test_best_fit_goes_by_the_limits_of_the_configuration(
     assert not list(tmp_path.iterdir()), "it creates nothing"
 
 
+def test_a_machine_on_which_nothing_fits_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LLMCTL_HOME", str(tmp_path))
+    monkeypatch.setenv("LLMCTL_LIMITS__MEMORY_BYTES", "10M")
+    assert best_fit().name == "Gemma 3 1B"
+    assert "none fits into the memory that models may use" in suggestions.no_model_hint()
+
+
 def test_best_fit_knows_a_bandwidth_that_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMCTL_HOME", str(tmp_path))
     monkeypatch.setenv("LLMCTL_LIMITS__MEMORY_BYTES", "64G")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from llmctl.suggestions import suggested
-from tests.e2e.house import LLMCTL, House
+from tests.e2e.house import LLMCTL, House, until
 from tests.e2e.house import house as a_house
 
 LIST = {model.name: model for model in suggested().models}
@@ -122,6 +122,26 @@ def test_the_bandwidth_is_measured_once_and_again_when_asked(surveyed: House) ->
 def test_a_state_folder_that_cannot_be_written_is_no_error(surveyed: House) -> None:
     outcome = surveyed.ok("models", "suggest", "-q", LLMCTL_HOME="/proc/nowhere")
     assert len(outcome.out.splitlines()) == len(LIST) + 1
+
+
+def test_a_build_without_llama_cpp_gives_no_rates_and_says_so(surveyed: House) -> None:
+    outcome = surveyed.ok("models", "suggest", "--json", LLAMA_CPP_LIB_PATH=str(surveyed.home))
+    assert {line["tokens_per_second"] for line in outcome.lines} == {None}
+    err = surveyed.ok("models", "suggest", LLAMA_CPP_LIB_PATH=str(surveyed.home)).err
+    assert "how fast it is read could not be measured" in err
+
+
+def test_ctrl_c_ends_it_at_once_and_quietly(surveyed: House) -> None:
+    (surveyed.home / "sitecustomize.py").write_text(
+        "import sys\nif 'llmctld.survey' in ' '.join(sys.orig_argv):\n"
+        "    import time; open('surveying', 'w').close(); time.sleep(600)\n"
+    )
+    command = surveyed.spawn("models", "suggest", variables={"PYTHONPATH": str(surveyed.home)})
+    until((surveyed.home / "surveying").exists)
+    command.interrupt()
+    outcome = command.end()
+    assert (outcome.status, outcome.out, outcome.err) == (130, "", "")
+    assert surveyed.ended()
 
 
 def test_the_error_for_no_model_names_the_best_that_fits(surveyed: House) -> None:

@@ -3,8 +3,6 @@
 Starts and changes nothing. `llmctl daemon doctor` shows the lines.
 """
 
-import contextlib
-import json
 import os
 import shutil
 import sqlite3
@@ -27,6 +25,7 @@ from llmctld.history import MIGRATIONS
 from llmctld.models.catalogue.target import ECHO, MODULES, REMOTE
 from llmctld.models.engines.ladder import Ladder
 from llmctld.runtime.exit_status import exit_name
+from llmctld.runtime.lines import say
 
 LIBRARIES = {
     "llama_cpp": "pip install llama-cpp-python",
@@ -189,6 +188,11 @@ def special(paths: Paths) -> Iterator[Check]:
             yield Check(check, "fail" if report.buffers == kernels.PLAIN else "warn", detail, hint)
         else:
             yield Check(check, "ok", works)
+    if kernels.lacks_amx():
+        detail = (
+            f"llama-cpp-python was built without AMX, which this processor has. What that costs: {kernels.COSTS['AMX']}"
+        )
+        yield Check("kernels AMX", "warn", detail, f"{REBUILD}: {kernels.build_with_amx()}")
     for known in Ladder(paths.rungs).here():
         falls = ", ".join(f"{fall.rung!r} ({fall.cause})" for fall in known.falls)
         hint = "This record is cleared when the library is rebuilt; `llmctl ps --json` shows each model's rung."
@@ -202,10 +206,9 @@ CHECKS: list[Callable[[Paths], Iterator[Check]]] = [
 
 def main() -> None:
     paths = find_paths()
-    with contextlib.suppress(BrokenPipeError):  # the reader has closed the pipe
-        for check in CHECKS:
-            for finding in check(paths):
-                print(json.dumps(finding._asdict()), flush=True)  # noqa: T201 - this is its output
+    for check in CHECKS:
+        for finding in check(paths):
+            say(finding._asdict())
 
 
 if __name__ == "__main__":

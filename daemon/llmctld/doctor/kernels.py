@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from llmctl.interpreter import module
+from llmctl.interpreter import code, module
 from llmctld.models.machine.build import version
-from llmctld.native.tile_config import rebuild
+from llmctld.native.tile_config import has_amx, needed, rebuild
 from llmctld.runtime.exit_status import exit_name
 
 PLAIN = "plain"
@@ -22,6 +22,9 @@ COSTS = {
     PLAIN: "a model with such weights cannot be loaded",
 }
 """Kind of buffer -> the effect of broken kernels for it, measured with Q4_0, Q8_0 and Q4_K_M files."""
+FEATURES = "import llama_cpp; print(llama_cpp.llama_print_system_info().decode())"
+AMX = "AMX_INT8 = 1"
+"""How the library says that it was built with AMX."""
 OTHER = "models run without them, and slower"
 
 
@@ -41,6 +44,30 @@ class KernelReport(NamedTuple):
     broken: list[str]
     cost: str
     repair: str
+
+
+def lacks_amx() -> bool:
+    """Whether the processor has AMX and the library was built without it, as ready-made packages are. False if the library
+    cannot be loaded, which another check reports.
+    """
+    if not has_amx():
+        return False
+    built = features()
+    return bool(built) and AMX not in built
+
+
+def features() -> str:
+    """What the library was built with; empty if it cannot be loaded."""
+    done = subprocess.run(
+        code(FEATURES),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+        cwd="/",
+    )
+    return done.stdout if done.returncode == 0 else ""
 
 
 def outcomes() -> Iterator[KernelResult]:
@@ -79,3 +106,8 @@ def _report(buffers: str, tried: list[KernelResult]) -> KernelReport:
     good = [it.type for it in tried if it.verdict == "good"]
     repair = rebuild(version(), header=buffers == "AMX") if broken else ""
     return KernelReport(buffers, good, broken, COSTS.get(buffers, OTHER) if broken else "", repair)
+
+
+def build_with_amx() -> str:
+    """The command that builds the library with AMX."""
+    return rebuild(version(), header=needed())

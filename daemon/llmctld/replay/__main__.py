@@ -4,14 +4,13 @@ Reads a trace or the history, and changes nothing.
 """
 
 import argparse
-import json
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llmctl.config import Config, ModelSettings, decode, load, read_models
 from llmctl.errors import InvalidRequest, LlmctlError, Storage
@@ -20,6 +19,7 @@ from llmctl.written import opened, unreadable
 from llmctld.cache.entries.context import groups_of
 from llmctld.cache.eviction import POLICIES
 from llmctld.replay.trace import TraceRequest, play, read
+from llmctld.runtime.lines import say
 
 ENTRY_BYTES = 150
 """Bytes of an entry besides its texts."""
@@ -64,17 +64,13 @@ def main() -> int:
         config = load(paths.config_file)
         limit = config.cache.memory_bytes if options.bytes is None else options.bytes
         requests = from_history(paths, config) if options.history else from_file(options.trace)
-        _say({"requests": len(requests), "keys": len({request.key for request in requests}), "bytes": limit})
+        say({"requests": len(requests), "keys": len({request.key for request in requests}), "bytes": limit})
         for policy in POLICIES:
-            _say(play(requests, policy, limit)._asdict())
+            say(play(requests, policy, limit)._asdict())
     except LlmctlError as error:
-        _say({"error": error.fields()})
+        say({"error": error.fields()})
         return error.status
     return 0
-
-
-def _say(line: Mapping[str, Any]) -> None:
-    print(json.dumps(line), flush=True)  # noqa: T201 - what the command reads
 
 
 def from_file(name: str) -> list[TraceRequest]:

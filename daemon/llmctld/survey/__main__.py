@@ -6,7 +6,6 @@ The bandwidth is measured once for each processor, number of cores and build of 
 
 import argparse
 import datetime
-import json
 import os
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from llmctld.models.machine.environment import for_engine
 from llmctld.models.machine.machine import memory
 from llmctld.models.machine.processors import cores
 from llmctld.models.running.memory_budget import limit_of
+from llmctld.runtime.lines import say
 from llmctld.runtime.log import warn_on_stderr
 
 MATRIX_BYTES = 256 * 2**20
@@ -114,10 +114,8 @@ def main() -> int:
         line = survey(find_paths(), parser.parse_args().measure)._asdict()
         status = 0
     except LlmctlError as error:
-        line = {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
-        status = error.status
-    with suppress(BrokenPipeError):
-        print(json.dumps(line), flush=True)  # noqa: T201 - what the command reads
+        line, status = {"error": error.fields()}, error.status
+    say(line)
     return status
 
 

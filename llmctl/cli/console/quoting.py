@@ -19,6 +19,7 @@ ELSEWHERE = {
     "list": "llmctl models ls",
     "ls": "llmctl models ls",
     "show": "llmctl models show",
+    "suggest": "llmctl models suggest",
     "rm": "llmctl models rm",
     "add": "llmctl models add",
     "start": "llmctl daemon start",

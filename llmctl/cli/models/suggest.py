@@ -91,11 +91,11 @@ def _survey(measure: bool) -> Line:
     if measure or not flags.places().bandwidth.exists():
         out.passing("measuring the memory bandwidth")
     command = module("llmctld.survey", *(["--measure"] if measure else []))
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
         try:
             raw = process.stdout.readline()
-        except BaseException:  # an interrupt
+        except BaseException:  # an interrupt, which a session of its own keeps from the process
             process.kill()
             raise
         finally:

@@ -1,0 +1,76 @@
+"""The survey of the machine: when it measures, what it makes of the measurements, and what it leaves when it cannot."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from llmctld.survey import __main__ as survey
+from llmctld.survey.__main__ import Measured
+
+from llmctl.paths import find_paths
+from llmctl.suggestions import read_bandwidth
+
+HOST, GPU = Measured("host", 20e9), Measured("gpu", 900e9)
+
+
+class Counted:
+    """Takes the place of the measuring process."""
+
+    def __init__(self, *lines: Measured) -> None:
+        self.lines, self.calls = list(lines), 0
+
+    def __call__(self) -> list[Measured]:
+        self.calls += 1
+        return self.lines
+
+
+def test_it_measures_once_for_a_machine_and_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = find_paths({"LLMCTL_HOME": str(tmp_path)})
+    measure = Counted(HOST, GPU)
+    monkeypatch.setattr(survey, "measure", measure)
+    first = survey.bandwidth(paths, again=False)
+    assert first is not None
+    assert (first.host, first.gpu) == (20e9, 900e9)
+    assert survey.bandwidth(paths, again=False) == first == read_bandwidth(paths.bandwidth)
+    assert measure.calls == 1
+    survey.bandwidth(paths, again=True)
+    monkeypatch.setattr(survey, "build", lambda: "another")
+    survey.bandwidth(paths, again=False)
+    monkeypatch.setattr(survey, "cores", lambda: 99)
+    survey.bandwidth(paths, again=False)
+    assert measure.calls == 4
+
+
+def test_a_gpu_in_host_memory_gives_the_rate_of_host_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = find_paths({"LLMCTL_HOME": str(tmp_path)})
+    monkeypatch.setattr(survey, "measure", Counted(HOST, Measured("gpu", 300e9, shared=True)))
+    found = survey.bandwidth(paths, again=False)
+    assert found is not None
+    assert (found.host, found.gpu) == (300e9, None)
+
+
+def test_without_a_measurement_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = find_paths({"LLMCTL_HOME": str(tmp_path)})
+    monkeypatch.setattr(survey, "measure", Counted())
+    found = survey.survey(paths, again=False)
+    assert (found.host_rate, found.gpu_rate, found.measured) == (None, None, None)
+    assert found.host > 0
+    assert not paths.state.exists()
+
+
+def test_a_measuring_process_that_crashes_half_way_has_told_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        'import os; print(\'{"where": "host", "rate": 5e9, "shared": false}\', flush=True); print(\'{"wh\'); os.abort()'
+    )
+    monkeypatch.setattr(survey, "module", lambda *arguments: [sys.executable, "-c", script])
+    assert survey.measure() == [Measured("host", 5e9)]
+
+
+def test_the_measurement_multiplies_real_matrices() -> None:
+    command = [sys.executable, "-m", "llmctld.engine.llama.internals.bandwidth", "1", str(2**20)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    line = json.loads(done.stdout.splitlines()[0])
+    assert (line["where"], line["shared"]) == ("host", False)
+    assert 1e6 < line["rate"] < 1e13
