@@ -272,3 +272,17 @@ def test_stored_answer_of_the_previous_version_is_readable() -> None:
     old: list[object] = ["m", "text", None, "stop", {"prompt_tokens": 1}, 5.0, 2.0, None, []]
     found = decode(msgspec.msgpack.encode(old))
     assert (found.first.text, found.about) == ("text", About())
+
+
+@in_loop
+async def test_clearing_the_cache_gives_the_space_of_the_book_back(tmp_path: Path) -> None:
+    tiers = some(tmp_path)
+    for number in range(200):
+        await tiers.put(f"key {number}", answer(), About("ana", prompt="why? " * 40))
+    await tiers.round()
+    log = tmp_path / "cache.db-wal"
+    assert log.stat().st_size > 0
+    assert await tiers.clear() == 200
+    assert log.stat().st_size == 0
+    assert not await tiers.required_book.held()
+    await tiers.close()

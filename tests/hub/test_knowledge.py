@@ -108,6 +108,19 @@ async def test_damaged_note_of_the_last_model_is_ignored(tmp_path: Path) -> None
         assert await made.knowledge.reopen(), "the note is written again"
 
 
+@in_loop
+async def test_note_of_the_last_model_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """A reader, or a hub that is killed, finds the old note or the new one."""
+    async with learning(tmp_path) as made:
+        note = tmp_path / "semantic" / CURRENT
+        with note.open("rb") as old:
+            before = note.read_bytes()
+            await made.knowledge.open("f", DIMENSION)
+            assert note.read_bytes() != before
+            assert old.read() == before
+        assert [file.name for file in note.parent.iterdir() if file.name.startswith(CURRENT)] == [CURRENT]
+
+
 # ---- undoing --------------------------------------------------------------------------------------------------------
 
 

@@ -405,3 +405,40 @@ async def test_store_that_cannot_begin_anew_refuses_until_it_can(tmp_path: Path)
         await store.write("INSERT INTO words VALUES ('after')")
         assert await store.search("SELECT word FROM words") == [("after",)]
     assert rows(path) == ["after"]
+
+
+@in_loop
+async def test_compacting_gives_the_space_of_deleted_rows_back(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "a.db", [first])) as store:
+        writes = [store.write(PUT, (str(number), "x" * 1000)) for number in range(2000)]
+        await asyncio.gather(*writes)
+        await store.write("DELETE FROM pairs WHERE key != '7'")
+        log, file = tmp_path / "a.db-wal", tmp_path / "a.db"
+        assert log.stat().st_size + file.stat().st_size > 2_000_000
+        await store.compact()
+        assert log.stat().st_size == 0
+        assert file.stat().st_size < 50_000
+        assert store.lost() is None
+        assert await store.read(ALL) == [("7", "x" * 1000)]
+        assert await store.write(PUT, ("after", 1)) == 1
+
+
+@in_loop
+async def test_compacting_waits_for_no_search_that_still_reads(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "a.db", [first])) as store:
+        await store.write(PUT, ("a", 1))
+        reading, may_end = threading.Event(), threading.Event()
+
+        def search(connection: sqlite3.Connection) -> int:
+            rows = connection.execute(ALL)
+            rows.fetchone()
+            reading.set()
+            may_end.wait()
+            return len(rows.fetchall())
+
+        asked = asyncio.ensure_future(store.query(search))
+        await asyncio.to_thread(reading.wait)
+        await store.compact()
+        assert await store.write(PUT, ("b", 1)) == 1
+        may_end.set()
+        await asked

@@ -16,6 +16,7 @@ import msgspec
 
 from llmctl.config import Semantic
 from llmctl.errors import LlmctlError, Storage
+from llmctl.files import write_whole
 from llmctl.wire import LevelStats, SemanticAudit
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.models.catalogue.catalog import Catalog
@@ -66,7 +67,7 @@ class Knowledge:
         space = VectorSpace(self._name_of(model), dimension)
         if space != self._space:
             await self._enter(space)
-            await asyncio.to_thread((self._folder / CURRENT).write_bytes, msgspec.json.encode(space))
+            await asyncio.to_thread(write_whole, self._folder / CURRENT, msgspec.json.encode(space))
 
     async def reopen(self) -> bool:
         """Opens what the last hub used; False if there is nothing. Raises Storage."""

@@ -136,6 +136,21 @@ class Store:
             self.submit(lambda connection: None)  # wakes the thread, which then checkpoints
         return future
 
+    async def compact(self) -> None:
+        """Gives the disk space of deleted rows back: SQLite keeps it in the file, and what was logged in the log.
+
+        For a file that is nearly empty: everything that it still holds is written again, and writes wait meanwhile.
+        """
+        await asyncio.to_thread(self._compact)
+
+    def _compact(self) -> None:
+        with self._turn, suppress(sqlite3.Error):  # a full disk, or a search that still reads: the space stays taken
+            self._connection.execute("VACUUM")
+        with self._turn, suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA busy_timeout = 0")  # nobody waits for a long search
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
     # ---- reading ----------------------------------------------------------------------------------------------------
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> "asyncio.Future[list[tuple[Any, ...]]]":

@@ -221,6 +221,11 @@ class Book:
         values = [(key,) for key in keys]
         return self._write(lambda connection: _many(connection, "DELETE FROM entries WHERE key = ?", values), None)
 
+    async def compact(self) -> None:
+        """Gives the disk space of deleted rows back."""
+        if self._store is not None:
+            await self._store.compact()
+
     def _write(self, change: Operation[T], lost: T) -> "asyncio.Future[T]":
         """Queues a write. The future is `lost` if it fails."""
         told: asyncio.Future[T] = asyncio.get_running_loop().create_future()

@@ -205,7 +205,8 @@ class Tiers:
             self._generations.next_of_all()
             removed, keeping = await self._levels.clear()
             if self.book is not None:
-                self.book.forget(None)
+                await self.book.forget(None)
+                await self.book.compact()
             self._call_gone(keys)
             removed = max(len(keys), removed)
         if keeping:
