@@ -141,7 +141,7 @@ def text() -> str:
         parts += ["", f"# {SECTIONS[name]}", f"[{name}]"]
         for key in keys(section):
             parts += _entry(KEYS[f"{name}.{key}"], key, getattr(section, key), _sample(name, key))
-    parts += ["", "# Folders in which `llmctl models find` looks, beside those of other programs."]
+    parts += ["", "# Folders that `llmctl models find` searches besides those of other programs."]
     parts += ["[models]", f"# {SEARCH.partition('.')[2]} = {toml(['/path/of/models'])}"]
     parts += ["", "# Settings of the model NAME.", "# [models.NAME]"]
     for key in ModelSettings.__struct_fields__:

@@ -187,14 +187,10 @@ def read_bandwidth(file: Path) -> Bandwidth | None:
 def no_model_hint() -> str:
     """The hint of an error for somebody who has no model yet."""
     best, fits, _ = _best("chat")
-    which = (
-        "one that fits this machine"
-        if fits
-        else "the smallest that is listed; none fits into the memory that models may use"
-    )
+    which = "one that fits this machine" if fits else "the smallest on the list; none fits in the memory for models"
     return (
         f"`{best.command}` downloads {which} ({gigabytes(best)}); `llmctl models suggest` lists others; "
-        "`llmctl models find` lists those that other programs left here; `llmctl models add NAME FILE.gguf` adds a file."
+        "`llmctl models find` lists those of other programs on this machine; `llmctl models add NAME FILE.gguf` adds a file."
     )
 
 

@@ -50,7 +50,7 @@ def find(folder: Path, name: str) -> Path:
         return file
     file = folder / f"{check_name('template', name)}.yaml"
     if file.exists() and not file.is_file():
-        raise ConfigError(f"{file} is not a regular file", "Remove it, or put the template in its place.")
+        raise ConfigError(f"{file} is not a regular file", "Remove it, or replace it by a template file.")
     if not file.is_file():
         hint = (
             nearest(name, names(folder)) or f"There are no templates in {folder}; `llmctl ask --save NAME` creates one."

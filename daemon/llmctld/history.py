@@ -113,7 +113,7 @@ class History:
         try:
             self._store = self._open(path, durable)
         except Storage as error:  # a full disk must not keep the hub from starting: the hub is needed to make room
-            log.error("the history is not kept", error=error.message)
+            log.error("the history is not recorded", error=error.message)
             self.unkept = error.message
             self._store = Store(IN_MEMORY, MIGRATIONS)
         self._arrivals: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -136,7 +136,7 @@ class History:
             return Store(path, MIGRATIONS, durable, self._replaced)
         except DamagedDatabase as error:
             aside = set_aside(path)
-            self._replaced(f"was damaged ({error.message}); a new one is begun, and the old one is now {aside}")
+            self._replaced(f"was damaged ({error.message}); a new one was created; the old one is now {aside}")
             return Store(path, MIGRATIONS, durable, self._replaced)
 
     def _replaced(self, happened: str) -> None:

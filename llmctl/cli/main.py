@@ -80,9 +80,9 @@ def _first_steps() -> list[tuple[str, str]]:
 
     best = best_fit()
     return [
-        (best.command, f"Download {best.name} ({gigabytes(best)})."),
-        ('llmctl ask "Why is the sky blue?"', "Ask it; this starts the hub in the background."),
-        ("llmctl ask --help", "List all options of a request."),
+        (best.command, f"Get a model, {gigabytes(best)}."),
+        ('llmctl ask "Why is the sky blue?"', "Ask it a question."),
+        ("llmctl ask --help", "List all options."),
     ]
 
 

@@ -76,4 +76,4 @@ def _described(data: Path, file: Path, say: Say) -> Iterator[Stored]:
     if path.is_file():
         yield Stored(PROGRAM, file.parent.name, path)
     else:
-        say(f"{path} is skipped: {file} names it, and it is no file")
+        say(f"{path} is skipped: it is listed in {file}, but is not a file")

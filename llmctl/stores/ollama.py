@@ -86,7 +86,7 @@ def parse(target: str) -> Name:
     found = NAME.fullmatch(target.removeprefix(PREFIX))
     if found is None:
         raise InvalidRequest(
-            f"{target} names no model of ollama", "Write ollama:NAME or ollama:NAME:TAG, as `ollama ls` does."
+            f"{target} is not the name of an ollama model", "Write ollama:NAME or ollama:NAME:TAG, as `ollama ls` does."
         )
     host, namespace = (found["host"], found["namespace"]) if found["namespace"] else (None, found["host"])
     return Name(host or HOST, namespace or NAMESPACE, found["model"], found["tag"] or TAG)

@@ -1,6 +1,6 @@
 """Models in a folder and its subfolders: GGUF files, and folders with safetensors. Files are recognised by their names.
 
-Skips what is no model by itself: projectors, adapters, draft models, later parts, and incomplete downloads.
+Skips what is not a model by itself: projectors, adapters, draft models, later parts, and incomplete downloads.
 """
 
 import os

@@ -222,7 +222,7 @@ def test_a_model_that_ollama_lacks_is_refused_with_the_nearest_names(home: Home)
         ollama.find("ollama:tail:1b", home)
     assert caught.value.hint.startswith("Did you mean: ollama:tale:1b?")
     for wrong in ("ollama:", "ollama:a b", "ollama:a/b/c/d", "ollama:../x", "ollama:a:b:c/d e"):
-        with pytest.raises(InvalidRequest, match="names no model of ollama"):
+        with pytest.raises(InvalidRequest, match="is not the name of an ollama model"):
             ollama.find(wrong, home)
 
 

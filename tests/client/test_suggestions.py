@@ -131,7 +131,7 @@ def test_a_machine_on_which_nothing_fits_is_told_so(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LLMCTL_HOME", str(tmp_path))
     monkeypatch.setenv("LLMCTL_LIMITS__MEMORY_BYTES", "10M")
     assert best_fit().name == "Gemma 3 1B"
-    assert "none fits into the memory that models may use" in suggestions.no_model_hint()
+    assert "none fits in the memory for models" in suggestions.no_model_hint()
 
 
 def test_best_fit_knows_a_bandwidth_that_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -269,7 +269,7 @@ def test_a_damaged_history_is_set_aside_and_said_once(house: House) -> None:
     assert outcome.out == "hi\n"
     (aside,) = path.parent.glob("history.db.damaged-*")
     assert f"the history was damaged ({path} " in outcome.err
-    assert f"a new one is begun, and the old one is now {aside}" in outcome.err
+    assert f"a new one was created; the old one is now {aside}" in outcome.err
     assert aside.read_bytes().startswith(b"this is no database")
     assert "the history" not in house.ok("ask", "hi").err
     assert [row["state"] for row in house.records()] == ["done", "done"]
@@ -289,7 +289,7 @@ def test_a_history_that_is_lost_under_a_running_hub_is_said_and_begun_anew(house
     outcomes = [house.ok("ask", "after"), house.ok("ask", "later")]
     said = [outcome.err for outcome in outcomes if "the history was" in outcome.err]
     assert len(said) == 1
-    assert ("was cut short" if harm == "emptied" else "was removed") in said[0]
+    assert ("was truncated" if harm == "emptied" else "was removed") in said[0]
     os.kill(house.status()["pid"], signal.SIGKILL)
     prompts = [row["prompt"] for row in house.records("prompt")]
     assert prompts == ["after", "later"]
@@ -363,7 +363,7 @@ def test_a_full_disk_can_be_cleared_from_cold(house: House, full_disk: Path, end
     house.ok("daemon", "restart")
     outcome = house.ok("ask", "hi")
     assert outcome.out == "hi\n"
-    assert "not kept" not in outcome.err
+    assert "not recorded" not in outcome.err
     (full_disk / "filler").unlink()  # this test's reader needs some room too
     assert house.records("prompt", "state = 'done' AND prompt = 'hi'")
 
@@ -377,11 +377,11 @@ def test_a_history_that_cannot_be_opened_stops_no_request_and_is_said_each_time(
     for question in ("one", "two"):
         outcome = house.ok("ask", question)
         assert outcome.out == f"{question}\n"
-        assert f"this request is not kept: {path} " in outcome.err
+        assert f"this request is not recorded: {path} " in outcome.err
         assert "`llmctl daemon restart`" in outcome.err
     path.rmdir()
     house.ok("daemon", "restart")
-    assert "not kept" not in house.ok("ask", "three").err
+    assert "not recorded" not in house.ok("ask", "three").err
     assert [row["prompt"] for row in house.records("prompt")] == ["three"]
 
 

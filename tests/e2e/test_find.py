@@ -143,7 +143,7 @@ def test_add_takes_models_where_they_are_and_they_answer(house: House, weights: 
     assert house.ok("embed", "hi", "-q").lines
     assert {name: line["added"] for name, line in mine(house).items()} == {"llama3.2": "llama3.2", "vec": "vec"}
     again = house.ok("models", "find", "llama*", "--add")
-    assert "was added before, as llama3.2" in again.err
+    assert "is already added as llama3.2" in again.err
     for name in ("llama3.2", "vec"):
         house.ok("models", "rm", name, "--yes")
     assert sorted((path, path.stat().st_mtime_ns) for path in home.rglob("*")) == before, "the stores are only read"
@@ -177,7 +177,7 @@ def test_a_model_of_ollama_is_added_by_its_name_with_its_sampling_and_adapter(
     refused = house.run("models", "add", "x", "ollama:own")
     assert (refused.status, "`ollama pull own` downloads it" in refused.err) == (4, True), refused
     refused = house.run("models", "add", "x", "ollama:")
-    assert (refused.status, "names no model of ollama" in refused.err) == (5, True), refused
+    assert (refused.status, "is not the name of an ollama model" in refused.err) == (5, True), refused
 
 
 @pytest.mark.parametrize("loaded", [True, False])

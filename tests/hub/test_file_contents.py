@@ -71,9 +71,9 @@ def test_an_unknown_architecture_is_listed_under_its_name(tmp_path: Path) -> Non
         (b"version https://git-lfs.github.com/spec/v1\n", "damaged", "git-lfs pointer"),
         (gguf()[:60], "damaged", "the download is incomplete"),
         (b"GGUF" + b"\xff" * 60, "damaged", "GGUF version"),
-        (gguf("clip"), "other", "no model by itself: clip"),
-        (gguf(type="adapter"), "other", "no model by itself: adapter"),
-        (gguf("flux", tokenizer=""), "other", "flux is no language model"),
+        (gguf("clip"), "other", "not a model by itself: clip"),
+        (gguf(type="adapter"), "other", "not a model by itself: adapter"),
+        (gguf("flux", tokenizer=""), "other", "flux is not a language model"),
     ],
 )
 def test_what_is_damaged_is_told_from_what_is_no_model(tmp_path: Path, content: bytes, state: str, words: str) -> None:

@@ -309,8 +309,8 @@ HARM: dict[Callable[[Path], None], str] = {
     remove_everything: "was removed",
     remove_the_folder: "was removed",
     replace: "was replaced",
-    empty: "was cut short",
-    cut_short: "was cut short",
+    empty: "was truncated",
+    cut_short: "was truncated",
 }
 
 
@@ -399,7 +399,7 @@ async def test_store_that_cannot_begin_anew_refuses_until_it_can(tmp_path: Path)
         with pytest.raises(Storage, match=r"a\.db cannot be written"):
             await store.write("INSERT INTO words VALUES ('lost')")
         await until(lambda: len(told) == 1)
-        assert "no new one can be begun" in told[0]
+        assert "no new one can be created" in told[0]
         path.parent.unlink()
         path.parent.mkdir()
         await store.write("INSERT INTO words VALUES ('after')")

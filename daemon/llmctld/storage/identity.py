@@ -34,7 +34,7 @@ def change(path: Path, before: Identity, now: Identity) -> str | None:
     if before.log is not None and now.log != before.log:
         return LOST_LOG
     if now.size < before.size and _is_cut_short(path):
-        return "was cut short"
+        return "was truncated"
     return None
 
 

@@ -247,9 +247,9 @@ class Store:
         except (OSError, sqlite3.Error, Unreachable) as error:
             self._failure = error
             if not again:
-                self._replaced(f"{happened}, and no new one can be begun: {error}")
+                self._replaced(f"{happened}, and no new one can be created: {error}")
             return
-        self._replaced(f"{happened}; a new one is begun" + (f", and the old one is now {aside}" if aside else ""))
+        self._replaced(f"{happened}; a new one was created" + (f", the old one is now {aside}" if aside else ""))
 
     def _commit(self, writes: list[_Write], last: bool = False) -> bool:
         """One transaction around `writes`. False: it was rolled back and nobody was told (unless `last`)."""

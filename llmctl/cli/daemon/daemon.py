@@ -115,7 +115,7 @@ def logs(
     reading.show(flags.places().logs / "hub.log", lines, follow)
 
 
-@app.command("doctor", short_help="Check this installation and say how to fix it.")
+@app.command("doctor", short_help="Check this installation and suggest fixes.")
 def doctor(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Check this installation and say how to fix what is wrong.
 

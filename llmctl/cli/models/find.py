@@ -31,10 +31,10 @@ def find(
     json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """List models that other programs left on this machine.
+    """List models of other programs on this machine.
 
-    Looks in the Hugging Face cache, in the folders of ollama, LM Studio, llama.cpp, GPT4All, Jan and text-generation-webui,
-    and in those of the setting models.search. Reads headers only, and writes nothing there.
+    Searches the Hugging Face cache, the folders of ollama, LM Studio, llama.cpp, GPT4All, Jan and text-generation-webui,
+    and the folders in the setting models.search. Reads only headers and writes nothing there.
     """
     from llmctl.config import read_models
 
@@ -128,11 +128,9 @@ def _add(found: "Iterable[Found]", entries: "Sequence[ModelEntry]") -> None:
     new: list[Found] = []
     for each in found:
         if each.added is not None:
-            out.notice(f"{each.name} was added before, as {each.added}")
+            out.notice(f"{each.name} is already added as {each.added}")
         elif not each.content.fits:
-            out.notice(
-                f"{each.name} does not fit in memory; `llmctl models add NAME {each.target}` adds it all the same"
-            )
+            out.notice(f"{each.name} does not fit in memory; `llmctl models add NAME {each.target}` adds it anyway")
         else:
             try:
                 add_stored(each.name, each.stored)
@@ -143,7 +141,7 @@ def _add(found: "Iterable[Found]", entries: "Sequence[ModelEntry]") -> None:
                 failures.append(error)
     first = next((each.name for each in new if each.content.kind == "text"), None)
     if first is not None and not any(entry.kind == "text" for entry in entries):
-        out.notice(f"{first} is the default model now; `-m` or `defaults.model` names another")
+        out.notice(f"{first} is the default model now; `-m` or `defaults.model` selects another")
     if not new and not failures:
         out.notice("nothing to add")
     if failures:

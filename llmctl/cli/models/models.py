@@ -195,7 +195,9 @@ def add(
 
 app.command("pull")(pull)
 app.command("find")(find)
-app.command("suggest", cls=help.Sectioned, epilog=suggest.EXAMPLES)(suggest.suggest)
+app.command("suggest", short_help="List small open models to download.", cls=help.Sectioned, epilog=suggest.EXAMPLES)(
+    suggest.suggest
+)
 
 
 @app.command("estimate")

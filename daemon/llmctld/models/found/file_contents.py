@@ -96,9 +96,9 @@ def _of_gguf(path: Path) -> tuple[FileContent, int]:
     architecture = str(header.values.get("general.architecture", ""))
     described = header.values.get("general.type")
     if described in BESIDE or architecture == PROJECTOR:
-        raise _Refused(OTHER, f"{path} is no model by itself: {described or architecture}")
+        raise _Refused(OTHER, f"{path} is not a model by itself: {described or architecture}")
     if "tokenizer.ggml.model" not in header.values:
-        raise _Refused(OTHER, f"{path} has no tokenizer: {architecture or 'it'} is no language model")
+        raise _Refused(OTHER, f"{path} has no tokenizer: {architecture or 'it'} is not a language model")
     try:
         kind = kind_of(path, header.values)
     except ModelUnavailable as error:
@@ -164,7 +164,7 @@ def _of_folder(path: Path) -> tuple[FileContent, int]:
         raise _Refused(DAMAGED, f"{path} is incomplete: {missing[0]} is missing")
     config = folder.config_of(path)
     if "quantization" in config and "quantization_config" not in config:
-        raise _Refused(UNSUPPORTED, f"{path} has weights for MLX, which no engine of llmctl reads")
+        raise _Refused(UNSUPPORTED, f"{path} has weights for MLX, which llmctl cannot read")
     if backend == TRANSFORMERS:
         try:
             check_weights(str(path), trust=False)

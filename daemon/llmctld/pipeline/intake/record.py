@@ -33,7 +33,7 @@ def record(history: History) -> Link:
             result: Answer | Answers | None = None
             if history.unkept is not None:
                 yield Notice(
-                    text=f"this request is not kept: {history.unkept}; correct that, then run `llmctl daemon restart`"
+                    text=f"this request is not recorded: {history.unkept}; correct that, then run `llmctl daemon restart`"
                 )
             async with call.cleanup:
                 try:

@@ -73,7 +73,7 @@ class SemanticCache:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             question, found = None, None
             if self._catalog.is_guide(call.entry):
-                call.explain(NAME, "not looked for: the built-in guide answers faster than a question is compared")
+                call.explain(NAME, "not searched: the built-in guide answers faster than a question is compared")
             elif call.keep and similar_will_do(call.request, self._settings):
                 async with aclosing(self._ask(call)) as heard:
                     async for told in heard:
