@@ -37,10 +37,11 @@ __llmctl_words() {
         "ask") printf "%s" "--system -s --template -t --param -p --file -f --raw --overflow --save --no-stdin --continue -c --conversation --model -m --adapter --keep-alive --priority --timeout --user --tag --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --n -n --repro --schema --grammar --extract -x --xl --think --reasoning --logprobs --explain --no-stream --cache --no-cache --refresh --cache-only --semantic --max-age --json --quiet -q --help" ;;
         "chat") printf "%s" "--system -s --template -t --overflow --continue -c --conversation --model -m --user --max-tokens --temperature --think --reasoning --json --quiet -q --help" ;;
         "embed") printf "%s" "--file -f --prompt --no-stdin --model -m --user --output -o --json --quiet -q --help" ;;
-        "models") printf "%s" "--help ls show add pull find suggest estimate rm load pin unload" ;;
+        "models") printf "%s" "--help ls show add set pull find suggest estimate rm load pin unload" ;;
         "models ls") printf "%s" "--json --quiet -q --help" ;;
         "models show") printf "%s" "@models --json --quiet -q --help" ;;
         "models add") printf "%s" "@files @ollama --alias --tier --price-in --price-cached --price-out --tag --remote-model --api-key-env --embedding --set --force --json --quiet -q --help" ;;
+        "models set") printf "%s" "--unset --alias --unalias --json --quiet -q --help" ;;
         "models pull") printf "%s" "--as --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
         "models find") printf "%s" "--add --json --quiet -q --help" ;;
         "models suggest") printf "%s" "--for --measure --json --quiet -q --help" ;;
@@ -139,6 +140,9 @@ __llmctl_values() {
         "models add --remote-model") printf "%s" "" ;;
         "models add --api-key-env") printf "%s" "" ;;
         "models add --set") printf "%s" "" ;;
+        "models set --unset") printf "%s" "" ;;
+        "models set --alias") printf "%s" "" ;;
+        "models set --unalias") printf "%s" "" ;;
         "models pull --as") printf "%s" "" ;;
         "models pull --alias") printf "%s" "" ;;
         "models pull --tier") printf "%s" "premium standard economy" ;;

@@ -85,6 +85,7 @@ from llmctl.wire.models import (
     Ps,
     PullModel,
     RemoveModel,
+    SetModel,
     UnloadModel,
 )
 from llmctl.wire.replies import FINAL, AnyReply, AnyResult, Cancelled, Delta, Done, Failed, Notice, Progress
@@ -168,6 +169,7 @@ __all__ = [
     "Sampling",
     "SemanticAudit",
     "ServedTo",
+    "SetModel",
     "ShowCache",
     "Status",
     "Stop",

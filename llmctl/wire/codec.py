@@ -23,6 +23,7 @@ from llmctl.wire.models import (
     Ps,
     PullModel,
     RemoveModel,
+    SetModel,
     UnloadModel,
 )
 from llmctl.wire.replies import AnyReply
@@ -41,6 +42,7 @@ AnyRequest = (
     | DescribeFiles
     | RemoveModel
     | LoadModel
+    | SetModel
     | PinModel
     | UnloadModel
     | GetCacheStats

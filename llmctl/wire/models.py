@@ -101,6 +101,22 @@ class LoadModel(Plain, kw_only=True, tag="load_model"):
     """number of processes until it is unloaded; null: at least one"""
 
 
+class SetModel(Plain, kw_only=True, tag="set_model"):
+    """Changes settings and aliases of an added model. -> `model`; a notice says if it is loaded with other settings, or if
+    the configuration takes precedence"""
+
+    name: str
+    """name or alias"""
+    settings: dict[str, str] = {}
+    """as of `add_model`; the model's other settings stay"""
+    unset: list[str] = []
+    """keys of settings to remove"""
+    aliases: list[str] = []
+    """names to add"""
+    dropped: list[str] = []
+    """aliases to remove"""
+
+
 class PinModel(Plain, kw_only=True, tag="pin_model"):
     """Loads a model and keeps it loaded, also after a restart of the hub; or unpins it. -> `engines`, with the lines of this
     model"""

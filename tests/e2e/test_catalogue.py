@@ -111,6 +111,67 @@ def test_adding_a_model_does_not_rewrite_the_files_of_others(house: House) -> No
     assert house.ok("ask", "hi", "-m", "by-hand").out == "hi\n"
 
 
+def test_settings_and_aliases_of_an_added_model_can_be_changed(house: House) -> None:
+    house.place.mkdir()
+    (house.place / "config.toml").write_text("[models.m]\nslots = 3\n")
+    house.ok("models", "add", "m", "echo", "--set", "token_ms=1", "--set", "context=64", "--alias", "old")
+    house.ok("ask", "hi", "-m", "m")
+    before = house.ok("ps", "--json").last["pid"]
+
+    labelled = house.ok("models", "set", "old", "tier=economy", 'tags=["a"]', "--alias", "mm")
+    assert labelled.err == "llmctl: changed model m; `llmctl models show m` shows its settings\n", "no load is needed"
+    changed = house.ok(
+        "models", "set", "mm", "context=100", "slots=2", "--unset", "token_ms", "--unalias", "old", "--json"
+    )
+    assert (changed.last["aliases"], changed.last["settings"]) == (
+        ["mm"], {"context": 100, "tier": "economy", "tags": ["a"], "slots": 2},
+    )  # fmt: skip
+    assert [json.loads(line)["notice"] for line in changed.err.splitlines()] == [
+        "the configuration sets models.m.slots = 3, which takes precedence",
+        "m is loaded with its earlier settings; the next request loads it again",
+    ]
+    house.ok("ask", "again", "-m", "mm")
+    after = house.ok("ps", "--json").last
+    assert (after["pid"] == before, after["context"], after["slots"]) == (False, 100, 3)
+    house.ok("daemon", "restart")
+    assert house.ok("models", "show", "mm", "--json").last["settings"] == changed.last["settings"]
+    assert house.run("ask", "hi", "-m", "old").status == 4
+
+
+def test_a_changed_keep_alive_and_pin_take_effect_at_once(house: House) -> None:
+    house.echo("m")
+    house.ok("ask", "hi", "-m", "m")
+    assert house.ok("ps", "--json").last["until"] is not None
+    assert house.ok("models", "set", "m", "keep_alive=-1", "-q").err == ""
+    assert house.ok("ps", "--json").last["until"] is None
+    house.ok("models", "set", "m", "--unset", "keep_alive")
+    assert house.ok("ps", "--json").last["until"] is not None
+
+
+def test_a_change_that_cannot_be_made_is_refused_and_changes_nothing(house: House) -> None:
+    house.ok("models", "add", "m", "echo", "--alias", "mm")
+    house.ok("models", "add", "other", "echo")
+    file = house.place / "models" / "m.json"
+    before = file.read_bytes()
+    for arguments, status, words in (
+        (["none", "slots=2"], 4, "there is no model 'none'"),
+        (["m"], 2, "nothing to change was given"),
+        (["m", "slots", "2"], 2, "`llmctl models set m KEY=VALUE`"),
+        (["m", "sluts=2"], 5, "slots"),
+        (["m", "slots=many"], 5, "slots"),
+        (["m", "retries=2"], 5, "has no setting retries"),
+        (["m", "draft=x.gguf"], 5, "supports no `draft`"),
+        (["m", "slots=2", "--unset", "slots"], 5, "slots is both set and unset"),
+        (["m", "--unset", "contex"], 5, "context"),
+        (["m", "--alias", "other"], 2, "already names the model other"),
+        (["m", "--unalias", "m3"], 5, "has no alias 'm3'"),
+    ):
+        outcome = house.run("models", "set", *arguments)
+        assert (outcome.status, outcome.out) == (status, ""), (arguments, outcome)
+        assert words in outcome.err, (arguments, outcome)
+    assert file.read_bytes() == before
+
+
 # ---- files that exist already ---------------------------------------------------------------------------------------
 
 

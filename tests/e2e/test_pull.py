@@ -93,6 +93,8 @@ def test_a_pulled_model_answers_under_the_name_of_its_file(home: House, hub: Hub
     again = home.ok("models", "pull", "ana/tiny:tiny-Q4_0.gguf", "--json")
     assert (again.last["name"], again.last["kind"]) == ("tiny-Q4_0", "text")
     assert all(set(line) == {"notice"} for line in map(json.loads, again.err.splitlines()))
+    forced = home.ok("pull", "ana/tiny", "--force", "--set", "context=64", "--json").last
+    assert forced["settings"] == {"context": 64}
     assert hub.sent(FILE) == len(model), "what is here already is checked, and not fetched"
 
 

@@ -44,6 +44,26 @@ def test_without_a_model_the_hint_says_how_to_add_one(tmp_path: Path) -> None:
         assert "models add" in caught.value.hint
 
 
+def test_a_change_keeps_other_settings_and_is_kept_for_the_next_hub(tmp_path: Path) -> None:
+    catalog = a_catalog(tmp_path, a={"slots": "2", "token_ms": "1"}, b={})
+    entry = catalog.find("a")
+    assert catalog.settings(entry).slots == 2
+    catalog.change("a", {"slots": "3"}, ["token_ms"], ["nick"], [])
+    assert catalog.find("nick") is entry, "those who hold the entry see the change"
+    assert catalog.settings(entry) == ModelSettings(slots=3)
+    kept = again(tmp_path)
+    assert kept.settings(kept.find("nick")) == ModelSettings(slots=3)
+    catalog.change("nick", {}, [], [], ["nick"])
+    assert again(tmp_path).find("a").aliases == []
+    with pytest.raises(InvalidRequest):
+        catalog.change("a", {"slots": "4"}, ["slots"], ["nick"], [])
+    assert (catalog.settings(entry).slots, entry.aliases) == (3, [])
+    guide = ModelEntry(name="guide", target="echo", backend="echo")
+    with pytest.raises(Usage) as caught:
+        Catalog(tmp_path / "models", {}, guide=guide).change("guide", {"slots": "2"}, [], [], [])
+    assert "[models.guide]" in caught.value.hint
+
+
 def test_existing_name_is_replaced_only_by_force_and_keeps_its_position(tmp_path: Path) -> None:
     catalog = a_catalog(tmp_path, a={}, b={})
     catalog.add("c", "echo", ["nick"], {}, False)

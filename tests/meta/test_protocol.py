@@ -49,6 +49,7 @@ EXAMPLES: list[wire.Message] = [
                    token="t"),
     wire.EstimateModel(target="m", settings={"slots": "2"}), wire.DescribeFiles(paths=["/m.gguf"]),
     wire.RemoveModel(name="m"), wire.LoadModel(name="m", replicas=2), wire.PinModel(name="m"),
+    wire.SetModel(name="m", settings={"slots": "2"}, unset=["context"], aliases=["a"], dropped=["b"]),
     wire.UnloadModel(name="m"), wire.GetCacheStats(),
     wire.ListCache(model="m", user="ana", tags=["a"], older=1.0, newer=2.0, after=3, limit=4), wire.ShowCache(key="k"),
     wire.ClearCache(model="m", user="ana", tags=["a"], older=1.0, newer=2.0),

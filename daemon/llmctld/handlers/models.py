@@ -1,7 +1,9 @@
-"""Requests about models: adding, pulling, estimating, describing, loading, pinning, unloading and removing them."""
+"""Requests about models: adding, pulling, estimating, describing, loading, changing, pinning, unloading and removing them."""
 
 import asyncio
 from contextlib import aclosing
+
+import msgspec
 
 from llmctl import wire
 from llmctl.config import ModelEntry
@@ -76,6 +78,16 @@ async def load_model(hub: Hub, request: wire.LoadModel, tell: Tell) -> wire.Engi
 
 def _engines(hub: Hub, name: str) -> wire.Engines:
     return wire.Engines(engines=[line for line in hub.residency.statuses() if line.name == name])
+
+
+async def set_model(hub: Hub, request: wire.SetModel, tell: Tell) -> wire.Model:
+    entry = hub.catalog.change(request.name, request.settings, request.unset, request.aliases, request.dropped)
+    for key, value in hub.catalog.overridden(entry, [*request.settings, *request.unset]).items():
+        shown = msgspec.json.encode(value, enc_hook=str).decode()
+        tell(wire.Notice(text=f"the configuration sets models.{entry.name}.{key} = {shown}, which takes precedence"))
+    if not hub.residency.apply(entry):
+        tell(wire.Notice(text=f"{entry.name} is loaded with its earlier settings; the next request loads it again"))
+    return _model(entry)
 
 
 async def pin_model(hub: Hub, request: wire.PinModel, tell: Tell) -> wire.Engines:

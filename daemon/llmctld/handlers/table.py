@@ -30,6 +30,7 @@ HANDLERS: dict[type[wire.Request], Handler[Any]] = {
     wire.DescribeFiles: models.describe_files,
     wire.RemoveModel: models.remove_model,
     wire.LoadModel: models.load_model,
+    wire.SetModel: models.set_model,
     wire.PinModel: models.pin_model,
     wire.UnloadModel: models.unload_model,
     wire.GetCacheStats: cache.cache_stats,

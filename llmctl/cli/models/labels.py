@@ -44,15 +44,18 @@ def labels(
     """The settings as text; an option of its own wins over `--set`."""
     import msgspec
 
-    settings = flags.pairs("--set", set or ())
-    for name in ("draft", "template"):  # paths: the hub runs in another folder
-        if name in settings:
-            settings[name] = flags.absolute(settings[name])
+    settings = with_full_paths(flags.pairs("--set", set or ()))
     given = {"tier": tier, "price_in": price_in, "price_cached": price_cached, "price_out": price_out}
     settings |= {key: value for key, value in given.items() if value is not None}
     if tags:
         settings["tags"] = msgspec.json.encode(list(tags)).decode()
     return settings
+
+
+def with_full_paths(settings: dict[str, str]) -> dict[str, str]:
+    """The settings with the paths among them made absolute, since the hub runs in another folder."""
+    paths = {name: flags.absolute(settings[name]) for name in ("draft", "template") if name in settings}
+    return settings | paths
 
 
 def report(model: "wire.Model") -> None:

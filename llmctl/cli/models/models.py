@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from llmctl.cli.console import flags, help, out
+from llmctl.cli.models import set as set_model
 from llmctl.cli.models import suggest
 from llmctl.cli.models.find import add_stored, find
 from llmctl.cli.models.labels import (
@@ -193,6 +194,7 @@ def add(
     report(flags.call(request, wire.Model))
 
 
+app.command("set", cls=help.Sectioned, epilog=set_model.EXAMPLES)(set_model.change)
 app.command("pull")(pull)
 app.command("find")(find)
 app.command("suggest", short_help="List small open models to download.", cls=help.Sectioned, epilog=suggest.EXAMPLES)(

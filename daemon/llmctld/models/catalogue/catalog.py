@@ -5,11 +5,11 @@ Does not know which models are loaded, nor how a model file is read.
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -32,9 +32,9 @@ from llmctld.models.catalogue.chat_template import read_template
 from llmctld.models.catalogue.contents import Contents
 from llmctld.models.catalogue.settings import (
     MAKES,
-    check_draft,
+    changed,
+    check_files,
     check_settings,
-    check_template,
     checked_type,
     read_draft,
     typed_settings,
@@ -223,10 +223,7 @@ class Catalog:
         check_settings(given, backend)
         if backend == TRANSFORMERS:
             check_weights(target, given.get("trust") or bool(self._override(name).trust))
-        if (draft := given.get("draft")) is not None:
-            check_draft(draft, TargetType(backend, kind), target)
-        if (template := given.get("template")) is not None:
-            check_template(template, TargetType(backend, kind), target)
+        check_files(given, TargetType(backend, kind), target)
         entry = ModelEntry(
             name=name,
             target=target,
@@ -244,6 +241,36 @@ class Catalog:
         self._entries = self._read()
         self._settings.pop(name, None)
         return entry
+
+    def change(
+        self, name: str, settings: dict[str, str], unset: Sequence[str], aliases: list[str], dropped: Sequence[str]
+    ) -> ModelEntry:
+        """Changes settings of an added model, adds `aliases` and removes those `dropped`; writes its file.
+
+        Raises ModelUnavailable, InvalidRequest and Usage; then nothing has changed.
+        """
+        entry = self.find(name)
+        if self.is_guide(entry):
+            hint = f"Set them in [models.{entry.name}] of the file that `llmctl config path` names."
+            raise Usage(f"the model {entry.name} is built in: its settings are in the configuration", hint)
+        for alias in dropped:
+            if alias not in entry.aliases:
+                raise NotFound(f"the model {entry.name} has no alias {short(alias)!r}", nearest(alias, entry.aliases))
+        known = [alias for alias in entry.aliases if alias not in dropped]
+        known += [alias for alias in self.check_names(entry.name, aliases, force=True) if alias not in known]
+        given = typed_settings(settings)
+        check_settings(given, entry.backend)
+        check_files(given, TargetType(entry.backend, entry.kind), entry.target)
+        written = changed(entry.settings, given, unset)
+        self._write(msgspec.structs.replace(entry, settings=written, aliases=known))
+        entry.settings, entry.aliases = written, known
+        self._settings.pop(entry.name, None)
+        return entry
+
+    def overridden(self, entry: ModelEntry, keys: Iterable[str]) -> dict[str, Any]:
+        """Those of the settings `keys` that the configuration sets, with its values."""
+        over = self._override(entry.name)
+        return {key: value for key in keys if (value := getattr(over, key)) is not None}
 
     def check_pin(self, name: str, pinned: bool) -> ModelEntry:
         """Raises Usage if the configuration says otherwise."""

@@ -3,14 +3,14 @@
 Reads the files that settings name (draft, template); does not know which models were added.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from llmctl.config import ModelSettings, Size, decode
-from llmctl.errors import ConfigError, InvalidRequest, ModelUnavailable
+from llmctl.errors import ConfigError, InvalidRequest, ModelUnavailable, nearest, short
 from llmctld.models.catalogue.chat_template import read_template
 from llmctld.models.catalogue.target import LLAMA, REMOTE, TRANSFORMERS, TargetType, check_whole, type_of
 
@@ -73,12 +73,33 @@ def checked_type(target: str, kind: str | None) -> TargetType:
     return TargetType(REMOTE, kind)
 
 
+def changed(settings: Mapping[str, Any], given: Mapping[str, Any], unset: Sequence[str]) -> dict[str, Any]:
+    """The settings of a model with `given` instead of their values, and without `unset`.
+
+    Raises InvalidRequest for a key that is no setting, and for one that is both given and unset.
+    """
+    for key in unset:
+        if key not in ModelSettings.__struct_fields__:
+            raise InvalidRequest(f"{short(key)}: unknown key", nearest(key, ModelSettings.__struct_fields__))
+        if key in given:
+            raise InvalidRequest(f"{key} is both set and unset", "Omit one of them.")
+    return {key: value for key, value in {**settings, **given}.items() if key not in unset}
+
+
 def check_settings(given: Mapping[str, Any], backend: str) -> None:
     """Raises InvalidRequest for a setting that would have no effect."""
     wrong = sorted(given.keys() & (OF_ENGINES if backend == REMOTE else OF_REMOTE))
     if wrong:
         what = "a remote model" if backend == REMOTE else "a model that runs here"
         raise InvalidRequest(f"{what} has no setting {', '.join(wrong)}", "Omit it.")
+
+
+def check_files(given: Mapping[str, Any], of: TargetType, target: str) -> None:
+    """Checks the files that settings name. Raises InvalidRequest and ModelUnavailable."""
+    if (draft := given.get("draft")) is not None:
+        check_draft(draft, of, target)
+    if (template := given.get("template")) is not None:
+        check_template(template, of, target)
 
 
 def check_draft(draft: str, of: TargetType, target: str) -> None:

@@ -67,9 +67,13 @@ class ModelPool:
     def retire_outdated(self, model: ReplicaSet) -> None:
         """Retires replicas whose file or settings have changed."""
         self._catalog.identity(model.entry)  # raises if the file is gone; loaded replicas stay
-        if not all(self._is_current(model.entry, replica) for replica in model.ready):
+        if not self.is_current(model):
             for replica in model.ready:
                 self.end_when_idle(replica)
+
+    def is_current(self, model: ReplicaSet) -> bool:
+        """Whether all loaded replicas have the model's files and settings."""
+        return all(self._is_current(model.entry, replica) for replica in model.ready)
 
     def _is_current(self, entry: ModelEntry, replica: Replica) -> bool:
         identity, settings = replica.made_for

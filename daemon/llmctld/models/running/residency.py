@@ -210,6 +210,17 @@ class Residency:
                 log.info("an unused model is unloaded", model=model.entry.name)
                 self._pool.end_when_idle(replica)
 
+    def apply(self, entry: ModelEntry) -> bool:
+        """Applies changed settings that need no load: `pin` and `keep_alive`. False: the next request loads the model again,
+        since it is loaded with other settings.
+        """
+        if not self.is_loaded(entry):
+            return True
+        model = self._pool.model(entry)
+        if not self.leases(entry.name):
+            self._start_timer(model, self._keep_alive(entry, None))
+        return self._pool.is_current(model)
+
     async def pin(self, entry: ModelEntry) -> None:
         """Applies a changed `pin` setting: a pinned model is loaded and stays; another one gets its keep-alive back."""
         if self._catalog.settings(entry).pin:
