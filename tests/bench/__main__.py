@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.bench import bench_client, bench_embed, bench_gpu, bench_hub, bench_remote, log
+from tests.bench import bench_client, bench_embed, bench_gpu, bench_hub, bench_remote, bench_suggest, log
 from tests.e2e.house import house
 
 
@@ -25,6 +25,7 @@ def main() -> int:
         else:
             numbers += bench_hub.first_token(home, options.model.absolute(), options.runs)
             numbers += bench_gpu.measure(home, options.model.absolute())
+            numbers += bench_suggest.measure(home, options.model.absolute())
     table = log.table(number.row() for number in numbers)
     print(table)
     if not options.no_log:

@@ -3,12 +3,16 @@
 import datetime
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
+from llmctld.models.catalogue.header import Header, Value
+from llmctld.models.memory.layout import text
 from llmctld.models.pull.choose import RepoFile, choose
 
 from llmctl import suggestions
+from llmctl.config import ModelSettings
 from llmctl.pages import repo_of
 from llmctl.suggestions import PURPOSES, Bandwidth, Room, Suggestion, best_fit, ranked, suggested, tokens_per_second
 
@@ -18,6 +22,10 @@ BITS = {"Q4_K_M": (4.5, 7.0), "Q8_0": (8.2, 9.0)}
 """Quantisation -> bits per weight; small models have more, because some of their tensors stay in 8 bits."""
 MODELS = suggested().models
 each = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+
+
+def named(name: str) -> Suggestion:
+    return next(model for model in MODELS if model.name == name)
 
 
 def test_about_a_dozen_models_for_every_purpose_with_a_date() -> None:
@@ -62,6 +70,54 @@ def test_pull_finds_the_file_by_the_line_that_is_printed(model: Suggestion) -> N
     assert (wanted.name, chosen.target) == (model.repo, model.file)
 
 
+class Shape(NamedTuple):
+    """What determines a model's KV memory. `window`: of the layers that look back only so far, 5 of 6 in such a model."""
+
+    architecture: str
+    layers: int
+    heads: int
+    key_heads: int
+    head: int
+    width: int
+    forward: int
+    words: int
+    window: int = 0
+
+
+SHAPES = {
+    "Qwen3 14B": Shape("qwen3", 40, 40, 8, 128, 5120, 17408, 151936),
+    "Qwen2.5-Coder 7B": Shape("qwen2", 28, 28, 4, 128, 3584, 18944, 152064),
+    "Qwen3 8B": Shape("qwen3", 36, 32, 8, 128, 4096, 12288, 151936),
+    "Qwen3 4B Instruct 2507": Shape("qwen3", 36, 32, 8, 128, 2560, 9728, 151936),
+    "Gemma 3 4B": Shape("gemma3", 34, 8, 4, 256, 2560, 10240, 262144, 1024),
+    "Llama 3.2 3B": Shape("llama", 28, 24, 8, 128, 3072, 8192, 128256),
+    "Qwen3 1.7B": Shape("qwen3", 28, 16, 8, 128, 2048, 6144, 151936),
+    "Qwen2.5-Coder 1.5B": Shape("qwen2", 28, 12, 2, 128, 1536, 8960, 151936),
+    "Gemma 3 1B": Shape("gemma3", 26, 4, 1, 256, 1152, 6912, 262144, 512),
+    "Qwen3 0.6B": Shape("qwen3", 28, 16, 8, 128, 1024, 3072, 151936),
+}
+"""Models of the list whose layers are all alike, as their configurations describe them."""
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_memory_is_what_the_hub_estimates_for_one_request(name: str) -> None:
+    model, shape = named(name), SHAPES[name]
+    numbers = {
+        "block_count": shape.layers, "embedding_length": shape.width, "feed_forward_length": shape.forward,
+        "attention.head_count": shape.heads, "attention.head_count_kv": shape.key_heads, "context_length": model.context,
+        "attention.key_length": shape.head, "attention.value_length": shape.head,
+    } | ({"attention.sliding_window": shape.window} if shape.window else {})  # fmt: skip
+    values: dict[str, Value] = {f"{shape.architecture}.{key}": value for key, value in numbers.items()}
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (shape.width, shape.words), "blk.0.ffn_gate.weight": (shape.width, shape.forward),
+        "blk.0.ffn_up.weight": (shape.width, shape.forward),
+    }  # fmt: skip
+    header = Header(values | {"general.architecture": shape.architecture}, {}, {}, shapes, model.bytes)
+    estimate = text(header, ModelSettings(slots=1, retained=0))
+    assert estimate.kv == model.kv_bytes
+    assert estimate.total <= model.needs_bytes < estimate.total + suggestions.COMPUTE_BYTES
+
+
 def test_an_unknown_field_of_the_list_is_refused() -> None:
     line = msgspec.to_builtins(MODELS[0]) | {"colour": "red"}
     with pytest.raises(msgspec.ValidationError, match="colour"):
@@ -89,10 +145,6 @@ def test_a_model_that_is_too_slow_to_read_along_comes_after_the_faster_ones() ->
 def test_a_purpose_leaves_the_models_that_are_good_at_it(purpose: str) -> None:
     order = ranked(Room(64 * GIB), purpose)
     assert {it.model.name for it in order} == {model.name for model in MODELS if purpose in model.good_at}
-
-
-def named(name: str) -> Suggestion:
-    return next(model for model in MODELS if model.name == name)
 
 
 def test_tokens_per_second_are_bandwidth_through_the_bytes_of_active_parameters() -> None:
@@ -153,7 +205,7 @@ def test_a_broken_configuration_changes_nothing_but_the_limits(tmp_path: Path, m
 
 
 def test_every_download_that_the_readme_names_is_in_the_list() -> None:
-    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    named_there = re.findall(r"llmctl pull (\S+/\S+)", text)
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    named_there = re.findall(r"llmctl pull (\S+/\S+)", readme)
     assert named_there
     assert set(named_there) <= {model.target for model in MODELS}
