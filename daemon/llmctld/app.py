@@ -75,6 +75,7 @@ from llmctld.pipeline.reuse.semantic import SemanticCache
 from llmctld.pipeline.reuse.store import store
 from llmctld.requests import Requests
 from llmctld.runtime.counters import Counters
+from llmctld.runtime.descriptors import raise_limit
 from llmctld.runtime.log import log, open_log
 from llmctld.semantic.judge import Judge
 from llmctld.semantic.knowledge import Knowledge
@@ -108,6 +109,7 @@ def main() -> int:
     )
     starter = Starter(parser.parse_args().ready_fd)
     os.umask(0o077)
+    raise_limit()
     try:
         paths = find_paths()
         check_way(paths.run.parent)

@@ -13,13 +13,16 @@ import structlog
 import zmq
 
 from llmctl import __version__, wire
-from llmctl.errors import Internal, LlmctlError, Storage, Timeout
+from llmctl.errors import Busy, Internal, LlmctlError, Storage, Timeout
 from llmctld.call.call import Call
 from llmctld.handlers.hub import Hub
 from llmctld.handlers.table import HANDLERS, call_of
 from llmctld.requests import Key, Pending
+from llmctld.runtime import descriptors
 from llmctld.runtime.log import log
 
+HANDSHAKE_MS = 10_000
+"""A connection that does not speak ZeroMQ within this time is closed."""
 BURST = 64
 """Messages taken from the socket before other work gets its turn."""
 POLLIN, NOBLOCK, MORE = int(zmq.POLLIN), int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -39,6 +42,7 @@ class Server:
         self._socket.set(zmq.SNDHWM, 0)  # acknowledgements bound what a client has not read
         self._socket.set(zmq.RCVHWM, 0)
         self._socket.set(zmq.LINGER, 1000)
+        self._socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         self._socket.set(zmq.MAXMSGSIZE, wire.MAX_BODY_BYTES)
         try:
             self._path.unlink(missing_ok=True)  # stale: the lock is ours
@@ -105,6 +109,10 @@ class Server:
         elif self._requests.stopping and not request.any_protocol:
             self._send(
                 key, wire.Failed(code="unreachable", message="the hub is stopping", hint="Try again.", retry=True)
+            )
+        elif request.is_work and descriptors.are_scarce():
+            self._send(
+                key, _failed(None, Busy("the hub has too many connections", "Try again later, or raise `ulimit -n`."))
             )
         elif key not in self._requests:  # an id under way is the same request sent again
             pending = Pending(key, request, call_of(key[1].hex(), request), self._send)
