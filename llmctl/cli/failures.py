@@ -4,6 +4,7 @@ Imported only once something has failed; errors of llmctl's own kinds carry thei
 """
 
 import os
+import sys
 import traceback
 from typing import Any
 
@@ -41,7 +42,7 @@ def _named(root: Any, arguments: list[str]) -> str:
 def bug(error: Exception) -> int:
     """Reports an exception that nobody expected: its trace goes to a log, or with LLMCTL_DEBUG=1 to stderr."""
     if os.environ.get("LLMCTL_DEBUG", "0") not in ("", "0"):
-        traceback.print_exc()
+        out.aside(out.shown(traceback.format_exc(), sys.stderr))
         return Internal.status
     log = flags.places().logs / "client.err"
     hint = f"The traceback is in {log}; LLMCTL_DEBUG=1 prints it here."

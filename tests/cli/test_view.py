@@ -1,5 +1,6 @@
 """Views are pure: the same table at two widths, without colour."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from llmctl.errors import counted
 from llmctl.stores.stored import Stored
 from llmctl.suggestions import Room, ranked
 from llmctl.view import cache, config, daemon, found, models, suggest, table, units
+from llmctl.view.printable import STEERING, Pieces, printable
+
+BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""Unicode's classes of characters that embed, override or isolate a direction."""
 
 ENTRIES = [
     ModelEntry(name="small", target="/models/" + "deep/" * 11 + "small.gguf", backend="llama", aliases=["s", "klein"]),
@@ -121,3 +126,24 @@ def test_a_suggested_model_that_does_not_fit_or_is_slow_is_marked() -> None:
     head, rows = suggest.table(ranked(Room(6 * 2**30, host_rate=36e9)))
     fits = {row[0]: row[head.index("FITS")] for row in rows}
     assert (fits["Gemma 3 1B"], fits["Qwen3 8B"], fits["Qwen3 14B"]) == ("yes", "slow", "no")
+
+
+def test_text_in_pieces_is_escaped_however_it_is_cut() -> None:
+    text = "a\r\nb\rc\x1b]0;t\x07d\x9b2J\x1b[31me\u061cf\u200eg\u200fh\u202ei\u2067j\t\r\n\r\r\nend\x1b["
+    safe = "a\nb\\rc\\x1b]0;t\\x07d\\x9b2J\\x1b[31me\\u061cf\\u200eg\\u200fh\\u202ei\\u2067j\t\n\\r\nend\\x1b["
+    for size in range(1, len(text) + 1):
+        pieces = Pieces()
+        assert "".join(pieces.printable(text[at : at + size]) for at in range(0, len(text), size)) == safe
+    for cut in range(len(text)):
+        pieces = Pieces()
+        assert pieces.printable(text[:cut]) + pieces.printable(text[cut:]) == safe
+    assert not {chr(code) for code in STEERING if chr(code) not in "\t\n"} & set(safe)
+
+
+def test_every_character_that_turns_the_direction_of_text_is_escaped() -> None:
+    kept = "\u05e9\u05dc\u05d5\u05dd, e\u0301 \U0001f469\u200d\U0001f52c\ufe0f"
+    turning = {chr(code) for code in range(0x110000) if unicodedata.bidirectional(chr(code)) in BIDI} | set(
+        "\u061c\u200e\u200f"
+    )
+    assert turning <= {chr(code) for code in STEERING}
+    assert printable(kept) == kept, "and text stays"

@@ -131,18 +131,21 @@ class House:
         assert outcome.status == 0, outcome
         return outcome
 
-    def in_terminal(self, *arguments: object, **variables: str) -> bytes:
-        """Runs `llmctl ARGUMENTS` in a terminal; what the terminal shows. The status must be 0."""
+    def in_terminal(self, *arguments: object, stdin: str | None = None, **variables: str) -> bytes:
+        """Runs `llmctl ARGUMENTS` in a terminal; what the terminal shows. The status must be 0. `stdin` comes from a pipe."""
         leader, follower = pty.openpty()
         with subprocess.Popen(
             [str(LLMCTL), *map(str, arguments)],
-            stdin=follower,
+            stdin=follower if stdin is None else subprocess.PIPE,
             stdout=follower,
             stderr=follower,
             cwd=self.home,
             env=self.environ(**{"TERM": "xterm"} | variables),
         ) as process:
             os.close(follower)
+            if stdin is not None and process.stdin is not None:
+                process.stdin.write(stdin.encode())
+                process.stdin.close()
             seen = b""
             with suppress(OSError):  # raised once the last end of the terminal is closed
                 while piece := os.read(leader, 65536):

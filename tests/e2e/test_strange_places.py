@@ -180,8 +180,11 @@ def test_without_any_home_a_command_names_the_variable_to_set(nobody: House) -> 
 
 # ---- control characters ---------------------------------------------------------------------------------------------
 
-STEERING = "a\x1b]52;c;ZWNobyBoaQ==\x07b\x9b2Jc\u202ed\te\nf\x08\x7f"
-WRITTEN_OUT = "a\\x1b]52;c;ZWNobyBoaQ==\\x07b\\x9b2Jc\\u202ed\te\nf\\x08\\x7f"
+STEERING = "a\x1b]52;c;ZWNobyBoaQ==\x07b\x9b2Jc\u202ed\te\nf\x08\x7f\u061cg\u200eh\u200fi\u2066j\nk\rl\x1b[2"
+WRITTEN_OUT = (
+    "a\\x1b]52;c;ZWNobyBoaQ==\\x07b\\x9b2Jc\\u202ed\te\nf\\x08\\x7f\\u061cg\\u200eh\\u200fi\\u2066j\nk\\rl\\x1b[2"
+)
+UNSEEN = set("\x1b\x07\x9b\u202e\x08\x7f\u061c\u200e\u200f\u2066\r")
 
 
 def in_a_terminal(house: House, *arguments: str) -> str:
@@ -204,14 +207,14 @@ def test_control_characters_in_an_answer_are_escaped_in_a_terminal_but_not_in_a_
     for more in (["--no-cache"], ["--no-stream"], [], ["-n", "2", "--no-cache"]):
         seen = in_a_terminal(steering, *asking, *more)
         assert written in seen, more
-        assert not set("\x1b\x07\x9b\u202e\x08\x7f") & set(seen)
+        assert not UNSEEN & set(seen)
 
 
 def test_control_characters_in_json_are_escaped_in_a_terminal(steering: House) -> None:
     import json
 
     seen = in_a_terminal(steering, "ask", "-f", "text", "--raw", "-m", "echo", "--json")
-    assert not set("\x1b\x07\x9b\u202e\x08\x7f") & set(seen)
+    assert not UNSEEN & set(seen)
     assert STEERING in next(found["text"] for line in seen.splitlines() if "text" in (found := json.loads(line))), (
         "and it is the same value"
     )
@@ -221,4 +224,21 @@ def test_control_characters_in_reasoning_are_escaped_in_a_terminal(steering: Hou
     (steering.home / "thought").write_bytes(b"<think>" + STEERING.encode() + b"</think>fine")
     seen = in_a_terminal(steering, "ask", "-f", "thought", "--raw", "-m", "echo", "--reasoning", "show")
     assert WRITTEN_OUT in seen
-    assert not set("\x1b\x07\x9b\u202e\x08\x7f") & set(seen)
+    assert not UNSEEN & set(seen)
+
+
+def test_control_characters_from_everywhere_else_are_escaped_in_a_terminal(steering: House) -> None:
+    """A chat, a template, a notice, and an error that repeats what it was given."""
+    chat = steering.in_terminal("chat", "-m", "echo", NO_COLOR="1", stdin=f'"""\n{STEERING}\n"""\n').decode()
+    assert WRITTEN_OUT.partition("\n")[0] in chat
+    assert not UNSEEN & set(chat.replace("\r\n", "\n"))
+    templates = steering.place / "templates"
+    templates.mkdir(exist_ok=True)
+    (templates / "odd.yaml").write_bytes(b"prompt: hi # " + STEERING.replace("\n", "").encode())
+    seen = in_a_terminal(steering, "templates", "show", "odd")
+    assert WRITTEN_OUT.partition("\t")[0] in seen
+    assert not UNSEEN & set(seen)
+    assert steering.ok("templates", "show", "odd").out.encode() == (templates / "odd.yaml").read_bytes() + b"\n"
+    failed = steering.run("models", "show", STEERING)
+    assert failed.status == 4
+    assert not UNSEEN & set(failed.err)

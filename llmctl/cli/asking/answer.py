@@ -33,6 +33,7 @@ class Shown:
         self._thought = ""
         self.ended = False
         self._later: list[str] = []
+        self._spoken, self._mused = out.shower(sys.stdout), out.shower(sys.stderr)
 
     def delta(self, reply: wire.Delta) -> None:
         if reply.reasoning:
@@ -50,7 +51,7 @@ class Shown:
     def _think(self, text: str) -> None:
         if self._thinking and not out.Mode.json:
             self._thought += text
-            words = out.shown(text, sys.stderr)
+            words = self._mused(text)
             out.aside(f"{DIM}{words}{PLAIN}" if self._dim else words)
 
     def _speak(self, text: str) -> None:
@@ -60,7 +61,7 @@ class Shown:
         if out.Mode.json:
             out.json_line({"delta": text} if self.index is None else {"delta": text, "index": self.index})
         else:
-            out.text(text)
+            out.text(self._spoken(text), styled=True)
 
     def last(self, answer: wire.Answer) -> None:
         """Prints the rest of the text, and the last line."""

@@ -6,12 +6,13 @@ It knows terminals and pipes, not what is printed.
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from llmctl.errors import LlmctlError, Storage
-from llmctl.view.printable import AS_JSON, printable
+from llmctl.view.printable import AS_JSON, Pieces, printable
 
 
 class Mode:
@@ -42,6 +43,11 @@ def text(piece: str, styled: bool = False) -> None:
 def shown(piece: str, stream: Any) -> str:
     """Text from elsewhere, made safe for a terminal; unchanged for other streams."""
     return printable(piece.replace("\r\n", "\n")) if is_terminal(stream) else piece
+
+
+def shower(stream: Any) -> Callable[[str], str]:
+    """`shown` for text that arrives in pieces."""
+    return Pieces().printable if is_terminal(stream) else str
 
 
 def line(piece: str) -> None:
