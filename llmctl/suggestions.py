@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -92,8 +92,8 @@ class Bandwidth(msgspec.Struct, frozen=True):
 
     measured: datetime.date
     key: str
-    host: float | None = None
-    gpu: float | None = None
+    host: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    gpu: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
 class Room(NamedTuple):
@@ -106,7 +106,9 @@ class Room(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """A model on one machine. `rate`: tokens per second, an estimate; None if unknown or if it generates none."""
+    """A model on one machine. `rate`: estimated tokens per second; None if unknown, if the model does not fit, or if it
+    generates none.
+    """
 
     model: Suggestion
     fits: bool
@@ -135,7 +137,8 @@ def ranked(room: Room, purpose: str | None = None, models: Sequence[Suggestion] 
 
 
 def _on(room: Room, model: Suggestion) -> Ranked:
-    return Ranked(model, model.needs_bytes <= room.host + room.gpu, tokens_per_second(room, model))
+    fits = model.needs_bytes <= room.host + room.gpu
+    return Ranked(model, fits, tokens_per_second(room, model) if fits else None)
 
 
 def tokens_per_second(room: Room, model: Suggestion) -> float | None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from llmctld.models.running.load_plan import MemorySize
 from llmctld.survey import __main__ as survey
 from llmctld.survey.__main__ import Measured
 
@@ -49,6 +50,16 @@ def test_a_gpu_in_host_memory_gives_the_rate_of_host_memory(tmp_path: Path, monk
     found = survey.bandwidth(paths, again=False)
     assert found is not None
     assert (found.host, found.gpu) == (300e9, None)
+
+
+def test_gpus_count_only_where_this_build_of_llama_cpp_uses_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = find_paths({"LLMCTL_HOME": str(tmp_path)})
+    monkeypatch.setattr(survey, "limit_of", lambda limits: MemorySize(7, 9))
+    for lines, gpu in (([HOST, GPU], 9), ([HOST], 0), ([], 0)):
+        monkeypatch.setattr(survey, "measure", Counted(*lines))
+        assert survey.survey(paths, again=True)[:2] == (7, gpu)
 
 
 def test_without_a_measurement_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,8 +56,9 @@ def survey(paths: Paths, again: bool) -> Found:
     limit = limit_of(config.load(paths.config_file).limits)
     rates = bandwidth(paths, again)
     if rates is None:
-        return Found(limit.host, limit.gpu, None, None, None)
-    return Found(limit.host, limit.gpu, rates.host, rates.gpu, rates.measured.isoformat())
+        return Found(limit.host, 0, None, None, None)
+    gpu = limit.gpu if rates.gpu else 0  # this build of llama.cpp may not use it
+    return Found(limit.host, gpu, rates.host, rates.gpu, rates.measured.isoformat())
 
 
 def bandwidth(paths: Paths, again: bool) -> Bandwidth | None:
