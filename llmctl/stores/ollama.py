@@ -31,6 +31,11 @@ SYSTEM = (
     "/var/snap/ollama/common/models",
 )  # fmt: skip
 """Stores of an ollama that runs as a service, as a user of its own."""
+UNITS = ("/etc/systemd/system/ollama.service", "/etc/systemd/system/ollama.service.d")
+"""Where the service gets another OLLAMA_MODELS than the user's shell has (ollama, docs/faq.mdx)."""
+IN_UNIT = re.compile(
+    r'^Environment=.*?(?:"OLLAMA_MODELS=(?P<quoted>/[^"]+)"|\bOLLAMA_MODELS=(?P<bare>/[^"\s]+))', re.MULTILINE
+)
 LAYER = "application/vnd.ollama.image."
 UNUSED = {
     "system": "system prompt",
@@ -99,7 +104,19 @@ def stores(home: Home) -> list[Path]:
     """The folders that may be stores; most do not exist."""
     named = home.environ.get("OLLAMA_MODELS", "").strip().strip("\"'")
     own = [absolute(named)] if named else []
-    return list(dict.fromkeys([*own, home.path / ".ollama" / "models", *map(Path, SYSTEM)]))
+    service = [folder for unit in UNITS for folder in _of_service(Path(unit))]
+    return list(dict.fromkeys([*own, home.path / ".ollama" / "models", *home.search, *service, *map(Path, SYSTEM)]))
+
+
+def _of_service(unit: Path) -> Iterator[Path]:
+    """The folders that a unit of systemd, or the files in the folder of its changes, set as OLLAMA_MODELS."""
+    try:
+        files = sorted(unit.iterdir()) if unit.is_dir() else [unit]
+        texts = [read_small(file).decode(errors="replace") for file in files]
+    except OSError:
+        return
+    for found in IN_UNIT.finditer("\n".join(texts)):
+        yield Path(found["quoted"] or found["bare"])
 
 
 def stored(home: Home, say: Say) -> Iterator[Stored]:

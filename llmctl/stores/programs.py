@@ -4,7 +4,7 @@ What lies twice because of links, hard or symbolic, is one model; the first prog
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -29,11 +29,11 @@ SEARCH = "models.search"
 LONGEST = 60
 
 
-def find(home: Home, folders: Sequence[Path], say: Say) -> list[Stored]:
-    """The models of all programs, then those in `folders`. `say` is told what cannot be read."""
+def find(home: Home, say: Say) -> list[Stored]:
+    """The models of all programs, then those in the further folders. `say` is told what cannot be read."""
     seen = set[tuple[int, int]]()
     found = []
-    for each in _all(home, folders, say):
+    for each in _all(home, say):
         stored = each._replace(path=absolute(str(each.path)))  # the hub runs in another folder
         try:
             place = place_of(stored.path)
@@ -46,10 +46,10 @@ def find(home: Home, folders: Sequence[Path], say: Say) -> list[Stored]:
     return found
 
 
-def _all(home: Home, folders: Sequence[Path], say: Say) -> Iterator[Stored]:
+def _all(home: Home, say: Say) -> Iterator[Stored]:
     for stored in PROGRAMS.values():
         yield from stored(home, say)
-    for folder in folders:
+    for folder in home.search:
         if not folder.is_dir():
             say(f"{SEARCH} names {folder}, which is not a folder")
         for path in models_below(folder, say):

@@ -5,11 +5,12 @@ It knows no program.
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from llmctl.paths import expanded
+from llmctl.paths import absolute, expanded
 
 Say = Callable[[str], None]
 """Told what cannot be read, in a sentence; the search goes on."""
@@ -33,10 +34,11 @@ class Stored(NamedTuple):
 
 
 class Home(NamedTuple):
-    """The environment and home folder of a user, from which each program derives its folders."""
+    """The environment and home folder of a user, from which each program derives its folders; `search`: further folders."""
 
     environ: Mapping[str, str]
     path: Path
+    search: tuple[Path, ...] = ()
     mac: bool = False
 
     @property
@@ -57,8 +59,9 @@ class Home(NamedTuple):
         return Path(self.environ.get(variable) or self.path / linux)
 
 
-def home_of(environ: Mapping[str, str] = os.environ, mac: bool = False) -> Home:
-    return Home(environ, expanded("~"), mac)
+def home_of(search: Sequence[str], environ: Mapping[str, str] = os.environ) -> Home:
+    """The home of whoever runs the command. `search`: the setting `models.search`."""
+    return Home(environ, expanded("~"), tuple(absolute(folder) for folder in search), sys.platform == "darwin")
 
 
 def read_small(path: Path) -> bytes:

@@ -25,11 +25,12 @@ def home(tmp_path: Path) -> Home:
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A service of this machine is not looked at."""
     monkeypatch.setattr(ollama, "SYSTEM", ())
+    monkeypatch.setattr(ollama, "UNITS", ())
 
 
 def look(home: Home, *folders: Path) -> tuple[list[Stored], list[str]]:
     said: list[str] = []
-    return programs.find(home, list(folders), said.append), said
+    return programs.find(home._replace(search=folders), said.append), said
 
 
 def names(home: Home, *folders: Path) -> list[tuple[str, str]]:
@@ -144,7 +145,7 @@ def test_on_a_mac_programs_have_other_folders(tmp_path: Path) -> None:
     write(tmp_path / "Library/Application Support/nomic.ai/GPT4All/b.gguf", gguf(mark="b"))
     write(tmp_path / "Library/Application Support/Jan/data/llamacpp/models/c/model.yml", "model_path: c.gguf")
     write(tmp_path / "Library/Application Support/Jan/data/c.gguf", gguf(mark="c"))
-    found = programs.find(home, [], pytest.fail)
+    found = programs.find(home, pytest.fail)
     assert [each.program for each in found] == ["llama.cpp", "gpt4all", "jan"]
 
 
@@ -169,6 +170,24 @@ def test_ollama_lists_models_by_the_names_that_it_takes(home: Home, tmp_path: Pa
     for target in ("tale", "tale:latest", "library/tale", "registry.ollama.ai/library/TALE:latest"):
         assert ollama.find(f"ollama:{target}", home).target == "ollama:tale"
     assert ollama.find("ollama:hf.co/bart/tale-gguf:q4_k_m", home).path == store.blob(gguf(mark="3"))
+
+
+def test_a_store_elsewhere_is_found_by_the_setting_or_by_the_unit_of_the_service(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("searched", "in unit", "in_change"):
+        Ollama(tmp_path / name).pull(f"library/{name.replace(' ', '-')}/latest", model=gguf(mark=name))
+    unit = write(
+        tmp_path / "ollama.service", f'[Service]\nEnvironment="PATH=/bin" "OLLAMA_MODELS={tmp_path}/in unit"\n'
+    )
+    write(tmp_path / "d/override.conf", f"[Service]\nEnvironment=HOME=/x OLLAMA_MODELS={tmp_path}/in_change\n")
+    monkeypatch.setattr(ollama, "UNITS", (str(unit), str(tmp_path / "d"), str(tmp_path / "absent")))
+    assert names(home, tmp_path / "searched") == [
+        ("ollama", "searched"),
+        ("ollama", "in-unit"),
+        ("ollama", "in_change"),
+    ]
+    assert ollama.find("ollama:searched", home._replace(search=(tmp_path / "searched",))).name == "searched"
 
 
 def test_what_ollama_sets_for_a_model_is_taken_where_llmctl_has_it(home: Home) -> None:

@@ -62,10 +62,11 @@ def _found(entries: "Sequence[ModelEntry]") -> "list[Found]":
     from llmctl import wire
     from llmctl.guide import NAME as GUIDE
     from llmctl.stores import programs
+    from llmctl.stores.stored import home_of
     from llmctl.view.found import Found
 
     skipped: list[str] = []
-    stored = _stored(skipped)
+    stored = programs.find(home_of(flags.settings().search), skipped.append)
     contents = (
         flags.call(wire.DescribeFiles(paths=[str(each.path) for each in stored]), wire.Described).files
         if stored
@@ -84,15 +85,6 @@ def _found(entries: "Sequence[ModelEntry]") -> "list[Found]":
         Found(programs.plain(each.name) if user else next(names), each, content, user)
         for (each, content), user in zip(usable, added, strict=True)
     ]
-
-
-def _stored(skipped: list[str]) -> "list[Stored]":
-    from llmctl.paths import absolute
-    from llmctl.stores import programs
-    from llmctl.stores.stored import home_of
-
-    folders = [absolute(folder) for folder in flags.settings().search]
-    return programs.find(home_of(mac=sys.platform == "darwin"), folders, skipped.append)
 
 
 def _report(skipped: Sequence[str], others: int) -> None:

@@ -181,7 +181,7 @@ def add(
     given = {"remote_model": remote_model, "api_key_env": api_key_env}
     settings |= {key: value for key, value in given.items() if value is not None}
     if ollama.is_name(target):
-        add_stored(name, ollama.find(target, home_of()), settings, alias or (), force)
+        add_stored(name, ollama.find(target, home_of(flags.settings().search)), settings, alias or (), force)
         return
     request = wire.AddModel(
         name=name,
@@ -225,7 +225,7 @@ def estimate(
     given = {"context": context, "slots": slots, "retained": retained, "kv_type": kv_type}
     settings = {key: value for key, value in given.items() if value is not None}
     if ollama.is_name(target):
-        target = str(ollama.find(target, home_of()).path)
+        target = str(ollama.find(target, home_of(flags.settings().search)).path)
     known = any(target in (entry.name, *entry.aliases) for entry in _entries().values())
     if not known and (os.path.exists(os.path.expanduser(target)) or "/" in target) and "://" not in target:
         target = locate(target)
