@@ -7,18 +7,18 @@ folder), src/modellist.cpp (incompleteDownloadPath), and gpt4all-bindings/python
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmctl.stores.stored import Home, Say, Stored, read_small
+from llmctl.stores.stored import Home, Say, StoredModel, read_small
 from llmctl.stores.walk import models_below, name_of
 
 PROGRAM = "gpt4all"
 KEY = "modelPath="
 
 
-def stored(home: Home, say: Say) -> Iterator[Stored]:
+def stored(home: Home, say: Say) -> Iterator[StoredModel]:
     for folder in dict.fromkeys(_folders(home)):
         for path in models_below(folder, say):
             if path.is_file():
-                yield Stored(PROGRAM, name_of(path), path)
+                yield StoredModel(PROGRAM, name_of(path), path)
 
 
 def _folders(home: Home) -> Iterator[Path]:

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmctl.snapshots import cache_folder, snapshots_of
-from llmctl.stores.stored import Home, Say, Stored
+from llmctl.stores.stored import Home, Say, StoredModel
 from llmctl.stores.walk import models_below, name_of
 
 PROGRAM = "huggingface"
 PREFIX = "models--"
 
 
-def stored(home: Home, say: Say) -> Iterator[Stored]:
+def stored(home: Home, say: Say) -> Iterator[StoredModel]:
     yield from repositories(PROGRAM, cache_folder(home.environ, str(home.path)), say)
 
 
-def repositories(program: str, folder: Path, say: Say) -> Iterator[Stored]:
+def repositories(program: str, folder: Path, say: Say) -> Iterator[StoredModel]:
     """The models of each repository: each file of the newest snapshot that has it; a folder of the snapshot in use."""
     try:
         repos = sorted(path for path in folder.iterdir() if path.name.startswith(PREFIX))
@@ -37,7 +37,7 @@ def repositories(program: str, folder: Path, say: Say) -> Iterator[Stored]:
         yield from _within(program, repo, snapshots, say)
 
 
-def _within(program: str, repo: Path, snapshots: list[Path], say: Say) -> Iterator[Stored]:
+def _within(program: str, repo: Path, snapshots: list[Path], say: Say) -> Iterator[StoredModel]:
     seen = set[Path]()
     for snapshot in snapshots:
         for path in models_below(snapshot, say):
@@ -46,4 +46,4 @@ def _within(program: str, repo: Path, snapshots: list[Path], say: Say) -> Iterat
                 continue
             seen.add(part)
             name = repo.name.rpartition("--")[2] if path == snapshot else name_of(path)
-            yield Stored(program, name, path)
+            yield StoredModel(program, name, path)

@@ -12,25 +12,25 @@ from typing import Any
 
 import msgspec
 
-from llmctl.stores.stored import Home, Say, Stored, in_utf8, read_small
+from llmctl.stores.stored import Home, Say, StoredModel, in_utf8, read_small
 from llmctl.stores.walk import models_below, name_of
 
 PROGRAM = "jan"
 DESCRIPTION = "model.yml"
 
 
-class Settings(msgspec.Struct):
+class JanSettings(msgspec.Struct):
     data_folder: str = ""
 
 
-def stored(home: Home, say: Say) -> Iterator[Stored]:
+def stored(home: Home, say: Say) -> Iterator[StoredModel]:
     for data in dict.fromkeys(_folders(home)):
         for file in _descriptions(data / "llamacpp" / "models", say):
             yield from _described(data, file, say)
         for path in models_below(data / "models", say):
-            yield Stored(PROGRAM, name_of(path), path)
+            yield StoredModel(PROGRAM, name_of(path), path)
     for path in models_below(home.path / "cortexcpp" / "models", say):
-        yield Stored(PROGRAM, name_of(path), path)
+        yield StoredModel(PROGRAM, name_of(path), path)
 
 
 def _folders(home: Home) -> Iterator[Path]:
@@ -38,7 +38,7 @@ def _folders(home: Home) -> Iterator[Path]:
         yield Path(named)
     for settings in (home.data / "jan.ai.app", home.config / "Jan"):
         try:
-            named = msgspec.json.decode(read_small(settings / "settings.json"), type=Settings).data_folder
+            named = msgspec.json.decode(read_small(settings / "settings.json"), type=JanSettings).data_folder
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             continue
         if named.startswith("/"):
@@ -58,7 +58,7 @@ def _descriptions(folder: Path, say: Say) -> Iterator[Path]:
             yield Path(place) / DESCRIPTION
 
 
-def _described(data: Path, file: Path, say: Say) -> Iterator[Stored]:
+def _described(data: Path, file: Path, say: Say) -> Iterator[StoredModel]:
     import yaml
 
     try:
@@ -74,6 +74,6 @@ def _described(data: Path, file: Path, say: Say) -> Iterator[Stored]:
         return
     path = data / named  # an absolute path stands for itself
     if path.is_file():
-        yield Stored(PROGRAM, file.parent.name, path)
+        yield StoredModel(PROGRAM, file.parent.name, path)
     else:
         say(f"{path} is skipped: it is listed in {file}, but is not a file")

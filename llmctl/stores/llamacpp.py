@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmctl.stores import huggingface
-from llmctl.stores.stored import Home, Say, Stored
+from llmctl.stores.stored import Home, Say, StoredModel
 from llmctl.stores.walk import models_below, name_of
 
 PROGRAM = "llama.cpp"
 
 
-def stored(home: Home, say: Say) -> Iterator[Stored]:
+def stored(home: Home, say: Say) -> Iterator[StoredModel]:
     folder = Path(home.environ.get("LLAMA_CACHE") or home.cache / "llama.cpp")
     yield from huggingface.repositories(PROGRAM, folder, say)
     for path in models_below(folder, say):
         if not path.relative_to(folder).parts[0].startswith(huggingface.PREFIX):
-            yield Stored(PROGRAM, name_of(path), path)
+            yield StoredModel(PROGRAM, name_of(path), path)

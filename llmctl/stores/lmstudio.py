@@ -10,20 +10,20 @@ from pathlib import Path
 
 import msgspec
 
-from llmctl.stores.stored import Home, Say, Stored, read_small
+from llmctl.stores.stored import Home, Say, StoredModel, read_small
 from llmctl.stores.walk import models_below, name_of
 
 PROGRAM = "lmstudio"
 
 
-class Settings(msgspec.Struct):
+class LmStudioSettings(msgspec.Struct):
     downloadsFolder: str = ""
 
 
-def stored(home: Home, say: Say) -> Iterator[Stored]:
+def stored(home: Home, say: Say) -> Iterator[StoredModel]:
     for folder in dict.fromkeys(_folders(home)):
         for path in models_below(folder, say):
-            yield Stored(PROGRAM, name_of(path), path)
+            yield StoredModel(PROGRAM, name_of(path), path)
 
 
 def _folders(home: Home) -> Iterator[Path]:
@@ -31,7 +31,7 @@ def _folders(home: Home) -> Iterator[Path]:
         if place is None:
             continue
         try:
-            named = msgspec.json.decode(read_small(place / "settings.json"), type=Settings).downloadsFolder
+            named = msgspec.json.decode(read_small(place / "settings.json"), type=LmStudioSettings).downloadsFolder
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             named = ""
         if named:

@@ -16,7 +16,7 @@ import msgspec
 
 from llmctl.errors import InvalidRequest, ModelUnavailable, nearest
 from llmctl.paths import absolute
-from llmctl.stores.stored import Home, Say, Stored, read_small
+from llmctl.stores.stored import Home, Say, StoredModel, read_small
 
 PROGRAM = "ollama"
 PREFIX = "ollama:"
@@ -62,7 +62,7 @@ class Manifest(msgspec.Struct):
     layers: list[Layer] = []
 
 
-class Name(NamedTuple):
+class OllamaName(NamedTuple):
     """The four parts of a model's name, which are the four folders of its manifest."""
 
     host: str
@@ -86,7 +86,7 @@ def is_name(target: str) -> bool:
     return target.startswith(PREFIX)
 
 
-def parse(target: str) -> Name:
+def parse(target: str) -> OllamaName:
     """The name in `ollama:NAME`. Raises InvalidRequest."""
     found = NAME.fullmatch(target.removeprefix(PREFIX))
     if found is None:
@@ -94,7 +94,7 @@ def parse(target: str) -> Name:
             f"{target} is not the name of an ollama model", "Write ollama:NAME or ollama:NAME:TAG, as `ollama ls` does."
         )
     host, namespace = (found["host"], found["namespace"]) if found["namespace"] else (None, found["host"])
-    return Name(host or HOST, namespace or NAMESPACE, found["model"], found["tag"] or TAG)
+    return OllamaName(host or HOST, namespace or NAMESPACE, found["model"], found["tag"] or TAG)
 
 
 # ---- stores -----------------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def _of_service(unit: Path) -> Iterator[Path]:
         yield Path(found["quoted"] or found["bare"])
 
 
-def stored(home: Home, say: Say) -> Iterator[Stored]:
+def stored(home: Home, say: Say) -> Iterator[StoredModel]:
     for store in stores(home):
         for name in names(store, say):
             try:
@@ -131,12 +131,12 @@ def stored(home: Home, say: Say) -> Iterator[Stored]:
                     yield found
 
 
-def names(store: Path, say: Say) -> list[Name]:
+def names(store: Path, say: Say) -> list[OllamaName]:
     """The models of a store; none if it does not exist."""
     found: list[tuple[str, ...]] = [()]
-    for _ in Name._fields:
+    for _ in OllamaName._fields:
         found = [(*parts, part) for parts in found for part in _listed(store.joinpath("manifests", *parts), say)]
-    models = [Name(*parts) for parts in found]
+    models = [OllamaName(*parts) for parts in found]
     return [name for name in models if NAME.fullmatch(f"{name.host}/{name.namespace}/{name.model}:{name.tag}")]
 
 
@@ -170,7 +170,7 @@ def _is_system(folder: Path) -> bool:
 # ---- models -----------------------------------------------------------------------------------------------------------
 
 
-def find(target: str, home: Home) -> Stored:
+def find(target: str, home: Home) -> StoredModel:
     """The model `ollama:NAME`. Raises ModelUnavailable with the nearest names, InvalidRequest for a malformed name."""
     wanted = parse(target)
     troubles: list[str] = []
@@ -187,7 +187,7 @@ def find(target: str, home: Home) -> Stored:
     )
 
 
-def _usable(store: Path, name: Name) -> Stored:
+def _usable(store: Path, name: OllamaName) -> StoredModel:
     try:
         found = _model(store, name)
     except Unusable as reason:
@@ -202,7 +202,7 @@ def _usable(store: Path, name: Name) -> Stored:
     return found
 
 
-def _model(store: Path, name: Name) -> Stored | None:
+def _model(store: Path, name: OllamaName) -> StoredModel | None:
     """The model of a manifest; None without a GGUF layer (cloud models, and tensors in files of their own)."""
     layers = _layers(store.joinpath("manifests", *name))
     blobs = [_blob(store, layer, name) for layer in layers if layer.kind == "model"]
@@ -217,7 +217,7 @@ def _model(store: Path, name: Name) -> Stored | None:
         named = {ADAPTER if at == 0 else f"{ADAPTER}-{at + 1}": str(path) for at, path in enumerate(adapters)}
         settings["adapters"] = json.dumps(named)
     short = name.model if name.tag == TAG else f"{name.model}:{name.tag}"
-    return Stored(PROGRAM, short, blobs[0], f"{PREFIX}{name}", settings, tuple(unused))
+    return StoredModel(PROGRAM, short, blobs[0], f"{PREFIX}{name}", settings, tuple(unused))
 
 
 def _layers(manifest: Path) -> list[Layer]:
@@ -229,7 +229,7 @@ def _layers(manifest: Path) -> list[Layer]:
         raise Unusable(f"{manifest} is damaged: {error}") from error
 
 
-def _blob(store: Path, layer: Layer, name: Name) -> Path:
+def _blob(store: Path, layer: Layer, name: OllamaName) -> Path:
     """The file of a layer. Raises Unusable if it is missing or incomplete."""
     found = DIGEST.fullmatch(layer.digest)
     if found is None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from llmctl.config import NAME, ModelEntry
 from llmctl.paths import absolute
 from llmctl.stores import gpt4all, huggingface, jan, llamacpp, lmstudio, ollama, textgen
-from llmctl.stores.stored import Home, Say, Stored, in_utf8
+from llmctl.stores.stored import Home, Say, StoredModel, in_utf8
 from llmctl.stores.walk import models_below, name_of
 
-PROGRAMS: dict[str, Callable[[Home, Say], Iterator[Stored]]] = {
+PROGRAMS: dict[str, Callable[[Home, Say], Iterator[StoredModel]]] = {
     huggingface.PROGRAM: huggingface.stored,
     ollama.PROGRAM: ollama.stored,
     lmstudio.PROGRAM: lmstudio.stored,
@@ -29,7 +29,7 @@ SEARCH = "models.search"
 LONGEST = 60
 
 
-def find(home: Home, say: Say) -> list[Stored]:
+def find(home: Home, say: Say) -> list[StoredModel]:
     """The models of all programs, then those in the further folders. `say` is told what cannot be read."""
     seen = set[tuple[int, int]]()
     found = []
@@ -46,17 +46,17 @@ def find(home: Home, say: Say) -> list[Stored]:
     return found
 
 
-def _all(home: Home, say: Say) -> Iterator[Stored]:
+def _all(home: Home, say: Say) -> Iterator[StoredModel]:
     for stored in PROGRAMS.values():
         yield from stored(home, say)
     for folder in home.search:
         if not folder.is_dir():
             say(f"{SEARCH} names {folder}, which is not a folder")
         for path in models_below(folder, say):
-            yield Stored(SEARCH, name_of(path), path)
+            yield StoredModel(SEARCH, name_of(path), path)
 
 
-def names_for(found: Iterable[Stored], taken: Iterable[str]) -> list[str]:
+def names_for(found: Iterable[StoredModel], taken: Iterable[str]) -> list[str]:
     """A name for each, which no other one has: the program's own, with a number where it is taken."""
     used = set(taken)
     names = []

@@ -18,7 +18,7 @@ SMALL = 4 * 2**20
 """Maximum size of a text file that is read."""
 
 
-class Stored(NamedTuple):
+class StoredModel(NamedTuple):
     """`path`: the GGUF file (the first part of several) or the folder. `name`: as the program calls the model.
 
     `target`: what `models add` takes, if that is not the path. `settings`: to add it with, as `--set` has them.

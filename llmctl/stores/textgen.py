@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from llmctl.stores.stored import Home, Say, Stored, read_small
+from llmctl.stores.stored import Home, Say, StoredModel, read_small
 from llmctl.stores.walk import models_below, name_of
 
 PROGRAM = "text-generation-webui"
 OPTION = "--model-dir"
 
 
-def stored(home: Home, say: Say) -> Iterator[Stored]:
+def stored(home: Home, say: Say) -> Iterator[StoredModel]:
     try:
         clones = sorted(path for path in home.path.iterdir() if path.name.startswith(PROGRAM) and path.is_dir())
     except OSError:
@@ -24,7 +24,7 @@ def stored(home: Home, say: Say) -> Iterator[Stored]:
     for clone in clones:
         for folder in dict.fromkeys((*_named(clone), clone / "user_data" / "models", clone / "models")):
             for path in models_below(folder, say):
-                yield Stored(PROGRAM, name_of(path), path)
+                yield StoredModel(PROGRAM, name_of(path), path)
 
 
 def _named(clone: Path) -> Iterator[Path]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from llmctl import wire
-from llmctl.stores.stored import Stored
+from llmctl.stores.stored import StoredModel
 from llmctl.view.models import Table
 from llmctl.view.printable import printable
 from llmctl.view.units import size
@@ -13,11 +13,11 @@ WIDE = 160
 """Columns of a terminal in which a path has room beside the rest."""
 
 
-class Found(NamedTuple):
+class FoundModel(NamedTuple):
     """A model of another program. `name`: what `models find --add` calls it; `added`: the model that uses it already."""
 
     name: str
-    stored: Stored
+    stored: StoredModel
     content: wire.FileContent
     added: str | None = None
 
@@ -27,7 +27,7 @@ class Found(NamedTuple):
         return self.stored.target or str(self.stored.path)
 
 
-def table(found: Sequence[Found], width: int | None) -> Table:
+def table(found: Sequence[FoundModel], width: int | None) -> Table:
     """`width`: columns of the terminal, None in a pipe; a narrow terminal gets no paths, which would fill it."""
     head = ["NAME", "PROGRAM", "KIND", "ARCH", "QUANT", "SIZE", "FITS", "ADDED"]
     rows = [
@@ -48,7 +48,7 @@ def table(found: Sequence[Found], width: int | None) -> Table:
     return [*head, "TARGET"], [[*row, on_one_line(each.target)] for row, each in zip(rows, found, strict=True)]
 
 
-def as_json(found: Found) -> dict[str, Any]:
+def as_json(found: FoundModel) -> dict[str, Any]:
     """A line of `models find --json`; what is unknown is null."""
     content = found.content
     return {

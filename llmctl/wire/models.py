@@ -75,7 +75,7 @@ class EstimateModel(Plain, kw_only=True, tag="estimate_model"):
 
 
 class DescribeFiles(Plain, kw_only=True, tag="describe_files"):
-    """Says what files and folders contain, from their headers, and whether they fit in memory. -> `described`"""
+    """Says what files and folders contain, from their headers, and whether they fit in memory. -> `files_described`"""
 
     paths: list[str]
     """absolute paths of GGUF files (the first part of several) and of folders"""
@@ -240,7 +240,7 @@ class FileContent(msgspec.Struct, omit_defaults=True):
     """whether its weights fit in the memory for models; if the rest does not fit, context and slots are reduced"""
 
 
-class Described(Result, kw_only=True, tag="described", omit_defaults=False):
+class FilesDescribed(Result, kw_only=True, tag="files_described", omit_defaults=False):
     """What files and folders contain."""
 
     files: list[FileContent]

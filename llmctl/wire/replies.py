@@ -6,7 +6,7 @@ from llmctl.wire.daemon import HubStatus, Nothing, Stopped
 from llmctl.wire.embed import Embeddings
 from llmctl.wire.history import Undone
 from llmctl.wire.message import Reply
-from llmctl.wire.models import Described, Engines, Estimated, Model
+from llmctl.wire.models import Engines, Estimated, FilesDescribed, Model
 
 AnyResult = (
     Answer
@@ -25,7 +25,7 @@ AnyResult = (
     | Undone
     | Model
     | Estimated
-    | Described
+    | FilesDescribed
     | Nothing
 )
 

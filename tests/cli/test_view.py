@@ -8,7 +8,7 @@ import pytest
 from llmctl import wire
 from llmctl.config import ModelEntry
 from llmctl.errors import counted
-from llmctl.stores.stored import Stored
+from llmctl.stores.stored import StoredModel
 from llmctl.suggestions import Room, ranked
 from llmctl.view import cache, config, daemon, found, models, suggest, table, units
 from llmctl.view.printable import STEERING, Pieces, printable
@@ -49,8 +49,8 @@ def test_a_table_fits_the_width_of_the_terminal(width: int) -> None:
 
 def test_found_models_show_their_paths_where_there_is_room() -> None:
     content = wire.FileContent("/m.gguf", kind="text", architecture="llama", quantization="Q4_K_M", size_bytes=2**30)
-    stored = Stored("lmstudio", "tale", Path("/models/two\nlines.gguf"))
-    one = [found.Found("tale", stored, content, "tale"), found.Found("tale-2", stored, content, "mine")]
+    stored = StoredModel("lmstudio", "tale", Path("/models/two\nlines.gguf"))
+    one = [found.FoundModel("tale", stored, content, "tale"), found.FoundModel("tale-2", stored, content, "mine")]
     for width in (80, 120):
         text = table.fitted(*found.table(one, width), width, colour=False)
         assert [line.split() for line in text.splitlines()[1:]] == [

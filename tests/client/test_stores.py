@@ -11,7 +11,7 @@ import pytest
 
 from llmctl.errors import InvalidRequest, ModelUnavailable
 from llmctl.stores import ollama, programs
-from llmctl.stores.stored import Home, Stored
+from llmctl.stores.stored import Home, StoredModel
 from tests import stores
 from tests.stores import Ollama, folder_model, gguf, snapshot, write
 
@@ -28,7 +28,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ollama, "UNITS", ())
 
 
-def look(home: Home, *folders: Path) -> tuple[list[Stored], list[str]]:
+def look(home: Home, *folders: Path) -> tuple[list[StoredModel], list[str]]:
     said: list[str] = []
     return programs.find(home._replace(search=folders), said.append), said
 
@@ -350,5 +350,5 @@ def test_the_store_of_an_ollama_service_that_is_closed_to_others_is_said_with_th
 
 
 def test_names_are_what_add_accepts_and_each_is_different(tmp_path: Path) -> None:
-    found = [Stored("p", name, tmp_path) for name in ("tale", "tale", "a b\nü", "ü", "x" * 99, "tale-2", "-_q")]
+    found = [StoredModel("p", name, tmp_path) for name in ("tale", "tale", "a b\nü", "ü", "x" * 99, "tale-2", "-_q")]
     assert programs.names_for(found, ["tale"]) == ["tale-2", "tale-3", "a-b", "model", "x" * 60, "tale-2-2", "q"]

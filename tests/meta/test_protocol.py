@@ -78,7 +78,7 @@ RESULT_EXAMPLES: list[wire.AnyResult] = [
     wire.HitUndone(id="i", key="k", question="q", served=[wire.ServedTo("i", "ana", 1.5, "p")]),
     wire.Model(name="m", target="echo", backend="echo", aliases=[], settings={"slots": 1}), wire.Nothing(),
     wire.Estimated(weights_bytes=1, kv_bytes=2, compute_bytes=3, total_bytes=6, measured_bytes=5),
-    wire.Described(files=[wire.FileContent("/m.gguf", kind="text", backend="llama.cpp", architecture="llama",
+    wire.FilesDescribed(files=[wire.FileContent("/m.gguf", kind="text", backend="llama.cpp", architecture="llama",
                                            quantization="Q4_K_M", context=5, size_bytes=6, total_bytes=7, fits=True),
                           wire.FileContent("/n.gguf", "damaged", "/n.gguf is incomplete")]),
 ]  # fmt: skip

@@ -47,11 +47,11 @@ async def estimate_model(hub: Hub, request: wire.EstimateModel, tell: Tell) -> w
     return await asyncio.to_thread(hub.estimates.tell, entry, settings)
 
 
-async def describe_files(hub: Hub, request: wire.DescribeFiles, tell: Tell) -> wire.Described:
+async def describe_files(hub: Hub, request: wire.DescribeFiles, tell: Tell) -> wire.FilesDescribed:
     files: list[wire.FileContent] = []
     for first in range(0, len(request.paths), AT_ONCE):  # a cancelled request reads no further
         files += await asyncio.to_thread(hub.file_contents.describe, request.paths[first : first + AT_ONCE])
-    return wire.Described(files=files)
+    return wire.FilesDescribed(files=files)
 
 
 async def remove_model(hub: Hub, request: wire.RemoveModel, tell: Tell) -> wire.Nothing:

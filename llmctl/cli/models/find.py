@@ -16,8 +16,8 @@ from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable, NotFoun
 
 if TYPE_CHECKING:
     from llmctl.config import ModelEntry
-    from llmctl.stores.stored import Stored
-    from llmctl.view.found import Found
+    from llmctl.stores.stored import StoredModel
+    from llmctl.view.found import FoundModel
 
 NOTICES = 5
 """Files that are skipped and named; the others are counted."""
@@ -57,18 +57,18 @@ def find(
         out.notice("no model of another program was found. `llmctl models suggest` lists models to download")
 
 
-def _found(entries: "Sequence[ModelEntry]") -> "list[Found]":
+def _found(entries: "Sequence[ModelEntry]") -> "list[FoundModel]":
     """The usable models. Notices name what cannot be used, and count what is of another kind."""
     from llmctl import wire
     from llmctl.guide import NAME as GUIDE
     from llmctl.stores import programs
     from llmctl.stores.stored import home_of
-    from llmctl.view.found import Found
+    from llmctl.view.found import FoundModel
 
     skipped: list[str] = []
     stored = programs.find(home_of(flags.settings().search), skipped.append)
     contents = (
-        flags.call(wire.DescribeFiles(paths=[str(each.path) for each in stored]), wire.Described).files
+        flags.call(wire.DescribeFiles(paths=[str(each.path) for each in stored]), wire.FilesDescribed).files
         if stored
         else []
     )
@@ -82,7 +82,7 @@ def _found(entries: "Sequence[ModelEntry]") -> "list[Found]":
     taken = [GUIDE, *(name for entry in entries for name in (entry.name, *entry.aliases))]
     names = iter(programs.names_for(new, taken))
     return [
-        Found(programs.plain(each.name) if user else next(names), each, content, user)
+        FoundModel(programs.plain(each.name) if user else next(names), each, content, user)
         for (each, content), user in zip(usable, added, strict=True)
     ]
 
@@ -101,7 +101,7 @@ def _report(skipped: Sequence[str], others: int) -> None:
         out.notice(f"{others} {what}")
 
 
-def _chosen(found: "list[Found]", names: Sequence[str]) -> "list[Found]":
+def _chosen(found: "list[FoundModel]", names: Sequence[str]) -> "list[FoundModel]":
     """Those that a pattern matches, by name or target; all without patterns. Raises NotFound for one that matches none."""
     for pattern in names:
         if not any(_matches(each, pattern) for each in found):
@@ -110,14 +110,14 @@ def _chosen(found: "list[Found]", names: Sequence[str]) -> "list[Found]":
     return [each for each in found if not names or any(_matches(each, pattern) for pattern in names)]
 
 
-def _matches(found: "Found", pattern: str) -> bool:
+def _matches(found: "FoundModel", pattern: str) -> bool:
     return fnmatchcase(found.name, pattern) or fnmatchcase(found.target, pattern)
 
 
-def _add(found: "Iterable[Found]", entries: "Sequence[ModelEntry]") -> None:
+def _add(found: "Iterable[FoundModel]", entries: "Sequence[ModelEntry]") -> None:
     """Adds what fits and was not added. Continues after a model that cannot be added, and raises the first error at the end."""
     failures: list[LlmctlError] = []
-    new: list[Found] = []
+    new: list[FoundModel] = []
     for each in found:
         if each.added is not None:
             out.notice(f"{each.name} is already added as {each.added}")
@@ -142,7 +142,7 @@ def _add(found: "Iterable[Found]", entries: "Sequence[ModelEntry]") -> None:
 
 def add_stored(
     name: str,
-    stored: "Stored",
+    stored: "StoredModel",
     settings: dict[str, str] | None = None,
     aliases: Sequence[str] = (),
     force: bool = False,
