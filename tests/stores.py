@@ -16,9 +16,11 @@ KIND = "application/vnd.ollama.image."
 HOST = "registry.ollama.ai"
 
 
-def gguf(architecture: str = "llama", *, file_type: int = 15, mark: str = "", **more: str) -> bytes:
-    """The smallest file that is a GGUF model by its header, without tensors. `mark` tells two of them apart; `more`: texts under
-    `general.`. With `tokenizer=""` it has no tokenizer."""
+def gguf(
+    architecture: str = "llama", *, file_type: int = 15, mark: str = "", weights: bool = True, **more: str
+) -> bytes:
+    """The smallest file that is a GGUF model by its header, with one small tensor. `mark` tells two of them apart; `more`: texts
+    under `general.`. With `tokenizer=""` it has no tokenizer."""
     texts = {
         "general.architecture": architecture,
         "general.name": mark,
@@ -30,8 +32,10 @@ def gguf(architecture: str = "llama", *, file_type: int = 15, mark: str = "", **
         numbers |= {f"{architecture}.{key}": value for key, value in SIZES.items()}
     pairs = [(key, 8, _text(value)) for key, value in texts.items() if value or not key.startswith("tokenizer")]
     pairs += [(key, 4, struct.pack("<I", value)) for key, value in numbers.items()]
-    body = b"".join(_text(key) + struct.pack("<I", kind) + value for key, kind, value in pairs)
-    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)) + body
+    values = b"".join(_text(key) + struct.pack("<I", kind) + value for key, kind, value in pairs)
+    tensor = _text("token_embd.weight") + struct.pack("<IQIQ", 1, 32, 0, 0)
+    header = b"GGUF" + struct.pack("<IQQ", 3, 1 if weights else 0, len(pairs)) + values + (tensor if weights else b"")
+    return header + bytes(-len(header) % 32 + 128)
 
 
 SIZES = {

@@ -74,6 +74,7 @@ def test_an_unknown_architecture_is_listed_under_its_name(tmp_path: Path) -> Non
         (gguf("clip"), "other", "not a model by itself: clip"),
         (gguf(type="adapter"), "other", "not a model by itself: adapter"),
         (gguf("flux", tokenizer=""), "other", "flux is not a language model"),
+        (gguf(weights=False), "other", "a vocabulary and no weights"),
     ],
 )
 def test_what_is_damaged_is_told_from_what_is_no_model(tmp_path: Path, content: bytes, state: str, words: str) -> None:

@@ -97,6 +97,8 @@ def _of_gguf(path: Path) -> tuple[FileContent, int]:
     described = header.values.get("general.type")
     if described in BESIDE or architecture == PROJECTOR:
         raise _Refused(OTHER, f"{path} is not a model by itself: {described or architecture}")
+    if not header.shapes:
+        raise _Refused(OTHER, f"{path} has a vocabulary and no weights")
     if "tokenizer.ggml.model" not in header.values:
         raise _Refused(OTHER, f"{path} has no tokenizer: {architecture or 'it'} is not a language model")
     try:
