@@ -28,7 +28,11 @@ File = Annotated[Many, option(INPUT, "--file", "-f", metavar="FILE", help="Add a
 Raw = Annotated[bool, option(INPUT, "--raw", help="Send the prompt as is, without the chat template.")]
 Overflow = Annotated[
     Text,
-    option(INPUT, metavar="PART", help="A prompt that does not fit: error (default), or cut its head, middle or tail."),
+    option(
+        INPUT,
+        metavar="PART",
+        help="What to cut if the prompt is too long: head (keeps the end), middle or tail. Default: error.",
+    ),
 ]
 Save = Annotated[Text, option(INPUT, metavar="NAME", help="Store these options as a template; send nothing.")]
 NoStdin = Annotated[bool, option(INPUT, "--no-stdin", help="Do not read stdin.")]
@@ -68,13 +72,23 @@ RepeatPenalty = Annotated[Real, option(SAMPLING, metavar="X", help="Penalty on r
 PresencePenalty = Annotated[Real, option(SAMPLING, metavar="X", help="Penalty on tokens that already occurred.")]
 FrequencyPenalty = Annotated[Real, option(SAMPLING, metavar="X", help="Penalty on tokens per previous occurrence.")]
 LogitBias = Annotated[
-    Many, option(SAMPLING, metavar="TOKEN=X", help="Add X, -100 to 100, to a token's logit. Repeatable.")
+    Many,
+    option(
+        SAMPLING,
+        metavar="TOKEN=X",
+        help="Add X, -100 to 100, to the logit of a token: its id, or a text that is one token. Repeatable.",
+    ),
 ]
-Seed = Annotated[Whole, option(SAMPLING, metavar="N", help="Random seed: the same seed gives the same answer.")]
+Seed = Annotated[Whole, option(SAMPLING, metavar="N", help="Random seed: the same random choices on every run.")]
 Stop = Annotated[Many, option(SAMPLING, metavar="TEXT", help="End the answer before this text. Repeatable.")]
 Samples = Annotated[Whole, option(SAMPLING, "--n", "-n", metavar="N", help="Number of answers to generate.")]
 Repro = Annotated[
-    bool, option(SAMPLING, "--repro", help="Compute alone and without reuse: the same bytes on every run.")
+    bool,
+    option(
+        SAMPLING,
+        "--repro",
+        help="With --seed or temperature 0: the same bytes on every run. Computes alone, without reuse.",
+    ),
 ]
 
 Schema = Annotated[
@@ -97,7 +111,9 @@ Logprobs = Annotated[
 Explain = Annotated[bool, option(OUTPUT, "--explain", help="Print on stderr what each stage did with the request.")]
 NoStream = Annotated[bool, option(OUTPUT, "--no-stream", help="Print the answer when it is complete.")]
 
-Cache = Annotated[bool, option(CACHE, "--cache", help="Use and store answers whatever the sampling options.")]
+Cache = Annotated[
+    bool, option(CACHE, "--cache", help="Use and store answers also with a temperature above 0 and no seed.")
+]
 NoCache = Annotated[bool, option(CACHE, "--no-cache", help="Neither use a stored answer nor store this one.")]
 Refresh = Annotated[bool, option(CACHE, "--refresh", help="Compute a new answer and store it.")]
 CacheOnly = Annotated[bool, option(CACHE, "--cache-only", help="Use only a stored answer; status 13 if there is none.")]
