@@ -13,7 +13,7 @@ from typing import Any
 from llmctl import config as configuration
 from llmctl import launch, wire
 from llmctl.dealer import NoHub
-from llmctl.embedding import REQUESTS_AT_ONCE, Vector, batches, named, vectors_of
+from llmctl.embedding import REQUESTS_AT_ONCE, Vector, batches, flaw_error, vectors_of
 from llmctl.errors import Cancelled, Unreachable, Usage, from_code
 from llmctl.link import PATIENCE_S, Exchange, Link
 from llmctl.options import Asked
@@ -97,7 +97,7 @@ class Client:
         vectors = []
         for vector in self.embeddings(texts, **options):
             if vector.error is not None:
-                raise named(vector)
+                raise flaw_error(vector)
             vectors.append(vector.values.tolist())
         return vectors
 
@@ -228,7 +228,7 @@ def _one(request: wire.Generate) -> wire.Generate:
     return request
 
 
-def remainder(answer: wire.Answer | None, streamed: str) -> str:
+def unstreamed(answer: wire.Answer | None, streamed: str) -> str:
     """The part of an answer's text that was not streamed yet."""
     if answer is None or not answer.text.startswith(streamed):
         return ""
@@ -261,7 +261,7 @@ class Stream(Iterator[str]):
             self.answer = getattr(reply, "answer", None)
             result = result_of(reply)
             self.answer = result if isinstance(result, wire.Answer) else None
-            return remainder(self.answer, "".join(self._streamed))
+            return unstreamed(self.answer, "".join(self._streamed))
         return ""
 
     def close(self) -> None:

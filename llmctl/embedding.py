@@ -57,7 +57,7 @@ def vectors_of(result: wire.AnyResult, first: int) -> Iterator[Vector]:
         yield Vector(first + row, numbers[row * result.dimension : (row + 1) * result.dimension], error)
 
 
-def named(vector: Vector, more: str = "") -> LlmctlError:
+def flaw_error(vector: Vector, more: str = "") -> LlmctlError:
     """The error of a text without a vector, with the index of the text."""
     error = vector.error
     assert error is not None

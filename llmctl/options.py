@@ -68,7 +68,7 @@ EXCLUSIVE = (
 DEFAULT = Options()
 
 
-def given(options: Options) -> dict[str, Any]:
+def given_options(options: Options) -> dict[str, Any]:
     """The given options, by field name. Raises Usage when two of them exclude each other."""
     values = {
         name: getattr(options, name)
@@ -84,7 +84,7 @@ def given(options: Options) -> dict[str, Any]:
 
 def layered(over: Options, under: Options) -> dict[str, Any]:
     """The options of both; `over` wins, also within a group of exclusive options. `param` is merged."""
-    values, base = given(over), given(under)
+    values, base = given_options(over), given_options(under)
     for group in EXCLUSIVE:
         if any(name in values for name in group):
             base = {name: value for name, value in base.items() if name not in group}
@@ -94,7 +94,7 @@ def layered(over: Options, under: Options) -> dict[str, Any]:
     return merged
 
 
-def listed(value: Any) -> list[str]:
+def as_list(value: Any) -> list[str]:
     """One or many, as a list of strings."""
     if isinstance(value, str | os.PathLike):
         return [os.fspath(value)]

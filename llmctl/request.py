@@ -9,7 +9,7 @@ from typing import Any
 from llmctl import templates, wire, written
 from llmctl.config import Config, parse_duration, parse_keep_alive
 from llmctl.errors import InvalidRequest, Usage
-from llmctl.options import CACHE, EXTRACT, Asked, layered, listed
+from llmctl.options import CACHE, EXTRACT, Asked, as_list, layered
 from llmctl.paths import Paths
 from llmctl.schema import from_short_form, parse_schema
 
@@ -36,7 +36,7 @@ def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) ->
         prompt=prompt,
         default_model=config.defaults.model,
         stdin=asked.stdin,
-        files=[read_file(name) for name in listed(values.get("file", ()))],
+        files=[read_file(name) for name in as_list(values.get("file", ()))],
         params=params,
         declared=template.declared(),
         tokens=asked.tokens,
@@ -44,10 +44,10 @@ def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) ->
         tools=asked.tools,
         tool_choice=asked.tool_choice,
         user=user_label(values.get("user"), config),
-        tags=listed(values.get("tag", ())),
+        tags=as_list(values.get("tag", ())),
         continue_last=values.get("continue_", False),
         logit_bias={str(token): bias for token, bias in values.get("logit_bias", {}).items()},
-        stop=listed(values.get("stop", ())),
+        stop=as_list(values.get("stop", ())),
         adapters=_adapters(values.get("adapter", ())),
         ignore_eos=asked.ignore_eos,
         schema=schema_text(values["schema"]) if "schema" in values else None,
@@ -83,7 +83,7 @@ def _adapters(value: Any) -> dict[str, float]:
     if isinstance(value, dict):
         return dict(value)
     found = {}
-    for item in listed(value):
+    for item in as_list(value):
         name, equals, scale = item.partition("=")
         try:
             if not name:

@@ -11,7 +11,7 @@ import msgspec
 from llmctl.config import check_name
 from llmctl.errors import ConfigError, InvalidRequest, NotFound, Storage, nearest, short
 from llmctl.files import write_whole
-from llmctl.options import Options, given
+from llmctl.options import Options, given_options
 from llmctl.paths import expanded
 from llmctl.written import decode_text, misfit
 
@@ -98,7 +98,7 @@ def _parse(text: str, source: str) -> Template:
             raise ConfigError(f"{key}: unknown key (in {source})", nearest(key, known))
     try:
         template = msgspec.convert(keys, Template)
-        given(template)
+        given_options(template)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{misfit(str(error), keys)} (in {source})", "Correct the value.") from error
     return template
@@ -118,7 +118,7 @@ def save(folder: Path, name: str, prompt: str | None, options: Options) -> Saved
     """Writes a template from the options of `ask`; values of `param` become declared defaults."""
     import yaml
 
-    keys = {key.rstrip("_"): value for key, value in given(options).items() if key not in ("template", "user")}
+    keys = {key.rstrip("_"): value for key, value in given_options(options).items() if key not in ("template", "user")}
     params = keys.pop("param", {})
     data = {**({"prompt": prompt} if prompt is not None else {}), **keys, **({"params": params} if params else {})}
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)

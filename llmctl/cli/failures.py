@@ -20,7 +20,7 @@ def usage(error: Any, root: Any, arguments: list[str]) -> int:
         return Usage.status
     path = error.ctx.command_path if error.ctx is not None else _named(root, arguments)
     message = " ".join(error.format_message().split()).rstrip(".")
-    hint = quoting.behind_dashes(arguments) or quoting.unquoted(path, message) or f"`{path} --help` lists the options."
+    hint = quoting.dashes_hint(arguments) or quoting.unquoted(path, message) or f"`{path} --help` lists the options."
     out.failure(Usage(message[:1].lower() + message[1:], hint))
     return Usage.status
 
@@ -44,7 +44,7 @@ def bug(error: Exception) -> int:
     if os.environ.get("LLMCTL_DEBUG", "0") not in ("", "0"):
         out.aside(out.shown(traceback.format_exc(), sys.stderr))
         return Internal.status
-    log = flags.places().logs / "client.err"
+    log = flags.paths().logs / "client.err"
     hint = f"The traceback is in {log}; LLMCTL_DEBUG=1 prints it here."
     try:
         make_private(log.parent)

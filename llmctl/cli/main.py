@@ -112,7 +112,7 @@ def print_version() -> None:
 
     hub = None
     with contextlib.suppress(LlmctlError):  # a hub that does not answer is left out
-        hub = launch.running(flags.places())
+        hub = launch.running(flags.paths())
     if out.Mode.json:
         running = {"pid": hub.pid, "version": hub.version, "protocol": hub.protocol} if hub else None
         out.json_line({"version": __version__, "protocol": wire.PROTOCOL, "hub": running})
@@ -171,7 +171,7 @@ def _failed(error: Exception, arguments: list[str]) -> int:
         error = Usage(f"{error.strerror}: {short(str(error.filename))}", "Correct the path.")
     if not isinstance(error, LlmctlError):
         return failures.bug(error)
-    if error.code == "invalid_request" and (hint := quoting.behind_dashes(arguments)):
+    if error.code == "invalid_request" and (hint := quoting.dashes_hint(arguments)):
         error.hint = hint  # `-say hi` was parsed as `-s "ay hi"`, without a prompt
     out.failure(error)
     return error.status

@@ -2,20 +2,20 @@
 
 import pytest
 
-from llmctl.cli.console.quoting import behind_dashes
+from llmctl.cli.console.quoting import dashes_hint
 from tests.e2e.house import House
 
 
 @pytest.mark.parametrize("text", ["-5 + 3?", "--what is this?", "- one\n- two", "-say hi", "-why?", "-3"])
 def test_a_text_that_begins_with_a_dash_gets_a_hint(text: str) -> None:
     for command in ("ask", "embed"):
-        hint = behind_dashes([command, "--json", "-m", "echo", text])
+        hint = dashes_hint([command, "--json", "-m", "echo", text])
         assert hint is not None
         assert f'`llmctl {command} -- "{text}"`' in hint
 
 
 def test_text_that_a_shell_would_change_is_in_single_quotes() -> None:
-    assert "`llmctl ask -- '-$5 \"now\"'`" in (behind_dashes(["ask", '-$5 "now"']) or "")
+    assert "`llmctl ask -- '-$5 \"now\"'`" in (dashes_hint(["ask", '-$5 "now"']) or "")
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_text_that_a_shell_would_change_is_in_single_quotes() -> None:
     ],
 )
 def test_other_command_lines_get_no_hint(arguments: list[str]) -> None:
-    assert behind_dashes(arguments) is None
+    assert dashes_hint(arguments) is None
 
 
 def test_an_unquoted_prompt_gets_a_hint(house: House) -> None:

@@ -7,7 +7,7 @@ import sys
 
 from llmctl import wire
 from llmctl.cli.console import out, signals
-from llmctl.client import Client, answers_of, remainder, result_of
+from llmctl.client import Client, answers_of, result_of, unstreamed
 from llmctl.errors import Unreachable, counted
 from llmctl.link import Exchange
 
@@ -43,7 +43,7 @@ class Shown:
 
     def notice(self, words: str) -> None:
         """Prints a notice, after the answer if it would appear in the middle of it."""
-        if self.text and not self.ended and not out.Mode.json and out.one_place():
+        if self.text and not self.ended and not out.Mode.json and out.same_destination():
             self._later.append(words)
         else:
             out.notice(words)
@@ -75,7 +75,7 @@ class Shown:
         if out.Mode.json:
             self._last_json(answer)
             return
-        self.close(remainder(answer, self.text))
+        self.close(unstreamed(answer, self.text))
 
     def close(self, rest: str = "") -> None:
         """In plain output: prints the rest of the text, a final newline and the delayed notices."""
@@ -87,7 +87,7 @@ class Shown:
         self._later = []
 
     def _last_json(self, answer: wire.Answer) -> None:
-        if self.text and (rest := remainder(answer, self.text)):
+        if self.text and (rest := unstreamed(answer, self.text)):
             self._speak(rest)
         out.json_line(answer)
 

@@ -172,5 +172,5 @@ def send(asked: Asked, stream: bool, skip_stdin: bool) -> None:
 def store(name: str, asked: Asked) -> None:
     from llmctl import templates
 
-    saved = templates.save(flags.places().templates, name, asked.prompt, asked)
+    saved = templates.save(flags.paths().templates, name, asked.prompt, asked)
     out.notice(f"template {name} is stored in {saved}; `llmctl ask -t {name}` uses it")

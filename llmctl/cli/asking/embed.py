@@ -90,8 +90,8 @@ def lines(text: str) -> list[str]:
 
 def failure(first: "Vector", bad: int, count: int) -> LlmctlError:
     """The error of the first text without a vector; the vectors of the others have been printed."""
-    from llmctl.embedding import named
+    from llmctl.embedding import flaw_error
 
     if count == 1 and first.error is not None:
         return first.error
-    return named(first, f"; {bad} of {count} texts have no vector" if bad > 1 else "")
+    return flaw_error(first, f"; {bad} of {count} texts have no vector" if bad > 1 else "")

@@ -27,7 +27,7 @@ def stats(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     from llmctl.cli.console.show import show
     from llmctl.view import cache
 
-    found = flags.look(wire.GetCacheStats())
+    found = flags.ask_running_hub(wire.GetCacheStats())
     counted = flags.expected(found or _last_stats(), wire.CacheStats)
     if json:
         for level in counted.levels:
@@ -46,7 +46,7 @@ def _last_stats() -> "wire.CacheStats":
     from llmctl import wire
 
     nothing = wire.CacheStats(levels=[wire.LevelStats("memory"), wire.LevelStats("disk")])
-    return _left_behind(flags.places().cache_stats, nothing)
+    return _left_behind(flags.paths().cache_stats, nothing)
 
 
 def _last_audit() -> "wire.CacheAudit":
@@ -57,7 +57,7 @@ def _last_audit() -> "wire.CacheAudit":
         requests=0, hits=0, hit_rate=0.0, wrong_rate=None, wrong_rate_upper=None, max_error=settings.max_error, pairs=0,
         judge=settings.judge or "the model that wrote the answer",
     )  # fmt: skip
-    return _left_behind(flags.places().cache_audit, wire.CacheAudit(semantic=nothing))
+    return _left_behind(flags.paths().cache_audit, wire.CacheAudit(semantic=nothing))
 
 
 def _left_behind(file: "Path", nothing: R) -> R:
@@ -163,7 +163,7 @@ def show_one(
 
 def _look(request: "wire.Request", kind: "type[R]") -> "R":
     """The hub's result. Raises Unreachable if no hub is running: only a hub reads the cache."""
-    found = flags.look(request)
+    found = flags.ask_running_hub(request)
     if found is None:
         raise Unreachable(
             "the hub is not running; only a running hub can read the cache", "`llmctl daemon start` starts it."
@@ -180,7 +180,7 @@ def audit(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     from llmctl import wire
     from llmctl.view import cache
 
-    found = flags.expected(flags.look(wire.AuditCache()) or _last_audit(), wire.CacheAudit)
+    found = flags.expected(flags.ask_running_hub(wire.AuditCache()) or _last_audit(), wire.CacheAudit)
     if json:
         out.json_line(found)
     else:

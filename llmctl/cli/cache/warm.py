@@ -68,13 +68,13 @@ def warm(client: Client, file: str, defaults: dict[str, Any]) -> None:
                 if error is not None and not bad:
                     bad.append((done.line, error))
                 _tell(done, error)
-                out.passing(f"{counted(outcomes.total(), 'line')} ({summary(outcomes)})")
+                out.progress(f"{counted(outcomes.total(), 'line')} ({summary(outcomes)})")
     except signals.Interrupt:
-        out.passing("")
+        out.progress("")
         out.notice("interrupted: the stored answers are kept; run the same command again to resume")
         raise
     finally:
-        out.passing("")
+        out.progress("")
         if outcomes or not sys.exc_info()[0]:
             out.notice(f"{counted(outcomes.total(), 'line')}: {summary(outcomes)}")
     for number, error in bad:
@@ -90,7 +90,7 @@ def _tell(done: RowReport, error: LlmctlError | None) -> None:
     if out.Mode.json:
         out.json_line(done)
     elif error is not None:
-        out.passing("")
+        out.progress("")
         out.notice(f"line {done.line}: {error.message}")
 
 

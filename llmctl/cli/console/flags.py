@@ -36,11 +36,11 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
-            from llmctl.cli.console.quoting import instead
+            from llmctl.cli.console.quoting import command_hint
 
             path = ctx.command_path
             named = " ".join([*path.split()[1:], args[0]])
-            raise Usage(f"there is no command {short(named)!r}", instead(path, args[0], self.list_commands(ctx)))
+            raise Usage(f"there is no command {short(named)!r}", command_hint(path, args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
 
@@ -82,7 +82,7 @@ Quiet = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
 
 
-def places() -> "Paths":
+def paths() -> "Paths":
     from llmctl.paths import find_paths
 
     return find_paths()
@@ -91,7 +91,7 @@ def places() -> "Paths":
 def settings() -> "Config":
     from llmctl import config
 
-    return config.load(places().config_file)
+    return config.load(paths().config_file)
 
 
 def connect() -> "Client":
@@ -148,18 +148,18 @@ def duration(option: str, text: str) -> float:
         raise Usage(f"{option}: {error}") from error
 
 
-def look(request: "wire.Request") -> "wire.AnyResult | None":
+def ask_running_hub(request: "wire.Request") -> "wire.AnyResult | None":
     """The hub's result for a request that must not start a hub, or None if none is running. Checks the configuration first."""
     from llmctl import launch
     from llmctl.client import result_of
     from llmctl.link import Link, call
 
-    paths = places()
+    home = paths()
     settings()
-    hub = launch.running(paths)
+    hub = launch.running(home)
     if hub is None:
         return None
-    link = Link(paths.socket, hub.pid)
+    link = Link(home.socket, hub.pid)
     try:
         return result_of(call(link, request))
     finally:
@@ -183,5 +183,5 @@ def engines() -> "list[wire.EngineStatus] | None":
     """The engine processes, or None if no hub is running."""
     from llmctl import wire
 
-    found = look(wire.Ps())
+    found = ask_running_hub(wire.Ps())
     return found.engines if isinstance(found, wire.Engines) else None

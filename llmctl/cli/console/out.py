@@ -77,7 +77,7 @@ def notice(words: str) -> None:
     aside((_json({"notice": words}, sys.stderr) if Mode.json else f"llmctl: {printable(words)}") + "\n")
 
 
-def passing(words: str) -> None:
+def progress(words: str) -> None:
     """Shows a progress line on stderr that the next call replaces and "" erases; only in a terminal."""
     if is_terminal(sys.stderr) and not Mode.quiet and not Mode.json and os.environ.get("TERM") != "dumb":
         aside(f"\r{words}\x1b[K")
@@ -98,7 +98,7 @@ def _json(value: Any, stream: Any) -> str:
     return line.translate(AS_JSON) if is_terminal(stream) else line
 
 
-def one_place() -> bool:
+def same_destination() -> bool:
     """Whether stdout and stderr end in the same place: both in a terminal, or in one file or pipe (`2>&1`)."""
     if is_terminal(sys.stdout) and is_terminal(sys.stderr):
         return True

@@ -65,7 +65,7 @@ IN_GROUPS = {
 PLAIN = re.compile(r"[^\"$`\\!]*")
 
 
-def behind_dashes(arguments: Sequence[str]) -> str | None:
+def dashes_hint(arguments: Sequence[str]) -> str | None:
     """The hint for a text that begins with -; None if there is none, or if `--` precedes it."""
     words = [word for word in arguments if word not in ("-q", "--quiet", "--json")]
     if not words or words[0] not in TAKE_TEXT or "--" in words:
@@ -89,7 +89,7 @@ def unquoted(path: str, message: str) -> str | None:
     return 'Quote a prompt of several words: `llmctl ask "why is the sky blue?"`.'
 
 
-def instead(path: str, word: str, commands: Iterable[str]) -> str:
+def command_hint(path: str, word: str, commands: Iterable[str]) -> str:
     """The hint for a command that does not exist: the one that was meant, if that can be told.
 
     `path` is the group in which it was sought, "llmctl" or as "llmctl models".

@@ -35,7 +35,7 @@ def _print(found: "wire.HubStatus | None") -> None:
         out.json_line(found)
     else:
         empty = dict.fromkeys(("pid", "version", "protocol", "uptime_s"))
-        socket = str(flags.places().socket)
+        socket = str(flags.paths().socket)
         out.json_line({"state": "stopped", **empty, "socket": socket, "models": [], "requests_in_flight": 0})
 
 
@@ -44,7 +44,7 @@ def start(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Start the hub, if it is not running."""
     from llmctl import launch
 
-    paths = flags.places()
+    paths = flags.paths()
     launch.ensure(paths, flags.settings(), out.notice)
     _print(_status(paths))
 
@@ -52,7 +52,7 @@ def start(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 @app.command("stop")
 def stop(timeout: Timeout = "10s", json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Stop the hub after its running requests."""
-    _stop(flags.places(), timeout)
+    _stop(flags.paths(), timeout)
     _print(None)
 
 
@@ -84,7 +84,7 @@ def restart(timeout: Timeout = "10s", json: flags.Json = False, quiet: flags.Qui
     """Stop the hub and start it again with the current configuration."""
     from llmctl import launch
 
-    paths, config = flags.places(), flags.settings()
+    paths, config = flags.paths(), flags.settings()
     _stop(paths, timeout)
     launch.ensure(paths, config, out.notice)
     _print(_status(paths))
@@ -96,7 +96,7 @@ def status(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 
     The exit status is 0 if it is running, 3 if not.
     """
-    found = _status(flags.places())
+    found = _status(flags.paths())
     _print(found)
     if found is None:
         raise typer.Exit(Unreachable.status)
@@ -112,7 +112,7 @@ def logs(
     """Print the hub's log."""
     from llmctl.cli.daemon import logs as reading
 
-    reading.show(flags.places().logs / "hub.log", lines, follow)
+    reading.show(flags.paths().logs / "hub.log", lines, follow)
 
 
 @app.command("doctor", short_help="Check this installation and suggest fixes.")

@@ -38,7 +38,7 @@ def find(
     """
     from llmctl.config import read_models
 
-    entries = list(read_models(flags.places().models, out.notice).values())
+    entries = list(read_models(flags.paths().models, out.notice).values())
     found = _chosen(_found(entries), names or [])
     if add:
         _add(found, entries)

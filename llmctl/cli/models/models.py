@@ -77,7 +77,7 @@ def _default(entries: "Sequence[ModelEntry]") -> str | None:
 def _hashes() -> "Hashes":
     from llmctl.hashes import read_hashes
 
-    return read_hashes(flags.places().hashes, out.notice)
+    return read_hashes(flags.paths().hashes, out.notice)
 
 
 def _loaded() -> dict[str, str]:
@@ -87,7 +87,7 @@ def _loaded() -> dict[str, str]:
 def _entries() -> "dict[str, ModelEntry]":
     from llmctl.config import read_models
 
-    return read_models(flags.places().models, out.notice)
+    return read_models(flags.paths().models, out.notice)
 
 
 def _find(name: str) -> "tuple[ModelEntry, dict[str, ModelEntry]]":
@@ -298,7 +298,7 @@ def unload(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> 
     """Unload a model and free its memory."""
     from llmctl import wire
 
-    if flags.look(wire.UnloadModel(name=name)) is None:
+    if flags.ask_running_hub(wire.UnloadModel(name=name)) is None:
         raise ModelUnavailable(
             f"model {short(name)!r} is not loaded: the hub is not running", "Nothing needs to be unloaded."
         )

@@ -72,15 +72,15 @@ def pull(
         with flags.connect() as client:
             for reply in client.replies(request):
                 if isinstance(reply, wire.Progress) and reply.total:
-                    out.passing(progress(reply.done, reply.total, time.monotonic() - begun))
+                    out.progress(progress(reply.done, reply.total, time.monotonic() - begun))
                 elif isinstance(reply, wire.Notice):
-                    out.passing("")
+                    out.progress("")
                     out.notice(reply.text)
                 elif isinstance(reply, wire.FINAL):
-                    out.passing("")
+                    out.progress("")
                     result = result_of(reply)
     except signals.Interrupt:
-        out.passing("")
+        out.progress("")
         out.notice("interrupted: the partial download is kept; run the same command again to resume")
         raise
     assert isinstance(result, wire.Model)

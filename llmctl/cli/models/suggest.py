@@ -88,8 +88,8 @@ def suggest(
 
 
 def _survey(measure: bool) -> Line:
-    if measure or not flags.places().bandwidth.exists():
-        out.passing("measuring the memory bandwidth")
+    if measure or not flags.paths().bandwidth.exists():
+        out.progress("measuring the memory bandwidth")
     command = module("llmctld.survey", *(["--measure"] if measure else []))
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
@@ -99,7 +99,7 @@ def _survey(measure: bool) -> Line:
             process.kill()
             raise
         finally:
-            out.passing("")
+            out.progress("")
     try:
         line = msgspec.json.decode(raw, type=Line)
     except msgspec.DecodeError as error:

@@ -30,7 +30,7 @@ def show(
     """Show the settings in effect, and where each comes from."""
     from llmctl.view import config as view
 
-    file = flags.places().config_file
+    file = flags.paths().config_file
     config = configuration.load(file)
     settings = list(effective(config, file))
     if key is not None:
@@ -121,17 +121,17 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
 @app.command("path")
 def path(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Print the paths of the configuration, the history and the folders."""
-    places = flags.places()
+    paths = flags.paths()
     found = {
-        "config": places.config_file,
-        "templates": places.templates,
-        "models": places.models,
-        "pulled": places.pulled,
-        "history": places.history,
-        "state": places.state,
-        "cache": places.cache,
-        "logs": places.logs,
-        "run": places.run,
+        "config": paths.config_file,
+        "templates": paths.templates,
+        "models": paths.models,
+        "pulled": paths.pulled,
+        "history": paths.history,
+        "state": paths.state,
+        "cache": paths.cache,
+        "logs": paths.logs,
+        "run": paths.run,
     }
     if json:
         out.json_line({name: str(folder) for name, folder in found.items()})
@@ -145,9 +145,9 @@ def check(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 
     The exit status is 2 if there is one.
     """
-    file = flags.places().config_file
+    file = flags.paths().config_file
     config = configuration.load(file)
-    known = configuration.read_models(flags.places().models, out.notice)
+    known = configuration.read_models(flags.paths().models, out.notice)
     mistake = next(_mistakes(config.cache, known.values()), None)
     if mistake is not None:
         raise ConfigError(f"{mistake[0]} (in {file} or the environment)", mistake[1])
@@ -199,7 +199,7 @@ def init(
     """Write a configuration file that lists every setting, commented out."""
     from llmctl import example
 
-    file = flags.places().config_file
+    file = flags.paths().config_file
     if file.exists() and not force:
         raise Usage(f"{file} exists already", "--force replaces it.")
     try:

@@ -20,7 +20,7 @@ Name = Annotated[str, Argument(help="Name or path of a template.", metavar="NAME
 @app.command("ls")
 def ls(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """List the templates."""
-    folder = flags.places().templates
+    folder = flags.paths().templates
     found = templates.names(folder)
     if not found and not json:
         out.notice(f"there are no templates in {folder}; `llmctl ask --save NAME ...` creates one")
@@ -34,7 +34,7 @@ def ls(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
 @app.command("show")
 def show(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Print a template."""
-    folder = flags.places().templates
+    folder = flags.paths().templates
     if json:
         template = templates.load(folder, name)
         out.json_line({"name": name, "params": template.declared(), **_given(template)})
@@ -44,10 +44,10 @@ def show(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> No
 
 
 def _given(template: templates.Template) -> dict[str, object]:
-    from llmctl.options import given
+    from llmctl.options import given_options
 
     prompt = {} if template.prompt is None else {"prompt": template.prompt}
-    return {**prompt, **{key.rstrip("_"): value for key, value in given(template).items()}}
+    return {**prompt, **{key.rstrip("_"): value for key, value in given_options(template).items()}}
 
 
 BEGINNING = """# prompt: Summarise this in three lines. {stdin}
@@ -61,7 +61,7 @@ BEGINNING = """# prompt: Summarise this in three lines. {stdin}
 @app.command("edit")
 def edit(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Edit a template in $VISUAL or $EDITOR and check it afterwards. A new one starts with examples."""
-    folder = flags.places().templates
+    folder = flags.paths().templates
     file = Path(name) if "/" in name else folder / f"{check_name('template', name)}.yaml"
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not editor:
@@ -96,7 +96,7 @@ def _run(command: list[str]) -> None:
 @app.command("rm")
 def rm(name: Name, yes: flags.Yes = False, json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Remove a template."""
-    file = templates.find(flags.places().templates, name)
+    file = templates.find(flags.paths().templates, name)
     flags.confirm(yes, [str(file)])
     file.unlink(missing_ok=True)
     if json:
