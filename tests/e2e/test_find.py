@@ -1,12 +1,13 @@
 """Models of other programs by the installed command: they are listed with what they are, and used where they are."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import kinds_gguf, tiny_gguf
+from tests import kinds_gguf, stores, tiny_gguf
 from tests.e2e.house import House
 from tests.e2e.house import house as a_house
 from tests.quantised import quantise
@@ -176,6 +177,8 @@ def test_a_model_of_ollama_is_added_by_its_name_with_its_sampling_and_adapter(
     assert told["total_bytes"] == house.ok("models", "estimate", blob, "--json").last["total_bytes"]
     refused = house.run("models", "add", "x", "ollama:own")
     assert (refused.status, "`ollama pull own` downloads it" in refused.err) == (4, True), refused
+    refused = house.run("models", "add", "x", "ollama:hf.co/ana/own:1b", "--embedding")
+    assert (refused.status, "not embeddings" in refused.err) == (5, True), refused
     refused = house.run("models", "add", "x", "ollama:")
     assert (refused.status, "is not the name of an ollama model" in refused.err) == (5, True), refused
 
@@ -235,3 +238,41 @@ def test_ten_thousand_files_are_looked_through_by_name_and_only_headers_are_read
     before = house.hub().io_counters().read_chars
     assert len(mine(house)) == 20
     assert house.hub().io_counters().read_chars - before < 64 * 2**20
+
+
+def test_broken_and_half_downloaded_files_are_said_and_skipped(house: House) -> None:
+    home = user(house)
+    store = Ollama(home / ".ollama/models")
+    store.pull("library/lost/latest", model=gguf(mark="lost")).unlink()
+    half = store.pull("library/half/latest", model=gguf(mark="half"))
+    half.rename(f"{half}-partial")
+    write(store.manifest("library/odd/latest"), "{")
+    snapshot(home / ".cache/huggingface/hub", "ana/gone", {"gone.gguf": gguf(mark="gone")})
+    for blob in (home / ".cache/huggingface/hub/models--ana--gone/blobs").iterdir():
+        blob.rename(f"{blob}.incomplete")
+    folder = home / ".lmstudio/models/ana/m"
+    write(folder / "m.gguf.part", gguf())
+    write(folder / "cut.gguf", gguf(mark="cut")[:90])
+    write(folder / "good.gguf", gguf(mark="good"))
+    os.mkfifo(folder / "pipe.gguf")
+    (folder / "self").symlink_to("self")
+    Path(os.fsdecode(os.fsencode(folder) + b"/n\xff.gguf")).write_bytes(gguf(mark="n"))
+    write(home / ".local/share/nomic.ai/GPT4All/incomplete-x.gguf", gguf(mark="x"))
+    write(home / ".cache/llama.cpp/y.gguf.downloadInProgress", gguf(mark="y"))
+    outcome = house.ok("models", "find", "--json")
+    assert [line["name"] for line in outcome.lines if line["path"].startswith(str(home))] == ["good"]
+    notices = [json.loads(line)["notice"] for line in outcome.err.splitlines()]
+    assert [notice.replace(f"{home}/", "").partition(" is skipped: ")[::2] for notice in notices[:5]] == [
+        (f".cache/huggingface/hub/models--ana--gone/snapshots/{stores.COMMIT}/gone.gguf",
+         "it is a link to a file that does not exist"),
+        ("ollama:half", "its download is incomplete; `ollama pull` continues it"),
+        ("ollama:lost", f"its file {store.blob(gguf(mark='lost'))} is missing; `ollama pull lost` downloads it again"
+         .replace(f"{home}/", "")),
+        ("ollama:odd", f"{store.manifest('library/odd/latest')} is damaged: Input data was truncated".replace(f"{home}/", "")),
+        (repr(os.fsencode(folder) + b"/n\xff.gguf").replace(f"{home}/", ""), "the name is not UTF-8"),
+    ]  # fmt: skip
+    assert notices[5:] == ["2 more files and folders are skipped"], (
+        "of the link to itself and the file that was cut short"
+    )
+    refused = house.run("models", "add", "x", "ollama:lost", "--json")
+    assert (refused.status, "`ollama pull lost` downloads it again" in refused.error["message"]) == (4, True), refused

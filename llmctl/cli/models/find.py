@@ -145,6 +145,7 @@ def add_stored(
     stored: "StoredModel",
     settings: dict[str, str] | None = None,
     aliases: Sequence[str] = (),
+    kind: str | None = None,
     force: bool = False,
 ) -> None:
     """Adds a model of another program; `settings` win over the program's own. Reports it, and what of it is not used."""
@@ -153,7 +154,7 @@ def add_stored(
 
     request = wire.AddModel(
         name=name, target=str(stored.path), aliases=list(aliases), settings={**stored.settings, **(settings or {})},
-        force=force, origin=stored.target,
+        kind=kind, force=force, origin=stored.target,
     )  # fmt: skip
     report(flags.call(request, wire.Model))
     if stored.unused:

@@ -181,7 +181,8 @@ def add(
     given = {"remote_model": remote_model, "api_key_env": api_key_env}
     settings |= {key: value for key, value in given.items() if value is not None}
     if ollama.is_name(target):
-        add_stored(name, ollama.find(target, home_of(flags.settings().search)), settings, alias or (), force)
+        stored = ollama.find(target, home_of(flags.settings().search))
+        add_stored(name, stored, settings, alias or (), "embedding" if embedding else None, force)
         return
     request = wire.AddModel(
         name=name,
