@@ -157,7 +157,7 @@ def add(
         str | None, help.option(ENDPOINT, help="The endpoint's own name for the model.", metavar="ID")
     ] = None,
     api_key_env: Annotated[
-        str | None, help.option(ENDPOINT, help="Environment variable that holds the API key.", metavar="VAR")
+        str | None, help.option(ENDPOINT, help="Environment variable of the hub that holds the API key.", metavar="VAR")
     ] = None,
     embedding: Annotated[
         bool, help.option(ENDPOINT, "--embedding", help="The endpoint's model computes embeddings.")
