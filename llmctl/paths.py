@@ -17,7 +17,7 @@ from llmctl.errors import InvalidRequest, Unreachable
 LOCK = "hub.lock"
 SOCKET_PATH_MAX = 100
 """ZeroMQ refuses ipc paths over 107 bytes."""
-ELSEWHERE = "Set LLMCTL_HOME to a folder of your own, in folders of your own or of root."
+ELSEWHERE = "Set LLMCTL_HOME to a folder of your own, below folders that belong to you or root."
 
 
 class Paths(msgspec.Struct, frozen=True):
@@ -236,14 +236,12 @@ def check_way(folder: Path) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise Unreachable(f"cannot look at the folder {place}: {error.strerror}", ELSEWHERE) from error
+            raise Unreachable(f"cannot examine the folder {place}: {error.strerror}", ELSEWHERE) from error
         if found.st_uid not in (0, os.getuid()):
             message = f"the folder {place} belongs to user {found.st_uid}, and this is user {os.getuid()}"
             raise Unreachable(f"{message}: its owner could put another hub in place of yours", ELSEWHERE)
         if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX and not _only_own_group(found):
-            message = (
-                f"other users than {os.getuid()} may write into the folder {place} (mode {found.st_mode & 0o777:o})"
-            )
+            message = f"users other than {os.getuid()} can write to the folder {place} (mode {found.st_mode & 0o777:o})"
             raise Unreachable(message, f"`chmod go-w {shlex.quote(str(place))}`, or set LLMCTL_HOME to another folder.")
 
 

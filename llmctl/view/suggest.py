@@ -78,8 +78,8 @@ def machine(room: Room, measured: str | None, dated: datetime.date) -> str:
         for rate, where in ((room.host_rate, ""), (room.gpu_rate, " on the GPU"))
         if rate
     ]
-    listed = f"The list is of {dated.isoformat()}"
+    listed = f"The list is dated {dated.isoformat()}"
     if not rates:
-        return f"models may use {' and '.join(places)}; how fast it is read could not be measured. {listed}"
+        return f"models may use {' and '.join(places)}; the memory bandwidth could not be measured. {listed}"
     speed = f"read at {' and '.join(rates)} (measured {measured})"
     return f"models may use {' and '.join(places)}, {speed}. TOK/S is an estimate. {listed}"

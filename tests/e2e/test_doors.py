@@ -77,7 +77,7 @@ def test_a_parent_that_everybody_may_write_into_is_refused(house: House) -> None
     house.place.chmod(0o777)
     outcome = house.run("ask", "hi")
     assert outcome.status == 3
-    assert f"may write into the folder {house.place} (mode 777)" in outcome.err
+    assert f"can write to the folder {house.place} (mode 777)" in outcome.err
     assert f"chmod go-w {house.place}" in outcome.err
     assert not (house.place / "run").exists()
     house.place.chmod(0o755)

@@ -35,7 +35,7 @@ def test_a_line_per_model_in_a_pipe_with_the_command_that_fetches_it(surveyed: H
     assert sorted(row.rpartition("llmctl pull ")[2] for row in rows) == sorted(model.target for model in LIST.values())
     assert "models may use 64.0 GiB of memory, read at " in outcome.err
     assert f"(measured {datetime.date.today().isoformat()})" in outcome.err
-    assert f"The list is of {suggested().dated.isoformat()}" in outcome.err
+    assert f"The list is dated {suggested().dated.isoformat()}" in outcome.err
     assert surveyed.ok("models", "suggest", "-q", **ROOMY).err == ""
     assert not surveyed.hub_runs(), "it starts no hub"
 
@@ -128,7 +128,7 @@ def test_a_build_without_llama_cpp_gives_no_rates_and_says_so(surveyed: House) -
     outcome = surveyed.ok("models", "suggest", "--json", LLAMA_CPP_LIB_PATH=str(surveyed.home))
     assert {line["tokens_per_second"] for line in outcome.lines} == {None}
     err = surveyed.ok("models", "suggest", LLAMA_CPP_LIB_PATH=str(surveyed.home)).err
-    assert "how fast it is read could not be measured" in err
+    assert "the memory bandwidth could not be measured" in err
 
 
 def test_ctrl_c_ends_it_at_once_and_quietly(surveyed: House) -> None:

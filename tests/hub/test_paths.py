@@ -155,7 +155,7 @@ def test_a_folder_that_others_may_replace_is_refused(tmp_path: Path, monkeypatch
     check_way(below / "not" / "there" / "yet")
     for mode in (0o777, 0o757):
         place.chmod(mode)
-        with pytest.raises(Unreachable, match=rf"may write into the folder {place} \(mode {mode:o}\)") as caught:
+        with pytest.raises(Unreachable, match=rf"can write to the folder {place} \(mode {mode:o}\)") as caught:
             check_way(below / "not there yet")
         assert f"chmod go-w {place}" in caught.value.hint
     place.chmod(0o1777)
@@ -185,5 +185,5 @@ def test_a_group_of_its_own_may_write(
     if private:
         check_way(tmp_path)
     else:
-        with pytest.raises(Unreachable, match="may write into the folder"):
+        with pytest.raises(Unreachable, match="can write to the folder"):
             check_way(tmp_path)

@@ -189,9 +189,7 @@ def special(paths: Paths) -> Iterator[Check]:
         else:
             yield Check(check, "ok", works)
     if kernels.lacks_amx():
-        detail = (
-            f"llama-cpp-python was built without AMX, which this processor has. What that costs: {kernels.COSTS['AMX']}"
-        )
+        detail = f"llama-cpp-python was built without AMX, which this processor has. Effect: {kernels.COSTS['AMX']}"
         yield Check("kernels AMX", "warn", detail, f"{REBUILD}: {kernels.build_with_amx()}")
     for known in Ladder(paths.rungs).here():
         falls = ", ".join(f"{fall.rung!r} ({fall.cause})" for fall in known.falls)

@@ -62,7 +62,7 @@ def main() -> int:
 def convert(folder: Path, out: Path, sha256: str | None = None) -> None:
     """Write `out` completely or not at all. Raises UnexpectedFolder: wrong hash, or no BERT with a pooling that GGUF supports."""
     if sha256 is not None and (found := _sha256(folder / WEIGHTS)) != sha256:
-        raise UnexpectedFolder(f"{folder / WEIGHTS} has the SHA-256 {found}, and not {sha256}")
+        raise UnexpectedFolder(f"{folder / WEIGHTS} has the SHA-256 {found}, not {sha256}")
     config = json.loads((folder / "config.json").read_bytes())
     if config["model_type"] != "bert":
         raise UnexpectedFolder(f"{folder} contains a model of the type {config['model_type']!r}, not 'bert'")
@@ -94,7 +94,7 @@ def _pooling(folder: Path) -> PoolingType:
     modes = json.loads((folder / "1_Pooling" / "config.json").read_bytes())
     chosen = [kind for mode, kind in POOLINGS.items() if modes.get(mode)]
     if len(chosen) != 1 or sum(bool(value) for mode, value in modes.items() if mode.startswith("pooling_mode")) != 1:
-        raise UnexpectedFolder(f"{folder} pools in a way that a GGUF file cannot say: {modes}")
+        raise UnexpectedFolder(f"{folder} uses a pooling that a GGUF file cannot describe: {modes}")
     return chosen[0]
 
 

@@ -184,7 +184,7 @@ def check_engine(path: Path, header: Header) -> None:
     if header.values.get("general.architecture") != PROJECTOR and any(
         name.startswith(ENCODERS) for name in header.shapes
     ):
-        message = f"{path} has an image or audio encoder beside the model: it is for ollama's engine, and llama.cpp refuses it"
+        message = f"{path} also contains an image or audio encoder: it is made for ollama and does not run in llama.cpp"
         raise ModelUnavailable(message, "`llmctl pull OWNER/NAME-GGUF` downloads a version of the model for llama.cpp.")
 
 
