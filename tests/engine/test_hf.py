@@ -409,7 +409,7 @@ def test_memory_limit_shrinks_retained_streams_then_slots_with_a_notice(folder: 
     for megabytes in (11, 7, 3.5):
         loaded = Hf(load(folder, memory_bytes=int(megabytes * 10**6))).loaded
         assert loaded.memory_bytes <= megabytes * 10**6
-        assert "may be used" in loaded.notices[0]
+        assert "may use only" in loaded.notices[0]
         seen.append((loaded.retained, loaded.slots, loaded.context))
     assert seen == [(1, 4, 512), (0, 3, 512), (0, 1, 512)]
 

@@ -321,7 +321,7 @@ async def test_a_dead_replica_is_restarted(tmp_path: Path) -> None:
 async def test_a_replica_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     config = Config(limits=Limits(memory_bytes=Size(2 * MIB)), resources=Resources(max_replicas=3))
     async with engines(tmp_path, config, e=SMALL) as (catalog, residency):
-        with pytest.raises(ModelUnavailable, match=r"e is set to take 1.0 MiB, and 0.0 MiB are left"):
+        with pytest.raises(ModelUnavailable, match=r"e is set to take 1.0 MiB, but only 0.0 MiB are free"):
             await residency.load(catalog.find("e"), 3)
         await until(lambda: [line.state for line in residency.statuses()] == ["ready", "ready"])
         assert await say(residency, catalog.find("e"), "x") == "x"
