@@ -49,7 +49,7 @@ UsageError: Any = typer.BadParameter.__base__
 """Usage errors of the copy of click inside typer (since 0.27), reached through the one name that typer exports."""
 
 
-class Commands(flags.Commands):
+class CommandTable(flags.Commands):
     """The commands of the table; a command's file is imported when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -89,7 +89,7 @@ def _first_steps() -> list[tuple[str, str]]:
 app = flags.group("Run language models on your own machine, from the shell.")
 
 
-@app.callback(cls=Commands, invoke_without_command=True)
+@app.callback(cls=CommandTable, invoke_without_command=True)
 def root(
     context: typer.Context,
     version: Annotated[

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 from llmctld.models.running.load_plan import MemorySize
 from llmctld.survey import __main__ as survey
-from llmctld.survey.__main__ import Measured
+from llmctld.survey.__main__ import DeviceBandwidth
 
 from llmctl.paths import find_paths
 from llmctl.suggestions import read_bandwidth
 
-HOST, GPU = Measured("host", 20e9), Measured("gpu", 900e9)
+HOST, GPU = DeviceBandwidth("host", 20e9), DeviceBandwidth("gpu", 900e9)
 
 
 class Counted:
     """Takes the place of the measuring process."""
 
-    def __init__(self, *lines: Measured) -> None:
+    def __init__(self, *lines: DeviceBandwidth) -> None:
         self.lines, self.calls = list(lines), 0
 
-    def __call__(self) -> list[Measured]:
+    def __call__(self) -> list[DeviceBandwidth]:
         self.calls += 1
         return self.lines
 
@@ -46,7 +46,7 @@ def test_it_measures_once_for_a_machine_and_a_build(tmp_path: Path, monkeypatch:
 
 def test_a_gpu_in_host_memory_gives_the_rate_of_host_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = find_paths({"LLMCTL_HOME": str(tmp_path)})
-    monkeypatch.setattr(survey, "measure", Counted(HOST, Measured("gpu", 300e9, shared=True)))
+    monkeypatch.setattr(survey, "measure", Counted(HOST, DeviceBandwidth("gpu", 300e9, shared=True)))
     found = survey.bandwidth(paths, again=False)
     assert found is not None
     assert (found.host, found.gpu) == (300e9, None)
@@ -76,7 +76,7 @@ def test_a_measuring_process_that_crashes_half_way_has_told_what_it_measured(mon
         'import os; print(\'{"where": "host", "rate": 5e9, "shared": false}\', flush=True); print(\'{"wh\'); os.abort()'
     )
     monkeypatch.setattr(survey, "module", lambda *arguments: [sys.executable, "-c", script])
-    assert survey.measure() == [Measured("host", 5e9)]
+    assert survey.measure() == [DeviceBandwidth("host", 5e9)]
 
 
 def test_the_measurement_multiplies_real_matrices() -> None:

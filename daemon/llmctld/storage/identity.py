@@ -11,7 +11,7 @@ HEADER = 100
 """Bytes of the header of SQLite's file format (sqlite.org/fileformat.html)."""
 
 
-class Identity(NamedTuple):
+class DatabaseIdentity(NamedTuple):
     """Device and inode of the file and of its write-ahead log (None: there is none), and the size of the file in bytes."""
 
     file: tuple[int, int] | None
@@ -19,13 +19,13 @@ class Identity(NamedTuple):
     size: int
 
 
-def identity_of(path: Path) -> Identity:
+def identity_of(path: Path) -> DatabaseIdentity:
     file, size = _inode(path)
     log, _ = _inode(path.with_name(path.name + "-wal"))
-    return Identity(file, log, size)
+    return DatabaseIdentity(file, log, size)
 
 
-def change(path: Path, before: Identity, now: Identity) -> str | None:
+def change(path: Path, before: DatabaseIdentity, now: DatabaseIdentity) -> str | None:
     """What has happened to the files since `before`; None if SQLite itself may have done it."""
     if now.file is None:
         return "was removed"

@@ -44,7 +44,7 @@ class Found(NamedTuple):
     measured: str | None
 
 
-class Measured(msgspec.Struct):
+class DeviceBandwidth(msgspec.Struct):
     """A line of the measuring process. `shared`: a GPU that uses host memory."""
 
     where: str
@@ -76,19 +76,19 @@ def bandwidth(paths: Paths, again: bool) -> Bandwidth | None:
     return rates
 
 
-class Rates(NamedTuple):
+class MachineRates(NamedTuple):
     host: float | None
     gpu: float | None
 
 
-def _rates(lines: list[Measured]) -> Rates:
+def _rates(lines: list[DeviceBandwidth]) -> MachineRates:
     """A GPU that shares the host's memory reads that memory faster than the processor."""
     host = [line.rate for line in lines if line.where == "host" or line.shared]
     gpu = [line.rate for line in lines if line.where == "gpu" and not line.shared]
-    return Rates(max(host, default=None), max(gpu, default=None))
+    return MachineRates(max(host, default=None), max(gpu, default=None))
 
 
-def measure() -> list[Measured]:
+def measure() -> list[DeviceBandwidth]:
     """Runs the measurement in a process of its own, with an engine's environment; it ends early if a kernel crashes."""
     size = min(MATRIX_BYTES, memory().free // 4)
     command = module("llmctld.engine.llama.internals.bandwidth", str(cores()), str(size))
@@ -102,7 +102,7 @@ def measure() -> list[Measured]:
     found = []
     for line in child.stdout.splitlines():
         with suppress(msgspec.DecodeError):
-            found.append(msgspec.json.decode(line, type=Measured))
+            found.append(msgspec.json.decode(line, type=DeviceBandwidth))
     return found
 
 

@@ -14,7 +14,7 @@ from llmctl.interpreter import ChildError, module
 from llmctl.view import replay as view
 
 
-class Line(msgspec.Struct):
+class ReplayLine(msgspec.Struct):
     """A line of `python -m llmctld.replay`: the head, a policy, or the error that ended it."""
 
     requests: int = 0
@@ -66,9 +66,9 @@ def _feed(pipe: IO[bytes]) -> None:
             pipe.write(line + b"\n")
 
 
-def _read(raw: bytes) -> Line:
+def _read(raw: bytes) -> ReplayLine:
     try:
-        line = msgspec.json.decode(raw, type=Line)
+        line = msgspec.json.decode(raw, type=ReplayLine)
     except msgspec.DecodeError as error:
         raise Internal(f"the replay printed {raw[:80]!r} instead of JSON", "Its output is shown above.") from error
     if line.error is not None:

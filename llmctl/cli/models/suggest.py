@@ -22,7 +22,7 @@ llmctl models suggest --for code
 """
 
 
-class Purpose(str, Enum):
+class PurposeChoice(str, Enum):
     """suggestions.PURPOSES, as typer takes choices."""
 
     chat = "chat"
@@ -39,7 +39,7 @@ class Trouble(msgspec.Struct):
     hint: str = ""
 
 
-class Line(msgspec.Struct):
+class SurveyLine(msgspec.Struct):
     """The line of `python -m llmctld.survey`: bytes, bytes per second, and the day of the measurement; or an error."""
 
     host: int = 0
@@ -52,7 +52,7 @@ class Line(msgspec.Struct):
 
 def suggest(
     for_: Annotated[
-        Purpose | None, Option("--for", help="List models that are good at this: chat, code, embed or tools.")
+        PurposeChoice | None, Option("--for", help="List models that are good at this: chat, code, embed or tools.")
     ] = None,
     measure: Annotated[
         bool, Option("--measure", help="Measure the memory bandwidth again, which takes a second.")
@@ -87,7 +87,7 @@ def suggest(
         out.line("\n" + "\n".join(commands))
 
 
-def _survey(measure: bool) -> Line:
+def _survey(measure: bool) -> SurveyLine:
     if measure or not flags.paths().bandwidth.exists():
         out.progress("measuring the memory bandwidth")
     command = module("llmctld.survey", *(["--measure"] if measure else []))
@@ -101,7 +101,7 @@ def _survey(measure: bool) -> Line:
         finally:
             out.progress("")
     try:
-        line = msgspec.json.decode(raw, type=Line)
+        line = msgspec.json.decode(raw, type=SurveyLine)
     except msgspec.DecodeError as error:
         raise Internal(f"the survey printed {raw[:80]!r} instead of JSON", "Its own output is above.") from error
     if line.error is not None:

@@ -29,7 +29,7 @@ SHAPING = (
 """Settings that change the memory of a model."""
 
 
-class Measured(msgspec.Struct):
+class MeasuredMemory(msgspec.Struct):
     """Bytes of a model at its last load. `key`: its identity and the settings in SHAPING."""
 
     key: str
@@ -135,9 +135,9 @@ class Estimates:
     def note(self, entry: ModelEntry, measured_bytes: int) -> None:
         """Stores the measurement, also for the next hub. Write errors are logged."""
         key = self._key(entry)
-        if key is None or self._measured.get(entry.name) == Measured(key, measured_bytes):
+        if key is None or self._measured.get(entry.name) == MeasuredMemory(key, measured_bytes):
             return
-        self._measured[entry.name] = Measured(key, measured_bytes)
+        self._measured[entry.name] = MeasuredMemory(key, measured_bytes)
         try:
             write_whole(self._file, msgspec.json.encode(self._measured))
         except OSError as error:
@@ -152,9 +152,9 @@ class Estimates:
         return f"{identity} {msgspec.json.encode(shape, enc_hook=int).decode()}"  # a Size is encoded as a number
 
 
-def _read(file: Path) -> dict[str, Measured]:
+def _read(file: Path) -> dict[str, MeasuredMemory]:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Measured])
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, MeasuredMemory])
     except (OSError, msgspec.DecodeError):
         return {}
 
