@@ -18,8 +18,8 @@ SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 STRING, ARRAY = 8, 9
 MOST = 2**28
 """Limit for the bytes of a string, the bytes of the header, and the items of an array; anything larger is damage."""
-FIRST = 2**20
-"""Bytes read first; a longer header is read again with four times as many each time."""
+FIRST = 2**23
+"""Bytes read first, enough for most vocabularies; a longer header is read again with four times as many each time."""
 LISTED = 4096
 """Longest array that is kept: one value per layer is useful, a vocabulary is not."""
 DIMENSIONS = 4
