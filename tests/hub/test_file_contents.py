@@ -93,7 +93,7 @@ def test_a_model_with_an_image_encoder_in_its_file_is_for_another_engine(tmp_pat
     writer.close()
     found = of(tmp_path, tmp_path / "m.gguf")
     assert (found.state, "image or audio encoder" in found.reason) == ("unsupported", True), found
-    with pytest.raises(ModelUnavailable, match="for ollama's engine"):
+    with pytest.raises(ModelUnavailable, match="made for ollama"):
         check_whole(tmp_path / "m.gguf")
 
 
