@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 class LlmctlError(Exception):
     """The root. `code` is the word on the wire, `status` the exit status, `hint` what to do next.
 
-    `answer` is what had been generated when the request failed, if anything had.
+    `answer` is what had been generated when the request failed, if anything had. No error carries a secret, whatever its text
+    came from: `secret.hide` sees every message and hint.
     """
 
     code: ClassVar[str] = "internal"
@@ -46,9 +47,11 @@ class LlmctlError(Exception):
     default_hint: ClassVar[str] = "This is a bug: `llmctl daemon logs` shows the request."
 
     def __init__(self, message: str, hint: str | None = None, answer: "Answer | None" = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = self.default_hint if hint is None else hint
+        from llmctl.secret import hide  # it compiles patterns, and most commands do not fail
+
+        self.message = hide(message)
+        super().__init__(self.message)
+        self.hint = self.default_hint if hint is None else hide(hint)
         self.answer = answer
 
     def fields(self) -> dict[str, str]:

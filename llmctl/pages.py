@@ -74,7 +74,10 @@ def _split(given: str) -> tuple[str, str]:
     """Host and path. Without a scheme the first part is the host."""
     if given.lower().startswith("hf://"):
         return HOSTS[0], given[5:]
-    parts = urlsplit(given if SCHEME.match(given) else f"https://{given}")
+    try:
+        parts = urlsplit(given if SCHEME.match(given) else f"https://{given}")
+    except ValueError:  # a bracket without its other half: no page of anybody
+        return "", given
     return parts.netloc.lower(), parts.path
 
 

@@ -14,6 +14,7 @@ import zmq
 
 from llmctl import __version__, wire
 from llmctl.errors import Busy, Internal, LlmctlError, Storage, Timeout
+from llmctl.secret import hide
 from llmctld.call.call import Call
 from llmctld.handlers.hub import Hub
 from llmctld.handlers.table import HANDLERS, call_of
@@ -72,6 +73,8 @@ class Server:
 
     def _send(self, key: Key, reply: wire.Reply) -> bool:
         """False if the client is gone."""
+        if isinstance(reply, wire.Notice):
+            reply.text = hide(reply.text)
         try:
             body = wire.encode(
                 reply

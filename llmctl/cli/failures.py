@@ -11,6 +11,7 @@ from typing import Any
 from llmctl.cli.console import flags, out, quoting
 from llmctl.errors import Internal, LlmctlError, Usage
 from llmctl.paths import make_private
+from llmctl.secret import hide
 
 
 def usage(error: Any, root: Any, arguments: list[str]) -> int:
@@ -42,14 +43,14 @@ def _named(root: Any, arguments: list[str]) -> str:
 def bug(error: Exception) -> int:
     """Reports an exception that nobody expected: its trace goes to a log, or with LLMCTL_DEBUG=1 to stderr."""
     if os.environ.get("LLMCTL_DEBUG", "0") not in ("", "0"):
-        out.aside(out.shown(traceback.format_exc(), sys.stderr))
+        out.aside(out.shown(hide(traceback.format_exc()), sys.stderr))
         return Internal.status
     log = flags.paths().logs / "client.err"
     hint = f"The traceback is in {log}; LLMCTL_DEBUG=1 prints it here."
     try:
         make_private(log.parent)
         with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
-            traceback.print_exc(file=file)
+            file.write(hide(traceback.format_exc()))
     except (OSError, LlmctlError):
         hint = "LLMCTL_DEBUG=1 prints the traceback."
     out.failure(Internal(f"this is a bug in llmctl: {type(error).__name__}: {error}", hint))

@@ -1,12 +1,14 @@
 """Who gets in: other users of the machine at the socket and at the folders on the way to it, and secrets on their way out."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from llmctld.doctor.__main__ import folders
 
 from llmctl.paths import find_paths
-from tests.e2e.house import House
+from tests.e2e.house import House, Outcome
+from tests.faulty_server import Exchange, cut, plain, server, status
 from tests.impostor import OTHER, Impostor, impostor, needs_root
 
 BOTH = f"belongs to user {OTHER}, and this is user 0"
@@ -83,3 +85,118 @@ def test_a_parent_that_everybody_may_write_into_is_refused(house: House) -> None
     house.place.chmod(0o755)
     house.echo()
     assert house.ok("ask", "hi").out == "hi\n"
+
+
+# ---- secrets --------------------------------------------------------------------------------------------------------
+
+S = "PLANTED0secret"
+"""Part of every secret here."""
+
+
+async def repeat_the_key(exchange: Exchange) -> None:
+    """As some endpoints do when they refuse."""
+    await status(401, f"wrong key: {exchange.asked.headers.get('authorization')}")(exchange)
+
+
+async def point_elsewhere(exchange: Exchange) -> None:
+    await status(302, Location=f"http://u:{S}@127.0.0.1:1/v1?api_key={S}")(exchange)
+
+
+async def fail_with_the_key(exchange: Exchange) -> None:
+    key = exchange.asked.headers.get("authorization", "").removeprefix("Bearer ")
+    await exchange.head()
+    await exchange.say("begun")
+    await exchange.event(error={"message": f"the account of {key} has no money", "code": "x"})
+
+
+ANSWERS = (
+    repeat_the_key, point_elsewhere, fail_with_the_key, status(403, f"Bearer {S}"), status(404, f"?api_key={S}"),
+    status(500, f"http://u:{S}@h"),
+    plain(f"<html>Bearer {S}"), cut("half"),
+)  # fmt: skip
+PULLS: tuple[dict[str, str], ...] = (
+    {"HF_TOKEN": f"hf_{S}\r", "HF_ENDPOINT": "http://127.0.0.1:1"},
+    {"HF_TOKEN": f"hf_{S}\r\nX-Other: {S}"},
+    {"HF_TOKEN": f"hf_{S} {S}"},
+    {"HF_TOKEN": f"hf_{S}ä"},
+    {"HF_TOKEN": f"hf_{S}\x07"},
+    {"HF_ENDPOINT": f"http://u:{S}@127.0.0.1:1"},
+    {"HF_ENDPOINT": f"http://u:{S}"},
+    {"HF_ENDPOINT": f"http://127.0.0.1:1/?key={S}"},
+    {"HF_ENDPOINT": f"ftp://u:{S}@h"},
+    {"HF_ENDPOINT": f"http://u:{S}@[h"},
+)
+TARGETS = (
+    f"http://u:{S}@h/v1", f"http://u:{S}/v1", f"http://h/v1?key={S}", f"http://u:{S}@[h/v1", f"http://h/v1#{S}", f"http://{S}@h:99999/v1",
+)  # fmt: skip
+CONFIGURATIONS = (
+    f'[cache]\nshared_url = "redis://u:{S}@h:x/0"', f'[cache]\nshared_url = ["redis://u:{S}@h"]', f'[cache]\nshared_url = redis://u:{S}@h',
+    f'[cache]\n"redis://u:{S}@h" = 1', f'cache = "redis://u:{S}@h"', f'[cache]\nshared_url = "redis://u:{S}@h/ 0"',
+)  # fmt: skip
+
+
+def failures(house: House, url: str) -> Iterator[Outcome]:
+    """More than thirty kinds of failure, each with a secret in a place that takes one."""
+    for variables in PULLS:
+        yield house.run("pull", "ana/tiny", **variables)  # type: ignore[arg-type]
+    for target in TARGETS:
+        yield house.run("models", "add", "other", target)
+    yield house.run("models", "add", "other", url, "--api-key-env", f"sk-{S}aaaaaaaaaaaa")
+    yield house.run("pull", "ana/tiny", f"hf_{S}aaaaaaaaaaaa")
+    for name in ("spaced", "broken"):
+        yield house.run("ask", "hi", "-m", name)
+    for _ in ANSWERS:
+        yield house.run("ask", "hi", "-m", "keyed", "--no-cache")
+    yield house.run("ask", "hi", "-m", "proxied")
+    yield house.run("config", "check", LLMCTL_CACHE__SHARED_URL=f"redis://u:{S}@h:x")
+    del house.variables["LLMCTL_CACHE__SHARED_URL"]
+    written = house.place / "config.toml"
+    for text in CONFIGURATIONS:
+        written.write_text(text)
+        yield house.run("config", "check")
+    written.unlink()
+
+
+def test_a_proxy_whose_address_is_not_valid_is_named_without_its_password(house: House) -> None:
+    house.variables |= {"HTTP_PROXY": f"http://u:{S}", "LLMCTL_LOGS__LEVEL": "debug"}
+    house.ok("models", "add", "proxied", "http://example.invalid/v1")
+    for said in (
+        house.run("ask", "hi", "-m", "proxied"),
+        house.run("pull", "ana/tiny", HF_ENDPOINT="http://127.0.0.1:1"),
+    ):
+        assert said.status == 4, said
+        assert "the address of its proxy is not valid" in said.err
+        assert S not in said.err
+    assert S not in house.log.read_text()
+
+
+def test_no_failure_carries_a_secret_anywhere(house: House) -> None:
+    with server() as endpoint:
+        house.variables |= {
+            "KEY_GOOD": f"sk-{S}\r\n", "KEY_SPACED": f"a {S}", "KEY_BROKEN": f"{S}\r{S}",
+            "HTTP_PROXY": f"http://u:{S}@127.0.0.1:1", "LLMCTL_LOGS__LEVEL": "debug", "LLMCTL_CACHE__SHARED_URL": f"redis://u:{S}@127.0.0.1:1/0\r",
+        }  # fmt: skip
+        for name, key, url in (
+            ("keyed", "GOOD", endpoint.url), ("spaced", "SPACED", endpoint.url), ("broken", "BROKEN", endpoint.url),
+            ("proxied", "GOOD", "http://example.invalid/v1"),
+        ):  # fmt: skip
+            house.ok("models", "add", name, url, "--api-key-env", f"KEY_{key}", "--set", "retries=0")
+        told = house.ok("ask", "hi", "-m", "keyed")
+        assert "KEY_GOOD has white space around it" in told.err
+        assert "cache.shared_url has white space around it" in told.err
+        assert endpoint.asked[0].headers["authorization"] == f"Bearer sk-{S}"
+        endpoint.script += ANSWERS
+        outcomes = list(failures(house, endpoint.url))
+        for said in outcomes:
+            assert said.status not in (0, 1), said
+            assert S not in said.out + said.err, said
+            assert "a bug" not in said.err, said
+        assert len(outcomes) > 30
+        assert "HF_TOKEN has white space around it" in outcomes[0].err
+        assert "character 18 of" in outcomes[1].err
+        for process in house.daemons():
+            assert S not in " ".join(process.cmdline())
+    house.stop()
+    files = [file for file in house.home.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert house.log in files
+    assert [file for file in files if S.encode() in file.read_bytes()] == []

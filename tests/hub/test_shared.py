@@ -130,10 +130,10 @@ QUOTED = "s3cr3t%2Fp%40ss%3Awurd"
     [
         (f"redis://:{QUOTED}@127.0.0.1:1/0", "refused"),
         (f"redis://ana:{QUOTED}@127.0.0.1:1/0", "refused"),
-        (f"redis://:{SECRET}@127.0.0.1:1/0", "cannot be read"),
+        (f"redis://:{SECRET}@127.0.0.1:1/0", "not a valid address"),
         (f"unix:///nowhere/redis.sock?password={QUOTED}", "No such file"),
         (f"http://:{SECRET}@127.0.0.1:1/0", "must begin with one of redis://"),
-        (f"redis://:{SECRET}", "cannot be read|Error"),
+        (f"redis://:{SECRET}", "not a valid address"),
     ],
 )
 def test_errors_contain_no_secret_of_the_url(url: str, words: str) -> None:

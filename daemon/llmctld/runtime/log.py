@@ -11,9 +11,15 @@ from pathlib import Path
 import structlog
 
 from llmctl.config import Logs
+from llmctl.secret import hide
 
 TALKATIVE = ("faiss.loader",)
 """Loggers of libraries that report every step: builds that this processor cannot use."""
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return hide(super().format(record))
 
 
 @contextmanager
@@ -26,7 +32,7 @@ def open_log(folder: Path, settings: Logs) -> Iterator[None]:
     handler = logging.handlers.RotatingFileHandler(
         folder / "hub.log", maxBytes=settings.max_bytes, backupCount=settings.files, encoding="utf-8", delay=True
     )
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Formatter("%(message)s"))
     # a thread writes, so that a slow disk does not block the event loop
     lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     writer = logging.handlers.QueueListener(lines, handler)

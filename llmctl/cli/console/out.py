@@ -74,6 +74,9 @@ def notice(words: str) -> None:
     """Writes a notice to stderr, unless `-q` was given."""
     if Mode.quiet:
         return
+    from llmctl.secret import hide
+
+    words = hide(words)
     aside((_json({"notice": words}, sys.stderr) if Mode.json else f"llmctl: {printable(words)}") + "\n")
 
 

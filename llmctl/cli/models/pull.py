@@ -50,12 +50,17 @@ def pull(
 
     An interrupted download resumes where it stopped.
     """
-    from llmctl import wire
+    from llmctl import secret, wire
     from llmctl.client import result_of
     from llmctl.pages import repo_of
     from llmctl.view.models import progress
 
     wanted = repo_of(repo)
+    token = os.environ.get("HF_TOKEN") or None
+    if token is not None:
+        token, cut = secret.trimmed(token)
+        if cut:
+            out.notice("HF_TOKEN has white space around it, which is left out")
     request = wire.PullModel(
         repo=wanted.name,
         file=wanted.file,
@@ -64,7 +69,7 @@ def pull(
         settings=labels(set, tier, price_in, price_cached, price_out, tag),
         force=force,
         endpoint=os.environ.get("HF_ENDPOINT") or None,
-        token=os.environ.get("HF_TOKEN") or None,
+        token=token or None,
     )
     begun = time.monotonic()
     result = None

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from llmctl.secret import remember
 from llmctl.shared_url import FORM, SCHEMES, flaw
 from llmctld.cache.eviction import Item
 from llmctld.cache.level import CachedValue, seal, unseal
@@ -43,9 +44,13 @@ class SharedLevel:
     news: str | None = None
 
     def __init__(self, url: str) -> None:
-        self._secrets = _secrets(url)
+        if url != url.strip():
+            self.news = "cache.shared_url has white space around it, which is left out"
+        self._secrets = _secrets(url.strip())
+        for secret in self._secrets:
+            remember(secret)
         with self._errors():
-            self._client = _client(url)
+            self._client = _client(url.strip())
 
     def get(self, key: str) -> CachedValue | None:
         with self._errors():

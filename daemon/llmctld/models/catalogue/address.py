@@ -22,8 +22,8 @@ def check_address(target: str) -> None:
     try:
         parts = urlsplit(target)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise InvalidRequest(f"the address cannot be read: {error}", EXAMPLE) from error
+    except ValueError:  # its message may repeat a password
+        raise InvalidRequest("the address cannot be read: its host or its port is not valid", EXAMPLE) from None
     if "@" in parts.netloc:
         hint = "Give the key in an environment variable: --api-key-env VARIABLE."
         raise InvalidRequest(f"the address of {host} contains a user name or a password, which would be stored", hint)
@@ -32,7 +32,10 @@ def check_address(target: str) -> None:
             f"the address {target!r} has no host, or contains a character that a URL cannot contain", EXAMPLE
         )
     if parts.query or parts.fragment:
-        raise InvalidRequest(f"the address {target!r} contains a query or a fragment", EXAMPLE)
+        bare = target.partition("?")[0].partition("#")[0]
+        raise InvalidRequest(
+            f"the address {bare!r} is followed by a query or a fragment, which may hold a key", EXAMPLE
+        )
     for path in PATHS:
         if parts.path.rstrip("/").endswith(path):
             raise InvalidRequest(

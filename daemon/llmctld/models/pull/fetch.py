@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from llmctl import secret
 from llmctl.errors import Internal, LlmctlError, ModelUnavailable, Storage
 from llmctl.interpreter import ChildError
 from llmctld.models.pull import repository
@@ -70,6 +71,8 @@ def send(line: FetchMessage) -> None:
 
 def main() -> int:
     want = msgspec.json.decode(sys.stdin.buffer.readline(), type=FetchRequest)
+    if want.token is not None:
+        secret.remember(want.token)
     repository.choose_the_library(want)
     try:
         with repository.translated_errors(want):
@@ -84,11 +87,7 @@ def main() -> int:
     except LlmctlError as error:
         send(FetchFailed(**error.fields()))
     except Exception as error:  # noqa: BLE001 - an unexpected exception of the library becomes a reply too
-        send(
-            FetchFailed(
-                "internal", f"{want.repo} cannot be pulled: {type(error).__name__}: {error}", Internal.default_hint
-            )
-        )
+        send(FetchFailed(**Internal(f"{want.repo} cannot be pulled: {type(error).__name__}: {error}").fields()))
     return 0
 
 

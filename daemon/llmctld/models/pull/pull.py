@@ -9,10 +9,11 @@ import subprocess
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
-from llmctl import wire
+from llmctl import secret, wire
 from llmctl.config import ModelEntry
 from llmctl.errors import EngineFailed, InvalidRequest, LlmctlError
 from llmctl.interpreter import module
@@ -42,6 +43,7 @@ class Puller:
         """
         if not REPO.fullmatch(request.repo):
             raise InvalidRequest(f"{request.repo!r} is not a repository name", "Write OWNER/NAME[:FILE].")
+        _check_access(request)
         self._catalog.check_settings(request.settings)
         if request.name is not None:
             self._catalog.check_names(request.name, request.aliases, request.force)
@@ -126,6 +128,23 @@ class Puller:
                 if folder == self._folder or not folder.is_dir() or any(folder.iterdir()):
                     break
                 folder.rmdir()
+
+
+def _check_access(request: wire.PullModel) -> None:
+    """Raises InvalidRequest for a token or an endpoint that no request can be made with, without repeating them."""
+    if request.token is not None:
+        request.token, _ = secret.trimmed(request.token)
+        if wrong := secret.flaw(request.token):
+            raise InvalidRequest(f"the token is not valid: {wrong}", "Correct HF_TOKEN.")
+    if request.endpoint is None:
+        return
+    try:
+        parts = urlsplit(request.endpoint)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
+    except ValueError:  # its message may repeat a password
+        valid = False
+    if not valid or any(not 32 < ord(letter) < 127 for letter in request.endpoint):
+        raise InvalidRequest("HF_ENDPOINT is not a valid address", "Write https://HOST[:PORT][/PATH].")
 
 
 def _uses(entry: ModelEntry, target: Path) -> bool:

@@ -54,6 +54,9 @@ def translated_errors(want: FetchRequest) -> Iterator[None]:
         ) from error
     except HfHubHTTPError as error:
         raise _refused(want, place, error.response.status_code if error.response is not None else 0) from error
+    except httpx2.InvalidURL as error:  # the endpoint has been checked
+        hint = "Correct the *_PROXY variables, then run `llmctl daemon restart`."
+        raise ModelUnavailable(f"{place} cannot be reached: the address of its proxy is not valid", hint) from error
     except (httpx2.HTTPError, OfflineModeIsEnabled) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ModelUnavailable(

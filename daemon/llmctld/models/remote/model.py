@@ -102,6 +102,8 @@ class RemoteModel(ModelHandle):
             await self._endpoint.close()
             raise
         self.loaded = self._describe(listed)
+        if key is not None and key.cut:
+            self.loaded.notices.append(f"{key.source} has white space around it, which is left out")
         log.info("an endpoint answers", model=self.name, endpoint=self._url, remote_model=self._model)
 
     def _only(self, listed: list[Listed]) -> str:

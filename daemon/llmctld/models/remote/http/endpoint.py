@@ -80,7 +80,12 @@ class Endpoint:
                 timeout=httpx2.Timeout(None, connect=CONNECT_S),
                 limits=httpx2.Limits(max_connections=None, keepalive_expiry=KEPT_S),
             )
-        except (OSError, ValueError, ImportError) as error:
+        except (ValueError, httpx2.InvalidURL) as error:  # the words may repeat a proxy's password
+            hint = f"Correct the *_PROXY variables, then {RESTART}"
+            raise ModelUnavailable(
+                f"{self.name} cannot be used: the address of its proxy is not valid", hint
+            ) from error
+        except (OSError, ImportError) as error:
             hint = f"Correct SSL_CERT_FILE or the *_PROXY variables, then {RESTART}"
             raise ModelUnavailable(
                 f"{self.name} cannot be used: its certificates or proxy are wrong ({error})", hint

@@ -8,6 +8,7 @@ import asyncio
 import os
 
 from llmctl.errors import ModelUnavailable
+from llmctl.secret import flaw, trimmed
 from llmctld.models.catalogue.address import is_loopback
 
 SERVICE = "llmctl"
@@ -17,10 +18,10 @@ INSTALL = "pip install 'llmctl[keyring]'"
 
 
 class Key:
-    """A secret and its source. Its repr shows only the source."""
+    """A secret and its source. Its repr shows only the source. `cut`: white space around it was left out."""
 
-    def __init__(self, secret: str, source: str) -> None:
-        self.secret, self.source = secret, source
+    def __init__(self, secret: str, source: str, cut: bool = False) -> None:
+        self.secret, self.source, self.cut = secret, source, cut
 
     def __repr__(self) -> str:
         return f"<the key of {self.source}>"
@@ -39,9 +40,9 @@ async def find_key(model: str, target: str, variable: str | None) -> Key | None:
     if variable is None:
         secret = None if is_loopback(target) else await asyncio.to_thread(_from_keyring, model)
         return None if secret is None else _checked(secret, f"the keyring's entry {model!r} of {SERVICE}")
-    value = os.environ.get(variable, "").strip()
+    value, cut = trimmed(os.environ.get(variable, ""))
     if value:
-        return _checked(value, f"the variable {variable}")
+        return _checked(value, f"the variable {variable}", cut)
     secret = await asyncio.to_thread(_from_keyring, variable)
     if secret is not None:
         return _checked(secret, f"the keyring's entry {variable!r} of {SERVICE}")
@@ -59,13 +60,13 @@ def _from_keyring(name: str) -> str | None:
     except ImportError:
         return None
     try:
-        return (keyring.get_password(SERVICE, name) or "").strip() or None
+        return trimmed(keyring.get_password(SERVICE, name) or "")[0] or None
     except (KeyringError, OSError):  # no keyring on this machine, or it stays locked
         return None
 
 
-def _checked(secret: str, source: str) -> Key:
-    if not all(32 < ord(letter) < 127 for letter in secret):
-        message = f"{source} is not a valid key: it contains a space, a line break or another character invalid in HTTP headers"
+def _checked(secret: str, source: str, cut: bool = False) -> Key:
+    if wrong := flaw(secret):
+        message = f"{source} is not a valid key: {wrong}"
         raise ModelUnavailable(message, f"Correct it, then {RESTART}")
-    return Key(secret, source)
+    return Key(secret, source, cut)
