@@ -16,7 +16,7 @@ from llmctld.models.memory.estimate import Estimates
 from llmctld.models.running.load_plan import MemorySize
 from llmctld.models.running.memory_budget import MemoryBudget
 from llmctld.pipeline.compute.samples import samples
-from llmctld.pipeline.intake.guide import DAY_S, Guide
+from llmctld.pipeline.intake.guide import DAY_S, LONGEST, Guide
 from llmctld.pipeline.intake.preprocess import preprocess
 from llmctld.pipeline.reuse.flight import Flights
 from llmctld.pipeline.reuse.foresee import foresee
@@ -211,6 +211,13 @@ async def test_a_question_longer_than_its_context_is_refused_like_any_other(tmp_
     _, error = await shown(guarded(tmp_path, catalog, Speaker(error=ContextOverflow("long"))), asked(catalog))
     assert error is not None
     assert "too long" in error.message
+    speaker = Speaker(*ANSWER)
+    _, error = await shown(guarded(tmp_path, catalog, speaker), asked(catalog, "w" * (LONGEST + 1)))
+    assert error is not None
+    assert f"at most {LONGEST} characters" in error.message
+    assert not speaker.calls
+    _, error = await shown(guarded(tmp_path, catalog, speaker), asked(catalog, "w" * LONGEST))
+    assert error is None
 
 
 @in_loop

@@ -28,6 +28,8 @@ NOT_TAKEN = {
     "schema": "a schema", "grammar": "a grammar", "extract": "-x", "adapters": "adapters",
 }  # fmt: skip
 """Field of a request that the guide does not take -> its name in the error."""
+LONGEST = 480
+"""Characters of a question. Its chat template reads no more; a longer text would be cut without a word."""
 CONVERSATION = ("conversation", "continue_last")
 
 
@@ -83,6 +85,8 @@ class Guide:
             more.append("a system prompt" if call.system else "earlier messages")
         if more:
             raise self._unavailable(call, f"the built-in guide accepts a question only, without {', '.join(more)}")
+        if any(len(message.content) > LONGEST for message in call.messages):
+            raise self._unavailable(call, f"the built-in guide reads questions of at most {LONGEST} characters")
 
     def _is_answer(self, call: Call, events: list[Event]) -> bool:
         """Whether this is an answer; False while it may become a refusal. Raises ModelUnavailable for a refusal."""
