@@ -51,7 +51,7 @@ def _with_search(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _explain(message: str, kind: type[Section], values: Mapping[str, Any], source: str, text: bool) -> str:
-    """msgspec's words with the dotted key first: `cache.ttl: ... (in FILE)`."""
+    """The mistake with the dotted key first: `cache.ttl: ... (in FILE)`."""
     found = misfit_of(message)
     key, what = found.field.replace("[...]", ".*"), found.words
     if kind is Config and key.startswith("models.*"):
@@ -65,12 +65,18 @@ def _explain(message: str, kind: type[Section], values: Mapping[str, Any], sourc
         section = _section(kind, key)
         key = f"{key}.{found.unknown}".lstrip(".")
         what = f"unknown key. {nearest(found.unknown, section.__struct_fields__)}"
+    elif found.kinds and key and not key.startswith(SEARCH):
+        from llmctl.written import misfit  # only a mistake needs it
+
+        return f"{misfit(message, values)} (in {source})"
     return f"{key or 'the file'}: {what} (in {source})"
 
 
 def _explain_model(models: Mapping[str, Any], source: str, text: bool) -> str:
     """Names the model as well, which msgspec does not."""
     for name, settings in models.items():
+        if not isinstance(settings, dict):
+            return f"models.{name} is {settings!r}; it must be a section [models.{name}] with settings (in {source})"
         try:
             decode(ModelSettings, settings, source, text=text)
         except ConfigError as error:

@@ -138,3 +138,22 @@ def test_durations_and_sizes_keep_their_types() -> None:
     config = Config()
     assert isinstance(config.resources.max_wait, Duration)
     assert isinstance(config.cache.disk_bytes, Size)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[limits]\nqueue = "x"', 'limits.queue is "x"; it must be a whole number'),
+        ("[models.m]\ncontext = 0", "models.m.context is 0; it must be a whole number of 1 or more"),
+        ('[models.m]\ntags = "a"', 'models.m.tags is "a"; it must be a list'),
+        ("[models]\nm = 3", "models.m is 3; it must be a section [models.m] with settings"),
+        ("[models]\nsearch = 3", "models.search: "),
+    ],
+)
+def test_a_wrong_value_is_shown_with_what_it_must_be(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    assert caught.value.message.startswith(words)
+    assert caught.value.message.endswith(f"(in {file})")

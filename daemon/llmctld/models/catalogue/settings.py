@@ -26,6 +26,7 @@ IN_JSON = {
 }
 """Settings that are mappings or lists, with an example in shell syntax."""
 
+LISTED = "The file that `llmctl config init` writes lists all settings of a model, under [models.NAME]."
 OF_REMOTE = {"remote_model", "api_key_env", "retries", "idle_s", "takes_grammar"}
 OF_ENGINES = {
     "retained", "threads", "gpu_layers", "device", "tensor_split", "kv_type", "flash_attention", "batch", "adapters",
@@ -48,9 +49,9 @@ def typed_settings(settings: dict[str, str]) -> dict[str, Any]:
             message = f"{key} is {values[key]!r}, which is not a JSON {kind} ({error})"
             raise InvalidRequest(message, f"--set '{key}={example}'") from error
     try:
-        decoded = decode(ModelSettings, values, "--set", text=True)
+        decoded = decode(ModelSettings, values, "KEY=VALUE", text=True)
     except ConfigError as error:
-        raise InvalidRequest(error.message, "`llmctl config show` lists the settings of a model.") from error
+        raise InvalidRequest(error.message, LISTED) from error
     return {key: _plain(getattr(decoded, key)) for key in settings}
 
 
