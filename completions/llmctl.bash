@@ -39,14 +39,14 @@ __llmctl_words() {
         "models ls") printf "%s" "--json --quiet -q --help" ;;
         "models show") printf "%s" "@models --json --quiet -q --help" ;;
         "models add") printf "%s" "@files @ollama --alias --tier --price-in --price-cached --price-out --tag --remote-model --api-key-env --embedding --set --force --json --quiet -q --help" ;;
-        "models set") printf "%s" "--unset --alias --unalias --json --quiet -q --help" ;;
+        "models set") printf "%s" "@models --unset --alias --unalias --json --quiet -q --help" ;;
         "models pull") printf "%s" "--as --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
         "models find") printf "%s" "--add --json --quiet -q --help" ;;
         "models suggest") printf "%s" "--for --measure --json --quiet -q --help" ;;
         "models estimate") printf "%s" "@models --context --slots --retained --kv-type --json --quiet -q --help" ;;
         "models rm") printf "%s" "@models --yes -y --json --quiet -q --help" ;;
         "models load") printf "%s" "@models --replicas --json --quiet -q --help" ;;
-        "models pin") printf "%s" "--off --json --quiet -q --help" ;;
+        "models pin") printf "%s" "@models --off --json --quiet -q --help" ;;
         "models unload") printf "%s" "@models --json --quiet -q --help" ;;
         "ps") printf "%s" "--json --quiet -q --help" ;;
         "pull") printf "%s" "--as --alias --tier --price-in --price-cached --price-out --tag --set --force --json --quiet -q --help" ;;
@@ -92,7 +92,7 @@ __llmctl_values() {
         "ask --model"|"ask -m") printf "%s" "@models" ;;
         "ask --adapter") printf "%s" "" ;;
         "ask --keep-alive") printf "%s" "" ;;
-        "ask --priority") printf "%s" "" ;;
+        "ask --priority") printf "%s" "high normal batch" ;;
         "ask --timeout") printf "%s" "" ;;
         "ask --user") printf "%s" "" ;;
         "ask --tag") printf "%s" "" ;;

@@ -58,6 +58,8 @@ def test_commands_flags_and_names(full: House) -> None:
     assert complete(full, "llmctl ask hello --model lla") == ["llama"]
     assert complete(full, "llmctl ask -m gemma:2") == ["2b"], "bash takes a colon for the end of a word"
     assert complete(full, "llmctl models --json load ll") == ["llama"]
+    assert complete(full, "llmctl models set ll") == complete(full, "llmctl models pin ll") == ["llama"]
+    assert complete(full, "llmctl ask --priority b") == ["batch"]
     assert complete(full, "llmctl chat -t b") == ["brief"]
     assert complete(full, "llmctl ask --reasoning ") == ["show", "hide"]
     assert complete(full, "llmctl models suggest --for ") == ["chat", "code", "embed", "tools"]

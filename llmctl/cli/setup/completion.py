@@ -29,12 +29,15 @@ VALUES = {
     "--reasoning": "show hide",
     "--think": "on off low medium high",
     "--overflow": "error head middle tail",
+    "--priority": "high normal batch",
     "--tier": "premium standard economy",
     "--for": "chat code embed tools",
 }
 """Option -> the values to complete; other options that take a value complete nothing."""
 ARGUMENTS = {
     "models show": "@models",
+    "models set": "@models",
+    "models pin": "@models",
     "models rm": "@models",
     "models load": "@models",
     "models unload": "@models",
