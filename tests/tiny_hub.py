@@ -1,9 +1,9 @@
 """A small Hugging Face hub on loopback: repositories in memory, over HTTP, with hashes, ranges and tokens as the real one has.
 
-It counts what it was asked and what it sent, and can stand still, cut off or lie in the middle of a file. It knows nothing
-of llmctl.
+It counts what it was asked and what it sent, and can stop, cut off, lie or go on without end. It knows nothing of llmctl.
 """
 
+import gzip
 import hashlib
 import json
 import re
@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "c0ffee" + "0" * 34
+ENDLESS = 2**27
+"""Bytes after which even a body without end does end, so that a test of it fails instead of hanging."""
 SMALL = 1024
 """Files above so many bytes are large ones, known by their sha256; the others by git's SHA-1."""
 
@@ -29,6 +31,10 @@ class Repository:
     gated: bool = False
     sizes: dict[str, int] = field(default_factory=dict)
     """What the listing says instead of the truth."""
+    listing: bytes | None = None
+    """The body sent as the listing."""
+    endless: int | None = None
+    """Status of a listing without end."""
 
 
 @dataclass
@@ -50,6 +56,14 @@ class Hub:
         self.stop_after: int | None = None
         self.cut_after: int | None = None
         """Bytes of a file after which the next transfer of one is cut off."""
+        self.cuts_always = False
+        """Whether `cut_after` stays for the transfers after the next one."""
+        self.overlong: set[str] = set()
+        """Files that go on without end."""
+        self.compressed: set[str] = set()
+        """Files sent with a Content-Encoding; "listing" for the listings."""
+        self.poured = 0
+        """Bytes sent of bodies without end."""
         self.takes_ranges = True
         self.lies: set[str] = set()
         self.standing, self.go = threading.Event(), threading.Event()
@@ -102,20 +116,53 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
+    def _pour(self) -> None:
+        """Spaces, until the other side leaves: any number of them may stand before a JSON value."""
+        self.close_connection = True
+        while self.hub.poured < ENDLESS:
+            try:
+                self.wfile.write(b" " * 2**16)
+            except OSError:
+                return
+            self.hub.poured += 2**16
+
+    def _pack(self, content: bytes) -> None:
+        packed = gzip.compress(content + bytes(ENDLESS), 1)
+        self._head(200, {"Content-Encoding": "gzip", "Content-Length": str(len(packed))})
+        try:
+            self.wfile.write(packed)
+        except OSError:
+            self.close_connection = True
+
     def _list(self, name: str, repository: Repository) -> None:
+        if repository.endless is not None:
+            self._head(repository.endless, {"Location": "/nowhere", "Connection": "close"})
+            self._pour()
+            return
+        if "listing" in self.hub.compressed:
+            self._pack(repository.listing or b"{}")
+            return
         siblings = []
         for file, content in repository.files.items():
             size, digest = repository.sizes.get(file, len(content)), digest_of(content)
             lfs = {"sha256": digest, "size": size, "pointerSize": 130} if len(content) > SMALL else None
             siblings.append({"rfilename": file, "size": size, "blobId": git_digest(content), "lfs": lfs})
-        body = json.dumps({"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings, "gated": repository.gated})
+        info = {"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings, "gated": repository.gated}
+        body = json.dumps(info).encode() if repository.listing is None else repository.listing
         self._head(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
-        self.wfile.write(body.encode())
+        self.wfile.write(body)
 
     def _file(self, name: str, repository: Repository, body: bool, token: str | None) -> None:
         content = repository.files[name]
         begun = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "") if self.hub.takes_ranges else None
         start = int(begun[1]) if begun else 0
+        if name in self.hub.compressed:
+            self.hub.got.append(Got(name, start))
+            self._pack(content)
+            return
+        if start >= len(content) > 0:
+            self._refuse(416, "RangeNotSatisfiable")
+            return
         headers = {
             "ETag": f'"{digest_of(content)}"', "X-Linked-ETag": f'"{digest_of(content)}"',
             "X-Linked-Size": str(len(content)), "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes",
@@ -123,11 +170,16 @@ class Handler(BaseHTTPRequestHandler):
         }  # fmt: skip
         if begun:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        if name in self.hub.overlong:
+            del headers["Content-Length"]
+            headers["Connection"] = "close"
         self._head(206 if begun else 200, headers)
         if body:
             got = Got(name, start, token=token)
             self.hub.got.append(got)
             self._send(got, bytes(len(content)) if name in self.hub.lies else content)
+            if name in self.hub.overlong:
+                self._pour()
 
     def _send(self, got: Got, content: bytes) -> None:
         for at in range(got.start, len(content), 4096):
@@ -136,7 +188,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.hub.standing.set()
                 self.hub.go.wait()
             if self.hub.cut_after is not None and at >= self.hub.cut_after:
-                self.hub.cut_after, self.close_connection = None, True
+                self.close_connection = True
+                self.hub.cut_after = self.hub.cut_after if self.hub.cuts_always else None
                 return
             try:
                 self.wfile.write(content[at : at + 4096])

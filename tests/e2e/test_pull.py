@@ -289,6 +289,117 @@ def test_a_wrong_checksum_deletes_the_file_and_adds_no_model(home: House, hub: H
     assert home.ok("models", "ls", "--json").lines == []
 
 
+SOCKET_BYTES = 2**24
+"""What the system may hold of a connection between two processes: sent, and received by nobody."""
+
+
+def test_a_file_longer_than_its_size_in_the_listing_is_stopped_and_deleted(home: House, hub: Hub) -> None:
+    hub.overlong = {FILE}
+    outcome = home.run("pull", "ana/tiny", "--json")
+    assert outcome.status == 4
+    assert f"{FILE} of ana/tiny is longer than the" in outcome.error["message"]
+    assert "it was deleted" in outcome.error["message"]
+    assert hub.poured < SOCKET_BYTES
+    assert pulled(home) == []
+    assert home.ok("models", "ls", "--json").lines == []
+    hub.overlong = set()
+    home.ok("pull", "ana/tiny")
+
+
+def test_a_resumed_file_longer_than_its_size_is_stopped_and_deleted(home: House, hub: Hub) -> None:
+    hub.stop_after = HALF
+    command = home.spawn("pull", "ana/tiny")
+    assert hub.standing.wait(60)
+    until(lambda: part(home) > 0)
+    command.interrupt()
+    command.end()
+    hub.overlong = {FILE}
+    hub.go.set()
+    outcome = home.run("pull", "ana/tiny")
+    assert (outcome.status, hub.got[1].start > 0) == (4, True)
+    assert "is longer than the" in outcome.err
+    assert pulled(home) == []
+
+
+def test_a_compressed_file_is_refused_and_what_was_there_is_kept(home: House, hub: Hub) -> None:
+    hub.stop_after = HALF
+    command = home.spawn("pull", "ana/tiny")
+    assert hub.standing.wait(60)
+    until(lambda: part(home) > 0)
+    command.interrupt()
+    command.end()
+    kept = part(home)
+    hub.go.set()
+    hub.compressed = {FILE}
+    outcome = home.run("pull", "ana/tiny")
+    assert outcome.status == 4
+    assert "sends its content compressed (Content-Encoding: gzip)" in outcome.err
+    assert part(home) == kept
+    hub.compressed = set()
+    home.ok("pull", "ana/tiny")
+    assert hub.got[-1].start == kept
+
+
+def test_a_part_longer_than_the_server_s_file_is_deleted_so_that_the_next_pull_begins_anew(
+    home: House, hub: Hub, model: bytes
+) -> None:
+    hub.repositories["ana/tiny"].sizes = {FILE: len(model) + 9}
+    short = home.run("pull", "ana/tiny")
+    assert (short.status, part(home)) == (4, len(model))
+    outcome = home.run("pull", "ana/tiny")
+    assert outcome.status == 4
+    assert f"ends before byte {len(model)}, but the listing says {len(model) + 9} bytes; it was deleted" in outcome.err
+    assert pulled(home) == []
+
+
+def test_a_transfer_that_always_begins_anew_and_breaks_off_ends(home: House, hub: Hub) -> None:
+    hub.cut_after, hub.cuts_always, hub.takes_ranges = HALF, True, False
+    outcome = home.run("pull", "ana/tiny")
+    assert outcome.status == 4
+    assert "began again at its first byte 3 times" in outcome.err
+    assert len(hub.got) == 4
+    assert pulled(home) == []
+
+
+def test_a_listing_that_is_none_is_status_4_and_no_bug(refused: House) -> None:
+    size = b'{"siblings": [{"rfilename": "a-Q4_0.gguf", "size": "x"}]}'
+    with tiny_hub(ana__page=Repository({}, listing=b"<html>Log in"), ana__size=Repository({}, listing=size)) as hub:
+        for name, words in (("page", "JSON is malformed"), ("size", "Expected `int | null`, got `str`")):
+            outcome = refused.run("pull", f"ana/{name}", "--json", HF_ENDPOINT=hub.url)
+            assert outcome.status == 4
+            assert f"sends no listing of ana/{name}: {words}" in outcome.error["message"]
+            assert "HF_ENDPOINT" in outcome.error["hint"]
+        hub.compressed = {"listing"}
+        outcome = refused.run("pull", "ana/page", HF_ENDPOINT=hub.url)
+        assert (outcome.status, "Content-Encoding: gzip" in outcome.err) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (200, "is longer than 32.0 MiB; reading was stopped"),
+        (302, "there is no repository ana/tiny"),
+        (404, "there is no repository ana/tiny"),
+        (500, "answered with status 500"),
+    ],
+)
+def test_a_listing_without_end_is_read_to_its_limit_and_a_refusal_without_end_not_at_all(
+    refused: House, status: int, words: str
+) -> None:
+    with tiny_hub(ana__tiny=Repository({}, endless=status)) as hub:
+        outcome = refused.run("pull", "ana/tiny", HF_ENDPOINT=hub.url)
+        assert outcome.status == 4
+        assert words in outcome.err
+        assert hub.poured < (2**25 if status == 200 else 0) + SOCKET_BYTES
+
+
+def test_an_address_of_the_endpoint_that_is_none_is_status_4(refused: House) -> None:
+    for address in ("http://[", "127.0.0.1:9", "http://127.0.0.1:99999", "file:///etc"):
+        outcome = refused.run("pull", "ana/tiny", HF_ENDPOINT=address)
+        assert outcome.status in (4, 5), outcome
+        assert "HF_ENDPOINT" in outcome.err
+
+
 def test_a_pulled_file_that_is_no_gguf_is_deleted(house: House) -> None:
     with tiny_hub(ana__text=Repository({"a-Q4_0.gguf": b"no model, but a text" * 100})) as hub:
         outcome = house.run("pull", "ana/text", HF_ENDPOINT=hub.url)

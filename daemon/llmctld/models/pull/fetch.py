@@ -24,11 +24,13 @@ from llmctl.errors import Internal, LlmctlError, ModelUnavailable, Storage
 from llmctl.interpreter import ChildError
 from llmctld.models.pull import repository
 from llmctld.models.pull.choose import FileChoice, RepoFile, choose, size
-from llmctld.models.pull.repository import FetchRequest
+from llmctld.models.pull.repository import FetchRequest, WrongFile
 
 TELL_S = 0.2
 """Minimum seconds between two progress messages."""
 BLOCK = 2**20
+RESTARTS = 2
+"""Times that one transfer may begin again at the first byte."""
 
 
 class FilesChosen(msgspec.Struct, tag="chose"):
@@ -160,15 +162,16 @@ class Transfer:
             send(
                 FetchNotice(f"{file.name}: {size(tally.count)} of {size(file.size)} are here already; continuing there")
             )
-        repository.fetch(self._want, file, self._revision, tally, tally.count)
-        stream.flush()
-        if tally.digest() != file.digest:
+        try:
+            repository.fetch(self._want, file, self._revision, tally, tally.count)
+            tally.check_hash()
+        except WrongFile as wrong:
             self._part(file).unlink(missing_ok=True)
             raise ModelUnavailable(
-                f"{file.name} of {self._want.repo} is corrupt: its hash is {tally.digest()}, but the "
-                f"repository names {file.digest or 'none'}; it was deleted",
+                f"{file.name} of {self._want.repo} {wrong}; it was deleted",
                 "Run the command again. If it fails again, the endpoint serves wrong data.",
-            )
+            ) from wrong
+        stream.flush()
 
     def received(self, count: int, length: int) -> None:
         self._transferred += count
@@ -181,22 +184,27 @@ class Transfer:
 
 
 class Tally:
-    """The file object that the library writes to. It hashes what is written and what was there before."""
+    """The file object that the library writes to. It hashes what is written and what was there before, and takes no byte
+    more than the file's size. Raises WrongFile.
+    """
 
     def __init__(self, stream: BinaryIO, file: RepoFile, transfer: Transfer) -> None:
         self._stream, self._file, self._transfer = stream, file, transfer
+        self._restarts = 0
         self._begin()
         stream.seek(0)
         while block := stream.read(BLOCK):
             self._hash.update(block)
             self.count += len(block)
         if self.count > file.size:
-            self.truncate()
+            self._clear()
 
     def _begin(self) -> None:
         self._hash, self.count = _hash_of(self._file), 0
 
     def write(self, chunk: bytes) -> int:
+        if self.count + len(chunk) > self._file.size:
+            raise WrongFile(f"is longer than the {self._file.size} bytes of the listing; the transfer was stopped")
         self._hash.update(chunk)
         self.count += len(chunk)
         written = self._stream.write(chunk)
@@ -210,11 +218,20 @@ class Tally:
         return self.count  # the library seeks only to start over
 
     def truncate(self) -> int:
+        """For a server that sends the whole file again instead of the rest."""
+        self._restarts += 1
+        if self._restarts > RESTARTS:
+            raise WrongFile(f"began again at its first byte {self._restarts} times, and each transfer was interrupted")
+        return self._clear()
+
+    def _clear(self) -> int:
         self._begin()
         return self._stream.truncate(0)
 
-    def digest(self) -> str:
-        return str(self._hash.hexdigest())
+    def check_hash(self) -> None:
+        digest = str(self._hash.hexdigest())
+        if digest != self._file.digest:
+            raise WrongFile(f"is corrupt: its hash is {digest}, but the repository names {self._file.digest or 'none'}")
 
 
 def _hash_of(file: RepoFile) -> Any:
