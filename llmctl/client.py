@@ -16,6 +16,7 @@ from llmctl.dealer import NoHub
 from llmctl.embedding import REQUESTS_AT_ONCE, Vector, batches, flaw_error, vectors_of
 from llmctl.errors import Cancelled, Unreachable, Usage, from_code
 from llmctl.link import PATIENCE_S, Exchange, Link
+from llmctl.named_files import Origin
 from llmctl.options import Asked
 from llmctl.paths import Paths, find_paths
 from llmctl.request import pack, show_reasoning, user_label
@@ -137,11 +138,11 @@ class Client:
             result = wait(self.begin(request), notify)
         return vectors_of(result, first)
 
-    def pack(self, asked: Asked, *, stream: bool = False) -> wire.Generate:
-        """The request for these options, their template and the defaults."""
+    def pack(self, asked: Asked, *, stream: bool = False, origin: Origin | None = None) -> wire.Generate:
+        """The request for these options, their template and the defaults. `origin`: the file that the options come from."""
         if asked.user is None:
             asked.user = self.user
-        return pack(asked, self.paths, self.config, stream=stream)
+        return pack(asked, self.paths, self.config, stream=stream, origin=origin, notify=self._notify)
 
     # ---- any request ----
 
@@ -183,6 +184,8 @@ class Client:
 
     def _linked(self) -> Link:
         info = launch.ensure(self.paths, self.config, self._notify)
+        if words := configuration.exposed(self.paths.config_file, self.config):
+            self._notify(words)
         return Link(self.paths.socket, info.pid)
 
 

@@ -17,6 +17,7 @@ SECTIONS = {
     "cache.prefetch": "Prefetch: computing likely next requests while the hub is idle.",
     "resources": "Sharing memory between models.",
     "history": "The history of requests.",
+    "templates": "Prompt templates.",
     "logs": "The hub's log.",
 }
 KEYS = {
@@ -54,6 +55,7 @@ KEYS = {
     "resources.max_wait": "How long a request waits for memory before a busy model is unloaded for it.",
     "resources.max_replicas": "Maximum processes of one model (`models load --replicas`). Default: the number of cores.",
     "history.durability": "Requests that a power cut may lose. normal: the last seconds; full: none, each waits for the disk.",
+    "templates.read_allow": "Files and folders that templates may read, besides their own folder and the current one.",
     "logs.level": "debug, info, warning or error.",
     "logs.max_bytes": "Size at which the log file is rotated.",
     "logs.files": "Number of rotated log files to keep.",

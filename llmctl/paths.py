@@ -72,6 +72,11 @@ class Paths(msgspec.Struct, frozen=True):
         return self.state / "bandwidth.json"
 
     @property
+    def named_files(self) -> Path:
+        """The files that templates and rows have read, with a notice, as JSON: who -> paths."""
+        return self.state / "named-files.json"
+
+    @property
     def hashes(self) -> Path:
         """SHA-256 of model files (hashes.Hashes as JSON)."""
         return self.state / "hashes.json"

@@ -4,12 +4,15 @@ It reads the named files and decides which source wins; it checks no range and s
 """
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from llmctl import templates, wire, written
 from llmctl.config import Config, parse_duration, parse_keep_alive
 from llmctl.errors import InvalidRequest, Usage
-from llmctl.options import CACHE, EXTRACT, Asked, as_list, layered
+from llmctl.named_files import NamedFiles, Origin
+from llmctl.options import CACHE, EXTRACT, Asked, as_list, given_options, layered
 from llmctl.paths import Paths
 from llmctl.schema import from_short_form, parse_schema
 
@@ -21,10 +24,27 @@ SAME = (
 FROM_DEFAULTS = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "timeout")
 
 
-def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) -> wire.Generate:
-    """Options override the template, and the template overrides the defaults."""
-    template = templates.load(paths.templates, asked.template) if asked.template else templates.Template()
+def pack(
+    asked: Asked,
+    paths: Paths,
+    config: Config,
+    *,
+    stream: bool = False,
+    origin: Origin | None = None,
+    notify: Callable[[str], None] = lambda words: None,
+) -> wire.Generate:
+    """Options override the template, and the template overrides the defaults.
+
+    `origin`: what the options come from, if it is not the user. `notify` gets the notice of a file that it or a template reads.
+    """
+    named = NamedFiles(paths, config.templates.read_allow, notify)
+    template, of_template = _template(asked.template, paths, named, origin)
     values = layered(asked, template)
+    over = given_options(asked)
+
+    def path_of(option: str, name: str) -> str:
+        return named.path(name, origin if option in over else of_template)
+
     for name in FROM_DEFAULTS:
         if name not in values and getattr(config.defaults, name) is not None:
             values[name] = getattr(config.defaults, name)
@@ -36,7 +56,7 @@ def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) ->
         prompt=prompt,
         default_model=config.defaults.model,
         stdin=asked.stdin,
-        files=[read_file(name) for name in as_list(values.get("file", ()))],
+        files=[read_file(name, path_of("file", name)) for name in as_list(values.get("file", ()))],
         params=params,
         declared=template.declared(),
         tokens=asked.tokens,
@@ -50,8 +70,10 @@ def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) ->
         stop=as_list(values.get("stop", ())),
         adapters=_adapters(values.get("adapter", ())),
         ignore_eos=asked.ignore_eos,
-        schema=schema_text(values["schema"]) if "schema" in values else None,
-        grammar=read_file(values["grammar"]).text if "grammar" in values else None,
+        schema=schema_text(values["schema"], path_of) if "schema" in values else None,
+        grammar=read_file(values["grammar"], path_of("grammar", values["grammar"])).text
+        if "grammar" in values
+        else None,
         extract=next((mode for name, mode in EXTRACT.items() if name in values), None),
         cache=next((mode for name, mode in CACHE.items() if name in values), "auto"),
         max_age=_seconds("--max-age", values.get("max_age")),
@@ -60,6 +82,19 @@ def pack(asked: Asked, paths: Paths, config: Config, *, stream: bool = False) ->
         stream=stream,
         **{name: values[name] for name in SAME if name in values},
     )
+
+
+def _template(
+    name: str | None, paths: Paths, named: NamedFiles, origin: Origin | None
+) -> tuple[templates.Template, Origin | None]:
+    """The template, and as what it names files."""
+    if not name:
+        return templates.Template(), None
+    file = templates.find(paths.templates, name)
+    if templates.is_path(name):
+        named.path(name, origin)
+    own = Path(os.path.realpath(file)).parent
+    return templates.parse(templates.read(file), str(file)), Origin(f"the template {file}", own)
 
 
 def _chat(messages: list[Any]) -> list[wire.ChatMessage]:
@@ -133,9 +168,9 @@ def os_user() -> str:
         return str(os.getuid())
 
 
-def read_file(name: str) -> wire.File:
-    """A text file, ready to be sent. Raises NotFound or InvalidRequest."""
-    with written.opened(name, "Name a text file.") as file:
+def read_file(name: str, path: str | None = None) -> wire.File:
+    """A text file, ready to be sent. `path`: where it is, if not at its name. Raises NotFound or InvalidRequest."""
+    with written.opened(path or name, "Name a text file.") as file:
         try:
             data = file.read(wire.MAX_BODY_BYTES + 1)
         except OSError as error:
@@ -145,11 +180,11 @@ def read_file(name: str) -> wire.File:
     return wire.File(name=name, text=written.decode_text(data, f"the file {name}"))
 
 
-def schema_text(given: str | dict[str, Any]) -> str:
+def schema_text(given: str | dict[str, Any], path_of: Callable[[str, str], str] = lambda option, name: name) -> str:
     """The schema as JSON on one line: from JSON, a file, the short form or a dict. Raises Usage, NotFound."""
     if isinstance(given, dict) or given.lstrip().startswith("{"):
         return parse_schema(given, "the schema")
     is_path = "," not in given and ("/" in given or given.endswith(".json"))
     if is_path or os.path.isfile(given):
-        return parse_schema(read_file(given).text, f"the schema {given}")
+        return parse_schema(read_file(given, path_of("schema", given)).text, f"the schema {given}")
     return from_short_form(given)

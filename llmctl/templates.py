@@ -41,9 +41,14 @@ def names(folder: Path) -> list[str]:
     return sorted(file.stem for file in folder.glob("*.yaml"))
 
 
+def is_path(name: str) -> bool:
+    """Whether a template is given by its path instead of its name in the folder."""
+    return "/" in name or name.endswith((".yaml", ".yml"))
+
+
 def find(folder: Path, name: str) -> Path:
     """The file of a template: a name in the folder, or a path. Raises NotFound with the nearest names."""
-    if "/" in name or name.endswith((".yaml", ".yml")):
+    if is_path(name):
         file = expanded(name)
         if not file.is_file():
             raise NotFound(f"there is no template file {name}")

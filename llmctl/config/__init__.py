@@ -4,7 +4,7 @@ Import the package, not its files: `from llmctl.config import Config`.
 """
 
 from llmctl.config.models import NAME, ModelEntry, check_name, read_models
-from llmctl.config.reading import decode, from_environment, load, read_file
+from llmctl.config.reading import decode, exposed, from_environment, load, read_file
 from llmctl.config.settings import (
     BUILTIN,
     CONTEXT_CAP,
@@ -56,6 +56,7 @@ __all__ = [
     "Size",
     "check_name",
     "decode",
+    "exposed",
     "from_environment",
     "keys",
     "load",

@@ -150,3 +150,22 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         merged[key] = _merge(merged.get(key, {}), value) if isinstance(value, dict) else value
     return merged
+
+
+def exposed(file: Path, config: Config) -> str | None:
+    """Words about a configuration file that holds a password and that other users can read, or None."""
+    url = config.cache.shared_url or ""
+    if "@" not in url and "password=" not in url:
+        return None
+    try:
+        mode = file.stat().st_mode & 0o777
+        if not any(_can_reach(file, bit) for bit in (0o040, 0o004)) or url.encode() not in file.read_bytes():
+            return None
+    except OSError:
+        return None
+    return f"{file} holds a password, and other users can read it (mode {mode:o}); `chmod 600 {file}` keeps them out"
+
+
+def _can_reach(file: Path, bit: int) -> bool:
+    """Whether the group (0o040) or everybody (0o004) may read the file and enter the folders above it."""
+    return bool(file.stat().st_mode & bit) and all(folder.stat().st_mode & (bit >> 2) for folder in file.parents)

@@ -117,6 +117,16 @@ class HistorySettings(Section, frozen=True):
     """What a power cut may undo: `normal` the last seconds, `full` nothing. Neither loses anything when a process is killed."""
 
 
+class Templates(Section, frozen=True):
+    read_allow: list[str] = []
+    """Files and folders that a template or a row may read, besides its own folder and the current one. Full paths, or `~/...`."""
+
+    def __post_init__(self) -> None:
+        for name in self.read_allow:
+            if not name.startswith(("/", "~")):
+                raise ValueError(f"read_allow contains {name!r}, which is not a full path")
+
+
 class Logs(Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     max_bytes: Size = Size(10 * 2**20)
@@ -238,6 +248,7 @@ class Config(Section, frozen=True):
     cache: Cache = Cache()
     resources: Resources = Resources()
     history: HistorySettings = HistorySettings()
+    templates: Templates = Templates()
     logs: Logs = Logs()
     models: dict[str, ModelSettings] = {}
     search: list[str] = msgspec.field(default_factory=list, name=SEARCH)
@@ -246,7 +257,7 @@ class Config(Section, frozen=True):
     def fingerprint(self) -> int:
         """A checksum of everything that the hub reads when it starts: all but what the client reads."""
         models = dict(sorted(self.models.items()))
-        read = msgspec.structs.replace(self, defaults=Defaults(), models=models, search=[])
+        read = msgspec.structs.replace(self, defaults=Defaults(), templates=Templates(), models=models, search=[])
         return zlib.crc32(repr(read).encode())
 
 

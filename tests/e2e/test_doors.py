@@ -1,13 +1,16 @@
 """Who gets in: other users of the machine at the socket and at the folders on the way to it, and secrets on their way out."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmctld.doctor.__main__ import folders
+import pytest
+from llmctld.doctor.__main__ import configuration, folders
 
 from llmctl.paths import find_paths
 from tests.e2e.house import House, Outcome
+from tests.e2e.house import house as a_house
 from tests.faulty_server import Exchange, cut, plain, server, status
 from tests.impostor import OTHER, Impostor, impostor, needs_root
 
@@ -200,3 +203,111 @@ def test_no_failure_carries_a_secret_anywhere(house: House) -> None:
     files = [file for file in house.home.rglob("*") if file.is_file() and not file.is_symlink()]
     assert house.log in files
     assert [file for file in files if S.encode() in file.read_bytes()] == []
+
+
+# ---- files that a template names ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[House]:
+    """A home with a secret file outside the current folder, and a folder of somebody's templates."""
+    with a_house() as made:
+        made.echo()
+        outside = made.home / "outside"
+        outside.mkdir()
+        (outside / "shadow").write_text("root:x")
+        (outside / "pair.json").write_text('{"type": "object", "properties": {}}')
+        (outside / "rules.gbnf").write_text('root ::= "x"')
+        (outside / "other.yaml").write_text("prompt: from outside")
+        theirs = made.home / "theirs"
+        theirs.mkdir()
+        (theirs / "notes.txt").write_text("theirs")
+        (theirs / "link.txt").symlink_to(outside / "shadow")
+        (made.home / "desk").mkdir()
+        (made.home / "desk" / "mine.txt").write_text("mine")
+        yield made
+
+
+def at_the_desk(house: House, line: str, **variables: str) -> Outcome:
+    return house.shell(f"cd desk && llmctl {line}", **variables)  # type: ignore[arg-type]
+
+
+def template(house: House, text: str) -> None:
+    (house.home / "theirs" / "t.yaml").write_text(f"prompt: hi\n{text}\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file: [{outside}/shadow]", "file: ../outside/shadow", "file: ../theirs/link.txt", "file: [mine.txt, /etc/passwd]",
+        "schema: {outside}/pair.json", "grammar: {outside}/rules.gbnf", "file: ~/../outside/shadow",
+    ],
+)  # fmt: skip
+def test_a_template_reads_no_file_outside_its_own_and_the_current_folder(desk: House, text: str) -> None:
+    template(desk, text.format(outside=desk.home / "outside"))
+    outcome = at_the_desk(desk, "ask -t ../theirs/t.yaml -m echo --no-cache")
+    assert (outcome.status, outcome.out) == (5, ""), outcome
+    assert "theirs/t.yaml may not read" in outcome.err
+    assert "templates.read_allow" in outcome.err
+    assert "root:x" not in outcome.err
+
+
+def test_the_first_file_that_a_template_reads_is_shown_once(desk: House) -> None:
+    template(desk, f"file: [mine.txt, {desk.home}/theirs/notes.txt]")
+    first = at_the_desk(desk, "ask -t ../theirs/t.yaml -m echo")
+    assert first.status == 0, first
+    assert f"t.yaml reads {desk.home}/desk/mine.txt" in first.err
+    assert f"t.yaml reads {desk.home}/theirs/notes.txt" in first.err
+    assert "reads" not in at_the_desk(desk, "ask -t ../theirs/t.yaml -m echo").err
+    template(desk, f"file: {desk.home}/outside/shadow")
+    for allowed in (f"{desk.home}/outside", f"{desk.home}/outside/shadow"):
+        outcome = at_the_desk(desk, "ask -t ../theirs/t.yaml -m echo", LLMCTL_TEMPLATES__READ_ALLOW=f'["{allowed}"]')
+        assert outcome.status == 0, outcome
+        assert "root:x" in outcome.out
+    denied = at_the_desk(desk, "ask -t ../theirs/t.yaml -m echo", LLMCTL_TEMPLATES__READ_ALLOW=f'["{desk.home}/out"]')
+    assert denied.status == 5
+    wrong = at_the_desk(desk, "ask hi -m echo", LLMCTL_TEMPLATES__READ_ALLOW='["outside"]')
+    assert (wrong.status, "not a full path" in wrong.err) == (2, True), wrong
+
+
+def test_what_the_user_names_is_not_restricted_even_with_a_template(desk: House) -> None:
+    template(desk, "file: [mine.txt]")
+    outcome = at_the_desk(desk, "ask -t ../theirs/t.yaml -f ../outside/shadow -m echo")
+    assert outcome.status == 0, outcome
+    assert "root:x" in outcome.out
+
+
+def test_a_line_of_cache_warm_reads_only_beside_its_file(desk: House) -> None:
+    lines = [
+        {"prompt": "a", "file": str(desk.home / "outside" / "shadow")},
+        {"prompt": "b", "template": str(desk.home / "outside" / "other.yaml")},
+        {"prompt": "c", "grammar": "../outside/rules.gbnf"},
+        {"prompt": "d", "file": "mine.txt"},
+        {"prompt": "e", "file": str(desk.home / "theirs" / "notes.txt")},
+    ]
+    rows = desk.home / "theirs" / "rows.jsonl"
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    outcome = at_the_desk(desk, f"cache warm {rows} -m echo --json")
+    assert outcome.status == 5
+    assert [line["error"] is None for line in outcome.lines] == [False, False, False, True, True], outcome
+    assert all("may not read" in line["error"]["message"] for line in outcome.lines[:3])
+    assert outcome.err.count("reads") == 2
+    piped = at_the_desk(desk, f"cache warm - -m echo --json < {rows}")
+    assert [line["error"] is None for line in piped.lines] == [False, False, False, True, False], piped
+
+
+def test_a_configuration_with_a_password_that_others_can_read_is_named(house: House) -> None:
+    house.echo()
+    file = house.place / "config.toml"
+    file.write_text(f'[cache]\nshared_url = "redis://u:{S}@127.0.0.1:1/0"\n')
+    for folder in (house.home, house.place):
+        folder.chmod(0o711)
+    words = f"{file} holds a password, and other users can read it"
+    for mode, said in ((0o644, True), (0o640, False), (0o600, False)):
+        house.home.chmod(0o711 if mode == 0o644 else 0o701)
+        file.chmod(mode)
+        for command in (("config", "check"), ("ask", "hi")):
+            outcome = house.ok(*command)
+            assert (words in outcome.err) == said, (oct(mode), outcome)
+        found = [check.check for check in configuration(find_paths({"LLMCTL_HOME": str(house.place)}))]
+        assert ("configuration secrets" in found) == said

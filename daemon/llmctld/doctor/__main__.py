@@ -70,7 +70,9 @@ def versions(paths: Paths) -> Iterator[Check]:
 
 def configuration(paths: Paths) -> Iterator[Check]:
     try:
-        config.load(paths.config_file)
+        loaded = config.load(paths.config_file)
+        if words := config.exposed(paths.config_file, loaded):
+            yield Check("configuration secrets", "warn", *words.split("; ", 1))
         there = "" if paths.config_file.exists() else " (does not exist; the defaults apply)"
         yield Check("configuration", "ok", f"{paths.config_file}{there}")
     except LlmctlError as error:

@@ -3,11 +3,13 @@
 It reads the rows and reports each result; the hub decides under which key an answer is stored.
 """
 
+import os
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +19,7 @@ from llmctl.cli.console import flags, out, signals, stdin
 from llmctl.client import Client, wait
 from llmctl.errors import Cancelled, InvalidRequest, LlmctlError, Unreachable, Usage, counted, from_code, nearest, short
 from llmctl.link import Exchange
+from llmctl.named_files import Origin
 from llmctl.options import Asked
 
 AT_ONCE = 8
@@ -60,7 +63,12 @@ def warm(client: Client, file: str, defaults: dict[str, Any]) -> None:
     outcomes: Counter[str] = Counter()
     bad: list[tuple[int, LlmctlError]] = []
     lines = enumerate(written.unmarked(_lines(file)), 1)
-    rows = (_row(client, number, line, defaults) for number, line in lines if line.strip())
+    origin = (
+        Origin(f"a line of {file}", Path(os.path.realpath(file)).parent)
+        if file != "-"
+        else Origin("a line of stdin", None)
+    )
+    rows = (_row(client, number, line, defaults, origin) for number, line in lines if line.strip())
     try:
         with closing(_results(client, rows)) as results:
             for done, error in results:
@@ -116,7 +124,7 @@ def _lines(file: str) -> Iterator[bytes]:
             raise written.unreadable(file, error) from error
 
 
-def _row(client: Client, number: int, line: bytes, defaults: dict[str, Any]) -> Row:
+def _row(client: Client, number: int, line: bytes, defaults: dict[str, Any], origin: Origin) -> Row:
     id: str | None = None
     try:
         values = _values(line)
@@ -126,7 +134,7 @@ def _row(client: Client, number: int, line: bytes, defaults: dict[str, Any]) -> 
             raise InvalidRequest(f"text is {short(str(text))}, not a string", "`text` is the answer to store.")
         values.pop("id", None)
         asked = _asked(defaults | values)
-        return Row(number, id, wire.Warm(request=client.pack(asked), text=text), None)
+        return Row(number, id, wire.Warm(request=client.pack(asked, origin=origin), text=text), None)
     except LlmctlError as error:
         return Row(number, id, None, error)
 

@@ -151,6 +151,8 @@ def check(json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     mistake = next(_mistakes(config.cache, known.values()), None)
     if mistake is not None:
         raise ConfigError(f"{mistake[0]} (in {file} or the environment)", mistake[1])
+    if words := configuration.exposed(file, config):
+        out.notice(words)
     for name in config.models:
         if name not in known and name != GUIDE:
             out.notice(f"models.{name}: there is no model of this name. {nearest(name, known)}".rstrip())
