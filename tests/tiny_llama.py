@@ -68,3 +68,12 @@ def _tokenizer(size: int) -> Any:
         single=f"{BEGIN} $A", special_tokens=[(BEGIN, 0)],
     )  # fmt: skip
     return tokenizer
+
+
+def with_endless_pattern(folder: Path) -> None:
+    """Give a written folder's tokenizer a regular expression that the library gives up on, with a panic, after many letters x."""
+    file = folder / "tokenizer.json"
+    state = json.loads(file.read_text(encoding="utf-8"))
+    split = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Isolated", "invert": False}
+    state["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, state["pre_tokenizer"]]}
+    file.write_text(json.dumps(state), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from functools import cache
@@ -13,6 +14,7 @@ import pytest
 from tests import tiny_llama
 from tests.e2e.house import House, until
 from tests.e2e.house import house as a_house
+from tests.e2e.test_bad_input import refused
 
 PROMPTS = [f"{words} {number}" for number, words in enumerate(["The sky", "Why is", "def add", "1, 2,"] * 2)]
 ASK = ("ask", "-m", "t", "--raw", "--no-cache", "--temperature", "0")
@@ -328,3 +330,17 @@ def test_adding_a_folder_without_a_text_model_is_refused(home: House, folder: Pa
         outcome = home.run("models", "add", name, link(folder, tmp_path / name, **replaced))
         assert (outcome.status, outcome.out) == (4, ""), outcome
         assert words in outcome.err
+
+
+def test_text_that_the_tokenizer_panics_on_fails_only_its_request(home: House, folder: Path, tmp_path: Path) -> None:
+    """Sixty letters ended the engine, since a panic is no Exception."""
+    shutil.copytree(folder, tmp_path / "panic")
+    tiny_llama.with_endless_pattern(tmp_path / "panic")
+    home.ok("models", "add", "panic", tmp_path / "panic", "--set=slots=2", "--set=threads=1")
+    home.ok("models", "load", "panic")
+    ask = ("-m", "panic", "--raw", "--no-cache", "--max-tokens", "2")
+    refused(home.run("ask", "x" * 60, *ask), 5, "tokenizer", "retry-limit-in-match")
+    before = {line["name"]: line["pid"] for line in home.ok("ps", "--json").lines}
+    assert home.ok("ask", "The sky", *ask).err.count("loading") == 0
+    after = {line["name"]: line["pid"] for line in home.ok("ps", "--json").lines}
+    assert after["panic"] == before["panic"]

@@ -177,6 +177,17 @@ def test_folders_chat_template_is_used_and_its_errors_are_refusals(folder: Path,
     assert (refusal.code, "no such role" in refusal.message, "--raw" in refusal.hint) == ("invalid_request", True, True)
 
 
+def test_panic_of_the_tokenizer_ends_only_its_request(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "panic")
+    tiny_llama.with_endless_pattern(tmp_path / "panic")
+    driver = Driver(Hf(load(tmp_path / "panic")))
+    good, bad = driver.submit("The sky"), driver.submit("x" * 60)
+    driver.run()
+    refusal = driver.replies[bad].refusal
+    assert (refusal.code, "retry-limit-in-match" in refusal.message) == ("invalid_request", True)
+    assert driver.replies[good].finished is not None
+
+
 def driver_submit(text: str) -> Any:
     from llmctld.engine.messages import ChatMessage, Submit
 

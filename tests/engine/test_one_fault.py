@@ -38,26 +38,48 @@ def test_engine_exits_when_no_request_can_be_computed(base: Gguf, monkeypatch: p
         driver.run()
 
 
-@pytest.mark.parametrize("where", ["sample", "piece"])
-def test_sampling_exception_ends_only_that_request(base: Gguf, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+class PanicError(BaseException):
+    """As libraries written in Rust raise: no Exception."""
+
+
+@pytest.mark.parametrize("error", [IndexError, RecursionError, PanicError])
+@pytest.mark.parametrize("where", ["encode", "sample", "piece"])
+def test_error_during_a_request_ends_only_that_request(
+    base: Gguf, monkeypatch: pytest.MonkeyPatch, where: str, error: type[BaseException]
+) -> None:
     meant = Driver(base).ask("why?").text
+
+    def fails(*_: Any) -> None:
+        raise error("a bug of ours")
 
     def broken(sampler: Sampler, *_: Any) -> int:
         if sampler.scored is not None:
-            raise IndexError("a bug of ours")
+            fails()
         return sample(sampler, *_)
 
     sample = Sampler.sample
     driver = Driver(base)
-    good, bad = driver.submit("why?"), driver.submit("when?", logprobs=1)
+    good = driver.submit("why?")
+    if where == "encode":
+        driver.step(1)
+        monkeypatch.setattr(base, "encode", fails)
+    bad = driver.submit("when?", logprobs=1)
     if where == "sample":
         monkeypatch.setattr(Sampler, "sample", broken)
-    else:
+    elif where == "piece":
         driver.step(2)
-        monkeypatch.setattr(driver.loop.scheduler.running[bad].text, "feed", lambda _: 1 / 0)
+        monkeypatch.setattr(driver.loop.scheduler.running[bad].text, "feed", fails)
     driver.run()
     assert driver.replies[bad].refusal.code == "internal"
     assert driver.replies[good].text == meant
+
+
+def test_exit_of_the_interpreter_ends_the_engine(base: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(base)
+    monkeypatch.setattr(base, "encode", lambda _: exit(3))
+    driver.submit("why?")
+    with pytest.raises(SystemExit):
+        driver.run()
 
 
 def test_token_missing_from_the_draft_model_does_not_end_the_engine(tmp_path: Path) -> None:

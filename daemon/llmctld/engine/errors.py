@@ -1,4 +1,8 @@
-"""The two errors of an engine: a model cannot be loaded, or one request cannot be computed."""
+"""The two errors of an engine: a model cannot be loaded, or one request cannot be computed; and which exceptions are neither."""
+
+EXITS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""Exits of the interpreter. Anything else that is raised during a request is an error of that request, also if it is no
+Exception: a panic in a library written in Rust (tokenizers, llguidance) is a BaseException."""
 
 
 class LoadError(Exception):

@@ -18,7 +18,7 @@ from llmctld.engine.cost.price import FixedStepTime
 from llmctld.engine.cost.rate import Rate
 from llmctld.engine.cost.step_cost import passes
 from llmctld.engine.drafts.speculation import Drafts
-from llmctld.engine.errors import Refusal
+from llmctld.engine.errors import EXITS, Refusal
 from llmctld.engine.messages import (
     Close,
     Command,
@@ -104,7 +104,9 @@ class Loop:
         for chunk, outcome in zip(chunks, outcomes, strict=True):
             try:
                 self._settle(chunk, outcome, now)
-            except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
+            except EXITS:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a bug met by one request must not take the others down
                 traceback.print_exc()
                 self._fail(chunk.sequence, Refusal("internal", f"request {chunk.sequence.id}: {error!r}"))
         self._kv.do(self.scheduler.marked())
@@ -170,7 +172,9 @@ class Loop:
             self._remark(submit.id, prompt.remarks)
         except Refusal as refusal:
             self._refused(submit.id, refusal)
-        except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
+        except EXITS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a bug met by one request must not take the others down
             traceback.print_exc()
             self._events.append(Refused(submit.id, "internal", f"request {submit.id}: {error!r}"))
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llmctld.engine.core.loop import Inbox
 from llmctld.engine.cost.rate import Rate
-from llmctld.engine.errors import Refusal
+from llmctld.engine.errors import EXITS, Refusal
 from llmctld.engine.messages import (
     Close,
     Command,
@@ -184,7 +184,9 @@ class EmbedLoop:
             return self._embedder.read(text, work.texts.prompt)
         except Refusal as refusal:
             work.fail(work.next, refusal)
-        except Exception as error:  # noqa: BLE001 - a bug met by one text must not take the others down
+        except EXITS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a bug met by one text must not take the others down
             traceback.print_exc()
             work.fail(work.next, Refusal("internal", f"the text cannot be read: {error!r}"))
         return None
@@ -200,7 +202,9 @@ class EmbedLoop:
             if not np.isfinite(vectors).all():
                 message = "the model computed an invalid number (NaN or infinity) for this text"
                 refusal = Refusal("engine_failed", message, "Its file may be damaged.")
-        except Exception as error:  # noqa: BLE001 - as above
+        except EXITS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as above
             traceback.print_exc()
             refusal = Refusal("engine_failed", f"the model failed on this text: {error!r}")
         if refusal is None:

@@ -13,7 +13,7 @@ import numpy as np
 from llmctld.engine.core.step_threads import step
 from llmctld.engine.cost.threads import Threads
 from llmctld.engine.embed.loop import Reading, Vectors, too_long, unknown_prompt
-from llmctld.engine.errors import LoadError, Refusal
+from llmctld.engine.errors import EXITS, LoadError, Refusal
 from llmctld.engine.fit import mebibytes
 from llmctld.engine.hf import device as torch_device
 from llmctld.engine.messages import Load, Loaded
@@ -130,7 +130,9 @@ def _read(load: Load, device: torch.device) -> SentenceTransformer:
             load.path, device=str(device), local_files_only=True, trust_remote_code=False,
             model_kwargs={"dtype": dtype, "use_safetensors": True},
         )  # fmt: skip
-    except Exception as error:
+    except EXITS:
+        raise
+    except BaseException as error:
         message = f"{load.name}: sentence-transformers cannot load {load.path}: {type(error).__name__}: {error}"
         raise LoadError(message, "The folder may be damaged or incomplete: download it again.") from error
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from llmctld.engine.errors import LoadError
+from llmctld.engine.errors import EXITS, LoadError
 from llmctld.engine.fit import mebibytes
 from llmctld.engine.hf.files import FETCH, config_of, first_line, numbers_of, weights_of
 from llmctld.engine.messages import Load
@@ -28,7 +28,9 @@ def read_config(load: Load) -> Any:
     needs_code = "auto_map" in plain and not load.trust
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=load.trust, local_files_only=True)
-    except Exception as error:
+    except EXITS:
+        raise
+    except BaseException as error:
         kind = plain.get("model_type")
         if needs_code:
             message = f"{load.name}: {folder} contains code of its own for {kind!r}, which can do anything when it runs"
@@ -42,7 +44,9 @@ def read_tokenizer(load: Load) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=load.trust, local_files_only=True)
         tokenizer.encode("a")
-    except Exception as error:
+    except EXITS:
+        raise
+    except BaseException as error:
         message = f"{load.name}: the tokenizer in {folder} cannot be read: {first_line(error)}"
         raise LoadError(message, "A model needs its tokenizer.json (or tokenizer.model) beside its weights.") from error
     if len(tokenizer) < 2:
@@ -80,7 +84,9 @@ def read_model(load: Load, config: Any, device: torch.device, dtype: torch.dtype
     except torch.OutOfMemoryError as error:
         message = f"{load.name} does not fit in the memory of {device}: {first_line(error)}"
         raise LoadError(message, f"Unload another model, or set {_smaller(load, dtype)} for this one.") from error
-    except Exception as error:
+    except EXITS:
+        raise
+    except BaseException as error:
         message = f"{load.name}: transformers cannot load {load.path}: {first_line(error)}"
         raise LoadError(message, FETCH) from error
     raise LoadError(f"{load.name}: {len(missing)} weights are missing in {load.path}: {', '.join(missing[:3])}", FETCH)

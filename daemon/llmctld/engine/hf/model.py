@@ -24,8 +24,9 @@ from llmctld.engine.answer.sampling import SamplingDefaults
 from llmctld.engine.core.backend import WithoutReuse
 from llmctld.engine.core.draft_model import DraftModel
 from llmctld.engine.core.step_threads import StepThreads
-from llmctld.engine.errors import Refusal
+from llmctld.engine.errors import EXITS, Refusal
 from llmctld.engine.hf import device as torch_device
+from llmctld.engine.hf.files import first_line
 from llmctld.engine.hf.folder import (
     dtype_of,
     read_config,
@@ -41,6 +42,10 @@ from llmctld.engine.prompt.prompt import Prompt
 from llmctld.engine.prompt.systems import takes_later
 from llmctld.engine.streams.checkpoints import Window
 from llmctld.engine.streams.sequence import Chunk
+
+
+PANIC = "PanicException"
+"""The type that the library tokenizers raises for a regular expression that takes too long; it cannot be imported."""
 
 
 class Hf(WithoutReuse):
@@ -89,7 +94,13 @@ class Hf(WithoutReuse):
     def encode(self, submit: Submit) -> Prompt:
         reader = self._reader
         typed = partial(reader.tokens, around=True)
-        prompt = encode(submit, self._words.template, self._words, reader.markers, typed, reader.tokens)
+        try:
+            prompt = encode(submit, self._words.template, self._words, reader.markers, typed, reader.tokens)
+        except BaseException as error:
+            if type(error).__name__ != PANIC:
+                raise
+            message = f"the model's tokenizer fails on this text: {first_line(error)}"
+            raise Refusal("invalid_request", message, "Change the text, for example its longest words.") from error
         if (last := max(prompt.tokens)) >= self._rows:
             name = f"the token {self._words.name(last)!r} (id {last})"
             message = f"the prompt contains {name}, but this model knows only the ids 0 to {self._rows - 1}"
@@ -151,7 +162,9 @@ class Hf(WithoutReuse):
             return self._choices[id].pick(row.float().cpu().numpy().copy())
         except Refusal as refusal:
             return refusal
-        except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
+        except EXITS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a bug met by one request must not take the others down
             traceback.print_exc()
             return Refusal("internal", f"request {id}: {error!r}")
 

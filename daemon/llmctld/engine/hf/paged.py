@@ -17,7 +17,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 )
 from transformers.generation.continuous_batching.utils import find_head_dim, find_num_key_value_heads
 
-from llmctld.engine.errors import Refusal
+from llmctld.engine.errors import EXITS, Refusal
 from llmctld.engine.fit import Shape
 from llmctld.engine.streams.sequence import Sequence
 
@@ -101,14 +101,16 @@ class Paged:
                 self._add(sequence)
         try:
             came = self._step({sequence.id: sequence for sequence in sequences})
-        except Exception as error:  # noqa: BLE001 - a bug met by one step must not end the process
+        except EXITS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a bug met by one step must not end the process
             traceback.print_exc()
             self._reset()
             return self._after(error, sequences)
         self._failed = False
         return came
 
-    def _after(self, error: Exception, sequences: list[Sequence]) -> dict[int, int | Refusal]:
+    def _after(self, error: BaseException, sequences: list[Sequence]) -> dict[int, int | Refusal]:
         """Compute each alone up to its next token or its end. If a joint step fails twice in a row with no request at fault, all
         fail."""
         if len(sequences) == 1 or self._failed:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from llmctld.engine.errors import Refusal
+from llmctld.engine.errors import EXITS, Refusal
 from llmctld.engine.hf.paged import Pick
 from llmctld.engine.streams.sequence import Sequence
 
@@ -38,7 +38,9 @@ class Single:
             self._id = sequence.id
         try:
             return {sequence.id: self._next(sequence)}
-        except Exception as error:  # noqa: BLE001 - a bug met by one step must not end the process
+        except EXITS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a bug met by one step must not end the process
             traceback.print_exc()
             self.drop(sequence.id)
             said = Refusal("engine_failed", f"transformers failed at a step: {type(error).__name__}: {error}")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from llmctl.config import CONTEXT_CAP
-from llmctld.engine.errors import LoadError, Refusal
+from llmctld.engine.errors import EXITS, LoadError, Refusal
 from llmctld.engine.fit import MemoryNeeds, Shape, fit, mebibytes, notice
 from llmctld.engine.hf.files import FETCH, first_line
 from llmctld.engine.hf.folder import size_of
@@ -55,7 +55,9 @@ class Probe:
         try:
             inputs = (torch.tensor([tokens], device=model.device) for tokens in self._probes)
             self._own = [model(tokens).logits[0, -1].float() for tokens in inputs]
-        except Exception as error:
+        except EXITS:
+            raise
+        except BaseException as error:
             message = f"{load.name}: the model in {load.path} cannot be run: {first_line(error)}"
             raise LoadError(message, FETCH) from error
 
@@ -105,7 +107,9 @@ def steps_for(load: Load, model: Any, size: int, limit: int) -> tuple[Steps, Loa
         del steps
     except (LoadError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - the library says in many ways that it cannot batch a model
+    except EXITS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the library says in many ways that it cannot batch a model
         reason = first_line(error)
     model.set_attn_implementation(implementation)
     return _single(load, model, limit, trial, reason)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llmctld.engine.answer.sampling import SamplingDefaults
 from llmctld.engine.core.draft_model import DraftModel
 from llmctld.engine.core.step_threads import StepThreads
-from llmctld.engine.errors import Refusal
+from llmctld.engine.errors import EXITS, Refusal
 from llmctld.engine.fit import MemoryNeeds, Shape
 from llmctld.engine.llama import draft_file as second
 from llmctld.engine.llama.adapters import Adapters
@@ -196,7 +196,9 @@ class Gguf:
                 )
             except Refusal as refusal:
                 return refusal
-            except Exception as error:  # noqa: BLE001 - a bug met by one request must not take the others down
+            except EXITS:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a bug met by one request must not take the others down
                 traceback.print_exc()
                 return Refusal("internal", f"request {chunk.sequence.id}: {error!r}")
             said.append(token)
