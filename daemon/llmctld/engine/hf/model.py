@@ -43,7 +43,6 @@ from llmctld.engine.prompt.systems import takes_later
 from llmctld.engine.streams.checkpoints import Window
 from llmctld.engine.streams.sequence import Chunk
 
-
 PANIC = "PanicException"
 """The type that the library tokenizers raises for a regular expression that takes too long; it cannot be imported."""
 
