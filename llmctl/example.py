@@ -53,6 +53,7 @@ KEYS = {
     "cache.prefetch.enabled": "Whether prefetch is on.",
     "cache.prefetch.budget_per_hour": "Maximum number of prefetched answers per hour.",
     "resources.max_wait": "How long a request waits for memory before a busy model is unloaded for it.",
+    "resources.load_timeout": "Time without progress (nothing read, no memory filled) after which a load is ended.",
     "resources.max_replicas": "Maximum processes of one model (`models load --replicas`). Default: the number of cores.",
     "history.durability": "Requests that a power cut may lose. normal: the last seconds; full: none, each waits for the disk.",
     "templates.read_allow": "Files and folders that templates may read, besides their own folder and the current one.",

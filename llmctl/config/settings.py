@@ -108,6 +108,8 @@ class Cache(Section, frozen=True):
 
 class Resources(Section, frozen=True):
     max_wait: Duration = Duration(20)
+    load_timeout: Duration = Duration(300)
+    """Time without progress after which the load of a model is ended. Reading a large file is progress."""
     max_replicas: Count | None = None
     """Maximum number of processes of one model. Default: the number of cores."""
 

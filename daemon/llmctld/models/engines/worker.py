@@ -5,10 +5,12 @@ Speaks engine.messages over a socket pair. When the process dies, each open requ
 
 import asyncio
 import itertools
+import math
 import os
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,10 +20,12 @@ import structlog
 from llmctl.errors import EngineFailed, ModelUnavailable
 from llmctl.interpreter import module
 from llmctld.engine import messages
+from llmctld.engine.fit import mebibytes
 from llmctld.engine.messages import Embedded, Load, Piece, Remark, Submit, Texts
 from llmctld.models.engines.exit_cause import ExitCause, ran_out
 from llmctld.models.engines.handle import ModelHandle
 from llmctld.models.engines.ladder import Descent
+from llmctld.models.engines.load_watch import NoProgressError, with_progress
 from llmctld.models.engines.ticket import LowerRung, NoRungLeft, Ticket
 from llmctld.models.machine.environment import for_engine
 from llmctld.runtime.log import log
@@ -30,20 +34,25 @@ from llmctld.runtime.timeouts import timeout
 OTHERWISE = "Change the request, or use fewer options; `llmctl daemon doctor` tries each of the library's kernels."
 SMALLER = "Unload another model, or set a smaller `context`, `batch` or `gpu_layers` for this one."
 WRITTEN_OVER = "Replace a model's file with `mv`; never write into a file that is in use."
+STALLED = "Check that the disk with {path} answers; a longer `resources.load_timeout` waits longer. {log} may say more."
 CLOSE_WAIT_S = 10.0
 """Time for an engine to save computed prefixes before it is killed."""
 
 
 class Worker(ModelHandle):
-    """One engine process. `descent`: the rungs to try; None: there is only one way to load."""
+    """One engine process. `descent`: the rungs to try; None: there is only one way to load. `load_timeout`: seconds without
+    progress after which a load is ended.
+    """
 
-    def __init__(self, load: Load, log_folder: Path, descent: Descent | None = None) -> None:
+    def __init__(
+        self, load: Load, log_folder: Path, descent: Descent | None = None, load_timeout: float = math.inf
+    ) -> None:
         super().__init__(load.name, load.backend)
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
         self._tickets: dict[int, Ticket] = {}
         self._log_file = log_folder / f"engine-{load.name}.log"
-        self._load, self._descent = load, descent
+        self._load, self._descent, self._load_timeout = load, descent, load_timeout
         self._answered = False
         self._began = 0
         """Length of the log when the process was started."""
@@ -89,7 +98,9 @@ class Worker(ModelHandle):
         self._writer.write(messages.frame(msgspec.structs.replace(self._load, rung=rung)))
         report: messages.Report | ExitCause
         try:
-            report = await _read(reader)
+            report = await with_progress(_read(reader), self.pid, self._load_timeout)
+        except NoProgressError as stalled:
+            raise await self._stalled(stalled) from None
         except EOFError:
             report = await self._exit_cause()
             self._writer.close()
@@ -101,6 +112,16 @@ class Worker(ModelHandle):
             self.kill()
             await self._exit_cause()
         return reader, report
+
+    async def _stalled(self, stalled: NoProgressError) -> ModelUnavailable:
+        """Kills the process; returns the error. A process that waits for a dead disk may not end even then."""
+        self.kill()
+        with suppress(asyncio.TimeoutError):
+            async with timeout(CLOSE_WAIT_S):
+                await asyncio.shield(self._exit_cause())
+        so_far = f"{mebibytes(stalled.read)} had been read and {mebibytes(stalled.filled)} of memory filled"
+        message = f"the load of {self.name} made no progress for {self._load_timeout:g} s and was ended: {so_far}"
+        return ModelUnavailable(message, STALLED.format(path=self._load.path, log=self._log_file))
 
     def _climbs_down(self, report: messages.Report | ExitCause) -> bool:
         """Moves to the next rung if the library crashed on this one. False: there is none, or something else failed."""

@@ -88,7 +88,8 @@ class ModelPool:
         load = load_of(entry, self._catalog, self._config, folder, memory_bytes)
         if entry.backend == REMOTE:
             return self._remotes.worker(load, self._catalog.settings(entry))
-        return Worker(load, self._log_folder, self._descent(entry) if entry.backend == LLAMA else None)
+        descent = self._descent(entry) if entry.backend == LLAMA else None
+        return Worker(load, self._log_folder, descent, float(self._config.resources.load_timeout))
 
     def check(self, entry: ModelEntry) -> None:
         """Raises ModelUnavailable if the model crashed on every rung and nothing has changed since."""
