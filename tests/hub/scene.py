@@ -195,7 +195,11 @@ def with_guide(folder: Path, refusal: str = "I only know llmctl", **models: dict
     writer.write_kv_data_to_file()
     writer.close()
     a_catalog(folder, **models)
-    return Catalog(folder / "models", {}, guide=ModelEntry(name="guide", target=str(file), backend="echo"))
+    return Catalog(
+        folder / "models",
+        {},
+        guide=ModelEntry(name="guide", target=str(file), backend="echo", settings={"takes": 2**20}),
+    )
 
 
 def a_residency(catalog: Catalog, folder: Path, config: Config | None = None) -> Residency:
