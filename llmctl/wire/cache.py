@@ -100,7 +100,7 @@ class LevelStats(msgspec.Struct):
     """One level of the cache since the hub's start."""
 
     level: str
-    """`memory`, `disk` or `shared`"""
+    """`memory`, `disk`, `shared` or `semantic`"""
     hits: int = 0
     misses: int = 0
     errors: int = 0

@@ -1,4 +1,4 @@
-"""The four roots of all messages, the facts that every request carries, and the numbers of the protocol.
+"""The base classes of all messages, the facts that every request carries, and the numbers of the protocol.
 
 It knows no single message; the files beside it hold them, a group each.
 """

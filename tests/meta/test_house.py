@@ -24,6 +24,51 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
+GATEWAY_IMPORTS = {"wire", "errors", "config", "paths", "presence", "dealer"}
+"""Modules of llmctl that the gateway may import: what passes between a client and the hub, and how to reach the hub."""
+
+
+def test_the_gateway_imports_only_what_every_client_shares() -> None:
+    found = set[str]()
+    for path in (ROOT / "daemon" / "llmctl_gateway").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "llmctl":
+                found |= {name.name for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("llmctl."):
+                found.add((node.module or "").split(".")[1])
+            elif isinstance(node, ast.Import):
+                found |= {name.name for name in node.names if name.name.split(".")[0] in ("llmctl", "llmctld")}
+    assert found <= GATEWAY_IMPORTS
+    assert found, "the gateway has a link"
+
+
+WRITTEN = {
+    "config.toml", "hub.json", "learned.json", "measured.json", "hashes.json", "rungs.json", "bandwidth.json", "NAME.json",
+    "current.json",
+}  # fmt: skip
+"""Files of a home, which pages name too."""
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}.md" for name in ("architecture", "development"))])
+def test_every_file_that_a_page_names_exists(page: str) -> None:
+    """A name with a folder must be the end of a path; a bare name, some file's."""
+    paths = {f"/{path.relative_to(ROOT)}" for path in tracked()}
+    named = set(re.findall(r"`([\w./-]+\.(?:py|md|toml|json|txt|yaml))`", (ROOT / page).read_text(encoding="utf-8")))
+    missing = {name for name in named if not any(path.endswith(f"/{name}") for path in paths)}
+    assert {Path(name).name for name in missing} <= WRITTEN
+
+
+WRITTEN_BY_USERS = {
+    "config.toml",
+    "hub.json",
+    "learned.json",
+    "measured.json",
+    "hashes.json",
+    "rungs.json",
+    "bandwidth.json",
+}
+
+
 def test_the_daemon_folder_is_not_a_package() -> None:
     assert not (ROOT / "daemon" / "__init__.py").exists(), "`daemon` is python-daemon's name"
 

@@ -53,7 +53,8 @@ def key_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
 
 
 def wall_of(call: Call, catalog: Catalog, scope: list[str]) -> str:
-    """The key of everything but the question, which may be compared with other questions of the same wall.
+    """The key of everything that must be equal, except the question. Questions with the same wall may be compared with each
+    other; walls separate all others.
 
     The question is the last message, or the typed text where files or stdin accompany it: compared as a whole, a long
     document would drown the few typed words."""

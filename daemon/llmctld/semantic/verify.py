@@ -1,7 +1,7 @@
 """Verification: a stored answer is compared with a computed one, and the decision learns from the outcome.
 
-It compares every miss, and recomputes a sample of hits in the background at priority `batch`. decision/bound.py decides what is
-served.
+It compares the computed answer of a miss with the stored one of the nearest question, if there is one, and recomputes a sample of
+hits in the background at priority `batch`. decision/bound.py decides what is served.
 """
 
 import asyncio

@@ -18,7 +18,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 START = {TIME: HOUR, TEXT: 30 * DAY, CODE: 90 * DAY, ARITHMETIC: 365 * DAY}
 """Initial lifetime per kind."""
 LASTING = {TIME: 0.15, TEXT: 0.94, CODE: 0.98, ARITHMETIC: 0.998}
-"""Prior probability that an answer never changes, chosen so that START results."""
+"""Prior probability that an answer never changes: that for which `Lifetimes.predict` gives START while nothing is known."""
 
 STALE = 4.0
 """Cost of serving a stale answer, in recomputations."""
@@ -39,7 +39,7 @@ FICKLE, FICKLE_KEYS = 0.8, 12
 nothing about time and are ignored.
 """
 PATIENCE = 0.99
-"""Decay of a kind's request rate per recomputation."""
+"""Factor by which older evidence counts less with each recomputation: a kind's request rate, and a model's share of changes."""
 KEYS = 10_000
 """Keys with observations, those observed last."""
 PROBES, PROBED = 4, 64
@@ -245,7 +245,7 @@ class Lifetimes:
 
 
 def _tells(one: Observation) -> bool:
-    """A recomputation right after the previous one with the same result tells nothing."""
+    """Whether the observation counts: the same result right after the previous one does not."""
     return one.changed or one.age >= MINUTE
 
 

@@ -29,7 +29,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Placement:
-    """The request runs in `target`. If `aside` is set, the content of `target` is copied there first."""
+    """The request runs in `target`. If `copy_target` is set, the content of `target` is copied to that stream first."""
 
     target: int
     source: Source

@@ -82,7 +82,9 @@ def value(resident: Resident, now: float) -> float:
 def decide(
     now: float, limit: MemorySize, residents: Sequence[Resident], demands: Iterable[Demand], max_wait: float
 ) -> LoadPlan:
-    """Serves the oldest demand first. Memory it waits for is reserved for it; younger demands may use the rest."""
+    """Serves the oldest demand first. Memory that it waits for is reserved for it, and younger demands may use the rest.
+    A demand that has waited `max_wait`, and for which nothing can be unloaded, stops the younger ones: otherwise it would
+    wait for ever."""
     load: list[str] = []
     evict: list[Hashable] = []
     free = limit.minus(total(resident.room for resident in residents))

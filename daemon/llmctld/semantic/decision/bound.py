@@ -6,13 +6,14 @@ It works on pairs as numbers, on outcomes and on the limit; not on texts, vector
     calibration  observed errors over predicted ones, among pairs about as risky as those served: a factor with an upper bound
     account      each request adds `max_error`; each served answer takes its predicted error times that factor
 
-A pair is served when its predicted error is under the threshold that would spend what requests add (`histogram`), and the account
-can pay for it. The account should never be empty: better pairs would then be refused than were served before. A pair that costs
-less than one request adds is served at once; so restatements are served on a fresh install.
+A pair is served when its predicted error is under a threshold, and the account can pay for it. The threshold is chosen so that
+what is served costs about what requests add (`histogram`). An empty account would refuse good pairs after it has paid for worse
+ones, so the threshold is lowered before that. A pair that costs clearly less than one request adds (SURE_SHARE) is served
+whatever the account holds; so restatements are served on a fresh install.
 
-Served pairs must also be checked, the riskier the more often: before serving ("explore": the answer is computed, and nobody gets
-a wrong one), or after it ("verify"), where the pair is nearly certain. A pair that is checked with probability v counts 1/v times
-(inverse probability weighting: Horvitz and Thompson 1952).
+Pairs that are good enough must also be checked, the riskier the more often. Either the answer is computed instead of served
+("explore": nobody gets a wrong one), or, where the pair is nearly certain, it is served and computed afterwards ("verify"). A
+pair that is checked with probability v counts 1/v times (inverse probability weighting: Horvitz and Thompson 1952).
 
 Sources: vCache (arXiv 2502.03771) explores with a probability and bounds the error of what is served; conformal risk control
 (arXiv 2208.02814) chooses the threshold by an upper bound on the risk. Here the evidence of all stored questions is pooled. The
@@ -105,8 +106,8 @@ class Decision(NamedTuple):
     explore: bool = False
     """Good enough to be served, but computed instead, to learn."""
     judge: bool = False
-    """Whether the pair is worth a question to the judge, if the answers alone do not tell. Where a judge is used, any other pair
-    teaches nothing: otherwise only equal answers would be learned, never different ones."""
+    """Whether the pair is worth a question to the judge, if the answers alone do not tell. Where a judge is used, nothing is
+    learned from other pairs: without it only equal answers are recognised, and the decision would learn from those alone."""
     weight: float = 1.0
     """How many pairs its outcome counts for."""
 
@@ -173,7 +174,7 @@ class Bound:
         return Decision(serve=True, error=error, verify=checked, judge=checked, weight=1 / probability)
 
     def learn(self, pair: Pair, decision: Decision, same: bool) -> None:
-        """Takes the outcome of a miss, an exploration or a verification: whether the stored answer would have served."""
+        """Takes the outcome of a miss, an exploration or a verification: whether the stored answer was right."""
         if pair.similarity < LEAST_SIMILAR:
             return
         weight = min(decision.weight, HEAVIEST)

@@ -10,6 +10,7 @@ from llmctld.semantic.words.opposites import EXCHANGED, NEGATORS, PREFIXES, phra
 from llmctld.semantic.words.stems import stem
 from llmctld.semantic.words.tables import words
 
+# Words beside which "not" or "no" negates nothing: "not only", "or not", "don't you think", "no matter", "no. 1".
 _EMPTY_AFTER = {"not": ("only", "just", "why", "then"), "no": ("why", "then", "how")}
 _EMPTY_BEFORE = {"not": ("or", "why")}
 _YOU = words("you it there we this that he she they")
@@ -19,9 +20,11 @@ _STRICT = words(
     without sans sin ohne senza sem zonder neither nor né nem noch never jamais nunca nie mai nooit no none nobody nothing
     """
 )
+"""Words that deny even what the other text does not mention: "coffee without milk" differs from "coffee"."""
 _DENYING = words("stop avoid quit prevent lack lacking only rather except instead")
 """Words that negate as "not" does: "how do I not worry" means "how do I stop worrying"."""
 _REACH = 5
+"""A negation may deny the four words after it (in _BEHIND also the two before it)."""
 _BEHIND = ("de", "fr")
 """Languages whose negations may follow what they negate."""
 _EXCHANGED = tuple(EXCHANGED)
@@ -68,11 +71,12 @@ def negations(folded: Sequence[str], language: str) -> list[Negation]:
 
 
 def denied(ones: Sequence[Negation], others: Iterable[str], said: frozenset[str], theirs: Sequence[Negation]) -> bool:
-    """Whether one of the negations `ones` denies what the other text says and does not deny itself. The other text has the
-    words `others`, the stems `said` and the negations `theirs`.
+    """Whether a text with the negations `ones` denies what another text says. The other text has the words `others`, the stems
+    `said` and the negations `theirs`.
 
-    A negation of something that the other text does not mention is one more clause, and no difference. "Without" and its like
-    always are one, and so is a negation that denies no word ("it is not").
+    "is it not safe" denies "is it safe": "safe" is said and not negated there. "how do I log in, not with Google" does not deny
+    "how do I log in": the other text does not mention Google. Words in _STRICT deny it nevertheless, and so does a negation whose
+    words are all function words ("it is not").
     """
     common = {one.word for one in ones} & {one.word for one in theirs}
     ones = [one for one in ones if one.word not in common]
@@ -103,7 +107,7 @@ def sides(folded: Sequence[str], language: str) -> Sides:
 
 def opposed(a: Sides, b: Sides) -> bool:
     """Whether the texts are on opposite sides of a scale."""
-    return any(side ^ b.get(scale, side) == 3 for scale, side in a.items())
+    return any(side ^ b.get(scale, side) == 3 for scale, side in a.items())  # 1 and 2: left here, right there
 
 
 def prefixed(ones: set[str], others: set[str]) -> bool:
