@@ -12,7 +12,6 @@ from typing import NamedTuple
 import msgspec
 
 from llmctl.errors import InvalidRequest, LlmctlError
-from llmctl.files import write_whole
 from llmctl.paths import Paths, expanded, make_private
 
 MOST = 10_000
@@ -47,7 +46,8 @@ class NamedFiles:
                 f"{origin.words} may not read {real}: it is outside {own}the current folder",
                 f"If it may, add the file or its folder to `templates.read_allow` in {self._paths.config_file}.",
             )
-        self._show(origin, real)
+        if os.path.isfile(real):
+            self._show(origin, real)
         return real
 
     def _own(self, origin: Origin) -> list[str | Path]:
@@ -64,6 +64,8 @@ class NamedFiles:
         if sum(map(len, shown.values())) > MOST:
             shown, files = {origin.words: files}, files
         files.append(real)
+        from llmctl.files import write_whole  # it takes longer to import than the rest, and is needed once per file
+
         with contextlib.suppress(OSError, LlmctlError):  # then it is shown again
             write_whole(make_private(self._paths.state) / self._paths.named_files.name, msgspec.json.encode(shown))
 

@@ -170,7 +170,7 @@ def os_user() -> str:
 
 def read_file(name: str, path: str | None = None) -> wire.File:
     """A text file, ready to be sent. `path`: where it is, if not at its name. Raises NotFound or InvalidRequest."""
-    with written.opened(path or name, "Name a text file.") as file:
+    with written.opened(name, "Name a text file.", path) as file:
         try:
             data = file.read(wire.MAX_BODY_BYTES + 1)
         except OSError as error:

@@ -32,9 +32,12 @@ NEAR = 20
 """Characters shown on either side of an error in a line."""
 
 
-def opened(name: str, hint: str) -> BinaryIO:
-    """The opened file; `hint` says what kind of file is needed. Raises NotFound with the nearest names, InvalidRequest."""
-    path = expanded(name)
+def opened(name: str, hint: str, at: str | None = None) -> BinaryIO:
+    """The opened file; `hint` says what kind of file is needed. `at`: its path, if not its name.
+
+    Raises NotFound with the nearest names, InvalidRequest.
+    """
+    path = expanded(name if at is None else at)
     try:
         return path.open("rb")
     except FileNotFoundError as error:

@@ -232,8 +232,8 @@ def at_the_desk(house: House, line: str, **variables: str) -> Outcome:
     return house.shell(f"cd desk && llmctl {line}", **variables)  # type: ignore[arg-type]
 
 
-def template(house: House, text: str) -> None:
-    (house.home / "theirs" / "t.yaml").write_text(f"prompt: hi\n{text}\n")
+def template(house: House, text: str, name: str = "t") -> None:
+    (house.home / "theirs" / f"{name}.yaml").write_text(f"prompt: hi\n{text}\n")
 
 
 @pytest.mark.parametrize(
@@ -253,18 +253,26 @@ def test_a_template_reads_no_file_outside_its_own_and_the_current_folder(desk: H
 
 
 def test_the_first_file_that_a_template_reads_is_shown_once(desk: House) -> None:
-    template(desk, f"file: [mine.txt, {desk.home}/theirs/notes.txt]")
-    first = at_the_desk(desk, "ask -t ../theirs/t.yaml -m echo")
+    template(desk, f"file: [mine.txt, {desk.home}/theirs/notes.txt]", "shown")
+    first = at_the_desk(desk, "ask -t ../theirs/shown.yaml -m echo")
     assert first.status == 0, first
-    assert f"t.yaml reads {desk.home}/desk/mine.txt" in first.err
-    assert f"t.yaml reads {desk.home}/theirs/notes.txt" in first.err
-    assert "reads" not in at_the_desk(desk, "ask -t ../theirs/t.yaml -m echo").err
-    template(desk, f"file: {desk.home}/outside/shadow")
+    assert f"shown.yaml reads {desk.home}/desk/mine.txt" in first.err
+    assert f"shown.yaml reads {desk.home}/theirs/notes.txt" in first.err
+    assert "reads" not in at_the_desk(desk, "ask -t ../theirs/shown.yaml -m echo").err
+    template(desk, f"file: {desk.home}/outside/shadow", "shown")
     for allowed in (f"{desk.home}/outside", f"{desk.home}/outside/shadow"):
-        outcome = at_the_desk(desk, "ask -t ../theirs/t.yaml -m echo", LLMCTL_TEMPLATES__READ_ALLOW=f'["{allowed}"]')
+        outcome = at_the_desk(
+            desk, "ask -t ../theirs/shown.yaml -m echo", LLMCTL_TEMPLATES__READ_ALLOW=f'["{allowed}"]'
+        )
         assert outcome.status == 0, outcome
         assert "root:x" in outcome.out
-    denied = at_the_desk(desk, "ask -t ../theirs/t.yaml -m echo", LLMCTL_TEMPLATES__READ_ALLOW=f'["{desk.home}/out"]')
+    template(desk, "file: nowhere.txt", "shown")
+    missing = at_the_desk(desk, "ask -t ../theirs/shown.yaml -m echo")
+    assert (missing.status, "there is no file nowhere.txt" in missing.err, "reads" in missing.err) == (5, True, False)
+    template(desk, f"file: {desk.home}/outside/shadow", "shown")
+    denied = at_the_desk(
+        desk, "ask -t ../theirs/shown.yaml -m echo", LLMCTL_TEMPLATES__READ_ALLOW=f'["{desk.home}/out"]'
+    )
     assert denied.status == 5
     wrong = at_the_desk(desk, "ask hi -m echo", LLMCTL_TEMPLATES__READ_ALLOW='["outside"]')
     assert (wrong.status, "not a full path" in wrong.err) == (2, True), wrong
