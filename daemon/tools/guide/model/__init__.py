@@ -1,0 +1,1 @@
+"""The network: its tokens, its training and its file."""
