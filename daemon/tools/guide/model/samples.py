@@ -1,0 +1,68 @@
+"""Samples for the training, made on the fly: a chunk of them at a time, each chunk from its own seed.
+
+It knows the texts and token ids. No question that is like one of the held-out questions gets in.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tools.guide.model.tokens import Tokens, learn
+from tools.guide.texts import phrasings, unrelated
+from tools.guide.texts.answers import Entry, entries
+
+REFUSAL = "refusal"
+"""The name of the answer to what is not about llmctl."""
+REFUSED = 0.22
+"""Share of questions that are not about llmctl."""
+CHUNK, BATCH, ANSWERS = 4096, 64, 48
+"""Questions of a chunk and of a batch; answers that are learned word by word in a chunk."""
+
+Sample = tuple[str, str]
+Batch = tuple[list[list[int]], list[list[int]]]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Draws questions with the names of their answers; `taboo` says which questions are too like one that is held out."""
+
+    seed: int
+    taboo: Callable[[list[str]], set[str]] = lambda texts: set()
+
+    def chunk(self, number: int, size: int = CHUNK) -> list[Sample]:
+        """The questions of a chunk: always the same ones for a seed and a number."""
+        rng = random.Random(f"{self.seed}/{number}")
+        all_entries = entries()
+        drawn = [_draw(all_entries, rng) for _ in range(size)]
+        bad = self.taboo([question for question, _ in drawn])
+        return [(question, name) for question, name in drawn if question not in bad]
+
+
+def _draw(all_entries: tuple[Entry, ...], rng: random.Random) -> Sample:
+    if rng.random() < REFUSED:
+        return unrelated.question(all_entries, rng), REFUSAL
+    entry = rng.choice(all_entries)
+    return phrasings.question(entry, rng), entry.name
+
+
+def answer(name: str) -> str:
+    """The text of the answer of this name."""
+    return unrelated.refusal() if name == REFUSAL else {entry.name: entry.answer for entry in entries()}[name]
+
+
+def vocabulary(samples: Samples) -> Tokens:
+    """The tokens, learned from some chunks of questions and from the answers."""
+    questions = [question for number in range(-8, 0) for question, _ in samples.chunk(number)]
+    names = (REFUSAL, *(entry.name for entry in entries()))
+    return learn([f" {question}" for question in questions] + [answer(name) for name in names] * 20, names)
+
+
+def batches(drawn: list[Sample], tokens: Tokens, rng: random.Random) -> Iterator[Batch]:
+    """(prompts, what follows each): the marker alone, but in the first batch the whole answer. Alike long ones together."""
+    prompts = tokens.prompts(question for question, _ in drawn)
+    rows = sorted(zip(prompts, (name for _, name in drawn), strict=True), key=lambda row: len(row[0]))
+    whole = rng.sample(rows, ANSWERS)
+    yield [prompt for prompt, _ in whole], [tokens.answer(name, answer(name)) for _, name in whole]
+    parts = [rows[at : at + BATCH] for at in range(0, len(rows), BATCH)]
+    for part in rng.sample(parts, len(parts)):
+        yield [prompt for prompt, _ in part], [[tokens.marker(name)] for _, name in part]

@@ -1,0 +1,69 @@
+"""The answers and the patterns of their questions, as they stand in answers.yaml.
+
+It knows the file and its hash; how a question is varied is elsewhere (phrasings), and so is whether a command exists (measure).
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).parent
+SOURCE = HERE / "answers.yaml"
+SHELL = re.compile(r"^(?:[A-Z_]+=\S+ )*(?:llmctl|make|pip|from|keyring|export|cat|echo|printf|cut|git)\b.*", flags=re.M)
+"""How a command line begins in an answer: at the start of a line."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One answer, and patterns of the questions that it answers."""
+
+    name: str
+    answer: str
+    do: tuple[str, ...]
+    say: tuple[str, ...]
+    keys: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """Its first command line."""
+        return command_line(self.answer) or ""
+
+
+@lru_cache(maxsize=1)
+def entries() -> tuple[Entry, ...]:
+    """All answers, in the order of the file. Raises ValueError if one lacks a part or two are the same."""
+    found = tuple(_entry(name, row) for name, row in yaml.safe_load(SOURCE.read_text(encoding="utf-8")).items())
+    if len({entry.answer for entry in found}) != len(found):
+        raise ValueError(f"two answers in {SOURCE.name} are the same")
+    return found
+
+
+def corpus() -> str:
+    """Hash of the answers' source: the model's file names the one that it was trained on."""
+    return hashlib.sha256(SOURCE.read_bytes()).hexdigest()
+
+
+def command_line(answer: str) -> str | None:
+    """The first command line of an answer, as a person would copy it; None if there is none."""
+    found = SHELL.search(answer)
+    return found[0] if found else None
+
+
+def command_lines(answer: str) -> list[str]:
+    """All command lines of an answer: those on lines of their own, and those between backticks."""
+    return SHELL.findall(answer) + [line for line in re.findall(r"`([^`]+)`", answer) if SHELL.match(line)]
+
+
+def lines(text: str) -> tuple[str, ...]:
+    """The patterns of a block, one per line."""
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _entry(name: str, row: dict[str, str]) -> Entry:
+    if set(row) != {"answer", "do", "say", "keys"}:
+        raise ValueError(f"{SOURCE.name}: {name} has {sorted(row)}, and must have answer, do, say and keys")
+    return Entry(name, row["answer"].strip(), *(lines(row[part]) for part in ("do", "say", "keys")))
