@@ -23,6 +23,7 @@ JOBS ?= 2
 PYTEST_ARGS ?=
 CPUINFO ?=
 PYTHONS ?=
+SEEDS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,7 +34,7 @@ INDEXES := $(addprefix --extra-index-url=,$(TORCH_INDEX) $(LLAMA_INDEX))
 SOURCES := pyproject.toml constraints.txt Makefile
 STRESS ?= 1.0
 
-.PHONY: help install demo test test-pythons check lint format generate generated bench bench-busy bench-cache bench-draft bench-engine bench-torch stress clean
+.PHONY: help install demo test test-pythons check lint format generate generated bench bench-busy bench-cache bench-draft bench-engine bench-guide bench-torch guide stress clean
 .DEFAULT_GOAL := help
 
 help:
@@ -44,6 +45,7 @@ help:
 	@echo "make bench-draft  drafts over real texts;  make bench-torch  a folder, eight at once;  make stress  the long tests;  make generate  writes generated files;  make clean"
 	@echo "make bench-busy MODEL=FILE.gguf [PEER=FOLDER]  beside busy programs"
 	@echo "make bench-cache DATA=FOLDER  the caches over real questions"
+	@echo "make guide  trains the built-in guide model and measures it [SEEDS=1];  make bench-guide  only measures"
 
 # Where the processor has AMX and the compiler drops its tile configurations, llama.cpp is built with a header of ours (see
 # daemon/llmctld/native), unless CMAKE_ARGS says how to build, or ready-made wheels are taken. Not from or into pip's cache of
@@ -166,6 +168,14 @@ bench-engine-peers:
 bench-engine: bench-engine-peers $(DEV)
 	$(BIN)/python -m tests.bench.engine --peer "$(PEER)" --model "$(MODEL)" --rounds $(ROUNDS) \
 	    $(if $(ROWS),--rows "$(ROWS)") $(if $(PYSERVER),--python "$(PYSERVER)") $(if $(DRAFT),--draft "$(DRAFT)") $(if $(PEER_FLAGS),--flags="$(PEER_FLAGS)")
+
+# The built-in model that answers questions about llmctl: trained on daemon/tools/guide/texts, written into the package, measured
+# (docs/guide-model.md). SEEDS=1 is one training instead of three, of which the best is taken. It goes on where it was stopped.
+guide: $(DEV)
+	$(BIN)/python -m tools.guide make $(if $(SEEDS),--seeds "$(SEEDS)")
+
+bench-guide: $(DEV)
+	$(BIN)/python -m tools.guide measure
 
 format: $(DEV)
 	$(BIN)/ruff format .

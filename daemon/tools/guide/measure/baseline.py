@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
 from sklearn.pipeline import make_union
-
 from tools.guide.model.samples import Samples, answer
 from tools.guide.model.tokens import plain
 
+CHUNKS = 5
+"""More of them take long and change little: it has seen most words by then."""
 
-def answers(samples: Samples, questions: Sequence[str], chunks: int = 10) -> list[str]:
+
+def answers(samples: Samples, questions: Sequence[str], chunks: int = CHUNKS) -> list[str]:
     """Its answers, after so many chunks of the same training questions."""
     drawn = [row for number in range(chunks) for row in samples.chunk(number)]
     words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)

@@ -36,6 +36,8 @@ def hub() -> Iterator[None]:
 def answers(file: Path, questions: Sequence[str], name: str = NAME) -> list[str]:
     """The answer to each question. Inside `hub()`."""
     settings = ["--set", "threads=1", "--set", "speculation=off", "--set", "device=cpu"]
-    subprocess.run([LLMCTL, "models", "add", name, file, "--force", "-q", *settings], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [LLMCTL, "models", "add", name, file, "--force", "-q", *settings], check=True, stdout=subprocess.DEVNULL
+    )
     with Client() as client:
         return [client.ask(text, model=name, temperature=0, no_cache=True).text for text in questions]

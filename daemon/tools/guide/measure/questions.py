@@ -6,6 +6,7 @@ It knows their files; the held-out ones are only counted, never shown.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,5 +46,5 @@ def held_out() -> list[Question]:
     return about + [Question(row["question"], near=row.get("near", False)) for row in _rows(HELD / "unrelated.jsonl")]
 
 
-def _rows(file: Path) -> list[dict[str, object]]:
+def _rows(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -6,10 +6,11 @@ It knows questions and answers, not who gave them: the model, or the baseline be
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.guide import lines
 from tools.guide.measure.questions import Question
 from tools.guide.texts import unrelated
 from tools.guide.texts.answers import command_line
+
+from tests.guide import lines
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType, GGUFWriter, TokenType, quants
-
 from tools.guide.model.tokens import END, TEMPLATE
 from tools.guide.model.train import Trained
 from tools.guide.texts import unrelated
 from tools.guide.texts.answers import corpus
 
 DESCRIPTION = "Answers questions about llmctl, and knows nothing else."
+
 
 def export(trained: Trained, file: Path) -> None:
     """Write the file: matrices in half precision, the rest in full."""
@@ -34,6 +34,7 @@ def export(trained: Trained, file: Path) -> None:
     writer.close()
     written.replace(file)
 
+
 def _describe(writer: GGUFWriter, trained: Trained) -> None:
     shape = trained.network.shape
     writer.add_name("guide")
@@ -52,6 +53,7 @@ def _describe(writer: GGUFWriter, trained: Trained) -> None:
     writer.add_layer_norm_rms_eps(shape.epsilon)
     writer.add_float32("general.sampling.temp", 0.0)
 
+
 def _words(writer: GGUFWriter, trained: Trained) -> None:
     tokens = trained.tokens
     kinds = [TokenType.NORMAL] * tokens.pieces + [TokenType.CONTROL] * (len(tokens) - tokens.pieces)
@@ -65,4 +67,3 @@ def _words(writer: GGUFWriter, trained: Trained) -> None:
     writer.add_add_bos_token(False)
     writer.add_add_space_prefix(False)
     writer.add_chat_template(TEMPLATE)
-

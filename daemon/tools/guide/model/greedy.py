@@ -6,7 +6,6 @@ It is the reference for the file's answers through the real engine, which must b
 from collections.abc import Sequence
 
 import torch
-
 from tools.guide.model.network import Network
 from tools.guide.model.samples import answer
 from tools.guide.model.tokens import END, Tokens
@@ -38,5 +37,8 @@ def text(network: Network, tokens: Tokens, question: str, longest: int = 120) ->
 def recited(network: Network, tokens: Tokens, questions: Sequence[str]) -> float:
     """Share of these questions whose whole answer is word for word the one that its first token names."""
     named = markers(network, tokens, questions)
-    same = [text(network, tokens, question) == (answer(name) if name else "") for question, name in zip(questions, named, strict=True)]
+    same = [
+        text(network, tokens, question) == (answer(name) if name else "")
+        for question, name in zip(questions, named, strict=True)
+    ]
     return sum(same) / len(same)

@@ -13,10 +13,11 @@ from tools.guide.texts.answers import Entry, entries
 
 REFUSAL = "refusal"
 """The name of the answer to what is not about llmctl."""
-REFUSED = 0.22
+REFUSED = 0.25
 """Share of questions that are not about llmctl."""
-CHUNK, BATCH, ANSWERS = 4096, 64, 48
-"""Questions of a chunk and of a batch; answers that are learned word by word in a chunk."""
+CHUNK, BATCH = 4096, 128
+ANSWERS, RECITED = 320, 32
+"""Questions of a chunk and of a batch; answers of a chunk that are learned word by word, and of such a batch."""
 
 Sample = tuple[str, str]
 Batch = tuple[list[list[int]], list[list[int]]]
@@ -28,12 +29,13 @@ class Samples:
 
     seed: int
     taboo: Callable[[list[str]], set[str]] = lambda texts: set()
+    size: int = CHUNK
 
-    def chunk(self, number: int, size: int = CHUNK) -> list[Sample]:
+    def chunk(self, number: int) -> list[Sample]:
         """The questions of a chunk: always the same ones for a seed and a number."""
         rng = random.Random(f"{self.seed}/{number}")
         all_entries = entries()
-        drawn = [_draw(all_entries, rng) for _ in range(size)]
+        drawn = [_draw(all_entries, rng) for _ in range(self.size)]
         bad = self.taboo([question for question, _ in drawn])
         return [(question, name) for question, name in drawn if question not in bad]
 
@@ -57,12 +59,25 @@ def vocabulary(samples: Samples) -> Tokens:
     return learn([f" {question}" for question in questions] + [answer(name) for name in names] * 20, names)
 
 
+def steps(size: int) -> int:
+    """How many batches a chunk of this size has, at most."""
+    return -(-size // BATCH) + -(-min(ANSWERS, size) // RECITED)
+
+
 def batches(drawn: list[Sample], tokens: Tokens, rng: random.Random) -> Iterator[Batch]:
-    """(prompts, what follows each): the marker alone, but in the first batch the whole answer. Alike long ones together."""
+    """(prompts, what follows each): the marker alone, or in some batches the whole answer. Alike long ones are together."""
     prompts = tokens.prompts(question for question, _ in drawn)
     rows = sorted(zip(prompts, (name for _, name in drawn), strict=True), key=lambda row: len(row[0]))
-    whole = rng.sample(rows, ANSWERS)
-    yield [prompt for prompt, _ in whole], [tokens.answer(name, answer(name)) for _, name in whole]
-    parts = [rows[at : at + BATCH] for at in range(0, len(rows), BATCH)]
-    for part in rng.sample(parts, len(parts)):
-        yield [prompt for prompt, _ in part], [[tokens.marker(name)] for _, name in part]
+    whole = rng.sample(rows, min(ANSWERS, len(rows)))
+    made = [
+        ([prompt for prompt, _ in part], [tokens.answer(name, answer(name)) for _, name in part])
+        for part in _parts(whole, RECITED)
+    ]
+    made += [
+        ([prompt for prompt, _ in part], [[tokens.marker(name)] for _, name in part]) for part in _parts(rows, BATCH)
+    ]
+    yield from rng.sample(made, len(made))
+
+
+def _parts(rows: list[tuple[list[int], str]], size: int) -> list[list[tuple[list[int], str]]]:
+    return [rows[at : at + size] for at in range(0, len(rows), size)]

@@ -14,11 +14,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 SIZE = 2048
 USER, GUIDE, END = "<|user|>", "<|guide|>", "<|end|>"
 CONTROL = (END, USER, GUIDE)
+MARKER = "<|answer:{}|>"
 LONGEST = 480
 """Characters of a question that the model reads."""
 TEMPLATE = (
-    "{% set ns = namespace(q='') %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.q = m.content %}{% endif %}{% endfor %}"
-    f"{USER} {{{{ (ns.q | trim | lower)[:{LONGEST}] }}}}{GUIDE}"
+    "{% set last = namespace(said='') %}"
+    "{% for m in messages %}{% if m.role == 'user' %}{% set last.said = m.content %}{% endif %}{% endfor %}"
+    f"{USER} {{{{ (last.said | trim | lower)[:{LONGEST}] }}}}{GUIDE}"
 )
 """The prompt is made from the last message of the user, in small letters."""
 
@@ -79,7 +81,7 @@ class Tokens:
     def names_of_all(self) -> list[str]:
         """The text of each token as a GGUF file holds it."""
         vocabulary = self.bpe.get_vocab()
-        return [*sorted(vocabulary, key=vocabulary.__getitem__), *CONTROL, *(f"<|{name}|>" for name in self.names)]
+        return [*sorted(vocabulary, key=vocabulary.__getitem__), *CONTROL, *map(MARKER.format, self.names)]
 
 
 def learn(texts: Iterable[str], names: tuple[str, ...]) -> Tokens:

@@ -14,27 +14,67 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tokenizers import Tokenizer
+from tools.guide.model.network import Network, Shape
+from tools.guide.model.samples import Batch, Samples, batches, steps, vocabulary
+from tools.guide.model.tokens import Tokens
 from torch import Tensor
 from torch.nn import functional as F
 
-from tools.guide.model.network import Network, Shape
-from tools.guide.model.samples import BATCH, CHUNK, Batch, Samples, batches, vocabulary
-from tools.guide.model.tokens import Tokens
-
-RATE, WARM, DECAY, SMOOTH, AVERAGE = 2e-3, 50, 0.05, 0.05, 0.99
-"""Learning rate at its top, steps up to it, weight decay, label smoothing, and how slowly the average of the weights follows."""
-SAVE_S = 30
+RATES = {"tables": 1e-2, "vectors": 2e-3, "matrices": 3e-2}
+"""Learning rates at their top: of the tokens' table, of the norms, and of the matrices, which Muon turns (Adam took three times
+as many questions)."""
+WARM, DECAY, SMOOTH, AVERAGE = 40, 0.01, 0.05, 0.99
+"""Steps up to the top, weight decay, label smoothing, and how slowly the average of the weights follows."""
 
 
 @dataclass
 class Trained:
-    """A network with its tokens, the seed, and the seconds and questions that it took."""
+    """A network with its tokens, the seed, and the seconds of processor time and the questions that it took."""
 
     network: Network
     tokens: Tokens
     seed: int
     seconds: float
     questions: int
+
+
+class Optimizer:
+    """Adam for the table of tokens and the norms, Muon for the matrices; one schedule for both."""
+
+    def __init__(self, network: Network) -> None:
+        kinds: dict[str, list[Tensor]] = {"tables": [], "vectors": [], "matrices": []}
+        for name, weight in network.named_parameters():
+            kinds["vectors" if weight.ndim == 1 else "tables" if name.startswith("token_embd") else "matrices"].append(
+                weight
+            )
+        groups = [{"params": kinds[kind], "lr": RATES[kind]} for kind in ("tables", "vectors")]
+        self._parts = {
+            "adam": torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=DECAY, fused=True),
+            "muon": torch.optim.Muon(kinds["matrices"], lr=RATES["matrices"], weight_decay=DECAY),
+        }
+        self._tops = {name: [group["lr"] for group in part.param_groups] for name, part in self._parts.items()}
+
+    def warm(self, step: int, total: int) -> None:
+        """The rates of this step: up in a line, then down to zero in a half wave."""
+        share = min(1.0, (step + 1) / WARM) * (1 + math.cos(math.pi * min(1.0, step / total))) / 2
+        for name, part in self._parts.items():
+            for group, top in zip(part.param_groups, self._tops[name], strict=True):
+                group["lr"] = top * share
+
+    def zero_grad(self) -> None:
+        for part in self._parts.values():
+            part.zero_grad()
+
+    def step(self) -> None:
+        for part in self._parts.values():
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self._parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
 
 
 def train(samples: Samples, chunks: int, folder: Path, key: str) -> Trained:
@@ -45,30 +85,28 @@ def train(samples: Samples, chunks: int, folder: Path, key: str) -> Trained:
     state = _saved(file, f"{key}/{chunks}") or _fresh(samples, f"{key}/{chunks}")
     tokens = Tokens(Tokenizer.from_str(state["bpe"]), tuple(state["names"]))
     network, average = (Network(Shape(len(tokens))) for _ in range(2))
-    optimizer = torch.optim.AdamW(network.parameters(), RATE, betas=(0.9, 0.98), weight_decay=DECAY, fused=True)
+    optimizer = Optimizer(network)
     for part, name in ((network, "network"), (average, "average"), (optimizer, "optimizer")):
         if name in state:
             part.load_state_dict(state[name])
     if "average" not in state:
         average.load_state_dict(network.state_dict())
-    saved, total = time.monotonic(), chunks * (1 + CHUNK // BATCH)
+    total = chunks * steps(samples.size)
     with _progress() as progress:
         bar = progress.add_task(f"seed {samples.seed}", total=chunks, completed=state["chunk"], loss=0.0, hits=0.0)
         for chunk in range(state["chunk"], chunks):
-            began = time.monotonic()
+            began = time.process_time()
             rng, drawn = random.Random(f"{samples.seed}:{chunk}"), samples.chunk(chunk)
             torch.manual_seed(samples.seed * 100_003 + chunk)
             state["questions"] += len(drawn)
             for batch in batches(drawn, tokens, rng):
-                _rate(optimizer, state["step"], total)
+                optimizer.warm(state["step"], total)
                 loss, hits = _step(network, optimizer, batch)
                 _follow(average, network, min(AVERAGE, state["step"] / (state["step"] + 10)))
                 state["step"] += 1
-            state["chunk"], state["seconds"] = chunk + 1, state["seconds"] + time.monotonic() - began
+            state["chunk"], state["seconds"] = chunk + 1, state["seconds"] + time.process_time() - began
             progress.update(bar, completed=chunk + 1, loss=loss, hits=hits)
-            if time.monotonic() - saved > SAVE_S or chunk + 1 == chunks:
-                saved = time.monotonic()
-                _save(file, state, network, average, optimizer)
+            _save(file, state, network, average, optimizer)
     return Trained(average.eval(), tokens, samples.seed, state["seconds"], state["questions"])
 
 
@@ -87,22 +125,23 @@ def _saved(file: Path, key: str) -> dict[str, Any] | None:
     return state if state["key"] == key else None
 
 
-def _save(file: Path, state: dict[str, Any], network: Network, average: Network, optimizer: torch.optim.Optimizer) -> None:
+def _save(file: Path, state: dict[str, Any], network: Network, average: Network, optimizer: Optimizer) -> None:
     parts = {"network": network.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
     written = file.with_suffix(".new")
     torch.save(state | parts, written)
     os.replace(written, file)
 
 
-def _step(network: Network, optimizer: torch.optim.Optimizer, batch: Batch) -> tuple[float, float]:
+def _step(network: Network, optimizer: Optimizer, batch: Batch) -> tuple[float, float]:
     """One step of learning; the loss, and the share of first tokens that were right."""
     network.train()
     tokens, wanted = padded(batch)
     at = wanted >= 0
-    logits = network.logits(network(tokens)[at])
-    loss = F.cross_entropy(logits, wanted[at], label_smoothing=SMOOTH)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network.logits(network(tokens)[at])
+    loss = F.cross_entropy(logits.float(), wanted[at], label_smoothing=SMOOTH)
     optimizer.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimizer.step()
     return loss.item(), (logits.argmax(-1) == wanted[at]).float().mean().item()
@@ -117,12 +156,6 @@ def padded(batch: Batch) -> tuple[Tensor, Tensor]:
         tokens[row, : len(rows[row])] = torch.tensor(rows[row])
         wanted[row, len(prompt) - 1 : len(rows[row])] = torch.tensor(after)
     return tokens, wanted
-
-
-def _rate(optimizer: torch.optim.Optimizer, step: int, total: int) -> None:
-    rate = RATE * min(1.0, (step + 1) / WARM) * (0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, step / total))) / 2)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 @torch.no_grad()

@@ -13,7 +13,10 @@ import yaml
 
 HERE = Path(__file__).parent
 SOURCE = HERE / "answers.yaml"
-SHELL = re.compile(r"^(?:[A-Z_]+=\S+ )*(?:llmctl|make|pip|from|keyring|export|cat|echo|printf|cut|git)\b.*", flags=re.M)
+SHELL = re.compile(
+    r"^(?:[A-Z_]+=\S+ )*(?:llmctl|make|pip|from|keyring|export|(?:cat|echo|printf|cut|git)\b.*\| llmctl)\b.*",
+    flags=re.M,
+)
 """How a command line begins in an answer: at the start of a line."""
 
 

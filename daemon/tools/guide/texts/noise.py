@@ -6,11 +6,57 @@ It knows letters and words, and nothing of what a question means.
 import random
 
 BESIDE = {
-    "a": "sqw", "b": "vgn", "c": "xvd", "d": "sfec", "e": "wrd", "f": "dgr", "g": "fht", "h": "gjy", "i": "uok", "j": "hku", "k": "jli", "l": "kop", "m": "nk",
-    "n": "bmh", "o": "ipl", "p": "ol", "q": "wa", "r": "etf", "s": "adw", "t": "ryg", "u": "yij", "v": "cbf", "w": "qes", "x": "zcs", "y": "tuh", "z": "xa",
-}  # fmt: skip
+    "a": "sqw",
+    "b": "vgn",
+    "c": "xvd",
+    "d": "sfec",
+    "e": "wrd",
+    "f": "dgr",
+    "g": "fht",
+    "h": "gjy",
+    "i": "uok",
+    "j": "hku",
+    "k": "jli",
+    "l": "kop",
+    "m": "nk",
+    "n": "bmh",
+    "o": "ipl",
+    "p": "ol",
+    "q": "wa",
+    "r": "etf",
+    "s": "adw",
+    "t": "ryg",
+    "u": "yij",
+    "v": "cbf",
+    "w": "qes",
+    "x": "zcs",
+    "y": "tuh",
+    "z": "xa",
+}
 """Keys beside each key."""
-SMALL = {"a", "an", "the", "i", "to", "do", "is", "of", "in", "my", "it", "for", "on", "that", "this", "me", "can", "please", "from", "with", "how"}
+SMALL = {
+    "a",
+    "an",
+    "the",
+    "i",
+    "to",
+    "do",
+    "is",
+    "of",
+    "in",
+    "my",
+    "it",
+    "for",
+    "on",
+    "that",
+    "this",
+    "me",
+    "can",
+    "please",
+    "from",
+    "with",
+    "how",
+}
 """Words that people leave out first."""
 ENDS = ["", "", "", "", "?", "?", "?", ".", "!", "??", " ?", "...", "?!"]
 
@@ -30,9 +76,7 @@ def typo(word: str, rng: random.Random) -> str:
 
 def typos(words: list[str], rng: random.Random, rate: float) -> list[str]:
     """Each longer word with a mistake at this rate; words with signs or digits are left as they are."""
-    return [
-        typo(word, rng) if len(word) > 3 and word.isalpha() and rng.random() < rate else word for word in words
-    ]
+    return [typo(word, rng) if len(word) > 3 and word.isalpha() and rng.random() < rate else word for word in words]
 
 
 def thinned(words: list[str], rng: random.Random, small: float, other: float) -> list[str]:

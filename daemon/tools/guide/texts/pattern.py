@@ -6,7 +6,7 @@
 import random
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 
 MARKS = re.compile(r"[()\[\]|]|<[a-z_]+>")
 SPACES = re.compile(r"\s+")
@@ -15,7 +15,7 @@ Part = str | tuple[str, tuple["Choice", ...]]
 Choice = tuple[Part, ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(text: str) -> Choice:
     """The parts of a pattern. Raises ValueError if brackets do not match."""
     pieces = [piece for piece in re.split(f"({MARKS.pattern})", text) if piece]

@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any
 
 import yaml
-
 from tools.guide.texts import noise, pattern
 from tools.guide.texts.answers import HERE, Entry, lines
 
@@ -44,7 +43,9 @@ def core(entry: Entry, rng: random.Random) -> str:
         frame = one(rng.choice(_words()["frames"]), rng)
         said = frame.replace("@", said)
     elif kind == "keys" and rng.random() < 0.3:
-        said = rng.choice([f"llmctl {said}", f"{said} llmctl", f"{said} how", f"how {said}", f"{said} option", f"{said} command"])
+        said = rng.choice(
+            [f"llmctl {said}", f"{said} llmctl", f"{said} how", f"how {said}", f"{said} option", f"{said} command"]
+        )
     return said
 
 

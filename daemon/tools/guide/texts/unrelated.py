@@ -8,16 +8,15 @@ from functools import lru_cache
 from typing import Any
 
 import yaml
-
 from tools.guide.texts import pattern, phrasings
 from tools.guide.texts.answers import HERE, Entry, lines
 
 
 @lru_cache(maxsize=1)
 def _words() -> dict[str, Any]:
-    found = yaml.safe_load((HERE / "unrelated.yaml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = yaml.safe_load((HERE / "unrelated.yaml").read_text(encoding="utf-8"))
     found["lists"] = {name: lines(words) if isinstance(words, str) else words for name, words in found["lists"].items()}
-    return found | {part: lines(found[part]) for part in ("plain", "foreign")}
+    return found | {part: lines(found[part]) for part in ("plain", "near", "foreign")}
 
 
 def refusal() -> str:
@@ -33,9 +32,11 @@ def first_words() -> str:
 def question(entries: tuple[Entry, ...], rng: random.Random) -> str:
     """One question that is not about llmctl; `entries`: those whose words are borrowed."""
     luck = rng.random()
-    if luck < 0.3:
+    if luck < 0.24:
         said = _near(rng)
-    elif luck < 0.5:
+    elif luck < 0.36:
+        said = phrasings.around(_one(rng.choice(_words()["near"]), rng), rng)
+    elif luck < 0.52:
         said = _borrowed(entries, rng)
     elif luck < 0.85:
         said = phrasings.around(_one(rng.choice(_words()["plain"]), rng), rng)
@@ -80,7 +81,9 @@ def _elsewhere(said: str, rng: random.Random, but: str = "none") -> str:
     if luck < 0.7:
         return f"{said} {rng.choice(_words()['lists']['in'])} {name}"
     if luck < 0.85:
-        return f"{rng.choice(['in', 'with', 'for', 'on', '', ''])} {name}{rng.choice([',', ':', '', ' -'])} {said}".strip()
+        return (
+            f"{rng.choice(['in', 'with', 'for', 'on', '', ''])} {name}{rng.choice([',', ':', '', ' -'])} {said}".strip()
+        )
     return f"{name} {said}" if luck < 0.93 else f"{said} {name}"
 
 
@@ -91,7 +94,9 @@ def _sound(rng: random.Random) -> str:
 def _nonsense(rng: random.Random) -> str:
     luck = rng.random()
     if luck < 0.4:
-        return " ".join("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(rng.randint(1, 5)))
+        return " ".join(
+            "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(rng.randint(1, 5))
+        )
     if luck < 0.8:
         return " ".join(_sound(rng) for _ in range(rng.randint(1, 6)))
     return "".join(rng.choices("0123456789!?$%&/()=+*#-.,;:_<>", k=rng.randint(1, 12)))
