@@ -11,7 +11,7 @@ SHORTEST = 4
 """Characters of a secret that is worth hiding: a shorter one stands in ordinary words."""
 PATTERNS = (
     (re.compile(r"([A-Za-z][\w+.-]*://)(?!USER:PASSWORD@)[^\s'\"]*@"), rf"\1{HIDDEN}@"),
-    (re.compile(r"\b(Bearer|Basic)(\s+)(?!\[)[^\s'\"]+"), rf"\1\2{HIDDEN}"),
+    (re.compile(r"\b(Bearer|Basic)(\s+)(?=[^\s'\"]*\d)[^\s'\"]{6,}"), rf"\1\2{HIDDEN}"),
     (re.compile(r"\b(?:hf_|sk-)[A-Za-z0-9_-]{16,}"), HIDDEN),
     (
         re.compile(r"([?&](?:api[_-]?key|key|token|access_token|password|secret)=)[^&\s'\"#]+", re.IGNORECASE),

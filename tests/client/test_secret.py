@@ -29,11 +29,11 @@ def test_what_is_a_secret_by_its_form_is_hidden(text: str) -> None:
     "text",
     [
         "redis://USER:PASSWORD@HOST:PORT/DB, with %XX for / : @ in a password", "http://h:1/v1 cannot be reached", "a@b",
-        "max_tokens=3, key = 4", "--set key=value", "Basic English", "the Bearer", "hf_hub", "task-force",
+        "max_tokens=3, key = 4", "--set key=value", "Basic English", "Bearer token missing", "the Bearer", "hf_hub", "task-force",
     ],
 )  # fmt: skip
 def test_other_text_stays(text: str) -> None:
-    assert hide(text).replace(f"Basic {HIDDEN}", "Basic English") == text
+    assert hide(text) == text
 
 
 def test_a_known_secret_is_hidden_in_every_form() -> None:
