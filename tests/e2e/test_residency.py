@@ -243,9 +243,9 @@ def test_a_pin_that_the_configuration_forbids_is_refused(house: House) -> None:
 
 
 def test_a_load_without_progress_is_ended_after_the_load_timeout(house: House) -> None:
-    house.echo("stuck", load_ms=1_000_000).echo("other")
     house.variables["LLMCTL_RESOURCES__LOAD_TIMEOUT"] = "1s"
-    outcome = house.run("ask", "-m", "stuck", "hello")
+    house.echo("stuck", load_ms=1_000_000).echo("other")
+    outcome = house.run("ask", "-m", "stuck", "--timeout", "60s", "hello")
     assert outcome.status == 4
     assert "the load of stuck made no progress for 1 s and was ended: " in outcome.err
     assert "MiB of memory filled" in outcome.err

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests import faulty_server, tiny_gguf, tiny_llama
-from tests.e2e.house import House
+from tests.e2e.house import House, until
 from tests.e2e.house import house as a_house
 from tests.e2e.test_bad_input import refused
 from tests.engine.traits import TRAITS
@@ -193,6 +194,43 @@ def test_a_template_that_never_ends_or_grows_too_large_fails_only_its_request(
     assert asked(home, "why?", "-m", model)["text"]
     pids = {line["name"]: line["pid"] for line in home.ok("ps", "--json").lines}
     assert all(pids.get(line["name"], line["pid"]) == line["pid"] for line in before), "no engine was lost"
+
+
+ALWAYS = {
+    "triple": "".join(f"{{% for {name} in range(9999) %}}" for name in "abc") + "{% set x = a %}" + "{% endfor %}" * 3,
+    "power": "{{ 10**(10**9) }}",
+    "deep": "{{ " + "[" * 5000 + "]" * 5000 + " }}",
+}  # fmt: skip
+"""Templates that are broken for every message."""
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("triple", "processor time and was stopped"), ("power", "processor time and was stopped"), ("deep", "recursion")],
+)
+def test_a_broken_template_costs_the_template_and_not_raw_prompts(home: House, name: str, why: str) -> None:
+    path = home.home / f"{name}.gguf"
+    tiny_gguf.write(path, context=512, chat_template=ALWAYS[name] + TRAITS["plain"])
+    home.ok("models", "add", name, path)
+    refused(home.run("ask", "why?", "-m", name, *ONE), 5, "chat template is broken", why, "--raw")
+    assert asked(home, "why?", "-m", name, "--raw")["text"]
+
+
+def test_others_are_answered_while_a_template_loops_and_timeouts_hold(home: House) -> None:
+    """The process that renders is stopped meanwhile, so that its limit comes when the others have ended."""
+    asked(home, "why?", "-m", "endless")
+    (renders,) = psutil.Process(home.ps("endless")["pid"]).children()
+    loops = home.spawn("ask", "loop", "-m", "endless", *ONE)
+    until(lambda: home.status()["requests_in_flight"] == 1, what="its template is being rendered")
+    renders.suspend()
+    try:
+        for way in ((), ("--raw",)):
+            assert home.ok("ask", "how?", "-m", "endless", "--timeout", "60s", *way, *ONE).last["text"]
+        refused(home.run("ask", "loop", "-m", "endless", "--timeout", "0.2s", "--no-cache"), 7, "within 0.2 s")
+        assert loops.poll() is None
+    finally:
+        renders.resume()
+    refused(loops.end(), 5, "was stopped", "--raw")
 
 
 # ---- endpoints ------------------------------------------------------------------------------------------------------

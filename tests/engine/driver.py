@@ -105,7 +105,7 @@ class Driver:
 
     def run(self) -> None:
         """Steps until every request has ended."""
-        while not (self.loop.scheduler.idle and self.inbox.empty()):
+        while not (self.loop.idle and self.inbox.empty()):
             self.step()
 
     def ask(self, prompt: str | list[tuple[str, str]], **options: Any) -> Reply:

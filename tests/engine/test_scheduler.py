@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from llmctld.engine.core.actions import Action, Copy, Cut, Restore, Save
 from llmctld.engine.core.scheduler import Scheduler
 from llmctld.engine.cost.pace import FIRST_CHUNK, STALL_MS, Pace
+from llmctld.engine.streams.actions import Action, Copy, Cut, Restore, Save
 from llmctld.engine.streams.saved import SavedStates
 from llmctld.engine.streams.sequence import BATCH, Chunk, Sequence
 

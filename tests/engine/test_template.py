@@ -1,10 +1,18 @@
 """Chat templates: rendered as their authors intended, and refused with the template's own error message."""
 
+from functools import partial
+from queue import SimpleQueue
+
 import pytest
+from llmctld.engine.aside import Aside
 from llmctld.engine.errors import Refusal
+from llmctld.engine.llama.model import Gguf
 from llmctld.engine.messages import ChatMessage
 from llmctld.engine.prompt.template import ChatTemplate
-from llmctld.engine.sandbox.process import STRIKES
+from llmctld.engine.sandbox.process import PROCESSES, STRIKES
+
+from tests.engine.driver import Driver, llama
+from tests.tiny_gguf import write
 
 CHATML = """{% for message in messages %}
 {{- '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' -}}
@@ -124,3 +132,78 @@ def test_endless_template_gets_one_strike() -> None:
         with pytest.raises(Refusal, match="processor time and was stopped"):
             template.render(HI)
     assert template._scribe.strikes == 1, "one strike, and then disabled until the model is reloaded"
+
+
+LOOPS = "{% if messages[0].content == 'loop' %}" + ENDLESS + "{% endif %}{{ messages[0].content }}"
+
+
+class Rendering:
+    """The rendering of one message in an Aside."""
+
+    def __init__(self, template: ChatTemplate, text: str) -> None:
+        self._ready: SimpleQueue[None] = SimpleQueue()
+        self.aside = Aside(partial(template.render, [ChatMessage("user", text)]), lambda: self._ready.put(None))
+        self.ended = self.aside.resume()
+
+    def result(self) -> str:
+        while not self.ended:
+            self._ready.get()
+            self.ended = self.aside.resume()
+        return self.aside.result()
+
+
+def test_renderings_beside_an_endless_one_end_first() -> None:
+    template = ChatTemplate(LOOPS)
+    assert template.render(HI) == "hi"
+    endless = [Rendering(template, "loop") for _ in range(PROCESSES - 1)]
+    assert [Rendering(template, text).result() for text in ("hi", "you")] == ["hi", "you"]
+    assert not any(one.ended for one in endless), "it is not waited for"
+    more = [Rendering(template, "hi") for _ in range(3)]
+    assert [one.result() for one in more] == ["hi"] * 3
+    for one in endless:
+        with pytest.raises(Refusal, match="processor time and was stopped"):
+            one.result()
+
+
+def test_rendering_waits_for_a_process_if_all_are_busy() -> None:
+    template = ChatTemplate(LOOPS)
+    assert template.render(HI) == "hi"
+    endless = [Rendering(template, "loop") for _ in range(PROCESSES)]
+    waits = Rendering(template, "hi")
+    assert not waits.ended
+    for one in endless[:1]:
+        with pytest.raises(Refusal, match="processor time and was stopped"):
+            one.result()
+    assert waits.result() == "hi"
+
+
+# ---- in an engine ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def looping(tmp_path_factory: pytest.TempPathFactory) -> Gguf:
+    write(path := tmp_path_factory.mktemp("looping") / "m.gguf", chat_template=LOOPS)
+    return Gguf(llama(path))
+
+
+def test_other_requests_are_answered_while_a_template_loops(looping: Gguf) -> None:
+    driver = Driver(looping)
+    endless = driver.submit("loop")
+    others = [driver.submit("why?", raw=raw) for raw in (True, False)]
+    while not all(driver.replies[id].ends for id in others):
+        driver.step()
+    assert driver.replies[endless].ends == 0
+    assert driver.steps[-1].waiting == 1, "it is counted"
+    driver.run()
+    assert "was stopped" in driver.replies[endless].refusal.message
+
+
+def test_cancelled_request_ends_at_once_while_its_template_loops(looping: Gguf) -> None:
+    driver = Driver(looping)
+    endless = driver.submit("loop")
+    driver.step()
+    driver.drop(endless)
+    driver.step()
+    assert driver.replies[endless].done.reason == "cancelled"
+    assert driver.loop.idle
+    assert driver.ask("why?").done.completion_tokens

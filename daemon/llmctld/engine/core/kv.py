@@ -3,10 +3,10 @@
 It knows copies, cuts and saved states, not why they are wanted.
 """
 
-from llmctld.engine.core.actions import Action, Copy, Cut, Restore, Save
 from llmctld.engine.core.backend import TextModel
 from llmctld.engine.core.scheduler import Scheduler
 from llmctld.engine.messages import Remark
+from llmctld.engine.streams.actions import Action, Copy, Cut, Restore, Save
 from llmctld.engine.streams.saved import Damaged
 
 

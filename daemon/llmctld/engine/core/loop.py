@@ -7,11 +7,13 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
+from functools import partial
 
 from llmctld.engine.answer.text import NewText, Text
 from llmctld.engine.core.backend import TextModel, room
 from llmctld.engine.core.kv import Kv
+from llmctld.engine.core.opening import Inbox as Inbox
+from llmctld.engine.core.opening import Opening, begin
 from llmctld.engine.core.scheduler import Scheduler
 from llmctld.engine.cost.pace import Pace
 from llmctld.engine.cost.price import FixedStepTime
@@ -38,10 +40,6 @@ from llmctld.engine.messages import (
 from llmctld.engine.prompt.overflow import fitted
 from llmctld.engine.streams.saved import SavedStates
 from llmctld.engine.streams.sequence import Chunk, Sequence
-
-Inbox = SimpleQueue[tuple[float, Command]]
-"""Commands with their arrival time, in seconds of the monotonic clock."""
-
 
 TELL_S = 0.5
 """Report interval for text that no client is waiting to see: the hub stores generated text once a second."""
@@ -72,6 +70,8 @@ class Loop:
         self._events: list[Event] = []
         self._untold: dict[int, Sequence] = {}
         """Running sequences whose text is not all reported yet."""
+        self._openings: dict[int, Opening] = {}
+        """Requests whose prompt is being made."""
         self._remarked: set[str] = set()
         self._rate = Rate()
         self._told, self._told_at = (0, 0), time.monotonic()
@@ -131,13 +131,25 @@ class Loop:
         while not self._inbox.empty():  # no other thread reads from it
             self._obey(*self._inbox.get())
 
-    def _obey(self, arrived: float, command: Command) -> None:
+    @property
+    def idle(self) -> bool:
+        """Whether there is no request."""
+        return self.scheduler.idle and not self._openings
+
+    def _obey(self, arrived: float, command: Command | Opening) -> None:
         if isinstance(command, Submit):
             self._open(arrived, command)
+        elif isinstance(command, Opening):
+            self._make_prompt(command)
+        elif isinstance(command, Drop) and command.id in self._openings:
+            self._events.append(self._openings.pop(command.id).drop())
         elif isinstance(command, Drop):
             sequence = self.scheduler.cancel(command.id)
             if sequence is not None:
                 self._close(sequence, "cancelled", NewText(), time.monotonic())
+        elif isinstance(command, Move) and command.id in self._openings:
+            submit = self._openings[command.id].submit
+            submit.user, submit.priority = command.user, command.priority
         elif isinstance(command, Move):
             self.scheduler.move(command.id, command.user, command.priority)
         elif isinstance(command, Recall):
@@ -150,10 +162,26 @@ class Loop:
             raise RuntimeError("a second load: an engine holds one model for its whole life")
 
     def _open(self, arrived: float, submit: Submit) -> None:
-        """Queue a request. An error ends this request only."""
+        """Queue a request once its prompt is made. The others go on if that takes long."""
+        make = partial(fitted, self._model.encode, submit, self._model.loaded.context)
+        opening = begin(arrived, submit, make, self._inbox)
+        if submit.id in self._openings:
+            self._refused(submit.id, Refusal("internal", f"request {submit.id} is already here"))
+            return
+        self._openings[submit.id] = opening
+        self._make_prompt(opening)
+
+    def _make_prompt(self, opening: Opening) -> None:
+        if opening.prompt.resume() and not opening.dropped:
+            del self._openings[opening.submit.id]
+            self._queue(opening)
+
+    def _queue(self, opening: Opening) -> None:
+        """An error ends this request only."""
+        submit = opening.submit
         try:
             self.scheduler.expect(submit.id)
-            submit, prompt, shortened = fitted(self._model.encode, submit, self._model.loaded.context)
+            submit, prompt, shortened = opening.prompt.result()
             limit = room(prompt.tokens, self._model.loaded.context, submit.max_tokens)
             held = submit.schema is not None or submit.grammar is not None
             # with a schema or grammar there is no reasoning
@@ -165,7 +193,7 @@ class Loop:
                 Sequence(
                     submit.id, prompt.tokens, len(prompt.tokens), limit, text=text, user=submit.user,
                     every_s=SHOW_S if submit.streams else TELL_S, priority=submit.priority, adapters=submit.adapters,
-                    alone=submit.repro, submitted=arrived,
+                    alone=submit.repro, submitted=opening.arrived,
                     drafts=Drafts() if self._model.drafts and not submit.repro else None,
                 )
             )  # fmt: skip
@@ -284,7 +312,7 @@ class Loop:
 
     def _report(self) -> None:
         """Send pending messages, and periodically the speed."""
-        busy, waiting = len(self.scheduler.running), len(self.scheduler.waiting)
+        busy, waiting = len(self.scheduler.running), len(self.scheduler.waiting) + len(self._openings)
         now = time.monotonic()
         if not self._events and self._told == (busy, waiting) and now - self._told_at < TELL_S:
             return

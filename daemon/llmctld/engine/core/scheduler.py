@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from llmctld.engine.core.actions import Action, Copy, Cut, Restore, Save
 from llmctld.engine.core.batcher import Batcher, stream_of
 from llmctld.engine.core.draft_model import DraftModel
 from llmctld.engine.core.queue import Queue
 from llmctld.engine.cost.pace import Pace
 from llmctld.engine.messages import Adapter
 from llmctld.engine.streams import placement as place
+from llmctld.engine.streams.actions import Action, Copy, Cut, Restore, Save
 from llmctld.engine.streams.checkpoints import NO_WINDOW, TAIL, Window
 from llmctld.engine.streams.placement import Source
 from llmctld.engine.streams.radix import Tokens, common

@@ -1,15 +1,18 @@
 """Renders a model's chat template in a child process (child.py), and ends that process at its limits.
 
-The process costs 100 ms once, and a rendering 0.06 ms (median).
+The process costs 100 ms once, and a rendering 0.06 ms (median). A rendering that takes longer runs outside: the engine goes on.
 """
 
 import contextlib
+import select
 import signal
 import subprocess
+import threading
 import weakref
 from typing import Any
 
 from llmctl.interpreter import module
+from llmctld.engine.aside import outside
 from llmctld.engine.messages import LENGTH
 from llmctld.engine.sandbox.messages import (
     CPU_S,
@@ -26,28 +29,31 @@ from llmctld.engine.sandbox.messages import (
 STRIKES = 3
 """Consecutive timeouts after which a template is not tried again: each costs CPU_S."""
 
+PROCESSES = 3
+"""Renderings of one template at the same time; more wait for one of them."""
+AT_ONCE_S = 0.02
+"""The engine waits so long for a rendering: most take less time than going on with others costs."""
+
 
 class Unrendered(Exception):
     """The template refused (with its own message) or was stopped."""
 
 
 class TemplateProcess:
-    """Starts its process at once without waiting: it imports Jinja2 while the model's weights are read. `strikes`: consecutive
-    timeouts."""
+    """The process of a template, and others while that one is busy. The first one starts at once without waiting: it imports
+    Jinja2 while the model's weights are read. `strikes`: consecutive timeouts."""
 
     def __init__(self) -> None:
         self.strikes = 0
-        self._process: subprocess.Popen[bytes] | None = None
-        self._end = self._start()
-        self._opening: ParseTemplate | None = None
+        self._template: ParseTemplate | None = None
         self._stopped = ""
+        self._free = [Child()]
+        self._room = threading.Semaphore(PROCESSES)
 
     def open(self, source: str, known: dict[str, Any]) -> list[str]:
         """Parse the template; returns the variables it uses. Raises Unrendered."""
-        self._opening = ParseTemplate(source, known)
-        if self._process is None:
-            self._end = self._start()
-        opened = self._say(self._opening)
+        self._template = ParseTemplate(source, known)
+        opened = self._say(self._template)
         if not isinstance(opened, Opened):
             raise RuntimeError(f"a template was opened, and {type(opened).__name__} came")
         if opened.broken:
@@ -58,9 +64,6 @@ class TemplateProcess:
         """Raises Unrendered."""
         if self.strikes >= STRIKES:
             raise Unrendered(f"{self._stopped}, {STRIKES} times in a row; it is disabled until the model is reloaded")
-        if self._process is None:
-            self._end = self._start()
-            self._say(self._opening or ParseTemplate("", {}))
         word = self._say(Render(messages, variables))
         self.strikes = 0
         if isinstance(word, TemplateText):
@@ -68,38 +71,70 @@ class TemplateProcess:
         raise Unrendered(word.message if isinstance(word, TemplateFailed) else "it was opened twice")
 
     def close(self) -> None:
-        """End the process; `render` would start another."""
-        self._process = None
-        self._end()
+        """End the processes; `render` would start another."""
+        while self._free:
+            self._free.pop().end()
 
-    def _start(self) -> "weakref.finalize[[subprocess.Popen[bytes]], TemplateProcess]":
-        """Start the process; returns the finalizer that ends it, also when this object is garbage-collected."""
+    def _say(self, order: ParseTemplate | Render) -> Opened | TemplateText | TemplateFailed:
+        if not self._room.acquire(blocking=False):
+            outside(self._wait_for_room)
+        try:
+            child = self._free.pop() if self._free else Child()
+            if child.template is not self._template and order is not self._template:
+                child.say(self._template or ParseTemplate("", {}))
+            child.template = self._template
+            word = child.say(order)
+            self._free.append(child)
+            return word
+        except ChildEndedError as ended:
+            self.strikes += 1
+            self._stopped = str(ended)
+            raise Unrendered(self._stopped) from ended
+        finally:
+            self._room.release()
+
+    def _wait_for_room(self) -> None:
+        self._room.acquire()
+
+
+class ChildEndedError(Exception):
+    """The process reached a limit, or died."""
+
+
+class Child:
+    """One process. `template`: what it has parsed. `end` ends it; so does the garbage collector."""
+
+    def __init__(self) -> None:
+        self.template: ParseTemplate | None = None
         self._process = subprocess.Popen(
             module("llmctld.engine.sandbox.child"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        return weakref.finalize(self, _end, self._process)
+        self.end = weakref.finalize(self, _end, self._process)
 
-    def _say(self, order: ParseTemplate | Render) -> Opened | TemplateText | TemplateFailed:
+    def say(self, order: ParseTemplate | Render) -> Opened | TemplateText | TemplateFailed:
+        """Its reply; the engine goes on if that takes longer than AT_ONCE_S. Raises ChildEndedError."""
         process = self._process
-        assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
         body = encode(order)
+        readable = select.poll()
+        readable.register(process.stdout, select.POLLIN)
         try:
             process.stdin.write(LENGTH.pack(len(body)) + body)
             process.stdin.flush()
+            if not readable.poll(AT_ONCE_S * 1e3):
+                outside(lambda: _wait_for(readable))
             (length,) = LENGTH.unpack(process.stdout.read(LENGTH.size))
             word: Opened | TemplateText | TemplateFailed = decode_word(process.stdout.read(length))
             return word
         except Exception as error:  # a broken pipe or a truncated frame: the process is gone
-            raise Unrendered(self._ended(process)) from error
+            process.kill()
+            self.end()
+            raise ChildEndedError(_why(process.returncode)) from error
 
-    def _ended(self, process: subprocess.Popen[bytes]) -> str:
-        process.kill()
-        self.close()
-        self.strikes += 1
-        self._stopped = _why(process.returncode)
-        return self._stopped
+
+def _wait_for(readable: select.poll) -> None:
+    readable.poll()
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
