@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llmctld.engine.core.loop import Inbox
+from llmctld.engine.core.opening import Inbox, Opening
 from llmctld.engine.cost.rate import Rate
 from llmctld.engine.errors import EXITS, Refusal
 from llmctld.engine.messages import (
@@ -129,7 +129,7 @@ class EmbedLoop:
             except Empty:
                 return
 
-    def _obey(self, command: Command) -> None:
+    def _obey(self, command: Command | Opening) -> None:
         if isinstance(command, Texts):
             self._take(command)
         elif isinstance(command, Drop):
