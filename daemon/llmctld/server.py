@@ -20,12 +20,15 @@ from llmctld.handlers.hub import Hub
 from llmctld.handlers.table import HANDLERS, call_of
 from llmctld.requests import Key, Pending
 from llmctld.runtime import descriptors
-from llmctld.runtime.log import log
+from llmctld.runtime.log import log, write_counts
+from llmctld.turns import Turns
 
 HANDSHAKE_MS = 10_000
 """A connection that does not speak ZeroMQ within this time is closed."""
 BURST = 64
-"""Messages taken from the socket before other work gets its turn."""
+"""Messages taken from the socket before other work gets its turn. The socket gives one of each client in turn."""
+UNREAD = 1000
+"""Messages of one client held in memory before they are read; then that client's sends block."""
 POLLIN, NOBLOCK, MORE = int(zmq.POLLIN), int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 """As plain integers: an operation on pyzmq's enums takes a microsecond, and a stored answer needed thirty of them."""
 
@@ -35,13 +38,14 @@ class Server:
 
     def __init__(self, hub: Hub, socket_path: Path) -> None:
         self._hub, self._requests = hub, hub.requests
+        self._turns, self._will_receive = Turns(self._begin), False
         self._path = socket_path.parent.resolve() / socket_path.name  # the folder may be a link in /tmp that is removed
         self._loop = asyncio.get_running_loop()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
         self._socket.set(zmq.SNDHWM, 0)  # acknowledgements bound what a client has not read
-        self._socket.set(zmq.RCVHWM, 0)
+        self._socket.set(zmq.RCVHWM, UNREAD)
         self._socket.set(zmq.LINGER, 1000)
         self._socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         self._socket.set(zmq.MAXMSGSIZE, wire.MAX_BODY_BYTES)
@@ -61,12 +65,26 @@ class Server:
     # ---- the socket -------------------------------------------------------------------------------------------------
 
     def _receive(self) -> None:
-        """Reads what is there. The descriptor signals changes only, so every send is followed by another look."""
+        """Reads what is there, at most BURST messages. The descriptor signals changes only, so every send is followed by
+        another look.
+        """
+        if self._will_receive:
+            return
         for _ in range(BURST):
             if not self._has_input():
                 return
             self._accept(self._socket.recv_multipart(NOBLOCK))
-        self._loop.call_soon(self._receive)
+        self._receive_soon()
+
+    def _receive_soon(self) -> None:
+        """Reads in the next turn of the loop, once: a second read there would take the turn of other work."""
+        if not self._will_receive:
+            self._will_receive = True
+            self._loop.call_soon(self._receive_next)
+
+    def _receive_next(self) -> None:
+        self._will_receive = False
+        self._receive()
 
     def _has_input(self) -> bool:
         return not self._socket.closed and bool(int(self._socket.get(zmq.EVENTS)) & POLLIN)
@@ -85,10 +103,11 @@ class Server:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 log.error("a reply could not be sent", error=str(error))
+            self._turns.drop(key[0])
             return False
         finally:
-            if self._has_input():
-                self._loop.call_soon(self._receive)
+            if not self._will_receive and self._has_input():
+                self._receive_soon()
         return True
 
     def _accept(self, frames: list[bytes]) -> None:
@@ -106,21 +125,28 @@ class Server:
         elif isinstance(request, wire.Cancel):
             if (pending := self._requests.get(key)) is not None:
                 pending.cancel()
+            elif self._turns.withdraw(key):
+                self._send(key, _cancelled(None))
         elif isinstance(request, wire.Ack):
             if (pending := self._requests.get(key)) is not None:
                 pending.acknowledge(request.count)
         elif self._requests.stopping and not request.any_protocol:
-            self._send(
-                key, wire.Failed(code="unreachable", message="the hub is stopping", hint="Try again.", retry=True)
-            )
+            self._send(key, _stopping())
         elif request.is_work and descriptors.are_scarce():
             self._send(
                 key, _failed(None, Busy("the hub has too many connections", "Try again later, or raise `ulimit -n`."))
             )
-        elif key not in self._requests:  # an id under way is the same request sent again
-            pending = Pending(key, request, call_of(key[1].hex(), request), self._send)
-            self._requests.add(pending)
-            pending.task = asyncio.create_task(self._serve(pending))
+        elif key in self._requests:
+            return  # an id under way is the same request sent again
+        elif request.is_work:
+            self._begin(key, request)
+        elif key not in self._turns:
+            self._turns.take(key, request)
+
+    def _begin(self, key: Key, request: wire.AnyRequest) -> None:
+        pending = Pending(key, request, call_of(key[1].hex(), request), self._send)
+        self._requests.add(pending)
+        pending.task = asyncio.create_task(self._serve(pending))
 
     # ---- one request ------------------------------------------------------------------------------------------------
 
@@ -129,6 +155,8 @@ class Server:
         start = time.perf_counter()
         final = await self._final(pending)
         self._requests.remove(pending)
+        if not pending.request.is_work:
+            self._turns.ended(pending.key)
         try:
             pending.reply(final)
         except Exception as error:  # noqa: BLE001 - an answer that cannot be encoded, a text with a lone surrogate
@@ -170,11 +198,16 @@ class Server:
                 counters.counter("tokens", kind=kind).add(tokens)
 
     async def _beat(self) -> None:
-        """Every second: a heartbeat for every request, and a check that the socket file is still this hub's."""
+        """Every second: a heartbeat for every request and the first that wait, and a check that the socket file is still
+        this hub's.
+        """
         while True:
             await asyncio.sleep(wire.HEARTBEAT_S)
+            write_counts()
             for pending in self._requests:
                 pending.beat()
+            for key in self._turns.foremost(BURST):
+                self._send(key, wire.Progress(state="working"))
             if not self._requests.stopping and not self._is_ours():
                 log.warning("the socket file has vanished: the hub ends", socket=str(self._path))
                 await self._requests.stop(0.0)
@@ -192,13 +225,19 @@ class Server:
         if self._is_ours():
             self._path.unlink(missing_ok=True)
 
+    def _refuse_waiting(self) -> None:
+        for key in self._turns.drop_all():
+            self._send(key, _stopping())
+
     async def close(self) -> None:
         """Sends the last replies, then closes the socket."""
+        self._refuse_waiting()
         try:
             await self._requests.close()
         finally:
             self._beating.cancel()
             self._receive()
+            self._refuse_waiting()
             self._loop.remove_reader(self._descriptor)
             self._remove_socket()
             self._socket.close()
@@ -220,6 +259,10 @@ def _foreign(protocol: int) -> wire.Failed:
         message=f"this hub is llmctl {__version__} and speaks protocol {wire.PROTOCOL}; the client speaks {protocol}",
         hint="`llmctl daemon restart` starts a hub of the client's version.",
     )
+
+
+def _stopping() -> wire.Failed:
+    return wire.Failed(code="unreachable", message="the hub is stopping", hint="Try again.", retry=True)
 
 
 def _cancelled(call: Call | None) -> wire.Cancelled:

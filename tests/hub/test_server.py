@@ -1,10 +1,11 @@
 """The socket: whatever a client sends and whatever happens to its request, there is exactly one final reply."""
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -12,12 +13,15 @@ from llmctld.call.call import Call, Event, Link, Stage, compose
 from llmctld.handlers.hub import Hub, Tell
 from llmctld.handlers.table import CALLS, HANDLERS
 from llmctld.requests import Pending, Requests
+from llmctld.turns import AT_ONCE
 
 from llmctl import wire
 from llmctl.errors import ERRORS, Busy
 from tests.hub.scene import LIMIT_S, Dealer, Scene, Speaker, a_server, in_loop, until
 
 ASK = wire.Generate(prompt="why?", stream=True)
+FLOOD = 3000
+"""Requests that one client sends without reading a reply."""
 
 
 @asynccontextmanager
@@ -404,3 +408,86 @@ def test_a_pull_counts_as_work_but_does_not_delay_background_work() -> None:
         requests.add(Pending((b"client", bytes([number]) * wire.ID_BYTES), request, None, lambda key, reply: True))
     assert (requests.in_flight(), requests.delaying()) == (2, 1)
     assert next(iter(requests)).name.endswith(" (ana/tiny)")
+
+
+# ---- many requests of one client ------------------------------------------------------------------------------------
+
+
+def served(scene: Scene) -> int:
+    return int(scene.hub.counters.counter("requests", type="status", outcome="done").value)
+
+
+@in_loop
+async def test_another_client_is_answered_before_the_last_request_of_a_flood(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker("fine")) as scene:
+        flood = Dealer(scene.path)
+        for _ in range(FLOOD):
+            await flood.send(wire.Status())
+        assert isinstance(await scene.dealer.ask(ASK), wire.Done)
+        assert served(scene) < FLOOD
+        await until(lambda: served(scene) == FLOOD)
+        flood.vanish()
+
+
+@in_loop
+async def test_the_socket_is_read_at_most_once_in_each_turn_of_the_loop(tmp_path: Path) -> None:
+    """Each reply asks for another look at the socket: together they must not read the whole flood at once."""
+    async with a_server(tmp_path, Speaker("fine")) as scene:
+        flood = Dealer(scene.path)
+        for _ in range(FLOOD):
+            await flood.send(wire.Generate(model="none", prompt="x", protocol=wire.PROTOCOL))
+        most = 0
+        while (ended := scene.hub.counters.counter("requests", type="generate", outcome="done").value) < FLOOD:
+            most = max(most, len(list(scene.hub.requests)))
+            await asyncio.sleep(0)
+        assert ended == FLOOD
+        assert most < FLOOD / 4
+        flood.vanish()
+
+
+@in_loop
+async def test_waiting_requests_of_a_vanished_client_are_dropped(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker("fine")) as scene:
+        flood = Dealer(scene.path)
+        for _ in range(FLOOD):
+            await flood.send(wire.Status())
+        await until(lambda: len(scene.server._turns) > 500)
+        flood.vanish()
+        await until(lambda: len(scene.server._turns) == 0)
+        assert isinstance(await scene.dealer.ask(ASK), wire.Done)
+        assert served(scene) < FLOOD
+
+
+@in_loop
+async def test_a_cancelled_waiting_request_and_a_repeated_id_get_one_reply(tmp_path: Path) -> None:
+    async with a_server(tmp_path, Speaker("fine")) as scene:
+        for _ in range(50):
+            await scene.dealer.send(wire.Status())
+        last = await scene.dealer.send(wire.Status())
+        await scene.dealer.send(wire.Status(), last)
+        await scene.dealer.send(wire.Cancel(), last)
+        replies = [await scene.dealer.receive() for _ in range(51)]
+        (final,) = [reply for identity, reply in replies if identity == last]
+        assert isinstance(final, wire.Cancelled)
+        assert await scene.dealer.is_silent()
+
+
+@in_loop
+async def test_waiting_requests_get_heartbeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind eight that take long; without a sign of life a client takes the hub for dead."""
+    monkeypatch.setattr(wire, "HEARTBEAT_S", 0.005)
+    go = asyncio.Event()
+
+    async def slow(hub: Hub, request: wire.Status, tell: Tell) -> wire.Stopped:
+        await go.wait()
+        return wire.Stopped(cancelled=[])
+
+    monkeypatch.setitem(cast(dict[Any, Any], HANDLERS), wire.Status, slow)
+    async with a_server(tmp_path, Speaker("fine")) as scene:
+        for _ in range(AT_ONCE):
+            await scene.dealer.send(wire.Status())
+        last = await scene.dealer.send(wire.Status())
+        while (await scene.dealer.receive(signs_of_life=True))[0] != last:
+            assert not go.is_set()
+        go.set()
+        assert isinstance((await scene.dealer.replies(last))[-1], wire.Done)

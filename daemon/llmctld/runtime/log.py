@@ -1,4 +1,7 @@
-"""The hub's log: JSON lines with the request's id, rotated by size, without prompts and secrets."""
+"""The hub's log: JSON lines with the request's id, rotated by size, without prompts and secrets.
+
+Equal lines are written a hundred times and then counted (repeats.py).
+"""
 
 import logging
 import logging.handlers
@@ -6,12 +9,16 @@ import queue
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import Context
+from functools import partial
 from pathlib import Path
 
 import structlog
+from structlog.typing import EventDict
 
 from llmctl.config import Logs
 from llmctl.secret import hide
+from llmctld.runtime.repeats import DIFFERING, Repeats
 
 TALKATIVE = ("faiss.loader",)
 """Loggers of libraries that report every step: builds that this processor cannot use."""
@@ -47,6 +54,7 @@ def open_log(folder: Path, settings: Logs) -> Iterator[None]:
             structlog.contextvars.merge_contextvars,
             structlog.stdlib.filter_by_level,
             structlog.processors.add_log_level,
+            _repeats,
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
@@ -58,7 +66,23 @@ def open_log(folder: Path, settings: Logs) -> Iterator[None]:
     try:
         yield
     finally:
+        _repeats.flush(all_=True)
         writer.stop()
+
+
+def write_counts() -> None:
+    """Writes how often lines were repeated, when their time is over."""
+    _repeats.flush()
+
+
+def _write_count(line: EventDict, times: int) -> None:
+    fields = {name: value for name, value in line.items() if name not in ("event", "level", "exc_info", *DIFFERING)}
+    level = getattr(logging, line["level"].upper())
+    # in an empty context: the line belongs to no single request
+    Context().run(partial(log.log, level, f"{line['event']}: repeated {times:,} times", **fields))
+
+
+_repeats = Repeats(_write_count)
 
 
 def warn_on_stderr() -> None:
