@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from llmctl.errors import InvalidRequest, LlmctlError
-from llmctl.paths import Paths, expanded, make_private
+from llmctl.paths import Paths, absolute, expanded, make_private
 
 MOST = 10_000
 """Entries of the list of what was shown; beyond it, the list begins anew."""
@@ -38,7 +38,7 @@ class NamedFiles:
         """
         if origin is None:
             return name
-        real = os.path.realpath(expanded(name))
+        real = os.path.realpath(absolute(name))
         folders = [os.path.realpath(place) for place in (*self._own(origin), *map(expanded, self._allow))]
         if not any(real == place or real.startswith(place.rstrip("/") + "/") for place in folders):
             own = "" if origin.folder is None else f"{origin.folder} and "

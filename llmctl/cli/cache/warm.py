@@ -21,6 +21,7 @@ from llmctl.errors import Cancelled, InvalidRequest, LlmctlError, Unreachable, U
 from llmctl.link import Exchange
 from llmctl.named_files import Origin
 from llmctl.options import Asked
+from llmctl.paths import absolute
 
 AT_ONCE = 8
 """Rows sent to the hub at the same time: more than most models have slots."""
@@ -64,7 +65,7 @@ def warm(client: Client, file: str, defaults: dict[str, Any]) -> None:
     bad: list[tuple[int, LlmctlError]] = []
     lines = enumerate(written.unmarked(_lines(file)), 1)
     origin = (
-        Origin(f"a line of {file}", Path(os.path.realpath(file)).parent)
+        Origin(f"a line of {file}", Path(os.path.realpath(absolute(file))).parent)
         if file != "-"
         else Origin("a line of stdin", None)
     )
