@@ -52,7 +52,7 @@ class Layer(nn.Module):
 class Network(nn.Module):
     """Tokens in, a state for each out; `logits` of a state are over the tokens, through the same table."""
 
-    def __init__(self, shape: Shape, drop: float = 0.1) -> None:
+    def __init__(self, shape: Shape, drop: float = 0.0) -> None:
         super().__init__()
         self.shape, self.drop = shape, drop
         self.token_embd = nn.Embedding(shape.tokens, shape.dim)
@@ -62,13 +62,28 @@ class Network(nn.Module):
         turns = torch.outer(torch.arange(shape.context), shape.base ** (-torch.arange(0, wide, 2) / wide))
         self.turns: Tensor
         self.register_buffer("turns", torch.stack([turns.cos(), turns.sin()]), persistent=False)
+        self._begin_with_words()
+
+    @torch.no_grad()
+    def _begin_with_words(self) -> None:
+        """Begin as a bag of words: the first layer takes the mean of all tokens, the others add nothing."""
         for name, weight in self.named_parameters():
             if weight.ndim == 2:
-                nn.init.normal_(
-                    weight,
-                    0,
-                    0.02 if "attn_output" not in name and "ffn_down" not in name else 0.02 / (2 * shape.layers) ** 0.5,
-                )
+                nn.init.normal_(weight, 0, 0.02)
+            if name.endswith(("attn_output.weight", "ffn_down.weight")):
+                nn.init.zeros_(weight)
+            if name.startswith(("blk.0.attn_v", "blk.0.attn_output")):
+                nn.init.eye_(weight)
+
+    def words(self, tokens: Tensor, at: Tensor) -> Tensor:
+        """The state of the last token of each row (`at`) while the network is a bag of words; quick."""
+        x = self.token_embd(tokens)
+        there = (torch.arange(tokens.shape[1]) <= at[:, None]).unsqueeze(-1)
+        first = self.blk[0]
+        assert isinstance(first, Layer)
+        mean = (first.attn_norm(x) * there).sum(1) / (at[:, None] + 1)
+        out: Tensor = self.output_norm(x[torch.arange(len(at)), at] + mean)
+        return out
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = F.dropout(self.token_embd(tokens), self.drop, self.training)

@@ -16,7 +16,7 @@ REFUSAL = "refusal"
 REFUSED = 0.25
 """Share of questions that are not about llmctl."""
 CHUNK, BATCH = 4096, 128
-ANSWERS, RECITED = 320, 32
+ANSWERS, RECITED = 512, 32
 """Questions of a chunk and of a batch; answers of a chunk that are learned word by word, and of such a batch."""
 
 Sample = tuple[str, str]
@@ -64,11 +64,11 @@ def steps(size: int) -> int:
     return -(-size // BATCH) + -(-min(ANSWERS, size) // RECITED)
 
 
-def batches(drawn: list[Sample], tokens: Tokens, rng: random.Random) -> Iterator[Batch]:
+def batches(drawn: list[Sample], tokens: Tokens, rng: random.Random, recite: bool = True) -> Iterator[Batch]:
     """(prompts, what follows each): the marker alone, or in some batches the whole answer. Alike long ones are together."""
     prompts = tokens.prompts(question for question, _ in drawn)
     rows = sorted(zip(prompts, (name for _, name in drawn), strict=True), key=lambda row: len(row[0]))
-    whole = rng.sample(rows, min(ANSWERS, len(rows)))
+    whole = rng.sample(rows, min(ANSWERS, len(rows))) if recite else []
     made = [
         ([prompt for prompt, _ in part], [tokens.answer(name, answer(name)) for _, name in part])
         for part in _parts(whole, RECITED)

@@ -20,11 +20,13 @@ from tools.guide.model.tokens import Tokens
 from torch import Tensor
 from torch.nn import functional as F
 
-RATES = {"tables": 1e-2, "vectors": 2e-3, "matrices": 3e-2}
+RATES = {"tables": 3e-3, "vectors": 2e-3, "matrices": 2e-2}
 """Learning rates at their top: of the tokens' table, of the norms, and of the matrices, which Muon turns (Adam took three times
 as many questions)."""
 WARM, DECAY, SMOOTH, AVERAGE = 40, 0.01, 0.05, 0.99
 """Steps up to the top, weight decay, label smoothing, and how slowly the average of the weights follows."""
+WORDS, WORDS_RATE = 24, 8e-3
+"""Chunks for the bag of words as which the network begins, and their learning rate."""
 
 
 @dataclass
@@ -90,6 +92,9 @@ def train(samples: Samples, chunks: int, folder: Path, key: str) -> Trained:
         if name in state:
             part.load_state_dict(state[name])
     if "average" not in state:
+        began = time.process_time()
+        _learn_words(network, tokens, samples)
+        state["seconds"] += time.process_time() - began
         average.load_state_dict(network.state_dict())
     total = chunks * steps(samples.size)
     with _progress() as progress:
@@ -108,6 +113,22 @@ def train(samples: Samples, chunks: int, folder: Path, key: str) -> Trained:
             progress.update(bar, completed=chunk + 1, loss=loss, hits=hits)
             _save(file, state, network, average, optimizer)
     return Trained(average.eval(), tokens, samples.seed, state["seconds"], state["questions"])
+
+
+def _learn_words(network: Network, tokens: Tokens, samples: Samples) -> None:
+    """The meaning of single words, before their order: which answer a bag of them asks for."""
+    optimizer = torch.optim.Adam([network.token_embd.weight], WORDS_RATE, betas=(0.9, 0.98), fused=True)
+    for chunk in range(WORDS):
+        for batch in batches(samples.chunk(-100 - chunk), tokens, random.Random(chunk), recite=False):
+            table, wanted = padded(batch)
+            at = wanted.argmax(1)
+            logits = network.logits(network.words(table, at))
+            loss = F.cross_entropy(logits, wanted[torch.arange(len(at)), at], label_smoothing=SMOOTH)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        for group in optimizer.param_groups:
+            group["lr"] = WORDS_RATE * (1 - (chunk + 1) / WORDS * 0.9)
 
 
 def _fresh(samples: Samples, key: str) -> dict[str, Any]:
@@ -139,7 +160,8 @@ def _step(network: Network, optimizer: Optimizer, batch: Batch) -> tuple[float, 
     at = wanted >= 0
     with torch.autocast("cpu", torch.bfloat16):
         logits = network.logits(network(tokens)[at])
-    loss = F.cross_entropy(logits.float(), wanted[at], label_smoothing=SMOOTH)
+    recites = len(batch[1][0]) > 1  # word for word, so nothing is smoothed
+    loss = F.cross_entropy(logits.float(), wanted[at], label_smoothing=0.0 if recites else SMOOTH)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
