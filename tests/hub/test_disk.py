@@ -5,14 +5,16 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from llmctld.cache.eviction import Item
 from llmctld.cache.level import CachedValue, seal
 from llmctld.cache.levels.disk import BytesDisk, DiskLevel
+from llmctld.cache.levels.level_thread import LevelThread
 
-from tests.hub.scene import a_disk
+from tests.hub.scene import a_disk, in_loop
 
 LIMIT = 2**20
 
@@ -229,6 +231,45 @@ def test_partly_damaged_database_is_set_aside_after_a_crash(tmp_path: Path) -> N
     with closing(a_disk(folder, LIMIT, repair=True)) as disk:
         put(disk, "k", SMALL)
         assert value_of(disk.get("k")) == SMALL
+
+
+def damage(kind: str, database: Path) -> None:
+    """Damage a closed database: zeros in all pages but the first, or an index page in place of all others like it."""
+    data = bytearray(database.read_bytes())
+    size = int.from_bytes(data[16:18], "big")
+    if kind == "zeros":
+        data[size:] = bytes(len(data) - size)
+    else:  # each page is whole: SQLite's quick check finds nothing
+        first, *others = [at for at in range(size, len(data), size) if data[at] == 0x0A]
+        for at in others:
+            data[at : at + size] = data[first : first + size]
+    database.write_bytes(data)
+
+
+@in_loop
+@pytest.mark.parametrize("kind", ["zeros", "copied"])
+async def test_a_damaged_page_sets_the_level_aside(tmp_path: Path, kind: str) -> None:
+    """The hub ended properly before, so nothing is checked when it opens the level."""
+    folder = tmp_path / "answers"
+    with closing(a_disk(folder, LIMIT)) as disk:
+        for number in range(400):
+            put(disk, f"{number:032x}", b"x" * 500)
+    damage(kind, folder / "cache.db")
+    thread = LevelThread("disk", partial(_opened, folder), LIMIT)
+    for number in range(400):  # one of them meets the page
+        await thread.write(lambda level, key=f"{number:032x}": put(level, key, SMALL), [], [f"{number:032x}"])
+        await thread.read(lambda level, key=f"{number:032x}": level.get(key), None)
+    assert not thread.failing
+    await thread.write(lambda level: put(level, "k", SMALL), [], ["k"])
+    assert value_of(await thread.read(lambda level: level.get("k"), None)) == SMALL
+    await thread.close()
+    told = [news for news in thread.news if "damaged" in news]
+    assert len(told) == 1
+    assert [path.name.partition(".")[0] for path in tmp_path.iterdir() if path != folder] == ["answers"]
+
+
+def _opened(folder: Path, repair: bool) -> DiskLevel:
+    return a_disk(folder, LIMIT, repair)
 
 
 def test_files_that_a_crash_left_behind_are_removed(tmp_path: Path, disk: DiskLevel) -> None:

@@ -117,6 +117,10 @@ class Level(Protocol):
         """Whether the files were removed or replaced from outside, so that the level must be reopened."""
         ...
 
+    def set_aside(self, error: Exception) -> str | None:
+        """If `error` shows that the files are damaged: closes the level, renames the files, and returns a notice."""
+        ...
+
     def close(self) -> None: ...
 
 

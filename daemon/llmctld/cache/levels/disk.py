@@ -79,6 +79,24 @@ def scrap(folder: Path) -> None:
             path.unlink()
 
 
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What diskcache raises for settings in its database that make no sense."""
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether the database is damaged, and not a full disk, a permission or a lock the reason."""
+    others = (sqlite3.OperationalError, sqlite3.ProgrammingError)
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, others)
+
+
+def _set_aside(folder: Path, error: Exception) -> str:
+    aside = set_aside(folder)
+    log.warning(
+        "the stored answers on disk were damaged and have been discarded", moved_to=str(aside), error=str(error)
+    )
+    return f"the stored answers on disk were damaged and have been discarded; the damaged files are now {aside}"
+
+
 class Held(NamedTuple):
     """An entry on disk, with its size in bytes."""
 
@@ -109,18 +127,12 @@ class DiskLevel:
             if repair:
                 self._mend(cache)
             return cache
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise  # no space or no permission, not damage
+        except (sqlite3.DatabaseError, *UNREADABLE) as error:
+            if isinstance(error, sqlite3.DatabaseError) and not is_damage(error):
+                raise
             if cache is not None:
                 cache.close()
-            aside = set_aside(self._folder)
-            self.news = (
-                f"the stored answers on disk were damaged and have been discarded; the damaged files are now {aside}"
-            )
-            log.warning(
-                "the stored answers on disk were damaged and have been discarded", moved_to=str(aside), error=str(error)
-            )
+            self.news = _set_aside(self._folder, error)
             return self._connect()
 
     def _connect(self) -> Any:
@@ -219,6 +231,12 @@ class DiskLevel:
         if not lost:
             self._identity = now
         return lost
+
+    def set_aside(self, error: Exception) -> str | None:
+        if not is_damage(error):
+            return None
+        self._cache.close()
+        return _set_aside(self._folder, error)
 
     def close(self) -> None:
         self._cache.close()

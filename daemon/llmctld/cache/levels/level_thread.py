@@ -223,9 +223,16 @@ class LevelThread(Generic[L]):
         if self._rests:
             self._until = time.monotonic() + self._rest
             self._rest = min(2 * self._rest, REST_MAX_S)
-        if type(error) is sqlite3.DatabaseError and time.monotonic() - self._mended > REOPEN_S:
-            self._mended = time.monotonic()  # damaged while open: reopened with a check
-            self._repair, self._tried = True, float("-inf")
+        if self._level is not None and time.monotonic() - self._mended > REOPEN_S:
+            self._set_aside(self._level, error)
+
+    def _set_aside(self, level: L, error: Exception) -> None:
+        """If the level is damaged, the next use begins a new one. A check of the database would not find all damage."""
+        with suppress(OSError):
+            if (news := level.set_aside(error)) is not None:
+                self._tell(news)
+                self._mended = time.monotonic()
+                self._level, self._repair, self._tried = None, False, float("-inf")
 
     def _works(self, kind: str) -> None:
         if not self._failed:

@@ -81,5 +81,8 @@ class MemoryLevel:
     def lost(self) -> bool:
         return False
 
+    def set_aside(self, error: Exception) -> str | None:
+        return None
+
     def close(self) -> None:
         self.clear()

@@ -113,6 +113,9 @@ class SharedLevel:
     def lost(self) -> bool:
         return False
 
+    def set_aside(self, error: Exception) -> str | None:
+        return None
+
     def close(self) -> None:
         self._client.close()
 
