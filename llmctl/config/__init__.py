@@ -3,7 +3,7 @@
 Import the package, not its files: `from llmctl.config import Config`.
 """
 
-from llmctl.config.models import NAME, ModelEntry, check_name, read_models
+from llmctl.config.models import NAME, ModelEntry, check_name, read_models, refuse_damaged
 from llmctl.config.reading import decode, exposed, from_environment, load, read_file
 from llmctl.config.settings import (
     BUILTIN,
@@ -65,5 +65,6 @@ __all__ = [
     "parse_size",
     "read_file",
     "read_models",
+    "refuse_damaged",
     "sections",
 ]

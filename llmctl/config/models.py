@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from llmctl.errors import InvalidRequest, short
+from llmctl.errors import InvalidRequest, ModelUnavailable, short
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
@@ -37,6 +37,24 @@ class ModelEntry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The repository its files were downloaded from; empty for the user's own files."""
     origin: str = ""
     """`ollama:NAME` for a file in the store of that program, which may replace or remove it."""
+
+
+def refuse_damaged(folder: Path, name: str) -> None:
+    """Raises ModelUnavailable if there is a file for a model of this name that cannot be read."""
+    file = folder / f"{name}.json"
+    if not NAME.fullmatch(name):
+        return
+    try:
+        msgspec.json.decode(file.read_bytes(), type=ModelEntry)
+    except FileNotFoundError:
+        return
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        again = (
+            f"`llmctl models add {name} TARGET` writes it anew; a restored one is read after `llmctl daemon restart`."
+        )
+        raise ModelUnavailable(
+            f"the file of the model {name} is damaged: cannot read {file}: {error}", again
+        ) from error
 
 
 def read_models(folder: Path, broken: Callable[[str], None]) -> dict[str, ModelEntry]:

@@ -437,6 +437,10 @@ def test_one_corrupt_model_file_affects_no_other_model(house: House) -> None:
     assert [line["name"] for line in listed.lines] == ["echo"]
     assert "cannot read " in listed.err
     assert "broken.json: " in listed.err
+    for command in (("ask", "hi", "-m", "broken"), ("models", "show", "broken"), ("models", "load", "broken")):
+        refused(house.run(*command), 4, "the file of the model broken is damaged", "broken.json", "models add broken")
+    house.ok("models", "add", "broken", "echo")
+    assert house.ok("ask", "hi", "-m", "broken").out == "hi\n"
 
 
 def test_doctor_reports_what_prevents_the_hub_from_starting(house: House) -> None:

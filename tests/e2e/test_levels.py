@@ -325,6 +325,28 @@ def test_a_database_damaged_while_in_use_is_created_anew(house: House) -> None:
     assert level(house, "disk")["state"] == "ok"
 
 
+def test_a_damaged_page_sets_the_stored_answers_aside(house: House) -> None:
+    """Pages of an index are replaced by one of them, which SQLite's quick check does not find: the level failed for ever."""
+    house.echo()
+    rows = [json.dumps({"prompt": f"question {number}"}) for number in range(300)]
+    house.ok("cache", "warm", "-", stdin="\n".join(rows))
+    house.stop()
+    database = house.place / "cache" / "answers" / "cache.db"
+    data = bytearray(database.read_bytes())
+    size = int.from_bytes(data[16:18], "big")
+    first, *others = [at for at in range(size, len(data), size) if data[at] == 0x0A]
+    for at in others:
+        data[at : at + size] = data[first : first + size]
+    database.write_bytes(data)
+    for number in (0, 99, 199, 299):
+        ask(house, f"question {number}", "--refresh")
+    assert level(house, "disk")["state"] == "ok"
+    assert list(database.parent.parent.glob("answers.damaged-*"))
+    ask(house, "again")
+    house.ok("daemon", "restart")
+    assert hit(ask(house, "again")) == "disk"
+
+
 @pytest.mark.parametrize("what", ["", "answers", "answers/cache.db", "cache.db"])
 def test_cache_files_removed_under_a_running_hub_are_created_again(house: House, what: str) -> None:
     house.echo()

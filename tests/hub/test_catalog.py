@@ -132,6 +132,12 @@ def test_invalid_model_file_is_reported_and_others_are_still_read(tmp_path: Path
     assert said[0].startswith("cannot read ")
     assert "e.json: " in said[0]
     assert again(tmp_path).choose(None, "text").name == "f"
+    with pytest.raises(ModelUnavailable, match=r"the file of the model e is damaged: cannot read .*e\.json") as caught:
+        again(tmp_path).choose("e", "text")
+    assert "llmctl models add e TARGET" in caught.value.hint
+    (tmp_path / "models" / "f.json").unlink()
+    with pytest.raises(ModelUnavailable, match=r"no model that produces .* can be read: cannot read .*e\.json"):
+        again(tmp_path).choose(None, "text")
 
 
 def test_named_pipe_is_refused_without_blocking(tmp_path: Path) -> None:

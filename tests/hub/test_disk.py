@@ -257,15 +257,23 @@ async def test_a_damaged_page_sets_the_level_aside(tmp_path: Path, kind: str) ->
     damage(kind, folder / "cache.db")
     thread = LevelThread("disk", partial(_opened, folder), LIMIT)
     for number in range(400):  # one of them meets the page
-        await thread.write(lambda level, key=f"{number:032x}": put(level, key, SMALL), [], [f"{number:032x}"])
-        await thread.read(lambda level, key=f"{number:032x}": level.get(key), None)
+        await thread.write(partial(_put, f"{number:032x}"), None)
+        await thread.read(partial(_get, f"{number:032x}"), None)
     assert not thread.failing
-    await thread.write(lambda level: put(level, "k", SMALL), [], ["k"])
-    assert value_of(await thread.read(lambda level: level.get("k"), None)) == SMALL
+    await thread.write(partial(_put, "k"), None)
+    assert await thread.read(partial(_get, "k"), None) == SMALL
     await thread.close()
     told = [news for news in thread.news if "damaged" in news]
     assert len(told) == 1
     assert [path.name.partition(".")[0] for path in tmp_path.iterdir() if path != folder] == ["answers"]
+
+
+def _put(key: str, level: DiskLevel) -> None:
+    put(level, key, SMALL)
+
+
+def _get(key: str, level: DiskLevel) -> bytes | None:
+    return value_of(level.get(key))
 
 
 def _opened(folder: Path, repair: bool) -> DiskLevel:

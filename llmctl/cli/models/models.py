@@ -97,6 +97,9 @@ def _find(name: str) -> "tuple[ModelEntry, dict[str, ModelEntry]]":
     if found is None and name == GUIDE:
         found = built_in()
     if found is None:
+        from llmctl.config import refuse_damaged
+
+        refuse_damaged(flags.paths().models, name)
         known = [known for entry in entries.values() for known in (entry.name, *entry.aliases)]
         raise ModelUnavailable(f"there is no model {short(name)!r}", nearest(name, known) or None)
     return found, entries

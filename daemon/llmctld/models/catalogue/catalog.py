@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from llmctl.config import ModelEntry, ModelSettings, check_name, decode, read_models
+from llmctl.config import ModelEntry, ModelSettings, check_name, decode, read_models, refuse_damaged
 from llmctl.errors import (
     InvalidRequest,
     LlmctlError,
@@ -114,6 +114,7 @@ class Catalog:
         guide = self.guide
         entry = guide if guide is not None and name == guide.name else self._names().get(name)
         if entry is None:
+            refuse_damaged(self._folder, name)
             hint = nearest(name, self._names()) or no_model_hint()
             raise ModelUnavailable(f"there is no model {short(name)!r}", hint)
         return entry
@@ -126,6 +127,8 @@ class Catalog:
         """
         if name is None:
             entry = next((entry for entry in self._entries.values() if entry.kind == kind), None)
+            if entry is None and self._damaged:
+                raise ModelUnavailable(f"no model that produces {MAKES[kind]} can be read: {self._damaged[0]}")
             if entry is None:
                 raise ModelUnavailable(
                     f"no model has been added that produces {MAKES[kind]}", no_model_hint() if kind == "text" else None
