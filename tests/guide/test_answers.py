@@ -13,7 +13,7 @@ import pytest
 import torch
 from tools.guide.measure import questions
 from tools.guide.model.samples import REFUSAL, Samples, answer
-from tools.guide.model.train import train
+from tools.guide.model.train import WORDS, train
 from tools.guide.texts import answers, phrasings
 
 from llmctl import config
@@ -109,7 +109,7 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
     """Seeded: the same samples, the same weights, whether or not it was killed in between."""
 
     def killed(drawn: list[str]) -> set[str]:
-        if next(calls) == 9:  # eight chunks for the vocabulary, then the first one
+        if next(calls) == 8 + WORDS + 1:  # chunks for the vocabulary, for single words, and the first one
             raise KeyboardInterrupt
         return set()
 
