@@ -24,6 +24,7 @@ LlmctlError
 A message says what happened, with the values; a hint says what to do next. `hint` falls back to the class's own.
 """
 
+import copy
 import difflib
 import errno
 from collections.abc import Iterable
@@ -31,6 +32,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from typing_extensions import Self
 
     from llmctl.wire import Answer
 
@@ -53,6 +56,12 @@ class LlmctlError(Exception):
         super().__init__(self.message)
         self.hint = self.default_hint if hint is None else hide(hint)
         self.answer = answer
+
+    def with_answer(self, answer: "Answer | None") -> "Self":
+        """The error for one request. One failure may end many requests, and their answers must not meet in one object."""
+        own = copy.copy(self)
+        own.answer = answer
+        return own
 
     def fields(self) -> dict[str, str]:
         """The error as JSON output and child processes write it."""

@@ -410,6 +410,26 @@ def test_a_file_size_limit_is_handled_like_a_full_disk(house: House) -> None:
     assert house.running() == 0
 
 
+def test_an_engine_that_dies_gives_each_user_their_own_text_and_nobody_elses(house: House) -> None:
+    """One failure ends both requests; what one user had got stood in the other's reply."""
+    house.echo(token_ms=40)
+    words = {user: " ".join([user] * 400) for user in ("ana", "bo")}
+    asking = {
+        user: house.spawn("ask", text, "--user", user, "--json", "--no-stream", "--no-cache", "--max-tokens", "2000")
+        for user, text in words.items()
+    }
+    until(lambda: len(house.records(where="length(text) > 0")) == 2, what="both have text, which is noted each second")
+    for engine in house.engines():
+        engine.kill()
+    for user, command in asking.items():
+        outcome = command.end()
+        assert outcome.status == 9, outcome
+        assert outcome.last["text"], outcome
+        assert words[user].startswith(outcome.last["text"])
+        assert outcome.last["user"] == user
+    assert {row["user"]: row["text"][:2] for row in house.records("user, text")} == {"ana": "an", "bo": "bo"}
+
+
 def test_a_killed_idle_engine_is_restarted_by_the_next_request(house: House) -> None:
     house.echo()
     house.ok("ask", "hi")

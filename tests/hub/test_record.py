@@ -15,7 +15,7 @@ from llmctld.history import History
 from llmctld.pipeline.intake import record as record_module
 from llmctld.pipeline.intake.record import record
 
-from llmctl.errors import Busy, Incomplete, Storage, Timeout
+from llmctl.errors import Busy, EngineFailed, Incomplete, Storage, Timeout
 from llmctl.wire import Delta
 from tests.hub.scene import Speaker, a_call, answer_of, events_of, in_loop
 
@@ -91,6 +91,25 @@ async def test_a_failed_request_is_recorded_with_its_partial_answer(
     assert row["text"] == "half"
     assert caught.value.answer is not None
     assert caught.value.answer.text == "half", "the partial answer belongs to the user"
+
+
+@in_loop
+async def test_one_failure_of_several_requests_gives_each_its_own_answer(tmp_path: Path, history: History) -> None:
+    """An engine that dies ends all its requests with one error: nobody gets the text of another."""
+    error = EngineFailed("the engine died")
+    calls = [a_call(prompt=text, user=user) for text, user in (("one", "ana"), ("two", "bo"), ("", "eve"))]
+    found: list[EngineFailed] = []
+    for call in calls:
+        with pytest.raises(EngineFailed, match="the engine died") as raised:
+            await answer_of(compose([record(history)], Speaker(*call.request.prompt or "", error=error)), call)
+        found.append(raised.value)
+    assert [each.answer and (each.answer.text, each.answer.user) for each in found] == [
+        ("one", "ana"),
+        ("two", "bo"),
+        None,
+    ]
+    assert [row_of(tmp_path, call)["text"] for call in calls] == ["one", "two", ""]
+    assert error.answer is None
 
 
 @in_loop

@@ -69,8 +69,9 @@ class Guide:
         except ContextOverflow as error:
             raise self._unavailable(call, "the question is too long for the built-in guide") from error
         except LlmctlError as error:
-            error.answer = None if held is not None else error.answer
-            raise
+            if held is None:
+                raise
+            raise error.with_answer(None) from error
         finally:
             if held is not None:  # what ended early shows nothing that may be a refusal; a flight shares the old object
                 call.work, call.samples = dataclasses.replace(call.work, text="", reasoning=""), []

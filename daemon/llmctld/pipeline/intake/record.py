@@ -52,8 +52,11 @@ def record(history: History) -> Link:
                     raise
                 except Exception as error:
                     beginning.cancel()
-                    await _end(history, call, _so_far(call, error), "failed", error)
-                    raise
+                    own, so_far = _so_far(call, error)
+                    await _end(history, call, so_far, "failed", own)
+                    if own is error:
+                        raise
+                    raise own from error
                 beginning.cancel()
                 answers = [result] if isinstance(result, Answer) else result.answers
                 await _end(history, call, answers, "done")
@@ -81,16 +84,14 @@ async def _noting(history: History, call: Call, events: AsyncGenerator[Event, No
                 noted = time.monotonic()
 
 
-def _so_far(call: Call, error: Exception) -> list[Answer]:
-    """The answers so far. The error carries the first one, so that the user gets it."""
+def _so_far(call: Call, error: Exception) -> tuple[Exception, list[Answer]]:
+    """The answers so far, and the error with the first of them, so that the user gets it."""
     if call.samples:
-        return call.partials(error.code if isinstance(error, Timeout) else "error")
+        return error, call.partials(error.code if isinstance(error, Timeout) else "error")
     if not isinstance(error, LlmctlError):
-        return [call.partial("error")]
+        return error, [call.partial("error")]
     partial = error.answer or call.partial("error")
-    if partial.text:
-        error.answer = partial
-    return [partial]
+    return error.with_answer(partial) if partial.text else error, [partial]
 
 
 async def _end(history: History, call: Call, answers: list[Answer], state: str, error: Exception | None = None) -> None:
@@ -110,8 +111,7 @@ async def _end(history: History, call: Call, answers: list[Answer], state: str, 
     except Storage as failure:
         log.error("a request could not be recorded", error=failure.message)
         if state == "done":
-            failure.answer = answers[0]
-            raise
+            raise failure.with_answer(answers[0]) from failure
 
 
 def _beginning(call: Call) -> dict[str, Any]:
