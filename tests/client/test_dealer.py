@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,16 +22,19 @@ from tests.impostor import OTHER, impostor, needs_root
 
 
 @needs_root
-def test_the_peer_of_the_connection_itself_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_peer_of_the_connection_itself_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if every look at the socket beforehand saw a hub of this user."""
+    with tempfile.TemporaryDirectory(prefix="lc", dir="/tmp") as folder:  # the other user must reach it
+        _check_the_peer(Path(folder), monkeypatch)
+
+
+def _check_the_peer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "peer", lambda path: Peer(os.getpid(), os.getuid()))
     monkeypatch.setattr(dealer, "peer", lambda path: Peer(os.getpid(), os.getuid()))
-    tmp_path.chmod(0o777)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o711)
-    with impostor(tmp_path / "hub.sock") as other:
+    folder.chmod(0o777)
+    with impostor(folder / "hub.sock") as other:
         with pytest.raises(Unreachable) as caught:
-            Link(tmp_path / "hub.sock", other.pid).send(b"i" * wire.ID_BYTES, wire.Status())
+            Link(folder / "hub.sock", other.pid).send(b"i" * wire.ID_BYTES, wire.Status())
         assert f"belongs to user {OTHER}, and this is user {os.getuid()}" in caught.value.message
         assert other.end() == "", "it was sent nothing"
 

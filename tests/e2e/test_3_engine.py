@@ -213,7 +213,7 @@ def test_a_file_without_a_chat_template_is_a_base_model_with_one_notice(house: H
     tiny_gguf.write(path, seed=7, context=256, chat_template=None)
     house.ok("models", "add", "base", path)
     options = ("-m", "base", "--max-tokens", "4", "--temperature", "0", "--no-cache")
-    words = "base has no chat template: a base model"
+    words = "base has no chat template: it is a base model"
     raw = house.ok("ask", "a text", "--raw", *options)
     assert words not in raw.err, "who asks for no template knows"
     first = house.ok("ask", "a text", *options)

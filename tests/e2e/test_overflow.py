@@ -180,6 +180,6 @@ def test_an_endpoint_that_reports_no_lengths_is_an_error_that_says_so(home: Hous
         refused = home.run("ask", "-m", "mute", "--overflow", "tail", stdin=LINES)
         assert (refused.status, refused.out) == (5, "")
         assert (
-            "--overflow needs the context length and the prompt length, and the endpoint names neither" in refused.err
+            "--overflow needs the context length and the prompt length, but the endpoint reports neither" in refused.err
         )
         assert len(endpoint.asked) == 1
