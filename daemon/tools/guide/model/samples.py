@@ -13,7 +13,7 @@ from tools.guide.texts.answers import Entry, entries
 
 REFUSAL = "refusal"
 """The name of the answer to what is not about llmctl."""
-REFUSED = 0.25
+REFUSED = 0.35
 """Share of questions that are not about llmctl."""
 CHUNK, BATCH = 4096, 128
 ANSWERS, RECITED = 512, 32

@@ -25,6 +25,8 @@ RATES = {"tables": 3e-3, "vectors": 2e-3, "matrices": 2e-2}
 as many questions)."""
 WARM, DECAY, SMOOTH, AVERAGE = 40, 0.01, 0.05, 0.99
 """Steps up to the top, weight decay, label smoothing, and how slowly the average of the weights follows."""
+DROPPED = 0.1
+"""Dropout: the patterns and people's lines are learned by heart otherwise."""
 WORDS, WORDS_RATE = 24, 8e-3
 """Chunks for the bag of words as which the network begins, and their learning rate."""
 
@@ -86,7 +88,7 @@ def train(samples: Samples, chunks: int, folder: Path, key: str) -> Trained:
     file = folder / f"seed-{samples.seed}.pt"
     state = _saved(file, f"{key}/{chunks}") or _fresh(samples, f"{key}/{chunks}")
     tokens = Tokens(Tokenizer.from_str(state["bpe"]), tuple(state["names"]))
-    network, average = (Network(Shape(len(tokens))) for _ in range(2))
+    network, average = (Network(Shape(len(tokens)), DROPPED) for _ in range(2))
     optimizer = Optimizer(network)
     for part, name in ((network, "network"), (average, "average"), (optimizer, "optimizer")):
         if name in state:

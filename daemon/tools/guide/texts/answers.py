@@ -13,6 +13,8 @@ import yaml
 
 HERE = Path(__file__).parent
 SOURCE = HERE / "answers.yaml"
+PEOPLE = HERE / "people.yaml"
+"""Whole questions for each answer, as people type them."""
 SHELL = re.compile(
     r"^(?:[A-Z_]+=\S+ )*(?:llmctl|make|pip|from|keyring|export|(?:cat|echo|printf|cut|git)\b.*\| llmctl)\b.*",
     flags=re.M,
@@ -29,6 +31,7 @@ class Entry:
     do: tuple[str, ...]
     say: tuple[str, ...]
     keys: tuple[str, ...]
+    people: tuple[str, ...]
 
     @property
     def line(self) -> str:
@@ -39,15 +42,19 @@ class Entry:
 @lru_cache(maxsize=1)
 def entries() -> tuple[Entry, ...]:
     """All answers, in the order of the file. Raises ValueError if one lacks a part or two are the same."""
-    found = tuple(_entry(name, row) for name, row in yaml.safe_load(SOURCE.read_text(encoding="utf-8")).items())
+    people = yaml.safe_load(PEOPLE.read_text(encoding="utf-8"))
+    rows = yaml.safe_load(SOURCE.read_text(encoding="utf-8"))
+    if unknown := people.keys() - rows.keys():
+        raise ValueError(f"{PEOPLE.name} has questions for answers that do not exist: {', '.join(sorted(unknown))}")
+    found = tuple(_entry(name, row, people.get(name, "")) for name, row in rows.items())
     if len({entry.answer for entry in found}) != len(found):
         raise ValueError(f"two answers in {SOURCE.name} are the same")
     return found
 
 
 def corpus() -> str:
-    """Hash of the answers' source: the model's file names the one that it was trained on."""
-    return hashlib.sha256(SOURCE.read_bytes()).hexdigest()
+    """Hash of the answers and questions: the model's file names the one that it was trained on."""
+    return hashlib.sha256(SOURCE.read_bytes() + PEOPLE.read_bytes()).hexdigest()
 
 
 def command_line(answer: str) -> str | None:
@@ -66,7 +73,8 @@ def lines(text: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
-def _entry(name: str, row: dict[str, str]) -> Entry:
+def _entry(name: str, row: dict[str, str], people: str) -> Entry:
     if set(row) != {"answer", "do", "say", "keys"}:
         raise ValueError(f"{SOURCE.name}: {name} has {sorted(row)}, and must have answer, do, say and keys")
-    return Entry(name, row["answer"].strip(), *(lines(row[part]) for part in ("do", "say", "keys")))
+    do, say, keys = (lines(row[part]) for part in ("do", "say", "keys"))
+    return Entry(name, row["answer"].strip(), do, say, keys, lines(people))

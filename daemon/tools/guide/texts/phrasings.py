@@ -12,8 +12,8 @@ import yaml
 from tools.guide.texts import noise, pattern
 from tools.guide.texts.answers import HERE, Entry, lines
 
-KINDS = (("do", 5), ("say", 3), ("keys", 2))
-"""Of ten questions so many are of each kind."""
+KINDS = (("do", 3), ("say", 2), ("keys", 2), ("people", 5))
+"""Of twelve questions so many are of each kind."""
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ from tools.guide.texts.answers import HERE, Entry, lines
 def _words() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((HERE / "unrelated.yaml").read_text(encoding="utf-8"))
     found["lists"] = {name: lines(words) if isinstance(words, str) else words for name, words in found["lists"].items()}
-    return found | {part: lines(found[part]) for part in ("plain", "near", "foreign")}
+    return found | {part: lines(found[part]) for part in ("plain", "near", "foreign", "people")}
 
 
 def refusal() -> str:
@@ -32,7 +32,9 @@ def first_words() -> str:
 def question(entries: tuple[Entry, ...], rng: random.Random) -> str:
     """One question that is not about llmctl; `entries`: those whose words are borrowed."""
     luck = rng.random()
-    if luck < 0.24:
+    if rng.random() < 0.3:
+        said = phrasings.around(rng.choice(_words()["people"]), rng)
+    elif luck < 0.24:
         said = _near(rng)
     elif luck < 0.36:
         said = phrasings.around(_one(rng.choice(_words()["near"]), rng), rng)
