@@ -1,7 +1,7 @@
-# make demo   an answer from a model, on a fresh machine:  make demo MODEL=story.gguf
+# make demo   an answer on a fresh machine: from the built-in guide, or from a model:  make demo MODEL=story.gguf
 # make test   everything that must pass; sets up what it needs
 # make test-amx       the repair of llama.cpp's AMX kernels, in an emulator, on a processor without AMX
-# make test-pythons   the built package in each Python that is here, and ten commands of it [PYTHONS="3.10 newest"]
+# make test-pythons   the built package in each Python that is here, and eleven commands of it [PYTHONS="3.10 newest"]
 #
 # PYTHON=python3.12   the interpreter of .venv
 # TORCH_INDEX=URL     a package index with the build of torch to take (README, "Which build of torch")
@@ -80,23 +80,21 @@ $(DEV): $(SOURCES) | $(BIN)/python
 install: $(RUN)
 
 # ---- a first answer ---------------------------------------------------------------------------------------------------
-# It lives in .demo, and stops its hub at the end: what the user has set up elsewhere is left alone.
+# It runs in .demo and stops its hub at the end; the user's own hub and files are left alone. Without MODEL the built-in guide answers.
 
-.PHONY: demo-model
-demo-model:
-	@if [ -z "$(MODEL)" ]; then \
-	    echo "make demo needs a model until one is built in: give it a GGUF file," >&2; \
-	    echo "    make demo MODEL=FILE.gguf" >&2; \
-	    exit 2; \
-	fi
+QUESTION := How do I use my own model file?
 
-demo: demo-model $(RUN)
+demo: $(RUN)
 	@set -e; \
-	LLMCTL_HOME="$(CURDIR)/.demo"; export LLMCTL_HOME; unset LLMCTL_CONFIG; \
+	LLMCTL_HOME="$(CURDIR)/.demo/$(if $(MODEL),model,guide)"; export LLMCTL_HOME; unset LLMCTL_CONFIG; \
 	trap 'exit 130' INT; trap 'exit 143' TERM; \
 	trap '$(BIN)/llmctl daemon stop -q >&2' EXIT; \
-	$(BIN)/llmctl models add demo "$(MODEL)" --force >&2; \
-	$(BIN)/llmctl ask "Once upon a time" -m demo --temperature 0 --max-tokens 60 --refresh --no-stdin
+	if [ -n "$(MODEL)" ]; then \
+	    $(BIN)/llmctl models add demo "$(MODEL)" --force >&2; \
+	    $(BIN)/llmctl ask "Once upon a time" -m demo --temperature 0 --max-tokens 60 --refresh --no-stdin; \
+	else \
+	    $(BIN)/llmctl ask "$(QUESTION)" --refresh --no-stdin; \
+	fi
 
 # ---- what must pass ---------------------------------------------------------------------------------------------------
 
@@ -190,7 +188,7 @@ generated: $(DEV)
 	$(BIN)/python -m tests.meta.generate --check
 
 clean:
-	@if [ -x $(BIN)/llmctl ] && [ -d .demo ]; then LLMCTL_HOME="$(CURDIR)/.demo" $(BIN)/llmctl daemon stop >&2 || true; fi
+	@if [ -x $(BIN)/llmctl ]; then for home in .demo/*/; do [ ! -d "$$home" ] || LLMCTL_HOME="$(CURDIR)/$$home" $(BIN)/llmctl daemon stop >&2 || true; done; fi
 	rm -rf .demo .pythons .amx build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find llmctl daemon tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "$(VENV) stays; rm -rf $(VENV) removes it too"

@@ -13,7 +13,7 @@ NAME = "guide"
 SETTINGS = {
     "slots": 4, "retained": 0, "threads": 1, "device": "cpu", "gpu_layers": 0, "speculation": "off", "temperature": 0.0,
 }  # fmt: skip
-"""A few MiB of memory and one thread. Greedy: its answers are commands, which must not vary."""
+"""One thread, and little memory. Temperature 0: its answers are commands, which must not vary."""
 OFF = "`defaults.guide = false` in the configuration turns it off for requests that name no model."
 """The hint for a change that it does not take."""
 

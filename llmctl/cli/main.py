@@ -80,9 +80,9 @@ def _first_steps() -> list[tuple[str, str]]:
 
     best = best_fit()
     return [
+        ('llmctl ask "How do I use my own model file?"', "The built-in guide."),
         (best.command, f"Get a model, {gigabytes(best)}."),
         ('llmctl ask "Why is the sky blue?"', "Ask it a question."),
-        ("llmctl ask --help", "List all options."),
     ]
 
 

@@ -19,7 +19,7 @@ def main() -> int:
     with house() as home:
         home.echo()
         numbers = bench_client.measure(home, options.runs) + bench_hub.measure(home, options.runs)
-        numbers += bench_embed.measure(home) + bench_remote.measure(home)
+        numbers += bench_client.guide(options.runs) + bench_embed.measure(home) + bench_remote.measure(home)
         if options.model is None:
             print("make bench MODEL=FILE.gguf measures the time to the first token, too", file=sys.stderr)
         else:

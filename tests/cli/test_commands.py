@@ -394,7 +394,7 @@ def test_llmctl_alone_prints_three_first_steps_and_then_its_commands(house: Hous
     assert "Run language models on your own machine" in outcome.err
     before, _, after = outcome.err.partition("\nAsk:\n")
     steps = re.findall(r"^  (llmctl \w+ .*?)  ", before.partition("First steps:\n")[2], flags=re.M)
-    assert [step.split()[1] for step in steps] == ["pull", "ask", "ask"]
+    assert [step.split()[1] for step in steps] == ["ask", "pull", "ask"]
     for name in main.COMMANDS:
         assert re.search(rf"^  {name} +[A-Z]", after, flags=re.M), name
 

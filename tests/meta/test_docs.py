@@ -128,7 +128,7 @@ def run_all(house: House, found: list[str]) -> None:
 
 def test_the_shell_blocks_of_the_readme_run(reader: House) -> None:
     found = blocks(README, "sh run")
-    assert len(found) == 6
+    assert len(found) == 7
     run_all(reader, found)
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.pythons [3.10 newest ...]`: builds the package, installs it in each Python that is here, tries ten commands.
+"""`python -m tests.pythons [3.10 newest ...]`: builds the package and tries eleven commands in each Python that is here.
 
 Environments stay in `.pythons`, so that the next time is short. The last lines say what was tried where.
 """

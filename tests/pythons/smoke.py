@@ -47,6 +47,12 @@ def ask(scene: Scene) -> str:
     return repr(first.strip())
 
 
+def guide(scene: Scene) -> str:
+    answer = scene.house.ok("ask", "How do I use my own model file?", "-m", "guide").out
+    assert "llmctl models add" in answer, answer
+    return "the built-in guide is in the package"
+
+
 def stream(scene: Scene) -> str:
     for model in ("echo", "far"):
         answer = scene.house.ok("ask", "hello there!", "-m", model, "--json", "--no-cache")
@@ -114,6 +120,7 @@ def stop(scene: Scene) -> str:
 COMMANDS: tuple[Callable[[Scene], str], ...] = (
     add,
     ask,
+    guide,
     stream,
     embed,
     schema,
