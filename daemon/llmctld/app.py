@@ -289,7 +289,7 @@ def build_pipeline(
     semantic: SemanticCache,
     guide: Guide,
 ) -> Stage:
-    """The stages in order, outermost first: the path of every request.
+    """The stages in order, outermost first: the path of every request for an answer.
 
     `route` (the choice of the model) will stand before `exact`, since the key names the model. `budget` will stand before
     `samples`, inside `semantic`, so that no hit and no joined request reaches it; it reserves before the computation, settles

@@ -38,6 +38,8 @@ def test_the_gateway_imports_only_what_every_client_shares() -> None:
                 found.add((node.module or "").split(".")[1])
             elif isinstance(node, ast.Import):
                 found |= {name.name for name in node.names if name.name.split(".")[0] in ("llmctl", "llmctld")}
+            elif isinstance(node, ast.ImportFrom):
+                assert not (node.module or "").startswith("llmctld"), "nothing of the hub"
     assert found <= GATEWAY_IMPORTS
     assert found, "the gateway has a link"
 

@@ -87,7 +87,7 @@ class Call:
     """Resources that inner stages hold until the outcome is recorded; the stage `record` closes it."""
 
     followers: list[Callable[[Origin], None]] = field(default_factory=list)
-    """Called with the new origin when the computation goes over to another request."""
+    """Called with the new origin when the computation goes over to another request, or gets another priority."""
 
     @property
     def conversation(self) -> str | None:

@@ -1,1 +1,1 @@
-"""What work costs. Budgets, the ledger and routing will stand here."""
+"""What work costs. The ledger, prices and alerts will stand here; the stages `budget` and `route` in pipeline/."""

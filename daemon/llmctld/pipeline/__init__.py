@@ -1,1 +1,1 @@
-"""The stages of a request and nothing else: async generators, each around the next, in the order of `build_pipeline` (app.py)."""
+"""The stages of a request, and what only they need: async generators, each around the next, in the order of `build_pipeline`."""

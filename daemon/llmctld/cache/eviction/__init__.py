@@ -21,4 +21,4 @@ POLICIES: dict[str, Callable[[int], Policy]] = {
     "wtinylfu": WTinyLfu,
     "weighted": lambda limit: Weighted(),
 }
-"""Policy name -> class, constructed with the size of its level in bytes."""
+"""Policy name -> what makes the policy of a level, given the size of the level in bytes."""
