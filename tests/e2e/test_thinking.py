@@ -189,6 +189,9 @@ def test_template_variables_can_be_set_as_settings(home: House) -> None:
 def test_a_template_that_never_ends_or_grows_too_large_fails_only_its_request(
     home: House, model: str, word: str, why: str
 ) -> None:
+    home.run(
+        "models", "unload", model
+    )  # three endless renderings in a row disable a template, and other tests have some
     before = home.ok("ps", "--json").lines
     refused(home.run("ask", word, "-m", model, *ONE), 5, why, "--raw")
     assert asked(home, "why?", "-m", model)["text"]
