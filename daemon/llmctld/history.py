@@ -112,9 +112,12 @@ class History:
         """Why no row outlives this hub; None if they do."""
         try:
             self._store = self._open(path, durable)
-        except Storage as error:  # a full disk must not keep the hub from starting: the hub is needed to make room
-            log.error("the history is not recorded", error=error.message)
-            self.unkept = error.message
+        except (
+            Storage,
+            OSError,
+        ) as error:  # a full disk must not keep the hub from starting: it is needed to make room
+            self.unkept = str(error)
+            log.error("the history is not recorded", error=self.unkept)
             self._store = Store(IN_MEMORY, MIGRATIONS)
         self._arrivals: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._last: dict[tuple[str, str], asyncio.Future[None]] = {}

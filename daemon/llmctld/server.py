@@ -132,12 +132,12 @@ class Server:
                 pending.acknowledge(request.count)
         elif self._requests.stopping and not request.any_protocol:
             self._send(key, _stopping())
+        elif key in self._requests:
+            return  # an id under way is the same request sent again
         elif request.is_work and descriptors.are_scarce():
             self._send(
                 key, _failed(None, Busy("the hub has too many connections", "Try again later, or raise `ulimit -n`."))
             )
-        elif key in self._requests:
-            return  # an id under way is the same request sent again
         elif request.is_work:
             self._begin(key, request)
         elif key not in self._turns:

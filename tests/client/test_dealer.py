@@ -24,19 +24,16 @@ from tests.impostor import OTHER, impostor, needs_root
 @needs_root
 def test_the_peer_of_the_connection_itself_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if every look at the socket beforehand saw a hub of this user."""
-    with tempfile.TemporaryDirectory(prefix="lc", dir="/tmp") as folder:  # the other user must reach it
-        _check_the_peer(Path(folder), monkeypatch)
-
-
-def _check_the_peer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "peer", lambda path: Peer(os.getpid(), os.getuid()))
     monkeypatch.setattr(dealer, "peer", lambda path: Peer(os.getpid(), os.getuid()))
-    folder.chmod(0o777)
-    with impostor(folder / "hub.sock") as other:
-        with pytest.raises(Unreachable) as caught:
-            Link(folder / "hub.sock", other.pid).send(b"i" * wire.ID_BYTES, wire.Status())
-        assert f"belongs to user {OTHER}, and this is user {os.getuid()}" in caught.value.message
-        assert other.end() == "", "it was sent nothing"
+    with tempfile.TemporaryDirectory(prefix="lc", dir="/tmp") as folder:  # the other user must reach it
+        Path(folder).chmod(0o777)
+        socket_path = Path(folder, "hub.sock")
+        with impostor(socket_path) as other:
+            with pytest.raises(Unreachable) as caught:
+                Link(socket_path, other.pid).send(b"i" * wire.ID_BYTES, wire.Status())
+            assert f"belongs to user {OTHER}, and this is user {os.getuid()}" in caught.value.message
+            assert other.end() == "", "it was sent nothing"
 
 
 def test_a_hub_of_this_user_is_named_by_the_connection(tmp_path: Path) -> None:

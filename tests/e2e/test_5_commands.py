@@ -288,7 +288,7 @@ def test_adding_a_model_under_an_existing_name_needs_force(house: House) -> None
 def test_a_relative_model_path_is_resolved_from_the_caller_s_directory(house: House, tiny: Path) -> None:
     (house.home / "here.gguf").write_bytes(tiny.read_bytes())
     house.ok("models", "add", "here", "here.gguf")
-    house.ok("ask", "hi", "--max-tokens", "2")
+    assert house.ok("ask", "hi", "--max-tokens", "2", "--json", "--no-stream").last["model"] == "here"
 
 
 def test_the_first_model_is_the_default_and_an_alias_selects_its_model(house: House) -> None:

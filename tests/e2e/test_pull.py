@@ -306,13 +306,18 @@ def test_a_file_longer_than_its_size_in_the_listing_is_stopped_and_deleted(home:
     home.ok("pull", "ana/tiny")
 
 
-def test_a_resumed_file_longer_than_its_size_is_stopped_and_deleted(home: House, hub: Hub) -> None:
+def interrupt_at_half(home: House, hub: Hub) -> None:
+    """A pull that Ctrl-C ends after some of its file has arrived."""
     hub.stop_after = HALF
     command = home.spawn("pull", "ana/tiny")
     assert hub.standing.wait(60)
     until(lambda: part(home) > 0)
     command.interrupt()
     command.end()
+
+
+def test_a_resumed_file_longer_than_its_size_is_stopped_and_deleted(home: House, hub: Hub) -> None:
+    interrupt_at_half(home, hub)
     hub.overlong = {FILE}
     hub.go.set()
     outcome = home.run("pull", "ana/tiny")
@@ -322,12 +327,7 @@ def test_a_resumed_file_longer_than_its_size_is_stopped_and_deleted(home: House,
 
 
 def test_a_compressed_file_is_refused_and_what_was_there_is_kept(home: House, hub: Hub) -> None:
-    hub.stop_after = HALF
-    command = home.spawn("pull", "ana/tiny")
-    assert hub.standing.wait(60)
-    until(lambda: part(home) > 0)
-    command.interrupt()
-    command.end()
+    interrupt_at_half(home, hub)
     kept = part(home)
     hub.go.set()
     hub.compressed = {FILE}

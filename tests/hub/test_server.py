@@ -13,6 +13,7 @@ from llmctld.call.call import Call, Event, Link, Stage, compose
 from llmctld.handlers.hub import Hub, Tell
 from llmctld.handlers.table import CALLS, HANDLERS
 from llmctld.requests import Pending, Requests
+from llmctld.runtime import descriptors
 from llmctld.turns import AT_ONCE
 
 from llmctl import wire
@@ -491,3 +492,22 @@ async def test_waiting_requests_get_heartbeats(tmp_path: Path, monkeypatch: pyte
             assert not go.is_set()
         go.set()
         assert isinstance((await scene.dealer.replies(last))[-1], wire.Done)
+
+
+@in_loop
+async def test_a_request_sent_again_while_descriptors_are_scarce_gets_one_final_reply(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with answering(tmp_path, "fine") as (scene, speaker, identity):
+        monkeypatch.setattr(descriptors, "are_scarce", lambda: True)
+        await scene.dealer.send(ASK, identity)
+        other = await scene.dealer.send(wire.Generate(prompt="another"))
+        to, reply = await scene.dealer.receive()
+        while isinstance(reply, wire.Delta):
+            to, reply = await scene.dealer.receive()
+        assert isinstance(reply, wire.Failed)
+        assert (to, reply.code) == (other, "busy"), "the one under way is not refused"
+        speaker.go.set()
+        final = (await scene.dealer.replies(identity))[-1]
+        assert isinstance(final, wire.Done)
+        assert await scene.dealer.is_silent()

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from llmctld.storage.connection import DamagedDatabase
@@ -398,6 +399,8 @@ async def test_store_that_cannot_begin_anew_refuses_until_it_can(tmp_path: Path)
         path.parent.write_text("a file in the way")
         with pytest.raises(Storage, match=r"a\.db cannot be written"):
             await store.write("INSERT INTO words VALUES ('lost')")
+        with pytest.raises(Storage, match=r"a\.db cannot be written"):
+            await store.write_now("INSERT INTO words VALUES ('lost too')")
         await until(lambda: len(told) == 1)
         assert "no new one can be created" in told[0]
         path.parent.unlink()
@@ -442,3 +445,22 @@ async def test_compacting_waits_for_no_search_that_still_reads(tmp_path: Path) -
         assert await store.write(PUT, ("b", 1)) == 1
         may_end.set()
         await asked
+
+
+@in_loop
+async def test_store_that_cannot_be_reopened_refuses_and_waits_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log was removed, and at that moment the disk takes nothing: the thread must live on."""
+    path, told = tmp_path / "a.db", list[str]()
+    with closing(Store(path, [words], replaced=told.append)) as store:
+        await store.write("INSERT INTO words VALUES ('before')")
+        assert store.lost() is None
+        with monkeypatch.context() as full:
+            full.setattr(store, "_open", Mock(side_effect=sqlite3.OperationalError("database or disk is full")))
+            (tmp_path / "a.db-wal").unlink()
+            with pytest.raises(Storage, match="disk is full"):
+                await store.write("INSERT INTO words VALUES ('lost')")
+        await store.write("INSERT INTO words VALUES ('after')")
+    assert rows(path) == ["before", "after"]
+    assert "no new one can be created: database or disk is full" in told[0]

@@ -118,7 +118,9 @@ class Store:
 
         For a small row whose caller waits for nothing else. A checkpoint, which may take long, is left to the thread.
         """
-        if self._closed or self._begun > self._settled or (self._replaced is not None and self.lost()):
+        if self._closed or self._failure is not None or self._begun > self._settled:
+            return self.write(sql, values)
+        if self._replaced is not None and self.lost():
             return self.write(sql, values)
         if not self._turn.acquire(blocking=False):
             return self.write(sql, values)
@@ -226,22 +228,19 @@ class Store:
             return
         if self._failure is not None:
             self._begin_anew("was lost", again=True)
-        elif (
-            happened := self.lost()
-        ) == LOST_LOG:  # its pages are still in reach, and closing moves them into the file
-            self._close_connections()
-            self._open()
-        elif happened is not None:
+        elif (happened := self.lost()) is not None:
             self._begin_anew(happened)
 
     def _begin_anew(self, happened: str, again: bool = False) -> None:
         """Sets aside what lies at the path, and opens a new file there. `again`: the last attempt failed."""
         assert self._replaced is not None
         aside, self._failure = None, None
+        complete = happened == LOST_LOG  # the pages of the log are still in reach, and closing moves them into the file
         try:
-            if not again:
+            if not again and not complete:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 aside = set_aside(self.path)
+            if not again:
                 self._close_connections()  # what was committed to the old file is completed there
             self._open()
         except (OSError, sqlite3.Error, Unreachable) as error:
@@ -249,7 +248,8 @@ class Store:
             if not again:
                 self._replaced(f"{happened}, and no new one can be created: {error}")
             return
-        self._replaced(f"{happened}; a new one was created" + (f", the old one is now {aside}" if aside else ""))
+        if not complete:
+            self._replaced(f"{happened}; a new one was created" + (f", the old one is now {aside}" if aside else ""))
 
     def _commit(self, writes: list[_Write], last: bool = False) -> bool:
         """One transaction around `writes`. False: it was rolled back and nobody was told (unless `last`)."""
