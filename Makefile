@@ -1,6 +1,7 @@
 # make demo   an answer on a fresh machine: from the built-in guide, or from a model:  make demo MODEL=story.gguf
 # make test   everything that must pass; sets up what it needs
 # make test-amx       the repair of llama.cpp's AMX kernels, in an emulator, on a processor without AMX
+# make attack         everything that may not hurt, in the whole counts: a table of what held [ROWS=frames,floods] [SEED=N]
 # make test-pythons   the built package in each Python that is here, and eleven commands of it [PYTHONS="3.10 newest"]
 #
 # PYTHON=python3.12   the interpreter of .venv
@@ -24,6 +25,7 @@ PYTEST_ARGS ?=
 CPUINFO ?=
 PYTHONS ?=
 SEEDS ?=
+SEED ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,7 +36,7 @@ INDEXES := $(addprefix --extra-index-url=,$(TORCH_INDEX) $(LLAMA_INDEX))
 SOURCES := pyproject.toml constraints.txt Makefile
 STRESS ?= 1.0
 
-.PHONY: help install demo test test-pythons check lint format generate generated bench bench-busy bench-cache bench-draft bench-engine bench-guide bench-torch guide stress clean
+.PHONY: help install demo test attack test-pythons check lint format generate generated bench bench-busy bench-cache bench-draft bench-engine bench-guide bench-torch guide stress clean
 .DEFAULT_GOAL := help
 
 help:
@@ -130,6 +132,10 @@ test-amx: $(DEV)
 
 test-pythons: $(DEV)
 	$(BIN)/python -m tests.pythons $(PYTHONS)
+
+# Odd frames, floods, torn files, hostile hubs and endpoints (tests/attack); `make test` runs a twentieth. As root it plays another user too.
+attack: $(DEV)
+	$(BIN)/python -m tests.attack $(if $(ROWS),--rows "$(ROWS)") $(if $(SEED),--seed "$(SEED)")
 
 stress: $(DEV)
 	LLMCTL_STRESS=$(STRESS) $(BIN)/pytest -n 0 -s --timeout 7200 tests/stress $(PYTEST_ARGS)
