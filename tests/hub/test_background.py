@@ -1,6 +1,8 @@
 """Background requests of the hub: charged to the hub, never delaying a user's, and ended with the hub."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -110,7 +112,7 @@ async def test_background_request_is_cancelled_when_a_user_request_needs_the_mod
     async with scene(tmp_path, token_ms="20") as it:
         long = Generate(prompt="x" * 4000, model="e", user="ana")
         work = asyncio.create_task(it.generate(long, load=True))
-        await until(lambda: bool(it.residency.names) and it.residency.leases("e") == 1)
+        await at_once(lambda: it.residency.names and it.residency.leases("e") == 1)
         theirs = await answer_of(it.pipeline(), a_call(prompt="hi", model="e", user="bob"))
         assert theirs.text == "hi"
         with pytest.raises(GaveWay):
@@ -123,7 +125,7 @@ async def test_background_request_continues_during_a_cache_hit(tmp_path: Path) -
     async with scene(tmp_path, token_ms="1") as it:
         await it.generate(ANA, load=True)
         work = asyncio.create_task(it.generate(Generate(prompt="y" * 50, model="e", user="ana")))
-        await until(lambda: it.residency.leases("e") == 1)
+        await at_once(lambda: it.residency.leases("e") == 1)
         theirs = await answer_of(it.pipeline(), a_call(prompt="next?", model="e", user="ana"))
         assert theirs.cache.hit == "memory"
         assert isinstance(await work, Answer)
@@ -135,7 +137,7 @@ async def test_non_yielding_background_request_runs_beside_a_user_request(tmp_pa
         await it.generate(ANA, load=True)
         other = Generate(prompt="y" * 50, model="e", user="ana")
         work = asyncio.create_task(it.generate(other, yields=False))
-        await until(lambda: it.residency.leases("e") == 1)
+        await at_once(lambda: it.residency.leases("e") == 1)
         assert (await answer_of(it.pipeline(), a_call(prompt="hi", model="e", user="bob"))).text == "hi"
         answer = await work
         assert isinstance(answer, Answer)
@@ -144,14 +146,16 @@ async def test_non_yielding_background_request_runs_beside_a_user_request(tmp_pa
 
 @in_loop
 async def test_user_request_joins_an_equal_background_request_and_keeps_it_running(tmp_path: Path) -> None:
-    async with scene(tmp_path, token_ms="5") as it:
+    async with scene(tmp_path) as it:
         request = Generate(prompt="y" * 60, model="e", user="ana")
         work = asyncio.create_task(it.generate(request, load=True))
-        await until(lambda: bool(it.residency.names) and it.residency.leases("e") == 1)
+        await at_once(lambda: it.residency.names and it.residency.leases("e") == 1)
+        os.kill(pid := it.residency.statuses()[0].pid, signal.SIGSTOP)  # so that it does not end before it is joined
         same = a_call(prompt=request.prompt, model="e", user="ana")
         theirs = asyncio.create_task(answer_of(it.pipeline(), same))
         await at_once(lambda: same.hit == "flight")
         it.background.give_way()
+        os.kill(pid, signal.SIGCONT)
         answer = await theirs
         assert (answer.text, answer.cache.hit) == (request.prompt, None), "the computation is the user's now"
         with pytest.raises(GaveWay):
@@ -162,8 +166,8 @@ async def test_user_request_joins_an_equal_background_request_and_keeps_it_runni
 async def test_background_request_takes_no_queue_place_from_users(tmp_path: Path) -> None:
     async with scene(tmp_path, queue=0, slots="1", token_ms="5") as it:
         await it.generate(ANA, load=True)
-        work = asyncio.create_task(it.generate(Generate(prompt="y" * 500, model="e"), yields=False))
-        await until(lambda: it.residency.leases("e") == 1)
+        work = asyncio.create_task(it.generate(Generate(prompt="y" * 4000, model="e"), yields=False))
+        await at_once(lambda: it.residency.leases("e") == 1)
         assert (await answer_of(it.pipeline(), a_call(prompt="hi", model="e", user="bob"))).text == "hi"
         it.background.end()
         with pytest.raises(GaveWay):
@@ -199,7 +203,7 @@ async def test_background_requests_end_and_are_refused_when_the_hub_closes(tmp_p
 async def test_cancelling_the_caller_cancels_the_background_request(tmp_path: Path) -> None:
     async with scene(tmp_path, token_ms="20") as it:
         work = asyncio.create_task(it.generate(Generate(prompt="x" * 4000, model="e"), load=True))
-        await until(lambda: bool(it.residency.names) and it.residency.leases("e") == 1)
+        await at_once(lambda: it.residency.names and it.residency.leases("e") == 1)
         work.cancel()
         with pytest.raises(asyncio.CancelledError):
             await work

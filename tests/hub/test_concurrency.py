@@ -59,13 +59,16 @@ async def test_cancelled_request_frees_its_slot_for_the_next() -> None:
 
 
 @in_loop
-async def test_idle_limit_ends_a_silent_block_and_restarts_on_content() -> None:
+async def test_idle_limit_ends_a_silent_block_and_restarts_on_content(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Silence, match=r"0\.05 s"):
         async with IdleLimit(0.05):
             await asyncio.Event().wait()
-    async with IdleLimit(0.1) as idle:
-        for _ in range(30):
-            await asyncio.sleep(0.01)
+    loop, now = asyncio.get_running_loop(), 0.0
+    monkeypatch.setattr(loop, "time", lambda: now)
+    async with IdleLimit(60) as idle:
+        for _ in range(5):
+            now += 59
+            await asyncio.sleep(0)  # timers that are due run here
             idle.restart()
     await asyncio.sleep(0)  # and no cancellation is left behind
 

@@ -125,10 +125,12 @@ async def test_cancelled_request_leaves_no_work(tmp_path: Path, gguf: Path) -> N
     room = Room(tmp_path, gguf)
     try:
         await room.ask("cat")
-        asked = asyncio.create_task(room.ask(*["the cat sleeps"] * TEXTS))
         worker = room.residency._pool.models["tiny"].replicas[0].worker
-        await until(lambda: worker.busy > 0)
+        os.kill(pid := room.residency.statuses()[0].pid, signal.SIGSTOP)  # so that it cannot answer before
+        asked = asyncio.create_task(room.ask(*["the cat sleeps"] * TEXTS))
+        await until(lambda: not worker.unused.is_set())
         asked.cancel()
+        os.kill(pid, signal.SIGCONT)
         with pytest.raises(asyncio.CancelledError):
             await asked
         await until(lambda: worker.busy == 0)

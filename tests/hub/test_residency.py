@@ -1,6 +1,8 @@
 """Loaded models: loaded once for concurrent requests, never unloaded while in use, reloaded when changed."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -219,9 +221,14 @@ async def test_unstarted_requests_are_recalled_and_answered_later(tmp_path: Path
             assert await say(residency, entry, text) == text
             order.append(text)
 
+        worker = await residency.load(a)
+        os.kill(worker.pid, signal.SIGSTOP)  # until it is told to make room; then at most one has begun
         queue = [asyncio.create_task(ask(a, f"question {number}")) for number in range(10)]
-        await until(lambda: bool(residency.names))
-        await ask(b, "b")
+        await until(lambda: residency.leases("a") == len(queue))
+        other = asyncio.create_task(ask(b, "b"))
+        await until(lambda: not residency.is_loaded(a))
+        os.kill(worker.pid, signal.SIGCONT)
+        await other
         assert len(order) < len(queue), "b is answered while requests of a still wait"
         await asyncio.gather(*queue)
         assert residency._pool.loads == 3

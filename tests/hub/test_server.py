@@ -12,7 +12,7 @@ import pytest
 from llmctld.call.call import Call, Event, Link, Stage, compose
 from llmctld.handlers.hub import Hub, Tell
 from llmctld.handlers.table import CALLS, HANDLERS
-from llmctld.requests import Pending, Requests
+from llmctld.requests import Key, Pending, Requests
 from llmctld.runtime import descriptors
 from llmctld.turns import AT_ONCE
 
@@ -418,14 +418,46 @@ def served(scene: Scene) -> int:
     return int(scene.hub.counters.counter("requests", type="status", outcome="done").value)
 
 
+def held_statuses(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """No wire.Status is answered before this event is set."""
+    go = asyncio.Event()
+
+    async def slow(hub: Hub, request: wire.Status, tell: Tell) -> wire.Stopped:
+        await go.wait()
+        return wire.Stopped(cancelled=[])
+
+    monkeypatch.setitem(cast(dict[Any, Any], HANDLERS), wire.Status, slow)
+    return go
+
+
 @in_loop
-async def test_another_client_is_answered_before_the_last_request_of_a_flood(tmp_path: Path) -> None:
-    async with a_server(tmp_path, Speaker("fine")) as scene:
+async def test_a_flood_delays_another_client_by_a_few_of_its_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted from the moment in which the hub has read the other client's request to the end of its answer."""
+    counts: list[int] = []
+
+    async def counting(call: Call) -> AsyncGenerator[Event, None]:
+        try:
+            async for event in Speaker("fine")(call):
+                yield event
+        finally:
+            counts.append(served(scene))
+
+    async with a_server(tmp_path, counting) as scene:
+        begin = scene.server._begin
+
+        def begun(key: Key, request: wire.AnyRequest) -> None:
+            counts.append(served(scene))
+            begin(key, request)
+
+        monkeypatch.setattr(scene.server, "_begin", begun)  # requests of the flood are begun by their turns
         flood = Dealer(scene.path)
         for _ in range(FLOOD):
             await flood.send(wire.Status())
         assert isinstance(await scene.dealer.ask(ASK), wire.Done)
-        assert served(scene) < FLOOD
+        before, after = counts
+        assert after - before < FLOOD / 10, counts
         await until(lambda: served(scene) == FLOOD)
         flood.vanish()
 
@@ -447,16 +479,22 @@ async def test_the_socket_is_read_at_most_once_in_each_turn_of_the_loop(tmp_path
 
 
 @in_loop
-async def test_waiting_requests_of_a_vanished_client_are_dropped(tmp_path: Path) -> None:
+async def test_waiting_requests_of_a_vanished_client_are_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "HEARTBEAT_S", 0.02)  # the first message to nobody
+    go = held_statuses(monkeypatch)
     async with a_server(tmp_path, Speaker("fine")) as scene:
         flood = Dealer(scene.path)
-        for _ in range(FLOOD):
+        for _ in range(500):
             await flood.send(wire.Status())
-        await until(lambda: len(scene.server._turns) > 500)
+        await until(lambda: len(scene.server._turns) == 500 - AT_ONCE)
         flood.vanish()
         await until(lambda: len(scene.server._turns) == 0)
+        go.set()
         assert isinstance(await scene.dealer.ask(ASK), wire.Done)
-        assert served(scene) < FLOOD
+        await until(lambda: not list(scene.hub.requests))
+        assert served(scene) == 0, "nor is anything served to nobody"
 
 
 @in_loop
@@ -477,13 +515,7 @@ async def test_a_cancelled_waiting_request_and_a_repeated_id_get_one_reply(tmp_p
 async def test_waiting_requests_get_heartbeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind eight that take long; without a sign of life a client takes the hub for dead."""
     monkeypatch.setattr(wire, "HEARTBEAT_S", 0.005)
-    go = asyncio.Event()
-
-    async def slow(hub: Hub, request: wire.Status, tell: Tell) -> wire.Stopped:
-        await go.wait()
-        return wire.Stopped(cancelled=[])
-
-    monkeypatch.setitem(cast(dict[Any, Any], HANDLERS), wire.Status, slow)
+    go = held_statuses(monkeypatch)
     async with a_server(tmp_path, Speaker("fine")) as scene:
         for _ in range(AT_ONCE):
             await scene.dealer.send(wire.Status())
