@@ -32,6 +32,7 @@ KEYS = {
     "defaults.top_k": "Keep this many of the most likely tokens. Default: the model's, else 40.",
     "defaults.min_p": "Drop tokens less likely than this share of the most likely one. Default: the model's, else 0.05.",
     "limits.queue": "Requests that may wait for one model; more are refused with status 10.",
+    "limits.per_client": "Requests of one client, one connection, that may be under way; more are refused with status 10.",
     "limits.prompt_bytes": "Maximum size of the text of a request.",
     "limits.memory_bytes": "Host memory for all loaded models. Default: 80 % of the memory of the machine or its control group.",
     "limits.gpu_memory_bytes": "Memory of each GPU for all loaded models. Default: 90 % of the GPU's memory.",

@@ -129,7 +129,7 @@ def main() -> int:
 
 async def run(paths: Paths, config: Config, starter: Starter) -> None:
     """Builds the hub, reports that it is ready, and runs until it is told to stop. Closes what was opened, whatever fails."""
-    requests = Requests()
+    requests = Requests(config.limits.per_client)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, lambda: asyncio.ensure_future(requests.stop(DRAIN_S)))
     async with AsyncExitStack() as opened:

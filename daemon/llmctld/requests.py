@@ -4,28 +4,29 @@ server.py reads the socket and calls the handlers.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from llmctl import wire
 from llmctld.call.call import Call
 from llmctld.runtime.log import log
+from llmctld.unread import Posted
 
 Key = tuple[bytes, bytes]
 """(client, request id)"""
 
 
 class Pending:
-    """One request and what its client has been sent: at most WINDOW unread deltas; later ones are joined meanwhile.
-
-    `send` returns False if the client is gone.
-    """
+    """One request and what its client has been sent: at most WINDOW unread deltas; later ones are joined meanwhile."""
 
     def __init__(
-        self, key: Key, request: wire.AnyRequest, call: Call | None, send: Callable[[Key, wire.Reply], bool]
+        self, key: Key, request: wire.AnyRequest, call: Call | None, send: Callable[[Key, wire.Reply], Posted]
     ) -> None:
         self.key, self.request, self.call, self._send = key, request, call, send
         self.id = key[1].hex()
         self.task: asyncio.Task[None] | None = None
+        self.abandoned = False
+        """Whether its client has read nothing for too long: the final reply is not sent."""
         self._unread = 0
         self._waiting: list[wire.Delta] = []
         """At most one per sample; only the last one still grows."""
@@ -36,9 +37,9 @@ class Pending:
         return f"{self.id[:12]} ({model or '?'})"
 
     def reply(self, reply: wire.Reply) -> None:
+        """Sends what is not the final reply. If its client reads too little, a delta waits, and others are left out."""
         if not isinstance(reply, wire.Delta):
-            self._flush()
-            self._post(reply)
+            self.deliver(reply)
         elif isinstance(self.request, wire.Generate) and self.request.stream:
             if self._waiting and self._waiting[-1].index == reply.index:
                 last = self._waiting[-1]
@@ -49,6 +50,10 @@ class Pending:
             if self._unread < wire.WINDOW:
                 self._flush()
 
+    def deliver(self, reply: wire.Reply) -> bool:
+        """Sends a reply after the deltas that wait. False if there is no room for it, since the client reads too little."""
+        return self._flush() and self._post(reply)
+
     def acknowledge(self, count: int) -> None:
         self._unread = max(0, self._unread - max(0, count))
         if self._unread < wire.WINDOW:
@@ -58,16 +63,21 @@ class Pending:
         """Tells the client that the request is under way."""
         self._post(wire.Progress(state=self.call.work.state if self.call else "working"))
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
         waiting, self._waiting = self._waiting, []
-        for delta in waiting:
+        for number, delta in enumerate(waiting):
             if delta.text or delta.reasoning:
+                if not self._post(delta):
+                    self._waiting = waiting[number:]
+                    return False
                 self._unread += 1
-                self._post(delta)
+        return True
 
-    def _post(self, reply: wire.Reply) -> None:
-        if not self._send(self.key, reply):
-            self.cancel()  # the client is gone, so the work is not needed
+    def _post(self, reply: wire.Reply) -> bool:
+        posted = self._send(self.key, reply)
+        if posted is Posted.GONE:
+            self.cancel()  # the work is not needed
+        return posted is not Posted.FULL
 
     def cancel(self) -> None:
         """Cancels in the next turn of the loop: a task that is cancelled before it runs would end without a final reply."""
@@ -76,10 +86,15 @@ class Pending:
 
 
 class Requests:
-    """All requests under way. `stopping`: new ones are refused. `stopped` is set when all that are work have ended."""
+    """All requests under way. `stopping`: new ones are refused. `stopped` is set when all that are work have ended.
 
-    def __init__(self) -> None:
+    `per_client`: how many of them that are work one client may have (None: any number).
+    """
+
+    def __init__(self, per_client: int | None = None) -> None:
+        self.per_client = per_client
         self._pending: dict[Key, Pending] = {}
+        self._work: Counter[bytes] = Counter()
         self._when_stopping: list[Callable[[], None]] = []
         self._endings: list[asyncio.Task[list[str]]] = []
         self.stopping = False
@@ -96,13 +111,27 @@ class Requests:
 
     def add(self, pending: Pending) -> None:
         self._pending[pending.key] = pending
+        if pending.request.is_work:
+            self._work[pending.key[0]] += 1
 
     def remove(self, pending: Pending) -> None:
         del self._pending[pending.key]
+        if pending.request.is_work:
+            client = pending.key[0]
+            self._work[client] -= 1
+            if not self._work[client]:
+                del self._work[client]
+
+    def is_full(self, client: bytes) -> bool:
+        """Whether this client has as many requests under way as one client may have."""
+        return self.per_client is not None and self._work.get(client, 0) >= self.per_client
+
+    def of(self, client: bytes) -> list[Pending]:
+        return [pending for key, pending in self._pending.items() if key[0] == client]
 
     def in_flight(self) -> int:
         """The number of requests that are work (`wire.Request.is_work`)."""
-        return sum(pending.request.is_work for pending in self._pending.values())
+        return self._work.total()
 
     def delaying(self) -> int:
         """The number of requests that the hub's own work waits for."""

@@ -12,16 +12,18 @@ import msgspec
 import structlog
 import zmq
 
-from llmctl import __version__, wire
-from llmctl.errors import Busy, Internal, LlmctlError, Storage, Timeout
+from llmctl import wire
+from llmctl.errors import Internal, LlmctlError, Storage
 from llmctl.secret import hide
+from llmctld import finals
 from llmctld.call.call import Call
 from llmctld.handlers.hub import Hub
 from llmctld.handlers.table import HANDLERS, call_of
 from llmctld.requests import Key, Pending
 from llmctld.runtime import descriptors
 from llmctld.runtime.log import log, write_counts
-from llmctld.turns import Turns
+from llmctld.turns import WAITING, Turns
+from llmctld.unread import LARGE, LOOK_S, MESSAGES, Posted, Unread
 
 HANDSHAKE_MS = 10_000
 """A connection that does not speak ZeroMQ within this time is closed."""
@@ -38,13 +40,14 @@ class Server:
 
     def __init__(self, hub: Hub, socket_path: Path) -> None:
         self._hub, self._requests = hub, hub.requests
-        self._turns, self._will_receive = Turns(self._begin), False
+        self._turns, self._unread, self._will_receive = Turns(self._begin), Unread(), False
         self._path = socket_path.parent.resolve() / socket_path.name  # the folder may be a link in /tmp that is removed
         self._loop = asyncio.get_running_loop()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
-        self._socket.set(zmq.SNDHWM, 0)  # acknowledgements bound what a client has not read
+        self._socket.set(zmq.SNDHWM, MESSAGES)
+        self._socket.copy_threshold = LARGE
         self._socket.set(zmq.RCVHWM, UNREAD)
         self._socket.set(zmq.LINGER, 1000)
         self._socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
@@ -89,26 +92,39 @@ class Server:
     def _has_input(self) -> bool:
         return not self._socket.closed and bool(int(self._socket.get(zmq.EVENTS)) & POLLIN)
 
-    def _send(self, key: Key, reply: wire.Reply) -> bool:
-        """False if the client is gone."""
+    def _send(self, key: Key, reply: wire.Reply) -> Posted:
+        posted = self._post(key, reply)
+        self._unread.posted(key[0], posted)
+        if posted is Posted.GONE:
+            self._turns.drop(key[0])
+        return posted
+
+    def _post(self, key: Key, reply: wire.Reply) -> Posted:
         if isinstance(reply, wire.Notice):
             reply.text = hide(reply.text)
         try:
             body = wire.encode(
                 reply
             )  # before the first frame: an answer that cannot be encoded must leave no half message
+            large = len(body) >= LARGE
+            if large and not self._unread.has_room(key[0]):
+                return Posted.FULL
             for frame in key:
                 self._socket.send(frame, MORE)
-            self._socket.send(body, NOBLOCK)
+            if large:
+                self._unread.add(key[0], self._socket.send(body, NOBLOCK, copy=False, track=True), len(body))
+            else:
+                self._socket.send(body, NOBLOCK)
+        except zmq.Again:
+            return Posted.FULL
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 log.error("a reply could not be sent", error=str(error))
-            self._turns.drop(key[0])
-            return False
+            return Posted.GONE
         finally:
             if not self._will_receive and self._has_input():
                 self._receive_soon()
-        return True
+        return Posted.SENT
 
     def _accept(self, frames: list[bytes]) -> None:
         if len(frames) != 3 or len(frames[1]) != wire.ID_BYTES:
@@ -118,30 +134,30 @@ class Server:
         try:
             request = wire.decode_request(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._send(key, _undecodable(body, error))
+            self._send(key, finals.undecodable(body, error))
             return
         if request.protocol != wire.PROTOCOL and not request.any_protocol:
-            self._send(key, _foreign(request.protocol))
+            self._send(key, finals.foreign(request.protocol))
         elif isinstance(request, wire.Cancel):
             if (pending := self._requests.get(key)) is not None:
                 pending.cancel()
             elif self._turns.withdraw(key):
-                self._send(key, _cancelled(None))
+                self._send(key, finals.cancelled(None))
         elif isinstance(request, wire.Ack):
             if (pending := self._requests.get(key)) is not None:
                 pending.acknowledge(request.count)
         elif self._requests.stopping and not request.any_protocol:
-            self._send(key, _stopping())
+            self._send(key, finals.stopping())
         elif key in self._requests:
             return  # an id under way is the same request sent again
         elif request.is_work and descriptors.are_scarce():
-            self._send(
-                key, _failed(None, Busy("the hub has too many connections", "Try again later, or raise `ulimit -n`."))
-            )
+            self._send(key, finals.busy("the hub has too many connections", "Try again later, or raise `ulimit -n`."))
+        elif request.is_work and self._requests.is_full(key[0]):
+            self._send(key, finals.too_many(self._requests.per_client))
         elif request.is_work:
             self._begin(key, request)
-        elif key not in self._turns:
-            self._turns.take(key, request)
+        elif key not in self._turns and not self._turns.take(key, request):
+            self._send(key, finals.busy(f"{WAITING} requests of this client wait already", "Wait for replies."))
 
     def _begin(self, key: Key, request: wire.AnyRequest) -> None:
         pending = Pending(key, request, call_of(key[1].hex(), request), self._send)
@@ -154,20 +170,47 @@ class Server:
         structlog.contextvars.bind_contextvars(request=pending.id)
         start = time.perf_counter()
         final = await self._final(pending)
-        self._requests.remove(pending)
-        if not pending.request.is_work:
-            self._turns.ended(pending.key)
         try:
-            pending.reply(final)
-        except Exception as error:  # noqa: BLE001 - an answer that cannot be encoded, a text with a lone surrogate
-            final = _unexpected(pending, error)
-            pending.reply(final)
+            try:
+                await self._deliver(pending, final)
+            except Exception as error:  # noqa: BLE001 - an answer that cannot be encoded, a text with a lone surrogate
+                final = _unexpected(pending, error)
+                await self._deliver(pending, final)
+        finally:
+            self._requests.remove(pending)
+            if not pending.request.is_work:
+                self._turns.ended(pending.key)
         self._count(pending, final)
         hit = pending.call is not None and pending.call.hit == "memory"
         log.log(
             logging.DEBUG if hit else logging.INFO,  # a stored answer has a row in the history, which is enough
             "request", kind=type(pending.request).__name__, outcome=_outcome(final),
             ms=round((time.perf_counter() - start) * 1e3, 2), **_labels(pending.call),
+        )  # fmt: skip
+
+    async def _deliver(self, pending: Pending, final: wire.Reply) -> None:
+        """Sends the final reply, as soon as there is room for it. A client that reads nothing loses it."""
+        client = pending.key[0]
+        while not pending.abandoned and not pending.deliver(final):
+            if self._unread.is_hopeless(client):
+                self._give_up(client)
+                return
+            try:
+                await asyncio.sleep(LOOK_S)
+            except asyncio.CancelledError:  # by its client, to whom the reply belongs nevertheless
+                if self._requests.stopping:
+                    return
+
+    def _give_up(self, client: bytes) -> None:
+        """Ends the requests of a client that does not read."""
+        dropped, waiting = self._requests.of(client), self._turns.drop(client)
+        for pending in dropped:
+            pending.abandoned = True
+            pending.cancel()
+        self._unread.forget(client)
+        log.warning(
+            "the requests of a client that does not read its replies are dropped",
+            client=client.hex(), requests=len(dropped) + len(waiting),
         )  # fmt: skip
 
     async def _final(self, pending: Pending) -> wire.Done | wire.Failed | wire.Cancelled:
@@ -178,9 +221,9 @@ class Server:
         try:
             return wire.Done(result=await handler(self._hub, pending.call or pending.request, pending.reply))
         except asyncio.CancelledError:
-            return _cancelled(pending.call)
+            return finals.cancelled(pending.call)
         except LlmctlError as error:
-            return _failed(pending.call, error)
+            return finals.failed(pending.call, error)
         except Exception as error:  # noqa: BLE001 - here bugs become replies, with the request's id in the log
             return _unexpected(pending, error)
 
@@ -204,6 +247,7 @@ class Server:
         while True:
             await asyncio.sleep(wire.HEARTBEAT_S)
             write_counts()
+            self._unread.sweep()
             for pending in self._requests:
                 pending.beat()
             for key in self._turns.foremost(BURST):
@@ -227,7 +271,7 @@ class Server:
 
     def _refuse_waiting(self) -> None:
         for key in self._turns.drop_all():
-            self._send(key, _stopping())
+            self._send(key, finals.stopping())
 
     async def close(self) -> None:
         """Sends the last replies, then closes the socket."""
@@ -242,38 +286,6 @@ class Server:
             self._remove_socket()
             self._socket.close()
             self._context.term()
-
-
-def _undecodable(body: bytes, error: Exception) -> wire.Failed:
-    protocol = wire.protocol_of(body)
-    if protocol is not None and protocol != wire.PROTOCOL:
-        return _foreign(protocol)
-    return wire.Failed(
-        code="invalid_request", message=f"the request cannot be decoded: {error}", hint="See daemon/PROTOCOL.md."
-    )
-
-
-def _foreign(protocol: int) -> wire.Failed:
-    return wire.Failed(
-        code="unreachable",
-        message=f"this hub is llmctl {__version__} and speaks protocol {wire.PROTOCOL}; the client speaks {protocol}",
-        hint="`llmctl daemon restart` starts a hub of the client's version.",
-    )
-
-
-def _stopping() -> wire.Failed:
-    return wire.Failed(code="unreachable", message="the hub is stopping", hint="Try again.", retry=True)
-
-
-def _cancelled(call: Call | None) -> wire.Cancelled:
-    answers = call.partials("cancelled") if call else []
-    return wire.Cancelled(answer=call.partial("cancelled") if call and not answers else None, answers=answers)
-
-
-def _failed(call: Call | None, error: LlmctlError) -> wire.Failed:
-    answers = call.partials("timeout" if isinstance(error, Timeout) else "error") if call else []
-    answer = None if answers else error.answer
-    return wire.Failed(code=error.code, message=error.message, hint=error.hint, answer=answer, answers=answers)
 
 
 def _unexpected(pending: Pending, error: Exception) -> wire.Failed:

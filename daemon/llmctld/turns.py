@@ -13,6 +13,8 @@ from llmctld.requests import Key
 
 AT_ONCE = 8
 """Requests of one client served at once. Each turn of the event loop serves so many of each client."""
+WAITING = 20_000
+"""Requests of one client that may wait; more are refused."""
 FLOOD = 1000
 """Waiting requests of one client whose memory is worth returning to the system."""
 
@@ -33,16 +35,19 @@ class Turns:
         """The number of requests that wait."""
         return sum(map(len, self._waiting.values()))
 
-    def take(self, key: Key, request: wire.AnyRequest) -> None:
-        """Starts the request, at once or when an earlier one of its client has ended."""
+    def take(self, key: Key, request: wire.AnyRequest) -> bool:
+        """Starts the request, at once or when an earlier one of its client has ended. False if too many wait already."""
         client = key[0]
         if self._served[client] < AT_ONCE:
             self._served[client] += 1
             self._start(key, request)
-            return
+            return True
         waiting = self._waiting.setdefault(client, OrderedDict())
+        if len(waiting) >= WAITING:
+            return False
         waiting[key] = request
         self._flooded |= len(waiting) > FLOOD
+        return True
 
     def ended(self, key: Key) -> None:
         """A request that was started has ended: the next one of its client is started."""

@@ -50,6 +50,7 @@ class Defaults(Section, frozen=True):
 
 class Limits(Section, frozen=True):
     queue: Annotated[int, msgspec.Meta(ge=0)] = 512
+    per_client: Annotated[int, msgspec.Meta(ge=1)] = 256
     prompt_bytes: Size = Size(16 * 2**20)
     memory_bytes: Size | None = None
     """Host memory for all loaded models. Default: 80 % of the memory of the machine or its control group."""

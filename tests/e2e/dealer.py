@@ -20,6 +20,7 @@ class Dealer:
     def __init__(self, socket: Path, timeout: float = PATIENCE_S) -> None:
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 200)
+        self._socket.setsockopt(zmq.RCVHWM, 0)  # like llmctl itself: it reads everything, as soon as it comes
         self._socket.setsockopt(zmq.RCVTIMEO, int(timeout * 1000))
         self._events: zmq.Socket[bytes] = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._socket.connect(f"ipc://{socket}")

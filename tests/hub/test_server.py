@@ -15,6 +15,7 @@ from llmctld.handlers.table import CALLS, HANDLERS
 from llmctld.requests import Key, Pending, Requests
 from llmctld.runtime import descriptors
 from llmctld.turns import AT_ONCE
+from llmctld.unread import Posted
 
 from llmctl import wire
 from llmctl.errors import ERRORS, Busy
@@ -406,7 +407,9 @@ def test_a_pull_counts_as_work_but_does_not_delay_background_work() -> None:
     requests = Requests()
     asked: list[wire.AnyRequest] = [wire.PullModel(repo="ana/tiny"), ASK, wire.Ps()]
     for number, request in enumerate(asked):
-        requests.add(Pending((b"client", bytes([number]) * wire.ID_BYTES), request, None, lambda key, reply: True))
+        requests.add(
+            Pending((b"client", bytes([number]) * wire.ID_BYTES), request, None, lambda key, reply: Posted.SENT)
+        )
     assert (requests.in_flight(), requests.delaying()) == (2, 1)
     assert next(iter(requests)).name.endswith(" (ana/tiny)")
 
