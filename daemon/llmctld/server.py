@@ -63,6 +63,7 @@ class Server:
         self._descriptor = int(self._socket.get(zmq.FD))
         self._loop.add_reader(self._descriptor, self._receive)
         self._beating = asyncio.create_task(self._beat())
+        self._settling: asyncio.Task[None] | None = None
         self._requests.when_stopping(self._remove_socket)
 
     # ---- the socket -------------------------------------------------------------------------------------------------
@@ -134,30 +135,55 @@ class Server:
         try:
             request = wire.decode_request(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._send(key, finals.undecodable(body, error))
+            self._refuse(key, finals.undecodable(body, error))
             return
         if request.protocol != wire.PROTOCOL and not request.any_protocol:
-            self._send(key, finals.foreign(request.protocol))
+            self._refuse(key, finals.foreign(request.protocol))
         elif isinstance(request, wire.Cancel):
             if (pending := self._requests.get(key)) is not None:
                 pending.cancel()
             elif self._turns.withdraw(key):
-                self._send(key, finals.cancelled(None))
+                self._refuse(key, finals.cancelled(None))
         elif isinstance(request, wire.Ack):
             if (pending := self._requests.get(key)) is not None:
                 pending.acknowledge(request.count)
         elif self._requests.stopping and not request.any_protocol:
-            self._send(key, finals.stopping())
+            self._refuse(key, finals.stopping())
         elif key in self._requests:
             return  # an id under way is the same request sent again
         elif request.is_work and descriptors.are_scarce():
-            self._send(key, finals.busy("the hub has too many connections", "Try again later, or raise `ulimit -n`."))
+            self._refuse(key, finals.busy("the hub has too many connections", "Try again later, or raise `ulimit -n`."))
         elif request.is_work and self._requests.is_full(key[0]):
-            self._send(key, finals.too_many(self._requests.per_client))
+            self._refuse(key, finals.too_many(self._requests.per_client))
         elif request.is_work:
             self._begin(key, request)
         elif key not in self._turns and not self._turns.take(key, request):
-            self._send(key, finals.busy(f"{WAITING} requests of this client wait already", "Wait for replies."))
+            self._refuse(key, finals.busy(f"{WAITING} requests of this client wait already", "Wait for replies."))
+
+    def _refuse(self, key: Key, reply: wire.Failed | wire.Cancelled) -> None:
+        """Sends the final reply to a request that is not begun, as soon as there is room."""
+        if self._send(key, reply) is Posted.FULL:
+            self._unread.owe(*key, reply)
+            if self._settling is None or self._settling.done():
+                self._settling = asyncio.create_task(self._settle())
+
+    async def _settle(self) -> None:
+        while self._unread.owed:
+            await asyncio.sleep(LOOK_S)
+            for client in list(self._unread.owed):
+                self._settle_with(client)
+
+    def _settle_with(self, client: bytes) -> None:
+        while owed := self._unread.owed.get(client):
+            request_id, reply = owed[0]
+            posted = self._send((client, request_id), reply)
+            if posted is Posted.SENT:
+                owed.popleft()
+            elif self._unread.is_hopeless(client):
+                self._give_up(client)
+            elif posted is Posted.FULL:
+                return
+        self._unread.owed.pop(client, None)
 
     def _begin(self, key: Key, request: wire.AnyRequest) -> None:
         pending = Pending(key, request, call_of(key[1].hex(), request), self._send)
@@ -280,6 +306,8 @@ class Server:
             await self._requests.close()
         finally:
             self._beating.cancel()
+            if self._settling is not None:
+                self._settling.cancel()
             self._receive()
             self._refuse_waiting()
             self._loop.remove_reader(self._descriptor)

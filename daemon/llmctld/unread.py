@@ -4,11 +4,13 @@ Small replies are counted by ZeroMQ (SNDHWM) alone. Knows neither requests nor w
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 
 import zmq
 
+from llmctl import wire
 from llmctld.runtime.log import log
 
 MESSAGES = 4096
@@ -21,6 +23,8 @@ PATIENCE_S = 30.0
 """A client that has read nothing for so long, with so much unread, is treated as gone."""
 LOOK_S = 0.05
 """How often a final reply that has no room is tried again."""
+OWED = 50_000
+"""Refusals of one client that wait for room; more are dropped."""
 
 
 class Posted(Enum):
@@ -41,6 +45,8 @@ class Unread:
         self._large: dict[bytes, list[tuple[zmq.MessageTracker, int]]] = {}
         self._full: dict[bytes, float] = {}
         """Since when no reply to a client could be sent."""
+        self.owed: dict[bytes, deque[tuple[bytes, wire.Reply]]] = {}
+        """Per client, final replies to requests that were not begun, with the ids of those: they wait for room."""
 
     def add(self, client: bytes, tracker: zmq.MessageTracker, size: int) -> None:
         """A large reply was sent. `tracker` tells when the system has taken it: then the hub holds it no longer."""
@@ -62,6 +68,12 @@ class Unread:
         if left:
             self._large[client] = left
 
+    def owe(self, client: bytes, request_id: bytes, reply: wire.Reply) -> None:
+        """Keeps a refusal that had no room."""
+        owed = self.owed.setdefault(client, deque())
+        if len(owed) < OWED:
+            owed.append((request_id, reply))
+
     def posted(self, client: bytes, what: Posted) -> None:
         """Notes what became of a reply to this client."""
         if what is Posted.FULL:
@@ -70,8 +82,8 @@ class Unread:
                 self._full[client] = self._clock()
         elif what is Posted.GONE:
             self.forget(client)
-        elif self._full:
-            self._full.pop(client, None)
+        elif self._full and client in self._full and self.has_room(client):
+            del self._full[client]
 
     def is_hopeless(self, client: bytes) -> bool:
         """Whether no reply to this client could be sent for PATIENCE_S."""
@@ -81,3 +93,4 @@ class Unread:
     def forget(self, client: bytes) -> None:
         self._full.pop(client, None)
         self._large.pop(client, None)
+        self.owed.pop(client, None)

@@ -34,7 +34,7 @@ class Deaf:
 
     async def send(self, request: wire.Request, number: int) -> None:
         for each in range(number):
-            request.protocol = wire.PROTOCOL
+            request.protocol = request.protocol or wire.PROTOCOL
             await self._socket.send_multipart([b"%016d" % each, wire.encode(request)])
 
     async def finals(self, number: int) -> Counter[bytes]:
@@ -128,6 +128,34 @@ async def test_large_replies_wait_by_their_size(tmp_path: Path, monkeypatch: pyt
 
 
 @in_loop
+async def test_a_slow_reader_gets_refusals_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MESSAGES", 50)
+    async with a_server(tmp_path, Speaker("fine")) as scene:
+        with deaf(scene) as client:
+            await client.send(wire.Ps(protocol=99), MANY)
+            await until(lambda: bool(scene.server._unread.owed))
+            assert set((await client.finals(MANY)).values()) == {1}
+            await until(lambda: scene.server._unread.owed == {})
+
+
+@in_loop
+async def test_refusals_of_a_client_that_is_gone_or_given_up_are_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MESSAGES", 50)
+    async with a_server(tmp_path, Speaker("fine")) as scene:
+        with deaf(scene) as client:
+            await client.send(wire.Ps(protocol=99), MANY)
+            await until(lambda: bool(scene.server._unread.owed))
+        await until(lambda: scene.server._unread.owed == {})
+        with deaf(scene) as client:
+            await client.send(wire.Ps(protocol=99), MANY)
+            await until(lambda: bool(scene.server._unread.owed))
+            monkeypatch.setattr(unread, "PATIENCE_S", 0.0)
+            await until(lambda: scene.server._unread.owed == {})
+
+
+@in_loop
 async def test_a_hub_stops_while_a_reply_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MESSAGES", 50)
     async with full(tmp_path) as (scene, _):
@@ -208,6 +236,11 @@ def test_only_a_client_that_reads_nothing_for_long_is_hopeless() -> None:
     now[0] += 1
     assert seen.is_hopeless(b"a")
     assert not seen.is_hopeless(b"b")
+    tracker = Tracker()
+    seen.add(b"a", tracker, BYTES)  # type: ignore[arg-type]
+    seen.posted(b"a", Posted.SENT)
+    assert seen.is_hopeless(b"a"), "a small reply had room, but the large ones are unread"
+    tracker.done = True
     seen.posted(b"a", Posted.SENT)
     assert not seen.is_hopeless(b"a")
     seen.posted(b"a", Posted.FULL)
