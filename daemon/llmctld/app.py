@@ -82,6 +82,7 @@ from llmctld.semantic.knowledge import Knowledge
 from llmctld.semantic.verify import Verifier
 from llmctld.server import Server
 from llmctld.storage.lock import lock
+from llmctld.storage.watch import Watch
 
 DRAIN_S = 10.0
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -99,6 +100,13 @@ class Starter:
         if descriptor is not None:
             with contextlib.suppress(OSError), os.fdopen(descriptor, "wb") as file:
                 file.write(msgspec.json.encode(line) + b"\n")
+
+
+class Notices:
+    """Notices of stores that no request reads or writes by itself."""
+
+    def __init__(self) -> None:
+        self.news: list[str] = []
 
 
 def main() -> int:
@@ -148,8 +156,9 @@ async def run(paths: Paths, config: Config, starter: Starter) -> None:
 async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: Requests) -> Hub:
     """Builds every part of the hub. `opened` collects how each part is closed, in the order of opening: users close before what
     they use."""
-    catalog = Catalog(paths.models, config.models, Contents(paths.hashes), built_in())
-    counters = Counters()
+    watch, counters, notices = Watch(), Counters(), Notices()
+    contents = Contents(paths.hashes, notices.news.append)
+    catalog = Catalog(paths.models, config.models, contents, built_in(), notices.news.append)
     history = History(paths.history, config.history.durability == "full")
     opened.callback(history.close)
     abandoned = await history.open()
@@ -158,13 +167,15 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
     tiers = build_tiers(paths, config.cache, learned, recompute_cost(catalog), counters)
     opened.push_async_callback(tiers.close)
     tiers.add_news(history)
+    tiers.add_news(notices)
     knowledge = Knowledge(paths.cache / "semantic", catalog, tiers, config.cache.semantic)
     opened.push_async_callback(knowledge.close)
     trial = Trial()
     opened.push_async_callback(trial.close)
-    estimates = Estimates(catalog, paths.measured)
+    estimates = Estimates(catalog, paths.measured, notices.news.append)
     budget = MemoryBudget(catalog, estimates, config.limits)
-    residency = Residency(catalog, budget, paths.logs, paths.cache / "prefixes", config, Ladder(paths.rungs))
+    ladder = Ladder(paths.rungs, notices.news.append)
+    residency = Residency(catalog, budget, paths.logs, paths.cache / "prefixes", config, ladder)
     opened.push_async_callback(residency.close)
     hasher = Hasher(catalog.contents, lambda: bool(requests.delaying()))
     opened.push_async_callback(hasher.close)
@@ -178,6 +189,8 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
     prefetch = await build_prefetch(paths, config.cache, tiers, background, compute)
     if prefetch is not None:
         opened.push_async_callback(prefetch.close)
+    files = [file for file in (contents.file, estimates.file, ladder.file) if file is not None]
+    watch.add(history, *tiers.stores(), learned, knowledge, catalog, *files, *([] if prefetch is None else [prefetch]))
     background.pipeline = build_pipeline(
         config,
         catalog,
@@ -195,7 +208,7 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
         embedding=embedding, catalog=catalog, residency=residency, tiers=tiers, history=history,
         puller=Puller(catalog, paths.pulled, lambda: budget.limit.host), estimates=estimates,
         file_contents=FileContents(budget), background=background,
-        semantic=semantic, prefetch=prefetch,
+        semantic=semantic, watch=watch, prefetch=prefetch,
     )  # fmt: skip
     counters.gauge("requests_in_flight", requests.in_flight)
     counters.gauge("engines", lambda: len(residency.statuses()))

@@ -17,8 +17,7 @@ from weakref import WeakValueDictionary
 
 from llmctl.errors import Storage
 from llmctld.runtime.log import log
-from llmctld.storage.connection import DamagedDatabase
-from llmctld.storage.files import set_aside
+from llmctld.storage.loss import LossRule
 from llmctld.storage.store import IN_MEMORY, Store
 
 
@@ -103,19 +102,19 @@ class History:
     def __init__(self, path: Path, durable: bool = False) -> None:
         """`durable`: a power cut undoes no row that was acknowledged.
 
-        A damaged file is set aside; so is one that is removed, replaced or cut short while it is open. Where none can be
+        A lost file is begun anew with the rows of the requests that run; a finished one is in the file alone. Where none can be
         opened, rows are kept in memory. Raises Unreachable for a file of a newer version.
         """
         self.news: list[str] = []
         """Notices for the user."""
+        self._running: dict[int, Mapping[str, Any]] = {}
+        """Number -> the row of a request that runs, as it was written last."""
         self.unkept: str | None = None
         """Why no row outlives this hub; None if they do."""
+        rule = LossRule("the history", self.news.append, refill=self._save_running)
         try:
-            self._store = self._open(path, durable)
-        except (
-            Storage,
-            OSError,
-        ) as error:  # a full disk must not keep the hub from starting: it is needed to make room
+            self._store = Store(path, MIGRATIONS, durable, rule)
+        except Storage as error:  # a full disk must not keep the hub from starting: it is needed to make room
             self.unkept = str(error)
             log.error("the history is not recorded", error=self.unkept)
             self._store = Store(IN_MEMORY, MIGRATIONS)
@@ -134,17 +133,14 @@ class History:
             (time.time(),),
         )
 
-    def _open(self, path: Path, durable: bool) -> Store:
-        try:
-            return Store(path, MIGRATIONS, durable, self._replaced)
-        except DamagedDatabase as error:
-            aside = set_aside(path)
-            self._replaced(f"was damaged ({error.message}); a new one was created; the old one is now {aside}")
-            return Store(path, MIGRATIONS, durable, self._replaced)
+    def _save_running(self) -> None:
+        """The file was begun anew."""
+        for row in list(self._running.values()):
+            self.save(row)
 
-    def _replaced(self, happened: str) -> None:
-        log.error("the history was lost", happened=happened)
-        self.news.append(f"the history {happened}")
+    def look(self) -> None:
+        """Notices that the file is lost (storage/watch.py)."""
+        self._store.look()
 
     def next_number(self) -> int:
         """The number of a new row, in the order of arrival."""
@@ -155,10 +151,15 @@ class History:
 
     def save(self, row: Mapping[str, Any]) -> "asyncio.Future[int]":
         """Writes the given columns of the row `number`, and creates it if needed. The future may raise Storage."""
+        if row.get("state") == "running":
+            self._running[row["number"]] = row
+        else:
+            self._running.pop(row["number"], None)
         return self._store.write(_upsert(tuple(row)), tuple(row.values()))
 
     def save_now(self, row: Mapping[str, Any]) -> "asyncio.Future[int]":
-        """Like `save`, but writes at once if no request would wait for it."""
+        """Like `save`, but writes at once if no request would wait for it. For a request that has ended."""
+        self._running.pop(row["number"], None)
         return self._store.write_now(_upsert(tuple(row)), tuple(row.values()))
 
     # ---- conversations ----------------------------------------------------------------------------------------------

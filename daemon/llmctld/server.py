@@ -137,6 +137,7 @@ class Server:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._refuse(key, finals.undecodable(body, error))
             return
+        self._hub.watch.stir()
         if request.protocol != wire.PROTOCOL and not request.any_protocol:
             self._refuse(key, finals.foreign(request.protocol))
         elif isinstance(request, wire.Cancel):
@@ -274,6 +275,7 @@ class Server:
             await asyncio.sleep(wire.HEARTBEAT_S)
             write_counts()
             self._unread.sweep()
+            self._hub.watch.beat(busy=bool(self._requests.in_flight()))
             for pending in self._requests:
                 pending.beat()
             for key in self._turns.foremost(BURST):

@@ -12,6 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 from llmctld.storage.connection import DamagedDatabase
+from llmctld.storage.loss import LossRule
 from llmctld.storage.store import CHECKPOINT_EVERY, IN_MEMORY, Store
 
 from llmctl import __version__
@@ -322,7 +323,7 @@ async def test_file_that_is_lost_is_begun_anew_by_the_next_write_or_soon(
 ) -> None:
     path, told = tmp_path / "folder" / "a.db", list[str]()
     path.parent.mkdir()
-    with closing(Store(path, [words], replaced=told.append)) as store:
+    with closing(Store(path, [words], rule=LossRule("the list", told.append))) as store:
         await store.write("INSERT INTO words VALUES ('before')")
         await store.submit(lambda connection: None)
         with closing(sqlite3.connect(path)) as connection:
@@ -332,8 +333,9 @@ async def test_file_that_is_lost_is_begun_anew_by_the_next_write_or_soon(
         await store.write("INSERT INTO words VALUES ('after')")
         assert await store.search("SELECT word FROM words") == [("after",)]
         assert len(told) == 1
-        assert told[0].startswith(HARM[harm])
+        assert told[0].startswith(f"the list {HARM[harm]}; a new one was created")
         harm(path)
+        store.look()
         await until(lambda: len(told) == 2 and path.exists())
         await store.write_now("INSERT INTO words VALUES ('later')")
         assert store.lost() is None
@@ -345,7 +347,7 @@ async def test_file_that_is_lost_is_begun_anew_by_the_next_write_or_soon(
 @in_loop
 async def test_log_that_is_removed_loses_nothing(tmp_path: Path) -> None:
     path, told = tmp_path / "a.db", list[str]()
-    with closing(Store(path, [words], replaced=told.append)) as store:
+    with closing(Store(path, [words], rule=LossRule("the list", told.append))) as store:
         await store.write("INSERT INTO words VALUES ('before')")
         assert store.lost() is None
         (tmp_path / "a.db-wal").unlink()
@@ -357,7 +359,7 @@ async def test_log_that_is_removed_loses_nothing(tmp_path: Path) -> None:
 @in_loop
 async def test_vacuum_by_another_program_is_no_loss(tmp_path: Path) -> None:
     path, told = tmp_path / "a.db", list[str]()
-    with closing(Store(path, [words], replaced=told.append)) as store:
+    with closing(Store(path, [words], rule=LossRule("the list", told.append))) as store:
         for _ in range(50):
             await store.write("INSERT INTO words VALUES (?)", ("x" * 5000,))
         await store.write("DELETE FROM words")
@@ -376,7 +378,7 @@ async def test_vacuum_by_another_program_is_no_loss(tmp_path: Path) -> None:
 @in_loop
 async def test_damage_that_a_write_finds_is_set_aside_and_the_write_is_kept(tmp_path: Path) -> None:
     path, told = tmp_path / "a.db", list[str]()
-    with closing(Store(path, [words], replaced=told.append)) as store:
+    with closing(Store(path, [words], rule=LossRule("the list", told.append))) as store:
         for _ in range(50):
             await store.write("INSERT INTO words VALUES (?)", ("x" * 5000,))
         with closing(sqlite3.connect(path)) as connection:
@@ -385,7 +387,7 @@ async def test_damage_that_a_write_finds_is_set_aside_and_the_write_is_kept(tmp_
             file.write(b"x" * path.stat().st_size)
         await store.write("INSERT INTO words VALUES ('after')")
         assert len(told) == 1
-        assert told[0].startswith("is damaged")
+        assert told[0].startswith("the list is damaged")
     assert rows(path) == ["after"]
 
 
@@ -393,7 +395,7 @@ async def test_damage_that_a_write_finds_is_set_aside_and_the_write_is_kept(tmp_
 async def test_store_that_cannot_begin_anew_refuses_until_it_can(tmp_path: Path) -> None:
     path, told = tmp_path / "folder" / "a.db", list[str]()
     path.parent.mkdir()
-    with closing(Store(path, [words], replaced=told.append)) as store:
+    with closing(Store(path, [words], rule=LossRule("the list", told.append))) as store:
         await store.write("INSERT INTO words VALUES ('before')")
         shutil.rmtree(path.parent)
         path.parent.write_text("a file in the way")
@@ -453,7 +455,7 @@ async def test_store_that_cannot_be_reopened_refuses_and_waits_for_nothing(
 ) -> None:
     """Its log was removed, and at that moment the disk takes nothing: the thread must live on."""
     path, told = tmp_path / "a.db", list[str]()
-    with closing(Store(path, [words], replaced=told.append)) as store:
+    with closing(Store(path, [words], rule=LossRule("the list", told.append))) as store:
         await store.write("INSERT INTO words VALUES ('before')")
         assert store.lost() is None
         with monkeypatch.context() as full:
@@ -464,3 +466,72 @@ async def test_store_that_cannot_be_reopened_refuses_and_waits_for_nothing(
         await store.write("INSERT INTO words VALUES ('after')")
     assert rows(path) == ["before", "after"]
     assert "no new one can be created: database or disk is full" in told[0]
+
+
+@pytest.mark.parametrize("harm", [remove, empty, replace])
+@in_loop
+async def test_store_whose_rule_begins_nothing_anew_refuses_until_somebody_orders_it(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    path, told, refilled = tmp_path / "a.db", list[str](), list[str]()
+    rule = LossRule(
+        "the ledger", told.append, "it was begun anew", "nothing is written until it is rebuilt",
+        lambda: refilled.append("once"), begins_anew=False, hint="`llmctl budget ledger --rebuild`",
+    )  # fmt: skip
+    with closing(Store(path, [words], rule=rule)) as store:
+        await store.write("INSERT INTO words VALUES ('before')")
+        assert store.lost() is None
+        harm(path)
+        for _ in range(2):
+            with pytest.raises(Storage, match=r"a\.db cannot be written or read: it was") as refusal:
+                await store.write("INSERT INTO words VALUES ('lost')")
+            assert (refusal.value.status, refusal.value.hint) == (14, "`llmctl budget ledger --rebuild`")
+            store.look()
+        assert told == [f"the ledger {HARM[harm]}; nothing is written until it is rebuilt"]
+        assert refilled == []
+        await store.begin_anew("is rebuilt")
+        await store.write("INSERT INTO words VALUES ('after')")
+        assert refilled == ["once"]
+        assert told[1].startswith("the ledger is rebuilt; it was begun anew")
+    assert rows(path) == ["after"]
+
+
+@in_loop
+async def test_damage_that_a_search_finds_is_set_aside_and_the_search_answered(tmp_path: Path) -> None:
+    path, told = tmp_path / "a.db", list[str]()
+    with closing(Store(path, [words], rule=LossRule("the list", told.append))) as store:
+        for _ in range(50):
+            await store.write("INSERT INTO words VALUES (?)", ("x" * 5000,))
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with path.open("r+b") as file:
+            file.write(b"x" * path.stat().st_size)
+        assert await store.search("SELECT word FROM words") == []
+        assert len(told) == 1
+        await store.write("INSERT INTO words VALUES ('after')")
+    assert rows(path) == ["after"]
+
+
+@in_loop
+async def test_what_memory_knows_is_written_again_before_the_next_write_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    refill: list[Callable[[], object]] = []
+    rule = LossRule("the list", lambda notice: None, refill=lambda: refill[0]())
+    with closing(Store(path, [words], rule=rule)) as store:
+        refill.append(lambda: store.write("INSERT INTO words VALUES ('known')"))
+        await store.write("INSERT INTO words VALUES ('before')")
+        remove(path)
+        await store.write("INSERT INTO words VALUES ('after')")
+        assert await store.search("SELECT word FROM words") == [("after",), ("known",)]
+
+
+def test_damaged_file_is_set_aside_at_the_start_by_a_rule(tmp_path: Path) -> None:
+    path, told = tmp_path / "a.db", list[str]()
+    path.write_bytes(b"no database" * 1000)
+    Store(path, [words], rule=LossRule("the list", told.append, "it is empty")).close()
+    (aside,) = tmp_path.glob("a.db.damaged-*")
+    assert told[0].startswith(f"the list was damaged ({path} cannot be written or read: ")
+    assert told[0].endswith(f"); it is empty; the old one is now {aside}")
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(Storage):
+        Store(path, [words], rule=LossRule("the ledger", told.append, begins_anew=False))

@@ -428,3 +428,33 @@ def test_searches_continue_while_a_graph_is_built(tmp_path: Path) -> None:
             assert vectors.search("w", unit(asked), 1)[0][0] == asked
         vectors.wait_idle()
         assert len(vectors._flat.get(next(iter(vectors._graph)), ())) <= 200
+
+
+@pytest.mark.parametrize("harm", ["removed", "replaced", "truncated"])
+def test_file_that_is_lost_while_it_is_open_is_written_again(tmp_path: Path, harm: str) -> None:
+    made = Vectors(tmp_path, 2)
+    made.open()
+    for number in range(3):
+        made.add("wall", number, [1.0, 0.0])
+    path = tmp_path / "vectors.bin"
+    assert (made.lost(), made.restore()) == (None, None)
+    if harm == "removed":
+        path.unlink()
+    elif harm == "replaced":
+        (tmp_path / "other").write_bytes(b"other" * 1000)
+        (tmp_path / "other").rename(path)
+    else:
+        os.truncate(path, path.stat().st_size - 1)
+    made.add("wall", 1, [0.0, 1.0])
+    assert made.lost() == f"was {harm}"
+    notice = made.restore()
+    assert notice is not None
+    assert f"{path} was {harm}; it is written again from memory" in notice
+    assert (made.lost(), made.restore()) == (None, None)
+    made.add("wall", 7, [1.0, 0.0])
+    made.close()
+    again = Vectors(tmp_path, 2)
+    assert again.open() == []
+    assert again.check([0, 1, 2, 7]) == ([], [])
+    assert [number for number, _ in again.search("wall", [0.0, 1.0], 1)] == [1]
+    again.close()

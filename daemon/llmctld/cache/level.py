@@ -113,8 +113,13 @@ class Level(Protocol):
         """(entries, bytes)"""
         ...
 
-    def lost(self) -> bool:
-        """Whether the files were removed or replaced from outside, so that the level must be reopened."""
+    def lost(self) -> str | None:
+        """What happened to the files from outside, in words, so that the level must be reopened; None if nothing did."""
+        ...
+
+    def leave(self, happened: str) -> str | None:
+        """After a loss: closes the level, and sets aside what lies in its place. Returns the new name, None if there is none.
+        Raises OSError."""
         ...
 
     def set_aside(self, error: Exception) -> str | None:

@@ -23,6 +23,7 @@ from llmctld.pipeline.compute.embed import Embedding
 from llmctld.pipeline.reuse.semantic import SemanticCache
 from llmctld.requests import Requests
 from llmctld.runtime.counters import Counters
+from llmctld.storage.watch import Watch
 
 
 @dataclass(kw_only=True)
@@ -43,6 +44,7 @@ class Hub:
     file_contents: FileContents
     background: Background
     semantic: SemanticCache
+    watch: Watch = field(default_factory=Watch)
     prefetch: Prefetcher | None = None
     started: float = field(default_factory=time.monotonic)
 

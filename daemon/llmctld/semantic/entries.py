@@ -20,8 +20,7 @@ import msgspec
 from llmctl.errors import Storage
 from llmctld.runtime.log import log
 from llmctld.semantic.words.fold import fold
-from llmctld.storage.connection import DamagedDatabase
-from llmctld.storage.files import set_aside
+from llmctld.storage.loss import LossRule
 from llmctld.storage.store import Store
 from llmctld.vectors.index import Vectors
 
@@ -89,13 +88,15 @@ _SERVED = "request, entry, key, at, similarity, pair, verdict"
 class Entries:
     """Vectors have `dimension` numbers, float32, little endian, and length 1. Every method may raise Storage."""
 
-    def __init__(self, folder: Path, dimension: int) -> None:
+    def __init__(self, folder: Path, dimension: int, news: list[str] | None = None) -> None:
+        """`news` takes notices about files that were lost."""
         self._folder, self._dimension = folder, dimension
         self._vectors = Vectors(folder / "index", dimension)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="vectors")
         self._walls: Counter[str] = Counter()
-        self.news: list[str] = []
-        """Notices about damaged files that were set aside."""
+        self.news: list[str] = [] if news is None else news
+        self.when_lost: Callable[[], None] = lambda: None
+        """Called on the event loop when the database was begun anew: values by name must be kept again."""
 
     async def open(self) -> None:
         """Must be awaited first. A damaged database is set aside, and the index repaired from the database."""
@@ -107,20 +108,30 @@ class Entries:
 
     def _open_store(self) -> Store:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._folder / "semantic.db"
-        try:
-            return Store(path, MIGRATIONS)
-        except DamagedDatabase as error:
-            aside = set_aside(path)
-            self.news.append(
-                f"the stored questions were damaged; new ones are stored from now on, the damaged file is {aside}"
-            )
-            log.warning("the stored questions were damaged and set aside", moved_to=str(aside), error=error.message)
-            return Store(path, MIGRATIONS)
+        anew = "new questions are stored from now on"
+        rule = LossRule("the file of stored questions", self.news.append, anew, anew, self._begun_anew)
+        return Store(self._folder / "semantic.db", MIGRATIONS, rule=rule)
 
-    def lost(self) -> bool:
-        """Whether the database was removed from outside."""
-        return self._store.lost() is not None
+    def _begun_anew(self) -> None:
+        """The database counts from 1 again, so no number in the index leads to its question any more."""
+        self._walls.clear()
+        self._thread.submit(self._vectors.clear)  # before any question of the new database is added there
+        self.when_lost()
+
+    def look(self) -> None:
+        """Notices that files are lost (storage/watch.py)."""
+        self._store.look()
+        if self._vectors.lost() is not None:
+            self._thread.submit(self._restore_vectors)
+
+    def _restore_vectors(self) -> None:
+        try:
+            notice = self._vectors.restore()
+        except Storage as error:
+            log.warning("the index of stored questions cannot be written again", error=error.message)
+        else:
+            if notice is not None:
+                self.news.append(notice)
 
     async def repair(self) -> None:
         """Makes the index hold what the database holds."""

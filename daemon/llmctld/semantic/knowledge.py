@@ -16,7 +16,6 @@ import msgspec
 
 from llmctl.config import Semantic
 from llmctl.errors import LlmctlError, Storage
-from llmctl.files import write_whole
 from llmctl.wire import LevelStats, SemanticAudit
 from llmctld.cache.levels.tiers import Tiers
 from llmctld.models.catalogue.catalog import Catalog
@@ -24,8 +23,11 @@ from llmctld.runtime.log import log
 from llmctld.semantic.decision.bound import Bound, Decision
 from llmctld.semantic.decision.pair import Pair
 from llmctld.semantic.entries import Entries
+from llmctld.storage.loss import LossRule
+from llmctld.storage.state_file import StateFile
 
 CURRENT = "current.json"
+WRITTEN = "it is written again"
 SAVE_S = 1.0
 """Seconds from a change of the decision until it is written to disk."""
 BOUND = "bound"
@@ -45,6 +47,7 @@ class Knowledge:
     def __init__(self, folder: Path, catalog: Catalog, tiers: Tiers, settings: Semantic) -> None:
         self._folder, self._catalog, self._tiers, self._settings = folder, catalog, tiers, settings
         tiers.when_gone(self.forget)
+        tiers.add_news(self)
         tiers.report.add_explanation("semantic", self.show)
         self.entries: Entries
         self.bound: Bound
@@ -52,7 +55,10 @@ class Knowledge:
         self._turn = asyncio.Lock()
         self._saving: asyncio.Task[None] | None = None
         self._times: deque[float] = deque(maxlen=512)
-        self._news: list[str] = []
+        self.news: list[str] = []
+        """Notices for the user."""
+        rule = LossRule("the name of the embedding model", self.news.append, WRITTEN, WRITTEN)
+        self._current = StateFile(folder / CURRENT, rule, self._note)
         self.hits = self.misses = self.errors = 0
         self.error: str | None = None
         """The last failure, until something works again."""
@@ -62,16 +68,14 @@ class Knowledge:
         return self._space is not None
 
     async def open(self, model: str, dimension: int) -> None:
-        """Opens the folder of an embedding model, an empty one if it was removed. Raises Storage."""
-        await self._leave_what_was_removed()
+        """Opens the folder of an embedding model. Raises Storage."""
         space = VectorSpace(self._name_of(model), dimension)
         if space != self._space:
             await self._enter(space)
-            await asyncio.to_thread(write_whole, self._folder / CURRENT, msgspec.json.encode(space))
+            await asyncio.to_thread(self._current.write, msgspec.json.encode(space))
 
     async def reopen(self) -> bool:
         """Opens what the last hub used; False if there is nothing. Raises Storage."""
-        await self._leave_what_was_removed()
         if self._space is None:
             try:
                 space = msgspec.json.decode(
@@ -84,39 +88,34 @@ class Knowledge:
             await self._enter(space)
         return True
 
-    async def _leave_what_was_removed(self) -> None:
-        """Closes a folder that was removed from outside: nothing stored there now would be found again."""
-        async with self._turn:
-            if self.is_open and self.entries.lost():
-                log.warning("the stored questions were removed by another program; new ones are stored from now on")
-                self._news.append(
-                    "the stored questions were removed by another program; new ones are stored from now on"
-                )
-                await self._close()
+    def look(self) -> None:
+        """Notices that files are lost (storage/watch.py)."""
+        if self.is_open:
+            self.entries.look()
+            self._current.look()
+
+    def _note(self) -> bytes | None:
+        return None if self._space is None else msgspec.json.encode(self._space)
 
     async def _enter(self, space: "VectorSpace") -> None:
         async with self._turn:
             if space == self._space:
                 return
             await self._close()
-            entries = Entries(self._folder / space.name, space.dimension)
+            entries = Entries(self._folder / space.name, space.dimension, self.news)
             await entries.open()
             stored = await self._tiers.keys()
             if stored is not None:  # answers removed while this was closed, or lost in a crash
                 await entries.remove([key for key in await entries.keys() if key not in stored])
             self.bound = Bound(self._settings.max_error, state=await entries.kept(BOUND), seed=secrets.randbits(32))
             self.entries, self._space = entries, space
+            entries.when_lost = self._changed  # what was learned is in memory
 
     def _name_of(self, model: str) -> str:
         """A name for the model's file and settings: vectors of another file, or with other settings, are not comparable."""
         entry = self._catalog.find(model)
         what = f"{self._catalog.identity(entry)} {self._catalog.settings(entry).computing()!r}"
         return hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
-
-    def news(self) -> list[str]:
-        """Notices for the user about the stored questions, each once."""
-        news, self.entries.news, self._news = self._news + self.entries.news, [], []
-        return news
 
     def decide(self, pair: Pair | None) -> Decision:
         decision = self.bound.decide(pair)

@@ -14,13 +14,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmctl.errors import Storage, Unreachable
-from llmctld.storage.connection import BUSY_MS, Migration, Operation, T, is_damage, open_writer, storage_error
+from llmctld.storage.connection import (
+    BUSY_MS,
+    DamagedDatabase,
+    Migration,
+    Operation,
+    T,
+    is_damage,
+    open_writer,
+    storage_error,
+)
 from llmctld.storage.files import set_aside
 from llmctld.storage.identity import LOST_LOG, change, identity_of
+from llmctld.storage.loss import LossRule
 from llmctld.storage.reader import Reader
 
-CHECK_S = 1.0
-"""How often a store that replaces a lost file looks whether the file is still there."""
 CHECKPOINT_EVERY = 1000
 """Rows written between two checkpoints: a few megabytes of log."""
 IN_MEMORY = Path(":memory:")
@@ -35,9 +43,8 @@ class _Write(NamedTuple):
 class Store:
     """A database file, or IN_MEMORY, where searches take their turn among the writes.
 
-    `replaced`: a file that is removed, replaced, cut short or damaged while it is open is set aside, and a new one is begun for
-    the write that noticed it, or within CHECK_S. Then `replaced` is called on a thread with what happened, in words. Without it
-    the owner asks `lost`, and damage fails the operation.
+    `rule`: a file that is damaged, or that is removed, replaced or cut short while it is open, is set aside, and a new one is
+    begun for the operation that noticed it, or at the next `look`. Without a rule, damage fails the operation.
 
     Raises Unreachable when a newer version wrote the file, DamagedDatabase, and Storage when it cannot be opened.
     """
@@ -47,12 +54,14 @@ class Store:
         path: Path,
         migrations: Sequence[Migration],
         durable: bool = False,
-        replaced: Callable[[str], None] | None = None,
+        rule: LossRule | None = None,
     ) -> None:
         self.path = path
-        self._migrations, self._durable, self._replaced = migrations, durable, replaced
+        self._migrations, self._durable, self._rule = migrations, durable, rule
         self._failure: Exception | None = None
-        """Why no new file could be begun; every operation fails with it until one can."""
+        """Why there is no file; every operation fails with it until a new one is begun."""
+        self._ordered: str | None = None
+        """What happened to the file, in the words of the owner, who wants a new one."""
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._turn = threading.Lock()
         """Guards the connection that writes."""
@@ -63,12 +72,30 @@ class Store:
         self._unchecked = 0
         self._reader: Reader | None = None
         self._closed = False
-        try:
-            self._open()
-        except sqlite3.Error as error:
-            raise storage_error(path, error) from error
+        self._open_first()
         self._thread = threading.Thread(target=self._run, name=f"store-{path.stem}", daemon=True)
         self._thread.start()
+
+    def _open_first(self) -> None:
+        """Opens the file; with a rule, a damaged one is set aside. Raises Storage and Unreachable."""
+        rule, failure = self._rule, Storage("")
+        try:
+            self._open()
+            return
+        except sqlite3.Error as error:
+            failure = storage_error(self.path, error)
+            if rule is None or not (rule.begins_anew and isinstance(failure, DamagedDatabase)):
+                raise failure from error
+        except Unreachable as error:
+            if rule is None or not rule.newer:
+                raise
+            failure = Storage(error.message)
+        try:
+            aside = set_aside(self.path)
+            self._open()
+        except (OSError, sqlite3.Error) as error:
+            raise storage_error(self.path, error) from error
+        rule.say(f"was damaged ({failure.message})", rule.at_start, aside)
 
     def _open(self) -> None:
         """Raises sqlite3.Error, and Unreachable."""
@@ -90,6 +117,20 @@ class Store:
         if happened is None:
             self._identity = now
         return happened
+
+    def look(self) -> None:
+        """Has the thread begin anew if the file is lost. Costs two stats, and waits for nothing."""
+        if self._rule is None or self._closed or self._begun > self._settled:
+            return  # what is queued looks by itself
+        if self._failure is not None or self.lost() is not None:
+            self.submit(lambda connection: None)
+
+    async def begin_anew(self, happened: str) -> None:
+        """Sets aside what lies at the path, and opens a new file. For an owner who found the file damaged, or whose rule does not
+        begin anew by itself. Raises Storage.
+        """
+        self._ordered = happened
+        await self.submit(lambda connection: None)
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 
@@ -120,7 +161,7 @@ class Store:
         """
         if self._closed or self._failure is not None or self._begun > self._settled:
             return self.write(sql, values)
-        if self._replaced is not None and self.lost():
+        if self._rule is not None and self.lost():
             return self.write(sql, values)
         if not self._turn.acquire(blocking=False):
             return self.write(sql, values)
@@ -173,8 +214,16 @@ class Store:
         """As `search`: what `operation` makes of one state of the database, on a thread. It ends when its caller is cancelled."""
         if self._reader is None:
             return await self.submit(operation)
+        if self._rule is not None and (self._failure is not None or self.lost() is not None):
+            await self.submit(lambda connection: None)  # begins anew, or says why that is impossible
         await self._committed()
-        return await self._reader.run(operation)
+        try:
+            return await self._reader.run(operation)
+        except DamagedDatabase as error:
+            if self._rule is None or not self._rule.begins_anew:
+                raise
+            await self.begin_anew(f"is damaged ({error.message})")
+            return await self._reader.run(operation)
 
     async def _committed(self) -> None:
         """Returns once every write that was submitted is committed, or has failed."""
@@ -206,65 +255,84 @@ class Store:
             open_ = None not in writes
             batch = [write for write in writes if write is not None]
             with self._turn:
-                self._look()
+                if batch:
+                    self._look(batch[0].loop)
                 if batch and not self._commit(batch):
                     for write in batch:  # alone, so that one that cannot succeed does not take the others with it
                         self._commit([write], last=True)
                 self._checkpoint()
 
     def _next(self) -> list[_Write | None]:
-        """The writes that wait; none after CHECK_S if the file must be looked at."""
-        try:
-            writes = [self._writes.get(timeout=None if self._replaced is None else CHECK_S)]
-        except queue.Empty:
-            return []
+        writes = [self._writes.get()]
         while not self._writes.empty():
             writes.append(self._writes.get())
         return writes
 
-    def _look(self) -> None:
-        """Whether the file is still there; if not, a new one is begun."""
-        if self._replaced is None:
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Whether the file is still there; if not, what the rule says follows."""
+        if self._rule is None:
             return
-        if self._failure is not None:
-            self._begin_anew("was lost", again=True)
-        elif (happened := self.lost()) is not None:
-            self._begin_anew(happened)
+        ordered, self._ordered = self._ordered, None
+        if ordered is not None:
+            self._begin_anew(ordered, loop)
+        elif self._failure is None:
+            if (happened := self.lost()) is not None:
+                self._lose(happened, loop)
+        elif self._rule.begins_anew:
+            self._begin_anew("was lost", loop)
 
-    def _begin_anew(self, happened: str, again: bool = False) -> None:
-        """Sets aside what lies at the path, and opens a new file there. `again`: the last attempt failed."""
-        assert self._replaced is not None
-        aside, self._failure = None, None
+    def _lose(self, happened: str, loop: asyncio.AbstractEventLoop) -> None:
+        """The file is lost: a new one is begun, or every operation refused, as the rule says."""
+        assert self._rule is not None
+        if self._rule.begins_anew or happened == LOST_LOG:
+            self._begin_anew(happened, loop)
+            return
+        self._close_connections()
+        self._failure = sqlite3.OperationalError(f"it {happened}")
+        self._rule.say(happened, self._rule.under_way)
+
+    def _begin_anew(self, happened: str, loop: asyncio.AbstractEventLoop) -> None:
+        """Sets aside what lies at the path, and opens a new file there. After a failure there are no connections to close, and
+        what lay at the path was set aside."""
+        assert self._rule is not None
+        rule, aside, failed, self._failure = self._rule, None, self._failure, None
         complete = happened == LOST_LOG  # the pages of the log are still in reach, and closing moves them into the file
         try:
-            if not again and not complete:
-                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not complete and (failed is None or not rule.begins_anew):
                 aside = set_aside(self.path)
-            if not again:
+            if failed is None:
                 self._close_connections()  # what was committed to the old file is completed there
             self._open()
         except (OSError, sqlite3.Error, Unreachable) as error:
             self._failure = error
-            if not again:
-                self._replaced(f"{happened}, and no new one can be created: {error}")
+            if failed is None:
+                rule.say(happened, f"no new one can be created: {error}")
             return
         if not complete:
-            self._replaced(f"{happened}; a new one was created" + (f", the old one is now {aside}" if aside else ""))
+            rule.say(happened, rule.under_way if rule.begins_anew else rule.at_start, aside)
+            with suppress(RuntimeError):  # the loop is closed: memory has nothing to add
+                loop.call_soon_threadsafe(rule.refill)
 
     def _commit(self, writes: list[_Write], last: bool = False) -> bool:
         """One transaction around `writes`. False: it was rolled back and nobody was told (unless `last`)."""
         operations = [write.operation for write in writes]
         outcome = self._transact(operations)
-        if isinstance(outcome, Exception) and is_damage(outcome) and self._replaced is not None:
-            self._begin_anew(f"is damaged ({outcome})")
+        if isinstance(outcome, Exception) and is_damage(outcome) and self._rule is not None and self._failure is None:
+            self._lose(f"is damaged ({outcome})", writes[0].loop)
             outcome = self._transact(operations)
         if isinstance(outcome, Exception):
             if last:
-                failure = storage_error(self.path, outcome)
+                failure = self._refusal(outcome)
                 self._resolve(writes, lambda index: _set(writes[index].future, failure=failure))
             return False
         self._resolve(writes, lambda index: _set(writes[index].future, result=outcome[index]))
         return True
+
+    def _refusal(self, error: Exception) -> Storage:
+        if error is self._failure and self._rule is not None and self._rule.hint is not None:
+            return Storage(f"{self.path} cannot be written or read: {error}", self._rule.hint)
+        return storage_error(self.path, error)
 
     def _transact(self, operations: Sequence[Operation[Any]]) -> list[Any] | Exception:
         """What the operations return, committed; or why everything was rolled back."""

@@ -173,6 +173,21 @@ class Vectors:
             self._file.cut(0)
         return True
 
+    def clear(self) -> None:
+        """Removes all vectors."""
+        with self._turn:
+            for number in list(self._slot):
+                self._remove(number)
+
+    def lost(self) -> str | None:
+        """What happened to the file of vectors, in words, if it is not the open one; None if it is. Costs two stats."""
+        return self._file.lost()
+
+    def restore(self) -> str | None:
+        """Writes a lost file again from memory. Returns a notice, None if it is not lost."""
+        with self._turn:
+            return self._file.restore(self._table.tobytes())
+
     def search(self, wall: str, vector: Sequence[float] | bytes, k: int) -> list[tuple[int, float]]:
         """(number, cosine) of the `k` nearest in the wall, nearest first."""
         row, name = self._row(vector), digest(wall)

@@ -29,6 +29,8 @@ class Slots:
         self._path, self._size = path, size
         self._head = seal(kind.ljust(size - CHECKSUM, b"\0"))
         self._file = -1
+        self._length = 0
+        """Bytes that the file has at least."""
 
     def open(self) -> tuple[bytearray, list[str]]:
         """All records in one array, zeros for free slots; and notices about damage."""
@@ -45,6 +47,7 @@ class Slots:
             for slot in bad:
                 self.clear(slot)
             self.cut(len(image) // self._size)
+            self._length = self._size + len(image)
         return image, told
 
     def _read(self) -> tuple[bytearray | None, list[int]]:
@@ -86,6 +89,7 @@ class Slots:
     def cut(self, count: int) -> None:
         """Truncates the file to `count` slots."""
         with storage_errors(self._path):
+            self._length = min(self._length, (count + 1) * self._size)
             os.ftruncate(self._file, (count + 1) * self._size)
 
     def _put(self, slot: int, record: bytes) -> None:
@@ -93,6 +97,38 @@ class Slots:
         written = os.pwrite(self._file, record, start)
         while written < len(record):  # a disk that fills up takes part of a write, then refuses
             written += os.pwrite(self._file, record[written:], start + written)
+        self._length = max(self._length, start + len(record))
+
+    def lost(self) -> str | None:
+        """What happened to the open file, in words: the path leads elsewhere, or records are missing. None if nothing."""
+        if self._file < 0:
+            return None
+        own = os.fstat(self._file)
+        try:
+            now = self._path.stat()
+        except OSError:
+            return "was removed"
+        if (now.st_dev, now.st_ino) != (own.st_dev, own.st_ino):
+            return "was replaced"
+        return "was truncated" if now.st_size < self._length else None
+
+    def restore(self, image: bytes) -> str | None:
+        """If the file is lost, writes it again with these records. Returns a notice, once for each loss."""
+        happened = self.lost()
+        if happened is None:
+            return None
+        with storage_errors(self._path):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            aside = set_aside(self._path)
+            write_whole(self._path, self._head, image, sync=True)
+            os.close(self._file)
+            self._file = os.open(self._path, os.O_RDWR)
+            self._length = self._size + len(image)
+        moved = "" if aside is None else f"; the old one is now {aside}"
+        log.error(
+            "a file was lost and is written again", file=str(self._path), happened=happened, moved_to=str(aside or "")
+        )
+        return f"{self._path} {happened}; it is written again from memory{moved}"
 
     def sync(self) -> None:
         """Makes all writes survive a power cut."""

@@ -13,13 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmctl.errors import Storage, Unreachable
+from llmctl.errors import Storage
 from llmctl.wire import CacheEntry
 from llmctld.cache.entries.selection import EntryFilter
 from llmctld.cache.level import Stored
 from llmctld.runtime.log import log
 from llmctld.storage.connection import DamagedDatabase, Operation, T
-from llmctld.storage.files import set_aside
+from llmctld.storage.loss import LossRule
 from llmctld.storage.store import Store
 
 REMEMBERED = 200_000
@@ -108,6 +108,12 @@ class Book:
         self.complete = False
         """Whether the rows match the levels. They are compared at the start."""
         self.news: list[str] = []
+        self.when_lost: Callable[[], None] = lambda: None
+        """Called on the event loop when the file was begun anew: the entries must be compared with the levels."""
+        rebuilt = "it is rebuilt from the stored answers"
+        self._rule = LossRule(
+            "the index of the cache", self.news.append, rebuilt, rebuilt, self._begun_anew, newer=True
+        )
         self._error = "it is not open"
         self.open()
 
@@ -117,46 +123,26 @@ class Book:
             return
         with suppress(OSError):  # the folder may have been removed; if it cannot be created, opening the file fails too
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for _ in range(2):
-            try:
-                self._store = Store(self._path, MIGRATIONS)
-                return
-            except (DamagedDatabase, Unreachable) as error:
-                self._error = error.message
-            except Storage as error:
-                self._error = error.message
-                return
-            self._begin_anew()
-
-    def _begin_anew(self) -> None:
         try:
-            aside = set_aside(self._path)
-        except OSError as error:
-            self._error = str(error)
-            return
-        log.warning(
-            "the index of the cache was damaged and is rebuilt from the stored answers",
-            moved_to=str(aside),
-            error=self._error,
-        )
-        self.news.append(
-            f"the index of the cache was damaged and is rebuilt from the stored answers; the damaged index is now {aside}"
-        )
+            self._store = Store(self._path, MIGRATIONS, rule=self._rule)
+        except Storage as error:
+            self._error = error.message
+
+    def _begun_anew(self) -> None:
+        self.complete = False
+        self.when_lost()
+
+    def look(self) -> None:
+        """Notices that the file is lost (storage/watch.py)."""
+        if self._store is not None:
+            self._store.look()
 
     @property
     def is_open(self) -> bool:
         return self._store is not None
 
-    def lost(self) -> bool:
-        """Whether the file was removed from outside."""
-        return self._store is not None and self._store.lost() is not None
-
     async def check(self) -> None:
-        """Starts anew if the file is damaged or was removed."""
-        if self.lost():
-            log.warning("the index of the cache was removed by another program and is rebuilt from the stored answers")
-            self.complete = False
-            await asyncio.to_thread(self.close)
+        """Opens the file if it could not be opened before; begins anew if it is damaged."""
         if self._store is None:
             await asyncio.to_thread(self.open)
         try:
@@ -164,13 +150,7 @@ class Book:
         except DamagedDatabase as error:
             verdict = error.message
         if verdict != "ok":
-            self._error = verdict
-            await asyncio.to_thread(self._replace)
-
-    def _replace(self) -> None:
-        self.close()
-        self._begin_anew()
-        self.open()
+            await self._opened().begin_anew(f"is damaged ({verdict})")
 
     def close(self) -> None:
         if self._store is not None:

@@ -19,7 +19,7 @@ from llmctld.cache.eviction import Item, Policy
 from llmctld.cache.level import CachedValue, seal, unseal
 from llmctld.runtime.log import log
 from llmctld.storage.files import set_aside
-from llmctld.storage.identity import change, identity_of
+from llmctld.storage.identity import LOST_LOG, change, identity_of
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]
@@ -225,12 +225,17 @@ class DiskLevel:
     def size(self) -> tuple[int, int]:
         return len(self._cache), int(self._cache.volume())
 
-    def lost(self) -> bool:
+    def lost(self) -> str | None:
         now = identity_of(self._folder / DBNAME)
-        lost = change(self._folder / DBNAME, self._identity._replace(log=None), now) is not None
-        if not lost:
+        happened = change(self._folder / DBNAME, self._identity, now)
+        if happened is None:
             self._identity = now
-        return lost
+        return happened
+
+    def leave(self, happened: str) -> str | None:
+        self._cache.close()  # with a lost log, this moves its pages into the file
+        there = happened != LOST_LOG and (self._folder / DBNAME).exists()
+        return str(set_aside(self._folder)) if there else None
 
     def set_aside(self, error: Exception) -> str | None:
         if not is_damage(error):

@@ -17,6 +17,8 @@ from llmctld.cache.eviction import Item
 from llmctld.cache.level import Level, Meter
 from llmctld.runtime.counters import Counters
 from llmctld.runtime.log import log
+from llmctld.storage.identity import LOST_LOG
+from llmctld.storage.loss import LossRule
 
 T = TypeVar("T")
 L = TypeVar("L", bound=Level)
@@ -48,6 +50,11 @@ class LevelThread(Generic[L]):
         self.meter = Meter(name, Counters() if counters is None else counters)
         self.news: list[str] = []
         """Notices for the user."""
+        self.emptied = False
+        """The level lost its files; whoever writes again what other levels have clears this."""
+        self._rule = LossRule(
+            f"the {name} level of the cache", self._tell, under_way="what memory has is written again"
+        )
         self.opened: Callable[[], None] = lambda: None
         """Called on the level's thread after each reopening."""
         self._open, self._repair, self._rests, self._scrap = open_, repair, rests, scrap
@@ -86,6 +93,12 @@ class LevelThread(Generic[L]):
 
     def has_pending_removal(self, key: str) -> bool:
         return self._owes_all or key in self._owed
+
+    def look(self) -> None:
+        """Notices that the files are lost (storage/watch.py)."""
+        level = self._level
+        if level is not None and level.lost() is not None:
+            self._thread.submit(self._run, lambda level: None, None, "reading", ())
 
     async def close(self) -> None:
         """Finishes queued work, then closes the level."""
@@ -173,14 +186,8 @@ class LevelThread(Generic[L]):
 
     def _ready(self) -> L | None:
         """The open level. Reopens a failing one from time to time, a removed one at once. Raises FAILURES."""
-        if self._level is not None and self._level.lost():
-            log.warning("the files of a cache level were removed from outside", level=self.name)
-            self._tell(
-                f"the files of the {self.name} level of the cache were removed by another program; it starts empty"
-            )
-            self._repair, self._tried = True, float("-inf")
-            self._close()
-            self._level = None
+        if self._level is not None and (happened := self._level.lost()) is not None:
+            self._leave(self._level, happened)
         if (self._level is None or self._failed) and time.monotonic() - self._tried > REOPEN_S:
             self._tried = time.monotonic()
             self._close()
@@ -190,6 +197,16 @@ class LevelThread(Generic[L]):
                 self._tell(self._level.news)
             self.opened()
         return self._level
+
+    def _leave(self, level: L, happened: str) -> None:
+        """The files are lost: the next use begins new ones."""
+        aside = None
+        with suppress(*FAILURES):
+            aside = level.leave(happened)
+        if happened != LOST_LOG:  # whose pages were still in reach
+            self._rule.say(happened, self._rule.under_way, aside)
+            self.emptied = True
+        self._repair, self._tried, self._level = True, float("-inf"), None
 
     def _close(self) -> None:
         if self._level is not None:
@@ -231,6 +248,7 @@ class LevelThread(Generic[L]):
         with suppress(OSError):
             if (news := level.set_aside(error)) is not None:
                 self._tell(news)
+                self.emptied = True
                 self._mended = time.monotonic()
                 self._level, self._repair, self._tried = None, False, float("-inf")
 

@@ -63,6 +63,7 @@ class Maintenance:
 
         if self._disk is not None:
             self._disk.opened = opened
+        self._book.when_lost = self._again
         self._task = loop.create_task(self._run())
 
     async def close(self) -> None:
@@ -125,7 +126,7 @@ class Maintenance:
             if self._disk is not None:
                 self._disk.read(lambda disk: disk.hit(hits), None)
         sweep = time.monotonic() - self._swept > SWEEP_S
-        if self._compare or self._book.lost() or (sweep and not self._book.complete):
+        if self._compare or (sweep and not self._book.complete):
             await self._compare_with_the_book()
         if sweep:
             self._swept = time.monotonic()
@@ -181,6 +182,8 @@ class Maintenance:
             if found is None:
                 return  # the comparison runs when the level can be opened
             held = found
+            if self._disk.emptied and await self._write_memory_again(self._disk, {entry.key for entry in held}):
+                held = await self._disk.read(lambda disk: disk.held(), held)
         compared = await asyncio.to_thread(_compare, rows, held)
         if self._disk is not None:
             items = await self._write_down(self._disk, compared.strangers) | compared.items
@@ -200,6 +203,20 @@ class Maintenance:
         if made:
             await self._book.put_all(made)
             self.leaving(unknown)  # in case one was removed meanwhile
+
+    async def _write_memory_again(self, disk: LevelThread[DiskLevel], held: Set[str]) -> int:
+        """The disk level lost its files: it gets what memory has. Returns the number of entries."""
+        disk.emptied, written = False, 0
+        for key in self._memory.held().keys() - held:
+            found = self._memory.peek(
+                key
+            )  # it may have been removed meanwhile; a later removal comes later on disk too
+            if found is None:
+                continue
+            (value, expires), item = found, Item(len(found.value), decode(found.value).seconds)
+            self.leaving(await disk.write(lambda level: level.put(key, value, expires, item), [key], [key]))  # noqa: B023 - awaited here
+            written += 1
+        return written
 
     async def _write_down(self, disk: LevelThread[DiskLevel], strangers: Sequence[Held]) -> dict[str, Item]:
         """Adds rows for entries without one; returns their eviction data."""

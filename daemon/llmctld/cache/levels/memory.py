@@ -78,8 +78,11 @@ class MemoryLevel:
         """All entries, expired ones included."""
         return dict(self._values)
 
-    def lost(self) -> bool:
-        return False
+    def lost(self) -> str | None:
+        return None
+
+    def leave(self, happened: str) -> str | None:
+        return None
 
     def set_aside(self, error: Exception) -> str | None:
         return None

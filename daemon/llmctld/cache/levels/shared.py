@@ -110,8 +110,11 @@ class SharedLevel:
                     everything: Any = self._client.dbsize()
                     return everything, size * everything // max(entries, 1)
 
-    def lost(self) -> bool:
-        return False
+    def lost(self) -> str | None:
+        return None
+
+    def leave(self, happened: str) -> str | None:
+        return None
 
     def set_aside(self, error: Exception) -> str | None:
         return None

@@ -28,6 +28,7 @@ from llmctld.cache.levels.maintenance import Maintenance
 from llmctld.cache.levels.memory import MemoryLevel
 from llmctld.cache.levels.report import Report
 from llmctld.runtime.counters import Counters
+from llmctld.storage.watch import Watched
 
 T = TypeVar("T")
 
@@ -110,6 +111,10 @@ class Tiers:
     def add_news(self, source: Newsworthy) -> None:
         """Adds a source of notices for the next user."""
         self._news.append(source)
+
+    def stores(self) -> list[Watched]:
+        """What the hub's watch looks at."""
+        return [*self._threads, *([] if self.book is None else [self.book])]
 
     def joined(self) -> None:
         """A request joined an equal one in flight."""
@@ -220,9 +225,9 @@ class Tiers:
         """Notices for the next user: failing and recovered levels, replaced databases."""
         told = []
         for source in self._news:
-            if source.news:
-                told += source.news
-                source.news = []
+            taken = source.news[:]  # a store's thread may add another meanwhile
+            del source.news[: len(taken)]
+            told += taken
         return told
 
     @property

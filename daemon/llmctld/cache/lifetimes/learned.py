@@ -5,19 +5,18 @@ Decides nothing about what is stored where.
 
 import asyncio
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from llmctl.files import write_whole
 from llmctld.cache.entries.book import EntryRow, digest_of
 from llmctld.cache.entries.context import Reuse
 from llmctld.cache.level import Stored
 from llmctld.cache.lifetimes.lifetime import Lifetimes
 from llmctld.runtime.log import log
-from llmctld.storage.files import set_aside
+from llmctld.storage.loss import LossRule
+from llmctld.storage.state_file import StateFile
 
 LONGEST_S = 400 * 86400.0
 """Longest time between two answers from which a lifetime is learned."""
@@ -39,6 +38,10 @@ class Learned:
         self._path, self._ttl = path, ttl
         self.news: list[str] = []
         """Notices for the user."""
+        rule = LossRule(
+            "the file of learned lifetimes", self.news.append, "learning starts anew", "it is written again"
+        )
+        self._file = StateFile(path, rule, self._state)
         saved = self._load()
         self.lifetimes = Lifetimes(bytes(saved.lifetimes) if saved else None)
         self.reuse = Reuse(bytes(saved.reuse) if saved else None)
@@ -55,12 +58,7 @@ class Learned:
             log.warning("the learned lifetimes of the cache cannot be read", error=str(error))
             return None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            with suppress(OSError):
-                aside = set_aside(self._path)
-                log.warning("the learned lifetimes of the cache were damaged", moved_to=str(aside), error=str(error))
-                self.news.append(
-                    f"the learned lifetimes of answers were damaged and have been discarded; the file is now {aside}"
-                )
+            self._file.set_damaged_aside(error)
             return None
 
     # ---- called by the levels ---------------------------------------------------------------------------------------
@@ -112,6 +110,10 @@ class Learned:
 
     # ---- the file ---------------------------------------------------------------------------------------------------
 
+    def look(self) -> None:
+        """Notices that the file is lost (storage/watch.py)."""
+        self._file.look()
+
     def save_soon(self) -> None:
         """Needs a running event loop."""
         if self._saving is None or self._saving.done():
@@ -134,6 +136,6 @@ class Learned:
     def _write(self, state: bytes) -> None:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(self._path, state)
+            self._file.write(state)
         except OSError as error:
             log.warning("the learned lifetimes of the cache cannot be stored", error=str(error))

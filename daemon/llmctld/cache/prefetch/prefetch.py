@@ -7,7 +7,7 @@ does a few lookups in memory; it writes to disk once per second.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -102,7 +102,7 @@ async def open_prefetcher(path: Path, make: "Callable[[PrefetchStore], Prefetche
 
 async def _opened(store: PrefetchStore, make: "Callable[[PrefetchStore], Prefetcher]", news: list[str]) -> "Prefetcher":
     prefetch = make(store)
-    prefetch.news = news
+    store.news[:0], prefetch.news = news, store.news  # the store adds to this list
     try:
         await prefetch.open()
     except LlmctlError:
@@ -143,8 +143,9 @@ class Prefetcher:
         self._quiet, self._kept_s, self._clock = quiet, kept_s, clock
         self._timer, self._fixed_s = timer, fixed_s
         self.sequences, self.payoff = Sequences(), Payoff()
-        self.news: list[str] = []
+        self.news = store.news
         """Notices for the user."""
+        store.when_lost = self._write_again
         self._kept: dict[str, float] = {}
         """Key -> until when the request may be repeated."""
         self._lives: dict[str, float] = {}
@@ -287,8 +288,6 @@ class Prefetcher:
         self._changed.clear()
         requests, self._unsaved = self._unsaved, {}
         try:
-            if self._store.lost():
-                await self._begin_anew(requests.values())
             changed, self.sequences.changed = self.sequences.changed, set()
             rows = {place: self.sequences.rows.get(place) for place in changed}
             await self._store.save(requests.values(), rows, self.payoff, self.sequences.trust)
@@ -298,12 +297,15 @@ class Prefetcher:
                 log.warning("the state of prefetch cannot be stored", error=error.message)
             self._failing = True
 
-    async def _begin_anew(self, requests: Iterable[StoredRequest]) -> None:
-        """The file was removed: writes the known state again. Other requests are written when they are repeated."""
-        log.warning("the file of prefetch was removed from outside")
-        self._store = await asyncio.to_thread(self._store.recreate)
-        self._kept = {request.key: request.until for request in requests}
+    def _write_again(self) -> None:
+        """The file was begun anew: the known state is written again. Other requests are written when they are repeated."""
+        self._kept = {request.key: request.until for request in self._unsaved.values()}
         self.sequences.changed |= self.sequences.rows.keys()
+        self._changed.set()
+
+    def look(self) -> None:
+        """Notices that the file is lost (storage/watch.py)."""
+        self._store.look()
 
     # ---- state ------------------------------------------------------------------------------------------------------
 

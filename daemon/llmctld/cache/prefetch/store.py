@@ -4,8 +4,7 @@ Does not interpret requests. A request is stored as long as its answer: until `u
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import msgspec
 from llmctld.cache.entries.selection import EntryFilter
 from llmctld.cache.prefetch.payoff import Payoff
 from llmctld.cache.prefetch.sequences import Followers, Place, Sequences
+from llmctld.storage.loss import LossRule
 from llmctld.storage.store import Store
 
 REQUESTS = 10_000
@@ -55,14 +55,19 @@ class PrefetchStore:
     """Raises Storage and Unreachable if the file cannot be opened."""
 
     def __init__(self, path: Path) -> None:
-        self._store = Store(path, MIGRATIONS)
+        self.news: list[str] = []
+        """Notices for the user."""
+        self.when_lost: Callable[[], None] = lambda: None
+        """Called on the event loop when the file was begun anew: what is known must be written again."""
+        rule = LossRule(
+            "the file of prefetch", self.news.append, "what it had learned is lost",
+            "what was learned is written again, except requests to repeat", lambda: self.when_lost(),
+        )  # fmt: skip
+        self._store = Store(path, MIGRATIONS, rule=rule)
 
-    def recreate(self) -> "PrefetchStore":
-        """A new file, after this one was removed. Blocks."""
-        self.close()
-        with suppress(OSError):  # opening the file fails as well then
-            self._store.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return PrefetchStore(self._store.path)
+    def look(self) -> None:
+        """Notices that the file is lost (storage/watch.py)."""
+        self._store.look()
 
     async def load(self, now: float) -> tuple[Sequences, Payoff, dict[str, float]]:
         """The stored sequences, payoff, and expiry of each request. Unreadable parts are skipped."""
@@ -130,10 +135,6 @@ class PrefetchStore:
         await self._store.submit(
             lambda connection: connection.executemany("DELETE FROM requests WHERE key = ?", [(key,) for key in keys])
         )
-
-    def lost(self) -> bool:
-        """Whether the file was removed from outside."""
-        return self._store.lost() is not None
 
     def close(self) -> None:
         self._store.close()

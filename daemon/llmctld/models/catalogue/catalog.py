@@ -5,7 +5,7 @@ Does not know which models are loaded, nor how a model file is read.
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,7 +24,6 @@ from llmctl.errors import (
     nearest,
     short,
 )
-from llmctl.files import write_whole
 from llmctl.guide import OFF
 from llmctl.stores import ollama
 from llmctl.suggestions import no_model_hint
@@ -51,6 +50,8 @@ from llmctld.models.catalogue.target import (
     type_of,
 )
 from llmctld.runtime.log import log
+from llmctld.storage.loss import LossRule
+from llmctld.storage.state_file import StateFile
 
 PYTHON = "{}.{}".format(*sys.version_info)
 BACKENDS = {ECHO: "llmctl", LLAMA: "llama-cpp-python", TORCH: "sentence-transformers", TRANSFORMERS: "transformers"}
@@ -82,8 +83,11 @@ class Catalog:
         overrides: Mapping[str, ModelSettings],
         contents: Contents | None = None,
         guide: ModelEntry | None = None,
+        tell: Callable[[str], None] = lambda notice: None,
     ) -> None:
-        self._folder, self._overrides, self._guide = folder, overrides, guide
+        """`tell` takes notices about files of models that were lost."""
+        self._folder, self._overrides, self._guide, self._tell = folder, overrides, guide, tell
+        self._files: dict[str, StateFile] = {}
         self._damaged: list[str] = []
         self._entries = self._read()
         self._settings: dict[str, ModelSettings] = {}
@@ -94,7 +98,26 @@ class Catalog:
         entries = read_models(self._folder, self._damaged.append)
         for message in self._damaged:
             log.warning(message)
+        for name in entries.keys() - self._files.keys():
+            self._files[name] = self._file_of(name)
         return entries
+
+    def _file_of(self, name: str) -> StateFile:
+        rule = LossRule(
+            f"the file of the model {name}",
+            self._tell,
+            under_way=f"it is written again; `llmctl models rm {name}` removes the model",
+        )
+
+        def content() -> bytes | None:
+            return _written(self._entries[name]) if name in self._entries else None
+
+        return StateFile(self._folder / f"{name}.json", rule, content, sync=True, accepts=_is_entry)
+
+    def look(self) -> None:
+        """Notices that files are lost (storage/watch.py). A file that somebody edited stays; it is read at the next start."""
+        for file in self._files.values():
+            file.look()
 
     @property
     def guide(self) -> ModelEntry | None:
@@ -294,11 +317,12 @@ class Catalog:
         return entry
 
     def _write(self, entry: ModelEntry) -> None:
-        file = self._folder / f"{entry.name}.json"
+        file = self._files.get(entry.name) or self._file_of(entry.name)
         try:
-            write_whole(file, msgspec.json.format(msgspec.json.encode(entry), indent=2), sync=True)
+            file.write(_written(entry))
         except OSError as error:
-            raise Storage.unwritten(file, error) from error
+            raise Storage.unwritten(file.path, error) from error
+        self._files[entry.name] = file
 
     def remove(self, name: str) -> ModelEntry:
         entry = self.added(name)
@@ -306,7 +330,7 @@ class Catalog:
             (self._folder / f"{entry.name}.json").unlink(missing_ok=True)
         except OSError as error:
             raise Storage(f"the file of model {entry.name} cannot be removed: {error.strerror}") from error
-        self._entries.pop(entry.name)
+        del self._entries[entry.name], self._files[entry.name]
         return entry
 
     def slots(self, entry: ModelEntry) -> int:
@@ -372,3 +396,15 @@ def _library(backend: str) -> str:
         message = f"this model needs the package {package}, which is not installed{newer}"
         hint = "Run llmctl with a newer Python." if old else f"`pip install {package}` installs it."
         raise ModelUnavailable(message, hint) from error
+
+
+def _written(entry: ModelEntry) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(entry), indent=2)
+
+
+def _is_entry(content: bytes) -> bool:
+    try:
+        msgspec.json.decode(content, type=ModelEntry)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True

@@ -5,17 +5,18 @@ Knows file metadata, sampled blocks and hashes; hashing.py decides when a file i
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from llmctl.errors import ModelUnavailable
-from llmctl.files import write_whole
 from llmctl.hashes import FileIdentity, Hashed, Hashes, file_identity, read_hashes
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.target import regular
 from llmctld.runtime.log import log
+from llmctld.storage.loss import LossRule
+from llmctld.storage.state_file import StateFile
 
 SAMPLES, BLOCK = 64, 4096
 HEADER = 2**20
@@ -34,9 +35,11 @@ class Contents:
     noticed, even between the samples, and a `touch` or a copy invalidates nothing for long.
     """
 
-    def __init__(self, file: Path | None = None) -> None:
-        self._file = file
-        self._kept = read_hashes(file, log.warning) if file else Hashes()
+    def __init__(self, file: Path | None = None, tell: Callable[[str], None] = lambda notice: None) -> None:
+        """`tell` takes notices about the file."""
+        rule = LossRule("the file of hashes", tell, "the models are hashed again", "it is written again")
+        self.file = None if file is None else StateFile(file, rule, lambda: msgspec.json.encode(self._kept))
+        self._kept = self._read()
         self._first: dict[str, str] = {}
         """Full hash -> the oldest identity with that hash."""
         for own, full in self._kept.known.items():
@@ -104,12 +107,21 @@ class Contents:
         self._write()
 
     def _write(self) -> None:
-        if self._file is None:
+        if self.file is None:
             return
         try:
-            write_whole(self._file, msgspec.json.encode(self._kept))
+            self.file.write(msgspec.json.encode(self._kept))
         except OSError as error:
-            log.warning("the hashes of models cannot be stored", file=str(self._file), reason=error.strerror)
+            log.warning("the hashes of models cannot be stored", file=str(self.file.path), reason=error.strerror)
+
+    def _read(self) -> Hashes:
+        if self.file is None:
+            return Hashes()
+        broken: list[str] = []
+        found = read_hashes(self.file.path, broken.append)
+        for message in broken:
+            self.file.set_damaged_aside(message)
+        return found
 
 
 def files_of(target: str) -> list[tuple[str, Path]]:

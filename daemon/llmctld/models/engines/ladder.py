@@ -5,19 +5,20 @@ are reported to it.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from llmctl.errors import ModelUnavailable
-from llmctl.files import write_whole
 from llmctl.hashes import FileIdentity
 from llmctld.engine.llama.internals.rungs import LADDER, NAMES, Rung
 from llmctld.models.engines.mapped_files import changed, identities_of
 from llmctld.models.machine.build import build, processor
 from llmctld.runtime.log import log
+from llmctld.storage.loss import LossRule
+from llmctld.storage.state_file import StateFile
 
 AGAIN_S = 86400.0
 """After this time a rung is tried again on which an engine crashed during a request; a crash during a load is no
@@ -81,9 +82,12 @@ class LadderState(msgspec.Struct):
 class Ladder:
     """What is known about all models. `descent` is the view of one load."""
 
-    def __init__(self, file: Path) -> None:
-        self._file, self._processor = file, processor()
-        self._learned = _read(file)
+    def __init__(self, file: Path, tell: Callable[[str], None] = lambda notice: None) -> None:
+        """`tell` takes notices about the file."""
+        self._processor = processor()
+        rule = LossRule("the file of crashes", tell, "crashes are learned again", "it is written again")
+        self.file = StateFile(file, rule, lambda: msgspec.json.encode(self._learned))
+        self._learned = self._read()
         self.suspected: dict[str, list[FailedRung]] = {}
         """Model -> crashes during requests, not yet confirmed by an answer on a lower rung."""
         self.spent: set[str] = set()
@@ -133,11 +137,22 @@ class Ladder:
         """The matching entry, if any."""
         return [each for each in kept if (each.build, each.processor, each.of) == (build, self._processor, of)]
 
+    def _read(self) -> LadderState:
+        try:
+            return msgspec.json.decode(self.file.path.read_bytes(), type=LadderState)
+        except FileNotFoundError:
+            return LadderState()
+        except OSError as error:
+            log.warning("the stored crashes of models cannot be read", file=str(self.file.path), reason=str(error))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self.file.set_damaged_aside(error)
+        return LadderState()
+
     def _write(self) -> None:
         try:
-            write_whole(self._file, msgspec.json.encode(self._learned))
+            self.file.write(msgspec.json.encode(self._learned))
         except OSError as error:
-            log.warning("the crashes of models cannot be stored", file=str(self._file), reason=error.strerror)
+            log.warning("the crashes of models cannot be stored", file=str(self.file.path), reason=error.strerror)
 
 
 class Descent:
@@ -249,17 +264,6 @@ def _each(falls: list[FailedRung]) -> str:
 def _place(fall: FailedRung) -> int:
     """Position on the ladder; a rung of another version comes last."""
     return NAMES.index(fall.rung) if fall.rung in NAMES else len(NAMES)
-
-
-def _read(file: Path) -> LadderState:
-    """The stored state. A damaged file is replaced: crashes are learned again."""
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=LadderState)
-    except FileNotFoundError:
-        return LadderState()
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        log.warning("the stored crashes of models cannot be read and are discarded", file=str(file), reason=str(error))
-        return LadderState()
 
 
 __all__ = ["Descent", "FailedRung", "FileKind", "Ladder", "Rung"]

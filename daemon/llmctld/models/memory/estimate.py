@@ -3,7 +3,8 @@
 Loads no model; layout.py knows how llama.cpp lays out memory.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,6 @@ import msgspec
 from llmctl import wire
 from llmctl.config import ModelEntry, ModelSettings
 from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable
-from llmctl.files import write_whole
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.header import DamagedHeader, Header, joined, read_whole_header
@@ -19,6 +19,8 @@ from llmctld.models.catalogue.target import ECHO, LLAMA, REMOTE
 from llmctld.models.memory import folder
 from llmctld.models.memory.layout import Estimate, context, embedding, text
 from llmctld.runtime.log import log
+from llmctld.storage.loss import LossRule
+from llmctld.storage.state_file import StateFile
 
 __all__ = ["Estimate", "Estimates"]
 
@@ -37,11 +39,13 @@ class MeasuredMemory(msgspec.Struct):
 
 
 class Estimates:
-    """`file`: stores the measurements as JSON, name -> Measured. An unreadable file is replaced."""
+    """`file`: stores the measurements as JSON, name -> Measured. `tell` takes notices about the file."""
 
-    def __init__(self, catalog: Catalog, file: Path) -> None:
-        self._catalog, self._file = catalog, file
-        self._measured = _read(file)
+    def __init__(self, catalog: Catalog, file: Path, tell: Callable[[str], None] = lambda notice: None) -> None:
+        self._catalog = catalog
+        rule = LossRule("the file of measured memory", tell, "models are measured again", "it is written again")
+        self.file = StateFile(file, rule, lambda: msgspec.json.encode(self._measured))
+        self._measured = self._read()
         self._headers: dict[tuple[str, int, int], Header] = {}
 
     def of(self, entry: ModelEntry) -> Estimate:
@@ -139,9 +143,17 @@ class Estimates:
             return
         self._measured[entry.name] = MeasuredMemory(key, measured_bytes)
         try:
-            write_whole(self._file, msgspec.json.encode(self._measured))
+            self.file.write(msgspec.json.encode(self._measured))
         except OSError as error:
-            log.warning("the memory of models cannot be stored", file=str(self._file), reason=error.strerror)
+            log.warning("the memory of models cannot be stored", file=str(self.file.path), reason=error.strerror)
+
+    def _read(self) -> dict[str, MeasuredMemory]:
+        with suppress(OSError):
+            try:
+                return msgspec.json.decode(self.file.path.read_bytes(), type=dict[str, MeasuredMemory])
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self.file.set_damaged_aside(error)
+        return {}
 
     def _key(self, entry: ModelEntry, settings: ModelSettings | None = None) -> str | None:
         try:
@@ -150,13 +162,6 @@ class Estimates:
             return None
         shape = [getattr(settings, name) for name in SHAPING]
         return f"{identity} {msgspec.json.encode(shape, enc_hook=int).decode()}"  # a Size is encoded as a number
-
-
-def _read(file: Path) -> dict[str, MeasuredMemory]:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, MeasuredMemory])
-    except (OSError, msgspec.DecodeError):
-        return {}
 
 
 def _bytes_of(path: Path) -> int:

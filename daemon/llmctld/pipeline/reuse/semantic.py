@@ -151,7 +151,7 @@ class SemanticCache:
         if not self.knowledge.is_open:
             yield Notice(text="the semantic cache is not used: the stored questions cannot be opened")
             return
-        for news in self.knowledge.news():
+        for news in self._tiers.news():
             yield Notice(text=news)
         yield QuestionVector(text, wall_of(call, self._catalog, self._settings.scope), embeddings.vectors)
 
