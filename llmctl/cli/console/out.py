@@ -7,12 +7,15 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from llmctl.errors import LlmctlError, Storage
 from llmctl.view.printable import AS_JSON, Pieces, printable
+
+_encoder = msgspec.json.Encoder(decimal_format="number")  # money as the exact number, not as a string
 
 
 class Mode:
@@ -56,7 +59,7 @@ def line(piece: str) -> None:
 
 def json_line(value: Any) -> None:
     """Writes a JSON object on one line of stdout; the tag of a wire message is left out."""
-    plain = msgspec.to_builtins(value)
+    plain = msgspec.to_builtins(value, builtin_types=(Decimal,))
     if isinstance(value, msgspec.Struct) and isinstance(plain, dict) and value.__struct_config__.tag is not None:
         plain.pop("type", None)
     text(_json(plain, sys.stdout) + "\n", styled=True)
@@ -97,7 +100,7 @@ def failure(error: LlmctlError) -> None:
 
 def _json(value: Any, stream: Any) -> str:
     """JSON; for a terminal, control characters that JSON permits are escaped too."""
-    line = msgspec.json.encode(value).decode("utf-8", "replace")
+    line = _encoder.encode(value).decode("utf-8", "replace")
     return line.translate(AS_JSON) if is_terminal(stream) else line
 
 
