@@ -1,10 +1,12 @@
 """The time that a step counts as: measured, or configured by a test."""
 
+from pathlib import Path
+
 import pytest
 from llmctld.engine.cost.price import FixedStepTime, parse_step_time
 from llmctld.engine.llama.model import Gguf
 
-from tests.engine.driver import Driver
+from tests.engine.driver import Driver, llama
 
 
 def test_step_time_is_read_as_milliseconds_per_pass_and_per_row() -> None:
@@ -29,3 +31,13 @@ def test_configured_step_time_replaces_the_measured_one(base: Gguf) -> None:
     assert pace.token_ms == pytest.approx(2.0, rel=0.1)
     assert 0 < measured.loop.scheduler.batcher.speculation.cost.estimate(1, 1) != pytest.approx(10.0)
     assert 0 < measured.loop.pace.token_ms != pytest.approx(2.0, rel=0.01)
+
+
+def test_steps_are_priced_only_where_something_is_drafted(files: Path) -> None:
+    drafting, plain = (Driver(Gguf(llama(files / "base.gguf", speculation=which))) for which in ("ngram", "off"))
+    for driver in (drafting, plain):
+        driver.loop._price = None
+        driver.loop._prices_steps = driver.loop._model.drafts
+        driver.ask("hello", max_tokens=5, ignore_eos=True)
+    assert drafting.loop.scheduler.batcher.speculation.cost.known
+    assert not plain.loop.scheduler.batcher.speculation.cost.known

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from llmctld.engine.answer.sampling import SamplingDefaults
 from llmctld.engine.llama.model import Gguf
+from llmctld.engine.llama.sampler import Sampler
+from llmctld.engine.messages import Submit
 
 from tests.engine.driver import Driver, llama
 from tests.tiny_gguf import CHAT_TEMPLATE, EOS, write
@@ -63,6 +65,14 @@ def test_the_end_token_ends_the_answer_unless_it_is_ignored(base: Gguf) -> None:
     assert (ended.text, ended.done.reason, ended.done.completion_tokens) == ("", "stop", 1)
     ignored = Driver(base).ask("hello", logit_bias={str(EOS): 100.0}, max_tokens=9, ignore_eos=True)
     assert (ignored.done.reason, ignored.done.completion_tokens) == ("length", 9)
+
+
+def test_a_ban_matters_where_the_banned_token_is_the_likeliest(base: Gguf) -> None:
+    logits = np.zeros(base._vocabulary.size, np.float32)
+    logits[[5, 7]] = 2.0, 1.0
+    for bias, token in (({}, 5), ({7: -math.inf}, 5), ({5: -math.inf}, 7), ({5: -math.inf, 7: -2.0}, 0)):
+        sampler = Sampler(Submit(id=1, max_tokens=1, temperature=0.0), SamplingDefaults(), base._vocabulary, bias, [])
+        assert sampler.sample(None, 0, logits.copy()) == token
 
 
 def test_a_presence_penalty_ends_a_repetition(base: Gguf) -> None:

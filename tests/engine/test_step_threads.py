@@ -85,6 +85,13 @@ def test_thread_count_is_fixed_when_a_gpu_computes(told: Told) -> None:
     assert set(told) == {2}
 
 
+def test_fixed_thread_count_is_not_measured(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "process_time", lambda: pytest.fail("the clock of the processors was read"))
+    made = StepThreads(echo(threads=2), False, told.append)
+    assert made.compute([Chunk(request(1, 1), 0, 0, 1)], lambda: "outcome") == "outcome"
+    assert told == [2]
+
+
 def test_step_reports_its_share_of_the_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int, float, float]] = []
     monkeypatch.setattr(Threads, "measured", lambda _, *said: seen.append(said))

@@ -78,9 +78,13 @@ class Splitter:
         self._footer = known[0].footer if known else ""
         self._held = self._last = ""
         self.moved = self._thought = self._gap = False
+        self._passes = False
+        """Whether all later text belongs to the answer: it contains neither tags nor a footer."""
         self._read: Callable[[], tuple[str, str]] = self._begin if opened is None else self._enter
 
     def feed(self, text: str) -> tuple[str, str]:
+        if self._passes:
+            return text, ""
         self._held += text
         answer, reasoning = "", ""
         while True:
@@ -167,6 +171,7 @@ class Splitter:
                 return "", thought
             if self._guess:
                 return "", ""
+        self._passes = not (self._lone or self._footer)
         if self._footer:
             text, found_footer, _ = self._held.partition(self._footer)
             if found_footer:

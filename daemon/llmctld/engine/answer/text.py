@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from llmctld.engine.answer.reasoning import TAGS, Splitter, Tags, overlap
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class NewText:
     """New text of one step. `stopped`: a stop string was reached, and all later text is dropped."""
 
@@ -54,6 +54,8 @@ class StopStrings:
 
     def feed(self, text: str) -> tuple[str, bool]:
         """Text that is safe to show, and whether a stop string was reached."""
+        if not self._words:
+            return text, False
         if self._stopped or not text:
             return "", self._stopped
         text = self._held + text

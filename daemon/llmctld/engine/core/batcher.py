@@ -68,6 +68,8 @@ class Batcher:
 
     def _together(self, running: list[Sequence]) -> list[Sequence]:
         """Sequences with the same adapters; each set of adapters in turn."""
+        if len(running) < 2:
+            return running
         sets = list(dict.fromkeys(sequence.adapters for sequence in running))
         if len(sets) < 2:
             return running

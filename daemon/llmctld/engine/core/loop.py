@@ -43,9 +43,9 @@ from llmctld.engine.streams.sequence import Chunk, Sequence
 
 TELL_S = 0.5
 """Report interval for text that no client is waiting to see: the hub stores generated text once a second."""
-SHOW_S = 0.02
-"""Shortest time between two pieces of a stream. Each piece wakes four threads of hub and client, which take 0.6 ms of
-processor time from the threads that compute the next token."""
+SHOW_S = 0.03
+"""Shortest time between two pieces of a stream: readers see no difference, and a crash loses no more text than that. Each piece
+wakes four threads of hub and client, which take 0.6 ms of processor time from the threads that compute the next token."""
 
 
 class Loop:
@@ -65,6 +65,8 @@ class Loop:
             model.draft_model.price = price.of_draft
         self._kv = Kv(model, self.scheduler)
         self._model = model
+        self._prices_steps = model.drafts or model.draft_model is not None or price is not None
+        """Whether the time of generating steps decides anything: how many drafted tokens a step computes."""
         self._inbox = inbox
         self._send = send
         self._events: list[Event] = []
@@ -115,11 +117,15 @@ class Loop:
 
     def _learn(self, chunks: list[Chunk], ms: float) -> None:
         """Record the time of a step, of a prompt or of generating sequences."""
+        generates = all(chunk.count == 1 for chunk in chunks)
+        if generates:
+            self.pace.generated()
+            if not self._prices_steps:
+                return
         rows = {chunk.stream: chunk.count + len(chunk.draft) for chunk in chunks}
         if self._price:
             ms = self._price.ms(passes(rows), sum(rows.values()))
-        if all(chunk.count == 1 for chunk in chunks):
-            self.pace.generated()
+        if generates:
             self.scheduler.batcher.speculation.measured(rows, ms)
         elif not self._model.mixes:
             self.pace.prompted(chunks[0].count, ms)

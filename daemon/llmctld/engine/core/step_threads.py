@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 class StepThreads:
     """Prompt steps and generating steps have separate thread counts: prompt steps are bound by compute, generating steps by
-    reading the weights, which more threads may not speed up. `use` sets the library's number."""
+    reading the weights, which more threads may not speed up. `use` sets the library's number. A fixed number is not measured."""
 
     def __init__(self, load: Load, on_gpu: bool, use: Callable[[int], None]) -> None:
         self._most, self._batch, self._use = load.threads, load.batch, use
-        fewer = load.fewer_threads and not on_gpu  # on a GPU, idle processors say nothing about competition
-        self._prompts, self._texts = Threads(load.threads, fewer), Threads(load.threads, fewer)
+        self._fewer = load.fewer_threads and not on_gpu  # on a GPU, idle processors say nothing about competition
+        self._prompts, self._texts = Threads(load.threads, self._fewer), Threads(load.threads, self._fewer)
 
     def compute(self, chunks: list[Chunk], decode: Callable[[], T]) -> T:
         """Call `decode` and return its result.
@@ -30,7 +30,7 @@ class StepThreads:
         A repeatable request (`--repro`) always gets all threads: above 512 cells, llama.cpp splits attention into one part per
         thread and adds up the parts, so the count changes rounding.
         """
-        if any(chunk.sequence.alone for chunk in chunks):
+        if not self._fewer or any(chunk.sequence.alone for chunk in chunks):
             self._use(self._most)
             return decode()
         rows = {chunk.stream: chunk.count + len(chunk.draft) for chunk in chunks}

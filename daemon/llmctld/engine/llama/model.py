@@ -42,6 +42,8 @@ PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 
 """Memory for a state of megabytes, allocated at once: for 7 MiB this takes 3 ms, page by page 4 ms, with huge pages 14 ms."""
 
 
+LOGITS = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)(("llama_get_logits_ith", lib._lib))
+"""The library's function, returning an address: a pointer object for each token would cost more than reading the address."""
 REQUESTS_FAULT = (-1, 1)
 """Results of llama_decode for invalid tokens or positions, and for a full KV memory: errors of one request. Below -1 the
 computation itself failed (include/llama.h)."""
@@ -167,11 +169,12 @@ class Gguf:
 
     def _row(self, row: int) -> NDArray[np.float32]:
         """Logits of row `row` of the last batch, in the library's memory."""
-        first = lib.llama_get_logits_ith(self._context, row)
-        address = ctypes.addressof(first.contents)
-        if address not in self._views:
-            self._views[address] = np.ctypeslib.as_array(first, (self._vocabulary.size,))
-        return self._views[address]
+        address: int = LOGITS(self._context, row)
+        view = self._views.get(address)
+        if view is None:
+            first = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
+            view = self._views[address] = np.ctypeslib.as_array(first, (self._vocabulary.size,))
+        return view
 
     def _use(self, threads: int) -> None:
         """Set the thread count if it changed: the library logs each call, and the log is a callback into Python."""
@@ -182,7 +185,8 @@ class Gguf:
     def _decode(self) -> int:
         """Decode the batch after the noted copies; 0 on success."""
         status: int = lib.llama_decode(self._context, self._batch.struct)
-        self._sources, self._targets = set(), set()
+        if self._sources:
+            self._sources, self._targets = set(), set()
         return status
 
     def _sample(self, chunk: Chunk, row: int) -> list[int] | Refusal:

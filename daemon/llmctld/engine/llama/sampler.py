@@ -47,6 +47,8 @@ class Sampler:
         self._vocabulary = vocabulary
         self._grammar = grammar_of(submit, vocabulary)
         self._banned = [token for token, value in bias.items() if value == -math.inf]
+        self._bans = frozenset(self._banned) if len(self._banned) == len(bias) else None
+        """The banned tokens if there is no other bias, else None."""
         self._top = submit.logprobs
         self.scored: list[Scored] | None = None if submit.logprobs is None else []
         self._biased = np.array(list(bias), np.int32), np.array(list(bias.values()), np.float32)
@@ -59,7 +61,7 @@ class Sampler:
         change `logits` (that row). Raises Refusal on NaN."""
         raw = logits.copy() if self._top is not None else logits
         token = self._sample(context, row, logits)
-        if token >= 0 and math.isnan(raw[token]):
+        if token >= 0 and math.isnan(raw.item(token)):
             message = "the model computed an invalid number (NaN) for the next token"
             raise Refusal(
                 "engine_failed", message, "Its file may be damaged: download it again, or try another `kv_type`."
@@ -84,9 +86,10 @@ class Sampler:
         if self._chain is not None:
             token: int = lib.llama_sampler_sample(self._chain, context, row)
             return token
+        if self._bans is not None and (likeliest := int(logits.argmax())) not in self._bans:
+            return likeliest
         tokens, values = self._biased
-        if len(tokens):
-            logits[tokens] += values
+        logits[tokens] += values
         return int(logits.argmax())
 
     @staticmethod
