@@ -10,9 +10,12 @@ to, in every engine that they start, so that no other program on the machine cha
 
 import os
 import signal
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 
+from llmctl import secret
 from tests.stress.scale import FULL
 
 settings.register_profile("llmctl", deadline=None, derandomize=not FULL, suppress_health_check=[HealthCheck.too_slow])
@@ -22,3 +25,11 @@ os.environ["LLMCTL_ENGINE_STEP_MS"] = "8 2"
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """What one test gave as a secret is an ordinary word in the next."""
+    known = set(secret._known)
+    yield
+    secret._known.intersection_update(known)

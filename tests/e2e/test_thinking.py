@@ -183,9 +183,7 @@ def test_template_variables_can_be_set_as_settings(home: House) -> None:
     refused(home.run("models", "add", "never", home.home / "m.gguf", "--set", "template_options=x"), 5, "JSON object")
 
 
-@pytest.mark.parametrize(
-    ("model", "word", "why"), [("endless", "loop", "processor time and was stopped"), ("huge", "grow", "MiB")]
-)
+@pytest.mark.parametrize(("model", "word", "why"), [("endless", "loop", "was stopped"), ("huge", "grow", "MiB")])
 def test_a_template_that_never_ends_or_grows_too_large_fails_only_its_request(
     home: House, model: str, word: str, why: str
 ) -> None:
@@ -209,7 +207,7 @@ ALWAYS = {
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("triple", "processor time and was stopped"), ("power", "processor time and was stopped"), ("deep", "recursion")],
+    [("triple", "was stopped"), ("power", "was stopped"), ("deep", "recursion")],
 )
 def test_a_broken_template_costs_the_template_and_not_raw_prompts(home: House, name: str, why: str) -> None:
     path = home.home / f"{name}.gguf"
@@ -220,13 +218,13 @@ def test_a_broken_template_costs_the_template_and_not_raw_prompts(home: House, n
 
 
 def test_others_are_answered_while_a_template_loops_and_timeouts_hold(home: House) -> None:
-    """The process that renders is stopped meanwhile, so that its limit comes when the others have ended."""
+    """The process that renders stands still meanwhile, so that its limit comes when the others have ended."""
     asked(home, "why?", "-m", "endless")
     (renders,) = psutil.Process(home.ps("endless")["pid"]).children()
-    loops = home.spawn("ask", "loop", "-m", "endless", *ONE)
-    until(lambda: home.status()["requests_in_flight"] == 1, what="its template is being rendered")
     renders.suspend()
     try:
+        loops = home.spawn("ask", "loop", "-m", "endless", *ONE)
+        until(lambda: home.status()["requests_in_flight"] == 1, what="its template is being rendered")
         for way in ((), ("--raw",)):
             assert home.ok("ask", "how?", "-m", "endless", "--timeout", "60s", *way, *ONE).last["text"]
         refused(home.run("ask", "loop", "-m", "endless", "--timeout", "0.2s", "--no-cache"), 7, "within 0.2 s")

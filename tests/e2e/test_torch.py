@@ -99,7 +99,7 @@ print([answer.text, answer.usage.prompt_tokens])
 
 
 def test_a_transformers_folder_is_added_and_answers(home: House) -> None:
-    (listed,) = home.ok("models", "ls", "--json").lines
+    listed = next(line for line in home.ok("models", "ls", "--json").lines if line["name"] == "t")
     assert (listed["name"], listed["kind"], listed["state"]) == ("t", "text", "ready")
     line = home.ps("t")
     assert (line["backend"], line["slots"], line["context"]) == ("transformers", 8, 4096)

@@ -1,5 +1,7 @@
 """Chat templates: rendered as their authors intended, and refused with the template's own error message."""
 
+import os
+import signal
 from functools import partial
 from queue import SimpleQueue
 
@@ -103,7 +105,7 @@ WIDE = "{{ 'x'.ljust(10 ** 11) }}"
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [(POWER, "processor time and was stopped"), (DOUBLING, "MiB"), (WIDE, "MiB"), (LONG, "characters")],
+    [(POWER, "was stopped"), (DOUBLING, "MiB"), (WIDE, "MiB"), (LONG, "characters")],
 )
 def test_template_exceeding_time_or_size_limits_is_stopped(source: str, words: str) -> None:
     """Only for the message `now`: the trial rendering at load looks harmless."""
@@ -120,7 +122,7 @@ def test_template_stopped_repeatedly_is_disabled() -> None:
     template = ChatTemplate("{% if messages[0].content == 'now' %}" + ENDLESS + "{% endif %}{{ messages[0].content }}")
     assert template.render(HI) == "hi"
     for _ in range(STRIKES):
-        with pytest.raises(Refusal, match="processor time and was stopped"):
+        with pytest.raises(Refusal, match="was stopped"):
             template.render([ChatMessage("user", "now")])
     with pytest.raises(Refusal, match="disabled until the model is reloaded"):
         template.render(HI)
@@ -129,7 +131,7 @@ def test_template_stopped_repeatedly_is_disabled() -> None:
 def test_endless_template_gets_one_strike() -> None:
     template = ChatTemplate(ENDLESS)
     for _ in range(5):
-        with pytest.raises(Refusal, match="processor time and was stopped"):
+        with pytest.raises(Refusal, match="was stopped"):
             template.render(HI)
     assert template._scribe.strikes == 1, "one strike, and then disabled until the model is reloaded"
 
@@ -161,7 +163,7 @@ def test_renderings_beside_an_endless_one_end_first() -> None:
     more = [Rendering(template, "hi") for _ in range(3)]
     assert [one.result() for one in more] == ["hi"] * 3
     for one in endless:
-        with pytest.raises(Refusal, match="processor time and was stopped"):
+        with pytest.raises(Refusal, match="was stopped"):
             one.result()
 
 
@@ -172,7 +174,7 @@ def test_rendering_waits_for_a_process_if_all_are_busy() -> None:
     waits = Rendering(template, "hi")
     assert not waits.ended
     for one in endless[:1]:
-        with pytest.raises(Refusal, match="processor time and was stopped"):
+        with pytest.raises(Refusal, match="was stopped"):
             one.result()
     assert waits.result() == "hi"
 
@@ -188,12 +190,19 @@ def looping(tmp_path_factory: pytest.TempPathFactory) -> Gguf:
 
 def test_other_requests_are_answered_while_a_template_loops(looping: Gguf) -> None:
     driver = Driver(looping)
-    endless = driver.submit("loop")
-    others = [driver.submit("why?", raw=raw) for raw in (True, False)]
-    while not all(driver.replies[id].ends for id in others):
-        driver.step()
-    assert driver.replies[endless].ends == 0
-    assert driver.steps[-1].waiting == 1, "it is counted"
+    assert driver.ask("why?").done.completion_tokens
+    assert looping._template is not None
+    (child,) = looping._template._scribe._free
+    os.kill(child._process.pid, signal.SIGSTOP)  # so that its limit comes when the others have ended
+    try:
+        endless = driver.submit("loop")
+        others = [driver.submit("why?", raw=raw) for raw in (True, False)]
+        while not all(driver.replies[id].ends for id in others):
+            driver.step()
+        assert driver.replies[endless].ends == 0
+        assert driver.steps[-1].waiting == 1, "it is counted"
+    finally:
+        os.kill(child._process.pid, signal.SIGCONT)
     driver.run()
     assert "was stopped" in driver.replies[endless].refusal.message
 
