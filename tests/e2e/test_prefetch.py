@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 from llmctl import Client, config
@@ -232,8 +233,8 @@ def test_a_budget_of_zero_is_reported_as_the_reason() -> None:
 
 
 @contextmanager
-def computing() -> Iterator[House]:
-    """A hub with one slot, and no queue, that computes an answer beforehand, which takes two seconds."""
+def computing() -> Iterator[tuple[House, psutil.Process]]:
+    """A hub with one slot, and no queue, that computes an answer beforehand. Its engine stands still in the midst of it."""
     with a_house(**FORGETFUL, LLMCTL_LIMITS__QUEUE="0") as house:
         house.echo(slots=1, token_ms=20)
         with client(house) as asking:
@@ -241,24 +242,32 @@ def computing() -> Iterator[House]:
                 asking.ask("first")
                 asking.ask("w" * 100)
             push_out(asking)
-        house.ok("ask", "first", "--user", "ana")
-        until(lambda: house.busy("echo") == 1, what="it is being computed")
-        assert stats(house)["busy"]
-        yield house
+            (engine,) = house.engines()
+            asking.ask("first")
+            engine.suspend()
+            until(lambda: busy(asking), what="it is being computed")
+        yield house, engine
 
 
 def test_prefetch_gives_way_to_a_user_request() -> None:
-    with computing() as house:
+    with computing() as (house, engine):
         assert house.status()["requests_in_flight"] == 0
-        assert house.ok("ask", "now").out == "now\n"
+        asking = house.spawn("ask", "now")
+        until(lambda: house.status()["requests_in_flight"] == 1, what="a user asks")
+        engine.resume()
+        assert asking.end().out == "now\n"
         until(lambda: cancelled(house), what="it gave way")
         found = until(lambda: stats(house)["wasted"] and stats(house), what="the ledger has it")
         assert (found["wasted"], found["waste_s"]) == (1, 1.0)
 
 
 def test_the_hub_stops_without_waiting_for_prefetch() -> None:
-    with computing() as house:
-        outcome = house.ok("daemon", "stop", "--timeout", "60s")
+    with computing() as (house, engine):
+        stopping = house.spawn("daemon", "stop", "--timeout", "60s")
+        until(lambda: not house.socket.exists(), what="the hub stops")
+        engine.resume()
+        outcome = stopping.end()
+        assert outcome.status == 0
         assert "cancelled" not in outcome.err
         assert cancelled(house) == 1
 
