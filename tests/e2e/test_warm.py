@@ -206,12 +206,17 @@ def test_a_disabled_cache_warms_only_rows_that_enable_it() -> None:
 def test_rows_beyond_the_queue_limit_wait_and_leave_room_for_others() -> None:
     with a_house(LLMCTL_LIMITS__QUEUE="1") as house:
         house.echo(slots=1, token_ms=2)
-        texts = [f"{number} " + "x" * 1000 for number in range(6)]
+        texts = [f"{number} " + "x" * 200 for number in range(6)]
         file = rows(house, *({"prompt": text, "max_tokens": 2000} for text in texts))
         command = house.spawn("cache", "warm", file, "--json")
         assert command.stdout is not None
         command.begun += command.stdout.readline()
-        assert house.ok("ask", "a user has the queue to himself").out == "a user has the queue to himself\n"
+        (engine,) = house.engines()
+        engine.suspend()  # until the user asks
+        asking = house.spawn("ask", "a user has the queue to himself")
+        until(lambda: house.records(where="prompt LIKE 'a user%'"), what="the request of a user")
+        engine.resume()
+        assert asking.end().out == "a user has the queue to himself\n"
         outcome = command.end()
         assert (outcome.status, [line["outcome"] for line in outcome.lines]) == (0, ["generated"] * 6), outcome
         assert house.ok("cache", "warm", file, "--json").lines[-1]["outcome"] == "stored"
