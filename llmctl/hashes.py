@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from llmctl.regular import read_json
+
 
 class FileIdentity(msgspec.Struct, frozen=True, array_like=True):
     """The identity of a file in the file system; it changes when the file is replaced or written. Times in ns."""
@@ -43,10 +45,10 @@ def file_identity(path: Path) -> FileIdentity:
 def read_hashes(file: Path, broken: Callable[[str], None]) -> Hashes:
     """The stored hashes; none if the file is missing or cannot be read. `broken` is called with a message in that case."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Hashes)
+        return read_json(file, Hashes)
     except FileNotFoundError:
         return Hashes()
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         broken(f"cannot read {file}: {error}; the models will be hashed again")
         return Hashes()
 

@@ -21,6 +21,7 @@ from llmctl.interpreter import ChildError, module
 from llmctl.link import Link, call
 from llmctl.paths import Paths, check_way, make_private, make_reachable
 from llmctl.presence import must_be_own, peer
+from llmctl.regular import read_json
 
 READY_S = 60.0
 STATUS_S = 15.0
@@ -78,8 +79,8 @@ def listening(paths: Paths) -> int | None:
 
 def _read_info(paths: Paths) -> wire.HubInfo | None:
     try:
-        return msgspec.json.decode(paths.hub_info.read_bytes(), type=wire.HubInfo)
-    except (OSError, msgspec.DecodeError):
+        return read_json(paths.hub_info, wire.HubInfo)
+    except (OSError, ValueError):
         return None
 
 

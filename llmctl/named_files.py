@@ -13,6 +13,7 @@ import msgspec
 
 from llmctl.errors import InvalidRequest, LlmctlError
 from llmctl.paths import Paths, absolute, expanded, make_private
+from llmctl.regular import read_json
 
 MOST = 10_000
 """Entries of the list of what was shown; beyond it, the list begins anew."""
@@ -48,6 +49,10 @@ class NamedFiles:
             )
         if os.path.isfile(real):
             self._show(origin, real)
+        elif os.path.exists(real) and not os.path.isdir(real):  # a pipe or a device has no end
+            raise InvalidRequest(
+                f"{origin.words} may not read {real}: it is not a regular file", "Only `-f` reads pipes and devices."
+            )
         return real
 
     def _own(self, origin: Origin) -> list[str | Path]:
@@ -71,6 +76,6 @@ class NamedFiles:
 
     def _shown(self) -> dict[str, list[str]]:
         try:
-            return msgspec.json.decode(self._paths.named_files.read_bytes(), type=dict[str, list[str]])
-        except (OSError, msgspec.DecodeError):
+            return read_json(self._paths.named_files, dict[str, list[str]])
+        except (OSError, ValueError):
             return {}

@@ -4,7 +4,8 @@ It reads the named files and decides which source wins; it checks no range and s
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ SAME = (
     "model", "system", "raw", "conversation", "repro", "priority", "semantic", "explain", "n", "think", "overflow",
 )  # fmt: skip
 """Options with the same name and type in wire.Generate."""
+TEXT = "Name a text file."
+SILENCE_S = 2.0
 FROM_DEFAULTS = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "timeout")
 
 
@@ -56,7 +59,7 @@ def pack(
         prompt=prompt,
         default_model=config.defaults.model,
         stdin=asked.stdin,
-        files=[read_file(name, path_of("file", name)) for name in as_list(values.get("file", ()))],
+        files=[read_file(name, path_of("file", name), notify) for name in as_list(values.get("file", ()))],
         params=params,
         declared=template.declared(),
         tokens=asked.tokens,
@@ -71,7 +74,7 @@ def pack(
         adapters=_adapters(values.get("adapter", ())),
         ignore_eos=asked.ignore_eos,
         schema=schema_text(values["schema"], path_of) if "schema" in values else None,
-        grammar=read_file(values["grammar"], path_of("grammar", values["grammar"])).text
+        grammar=read_file(values["grammar"], path_of("grammar", values["grammar"]), notify).text
         if "grammar" in values
         else None,
         extract=next((mode for name, mode in EXTRACT.items() if name in values), None),
@@ -168,9 +171,12 @@ def os_user() -> str:
         return str(os.getuid())
 
 
-def read_file(name: str, path: str | None = None) -> wire.File:
-    """A text file, ready to be sent. `path`: where it is, if not at its name. Raises NotFound or InvalidRequest."""
-    with written.opened(name, "Name a text file.", path) as file:
+def read_file(name: str, path: str | None = None, notify: Callable[[str], None] = lambda words: None) -> wire.File:
+    """A text file, ready to be sent. `path`: where it is, if not at its name. A pipe (`-f <(command)`) is read to its end.
+
+    Raises NotFound or InvalidRequest.
+    """
+    with _noticed(f"waiting for {name} to end", notify, path or name), written.opened(name, TEXT, path) as file:
         try:
             data = file.read(wire.MAX_BODY_BYTES + 1)
         except OSError as error:
@@ -178,6 +184,23 @@ def read_file(name: str, path: str | None = None) -> wire.File:
     if len(data) > wire.MAX_BODY_BYTES:
         raise InvalidRequest(f"the file {name} has more than {wire.MAX_BODY_BYTES} bytes", "Send part of it.")
     return wire.File(name=name, text=written.decode_text(data, f"the file {name}"))
+
+
+@contextmanager
+def _noticed(words: str, notify: Callable[[str], None], path: str) -> Iterator[None]:
+    """Calls `notify` if the block takes long: a named pipe without a writer holds up the one who opens it."""
+    if os.path.isfile(path) or not os.path.exists(path):
+        yield
+        return
+    import threading
+
+    timer = threading.Timer(SILENCE_S, notify, (words,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def schema_text(given: str | dict[str, Any], path_of: Callable[[str, str], str] = lambda option, name: name) -> str:

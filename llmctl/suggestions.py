@@ -15,6 +15,7 @@ from llmctl.config import HOST_SHARE, Limits, load
 from llmctl.control_groups import host_memory
 from llmctl.errors import LlmctlError
 from llmctl.paths import Paths, find_paths
+from llmctl.regular import read_json
 
 LIST = Path(__file__).with_name("suggested.json")
 PURPOSES = ("chat", "code", "embed", "tools")
@@ -182,8 +183,8 @@ def _configured() -> tuple[Paths | None, Limits]:
 def read_bandwidth(file: Path) -> Bandwidth | None:
     """The stored measurement; None if there is none that can be read."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Bandwidth)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return read_json(file, Bandwidth)
+    except (OSError, ValueError):
         return None
 
 

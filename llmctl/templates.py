@@ -3,6 +3,7 @@
 It reads, checks and writes them strictly; the hub fills in `{name}`.
 """
 
+import errno
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +14,12 @@ from llmctl.errors import ConfigError, InvalidRequest, NotFound, Storage, neares
 from llmctl.files import write_whole
 from llmctl.options import Options, given_options
 from llmctl.paths import expanded
+from llmctl.regular import read_regular
 from llmctl.written import decode_text, misfit
 
 Value = str | int | float | bool | None
+MOST_BYTES = 2**20
+"""YAML is read slowly, and a template of this size is a mistake."""
 
 
 class Template(Options, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +54,8 @@ def find(folder: Path, name: str) -> Path:
     """The file of a template: a name in the folder, or a path. Raises NotFound with the nearest names."""
     if is_path(name):
         file = expanded(name)
+        if file.exists() and not file.is_file():
+            raise ConfigError(f"{name} is not a regular file", "Name a template file.")
         if not file.is_file():
             raise NotFound(f"there is no template file {name}")
         return file
@@ -72,28 +78,22 @@ def load(folder: Path, name: str) -> Template:
 def read(file: Path) -> str:
     """Raises ConfigError."""
     try:
-        return decode_text(file.read_bytes(), str(file))
+        return decode_text(read_regular(file, MOST_BYTES), str(file))
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}", "Check its permissions.") from error
+        hint = "Put long texts into files that the template names with `file`." if error.errno == errno.EFBIG else None
+        raise ConfigError(f"cannot read {file}: {error.strerror}", hint or "Check its permissions.") from error
     except InvalidRequest as error:
         raise ConfigError(error.message, error.hint) from error
 
 
 def parse(text: str, source: str) -> Template:
     """Raises ConfigError that names the key and the file."""
-    try:
-        return _parse(text, source)
-    except RecursionError as error:  # thousands of brackets, or an alias inside itself
-        raise ConfigError(f"{source} is nested too deeply", "Correct the file.") from error
-
-
-def _parse(text: str, source: str) -> Template:
-    import yaml
+    from llmctl.plain_yaml import read_yaml  # most commands read no template
 
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}", "Correct the file.") from error
+        data = read_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"{source} is not valid YAML: {error}", "Correct the file.") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{source} is not a mapping of keys to values", "A template looks like `prompt: ...`.")
     known = {name.rstrip("_") for name in Template.__struct_fields__} - {"template"}

@@ -57,6 +57,26 @@ def unreadable(name: str, error: OSError) -> InvalidRequest:
     return InvalidRequest(f"cannot read the file {name}: {error.strerror}", "Check the path and its permissions.")
 
 
+def lines_of(file: BinaryIO, name: str, most: int) -> Iterator[bytes]:
+    """The lines of a file, of which none may have more than `most` bytes: a device has one without end.
+
+    Raises InvalidRequest.
+    """
+    number = 1
+    try:
+        while line := file.readline(most + 1):
+            check_line(line, name, number, most)
+            yield line
+            number += 1
+    except OSError as error:
+        raise unreadable(name, error) from error
+
+
+def check_line(line: bytes | bytearray, name: str, number: int, most: int) -> None:
+    if len(line) > most:
+        raise InvalidRequest(f"line {number} of {name} has more than {most} bytes", "Is it a file of JSON lines?")
+
+
 def unmarked(lines: Iterable[bytes]) -> Iterator[bytes]:
     """The lines, without a byte order mark on the first one."""
     for number, line in enumerate(lines):

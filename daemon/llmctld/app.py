@@ -54,9 +54,7 @@ from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.memory_budget import MemoryBudget
 from llmctld.models.running.residency import Residency
-from llmctld.money.energy import EnergyMeter, counters_of
-from llmctld.money.price_list import PriceList
-from llmctld.money.recompute import recompute_cost, recompute_price
+from llmctld.money.recompute import recompute_cost
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.pipeline.compute.generate import Generator
 from llmctld.pipeline.compute.give_way import give_way
@@ -68,7 +66,6 @@ from llmctld.pipeline.compute.trial import Trial
 from llmctld.pipeline.intake.deadline import deadline
 from llmctld.pipeline.intake.guide import Guide
 from llmctld.pipeline.intake.preprocess import preprocess
-from llmctld.pipeline.intake.price import price
 from llmctld.pipeline.intake.record import record
 from llmctld.pipeline.intake.validate import validate
 from llmctld.pipeline.reuse.exact import exact
@@ -167,8 +164,7 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
     abandoned = await history.open()
     learned = Learned(paths.cache / "learned.json", config.cache.ttl)
     opened.push_async_callback(learned.close)
-    prices = PriceList(catalog, config.money)
-    tiers = build_tiers(paths, config.cache, learned, recompute_price(catalog, prices), counters)
+    tiers = build_tiers(paths, config.cache, learned, recompute_cost(catalog), counters)
     opened.push_async_callback(tiers.close)
     tiers.add_news(history)
     tiers.add_news(notices)
@@ -206,7 +202,6 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
         prefetch,
         semantic,
         Guide(catalog, paths.guide_told),
-        prices,
     )
     hub = Hub(
         socket=str(paths.socket), requests=requests, counters=counters, pipeline=background.pipeline,
@@ -225,7 +220,7 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
 
 
 def build_tiers(
-    paths: Paths, settings: Cache, learned: Learned, price: Callable[[Stored], float | None], counters: Counters
+    paths: Paths, settings: Cache, learned: Learned, worth: Callable[[Stored], float], counters: Counters
 ) -> Tiers:
     """The levels of the cache. A lookup asks memory first, then these levels in order."""
     policy, answers = POLICIES[settings.eviction], paths.cache / "answers"
@@ -247,8 +242,7 @@ def build_tiers(
             )
         )
     memory = MemoryLevel(settings.memory_bytes, policy(settings.memory_bytes))
-    book = Book(paths.cache / "cache.db")
-    return Tiers(memory, threads, settings.ttl, book, learned, recompute_cost(price), price, counters)
+    return Tiers(memory, threads, settings.ttl, Book(paths.cache / "cache.db"), learned, worth, counters)
 
 
 def _shared(url: str, repair: bool) -> SharedLevel:
@@ -307,7 +301,6 @@ def build_pipeline(
     prefetch: Prefetcher | None,
     semantic: SemanticCache,
     guide: Guide,
-    prices: PriceList,
 ) -> Stage:
     """The stages in order, outermost first: the path of every request for an answer.
 
@@ -320,7 +313,6 @@ def build_pipeline(
         deadline,
         validate(config.limits),
         preprocess(catalog, history, config.limits.prompt_bytes),
-        price(prices),
         guide,  # the built-in model: only questions go in, and no refusal comes out
         *([] if prefetch is None else [foresee(prefetch, catalog, config.cache)]),
         exact(tiers, catalog, config.cache),  # looks up a stored answer
@@ -333,8 +325,7 @@ def build_pipeline(
         supplied,
         give_way(background.give_way, residency),
     ]
-    energy = EnergyMeter(counters_of(os.environ) if config.money.energy_per_kwh is not None else ())
-    return compose(links, Generator(residency, catalog, config.limits.queue, energy))
+    return compose(links, Generator(residency, catalog, config.limits.queue))
 
 
 def _announce(paths: Paths, config: Config, starter: Starter) -> None:

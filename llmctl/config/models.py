@@ -3,13 +3,19 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from llmctl.errors import InvalidRequest, ModelUnavailable, short
+from llmctl.config.reading import decode
+from llmctl.config.settings import ModelSettings
+from llmctl.errors import ConfigError, InvalidRequest, ModelUnavailable, short
+from llmctl.regular import read_json
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+Name = Annotated[str, msgspec.Meta(pattern=f"^{NAME.pattern}$")]
+Backend = Annotated[str, msgspec.Meta(pattern=r"^(echo|llama\.cpp|remote|sentence-transformers|transformers)$")]
+Made = Annotated[str, msgspec.Meta(pattern="^(text|embedding)$")]
 
 
 def check_name(what: str, name: str) -> str:
@@ -25,12 +31,12 @@ def check_name(what: str, name: str) -> str:
 class ModelEntry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """An added model. `added` is in seconds since 1970; the oldest is the default model."""
 
-    name: str
+    name: Name
     target: str
-    backend: str
-    kind: str = "text"
-    """What it makes: "text" or "embedding"."""
-    aliases: list[str] = []
+    backend: Backend
+    kind: Made = "text"
+    """What it makes."""
+    aliases: list[Name] = []
     settings: dict[str, Any] = {}
     added: float = 0.0
     pulled: str = ""
@@ -39,21 +45,37 @@ class ModelEntry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`ollama:NAME` for a file in the store of that program, which may replace or remove it."""
 
 
+def _read(file: Path) -> ModelEntry:
+    """Raises OSError, and ValueError for an entry that nobody could use: of another name, or with settings that are none."""
+    entry = read_json(file, ModelEntry)
+    if entry.name != file.stem:
+        raise ValueError(f"its `name` is {entry.name!r}, and the file is called {file.name}")
+    try:
+        decode(ModelSettings, entry.settings, "`settings`")
+    except ConfigError as error:
+        raise ValueError(error.message) from error
+    return entry
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def refuse_damaged(folder: Path, name: str) -> None:
     """Raises ModelUnavailable if there is a file for a model of this name that cannot be read."""
     file = folder / f"{name}.json"
     if not NAME.fullmatch(name):
         return
     try:
-        msgspec.json.decode(file.read_bytes(), type=ModelEntry)
+        _read(file)
     except FileNotFoundError:
         return
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         again = (
             f"`llmctl models add {name} TARGET` writes it anew; a restored one is read after `llmctl daemon restart`."
         )
         raise ModelUnavailable(
-            f"the file of the model {name} is damaged: cannot read {file}: {error}", again
+            f"the file of the model {name} is damaged: cannot read {file}: {_reason(error)}", again
         ) from error
 
 
@@ -62,11 +84,11 @@ def read_models(folder: Path, broken: Callable[[str], None]) -> dict[str, ModelE
     entries = []
     for file in sorted(folder.glob("*.json")):
         try:
-            entry = msgspec.json.decode(file.read_bytes(), type=ModelEntry)
+            entry = _read(file)
         except FileNotFoundError:
             continue  # removed between the listing and the reading
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            broken(f"cannot read {file}: {error}; remove it and add the model again")
+        except (OSError, ValueError) as error:
+            broken(f"cannot read {file}: {_reason(error)}; correct it, or remove it and add the model again")
         else:
             entries.append(entry)
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: (entry.added, entry.name))}

@@ -14,6 +14,7 @@ from llmctl.config.settings import DEVICES, SEARCH, Config, ModelSettings, Secti
 from llmctl.config.units import Duration, KeepAlive, Size, parse_duration, parse_keep_alive, parse_size
 from llmctl.errors import ConfigError, nearest
 from llmctl.misfits import misfit_of
+from llmctl.regular import json_as, read_regular
 
 S = TypeVar("S", bound=Section)
 
@@ -61,8 +62,6 @@ def _explain(message: str, kind: type[Section], values: Mapping[str, Any], sourc
         what += f", which must be one of {', '.join(_words(get_type_hints(_section(kind, place))[field]))}"
     elif found.pattern == DEVICES:
         what = "no such device; possible: auto, cpu, cuda, mps, vulkan, xpu, or one with a number, such as cuda:1"
-    elif what.startswith("Invalid decimal"):
-        what = f"{_value(values, key)!r} is not a number"
     elif found.unknown:
         section = _section(kind, key)
         key = f"{key}.{found.unknown}".lstrip(".")
@@ -86,14 +85,6 @@ def _explain_model(models: Mapping[str, Any], source: str, text: bool) -> str:
     raise AssertionError("each model decodes by itself")
 
 
-def _value(values: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key."""
-    found: Any = values
-    for part in key.split("."):
-        found = found[part]
-    return found
-
-
 def _words(kind: Any) -> list[str]:
     """The values of a Literal, also within a union."""
     found: list[str] = []
@@ -114,16 +105,18 @@ def _section(kind: type[Section], key: str) -> type[Section]:
 
 def read_file(path: Path) -> dict[str, Any]:
     """The content of the TOML file, {} if there is none. Raises ConfigError if it cannot be read."""
-    if not path.exists():
+    try:
+        data = read_regular(path)
+    except FileNotFoundError:
         return {}
-    if not path.is_file():  # reading a pipe would wait for a writer
-        raise ConfigError(f"{path} is not a regular file")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     import tomli
 
     try:
-        return tomli.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror if isinstance(error, OSError) else error}") from error
+        return tomli.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, a number of 5,000 digits
+        raise ConfigError(f"cannot read {path}: {error}") from error
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
@@ -132,8 +125,8 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
     for name, value in environ.items():
         if name.startswith("LLMCTL_") and "__" in name:
             try:
-                parsed = msgspec.json.decode(value) if value[:1] + value[-1:] in ("[]", "{}") else value
-            except msgspec.DecodeError as error:
+                parsed = json_as(value.encode(), object) if value[:1] + value[-1:] in ("[]", "{}") else value
+            except ValueError as error:
                 raise ConfigError(f"the variable {name} is not a list or object in JSON: {error}") from error
             found[name.removeprefix("LLMCTL_").lower().replace("__", ".")] = (name, parsed)
     return found

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from llmctl.regular import json_as
 from llmctl.stores.stored import Home, Say, StoredModel, in_utf8, read_small
 from llmctl.stores.walk import models_below, name_of
 
@@ -38,8 +39,8 @@ def _folders(home: Home) -> Iterator[Path]:
         yield Path(named)
     for settings in (home.data / "jan.ai.app", home.config / "Jan"):
         try:
-            named = msgspec.json.decode(read_small(settings / "settings.json"), type=JanSettings).data_folder
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            named = json_as(read_small(settings / "settings.json"), JanSettings).data_folder
+        except (OSError, ValueError):
             continue
         if named.startswith("/"):
             yield Path(named)
@@ -59,14 +60,14 @@ def _descriptions(folder: Path, say: Say) -> Iterator[Path]:
 
 
 def _described(data: Path, file: Path, say: Say) -> Iterator[StoredModel]:
-    import yaml
+    from llmctl.plain_yaml import read_yaml  # most users have no such file
 
     try:
-        found: Any = yaml.safe_load(read_small(file))
+        found: Any = read_yaml(read_small(file).decode("utf-8-sig"))
     except OSError as error:
         say(f"{file} is skipped: {error.strerror}")
         return
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except ValueError:
         found = None
     named = found.get("model_path") if isinstance(found, dict) else None
     if not isinstance(named, str) or not named:

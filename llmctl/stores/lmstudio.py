@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from llmctl.regular import json_as
 from llmctl.stores.stored import Home, Say, StoredModel, read_small
 from llmctl.stores.walk import models_below, name_of
 
@@ -31,8 +32,8 @@ def _folders(home: Home) -> Iterator[Path]:
         if place is None:
             continue
         try:
-            named = msgspec.json.decode(read_small(place / "settings.json"), type=LmStudioSettings).downloadsFolder
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            named = json_as(read_small(place / "settings.json"), LmStudioSettings).downloadsFolder
+        except (OSError, ValueError):
             named = ""
         if named:
             yield Path(named)

@@ -16,6 +16,7 @@ import msgspec
 
 from llmctl.errors import InvalidRequest, ModelUnavailable, nearest
 from llmctl.paths import absolute
+from llmctl.regular import json_as
 from llmctl.stores.stored import Home, Say, StoredModel, read_small
 
 PROGRAM = "ollama"
@@ -222,10 +223,10 @@ def _model(store: Path, name: OllamaName) -> StoredModel | None:
 
 def _layers(manifest: Path) -> list[Layer]:
     try:
-        return msgspec.json.decode(read_small(manifest), type=Manifest).layers
+        return json_as(read_small(manifest), Manifest).layers
     except OSError as error:
         raise Unusable(f"{manifest} cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise Unusable(f"{manifest} is damaged: {error}") from error
 
 
@@ -250,8 +251,8 @@ def _parameters(store: Path, layers: list[Layer]) -> dict[str, Any]:
     if not found:
         return {}
     try:
-        return msgspec.json.decode(read_small(store / "blobs" / f"sha256-{found[1]}"), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return json_as(read_small(store / "blobs" / f"sha256-{found[1]}"), dict[str, Any])
+    except (OSError, ValueError):
         return {}
 
 

@@ -4,13 +4,13 @@ It knows no program.
 """
 
 import os
-import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from llmctl.paths import absolute, expanded
+from llmctl.regular import read_regular
 
 Say = Callable[[str], None]
 """Told what cannot be read, in a sentence; the search goes on."""
@@ -66,10 +66,7 @@ def home_of(search: Sequence[str], environ: Mapping[str, str] = os.environ) -> H
 
 def read_small(path: Path) -> bytes:
     """The content of a text file. Raises OSError, also if it is large or no regular file (a named pipe would block)."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode) or found.st_size > SMALL:
-        raise OSError(0, "it is not a small regular file")
-    return path.read_bytes()
+    return read_regular(path, SMALL)
 
 
 def in_utf8(name: str) -> bool:

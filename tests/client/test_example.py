@@ -8,6 +8,7 @@ import tomli
 
 from llmctl import config, example
 from llmctl.config import Config, Duration, ModelSettings, Size, keys, sections
+from llmctl.config.units import KeepAlive
 
 
 def test_the_example_configuration_equals_the_defaults() -> None:
@@ -40,3 +41,8 @@ def test_every_line_of_the_example_is_valid_when_uncommented(tmp_path: Path) -> 
 )  # fmt: skip
 def test_values_are_written_as_toml(value: object, text: str) -> None:
     assert example.toml(value) == text
+
+
+def test_a_keep_alive_is_a_number() -> None:
+    """`config show` prints it, and it has two values that are no durations."""
+    assert [example.toml(KeepAlive(seconds)) for seconds in (3600, 0, -1)] == ["3600.0", "0.0", "-1.0"]

@@ -213,7 +213,7 @@ def test_what_ollama_sets_for_a_model_is_taken_where_llmctl_has_it(home: Home) -
                              {"layers": [{"mediaType": stores.KIND + "model", "digest": "sha256:../../x"}]}),
          "has the digest 'sha256:../../x'"),
         (lambda store: replaced_by_a_pipe(store.manifest("library/tale/latest")),
-         "it is not a small regular file"),
+         "it is not a regular file"),
     ],
 )  # fmt: skip
 def test_a_broken_model_of_ollama_is_said_and_skipped(home: Home, damage: object, words: str) -> None:

@@ -15,6 +15,7 @@ from llmctld.cache.entries.context import Reuse, groups_of
 from llmctld.cache.eviction import POLICIES, Item
 
 _Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+MOST_LINES = 5_000_000
 SIZE, SECONDS = 1024, 1.0
 """Values for a request whose line gives none."""
 
@@ -74,6 +75,8 @@ def _requests(lines: Iterable[bytes], name: str) -> Iterator[TraceRequest]:
     for number, raw in enumerate(unmarked(lines), 1):
         if not raw.strip():
             continue
+        if number > MOST_LINES:  # a pipe may have no end, and all requests are kept
+            raise InvalidRequest(f"{name} has more than {MOST_LINES} lines", "Replay a part of it.")
         try:
             line = fitted(object_of(raw, EXAMPLE), TraceLine)
         except InvalidRequest as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmctl.cli.asking import options
-from llmctl.cli.console import flags, help, stdin
+from llmctl.cli.console import flags, help, out, stdin
 from llmctl.errors import LlmctlError, Usage
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def gather(texts: list[str], files: list[str], no_stdin: bool) -> list[str]:
 
     found = list(texts)
     for name in files:
-        found += lines(read_file(name).text)
+        found += lines(read_file(name, None, out.notice).text)
     return found + lines(stdin.read(no_stdin, bool(texts)) or "")
 
 

@@ -6,6 +6,7 @@ from typer import Argument, Option
 
 from llmctl.cli.console import flags, out
 from llmctl.errors import Unreachable, counted
+from llmctl.regular import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,11 +63,10 @@ def _last_audit() -> "wire.CacheAudit":
 
 def _left_behind(file: "Path", nothing: R) -> R:
     """What the last hub wrote to `file`, a message of the type of `nothing`; else `nothing`."""
-    import msgspec
 
     try:
-        return msgspec.json.decode(file.read_bytes(), type=type(nothing))
-    except (OSError, msgspec.DecodeError):
+        return read_json(file, type(nothing))
+    except (OSError, ValueError):
         return nothing
 
 

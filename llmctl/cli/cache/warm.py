@@ -119,10 +119,7 @@ def _lines(file: str) -> Iterator[bytes]:
         yield from stdin.lines()
         return
     with written.opened(file, "Name a file of JSON lines, or - for stdin.") as rows:
-        try:
-            yield from rows
-        except OSError as error:
-            raise written.unreadable(file, error) from error
+        yield from written.lines_of(rows, file, wire.MAX_BODY_BYTES)
 
 
 def _row(client: Client, number: int, line: bytes, defaults: dict[str, Any], origin: Origin) -> Row:

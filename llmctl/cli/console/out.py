@@ -7,15 +7,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from llmctl.errors import LlmctlError, Storage
 from llmctl.view.printable import AS_JSON, Pieces, printable
-
-_encoder = msgspec.json.Encoder(decimal_format="number")  # money as the exact number, not as a string
 
 
 class Mode:
@@ -59,7 +56,7 @@ def line(piece: str) -> None:
 
 def json_line(value: Any) -> None:
     """Writes a JSON object on one line of stdout; the tag of a wire message is left out."""
-    plain = msgspec.to_builtins(value, builtin_types=(Decimal,))
+    plain = msgspec.to_builtins(value)
     if isinstance(value, msgspec.Struct) and isinstance(plain, dict) and value.__struct_config__.tag is not None:
         plain.pop("type", None)
     text(_json(plain, sys.stdout) + "\n", styled=True)
@@ -100,8 +97,20 @@ def failure(error: LlmctlError) -> None:
 
 def _json(value: Any, stream: Any) -> str:
     """JSON; for a terminal, control characters that JSON permits are escaped too."""
-    line = _encoder.encode(value).decode("utf-8", "replace")
+    try:
+        line = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        line = msgspec.json.encode(_encodable(msgspec.to_builtins(value))).decode()
     return line.translate(AS_JSON) if is_terminal(stream) else line
+
+
+def _encodable(value: Any) -> Any:
+    """The value with a question mark for each character that UTF-8 does not have, as in plain output."""
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_encodable(each) for each in value]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def same_destination() -> bool:

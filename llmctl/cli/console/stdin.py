@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from llmctl.cli.console import out
 from llmctl.errors import InvalidRequest
 from llmctl.wire import MAX_BODY_BYTES
-from llmctl.written import decode_text
+from llmctl.written import check_line, decode_text
 
 SILENCE_S = 2.0
 
@@ -44,13 +44,17 @@ def _whole() -> bytes:
 
 
 def lines() -> Iterator[bytes]:
-    """The lines of stdin as they arrive, without line ends."""
-    rest = b""
+    """The lines of stdin as they arrive, without line ends. Raises InvalidRequest for one that no request can carry."""
+    rest, number = bytearray(), 1
     for piece in _pieces():
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from whole
+        first, *more = piece.split(b"\n")
+        rest += first
+        check_line(rest, "stdin", number, MAX_BODY_BYTES)
+        for line in more:
+            yield bytes(rest)
+            rest, number = bytearray(line), number + 1
     if rest:
-        yield rest
+        yield bytes(rest)
 
 
 def _pieces(way_out: str = "") -> Iterator[bytes]:

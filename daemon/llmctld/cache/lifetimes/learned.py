@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from llmctl.regular import read_json
 from llmctld.cache.entries.book import EntryRow, digest_of
 from llmctld.cache.entries.context import Reuse
 from llmctld.cache.level import Stored
@@ -22,6 +23,8 @@ LONGEST_S = 400 * 86400.0
 """Longest time between two answers from which a lifetime is learned."""
 SAVE_S = 1.0
 """Changes within this time are written together."""
+MOST_BYTES = 256 * 2**20
+"""Size of the stored state; a larger one is damaged."""
 ASKED = 20_000
 """Keys whose predicted limit is cached."""
 
@@ -51,13 +54,13 @@ class Learned:
 
     def _load(self) -> SavedState | None:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=SavedState)
+            return read_json(self._path, SavedState, MOST_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
             log.warning("the learned lifetimes of the cache cannot be read", error=str(error))
             return None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             self._file.set_damaged_aside(error)
             return None
 

@@ -39,7 +39,7 @@ def written(schema: str | None, grammar: str | None) -> str:
         try:
             return LLMatcher.grammar_from_json_schema(supported_schema(schema), overrides=JSON)
         except (ValueError, msgspec.DecodeError, RecursionError) as error:
-            raise Refusal("usage", f"the schema is not JSON: {error}") from error
+            raise Refusal("usage", f"the schema is not JSON: {error}", "Correct the schema.") from error
     try:
         rules = gbnf.parse(grammar or "")
     except gbnf.GbnfError as error:

@@ -25,6 +25,7 @@ from llmctl.errors import (
     short,
 )
 from llmctl.guide import OFF
+from llmctl.regular import json_as
 from llmctl.stores import ollama
 from llmctl.suggestions import no_model_hint
 from llmctld.models.catalogue.chat_template import read_template
@@ -200,11 +201,6 @@ class Catalog:
         if entry.name not in self._settings:
             self._settings[entry.name] = self._resolve(entry)
         return self._settings[entry.name]
-
-    def configured(self, name: str) -> frozenset[str]:
-        """The settings of the model that the configuration gives."""
-        over = self._override(name)
-        return frozenset(key for key in over.__struct_fields__ if getattr(over, key) is not None)
 
     def _override(self, name: str) -> ModelSettings:
         return self._overrides.get(name, ModelSettings())
@@ -409,7 +405,7 @@ def _written(entry: ModelEntry) -> bytes:
 
 def _is_entry(content: bytes) -> bool:
     try:
-        msgspec.json.decode(content, type=ModelEntry)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        json_as(content, ModelEntry)
+    except ValueError:
         return False
     return True

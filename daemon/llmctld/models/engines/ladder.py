@@ -13,6 +13,7 @@ import msgspec
 
 from llmctl.errors import ModelUnavailable
 from llmctl.hashes import FileIdentity
+from llmctl.regular import read_json
 from llmctld.engine.llama.internals.rungs import LADDER, NAMES, Rung
 from llmctld.models.engines.mapped_files import changed, identities_of
 from llmctld.models.machine.build import build, processor
@@ -139,12 +140,12 @@ class Ladder:
 
     def _read(self) -> LadderState:
         try:
-            return msgspec.json.decode(self.file.path.read_bytes(), type=LadderState)
+            return read_json(self.file.path, LadderState)
         except FileNotFoundError:
             return LadderState()
         except OSError as error:
             log.warning("the stored crashes of models cannot be read", file=str(self.file.path), reason=str(error))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             self.file.set_damaged_aside(error)
         return LadderState()
 

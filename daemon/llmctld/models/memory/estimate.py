@@ -12,6 +12,7 @@ import msgspec
 from llmctl import wire
 from llmctl.config import ModelEntry, ModelSettings
 from llmctl.errors import InvalidRequest, LlmctlError, ModelUnavailable
+from llmctl.regular import read_json
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.header import DamagedHeader, Header, joined, read_whole_header
@@ -150,8 +151,8 @@ class Estimates:
     def _read(self) -> dict[str, MeasuredMemory]:
         with suppress(OSError):
             try:
-                return msgspec.json.decode(self.file.path.read_bytes(), type=dict[str, MeasuredMemory])
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                return read_json(self.file.path, dict[str, MeasuredMemory])
+            except ValueError as error:
                 self.file.set_damaged_aside(error)
         return {}
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from llmctl.config import CONTEXT_CAP, ModelSettings
+from llmctl.regular import json_as, read_json
 from llmctld.models.catalogue.catalog import SLOTS
 from llmctld.models.machine.machine import gpus
 from llmctld.models.memory.layout import BATCH, CELLS, Estimate
@@ -76,7 +77,7 @@ def _on_gpu(settings: ModelSettings) -> bool:
 
 def config_of(folder: Path) -> dict[str, Any]:
     """The fields of the text model, which multimodal models nest in `text_config`."""
-    config = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, Any])
+    config = read_json(folder / "config.json", dict[str, Any])
     inner = config.get("text_config")
     return config | inner if isinstance(inner, dict) else config
 
@@ -95,7 +96,7 @@ def _read(folder: Path, there: set[Path]) -> set[Path]:
     if (whole := folder / WHOLE) in there:
         return {whole}
     try:
-        index = msgspec.json.decode((folder / INDEX).read_bytes(), type=Index)
+        index = read_json(folder / INDEX, Index)
     except FileNotFoundError:
         return there
     return {folder / name for name in index.weight_map.values()}
@@ -106,7 +107,7 @@ def missing(folder: Path) -> list[str]:
     if (folder / WHOLE).exists():
         return []
     try:
-        index = msgspec.json.decode((folder / INDEX).read_bytes(), type=Index)
+        index = read_json(folder / INDEX, Index)
     except FileNotFoundError:
         return []
     return sorted(name for name in set(index.weight_map.values()) if not (folder / name).is_file())
@@ -128,5 +129,5 @@ def _tensors(file: Path) -> list[StoredTensor]:
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
         if length > MOST:
             raise ValueError(f"{file} has a header of {length} bytes")
-        found = msgspec.json.decode(stream.read(length), type=dict[str, StoredTensor])
+        found = json_as(stream.read(length), dict[str, StoredTensor])
     return [tensor for name, tensor in found.items() if name != "__metadata__"]

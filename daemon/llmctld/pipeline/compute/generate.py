@@ -34,7 +34,6 @@ from llmctld.models.engines.ticket import (
 from llmctld.models.remote.systems import folded, has_later, is_later
 from llmctld.models.running.admission import Admission
 from llmctld.models.running.residency import Residency
-from llmctld.money.energy import EnergyMeter
 from llmctld.pipeline.compute.attempts import Attempts
 
 MAX_TOKENS = 2048
@@ -47,9 +46,8 @@ SET_BY_MODEL = ("temperature", "top_p", "top_k", "min_p")
 class Generator:
     """The stage. At most `queue` requests wait for a model, besides those that hold one of its slots."""
 
-    def __init__(self, residency: Residency, catalog: Catalog, queue: int, energy: EnergyMeter | None = None) -> None:
+    def __init__(self, residency: Residency, catalog: Catalog, queue: int) -> None:
         self._residency, self._catalog = residency, catalog
-        self._energy = EnergyMeter() if energy is None else energy
         self._admission = Admission(residency, queue)
         self._told: WeakSet[ModelHandle] = WeakSet()
         self._told_of_base: WeakSet[ModelHandle] = WeakSet()
@@ -96,7 +94,7 @@ class Generator:
             for notice in self._notices(worker, call):
                 yield notice
             submit = self._submission(call, entry, _folds(worker, call))
-            ticket, end_energy = worker.submit(submit), self._energy.begin()
+            ticket = worker.submit(submit)
             follow = partial(_move, ticket)
             call.followers.append(follow)
             try:
@@ -116,7 +114,6 @@ class Generator:
             finally:
                 call.followers.remove(follow)
                 await asyncio.shield(ticket.drop())  # a second cancel must not leave the slot busy
-                work.joules = end_energy()
                 _note_use(call, ticket)
             yield _answer(call, ticket)
 

@@ -1,0 +1,21 @@
+"""Files that people write, with mistakes of all kinds: every one is read or refused with words and a hint, and none is a bug.
+
+`config.toml`, templates, lines of `cache warm` and `cache replay`, schemas, grammars, and the files of models.
+"""
+
+from functools import partial
+
+from tests.attack.attack import Attack, Trial
+from tests.e2e.house import house
+from tests.mutants.play import fed, sampled
+from tests.mutants.user_files import KINDS
+
+
+def feed(kind: str, trial: Trial) -> None:
+    """All mutants in a process of their own, with a limit of memory; a sample of them through the installed command."""
+    with house() as home:
+        fed(home.echo(), "user_files", kind, trial)
+        sampled(home, kind, trial)
+
+
+ATTACKS = [Attack(f"{kind} mutants", 2000, partial(feed, kind)) for kind in KINDS]

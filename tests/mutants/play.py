@@ -1,0 +1,47 @@
+"""Runs the feeders of mutants in a process of their own, for the attacks; what they report becomes what the attack reports.
+
+It knows their command lines and their lines of JSON.
+"""
+
+import json
+import subprocess
+import sys
+
+from tests.attack.attack import Trial
+from tests.e2e.house import REPOSITORY, House
+from tests.mutants.user_files import KINDS, Outcome, commands_for, written, wrong
+
+
+def fed(home: House, feeder: str, kind: str, trial: Trial) -> None:
+    """Feeds `trial.count` mutants of a kind to the commands in this home."""
+    seed = trial.dice.randrange(2**32)
+    command = [sys.executable, "-m", f"tests.mutants.{feeder}", kind, str(trial.count), str(seed)]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=home.environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:  # fmt: skip
+        out, err = process.communicate()
+    lines = [json.loads(line) for line in out.splitlines()]
+    if process.returncode not in (0, 1) or not lines or "mutants" not in lines[-1]:
+        raise AssertionError(
+            f"the feeder ended with status {process.returncode}: {err.decode(errors='replace')[-1000:]}"
+        )
+    for line in lines[:-1]:
+        trial.check(
+            False,
+            f"{kind} {line['number']} of seed {seed} ({line['changes']}): {line.get('command', '')}: {line['flaw']}",
+        )
+    trial.measured.append(", ".join(f"{name} {times}" for name, times in lines[-1]["statuses"].items()))
+
+
+def sampled(home: House, kind: str, trial: Trial) -> None:
+    """A few of the same kind through the installed command, one in two hundred."""
+    fed_with, seed = KINDS[kind], trial.dice.randrange(2**32)
+    file = home.place / fed_with.file
+    file.parent.mkdir(exist_ok=True)
+    for number in range(max(1, trial.count // 200)):
+        changes = written(fed_with, kind, seed, number, file)
+        for arguments in commands_for(fed_with, file):
+            ended = home.run(*arguments)
+            bad = wrong(fed_with, arguments, Outcome(ended.status, ended.out, ended.err))
+            trial.check(not bad, f"{kind} {number} of seed {seed} ({changes}): {arguments}: {bad}")
+    file.unlink(missing_ok=True)
