@@ -56,10 +56,14 @@ class Dealer:
         if not self._events.poll(int(PATIENCE_S * 1000)):
             raise Silent("the connection is still open")
 
+    def has_input(self) -> bool:
+        """Whether a reply has come that was not read."""
+        return bool(self._socket.poll(0))
+
     def drain(self) -> int:
         """Reads what has come, without waiting: the number of replies. Each must be one that a client understands."""
         number = 0
-        while self._socket.poll(0):
+        while self.has_input():
             _, body = self.receive_frames()
             wire.decode_reply(body)
             number += 1
