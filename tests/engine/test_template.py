@@ -11,7 +11,7 @@ from llmctld.engine.errors import Refusal
 from llmctld.engine.llama.model import Gguf
 from llmctld.engine.messages import ChatMessage
 from llmctld.engine.prompt.template import ChatTemplate
-from llmctld.engine.sandbox.process import PROCESSES, STRIKES
+from llmctld.engine.sandbox.process import PROCESSES, REST_S, STRIKES, TemplateProcess
 
 from tests.engine.driver import Driver, llama
 from tests.tiny_gguf import write
@@ -118,22 +118,44 @@ def test_template_exceeding_time_or_size_limits_is_stopped(source: str, words: s
     assert template.render(HI) == "hi", "the next chat is rendered normally"
 
 
-def test_template_stopped_repeatedly_is_disabled() -> None:
-    template = ChatTemplate("{% if messages[0].content == 'now' %}" + ENDLESS + "{% endif %}{{ messages[0].content }}")
+def test_template_stopped_repeatedly_rests_and_is_tried_again() -> None:
+    """The machine may have been busy: nobody should have to load the model again for that."""
+    clock = [1000.0]
+    template = ChatTemplate(
+        "{% if messages[0].content == 'now' %}" + ENDLESS + "{% endif %}{{ messages[0].content }}",
+        scribe=TemplateProcess(lambda: clock[0]),
+    )
+    now = [ChatMessage("user", "now")]
     assert template.render(HI) == "hi"
     for _ in range(STRIKES):
         with pytest.raises(Refusal, match="was stopped"):
-            template.render([ChatMessage("user", "now")])
-    with pytest.raises(Refusal, match="disabled until the model is reloaded"):
+            template.render(now)
+    clock[0] += REST_S - 61
+    with pytest.raises(
+        Refusal, match="3 times in a row; it is tried again in 2 minutes, or when the model is reloaded"
+    ):
         template.render(HI)
+    clock[0] += 61
+    with pytest.raises(Refusal, match="was stopped"):
+        template.render(now)
+    with pytest.raises(Refusal, match="it is tried again in 10 minutes"):
+        template.render(HI)
+    clock[0] += REST_S
+    assert template.render(HI) == "hi"
 
 
-def test_endless_template_gets_one_strike() -> None:
-    template = ChatTemplate(ENDLESS)
+def test_endless_template_gets_one_strike_until_it_has_rested() -> None:
+    clock = [1000.0]
+    template = ChatTemplate(ENDLESS, scribe=TemplateProcess(lambda: clock[0]))
     for _ in range(5):
         with pytest.raises(Refusal, match="was stopped"):
             template.render(HI)
-    assert template._scribe.strikes == 1, "one strike, and then disabled until the model is reloaded"
+    assert template._scribe.strikes == 1
+    clock[0] += REST_S
+    for _ in range(5):
+        with pytest.raises(Refusal, match="was stopped"):
+            template.render(HI)
+    assert template._scribe.strikes == 2
 
 
 LOOPS = "{% if messages[0].content == 'loop' %}" + ENDLESS + "{% endif %}{{ messages[0].content }}"

@@ -6,6 +6,7 @@ from contextlib import suppress
 import psutil
 import pytest
 from llmctld.models.engines import ticket
+from llmctld.pipeline.compute import generate
 
 from tests.hub import scene
 from tests.hub.scene import LIMIT_S
@@ -15,6 +16,7 @@ from tests.hub.scene import LIMIT_S
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancelled request hears the engine's last word, also where an engine is given no processor for a while."""
     monkeypatch.setattr(ticket, "DROP_WAIT_S", LIMIT_S / 2)
+    monkeypatch.setattr(generate, "CONFIRM_S", LIMIT_S / 2)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.engines.ticket import ChatMessage
 from llmctld.models.engines.worker import Worker
 from llmctld.models.running.residency import Residency
+from llmctld.pipeline.compute import generate
 from llmctld.pipeline.compute.generate import Generator
 
 from llmctl.errors import Busy, EngineFailed, InvalidRequest
@@ -94,6 +95,41 @@ async def test_cancel_frees_the_slot_and_records_usage(tmp_path: Path) -> None:
             await task
         assert call.work.usage.prompt_tokens == 3
         assert call.work.usage.completion_tokens >= len(call.work.text)
+        await idle(residency)
+
+
+@in_loop
+async def test_text_that_the_engine_had_not_told_yet_is_part_of_a_cancelled_answer(tmp_path: Path) -> None:
+    """Twice a second is often enough for text that nobody sees, but not for the last of it."""
+    async with engines(tmp_path, e={"token_ms": "5"}) as (catalog, residency):
+        call = ask(catalog, "abc", ignore_eos=True, max_tokens=5000, stream=False)
+        task = asyncio.create_task(answer_of(Generator(residency, catalog, 8), call))
+        await until(lambda: bool(call.work.text))
+        told = len(call.work.text)
+        await until(lambda: len(call.work.text) > told)
+        task.cancel()
+        await asyncio.wait([task])
+        assert len(call.work.text) == call.work.usage.completion_tokens
+
+
+@in_loop
+async def test_request_ends_although_its_engine_stands_still_and_the_lease_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate, "CONFIRM_S", 0.01)
+    async with engines(tmp_path, e={"token_ms": "5"}) as (catalog, residency):
+        stage, call = Generator(residency, catalog, 8), ask(catalog, "abc", ignore_eos=True, max_tokens=5000)
+        worker = await residency.load(catalog.find("e"))
+        assert isinstance(worker, Worker)
+        task = asyncio.create_task(events_of(stage, call))
+        await until(lambda: len(call.work.text) > 5)
+        os.kill(worker.pid, signal.SIGSTOP)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert residency.leases("e") == 1, "the engine may still compute it"
+        os.kill(worker.pid, signal.SIGCONT)
+        await until(lambda: not residency.leases("e"))
         await idle(residency)
 
 

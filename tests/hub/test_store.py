@@ -535,3 +535,19 @@ def test_damaged_file_is_set_aside_at_the_start_by_a_rule(tmp_path: Path) -> Non
     path.write_bytes(b"no database" * 1000)
     with pytest.raises(Storage):
         Store(path, [words], rule=LossRule("the ledger", told.append, begins_anew=False))
+
+
+@in_loop
+async def test_log_that_killed_hubs_left_is_checkpointed_by_the_first_write(tmp_path: Path) -> None:
+    path, left = tmp_path / "a.db", tmp_path / "left"
+    left.mkdir()
+    with closing(Store(path, [words])) as store:
+        await asyncio.gather(*(store.write("INSERT INTO words VALUES (?)", ("x" * 9000,)) for _ in range(900)))
+        assert (tmp_path / "a.db-wal").stat().st_size > 4_000_000
+        for name in ("a.db", "a.db-wal"):  # what a killed process leaves
+            shutil.copy(tmp_path / name, left / name)
+    with closing(Store(left / "a.db", [words])) as store:
+        before = (left / "a.db").stat().st_size
+        await store.write("INSERT INTO words VALUES ('after')")
+        await store.submit(lambda connection: None)
+        assert (left / "a.db").stat().st_size > before + 4_000_000

@@ -12,13 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import psutil
 import pytest
 
 from llmctl import wire
-from tests import tiny_bert
 from tests.e2e.dealer import Dealer
 from tests.e2e.house import House, gone, until, with_signal
 from tests.e2e.house import house as a_house
@@ -100,7 +98,7 @@ def converse(text: str) -> wire.Request:
 
 
 def embed(text: str) -> wire.Request:
-    return wire.Embed(texts=[text, "cat"], model="bert")
+    return wire.Embed(texts=[text, "cat"])
 
 
 def warm(text: str) -> wire.Request:
@@ -197,12 +195,10 @@ def victims(house: House, dice: random.Random) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    tiny_bert.write(tmp_path / "bert")
+def house() -> Iterator[House]:
     with a_house(LLMCTL_LIMITS__QUEUE="1000", LLMCTL_CACHE__TTL="30d") as made:
         made.echo(token_ms=1)
-        made.ok("models", "add", "bert", tmp_path / "bert")
-        made.ok("embed", "cat", "-m", "bert")  # the folder is converted once
+        made.ok("embed", "cat")  # its model is made ready once
         yield made
 
 

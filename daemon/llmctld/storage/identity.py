@@ -25,6 +25,11 @@ def identity_of(path: Path) -> DatabaseIdentity:
     return DatabaseIdentity(file, log, size)
 
 
+def log_size(path: Path) -> int:
+    """Bytes of the write-ahead log."""
+    return _inode(path.with_name(path.name + "-wal"))[1]
+
+
 def change(path: Path, before: DatabaseIdentity, now: DatabaseIdentity) -> str | None:
     """What has happened to the files since `before`; None if SQLite itself may have done it."""
     if now.file is None:

@@ -25,12 +25,14 @@ from llmctld.storage.connection import (
     storage_error,
 )
 from llmctld.storage.files import set_aside
-from llmctld.storage.identity import LOST_LOG, change, identity_of
+from llmctld.storage.identity import LOST_LOG, change, identity_of, log_size
 from llmctld.storage.loss import LossRule
 from llmctld.storage.reader import Reader
 
 CHECKPOINT_EVERY = 1000
 """Rows written between two checkpoints: a few megabytes of log."""
+PAGE_BYTES = 4096
+"""The least that a row adds to the log."""
 IN_MEMORY = Path(":memory:")
 
 
@@ -107,6 +109,7 @@ class Store:
             self._connection.close()
             raise
         self._identity = identity_of(self.path)
+        self._unchecked = log_size(self.path) // PAGE_BYTES  # hubs that are killed early never come to a checkpoint
 
     def lost(self) -> str | None:
         """What happened to the file, in words, if it is not the one that was opened; None if it is."""

@@ -65,9 +65,16 @@ class ChatTemplate:
         self._source, self._known, self._model = source, known or {}, model
         self._scribe = scribe or TemplateProcess()
         self._wanted: dict[str, Any] = {}
+        self._traits: TemplateTraits | None = None
 
-    @cached_property
+    @property
     def traits(self) -> TemplateTraits:
+        """Found out on first use, and again when a template that timed out has rested."""
+        if self._traits is None or (self._traits.broken and self._scribe.has_rested):
+            self._traits = self._found_out()
+        return self._traits
+
+    def _found_out(self) -> TemplateTraits:
         try:
             names = self._scribe.open(self._source, self._known)
             return self._find_out(names)
@@ -150,7 +157,7 @@ class ChatTemplate:
         return self._wanted | today | variables
 
     def _tried(self, messages: list[dict[str, Any]], variables: dict[str, Any]) -> str | None:
-        """The text, or None if the template refuses. After a timeout it is marked broken and not tried again."""
+        """The text, or None if the template refuses. After a timeout it is marked broken until it has rested."""
         try:
             return self._scribe.render(messages, self._given(variables))
         except Unrendered:

@@ -4,13 +4,17 @@ The process costs 100 ms once, and a rendering 0.06 ms (median). A rendering tha
 """
 
 import contextlib
+import math
 import select
 import signal
 import subprocess
 import threading
+import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
+from llmctl.errors import counted
 from llmctl.interpreter import module
 from llmctld.engine.aside import outside
 from llmctld.engine.messages import LENGTH
@@ -27,7 +31,9 @@ from llmctld.engine.sandbox.messages import (
 )
 
 STRIKES = 3
-"""Consecutive timeouts after which a template is not tried again: each costs CPU_S."""
+"""Consecutive timeouts after which a template rests: each costs CPU_S."""
+REST_S = 600.0
+"""How long it rests. Then it gets one try, since the machine may have been busy, and rests again if that one times out."""
 
 PROCESSES = 3
 """Renderings of one template at the same time; more wait for one of them."""
@@ -41,10 +47,13 @@ class Unrendered(Exception):
 
 class TemplateProcess:
     """The process of a template, and others while that one is busy. The first one starts at once without waiting: it imports
-    Jinja2 while the model's weights are read. `strikes`: consecutive timeouts."""
+    Jinja2 while the model's weights are read. `strikes`: consecutive timeouts. `clock`: seconds that never go back."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.strikes = 0
+        self._clock = clock
+        self._rested = 0.0
+        """When the rest that the last timeout began is over."""
         self._template: ParseTemplate | None = None
         self._stopped = ""
         self._free = [Child()]
@@ -62,13 +71,20 @@ class TemplateProcess:
 
     def render(self, messages: list[dict[str, Any]], variables: dict[str, Any]) -> str:
         """Raises Unrendered."""
-        if self.strikes >= STRIKES:
-            raise Unrendered(f"{self._stopped}, {STRIKES} times in a row; it is disabled until the model is reloaded")
+        if self.strikes >= STRIKES and not self.has_rested:
+            left = counted(math.ceil((self._rested - self._clock()) / 60), "minute")
+            again = f"it is tried again in {left}, or when the model is reloaded"
+            raise Unrendered(f"{self._stopped}, {STRIKES} times in a row; {again}")
         word = self._say(Render(messages, variables))
         self.strikes = 0
         if isinstance(word, TemplateText):
             return word.text
         raise Unrendered(word.message if isinstance(word, TemplateFailed) else "it was opened twice")
+
+    @property
+    def has_rested(self) -> bool:
+        """Whether the last timeout is so long ago that the template should be tried again."""
+        return self.strikes > 0 and self._clock() >= self._rested
 
     def close(self) -> None:
         """End the processes; `render` would start another."""
@@ -87,7 +103,7 @@ class TemplateProcess:
             self._free.append(child)
             return word
         except ChildEndedError as ended:
-            self.strikes += 1
+            self.strikes, self._rested = self.strikes + 1, self._clock() + REST_S
             self._stopped = str(ended)
             raise Unrendered(self._stopped) from ended
         finally:

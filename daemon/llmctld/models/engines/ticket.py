@@ -30,7 +30,7 @@ __all__ = [
 ]  # fmt: skip
 
 DROP_WAIT_S = 5.0
-"""Time that a cancelled request waits for the engine's confirmation."""
+"""How long a cancelled request keeps its lease without the engine's confirmation. Its client has its answer long before."""
 
 
 class RequestRecalled(Exception):
@@ -76,6 +76,8 @@ class Ticket:
     def __init__(self, worker: Owner, number: int) -> None:
         self.finished: messages.Finished | None = None
         self.embedded: Embedded | None = None
+        self.rest: list[Piece] = []
+        """Pieces that came after the cancellation: the engine reports some text only twice a second."""
         self._recalled = False
         self._worker, self._number = worker, number
         self._events: asyncio.Queue[Heard] = asyncio.Queue()
@@ -128,5 +130,7 @@ class Ticket:
                 self.finished = event
             elif isinstance(event, FailedRequest):
                 self.finished = event.so_far
-            elif not isinstance(event, Piece | Remark):
+            elif isinstance(event, Piece):
+                self.rest.append(event)
+            elif not isinstance(event, Remark):
                 return

@@ -6,7 +6,7 @@ It knows neither caches nor history. Whether a request is computed again after i
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, nullcontext
+from contextlib import AsyncExitStack, aclosing, nullcontext
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -25,6 +25,7 @@ from llmctld.models.engines.ticket import (
     Adapter,
     ChatMessage,
     Overflow,
+    Piece,
     Remark,
     RequestRecalled,
     Shortened,
@@ -38,6 +39,8 @@ from llmctld.pipeline.compute.attempts import Attempts
 
 MAX_TOKENS = 2048
 """If the client sends none. The engine clips it to the room that the prompt leaves."""
+CONFIRM_S = 0.5
+"""How long a request that was cancelled, or reached its `--timeout`, waits for the engine's last text and its figures."""
 MOVED = "its chat template accepts a system prompt only at the beginning; this one is sent before its question"
 SET_BY_MODEL = ("temperature", "top_p", "top_k", "min_p")
 """Sampling fields that `models.NAME` may set."""
@@ -49,6 +52,8 @@ class Generator:
     def __init__(self, residency: Residency, catalog: Catalog, queue: int) -> None:
         self._residency, self._catalog = residency, catalog
         self._admission = Admission(residency, queue)
+        self._late: set[asyncio.Future[None]] = set()
+        """Leases of requests whose cancellation the engine has not confirmed."""
         self._told: WeakSet[ModelHandle] = WeakSet()
         self._told_of_base: WeakSet[ModelHandle] = WeakSet()
 
@@ -87,8 +92,8 @@ class Generator:
         start = time.monotonic()
         prompt = "\n".join(message.content for message in call.messages)
         stays = self._residency.remaining(entry) if call.origin.own_work else call.request.keep_alive
-        lease = self._residency.lease(entry, prompt, stays)
-        async with lease as worker:
+        async with AsyncExitStack() as held:
+            worker = await held.enter_async_context(self._residency.lease(entry, prompt, stays))
             work.timings.load_ms = round((time.monotonic() - start) * 1e3, 3) if work.state == "loading" else 0.0
             work.state = "queued"
             for notice in self._notices(worker, call):
@@ -105,17 +110,23 @@ class Generator:
                         yield Notice(text=f"{entry.name}: {said}")
                         continue
                     work.state = "working"
-                    gap = "\n\n" if piece.moved and work.text else ""
-                    work.reasoning += piece.reasoning
-                    if piece.moved:
-                        work.reasoning, work.text = (work.text + work.reasoning).strip(), ""
-                    work.text += piece.text
-                    yield Delta(text=gap + piece.text, reasoning=piece.reasoning)
+                    yield _gain(work, piece)
             finally:
                 call.followers.remove(follow)
-                await asyncio.shield(ticket.drop())  # a second cancel must not leave the slot busy
+                await asyncio.shield(self._drop(ticket, held))  # a second cancel must not leave the slot busy
+                for piece in ticket.rest:
+                    _gain(work, piece)
                 _note_use(call, ticket)
             yield _answer(call, ticket)
+
+    async def _drop(self, ticket: Ticket, held: AsyncExitStack) -> None:
+        """Cancels the request unless it has ended. An engine that stands still keeps the lease, but nobody waiting."""
+        dropping = asyncio.ensure_future(ticket.drop())
+        await asyncio.wait([dropping], timeout=CONFIRM_S)
+        if not dropping.done():
+            late = asyncio.ensure_future(_release(dropping, held.pop_all()))
+            self._late.add(late)
+            late.add_done_callback(self._late.discard)
 
     def _notices(self, worker: ModelHandle, call: Call) -> list[Notice]:
         """Notices about the model, once per load, and about the system prompt of this turn."""
@@ -155,6 +166,21 @@ class Generator:
             grammar=request.grammar,
             think=request.think or (None if request.raw or request.tokens is not None else settings.think),
         )
+
+
+async def _release(dropping: "asyncio.Future[None]", held: AsyncExitStack) -> None:
+    async with held:
+        await dropping
+
+
+def _gain(work: Generation, piece: Piece) -> Delta:
+    """Adds a piece to the text so far."""
+    gap = "\n\n" if piece.moved and work.text else ""
+    work.reasoning += piece.reasoning
+    if piece.moved:
+        work.reasoning, work.text = (work.text + work.reasoning).strip(), ""
+    work.text += piece.text
+    return Delta(text=gap + piece.text, reasoning=piece.reasoning)
 
 
 def _move(ticket: Ticket, origin: Origin) -> None:

@@ -33,4 +33,8 @@ def deadline(next_: Stage) -> Stage:
 
 def _reached(call: Call) -> str:
     tokens = call.work.usage.completion_tokens
-    return f"{counted(tokens, 'token')} had been generated" if tokens else f"the request was {call.work.state}"
+    if tokens:
+        return f"{counted(tokens, 'token')} had been generated"
+    if call.work.text or call.work.reasoning:  # the engine has not told the number
+        return "a part of the answer had been generated"
+    return f"the request was {call.work.state}"
