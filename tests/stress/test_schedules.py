@@ -9,7 +9,7 @@ from llmctld.engine.cost.pace import Pace
 from llmctld.engine.llama.model import Gguf
 from llmctld.engine.streams.saved import SavedStates
 
-from tests.engine.driver import Driver, llama
+from tests.engine.driver import Driver, Reply, llama
 from tests.stress.scale import count, seeded
 from tests.tiny_gguf import write
 
@@ -34,10 +34,28 @@ def story(dice: random.Random, length: int) -> str:
     return "".join(dice.choices("etaoin shrdlu", k=length))
 
 
+def difference(model: Gguf, number: int, prompt: str, options: dict[str, float], got: Reply, expected: str) -> str:
+    """What decides whether it is rounding: the two best tokens of the sequential answer where the texts part, and their
+    distance. Above about 1e-4, in float32, it is a bug."""
+    scored = Driver(model).ask(prompt, repro=True, logprobs=2, **options).done.logprobs or []
+    parts = (at for at, (one, other) in enumerate(zip(got.text, expected, strict=False)) if one != other)
+    same, text = next(parts, min(len(got.text), len(expected))), ""
+    while scored and len(text + scored[0].token) <= same:
+        text += scored.pop(0).token
+    where = "after the last token of the sequential answer"
+    if scored:
+        (best, first), (next_, second) = scored[0].top[:2]
+        where = f"the sequential answer takes {scored[0].token!r}; best {best!r}, then {next_!r}, apart {first - second:.3g}"
+    return (
+        f"schedule {number} of this seed differs after {same} characters: {where}\n"
+        f"options {options}, prompt {prompt!r}, {got.done}\n  in the schedule {got.text!r}\n  alone {expected!r}"
+    )
+
+
 def test_random_schedules_give_the_same_answers_as_sequential_requests(model: Gguf) -> None:
     """Arrivals, cancels, overlaps and priorities in any order; every answer is the sequential one, and nothing leaks."""
     dice = seeded()
-    for _ in range(count(500)):
+    for number in range(count(500)):
         driver = Driver(model, batch=dice.choice((16, 64, 512)), saved=SavedStates(None, 2**22, 0), pace=Dear())
         families = [story(dice, 250) for _ in range(3)]
         asked: dict[int, tuple[str, dict[str, float]]] = {}
@@ -60,5 +78,5 @@ def test_random_schedules_give_the_same_answers_as_sequential_requests(model: Gg
             expected, got = Driver(model).ask(prompt, repro=True, **options).text, driver.replies[id]
             if id in dropped and got.done.reason == "cancelled":
                 assert expected.startswith(got.text)
-            else:
-                assert got.text == expected, (options, got.done, len(prompt))
+            elif got.text != expected:
+                pytest.fail(difference(model, number, prompt, options, got, expected))
