@@ -122,8 +122,11 @@ def test_a_model_with_one_layer_zeroed_answers_nothing_right(tmp_path: Path) -> 
     file.zeroed(MODEL, tmp_path / "zeroed.gguf", ["blk.0."])
     right = {}
     for name in (MODEL, tmp_path / "zeroed.gguf"):
-        network, vocabulary = file.network(name), file.tokens(name)
-        given = [greedy.text(network, vocabulary, text) for text in texts]
-        right[name] = sum(score.right(question, text) for question, text in zip(sample, given, strict=True))
+        driver = Driver(Gguf(llama(name)))
+        asked = [driver.submit(text, max_tokens=120) for text in texts]
+        driver.run()
+        right[name] = sum(
+            score.right(question, driver.replies[id].text) for question, id in zip(sample, asked, strict=True)
+        )
     assert right[MODEL] >= 0.6 * len(sample)
     assert right[tmp_path / "zeroed.gguf"] <= 0.25 * len(sample)
