@@ -24,7 +24,7 @@ LLMCTL = Path(sys.executable).with_name("llmctl")
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "LLMCTL_ENGINE_STEP_MS")
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 """A ceiling for what should happen, and no measurement: only a test that fails waits so long."""
 
 T = TypeVar("T")
