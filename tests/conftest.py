@@ -8,8 +8,11 @@ An engine decides by what steps take: what is copied and kept, and whether draft
 to, in every engine that they start, so that no other program on the machine changes what is cached.
 """
 
+import atexit
+import gc
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +28,15 @@ os.environ["LLMCTL_ENGINE_STEP_MS"] = "8 2"
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# llama_cpp opens /dev/null twice when it is imported and never closes it, which the interpreter would report at its end
+atexit.register(warnings.filterwarnings, "ignore", "unclosed file .*/dev/null", ResourceWarning)
+
+
+def pytest_collection_finish() -> None:
+    """The thousands of tests stay to the end: the garbage collector need not look at them hundreds of times."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

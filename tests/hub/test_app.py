@@ -82,6 +82,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
 def standing() -> tuple[list[str], list[str], list[int]]:
     """What this process has open: files and sockets, threads, children."""
     gc.collect()
+    gc.freeze()  # what is left now need not be looked at the next time
     files = []
     for name in os.listdir("/proc/self/fd"):
         try:
