@@ -55,5 +55,5 @@ def _remove_left_overs(path: Path) -> None:
         if name.startswith(path.name + MARK):
             left = path.parent / name
             with suppress(OSError):
-                if time.time() - left.stat().st_mtime > LEFT_OVER_S:
+                if abs(time.time() - left.stat().st_mtime) > LEFT_OVER_S:  # the clock may have been set back
                     left.unlink()

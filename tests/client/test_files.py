@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,13 @@ def test_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> No
         signal.signal(signal.SIGXFSZ, before)
     assert file.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_left_over_of_a_killed_process_is_removed_also_when_the_clock_was_set_back_since(tmp_path: Path) -> None:
+    left, recent = tmp_path / "a.new-left", tmp_path / "a.new-recent"
+    for each in (left, recent):
+        each.write_text("half")
+    future = time.time() + 20 * 365 * 86_400.0
+    os.utime(left, (future, future))
+    write_whole(tmp_path / "a", b"whole")
+    assert sorted(os.listdir(tmp_path)) == ["a", "a.new-recent"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from llmctld.cache.entries.book import REMEMBERED, Book, EntryRow, digest_of
+from llmctld.cache.entries.book import REMEMBERED, Book, EntryRow, digest_of, row_of
 from llmctld.cache.entries.selection import EntryFilter
 from llmctld.cache.expiry import FixedExpiry
 from llmctld.cache.level import About, Stored
@@ -286,3 +286,20 @@ async def test_clearing_the_cache_gives_the_space_of_the_book_back(tmp_path: Pat
     assert log.stat().st_size == 0
     assert not await tiers.required_book.held()
     await tiers.close()
+
+
+@in_loop
+async def test_hit_that_was_counted_while_the_clock_was_ahead_does_not_make_an_entry_new_for_years(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = Book(tmp_path / "cache.db")
+    now = time.time()
+    await book.put_all([row_of(key, answer(), now + 3600, 1) for key in ("ahead", "right")])
+    await book.hit({"right": 1})
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: now + 20 * 365 * 86_400.0)
+        await book.hit({"ahead": 2})
+    assert [row.key for row in await book.held()] == ["right", "ahead"]
+    assert await book.created_after(now + 60) == []
+    assert [(row.key, row.hits) for row in await book.held()] == [("ahead", 2), ("right", 1)]
+    book.close()

@@ -170,3 +170,16 @@ def test_sigill_on_every_rung_means_a_library_for_another_processor(ladder: Ladd
     while found.crashed_at_load("SIGILL"):
         pass
     assert "built for a newer processor" in found.failed_everywhere().hint
+
+
+def test_crash_that_was_noted_while_the_clock_was_ahead_does_not_count_for_years(
+    ladder: Ladder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: now + 20 * 365 * 86_400.0)
+        found = descent(ladder)
+        while found.crashed_at_load("SIGBUS"):
+            pass
+        found.failed_everywhere()
+    assert descent(ladder).rung.name == "as it is"

@@ -12,6 +12,7 @@ from llmctld.cache.levels.tiers import Tiers
 from llmctld.cache.lifetimes.learned import Learned
 from llmctld.cache.lifetimes.lifetime import DAY, HOUR, START
 from llmctld.cache.lifetimes.question_kinds import TEXT, TIME
+from llmctld.runtime.clock import WallClock
 
 from tests.hub.scene import a_stored, in_loop, some_tiers
 
@@ -140,3 +141,17 @@ async def test_nothing_is_learned_from_answers_between_which_the_clock_was_set(t
     assert learned.explain("k", a_stored("one"))["observations"] == []
     learned.recomputed(row_of("k", a_stored("one", created=0.0), 1.0, 1), a_stored("one", created=60.0))
     assert learned.explain("k", a_stored("one"))["observations"] == [{"age_s": 60.0, "changed": False}]
+
+
+@in_loop
+async def test_nothing_is_learned_while_the_clock_is_wrong_by_less_than_the_longest_lifetime(tmp_path: Path) -> None:
+    hands = [1000.0, 1000.0]
+    learned = Learned(tmp_path / "learned.json", None, WallClock(lambda: hands[0], lambda: hands[1]))
+    before = row_of("k", a_stored("one", created=1000.0), 1.0, 1)
+    hands[0] += 100 * DAY
+    learned.recomputed(before, a_stored("one", created=hands[0]))
+    assert learned.explain("k", a_stored("one"))["observations"] == []
+    hands[0] -= 100 * DAY
+    learned.recomputed(before, a_stored("one", created=1060.0))
+    assert learned.explain("k", a_stored("one"))["observations"] == [{"age_s": 60.0, "changed": False}]
+    await learned.close()

@@ -299,8 +299,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(path: Path, budget: int = 100, kept_s: float = 86400.0) -> AsyncIterator[Desk]:
+async def desk(path: Path, budget: int = 100, kept_s: float = 86400.0, now: float = EPOCH) -> AsyncIterator[Desk]:
     made = Desk(path / "prefetch.db", budget, kept_s)
+    made.now = now
     await made.open()
     yield made
     await made.prefetch.close()
@@ -490,8 +491,7 @@ async def test_learned_sequences_survive_a_restart(tmp_path: Path) -> None:
         await it.ask("ab ab ab")
         stats, trust = it.prefetch.stats(), it.prefetch.sequences.trust
         now = it.now
-    async with desk(tmp_path) as it:
-        it.now = now
+    async with desk(tmp_path, now=now) as it:
         assert it.prefetch.stats() == stats
         assert it.prefetch.sequences.trust == trust
         await it.ask(" a")
@@ -608,3 +608,31 @@ def test_only_the_most_recent_requests_are_kept(tmp_path: Path, monkeypatch: pyt
             assert await it.prefetch._store.select(EntryFilter(None, None, [], None, None), it.now) == {"c", "d"}
 
     run()
+
+
+# ---- a clock that was set -------------------------------------------------------------------------------------------
+
+YEARS = 20 * 365 * 86_400.0
+
+
+def test_prefetched_answer_of_the_future_is_dropped_and_counts_as_nothing() -> None:
+    payoff = Payoff()
+    payoff.add_prefetched("k", PendingAnswer("ana", 1.0, EPOCH + YEARS), EPOCH + YEARS)
+    payoff.sweep(EPOCH)
+    assert (payoff.open, payoff.used, payoff.wasted) == ({}, 0, 0)
+
+
+@in_loop
+async def test_requests_that_were_kept_while_the_clock_was_ahead_do_not_stay_for_years(tmp_path: Path) -> None:
+    async with desk(tmp_path) as it:
+        right = it.now
+        it.now += YEARS
+        await it.ask("ab ab ab")
+        it.now = right
+        await it.ask("a")  # kept again, with the right time
+    made = Desk(tmp_path / "prefetch.db")
+    made.now = right + 100.0
+    await made.open()
+    await made.prefetch.close()
+    with closing(sqlite3.connect(tmp_path / "prefetch.db")) as connection:
+        assert connection.execute("SELECT key FROM requests").fetchall() == [("a",)]

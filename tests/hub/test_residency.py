@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -332,3 +333,18 @@ async def test_a_replica_that_does_not_fit_is_refused(tmp_path: Path) -> None:
             await residency.load(catalog.find("e"), 3)
         await until(lambda: [line.state for line in residency.statuses()] == ["ready", "ready"])
         assert await say(residency, catalog.find("e"), "x") == "x"
+
+
+@in_loop
+async def test_remaining_time_of_a_model_does_not_follow_a_clock_that_is_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with engines(tmp_path, e={}) as (catalog, residency):
+        entry = catalog.find("e")
+        async with residency.lease(entry, keep_alive=3600.0):
+            pass
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now - 20 * 365 * 86_400.0)
+        left = residency.remaining(entry)
+        assert left is not None
+        assert 0 < left <= 3600.0

@@ -27,6 +27,7 @@ REMEMBERED = 200_000
 WORDS = 200
 """Characters of a prompt stored for `cache ls`."""
 BATCH = 500
+LATER_HITS = "UPDATE entries SET last_hit = NULL WHERE last_hit > ?"
 
 
 def _m001_entries(connection: sqlite3.Connection) -> None:
@@ -269,7 +270,8 @@ class Book:
         return await self._search("SELECT key FROM entries WHERE held AND expires <= ? LIMIT ?", (now, BATCH), _first)
 
     async def created_after(self, now: float) -> list[str]:
-        """Keys of entries with a later date than `now`."""
+        """Keys of entries with a later date than `now`. Later hits count as none: such an entry would look new for years."""
+        self._write(lambda connection: _many(connection, LATER_HITS, [(now,)]), None)
         return await self._search("SELECT key FROM entries WHERE held AND created > ? LIMIT ?", (now, BATCH), _first)
 
     async def _read(self, sql: str, values: Sequence[Any], make: Callable[[tuple[Any, ...]], T]) -> list[T]:

@@ -15,6 +15,7 @@ from llmctld.cache.entries.book import EntryRow, digest_of
 from llmctld.cache.entries.context import Reuse
 from llmctld.cache.level import Stored
 from llmctld.cache.lifetimes.lifetime import Lifetimes
+from llmctld.runtime.clock import WallClock
 from llmctld.runtime.log import log
 from llmctld.storage.loss import LossRule
 from llmctld.storage.state_file import StateFile
@@ -37,8 +38,8 @@ class SavedState(msgspec.Struct):
 class Learned:
     """`ttl`: seconds fixed by `cache.ttl`; None: predicted. Constructing it reads `path` and may block."""
 
-    def __init__(self, path: Path, ttl: float | None = None) -> None:
-        self._path, self._ttl = path, ttl
+    def __init__(self, path: Path, ttl: float | None = None, clock: WallClock | None = None) -> None:
+        self._path, self._ttl, self._clock = path, ttl, clock or WallClock()
         self.news: list[str] = []
         """Notices for the user."""
         rule = LossRule(
@@ -89,7 +90,7 @@ class Learned:
         """`before`: metadata of the previous answer."""
         changed = before.digest != digest_of(answer)
         age = answer.created - before.created
-        if 0 <= age <= LONGEST_S:  # otherwise the clock was set in between
+        if 0 <= age <= LONGEST_S and not self._clock.was_set():  # otherwise the age is not known
             self.lifetimes.recomputed(before.key, answer.about.kind, age, changed, before.hits, answer.first.model)
         self._limits.pop(before.key, None)
         self.save_soon()

@@ -91,7 +91,8 @@ class Payoff(msgspec.Struct):
         self.sweep(at)
 
     def sweep(self, at: float) -> None:
-        """Counts answers that were not requested in time as waste."""
+        """Counts answers that were not requested in time as waste. Drops those of the future: the clock was set back."""
+        self.open = {key: entry for key, entry in self.open.items() if entry.until <= at + 2 * HORIZON_S}
         for key in [key for key, entry in self.open.items() if entry.left <= 0 or entry.until <= at]:
             self._waste(self.open.pop(key).seconds, at)
 

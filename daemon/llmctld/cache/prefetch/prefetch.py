@@ -191,7 +191,10 @@ class Prefetcher:
 
     def _keep(self, asked: Answered) -> None:
         until = asked.at + self._kept_s
-        if asked.body is not None and until - self._kept.get(asked.key, 0.0) > min(RENEW_S, self._kept_s / 10):
+        kept = self._kept.get(asked.key, 0.0)
+        if asked.body is not None and abs(until - kept) > min(
+            RENEW_S, self._kept_s / 10
+        ):  # later, or the clock was set back
             self._kept[asked.key] = until
             self._unsaved[asked.key] = StoredRequest(
                 asked.key, asked.person, asked.model, asked.tags, asked.created, asked.at, until, asked.body()

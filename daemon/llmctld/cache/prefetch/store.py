@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from llmctld.cache.entries.selection import EntryFilter
+from llmctld.cache.level import SKEW_S
 from llmctld.cache.prefetch.payoff import Payoff
 from llmctld.cache.prefetch.sequences import Followers, Place, Sequences
 from llmctld.storage.loss import LossRule
@@ -71,7 +72,8 @@ class PrefetchStore:
 
     async def load(self, now: float) -> tuple[Sequences, Payoff, dict[str, float]]:
         """The stored sequences, payoff, and expiry of each request. Unreadable parts are skipped."""
-        await self._store.write("DELETE FROM requests WHERE until <= ?", (now,))
+        future = now + SKEW_S  # the clock was set back: those would be kept for as many years as it was ahead
+        await self._store.write("DELETE FROM requests WHERE until <= ? OR asked > ?", (now, future))
         sequences, payoff = Sequences(), Payoff()
         for group, key, blob in await self._store.read("SELECT grp, key, row FROM followers ORDER BY rowid"):
             try:
@@ -110,7 +112,7 @@ class PrefetchStore:
             connection.executemany("DELETE FROM followers WHERE grp = ? AND key = ?", gone)
             connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", state)
             if asked:
-                connection.execute("DELETE FROM requests WHERE until <= ?", (max(it[5] for it in asked),))
+                connection.execute("DELETE FROM requests WHERE until <= ?", (min(it[5] for it in asked),))
                 connection.execute(
                     "DELETE FROM requests WHERE key IN (SELECT key FROM requests ORDER BY asked DESC LIMIT -1 OFFSET ?)",
                     (REQUESTS,),

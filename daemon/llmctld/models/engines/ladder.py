@@ -255,7 +255,7 @@ def dead(name: str, falls: list[FailedRung]) -> ModelUnavailable:
 
 
 def _holds(fall: FailedRung) -> bool:
-    return fall.stays or time.time() - fall.at < AGAIN_S
+    return fall.stays or abs(time.time() - fall.at) < AGAIN_S  # one of the future: the clock was set back
 
 
 def _each(falls: list[FailedRung]) -> str:

@@ -49,8 +49,8 @@ class Waiter:
 
 @dataclass(eq=False)
 class ReplicaSet:
-    """The replicas of one model, `wanted` of them, and what waits. `ends`: Unix time at which it is unloaded if
-    unused.
+    """The replicas of one model, `wanted` of them, and what waits. `ends`: when it is unloaded if unused, by the clock of the
+    event loop, which nobody can set.
     """
 
     entry: ModelEntry
@@ -70,13 +70,19 @@ class ReplicaSet:
         return any(replica.worker.retiring for replica in self.replicas)
 
     def start_timer(self, seconds: float, expire: "Callable[[ReplicaSet], None]") -> None:
-        self.ends = time.time() + seconds
-        self.timer = asyncio.get_running_loop().call_later(seconds, expire, self)
+        loop = asyncio.get_running_loop()
+        self.ends = loop.time() + seconds
+        self.timer = loop.call_at(self.ends, expire, self)
 
     def stop_timer(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
         self.timer = self.ends = None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until it is unloaded if unused; None while no timer runs."""
+        return None if self.ends is None else max(0.0, self.ends - asyncio.get_running_loop().time())
 
     def choose(self, prompt: str) -> ModelHandle:
         """The ready replica with the longest common prefix, unless it has half its slots more requests than another."""

@@ -68,8 +68,8 @@ class Residency:
         """Seconds until it is unloaded if unused, negative: never; None while it is in use or not loaded."""
         if self.leases(entry.name) or not self.is_loaded(entry):
             return None
-        ends = self._pool.models[entry.name].ends
-        return -1.0 if ends is None else max(0.0, ends - time.time())
+        left = self._pool.models[entry.name].left_s
+        return -1.0 if left is None else left
 
     def wait_notice(self, entry: ModelEntry) -> str:
         """The notice for a request whose model is not loaded. Raises ModelUnavailable if it cannot fit in memory or
@@ -279,10 +279,11 @@ class Residency:
                 worker.name, worker.backend, worker.pid, "loading", replica.number, worker.memory_bytes, 0, 0, 0
             )
         state = "leaving" if worker.retiring else worker.state
+        left = model.left_s
         until = (
             None
-            if model.ends is None
-            else datetime.fromtimestamp(model.ends, timezone.utc).isoformat(timespec="seconds")
+            if left is None
+            else datetime.fromtimestamp(time.time() + left, timezone.utc).isoformat(timespec="seconds")
         )
         return EngineStatus(
             worker.name, loaded.backend, worker.pid, state, replica.number, worker.memory_bytes,
