@@ -4,6 +4,7 @@ It knows the list and arithmetic. It measures nothing, and asks neither the hub 
 """
 
 import datetime
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -24,12 +25,14 @@ CONTEXT = 8192
 """`kv_bytes` in the list is the KV memory of one request with so many tokens, the default context of a model."""
 COMPUTE_BYTES = 160 * 2**20
 """What a step needs besides weights and KV memory, at most, for the models of the list (by the hub's own estimate)."""
-EFFICIENCY = 0.65
-"""Share of the measured bandwidth that a whole step reaches; attention, norms, sampling and waiting take the rest. Measured with
-Gemma 3 270M: 0.8 on one core, 0.6 on two. Larger models reach more.
+EFFICIENCY, GPU_EFFICIENCY = 0.72, 0.65
+"""Share of a step's time in which its matrices are multiplied; attention, norms, sampling and waiting take the rest."""
+ROWS = 640_000
+"""Rows of all matrices of a model with a billion parameters. They grow with the square root of the parameters, since the rows of
+a larger model are longer too: about 810 columns with 270 million parameters, 4,400 with 8 billion.
 """
-ASSUMED_BYTES_PER_S = 25e9
-"""The bandwidth of host memory before it was measured: a small machine's."""
+ASSUMED_BYTES_PER_S, ASSUMED_ROW_S = 25e9, 10e-9
+"""Bandwidth of host memory, and time per row, before they were measured: a small machine's."""
 READABLE = 5.0
 """Tokens per second below which a person waits for the words; such a model comes after all faster ones."""
 
@@ -77,6 +80,11 @@ class Suggestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             return None
         return self.bytes * (1 if self.active is None else self.active / self.parameters)
 
+    @property
+    def token_rows(self) -> float:
+        """Rows of matrices that are multiplied for each generated token, by a rule of thumb."""
+        return ROWS * math.sqrt(self.active or self.parameters)
+
 
 class SuggestedModels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The list, best first. `dated`: when its facts were last looked up."""
@@ -88,22 +96,28 @@ class SuggestedModels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Bandwidth(msgspec.Struct, frozen=True):
     """Measured memory bandwidth in bytes per second, as stored in `Paths.bandwidth`; None without such memory.
 
-    `key`: the processor, the cores and the build of llama.cpp that it holds for.
+    `key`: the processor, the cores and the build of llama.cpp that it holds for. `row_s`: seconds that each row of a matrix in
+    host memory takes in addition.
     """
 
     measured: datetime.date
     key: str
     host: Annotated[float, msgspec.Meta(gt=0)] | None = None
     gpu: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    row_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
 class Room(NamedTuple):
-    """What models may use on a machine: bytes of memory, and bytes per second that are read from it (None: unknown)."""
+    """What models may use on a machine: bytes of memory, and bytes per second that are read from it (None: unknown).
+
+    `row_s`: seconds per row of a matrix in host memory.
+    """
 
     host: int
     gpu: int = 0
     host_rate: float | None = None
     gpu_rate: float | None = None
+    row_s: float = 0.0
 
 
 class Ranked(NamedTuple):
@@ -143,15 +157,19 @@ def _on(room: Room, model: Suggestion) -> Ranked:
 
 
 def tokens_per_second(room: Room, model: Suggestion) -> float | None:
-    """An estimate for one request: bandwidth through bytes per token. The GPU holds as much of the model as fits."""
+    """An estimate for one request: the time to read the bytes of a token, and on the host the time of its rows. The GPU holds as
+    much of the model as fits.
+    """
     if model.token_bytes is None:
         return None
     on_gpu = min(1.0, room.gpu / model.needs_bytes) if room.gpu_rate else 0.0
     seconds = 0.0
-    for share, rate in ((on_gpu, room.gpu_rate), (1 - on_gpu, room.host_rate)):
-        if share > 0 and not rate:
+    if on_gpu < 1:
+        if not room.host_rate:
             return None
-        seconds += share * model.token_bytes / (EFFICIENCY * rate) if share > 0 and rate else 0
+        seconds = (1 - on_gpu) * (model.token_bytes / room.host_rate + model.token_rows * room.row_s) / EFFICIENCY
+    if on_gpu > 0 and room.gpu_rate:
+        seconds += on_gpu * model.token_bytes / (GPU_EFFICIENCY * room.gpu_rate)
     return 1 / seconds
 
 
@@ -165,9 +183,11 @@ def best_fit(purpose: str = "chat") -> Suggestion:
 def _best(purpose: str) -> Ranked:
     paths, limits = _configured()
     measured = None if paths is None else read_bandwidth(paths.bandwidth)
-    host_rate = measured.host if measured is not None else None
+    rate, row_s = ASSUMED_BYTES_PER_S, ASSUMED_ROW_S
+    if measured is not None and measured.host:
+        rate, row_s = measured.host, measured.row_s
     share = int(host_memory() * HOST_SHARE) if limits.memory_bytes is None else limits.memory_bytes
-    return ranked(Room(share, host_rate=host_rate or ASSUMED_BYTES_PER_S), purpose)[0]
+    return ranked(Room(share, host_rate=rate, row_s=row_s), purpose)[0]
 
 
 def _configured() -> tuple[Paths | None, Limits]:

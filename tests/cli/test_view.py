@@ -123,7 +123,7 @@ def test_commands_of_suggested_models_are_never_folded() -> None:
 
 
 def test_a_suggested_model_that_does_not_fit_or_is_slow_is_marked() -> None:
-    head, rows = suggest.table(ranked(Room(6 * 2**30, host_rate=36e9)))
+    head, rows = suggest.table(ranked(Room(6 * 2**30, host_rate=30e9)))
     fits = {row[0]: row[head.index("FITS")] for row in rows}
     assert (fits["Gemma 3 1B"], fits["Qwen3 8B"], fits["Qwen3 14B"]) == ("yes", "slow", "no")
 

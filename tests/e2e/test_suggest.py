@@ -2,13 +2,14 @@
 
 import datetime
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from llmctl.suggestions import suggested
+from llmctl.suggestions import EFFICIENCY, ROWS, suggested
 from tests.e2e.house import LLMCTL, House, until
 from tests.e2e.house import house as a_house
 
@@ -44,14 +45,16 @@ def test_json_lines_have_numbers_and_an_estimate_from_the_measured_bandwidth(sur
     lines = surveyed.ok("models", "suggest", "--json", **ROOMY).lines
     assert [list(line) for line in lines] == [FIELDS] * len(LIST)
     assert {line["name"] for line in lines} == set(LIST)
-    rate = json.loads((surveyed.place / "state" / "bandwidth.json").read_text())["host"]
+    measured = json.loads((surveyed.place / "state" / "bandwidth.json").read_text())
     for line in lines:
         assert line["fits"] is True
         if line["good_at"] == ["embed"]:
             assert line["tokens_per_second"] is None
         else:
             read = line["bytes"] * line["active_parameters"] / line["parameters"]
-            assert 0.4 * rate / read < line["tokens_per_second"] < rate / read
+            rows = ROWS * math.sqrt(line["active_parameters"] / 1e9)
+            seconds = (read / measured["host"] + rows * measured["row_s"]) / EFFICIENCY
+            assert line["tokens_per_second"] == pytest.approx(1 / seconds, abs=0.06, rel=0.01)
     granite = next(line for line in lines if line["active_parameters"] < line["parameters"])
     denser = next(
         line for line in lines if line["bytes"] < granite["bytes"] and line["name"] == "Qwen3 4B Instruct 2507"

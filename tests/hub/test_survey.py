@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from llmctld.engine.llama.internals.bandwidth import Pass, cost
 from llmctld.models.running.load_plan import MemorySize
 from llmctld.survey import __main__ as survey
 from llmctld.survey.__main__ import DeviceBandwidth
@@ -13,7 +14,7 @@ from llmctld.survey.__main__ import DeviceBandwidth
 from llmctl.paths import find_paths
 from llmctl.suggestions import read_bandwidth
 
-HOST, GPU = DeviceBandwidth("host", 20e9), DeviceBandwidth("gpu", 900e9)
+HOST, GPU = DeviceBandwidth("host", 20e9, row_s=9e-9), DeviceBandwidth("gpu", 900e9)
 
 
 class Counted:
@@ -33,7 +34,7 @@ def test_it_measures_once_for_a_machine_and_a_build(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(survey, "measure", measure)
     first = survey.bandwidth(paths, again=False)
     assert first is not None
-    assert (first.host, first.gpu) == (20e9, 900e9)
+    assert (first.host, first.gpu, first.row_s) == (20e9, 900e9, 9e-9)
     assert survey.bandwidth(paths, again=False) == first == read_bandwidth(paths.bandwidth)
     assert measure.calls == 1
     survey.bandwidth(paths, again=True)
@@ -85,3 +86,15 @@ def test_the_measurement_multiplies_real_matrices() -> None:
     line = json.loads(done.stdout.splitlines()[0])
     assert (line["where"], line["shared"]) == ("host", False)
     assert 1e6 < line["rate"] < 1e13
+    assert 0 <= line["row_s"] < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("short_ms", "rate", "row_ns"),
+    [(8.0, 50e9, 5.0), (5.0, 250e6 / 5.5e-3, 0.0), (60.0, 250e6 / 4.125e-3, 13.75)],
+    ids=["rows cost time", "noise: short rows are faster", "noise: short rows are very slow"],
+)
+def test_bandwidth_and_time_per_row_explain_both_passes(short_ms: float, rate: float, row_ns: float) -> None:
+    found = cost(Pass(250_000_000, 100_000, 5.5e-3), Pass(250_000_000, 600_000, short_ms * 1e-3))
+    assert found.rate == pytest.approx(rate)
+    assert found.row_s * 1e9 == pytest.approx(row_ns)

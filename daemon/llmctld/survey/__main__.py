@@ -32,15 +32,19 @@ from llmctld.runtime.log import warn_on_stderr
 MATRIX_BYTES = 256 * 2**20
 """Bytes that are read in turn; more than the caches of most processors hold."""
 LIMIT_S = 60.0
+METHOD = "rows"
+"""Changes when another way of measuring gives other numbers: then stored ones no longer hold."""
 
 
 class Found(NamedTuple):
-    """What is printed. Bytes of memory for models; bytes per second (None: unknown); `measured`: on which day."""
+    """What is printed. Bytes of memory for models; bytes per second (None: unknown), and seconds per row of a matrix, in host
+    memory; `measured`: on which day."""
 
     host: int
     gpu: int
     host_rate: float | None
     gpu_rate: float | None
+    row_s: float
     measured: str | None
 
 
@@ -50,42 +54,50 @@ class DeviceBandwidth(msgspec.Struct):
     where: str
     rate: float
     shared: bool = False
+    row_s: float = 0.0
 
 
 def survey(paths: Paths, again: bool) -> Found:
     limit = limit_of(config.load(paths.config_file).limits)
     rates = bandwidth(paths, again)
     if rates is None:
-        return Found(limit.host, 0, None, None, None)
+        return Found(limit.host, 0, None, None, 0.0, None)
     gpu = limit.gpu if rates.gpu else 0  # this build of llama.cpp may not use it
-    return Found(limit.host, gpu, rates.host, rates.gpu, rates.measured.isoformat())
+    return Found(limit.host, gpu, rates.host, rates.gpu, rates.row_s, rates.measured.isoformat())
 
 
 def bandwidth(paths: Paths, again: bool) -> Bandwidth | None:
     """As measured before on this machine, else now. None if llama.cpp cannot be used."""
-    key = blake2b(f"{processor()} {cores()} {build()}".encode(), digest_size=16).hexdigest()
+    key = blake2b(f"{processor()} {cores()} {build()} {METHOD}".encode(), digest_size=16).hexdigest()
     known = read_bandwidth(paths.bandwidth)
     if known is not None and known.key == key and not again:
         return known
     found = _rates(measure())
     if found.host is None:
         return None
-    rates = Bandwidth(datetime.date.today(), key, found.host, found.gpu)
+    rates = Bandwidth(datetime.date.today(), key, found.host, found.gpu, found.row_s)
     with suppress(OSError, LlmctlError):  # then it is measured again the next time
         write_whole(make_private(paths.state) / paths.bandwidth.name, msgspec.json.encode(rates))
     return rates
 
 
 class MachineRates(NamedTuple):
+    """`row_s`: of host memory."""
+
     host: float | None
     gpu: float | None
+    row_s: float
 
 
 def _rates(lines: list[DeviceBandwidth]) -> MachineRates:
     """A GPU that shares the host's memory reads that memory faster than the processor."""
-    host = [line.rate for line in lines if line.where == "host" or line.shared]
+    fastest = max(
+        (line for line in lines if line.where == "host" or line.shared), key=lambda line: line.rate, default=None
+    )
     gpu = [line.rate for line in lines if line.where == "gpu" and not line.shared]
-    return MachineRates(max(host, default=None), max(gpu, default=None))
+    if fastest is None:
+        return MachineRates(None, max(gpu, default=None), 0.0)
+    return MachineRates(fastest.rate, max(gpu, default=None), fastest.row_s)
 
 
 def measure() -> list[DeviceBandwidth]:

@@ -46,6 +46,7 @@ class SurveyLine(msgspec.Struct):
     gpu: int = 0
     host_rate: float | None = None
     gpu_rate: float | None = None
+    row_s: float = 0.0
     measured: str | None = None
     error: Trouble | None = None
 
@@ -70,7 +71,7 @@ def suggest(
 
     flags.settings()
     found = _survey(measure)
-    room = suggestions.Room(found.host, found.gpu, found.host_rate, found.gpu_rate)
+    room = suggestions.Room(found.host, found.gpu, found.host_rate, found.gpu_rate, found.row_s)
     ranked = suggestions.ranked(room, for_ and for_.value)
     dated = suggestions.suggested().dated
     if json:
