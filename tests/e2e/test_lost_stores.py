@@ -127,3 +127,14 @@ def test_every_store_that_is_lost_under_a_running_hub_is_said_once_and_begun_ane
 
 def notices(said: list[str], name: str) -> list[str]:
     return [line for line in "".join(said).splitlines() if f"{name} was " in line]
+
+
+@pytest.mark.parametrize("folder", ["state", "cache"])
+def test_other_models_load_and_the_log_goes_on_when_a_folder_was_removed(folder: str) -> None:
+    with a_house() as house:
+        house.echo().echo("other")
+        house.ok("ask", "one", "--no-stdin")
+        shutil.rmtree(house.place / folder)
+        assert house.ok("ask", "two", "-m", "other", "--no-stdin").out == "two\n"
+        assert "a model is loaded" in house.ok("daemon", "logs").out
+        assert house.ok("ask", "one", "--no-stdin", "--json").last["cache"]["hit"] == "memory"

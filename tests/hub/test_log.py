@@ -85,3 +85,26 @@ def test_the_log_is_rotated_by_size(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_stops_no_request(tmp_path: Path) -> None:
     (tmp_path / "hub.log").mkdir()
     run(TALK, tmp_path, 2000, 3)
+
+
+REMOVED = """
+import shutil, sys
+from pathlib import Path
+from llmctl.config import Logs
+from llmctld.runtime.log import log, open_log
+from tests.e2e.house import until
+
+folder = Path(sys.argv[1])
+folder.mkdir()
+with open_log(folder, Logs()):
+    log.info("before")
+    until(lambda: (folder / "hub.log").exists() and (folder / "hub.log").stat().st_size)
+    shutil.rmtree(folder)
+    log.info("after")
+"""
+
+
+def test_log_that_was_removed_with_its_folder_is_begun_anew(tmp_path: Path) -> None:
+    run(REMOVED, tmp_path / "logs")
+    lines = (tmp_path / "logs" / "hub.log").read_text().splitlines()
+    assert [msgspec.json.decode(line)["event"] for line in lines] == ["after"]

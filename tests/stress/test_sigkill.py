@@ -29,7 +29,8 @@ REPLIES = 2.3
 """A kill comes after 1 to 10 ** REPLIES replies, each order of magnitude as often: while engines load, and long after it."""
 SAID = 50
 """Kills between two lines about how far a run is."""
-CONVERSATIONS = 3
+CONVERSATIONS, LONGEST = 3, 500
+"""Conversations at a time, and requests of all kinds after which others begin: a context must hold them."""
 DIED, NOT_LOADED = "engine_failed", "model_unavailable"
 """What a request may say whose engine was killed: while it computed, or while it loaded."""
 ROUNDS = 40
@@ -93,7 +94,8 @@ def stream(text: str) -> wire.Request:
 
 
 def converse(text: str) -> wire.Request:
-    name = f"c{int(text.split()[1]) % CONVERSATIONS}"
+    number = int(text.split()[1])
+    name = f"c{number % CONVERSATIONS}-{number // LONGEST}"
     return wire.Generate(prompt=text, model="echo", cache="skip", conversation=name)
 
 

@@ -5,13 +5,15 @@ Equal lines are written a hundred times and then counted (repeats.py).
 
 import logging
 import logging.handlers
+import os
 import queue
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict
@@ -29,6 +31,23 @@ class _Formatter(logging.Formatter):
         return hide(super().format(record))
 
 
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """A file that is begun anew, with its folder, when somebody has removed or renamed it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.stream is not None and not self._is_there(self.stream):
+            self.close()  # the next line opens the file again
+            with suppress(OSError):
+                Path(self.baseFilename).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        super().emit(record)
+
+    def _is_there(self, stream: TextIO) -> bool:
+        try:
+            return os.path.samestat(os.fstat(stream.fileno()), os.stat(self.baseFilename))
+        except OSError:
+            return False
+
+
 @contextmanager
 def open_log(folder: Path, settings: Logs) -> Iterator[None]:
     """Sends all log messages within the block to `folder`/hub.log; everything is written when the block ends.
@@ -36,7 +55,7 @@ def open_log(folder: Path, settings: Logs) -> Iterator[None]:
     A log that cannot be written stops nothing.
     """
     logging.raiseExceptions = False
-    handler = logging.handlers.RotatingFileHandler(
+    handler = _LogFile(
         folder / "hub.log", maxBytes=settings.max_bytes, backupCount=settings.files, encoding="utf-8", delay=True
     )
     handler.setFormatter(_Formatter("%(message)s"))

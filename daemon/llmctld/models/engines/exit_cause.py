@@ -4,6 +4,7 @@ Reads the exit status and the end of the engine's log; worker.py decides what fo
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,8 @@ def ran_out(exit_cause: ExitCause, log_file: Path, began: int) -> str:
     """
     if exit_cause.signal != "SIGABRT":
         return ""
-    with log_file.open("rb") as file:
+    lines: list[str] = []
+    with suppress(OSError), log_file.open("rb") as file:  # it may have been removed
         file.seek(began)
         lines = file.read(LAST_WORDS).decode(errors="replace").splitlines()
     return next((line.strip() for line in lines if NO_MEMORY.search(line)), "")

@@ -12,6 +12,7 @@ import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import psutil
@@ -83,10 +84,17 @@ class Worker(ModelHandle):
             rung=self.rung,
         )
 
+    def _open_log(self) -> BinaryIO:
+        """The end of the engine's log, whose folder may have been removed; nowhere if the disk takes none."""
+        with suppress(OSError):
+            self._log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return self._log_file.open("ab")
+        return Path(os.devnull).open("ab")
+
     async def _begin(self) -> tuple[asyncio.StreamReader, messages.Report | ExitCause]:
         """Starts a process; returns its report on the load, or why it ended."""
         ours, theirs = socket.socketpair()
-        with theirs, self._log_file.open("ab") as errors:
+        with theirs, self._open_log() as errors:
             self._began = errors.tell()
             reader, self._writer = await asyncio.open_unix_connection(sock=ours)
             self._process = subprocess.Popen(  # noqa: ASYNC220 - from this thread: PR_SET_PDEATHSIG follows it
