@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import gguf
+import psutil
 import pytest
 
 from tests import tiny_gguf
@@ -138,6 +139,29 @@ def test_the_timeout_command_of_the_shell_leaves_nothing_running(house: House) -
         limited.send_signal(signal.SIGALRM)
     assert limited.returncode == 124
     until(lambda: house.busy("echo") == 0)
+
+
+def test_a_timeout_holds_although_the_engine_stands_still_and_delivers_what_was_generated(house: House) -> None:
+    house.echo(token_ms=20)
+    house.ok("models", "load", "echo")
+    engine = psutil.Process(house.ps("echo")["pid"])
+    text = "word " * 1000
+    for limit in ("3s", "12s", "48s"):  # the first is enough where a text is noted within three seconds
+        asking = house.spawn("ask", text, "--timeout", limit, "--no-stream")
+        noted = "state = 'running' AND text != ''"
+        until(lambda asking=asking, noted=noted: asking.poll() is not None or house.records("id", noted))  # type: ignore[misc]
+        if asking.poll() is None:
+            break
+    engine.suspend()
+    outcome = asking.end()
+    assert outcome.status == 7
+    assert "a part of the answer had been generated" in outcome.err, "the engine has not told how many tokens"
+    assert 0 < len(outcome.out.strip()) < len(text)
+    assert text.startswith(outcome.out.strip())
+    assert house.busy("echo") == 1, "the engine may still compute it"
+    engine.resume()
+    until(lambda: house.busy("echo") == 0)
+    assert house.ok("ask", "hello", "--no-stdin").out == "hello\n"
 
 
 def test_reaching_max_tokens_is_reported_but_is_no_failure(shared: House) -> None:

@@ -106,6 +106,20 @@ class Counted:
         self.looks += 1
 
 
+class Broken:
+    """A store whose folder, say, can no longer be read."""
+
+    def look(self) -> None:
+        raise PermissionError
+
+
+def test_store_that_cannot_be_looked_at_stops_neither_the_heartbeat_nor_the_others() -> None:
+    watch, store = Watch(), Counted()
+    watch.add(Broken(), store)
+    watch.beat(busy=True)
+    assert store.looks == 1
+
+
 def test_idle_hub_looks_at_nothing() -> None:
     watch, store = Watch(), Counted()
     watch.add(store)

@@ -67,6 +67,8 @@ class Store:
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._turn = threading.Lock()
         """Guards the connection that writes."""
+        self._seen = threading.Lock()
+        """Guards the identity of the file, which is looked at on the event loop too."""
         self._begun = self._settled = 0
         """Writes that were submitted, and those of them whose callers know the outcome."""
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -108,17 +110,20 @@ class Store:
         except sqlite3.Error:
             self._connection.close()
             raise
-        self._identity = identity_of(self.path)
+        with self._seen:
+            self._identity = identity_of(self.path)
         self._unchecked = log_size(self.path) // PAGE_BYTES  # hubs that are killed early never come to a checkpoint
 
     def lost(self) -> str | None:
         """What happened to the file, in words, if it is not the one that was opened; None if it is."""
         if self.path == IN_MEMORY:
             return None
+        before = self._identity
         now = identity_of(self.path)
-        happened = change(self.path, self._identity, now)
-        if happened is None:
-            self._identity = now
+        happened = change(self.path, before, now)
+        with self._seen:
+            if happened is None and self._identity is before:  # else the thread has begun anew meanwhile
+                self._identity = now
         return happened
 
     def look(self) -> None:

@@ -5,6 +5,8 @@ It knows no store: what a loss is, and what follows from it, is the business of 
 
 from typing import Protocol
 
+from llmctld.runtime.log import log
+
 
 class Watched(Protocol):
     """A store with a file. `look` notices that the file is gone, replaced or cut short; it costs a stat and does not block."""
@@ -31,4 +33,7 @@ class Watch:
         if busy or self._stirred:
             self._stirred = False
             for store in self._stores:
-                store.look()
+                try:
+                    store.look()
+                except Exception:  # noqa: BLE001 - the hub's heartbeat must go on, and the other stores be looked at
+                    log.error("a store cannot be looked at", store=type(store).__name__, exc_info=True)

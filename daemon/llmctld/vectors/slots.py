@@ -101,9 +101,10 @@ class Slots:
 
     def lost(self) -> str | None:
         """What happened to the open file, in words: the path leads elsewhere, or records are missing. None if nothing."""
-        if self._file < 0:
+        try:
+            own = os.fstat(self._file)
+        except OSError:  # closed, or being opened again on another thread
             return None
-        own = os.fstat(self._file)
         try:
             now = self._path.stat()
         except OSError:

@@ -83,12 +83,12 @@ class LadderState(msgspec.Struct):
 class Ladder:
     """What is known about all models. `descent` is the view of one load."""
 
-    def __init__(self, file: Path, tell: Callable[[str], None] = lambda notice: None) -> None:
-        """`tell` takes notices about the file."""
+    def __init__(self, file: Path, tell: Callable[[str], None] | None = None) -> None:
+        """`tell` takes notices about the file; None: for one who only looks, and leaves a damaged file where it is."""
         self._processor = processor()
-        rule = LossRule("the file of crashes", tell, "crashes are learned again", "it is written again")
+        rule = LossRule("the file of crashes", tell or log.warning, "crashes are learned again", "it is written again")
         self.file = StateFile(file, rule, lambda: msgspec.json.encode(self._learned))
-        self._learned = self._read()
+        self._learned = self._read(tell is not None)
         self.suspected: dict[str, list[FailedRung]] = {}
         """Model -> crashes during requests, not yet confirmed by an answer on a lower rung."""
         self.spent: set[str] = set()
@@ -138,7 +138,7 @@ class Ladder:
         """The matching entry, if any."""
         return [each for each in kept if (each.build, each.processor, each.of) == (build, self._processor, of)]
 
-    def _read(self) -> LadderState:
+    def _read(self, tells: bool) -> LadderState:
         try:
             return read_json(self.file.path, LadderState)
         except FileNotFoundError:
@@ -146,7 +146,8 @@ class Ladder:
         except OSError as error:
             log.warning("the stored crashes of models cannot be read", file=str(self.file.path), reason=str(error))
         except ValueError as error:
-            self.file.set_damaged_aside(error)
+            if tells:
+                self.file.set_damaged_aside(error)
         return LadderState()
 
     def _write(self) -> None:
