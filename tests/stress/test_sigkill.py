@@ -18,7 +18,7 @@ import pytest
 
 from llmctl import wire
 from tests.e2e.dealer import Dealer
-from tests.e2e.house import House, gone, until, with_signal
+from tests.e2e.house import Command, House, gone, until, with_signal
 from tests.e2e.house import house as a_house
 from tests.stress.scale import FULL, count, seeded
 
@@ -27,8 +27,10 @@ UNDER_WAY = 12
 """Requests without a final reply at any time."""
 REPLIES = 2.3
 """A kill comes after 1 to 10 ** REPLIES replies, each order of magnitude as often: while engines load, and long after it."""
-SAID = 50
+SAID = 25
 """Kills between two lines about how far a run is."""
+COMMANDS = 0.2
+"""The share of hubs that a command asks too. It takes a second and a half to notice that its hub is gone."""
 CONVERSATIONS, LONGEST = 3, 500
 """Conversations at a time, and requests of all kinds after which others begin: a context must hold them."""
 DIED, NOT_LOADED = "engine_failed", "model_unavailable"
@@ -55,6 +57,8 @@ class Load:
     ended: dict[bytes, Sent] = field(default_factory=dict)
     abandoned: dict[bytes, Sent] = field(default_factory=dict)
     """Requests whose hub was killed before their final reply."""
+    commands: dict[str, bool] = field(default_factory=dict)
+    """Question of a command -> whether it was answered."""
     number: int = 0
 
     def send(self, dealer: Dealer) -> None:
@@ -78,7 +82,8 @@ class Load:
         found = Counter(
             sent.final.code if isinstance(sent.final, wire.Failed) else sent.kind for sent in self.ended.values()
         )
-        return f"{self.number} requests, ended as {dict(found)}, {len(self.abandoned)} with their hub"
+        left = f"{len(self.abandoned)} with their hub, {len(self.commands)} commands"
+        return f"{self.number} requests, ended as {dict(found)}, {left}"
 
     def abandon(self) -> None:
         self.abandoned |= self.flying
@@ -134,6 +139,22 @@ def last_words(dealer: Dealer, load: Load) -> None:
     load.abandon()
 
 
+def begin_command(house: House, load: Load) -> Command:
+    """A question of a command; what it takes as the end of its hub is tried here too."""
+    load.commands[text := f"command {len(load.commands)}"] = False
+    return house.spawn("ask", text, "-m", "echo", "--no-cache", "--no-stream", "--no-stdin")
+
+
+def end_command(command: Command, load: Load) -> None:
+    """It has its answer, or says in one line that its hub or engine has ended."""
+    text, outcome = f"command {len(load.commands) - 1}", command.end()
+    load.commands[text] = outcome.status == 0
+    assert outcome.out == (f"{text}\n" if outcome.status == 0 else ""), outcome
+    assert outcome.status in (0, 3, 4, 9), outcome
+    assert "Traceback" not in outcome.err
+    assert "This is a bug" not in outcome.err
+
+
 def check_outcomes(load: Load) -> None:
     """Each request that ended was answered, or says which engine died."""
     for sent in load.ended.values():
@@ -170,6 +191,9 @@ def check_history(house: House, load: Load) -> None:
             assert row[1:3] == ("done", sent.final.result.text), (row, sent)
             if row[4] is not None:
                 turns.setdefault(row[4], []).append(sent.text)
+    answered = Counter(row[3] for row in rows if row[1] == "done")
+    for text, acknowledged in load.commands.items():
+        assert answered[text] in ((1,) if acknowledged else (0, 1)), (text, acknowledged)
     kept: dict[str, list[str]] = {}
     for row in sorted(rows, key=lambda row: row[5]):
         if row[4] is not None and row[1] == "done":
@@ -210,7 +234,7 @@ def test_hub_and_engines_killed_under_a_mixed_load_lose_nothing_that_was_acknowl
     said = 0
     while killed.total() < kills:
         house.ok("daemon", "start")
-        hub = house.hub()
+        hub, command = house.hub(), begin_command(house, load) if dice.random() < COMMANDS else None
         with Dealer(house.socket) as dealer:
             while killed.total() < kills:
                 replies(dealer, load, int(10 ** dice.uniform(0, REPLIES)))
@@ -226,6 +250,8 @@ def test_hub_and_engines_killed_under_a_mixed_load_lose_nothing_that_was_acknowl
                 while load.flying:  # the last kill was an engine's: each request still has its outcome
                     take_one(dealer, load)
         house.ok("daemon", "start")
+        if command is not None:
+            end_command(command, load)
         check_outcomes(load)
         check_history(house, load)
         if killed.total() // SAID > said:
