@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny_gguf
-from tests.e2e.house import House, wait_for_the_hub
+from tests.e2e.house import House, until, wait_for_the_hub
 from tests.e2e.house import house as a_house
 
 
@@ -28,6 +28,15 @@ def shared() -> Iterator[House]:
     """A home with the model `echo` for tests that leave nothing behind that another could notice."""
     with a_house() as made:
         yield made.echo()
+
+
+@pytest.fixture
+def slow(shared: House) -> Iterator[House]:
+    """`shared` with the model `slow`, which takes a fifth of a second for a token; nothing runs in it before and after."""
+    if not any(line["name"] == "slow" for line in shared.ok("models", "ls", "--json").lines):
+        shared.echo("slow", token_ms=200)
+    yield shared
+    until(lambda: shared.busy("slow") <= 0, what="the end of what the test left running")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import gguf
@@ -10,6 +11,7 @@ import pytest
 
 from tests import tiny_gguf
 from tests.e2e.house import LLMCTL, House, until
+from tests.e2e.house import house as a_house
 
 LONG = "x" * 2000
 """2,000 tokens of an echo model; of a fifth of a second each, that ends in no test."""
@@ -27,27 +29,36 @@ def eos(path: Path) -> int:
     return int(field.contents())
 
 
-def test_a_second_short_request_overtakes_a_long_one(house: House) -> None:
-    house.echo(token_ms=200)
-    first = house.spawn("ask", LONG)
+@pytest.fixture(scope="module")
+def small(tiny: Path) -> Iterator[House]:
+    """A home with the model `tiny`."""
+    with a_house() as made:
+        (made.home / "tiny.gguf").write_bytes(tiny.read_bytes())
+        made.ok("models", "add", "tiny", made.home / "tiny.gguf")
+        yield made
+
+
+def test_a_second_short_request_overtakes_a_long_one(slow: House) -> None:
+    first = slow.spawn("ask", "-m", "slow", LONG)
     first.first_byte()
-    assert house.busy("echo") == 1
-    second = house.spawn("ask", "y" * 100, "--max-tokens", "5", "--json", "--no-stream")
-    until(lambda: second.poll() is not None or house.busy("echo") == 2, what="both at once")
+    assert slow.busy("slow") == 1
+    second = slow.spawn("ask", "-m", "slow", "y" * 100, "--max-tokens", "5", "--json", "--no-stream")
+    until(lambda: second.poll() is not None or slow.busy("slow") == 2, what="both at once")
     assert second.end().last["text"] == "yyyyy"
     assert first.poll() is None, "the first still streams"
-    assert house.busy("echo") == 1
+    assert slow.busy("slow") == 1
     first.send_signal(signal.SIGINT)
     assert first.end().status == 130
 
 
-def test_ps_shows_two_requests_running_at_once(house: House) -> None:
-    house.echo(token_ms=200)
-    first, second = house.spawn("ask", LONG), house.spawn("ask", "y" * 1000)
+def test_ps_shows_two_requests_running_at_once(slow: House) -> None:
+    first, second = slow.spawn("ask", "-m", "slow", LONG), slow.spawn("ask", "-m", "slow", "y" * 1000)
     first.first_byte()
     second.first_byte()
-    assert house.busy("echo") == 2
-    assert house.status()["requests_in_flight"] == 2
+    assert slow.busy("slow") == 2
+    assert slow.status()["requests_in_flight"] == 2
+    first.kill()
+    second.kill()
 
 
 def test_a_short_request_overtakes_a_long_one_on_a_real_model(house: House, tmp_path: Path) -> None:
@@ -108,37 +119,34 @@ def test_a_stalled_reader_gets_everything_and_stalls_no_other_request(house: Hou
     assert stalled.end().out == text + "\n"
 
 
-def test_ctrl_c_keeps_the_partial_answer(house: House) -> None:
-    house.echo(token_ms=200)
-    asking = house.spawn("ask", LONG, "--json")
+def test_ctrl_c_keeps_the_partial_answer(slow: House) -> None:
+    asking = slow.spawn("ask", "-m", "slow", LONG, "--json")
     asking.first_byte()
     asking.send_signal(signal.SIGINT)
     outcome = asking.end()
     assert outcome.status == 130
     assert outcome.last["finish_reason"] == "cancelled"
-    until(lambda: house.busy("echo") == 0)
+    until(lambda: slow.busy("slow") == 0)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_sigterm_and_sighup_also_cancel_the_request(house: House, number: signal.Signals, status: int) -> None:
-    house.echo(token_ms=200)
-    asking = house.spawn("ask", LONG)
+def test_sigterm_and_sighup_also_cancel_the_request(slow: House, number: signal.Signals, status: int) -> None:
+    asking = slow.spawn("ask", "-m", "slow", LONG)
     asking.first_byte()
     asking.send_signal(number)
     assert asking.end().status == status
-    until(lambda: house.busy("echo") == 0)
+    until(lambda: slow.busy("slow") == 0)
 
 
-def test_the_timeout_command_of_the_shell_leaves_nothing_running(house: House) -> None:
+def test_the_timeout_command_of_the_shell_leaves_nothing_running(slow: House) -> None:
     """SIGALRM makes `timeout` believe that the time is over; it is sent once the answer has begun."""
-    house.echo(token_ms=200)
-    command = ["timeout", "600", str(LLMCTL), "ask", LONG, "--no-stdin"]
-    with subprocess.Popen(command, env=house.environ(), stdout=subprocess.PIPE) as limited:
+    command = ["timeout", "600", str(LLMCTL), "ask", "-m", "slow", LONG, "--no-stdin"]
+    with subprocess.Popen(command, env=slow.environ(), stdout=subprocess.PIPE) as limited:
         assert limited.stdout is not None
         assert limited.stdout.read(1) == b"x"
         limited.send_signal(signal.SIGALRM)
     assert limited.returncode == 124
-    until(lambda: house.busy("echo") == 0)
+    until(lambda: slow.busy("slow") == 0)
 
 
 def test_a_timeout_holds_although_the_engine_stands_still_and_delivers_what_was_generated(house: House) -> None:
@@ -188,41 +196,38 @@ def test_multi_byte_characters_are_never_split(shared: House) -> None:
     assert shared.ok("ask", text).out == text + "\n"
 
 
-def test_tokens_of_a_real_model_become_valid_text_streamed_or_not(house: House, tiny: Path) -> None:
+def test_tokens_of_a_real_model_become_valid_text_streamed_or_not(small: House) -> None:
     """Random weights also generate byte tokens: the output is valid UTF-8, and the same streamed or not."""
-    house.ok("models", "add", "tiny", tiny)
     for seed in range(4):
         options = ("--temperature", "2", "--seed", seed, "--max-tokens", "60", "--json", "--no-cache")
-        streamed = house.ok("ask", "tell me", *options)
-        at_once = house.ok("ask", "tell me", *options, "--no-stream")
+        streamed = small.ok("ask", "tell me", *options)
+        at_once = small.ok("ask", "tell me", *options, "--no-stream")
         assert streamed.pieces == streamed.last["text"]
         assert streamed.last["text"] == at_once.last["text"], "the same seed gives the same answer"
         assert len(at_once.lines) == 1
 
 
-def test_usage_and_timings_are_reported(house: House, tiny: Path) -> None:
-    house.ok("models", "add", "tiny", tiny)
-    last = house.ok("ask", "one two three", "--max-tokens", "8", "--json", "--no-stream").last
+def test_usage_and_timings_are_reported(small: House) -> None:
+    small.run("models", "unload", "tiny")
+    last = small.ok("ask", "one two three", "--max-tokens", "8", "--json", "--no-stream").last
     assert last["model"] == "tiny"
     assert last["usage"]["prompt_tokens"] > 3
     assert 1 <= last["usage"]["completion_tokens"] <= 8
     times = last["timings"]
     assert times["total_ms"] >= times["prefill_ms"] + times["decode_ms"] > 0
     assert times["load_ms"] > 0, "this request loaded the model"
-    assert house.ok("ask", "four", "--max-tokens", "2", "--json", "--no-stream").last["timings"]["load_ms"] == 0
+    assert small.ok("ask", "four", "--max-tokens", "2", "--json", "--no-stream").last["timings"]["load_ms"] == 0
 
 
-def test_a_logit_bias_decides_the_token(house: House, tiny: Path) -> None:
-    house.ok("models", "add", "tiny", tiny)
-    wanted = eos(tiny)
-    assert house.ok("ask", "hi", "--logit-bias", f"{wanted}=100", "--json", "--no-stream").last["text"] == ""
+def test_a_logit_bias_decides_the_token(small: House) -> None:
+    wanted = eos(small.home / "tiny.gguf")
+    assert small.ok("ask", "hi", "--logit-bias", f"{wanted}=100", "--json", "--no-stream").last["text"] == ""
 
 
-def test_concurrent_requests_give_the_same_answers_as_sequential_ones(house: House, tiny: Path) -> None:
-    house.ok("models", "add", "tiny", tiny)
+def test_concurrent_requests_give_the_same_answers_as_sequential_ones(small: House) -> None:
     asks = [("ask", f"question {n}", "--temperature", "0", "--max-tokens", "40", "--no-cache") for n in range(4)]
-    alone = [house.ok(*ask).out for ask in asks]
-    together = [house.spawn(*ask) for ask in asks]
+    alone = [small.ok(*ask).out for ask in asks]
+    together = [small.spawn(*ask) for ask in asks]
     assert [command.end().out for command in together] == alone
 
 
@@ -268,16 +273,15 @@ def test_a_killed_engine_is_restarted_for_a_request_without_tokens_yet(house: Ho
     assert asking.end().out == "patience\n"
 
 
-def test_a_request_whose_engine_is_killed_midway_fails_with_its_partial_answer(house: House) -> None:
-    house.echo(token_ms=200)
-    asking = house.spawn("ask", "h" * 2000)
+def test_a_request_whose_engine_is_killed_midway_fails_with_its_partial_answer(slow: House) -> None:
+    asking = slow.spawn("ask", "-m", "slow", "h" * 2000)
     asking.first_byte()
-    for engine in house.engines():
+    for engine in slow.engines():
         engine.kill()
     outcome = asking.end()
     assert outcome.status == 9
     assert set(outcome.out.strip()) <= {"h"}
-    assert house.ok("ask", "short").out == "short\n"
+    assert slow.ok("ask", "short").out == "short\n"
 
 
 def test_failed_loads_and_failed_requests_have_their_own_status(house: House) -> None:

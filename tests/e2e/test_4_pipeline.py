@@ -107,17 +107,16 @@ def test_a_joined_request_also_streams_the_text_from_before_it_joined(house: Hou
     assert first.end().out == text + "\n"
 
 
-def test_a_cache_hit_reports_its_age(house: House) -> None:
-    house.echo()
-    assert hit(ask(house, "hello")) is None
-    again = ask(house, "hello")
+def test_a_cache_hit_reports_its_age(shared: House) -> None:
+    assert hit(ask(shared, "aged")) is None
+    again = ask(shared, "aged")
     assert hit(again) == "memory"
     assert again.last["cache"]["age_s"] >= 0
-    assert again.last["text"] == "hello"
-    told = house.ok("ask", "hello")
-    assert told.out == "hello\n"
+    assert again.last["text"] == "aged"
+    told = shared.ok("ask", "aged")
+    assert told.out == "aged\n"
     assert "ago" in told.err or "old" in told.err
-    assert house.ok("ask", "hello", "-q").err == ""
+    assert shared.ok("ask", "aged", "-q").err == ""
 
 
 def test_answers_on_disk_survive_a_restart_of_the_hub(house: House) -> None:
@@ -152,78 +151,77 @@ def test_answers_survive_sigkill_of_the_hub(house: House) -> None:
         (("--no-cache",), False),
     ],
 )
-def test_options_decide_whether_an_answer_is_stored(house: House, options: tuple[str, ...], stored: bool) -> None:
-    house.echo()
-    assert hit(ask(house, "hello", *options)) is None
-    assert hit(ask(house, "hello", *options)) == ("memory" if stored else None)
+def test_options_decide_whether_an_answer_is_stored(shared: House, options: tuple[str, ...], stored: bool) -> None:
+    text = f"stored with {options}?"
+    assert hit(ask(shared, text, *options)) is None
+    assert hit(ask(shared, text, *options)) == ("memory" if stored else None)
 
 
-def test_no_cache_neither_reads_nor_writes_the_cache(house: House) -> None:
-    house.echo()
-    assert hit(ask(house, "hello", "--no-cache")) is None
-    assert hit(ask(house, "hello")) is None
-    assert hit(ask(house, "hello", "--no-cache")) is None
+def test_no_cache_neither_reads_nor_writes_the_cache(shared: House) -> None:
+    assert hit(ask(shared, "neither", "--no-cache")) is None
+    assert hit(ask(shared, "neither")) is None
+    assert hit(ask(shared, "neither", "--no-cache")) is None
 
 
-def test_refresh_computes_again_and_overwrites_the_stored_answer(house: House) -> None:
-    house.echo()
-    first = ask(house, "hello").last
-    assert hit(ask(house, "hello", "--refresh")) is None
-    again = ask(house, "hello").last
+def on_disk(house: House) -> int:
+    """Answers in the disk level."""
+    levels = {line["level"]: line for line in house.ok("cache", "stats", "--json").lines}
+    return int(levels["disk"]["entries"])
+
+
+def test_refresh_computes_again_and_overwrites_the_stored_answer(shared: House) -> None:
+    first = ask(shared, "refreshed").last
+    entries = on_disk(shared)
+    assert hit(ask(shared, "refreshed", "--refresh")) is None
+    again = ask(shared, "refreshed").last
     assert again["cache"]["hit"] == "memory"
     assert again["cache"]["key"] == first["cache"]["key"], "the same question, whatever --refresh says"
-    levels = {line["level"]: line for line in house.ok("cache", "stats", "--json").lines}
-    assert levels["disk"]["entries"] == 1
+    assert on_disk(shared) == entries
 
 
-def test_cache_only_answers_from_the_cache_or_fails_with_status_13(house: House) -> None:
-    house.echo()
-    missed = house.run("ask", "hello", "--cache-only", "--json")
+def test_cache_only_answers_from_the_cache_or_fails_with_status_13(shared: House) -> None:
+    missed = shared.run("ask", "only stored", "--cache-only", "--json")
     assert missed.status == 13
     assert missed.error["code"] == "cache_miss"
-    ask(house, "hello")
-    assert hit(ask(house, "hello", "--cache-only")) == "memory"
+    ask(shared, "only stored")
+    assert hit(ask(shared, "only stored", "--cache-only")) == "memory"
 
 
-def test_a_cache_hit_needs_no_loaded_model(house: House) -> None:
-    house.echo()
-    ask(house, "hello")
-    house.ok("models", "unload", "echo")
-    until(lambda: not house.engines())
-    assert hit(ask(house, "hello")) == "memory"
-    assert not house.engines()
+def test_a_cache_hit_needs_no_loaded_model(shared: House) -> None:
+    ask(shared, "unloaded")
+    shared.ok("models", "unload", "echo")
+    until(lambda: not shared.ps("echo"))
+    assert hit(ask(shared, "unloaded")) == "memory"
+    assert not shared.ps("echo")
 
 
-def test_a_stored_answer_older_than_max_age_is_computed_again(house: House) -> None:
-    house.echo()
-    ask(house, "hello")
+def test_a_stored_answer_older_than_max_age_is_computed_again(shared: House) -> None:
+    ask(shared, "too old")
     stored = time.monotonic()
-    assert hit(ask(house, "hello", "--max-age", "1h")) == "memory"
+    assert hit(ask(shared, "too old", "--max-age", "1h")) == "memory"
     until(lambda: time.monotonic() > stored + 0.3)
-    assert hit(ask(house, "hello", "--max-age", "0.2s")) is None
-    assert hit(ask(house, "hello", "--max-age", "1h")) == "memory", "the newer answer took the older one's place"
+    assert hit(ask(shared, "too old", "--max-age", "0.2s")) is None
+    assert hit(ask(shared, "too old", "--max-age", "1h")) == "memory", "the newer answer took the older one's place"
 
 
-def test_a_cancelled_answer_is_never_stored(house: House) -> None:
-    house.echo(token_ms=1000)
-    asking = house.spawn("ask", "p" * 400)
+def test_a_cancelled_answer_is_never_stored(slow: House) -> None:
+    asking = slow.spawn("ask", "-m", "slow", "p" * 400)
     asking.first_byte()
     asking.send_signal(signal.SIGINT)
     asking.end()
-    assert house.run("ask", "p" * 400, "--cache-only").status == 13
+    assert slow.run("ask", "-m", "slow", "p" * 400, "--cache-only").status == 13
 
 
-def test_an_answer_that_timed_out_is_never_stored(house: House) -> None:
-    house.echo(token_ms=1000)
-    house.ok("models", "load", "echo")
+def test_an_answer_that_timed_out_is_never_stored(slow: House) -> None:
+    slow.ok("models", "load", "slow")
     for limit in ("0.5s", "2s", "8s", "30s"):  # the first is enough where a token comes in half a second
-        outcome = house.run("ask", "p" * 400, "--timeout", limit, "--json")
+        outcome = slow.run("ask", "-m", "slow", "q" * 400, "--timeout", limit, "--json")
         assert outcome.status == 7
         assert outcome.error["code"] == "timeout"
         if outcome.pieces:
             break
     assert 0 < len(outcome.pieces) < 400, "what came is printed first"
-    assert house.run("ask", "p" * 400, "--cache-only").status == 13
+    assert slow.run("ask", "-m", "slow", "q" * 400, "--cache-only").status == 13
 
 
 @pytest.mark.parametrize(
@@ -267,12 +265,11 @@ def cached(shared: House) -> House:
     return shared
 
 
-def test_line_endings_and_a_byte_order_mark_do_not_change_the_key(house: House) -> None:
-    house.echo()
-    ask(house, "one\ntwo")
-    assert hit(ask(house, "one\r\ntwo")) == "memory"
-    assert hit(ask(house, "\ufeffone\ntwo")) == "memory"
-    assert hit(ask(house, "One\ntwo")) is None, "nothing else is folded"
+def test_line_endings_and_a_byte_order_mark_do_not_change_the_key(shared: House) -> None:
+    ask(shared, "one\ntwo")
+    assert hit(ask(shared, "one\r\ntwo")) == "memory"
+    assert hit(ask(shared, "\ufeffone\ntwo")) == "memory"
+    assert hit(ask(shared, "One\ntwo")) is None, "nothing else is folded"
 
 
 def test_a_changed_model_file_invalidates_its_stored_answers(house: House) -> None:
@@ -316,17 +313,16 @@ def test_a_disabled_cache_stores_nothing(house: House) -> None:
     assert hit(ask(house, "hello")) is None
 
 
-def test_every_history_record_has_user_and_tags(house: House) -> None:
-    house.echo()
-    ask(house, "one", "--user", "ana", "--tag", "a", "--tag", "b")
-    ask(house, "one", "--user", "ana", "--tag", "c")
-    assert house.run("ask", "two", "--user", "ana", "--temperature", "9").status == 5
-    records = house.records()
-    assert [row["user"] for row in records] == ["ana"] * 3
+def test_every_history_record_has_user_and_tags(shared: House) -> None:
+    ask(shared, "one", "--user", "rae", "--tag", "a", "--tag", "b")
+    ask(shared, "one", "--user", "rae", "--tag", "c")
+    assert shared.run("ask", "two", "--user", "rae", "--temperature", "9").status == 5
+    records = shared.records(where="user = 'rae'")
+    assert [row["user"] for row in records] == ["rae"] * 3
     assert ["a" in row["tags"] and "b" in row["tags"] for row in records] == [True, False, False]
     assert [row["hit"] for row in records] == [None, "memory", None]
     assert [row["state"] for row in records] == ["done", "done", "failed"]
-    assert ask(house, "three").last["user"] != ""
+    assert ask(shared, "three").last["user"] != ""
 
 
 def test_cache_clear_asks_for_confirmation_and_reports_what_it_removed(house: House) -> None:

@@ -82,12 +82,11 @@ def test_a_pipe_into_ask_and_into_head_prints_no_errors(house: House, tmp_path: 
 # ---- stdout and stderr ----------------------------------------------------------------------------------------------
 
 
-def test_a_closed_stdout_pipe_ends_the_command_quietly(house: House) -> None:
-    house.echo(token_ms=200)
-    house.ok("models", "load", "echo")
-    outcome = house.shell(f"llmctl ask $'a\\n{'b' * 3000}' --max-tokens 3000 | head -1")
+def test_a_closed_stdout_pipe_ends_the_command_quietly(slow: House) -> None:
+    slow.ok("models", "load", "slow")
+    outcome = slow.shell(f"llmctl ask -m slow $'a\\n{'b' * 3000}' --max-tokens 3000 | head -1")
     assert (outcome.status, outcome.out, outcome.err) == (0, "a\n", "")
-    until(lambda: house.busy("echo") == 0, what="its end in the engine, where 3,000 tokens would take 10 minutes")
+    until(lambda: slow.busy("slow") == 0, what="its end in the engine, where 3,000 tokens would take 10 minutes")
 
 
 def test_output_to_a_file_contains_no_escape_codes(house: House) -> None:
@@ -106,9 +105,8 @@ def test_no_colour_in_a_terminal_that_disables_it(shared: House, variables: dict
     assert b"\x1b[3" not in seen, "no colours"
 
 
-def test_the_answer_is_flushed_piece_by_piece(house: House) -> None:
-    house.echo(token_ms=1000)
-    asking = house.spawn("ask", "k" * 1000)
+def test_the_answer_is_flushed_piece_by_piece(slow: House) -> None:
+    asking = slow.spawn("ask", "-m", "slow", "k" * 1000)
     assert asking.first_byte() == "k"
     assert asking.poll() is None
     asking.kill()
@@ -173,13 +171,12 @@ def test_continuing_a_conversation_sends_the_previous_turns(house: House, tiny: 
     assert second["usage"]["prompt_tokens"] > alone["usage"]["prompt_tokens"]
 
 
-def test_a_named_conversation_is_created_at_first_use(house: House) -> None:
-    house.echo()
-    first = house.ok("ask", "one", "--conversation", "trip", "--json", "--no-stream").last
+def test_a_named_conversation_is_created_at_first_use(shared: House) -> None:
+    first = shared.ok("ask", "one", "--conversation", "trip", "--json", "--no-stream").last
     assert first["conversation"] == "trip"
-    house.ok("ask", "elsewhere")
-    house.ok("ask", "two", "--conversation", "trip")
-    rows = house.records("conversation, prompt", where="conversation = 'trip'")
+    shared.ok("ask", "elsewhere")
+    shared.ok("ask", "two", "--conversation", "trip")
+    rows = shared.records("conversation, prompt", where="conversation = 'trip'")
     assert len(rows) == 2
 
 
@@ -194,10 +191,9 @@ def test_conversations_outlive_the_hub_and_belong_to_their_user(house: House) ->
     )
 
 
-def test_continuing_without_a_conversation_is_status_5(house: House) -> None:
-    house.echo()
-    assert house.run("ask", "hi", "-c").status == 5
-    assert house.run("ask", "hi", "-c", "--conversation", "x").status == 2
+def test_continuing_without_a_conversation_is_status_5(shared: House) -> None:
+    assert shared.run("ask", "hi", "-c", "--user", "newcomer").status == 5
+    assert shared.run("ask", "hi", "-c", "--conversation", "x").status == 2
 
 
 def test_concurrent_requests_on_one_conversation_are_answered_in_order(house: House) -> None:
@@ -223,21 +219,19 @@ def test_chat_reads_its_turns_from_a_pipe(house: House) -> None:
 # ---- templates ------------------------------------------------------------------------------------------------------
 
 
-def test_a_saved_template_is_used_with_its_parameters(house: House) -> None:
-    house.echo()
-    house.ok("ask", "Say {what} twice: {what}", "-p", "what=hi", "--save", "twice", "--max-tokens", "100")
-    assert house.ok("templates", "ls", "--json").lines[0]["name"] == "twice"
-    assert house.ok("ask", "-t", "twice", "-p", "what=no").out == "Say no twice: no\n"
-    assert "twice" in house.ok("templates", "show", "twice").out
-    house.ok("templates", "rm", "twice", "--yes")
-    assert house.run("ask", "-t", "twice").status == 5
+def test_a_saved_template_is_used_with_its_parameters(shared: House) -> None:
+    shared.ok("ask", "Say {what} twice: {what}", "-p", "what=hi", "--save", "twice", "--max-tokens", "100")
+    assert "twice" in [line["name"] for line in shared.ok("templates", "ls", "--json").lines]
+    assert shared.ok("ask", "-t", "twice", "-p", "what=no").out == "Say no twice: no\n"
+    assert "twice" in shared.ok("templates", "show", "twice").out
+    shared.ok("templates", "rm", "twice", "--yes")
+    assert shared.run("ask", "-t", "twice").status == 5
 
 
-def test_a_template_given_as_a_file_is_used_and_its_missing_parameter_named(house: House) -> None:
-    house.echo()
-    (house.home / "t.yaml").write_text("prompt: 'About {topic}: {stdin}'\nparams: {topic: null}\nmax_tokens: 500\n")
-    assert house.ok("ask", "-t", "./t.yaml", "-p", "topic=cats", stdin="purr\n").out == "About cats: purr\n"
-    missing = house.run("ask", "-t", "./t.yaml", stdin="purr\n")
+def test_a_template_given_as_a_file_is_used_and_its_missing_parameter_named(shared: House) -> None:
+    (shared.home / "t.yaml").write_text("prompt: 'About {topic}: {stdin}'\nparams: {topic: null}\nmax_tokens: 500\n")
+    assert shared.ok("ask", "-t", "./t.yaml", "-p", "topic=cats", stdin="purr\n").out == "About cats: purr\n"
+    missing = shared.run("ask", "-t", "./t.yaml", stdin="purr\n")
     assert missing.status == 5
     assert "topic" in missing.err
 
@@ -251,10 +245,9 @@ def test_an_invalid_template_file_is_refused_and_named(shared: House, text: str)
     assert "Traceback" not in outcome.err
 
 
-def test_an_unknown_template_suggests_similar_names(house: House) -> None:
-    house.echo()
-    house.ok("ask", "Sum up {stdin}", "--save", "summary", stdin="x")
-    outcome = house.run("ask", "-t", "sumary")
+def test_an_unknown_template_suggests_similar_names(shared: House) -> None:
+    shared.ok("ask", "Sum up {stdin}", "--save", "summary", stdin="x")
+    outcome = shared.run("ask", "-t", "sumary")
     assert outcome.status == 5
     assert "summary" in outcome.err
 
@@ -279,10 +272,9 @@ def test_models_are_added_shown_loaded_and_removed(house: House, tiny: Path) -> 
     assert house.run("ask", "hi", LLMCTL_DEFAULTS__GUIDE="false").status == 4
 
 
-def test_adding_a_model_under_an_existing_name_needs_force(house: House) -> None:
-    house.echo()
-    assert house.run("models", "add", "echo", "echo").status == 2
-    house.ok("models", "add", "echo", "echo", "--force")
+def test_adding_a_model_under_an_existing_name_needs_force(shared: House) -> None:
+    assert shared.run("models", "add", "echo", "echo").status == 2
+    shared.ok("models", "add", "echo", "echo", "--force")
 
 
 def test_a_relative_model_path_is_resolved_from_the_caller_s_directory(house: House, tiny: Path) -> None:
