@@ -193,3 +193,13 @@ async def test_closing_the_hub_does_not_wait_for_a_hash(tmp_path: Path) -> None:
     await hasher.close()
     assert contents.full(contents.own(str(large))) is None
     assert file_identity(large).size == 2**40
+
+
+def test_links_back_into_a_folder_are_not_followed(tmp_path: Path) -> None:
+    """Two of them would be two to the power of forty files."""
+    folder = tmp_path / "m"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    for name in ("a", "b", "deeper/c", "deeper/d"):
+        (folder / name).symlink_to(folder)
+    assert [name for name, _ in files_of(str(folder))] == ["config.json"]

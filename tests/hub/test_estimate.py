@@ -1,6 +1,7 @@
 """A model's memory as estimated from its header, compared with what the library uses; and stored measurements."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from llmctld.models.memory.attention_windows import window
 from llmctld.models.memory.estimate import Estimate, Estimates
 from safetensors.numpy import load_file, save_file
 
+from llmctl import wire
 from llmctl.config import ModelEntry, ModelSettings
 from tests import odd_gguf, tiny_bert, tiny_gguf
 from tests.engine.driver import llama
@@ -126,6 +128,22 @@ def test_implausible_header_values_never_raise(tmp_path: Path, key: str, value: 
     assert told(tmp_path, path).total >= 0
 
 
+def test_an_estimate_that_no_message_could_carry_is_the_size_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    writer = GGUFWriter(path, "llama")
+    for key in ("block_count", "attention.head_count", "attention.head_count_kv"):
+        writer.add_uint32(f"llama.{key}", 4000)
+    for key in ("embedding_length", "attention.key_length", "context_length"):
+        writer.add_uint64(f"llama.{key}", 2**63)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    catalog, entry = a_catalog(tmp_path, path)
+    found = Estimates(catalog, tmp_path / "measured.json").tell(entry, ModelSettings())
+    assert found.total_bytes == path.stat().st_size
+    wire.encode(wire.Done(result=found))
+
+
 def test_models_without_a_file_are_estimated_as_zero(tmp_path: Path) -> None:
     assert told(tmp_path, "echo").total == 0
     path = tmp_path / "m.gguf"
@@ -202,6 +220,14 @@ def test_folder_with_an_invalid_config_is_estimated_by_its_weights(tmp_path: Pat
     entry = ModelEntry(name="t", target=str(path), backend="transformers")
     size = (path / "model.safetensors").stat().st_size
     assert Estimates(catalog, tmp_path / "measured.json").of(entry) == Estimate(size, 0, 0)
+
+
+def test_a_pipe_in_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
+    path = a_transformers_folder(tmp_path / "t")
+    (path / "model.safetensors").unlink()
+    os.mkfifo(path / "model.safetensors")
+    with pytest.raises(ValueError, match="not a regular file"):
+        folder.text(path, ModelSettings())
 
 
 def test_draft_model_is_included_in_the_estimate(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from llmctld.models.found.file_contents import FileContents
 from llmctld.models.memory.estimate import Estimates
 from llmctld.models.running.memory_budget import MemoryBudget
 
+from llmctl import wire
 from llmctl.config import Limits, Size
 from llmctl.errors import ModelUnavailable
 from llmctl.wire import FileContent
@@ -165,3 +166,30 @@ def test_a_header_is_read_once_until_the_file_changes(tmp_path: Path, monkeypatc
     assert len(read) == 2
     path.unlink()
     assert known.of(path).state == "damaged"
+
+
+@pytest.mark.parametrize("value", [float("inf"), 1e300, "many", 2**64 - 1])
+def test_a_context_that_is_none_is_described_or_named(tmp_path: Path, value: float | str) -> None:
+    path = tmp_path / "m.gguf"
+    writer = GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("llama")
+    kinds = {str: writer.add_string, int: writer.add_uint64, float: writer.add_float64}
+    kinds[type(value)]("llama.context_length", value)
+    writer.add_tensor("t", np.zeros(1, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    wire.encode(wire.Done(result=wire.FilesDescribed(files=[of(tmp_path, path)])))
+
+
+@pytest.mark.parametrize(
+    "config", ['{"num_hidden_layers": "many"}', '{"hidden_size": [1]}', '{"num_attention_heads": 1e308}', "[" * 50_000]
+)
+def test_a_folder_with_an_odd_description_is_named(tmp_path: Path, config: str) -> None:
+    path = folder_model(tmp_path / "m")
+    said = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(config if config.startswith("[") else json.dumps(said | json.loads(config)))
+    found = of(tmp_path, path)
+    assert str(path) in f"{found.path} {found.reason}"
+    wire.encode(wire.Done(result=wire.FilesDescribed(files=[found])))

@@ -7,7 +7,7 @@ import pytest
 from gguf import GGUFWriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from llmctld.models.catalogue.header import DamagedHeader, read_header
+from llmctld.models.catalogue.header import DamagedHeader, read_header, read_whole_header
 from llmctld.models.catalogue.target import type_of
 
 from llmctl.errors import ModelUnavailable
@@ -92,3 +92,47 @@ def test_unreasonable_header_numbers_count_as_damage(tmp_path: Path) -> None:
         path.write_bytes(b"GGUF" + struct.pack("<IQQ", 99, 0, 1) if name == "version" else head + key + rest)
         with pytest.raises(DamagedHeader):
             read_header(path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "keys", "words"),
+    [(0, 2**63, "claims 9223372036854775808 keys"), (2**40, 0, "claims 1099511627776 tensors")],
+)
+def test_counts_are_not_believed(tmp_path: Path, tensors: int, keys: int, words: str) -> None:
+    """Zeros are empty keys and tensors: reading on would keep the hub busy for minutes."""
+    path = tmp_path / "zeros.gguf"
+    with path.open("wb") as file:
+        file.write(b"GGUF" + struct.pack("<IQQ", 3, tensors, keys))
+        file.truncate(2**40)
+    with pytest.raises(DamagedHeader, match=words):
+        read_whole_header(path)
+
+
+def test_empty_tokens_without_end_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.gguf"
+    with path.open("wb") as file:
+        file.write(b"GGUF" + struct.pack("<IQQQsIIQ", 3, 0, 1, 1, b"k", 9, 8, 2**27))
+        file.truncate(2**40)
+    with pytest.raises(DamagedHeader, match="an array of 134217728 texts"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("alignment", ["x", 0, -32, 1.5])
+def test_an_alignment_that_is_none_is_damage(tmp_path: Path, alignment: object) -> None:
+    path = tmp_path / "x.gguf"
+    writer = GGUFWriter(path, "llama")
+    kinds = {str: writer.add_string, int: writer.add_int32, float: writer.add_float32}
+    kinds[type(alignment)]("general.alignment", alignment)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(DamagedHeader, match="its alignment is"):
+        read_whole_header(path)
+
+
+def test_a_tensor_larger_than_any_file_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    tensor = struct.pack("<Q1sIQQQQIQ", 1, b"t", 4, *([2**63] * 4), 0, 0)
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + tensor)
+    with pytest.raises(DamagedHeader, match="the tensor 't' ends at byte"):
+        read_whole_header(path)

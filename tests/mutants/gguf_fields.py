@@ -96,7 +96,11 @@ class Reader:
 
 
 def joined(fields: Sequence[Field]) -> bytes:
-    return b"".join(field.data for field in fields)
+    """The file, with the tensors where they belong even if what stands before them has another size."""
+    whole = bytearray()
+    for field in fields:
+        whole += bytes(-len(whole) % 32) if field.kind == "padding" else field.data
+    return bytes(whole)
 
 
 # ---- changes ----------------------------------------------------------------------------------------------------------
@@ -104,7 +108,7 @@ def joined(fields: Sequence[Field]) -> bytes:
 Change = Callable[[random.Random, list[Field]], str]
 
 
-def _packed(letter: str, value: float) -> bytes:
+def packed(letter: str, value: float) -> bytes:
     if letter in "fd":
         return struct.pack("<" + letter, float(value))
     size = struct.calcsize("<" + letter)
@@ -134,11 +138,11 @@ def number(dice: random.Random, fields: list[Field]) -> str:
     )
     field = dice.choice([field for field in fields if field.kind == kind] or [fields[2]])
     if field.letter in "fd":
-        field.data = _packed(field.letter, dice.choice((float("nan"), float("inf"), -1.0, 0.0, 1e30)))
+        field.data = packed(field.letter, dice.choice((float("nan"), float("inf"), -1.0, 0.0, 1e30)))
         return f"{kind} of {field.of}"
     was = int.from_bytes(field.data, "little")
     value = dice.choice((*NUMBERS, was + 1, max(0, was - 1), was * 2, was + 32, was // 2))
-    field.data = _packed(field.letter or "I", value)
+    field.data = packed(field.letter or "I", value)
     return f"{kind} of {field.of}: {was} -> {value}"
 
 
@@ -146,7 +150,7 @@ def kind_of(dice: random.Random, fields: list[Field]) -> str:
     kind = dice.choice(("type", "item type", "tensor type"))
     field = dice.choice([field for field in fields if field.kind == kind] or [fields[1]])
     value = dice.choice((*range(14), 30, 39, 40, 99, 2**31, 2**32 - 1))
-    field.data = _packed("I", value)
+    field.data = packed("I", value)
     return f"{kind} of {field.of}: {value}"
 
 
@@ -158,11 +162,11 @@ def text(dice: random.Random, fields: list[Field]) -> str:
         return ""
     at = dice.choice(places)
     others = [fields[other].data for other in places]
-    return _written(fields, at, dice.choice((*TEXTS, *dice.choices(others, k=6))))
+    return written(fields, at, dice.choice((*TEXTS, *dice.choices(others, k=6))))
 
 
-def _written(fields: list[Field], at: int, value: bytes) -> str:
-    fields[at - 1].data = _packed("Q", len(value))
+def written(fields: list[Field], at: int, value: bytes) -> str:
+    fields[at - 1].data = packed("Q", len(value))
     fields[at].data = value
     return f"{fields[at].kind} of {fields[at].of}: {value[:30]!r}"
 
@@ -175,24 +179,24 @@ def told(dice: random.Random, fields: list[Field]) -> str:
     if not places:
         return added(dice, fields, key, value)
     if isinstance(value, bytes):
-        return _written(fields, places[0], value)
-    fields[places[0]].data = _packed(fields[places[0]].letter, value)
+        return written(fields, places[0], value)
+    fields[places[0]].data = packed(fields[places[0]].letter or "I", value)
     return f"{key}: {value}"
 
 
 def added(dice: random.Random, fields: list[Field], key: str, value: bytes | float) -> str:
     """One more pair of key and value, first in the file."""
     name = key.encode()
-    pair = [Field("length", _packed("Q", len(name))), Field("key", name)]
+    pair = [Field("length", packed("Q", len(name))), Field("key", name)]
     if isinstance(value, bytes):
         pair += [
-            Field("type", _packed("I", STRING)),
-            Field("length", _packed("Q", len(value))),
+            Field("type", packed("I", STRING)),
+            Field("length", packed("Q", len(value))),
             Field("text", value, key),
         ]
     else:
-        pair += [Field("type", _packed("I", 4)), Field("value", _packed("I", value), key, "I")]
-    fields[3].data = _packed("Q", int.from_bytes(fields[3].data, "little") + 1)
+        pair += [Field("type", packed("I", 4)), Field("value", packed("I", value), key, "I")]
+    fields[3].data = packed("Q", int.from_bytes(fields[3].data, "little") + 1)
     fields[4:4] = pair
     return f"added {key}: {value!r}"[:80]
 
@@ -206,10 +210,10 @@ def lost(dice: random.Random, fields: list[Field]) -> str:
     part = fields[starts[which] : ends[which]]
     count = int.from_bytes(fields[3].data, "little")
     if dice.random() < 0.7:
-        fields[3].data = _packed("Q", count - 1)
+        fields[3].data = packed("Q", count - 1)
         del fields[starts[which] : ends[which]]
         return f"without {key!r}"
-    fields[3].data = _packed("Q", count + 1)
+    fields[3].data = packed("Q", count + 1)
     fields[starts[which] : starts[which]] = [Field(field.kind, field.data, field.of, field.letter) for field in part]
     return f"twice {key!r}"
 
@@ -226,7 +230,7 @@ def narrower(dice: random.Random, fields: list[Field]) -> str:
     ):
         end += 1
     kind = dice.choice(list(SIZES))
-    fields[at].data = _packed("I", kind)
+    fields[at].data = packed("I", kind)
     fields[at + 2 : end] = [Field("items", bytes(count * struct.calcsize("<" + SIZES[kind])), fields[at].of)]
     return f"items of {fields[at].of} of type {kind}"
 

@@ -1,8 +1,7 @@
 """Feeds mutants of model files to a running hub through the commands:
 
-`python -m tests.mutants.model_files KIND COUNT SEED`,
-with LLMCTL_HOME set and the sound model `tiny` added there. After each mutant
-the hub has to be the same process, and the sound model has to answer.
+`python -m tests.mutants.model_files KIND COUNT SEED [ASKED]`, with LLMCTL_HOME set and the sound model `tiny` added there. After
+each mutant the hub has to be the same process, and the sound model has to answer. One mutant in ASKED is loaded and asked.
 
 It knows commands and their exit statuses, not how a model file is read.
 """
@@ -10,66 +9,67 @@ It knows commands and their exit statuses, not how a model file is read.
 import json
 import os
 import random
+import shutil
+import subprocess
 import sys
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from llmctl import Client, wire
+from llmctl.errors import LlmctlError
 from tests import odd_gguf, tiny_gguf
-from tests.mutants import gguf_fields
-from tests.mutants.user_files import Kind as Commands
-from tests.mutants.user_files import flaw, report, run
+from tests.mutants import folders, gguf_fields
+from tests.mutants.reported import REPORTS
+from tests.mutants.user_files import Outcome, ended, report, run, wrong
 
-Mutate = Callable[[random.Random, Path, Path], str]
+STATUSES = frozenset({0, 2, 4, 5, 7, 9})
+QUESTION = ("hello", "--max-tokens", "3", "--temperature", "0", "--no-stdin", "--no-cache", "--timeout", "120s", "-q")
 ADD = ("models", "add", "mutant", "{file}", "--force", "-q")
-ASK = (
-    "ask",
-    "hello",
-    "-m",
-    "{model}",
-    "--max-tokens",
-    "3",
-    "--temperature",
-    "0",
-    "--no-stdin",
-    "--no-cache",
-    "--timeout",
-    "60s",
-    "-q",
-)
 LOOK = (
     ("models", "show", "mutant"),
     ("models", "estimate", "mutant"),
     ("models", "estimate", "{file}"),
     ("models", "ls"),
 )
-STATUSES = frozenset({0, 2, 4, 5, 7, 8, 9})
+ASK = ("ask", *QUESTION, "-m", "mutant")
+SOUND = ("ask", *QUESTION, "-m", "tiny")
 
 
 class Kind(NamedTuple):
-    """`make` writes the sound files into a folder; `mutate` writes a mutant of one of them; `add` and `ask` are commands."""
+    """`make` writes the sound files into a folder; `mutate` writes a mutant of one of them. `ask` follows `add` and the looks."""
 
     make: Callable[[Path], Sequence[Path]]
-    mutate: Mutate
+    mutate: Callable[[random.Random, Path, Path, int], str]
     add: Sequence[str] = ADD
     ask: Sequence[str] = ASK
-    sound: str = "tiny"
 
 
 def made_gguf(folder: Path) -> list[Path]:
-    files = [folder / name for name in ("spm.gguf", "bpe.gguf", "window.gguf", "recurrent.gguf", "embedding.gguf")]
+    files = [folder / name for name in ("spm.gguf", "bpe.gguf", "window.gguf", "recurrent.gguf")]
     tiny_gguf.write(files[0], chat_template=tiny_gguf.CHAT_TEMPLATE, context=256)
     tiny_gguf.write(files[1], vocabulary_type="gpt2", chat_template=tiny_gguf.CHAT_TEMPLATE, context=256)
     odd_gguf.sliding(files[2], context=256)
     odd_gguf.recurrent(files[3])
-    return files[:4]
+    return files
 
 
-def mutate_gguf(dice: random.Random, file: Path, out: Path) -> str:
-    words, data = gguf_fields.mutant(dice, file.read_bytes())
+def made_adapter(folder: Path) -> list[Path]:
+    odd_gguf.lora(folder / "adapter.gguf")
+    return [folder / "adapter.gguf"]
+
+
+def made_folder(folder: Path) -> list[Path]:
+    """In a process of its own: it takes torch."""
+    script = "import sys; from pathlib import Path; from tests import tiny_llama; tiny_llama.write(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", script, str(folder / "llama")], check=True, stdout=subprocess.DEVNULL)
+    return [folder / "llama"]
+
+
+def mutate_gguf(dice: random.Random, sound: Path, out: Path, number: int) -> str:
+    words, data = gguf_fields.mutant(dice, sound.read_bytes())
     out.write_bytes(data)
     if dice.random() < 0.05:
         with out.open("r+b") as stream:
@@ -78,50 +78,102 @@ def mutate_gguf(dice: random.Random, file: Path, out: Path) -> str:
     return words
 
 
-KINDS = {"gguf": Kind(made_gguf, mutate_gguf)}
+def mutate_reported(dice: random.Random, sound: Path, out: Path, number: int) -> str:
+    words = list(REPORTS)[number % len(REPORTS)]
+    fields = gguf_fields.Reader(sound.read_bytes()).all()
+    REPORTS[words](fields)
+    out.write_bytes(gguf_fields.joined(fields))
+    return words
+
+
+def mutate_folder(names: Sequence[str], dice: random.Random, sound: Path, out: Path, number: int) -> str:
+    return folders.mutated(dice, sound, out, names)
+
+
+DRAFTED = ("models", "add", "mutant", "{good}", "--force", "-q", "--set", "draft={file}")
+BESIDE = ("models", "set", "tiny", 'adapters={{"a": "{file}"}}')
+KINDS = {
+    "gguf": Kind(made_gguf, mutate_gguf),
+    "reported": Kind(lambda folder: made_gguf(folder)[:1], mutate_reported),
+    "adapter": Kind(made_adapter, mutate_gguf, BESIDE, (*SOUND, "--adapter", "a")),
+    "draft": Kind(
+        lambda folder: made_gguf(folder)[:1], mutate_gguf, DRAFTED
+    ),
+    "safetensors": Kind(made_folder, partial(mutate_folder, (folders.CONFIG, folders.WEIGHTS))),
+    "tokenizer": Kind(made_folder, partial(mutate_folder, (folders.WORDS, folders.WORDS_CONFIG))),
+}  # fmt: skip
+
+
+class Feeder:
+    """One kind's mutants in one home."""
+
+    def __init__(self, name: str, seed: int, asked: int) -> None:
+        self.name, self.kind, self.seed, self.asked = name, KINDS[name], seed, asked
+        self.home = Path(os.environ["LLMCTL_HOME"])
+        self.work = self.home / f"mutants-{name}"
+        self.work.mkdir()
+        self.sound = self.kind.make(self.work)
+        self.statuses: Counter[str] = Counter()
+        self.flaws = 0
+
+    def feed(self, number: int) -> None:
+        dice = random.Random(f"{self.name} {self.seed} {number}")
+        file = self.work / f"mutant-{number}.gguf"
+        hub = self.hub()
+        words = self.kind.mutate(dice, dice.choice(self.sound), file, number)
+        bad = [*self.described(file), *self.used(file, number % self.asked == 0)]
+        sound = ended(SOUND)
+        if sound is None or sound.status:
+            bad.append(f"afterwards the sound model: {sound}")
+        if self.hub() != hub:
+            bad.append("the hub is another process")
+        for flaw in bad:
+            self.flaws += 1
+            report(flaw=flaw, number=number, changes=words, kept=str(file))
+        if not bad:
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+
+    def hub(self) -> int:
+        pid: int = json.loads((self.home / "run" / "hub.json").read_text())["pid"]
+        return pid
+
+    def described(self, file: Path) -> list[str]:
+        """As `models find` asks the hub."""
+        try:
+            with Client() as client:
+                client.call(wire.DescribeFiles(paths=[str(file)]))
+        except LlmctlError as error:
+            return [f"described: {error}"]
+        return []
+
+    def used(self, file: Path, asked: bool) -> list[str]:
+        bad = []
+        for line in (self.kind.add, *LOOK, *([self.kind.ask] if asked else [])):
+            arguments = [part.format(file=file, good=self.sound[0]) for part in line]
+            outcome = ended(arguments)
+            what = arguments[0] if arguments[0] == "ask" else arguments[1]
+            self.statuses[f"{what} {outcome.status if outcome else 'hangs'}"] += 1
+            if outcome is None:
+                bad.append(f"{arguments}: no end")
+            elif flaw := self.flaw(outcome):
+                bad.append(f"{arguments}: {flaw}")
+            if line is self.kind.add and (outcome is None or outcome.status):
+                break
+        return bad
+
+    def flaw(self, outcome: Outcome) -> str:
+        return wrong(outcome, STATUSES, "")
 
 
 def main() -> int:
     name, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    kind, home = KINDS[name], Path(os.environ["LLMCTL_HOME"])
     os.environ["LLMCTL_DEBUG"] = "1"
-    work = Path(tempfile.mkdtemp(dir=home))
-    files = kind.make(work)
-    hub = json.loads((home / "run" / "hub.json").read_text())["pid"]
-    commands = Commands(None, list, "mutant", (), STATUSES)  # type: ignore[arg-type]
-    statuses: Counter[str] = Counter()
-    flaws = 0
+    run(("models", "load", "tiny", "-q"))
+    feeder = Feeder(name, seed, int(sys.argv[4]) if len(sys.argv) > 4 else 1)
     for number in range(count):
-        dice = random.Random(f"{name} {seed} {number}")
-        file = work / f"mutant-{number}.gguf"
-        words = kind.mutate(dice, dice.choice(files), file)
-        lines = [kind.add, *LOOK, kind.ask]
-        for line in lines:
-            arguments = [part.format(file=file, model="mutant") for part in line]
-            begun = time.monotonic()
-            status, bad = flaw(commands, arguments)
-            statuses[f"{arguments[0]} {arguments[1] if arguments[0] == 'models' else ''} {status}"] += 1
-            if bad or time.monotonic() - begun > 20:
-                flaws += bool(bad)
-                report(
-                    number=number,
-                    changes=words,
-                    command=arguments,
-                    took=time.monotonic() - begun,
-                    flaw=bad[-900:],
-                    kept=str(file),
-                )
-            if line is kind.add and status:
-                break
-        sound = run([part.format(model=kind.sound) for part in ASK])
-        if sound.status or json.loads((home / "run" / "hub.json").read_text())["pid"] != hub:
-            flaws += 1
-            report(number=number, changes=words, flaw=f"a sound model: {sound}", kept=str(file))
-            hub = json.loads((home / "run" / "hub.json").read_text())["pid"]
-        elif flaws == 0:
-            file.unlink(missing_ok=True)
-    report(kind=name, mutants=count, flaws=flaws, statuses=dict(sorted(statuses.items())))
-    return 1 if flaws else 0
+        feeder.feed(number)
+    report(kind=name, mutants=count, flaws=feeder.flaws, statuses=dict(sorted(feeder.statuses.items())))
+    return 1 if feeder.flaws else 0
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ import sys
 
 from tests.attack.attack import Trial
 from tests.e2e.house import REPOSITORY, House
-from tests.mutants.user_files import KINDS, Outcome, commands_for, written, wrong
+from tests.mutants.user_files import KINDS, Outcome, commands_for, flaw_of, written
 
 
-def fed(home: House, feeder: str, kind: str, trial: Trial) -> None:
-    """Feeds `trial.count` mutants of a kind to the commands in this home."""
+def fed(home: House, feeder: str, kind: str, trial: Trial, *more: str) -> None:
+    """Feeds `trial.count` mutants of a kind to the commands in this home. `more`: further arguments of the feeder."""
     seed = trial.dice.randrange(2**32)
-    command = [sys.executable, "-m", f"tests.mutants.{feeder}", kind, str(trial.count), str(seed)]
+    command = [sys.executable, "-m", f"tests.mutants.{feeder}", kind, str(trial.count), str(seed), *more]
     with subprocess.Popen(
         command, cwd=REPOSITORY, env=home.environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:  # fmt: skip
@@ -42,6 +42,6 @@ def sampled(home: House, kind: str, trial: Trial) -> None:
         changes = written(fed_with, kind, seed, number, file)
         for arguments in commands_for(fed_with, file):
             ended = home.run(*arguments)
-            bad = wrong(fed_with, arguments, Outcome(ended.status, ended.out, ended.err))
+            bad = flaw_of(fed_with, arguments, Outcome(ended.status, ended.out, ended.err))
             trial.check(not bad, f"{kind} {number} of seed {seed} ({changes}): {arguments}: {bad}")
     file.unlink(missing_ok=True)

@@ -14,8 +14,9 @@ import random
 import resource
 import signal
 import sys
+import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,7 +25,7 @@ from typing import Any, NamedTuple
 from tests.mutants import notations
 from tests.mutants.mutate import Notation, mutant
 
-CEILING_S = 60
+CEILING_S = 150
 """A command that takes longer hangs; it is no measurement."""
 MEMORY_BYTES = 6 * 2**30
 """Address space of this process: a file that makes a command take more is a flaw."""
@@ -135,46 +136,47 @@ def _read(stream: Any) -> str:
     return text
 
 
-def flaw(kind: Kind, arguments: Sequence[str]) -> tuple[int, str]:
-    """The status, and what is wrong with how the command ended; "" if nothing is."""
+def ended(arguments: Sequence[str]) -> Outcome | None:
+    """How a command line ended in this process; None if it did not within the ceiling."""
     try:
         with ceiling():
-            outcome = run(arguments)
+            return run(arguments)
     except Hang:
-        return -1, f"no end within {CEILING_S} s"
-    except Exception as error:  # noqa: BLE001 - what passes the command's own last boundary is the flaw that is looked for
-        return -1, f"{type(error).__name__}: {error}"
-    return outcome.status, wrong(kind, arguments, outcome)
+        return None
+    except Exception:  # noqa: BLE001 - what passes the command's own last boundary is what is looked for
+        return Outcome(1, "", traceback.format_exc())
 
 
-def wrong(kind: Kind, arguments: Sequence[str], outcome: Outcome) -> str:
-    """What is wrong with how a command ended; "" if nothing is."""
+def wrong(outcome: Outcome, statuses: Set[int], name: str) -> str:
+    """What is wrong with how a command ended; "" if nothing is. `name`: what an error has to mention."""
     said = outcome.err.strip() or outcome.out.strip()
-    if outcome.status not in kind.statuses:
+    if outcome.status not in statuses:
         return f"status {outcome.status}: {said[-1500:]}"
     if not outcome.status:
         return ""
     if "Traceback" in said or "bug" in said:
         return said[-1500:]
-    missing = _missing(kind, arguments, said)
-    return f"status {outcome.status} without {missing}: {said[:600]!r}" if missing else ""
+    message, hint = _parts(said)
+    if not (message and hint):
+        return f"status {outcome.status} without a message or a hint: {said[:600]!r}"
+    return "" if name in message else f"status {outcome.status} without the name {name}: {said[:600]!r}"
 
 
-def _missing(kind: Kind, arguments: Sequence[str], said: str) -> str:
-    """What an error lacks: a message, a hint, or the name of the file."""
+def _parts(said: str) -> tuple[str, str]:
+    """Message and hint of an error, as text or JSON."""
     if said.startswith("{"):
         error = json.loads(said.splitlines()[-1])["error"]
-        message, hint = error["message"], error["hint"]
-    else:
-        message, _, hint = said.rpartition("llmctl: ")[2].strip().partition("\n")
-    if not (message and hint):
-        return "a message or a hint"
-    names_file = arguments[0] in ("config", "models", "templates") or _is_replay(arguments)
-    return (
-        "the name of the file"
-        if names_file and Path(kind.file).name not in message and "models/" not in kind.file
-        else ""
-    )
+        return error["message"], error["hint"]
+    message, _, hint = said.rpartition("llmctl: ")[2].strip().partition("\n")
+    return message, hint
+
+
+def flaw_of(kind: Kind, arguments: Sequence[str], outcome: Outcome | None) -> str:
+    """`wrong`, for a command that reads a file of this kind; commands that only read files name them."""
+    if outcome is None:
+        return f"no end within {CEILING_S} s"
+    reads = arguments[0] in ("config", "models", "templates") or _is_replay(arguments)
+    return wrong(outcome, kind.statuses, Path(kind.file).name if reads and "models/" not in kind.file else "")
 
 
 @contextmanager
@@ -205,9 +207,9 @@ def main() -> int:
     for number in range(count):
         changes = written(kind, name, seed, number, file)
         for arguments in commands_for(kind, file):
-            status, words = flaw(kind, arguments)
-            statuses[f"{arguments[0]} {arguments[1]} {status}"] += 1
-            if words:
+            outcome = ended(arguments)
+            statuses[f"{arguments[0]} {arguments[1]} {outcome.status if outcome else 'hangs'}"] += 1
+            if words := flaw_of(kind, arguments, outcome):
                 flaws += 1
                 kept = home / f"flaw-{name}-{number}"
                 kept.write_bytes(file.read_bytes())

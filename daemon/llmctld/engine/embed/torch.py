@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
+from llmctl.regular import read_json
 from llmctld.engine.core.step_threads import step
 from llmctld.engine.cost.threads import Threads
 from llmctld.engine.embed.loop import Reading, Vectors, too_long, unknown_prompt
@@ -104,10 +104,10 @@ def _check(load: Load, room: int) -> None:
     """Raises LoadError for weights in a pickle, which may run code, and for a model that is too large."""
     folder = Path(load.path)
     try:
-        modules = msgspec.json.decode((folder / "modules.json").read_bytes(), type=list[dict[str, Any]])
+        modules = read_json(folder / "modules.json", list[dict[str, Any]])
         places = [folder / str(module.get("path", "")) for module in modules]
         files = [file for place in places if place.is_dir() for file in place.iterdir()]
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError) as error:
         raise LoadError(
             f"{load.name}: {folder / 'modules.json'} cannot be read: {error}", "Check the folder."
         ) from error

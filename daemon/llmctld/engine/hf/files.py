@@ -63,7 +63,7 @@ def config_of(load: Load) -> dict[str, Any]:
     path = Path(load.path) / "config.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LoadError(f"{load.name}: {path} cannot be read: {first_line(error)}", FETCH) from error
     if not isinstance(found, dict):
         raise LoadError(f"{load.name}: {path} is not a JSON object", FETCH)
@@ -87,7 +87,7 @@ def weights_of(load: Load) -> list[Path]:
 def _indexed(load: Load, index: Path) -> list[Path]:
     try:
         names = sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LoadError(f"{load.name}: {index} cannot be read: {first_line(error)}", FETCH) from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing or not names:
@@ -110,7 +110,16 @@ def numbers_of(load: Load, file: Path) -> int:
         if whole > size:
             raise ValueError(f"it is truncated: {size} of {whole} bytes")
         return sum(math.prod(tensor["shape"]) for tensor in tensors)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        RecursionError,
+        struct.error,
+    ) as error:
         raise LoadError(f"{load.name}: {file} cannot be read: {first_line(error)}", FETCH) from error
 
 

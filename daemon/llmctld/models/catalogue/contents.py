@@ -137,13 +137,15 @@ def files_of(target: str) -> list[tuple[str, Path]]:
     return [(str(file.relative_to(path)), file) for file in _below(path)]
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """The files of a folder and its subfolders, sorted, without hidden ones such as .git."""
+def _below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The files of a folder and its subfolders, sorted, without hidden ones such as .git, and without links to folders above."""
+    above = (*above, folder.resolve())
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _below(entry)
+            if entry.resolve() not in above:
+                yield from _below(entry, above)
         else:
             yield entry
 

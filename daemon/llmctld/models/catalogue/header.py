@@ -16,8 +16,12 @@ MAGIC = b"GGUF"
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 """Type number in the file -> format character of `struct`."""
 STRING, ARRAY = 8, 9
-MOST = 2**28
+MOST = 2**27
 """Limit for the bytes of a string, the bytes of the header, and the items of an array; anything larger is damage."""
+MOST_PAIRS, MOST_TENSORS, MOST_STRINGS = 2**14, 2**17, 2**23
+"""Real files have some 100 keys, some 1,000 tensors and 300,000 tokens. Empty ones would be counted for minutes."""
+MOST_BYTES = 2**62
+"""A tensor beyond this is damage; sums of such numbers could not be sent."""
 FIRST = 2**23
 """Bytes read first, enough for most vocabularies; a longer header is read again with four times as many each time."""
 LISTED = 4096
@@ -104,9 +108,9 @@ def _read(path: Path, parse: "Callable[[_Bytes], Header]") -> Header:
             except (_Short, struct.error):
                 if len(data) < size:
                     raise CutOff(f"{path} ends within its header") from None
-                if size > MOST:
+                if size >= MOST:
                     raise DamagedHeader(f"{path} has a header of more than {MOST} bytes") from None
-            size *= 4
+            size = min(4 * size, MOST)
 
 
 def _values(data: "_Bytes") -> Header:
@@ -115,6 +119,8 @@ def _values(data: "_Bytes") -> Header:
     version, _, count = data.unpack("IQQ")
     if version not in (2, 3):
         raise DamagedHeader(f"its GGUF version is {version}; versions 2 and 3 are supported")
+    if count > MOST_PAIRS:
+        raise DamagedHeader(f"it claims {count} keys")
     found = Header({}, {}, {}, {}, None)
     for _ in range(int(count)):
         key, kind = data.string(), int(data.unpack("I")[0])
@@ -131,6 +137,8 @@ def _all(data: "_Bytes") -> Header:
     found = _values(data)
     count, weights, last, known = struct.unpack_from("<Q", data.whole, 8)[0], 0, 0, True
     types = set()
+    if count > MOST_TENSORS:
+        raise DamagedHeader(f"it claims {count} tensors")
     for _ in range(count):
         name, dimensions = data.string(), int(data.unpack("I")[0])
         if dimensions > DIMENSIONS:
@@ -143,7 +151,11 @@ def _all(data: "_Bytes") -> Header:
         known = known and size > 0
         weights += math.prod(shape) // values * size
         last = max(last, int(offset) + math.prod(shape) // values * size)
-    alignment = int(found.values.get("general.alignment", ALIGNMENT)) or ALIGNMENT
+        if max(last, weights) > MOST_BYTES:
+            raise DamagedHeader(f"the tensor {name[:80]!r} ends at byte {last}")
+    alignment = found.values.get("general.alignment", ALIGNMENT)
+    if not isinstance(alignment, int) or alignment < 1:
+        raise DamagedHeader(f"its alignment is {alignment!r}")
     end = -(-data.at // alignment) * alignment + last if count else 0
     return found._replace(weights=weights if known else None, end=end, types=frozenset(types))
 
@@ -182,6 +194,8 @@ class _Bytes:
         if kind == ARRAY or items > MOST:
             raise DamagedHeader(f"an array of {items} items of the type {kind}")
         if kind == STRING:
+            if items > MOST_STRINGS:
+                raise DamagedHeader(f"an array of {items} texts")
             self._pass_strings(items)
         elif items > LISTED:
             self.take(items * struct.calcsize("<" + _letter(kind)))

@@ -70,7 +70,7 @@ class FileContents:
                 self._known[str(path)] = known
         except _Refused as refused:
             return FileContent(str(path), refused.state, refused.reason)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, ArithmeticError) as error:  # also values that describe no model
             reason = error.strerror if isinstance(error, OSError) else str(error)
             return FileContent(str(path), DAMAGED, f"{path} cannot be read: {reason}")
         _, content, weights = known
@@ -145,9 +145,10 @@ def _whole(path: Path) -> tuple[Header, int]:
 def _memory(header: Header, kind: str) -> int:
     """Bytes at the default settings; of a header that fits no architecture the weights alone."""
     try:
-        return (layout.embedding if kind == "embedding" else layout.text)(header, ModelSettings()).total
+        found = (layout.embedding if kind == "embedding" else layout.text)(header, ModelSettings())
     except (ArithmeticError, ValueError, IndexError):
         return header.weights or 0
+    return found.total if layout.is_possible(found) else header.weights or 0
 
 
 # ---- folders ----------------------------------------------------------------------------------------------------------
@@ -174,6 +175,8 @@ def _of_folder(path: Path) -> tuple[FileContent, int]:
             raise _Refused(UNSUPPORTED, error.message) from error
     size = sum(file.stat().st_size for file in folder.files(path))
     found = (folder.embedding if kind == "embedding" else folder.text)(path, ModelSettings())
+    if not layout.is_possible(found):
+        raise ValueError("its description claims more memory than any machine has")
     content = FileContent(
         str(path), kind=kind, backend=backend, architecture=_architecture(config), quantization=file_types.of_folder(config),
         context=_context(config), size_bytes=size, total_bytes=found.total,
@@ -188,4 +191,4 @@ def _architecture(config: dict[str, object]) -> str:
 
 def _context(config: dict[str, object]) -> int:
     own = config.get("max_position_embeddings") or config.get("n_positions")
-    return own if isinstance(own, int) else 0
+    return own if isinstance(own, int) and 0 <= own < 2**62 else 0

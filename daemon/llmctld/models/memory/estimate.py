@@ -18,7 +18,7 @@ from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.header import DamagedHeader, Header, joined, read_whole_header
 from llmctld.models.catalogue.target import ECHO, LLAMA, REMOTE
 from llmctld.models.memory import folder
-from llmctld.models.memory.layout import Estimate, context, embedding, text
+from llmctld.models.memory.layout import Estimate, context, embedding, is_possible, text
 from llmctld.runtime.log import log
 from llmctld.storage.loss import LossRule
 from llmctld.storage.state_file import StateFile
@@ -66,6 +66,8 @@ class Estimates:
             found = self._of_file(entry, settings)
         except (ArithmeticError, ValueError, IndexError):  # header values that fit no model
             found = None
+        if found is not None and not is_possible(found):
+            found = None
         return found or Estimate(_bytes_of(Path(entry.target)), 0, 0)
 
     def _of_file(self, entry: ModelEntry, settings: ModelSettings) -> Estimate | None:
@@ -84,9 +86,10 @@ class Estimates:
     def _of_folder(self, entry: ModelEntry, settings: ModelSettings) -> Estimate:
         path = Path(entry.target)
         try:
-            return (folder.embedding if entry.kind == "embedding" else folder.text)(path, settings)
+            found = (folder.embedding if entry.kind == "embedding" else folder.text)(path, settings)
         except (OSError, ValueError, TypeError, ArithmeticError):  # a config.json that describes no model
-            return Estimate(_bytes_of(path), 0, 0)
+            found = None
+        return found if found is not None and is_possible(found) else Estimate(_bytes_of(path), 0, 0)
 
     def _header(self, path: Path) -> Header | None:
         """The header of the first part with the weights of all parts; None if one cannot be read."""

@@ -124,6 +124,8 @@ def _weights(folder: Path, width: float | None) -> int:
 
 
 def _tensors(file: Path) -> list[StoredTensor]:
+    if not file.is_file():  # opening a pipe would wait for a writer
+        raise ValueError(f"{file} is not a regular file")
     with file.open("rb") as stream:
         head = stream.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0

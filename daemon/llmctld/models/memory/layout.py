@@ -39,6 +39,11 @@ class Estimate(NamedTuple):
         return sum(self)
 
 
+def is_possible(found: Estimate) -> bool:
+    """Whether a machine could have so much memory: a header may claim any numbers, also negative ones."""
+    return all(0 <= part < 2**62 for part in found)
+
+
 class Layout(NamedTuple):
     """Sizes from a header, as numbers of values per token unless stated otherwise."""
 
@@ -76,6 +81,8 @@ class Fields:
 
     def number(self, key: str, default: float = 0) -> int:
         found = self._header.values.get(f"{self._kind}.{key}", default)
+        if isinstance(found, int | float) and not abs(found) < 2**63:
+            raise ValueError(f"{key} is {found}")
         return int(found) if isinstance(found, int | float) else int(default)
 
     def per_layer(self, key: str, default: int) -> list[int]:
