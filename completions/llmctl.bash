@@ -89,7 +89,7 @@ __llmctl_values() {
         "ask --overflow") printf "%s" "error head middle tail" ;;
         "ask --save") printf "%s" "" ;;
         "ask --conversation") printf "%s" "" ;;
-        "ask --model"|"ask -m") printf "%s" "@models" ;;
+        "ask --model"|"ask -m") printf "%s" "@models @guide" ;;
         "ask --adapter") printf "%s" "" ;;
         "ask --keep-alive") printf "%s" "" ;;
         "ask --priority") printf "%s" "high normal batch" ;;
@@ -118,7 +118,7 @@ __llmctl_values() {
         "chat --template"|"chat -t") printf "%s" "@templates" ;;
         "chat --overflow") printf "%s" "error head middle tail" ;;
         "chat --conversation") printf "%s" "" ;;
-        "chat --model"|"chat -m") printf "%s" "@models" ;;
+        "chat --model"|"chat -m") printf "%s" "@models @guide" ;;
         "chat --user") printf "%s" "" ;;
         "chat --max-tokens") printf "%s" "" ;;
         "chat --temperature") printf "%s" "" ;;
@@ -202,6 +202,7 @@ __llmctl_candidates() {
         case "$__word" in
             @files) printf "@files\n" ;;
             @ollama) __llmctl_ollama ;;
+            @guide) [ -n "$(__llmctl_names models)" ] || printf "guide\n" ;;
             @*) __llmctl_names "${__word#@}" ;;
             *) printf "%s\n" "$__word" ;;
         esac

@@ -3,7 +3,12 @@
 It knows the interpreter, and no module.
 """
 
+import os
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -24,6 +29,21 @@ def code(text: str, *arguments: str) -> list[str]:
     if HAS_SAFE_PATH:
         return [sys.executable, "-P", "-c", text, *arguments]
     return [sys.executable, "-c", f"import sys; del sys.path[0]; {text}", *arguments]
+
+
+@contextmanager
+def apart(command: Sequence[str], stdin: int = subprocess.DEVNULL) -> "Iterator[subprocess.Popen[bytes]]":
+    """A child whose stdout is read, in a session of its own: a Ctrl-C of the terminal reaches the command alone.
+
+    If the block is left by an exception, the child is killed, with its own children.
+    """
+    with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            yield process
+        except BaseException:  # an interrupt, or the reader of stdout is gone
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 class ChildError(msgspec.Struct):

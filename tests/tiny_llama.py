@@ -31,7 +31,7 @@ def write(
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = _tokenizer(vocabulary)
+    words = tokenizer(vocabulary)
     torch.manual_seed(seed)
     heads = max(2, hidden // 64)
     config = LlamaConfig(
@@ -42,7 +42,7 @@ def write(
     model = LlamaForCausalLM(config)
     model.generation_config.pad_token_id = 1
     model.save_pretrained(folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    words.save(str(folder / "tokenizer.json"))
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BEGIN, "eos_token": END, "clean_up_tokenization_spaces": False,
     }  # fmt: skip
@@ -52,7 +52,7 @@ def write(
     return folder
 
 
-def _tokenizer(size: int) -> Any:
+def tokenizer(size: int) -> Any:
     """Byte-level BPE, as most models have, with a begin token before each text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 

@@ -68,6 +68,14 @@ def test_commands_flags_and_names(full: House) -> None:
     assert not full.daemons()
 
 
+def test_the_guide_is_offered_while_no_model_was_added(house: House) -> None:
+    assert complete(house, "llmctl ask -m ") == complete(house, "llmctl chat --model gu") == ["guide"]
+    assert complete(house, "llmctl models rm gu") == complete(house, "llmctl embed -m ") == []
+    (house.place / "models").mkdir(parents=True)
+    (house.place / "models" / "llama.json").write_text("")
+    assert complete(house, "llmctl ask -m ") == ["llama"]
+
+
 def test_names_without_llmctl_home(house: House) -> None:
     user = Path(house.environ()["HOME"])
     (user / ".local/share/llmctl/models").mkdir(parents=True)

@@ -15,7 +15,7 @@ TEXTS = ["the sky is blue", "käse, 日本 and 😀!", "a\n\n  b\tc"]
 
 
 def byte_level() -> Any:
-    return tiny_llama._tokenizer(400)
+    return tiny_llama.tokenizer(400)
 
 
 def sentence_piece() -> Any:

@@ -11,12 +11,48 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import save_file
+
+from tests import tiny_llama
 from tests.mutants import notations
 from tests.mutants.mutate import mutant
 
 LENGTHS = (0, 1, 7, 2**20, 100 * 2**20 + 1, 2**31, 2**40, 2**63, 2**64 - 1)
 WEIGHTS, CONFIG, WORDS, WORDS_CONFIG = "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"
 INDEX = "model.safetensors.index.json"
+WORDS_COUNT = 400
+LAYER: dict[str, tuple[int, ...]] = {
+    "self_attn.q_proj": (64, 64), "self_attn.k_proj": (32, 64), "self_attn.v_proj": (32, 64), "self_attn.o_proj": (64, 64),
+    "mlp.gate_proj": (128, 64), "mlp.up_proj": (128, 64), "mlp.down_proj": (64, 128), "input_layernorm": (64,),
+    "post_attention_layernorm": (64,),
+}  # fmt: skip
+
+
+def write(folder: Path) -> Path:
+    """A sound model: a tiny Llama with random weights. Written without torch, which takes seconds to import."""
+    folder.mkdir()
+    described = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "head_dim": 32,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": WORDS_COUNT,
+        "max_position_embeddings": 256, "bos_token_id": 0, "eos_token_id": 1, "dtype": "float32", "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": False,
+    }  # fmt: skip
+    (folder / CONFIG).write_text(json.dumps(described))
+    tiny_llama.tokenizer(WORDS_COUNT).save(str(folder / WORDS))
+    told = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": tiny_llama.BEGIN, "eos_token": tiny_llama.END}
+    (folder / WORDS_CONFIG).write_text(json.dumps(told | {"chat_template": tiny_llama.CHAT}))
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens": (WORDS_COUNT, 64),
+        "lm_head": (WORDS_COUNT, 64),
+        "model.norm": (64,),
+    }
+    for layer in range(2):
+        shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in LAYER.items()}
+    dice = np.random.default_rng(0)
+    tensors = {f"{name}.weight": dice.normal(0, 0.2, shape).astype(np.float32) for name, shape in shapes.items()}
+    save_file(tensors, folder / WEIGHTS)
+    return folder
 
 
 def weights(dice: random.Random, folder: Path) -> str:

@@ -1,7 +1,7 @@
 """Feeds mutants of model files to a running hub through the commands:
 
 `python -m tests.mutants.model_files KIND COUNT SEED [ASKED]`, with LLMCTL_HOME set and the sound model `tiny` added there. After
-each mutant the hub has to be the same process, and the sound model has to answer. One mutant in ASKED is loaded and asked.
+each mutant the hub has to be the same process, and the sound model has to answer. One in ASKED is loaded and asked, of 0 none.
 
 It knows commands and their exit statuses, not how a model file is read.
 """
@@ -10,7 +10,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -62,10 +61,7 @@ def made_adapter(folder: Path) -> list[Path]:
 
 
 def made_folder(folder: Path) -> list[Path]:
-    """In a process of its own: it takes torch."""
-    script = "import sys; from pathlib import Path; from tests import tiny_llama; tiny_llama.write(Path(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", script, str(folder / "llama")], check=True, stdout=subprocess.DEVNULL)
-    return [folder / "llama"]
+    return [folders.write(folder / "llama")]
 
 
 def mutate_gguf(dice: random.Random, sound: Path, out: Path, number: int) -> str:
@@ -91,11 +87,11 @@ def mutate_folder(names: Sequence[str], dice: random.Random, sound: Path, out: P
 
 
 DRAFTED = ("models", "add", "mutant", "{good}", "--force", "-q", "--set", "draft={file}")
-BESIDE = ("models", "set", "tiny", 'adapters={{"a": "{file}"}}')
+BESIDE = ("models", "set", "other", 'adapters={{"a": "{file}"}}')
 KINDS = {
     "gguf": Kind(made_gguf, mutate_gguf),
     "reported": Kind(lambda folder: made_gguf(folder)[:1], mutate_reported),
-    "adapter": Kind(made_adapter, mutate_gguf, BESIDE, (*SOUND, "--adapter", "a")),
+    "adapter": Kind(made_adapter, mutate_gguf, BESIDE, ("ask", *QUESTION, "-m", "other", "--adapter", "a")),
     "draft": Kind(
         lambda folder: made_gguf(folder)[:1], mutate_gguf, DRAFTED
     ),
@@ -121,7 +117,7 @@ class Feeder:
         file = self.work / f"mutant-{number}.gguf"
         hub = self.hub()
         words = self.kind.mutate(dice, dice.choice(self.sound), file, number)
-        bad = [*self.described(file), *self.used(file, number % self.asked == 0)]
+        bad = [*self.described(file), *self.used(file, self.asked > 0 and number % self.asked == 0)]
         sound = ended(SOUND)
         if sound is None or sound.status:
             bad.append(f"afterwards the sound model: {sound}")

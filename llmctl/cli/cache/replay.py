@@ -10,7 +10,7 @@ import msgspec
 from llmctl.cli.console import out, stdin
 from llmctl.cli.console.show import show
 from llmctl.errors import Internal, Usage
-from llmctl.interpreter import ChildError, module
+from llmctl.interpreter import ChildError, apart, module
 from llmctl.view import replay as view
 
 
@@ -36,22 +36,18 @@ def replay(trace: str | None, size: int | None) -> None:
     command += [] if size is None else ["--bytes", str(size)]
     command += ["--history"] if trace is None else ["--", trace]
     given = subprocess.PIPE if trace == "-" else subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE) as process:
+    with apart(command, given) as process:
         assert process.stdout is not None
-        try:
-            if process.stdin is not None:
-                _feed(process.stdin)
-            head, played = _read(process.stdout.readline()), []
-            for raw in process.stdout:
-                line = _read(raw)
-                played.append(
-                    view.Played(line.policy or "", line.hits, line.hit_rate, line.recomputed_s, line.recomputed_cost)
-                )
-                if out.Mode.json:
-                    out.json_line(played[-1]._asdict())
-        except BaseException:  # an interrupt, or the reader of stdout is gone
-            process.kill()
-            raise
+        if process.stdin is not None:
+            _feed(process.stdin)
+        head, played = _read(process.stdout.readline()), []
+        for raw in process.stdout:
+            line = _read(raw)
+            played.append(
+                view.Played(line.policy or "", line.hits, line.hit_rate, line.recomputed_s, line.recomputed_cost)
+            )
+            if out.Mode.json:
+                out.json_line(played[-1]._asdict())
     if process.returncode != 0:
         raise Internal(f"the replay exited with status {process.returncode}", "Its output is shown above.")
     if not out.Mode.json:

@@ -1,13 +1,12 @@
 """`daemon doctor`: runs the checks in a process of their own and prints the findings."""
 
-import subprocess
 import sys
 
 import msgspec
 
 from llmctl.cli.console import out
 from llmctl.errors import Unreachable
-from llmctl.interpreter import module
+from llmctl.interpreter import apart, module
 from llmctl.paths import find_paths
 from llmctl.view.daemon import finding
 
@@ -25,7 +24,7 @@ def examine() -> bool:
     """Prints the findings as they arrive. Returns whether no check failed."""
     find_paths()  # raises if the folders cannot be determined
     healthy = True
-    with subprocess.Popen(module("llmctld.doctor"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as doctor:
+    with apart(module("llmctld.doctor")) as doctor:
         assert doctor.stdout is not None
         for line in doctor.stdout:
             healthy &= _show(line)

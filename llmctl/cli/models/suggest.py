@@ -4,7 +4,6 @@ A process of its own tells what the machine has; no hub is started, and the netw
 """
 
 import shutil
-import subprocess
 import sys
 from enum import Enum
 from typing import Annotated
@@ -14,7 +13,7 @@ from typer import Option
 
 from llmctl.cli.console import flags, out
 from llmctl.errors import Internal, from_code
-from llmctl.interpreter import module
+from llmctl.interpreter import apart, module
 
 EXAMPLES = """
 llmctl models suggest
@@ -92,13 +91,10 @@ def _survey(measure: bool) -> SurveyLine:
     if measure or not flags.paths().bandwidth.exists():
         out.progress("measuring the memory bandwidth")
     command = module("llmctld.survey", *(["--measure"] if measure else []))
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True) as process:
+    with apart(command) as process:
         assert process.stdout is not None
         try:
             raw = process.stdout.readline()
-        except BaseException:  # an interrupt, which a session of its own keeps from the process
-            process.kill()
-            raise
         finally:
             out.progress("")
     try:

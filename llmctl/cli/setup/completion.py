@@ -24,6 +24,8 @@ class Shell(str, Enum):
 
 VALUES = {
     "--model": "@models",
+    "ask --model": "@models @guide",
+    "chat --model": "@models @guide",
     "--template": "@templates",
     "--file": "@files",
     "--reasoning": "show hide",
@@ -33,7 +35,7 @@ VALUES = {
     "--tier": "premium standard economy",
     "--for": "chat code embed tools",
 }
-"""Option -> the values to complete; other options that take a value complete nothing."""
+"""Option, of all commands or of one, -> the values to complete; other options that take a value complete nothing."""
 ARGUMENTS = {
     "models show": "@models",
     "models set": "@models",
@@ -111,6 +113,7 @@ __llmctl_candidates() {{
         case "$__word" in
             @files) printf "@files\\n" ;;
             @ollama) __llmctl_ollama ;;
+            @guide) [ -n "$(__llmctl_names models)" ] || printf "{guide}\\n" ;;
             @*) __llmctl_names "${{__word#@}}" ;;
             *) printf "%s\\n" "$__word" ;;
         esac
@@ -197,12 +200,14 @@ def completion(shell: Annotated[Shell, Argument(help="bash, zsh or fish.", metav
 
 def script(shell: str) -> str:
     """The whole script for "bash", "zsh" or "fish"."""
+    from llmctl.guide import NAME as GUIDE
     from llmctl.stores.ollama import SYSTEM
 
     commands = list(_commands())
     common = COMMON.format(
         shell=shell,
         stores=" ".join(SYSTEM),
+        guide=GUIDE,
         words="\n".join(f'        "{path}") printf "%s" "{words}" ;;' for path, words, _ in commands),
         values="\n".join(f"        {case}" for path, _, command in commands for case in _values(path, command)),
         groups="|".join(path for path, _, command in commands if path and hasattr(command, "commands")),
@@ -240,6 +245,7 @@ def _flags(command: Any) -> list[str]:
 def _values(path: str, command: Any) -> Iterator[str]:
     for param in _options(command):
         if not param.is_flag:
-            value = next((VALUES[flag] for flag in param.opts if flag in VALUES), "")
+            named = [f"{path} {flag}" for flag in param.opts] + list(param.opts)
+            value = next((VALUES[name] for name in named if name in VALUES), "")
             patterns = "|".join(f'"{path} {flag}"' for flag in param.opts)
             yield f'{patterns}) printf "%s" "{value}" ;;'
