@@ -17,6 +17,7 @@ SECTIONS = {
     "cache.prefetch": "Prefetch: computing likely next requests while the hub is idle.",
     "resources": "Sharing memory between models.",
     "history": "The history of requests.",
+    "money": "What computing costs. A model with prices of its own has them under [models.NAME].",
     "templates": "Prompt templates.",
     "logs": "The hub's log.",
 }
@@ -57,6 +58,9 @@ KEYS = {
     "resources.load_timeout": "Time without progress (nothing read, no memory filled) after which a load is ended.",
     "resources.max_replicas": "Maximum processes of one model (`models load --replicas`). Default: the number of cores.",
     "history.durability": "Requests that a power cut may lose. normal: the last seconds; full: none, each waits for the disk.",
+    "money.currency": "Currency of all prices, as a code of ISO 4217.",
+    "money.machine_per_hour": "Price of an hour in which this machine computes. Default: none.",
+    "money.energy_per_kwh": "Price of a kilowatt hour, if the machine measures its energy. Default: none.",
     "templates.read_allow": "Files and folders that templates may read, besides their own folder and the current one.",
     "logs.level": "debug, info, warning or error.",
     "logs.max_bytes": "Size at which the log file is rotated.",
@@ -120,6 +124,12 @@ SETTINGS = {
     ),
     "price_cached": ("", 0.075),
     "price_out": ("", 0.6),
+    "machine_per_hour": (
+        "Price of an hour of computing. Default: money.machine_per_hour if there are no token prices.",
+        0.5,
+    ),
+    "overhead": ("Share that is added to it, and whether to token prices too (all).", 0.1),
+    "overhead_on": ("", "machine"),
     "keep_alive": (
         "How long the model stays loaded without requests. Default: 15m. 0: unload after each answer; -1: forever.",
         "1h",

@@ -54,7 +54,9 @@ from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.memory_budget import MemoryBudget
 from llmctld.models.running.residency import Residency
-from llmctld.money.recompute import recompute_cost
+from llmctld.money.energy import EnergyMeter, counters_of
+from llmctld.money.price_list import PriceList
+from llmctld.money.recompute import recompute_cost, recompute_price
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.pipeline.compute.generate import Generator
 from llmctld.pipeline.compute.give_way import give_way
@@ -66,6 +68,7 @@ from llmctld.pipeline.compute.trial import Trial
 from llmctld.pipeline.intake.deadline import deadline
 from llmctld.pipeline.intake.guide import Guide
 from llmctld.pipeline.intake.preprocess import preprocess
+from llmctld.pipeline.intake.price import price
 from llmctld.pipeline.intake.record import record
 from llmctld.pipeline.intake.validate import validate
 from llmctld.pipeline.reuse.exact import exact
@@ -164,7 +167,8 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
     abandoned = await history.open()
     learned = Learned(paths.cache / "learned.json", config.cache.ttl)
     opened.push_async_callback(learned.close)
-    tiers = build_tiers(paths, config.cache, learned, recompute_cost(catalog), counters)
+    prices = PriceList(catalog, config.money)
+    tiers = build_tiers(paths, config.cache, learned, recompute_price(catalog, prices), counters)
     opened.push_async_callback(tiers.close)
     tiers.add_news(history)
     tiers.add_news(notices)
@@ -202,6 +206,7 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
         prefetch,
         semantic,
         Guide(catalog, paths.guide_told),
+        prices,
     )
     hub = Hub(
         socket=str(paths.socket), requests=requests, counters=counters, pipeline=background.pipeline,
@@ -220,7 +225,7 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
 
 
 def build_tiers(
-    paths: Paths, settings: Cache, learned: Learned, worth: Callable[[Stored], float], counters: Counters
+    paths: Paths, settings: Cache, learned: Learned, price: Callable[[Stored], float | None], counters: Counters
 ) -> Tiers:
     """The levels of the cache. A lookup asks memory first, then these levels in order."""
     policy, answers = POLICIES[settings.eviction], paths.cache / "answers"
@@ -242,7 +247,8 @@ def build_tiers(
             )
         )
     memory = MemoryLevel(settings.memory_bytes, policy(settings.memory_bytes))
-    return Tiers(memory, threads, settings.ttl, Book(paths.cache / "cache.db"), learned, worth, counters)
+    book = Book(paths.cache / "cache.db")
+    return Tiers(memory, threads, settings.ttl, book, learned, recompute_cost(price), price, counters)
 
 
 def _shared(url: str, repair: bool) -> SharedLevel:
@@ -301,6 +307,7 @@ def build_pipeline(
     prefetch: Prefetcher | None,
     semantic: SemanticCache,
     guide: Guide,
+    prices: PriceList,
 ) -> Stage:
     """The stages in order, outermost first: the path of every request for an answer.
 
@@ -313,6 +320,7 @@ def build_pipeline(
         deadline,
         validate(config.limits),
         preprocess(catalog, history, config.limits.prompt_bytes),
+        price(prices),
         guide,  # the built-in model: only questions go in, and no refusal comes out
         *([] if prefetch is None else [foresee(prefetch, catalog, config.cache)]),
         exact(tiers, catalog, config.cache),  # looks up a stored answer
@@ -325,7 +333,8 @@ def build_pipeline(
         supplied,
         give_way(background.give_way, residency),
     ]
-    return compose(links, Generator(residency, catalog, config.limits.queue))
+    energy = EnergyMeter(counters_of(os.environ) if config.money.energy_per_kwh is not None else ())
+    return compose(links, Generator(residency, catalog, config.limits.queue, energy))
 
 
 def _announce(paths: Paths, config: Config, starter: Starter) -> None:

@@ -62,6 +62,8 @@ def _explain(message: str, kind: type[Section], values: Mapping[str, Any], sourc
         what += f", which must be one of {', '.join(_words(get_type_hints(_section(kind, place))[field]))}"
     elif found.pattern == DEVICES:
         what = "no such device; possible: auto, cpu, cuda, mps, vulkan, xpu, or one with a number, such as cuda:1"
+    elif what.startswith("Invalid decimal"):
+        what = f"{_value(values, key)!r} is not a number"
     elif found.unknown:
         section = _section(kind, key)
         key = f"{key}.{found.unknown}".lstrip(".")
@@ -83,6 +85,14 @@ def _explain_model(models: Mapping[str, Any], source: str, text: bool) -> str:
         except ConfigError as error:
             return f"models.{name}.{error.message}"
     raise AssertionError("each model decodes by itself")
+
+
+def _value(values: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key."""
+    found: Any = values
+    for part in key.split("."):
+        found = found[part]
+    return found
 
 
 def _words(kind: Any) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from llmctl.config.currencies import CURRENCIES
 from llmctl.config.units import Duration, KeepAlive, Size
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -26,6 +27,13 @@ KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True, kw_only=True):
     """The base of all sections: unknown keys are errors."""
+
+
+def _check_prices(section: Section, names: tuple[str, ...]) -> None:
+    for name in names:
+        price = getattr(section, name)
+        if price is not None and not (price.is_finite() and price >= 0):
+            raise ValueError(f"{name} is {price}; it must be a number of 0 or more")
 
 
 class Defaults(Section, frozen=True):
@@ -120,6 +128,21 @@ class HistorySettings(Section, frozen=True):
     """What a power cut may undo: `normal` the last seconds, `full` nothing. Neither loses anything when a process is killed."""
 
 
+class Money(Section, frozen=True):
+    """What computing costs, where a model has no prices of its own."""
+
+    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] = "USD"
+    machine_per_hour: Decimal | None = None
+    """Price of an hour in which this machine computes. Default: none, so that models without prices are unpriced."""
+    energy_per_kwh: Decimal | None = None
+    """Price of a kilowatt hour, where the machine measures its energy; used without `machine_per_hour`."""
+
+    def __post_init__(self) -> None:
+        if self.currency not in CURRENCIES:
+            raise ValueError(f"currency is {self.currency}, which is no currency of ISO 4217 such as USD or EUR")
+        _check_prices(self, ("machine_per_hour", "energy_per_kwh"))
+
+
 class Templates(Section, frozen=True):
     read_allow: list[str] = []
     """Files and folders that a template or a row may read, besides its own folder and the current one. Full paths, or `~/...`."""
@@ -206,6 +229,13 @@ class ModelSettings(Section, frozen=True):
     """Price per million prompt tokens found in the provider's cache."""
     price_out: Decimal | None = None
     """Price per million generated tokens."""
+    machine_per_hour: Decimal | None = None
+    """Price of an hour in which the model computes, besides its token prices if it has any. Default: `money.machine_per_hour`
+    where the model has no token price and runs here."""
+    overhead: Decimal | None = None
+    """Share that is added to the price of machine time. Default: 0.10."""
+    overhead_on: Literal["machine", "all"] | None = None
+    """What the overhead is added to: machine time (default), or token prices too."""
     keep_alive: KeepAlive | None = None
     """How long the model stays loaded without requests. Default: 15m. 0: unload after each answer; -1: forever."""
     pin: bool | None = None
@@ -226,18 +256,15 @@ class ModelSettings(Section, frozen=True):
     def __post_init__(self) -> None:
         if self.tensor_split is not None and not sum(self.tensor_split) > 0:
             raise ValueError("tensor_split must have at least one share above 0")
-        for name in PRICES:
-            price = getattr(self, name)
-            if price is not None and not (price.is_finite() and price >= 0):
-                raise ValueError(f"{name} is {price}; it must be a number of 0 or more")
+        _check_prices(self, PRICES)
 
     def computing(self) -> "ModelSettings":
         """The settings without those that change neither an answer nor how it is computed."""
         return msgspec.structs.replace(self, **dict.fromkeys(LABELS))
 
 
-PRICES = ("price_in", "price_cached", "price_out")
-LABELS = ("keep_alive", "pin", "preload", "tier", "tags", *PRICES)
+PRICES = ("price_in", "price_cached", "price_out", "machine_per_hour", "overhead")
+LABELS = ("keep_alive", "pin", "preload", "tier", "tags", *PRICES, "overhead_on")
 """Settings that do not affect how a model computes."""
 
 
@@ -251,6 +278,7 @@ class Config(Section, frozen=True):
     cache: Cache = Cache()
     resources: Resources = Resources()
     history: HistorySettings = HistorySettings()
+    money: Money = Money()
     templates: Templates = Templates()
     logs: Logs = Logs()
     models: dict[str, ModelSettings] = {}

@@ -1,7 +1,8 @@
 """`models ls`, `models show`, `models estimate` and `ps` as tables."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from decimal import Decimal
+from typing import Any, Protocol
 
 import msgspec
 
@@ -98,6 +99,30 @@ def _setting(key: str, entry: ModelEntry, over: Mapping[str, Any]) -> str:
 
 def _told(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+class InEffect(Protocol):
+    """A price in effect, and where it comes from."""
+
+    value: str
+    source: str
+
+
+PER = {"machine_per_hour": "per hour of computing", "energy_per_kwh": "per kWh"}
+
+
+def prices(found: Mapping[str, InEffect], currency: str) -> list[list[str]]:
+    """Rows of `models show`."""
+    if not found:
+        return [["prices", "none: answers are unpriced"]]
+    return [
+        [key, f"{price.value} {currency} {PER.get(key, 'per million tokens')} ({price.source})"]
+        for key, price in found.items()
+    ]
+
+
+def prices_as_json(found: Mapping[str, InEffect]) -> dict[str, dict[str, Any]]:
+    return {key: {"value": Decimal(price.value), "source": price.source} for key, price in found.items()}
 
 
 def estimated(found: wire.Estimated) -> Table:

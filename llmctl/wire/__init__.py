@@ -5,7 +5,18 @@ still gets its answer. `daemon/PROTOCOL.md` is the normative text; its tables ar
 Import the package, not its files: `from llmctl import wire`, then `wire.Generate`.
 """
 
-from llmctl.wire.answer import Answer, Answers, CacheUse, Explained, Likely, Sampled, Timings, TokenUsage
+from llmctl.wire.answer import (
+    Answer,
+    Answers,
+    CacheUse,
+    Cost,
+    CostParts,
+    Explained,
+    Likely,
+    Sampled,
+    Timings,
+    TokenUsage,
+)
 from llmctl.wire.cache import (
     AuditCache,
     CacheAudit,
@@ -125,6 +136,8 @@ __all__ = [
     "ChatMessage",
     "ClearCache",
     "Cleared",
+    "Cost",
+    "CostParts",
     "Delta",
     "DescribeFiles",
     "Done",

@@ -3,6 +3,7 @@
 It is data alone: the hub fills it in, the client prints it.
 """
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -53,6 +54,34 @@ class CacheUse(msgspec.Struct):
     """of a semantic hit: the cosine between the two questions"""
     age_s: float | None = None
     """seconds since the answer was stored"""
+
+
+class CostParts(msgspec.Struct, omit_defaults=False):
+    """The parts of a cost, which add up to it; null where there is no price."""
+
+    tokens: Decimal | None = None
+    """tokens at the price of tokens"""
+    machine: Decimal | None = None
+    """machine time or energy"""
+    overhead: Decimal | None = None
+    """share added for what else the machine costs"""
+
+
+class Cost(msgspec.Struct, omit_defaults=False):
+    """What an answer costs. Amounts are decimal numbers with at most twelve places, as text in a message."""
+
+    amount: Decimal | None = None
+    """sum of the parts; null if the model has no price, 0 if nothing was computed for this request"""
+    currency: str = "USD"
+    """as in `money.currency`"""
+    priced: bool = False
+    """whether the model has a price"""
+    parts: CostParts = msgspec.field(default_factory=CostParts)
+    """what the sum consists of"""
+    reserved: Decimal | None = None
+    """upper bound that was reserved before the answer was computed; null without a budget"""
+    saved: Decimal | None = None
+    """what computing a stored or joined answer would have cost; null if the model has no price, or if it was computed"""
 
 
 class Likely(msgspec.Struct):
@@ -116,8 +145,8 @@ class Answer(Result, kw_only=True, tag="answer", omit_defaults=False):
     usage: TokenUsage
     timings: Timings
     cache: CacheUse
-    cost: Any = None
-    """reserved, null"""
+    cost: Cost | None = None
+    """what it costs"""
     route: Any = None
     """reserved, null"""
     batched: bool | None = None

@@ -219,6 +219,9 @@ def test_model_prices_and_labels_do_not_change_the_key(tmp_path: Path) -> None:
         price_in=Decimal(1),
         price_cached=Decimal(1),
         price_out=Decimal(1),
+        machine_per_hour=Decimal(1),
+        overhead=Decimal(1),
+        overhead_on="all",
     )
     assert {name for name in ModelSettings.__struct_fields__ if getattr(labels, name) is not None} == {*LABELS}
     call = replace(a_call(prompt="why?"), model=a_catalog(tmp_path, e={}).find("e"))

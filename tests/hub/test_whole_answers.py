@@ -8,6 +8,7 @@ import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from llmctld.call.identity import wall_of
 from llmctld.history import History
 from llmctld.inside.background import Background
 from llmctld.models.catalogue.catalog import Catalog
+from llmctld.money.price_list import PriceList
+from llmctld.money.prices import Price, Use, free
 from llmctld.pipeline.compute.trial import Trial
 from llmctld.pipeline.intake.guide import Guide
 from llmctld.pipeline.reuse.semantic import SemanticCache
@@ -38,6 +41,8 @@ from tests.redis_server import RedisServer, a_redis, needs_redis
 
 RECEIVERS = ("id", "user", "model", "conversation", "cache", "cost", "route", "batched", "timings", "explain")
 """Fields that belong to the request that receives the answer; each is looked at in `check_receivers`."""
+PRICE = Price(per_input=Decimal(3), per_output=Decimal(5))
+"""Of the model; nothing that is served from elsewhere costs anything, and it says what it saved."""
 MUST = {"finish_reason": "length", "index": 0, "cache": wire.CacheUse(key="k", similarity=0.5, age_s=1.0)}
 """Where another value would mean a partial answer, which is not stored, one of several samples, or a hit."""
 
@@ -54,7 +59,7 @@ def filled(kind: inspect.Type, name: str) -> Any:
         return {filled(kind.key_type, name): filled(kind.value_type, name)}
     values: dict[type, Any] = {
         inspect.StrType: f"the {name}", inspect.IntType: len(name) + 2, inspect.FloatType: len(name) + 0.5,
-        inspect.BoolType: True, inspect.AnyType: {name: [1, 2**70]},
+        inspect.BoolType: True, inspect.AnyType: {name: [1, 2**70]}, inspect.DecimalType: Decimal("1.5"),
     }  # fmt: skip
     return wire.with_whole(values[type(kind)])
 
@@ -105,7 +110,7 @@ class Made:
 @asynccontextmanager
 async def a_pipeline(folder: Path, tiers: Tiers, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Made]:
     """The stages of app.py in their order, around `Innermost`."""
-    catalog, innermost, config = a_catalog(folder, e={}), Innermost(), Config()
+    catalog, innermost, config = a_catalog(folder, e={"price_in": "3", "price_out": "5"}), Innermost(), Config()
     residency, history, background, trial = (
         a_residency(catalog, folder),
         History(folder / "h.db"),
@@ -118,7 +123,17 @@ async def a_pipeline(folder: Path, tiers: Tiers, monkeypatch: pytest.MonkeyPatch
     semantic = app.build_semantic(knowledge, config.cache, tiers, catalog, embedding, residency, background)
     monkeypatch.setattr(app, "Generator", lambda *_: innermost)
     background.pipeline = app.build_pipeline(
-        config, catalog, history, tiers, residency, trial, background, None, semantic, Guide(catalog, folder / "told")
+        config,
+        catalog,
+        history,
+        tiers,
+        residency,
+        trial,
+        background,
+        None,
+        semantic,
+        Guide(catalog, folder / "told"),
+        PriceList(catalog, config.money),
     )
     try:
         yield Made(background.pipeline, innermost, tiers, knowledge, catalog)
@@ -151,7 +166,8 @@ def check(call: Call, answer: wire.Answer, hit: str | None) -> None:
     mine = hit is None
     assert call.model is not None
     assert answer.model == call.model.name
-    for name in ("cost", "route", "batched"):
+    assert answer.cost == (inner.cost if mine else free(PRICE, Use(inner.usage)))
+    for name in ("route", "batched"):
         assert getattr(answer, name) == (getattr(inner, name) if mine else None), name
 
 

@@ -16,6 +16,7 @@ from llmctl.wire import Answer, Answers, CacheUse, Delta, Explained, Generate, N
 from llmctld.cache.level import LeftOut
 from llmctld.call.origin import Origin
 from llmctld.models.engines.ticket import ChatMessage
+from llmctld.money.prices import UNPRICED, Price, Use, bill
 
 Event = Delta | Notice | Answer | Answers
 Stage = Callable[["Call"], AsyncGenerator[Event, None]]
@@ -36,6 +37,8 @@ class Generation:
     usage: TokenUsage = field(default_factory=TokenUsage)
     timings: Timings = field(default_factory=Timings)
     logprobs: list[Sampled] | None = None
+    joules: float | None = None
+    """Its share of the energy that the machine used meanwhile; None where that is not measured."""
     left_out: LeftOut | None = None
     """The part of the prompt that `--overflow` removed."""
     stored: bool = False
@@ -59,6 +62,8 @@ class Call:
     number: int = 0
     """Number of its row in the history."""
     model: ModelEntry | None = None
+    price: Price = UNPRICED
+    """The prices of the model."""
     prompt: str | None = None
     """The text of the user's turn, as preprocess composed it."""
     typed: str | None = None
@@ -139,6 +144,7 @@ class Call:
         timings: Timings,
     ) -> Answer:
         timings.total_ms = round(self.elapsed_ms(), 3)
+        use = Use(usage, (timings.prefill_ms + timings.decode_ms) / 1e3, self.work.joules)
         return Answer(
             id=self.id,
             index=self.index,
@@ -151,6 +157,7 @@ class Call:
             usage=usage,
             timings=timings,
             cache=CacheUse(hit=self.hit, key=self.key),
+            cost=bill(self.price, use),
         )
 
 

@@ -6,8 +6,9 @@ model may have several names.
 
 import msgspec
 
-from llmctl.wire import Answer, CacheUse, Timings
+from llmctl.wire import Answer, CacheUse, Cost, Timings
 from llmctld.call.call import Call
+from llmctld.money.prices import Use, free
 
 
 def served(answer: Answer, call: Call, cache: CacheUse, timings: Timings | None = None) -> Answer:
@@ -16,7 +17,8 @@ def served(answer: Answer, call: Call, cache: CacheUse, timings: Timings | None 
     timings.total_ms = round(call.elapsed_ms(), 3)
     return msgspec.structs.replace(
         answer, id=call.id, user=call.request.user, conversation=None if answer.index else call.conversation, cache=cache,
-        model=call.model.name if call.model else answer.model, cost=None, route=None, batched=None, timings=timings, explain=None,
+        model=call.model.name if call.model else answer.model, cost=_free(answer, call), route=None, batched=None,
+        timings=timings, explain=None,
     )  # fmt: skip
 
 
@@ -24,3 +26,8 @@ def taken_over(answer: Answer, call: Call) -> Answer:
     """The answer of a computation that `call` owns and pays for, whoever asked first: its cost and route are those of `call`."""
     mine = served(answer, call, CacheUse(key=call.key), answer.timings)
     return msgspec.structs.replace(mine, cost=answer.cost, route=answer.route, batched=answer.batched)
+
+
+def _free(answer: Answer, call: Call) -> Cost:
+    """Nothing was computed. The computing time saved is that of all samples together, and counts for the first one."""
+    return free(call.price, Use(answer.usage, 0.0 if answer.index else (call.saved_ms or 0.0) / 1e3))

@@ -1,26 +1,37 @@
 """What computing a stored answer again would cost, for eviction: the seconds it took, plus its price where the model has one."""
 
 from collections.abc import Callable
-from decimal import Decimal
 
 from llmctl.errors import LlmctlError
+from llmctl.wire import TokenUsage
 from llmctld.cache.level import Stored
 from llmctld.models.catalogue.catalog import Catalog
+from llmctld.money.amounts import UNIT
+from llmctld.money.price_list import PriceList
+from llmctld.money.prices import Use
 
 SECONDS_PER_UNIT = 3600.0
-"""One unit of money counts as much as an hour of computing, so that priced and unpriced models can be compared."""
+"""One dollar, euro or whatever the currency is counts as much as an hour of computing, so that priced and unpriced models can be
+compared."""
 
 
-def recompute_cost(catalog: Catalog) -> Callable[[Stored], float]:
-    """Cost of an answer in seconds. Without a model or a price it is the seconds that computing took."""
+def recompute_price(catalog: Catalog, prices: PriceList) -> Callable[[Stored], float | None]:
+    """Price of computing an answer again. None without a model or a price."""
 
-    def cost(answer: Stored) -> float:
+    def price(answer: Stored) -> float | None:
         try:
-            settings = catalog.settings(catalog.find(answer.first.model))
+            entry = catalog.find(answer.first.model)
         except LlmctlError:
-            return answer.seconds
-        prompt = answer.first.usage.prompt_tokens * (settings.price_in or Decimal(0))
-        completion = sum(each.usage.completion_tokens for each in answer.answers) * (settings.price_out or Decimal(0))
-        return answer.seconds + float(prompt + completion) / 1e6 * SECONDS_PER_UNIT
+            return None
+        usage = answer.first.usage
+        completion = sum(each.usage.completion_tokens for each in answer.answers)
+        use = Use(TokenUsage(usage.prompt_tokens, 0, completion), answer.seconds)
+        total = prices.of(entry).parts(use).total
+        return None if total is None else total / UNIT
 
-    return cost
+    return price
+
+
+def recompute_cost(price: Callable[[Stored], float | None]) -> Callable[[Stored], float]:
+    """Cost of an answer in seconds: those that computing took, and an hour for each unit of money."""
+    return lambda answer: answer.seconds + (price(answer) or 0) * SECONDS_PER_UNIT

@@ -6,18 +6,22 @@ Reads a trace or the history, and changes nothing.
 import argparse
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
-from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from llmctl.config import Config, ModelSettings, decode, load, read_models
+from llmctl.config import Config, load
 from llmctl.errors import InvalidRequest, LlmctlError, Storage
 from llmctl.paths import Paths, find_paths
+from llmctl.wire import TokenUsage
 from llmctl.written import lines_of, opened
 from llmctld.cache.entries.context import groups_of
 from llmctld.cache.eviction import POLICIES
+from llmctld.models.catalogue.catalog import Catalog
+from llmctld.money.amounts import UNIT
+from llmctld.money.price_list import PriceList
+from llmctld.money.prices import Price, Use
 from llmctld.replay.trace import TraceRequest, play, read
 from llmctld.runtime.lines import say
 
@@ -45,13 +49,6 @@ class HistoryRow(NamedTuple):
     ms: float
     prompt_tokens: int
     completion_tokens: int
-
-
-class TokenPrice(NamedTuple):
-    """Money per token."""
-
-    prompt: float
-    completion: float
 
 
 def main() -> int:
@@ -96,18 +93,18 @@ def from_history(paths: Paths, config: Config) -> list[TraceRequest]:
     for row in reversed(computed):
         last[row.key] = row  # the first computation
     prices = _prices(paths, config)
-    return [_request(row, last.get(row.key, row), usual, prices) for row in rows]
+    return [_request(row, first := last.get(row.key, row), usual, prices.get(first.model)) for row in rows]
 
 
-def _request(row: HistoryRow, computed: HistoryRow, usual_ms: float, prices: Mapping[str, TokenPrice]) -> TraceRequest:
+def _request(row: HistoryRow, computed: HistoryRow, usual_ms: float, price: Price | None) -> TraceRequest:
     """A hit is counted with the cost of computing that answer at another time; if unknown, with the usual cost."""
-    price = prices.get(computed.model)
-    cost = (
-        None if price is None else computed.prompt_tokens * price.prompt + computed.completion_tokens * price.completion
-    )
     seconds = (computed.ms or usual_ms) / 1e3
+    use = Use(TokenUsage(computed.prompt_tokens, 0, computed.completion_tokens), seconds)
+    cost = None if price is None else price.parts(use).total
     groups = groups_of(row.user, row.conversation, None)
-    return TraceRequest(row.key, computed.text_bytes + ENTRY_BYTES, seconds, cost, row.at, groups)
+    return TraceRequest(
+        row.key, computed.text_bytes + ENTRY_BYTES, seconds, None if cost is None else cost / UNIT, row.at, groups
+    )
 
 
 def _rows(path: Path) -> Iterator[HistoryRow]:
@@ -121,17 +118,11 @@ def _rows(path: Path) -> Iterator[HistoryRow]:
         raise Storage(f"{path} cannot be read: {error}", "`llmctl daemon doctor` checks it.") from error
 
 
-def _prices(paths: Paths, config: Config) -> dict[str, TokenPrice]:
-    """Models that have a price for prompts and one for answers."""
-    found = {}
-    for name, entry in read_models(paths.models, lambda message: None).items():
-        given = decode(ModelSettings, entry.settings, str(paths.models / f"{name}.json"))
-        over = config.models.get(name, ModelSettings())
-        prompt = over.price_in if over.price_in is not None else given.price_in
-        completion = over.price_out if over.price_out is not None else given.price_out
-        if prompt is not None and completion is not None:
-            found[name] = TokenPrice(float(prompt / Decimal(10**6)), float(completion / Decimal(10**6)))
-    return found
+def _prices(paths: Paths, config: Config) -> dict[str, Price]:
+    """Name of a model -> its prices."""
+    catalog = Catalog(paths.models, config.models)
+    prices = PriceList(catalog, config.money)
+    return {entry.name: prices.of(entry) for entry in catalog.all()}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ HELP = {
     "cache_requests": "Look-ups of a stored answer.",
     "cache_joined": "Requests that joined an equal one in flight.",
     "cache_saved_seconds": "Seconds of computing that stored answers saved.",
+    "cache_saved_cost": "Price of computing the answers that stored ones replaced, where their model has one.",
+    "cache_priced_hits": "Stored answers served whose model has a price.",
     "cache_hits": "Look-ups that a level answered, by level.",
     "cache_misses": "Look-ups that a level did not answer, by level.",
     "cache_errors": "Failures of a level, by level.",

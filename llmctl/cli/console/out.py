@@ -7,12 +7,15 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from llmctl.errors import LlmctlError, Storage
 from llmctl.view.printable import AS_JSON, Pieces, printable
+
+_encoder = msgspec.json.Encoder(decimal_format="number")  # money as the exact number, not as a string
 
 
 class Mode:
@@ -56,7 +59,7 @@ def line(piece: str) -> None:
 
 def json_line(value: Any) -> None:
     """Writes a JSON object on one line of stdout; the tag of a wire message is left out."""
-    plain = msgspec.to_builtins(value)
+    plain = msgspec.to_builtins(value, builtin_types=(Decimal,))
     if isinstance(value, msgspec.Struct) and isinstance(plain, dict) and value.__struct_config__.tag is not None:
         plain.pop("type", None)
     text(_json(plain, sys.stdout) + "\n", styled=True)
@@ -98,9 +101,9 @@ def failure(error: LlmctlError) -> None:
 def _json(value: Any, stream: Any) -> str:
     """JSON; for a terminal, control characters that JSON permits are escaped too."""
     try:
-        line = msgspec.json.encode(value).decode()
+        line = _encoder.encode(value).decode()
     except UnicodeEncodeError:  # a file name that is no UTF-8
-        line = msgspec.json.encode(_encodable(msgspec.to_builtins(value))).decode()
+        line = _encoder.encode(_encodable(msgspec.to_builtins(value, builtin_types=(Decimal,)))).decode()
     return line.translate(AS_JSON) if is_terminal(stream) else line
 
 

@@ -109,6 +109,7 @@ def _find(name: str) -> "tuple[ModelEntry, dict[str, ModelEntry]]":
 def show_one(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -> None:
     """Show one model."""
     from llmctl.cli.console.show import show
+    from llmctl.cli.models.prices import prices_of
     from llmctl.hashes import sha256_of
     from llmctl.view import models
 
@@ -116,12 +117,14 @@ def show_one(name: Name, json: flags.Json = False, quiet: flags.Quiet = False) -
     engine = next((engine for engine in flags.engines() or () if engine.name == found.name), None)
     state, rung = (engine.state, engine.rung) if engine else (None, None)
     sha256 = sha256_of(_hashes(), found.target)
-    over = _overrides(found.name)
+    over, prices = _overrides(found.name), prices_of(found.name)
     if json:
         line = models.as_json(found, state, found.name == _default(list(entries.values())), sha256)
-        out.json_line(line | {"overrides": models.plain(over), "rung": rung})
+        more = {"overrides": models.plain(over), "rung": rung, "prices": models.prices_as_json(prices.prices)}
+        out.json_line(line | more | {"currency": prices.currency})
     else:
-        show(models.one(found, state, sha256, over, rung))
+        table, rows = models.one(found, state, sha256, over, rung)
+        show((table, rows + models.prices(prices.prices, prices.currency)))
 
 
 def _overrides(name: str) -> dict[str, Any]:

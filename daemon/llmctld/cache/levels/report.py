@@ -25,6 +25,7 @@ class Report:
         self._levels, self._expiry, self._peek = levels, expiry, peek
         self._requests, self._joined = counters.counter("cache_requests"), counters.counter("cache_joined")
         self._saved_s = counters.counter("cache_saved_seconds")
+        self._saved_cost, self._priced = counters.counter("cache_saved_cost"), counters.counter("cache_priced_hits")
         self._explanations: dict[str, Explain] = {}
 
     def add_explanation(self, name: str, explain: Explain) -> None:
@@ -37,8 +38,9 @@ class Report:
         requests, joined = int(self._requests.value), int(self._joined.value)
         rate = round(hits / requests, 4) if requests else 0.0
         return CacheStats(
-            levels=levels, requests=requests, hit_rate=rate, joined=joined, saved_s=round(self._saved_s.value, 3)
-        )
+            levels=levels, requests=requests, hit_rate=rate, joined=joined, saved_s=round(self._saved_s.value, 3),
+            saved_cost=round(self._saved_cost.value, 12) if self._priced.value else None,
+        )  # fmt: skip
 
     async def show(self, book: Book, beginning: str) -> CacheShown:
         """The one entry with this key prefix. Raises NotFound, and InvalidRequest if it is ambiguous."""

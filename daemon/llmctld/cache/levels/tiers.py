@@ -60,7 +60,8 @@ class Newsworthy(Protocol):
 class Tiers:
     """The memory level, then the others in order. `ttl`: seconds that every answer is served; None: as `expiry` says.
 
-    Without `book` there is no metadata. `worth`: cost of computing an answer again, in seconds or an equivalent.
+    Without `book` there is no metadata. `worth`: cost of computing an answer again, in seconds or an equivalent;
+    `price`: the same in money, None if its model has no price.
     `start` begins the background work.
     """
 
@@ -72,14 +73,16 @@ class Tiers:
         book: Book | None = None,
         expiry: Expiry | None = None,
         worth: Callable[[Stored], float] = lambda answer: answer.seconds,
+        price: Callable[[Stored], float | None] = lambda answer: None,
         counters: Counters | None = None,
     ) -> None:
         counters = Counters() if counters is None else counters
         self._requests, self._joined = counters.counter("cache_requests"), counters.counter("cache_joined")
         self._saved_s = counters.counter("cache_saved_seconds")
+        self._saved_cost, self._priced = counters.counter("cache_saved_cost"), counters.counter("cache_priced_hits")
         self.book = book
         self._expiry: Expiry = FixedExpiry() if expiry is None else expiry
-        self._worth = worth
+        self._worth, self._price = worth, price
         self.reuse = self._expiry.reuse
         """Receives each request's groups."""
         self._ttl = ttl
@@ -123,6 +126,9 @@ class Tiers:
     def saved(self, answer: Stored) -> None:
         """A stored answer was served."""
         self._saved_s.add(answer.seconds)
+        if (cost := self._price(answer)) is not None:
+            self._saved_cost.add(cost)
+            self._priced.add()
 
     async def round(self) -> None:
         """Writes pending changes, and removes entries that were evicted."""

@@ -202,6 +202,11 @@ class Catalog:
             self._settings[entry.name] = self._resolve(entry)
         return self._settings[entry.name]
 
+    def configured(self, name: str) -> frozenset[str]:
+        """The settings of the model that the configuration gives."""
+        over = self._override(name)
+        return frozenset(key for key in over.__struct_fields__ if getattr(over, key) is not None)
+
     def _override(self, name: str) -> ModelSettings:
         return self._overrides.get(name, ModelSettings())
 

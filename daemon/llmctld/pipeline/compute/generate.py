@@ -35,6 +35,7 @@ from llmctld.models.engines.ticket import (
 from llmctld.models.remote.systems import folded, has_later, is_later
 from llmctld.models.running.admission import Admission
 from llmctld.models.running.residency import Residency
+from llmctld.money.energy import EnergyMeter
 from llmctld.pipeline.compute.attempts import Attempts
 
 MAX_TOKENS = 2048
@@ -49,8 +50,9 @@ SET_BY_MODEL = ("temperature", "top_p", "top_k", "min_p")
 class Generator:
     """The stage. At most `queue` requests wait for a model, besides those that hold one of its slots."""
 
-    def __init__(self, residency: Residency, catalog: Catalog, queue: int) -> None:
+    def __init__(self, residency: Residency, catalog: Catalog, queue: int, energy: EnergyMeter | None = None) -> None:
         self._residency, self._catalog = residency, catalog
+        self._energy = EnergyMeter() if energy is None else energy
         self._admission = Admission(residency, queue)
         self._late: set[asyncio.Future[None]] = set()
         """Leases of requests whose cancellation the engine has not confirmed."""
@@ -99,7 +101,7 @@ class Generator:
             for notice in self._notices(worker, call):
                 yield notice
             submit = self._submission(call, entry, _folds(worker, call))
-            ticket = worker.submit(submit)
+            ticket, end_energy = worker.submit(submit), self._energy.begin()
             follow = partial(_move, ticket)
             call.followers.append(follow)
             try:
@@ -116,6 +118,7 @@ class Generator:
                 await asyncio.shield(self._drop(ticket, held))  # a second cancel must not leave the slot busy
                 for piece in ticket.rest:
                     _gain(work, piece)
+                work.joules = end_energy()
                 _note_use(call, ticket)
             yield _answer(call, ticket)
 
