@@ -33,8 +33,8 @@ __llmctl_ollama() {
 }
 __llmctl_words() {
     case "$1" in
-        "") printf "%s" "--version --json --quiet -q --help ask chat embed models ps pull cache daemon templates config completion" ;;
-        "ask") printf "%s" "--system -s --template -t --param -p --file -f --raw --overflow --save --no-stdin --continue -c --conversation --model -m --adapter --keep-alive --priority --timeout --user --tag --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --n -n --repro --schema --grammar --extract -x --xl --think --reasoning --logprobs --explain --no-stream --cache --no-cache --refresh --cache-only --semantic --max-age --json --quiet -q --help" ;;
+        "") printf "%s" "--version --json --quiet -q --help ask chat embed models ps pull cache budget daemon templates config completion" ;;
+        "ask") printf "%s" "--system -s --template -t --param -p --file -f --raw --overflow --save --no-stdin --continue -c --conversation --model -m --adapter --keep-alive --priority --timeout --max-cost --user --tag --max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --n -n --repro --schema --grammar --extract -x --xl --think --reasoning --logprobs --explain --no-stream --cache --no-cache --refresh --cache-only --semantic --max-age --json --quiet -q --help" ;;
         "chat") printf "%s" "--system -s --template -t --overflow --continue -c --conversation --model -m --user --max-tokens --temperature --think --reasoning --json --quiet -q --help" ;;
         "embed") printf "%s" "--file -f --prompt --no-stdin --model -m --user --output -o --json --quiet -q --help" ;;
         "models") printf "%s" "--help ls show add set pull find suggest estimate rm load pin unload" ;;
@@ -61,6 +61,12 @@ __llmctl_words() {
         "cache clear") printf "%s" "--model -m --user --tag --older --newer --yes -y --json --quiet -q --help" ;;
         "cache warm") printf "%s" "--model -m --user --json --quiet -q --help" ;;
         "cache replay") printf "%s" "--history --bytes --json --quiet -q --help" ;;
+        "budget") printf "%s" "--help set show ls rm ledger" ;;
+        "budget set") printf "%s" "--daily --weekly --monthly --tz --rpm --members --raise --until --json --quiet -q --help" ;;
+        "budget show") printf "%s" "--json --quiet -q --help" ;;
+        "budget ls") printf "%s" "--json --quiet -q --help" ;;
+        "budget rm") printf "%s" "--yes -y --json --quiet -q --help" ;;
+        "budget ledger") printf "%s" "--user --limit --verify --rebuild --yes -y --json --quiet -q --help" ;;
         "daemon") printf "%s" "--help start stop restart status logs doctor install" ;;
         "daemon start") printf "%s" "--json --quiet -q --help" ;;
         "daemon stop") printf "%s" "--timeout --json --quiet -q --help" ;;
@@ -96,6 +102,7 @@ __llmctl_values() {
         "ask --keep-alive") printf "%s" "" ;;
         "ask --priority") printf "%s" "high normal batch" ;;
         "ask --timeout") printf "%s" "" ;;
+        "ask --max-cost") printf "%s" "" ;;
         "ask --user") printf "%s" "" ;;
         "ask --tag") printf "%s" "" ;;
         "ask --max-tokens") printf "%s" "" ;;
@@ -179,6 +186,16 @@ __llmctl_values() {
         "cache warm --model"|"cache warm -m") printf "%s" "@models" ;;
         "cache warm --user") printf "%s" "" ;;
         "cache replay --bytes") printf "%s" "" ;;
+        "budget set --daily") printf "%s" "" ;;
+        "budget set --weekly") printf "%s" "" ;;
+        "budget set --monthly") printf "%s" "" ;;
+        "budget set --tz") printf "%s" "" ;;
+        "budget set --rpm") printf "%s" "" ;;
+        "budget set --members") printf "%s" "" ;;
+        "budget set --raise") printf "%s" "" ;;
+        "budget set --until") printf "%s" "" ;;
+        "budget ledger --user") printf "%s" "" ;;
+        "budget ledger --limit") printf "%s" "" ;;
         "daemon stop --timeout") printf "%s" "" ;;
         "daemon restart --timeout") printf "%s" "" ;;
         "daemon logs --lines"|"daemon logs -n") printf "%s" "" ;;
@@ -194,7 +211,7 @@ __llmctl_candidates() {
             -*) ;;
             *) case "$__path" in
                 "") __path="$__word" ;;
-                models|cache|daemon|templates|config) __path="$__path $__word" ;;
+                models|cache|budget|daemon|templates|config) __path="$__path $__word" ;;
             esac ;;
         esac
         __previous="$__word"

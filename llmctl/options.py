@@ -43,6 +43,7 @@ class Options(Sampling, kw_only=True, forbid_unknown_fields=True, rename={"conti
     user: str | None = None
     tag: list[str] | str = []
     timeout: float | str | None = None
+    max_cost: float | str | None = None
     keep_alive: float | str | None = None
 
 

@@ -77,6 +77,15 @@ class Paths(msgspec.Struct, frozen=True):
         return self.state / "named-files.json"
 
     @property
+    def ledger(self) -> Path:
+        return self.state / "ledger.db"
+
+    @property
+    def budgets(self) -> Path:
+        """Every budget that was set, as JSON."""
+        return self.state / "budgets.json"
+
+    @property
     def hashes(self) -> Path:
         """SHA-256 of model files (hashes.Hashes as JSON)."""
         return self.state / "hashes.json"
@@ -287,3 +296,13 @@ def make_private(folder: Path) -> Path:
             "Correct its permissions, or set LLMCTL_HOME to a folder of your own.",
         ) from error
     return folder
+
+
+def os_user() -> str:
+    """The name of the user who runs this process, or its number where it has none."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

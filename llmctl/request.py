@@ -6,6 +6,7 @@ It reads the named files and decides which source wins; it checks no range and s
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from llmctl.config import Config, parse_duration, parse_keep_alive
 from llmctl.errors import InvalidRequest, Usage
 from llmctl.named_files import NamedFiles, Origin
 from llmctl.options import CACHE, EXTRACT, Asked, as_list, given_options, layered
-from llmctl.paths import Paths
+from llmctl.paths import Paths, os_user
 from llmctl.schema import from_short_form, parse_schema
 
 SAME = (
@@ -81,6 +82,7 @@ def pack(
         cache=next((mode for name, mode in CACHE.items() if name in values), "auto"),
         max_age=_seconds("--max-age", values.get("max_age")),
         timeout=_seconds("--timeout", values.get("timeout")),
+        max_cost=_money("--max-cost", values.get("max_cost")),
         keep_alive=_keep_alive(values.get("keep_alive")),
         stream=stream,
         **{name: values[name] for name in SAME if name in values},
@@ -143,6 +145,18 @@ def _seconds(option: str, value: Any) -> float | None:
         raise Usage(f"{option}: {error}") from error
 
 
+def _money(option: str, value: Any) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not (amount.is_finite() and amount >= 0):
+        raise Usage(f"{option} is {str(value)!r}; it must be a number of 0 or more")
+    return amount
+
+
 def _keep_alive(value: Any) -> float | None:
     try:
         return None if value is None else float(parse_keep_alive(value))
@@ -160,15 +174,6 @@ def show_reasoning(asked: Asked) -> bool | None:
 def user_label(given: str | None, config: Config) -> str:
     """The label of the request: as given, else `defaults.user`, else the name of the system's user."""
     return given or config.defaults.user or os_user()
-
-
-def os_user() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def read_file(name: str, path: str | None = None, notify: Callable[[str], None] = lambda words: None) -> wire.File:

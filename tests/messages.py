@@ -3,6 +3,8 @@
 tests/meta/test_protocol.py holds it complete; the attacks mutate it.
 """
 
+from decimal import Decimal
+
 from llmctl import wire
 
 ANSWER = wire.Answer(
@@ -13,6 +15,15 @@ ANSWER = wire.Answer(
 )  # fmt: skip
 CALL = wire.ToolCall("c", wire.FunctionCall("f", "{}"))
 ENTRY = wire.CacheEntry(1, "k", "m", "ana", ["a"], "trip", 1.0, 2.0, 3, 0.5, 4, None, "why?")
+BUDGET = wire.BudgetShown(
+    user="ana", available=Decimal("0.5"), currency="USD", members=[], rpm=5, zone="UTC", raised=Decimal(1),
+    raised_until="2026-12-01T00:00:00+00:00",
+    windows={"daily": wire.BudgetWindow(Decimal(1), Decimal("0.25"), Decimal("0.25"), Decimal("0.5"), 0.25, "2026-12-01T00:00")},
+)  # fmt: skip
+CHARGE = wire.LedgerRow(
+    1, "i", 1.5, "ana", "m", ["t"], "request", None, "USD", Decimal(1), Decimal("0.5"), 2.5, "", Decimal("0.5"), Decimal(0),
+    Decimal(0), 3, 1, 2,
+)  # fmt: skip
 EXAMPLES: list[wire.Message] = [
     wire.Generate(
         prompt="why?", stdin="text", files=[wire.File("a.txt", "b")], params={"a": "b"}, declared={"a": None}, tokens=[1],
@@ -40,6 +51,8 @@ EXAMPLES: list[wire.Message] = [
     wire.Warm(request=wire.Generate(prompt="why?"), text="because"),
     wire.AuditCache(), wire.UndoHit(id="i", user="ana"),
     wire.Undo(conversation="c", user="ana"),
+    wire.SetBudget(scope="ana", changes={"daily": "1.5", "rpm": None}), wire.ShowBudget(scope="@team"), wire.ListBudgets(),
+    wire.RemoveBudget(scope="model:m"), wire.ReadLedger(user="ana", limit=5), wire.VerifyLedger(), wire.RebuildLedger(),
     wire.Delta(text="t", reasoning="r", index=1), wire.Notice(text="n"), wire.Progress(state="pulling", done=1, total=2),
     wire.Done(result=ANSWER), wire.Failed(code="busy", message="m", hint="h", answer=ANSWER, answers=[ANSWER], retry=True),
     wire.Cancelled(answer=ANSWER, answers=[ANSWER]),
@@ -60,6 +73,9 @@ RESULT_EXAMPLES: list[wire.AnyResult] = [
                                                 max_error=0.005, pairs=7, judge="none", explored=1, verified=2, judged=3,
                                                 undone=1)),
     wire.HitUndone(id="i", key="k", question="q", served=[wire.ServedTo("i", "ana", 1.5, "p")]),
+    BUDGET, wire.BudgetList(budgets=[BUDGET]), wire.LedgerRows(rows=[CHARGE]),
+    wire.LedgerBalance(balances=True, charges=1, open=0, reserved=Decimal(0), settled=Decimal("0.5"), over=0, recovered=0,
+                       currency="USD", wrong=[]),
     wire.Model(name="m", target="echo", backend="echo", aliases=[], settings={"slots": 1}), wire.Nothing(),
     wire.Estimated(weights_bytes=1, kv_bytes=2, compute_bytes=3, total_bytes=6, measured_bytes=5),
     wire.FilesDescribed(files=[wire.FileContent("/m.gguf", kind="text", backend="llama.cpp", architecture="llama",

@@ -24,7 +24,7 @@ from llmctl.config import Cache, Config, load
 from llmctl.errors import LlmctlError, Storage
 from llmctl.files import write_whole
 from llmctl.guide import built_in
-from llmctl.paths import Paths, check_way, find_paths, make_private, make_reachable
+from llmctl.paths import Paths, check_way, find_paths, make_private, make_reachable, os_user
 from llmctld.cache.entries.book import Book
 from llmctld.cache.eviction import POLICIES
 from llmctld.cache.expiry import DEFAULT_TTL_S
@@ -54,9 +54,13 @@ from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.memory_budget import MemoryBudget
 from llmctld.models.running.residency import Residency
+from llmctld.money.accounts import Accounts
+from llmctld.money.budgets import Budgets
 from llmctld.money.energy import EnergyMeter, counters_of
 from llmctld.money.price_list import PriceList
+from llmctld.money.rates import Rates
 from llmctld.money.recompute import recompute_cost, recompute_price
+from llmctld.pipeline.compute.budget import budget
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.pipeline.compute.generate import Generator
 from llmctld.pipeline.compute.give_way import give_way
@@ -176,10 +180,16 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
     opened.push_async_callback(knowledge.close)
     trial = Trial()
     opened.push_async_callback(trial.close)
+    accounts = Accounts(
+        Budgets(paths.budgets), paths.ledger, config.money.currency, config.history.durability == "full"
+    )
+    opened.callback(accounts.close)
+    await accounts.open()
+    tiers.add_news(accounts)
     estimates = Estimates(catalog, paths.measured, notices.news.append)
-    budget = MemoryBudget(catalog, estimates, config.limits)
+    memory = MemoryBudget(catalog, estimates, config.limits)
     ladder = Ladder(paths.rungs, notices.news.append)
-    residency = Residency(catalog, budget, paths.logs, paths.cache / "prefixes", config, ladder)
+    residency = Residency(catalog, memory, paths.logs, paths.cache / "prefixes", config, ladder)
     opened.push_async_callback(residency.close)
     hasher = Hasher(catalog.contents, lambda: bool(requests.delaying()))
     opened.push_async_callback(hasher.close)
@@ -194,7 +204,16 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
     if prefetch is not None:
         opened.push_async_callback(prefetch.close)
     files = [file for file in (contents.file, estimates.file, ladder.file) if file is not None]
-    watch.add(history, *tiers.stores(), learned, knowledge, catalog, *files, *([] if prefetch is None else [prefetch]))
+    watch.add(
+        history,
+        accounts,
+        *tiers.stores(),
+        learned,
+        knowledge,
+        catalog,
+        *files,
+        *([] if prefetch is None else [prefetch]),
+    )
     background.pipeline = build_pipeline(
         config,
         catalog,
@@ -207,12 +226,13 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
         semantic,
         Guide(catalog, paths.guide_told),
         prices,
+        accounts,
     )
     hub = Hub(
         socket=str(paths.socket), requests=requests, counters=counters, pipeline=background.pipeline,
-        embedding=embedding, catalog=catalog, residency=residency, tiers=tiers, history=history,
-        puller=Puller(catalog, paths.pulled, lambda: budget.limit.host), estimates=estimates,
-        file_contents=FileContents(budget), background=background,
+        embedding=embedding, catalog=catalog, residency=residency, tiers=tiers, history=history, accounts=accounts,
+        puller=Puller(catalog, paths.pulled, lambda: memory.limit.host), estimates=estimates,
+        file_contents=FileContents(memory), background=background,
         semantic=semantic, watch=watch, prefetch=prefetch,
     )  # fmt: skip
     counters.gauge("requests_in_flight", requests.in_flight)
@@ -308,12 +328,12 @@ def build_pipeline(
     semantic: SemanticCache,
     guide: Guide,
     prices: PriceList,
+    accounts: Accounts,
 ) -> Stage:
     """The stages in order, outermost first: the path of every request for an answer.
 
-    `route` (the choice of the model) will stand before `exact`, since the key names the model. `budget` will stand before
-    `samples`, inside `semantic`, so that no hit and no joined request reaches it; it reserves before the computation, settles
-    after it, and charges the Origin of the call (which changes when a cancelled flight is handed over).
+    `route` (the choice of the model) will stand before `exact`, since the key names the model. `budget` stands before `samples`
+    and inside `semantic`, so that no hit and no joined request reaches it.
     """
     links: list[Link] = [
         record(history),
@@ -327,6 +347,7 @@ def build_pipeline(
         flight(tiers),  # joins an equal request that is being computed
         store(tiers, catalog),  # stores what the stages after it compute
         semantic,
+        budget(accounts, Rates(), os_user()),
         samples,
         postprocess,
         structure(trial),

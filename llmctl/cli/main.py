@@ -28,6 +28,7 @@ ROOMS = {
         "pull": "Download a model from Hugging Face and add it.",
     },
     "cache": {"cache": "Show, fill and clear the stored answers."},
+    "money": {"budget": "Limit what users, groups, models and tags may spend."},
     "daemon": {"daemon": "Start, stop and examine the hub."},
     "setup": {
         "templates": "List, show, edit and remove templates.",
@@ -36,7 +37,7 @@ ROOMS = {
     },
 }
 """Folder -> its commands, each with its help. The file is cli/FOLDER/NAME.py, and its `app` holds the command."""
-HEADINGS = {"asking": "Ask", "models": "Models", "cache": "Cache", "daemon": "Hub", "setup": "Setup"}
+HEADINGS = {"asking": "Ask", "models": "Models", "cache": "Cache", "money": "Money", "daemon": "Hub", "setup": "Setup"}
 """Folder -> the heading of its commands in `llmctl --help`."""
 COMMANDS = {name: help for commands in ROOMS.values() for name, help in commands.items()}
 MODULES = {name: f"llmctl.cli.{folder}.{name}" for folder, commands in ROOMS.items() for name in commands}

@@ -8,6 +8,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from llmctl.wire.budget import (
+    ListBudgets,
+    ReadLedger,
+    RebuildLedger,
+    RemoveBudget,
+    SetBudget,
+    ShowBudget,
+    VerifyLedger,
+)
 from llmctl.wire.cache import AuditCache, ClearCache, GetCacheStats, ListCache, ShowCache, UndoHit, Warm
 from llmctl.wire.daemon import Ack, Cancel, Status, Stop
 from llmctl.wire.embed import Embed
@@ -53,6 +62,13 @@ AnyRequest = (
     | AuditCache
     | UndoHit
     | Undo
+    | SetBudget
+    | ShowBudget
+    | ListBudgets
+    | RemoveBudget
+    | ReadLedger
+    | VerifyLedger
+    | RebuildLedger
 )
 
 WHOLE = 1

@@ -4,6 +4,7 @@ It knows names and types. The hub checks ranges (`call/ranges.py`) and chats (`c
 a model's chat template decides what the model reads.
 """
 
+from decimal import Decimal
 from typing import Any, ClassVar
 
 import msgspec
@@ -185,6 +186,8 @@ class Generate(Request, Sampling, kw_only=True, tag="generate"):
     """report in the answer what each stage did with the request"""
     timeout: float | None = None
     """seconds for the whole request, from its arrival at the hub"""
+    max_cost: Decimal | None = None
+    """most that the request may cost, in the hub's currency; a request that may cost more is refused"""
     keep_alive: float | None = None
     """seconds that the model stays loaded after this request; -1: forever"""
     stream: bool = False

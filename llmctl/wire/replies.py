@@ -1,6 +1,7 @@
 """What the hub sends: any number of `Delta | Notice | Progress`, then exactly one of `Done | Failed | Cancelled`."""
 
 from llmctl.wire.answer import Answer, Answers
+from llmctl.wire.budget import BudgetList, BudgetShown, LedgerBalance, LedgerRows
 from llmctl.wire.cache import CacheAudit, CacheEntries, CacheShown, CacheStats, Cleared, HitUndone, Warmed
 from llmctl.wire.daemon import HubStatus, Nothing, Stopped
 from llmctl.wire.embed import Embeddings
@@ -23,6 +24,10 @@ AnyResult = (
     | CacheAudit
     | HitUndone
     | Undone
+    | BudgetShown
+    | BudgetList
+    | LedgerRows
+    | LedgerBalance
     | Model
     | Estimated
     | FilesDescribed

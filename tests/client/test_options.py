@@ -12,7 +12,7 @@ from llmctl import errors, options, request, templates, wire
 from llmctl.cli.asking import ask
 from llmctl.config import Config, Defaults, Duration
 from llmctl.options import Asked, Options
-from llmctl.paths import Paths
+from llmctl.paths import Paths, os_user
 
 
 def packed(paths: Paths, config: Config | None = None, **values: Any) -> wire.Generate:
@@ -39,7 +39,7 @@ def test_every_option_changes_the_request(paths: Paths, tmp_path: Path) -> None:
     plain = packed(paths, user="u")
     samples: dict[str, Any] = {
         "template": "t", "param": {"a": "b"}, "file": [str(tmp_path / "f")], "logit_bias": {"5": 1.0}, "stop": ["x"],
-        "tag": ["x"], "max_age": "1m", "timeout": 3, "keep_alive": "-1",
+        "tag": ["x"], "max_age": "1m", "timeout": 3, "keep_alive": "-1", "max_cost": "0.5",
         "tokens": [1], "user": "v", "messages": [{"role": "user", "content": "x"}], "tools": [{}], "grammar": str(tmp_path / "f"),
     }  # fmt: skip
     for name in Asked.__struct_fields__:
@@ -97,7 +97,7 @@ def test_durations_are_parsed_or_refused(paths: Paths) -> None:
 
 
 def test_the_user_defaults_to_the_os_user(paths: Paths) -> None:
-    assert packed(paths).user == request.os_user() != ""
+    assert packed(paths).user == os_user() != ""
 
 
 @pytest.mark.parametrize(

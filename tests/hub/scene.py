@@ -36,6 +36,8 @@ from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.memory_budget import MemoryBudget
 from llmctld.models.running.residency import Residency
+from llmctld.money.accounts import Accounts
+from llmctld.money.budgets import Budgets
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.requests import Requests
 from llmctld.runtime.counters import Counters
@@ -176,6 +178,11 @@ def _opened(folder: Path, limit: int, repair: bool) -> DiskLevel:
 # ---- models ---------------------------------------------------------------------------------------------------------
 
 
+def some_accounts(folder: Path) -> Accounts:
+    """Accounts that nobody opened; the first reservation does."""
+    return Accounts(Budgets(folder / "budgets.json"), folder / "ledger.db", "USD")
+
+
 def a_catalog(folder: Path, **models: dict[str, str]) -> Catalog:
     """A catalog of echo models: name=settings."""
     place = folder / "models"
@@ -308,6 +315,7 @@ async def a_server(folder: Path, pipeline: Stage) -> AsyncIterator[Scene]:
         residency=residency,
         tiers=tiers,
         history=history,
+        accounts=some_accounts(folder),
         puller=puller,
         estimates=estimates,
         file_contents=FileContents(MemoryBudget(catalog, estimates, Limits())),

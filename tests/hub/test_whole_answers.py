@@ -36,7 +36,18 @@ from msgspec import inspect
 
 from llmctl import wire
 from llmctl.config import Config
-from tests.hub.scene import a_call, a_catalog, a_disk, a_residency, answer_of, at_once, in_loop, some_tiers, until
+from tests.hub.scene import (
+    a_call,
+    a_catalog,
+    a_disk,
+    a_residency,
+    answer_of,
+    at_once,
+    in_loop,
+    some_accounts,
+    some_tiers,
+    until,
+)
 from tests.redis_server import RedisServer, a_redis, needs_redis
 
 RECEIVERS = ("id", "user", "model", "conversation", "cache", "cost", "route", "batched", "timings", "explain")
@@ -134,6 +145,7 @@ async def a_pipeline(folder: Path, tiers: Tiers, monkeypatch: pytest.MonkeyPatch
         semantic,
         Guide(catalog, folder / "told"),
         PriceList(catalog, config.money),
+        some_accounts(folder),
     )
     try:
         yield Made(background.pipeline, innermost, tiers, knowledge, catalog)

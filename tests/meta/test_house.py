@@ -45,7 +45,8 @@ def test_the_gateway_imports_only_what_every_client_shares() -> None:
 
 
 WRITTEN = {
-    "config.toml", "hub.json", "learned.json", "measured.json", "hashes.json", "rungs.json", "bandwidth.json", "NAME.json",
+    "config.toml", "hub.json", "learned.json", "measured.json", "hashes.json", "rungs.json", "bandwidth.json", "budgets.json",
+    "NAME.json",
     "current.json",
 }  # fmt: skip
 """Files of a home, which pages name too."""

@@ -64,6 +64,8 @@ class Call:
     model: ModelEntry | None = None
     price: Price = UNPRICED
     """The prices of the model."""
+    reserved: int | None = None
+    """Units of money (money/amounts.py) that were reserved for this request."""
     prompt: str | None = None
     """The text of the user's turn, as preprocess composed it."""
     typed: str | None = None
@@ -123,6 +125,11 @@ class Call:
     def elapsed_ms(self) -> float:
         return (time.monotonic() - self.arrived) * 1e3
 
+    @property
+    def used(self) -> Use:
+        """What its computation used so far."""
+        return _use(self.work.usage, self.work.timings, self.work.joules)
+
     def partial(self, finish_reason: str) -> Answer:
         """The answer so far, of a request that ends early. Without text for `-x`: half a code block is useless."""
         work = self.work
@@ -144,7 +151,6 @@ class Call:
         timings: Timings,
     ) -> Answer:
         timings.total_ms = round(self.elapsed_ms(), 3)
-        use = Use(usage, (timings.prefill_ms + timings.decode_ms) / 1e3, self.work.joules)
         return Answer(
             id=self.id,
             index=self.index,
@@ -157,8 +163,12 @@ class Call:
             usage=usage,
             timings=timings,
             cache=CacheUse(hit=self.hit, key=self.key),
-            cost=bill(self.price, use),
+            cost=bill(self.price, _use(usage, timings, self.work.joules), self.reserved),
         )
+
+
+def _use(usage: TokenUsage, timings: Timings, joules: float | None) -> Use:
+    return Use(usage, (timings.prefill_ms + timings.decode_ms) / 1e3, joules)
 
 
 def compose(links: Sequence[Link], last: Stage) -> Stage:

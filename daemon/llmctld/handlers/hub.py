@@ -19,6 +19,7 @@ from llmctld.models.found.file_contents import FileContents
 from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.residency import Residency
+from llmctld.money.accounts import Accounts
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.pipeline.reuse.semantic import SemanticCache
 from llmctld.requests import Requests
@@ -39,6 +40,7 @@ class Hub:
     residency: Residency
     tiers: Tiers
     history: History
+    accounts: Accounts
     puller: Puller
     estimates: Estimates
     file_contents: FileContents

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmctl import wire
 from llmctld.call.call import Call
-from llmctld.handlers import cache, daemon, generate, history, models
+from llmctld.handlers import budget, cache, daemon, generate, history, models
 from llmctld.handlers.hub import Handler
 
 CALLS: dict[type[wire.Request], Callable[[str, Any], Call]] = {
@@ -40,6 +40,13 @@ HANDLERS: dict[type[wire.Request], Handler[Any]] = {
     wire.AuditCache: cache.audit_cache,
     wire.UndoHit: cache.undo_hit,
     wire.Undo: history.undo,
+    wire.SetBudget: budget.set_budget,
+    wire.ShowBudget: budget.show_budget,
+    wire.ListBudgets: budget.list_budgets,
+    wire.RemoveBudget: budget.remove_budget,
+    wire.ReadLedger: budget.read_ledger,
+    wire.VerifyLedger: budget.verify_ledger,
+    wire.RebuildLedger: budget.rebuild_ledger,
 }
 
 

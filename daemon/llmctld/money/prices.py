@@ -3,7 +3,7 @@
 It knows neither models nor where a price was set.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
@@ -69,13 +69,28 @@ class Price:
         base = (machine or 0) + (tokens or 0 if self.overhead_on_tokens else 0)
         return Parts(tokens, machine, units(Fraction(self.overhead) * Fraction(base, units(1))))
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether tokens have a price."""
+        return self.per_input is not None or self.per_output is not None
+
+    @property
+    def has_machine(self) -> bool:
+        """Whether machine time or energy has a price."""
+        return self.per_hour is not None or self.per_kwh is not None
+
+    def dearest(self) -> "Price":
+        """With reused tokens at no less than others: for an upper bound."""
+        prices = [price for price in (self.per_input, self.per_cached) if price is not None]
+        return replace(self, per_cached=None, per_input=max(prices)) if prices else self
+
     def _tokens(self, usage: TokenUsage) -> int | None:
         cached = self.per_input if self.per_cached is None else self.per_cached
         reused = min(usage.cached_tokens, usage.prompt_tokens)
         kinds = [
             (usage.prompt_tokens - reused, self.per_input), (reused, cached), (usage.completion_tokens, self.per_output)
         ]  # fmt: skip
-        if self.per_input is None and self.per_output is None:
+        if not self.has_tokens:
             return None
         if any(count and price is None for count, price in kinds):
             return None
@@ -92,15 +107,16 @@ class Price:
 UNPRICED = Price()
 
 
-def bill(price: Price, use: Use) -> Cost:
-    """The cost of an answer that was computed for whoever gets the bill."""
+def bill(price: Price, use: Use, reserved: int | None = None) -> Cost:
+    """The cost of an answer that was computed for whoever gets the bill. `reserved`: units that were set aside for it."""
     parts = price.parts(use)
     if parts.total is None:
         return Cost(currency=price.currency)
     shown = CostParts(
         tokens=money(parts.tokens or 0), machine=money(parts.machine or 0), overhead=money(parts.overhead)
     )
-    return Cost(amount=money(parts.total), currency=price.currency, priced=True, parts=shown)
+    held = None if reserved is None else money(reserved)
+    return Cost(amount=money(parts.total), currency=price.currency, priced=True, parts=shown, reserved=held)
 
 
 def free(price: Price, saved: Use) -> Cost:

@@ -54,6 +54,7 @@ Priority = Annotated[
     Text, option(ROUTING, metavar="LEVEL", help="Place in the queue of a busy model: high, normal (default) or batch.")
 ]
 Timeout = Annotated[Text, option(ROUTING, metavar="T", help="Time limit for the whole request: 90s, 15m.")]
+MaxCost = Annotated[Text, option(ROUTING, metavar="X", help="Refuse a request that may cost more than X.")]
 User = Annotated[Text, option(ROUTING, metavar="NAME", help="User to record the request under. Default: the OS user.")]
 Tag = Annotated[Many, option(ROUTING, metavar="T", help="Label to record with the request. Repeatable.")]
 

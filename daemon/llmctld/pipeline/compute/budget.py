@@ -1,0 +1,216 @@
+"""Stage `budget`: reserves what an answer may cost before it is computed, and settles what it did cost, whatever happens.
+
+What a hit or a joined request costs is nothing, so none of them comes here.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
+
+from llmctl.errors import BudgetExceeded, Storage
+from llmctl.wire import Answer, Answers, TokenUsage
+from llmctld.call.call import Call, Event, Link, Stage
+from llmctld.call.origin import OWN, Origin
+from llmctld.models.catalogue.target import REMOTE
+from llmctld.money.accounts import Accounts, Reservation
+from llmctld.money.amounts import money, units
+from llmctld.money.ledger import OVER, Charge, Settlement
+from llmctld.money.prices import Price, Use
+from llmctld.money.rates import Rates
+from llmctld.money.scopes import Scope
+from llmctld.pipeline.compute.generate import MAX_TOKENS
+from llmctld.runtime.log import log
+from llmctld.runtime.timeouts import expired, extend, timeout
+
+OF_TEMPLATE = 64
+"""Tokens that a chat template may add, and as many for each message."""
+LOOK_S = 1.0
+"""How often machine time is looked at and spent money is journaled."""
+BYTES_OF_TOKEN = 4
+"""By which a prompt's tokens are estimated where the hub was killed before they were counted."""
+
+
+def budget(accounts: Accounts, rates: Rates, os_user: str) -> Link:
+    """`os_user`: whose budget holds besides that of the label.
+
+    Raises BudgetExceeded (with the partial answer, if the money ran out meanwhile), Busy for requests a minute, and Storage.
+    """
+
+    def link(next_: Stage) -> Stage:
+        async def stage(call: Call) -> AsyncGenerator[Event, None]:
+            scopes = scopes_of(call.origin, call.entry.name, os_user, accounts)
+            accounts.admit(scopes)
+            if call.supplied is not None or not (call.price.has_tokens or call.price.has_machine):
+                async with aclosing(next_(call)) as events:
+                    async for event in events:
+                        yield event
+                return
+            bound = _bound(call, rates)
+            _check_request(call, bound)
+            held = await accounts.reserve(_charge(call, scopes), bound)
+            call.reserved = bound
+            call.explain("budget", f"{money(bound):f} {call.price.currency} reserved for {', '.join(map(str, scopes))}")
+            scope = timeout(None)
+            follow = partial(_hand_over, call, accounts, held, os_user, scope)
+            call.followers.append(follow)
+            watching = asyncio.create_task(_watch(call, accounts, held, rates, scope))
+            try:
+                async with scope, aclosing(next_(call)) as events:
+                    async for event in events:
+                        if isinstance(event, Answer | Answers):
+                            await _settle(call, accounts, held, rates)  # before anybody hears of the answer
+                        yield event
+            except asyncio.TimeoutError:
+                if not expired(scope):
+                    raise
+                answer = call.partial("budget")
+                raise BudgetExceeded(
+                    f"the budget of {_payers(held)} has no room for more of this answer, which cost {_spent(call)} so far",
+                    "`llmctl budget show` says what is left; the answer ends where the money did.", answer,
+                ) from None  # fmt: skip
+            finally:
+                watching.cancel()
+                call.followers.remove(follow)
+                await asyncio.shield(_settle(call, accounts, held, rates))
+
+        return stage
+
+    return link
+
+
+def scopes_of(origin: Origin, model: str, os_user: str, accounts: Accounts) -> list[Scope]:
+    """Everybody whose budget a request counts for: the label, the user of the machine, their groups, the model, the tags."""
+    users = list(dict.fromkeys([origin.payer, *([os_user] if origin.payer != OWN else [])]))
+    named = [Scope("user", user) for user in users] + accounts.budgets.groups_of(users)
+    return [*named, Scope("model", model), *(Scope("tag", tag) for tag in dict.fromkeys(origin.tags))]
+
+
+def _charge(call: Call, scopes: list[Scope]) -> Charge:
+    origin = call.origin
+    return Charge(call.id, origin.payer, call.entry.name, origin.tags, origin.purpose.value, origin.run, scopes)
+
+
+def _bound(call: Call, rates: Rates) -> int:
+    """An upper bound of the token price, and a first part of the machine time; more of it is reserved while it runs."""
+    request, samples = call.request, call.request.n or 1
+    prompt, answer = _prompt_bound(call), request.max_tokens or MAX_TOKENS
+    use = Use(
+        TokenUsage(prompt * samples, 0, answer * samples), rates.machine_s(call.entry.name, prompt, answer) * samples
+    )
+    return _units(call.price.dearest(), use)
+
+
+def _prompt_bound(call: Call) -> int:
+    """A token has at least one byte."""
+    if call.request.tokens is not None:
+        return len(call.request.tokens)
+    return _bytes(call) + OF_TEMPLATE * (1 + len(call.messages))
+
+
+def _bytes(call: Call) -> int:
+    return sum(len(message.content.encode()) for message in call.messages)
+
+
+def _units(price: Price, use: Use) -> int:
+    """Without energy counted yet, machine time counts as nothing: it is reserved as it is used."""
+    return price.parts(use._replace(joules=use.joules or 0.0)).total or 0
+
+
+def _check_request(call: Call, bound: int) -> None:
+    """`--max-cost`. Raises BudgetExceeded."""
+    most = call.request.max_cost
+    if most is not None and bound > units(most):
+        shown = f"{money(bound):f} {call.price.currency}"
+        raise BudgetExceeded(
+            f"this request may cost up to {shown}, and --max-cost allows {most:f}",
+            "Ask for less (`--max-tokens`), or allow more.",
+        )
+
+
+# ---- while it runs --------------------------------------------------------------------------------------------------
+
+
+async def _watch(call: Call, accounts: Accounts, held: Reservation, rates: Rates, scope: object) -> None:
+    """Journals what is spent, and reserves more machine time before the reserved time is over. Ends the work if there is none."""
+    began: float | None = None
+    while True:
+        await asyncio.sleep(LOOK_S)
+        if held.settled:
+            return
+        if began is None and call.work.state == "working":
+            began = time.monotonic()
+        elapsed = 0.0 if began is None else time.monotonic() - began
+        accounts.journal(held, _units(call.price, _so_far(call, elapsed)))
+        if not call.price.has_machine or began is None:
+            continue
+        step = rates.step_s(call.entry.name)
+        ahead = _units(call.price.dearest(), Use(_tokens_bound(call), elapsed + max(2 * LOOK_S, step / 2)))
+        if ahead > held.reserved and not accounts.reserve_more(held, _units(call.price, Use(TokenUsage(), step))):
+            extend(scope, 0.0)
+            return
+
+
+def _tokens_bound(call: Call) -> TokenUsage:
+    samples = call.request.n or 1
+    return TokenUsage(_prompt_bound(call) * samples, 0, (call.request.max_tokens or MAX_TOKENS) * samples)
+
+
+def _so_far(call: Call, elapsed: float) -> Use:
+    """An estimate from the text, which is what is known before the engine counts."""
+    texts = [each.work.text + each.work.reasoning for each in call.samples or [call]]
+    completion = sum(len(text.encode()) for text in texts) // BYTES_OF_TOKEN
+    return Use(TokenUsage(_bytes(call) // BYTES_OF_TOKEN, 0, completion), elapsed)
+
+
+def _hand_over(call: Call, accounts: Accounts, held: Reservation, os_user: str, scope: object, origin: Origin) -> None:
+    """Another request pays from now on, since the one that began this was cancelled."""
+    if origin.payer == held.charge.payer and tuple(origin.tags) == tuple(held.charge.tags):
+        return
+    charge = _charge(call, scopes_of(origin, call.entry.name, os_user, accounts))
+    if not accounts.hand_over(held, charge):
+        extend(scope, 0.0)
+
+
+# ---- at the end -----------------------------------------------------------------------------------------------------
+
+
+async def _settle(call: Call, accounts: Accounts, held: Reservation, rates: Rates) -> None:
+    if held.settled:
+        return
+    calls = call.samples or [call]
+    for each in calls:
+        rates.note(call.entry.name, each.work.usage, each.work.timings)
+    try:
+        await accounts.settle(held, _settlement(call, calls, held))
+    except Storage as error:
+        log.error("an amount could not be settled in the ledger", request=call.id, error=error.message)
+
+
+def _settlement(call: Call, calls: list[Call], held: Reservation) -> Settlement:
+    """What all samples cost together. Engines of ours are charged no more than was reserved."""
+    uses = [each.used for each in calls]
+    parts = [call.price.parts(use) for use in uses]
+    tokens, machine = (sum(part[at] or 0 for part in parts) for at in (0, 1))
+    overhead = sum(part.overhead for part in parts)
+    total, mark = tokens + machine + overhead, ""
+    if total > held.reserved:
+        if call.entry.backend == REMOTE:
+            mark = OVER
+        else:
+            machine = max(0, machine - (total - held.reserved))
+            total = tokens + machine + overhead
+    counted = [use.tokens for use in uses]
+    return Settlement(
+        total, tokens, machine, overhead, sum(usage.prompt_tokens for usage in counted),
+        sum(usage.cached_tokens for usage in counted), sum(usage.completion_tokens for usage in counted), mark,
+    )  # fmt: skip
+
+
+def _payers(held: Reservation) -> str:
+    return " and ".join(str(scope) for scope in held.charge.scopes if scope.kind == "user")
+
+
+def _spent(call: Call) -> str:
+    return f"{money(call.price.parts(call.used).total or 0):f} {call.price.currency}"

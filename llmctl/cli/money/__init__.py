@@ -1,0 +1,1 @@
+"""`budget`: who may spend how much."""
