@@ -205,6 +205,8 @@ def wait(exchange: Exchange, notify: Callable[[str], None]) -> wire.AnyResult:
 def result_of(reply: wire.AnyReply) -> wire.AnyResult:
     """The result in a final reply. Raises the exception for a failure."""
     if isinstance(reply, wire.Done):
+        if reply.result == wire.Answers(answers=[]):
+            raise Unreachable("the hub answered without an answer")
         return reply.result
     if isinstance(reply, wire.Failed):
         raise from_code(reply.code, reply.message, reply.hint, reply.answer)

@@ -258,7 +258,9 @@ __all__ = [
 
 def from_code(code: str, message: str, hint: str, answer: "Answer | None" = None) -> LlmctlError:
     """The exception for a failure that came over the wire."""
-    return ERRORS.get(code, Internal)(message, hint, answer)
+    if code not in ERRORS:  # of a later version, or no hub at all
+        return Unreachable(f"{message} (the hub's error code {short(code)!r} is unknown to this version)", hint, answer)
+    return ERRORS[code](message, hint, answer)
 
 
 SHORT = 80

@@ -3,6 +3,7 @@
 It does not know what the files hold.
 """
 
+import errno
 import os
 import tempfile
 import time
@@ -37,6 +38,22 @@ def write_whole(path: Path, *parts: bytes | bytearray | memoryview, sync: bool =
         raise
     if sync:
         _sync_folder(path.parent)
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Opens a lock or a log, which hold nothing to lose, in a folder of llmctl's own, and creates it if needed.
+
+    A mode that forbids it is corrected; a folder or a link to itself in its place is renamed. Raises OSError.
+    """
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except PermissionError:
+        os.chmod(path, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.ELOOP):
+            raise
+        path.rename(path.with_name(f"{path.name}.damaged-{int(time.time())}"))
+    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from llmctl import __version__, wire
 from llmctl.config import Config
 from llmctl.errors import Unreachable, counted, from_code
+from llmctl.files import open_own
 from llmctl.interpreter import ChildError, module
 from llmctl.link import Link, call
 from llmctl.paths import Paths, check_way, make_private, make_reachable
@@ -154,7 +155,7 @@ def _locked(file: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _open_lock(file: Path) -> Iterator[int]:
     try:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = open_own(file, os.O_RDWR)
     except OSError as error:
         raise Unreachable(f"cannot open {file}: {error.strerror}") from error
     try:
@@ -187,7 +188,7 @@ def _spawn(paths: Paths) -> int:
     reader, writer = os.pipe()
     errors = paths.logs / "hub.err"
     try:
-        log = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        log = open_own(errors, os.O_WRONLY | os.O_APPEND)
         try:
             offset = os.fstat(log).st_size
             hub = subprocess.Popen(

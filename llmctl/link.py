@@ -144,7 +144,7 @@ class Exchange:
                 raise Unreachable("the connection to the hub was closed before it answered", "Send the request again.")
             try:
                 reply = self.link.receive(self.id, min(LOOK_S, self._patience))
-            except ValueError as error:  # msgspec.DecodeError is one
+            except (ValueError, RecursionError) as error:  # msgspec.DecodeError is a ValueError
                 self._end()
                 raise Unreachable(
                     f"the hub (pid {self.link.pid}) sent a reply that cannot be decoded: {error}"
@@ -179,7 +179,10 @@ class Exchange:
         until = time.monotonic() + wait
         reply: wire.AnyReply | None = None
         while (left := until - time.monotonic()) > 0:
-            reply = self.link.receive(self.id, left)
+            try:
+                reply = self.link.receive(self.id, left)
+            except (ValueError, RecursionError):  # a reply that cannot be decoded says nothing of how the request ended
+                continue
             if reply is None or isinstance(reply, wire.FINAL):
                 break
         self._end()

@@ -88,6 +88,7 @@ from llmctld.semantic.judge import Judge
 from llmctld.semantic.knowledge import Knowledge
 from llmctld.semantic.verify import Verifier
 from llmctld.server import Server
+from llmctld.storage.files import clear_way
 from llmctld.storage.lock import lock
 from llmctld.storage.watch import Watch
 
@@ -131,6 +132,8 @@ def main() -> int:
         for folder in (paths.run, paths.state, paths.logs, paths.cache, paths.models):
             make_private(folder)
         make_reachable(paths)
+        for file in (paths.hub_info, paths.hub_spare):
+            clear_way(file)
         with lock(paths):
             config = load(paths.config_file)
             with open_log(paths.logs, config.logs):  # complete before the next hub may write there

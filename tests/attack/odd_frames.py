@@ -37,8 +37,12 @@ def good(dice: random.Random) -> bytes:
 
 
 def mutated(dice: random.Random) -> bytes:
-    """A good body with bytes changed, inserted or removed."""
-    body = bytearray(good(dice))
+    return mutation(good(dice), dice)
+
+
+def mutation(of: bytes, dice: random.Random) -> bytes:
+    """The bytes with some changed, inserted or removed."""
+    body = bytearray(of)
     for _ in range(dice.randrange(1, 6)):
         at = dice.randrange(len(body))
         match dice.randrange(3):

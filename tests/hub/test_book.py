@@ -16,6 +16,7 @@ from llmctld.cache.expiry import FixedExpiry
 from llmctld.cache.level import About, Stored
 from llmctld.cache.levels.answers import decode
 from llmctld.cache.levels.tiers import Tiers
+from llmctld.storage import store
 
 from llmctl.errors import NotFound, Storage
 from tests.hub.scene import a_stored, in_loop, some_tiers
@@ -221,9 +222,12 @@ async def test_index_adds_missing_entries_and_drops_deleted_ones(
 
 
 @in_loop
-async def test_unreadable_index_disables_only_listing(tmp_path: Path) -> None:
+async def test_unreadable_index_disables_only_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(f"{path} cannot be read")
+
+    monkeypatch.setattr(store, "set_aside", refuse)
     (tmp_path / "cache.db").mkdir()
-    (tmp_path / "cache.db-wal").mkdir()
     tiers = some(tmp_path)
     await tiers.put("k", answer(), ANA)
     assert await tiers.get("k", None) is not None

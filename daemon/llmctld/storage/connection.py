@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from llmctl import __version__
 from llmctl.errors import Storage, Unreachable
+from llmctld.storage.identity import unusable
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -46,6 +47,8 @@ def open_writer(path: Path, migrations: Sequence[Migration], durable: bool = Fal
 
     Raises sqlite3.Error, and Unreachable when a newer version wrote the file.
     """
+    if words := unusable(path):
+        raise sqlite3.DatabaseError(f"it {words}")
     connection = _connect(str(path))
     try:
         connection.execute("PRAGMA journal_mode = WAL")

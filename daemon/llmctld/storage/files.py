@@ -3,8 +3,15 @@
 It does not know what the files hold; llmctl/files.py writes whole files.
 """
 
+import os
 import time
 from pathlib import Path
+
+
+def clear_way(path: Path) -> None:
+    """Sets aside what is no file but stands where one belongs. Raises OSError."""
+    if os.path.lexists(path) and not path.is_file():
+        set_aside(path)
 
 
 def set_aside(path: Path) -> Path | None:
@@ -14,9 +21,9 @@ def set_aside(path: Path) -> Path | None:
     Raises OSError.
     """
     stamp, number = int(time.time()), 0
-    while (aside := path.with_name(f"{path.name}.damaged-{stamp + number}")).exists():
+    while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{stamp + number}")):
         number += 1
-    there = path.exists()
+    there = os.path.lexists(path)  # a link to itself too
     if there:
         path.rename(aside)
     for suffix in ("-wal", "-shm"):

@@ -3,6 +3,8 @@
 It does not know what follows from it.
 """
 
+import errno
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +43,32 @@ def change(path: Path, before: DatabaseIdentity, now: DatabaseIdentity) -> str |
     if now.size < before.size and _is_cut_short(path):
         return "was truncated"
     return None
+
+
+def unusable(path: Path) -> str | None:
+    """Why no database can be opened there although something is in its place, in words; None if nothing speaks against it.
+
+    SQLite opens an empty file as a new database without a word, and says of a folder only that it cannot open it.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return "is a link to itself" if error.errno == errno.ELOOP else None
+    if not stat.S_ISREG(found.st_mode):
+        return "is no file"
+    if found.st_size == 0:
+        return "is empty"
+    return "is truncated" if not _has_log(path) and _is_cut_short(path) else None
+
+
+def _has_log(path: Path) -> bool:
+    """A log may hold what the file lacks: the process was killed while it copied one into the other."""
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _inode(path: Path) -> tuple[tuple[int, int] | None, int]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmctl.errors import Unreachable
+from llmctl.files import open_own
 from llmctl.paths import Paths
 
 LOCK_WAIT_S = 45
@@ -21,7 +22,7 @@ def lock(paths: Paths) -> Iterator[None]:
 
     Raises Unreachable when another hub answers, or does not end within LOCK_WAIT_S.
     """
-    descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_own(paths.lock, os.O_RDWR)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -105,7 +105,8 @@ class Page:
     """The answers to one request in order: separated by a line `---`, or with --json one last line each."""
 
     def __init__(self, request: wire.Generate, thinking: bool | None) -> None:
-        self._several = (request.n or 1) > 1
+        self._number = request.n or 1
+        self._several = self._number > 1
         self._thinking, self.extract = thinking, request.extract is not None
         self._shown: list[Shown] = []
         self._shown.append(self._new())
@@ -116,7 +117,12 @@ class Page:
         return self._shown[-1]
 
     def at(self, index: int) -> Shown:
-        """The answer with this index; begins it, and closes the one before it, if needed."""
+        """The answer with this index; begins it, and closes the one before it, if needed. Raises Unreachable if it was not
+        asked for."""
+        if not 0 <= index < self._number:
+            raise Unreachable(
+                f"the hub sent an answer number {index}; {counted(self._number, 'answer')} were asked for"
+            )
         while len(self._shown) <= index:
             if not out.Mode.json:
                 self.now.close()
@@ -216,7 +222,8 @@ def _follow(exchange: Exchange, page: Page) -> list[wire.Answer]:
         elif isinstance(reply, wire.Notice):
             page.now.notice(reply.text)
         elif isinstance(reply, wire.Done):
-            answers = answers_of(reply)
+            if not (answers := answers_of(result_of(reply))):
+                raise Unreachable(f"the hub answered with {type(reply.result).__name__}, not with an answer")
             page.last(answers)
             return answers
         elif isinstance(reply, wire.FINAL):

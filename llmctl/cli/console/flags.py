@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from llmctl.cli.console import out
-from llmctl.errors import Internal, Usage, short
+from llmctl.errors import Unreachable, Usage, short
 
 if TYPE_CHECKING:
     from llmctl import wire
@@ -173,9 +173,9 @@ def call(request: "wire.Request", kind: type[R]) -> R:
 
 
 def expected(result: object, kind: type[R]) -> R:
-    """The result, if it is a `kind`. Raises Internal."""
+    """The result, if it is a `kind`. Raises Unreachable."""
     if not isinstance(result, kind):
-        raise Internal(f"the hub answered with {type(result).__name__}, not {kind.__name__}")
+        raise Unreachable(f"the hub answered with {type(result).__name__}, not {kind.__name__}")
     return result
 
 

@@ -19,7 +19,7 @@ from llmctld.cache.eviction import Item, Policy
 from llmctld.cache.level import CachedValue, seal, unseal
 from llmctld.runtime.log import log
 from llmctld.storage.files import set_aside
-from llmctld.storage.identity import LOST_LOG, change, identity_of
+from llmctld.storage.identity import LOST_LOG, change, identity_of, unusable
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]
@@ -123,13 +123,15 @@ class DiskLevel:
     def _open(self, repair: bool) -> Any:
         cache = None
         try:
+            if words := unusable(self._folder / DBNAME):
+                raise sqlite3.DatabaseError(f"{DBNAME} {words}")
             cache = self._connect()
             if repair:
                 self._mend(cache)
             return cache
         except (sqlite3.DatabaseError, *UNREADABLE) as error:
             if isinstance(error, sqlite3.DatabaseError) and not is_damage(error):
-                raise
+                raise type(error)(f"{error}: {self._folder / DBNAME}") from error
             if cache is not None:
                 cache.close()
             self.news = _set_aside(self._folder, error)
