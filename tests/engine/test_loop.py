@@ -220,3 +220,21 @@ def test_cancelled_request_sends_its_held_back_text_at_the_end(monkeypatch: pyte
     driver.drop(id)
     driver.step()
     assert driver.replies[id].text == "abcde"
+
+
+def test_work_for_pauses_waits_for_the_first_answer_and_ends_when_a_request_arrives(driver: Driver) -> None:
+    calls: list[int] = []
+
+    def work() -> bool:
+        calls.append(len(driver.replies))
+        if len(calls) == 3:
+            driver.submit("b")
+        return True
+
+    driver.loop._when_idle = work
+    assert driver.ask("a").text == "a"
+    assert calls == [], "no pause before the first answer, and none while a request waits"
+    driver.step()
+    assert calls == [1, 1, 1]
+    driver.run()
+    assert driver.replies[2].text == "b"

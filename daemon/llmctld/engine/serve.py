@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -74,7 +74,18 @@ def _generate(load: Load, inbox: Inbox, hub: socket.socket) -> None:
     _send(hub, loaded)
     # transformers' manager splits prompts itself: pass each in whole
     batch = WHOLE if load.backend == "transformers" else load.batch
-    Loop(model, batch, inbox, lambda report: _send(hub, report), saved, price=price).run()
+    Loop(
+        model, batch, inbox, lambda report: _send(hub, report), saved, price=price, when_idle=_idle_work(load, model)
+    ).run()
+
+
+def _idle_work(load: Load, model: TextModel) -> Callable[[], bool]:
+    """What an engine does in its pauses: move the weights to large pages, unless a device may hold their addresses."""
+    if load.backend != "llama.cpp" or model.loaded.gpu_layers:
+        return lambda: False
+    from llmctld.engine.llama.internals.large_pages import LargePages
+
+    return LargePages(Path(load.path)).move
 
 
 def _price() -> FixedStepTime | None:

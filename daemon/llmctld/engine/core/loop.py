@@ -49,13 +49,15 @@ wakes four threads of hub and client, which take 0.6 ms of processor time from t
 
 
 class Loop:
-    """Owns the model: all commands come through `inbox`. `price`: fixed step times instead of measured ones."""
+    """Owns the model: all commands come through `inbox`. `price`: fixed step times instead of measured ones. `when_idle`: does a
+    piece of work in a pause after the first answer; returns whether some is left."""
 
     def __init__(
         self, model: TextModel, batch: int, inbox: Inbox, send: Callable[[Report], None],
         saved: SavedStates | None = None, pace: Pace | None = None, price: FixedStepTime | None = None,
+        when_idle: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
-        self._price = price
+        self._price, self._when_idle = price, when_idle
         self.pace = Pace(model.stream_bytes) if pace is None else pace
         self.scheduler = Scheduler(
             model.loaded.slots, batch, model.streams, model.reuses, self.pace, saved, model.mixes, model.draft_model,
@@ -77,7 +79,7 @@ class Loop:
         self._remarked: set[str] = set()
         self._rate = Rate()
         self._told, self._told_at = (0, 0), time.monotonic()
-        self._closing = False
+        self._closing = self._worked = False
 
     def run(self) -> None:
         """Run until told to close."""
@@ -102,6 +104,7 @@ class Loop:
         begin = time.monotonic()
         outcomes = self._model.decode(chunks)
         now = time.monotonic()
+        self._worked = True
         self._learn(chunks, (now - begin) * 1e3)
         for chunk, outcome in zip(chunks, outcomes, strict=True):
             try:
@@ -133,6 +136,8 @@ class Loop:
     def _drain(self) -> None:
         if self.scheduler.idle:
             self.scheduler.check()
+            while self._worked and self._inbox.empty() and self._when_idle():
+                pass
             self._obey(*self._inbox.get())
         while not self._inbox.empty():  # no other thread reads from it
             self._obey(*self._inbox.get())
