@@ -269,6 +269,17 @@ class House:
             with suppress(psutil.NoSuchProcess):
                 engine.resume()
 
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """The hub stands still: it writes nothing between the first and the last file that the block removes."""
+        hub = self.hub()
+        hub.suspend()
+        try:
+            until(lambda: hub.status() == psutil.STATUS_STOPPED, what="the hub to stand still")
+            yield
+        finally:
+            hub.resume()
+
     def records(self, columns: str = "id, state, user, tags, model, hit", where: str = "1") -> list[dict[str, Any]]:
         """The rows of the history, oldest first; [] while there is none."""
         path = self.place / "state" / "history.db"

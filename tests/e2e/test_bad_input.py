@@ -280,12 +280,13 @@ def test_a_history_that_is_lost_under_a_running_hub_is_said_and_begun_anew(house
     house.echo()
     house.ok("ask", "before")
     path = house.place / "state" / "history.db"
-    if harm == "removed":
-        path.unlink()
-    elif harm == "emptied":
-        os.truncate(path, 0)
-    else:
-        shutil.rmtree(path.parent)
+    with house.still():
+        if harm == "removed":
+            path.unlink()
+        elif harm == "emptied":
+            os.truncate(path, 0)
+        else:
+            shutil.rmtree(path.parent)
     outcomes = [house.ok("ask", "after"), house.ok("ask", "later")]
     said = [outcome.err for outcome in outcomes if "the history was" in outcome.err]
     assert len(said) == 1
@@ -495,6 +496,7 @@ def test_a_missing_configuration_file_given_by_name_is_refused(house: House) -> 
 def test_removing_the_cache_folder_fails_no_request(house: House) -> None:
     house.echo()
     house.ok("ask", "hi")
-    shutil.rmtree(house.place / "cache")
+    with house.still():
+        shutil.rmtree(house.place / "cache")
     assert house.ok("ask", "other").out == "other\n"
     assert house.ok("ask", "hi").out == "hi\n"

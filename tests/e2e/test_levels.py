@@ -306,9 +306,10 @@ def test_a_folder_that_replaced_cache_db_is_set_aside(house: House) -> None:
     ask(house, "hello")
     until(lambda: listed(house) == ["hello"])
     book = house.place / "cache" / "cache.db"
-    for path in book.parent.glob("cache.db*"):
-        path.unlink()
-    book.mkdir()
+    with house.still():
+        for path in book.parent.glob("cache.db*"):
+            path.unlink()
+        book.mkdir()
     ask(house, "again")
     until(lambda: sorted(listed(house)) == ["again", "hello"], what="the book, made again")
     (aside,) = book.parent.glob("cache.db.damaged-*")
@@ -355,10 +356,11 @@ def test_cache_files_removed_under_a_running_hub_are_created_again(house: House,
         ask(house, text)
     until(lambda: listed(house) == ["one", "two"])
     removed = house.place / "cache" / what
-    if removed.is_dir():
-        shutil.rmtree(removed)
-    else:
-        removed.unlink()
+    with house.still():
+        if removed.is_dir():
+            shutil.rmtree(removed)
+        else:
+            removed.unlink()
     outcomes = [ask(house, text) for text in ("three", "one")]
     assert [hit(outcome) for outcome in outcomes] == [None, "memory"]
     words = "the disk level of the cache was removed; what memory has is written again"
@@ -375,8 +377,9 @@ def test_a_cache_that_cannot_be_recreated_is_failing_until_it_can(house: House) 
     house.echo()
     ask(house, "one")
     place = house.place / "cache"
-    shutil.rmtree(place)
-    place.write_text("somebody put a file here")
+    with house.still():
+        shutil.rmtree(place)
+        place.write_text("somebody put a file here")
     told = "".join(ask(house, text).err for text in ("two", "three"))
     assert told.count("the disk level of the cache fails and is skipped until it works again") == 1
     assert [hit(ask(house, text)) for text in ("one", "two", "three")] == ["memory"] * 3

@@ -158,28 +158,36 @@ def house() -> Iterator[House]:
         yield made.echo(token_ms=1)
 
 
+@pytest.fixture
+def new() -> Iterator[House]:
+    """For a test in which something must be prefetched: gains, waste and lost predictions of others would stop it."""
+    with a_house(**FORGETFUL) as made:
+        yield made.echo(token_ms=1)
+
+
 def own(house: House, prompt: str) -> list[dict[str, Any]]:
     return house.records("user, state, hit, conversation", f"prompt = '{prompt}' AND user = '_llmctl'")
 
 
-def test_prefetched_requests_have_the_hub_s_own_label_and_no_conversation(house: House) -> None:
-    learned(house, "charge 1", "charge 2", user="chu")
-    house.ok("ask", "charge 1", "--user", "chu")
-    until(lambda: own(house, "charge 2"), what="it was computed beforehand")
-    assert own(house, "charge 2")[0]["state"] == "done"
-    last = house.records("conversation", "user = 'chu'")[-1]["conversation"]
-    house.ok("ask", "go on", "-c", "--user", "chu")
-    assert house.records("conversation", "user = 'chu'")[-1]["conversation"] == last
+def test_prefetched_requests_have_the_hub_s_own_label_and_no_conversation(new: House) -> None:
+    learned(new, "charge 1", "charge 2", user="chu")
+    new.ok("ask", "charge 1", "--user", "chu")
+    until(lambda: own(new, "charge 2"), what="it was computed beforehand")
+    assert own(new, "charge 2")[0]["state"] == "done"
+    last = new.records("conversation", "user = 'chu'")[-1]["conversation"]
+    new.ok("ask", "go on", "-c", "--user", "chu")
+    assert new.records("conversation", "user = 'chu'")[-1]["conversation"] == last
+    assert "charge 2" not in new.log.read_text(), "the log contains no text of requests"
 
 
-def test_habits_of_one_user_trigger_no_prefetch_for_another(house: House) -> None:
-    learned(house, "cross 1", "cross 2", user="ann")
-    house.ok("ask", "cross 1", "--user", "ann")
-    until(lambda: own(house, "cross 2"), what="it was computed beforehand for her")
-    count = len(own(house, "cross 2"))
-    house.ok("ask", "cross 1", "--user", "ben")
-    settle(house)
-    assert len(own(house, "cross 2")) == count
+def test_habits_of_one_user_trigger_no_prefetch_for_another(new: House) -> None:
+    learned(new, "cross 1", "cross 2", user="ann")
+    new.ok("ask", "cross 1", "--user", "ann")
+    until(lambda: own(new, "cross 2"), what="it was computed beforehand for her")
+    count = len(own(new, "cross 2"))
+    new.ok("ask", "cross 1", "--user", "ben")
+    settle(new)
+    assert len(own(new, "cross 2")) == count
 
 
 @pytest.mark.parametrize("options", [{"no_cache": True}, {"temperature": 0.7}, {"max_age": "1h"}], ids=str)
@@ -192,18 +200,18 @@ def test_requests_with_options_that_prevent_reuse_are_not_prefetched(house: Hous
     assert own(house, f"{user} 2") == []
 
 
-def test_turns_and_templates_are_prefetched_as_the_model_saw_them(house: House) -> None:
-    with client(house) as asking:
+def test_turns_and_templates_are_prefetched_as_the_model_saw_them(new: House) -> None:
+    with client(new) as asking:
         for number in range(4):
             asking.ask("turn {n}", param={"n": 1}, conversation=f"c{number}", user="con")
             asking.ask("turn {n}", param={"n": 2}, system="Be brief.", conversation=f"c{number}", user="con")
             push_out(asking)
         asking.ask("turn {n}", param={"n": 1}, conversation="c4", user="con")
-    until(lambda: own(house, "turn 2"), what="it was computed beforehand")
-    assert own(house, "turn 2")[0]["state"] == "done"
-    assert len(house.records("id", "conversation = 'c4'")) == 1, "no turn is added"
+    until(lambda: own(new, "turn 2"), what="it was computed beforehand")
+    assert own(new, "turn 2")[0]["state"] == "done"
+    assert len(new.records("id", "conversation = 'c4'")) == 1, "no turn is added"
     last = ["ask", "turn {n}", "-p", "n=2", "-s", "Be brief.", "--conversation", "c4", "--user", "con", "--json"]
-    assert house.ok(*last).last["cache"]["hit"] == "memory"
+    assert new.ok(*last).last["cache"]["hit"] == "memory"
 
 
 def test_habits_are_shared_if_the_cache_scope_shares_answers() -> None:
@@ -306,22 +314,19 @@ def test_a_damaged_prefetch_file_is_set_aside_and_the_hub_starts(house: House) -
     assert "a store was lost" in house.log.read_text()
 
 
-def test_a_prefetch_file_removed_under_the_hub_is_written_again(house: House) -> None:
-    learned(house, "gone 1", "gone 2", user="gon")
-    path = house.place / "cache" / "prefetch.db"
+def test_a_prefetch_file_removed_under_the_hub_is_written_again(new: House) -> None:
+    learned(new, "gone 1", "gone 2", user="gon")
+    path = new.place / "cache" / "prefetch.db"
     until(path.exists)
-    for file in path.parent.glob("prefetch.db*"):
-        file.unlink()
-    with client(house) as asking:
+    with new.still():
+        for file in path.parent.glob("prefetch.db*"):
+            file.unlink()
+    with client(new) as asking:
         push_out(asking)
-    until(lambda: kept(house, "filler"), what="it is written once a second")
-    learned(house, "gone 1", "gone 2", user="gon", times=1)  # only in the file were the requests themselves
-    until(lambda: kept(house, "gon") == 2, what="those asked since are kept again")
-    house.ok("daemon", "restart")
-    before = len(own(house, "gone 2"))
-    house.ok("ask", "gone 1", "--user", "gon")
-    until(lambda: len(own(house, "gone 2")) > before, what="what was learned is known")
-
-
-def test_the_log_contains_no_text_of_requests(house: House) -> None:
-    assert "charge 2" not in house.log.read_text()
+    until(lambda: kept(new, "filler"), what="it is written once a second")
+    learned(new, "gone 1", "gone 2", user="gon", times=1)  # only in the file were the requests themselves
+    until(lambda: kept(new, "gon") == 2, what="those asked since are kept again")
+    new.ok("daemon", "restart")
+    before = len(own(new, "gone 2"))
+    new.ok("ask", "gone 1", "--user", "gon")
+    until(lambda: len(own(new, "gone 2")) > before, what="what was learned is known")
