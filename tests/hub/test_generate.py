@@ -180,7 +180,7 @@ async def test_engine_crash_after_a_token_is_not_retried(tmp_path: Path) -> None
         call = ask(catalog, "hello", stream=True)
         with pytest.raises(EngineFailed, match="134"):
             await answer_of(Generator(residency, catalog, 8), call)
-        assert call.work.text == "he"
+        assert call.work.text in ("h", "he"), "a piece that comes soon after another is held back for a moment"
         assert residency.statuses() == [], "no second engine was started"
 
 
