@@ -3,6 +3,7 @@
 It knows the command line, the files under LLMCTL_HOME and processes; nothing of llmctl's code.
 """
 
+import itertools
 import json
 import os
 import pty
@@ -33,13 +34,16 @@ T = TypeVar("T")
 def until(look: Callable[[], T], timeout: float = PATIENCE_S, what: str = "") -> T:
     """The first true thing that `look` returns, for what has no event. Raises AssertionError after `timeout` s."""
     end = time.monotonic() + timeout
-    while True:
+    for tries in itertools.count():
         found = look()
         if found:
             return found
         if time.monotonic() > end:
-            raise AssertionError(f"not within {timeout} s: {what or look}")
-        time.sleep(0.02)
+            break
+        # many looks start a command, which takes the processor from what is awaited
+        for _ in range(min(1 + tries // 5, 10)):
+            time.sleep(0.02)
+    raise AssertionError(f"not within {timeout} s: {what or look}")
 
 
 class Outcome(NamedTuple):
