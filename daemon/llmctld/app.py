@@ -64,6 +64,7 @@ from llmctld.pipeline.compute.budget import budget
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.pipeline.compute.generate import Generator
 from llmctld.pipeline.compute.give_way import give_way
+from llmctld.pipeline.compute.paid_embed import PaidEmbedding
 from llmctld.pipeline.compute.postprocess import postprocess
 from llmctld.pipeline.compute.samples import samples
 from llmctld.pipeline.compute.structure import structure
@@ -231,9 +232,10 @@ async def _open(opened: AsyncExitStack, paths: Paths, config: Config, requests: 
         prices,
         accounts,
     )
+    paid = PaidEmbedding(embedding, accounts, prices, os_user())
     hub = Hub(
         socket=str(paths.socket), requests=requests, counters=counters, pipeline=background.pipeline,
-        embedding=embedding, catalog=catalog, residency=residency, tiers=tiers, history=history, accounts=accounts,
+        embedding=paid, catalog=catalog, residency=residency, tiers=tiers, history=history, accounts=accounts,
         puller=Puller(catalog, paths.pulled, lambda: memory.limit.host), estimates=estimates,
         file_contents=FileContents(memory), background=background,
         semantic=semantic, watch=watch, prefetch=prefetch,

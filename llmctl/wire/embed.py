@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import msgspec
 
+from llmctl.wire.answer import Cost
 from llmctl.wire.message import Plain, Result
 
 TEXTS = 1024
@@ -57,5 +58,9 @@ class Embeddings(Result, kw_only=True, tag="embeddings", omit_defaults=False):
     """float32, little endian, one vector after another"""
     tokens: int
     """tokens that went through the model"""
+    seconds: float = 0.0
+    """from handing the texts to the model to their vectors"""
+    cost: Cost | None = None
+    """what the vectors cost"""
     flaws: list[Flaw] = []
     """texts without a vector, by index"""

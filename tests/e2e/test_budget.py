@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.house import House, house, until, with_signal
+from tests.faulty_server import embed, server
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +168,21 @@ def test_samples_are_reserved_at_once_and_cancelled_work_is_paid(home: House) ->
     assert spent(home, "ida") == before + cost(cut)
     rows = home.ok("budget", "ledger", "--user", "ida", "--json").lines
     assert [row["completion_tokens"] for row in rows][-1] == cut["usage"]["completion_tokens"]
+    balanced(home)
+
+
+def test_vectors_are_paid_for(home: House) -> None:
+    with server() as endpoint:
+        endpoint.usual = embed()
+        home.ok("models", "add", "vectors", endpoint.url, "--embedding", "--price-in", "1000")
+        home.ok("budget", "set", "vic", "--daily", "1")
+        home.ok("embed", "a few words", "others", "-m", "vectors", "--user", "vic")
+        (row,) = home.ok("budget", "ledger", "--user", "vic", "--json").lines
+        assert (row["purpose"], row["prompt_tokens"], row["settled"]) == ("embed", 2, 0.002)
+        assert spent(home, "vic") == Decimal("0.002")
+        outcome = home.run("embed", "word " * 500, "-m", "vectors", "--user", "vic")
+    assert outcome.status == 6
+    assert "the daily budget of vic is 1 USD" in outcome.err
     balanced(home)
 
 

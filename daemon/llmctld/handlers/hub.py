@@ -4,7 +4,7 @@ It holds parts and does nothing with them.
 """
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,7 +20,6 @@ from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.residency import Residency
 from llmctld.money.accounts import Accounts
-from llmctld.pipeline.compute.embed import Embedding
 from llmctld.pipeline.reuse.semantic import SemanticCache
 from llmctld.requests import Requests
 from llmctld.runtime.counters import Counters
@@ -35,7 +34,7 @@ class Hub:
     requests: Requests
     counters: Counters
     pipeline: Stage
-    embedding: Embedding
+    embedding: Callable[[wire.Embed], AsyncGenerator[wire.Notice | wire.Embeddings, None]]
     catalog: Catalog
     residency: Residency
     tiers: Tiers

@@ -4,6 +4,7 @@ Vectors are neither stored nor recorded in the history.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from weakref import WeakSet
 
@@ -28,10 +29,14 @@ class Embedding:
         self._admission = Admission(residency, limits.queue)
         self._told: WeakSet[ModelHandle] = WeakSet()
 
+    async def entry(self, request: Embed) -> ModelEntry:
+        """The model that will compute a request. Raises InvalidRequest, ModelUnavailable."""
+        self._check(request)
+        return await self._choose(request.model)
+
     async def __call__(self, request: Embed) -> AsyncGenerator[Notice | Embeddings, None]:
         """Raises InvalidRequest, Busy, ModelUnavailable, EngineFailed."""
-        self._check(request)
-        entry = await self._choose(request.model)
+        entry = await self.entry(request)
         with self._admission.place(entry):
             if not self._residency.is_loaded(entry):
                 yield Notice(text=self._residency.wait_notice(entry))
@@ -65,6 +70,7 @@ class Embedding:
             if worker.loaded and worker not in self._told:
                 self._told.add(worker)
                 notices += worker.loaded.notices
+            began = time.monotonic()
             ticket = worker.submit(Texts(id=0, texts=request.texts, prompt=request.prompt))
             try:
                 async for _ in ticket:
@@ -79,5 +85,6 @@ class Embedding:
             dimension=worker.loaded.dimension,
             vectors=found.vectors,
             tokens=found.tokens,
+            seconds=round(time.monotonic() - began, 6),
             flaws=found.flaws,
         )
