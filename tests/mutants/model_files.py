@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -106,8 +107,7 @@ class Feeder:
     def __init__(self, name: str, seed: int, asked: int) -> None:
         self.name, self.kind, self.seed, self.asked = name, KINDS[name], seed, asked
         self.home = Path(os.environ["LLMCTL_HOME"])
-        self.work = self.home / f"mutants-{name}"
-        self.work.mkdir()
+        self.work = Path(tempfile.mkdtemp(prefix=f"mutants-{name}-", dir=self.home))
         self.sound = self.kind.make(self.work)
         self.statuses: Counter[str] = Counter()
         self.flaws = 0

@@ -3,13 +3,29 @@
 It knows their command lines and their lines of JSON.
 """
 
+import atexit
 import json
 import subprocess
 import sys
+from functools import cache
 
+from tests import tiny_gguf
 from tests.attack.attack import Trial
 from tests.e2e.house import REPOSITORY, House
 from tests.mutants.user_files import KINDS, Outcome, commands_for, flaw_of, written
+
+
+@cache
+def shared() -> House:
+    """A home for all kinds, with the models that the feeders want. It is closed when this process ends."""
+    made = House()
+    atexit.register(made.close)
+    good = made.home / "good.gguf"
+    tiny_gguf.write(good, context=256)
+    made.echo()
+    for name in ("tiny", "other"):
+        made.ok("models", "add", name, good)
+    return made
 
 
 def fed(home: House, feeder: str, kind: str, trial: Trial, *more: str) -> None:
@@ -44,4 +60,3 @@ def sampled(home: House, kind: str, trial: Trial) -> None:
             ended = home.run(*arguments)
             bad = flaw_of(fed_with, arguments, Outcome(ended.status, ended.out, ended.err))
             trial.check(not bad, f"{kind} {number} of seed {seed} ({changes}): {arguments}: {bad}")
-    file.unlink(missing_ok=True)

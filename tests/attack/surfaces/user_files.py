@@ -6,16 +6,18 @@
 from functools import partial
 
 from tests.attack.attack import Attack, Trial
-from tests.e2e.house import house
-from tests.mutants.play import fed, sampled
+from tests.mutants.play import fed, sampled, shared
 from tests.mutants.user_files import KINDS
 
 
 def feed(kind: str, trial: Trial) -> None:
     """All mutants in a process of their own, with a limit of memory; a sample of them through the installed command."""
-    with house() as home:
-        fed(home.echo(), "user_files", kind, trial)
+    home = shared()
+    try:
+        fed(home, "user_files", kind, trial)
         sampled(home, kind, trial)
+    finally:
+        (home.place / KINDS[kind].file).unlink(missing_ok=True)
 
 
 ATTACKS = [Attack(f"{kind} mutants", 2000, partial(feed, kind)) for kind in KINDS]
