@@ -15,9 +15,9 @@ FLAT = 16 * MIB
 
 
 @contextmanager
-def victim() -> Iterator[House]:
+def victim(**variables: str) -> Iterator[House]:
     """Raises AssertionError if the hub has died or answers no more. Nothing that it is asked to fetch leaves loopback."""
-    with a_house(HF_ENDPOINT="http://127.0.0.1:1", HF_HUB_OFFLINE="1") as made:
+    with a_house(HF_ENDPOINT="http://127.0.0.1:1", HF_HUB_OFFLINE="1", **variables) as made:
         made.echo()
         answers(made)
         pid = made.hub().pid
