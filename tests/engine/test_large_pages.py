@@ -62,6 +62,21 @@ def test_a_machine_without_twice_the_memory_is_left_alone(
     assert of_file(file) >= len(mapped)
 
 
+def test_memory_that_a_control_group_withholds_is_not_available(tmp_path: Path) -> None:
+    """A page of its own counts against the group's limit, and cannot be dropped as a file's can."""
+    for name, text in (
+        ("proc/meminfo", "MemAvailable: 4096 kB\n"),
+        ("proc/self/cgroup", "0::/\n"),
+        ("sys/fs/cgroup/memory.max", "3000000\n"),
+        ("sys/fs/cgroup/memory.current", "2000000\n"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert large_pages._available(tmp_path) == 1_000_000
+    (tmp_path / "sys/fs/cgroup/memory.max").write_text("max\n")
+    assert large_pages._available(tmp_path) == 4096 * 1024
+
+
 def test_a_system_that_lists_no_mappings_moves_nothing(
     file: Path, mapped: mmap.mmap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

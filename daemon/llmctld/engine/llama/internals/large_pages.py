@@ -8,7 +8,9 @@ import mmap
 from functools import cache
 from pathlib import Path
 
-MAPS, MEMORY = Path("/proc/self/maps"), Path("/proc/meminfo")
+from llmctl.control_groups import memory_limits
+
+MAPS, MEMORY = Path("/proc/self/maps"), Path("proc/meminfo")
 LARGE = 2 * 2**20
 """Bytes of a large page."""
 PIECE = 16 * LARGE
@@ -103,10 +105,11 @@ def _pieces(begin: int, end: int) -> list[tuple[int, int]]:
     return [(at, min(PIECE, last - at)) for at in range(first, last, PIECE)]
 
 
-def _available() -> int:
-    """Bytes that the system can give without swapping; 0 if it does not tell."""
+def _available(root: Path = Path("/")) -> int:
+    """Bytes that the system and the control groups of this process can give without swapping; 0 if it does not tell."""
     try:
-        lines = MEMORY.read_text().splitlines()
+        lines = (root / MEMORY).read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
+    return min([free, *(limit - used for limit, used in memory_limits(root))])
