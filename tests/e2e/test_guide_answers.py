@@ -11,11 +11,11 @@ def test_a_newcomers_question_is_answered_without_a_model(house: House) -> None:
 
 
 def test_an_answer_is_the_same_in_any_letters_and_in_json(house: House) -> None:
-    plain = house.ok("ask", "which models do i have?", "-m", "guide", "--no-cache").out
-    loud = house.ok("ask", "  WHICH MODELS DO I HAVE?", "-m", "guide", "--no-cache").out
+    plain = house.ok("ask", "which models are there?", "-m", "guide", "--no-cache").out
+    loud = house.ok("ask", "  WHICH MODELS ARE THERE?", "-m", "guide", "--no-cache").out
     assert plain == loud
     assert plain.splitlines()[0] == "llmctl models ls"
-    assert "<|" not in house.ok("ask", "which models do i have?", "-m", "guide", "--no-cache", "--json").out
+    assert "<|" not in house.ok("ask", "which models are there?", "-m", "guide", "--no-cache", "--json").out
 
 
 def test_what_is_not_about_llmctl_is_status_4_and_nothing_on_stdout(house: House) -> None:

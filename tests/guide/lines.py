@@ -3,10 +3,11 @@
 Knows the live commands and their options; knows nothing of models, answers or how a command line is found in an answer.
 """
 
+import functools
 import itertools
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import typer
@@ -60,6 +61,7 @@ ADD = Line((), "models add", frozenset(), ())
 """A model of one's own: a file or a folder, not an endpoint, a model of ollama or the one for tests."""
 
 
+@functools.cache
 def parse(text: str) -> Line:
     """`[BEFORE] llmctl PATH [OPTION | WORD]...`. Raises ValueError for anything else and for an unknown option.
 
@@ -106,6 +108,7 @@ def shows(line: str, wanted: str) -> bool:
         found, need = parse(line), parse(wanted)
     except ValueError:
         return False
+    found = _of_added(found, need)
     if need.before and need.before[0] in OTHERS:
         return bool(found.before) and found.before[0] == need.before[0] and _within(need.before, found.before)
     if found.before and found.before[0] in OTHERS:
@@ -117,6 +120,14 @@ def shows(line: str, wanted: str) -> bool:
     if need == ADD and any(word.startswith(("http", "ollama:")) or word == "echo" for word in found.words):
         return False
     return _within(need.before, found.before) and _within(need.words, found.words)
+
+
+def _of_added(found: Line, need: Line) -> Line:
+    """`models set NAME KEY=VALUE` shows the settings and aliases that `models add NAME TARGET --set KEY=VALUE` shows."""
+    changes = need.path == "models add" and (need.words or need.options) and need.options <= {"--set", "--alias"}
+    if not changes or found.path != "models set" or {"--unset", "--unalias"} & found.options:
+        return found
+    return replace(found, path=need.path, options=found.options | {"--set"})
 
 
 def _is_bare(need: Line) -> bool:

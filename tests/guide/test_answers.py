@@ -54,7 +54,8 @@ def test_each_command_line_of_an_answer_exists(entry: answers.Entry) -> None:
 def test_each_setting_of_an_answer_exists(entry: answers.Entry) -> None:
     sections = dict(config.sections(config.Config()))
     of_model = set(config.keys(config.ModelSettings()))
-    for key in re.findall(r"--set ([a-z_]+)=", entry.answer):
+    changed = [words for line in re.findall(r"llmctl models set \S+(.*)", entry.answer) for words in line.split()]
+    for key in re.findall(r"--set ([a-z_]+)=", entry.answer) + re.findall(r"(?m)^'?([a-z_]+)=", "\n".join(changed)):
         assert key in of_model, f"the answer `{entry.name}` names a setting that does not exist: {key}"
     for keys, section in re.findall(r"[Ss]et (.+?) under \[([\w.]+)\]", entry.answer):
         known = set(config.keys(sections[section]))
@@ -85,7 +86,8 @@ def every_option() -> set[str]:
 def test_each_option_in_the_sentences_of_an_answer_exists() -> None:
     known = every_option()
     for entry in answers.entries():
-        for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", answers.SHELL.sub("", entry.answer)):
+        sentences = re.sub(r"`pip [^`]+`", "", answers.SHELL.sub("", entry.answer))
+        for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", sentences):
             assert option in known, f"the answer `{entry.name}` names an option that does not exist: {option}"
 
 

@@ -16,7 +16,7 @@ from tools.guide.measure.questions import Question
 from tools.guide.measure.score import Score, score
 from tools.guide.model import greedy
 from tools.guide.model.export import export
-from tools.guide.model.samples import CHUNK, REFUSED, Samples, answer
+from tools.guide.model.samples import CHUNK, REFUSED, Samples, answer, people
 from tools.guide.model.tokens import LONGEST
 from tools.guide.model.train import WORDS, Trained, train
 from tools.guide.texts import answers, unrelated
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "daemon" / "llmctld" / "guide" / "guide.gguf"
 PAGE = ROOT / "docs" / "guide-model.md"
 STATE = ROOT / ".guide"
-SEEDS, CHUNKS = "1,2,3", 60
+SEEDS, CHUNKS = "1,2,3", 36
 CHECKED = 40
 """Questions of which torch's whole answer is compared with the engine's."""
 
@@ -104,8 +104,8 @@ def _measured(trained: list[Trained], best: Trained, held: list[Question]) -> di
 def _facts(best: Trained) -> dict[str, object]:
     parameters = sum(weight.numel() for weight in best.network.parameters())
     return asdict(best.network.shape) | {
-        "parameters": parameters, "questions": best.questions, "words": WORDS * CHUNK, "refused": REFUSED, "seed": best.seed,
-        "minutes": best.seconds / 60,
+        "parameters": parameters, "questions": best.questions, "words": WORDS * CHUNK, "refused": REFUSED,
+        "lines": len(people()), "seed": best.seed, "minutes": best.seconds / 60,
     }  # fmt: skip
 
 

@@ -15,10 +15,10 @@ class Shape:
     """How large the network is."""
 
     tokens: int
-    dim: int = 160
-    layers: int = 3
-    heads: int = 5
-    hidden: int = 448
+    dim: int = 192
+    layers: int = 2
+    heads: int = 6
+    hidden: int = 512
     context: int = 512
     base: float = 10_000.0
     epsilon: float = 1e-5

@@ -6,6 +6,7 @@ It knows the texts and token ids. No question that is like one of the held-out q
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from tools.guide.model.tokens import Tokens, learn
 from tools.guide.texts import phrasings, unrelated
@@ -15,9 +16,12 @@ REFUSAL = "refusal"
 """The name of the answer to what is not about llmctl."""
 REFUSED = 0.35
 """Share of questions that are not about llmctl."""
+PEOPLE = 0.6
+"""Share of the other questions that are lines of people.yaml, each as often as any other; the rest is drawn by answer."""
 CHUNK, BATCH = 4096, 128
-ANSWERS, RECITED = 512, 32
-"""Questions of a chunk and of a batch; answers of a chunk that are learned word by word, and of such a batch."""
+"""Questions of a chunk and of a batch."""
+MARKED, ANSWERS, RECITED = 1536, 1024, 32
+"""Questions of a chunk while answers are learned too; answers of it that are learned word by word, and of such a batch."""
 
 Sample = tuple[str, str]
 Batch = tuple[list[list[int]], list[list[int]]]
@@ -34,15 +38,24 @@ class Samples:
     def chunk(self, number: int) -> list[Sample]:
         """The questions of a chunk: always the same ones for a seed and a number."""
         rng = random.Random(f"{self.seed}/{number}")
-        all_entries = entries()
-        drawn = [_draw(all_entries, rng) for _ in range(self.size)]
+        all_entries, lines = entries(), people()
+        drawn = [_draw(all_entries, lines, rng) for _ in range(self.size)]
         bad = self.taboo([question for question, _ in drawn])
         return [(question, name) for question, name in drawn if question not in bad]
 
 
-def _draw(all_entries: tuple[Entry, ...], rng: random.Random) -> Sample:
+@cache
+def people() -> tuple[Sample, ...]:
+    """All lines of people.yaml with the names of their answers."""
+    return tuple((line, entry.name) for entry in entries() for line in entry.people)
+
+
+def _draw(all_entries: tuple[Entry, ...], lines: tuple[Sample, ...], rng: random.Random) -> Sample:
     if rng.random() < REFUSED:
         return unrelated.question(all_entries, rng), REFUSAL
+    if rng.random() < PEOPLE:
+        line, name = rng.choice(lines)
+        return phrasings.typed(line, rng), name
     entry = rng.choice(all_entries)
     return phrasings.question(entry, rng), entry.name
 

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-SIZE = 2048
+SIZE = 4096
 USER, GUIDE, END = "<|user|>", "<|guide|>", "<|end|>"
 CONTROL = (END, USER, GUIDE)
 MARKER = "<|answer:{}|>"

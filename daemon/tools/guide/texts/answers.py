@@ -16,10 +16,11 @@ SOURCE = HERE / "answers.yaml"
 PEOPLE = HERE / "people.yaml"
 """Whole questions for each answer, as people type them."""
 SHELL = re.compile(
-    r"^(?:[A-Z_]+=\S+ )*(?:llmctl|make|pip|from|keyring|export|(?:cat|echo|printf|cut|git)\b.*\| llmctl)\b.*",
+    r"^(?:[A-Z_]+=\S+ )*"
+    r"(?:llmctl(?! is )|make|pip|from|keyring|export|(?:cat|echo|printf|cut|git)\b.*\| (?:xargs .*)?llmctl)\b.*",
     flags=re.M,
 )
-"""How a command line begins in an answer: at the start of a line."""
+"""How a command line begins in an answer: at the start of a line. "llmctl is ..." begins a sentence."""
 
 
 @dataclass(frozen=True)

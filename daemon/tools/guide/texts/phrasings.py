@@ -12,7 +12,7 @@ import yaml
 from tools.guide.texts import noise, pattern
 from tools.guide.texts.answers import HERE, Entry, lines
 
-KINDS = (("do", 3), ("say", 2), ("keys", 2), ("people", 5))
+KINDS = (("do", 2), ("say", 1), ("keys", 1), ("people", 8))
 """Of twelve questions so many are of each kind."""
 
 
@@ -34,11 +34,17 @@ def question(entry: Entry, rng: random.Random) -> str:
     return noisy(synonyms(around(core(entry, rng), rng), rng, 0.2), rng)
 
 
+def typed(line: str, rng: random.Random) -> str:
+    """A line of people.yaml as somebody else types it."""
+    return noisy(synonyms(around(line, rng), rng, 0.2), rng)
+
+
 def core(entry: Entry, rng: random.Random) -> str:
     """One question in the words of a pattern, without what people put around it."""
     kinds = [(kind, weight) for kind, weight in KINDS if getattr(entry, kind)]
     kind = rng.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])[0]
-    said = one(rng.choice(getattr(entry, kind)), rng)
+    text = rng.choice(getattr(entry, kind))
+    said = text if kind == "people" else one(text, rng)
     if kind == "do":
         frame = one(rng.choice(_words()["frames"]), rng)
         said = frame.replace("@", said)

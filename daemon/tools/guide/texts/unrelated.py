@@ -11,6 +11,9 @@ import yaml
 from tools.guide.texts import pattern, phrasings
 from tools.guide.texts.answers import HERE, Entry, lines
 
+PEOPLE = 0.5
+"""Share of the questions that people wrote."""
+
 
 @lru_cache(maxsize=1)
 def _words() -> dict[str, Any]:
@@ -32,7 +35,7 @@ def first_words() -> str:
 def question(entries: tuple[Entry, ...], rng: random.Random) -> str:
     """One question that is not about llmctl; `entries`: those whose words are borrowed."""
     luck = rng.random()
-    if rng.random() < 0.3:
+    if rng.random() < PEOPLE:
         said = phrasings.around(rng.choice(_words()["people"]), rng)
     elif luck < 0.24:
         said = _near(rng)
