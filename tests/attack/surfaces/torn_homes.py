@@ -25,7 +25,7 @@ COMMANDS = (
 BUGS = ("Traceback", "a bug of llmctl", "a request failed unexpectedly", "unexpected")
 STORES = {
     "state/history.db", "cache/cache.db", "cache/answers/cache.db", "cache/prefetch.db", "cache/learned.json", "models/echo.json",
-    "models/other.json", "models/tiny.json", "config.toml",
+    "models/other.json", "models/tiny.json",
 }  # fmt: skip
 DESTROYS = {"emptied", "made_a_folder", "made_a_loop", "unreadable"}
 """Nothing of the content is left. A file that is removed leaves no trace either, so nobody can tell."""
@@ -77,6 +77,10 @@ def allowed(command: tuple[str, ...], happened: dict[str, str]) -> set[int]:
 
 def lost(house: House, happened: dict[str, str]) -> list[str]:
     """The torn files whose content is certainly gone, but for those that were simply removed."""
+    if happened.get("config.toml") in DESTROYS - {
+        "emptied"
+    }:  # no hub starts before that is mended, so only that is told
+        return ["config.toml"]
     gone = [name for name, how in happened.items() if name in STORES and how in DESTROYS]
     history = happened.get("state/history.db")
     if history and history != "removed" and kept(house) < torn.KEPT:
