@@ -40,6 +40,22 @@ def read_json(file: Path, kind: type[T], most: int = MOST_BYTES) -> T:
     return json_as(read_regular(file, most), kind)
 
 
+def read_python_json(file: Path, kind: type[T]) -> T:
+    """As `read_json`, for JSON as Python's library writes it, with NaN and Infinity among its numbers (a Mamba's config.json)."""
+    data = read_regular(file)
+    try:
+        return json_as(data, kind)
+    except msgspec.ValidationError:
+        raise
+    except ValueError:
+        import json  # rarely needed
+
+        try:
+            return msgspec.convert(json.loads(data), kind)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
+
+
 def json_as(data: bytes, kind: type[T]) -> T:
     """Raises ValueError for anything that is no JSON of this kind."""
     try:

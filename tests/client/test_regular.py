@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llmctl.regular import read_json, read_regular
+from llmctl.regular import read_json, read_python_json, read_regular
 
 
 def test_content(tmp_path: Path) -> None:
@@ -39,3 +39,16 @@ def test_json_of_another_kind_is_a_value_error(tmp_path: Path, content: bytes) -
     file.write_bytes(content)
     with pytest.raises(ValueError, match=r"."):
         read_json(file, dict[str, int])
+
+
+def test_json_as_python_writes_it_has_infinite_numbers(tmp_path: Path) -> None:
+    """The configuration of a Mamba-2 names `time_step_limit: [0.0, Infinity]`."""
+    file = tmp_path / "config.json"
+    file.write_text('{"model_type": "mamba2", "time_step_limit": [0.0, Infinity], "other": NaN}')
+    assert read_python_json(file, dict[str, object])["time_step_limit"] == [0.0, float("inf")]
+    with pytest.raises(ValueError, match="malformed"):
+        read_json(file, dict[str, object])
+    for text in ("{", "[" * 100_000, '{"a": 1}', "\xff"):
+        file.write_text(text, encoding="latin-1")
+        with pytest.raises(ValueError, match=r"."):
+            read_python_json(file, list[int])

@@ -13,7 +13,7 @@ import msgspec
 
 from llmctl.errors import ModelUnavailable
 from llmctl.pointers import pointer_at
-from llmctl.regular import read_json
+from llmctl.regular import read_python_json
 from llmctld.models.catalogue import split
 from llmctld.models.catalogue.address import check_address, is_address
 from llmctld.models.catalogue.header import CutOff, DamagedHeader, Header, Value, read_header, read_whole_header
@@ -80,7 +80,7 @@ def _of_folder(path: Path) -> TargetType:
         message = f"{path} is a folder without {MODULES} and {CONFIG}: it contains no model"
         raise ModelUnavailable(message, KINDS_OF_TARGET)
     try:
-        config = read_json(path / CONFIG, Described)
+        config = read_python_json(path / CONFIG, Described)
     except (OSError, ValueError) as error:
         raise ModelUnavailable(f"{path / CONFIG} cannot be read: {error}", "Check the folder.") from error
     architectures = config.architectures or []

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from llmctl.config import CONTEXT_CAP, ModelSettings
-from llmctl.regular import json_as, read_json
+from llmctl.regular import json_as, read_json, read_python_json
 from llmctld.models.catalogue.catalog import SLOTS
 from llmctld.models.machine.machine import gpus
 from llmctld.models.memory.layout import BATCH, CELLS, Estimate
@@ -77,7 +77,7 @@ def _on_gpu(settings: ModelSettings) -> bool:
 
 def config_of(folder: Path) -> dict[str, Any]:
     """The fields of the text model, which multimodal models nest in `text_config`."""
-    config = read_json(folder / "config.json", dict[str, Any])
+    config = read_python_json(folder / "config.json", dict[str, Any])
     inner = config.get("text_config")
     return config | inner if isinstance(inner, dict) else config
 
