@@ -4,6 +4,7 @@ It works offline, with the prices that the installed version contains, in US dol
 """
 
 import re
+from datetime import datetime, timezone
 from decimal import Decimal
 from functools import lru_cache
 from importlib import metadata
@@ -27,14 +28,12 @@ class Published(NamedTuple):
 def published(address: str, model: str) -> Published | None:
     """The prices of a model of the endpoint at `address`; None if the list or the package is missing."""
     try:
-        from datetime import UTC, datetime  # type: ignore[attr-defined,unused-ignore]
-
         from genai_prices.data_snapshot import get_snapshot
     except ImportError:
         return None
     try:
         _, found = get_snapshot().find_provider_model(model, None, None, address)
-        prices = found.get_prices(datetime.now(UTC))
+        prices = found.get_prices(datetime.now(timezone.utc))
         comment = getattr(found, "price_comments", None) or ""
         return Published(
             _highest(prices.input_mtok),
