@@ -12,6 +12,7 @@ from typing import Any
 
 from llmctl import templates, wire, written
 from llmctl.config import Config, parse_duration, parse_keep_alive
+from llmctl.config.amounts import RANGE, is_amount
 from llmctl.errors import InvalidRequest, Usage
 from llmctl.named_files import NamedFiles, Origin
 from llmctl.options import CACHE, EXTRACT, Asked, as_list, given_options, layered
@@ -152,8 +153,8 @@ def _money(option: str, value: Any) -> Decimal | None:
         amount = Decimal(str(value))
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not (amount.is_finite() and amount >= 0):
-        raise Usage(f"{option} is {str(value)!r}; it must be a number of 0 or more")
+    if not is_amount(amount):
+        raise Usage(f"{option} is {str(value)!r}; it must be {RANGE}")
     return amount
 
 

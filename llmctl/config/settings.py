@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from llmctl.config.amounts import RANGE, is_amount
 from llmctl.config.currencies import CURRENCIES
 from llmctl.config.units import Duration, KeepAlive, Size
 
@@ -32,8 +33,8 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defa
 def _check_prices(section: Section, names: tuple[str, ...]) -> None:
     for name in names:
         price = getattr(section, name)
-        if price is not None and not (price.is_finite() and price >= 0):
-            raise ValueError(f"{name} is {price}; it must be a number of 0 or more")
+        if price is not None and not is_amount(price):
+            raise ValueError(f"{name} is {price}; it must be {RANGE}")
 
 
 class Defaults(Section, frozen=True):

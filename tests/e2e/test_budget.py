@@ -186,6 +186,48 @@ def test_vectors_are_paid_for(home: House) -> None:
     balanced(home)
 
 
+def test_who_takes_over_an_equal_request_without_room_for_it_pays_nothing(home: House) -> None:
+    """Users share no cache by default, so the payers here are tags."""
+    home.ok("models", "add", "slow", "echo", "--force", "--price-in", "10", "--price-out", "10", "--set", "token_ms=20")
+    home.ok("budget", "set", "tag:poor", "--daily", "0")
+    ask = ("ask", "a b c d e f g h " * 60, "-m", "slow", "--temperature", "0", "--tag")
+    first = home.spawn(*ask, "rich")
+    assert first.first_byte()
+    second = home.spawn(*ask, "poor")
+    assert second.first_byte(), "what it joins costs nothing"
+    first.interrupt()
+    assert first.end().status == 130
+    ended = second.end()
+    assert ended.status == 6, ended
+    assert "tag:poor" in ended.err
+    until(lambda: left(home, "tag:rich")["reserved"] == 0)
+    assert spent(home, "tag:poor") == 0
+    assert spent(home, "tag:rich") > 0
+    balanced(home)
+
+
+def test_the_label_of_the_hub_does_not_evade_the_budget_of_the_user(home: House) -> None:
+    me = home.ok("ask", "who", "-m", "dear", "--json", "--no-stream").last["user"]
+    home.ok("budget", "set", me, "--daily", "0")
+    for label in ("_llmctl", "@x", "model:dear", "\u00fc"):
+        outcome = home.run("ask", "x", "-m", "dear", "--user", label, "--no-cache")
+        assert outcome.status == 6, (label, outcome)
+        assert f"the daily budget of {me} is 0 USD" in outcome.err
+    home.ok("budget", "rm", me, "--yes")
+
+
+@pytest.mark.parametrize("amount", ["1e99999999", "1e-99999999", "0e99999999"])
+def test_an_amount_that_takes_minutes_to_write_out_does_not_reach_the_hub(home: House, amount: str) -> None:
+    for arguments, status in (
+        (("ask", "x", "-m", "dear", "--max-cost", amount), 2),
+        (("budget", "set", "nat", "--daily", amount), 5),
+        (("models", "add", "vast", "echo", "--price-in", amount), 5),
+    ):
+        outcome = home.run(*arguments)
+        assert outcome.status == status, outcome
+        assert "from 0 to 10^15" in outcome.err
+
+
 def test_a_killed_engine_and_a_killed_hub_leave_nothing_reserved(home: House) -> None:
     home.ok("models", "add", "slow", "echo", "--force", "--price-in", "10", "--price-out", "10", "--set", "token_ms=20")
     home.ok("budget", "set", "jo", "--daily", "100")
@@ -210,9 +252,10 @@ def test_a_machine_price_ends_an_answer_when_the_money_is_over() -> None:
     with house() as own:
         own.place.mkdir(mode=0o700)
         (own.place / "config.toml").write_text("[money]\nmachine_per_hour = 3600\n")
-        own.echo("slow", token_ms=200)
+        own.echo("slow", token_ms=20)
         own.ok("budget", "set", "kim", "--daily", "67.5")  # a minute is reserved at first, with a tenth for overhead
         own.ok("ask", "x", "-m", "slow", "--user", "kim", "--no-cache")  # the rate is known from here on
+        own.ok("budget", "set", "kim", "--daily", "8")
         outcome = own.run(
             "ask",
             "a b c d e f g h " * 200,

@@ -161,6 +161,8 @@ def test_energy_is_priced_as_machine_time(tmp_path: Path) -> None:
         assert running.first_byte()
         counter.write_text("10000000\n")
         cost = exact(running.end().last["cost"])
+        balance = exact(home.ok("budget", "ledger", "--verify", "--json").last)
+    assert (balance["settled"], balance["over"]) == (cost["amount"], 0)
     assert cost["parts"] == {
         "tokens": 0, "machine": Decimal("0.000001"), "overhead": Decimal("0.0000001"),
     }  # fmt: skip

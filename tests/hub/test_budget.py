@@ -4,21 +4,29 @@ import asyncio
 import datetime
 import random
 import sqlite3
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from llmctld.money.accounts import Accounts
+from llmctld.call.call import Call, Event
+from llmctld.money.accounts import Accounts, Reservation
 from llmctld.money.amounts import UNIT, money, units
 from llmctld.money.budgets import Budgets, Raise
 from llmctld.money.ledger import Charge, Settlement
+from llmctld.money.prices import Price
+from llmctld.money.rates import Rates
 from llmctld.money.scopes import Scope, parse_scope
 from llmctld.money.windows import window, zone_of
+from llmctld.pipeline.compute import budget as stage_of_budget
 
+from llmctl.config import ModelEntry
+from llmctl.config.amounts import is_amount
 from llmctl.errors import BudgetExceeded, Busy, InvalidRequest, LlmctlError, Storage
-from tests.hub.scene import in_loop
+from llmctl.wire import Answers, Timings, TokenUsage
+from tests.hub.scene import a_call, in_loop
 
 ANA, BEN, TEAM = Scope("user", "ana"), Scope("user", "ben"), Scope("group", "team")
 NOW = datetime.datetime(2026, 11, 30, 12, tzinfo=datetime.timezone.utc).timestamp()
@@ -247,6 +255,202 @@ async def test_who_takes_over_pays(tmp_path: Path) -> None:
     await accounts.settle(again, Settlement(0))
     assert (await accounts.verify()).wrong == []
     accounts.close()
+
+
+@in_loop
+async def test_whoever_is_refused_a_take_over_pays_nothing_and_those_who_wait_go_on(tmp_path: Path) -> None:
+    accounts = some(tmp_path)
+    accounts.budgets.set(ANA, {"daily": Decimal(1)}, lambda: NOW)
+    accounts.budgets.set(BEN, {"daily": Decimal("0.1")}, lambda: NOW)
+    held = await accounts.reserve(charge(ANA), of("1"))
+    assert not accounts.hand_over(held, charge(BEN))
+    await accounts.settle(held, Settlement(of("0.3"), of("0.3")))
+    assert (accounts.windows(ANA)["daily"].spent, accounts.windows(BEN)["daily"].spent) == (of("0.3"), 0)
+    held = await accounts.reserve(charge(ANA), of("0.7"))
+    waiting = asyncio.create_task(accounts.reserve(charge(ANA), of("0.5")))
+    await asyncio.sleep(0)
+    accounts.budgets.set(BEN, {"daily": Decimal(1)}, lambda: NOW)
+    assert accounts.hand_over(held, charge(BEN))
+    await accounts.settle(await waiting, Settlement(0))  # hangs if nobody tells it
+    await accounts.settle(held, Settlement(0))
+    assert (await accounts.verify()).wrong == []
+    accounts.close()
+
+
+@in_loop
+async def test_what_is_settled_after_a_rebuild_is_kept_in_the_new_ledger(tmp_path: Path) -> None:
+    accounts = some(tmp_path)
+    accounts.budgets.set(ANA, {"daily": Decimal(1)}, lambda: NOW)
+    held = await accounts.reserve(charge(ANA), of("0.7"))
+    await accounts.rebuild()
+    assert (await accounts.verify()).open == 1
+    await accounts.settle(held, Settlement(of("0.7"), of("0.7")))
+    assert (await accounts.verify()).wrong == []
+    accounts.close()
+    again = some(tmp_path)
+    await again.open()
+    assert again.windows(ANA)["daily"].spent == of("0.7")
+    again.close()
+
+
+@in_loop
+async def test_what_was_spent_without_a_ledger_is_in_the_rebuilt_one(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"no database" * 1000)
+    accounts = some(tmp_path)
+    held = await accounts.reserve(charge(BEN), 5)
+    await accounts.settle(held, Settlement(5, 5))
+    await accounts.rebuild()
+    accounts.close()
+    again = some(tmp_path)
+    await again.open()
+    assert again.windows(BEN)["daily"].spent == 5
+    again.close()
+
+
+@in_loop
+async def test_a_ledger_that_cannot_be_opened_for_a_while_is_opened_later_and_never_set_aside(tmp_path: Path) -> None:
+    accounts = some(tmp_path)
+    accounts.budgets.set(ANA, {"daily": Decimal(1)}, lambda: NOW)
+    await accounts.settle(await accounts.reserve(charge(ANA), of("0.7")), Settlement(of("0.7"), of("0.7")))
+    accounts.close()
+    (tmp_path / "ledger.db").rename(tmp_path / "elsewhere")
+    (tmp_path / "ledger.db").mkdir()
+    again = some(tmp_path)
+    await again.open()
+    with pytest.raises(Storage) as caught:
+        await again.reserve(charge(ANA), 1)
+    assert "--rebuild" not in caught.value.hint
+    (tmp_path / "ledger.db").rmdir()
+    (tmp_path / "elsewhere").rename(tmp_path / "ledger.db")
+    await again.rebuild()
+    assert again.windows(ANA)["daily"].spent == of("0.7")
+    with pytest.raises(BudgetExceeded):
+        await again.reserve(charge(ANA), of("0.5"))
+    again.close()
+
+
+@in_loop
+async def test_a_settlement_that_could_not_be_written_is_written_later(tmp_path: Path) -> None:
+    accounts = some(tmp_path)
+    held = await accounts.reserve(charge(ANA), of("0.7"))
+    connection = sqlite3.connect(tmp_path / "ledger.db")
+    full = "CREATE TRIGGER full BEFORE UPDATE ON charges BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+    connection.execute(full)
+    connection.commit()
+    with pytest.raises(Storage):
+        await accounts.settle(held, Settlement(of("0.7"), of("0.7")))
+    accounts.look()
+    assert (await accounts.verify()).open == 1
+    connection.execute("DROP TRIGGER full")
+    connection.commit()
+    connection.close()
+    accounts.look()
+    balance = await accounts.verify()
+    assert (balance.open, balance.settled, balance.wrong) == (0, of("0.7"), [])
+    accounts.close()
+
+
+@in_loop
+async def test_what_began_yesterday_is_charged_to_yesterday_and_holds_nothing_of_today(tmp_path: Path) -> None:
+    clock = Clock()
+    accounts = some(tmp_path, clock)
+    accounts.budgets.set(ANA, {"daily": Decimal(1), "zone": "UTC"}, lambda: NOW)
+    await accounts.settle(await accounts.reserve(charge(ANA), of("0.5")), Settlement(of("0.5"), of("0.5")))
+    held = await accounts.reserve(charge(ANA), of("0.4"))
+    clock.now += 86400
+    assert not accounts.reserve_more(held, of("0.2")), "0.1 of yesterday is left"
+    assert accounts.reserve_more(held, of("0.1"))
+    today = await accounts.reserve(charge(ANA), of("1"))
+    await accounts.settle(held, Settlement(of("0.5"), of("0.5")))
+    await accounts.settle(today, Settlement(of("1"), of("1")))
+    assert accounts.windows(ANA, NOW)["daily"].spent == of("1")
+    accounts.close()
+
+
+@in_loop
+async def test_a_large_request_is_not_kept_out_by_small_ones_that_come_later(tmp_path: Path) -> None:
+    accounts = some(tmp_path)
+    accounts.budgets.set(ANA, {"daily": Decimal(1)}, lambda: NOW)
+    first = await accounts.reserve(charge(ANA), of("0.5"))
+    large = asyncio.create_task(accounts.reserve(charge(ANA), of("0.9")))
+    await asyncio.sleep(0)
+    small = asyncio.create_task(accounts.reserve(charge(ANA), of("0.5")))
+    await asyncio.sleep(0)
+    assert accounts.windows(ANA)["daily"].reserved == of("0.5")
+    other = await accounts.reserve(charge(BEN), of("1"))
+    await accounts.settle(first, Settlement(0))
+    await accounts.settle(await large, Settlement(0))
+    await accounts.settle(await small, Settlement(0))
+    await accounts.settle(other, Settlement(0))
+    assert (await accounts.verify()).open == 0
+    accounts.close()
+
+
+@in_loop
+async def test_a_thousand_that_wait_are_decided_with_few_looks_and_memory_forgets_who_is_gone(tmp_path: Path) -> None:
+    clock = Clock()
+    accounts = some(tmp_path, clock)
+    accounts.budgets.set(ANA, {"daily": Decimal(1)}, lambda: NOW)
+    looks, fits = 0, accounts._fits
+
+    def counted(*arguments: Any, **named: Any) -> bool:
+        nonlocal looks
+        looks += 1
+        return fits(*arguments, **named)
+
+    accounts._fits = counted  # type: ignore[method-assign]
+
+    async def one(number: int) -> None:
+        held = await accounts.reserve(charge(ANA, Scope("tag", str(number))), of("0.3"))
+        await accounts.settle(held, Settlement(1, 1))
+
+    await asyncio.gather(*(one(number) for number in range(1000)))
+    assert looks < 5000, "not each of them at each settlement"
+    assert len(accounts.sums) == 1001
+    clock.now += 40 * 86400
+    accounts.look()
+    assert accounts.sums == {}
+    accounts.close()
+
+
+@pytest.mark.parametrize("text", ["1e99999999", "1e-99999999", "0e99999999", "-1", "NaN", "Infinity", "1e16"])
+def test_an_amount_that_would_take_minutes_to_write_out_is_refused(text: str) -> None:
+    assert not is_amount(Decimal(text))
+    assert is_amount(Decimal("1e15"))
+    assert is_amount(Decimal("0.000000000001"))
+
+
+@in_loop
+async def test_more_machine_time_is_reserved_for_all_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_of_budget, "LOOK_S", 0.001)
+    accounts, rates, asked = some(tmp_path), Rates(), asyncio.get_running_loop().create_future()
+    rates.note("m", TokenUsage(1, 0, 1), Timings(prefill_ms=1e-9, decode_ms=1e-9))
+
+    def more(held: Reservation, amount: int) -> bool:
+        if not asked.done():
+            asked.set_result(amount)
+        return True
+
+    monkeypatch.setattr(accounts, "reserve_more", more)
+
+    async def last(call: Call) -> AsyncGenerator[Event, None]:
+        await asked
+        yield Answers(answers=[])
+
+    call = a_call(n=3)
+    call.model, call.price = ModelEntry(name="m", backend="echo", target="echo"), Price(per_hour=Decimal(3600))
+    stage = stage_of_budget.budget(accounts, rates, "me")(last)
+    assert [event async for event in stage(call)]
+    assert asked.result() == of("3.3")
+    accounts.close()
+
+
+def test_energy_is_reserved_before_it_is_measured_and_by_the_highest_power_after() -> None:
+    rates = Rates()
+    assert rates.watts("m") == 1000
+    rates.note_energy("m", 60.0, 2.0)
+    rates.note_energy("m", 10.0, 2.0)
+    assert rates.watts("m") == 30
 
 
 # ---- limits ---------------------------------------------------------------------------------------------------------

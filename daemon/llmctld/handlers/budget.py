@@ -19,7 +19,7 @@ from llmctld.money.windows import zone_of
 async def set_budget(hub: Hub, request: wire.SetBudget, tell: Tell) -> wire.BudgetShown:
     scope, changes = parse_scope(request.scope), _changes(request.changes)
     hub.accounts.budgets.set(scope, changes)
-    await hub.accounts.reconsider()
+    hub.accounts.reconsider()
     return shown(hub.accounts, scope)
 
 
@@ -35,7 +35,7 @@ async def remove_budget(hub: Hub, request: wire.RemoveBudget, tell: Tell) -> wir
     scope = parse_scope(request.scope)
     if not hub.accounts.budgets.remove(scope):
         raise NotFound(f"{scope} has no budget", nearest(str(scope), map(str, hub.accounts.budgets.all())))
-    await hub.accounts.reconsider()
+    hub.accounts.reconsider()
     return wire.Nothing()
 
 

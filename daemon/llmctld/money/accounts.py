@@ -9,6 +9,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,11 @@ from llmctl.errors import BudgetExceeded, Busy, Storage, Unreachable
 from llmctl.wire import LedgerRow
 from llmctld.money.amounts import money, units
 from llmctld.money.budgets import Budget, Budgets
-from llmctld.money.ledger import Balance, Charge, Ledger, Settlement, quarter
+from llmctld.money.ledger import Balance, Charge, Ledger, OpenRow, Settlement, quarter
 from llmctld.money.scopes import Scope
 from llmctld.money.windows import KINDS, Window, window, zone_of
 from llmctld.runtime.log import log
+from llmctld.storage.connection import DamagedDatabase
 from llmctld.storage.files import set_aside
 from llmctld.storage.loss import LossRule
 
@@ -28,6 +30,10 @@ MONTH_S = 32 * 86400
 MINUTE_S = 60.0
 REBUILD = "`llmctl budget ledger --rebuild` begins a new one with what is known; the old file is kept beside it."
 REFUSES = "requests under a budget are refused until `llmctl budget ledger --rebuild`"
+REFUSES_MEANWHILE = "requests under a budget are refused until it can be"
+SWEEP_S = 6 * 3600.0
+"""How often accounts that nobody needs are dropped."""
+limit_units = lru_cache(maxsize=1024)(units)
 
 
 class Spending(NamedTuple):
@@ -40,44 +46,93 @@ class Spending(NamedTuple):
 
 
 class Account:
-    """What one scope spent, and what of it is reserved."""
+    """What one scope spent, and what is reserved for it. There may be one for each tag of each request: it is small."""
+
+    __slots__ = ("_sums", "arrivals", "by_quarter", "held_by_quarter")
 
     def __init__(self, by_quarter: Mapping[int, int] = {}) -> None:
         self.by_quarter = dict(by_quarter)
-        self.reserved = 0
-        self.arrivals: deque[float] = deque()
-        """Moments of the requests of the last minute, by a clock that does not jump."""
-        self._sums: dict[Window, int] = {}
+        self.held_by_quarter: dict[int, int] | None = None
+        """What is reserved, by the quarter in which it will be charged: a request that began yesterday is charged to
+        yesterday. None: nothing."""
+        self.arrivals: deque[float] | None = None
+        """Moments of the requests of the last minute, by a clock that does not jump. None: no limit was set."""
+        self._sums: dict[Window, int] | None = None
 
     def spent(self, within: Window) -> int:
         """What was spent in a window; summed anew when another one begins, or the clock is set."""
+        if self._sums is None:
+            self._sums = {}
         if within not in self._sums:
             self._sums = {known: sum_ for known, sum_ in self._sums.items() if known.start <= within.start < known.end}
             first, last = quarter(within.start), quarter(within.end - 1)
             self._sums[within] = sum(units for at, units in self.by_quarter.items() if first <= at <= last)
         return self._sums[within]
 
+    def reserved(self, within: Window) -> int:
+        """What is reserved and will be charged to a window."""
+        if self.held_by_quarter is None:
+            return 0
+        first, last = quarter(within.start), quarter(within.end - 1)
+        return sum(units for at, units in self.held_by_quarter.items() if first <= at <= last)
+
+    def hold(self, at: float, amount: int) -> None:
+        """Reserves an amount for the moment `at`; a negative one gives back."""
+        held = self.held_by_quarter or {}
+        held[quarter(at)] = held.get(quarter(at), 0) + amount
+        if not held[quarter(at)]:
+            del held[quarter(at)]
+        self.held_by_quarter = held or None
+
     def add(self, at: float, spent: int) -> None:
+        if not spent:
+            return
         self.by_quarter[quarter(at)] = self.by_quarter.get(quarter(at), 0) + spent
-        for within in self._sums:
+        for within in self._sums or {}:
             if within.start <= at < within.end:
+                assert self._sums is not None
                 self._sums[within] += spent
 
-    def forget(self, before: float) -> None:
-        """Drops what no window reaches any more."""
+    def load(self, by_quarter: Mapping[int, int]) -> None:
+        """Adds what a file knows."""
+        for at, spent in by_quarter.items():
+            self.by_quarter[at] = self.by_quarter.get(at, 0) + spent
+        self._sums = None
+
+    def forget(self, before: float) -> bool:
+        """Drops what no window reaches any more. Whether nothing is left to know."""
         for at in [at for at in self.by_quarter if at < quarter(before)]:
             del self.by_quarter[at]
+        self._sums = None
+        return not self.by_quarter and self.held_by_quarter is None and not self.arrivals
 
 
 class Reservation:
     """An amount that is reserved until it is settled."""
 
-    def __init__(self, accounts: "Accounts", charge: Charge, at: float, reserved: int) -> None:
-        self._accounts = accounts
+    def __init__(self, charge: Charge, at: float, reserved: int) -> None:
         self.charge, self.at, self.reserved = charge, at, reserved
         self.number: int | None = None
         """Of its row in the ledger; None where the ledger cannot be written and nobody involved has a limit."""
         self.settled = False
+        self.charged: Settlement | None = None
+        """What it was settled to."""
+
+
+class Waiter(NamedTuple):
+    """A request that only reservations of others stand in the way of."""
+
+    charge: Charge
+    bound: int
+    granted: "asyncio.Future[Reservation]"
+
+
+class Owed(NamedTuple):
+    """A settlement that could not be written yet."""
+
+    number: int
+    ended: float
+    spent: Settlement
 
 
 class Accounts:
@@ -98,10 +153,18 @@ class Accounts:
         self._path, self._durable, self._clock, self._steady = path, durable, clock, steady
         self._ledger: Ledger | None = None
         self._failure: Storage | None = None
-        """Why there is no ledger: then nobody who has a limit may spend."""
+        """Why there will be no ledger until it is rebuilt: then nobody who has a limit may spend."""
+        self._passing: Storage | None = None
+        """Why the ledger could not be opened the last time."""
         self._opening = asyncio.Lock()
+        self._told = False
         self._accounts: dict[Scope, Account] = {}
-        self._changed = asyncio.Condition()
+        self._waiters: deque[Waiter] = deque()
+        """In the order of arrival."""
+        self._under_way: dict[int, Reservation] = {}
+        """By the number of its row."""
+        self._owed: deque[Owed] = deque()
+        self._swept = steady()
 
     async def open(self) -> None:
         """Must be awaited first. Opens the ledger if there is one; otherwise the first reservation does."""
@@ -120,21 +183,43 @@ class Accounts:
                 ledger = Ledger(self._path, self._durable, rule)
                 sums = await ledger.open(self._clock() - MONTH_S)
             except (Storage, Unreachable) as error:
-                self._failure = Storage(f"the ledger cannot be used: {error.message}", REBUILD)
-                self.news.append(f"{self._failure.message}; {REFUSES}")
-                log.error("the ledger cannot be used", error=error.message)
+                self._refuse(error)
                 return
             self._ledger = ledger
             for scope, by_quarter in sums.items():
-                self._accounts[scope] = Account(by_quarter)
+                self.account(scope).load(by_quarter)
+
+    def _refuse(self, error: Storage | Unreachable) -> None:
+        """A damaged file stays one, and is not read again; a full disk passes, and the next request tries again."""
+        lasts = isinstance(error, DamagedDatabase | Unreachable)
+        failure = Storage(f"the ledger cannot be used: {error.message}", REBUILD if lasts else error.hint)
+        self._passing = None if lasts else failure
+        self._failure = failure if lasts else None
+        if not self._told:
+            self._told = True
+            self.news.append(f"{failure.message}; {REFUSES if lasts else REFUSES_MEANWHILE}")
+        log.error("the ledger cannot be used", error=error.message)
 
     def look(self) -> None:
-        """Notices that the ledger is lost (storage/watch.py)."""
+        """Once a second (storage/watch.py): notices that the ledger is lost, writes what is owed, drops what nobody needs."""
         if self._ledger is not None:
             self._ledger.look()
+        if self._owed:
+            owed, self._owed = self._owed, deque()
+            for each in owed:
+                self._write_settlement(each)
+        if self._steady() - self._swept >= SWEEP_S:
+            self._swept = self._steady()
+            self._sweep()
+
+    def _sweep(self) -> None:
+        before = self._clock() - MONTH_S
+        self._accounts = {scope: account for scope, account in self._accounts.items() if not account.forget(before)}
 
     def close(self) -> None:
         if self._ledger is not None:
+            for owed in self._owed:
+                self._ledger.settle(*owed)
             self._ledger.close()
 
     def account(self, scope: Scope) -> Account:
@@ -142,15 +227,18 @@ class Accounts:
 
     # ---- what is left -----------------------------------------------------------------------------------------------
 
-    def windows(self, scope: Scope) -> dict[str, Spending]:
-        """The windows of a scope, by kind."""
-        budget, account, now = self.budgets.of(scope) or Budget(), self.account(scope), self._clock()
+    def windows(self, scope: Scope, at: float | None = None) -> dict[str, Spending]:
+        """The windows of a scope, by kind: those of now, or around a moment."""
+        budget, account, now = self.budgets.of(scope) or Budget(), self._accounts.get(scope) or Account(), self._clock()
         zone = zone_of(budget.zone)
         found = {}
         for kind in KINDS:
-            limit, within = budget.limit(kind, now), window(kind, now, zone)
+            limit, within = budget.limit(kind, now), window(kind, now if at is None else at, zone)
             found[kind] = Spending(
-                None if limit is None else units(limit), account.spent(within), account.reserved, within.end
+                None if limit is None else limit_units(limit),
+                account.spent(within),
+                account.reserved(within),
+                within.end,
             )
         return found
 
@@ -165,7 +253,7 @@ class Accounts:
         now = self._steady()
         limited = [(scope, budget.rpm) for scope in scopes if (budget := self.budgets.of(scope)) and budget.rpm]
         for scope, rpm in limited:
-            arrivals = self.account(scope).arrivals
+            arrivals = self._arrivals(scope)
             while arrivals and arrivals[0] <= now - MINUTE_S:
                 arrivals.popleft()
             if len(arrivals) >= rpm:
@@ -175,7 +263,13 @@ class Accounts:
                     f"Wait, or raise the limit: `llmctl budget set {scope} --rpm N`.",
                 )
         for scope, _ in limited:
-            self.account(scope).arrivals.append(now)
+            self._arrivals(scope).append(now)
+
+    def _arrivals(self, scope: Scope) -> deque[float]:
+        account = self.account(scope)
+        if account.arrivals is None:
+            account.arrivals = deque()
+        return account.arrivals
 
     async def reserve(self, charge: Charge, bound: int) -> Reservation:
         """Reserves `bound` units. Waits while only reservations of others stand in the way.
@@ -185,50 +279,95 @@ class Accounts:
         self.budgets.check()
         if self._ledger is None:
             await self._open()
-        if self._failure is not None and self.limited(charge.scopes):
-            raise self._failure
-        async with self._changed:
-            while not self._fits(charge, bound):
-                await self._changed.wait()
-            reservation = self._hold(charge, bound)
+        if self._ledger is None and self.limited(charge.scopes):
+            raise self._no_ledger()
+        reservation = await self._room(charge, bound)
         if self._ledger is None:
             return reservation
         reservation.number = self._ledger.next_number()
+        self._under_way[reservation.number] = reservation
         opened = self._ledger.reserve(reservation.number, charge, reservation.at, bound, self.currency)
         try:
             await asyncio.shield(opened)
         except Storage as error:
+            self._under_way.pop(reservation.number, None)
             reservation.number = None
             if self.limited(charge.scopes):
-                await self._release(reservation)
+                self._release(reservation)
                 raise
             log.error("an amount could not be reserved in the ledger", error=error.message)
-        except BaseException:  # the row may be there
+        except BaseException:  # cancelled; the row may be there
             opened.add_done_callback(_ignored)
-            await asyncio.shield(self.settle(reservation, Settlement(0)))
+            self._settle(reservation, Settlement(0))
             raise
         return reservation
 
-    def _hold(self, charge: Charge, bound: int) -> Reservation:
-        for scope in charge.scopes:
-            self.account(scope).reserved += bound
-        return Reservation(self, charge, self._clock(), bound)
+    async def _room(self, charge: Charge, bound: int) -> Reservation:
+        """The amount, reserved in memory. Raises BudgetExceeded."""
+        fits = self._fits(charge, bound)
+        if fits and not self._waits_behind(charge):
+            return self._hold(charge, bound)
+        waiter = Waiter(charge, bound, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        try:
+            return await asyncio.shield(waiter.granted)
+        except asyncio.CancelledError:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+                self.reconsider()
+            elif not waiter.granted.exception():  # granted in the same moment
+                self._release(waiter.granted.result())
+            raise
 
-    async def _release(self, reservation: Reservation) -> None:
+    def _waits_behind(self, charge: Charge) -> bool:
+        """Whether an earlier request waits for a budget that this one needs: small ones must not keep a large one out."""
+        needed = set(self.limited(charge.scopes))
+        return any(not needed.isdisjoint(waiter.charge.scopes) for waiter in self._waiters)
+
+    def _hold(self, charge: Charge, bound: int) -> Reservation:
+        reservation = Reservation(charge, self._clock(), bound)
+        self._keep(reservation, bound)
+        return reservation
+
+    def _keep(self, reservation: Reservation, amount: int) -> None:
+        for scope in reservation.charge.scopes:
+            self.account(scope).hold(reservation.at, amount)
+
+    def _release(self, reservation: Reservation) -> None:
         """Without a settlement: nothing was written, or it is settled at once."""
         reservation.settled = True
-        for scope in reservation.charge.scopes:
-            self.account(scope).reserved -= reservation.reserved
-        async with self._changed:
-            self._changed.notify_all()
+        if reservation.number is not None:
+            self._under_way.pop(reservation.number, None)
+        self._keep(reservation, -reservation.reserved)
+        self.reconsider()
 
-    def _fits(self, charge: Charge, bound: int, mine: int = 0) -> bool:
+    def reconsider(self) -> None:
+        """Something was given back, or a budget has changed: what waits is decided again, in the order of arrival."""
+        waiting: deque[Waiter] = deque()
+        blocked: set[Scope] = set()
+        for waiter in self._waiters:
+            if not blocked.isdisjoint(waiter.charge.scopes):
+                waiting.append(waiter)
+                continue
+            try:
+                fits = self._fits(waiter.charge, waiter.bound)
+            except BudgetExceeded as error:
+                waiter.granted.set_exception(error)
+                continue
+            if fits:
+                waiter.granted.set_result(self._hold(waiter.charge, waiter.bound))
+            else:
+                waiting.append(waiter)
+                blocked.update(self.limited(waiter.charge.scopes))
+        self._waiters = waiting
+
+    def _fits(self, charge: Charge, bound: int, mine: int = 0, at: float | None = None) -> bool:
         """Whether the amount fits now; False if it may fit once others settle. `mine`: what of the reserved amounts is the same
-        request's. Raises BudgetExceeded if it fits in no case.
+        request's; `at`: the moment that is charged. Raises BudgetExceeded if it fits in no case.
         """
         waits = False
         for scope in self.limited(charge.scopes):
-            for kind, found in self.windows(scope).items():
+            for kind, found in self.windows(scope, at).items():
                 if found.limit is None:
                     continue
                 if found.spent + mine + bound > found.limit:
@@ -252,32 +391,32 @@ class Accounts:
 
     def reserve_more(self, reservation: Reservation, more: int) -> bool:
         """Reserves more for work that is under way. False where that does not fit."""
-        charge = reservation.charge
         try:
-            if not self._fits(charge, more, reservation.reserved):
+            if not self._fits(reservation.charge, more, reservation.reserved, reservation.at):
                 return False
         except BudgetExceeded:
             return False
-        for scope in charge.scopes:
-            self.account(scope).reserved += more
+        self._keep(reservation, more)
         reservation.reserved += more
         if self._ledger is not None and reservation.number is not None:
             self._ledger.reserve_more(reservation.number, more).add_done_callback(_ignored)
         return True
 
     def hand_over(self, reservation: Reservation, charge: Charge) -> bool:
-        """From now on `charge` pays. False if its budgets have no room: then the work must end."""
-        old, reservation.charge = reservation.charge, charge
-        for scope in old.scopes:
-            self.account(scope).reserved -= reservation.reserved
+        """From now on `charge` pays. False if its budgets have no room: then the work must end, and who began it pays for it."""
+        old = reservation.charge
+        self._keep(reservation, -reservation.reserved)
         try:
-            fits = self._fits(charge, reservation.reserved)
+            fits = self._fits(charge, reservation.reserved, at=reservation.at)
         except BudgetExceeded:
             fits = False
-        for scope in charge.scopes:
-            self.account(scope).reserved += reservation.reserved
-        if self._ledger is not None and reservation.number is not None:
+        if fits:
+            reservation.charge = charge
+        self._keep(reservation, reservation.reserved)
+        if fits and self._ledger is not None and reservation.number is not None:
             self._ledger.hand_over(reservation.number, charge).add_done_callback(_ignored)
+        if fits and old.scopes != charge.scopes:
+            self.reconsider()
         return fits
 
     def journal(self, reservation: Reservation, spent: int) -> None:
@@ -287,18 +426,31 @@ class Accounts:
 
     async def settle(self, reservation: Reservation, spent: Settlement) -> None:
         """Charges what was spent and gives back the rest. Once: a second call does nothing. Raises Storage."""
+        written = self._settle(reservation, spent)
+        if written is not None:
+            await asyncio.shield(written)
+
+    def _settle(self, reservation: Reservation, spent: Settlement) -> "asyncio.Future[bool] | None":
+        """Settles in memory and orders the row, without waiting in between: whoever is cancelled leaves nothing half done."""
         if reservation.settled:
-            return
+            return None
+        reservation.charged = spent
         for scope in reservation.charge.scopes:
             self.account(scope).add(reservation.at, spent.units)
-        await self._release(reservation)
-        if self._ledger is not None and reservation.number is not None:
-            await self._ledger.settle(reservation.number, self._clock(), spent)
+        number = reservation.number
+        self._release(reservation)
+        return None if number is None else self._write_settlement(Owed(number, self._clock(), spent))
 
-    async def reconsider(self) -> None:
-        """A budget has changed: what waits is decided again."""
-        async with self._changed:
-            self._changed.notify_all()
+    def _write_settlement(self, owed: Owed) -> "asyncio.Future[bool]":
+        assert self._ledger is not None
+        written = self._ledger.settle(*owed)
+
+        def note(done: "asyncio.Future[bool]") -> None:
+            if not done.cancelled() and done.exception() is not None:
+                self._owed.append(owed)  # the disk is full, say: `look` tries again
+
+        written.add_done_callback(note)
+        return written
 
     # ---- the ledger -------------------------------------------------------------------------------------------------
 
@@ -307,9 +459,13 @@ class Accounts:
         if self._ledger is None:
             await self._open()
         if self._ledger is None:
-            assert self._failure is not None
-            raise self._failure
+            raise self._no_ledger()
         return self._ledger
+
+    def _no_ledger(self) -> Storage:
+        failure = self._failure or self._passing
+        assert failure is not None
+        return failure
 
     async def rows(self, user: str | None, limit: int) -> list[LedgerRow]:
         """The newest charges, oldest first. Raises Storage."""
@@ -322,12 +478,23 @@ class Accounts:
 
     async def rebuild(self) -> None:
         """Begins a new ledger with the sums that memory knows. Raises Storage."""
+        known = {scope: dict(by_quarter) for scope, by_quarter in self.sums.items()}
+        self._owed.clear()  # memory has it
+        if self._ledger is not None:
+            await self._ledger.rebuild(lambda: self.sums, self._open_rows, self.currency)
+            return
         self._failure = None
+        await self._open()  # what stood in the way may have passed
         if self._ledger is None:
-            set_aside(self._path)
-            await self._opened()
-        else:
-            await self._ledger.rebuild(self.sums)
+            try:
+                set_aside(self._path)
+            except OSError as error:
+                raise Storage.unwritten(self._path, error) from error
+            self._failure = None
+            await (await self._opened()).refill(known, self._open_rows(), self.currency)
+
+    def _open_rows(self) -> list[OpenRow]:
+        return [OpenRow(number, each.charge, each.at, each.reserved) for number, each in self._under_way.items()]
 
     @property
     def sums(self) -> dict[Scope, dict[int, int]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from llmctl.config.amounts import RANGE, is_amount
 from llmctl.errors import InvalidRequest, Storage
 from llmctl.files import write_whole
 from llmctld.money.scopes import Scope
@@ -121,8 +122,8 @@ def checked(scope: Scope, budget: Budget, now: float) -> Budget:
         raise InvalidRequest(f"{scope} has no members", f"A group is written @NAME: `llmctl budget set @{scope.name}`.")
     limits = [(kind, getattr(budget, kind)) for kind in LIMITS if getattr(budget, kind) is not None]
     for kind, limit in limits:
-        if not (limit.is_finite() and limit >= 0):
-            raise InvalidRequest(f"{kind} is {limit}; it must be 0 or more", "`none` removes a limit.")
+        if not is_amount(limit):
+            raise InvalidRequest(f"{kind} is {limit}; it must be {RANGE}", "`none` removes a limit.")
     for (short, less), (long, more) in pairwise(limits):
         if less > more:
             raise InvalidRequest(
@@ -131,8 +132,10 @@ def checked(scope: Scope, budget: Budget, now: float) -> Budget:
     if budget.rpm is not None and budget.rpm < 1:
         raise InvalidRequest(f"rpm is {budget.rpm}; it must be 1 or more", "`none` removes the limit.")
     raised = budget.raised
-    if raised is not None and not (raised.amount.is_finite() and raised.amount > 0):
-        raise InvalidRequest(f"raise is {raised.amount}; it must be above 0", "`--raise none` ends a raise.")
+    if raised is not None and not (is_amount(raised.amount) and raised.amount):
+        raise InvalidRequest(
+            f"raise is {raised.amount}; it must be above 0, and {RANGE}", "`--raise none` ends a raise."
+        )
     if raised is not None and raised.until <= now:
         raise InvalidRequest("until is in the past", "Name a moment to come.")
     return budget

@@ -6,7 +6,7 @@ It decides nothing (accounts.py does). Amounts are whole units of 1e-12 (amounts
 import asyncio
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from llmctld.storage.store import Store
 
 QUARTER_S = 900
 """Sums are kept by quarter of an hour: each day of each time zone is a whole number of them."""
+LARGEST = 2**63 - 1
+"""What a column of SQLite holds."""
 RECOVERED, OVER = "recovered", "over"
 """Marks: the hub was killed before it could settle; an endpoint counted more than was reserved."""
 
@@ -50,6 +52,19 @@ class Charge(NamedTuple):
     purpose: str
     run: str | None
     scopes: Sequence[Scope]
+
+
+class OpenRow(NamedTuple):
+    """A charge that is under way."""
+
+    number: int
+    charge: Charge
+    at: float
+    reserved: int
+
+
+Sums = Mapping[Scope, Mapping[int, int]]
+"""By scope and quarter."""
 
 
 class Settlement(NamedTuple):
@@ -114,15 +129,7 @@ class Ledger:
 
     def reserve(self, number: int, charge: Charge, at: float, units: int, currency: str) -> "asyncio.Future[int]":
         """Opens the row."""
-        values = (
-            number, charge.request, at, charge.payer, charge.model, json.dumps(list(charge.tags)), charge.purpose,
-            charge.run, _written(charge.scopes), currency, units,
-        )  # fmt: skip
-        return self._store.write(
-            "INSERT INTO charges (number, request, at, payer, model, tags, purpose, run, scopes, currency, reserved) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            values,
-        )
+        return self._store.write(_INSERT, _opened(number, charge, at, units, currency))
 
     def reserve_more(self, number: int, units: int) -> "asyncio.Future[int]":
         return self._store.write(
@@ -155,17 +162,33 @@ class Ledger:
         found = await self._store.search(f"{_SELECT} WHERE {where} ORDER BY number DESC LIMIT ?", (*values, last))
         return found[::-1]
 
-    async def rebuild(self, sums: Mapping[Scope, Mapping[int, int]]) -> None:
-        """Begins a new file, in which only the sums that memory knows are kept. The old one is set aside."""
+    async def rebuild(self, sums: Callable[[], Sums], under_way: Callable[[], list[OpenRow]], currency: str) -> None:
+        """Begins a new file with what memory knows: the sums, and what is under way. The old one is set aside."""
         await self._store.begin_anew("was set aside by `budget ledger --rebuild`")
-        rows = [
+        await self.refill(sums(), under_way(), currency)  # as they are now: settlements before this found no row
+
+    async def refill(self, sums: Sums, under_way: Sequence[OpenRow], currency: str) -> None:
+        """Replaces everything in the file."""
+        kept = [
             (_written([scope]), at, units) for scope, by_time in sums.items() for at, units in by_time.items() if units
         ]
-        await self._store.submit(lambda connection: _refill(connection, rows))
+        rows = [_opened(row.number, row.charge, row.at, row.reserved, currency) for row in under_way]
+        await self._store.submit(lambda connection: _refill(connection, kept, rows))
 
 
+_INSERT = (
+    "INSERT INTO charges (number, request, at, payer, model, tags, purpose, run, scopes, currency, reserved) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _SELECT = """SELECT number, request, at, payer, model, tags, purpose, run, currency, reserved, settled, ended, mark, tokens,
     machine, overhead, prompt_tokens, cached_tokens, completion_tokens FROM charges"""
+
+
+def _opened(number: int, charge: Charge, at: float, units: int, currency: str) -> tuple[Any, ...]:
+    return (
+        number, charge.request, at, charge.payer, charge.model, json.dumps(list(charge.tags)), charge.purpose,
+        charge.run, _written(charge.scopes), currency, min(units, LARGEST),
+    )  # fmt: skip
 
 
 def _written(scopes: Sequence[Scope]) -> str:
@@ -209,10 +232,13 @@ def _recover(connection: sqlite3.Connection) -> None:
         _add(connection, at, json.loads(scopes), units)
 
 
-def _refill(connection: sqlite3.Connection, rows: list[tuple[str, int, int]]) -> None:
+def _refill(connection: sqlite3.Connection, kept: list[tuple[str, int, int]], rows: list[tuple[Any, ...]]) -> None:
+    connection.execute("DELETE FROM charges")
     connection.execute("DELETE FROM spent")
-    connection.executemany("INSERT INTO spent VALUES (?, ?, ?)", rows)
+    connection.executemany("INSERT INTO spent VALUES (?, ?, ?)", kept)
+    connection.execute("DROP TABLE IF EXISTS carried")
     connection.execute("CREATE TABLE carried AS SELECT * FROM spent")
+    connection.executemany(_INSERT, rows)
 
 
 def _verify(connection: sqlite3.Connection) -> Balance:

@@ -36,8 +36,19 @@ class Window(NamedTuple):
     end: float
 
 
+_latest: dict[tuple[str, datetime.tzinfo], Window] = {}
+"""The calendar is asked once per window, not once per request."""
+
+
 def window(kind: str, at: float, zone: datetime.tzinfo) -> Window:
     """The window of that kind around a moment."""
+    found = _latest.get((kind, zone))
+    if found is None or not found.start <= at < found.end:
+        found = _latest[kind, zone] = _around(kind, at, zone)
+    return found
+
+
+def _around(kind: str, at: float, zone: datetime.tzinfo) -> Window:
     first = _FIRST[kind](datetime.datetime.fromtimestamp(at, zone).date())
     return Window(_midnight(first, zone), _midnight(_NEXT[kind](first), zone))
 

@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
 
-from llmctl.errors import BudgetExceeded, Storage
-from llmctl.wire import Answer, Answers, TokenUsage
+from llmctl.config.amounts import RANGE, is_amount
+from llmctl.errors import BudgetExceeded, InvalidRequest, Storage, short
+from llmctl.wire import Answer, Answers, CostParts, TokenUsage
 from llmctld.call.call import Call, Event, Link, Stage
-from llmctld.call.origin import OWN, Origin
+from llmctld.call.origin import Origin
 from llmctld.models.catalogue.target import REMOTE
 from llmctld.money.accounts import Accounts, Reservation
 from llmctld.money.amounts import money, units
@@ -41,7 +42,8 @@ def budget(accounts: Accounts, rates: Rates, os_user: str) -> Link:
     def link(next_: Stage) -> Stage:
         async def stage(call: Call) -> AsyncGenerator[Event, None]:
             scopes = scopes_of(call.origin, call.entry.name, os_user, accounts)
-            accounts.admit(scopes)
+            if call.supplied is None:
+                accounts.admit(scopes)
             if call.supplied is not None or not (call.price.has_tokens or call.price.has_machine):
                 async with aclosing(next_(call)) as events:
                     async for event in events:
@@ -53,7 +55,8 @@ def budget(accounts: Accounts, rates: Rates, os_user: str) -> Link:
             call.reserved = bound
             call.explain("budget", f"{money(bound):f} {call.price.currency} reserved for {', '.join(map(str, scopes))}")
             scope = timeout(None)
-            follow = partial(_hand_over, call, accounts, held, os_user, scope)
+            ended_for: list[str] = []
+            follow = partial(_hand_over, call, accounts, held, os_user, scope, ended_for)
             call.followers.append(follow)
             watching = asyncio.create_task(_watch(call, accounts, held, rates, scope))
             try:
@@ -61,13 +64,15 @@ def budget(accounts: Accounts, rates: Rates, os_user: str) -> Link:
                     async for event in events:
                         if isinstance(event, Answer | Answers):
                             await _settle(call, accounts, held, rates)  # before anybody hears of the answer
+                            _show_charged(call, event, held)
                         yield event
             except asyncio.TimeoutError:
                 if not expired(scope):
                     raise
                 answer = call.partial("budget")
+                payers = ended_for[-1] if ended_for else _payers(held.charge)
                 raise BudgetExceeded(
-                    f"the budget of {_payers(held)} has no room for more of this answer, which cost {_spent(call)} so far",
+                    f"the budget of {payers} has no room for more of this answer, which cost {_spent(call)} so far",
                     "`llmctl budget show` says what is left; the answer ends where the money did.", answer,
                 ) from None  # fmt: skip
             finally:
@@ -82,7 +87,7 @@ def budget(accounts: Accounts, rates: Rates, os_user: str) -> Link:
 
 def scopes_of(origin: Origin, model: str, os_user: str, accounts: Accounts) -> list[Scope]:
     """Everybody whose budget a request counts for: the label, the user of the machine, their groups, the model, the tags."""
-    users = list(dict.fromkeys([origin.payer, *([os_user] if origin.payer != OWN else [])]))
+    users = list(dict.fromkeys([origin.payer] if origin.own_work else [origin.payer, os_user]))
     named = [Scope("user", user) for user in users] + accounts.budgets.groups_of(users)
     return [*named, Scope("model", model), *(Scope("tag", tag) for tag in dict.fromkeys(origin.tags))]
 
@@ -96,10 +101,14 @@ def _bound(call: Call, rates: Rates) -> int:
     """An upper bound of the token price, and a first part of the machine time; more of it is reserved while it runs."""
     request, samples = call.request, call.request.n or 1
     prompt, answer = _prompt_bound(call), request.max_tokens or MAX_TOKENS
-    use = Use(
-        TokenUsage(prompt * samples, 0, answer * samples), rates.machine_s(call.entry.name, prompt, answer) * samples
-    )
-    return _units(call.price.dearest(), use)
+    tokens = TokenUsage(prompt * samples, 0, answer * samples)
+    return _units(call.price.dearest(), _ahead(call, rates, rates.machine_s(call.entry.name, prompt, answer), tokens))
+
+
+def _ahead(call: Call, rates: Rates, seconds: float, tokens: TokenUsage) -> Use:
+    """What so many seconds of each sample may use, at most."""
+    seconds *= call.request.n or 1
+    return Use(tokens, seconds, seconds * rates.watts(call.entry.name))
 
 
 def _prompt_bound(call: Call) -> int:
@@ -114,13 +123,14 @@ def _bytes(call: Call) -> int:
 
 
 def _units(price: Price, use: Use) -> int:
-    """Without energy counted yet, machine time counts as nothing: it is reserved as it is used."""
-    return price.parts(use._replace(joules=use.joules or 0.0)).total or 0
+    return price.parts(use).total or 0
 
 
 def _check_request(call: Call, bound: int) -> None:
     """`--max-cost`. Raises BudgetExceeded."""
     most = call.request.max_cost
+    if most is not None and not is_amount(most):
+        raise InvalidRequest(f"max_cost is {short(str(most))}; it must be {RANGE}")
     if most is not None and bound > units(most):
         shown = f"{money(bound):f} {call.price.currency}"
         raise BudgetExceeded(
@@ -142,12 +152,16 @@ async def _watch(call: Call, accounts: Accounts, held: Reservation, rates: Rates
         if began is None and call.work.state == "working":
             began = time.monotonic()
         elapsed = 0.0 if began is None else time.monotonic() - began
-        accounts.journal(held, _units(call.price, _so_far(call, elapsed)))
-        if not call.price.has_machine or began is None:
+        if began is None:
+            continue
+        accounts.journal(held, _units(call.price, _ahead(call, rates, elapsed, _so_far(call))))
+        if not call.price.has_machine:
             continue
         step = rates.step_s(call.entry.name)
-        ahead = _units(call.price.dearest(), Use(_tokens_bound(call), elapsed + max(2 * LOOK_S, step / 2)))
-        if ahead > held.reserved and not accounts.reserve_more(held, _units(call.price, Use(TokenUsage(), step))):
+        needed = _ahead(call, rates, elapsed + max(2 * LOOK_S, step / 2), _tokens_bound(call))
+        missing = _units(call.price.dearest(), needed) - held.reserved
+        more = max(missing, _units(call.price, _ahead(call, rates, step, TokenUsage())))
+        if missing > 0 and not (accounts.reserve_more(held, more) or accounts.reserve_more(held, missing)):
             extend(scope, 0.0)
             return
 
@@ -157,19 +171,25 @@ def _tokens_bound(call: Call) -> TokenUsage:
     return TokenUsage(_prompt_bound(call) * samples, 0, (call.request.max_tokens or MAX_TOKENS) * samples)
 
 
-def _so_far(call: Call, elapsed: float) -> Use:
+def _so_far(call: Call) -> TokenUsage:
     """An estimate from the text, which is what is known before the engine counts."""
     texts = [each.work.text + each.work.reasoning for each in call.samples or [call]]
     completion = sum(len(text.encode()) for text in texts) // BYTES_OF_TOKEN
-    return Use(TokenUsage(_bytes(call) // BYTES_OF_TOKEN, 0, completion), elapsed)
+    return TokenUsage(_bytes(call) // BYTES_OF_TOKEN, 0, completion)
 
 
-def _hand_over(call: Call, accounts: Accounts, held: Reservation, os_user: str, scope: object, origin: Origin) -> None:
-    """Another request pays from now on, since the one that began this was cancelled."""
+def _hand_over(
+    call: Call, accounts: Accounts, held: Reservation, os_user: str, scope: object, ended_for: list[str], origin: Origin
+) -> None:
+    """Another request pays from now on, since the one that began this was cancelled. `ended_for`: whose budget has no room."""
+    if held.settled:
+        return
     if origin.payer == held.charge.payer and tuple(origin.tags) == tuple(held.charge.tags):
         return
     charge = _charge(call, scopes_of(origin, call.entry.name, os_user, accounts))
     if not accounts.hand_over(held, charge):
+        new = [*map(str, set(charge.scopes) - set(held.charge.scopes))]
+        ended_for.append(" and ".join(sorted(new)) or _payers(charge))
         extend(scope, 0.0)
 
 
@@ -182,6 +202,8 @@ async def _settle(call: Call, accounts: Accounts, held: Reservation, rates: Rate
     calls = call.samples or [call]
     for each in calls:
         rates.note(call.entry.name, each.work.usage, each.work.timings)
+        if each.work.joules is not None:
+            rates.note_energy(call.entry.name, each.work.joules, each.used.machine_s)
     try:
         await accounts.settle(held, _settlement(call, calls, held))
     except Storage as error:
@@ -200,6 +222,8 @@ def _settlement(call: Call, calls: list[Call], held: Reservation) -> Settlement:
             mark = OVER
         else:
             machine = max(0, machine - (total - held.reserved))
+            overhead = max(0, min(overhead, held.reserved - tokens - machine))
+            tokens = min(tokens, held.reserved)
             total = tokens + machine + overhead
     counted = [use.tokens for use in uses]
     return Settlement(
@@ -208,8 +232,22 @@ def _settlement(call: Call, calls: list[Call], held: Reservation) -> Settlement:
     )  # fmt: skip
 
 
-def _payers(held: Reservation) -> str:
-    return " and ".join(str(scope) for scope in held.charge.scopes if scope.kind == "user")
+def _show_charged(call: Call, event: Answer | Answers, held: Reservation) -> None:
+    """The answer says what the ledger says, where less was reserved than it used; and all that was reserved."""
+    if isinstance(event, Answers) or event.cost is None:
+        return  # several samples name their own parts
+    event.cost.reserved = money(held.reserved)
+    charged = held.charged
+    if charged is None or event.cost.amount is None or event.cost.amount <= money(charged.units):
+        return
+    event.cost.amount = money(charged.units)
+    event.cost.parts = CostParts(
+        tokens=money(charged.tokens or 0), machine=money(charged.machine or 0), overhead=money(charged.overhead)
+    )
+
+
+def _payers(charge: Charge) -> str:
+    return " and ".join(str(scope) for scope in charge.scopes if scope.kind == "user")
 
 
 def _spent(call: Call) -> str:
