@@ -309,19 +309,19 @@ async def test_what_was_spent_without_a_ledger_is_in_the_rebuilt_one(tmp_path: P
 
 @in_loop
 async def test_a_ledger_that_cannot_be_opened_for_a_while_is_opened_later_and_never_set_aside(tmp_path: Path) -> None:
-    accounts = some(tmp_path)
+    folder, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
+    folder.mkdir()
+    accounts = Accounts(Budgets(tmp_path / "budgets.json"), folder / "ledger.db", "USD", clock=Clock(), steady=Clock())
     accounts.budgets.set(ANA, {"daily": Decimal(1)}, lambda: NOW)
     await accounts.settle(await accounts.reserve(charge(ANA), of("0.7")), Settlement(of("0.7"), of("0.7")))
     accounts.close()
-    (tmp_path / "ledger.db").rename(tmp_path / "elsewhere")
-    (tmp_path / "ledger.db").mkdir()
-    again = some(tmp_path)
+    folder.rename(elsewhere)
+    again = Accounts(Budgets(tmp_path / "budgets.json"), folder / "ledger.db", "USD", clock=Clock(), steady=Clock())
     await again.open()
     with pytest.raises(Storage) as caught:
         await again.reserve(charge(ANA), 1)
     assert "--rebuild" not in caught.value.hint
-    (tmp_path / "ledger.db").rmdir()
-    (tmp_path / "elsewhere").rename(tmp_path / "ledger.db")
+    elsewhere.rename(folder)
     await again.rebuild()
     assert again.windows(ANA)["daily"].spent == of("0.7")
     with pytest.raises(BudgetExceeded):
