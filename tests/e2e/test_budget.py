@@ -190,7 +190,7 @@ def test_who_takes_over_an_equal_request_without_room_for_it_pays_nothing(home: 
     """Users share no cache by default, so the payers here are tags."""
     home.ok("models", "add", "slow", "echo", "--force", "--price-in", "10", "--price-out", "10", "--set", "token_ms=20")
     home.ok("budget", "set", "tag:poor", "--daily", "0")
-    ask = ("ask", "a b c d e f g h " * 60, "-m", "slow", "--temperature", "0", "--tag")
+    ask = ("ask", "a b c d e f g h " * 250, "-m", "slow", "--temperature", "0", "--tag")
     first = home.spawn(*ask, "rich")
     assert first.first_byte()
     second = home.spawn(*ask, "poor")
