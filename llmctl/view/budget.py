@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from llmctl import wire
+from llmctl.errors import counted
 from llmctl.view.units import or_dash, share
 
 Table = tuple[list[str], list[list[str]]]
@@ -28,7 +29,7 @@ def about(found: wire.BudgetShown) -> str:
     left = "unlimited" if found.available is None else f"{found.available:f} {found.currency} available"
     parts = [
         f"{found.user}: {left}",
-        *([f"{found.rpm} requests a minute"] if found.rpm else []),
+        *([f"{counted(found.rpm, 'request')} a minute"] if found.rpm else []),
         *([f"members {', '.join(found.members)}"] if found.members else []),
         *([f"raised by {found.raised:f} until {found.raised_until}"] if found.raised is not None else []),
     ]
@@ -55,5 +56,5 @@ def ledger(rows: Iterable[wire.LedgerRow]) -> Table:
 
 def balance(found: wire.LedgerBalance) -> str:
     state = "the ledger balances" if found.balances else "the ledger does not balance"
-    counts = f"{found.charges} charges, {found.settled:f} {found.currency} settled, {found.open} under way"
+    counts = f"{counted(found.charges, 'charge')}, {found.settled:f} {found.currency} settled, {found.open} under way"
     return f"{state}: {counts} ({found.reserved:f} reserved), {found.over} over, {found.recovered} recovered"
