@@ -54,17 +54,15 @@ from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.memory_budget import MemoryBudget
 from llmctld.models.running.residency import Residency
-from llmctld.money.accounts import Accounts
-from llmctld.money.budgets import Budgets
-from llmctld.money.energy import EnergyMeter, counters_of
-from llmctld.money.price_list import PriceList
-from llmctld.money.rates import Rates
-from llmctld.money.recompute import recompute_cost, recompute_price
-from llmctld.pipeline.compute.budget import budget
+from llmctld.money.pricing.energy import EnergyMeter, counters_of
+from llmctld.money.pricing.price_list import PriceList
+from llmctld.money.pricing.rates import Rates
+from llmctld.money.pricing.recompute import recompute_cost, recompute_price
+from llmctld.money.spending.accounts import Accounts
+from llmctld.money.spending.budgets import Budgets
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.pipeline.compute.generate import Generator
 from llmctld.pipeline.compute.give_way import give_way
-from llmctld.pipeline.compute.paid_embed import PaidEmbedding
 from llmctld.pipeline.compute.postprocess import postprocess
 from llmctld.pipeline.compute.samples import samples
 from llmctld.pipeline.compute.structure import structure
@@ -76,6 +74,8 @@ from llmctld.pipeline.intake.preprocess import preprocess
 from llmctld.pipeline.intake.price import price
 from llmctld.pipeline.intake.record import record
 from llmctld.pipeline.intake.validate import validate
+from llmctld.pipeline.paying.budget import budget
+from llmctld.pipeline.paying.paid_embed import PaidEmbedding
 from llmctld.pipeline.reuse.exact import exact
 from llmctld.pipeline.reuse.flight import flight
 from llmctld.pipeline.reuse.foresee import foresee

@@ -36,8 +36,8 @@ from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.memory_budget import MemoryBudget
 from llmctld.models.running.residency import Residency
-from llmctld.money.accounts import Accounts
-from llmctld.money.budgets import Budgets
+from llmctld.money.spending.accounts import Accounts
+from llmctld.money.spending.budgets import Budgets
 from llmctld.pipeline.compute.embed import Embedding
 from llmctld.requests import Requests
 from llmctld.runtime.counters import Counters

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 from llmctld.call.call import Call, Event
-from llmctld.money.accounts import Accounts, Reservation
-from llmctld.money.amounts import UNIT, money, units
-from llmctld.money.budgets import Budgets, Raise
-from llmctld.money.ledger import Charge, Settlement
-from llmctld.money.prices import Price
-from llmctld.money.rates import Rates
-from llmctld.money.scopes import Scope, parse_scope
-from llmctld.money.windows import window, zone_of
-from llmctld.pipeline.compute import budget as stage_of_budget
+from llmctld.money.pricing.amounts import UNIT, money, units
+from llmctld.money.pricing.prices import Price
+from llmctld.money.pricing.rates import Rates
+from llmctld.money.spending.accounts import Accounts, Reservation
+from llmctld.money.spending.budgets import Budgets, Raise
+from llmctld.money.spending.ledger import Charge, Settlement
+from llmctld.money.spending.scopes import Scope, parse_scope
+from llmctld.money.spending.windows import window, zone_of
+from llmctld.pipeline.paying import budget as stage_of_budget
 
 from llmctl.config import ModelEntry
 from llmctl.config.amounts import is_amount

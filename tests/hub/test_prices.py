@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.money import energy, published
-from llmctld.money.amounts import UNIT, money, units
-from llmctld.money.energy import EnergyMeter
-from llmctld.money.price_list import PriceList
-from llmctld.money.prices import Price, Use, bill, free
+from llmctld.money.pricing import energy, published
+from llmctld.money.pricing.amounts import UNIT, money, units
+from llmctld.money.pricing.energy import EnergyMeter
+from llmctld.money.pricing.price_list import PriceList
+from llmctld.money.pricing.prices import Price, Use, bill, free
 
 from llmctl.config import ModelSettings, Money
 from llmctl.wire import TokenUsage

@@ -26,8 +26,7 @@ from llmctld.call.identity import wall_of
 from llmctld.history import History
 from llmctld.inside.background import Background
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.money.price_list import PriceList
-from llmctld.money.prices import Price, Use, free
+from llmctld.money.pricing.price_list import PriceList
 from llmctld.pipeline.compute.trial import Trial
 from llmctld.pipeline.intake.guide import Guide
 from llmctld.pipeline.reuse.semantic import SemanticCache
@@ -52,8 +51,6 @@ from tests.redis_server import RedisServer, a_redis, needs_redis
 
 RECEIVERS = ("id", "user", "model", "conversation", "cache", "cost", "route", "batched", "timings", "explain")
 """Fields that belong to the request that receives the answer; each is looked at in `check_receivers`."""
-PRICE = Price(per_input=Decimal(3), per_output=Decimal(5))
-"""Of the model; nothing that is served from elsewhere costs anything, and it says what it saved."""
 MUST = {"finish_reason": "length", "index": 0, "cache": wire.CacheUse(key="k", similarity=0.5, age_s=1.0)}
 """Where another value would mean a partial answer, which is not stored, one of several samples, or a hit."""
 
@@ -121,7 +118,7 @@ class Made:
 @asynccontextmanager
 async def a_pipeline(folder: Path, tiers: Tiers, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Made]:
     """The stages of app.py in their order, around `Innermost`."""
-    catalog, innermost, config = a_catalog(folder, e={"price_in": "3", "price_out": "5"}), Innermost(), Config()
+    catalog, innermost, config = a_catalog(folder, e={}), Innermost(), Config()
     residency, history, background, trial = (
         a_residency(catalog, folder),
         History(folder / "h.db"),
@@ -178,7 +175,9 @@ def check(call: Call, answer: wire.Answer, hit: str | None) -> None:
     mine = hit is None
     assert call.model is not None
     assert answer.model == call.model.name
-    assert answer.cost == (inner.cost if mine else free(PRICE, Use(inner.usage)))
+    assert answer.cost == (inner.cost if mine else wire.Cost()), (
+        "the model has no price; test_prices.py has those that have one"
+    )
     for name in ("route", "batched"):
         assert getattr(answer, name) == (getattr(inner, name) if mine else None), name
 

@@ -16,7 +16,7 @@ from llmctl.wire import Answer, Answers, CacheUse, Delta, Explained, Generate, N
 from llmctld.cache.level import LeftOut
 from llmctld.call.origin import Origin
 from llmctld.models.engines.ticket import ChatMessage
-from llmctld.money.prices import UNPRICED, Price, Use, bill
+from llmctld.money.pricing.prices import UNPRICED, Price, Use, bill
 
 Event = Delta | Notice | Answer | Answers
 Stage = Callable[["Call"], AsyncGenerator[Event, None]]
@@ -65,7 +65,7 @@ class Call:
     price: Price = UNPRICED
     """The prices of the model."""
     reserved: int | None = None
-    """Units of money (money/amounts.py) that were reserved for this request."""
+    """Units of money (money/pricing/amounts.py) that were reserved for this request."""
     prompt: str | None = None
     """The text of the user's turn, as preprocess composed it."""
     typed: str | None = None

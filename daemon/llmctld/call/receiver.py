@@ -8,7 +8,7 @@ import msgspec
 
 from llmctl.wire import Answer, CacheUse, Cost, Timings
 from llmctld.call.call import Call
-from llmctld.money.prices import Use, free
+from llmctld.money.pricing.prices import Use, free
 
 
 def served(answer: Answer, call: Call, cache: CacheUse, timings: Timings | None = None) -> Answer:

@@ -8,12 +8,13 @@ from typing import Any
 from llmctl import wire
 from llmctl.errors import InvalidRequest, NotFound, nearest, short
 from llmctld.handlers.hub import Hub, Tell
-from llmctld.money.accounts import Accounts, Spending
-from llmctld.money.amounts import money
-from llmctld.money.budgets import LIMITS, Budget, Raise
-from llmctld.money.ledger import Balance
-from llmctld.money.scopes import Scope, parse_scope
-from llmctld.money.windows import zone_of
+from llmctld.money.pricing.amounts import money
+from llmctld.money.spending.account import Spending
+from llmctld.money.spending.accounts import Accounts
+from llmctld.money.spending.budgets import LIMITS, Budget, Raise
+from llmctld.money.spending.ledger import Balance
+from llmctld.money.spending.scopes import Scope, parse_scope
+from llmctld.money.spending.windows import zone_of
 
 
 async def set_budget(hub: Hub, request: wire.SetBudget, tell: Tell) -> wire.BudgetShown:

@@ -19,7 +19,7 @@ from llmctld.models.found.file_contents import FileContents
 from llmctld.models.memory.estimate import Estimates
 from llmctld.models.pull.pull import Puller
 from llmctld.models.running.residency import Residency
-from llmctld.money.accounts import Accounts
+from llmctld.money.spending.accounts import Accounts
 from llmctld.pipeline.reuse.semantic import SemanticCache
 from llmctld.requests import Requests
 from llmctld.runtime.counters import Counters

@@ -10,7 +10,7 @@ from llmctl.errors import LlmctlError
 from llmctl.guide import built_in
 from llmctl.paths import find_paths
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.money.price_list import IN_EFFECT, PriceList
+from llmctld.money.pricing.price_list import IN_EFFECT, PriceList
 from llmctld.runtime.lines import say
 
 

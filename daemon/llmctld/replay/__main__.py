@@ -19,9 +19,9 @@ from llmctl.written import lines_of, opened
 from llmctld.cache.entries.context import groups_of
 from llmctld.cache.eviction import POLICIES
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.money.amounts import UNIT
-from llmctld.money.price_list import PriceList
-from llmctld.money.prices import Price, Use
+from llmctld.money.pricing.amounts import UNIT
+from llmctld.money.pricing.price_list import PriceList
+from llmctld.money.pricing.prices import Price, Use
 from llmctld.replay.trace import TraceRequest, play, read
 from llmctld.runtime.lines import say
 

@@ -12,7 +12,7 @@ class Item(NamedTuple):
     size: int
     """In bytes."""
     seconds: float
-    """Cost of computing it again (money/recompute.py): seconds, and an hour for each unit of money."""
+    """Cost of computing it again (money/pricing/recompute.py): seconds, and an hour for each unit of money."""
     frequency: int = 0
     """Hits from before it was added here."""
     context: float = 0.0

@@ -35,7 +35,7 @@ from llmctld.models.engines.ticket import (
 from llmctld.models.remote.systems import folded, has_later, is_later
 from llmctld.models.running.admission import Admission
 from llmctld.models.running.residency import Residency
-from llmctld.money.energy import EnergyMeter
+from llmctld.money.pricing.energy import EnergyMeter
 from llmctld.pipeline.compute.attempts import Attempts
 
 MAX_TOKENS = 2048

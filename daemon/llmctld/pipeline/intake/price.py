@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from llmctld.call.call import Call, Event, Link, Stage
-from llmctld.money.price_list import PriceList
+from llmctld.money.pricing.price_list import PriceList
 
 
 def price(prices: PriceList) -> Link:

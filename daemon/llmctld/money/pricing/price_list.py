@@ -6,8 +6,8 @@ It multiplies nothing; prices.py does.
 from llmctl.config import ModelEntry, ModelSettings, Money
 from llmctld.models.catalogue.catalog import Catalog
 from llmctld.models.catalogue.target import REMOTE
-from llmctld.money.prices import OVERHEAD, Price
-from llmctld.money.published import CURRENCY, published
+from llmctld.money.pricing.prices import OVERHEAD, Price
+from llmctld.money.pricing.published import CURRENCY, published
 
 TOKEN_PRICES = {"price_in": "per_input", "price_cached": "per_cached", "price_out": "per_output"}
 IN_EFFECT = {**TOKEN_PRICES, "machine_per_hour": "per_hour", "energy_per_kwh": "per_kwh"}

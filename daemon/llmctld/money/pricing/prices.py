@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from llmctl.wire import Cost, CostParts, TokenUsage
-from llmctld.money.amounts import money, units
+from llmctld.money.pricing.amounts import money, units
 
 PER = 1_000_000
 """Token prices are for a million tokens."""

@@ -12,8 +12,8 @@ import msgspec
 from llmctl.config.amounts import RANGE, is_amount
 from llmctl.errors import InvalidRequest, Storage
 from llmctl.files import write_whole
-from llmctld.money.scopes import Scope
-from llmctld.money.windows import KINDS, zone_of
+from llmctld.money.spending.scopes import Scope
+from llmctld.money.spending.windows import KINDS, zone_of
 
 LIMITS = KINDS
 """The fields of a Budget that are amounts for a window, shortest window first."""

@@ -13,13 +13,13 @@ from llmctl.errors import Storage
 from llmctl.wire import Embed, Embeddings, Notice, TokenUsage
 from llmctld.call.origin import Origin
 from llmctld.models.catalogue.target import REMOTE
-from llmctld.money.accounts import Accounts, Reservation
-from llmctld.money.ledger import OVER, Charge, Settlement
-from llmctld.money.price_list import PriceList
-from llmctld.money.prices import Price, Use, bill
-from llmctld.money.rates import FIRST_S
-from llmctld.pipeline.compute.budget import scopes_of
+from llmctld.money.pricing.price_list import PriceList
+from llmctld.money.pricing.prices import Price, Use, bill
+from llmctld.money.pricing.rates import FIRST_S
+from llmctld.money.spending.accounts import Accounts, Reservation
+from llmctld.money.spending.ledger import OVER, Charge, Settlement
 from llmctld.pipeline.compute.embed import Embedding
+from llmctld.pipeline.paying.budget import scopes_of
 from llmctld.runtime.log import log
 
 OF_TEXT = 64

@@ -6,9 +6,9 @@ from llmctl.errors import LlmctlError
 from llmctl.wire import TokenUsage
 from llmctld.cache.level import Stored
 from llmctld.models.catalogue.catalog import Catalog
-from llmctld.money.amounts import UNIT
-from llmctld.money.price_list import PriceList
-from llmctld.money.prices import Use
+from llmctld.money.pricing.amounts import UNIT
+from llmctld.money.pricing.price_list import PriceList
+from llmctld.money.pricing.prices import Use
 
 SECONDS_PER_UNIT = 3600.0
 """One dollar, euro or whatever the currency is counts as much as an hour of computing, so that priced and unpriced models can be

@@ -15,12 +15,12 @@ from llmctl.wire import Answer, Answers, CostParts, TokenUsage
 from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.origin import Origin
 from llmctld.models.catalogue.target import REMOTE
-from llmctld.money.accounts import Accounts, Reservation
-from llmctld.money.amounts import money, units
-from llmctld.money.ledger import OVER, Charge, Settlement
-from llmctld.money.prices import Price, Use
-from llmctld.money.rates import Rates
-from llmctld.money.scopes import Scope
+from llmctld.money.pricing.amounts import money, units
+from llmctld.money.pricing.prices import Price, Use
+from llmctld.money.pricing.rates import Rates
+from llmctld.money.spending.accounts import Accounts, Reservation
+from llmctld.money.spending.ledger import OVER, Charge, Settlement
+from llmctld.money.spending.scopes import Scope
 from llmctld.pipeline.compute.generate import MAX_TOKENS
 from llmctld.runtime.log import log
 from llmctld.runtime.timeouts import expired, extend, timeout

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmctld.money.scopes import Scope
+from llmctld.money.spending.scopes import Scope
 from llmctld.storage.loss import LossRule
 from llmctld.storage.store import Store
 

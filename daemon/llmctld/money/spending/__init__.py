@@ -1,0 +1,1 @@
+"""Who may spend how much: budgets, what was reserved and spent, and the ledger."""
