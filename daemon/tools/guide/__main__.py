@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "daemon" / "llmctld" / "guide" / "guide.gguf"
 PAGE = ROOT / "docs" / "guide-model.md"
 STATE = ROOT / ".guide"
-SEEDS, CHUNKS = "1,2,3", 36
+SEEDS, CHUNKS = "1,2,3", 48
 CHECKED = 40
 """Questions of which torch's whole answer is compared with the engine's."""
 

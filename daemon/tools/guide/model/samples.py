@@ -14,7 +14,7 @@ from tools.guide.texts.answers import Entry, entries
 
 REFUSAL = "refusal"
 """The name of the answer to what is not about llmctl."""
-REFUSED = 0.35
+REFUSED = 0.4
 """Share of questions that are not about llmctl."""
 PEOPLE = 0.6
 """Share of the other questions that are lines of people.yaml, each as often as any other; the rest is drawn by answer."""

@@ -11,7 +11,7 @@ import yaml
 from tools.guide.texts import pattern, phrasings
 from tools.guide.texts.answers import HERE, Entry, lines
 
-PEOPLE = 0.5
+PEOPLE = 0.65
 """Share of the questions that people wrote."""
 
 
