@@ -117,7 +117,7 @@ def read_file(path: Path) -> dict[str, Any]:
     """The content of the TOML file, {} if there is none. Raises ConfigError if it cannot be read."""
     try:
         data = read_regular(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # a file in place of a folder is told by who needs the folder
         return {}
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error

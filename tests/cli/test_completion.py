@@ -53,7 +53,7 @@ def test_commands_flags_and_names(full: House) -> None:
     assert set(main.COMMANDS) <= set(complete(full, "llmctl "))
     assert complete(full, "llmctl mod") == ["models"]
     assert complete(full, "llmctl models un") == ["unload"]
-    assert complete(full, "llmctl ask --max-") == ["--max-tokens", "--max-age"]
+    assert complete(full, "llmctl ask --max-") == ["--max-cost", "--max-tokens", "--max-age"]
     assert complete(full, "llmctl ask -m ") == ["gemma:2b", "llama"]
     assert complete(full, "llmctl ask hello --model lla") == ["llama"]
     assert complete(full, "llmctl ask -m gemma:2") == ["2b"], "bash takes a colon for the end of a word"

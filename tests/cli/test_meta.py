@@ -64,7 +64,7 @@ SECTIONS = {
     "Input": {"--system", "--template", "--param", "--file", "--raw", "--overflow", "--save", "--no-stdin"},
     "Conversation": {"--continue", "--conversation"},
     "Model, routing and limits": {
-        "--model", "--adapter", "--keep-alive", "--priority", "--timeout", "--user", "--tag",
+        "--model", "--adapter", "--keep-alive", "--priority", "--timeout", "--max-cost", "--user", "--tag",
     },
     "Sampling": {
         "--max-tokens", "--temperature", "--top-p", "--top-k", "--min-p", "--repeat-penalty", "--presence-penalty",

@@ -374,13 +374,13 @@ def test_a_history_that_cannot_be_opened_stops_no_request_and_is_said_each_time(
     path = house.place / "state" / "history.db"
     for each in path.parent.glob("history.db*"):
         each.unlink()
-    path.mkdir()
+    path.symlink_to(house.home / "absent" / "history.db")
     for question in ("one", "two"):
         outcome = house.ok("ask", question)
         assert outcome.out == f"{question}\n"
         assert f"this request is not recorded: {path} " in outcome.err
         assert "`llmctl daemon restart`" in outcome.err
-    path.rmdir()
+    path.unlink()
     house.ok("daemon", "restart")
     assert "not recorded" not in house.ok("ask", "three").err
     assert [row["prompt"] for row in house.records("prompt")] == ["three"]

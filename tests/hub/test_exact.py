@@ -75,6 +75,7 @@ DOES_NOT_MATTER: dict[str, Any] = {
     "max_age": 5.0,
     "priority": "batch",
     "timeout": 5.0,
+    "max_cost": Decimal(5),
     "keep_alive": 5.0,
     "stream": True,
     "semantic": True,

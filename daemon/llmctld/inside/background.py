@@ -89,6 +89,7 @@ class Background:
         assert self.pipeline is not None
         start, outcome = time.perf_counter(), "cancelled"
         result: Answer | Answers | None = None
+        log.debug("a request of the hub's own begins", purpose=call.origin.purpose.value)
         try:
             async with aclosing(self.pipeline(call)) as events:
                 async for event in events:
