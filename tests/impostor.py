@@ -27,7 +27,9 @@ os.umask(0)
 router.bind("ipc://" + sys.argv[1])
 print("ready", flush=True)
 while True:
-    print(router.recv_multipart(), flush=True)
+    # a signal that comes just before a wait without a limit is not heard until the next message
+    if router.poll(50):
+        print(router.recv_multipart(), flush=True)
 """
 
 
