@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from llmctld.call.call import Call, Event
 from llmctld.money.pricing.amounts import UNIT, money, units
-from llmctld.money.pricing.prices import Price
+from llmctld.money.pricing.prices import Parts, Price
 from llmctld.money.pricing.rates import Rates
 from llmctld.money.spending.accounts import Accounts, Reservation
 from llmctld.money.spending.budgets import Budgets, Raise
@@ -21,6 +21,7 @@ from llmctld.money.spending.ledger import Charge, Settlement
 from llmctld.money.spending.scopes import Scope, parse_scope
 from llmctld.money.spending.windows import window, zone_of
 from llmctld.pipeline.paying import budget as stage_of_budget
+from llmctld.pipeline.paying.budget import settlement
 
 from llmctl.config import ModelEntry
 from llmctl.config.amounts import is_amount
@@ -651,3 +652,13 @@ async def test_a_damaged_ledger_is_named_at_the_start_and_rebuilt_on_order(tmp_p
 def test_money_is_shown_without_an_exponent() -> None:
     assert f"{money(1):f}" == "0.000000000001"
     assert f"{money(UNIT * 10):f}" == "10"
+
+
+def test_an_engine_of_ours_is_charged_no_more_than_was_reserved() -> None:
+    """Also where the overhead alone is more: vectors that took twenty minutes instead of one."""
+    parts = [Parts(tokens=5, machine=1_000, overhead=100)]
+    spent = settlement(parts, [TokenUsage(7)], 66, is_remote=False)
+    assert (spent.units, spent.mark) == (66, "")
+    assert spent.units == (spent.tokens or 0) + (spent.machine or 0) + spent.overhead
+    over = settlement(parts, [TokenUsage(7)], 66, is_remote=True)
+    assert (over.units, over.mark) == (1_105, "over")

@@ -1,1 +1,1 @@
-"""What work costs. The ledger, prices and alerts will stand here; the stages `budget` and `route` in pipeline/."""
+"""What work costs (pricing/), and who may spend how much (spending/). Alerts and routing will stand here."""

@@ -1,14 +1,12 @@
 """The prices of a model in effect, for `models show`: asked of a child, since published prices are a library of the hub.
 
-It knows no rule of precedence; llmctld/money/price_list.py does.
+It knows no rule of precedence; llmctld/money/pricing/price_list.py does.
 """
-
-import subprocess
 
 import msgspec
 
 from llmctl.errors import Internal
-from llmctl.interpreter import ChildError, module
+from llmctl.interpreter import ChildError, apart, module
 
 
 class PriceInEffect(msgspec.Struct):
@@ -28,15 +26,13 @@ class PricesInEffect(msgspec.Struct):
 
 def prices_of(name: str) -> PricesInEffect:
     """Raises what the child reports."""
-    child = subprocess.run(
-        module("llmctld.money", name), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
-    )  # its notices go to stderr
+    with apart(module("llmctld.money", name)) as child:  # its notices go to stderr
+        assert child.stdout is not None
+        raw = child.stdout.read()
     try:
-        line = msgspec.json.decode(child.stdout, type=PricesInEffect)
+        line = msgspec.json.decode(raw, type=PricesInEffect)
     except msgspec.DecodeError as error:
-        raise Internal(
-            f"the price list printed {child.stdout[:80]!r} instead of JSON", "Its own output is above."
-        ) from error
+        raise Internal(f"the price list printed {raw[:80]!r} instead of JSON", "Its own output is above.") from error
     if line.error is not None:
         raise line.error.error()
     return line

@@ -5,7 +5,7 @@ What a hit or a joined request costs is nothing, so none of them comes here.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -16,7 +16,7 @@ from llmctld.call.call import Call, Event, Link, Stage
 from llmctld.call.origin import Origin
 from llmctld.models.catalogue.target import REMOTE
 from llmctld.money.pricing.amounts import money, units
-from llmctld.money.pricing.prices import Price, Use
+from llmctld.money.pricing.prices import Parts, Price, Use
 from llmctld.money.pricing.rates import Rates
 from llmctld.money.spending.accounts import Accounts, Reservation
 from llmctld.money.spending.ledger import OVER, Charge, Settlement
@@ -149,11 +149,11 @@ async def _watch(call: Call, accounts: Accounts, held: Reservation, rates: Rates
         await asyncio.sleep(LOOK_S)
         if held.settled:
             return
-        if began is None and call.work.state == "working":
-            began = time.monotonic()
-        elapsed = 0.0 if began is None else time.monotonic() - began
         if began is None:
-            continue
+            if call.work.state != "working":
+                continue
+            began = time.monotonic()
+        elapsed = time.monotonic() - began
         accounts.journal(held, _units(call.price, _ahead(call, rates, elapsed, _so_far(call))))
         if not call.price.has_machine:
             continue
@@ -204,28 +204,33 @@ async def _settle(call: Call, accounts: Accounts, held: Reservation, rates: Rate
         rates.note(call.entry.name, each.work.usage, each.work.timings)
         if each.work.joules is not None:
             rates.note_energy(call.entry.name, each.work.joules, each.used.machine_s)
-    try:
-        await accounts.settle(held, _settlement(call, calls, held))
-    except Storage as error:
-        log.error("an amount could not be settled in the ledger", request=call.id, error=error.message)
-
-
-def _settlement(call: Call, calls: list[Call], held: Reservation) -> Settlement:
-    """What all samples cost together. Engines of ours are charged no more than was reserved."""
     uses = [each.used for each in calls]
     parts = [call.price.parts(use) for use in uses]
+    spent = settlement(parts, [use.tokens for use in uses], held.reserved, call.entry.backend == REMOTE)
+    await settle(accounts, held, spent, call.id)
+
+
+async def settle(accounts: Accounts, held: Reservation, spent: Settlement, request: str = "") -> None:
+    """Settles. What cannot be written is told in the log, since the answer is there; `accounts` writes it later."""
+    try:
+        await accounts.settle(held, spent)
+    except Storage as error:
+        log.error("an amount could not be settled in the ledger", request=request, error=error.message)
+
+
+def settlement(parts: Sequence[Parts], counted: Sequence[TokenUsage], reserved: int, is_remote: bool) -> Settlement:
+    """What all samples cost together. Engines of ours are charged no more than was reserved."""
     tokens, machine = (sum(part[at] or 0 for part in parts) for at in (0, 1))
     overhead = sum(part.overhead for part in parts)
     total, mark = tokens + machine + overhead, ""
-    if total > held.reserved:
-        if call.entry.backend == REMOTE:
+    if total > reserved:
+        if is_remote:
             mark = OVER
         else:
-            machine = max(0, machine - (total - held.reserved))
-            overhead = max(0, min(overhead, held.reserved - tokens - machine))
-            tokens = min(tokens, held.reserved)
+            machine = max(0, machine - (total - reserved))
+            overhead = max(0, min(overhead, reserved - tokens - machine))
+            tokens = min(tokens, reserved)
             total = tokens + machine + overhead
-    counted = [use.tokens for use in uses]
     return Settlement(
         total, tokens, machine, overhead, sum(usage.prompt_tokens for usage in counted),
         sum(usage.cached_tokens for usage in counted), sum(usage.completion_tokens for usage in counted), mark,

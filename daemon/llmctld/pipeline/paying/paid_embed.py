@@ -9,7 +9,6 @@ from contextlib import aclosing
 
 import msgspec
 
-from llmctl.errors import Storage
 from llmctl.wire import Embed, Embeddings, Notice, TokenUsage
 from llmctld.call.origin import Origin
 from llmctld.models.catalogue.target import REMOTE
@@ -17,10 +16,9 @@ from llmctld.money.pricing.price_list import PriceList
 from llmctld.money.pricing.prices import Price, Use, bill
 from llmctld.money.pricing.rates import FIRST_S
 from llmctld.money.spending.accounts import Accounts, Reservation
-from llmctld.money.spending.ledger import OVER, Charge, Settlement
+from llmctld.money.spending.ledger import Charge, Settlement
 from llmctld.pipeline.compute.embed import Embedding
-from llmctld.pipeline.paying.budget import scopes_of
-from llmctld.runtime.log import log
+from llmctld.pipeline.paying.budget import scopes_of, settle, settlement
 
 OF_TEXT = 64
 """Tokens that a model may add to a text: its marks, and a prompt of its own."""
@@ -50,39 +48,16 @@ class PaidEmbedding:
                         reserved = None if held is None else held.reserved
                         event = msgspec.structs.replace(event, cost=bill(price, use, reserved))
                         if held is not None:
-                            await self._settle(held, _settlement(price, use, held, entry.backend == REMOTE))
+                            is_remote = entry.backend == REMOTE
+                            spent = settlement([price.parts(use)], [use.tokens], held.reserved, is_remote)
+                            await settle(self._accounts, held, spent)
                     yield event
         finally:
             if held is not None:
-                await asyncio.shield(self._settle(held, Settlement(0)))
-
-    async def _settle(self, held: Reservation, spent: Settlement) -> None:
-        try:
-            await self._accounts.settle(held, spent)
-        except Storage as error:
-            log.error("an amount could not be settled in the ledger", error=error.message)
+                await asyncio.shield(settle(self._accounts, held, Settlement(0)))
 
 
 def _bound(price: Price, request: Embed) -> int:
     """A token has at least one byte."""
     tokens = sum(len(text.encode()) + OF_TEXT for text in request.texts)
     return price.dearest().parts(Use(TokenUsage(tokens, 0, 0), FIRST_S, 0.0)).total or 0
-
-
-def _settlement(price: Price, use: Use, held: Reservation, is_remote: bool) -> Settlement:
-    """Engines of ours are charged no more than was reserved."""
-    parts = price.parts(use)
-    total = parts.total or 0
-    excess = max(0, total - held.reserved)
-    if excess and not is_remote:
-        machine = max(0, (parts.machine or 0) - excess)
-        parts = parts._replace(machine=machine)
-        total = parts.total or 0
-    return Settlement(
-        total,
-        parts.tokens,
-        parts.machine,
-        parts.overhead,
-        use.tokens.prompt_tokens,
-        mark=OVER if excess and is_remote else "",
-    )
